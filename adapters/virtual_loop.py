@@ -1,0 +1,105 @@
+"""An event loop in which waiting costs nothing: time jumps to the next timer. No sockets, no threads, no real clock.
+
+For replay and for tests: the very code that runs on the real loop runs here, and a wait of 30 minutes takes
+microseconds. Timers due at the same moment fire in the order of their creation, so a run is the same each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+from asyncio import base_events
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+
+class VirtualDeadlock(RuntimeError):
+    """Nothing is left that could ever happen, and somebody still waits; the message names the tasks."""
+
+
+class RealWorldTouched(RuntimeError):
+    """Code on the virtual loop tried to use a thread, a socket or a process."""
+
+
+class _OrderedTimer(asyncio.TimerHandle):
+    """Breaks ties by age; asyncio's own order of equal times is that of a heap."""
+
+    __slots__ = ("age",)
+    age: int
+
+    def __lt__(self, other: asyncio.TimerHandle) -> bool:
+        if isinstance(other, _OrderedTimer) and self.when() == other.when():
+            return self.age < other.age
+        return self.when() < other.when()
+
+
+class _Clockwork:
+    """Stands where a selector would: instead of waiting for I/O it moves the clock."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None) -> list[Any]:
+        if timeout is None:
+            self._loop.nothing_left()
+        elif timeout > 0:
+            self._loop.advance(timeout)
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class VirtualLoop(base_events.BaseEventLoop):
+    """An asyncio loop whose `time()` starts at `start` seconds and moves only when everything waits."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        super().__init__()
+        self._now = start
+        self._ages = itertools.count()
+        self._clock_resolution = 1e-9
+        self._selector = _Clockwork(self)
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock to the next timer; exact, so that sums of delays do not drift."""
+        due = self._scheduled[0].when() if self._scheduled else self._now + seconds  # type: ignore[attr-defined]
+        self._now = max(self._now, due)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As asyncio's, with ties in order of creation."""
+        self._check_closed()  # type: ignore[attr-defined]
+        timer = _OrderedTimer(when, callback, args, self, context)
+        timer.age = next(self._ages)
+        base_events.heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
+
+    def nothing_left(self) -> NoReturn:
+        """Raise `VirtualDeadlock`."""
+        waiting = sorted(task.get_name() for task in asyncio.all_tasks(self))
+        raise VirtualDeadlock(f"nothing can happen any more at {self._now:g} s; still waiting: {', '.join(waiting)}")
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> NoReturn:
+        """Refused: threads do not run in virtual time."""
+        raise RealWorldTouched(f"{func!r} wants a thread; use the fakes of wakestream.adapters.memory in virtual time")
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """There is no I/O to process."""
+
+    def _write_to_self(self) -> None:
+        """No other thread can wake this loop; only a signal handler calls this."""
+
+
+def run_virtual(main: Any, *, start: float = 0.0) -> Any:
+    """Run a coroutine on a new `VirtualLoop`, as `asyncio.run` does."""
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(start)) as runner:
+        return runner.run(main)

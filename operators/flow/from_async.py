@@ -1,0 +1,54 @@
+"""The one door for effects: a coroutine, or an async generator, as a cold observable."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar, overload
+
+from reactivex import Observable, abc
+
+from wakestream.operators.flow.scheduler import LoopScheduler
+
+T = TypeVar("T")
+
+
+@overload
+def from_async(effect: Callable[[], AsyncIterator[T]], name: str | None = None) -> Observable[T]: ...
+@overload
+def from_async(effect: Callable[[], Awaitable[T]], name: str | None = None) -> Observable[T]: ...
+def from_async(effect: Callable[[], Any], name: str | None = None) -> Observable[Any]:
+    """Run `effect()` anew at each subscription, as a task of the `LoopScheduler` given there.
+
+    A coroutine gives one item, an async generator all of its items. Disposing cancels the task; `CancelledError` is
+    neither caught nor retried, and nothing is emitted after it. `name` is the task's, to see who still waits.
+    """
+
+    def subscribe(observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        if not isinstance(scheduler, LoopScheduler):
+            raise TypeError("effects run on a LoopScheduler: give one at the single subscribe")
+        return scheduler.spawn(_drive(effect, observer), name)
+
+    return Observable(subscribe)
+
+
+async def _drive(effect: Callable[[], Any], observer: abc.ObserverBase[Any]) -> None:
+    try:
+        running = effect()
+        if isinstance(running, AsyncIterator):
+            await _each(running, observer)
+        else:
+            observer.on_next(await running)
+    except Exception as error:  # whatever an effect raises is the observable's error
+        observer.on_error(error)
+    else:
+        observer.on_completed()
+
+
+async def _each(items: AsyncIterator[Any], observer: abc.ObserverBase[Any]) -> None:
+    try:
+        async for item in items:
+            observer.on_next(item)
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()

@@ -1,0 +1,115 @@
+"""Try again, later each time. The library's `retry` has no delay and spins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, SerialDisposable
+
+from wakestream.operators.flow.scheduler import clock, seconds_now
+
+T = TypeVar("T")
+
+
+def always(_: Any) -> bool:
+    """The predicate that holds for everything."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before attempt after attempt; times in seconds.
+
+    The n-th delay is `initial * factor**(n-1)`, at most `max_delay`, less a random part of up to `jitter` (0-1) of it.
+    `max_retries` None means no limit. `max_elapsed` counts from the first failure since the last success.
+    `retry_on(error)` chooses which errors are tried again; an item for which `reset_on_success(item)` holds is a
+    success and sets the count back. What `on_retry(attempt, delay, error)` returns, unless None, is emitted.
+    """
+
+    max_retries: int | None = None
+    initial: float = 1.0
+    max_delay: float = 60.0
+    factor: float = 2.0
+    jitter: float = 0.5
+    max_elapsed: float | None = None
+    retry_on: Callable[[Exception], bool] = always
+    reset_on_success: Callable[[Any], bool] | None = None
+    on_retry: Callable[[int, float, Exception], Any] | None = None
+
+    def delay(self, attempt: int, random: Random) -> float:
+        """Seconds before attempt number `attempt` (from 1)."""
+        full = min(self.max_delay, self.initial * self.factor ** min(attempt - 1, 64))
+        return full * (1.0 - self.jitter * random.random())
+
+
+def retry_backoff(backoff: Backoff, random: Random) -> Callable[[Observable[T]], Observable[T]]:
+    """Subscribe again after an error that `backoff.retry_on` accepts, once its delay has passed in scheduler time.
+
+    `random` is the seeded source of jitter. When the attempts are used up, the last error passes.
+    """
+
+    def operator(source: Observable[T]) -> Observable[T]:
+        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            return _Attempts(source, observer, clock(scheduler), backoff, random).start()
+
+        return Observable(subscribe)
+
+    return operator
+
+
+class _Attempts:
+    """The state of one subscription: how many failures in a row, and since when."""
+
+    def __init__(
+        self,
+        source: Observable[T],
+        observer: abc.ObserverBase[T],
+        time: abc.SchedulerBase,
+        backoff: Backoff,
+        random: Random,
+    ) -> None:
+        self.source, self.observer, self.time, self.backoff, self.random = source, observer, time, backoff, random
+        self.failures = 0
+        self.since: float | None = None
+        self.running = SerialDisposable()
+        self.waiting = SerialDisposable()
+
+    def start(self, *_: Any) -> abc.DisposableBase:
+        self.running.disposable = self.source.subscribe(
+            self._on_next, self._on_error, self.observer.on_completed, scheduler=self.time
+        )
+        return CompositeDisposable(self.running, self.waiting)
+
+    def _on_next(self, item: Any) -> None:
+        success = self.backoff.reset_on_success
+        if success is not None and success(item):
+            self.failures, self.since = 0, None
+        self.observer.on_next(item)
+
+    def _on_error(self, error: Exception) -> None:
+        self.failures += 1
+        self.since = seconds_now(self.time) if self.since is None else self.since
+        delay = self.backoff.delay(self.failures, self.random)
+        if not self.backoff.retry_on(error) or self._used_up(delay):
+            self.observer.on_error(error)
+            return
+        self._announce(delay, error)
+        self.waiting.disposable = self.time.schedule_relative(delay, self._again)
+
+    def _used_up(self, delay: float) -> bool:
+        allowed, limit = self.backoff.max_retries, self.backoff.max_elapsed
+        late = limit is not None and seconds_now(self.time) + delay - (self.since or 0.0) > limit
+        return late or (allowed is not None and self.failures > allowed)
+
+    def _announce(self, delay: float, error: Exception) -> None:
+        if self.backoff.on_retry is not None:
+            item = self.backoff.on_retry(self.failures, delay, error)
+            if item is not None:
+                self.observer.on_next(item)
+
+    def _again(self, *_: Any) -> None:
+        self.start()

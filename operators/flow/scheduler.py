@@ -1,0 +1,106 @@
+"""The one clock of a program: a reactivex scheduler on the running event loop. It also owns the tasks of effects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import Any, TypeVar
+
+from reactivex import abc, typing
+from reactivex.disposable import Disposable
+from reactivex.scheduler.scheduler import Scheduler
+
+S = TypeVar("S")
+
+
+class _Timer(abc.DisposableBase):
+    """A pending call of the loop; slim, because ten thousand jobs hold one each."""
+
+    __slots__ = ("handle", "inner")
+
+    def __init__(self) -> None:
+        self.handle: asyncio.Handle | None = None
+        self.inner: abc.DisposableBase | None = None
+
+    def dispose(self) -> None:
+        if self.handle is not None:
+            self.handle.cancel()
+            self.handle = None
+        if self.inner is not None:
+            self.inner.dispose()
+            self.inner = None
+
+
+class LoopScheduler(Scheduler):
+    """Schedules on `loop`; `now` follows `loop.time()`, so a virtual loop makes all waiting virtual.
+
+    Pass it once, at the single `subscribe`. It starts no thread. `close` waits for effects that were cancelled.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        super().__init__()
+        self.loop = loop or asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def now(self) -> datetime:
+        """The loop's time, as the library wants it."""
+        return self.to_datetime(self.loop.time())
+
+    def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> abc.DisposableBase:
+        """Run `action` soon, after what is already due."""
+        timer = _Timer()
+        timer.handle = self.loop.call_soon(self._fire, timer, action, state)
+        return timer
+
+    def schedule_relative(
+        self, duetime: typing.RelativeTime, action: typing.ScheduledAction[S], state: S | None = None
+    ) -> abc.DisposableBase:
+        """Run `action` in `duetime` seconds (or a timedelta)."""
+        seconds = max(0.0, self.to_seconds(duetime))
+        timer = _Timer()
+        timer.handle = self.loop.call_later(seconds, self._fire, timer, action, state)
+        return timer
+
+    def schedule_absolute(
+        self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[S], state: S | None = None
+    ) -> abc.DisposableBase:
+        """Run `action` when `now` reaches `duetime`."""
+        return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
+
+    def _fire(self, timer: _Timer, action: typing.ScheduledAction[S], state: S | None) -> None:
+        timer.handle = None
+        inner = action(self, state)
+        if inner is not None:
+            timer.inner = inner
+
+    def spawn(self, effect: Coroutine[Any, Any, None], name: str | None = None) -> abc.DisposableBase:
+        """Run an effect as a task; disposing cancels it, and `close` still waits for it."""
+        task = self.loop.create_task(effect, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return Disposable(lambda: _cancel(task))
+
+    async def close(self) -> None:
+        """Wait for every effect; dispose what started them first."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
+def clock(scheduler: abc.SchedulerBase | None) -> abc.SchedulerBase:
+    """The scheduler given at subscribe. There is no default: the library's own starts a thread for each timer."""
+    if scheduler is None:
+        raise TypeError(
+            "no scheduler: give one at the single subscribe, e.g. subscribe(..., scheduler=LoopScheduler())"
+        )
+    return scheduler
+
+
+def seconds_now(scheduler: abc.SchedulerBase) -> float:
+    """The scheduler's time in seconds since its own epoch."""
+    return scheduler.to_seconds(scheduler.now)

@@ -1,0 +1,32 @@
+"""Bring the result home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from reactivex import Observable
+
+from wakestream.operators.events import JobEvent, Rendered
+from wakestream.operators.flow.from_async import from_async
+from wakestream.operators.flow.retry_backoff import retry_backoff
+from wakestream.operators.flow.timeout_idle import timeout_idle
+from wakestream.operators.policy import Policy
+from wakestream.operators.ports import Workers
+
+
+def download(
+    output: Path, workers: Workers, policy: Policy, random: Random
+) -> Callable[[Rendered], Observable[JobEvent]]:
+    """From `Rendered` to `Done`: `output` appears when it is whole and verified, never before.
+
+    Raises `Stalled`, `Corrupt`, `NoSpace`, `FileUnusable`, `WorkerUnreachable`, `WorkerRefused`.
+    """
+
+    def stage(rendered: Rendered) -> Observable[JobEvent]:
+        worker = workers.at(rendered.task.worker.url)
+        fetched: Observable[JobEvent] = from_async(lambda: worker.download(rendered.task.task_id, output), "download")
+        return fetched.pipe(timeout_idle(policy.transfer, "transfer"), retry_backoff(policy.call, random))
+
+    return stage

@@ -1,0 +1,52 @@
+"""Follow the work until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import reactivex as rx
+from reactivex import Observable
+
+from wakestream.operators.errors import TaskFailed
+from wakestream.operators.events import JobEvent, Rendered, Running, Submitted
+from wakestream.operators.flow.from_async import from_async
+from wakestream.operators.flow.poll import poll
+from wakestream.operators.flow.retry_backoff import retry_backoff
+from wakestream.operators.flow.then import then
+from wakestream.operators.flow.timeout_total import timeout_total
+from wakestream.operators.policy import Policy
+from wakestream.operators.ports import TaskReport, Workers
+
+FINISHED = frozenset({"done", "error", "cancelled"})
+"""The wire's terminal words for a task."""
+
+
+def follow(workers: Workers, policy: Policy, random: Random) -> Callable[[Submitted], Observable[JobEvent]]:
+    """From `Submitted` to `Rendered`: polls every `policy.poll_every` seconds, each time after the last answer.
+
+    Raises `TaskFailed` with the engine's own reason, `TaskLost`, `StageTimeout("execution")`.
+    """
+
+    def stage(task: Submitted) -> Observable[JobEvent]:
+        ready: Observable[JobEvent] = rx.of(Rendered(task))
+        if task.cached:
+            return ready
+        worker = workers.at(task.worker.url)
+
+        def ask() -> Observable[TaskReport]:
+            return from_async(lambda: worker.report(task.task_id), "report").pipe(retry_backoff(policy.call, random))
+
+        reports = poll(ask, policy.poll_every, lambda report: report.status in FINISHED)
+        running: Observable[JobEvent] = reports.map(_running)
+        return running.distinct_until_changed().pipe(
+            then(lambda _: ready), timeout_total(policy.execution, "execution")
+        )
+
+    return stage
+
+
+def _running(report: TaskReport) -> JobEvent:
+    if report.status in ("error", "cancelled"):
+        raise TaskFailed(report.error or report.message or f"the worker says {report.status} and no more")
+    return Running(report.percent, report.status, report.frame, report.frames, report.position)

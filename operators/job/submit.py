@@ -1,0 +1,117 @@
+"""Ask the hub for a GPU: at once if one is on, else after the wait for it to wake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import reactivex as rx
+from reactivex import Observable, abc
+
+from wakestream.operators.errors import BootFailed, HubRefused, HubUnreachable
+from wakestream.operators.events import Branch, Eta, Fingerprint, Granted, Job, JobEvent, Queued, Waking
+from wakestream.operators.flow.branch import branch
+from wakestream.operators.flow.every import every
+from wakestream.operators.flow.scheduler import seconds_now
+from wakestream.operators.flow.timeout_total import timeout_total
+from wakestream.operators.job.fingerprint import EVERY_ALGORITHM, Readings
+from wakestream.operators.policy import Policy
+from wakestream.operators.ports import Accepted, Asleep, BootFailure, Hub, LinkDown, LinkUp, Refused, Stirring, Woken
+
+LATE_HASHES = "late_hashes"
+"""The hub's feature: a submit may come before the files are hashed."""
+
+
+def submit(job: Job, hub: Hub, readings: Readings, policy: Policy) -> Observable[JobEvent]:
+    """`Queued`, `Waking` every 10 s, and at last `Granted`.
+
+    The waiter is registered first, then the job is sent, and sent again with the same id at each new connection. The
+    whole wait counts from the subscription, whatever happens in between. While the GPU wakes, the files are hashed.
+
+    Raises `StageTimeout` (`reply`, `online`), `HubUnreachable`, `HubRefused`, `BootFailed`.
+    """
+
+    def begin(scheduler: abc.SchedulerBase) -> Observable[JobEvent]:
+        wait = _Wait(job, hub, readings, policy, scheduler)
+        return hub.replies(job).pipe(branch(wait.cases()), timeout_total(policy.online, "online"))
+
+    return rx.defer(begin)
+
+
+class _Wait:
+    """One wait for the GPU: what each of the hub's replies leads to."""
+
+    def __init__(self, job: Job, hub: Hub, readings: Readings, policy: Policy, time: abc.SchedulerBase) -> None:
+        self.job, self.hub, self.readings, self.policy, self.time = job, hub, readings, policy, time
+        self.started = seconds_now(time)
+        self.reached = False
+        self.asleep: Asleep | None = None
+
+    def cases(self) -> Mapping[type, Callable[[Any], Observable[JobEvent] | None]]:
+        return {
+            LinkUp: self.connected,
+            LinkDown: self.disconnected,
+            Accepted: self.granted,
+            Asleep: self.queued,
+            Stirring: self.stirring,
+            Woken: self.woken,
+            Refused: lambda reply: rx.throw(HubRefused(reply.why, code=reply.code)),
+            BootFailure: lambda reply: rx.throw(BootFailed(reply.why)),
+        }
+
+    @property
+    def waited(self) -> float:
+        return seconds_now(self.time) - self.started
+
+    def connected(self, link: LinkUp) -> Observable[JobEvent]:
+        self.reached = True
+        if LATE_HASHES in link.features:
+            return self._ask(())
+        return self.readings.of(EVERY_ALGORITHM).flat_map(lambda taken: self._ask(taken.files))
+
+    def _ask(self, files: Sequence[Fingerprint]) -> Observable[JobEvent]:
+        def send(_: abc.SchedulerBase) -> Observable[JobEvent]:
+            self.hub.submit(self.job, files)
+            return rx.never()
+
+        return rx.defer(send).pipe(timeout_total(self.policy.reply, "reply"))
+
+    def disconnected(self, link: LinkDown) -> Observable[JobEvent]:
+        if link.code is not None:
+            return rx.throw(HubRefused(link.why, code=link.code))
+        lines = self._lines("hub_lost" if self.reached else "hub_unreachable", why=link.why)
+        if self.reached or self.policy.hub is None:
+            return lines
+        patience = rx.timer(max(0.0, self.policy.hub - self.waited))
+        given_up: Observable[JobEvent] = patience.flat_map(lambda _: rx.throw(HubUnreachable(link.why)))
+        return rx.merge(lines, given_up)
+
+    def granted(self, grant: Accepted) -> Observable[JobEvent]:
+        road: Branch = "offline" if self.asleep else "online"
+        return rx.of(Granted(road, self.waited, grant.gpu, grant.url, grant.position))
+
+    def woken(self, news: Woken) -> Observable[JobEvent] | None:
+        return self.granted(Accepted(news.gpu, news.url)) if self.asleep else None
+
+    def queued(self, reply: Asleep) -> Observable[JobEvent]:
+        self.asleep = reply
+        reading: Observable[JobEvent] = self.readings.of(EVERY_ALGORITHM).filter(lambda _: False)
+        return rx.merge(rx.of(Queued(reply.position, reply.phase, reply.eta)), self._waking(reply), reading)
+
+    def stirring(self, news: Stirring) -> Observable[JobEvent] | None:
+        return self._lines(news.phase, why=news.why) if self.asleep else None
+
+    def _lines(self, phase: str, why: str) -> Observable[JobEvent]:
+        reply = self.asleep or Asleep()
+        now = Waking(self.waited, phase, reply.position, None, why)
+        return rx.merge(rx.of(now), self._waking(Asleep(phase, reply.position)))
+
+    def _waking(self, reply: Asleep) -> Observable[JobEvent]:
+        def line(elapsed: float) -> JobEvent:
+            return Waking(self.waited, reply.phase, reply.position, _left(reply.eta, elapsed))
+
+        return every(self.policy.line_every, line)
+
+
+def _left(eta: Eta | None, elapsed: float) -> Eta | None:
+    return eta and Eta(max(0.0, eta.p50 - elapsed), max(0.0, eta.p90 - elapsed))

@@ -1,0 +1,126 @@
+"""The hub as jobs see it: wire messages in, the pipeline's words out, each to the job that it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from reactivex import Observable, abc
+
+from wakestream.operators.events import Eta, Fingerprint, Job
+from wakestream.operators.ports import (
+    Accepted,
+    Asleep,
+    BootFailure,
+    LinkDown,
+    LinkUp,
+    Refused,
+    Reply,
+    Stirring,
+    Woken,
+)  # fmt: skip
+from wakestream.streams import messages as m
+from wakestream.streams.switchboard import Fault, Switchboard
+
+Event = m.Message | LinkUp | LinkDown
+Send = Callable[[m.Message], bool]
+Answer = tuple[Reply, str | None]
+
+
+class HubClient:
+    """Implements the port `Hub` on a link's events and its `send`. Feed it every event of the link.
+
+    A job that was granted is named to a restarted hub again (its lease lives in the hub's memory) until `release`,
+    where the hub announced that it grants each job by itself; older hubs would start the job twice.
+    """
+
+    def __init__(self, send: Send, on_fault: Fault) -> None:
+        self._send = send
+        self._board: Switchboard[Reply] = Switchboard(on_fault)
+        self._link: LinkUp | LinkDown = LinkDown("not connected yet")
+        self._asked: dict[str, m.Submit] = {}
+        self._granted: set[str] = set()
+
+    def feed(self, event: Event) -> None:
+        """One event of the link."""
+        if isinstance(event, LinkUp | LinkDown):
+            self._linked(event)
+            return
+        answer = reply_to(event, grants="grant" in self.features)
+        if answer is not None:
+            reply, request_id = answer
+            if isinstance(reply, Accepted) and request_id in self._asked:
+                self._granted.add(request_id)
+            self._board.feed(reply, request_id)
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What the connected hub announced; empty while there is none."""
+        return self._link.features if isinstance(self._link, LinkUp) else frozenset()
+
+    def _linked(self, event: LinkUp | LinkDown) -> None:
+        self._link = event
+        self._board.feed(event, None)
+        if "grant" in self.features:
+            for request_id in sorted(self._granted):
+                self._send(self._asked[request_id])
+
+    def replies(self, job: Job) -> Observable[Reply]:
+        """See `Hub.replies`."""
+
+        def subscribe(observer: abc.ObserverBase[Reply], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            waiting = self._board.listen(job.id, observer.on_next)
+            observer.on_next(self._link)
+            return waiting
+
+        return Observable(subscribe)
+
+    def submit(self, job: Job, files: Sequence[Fingerprint] = ()) -> None:
+        """See `Hub.submit`."""
+        self._granted.discard(job.id)
+        self._asked[job.id] = m.Submit(request_id=job.id, task_type=job.task_type, payload=payload(job, files))
+        self._send(self._asked[job.id])
+
+    def release(self, job: Job, *, cancelled: bool = False) -> None:
+        """See `Hub.release`. Hubs that know no such message are not told."""
+        self._granted.discard(job.id)
+        asked = self._asked.pop(job.id, None)
+        kind = m.Cancel if cancelled else m.JobDone
+        if asked is not None and ("cancel" if cancelled else "done") in self.features:
+            self._send(kind(request_id=job.id))
+
+
+def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, str]:
+    """What a submit says of the files; the hashes are MD5, as all hubs and workers know them, where they are known."""
+    said = {"video_ext": job.video.suffix.lower(), "audio_ext": job.audio.suffix.lower()}
+    if files:
+        video, audio = files
+        said |= {"video_hash": video.digests["md5"], "audio_hash": audio.digests["md5"]}
+    return said
+
+
+def reply_to(message: m.Message, *, grants: bool) -> Answer | None:
+    """What a message means to jobs, and to which (None: to all). `grants`: the hub acks every job by itself."""
+    match message:
+        case m.Ack():
+            return Accepted(message.gpu, message.url, message.position), message.request_id
+        case m.Offline():
+            return Asleep(message.phase or "booting", message.position, _eta(message)), message.request_id
+        case m.Online():
+            return None if grants else (Woken(message.gpu, message.url), None)
+        case m.Booted():
+            return Stirring("booted", message.msg or ""), None
+        case m.BootResult(success=False):
+            return BootFailure(message.msg or f"the GPU could not be started ({message.status or 'failed'})"), (
+                message.request_id
+            )
+        case m.Error(request_id=str(request_id)):
+            return Refused(message.text, message.code or "refused"), request_id
+    return None
+
+
+def _eta(message: m.Offline) -> Eta | None:
+    seconds = message.eta_s or {}
+    p50, p90 = seconds.get("p50"), seconds.get("p90")
+    if isinstance(p50, int | float) and isinstance(p90, int | float):
+        return Eta(float(p50), float(p90))
+    return None

@@ -1,0 +1,95 @@
+"""THE hot observable: everything that comes from the hub, delivered by key. It never errors and never ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+from reactivex import Observable, abc
+
+T = TypeVar("T")
+Callback = Callable[[Any], None]
+Fault = Callable[[Exception, Any], None]
+
+
+class Switchboard(Observable[T], Generic[T]):
+    """One per connection. `feed(item, key)` delivers to the listeners of `key`; with key None to every listener.
+
+    Subscribing (as to any observable) hears every item. An observer that raises is reported to `on_fault(error, item)`
+    and starves nobody; what is fed during a delivery waits its turn, so all see one order.
+    """
+
+    def __init__(self, on_fault: Fault) -> None:
+        super().__init__()
+        self._on_fault = on_fault
+        self._by_key: dict[Hashable, list[Callback]] = {}
+        self._all: list[Callback] = []
+        self._queue: deque[tuple[T, Hashable | None]] = deque()
+        self._feeding = False
+
+    def listen(self, key: Hashable, on_next: Callback) -> abc.DisposableBase:
+        """Deliver what comes for `key`, and what comes for all, to `on_next` until disposed."""
+        self._by_key.setdefault(key, []).append(on_next)
+        return _Listener(self._by_key, key, on_next)
+
+    @property
+    def keys(self) -> tuple[Hashable, ...]:
+        """The keys that somebody waits for, oldest first."""
+        return tuple(self._by_key)
+
+    def feed(self, item: T, key: Hashable | None = None) -> None:
+        """Deliver one item."""
+        self._queue.append((item, key))
+        if self._feeding:
+            return
+        self._feeding = True
+        try:
+            while self._queue:
+                self._deliver(*self._queue.popleft())
+        finally:
+            self._feeding = False
+
+    def _deliver(self, item: T, key: Hashable | None) -> None:
+        for on_next in tuple(self._all):
+            self._call(on_next, item)
+        if key is None:
+            for listeners in tuple(self._by_key.values()):
+                for on_next in tuple(listeners):
+                    self._call(on_next, item)
+        elif key in self._by_key:
+            for on_next in tuple(self._by_key[key]):
+                self._call(on_next, item)
+
+    def _call(self, on_next: Callback, item: T) -> None:
+        try:
+            on_next(item)
+        except Exception as error:  # one observer's fault must not reach the next observer
+            self._on_fault(error, item)
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        everything: dict[Hashable, list[Callback]] = {None: self._all}
+        self._all.append(observer.on_next)
+        return _Listener(everything, None, observer.on_next)
+
+
+class _Listener(abc.DisposableBase):
+    """One entry of the board; slim, because ten thousand jobs hold one each."""
+
+    __slots__ = ("board", "key", "on_next")
+
+    def __init__(self, board: dict[Hashable, list[Callback]], key: Hashable, on_next: Callback) -> None:
+        self.board: dict[Hashable, list[Callback]] | None = board
+        self.key = key
+        self.on_next = on_next
+
+    def dispose(self) -> None:
+        if self.board is None:
+            return
+        listeners = self.board[self.key]
+        listeners.remove(self.on_next)
+        if not listeners:
+            del self.board[self.key]
+        self.board = None

@@ -1,0 +1,167 @@
+"""Frames to messages and back, driven by the fields that `streams/messages.py` declares. Pure: text in, text out.
+
+`decode` accepts what deployed peers send (old aliases, both spellings, extra fields) and raises `Malformed` with a
+sentence for whoever wrote the frame. `encode` leaves out what is None, so an old peer never meets an addition it was
+not sent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from wakestream.streams import messages as m
+
+MAX_FRAME = 64 * 1024
+"""Largest frame in bytes that any of our programs accepts."""
+
+MAX_ID = 200
+"""Longest request or task id in characters."""
+
+
+class Malformed(ValueError):
+    """The peer's frame is not one that the protocol knows; `str()` says what to send instead."""
+
+
+_WORDS: dict[type, str] = {str: "a string", int: "a whole number", bool: "true or false", float: "a number"}
+
+
+def _checker(annotation: Any) -> tuple[Callable[[Any], bool], str]:
+    origin = typing.get_origin(annotation)
+    if origin in (types.UnionType, typing.Union):
+        inner = next(arg for arg in typing.get_args(annotation) if arg is not type(None))
+        check, word = _checker(inner)
+        return (lambda value: value is None or check(value)), word
+    if origin is tuple:
+        check, word = _checker(typing.get_args(annotation)[0])
+        return (lambda value: isinstance(value, list) and all(map(check, value))), f"a list, each {word}"
+    if origin is not None and issubclass(origin, Mapping):
+        return (lambda value: isinstance(value, dict)), "an object"
+    if annotation is int:
+        return (lambda value: type(value) is int), _WORDS[int]
+    return (lambda value: isinstance(value, annotation)), _WORDS[annotation]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+    nested: bool
+    required: bool
+    check: Callable[[Any], bool]
+    word: str
+    listed: bool
+
+
+def _fields(kind: type[m.Message]) -> tuple[_Field, ...]:
+    hints = typing.get_type_hints(kind)
+    return tuple(_field(field, hints[field.name]) for field in dataclasses.fields(kind))
+
+
+def _field(field: dataclasses.Field[Any], hint: Any) -> _Field:
+    check, word = _checker(hint)
+    missing = dataclasses.MISSING
+    required = field.default is missing and field.default_factory is missing
+    return _Field(field.name, field.metadata.get("in") == "data", required, check, word, word.startswith("a list"))
+
+
+_FIELDS: dict[type, tuple[_Field, ...]] = {kind: _fields(kind) for kind in m.KNOWN}
+_BY_NAME: dict[str, type[m.Message]] = {kind.TYPE: kind for kind in m.KNOWN}
+_BY_NAME.update({kind.OLD: kind for kind in m.KNOWN if kind.OLD})
+
+
+def decode(text: str | bytes, *, strict: bool = True) -> m.Message:
+    """One frame as a message; `Unknown` for a type we do not know, `Malformed` for anything that is no frame at all.
+
+    A client reads with `strict=False`: an optional field of the wrong kind counts as absent, as old hubs differ there.
+    """
+    if len(text) > MAX_FRAME:
+        raise Malformed(f"a frame may have {MAX_FRAME} bytes at most, this one has {len(text)}")
+    try:
+        frame = orjson.loads(text)
+    except ValueError:
+        return _bare(text)
+    if isinstance(frame, str):
+        return _bare(frame)
+    if not isinstance(frame, dict):
+        raise Malformed(f"a frame is a JSON object, this is {_kind(frame)}")
+    return from_frame(frame, strict=strict)
+
+
+def _bare(text: str | bytes) -> m.Message:
+    plain = text.decode(errors="replace") if isinstance(text, bytes) else text
+    if plain.startswith(("http://", "https://")):
+        return m.Url(url=plain.strip())
+    raise Malformed("a frame is a JSON object in UTF-8; this does not parse as one")
+
+
+def _kind(value: Any) -> str:
+    return (
+        "null" if value is None else {"list": "a list", "bool": "true or false"}.get(type(value).__name__, "a number")
+    )
+
+
+def from_frame(frame: Mapping[str, Any], *, strict: bool = True) -> m.Message:
+    """A parsed frame as a message."""
+    name = frame.get("type")
+    if not isinstance(name, str) or not name:
+        raise Malformed('a frame needs "type", a string such as "gpu.job.submit"')
+    kind = _BY_NAME.get(name)
+    if kind is None:
+        return m.Unknown(type=name[:MAX_ID], frame=frame)
+    nested = frame.get("data")
+    inner: Mapping[str, Any] = nested if isinstance(nested, dict) else {}
+    values: dict[str, Any] = {}
+    for field in _FIELDS[kind]:
+        value = inner.get(field.name, frame.get(field.name)) if field.nested else frame.get(field.name)
+        if value == "" and not field.required:
+            value = None
+        fault = _fault(field, value)
+        if fault and (strict or field.required):
+            raise Malformed(f'{name}: "{field.name}" {fault}')
+        if value is not None and not fault:
+            values[field.name] = tuple(value) if field.listed else value
+    return kind(**values)
+
+
+def _fault(field: _Field, value: Any) -> str | None:
+    if value is None:
+        return f"is missing, {field.word} is needed" if field.required else None
+    if not field.check(value):
+        return f"must be {field.word}"
+    if field.name.endswith("_id") and not 0 < len(value) <= MAX_ID:
+        return f"must have 1 to {MAX_ID} characters"
+    return None
+
+
+def to_frame(message: m.Message) -> dict[str, Any]:
+    """A message as the object that goes onto the wire; None fields are left out."""
+    frame: dict[str, Any] = {"type": message.TYPE, **message.ENVELOPE}
+    inner: dict[str, Any] = {}
+    for field in _FIELDS[type(message)]:
+        value = getattr(message, field.name)
+        if value is not None:
+            (inner if field.nested else frame)[field.name] = value
+    if inner:
+        frame["data"] = inner
+    return frame
+
+
+def encode(message: m.Message) -> str:
+    """A message as the text of one frame."""
+    return orjson.dumps(to_frame(message)).decode()
+
+
+def encode_old(message: m.Message) -> str | None:
+    """The same under its older name, for peers that know no other; None where there is none."""
+    if message.OLD is None:
+        return None
+    frame = to_frame(message)
+    inner = frame.pop("data", {})
+    if "msg" in inner:
+        frame["msg"] = inner["msg"]
+    return orjson.dumps({**frame, "type": message.OLD}).decode()
