@@ -187,6 +187,11 @@ PowerReading = Literal["unknown", "starting", "running", "stopping", "stopped", 
 class Power(Protocol):
     """One machine that can be switched on and off. A call that returns has been accepted, not carried out: inspect."""
 
+    @property
+    def detail(self) -> str:
+        """The provider's own words on the last reading, such as why it failed; empty when it has none."""
+        ...
+
     async def start(self) -> None:
         """Begin to power on; `NoCapacity` when the provider has no machine to give, `PowerError` on anything else."""
         ...

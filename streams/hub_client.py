@@ -36,7 +36,7 @@ class HubClient:
     def __init__(self, send: Send, on_fault: Fault) -> None:
         self._send = send
         self._board: Switchboard[Reply] = Switchboard(on_fault)
-        self._link: LinkUp | LinkDown = LinkDown("not connected yet")
+        self._link: LinkUp | LinkDown = LinkDown()
         self._asked: dict[str, m.Submit] = {}
         self._granted: set[str] = set()
 

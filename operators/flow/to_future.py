@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from reactivex import Observable
 
@@ -13,7 +13,7 @@ from wakestream.operators.flow.scheduler import LoopScheduler
 T = TypeVar("T")
 
 
-def to_future(scheduler: LoopScheduler) -> Callable[[Observable[T]], asyncio.Future[T]]:
+def to_future(scheduler: LoopScheduler) -> Callable[[Observable[Any]], asyncio.Future[Any]]:
     """Subscribe on `scheduler`; the future has the last item. Cancelling it disposes the subscription.
 
     A source without items gives `LookupError`.

@@ -79,7 +79,8 @@ class _Wait:
     def disconnected(self, link: LinkDown) -> Observable[JobEvent]:
         if link.code is not None:
             return rx.throw(HubRefused(link.why, code=link.code))
-        lines = self._lines("hub_lost" if self.reached else "hub_unreachable", why=link.why)
+        never = "hub_unreachable" if link.why else "connecting"
+        lines = self._lines("hub_lost" if self.reached else never, why=link.why)
         if self.reached or self.policy.hub is None:
             return lines
         patience = rx.timer(max(0.0, self.policy.hub - self.waited))

@@ -1,0 +1,71 @@
+"""The addresses that people write, as the programs need them; `ValueError` says what to write instead."""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, urlsplit
+
+HUB_PATH = "/dsp"
+WORKER_PORT = 8383
+_HUB_SCHEMES = {"https": "wss", "http": "ws", "wss": "wss", "ws": "ws"}
+
+
+def hub_url(text: str) -> str:
+    """The hub's WebSocket address: `https://h` becomes `wss://h/dsp`, a path that ends in `/dsp` is kept."""
+    parts = _split(text.strip(), "https://hub.example.com")
+    if parts.scheme not in _HUB_SCHEMES:
+        raise ValueError(f"begins with {parts.scheme}://; write https://, http://, wss:// or ws://")
+    path = parts.path.rstrip("/")
+    if not path.endswith(HUB_PATH):
+        path += HUB_PATH
+    return f"{_HUB_SCHEMES[parts.scheme]}://{_netloc(parts, None)}{path}"
+
+
+def worker_url(text: str) -> str:
+    """The worker's HTTP address without a slash at its end; `http://` and `:8383` are filled in where missing."""
+    text = text.strip()
+    parts = _split(text if "://" in text else f"http://{text}", "http://gpu.example.com:8383")
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"begins with {parts.scheme}://; write http:// or https://")
+    return f"{parts.scheme}://{_netloc(parts, WORKER_PORT)}{parts.path.rstrip('/')}"
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT` as a pair; `:PORT` listens on every address, port 0 takes a free one, `[::1]:8080` is IPv6."""
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT; write for example 127.0.0.1:8080")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(f"{text!r}: an IPv6 address stands in brackets; write for example [::1]:8080")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
+
+
+def at_port(host: str, port: int) -> str:
+    """`host:port` as it stands in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _split(text: str, example: str) -> SplitResult:
+    # None of the refusals shows the text: with a password or a query in it, it is a secret.
+    if "@" in text:
+        raise ValueError("bears a user name or password; keys do not belong into an address, take the part up to @ out")
+    if "?" in text or "#" in text:
+        raise ValueError(f"bears a ? or #; write only scheme, host, port and path, such as {example}")
+    if any(letter.isspace() or not letter.isprintable() for letter in text):
+        raise ValueError(f"bears a blank or a control character; write for example {example}")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"is not an address; write for example {example}") from None
+    if "://" not in text or not parts.hostname:
+        raise ValueError(f"lacks scheme or host; write for example {example}")
+    if port == 0:
+        raise ValueError(f"has port 0; write the port that is listened on, such as {example}")
+    return parts
+
+
+def _netloc(parts: SplitResult, default_port: int | None) -> str:
+    host = parts.hostname or ""
+    port = parts.port if parts.port is not None else default_port
+    bracketed = f"[{host}]" if ":" in host else host
+    return bracketed if port is None else f"{bracketed}:{port}"

@@ -1,0 +1,157 @@
+"""`wakestream demo`: everything on this machine, once with the GPU off and once with it on, then the idle stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wakestream.adapters.cli import exit_codes
+
+if TYPE_CHECKING:
+    from wakestream.adapters.cli.demo_show import Show
+    from wakestream.adapters.client import Client
+    from wakestream.adapters.demo import House
+    from wakestream.operators.events import Job
+
+HELP = "run the whole system on this machine: a sleeping GPU wakes and a video comes back"
+
+IDLE_AFTER = 4.0
+"""Seconds after the last job at which the demo's GPU is put back to sleep."""
+
+ASK_EVERY = 0.1
+PATIENCE = 60.0
+"""Seconds within which the GPU must be asleep, before the first job and after the last."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--video", type=Path, help="a video file (default: one is made)")
+    parser.add_argument("--audio", type=Path, help="an audio file (default: one with the rhythm of speech is made)")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("wakestream-demo.mp4"), help="the first result (default %(default)s)"
+    )
+    parser.add_argument(
+        "--boot-seconds", type=_seconds, default=6.0, metavar="S", help="how long the GPU takes to warm up (default 6)"
+    )
+    parser.add_argument("--record", type=Path, metavar="DIR", help="record the client's messages into this folder")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 600:
+        raise argparse.ArgumentTypeError("must be between 0 and 600")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; ends with a table."""
+    import tempfile
+
+    from wakestream.adapters import logs
+    from wakestream.adapters.cli.demo_show import Show
+    from wakestream.adapters.cli.program import run_program
+    from wakestream.adapters.files import check_readable, check_writable
+
+    given = [path for path in (args.video, args.audio) if path is not None]
+    for path in given:
+        check_readable(path)
+    check_writable(args.output, keep=given)
+    logs.configure(getattr(args, "log_level", "WARNING"))
+    with tempfile.TemporaryDirectory(prefix="wakestream-demo-") as folder, Show() as show:
+        return run_program(lambda stop: _until(stop, _demo(args, Path(folder), show)))
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, int]) -> int:
+    """Do the work; Ctrl-C cancels it, and it cleans up behind itself."""
+    task = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.wait((task,))
+    return exit_codes.INTERRUPTED if task.cancelled() else task.result()
+
+
+async def _demo(args: argparse.Namespace, folder: Path, show: Show) -> int:
+    from wakestream.adapters.client import open_client
+    from wakestream.adapters.demo import house
+    from wakestream.operators.policy import Policy
+
+    jobs = await _jobs(args, folder, show)
+    show.say("demo", "starting hub and monitor; the GPU (a worker process) stays off")
+    async with (
+        house(folder, show.say, boot_seconds=args.boot_seconds, idle_after=IDLE_AFTER, record=args.record) as running,
+        open_client(running.settings, Policy(poll_every=0.5)) as client,
+    ):
+        await _gpu_is(client, "stopped")
+        show.say("demo", "the monitor says: the GPU is off")
+        status = await _both(client, jobs, show)
+        if status == exit_codes.DONE:
+            await _asleep(client, running, show)
+    if status == exit_codes.DONE:
+        show.table()
+    return status
+
+
+async def _both(client: Client, jobs: tuple[Job, Job], show: Show) -> int:
+    from wakestream.adapters.cli.submit import exit_code
+
+    for number, job in enumerate(jobs, 1):
+        show.begin(number, job)
+        status = exit_code(await client.run(job, show.event))
+        if status != exit_codes.DONE:
+            return status
+    return exit_codes.DONE
+
+
+async def _jobs(args: argparse.Namespace, folder: Path, show: Show) -> tuple[Job, Job]:
+    """The same video twice; with samples, each time with other words."""
+    from wakestream.adapters.engines.samples import make_speech, make_video
+    from wakestream.operators.events import Job
+
+    video, audio, second = args.video, args.audio, args.audio
+    if video is None:
+        show.say("demo", "making a sample clip with ffmpeg")
+        video = folder / "clip.mp4"
+        await make_video(video, 8, size="1280x720")
+    if audio is None:
+        audio, second = folder / "speech.wav", folder / "speech-2.wav"
+        await make_speech(audio, 20)
+        await make_speech(second, 12, pitch=190, phase=1.0)
+    output: Path = args.output
+    return (
+        Job("demo-job-1", video, audio, output),
+        Job("demo-job-2", video, second, output.with_stem(f"{output.stem}-2")),
+    )
+
+
+async def _asleep(client: Client, running: House, show: Show) -> None:
+    show.say("demo", f"nobody holds the GPU: it is stopped after {running.idle_after:g} idle seconds")
+    await _gpu_is(client, "stopped")
+    show.asleep()
+
+
+async def _gpu_is(client: Client, wanted: str) -> None:
+    """Ask the monitor for the GPU's state, through the hub, until it is as wanted."""
+    from wakestream.streams import messages as m
+
+    said: asyncio.Queue[m.StatusResponse] = asyncio.Queue()
+    heard = client.link.events.subscribe(
+        lambda event: said.put_nowait(event) if isinstance(event, m.StatusResponse) else None
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            for number in itertools.count():
+                while not client.link.send(m.StatusQuery(request_id=f"demo-status-{number}")):
+                    await asyncio.sleep(ASK_EVERY)
+                answer = await said.get()
+                if answer.source == "gpu_monitor" and answer.status == wanted:
+                    return
+                await asyncio.sleep(ASK_EVERY)
+    finally:
+        heard.dispose()

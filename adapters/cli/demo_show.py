@@ -1,0 +1,107 @@
+"""What a person sees of the demo: each program's lines, each job live, and the table at the end."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wakestream.adapters.cli import words
+from wakestream.adapters.cli.display import PlainLines
+from wakestream.adapters.cli.live import LiveDisplay
+from wakestream.operators import events as e
+from wakestream.streams.timeline import STAGES, stage_times
+
+T = TypeVar("T")
+COLOURS = {"demo": "bold", "hub": "blue", "monitor": "magenta", "worker": "yellow"}
+
+
+class Show:
+    """Collects what happened, and prints it as it happens."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._live: LiveDisplay | PlainLines | None = None
+        self._jobs: list[tuple[e.Job, float, list[tuple[float, e.JobEvent]]]] = []
+        self._start = time.monotonic()
+        self._slept: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end_live()
+
+    def say(self, program: str, line: str) -> None:
+        """One line of a program."""
+        passed = time.monotonic() - self._start
+        text = Text(f"{passed:6.1f} s  ", "dim")
+        text.append(f"{program:<8}", COLOURS.get(program, "default")).append(
+            line, "default" if program == "demo" else "dim"
+        )
+        self._console.print(text, soft_wrap=True)
+
+    def begin(self, number: int, job: e.Job) -> None:
+        """Job `number` starts."""
+        self._end_live()
+        branch = "the GPU is off" if number == 1 else "the GPU is on now, and knows the video"
+        self.say("demo", f"job {number}: {job.video.name} + {job.audio.name} ({branch})")
+        self._jobs.append((job, time.monotonic(), []))
+        if self._console.is_terminal:
+            self._live = LiveDisplay(job, self._console)
+            self._live.__enter__()
+        else:
+            self._live = PlainLines(f"          job {number}   ")
+
+    def event(self, event: e.JobEvent) -> None:
+        """One event of the job that runs."""
+        self._jobs[-1][2].append((time.monotonic(), event))
+        if self._live is not None:
+            self._live.show(event)
+
+    def asleep(self) -> None:
+        """The GPU is off again."""
+        self._slept = time.monotonic()
+        self.say("demo", "the GPU sleeps again")
+
+    def _end_live(self) -> None:
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+            self._live = None
+
+    def table(self) -> None:
+        """Stage times, bytes sent and saved, where the results lie."""
+        self._end_live()
+        table = Table(title="wakestream demo", title_justify="left")
+        table.add_column("")
+        for number in range(1, len(self._jobs) + 1):
+            table.add_column(f"job {number}", justify="right")
+        for name, cells in self._rows():
+            table.add_row(name, *cells)
+        self._console.print(table)
+        for number, (job, _, _) in enumerate(self._jobs, 1):
+            self._console.print(f"result {number}: {job.output.resolve()}", soft_wrap=True)
+
+    def _rows(self) -> list[tuple[str, list[str]]]:
+        times = [stage_times(events, start) for _, start, events in self._jobs]
+        rows: list[tuple[str, list[str]]] = [
+            ("branch", [self._found(events, e.Granted).branch for _, _, events in self._jobs])
+        ]
+        rows += [(stage, [words.duration(each[stage]) if stage in each else "-" for each in times]) for stage in STAGES]
+        rows.append(("total", [words.duration(sum(each.values())) for each in times]))
+        uploads = [self._found(events, e.Uploaded) for _, _, events in self._jobs]
+        rows.append(("bytes sent", [words.size(each.sent) for each in uploads]))
+        rows.append(("bytes saved", [words.size(each.saved) for each in uploads]))
+        rows.append(("result", [words.size(self._found(events, e.Done).size) for _, _, events in self._jobs]))
+        if self._slept is not None:
+            ended = self._jobs[-1][2][-1][0]
+            rows.append(("GPU asleep after", ["", words.duration(self._slept - ended)]))
+        return rows
+
+    @staticmethod
+    def _found(events: list[tuple[float, e.JobEvent]], kind: type[T]) -> T:
+        return next(event for _, event in reversed(events) if isinstance(event, kind))

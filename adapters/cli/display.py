@@ -1,0 +1,89 @@
+"""How a running job is shown: a live display on a terminal, plain lines elsewhere, JSON lines for programs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+from wakestream.adapters.cli import words
+from wakestream.operators import events as e
+from wakestream.streams.event_json import kind, plain_event
+
+STEADY = (e.Uploading, e.Running, e.Downloading, e.Waking)
+"""Events that come often: plain output shows one of a kind every few seconds."""
+
+PLAIN_EVERY = 5.0
+
+
+class Display(Protocol):
+    """Shows events while its block runs."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
+
+    def show(self, event: e.JobEvent) -> None:
+        """One more event of the job."""
+        ...
+
+
+class _Quiet:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Nothing to restore."""
+
+
+class JsonLines(_Quiet):
+    """One JSON object per event on standard output, each with `t`, the seconds since the start."""
+
+    def __init__(self, job: str) -> None:
+        self._job = job
+        self._start = time.monotonic()
+
+    def show(self, event: e.JobEvent) -> None:
+        """See `Display.show`."""
+        import orjson
+
+        line = {"t": round(time.monotonic() - self._start, 3), "job": self._job, **plain_event(event)}
+        print(orjson.dumps(line).decode(), flush=True)  # noqa: T201
+
+
+class PlainLines(_Quiet):
+    """One line per event on standard output; of events that come often, one every few seconds."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+        self._start = time.monotonic()
+        self._shown: dict[str, tuple[float, object]] = {}
+
+    def show(self, event: e.JobEvent) -> None:
+        """See `Display.show`."""
+        if self._due(event):
+            passed = time.monotonic() - self._start
+            print(f"{self._prefix}{passed:7.1f} s  {words.event(event)}", flush=True)  # noqa: T201
+
+    def _due(self, event: e.JobEvent) -> bool:
+        if not isinstance(event, STEADY):
+            return True
+        now, changed = time.monotonic(), getattr(event, "phase", getattr(event, "status", None))
+        last, before = self._shown.get(kind(event), (-PLAIN_EVERY, None))
+        if now - last < PLAIN_EVERY and changed == before:
+            return False
+        self._shown[kind(event)] = (now, changed)
+        return True
+
+
+def display(job: e.Job, *, as_json: bool, plain: bool = False) -> Display:
+    """The display that fits where standard output goes."""
+    if as_json:
+        return JsonLines(job.id)
+    if plain or not sys.stdout.isatty():
+        return PlainLines()
+    from wakestream.adapters.cli.live import LiveDisplay
+
+    return LiveDisplay(job)

@@ -1,0 +1,92 @@
+"""`wakestream hub`: the always-on server between clients, monitors and workers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import flags
+
+if TYPE_CHECKING:
+    from wakestream.adapters.licenses import LicenseBook
+
+HELP = "run the hub: the always-on server that queues jobs and wakes the GPU"
+DEFAULT_LISTEN = "127.0.0.1:8765"
+OPEN_ROLES = ("worker", "monitor")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The hub's own flags."""
+    flags.listen(parser, DEFAULT_LISTEN)
+    state(parser)
+    parser.add_argument(
+        "--open-roles",
+        metavar="ROLES",
+        type=_roles,
+        default=frozenset(),
+        help="worker, monitor or worker,monitor: let such peers in without a token, as old ones need (unsafe)",
+    )
+    flags.program(parser)
+
+
+def state(parser: argparse.ArgumentParser) -> None:
+    """`--state DIR`, the hub's folder."""
+    parser.add_argument(
+        "--state", metavar="DIR", type=Path, default=None, help="the hub's folder (default: the user's data folder)"
+    )
+
+
+def folder(given: Path | None) -> Path:
+    """The hub's folder; the same by default for `hub` and `license`."""
+    if given is not None:
+        return given.expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("wakestream") / "hub"
+
+
+def _roles(text: str) -> frozenset[str]:
+    roles = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if not roles <= set(OPEN_ROLES):
+        raise argparse.ArgumentTypeError(f"choose from {', '.join(OPEN_ROLES)}, separated by commas")
+    return roles
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    import asyncio
+    import contextlib
+
+    from wakestream.adapters.cli.program import announce, begin, listening, run_program
+    from wakestream.adapters.journal import MemoryJournal
+    from wakestream.adapters.licenses import LicenseBook
+    from wakestream.adapters.websocket.hub_server import open_hub
+    from wakestream.streams.hub import Limits
+    from wakestream.streams.hub_events import Fact
+
+    begin(args)
+    book = LicenseBook(folder(args.state))
+    _warn(book, args.open_roles)
+
+    async def serve(stop: asyncio.Event) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            limits = Limits(open_roles=args.open_roles)
+            with listening(*args.listen):
+                hub = await stack.enter_async_context(
+                    open_hub(*args.listen, book=book, journal=MemoryJournal[Fact](), limits=limits)
+                )
+            announce("hub", hub.url)
+            await hub.until(stop)
+
+    return run_program(serve, exit_with_stdin=args.exit_with_stdin)
+
+
+def _warn(book: LicenseBook, open_roles: frozenset[str]) -> None:
+    from loguru import logger
+
+    if not book.all():
+        logger.warning("no licence was issued yet, so nobody can register; use `wakestream license issue`")
+    if open_roles:
+        who = " and ".join(sorted(open_roles))
+        logger.warning("--open-roles: anybody who reaches this port can be {}; use it in a closed network only", who)

@@ -1,0 +1,135 @@
+"""The command `wakestream`: the visible list of its commands, and what is the same for all of them.
+
+Each command is a module of this folder with `HELP`, `arguments(parser)` and `run(args) -> exit code`. Only argparse is
+imported up here: `wakestream --help` must not wait for a web server's imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from wakestream.adapters.cli import exit_codes
+from wakestream.operators.errors import WakestreamError
+
+COMMANDS = ("demo", "submit", "hub", "monitor", "worker", "license")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class Command(Protocol):
+    """What a command's module holds."""
+
+    HELP: str
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's own arguments."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; returns the exit code."""
+        ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (`SystemExit` for --help, --version and wrong usage, as argparse does)."""
+    _speak_utf8()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except WakestreamError as error:
+        print(f"wakestream: {error}", file=sys.stderr)  # noqa: T201 - this is the answer to the user
+        return exit_codes.of_word(error.code)
+    except KeyboardInterrupt:
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return exit_codes.FAILED
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    name = _command_name(arguments)
+    if name is not None and name not in COMMANDS:
+        _unknown(name)
+    parser = _parser((name,) if name else COMMANDS)
+    args = parser.parse_args(arguments)
+    if name is None:
+        parser.error("say what to do: wakestream COMMAND, or wakestream --help")
+    return _load(name).run(args)
+
+
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser with the commands `names`; the others need not be imported for them."""
+    parser = argparse.ArgumentParser(
+        prog="wakestream", description="Make a GPU that is usually switched off feel always on.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    _log_level(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name in names:
+        command = _load(name)
+        own = commands.add_parser(name, help=command.HELP, description=command.HELP, allow_abbrev=False)
+        _log_level(own)
+        command.arguments(own)
+    return parser
+
+
+def _log_level(parser: argparse.ArgumentParser) -> None:
+    # Allowed before and after the command; without SUPPRESS the second would undo the first.
+    parser.add_argument(
+        "--log-level", choices=LEVELS, type=str.upper, default=argparse.SUPPRESS, help="how much to log (default INFO)"
+    )
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: reading package metadata takes longer than all of --help."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"wakestream {version('wakestream')}")  # noqa: T201
+        parser.exit()
+
+
+def _load(name: str) -> Command:
+    return cast("Command", importlib.import_module(f"wakestream.adapters.cli.{name}"))
+
+
+def _command_name(arguments: Sequence[str]) -> str | None:
+    """The first argument that is neither a flag nor a global flag's value."""
+    values = iter(arguments)
+    for argument in values:
+        if argument == "--log-level":
+            next(values, None)
+        elif not argument.startswith("-"):
+            return argument
+    return None
+
+
+def _unknown(name: str) -> None:
+    import difflib
+
+    close = difflib.get_close_matches(name, COMMANDS, 1, 0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(COMMANDS)}"
+    print(f"wakestream: there is no command {name!r}; {hint}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(exit_codes.USAGE)
+
+
+def _speak_utf8() -> None:
+    # A Windows console with a legacy code page would end the program at the first character it lacks.
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace", **({"encoding": "utf-8"} if os.name == "nt" else {}))
+
+
+def _forget_stdout() -> None:
+    """The reader is gone: let the interpreter flush into nothing at its end."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)

@@ -1,0 +1,139 @@
+"""`wakestream monitor`: switches one GPU machine on when a job needs it, and off when nobody does."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import flags
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from wakestream.adapters.power import CommandPower, ProcessPower
+    from wakestream.adapters.settings import Settings
+    from wakestream.streams import messages as m
+    from wakestream.streams.power_machine import PowerPolicy
+
+HELP = "switch a GPU on when a job needs it, and off when nobody holds it"
+
+LONGEST_NAME = 100
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the monitor's flags."""
+    flags.connection(parser)
+    parser.add_argument("--gpu", metavar="NAME", default="gpu", help="this GPU's name at the hub (default gpu)")
+    parser.add_argument(
+        "--power",
+        choices=("process", "command"),
+        required=True,
+        help="process: a program on this machine; command: three command lines that switch it",
+    )
+    parser.add_argument(
+        "--program", metavar="CMD", dest="power_program", help="the program that --power process starts and stops"
+    )
+    parser.add_argument("--start", metavar="CMD", dest="power_start", help="powers on; exit code 75: no capacity")
+    parser.add_argument("--stop", metavar="CMD", dest="power_stop", help="powers off")
+    parser.add_argument(
+        "--inspect",
+        metavar="CMD",
+        dest="power_inspect",
+        help="prints running, stopped, starting, stopping, no_capacity or failed",
+    )
+    parser.add_argument(
+        "--call-timeout", metavar="TIME", dest="power_timeout", help="longest time of each of these (default 60)"
+    )
+    parser.add_argument("--worker-url", metavar="URL", dest="worker", help="the worker's address (HEYGEM_SERVER_URL)")
+    parser.add_argument("--idle-after", metavar="TIME", default="1800", help="off after so long (default 30min)")
+    parser.add_argument("--boot-timeout", metavar="TIME", default="600", help="longest boot (default 10min)")
+    parser.add_argument("--max-uptime", metavar="TIME", help="stop in any case after so long (default: never)")
+    flags.program(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch over the GPU until told to stop."""
+
+    from wakestream.adapters.cli.program import begin, run_program
+
+    settings = begin(args)
+    settings.needs_hub()
+    policy = _policy(args, settings)
+    power = _power(args, settings, policy.call_timeout)
+
+    async def watch(stop: asyncio.Event) -> None:
+        try:
+            await _watch(settings, policy, power, stop)
+        finally:
+            await power.close()
+
+    return run_program(watch, exit_with_stdin=args.exit_with_stdin)
+
+
+async def _watch(
+    settings: Settings, policy: PowerPolicy, power: ProcessPower | CommandPower, stop: asyncio.Event
+) -> None:
+    from contextlib import AsyncExitStack
+    from random import Random
+
+    from wakestream.adapters.http.client import HttpWorkers
+    from wakestream.adapters.monitor import MonitorProgram
+    from wakestream.adapters.websocket.link import open_link
+    from wakestream.streams.monitor import Monitor
+
+    async with AsyncExitStack() as stack:
+        health = None
+        if settings.worker_url is not None:
+            workers = HttpWorkers(settings.worker_url)
+            stack.push_async_callback(workers.close)
+            health = workers.at(None).health
+        link = open_link(settings.needs_hub(), lambda: _register(settings, policy.gpu))
+        stack.push_async_callback(link.close)
+        await MonitorProgram(Monitor(policy, Random()), link, power, health).run(stop)
+
+
+def _register(settings: Settings, gpu: str) -> m.Register:
+    from wakestream.streams import messages as m
+    from wakestream.streams.power_moves import FEATURE
+
+    return m.Register(role="gpu_monitor", token=settings.key, gpus=(gpu,), features=(FEATURE,))
+
+
+def _policy(args: argparse.Namespace, settings: Settings) -> PowerPolicy:
+    from wakestream.adapters.settings import SettingsError
+    from wakestream.streams.power_machine import PowerPolicy
+
+    if not 0 < len(args.gpu) <= LONGEST_NAME:
+        raise SettingsError(f"--gpu: a name has 1 to {LONGEST_NAME} characters")
+    return PowerPolicy(
+        gpu=args.gpu,
+        idle_after=_seconds("--idle-after", args.idle_after),
+        boot_timeout=_seconds("--boot-timeout", args.boot_timeout),
+        max_uptime=_seconds("--max-uptime", args.max_uptime) if args.max_uptime is not None else None,
+        call_timeout=settings.power_timeout or 60.0,
+        checks_health=settings.worker_url is not None,
+    )
+
+
+def _seconds(flag: str, text: str) -> float:
+    from wakestream.adapters.settings import SettingsError, seconds
+
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise SettingsError(f"{flag} {error}") from None
+
+
+def _power(args: argparse.Namespace, settings: Settings, timeout: float) -> ProcessPower | CommandPower:
+    from wakestream.adapters.power import CommandPower, ProcessPower
+    from wakestream.adapters.settings import SettingsError
+
+    if args.power == "process":
+        if settings.power_program is None:
+            raise SettingsError("--power process needs --program CMD, the program that is started and stopped")
+        return ProcessPower(settings.power_program)
+    start, stop, inspect = settings.power_start, settings.power_stop, settings.power_inspect
+    if start is None or stop is None or inspect is None:
+        raise SettingsError("--power command needs --start CMD, --stop CMD and --inspect CMD")
+    # The commands have the time limit of the call; a little less, so that they are killed by what knows their name.
+    return CommandPower(start, stop, inspect, timeout=0.95 * timeout)

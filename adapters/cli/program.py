@@ -1,0 +1,155 @@
+"""Running a long-lived program: settings and logs at its start, and the three ways to ask it to stop.
+
+Ctrl-C, a termination signal, or (when asked for) the end of standard input set an event; a second Ctrl-C cancels the
+program, a third ends the process where it stands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from types import FrameType
+from typing import Any
+
+from wakestream.adapters import addresses, settings
+from wakestream.adapters.cli import exit_codes
+
+Main = Callable[[asyncio.Event], Coroutine[Any, Any, int | None]]
+
+
+def begin(args: argparse.Namespace) -> settings.Settings:
+    """Load the settings, set the logs up and warn of what the settings gave cause for."""
+    from loguru import logger
+    from wakestream.adapters import logs
+
+    found = settings.load(vars(args))
+    logs.configure(found.log_level, found.secrets)
+    for warning in found.warnings:
+        logger.warning(warning)
+    return found
+
+
+def run_program(main: Main, *, exit_with_stdin: bool = False) -> int:
+    """Run `main(stop)` to its end and return the exit code.
+
+    What `main` returns is the exit code; None means 0, or 130 when Ctrl-C was what stopped it.
+    """
+    stopping = _Stopping()
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(_supervise(main, stopping, exit_with_stdin))
+    except asyncio.CancelledError:
+        return exit_codes.INTERRUPTED
+
+
+class _Stopping:
+    """How often the user asked to stop, and what to do about it."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.interrupted = False
+        self.asked = 0
+        self.task: asyncio.Task[Any] | None = None
+
+    def ask(self, *, interrupted: bool) -> None:
+        """Called in the loop, once for each signal."""
+        self.asked += 1
+        self.interrupted = self.interrupted or interrupted
+        self.stop.set()
+        if self.asked == 2 and self.task is not None:
+            self.task.cancel()
+
+
+async def _supervise(main: Main, stopping: _Stopping, exit_with_stdin: bool) -> int:
+    loop = asyncio.get_running_loop()
+    stopping.task = asyncio.current_task()
+    with _signals(loop, stopping):
+        if exit_with_stdin:
+            _watch_stdin(loop, stopping.stop)
+        status = await main(stopping.stop)
+    if status is not None:
+        return status
+    return exit_codes.INTERRUPTED if stopping.interrupted else exit_codes.DONE
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, stopping: _Stopping) -> Iterator[None]:
+    # signal.signal rather than loop.add_signal_handler, which Windows lacks; call_soon_threadsafe wakes the loop.
+    received = 0
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        nonlocal received
+        received += 1
+        if received > 2:
+            os._exit(exit_codes.INTERRUPTED)
+        loop.call_soon_threadsafe(lambda: stopping.ask(interrupted=number == signal.SIGINT))
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals can only be handled in the main thread; whoever runs us elsewhere stops us by other means
+        return
+    before = {number: signal.signal(number, handle) for number in _stop_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _stop_signals() -> list[signal.Signals]:
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    def watch() -> None:
+        _read_to_end()
+        with contextlib.suppress(RuntimeError):  # the loop is closed already: the program has stopped anyhow
+            loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=watch, name="stdin", daemon=True).start()
+
+
+def _read_to_end() -> None:
+    # The descriptor, not sys.stdin: a daemon thread that holds its lock breaks the interpreter's shutdown.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        descriptor = sys.stdin.fileno()
+        while os.read(descriptor, 4096):
+            pass
+
+
+def announce(program: str, url: str) -> None:
+    """The first line on standard output, from which callers who asked for port 0 learn the address."""
+    print(f"wakestream {program} listening on {url}", flush=True)  # noqa: T201
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Iterator[None]:
+    """Around whatever opens a listening socket: `SettingsError` says why `host:port` cannot be listened on."""
+    try:
+        yield
+    except socket.gaierror:
+        raise settings.SettingsError(f"--listen: this machine does not know the host {host!r}") from None
+    except OSError as error:
+        raise _cannot_listen(error, addresses.at_port(host, port)) from None
+
+
+def _cannot_listen(error: OSError, address: str) -> Exception:
+    # asyncio sums up several failed addresses in one OSError without a number; the text still tells.
+    numbers = {error.errno, getattr(error, "winerror", None)}
+    if numbers & {errno.EADDRINUSE, 10048} or "in use" in str(error):
+        return settings.SettingsError(
+            f"--listen: {address} is taken by another program; stop it or choose another port"
+        )
+    if numbers & {errno.EADDRNOTAVAIL, 10049} or "assign requested" in str(error):
+        return settings.SettingsError(f"--listen: {address} is no address of this machine; use 127.0.0.1 or 0.0.0.0")
+    if numbers & {errno.EACCES, 10013} or "ermission" in str(error):
+        return settings.SettingsError(f"--listen: {address} is not allowed to this account; use a port above 1023")
+    return error

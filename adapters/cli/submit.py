@@ -1,0 +1,96 @@
+"""`wakestream submit VIDEO AUDIO [-o OUT]`: one job in the foreground, from the hub's answer to the result."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_codes, flags
+
+if TYPE_CHECKING:
+    from wakestream.adapters.cli.display import Display
+    from wakestream.adapters.settings import Settings
+    from wakestream.operators.events import Job, JobEvent
+
+HELP = "submit a video and an audio file, wait for the GPU, and bring the result home"
+
+HUB_PATIENCE = 30.0
+"""Seconds that a foreground job looks for a hub before it gives up (--hub-timeout)."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("video", type=Path, help="the video file")
+    parser.add_argument("audio", type=Path, help="the audio file that it shall speak")
+    parser.add_argument("-o", "--output", type=Path, help="where the result goes (default VIDEO's name + .synced.mp4)")
+    parser.add_argument("--worker", metavar="URL", help="the worker, where the hub names none (HEYGEM_SERVER_URL)")
+    parser.add_argument("--job-id", metavar="ID", help="the job's idempotency key (default: a new one)")
+    parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
+    parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    flags.connection(parser)
+    flags.waits(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the job; the exit code tells its outcome."""
+    from wakestream.adapters.cli.display import display
+    from wakestream.adapters.cli.program import begin, run_program
+
+    settings = begin(args)
+    settings.needs_hub()
+    settings.needs_key()
+    job = job_of(args)
+    with display(job, as_json=args.json, plain=args.plain) as shown:
+        return run_program(lambda stop: _submit(job, settings, shown, stop))
+
+
+def job_of(args: argparse.Namespace) -> Job:
+    """The job that the arguments describe; `FileError` when its files cannot be used, before any GPU is woken."""
+    import uuid
+
+    from wakestream.adapters.files import check_readable, check_writable
+    from wakestream.operators.events import Job
+
+    output: Path = args.output or Path(f"{args.video.stem}.synced.mp4")
+    for path in (args.video, args.audio):
+        check_readable(path)
+    check_writable(output, keep=(args.video, args.audio))
+    return Job(args.job_id or f"ws-{uuid.uuid4().hex[:16]}", args.video, args.audio, output)
+
+
+async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:
+    from wakestream.adapters.client import open_client
+    from wakestream.operators.policy import Policy
+
+    policy = settings.policy(Policy(hub=HUB_PATIENCE))
+    async with open_client(settings, policy) as client:
+        cancelling = asyncio.create_task(_cancel_on(stop, lambda: client.cancel(job.id)))
+        try:
+            return exit_code(await client.run(job, shown.show))
+        finally:
+            cancelling.cancel()
+
+
+async def _cancel_on(stop: asyncio.Event, cancel: Callable[[], object]) -> None:
+    await stop.wait()
+    cancel()
+
+
+def exit_code(outcome: JobEvent) -> int:
+    """The exit code of a job's outcome."""
+    from wakestream.operators.events import Cancelled, Done, Failed, TimedOut
+
+    match outcome:
+        case Done():
+            return exit_codes.DONE
+        case TimedOut():
+            return exit_codes.TIMED_OUT
+        case Cancelled():
+            return exit_codes.INTERRUPTED
+        case Failed():
+            return exit_codes.of_word(outcome.code)
+        case _:
+            return exit_codes.FAILED

@@ -1,0 +1,140 @@
+"""`wakestream worker`: the program on the GPU machine, with the engine of your choice behind the field's HTTP calls."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import flags
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from wakestream.adapters.settings import Settings
+    from wakestream.adapters.worker_program import OpenLink, WorkerConfig
+    from wakestream.operators.ports import Engine
+    from wakestream.streams.recording import Tap
+
+HELP = "take files and tasks over HTTP and run the synthesis engine, on the GPU machine"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the worker's flags."""
+    flags.listen(parser, "127.0.0.1:8383")
+    parser.add_argument("--state", metavar="DIR", required=True, help="folder for files, tasks and results")
+    flags.connection(parser)
+    parser.add_argument("--engine", choices=("ffmpeg", "command"), default="ffmpeg", help="default ffmpeg")
+    parser.add_argument(
+        "--command",
+        metavar="TEMPLATE",
+        dest="engine_command",
+        help='the engine\'s command line, e.g. "python run.py {video} {audio} {output}"',
+    )
+    parser.add_argument("--engine-timeout", metavar="TIME", help="longest run of the engine (default 4h)")
+    parser.add_argument("--gpu", metavar="NAME", default="gpu", help="this GPU's name at the hub (default gpu)")
+    parser.add_argument("--public-url", metavar="URL", help="the address that clients reach this worker at")
+    parser.add_argument(
+        "--warm-up", metavar="TIME", help="say 'not initialized' for so long after the start, as a slow machine would"
+    )
+    flags.program(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    import asyncio
+    import contextlib
+
+    from wakestream.adapters.cli.program import announce, begin, listening, run_program
+    from wakestream.adapters.worker_program import running_worker
+
+    settings = begin(args)
+    config = _config(args, settings)
+
+    async def serve(stop: asyncio.Event) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            open_link = _open_link(settings, stack.enter_context(contextlib.ExitStack()))
+            with listening(config.host, config.port):
+                worker = await stack.enter_async_context(running_worker(config, open_link))
+            announce("worker", worker.address)
+            await stop.wait()
+
+    return run_program(serve, exit_with_stdin=args.exit_with_stdin)
+
+
+def _config(args: argparse.Namespace, settings: Settings) -> WorkerConfig:
+    from pathlib import Path
+
+    from wakestream.adapters import addresses
+    from wakestream.adapters.settings import SettingsError
+    from wakestream.adapters.worker_program import WorkerConfig
+
+    if settings.api_secret is None:
+        raise SettingsError("no secret is set; set HEYGEM_API_SECRET in the environment or in .env, as the clients do")
+    host, port = args.listen
+    try:
+        public_url = addresses.worker_url(args.public_url) if args.public_url else None
+    except ValueError as error:
+        raise SettingsError(f"--public-url {error}") from None
+    return WorkerConfig(
+        state=Path(args.state).expanduser(),
+        engine=_engine(args.engine, settings),
+        secret=settings.api_secret,
+        host=host,
+        port=port,
+        gpu=args.gpu,
+        public_url=public_url,
+        key=settings.key,
+        warm_up=_warm_up(args.warm_up),
+    )
+
+
+def _warm_up(text: str | None) -> float:
+    from wakestream.adapters.settings import SettingsError, seconds
+
+    try:
+        return 0.0 if text in (None, "0") else seconds(text)
+    except ValueError as error:
+        raise SettingsError(f"--warm-up {error}") from None
+
+
+def _engine(name: str, settings: Settings) -> Engine:
+    from wakestream.adapters.engines import BadTemplateError, Command, Ffmpeg, checked_template
+    from wakestream.adapters.settings import SettingsError
+
+    limit = settings.engine_timeout or 4 * 3600.0
+    if name == "ffmpeg":
+        return Ffmpeg(limit=limit)
+    if settings.engine_command is None:
+        raise SettingsError('--engine command needs --command "python run.py {video} {audio} {output}"')
+    try:
+        return Command(checked_template(settings.engine_command), limit=limit)
+    except BadTemplateError as error:
+        raise SettingsError(f"--command {error}") from None
+
+
+def _open_link(settings: Settings, stack: ExitStack) -> OpenLink | None:
+    """How to reach the hub, where one is set; needs a running loop."""
+    url = settings.hub_url
+    if url is None:
+        return None
+    from random import Random
+
+    from wakestream.adapters.websocket.link import open_link
+
+    seed = Random().getrandbits(32)
+    tap = _tap(settings, seed, stack)
+    return lambda register: open_link(url, register, tap=tap, random=Random(seed))
+
+
+def _tap(settings: Settings, seed: int, stack: ExitStack) -> Tap:
+    from wakestream.streams.recording import Header, untapped
+
+    if settings.record is None:
+        return untapped
+    import time
+
+    from wakestream.adapters.recorder import Recorder
+
+    recorder = Recorder(settings.record, Header("worker", time.time(), seed))
+    stack.callback(recorder.close)
+    return recorder

@@ -1,0 +1,99 @@
+"""The client put together: hub link, workers, files, recorder, and the program of its jobs."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from loguru import logger
+
+from wakestream.adapters.files import DiskFiles
+from wakestream.adapters.http.client import HttpWorkers
+from wakestream.adapters.recorder import Recorder
+from wakestream.adapters.settings import Settings
+from wakestream.adapters.websocket.link import Link, open_link
+from wakestream.operators.events import Job, JobEvent, Outcome
+from wakestream.operators.flow.scheduler import LoopScheduler
+from wakestream.operators.flow.to_future import to_future
+from wakestream.operators.policy import Policy
+from wakestream.streams import messages as m
+from wakestream.streams.daemon import Build, Daemon, job_random
+from wakestream.streams.hub_client import HubClient
+from wakestream.streams.job import World, job_pipeline
+from wakestream.streams.recording import Header, Tap, untapped
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Client:
+    """A connected client. `run(job, show)` runs one job; `cancel(job.id)` stops it everywhere."""
+
+    daemon: Daemon
+    link: Link
+    scheduler: LoopScheduler
+
+    async def run(self, job: Job, show: Callable[[JobEvent], Any]) -> Outcome:
+        """Show every event of the job and return the last: its outcome. Never raises for what befalls the job."""
+        shown = self.daemon.events(job).do_action(show)
+        return cast("Outcome", await shown.pipe(to_future(self.scheduler)))
+
+    def cancel(self, job_id: str) -> bool:
+        """See `Daemon.cancel`."""
+        return self.daemon.cancel(job_id)
+
+
+@asynccontextmanager
+async def open_client(
+    settings: Settings, policy: Policy | None = None, build: Build = job_pipeline
+) -> AsyncIterator[Client]:
+    """A client for as long as the block runs; at its end everything it opened is closed.
+
+    `build` is the pipeline that each job goes through; the standard one unless told. `SettingsError` when no hub or no
+    key is set, `FileUnusable` when it cannot record where it was told to.
+    """
+    url, key = settings.needs_hub(), settings.needs_key()
+    policy = policy or settings.policy()
+    seed = random.SystemRandom().getrandbits(32)
+    tap = _tap(settings, policy, seed)
+    scheduler = LoopScheduler()
+    workers = HttpWorkers(settings.worker_url, settings.api_secret, idle=policy.transfer)
+    files = DiskFiles()
+    link = open_link(url, lambda: m.Register(key=key, device_type="pc"), tap=tap, random=random.Random(seed))
+    hub = HubClient(link.send, _fault)
+    link.events.subscribe(hub.feed)
+    daemon = Daemon(lambda job: World(hub, workers, files, job_random(seed, job)), policy, tap=tap, build=build)
+    try:
+        yield Client(daemon, link, scheduler)
+    finally:
+        await scheduler.close()
+        await link.close()
+        await workers.close()
+        await files.close()
+        _close(tap)
+
+
+def _tap(settings: Settings, policy: Policy, seed: int) -> Tap:
+    if settings.record is None:
+        return untapped
+    return Recorder(settings.record, Header("daemon", time.time(), seed, plain_policy(policy)))
+
+
+def _close(tap: Tap) -> None:
+    if isinstance(tap, Recorder):
+        tap.close()
+
+
+def plain_policy(policy: Policy) -> dict[str, Any]:
+    """The numbers of a policy, for the header of a log."""
+    return {"policy": {name: value for name, value in _fields(policy).items() if isinstance(value, int | float | None)}}
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _fault(error: Exception, item: Any) -> None:
+    logger.opt(exception=error).error("a job failed to take in {}", type(item).__name__)

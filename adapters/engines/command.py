@@ -1,0 +1,68 @@
+"""The engine that is somebody's own program, given as a template: `python lipsync.py {video} {audio} -o {output}`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from wakestream.adapters.engines.partial import whole
+from wakestream.adapters.engines.process import run_program
+from wakestream.operators.errors import TaskFailed
+from wakestream.operators.ports import Frame
+
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%")
+_NEEDED = ("{video}", "{audio}", "{output}")
+
+
+class BadTemplateError(ValueError):
+    """The template cannot be used; `str()` says how to write it."""
+
+
+def checked_template(words: Sequence[str]) -> tuple[str, ...]:
+    """The command's arguments, with all placeholders in them; `BadTemplateError` says which is missing.
+
+    No shell ever sees them: variables, pipes and wildcards are plain text.
+    """
+    missing = [name for name in _NEEDED if not any(name in word for word in words)]
+    if missing:
+        raise BadTemplateError(f"lacks {' and '.join(missing)}; write for example: python run.py {' '.join(_NEEDED)}")
+    return tuple(words)
+
+
+def percent_in(line: str) -> float | None:
+    """The last percentage in a line of output, such as `37%` or `frame 3 (12.5 %)`; None without one from 0 to 100."""
+    found = _PERCENT.findall(line)
+    percent = float(found[-1]) if found else -1.0
+    return percent if 0 <= percent <= 100 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`words` come from `checked_template`; `limit` bounds a run, in seconds."""
+
+    words: tuple[str, ...]
+    limit: float = 4 * 3600.0
+
+    async def check(self) -> None:
+        """`TaskFailed` when the program is not to be found."""
+        if shutil.which(self.words[0]) is None:
+            raise TaskFailed(f"the program {self.words[0]!r} is not to be found: install it, or give its full path")
+
+    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
+        """Run the command; yields the percentages that it prints, if any."""
+        with whole(output) as partial:
+            given = {"{video}": str(video), "{audio}": str(audio), "{output}": str(partial)}
+            argv = [_filled(word, given) for word in self.words]
+            async with aclosing(run_program(argv, limit=self.limit, merge=True)) as lines:
+                async for line in lines:
+                    if (percent := percent_in(line)) is not None:
+                        yield Frame(0, 0, percent)
+
+
+def _filled(word: str, given: dict[str, str]) -> str:
+    # In one go: a path that happens to contain "{audio}" is not filled in again.
+    return re.sub("|".join(map(re.escape, given)), lambda found: given[found[0]], word)

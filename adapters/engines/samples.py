@@ -1,0 +1,43 @@
+"""Sample files made on the spot by ffmpeg: a moving test picture, and sound with the rhythm of speech."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from wakestream.operators.errors import TaskFailed
+
+SYLLABLES = "(0.55+0.45*sin(2*PI*3.7*t))*(0.5+0.5*sin(2*PI*0.6*t+{phase}))"
+"""Loudness over time: about four syllables a second, in phrases."""
+
+VOWELS = "0.5*sin(2*PI*{pitch}*t+2*sin(2*PI*2.3*t))+0.3*sin(2*PI*{pitch}*4*t)+0.15*sin(2*PI*{pitch}*9*t)"
+"""A gliding fundamental with two formants."""
+
+
+async def make_video(path: Path, seconds: float, *, size: str = "640x360", rate: int = 25) -> None:
+    """Write a clip without sound, `seconds` long."""
+    source = f"testsrc2=size={size}:rate={rate}:duration={seconds:g}"
+    await _ffmpeg(
+        "-f", "lavfi", "-i", source, "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", str(path)
+    )
+
+
+async def make_speech(path: Path, seconds: float, *, pitch: float = 140.0, phase: float = 0.0) -> None:
+    """Write a WAV file, `seconds` long, that rises and falls like speech at `pitch` Hz."""
+    sound = f"({VOWELS.format(pitch=pitch)})*{SYLLABLES.format(phase=phase)}"
+    await _ffmpeg("-f", "lavfi", "-i", f"aevalsrc='{sound}':s=16000:d={seconds:g}", str(path))
+
+
+async def _ffmpeg(*arguments: str) -> None:
+    import imageio_ffmpeg  # type: ignore[import-untyped]  # slow to import, and only this needs it
+
+    command = (imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments)
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    try:
+        _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise TaskFailed(f"ffmpeg could not make a sample: {said.decode(errors='replace').strip()}")

@@ -1,0 +1,153 @@
+"""What the worker's HTTP side says: `{"code", "data", "msg"}`, where `code` is 0 or the HTTP status of the failure."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from loguru import logger
+
+from wakestream.operators.errors import WakestreamError, WorkerRefused
+from wakestream.streams.worker import State, Task
+
+HEALTH = "/api/heygem/health"
+
+_STATUS = {
+    "bad_request": 400,
+    "corrupt": 400,
+    "file_unusable": 400,
+    "unauthorized": 401,
+    "not_found": 404,
+    "timeout": 408,
+    "not_done": 409,
+    "queue_full": 503,
+    "no_space": 507,
+}
+_LISTED = 100
+
+
+def ok(data: object, msg: str = "ok") -> web.Response:
+    """A call that went well."""
+    return _json(200, {"code": 0, "data": data, "msg": msg})
+
+
+def health(*, initialized: bool, msg: str, **more: object) -> web.Response:
+    """The one reply whose fields stand at the top."""
+    return _json(200, {"code": 0, "msg": msg, "initialized": initialized, **more})
+
+
+def failure(status: int, msg: str, error: str) -> web.Response:
+    """A call that did not; `error` (ours) is the word for programs."""
+    return _json(status, {"code": status, "data": None, "msg": msg, "error": error})
+
+
+def _json(status: int, body: object) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json", charset="utf-8")
+
+
+def bad_request(why: str) -> WorkerRefused:
+    """The caller's mistake, as a sentence that says what to send instead."""
+    return WorkerRefused(why, code="bad_request")
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever goes wrong in a call is told in the same form."""
+    try:
+        return await handler(request)
+    except WakestreamError as error:
+        return failure(_STATUS.get(error.code, 500), str(error), error.code)
+    except web.HTTPException as error:
+        return _http_error(request, error)
+    except ConnectionError:
+        raise  # nobody is there to be told
+    except Exception as error:
+        logger.opt(exception=error).error("{} {} broke", request.method, request.path)
+        return failure(500, f"the worker broke ({type(error).__name__}): its log says more", "internal")
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
+    sentences = {
+        404: f"there is no call {request.path[:100]!r} here",
+        405: f"{request.method} is not for this call, {error.headers.get('Allow', 'another method')} is",
+        413: "the body of this call may have 1 MiB at most",
+    }
+    reply = failure(error.status, sentences.get(error.status, error.reason), f"http_{error.status}")
+    if "Allow" in error.headers:
+        reply.headers["Allow"] = error.headers["Allow"]
+    return reply
+
+
+def bearer(secret: str) -> Middleware:
+    """Let in who knows the secret, compared in constant time; everyone may ask for the health."""
+    expected = secret.encode()
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        known = scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(errors="replace"), expected)
+        if known or request.path == HEALTH:
+            return await handler(request)
+        reply = failure(
+            401, "send 'Authorization: Bearer <HEYGEM_API_SECRET>' with the worker's secret", "unauthorized"
+        )
+        reply.headers["WWW-Authenticate"] = 'Bearer realm="wakestream worker"'
+        return reply
+
+    return check
+
+
+def status_word(task: Task) -> str:
+    """The field's word for where a task is; cancelled ones are an `error` there."""
+    if task.status == "running":
+        if task.progress.percent >= 100:
+            return "encoding"
+        return "synthesizing" if task.progress.percent or task.progress.frame else "processing"
+    return {"queued": "queued", "done": "done"}.get(task.status, "error")
+
+
+def report(state: State, task: Task) -> dict[str, Any]:
+    """A task as the field's clients know it. Times are Unix seconds; `queue_position` is 1 for the next to start."""
+    position = state.position(task.id)
+    done = task.status == "done"
+    frames = max(task.progress.frames, task.progress.frame)
+    return {
+        "task_id": task.id,
+        "status": status_word(task),
+        "progress": 100 if done else round(min(task.progress.percent, 99.9), 1),
+        "message": _message(task, position),
+        "total_frames": frames,
+        "current_frame": frames if done else task.progress.frame,
+        "queue_position": position,
+        "created_at": task.created_at,
+        "started_at": task.started_at,
+        "finished_at": task.finished_at,
+        "error": task.error,
+    }
+
+
+def _message(task: Task, position: int) -> str:
+    if task.status == "queued":
+        return f"waiting, number {position} in the line"
+    return task.error or {"running": "the engine is at work", "done": "the result is ready"}.get(
+        task.status, task.status
+    )
+
+
+def queue(state: State) -> dict[str, Any]:
+    """The queue in numbers, for health and submit."""
+    running = [task.id for task in state.tasks.values() if task.status == "running"]
+    return {"running": running[0] if running else None, "queued": len(state.line)}
+
+
+def queue_listing(state: State) -> dict[str, Any]:
+    """The queue with its tasks: what runs, what waits in its order, then what ended last; 100 at most."""
+    waiting = [state.tasks[name] for name in state.line]
+    running = [task for task in state.tasks.values() if task.status == "running"]
+    ended = sorted(
+        (task for task in state.tasks.values() if not task.unfinished), key=lambda task: -(task.finished_at or 0)
+    )
+    return {"tasks": [report(state, task) for task in (*running, *waiting, *ended)[:_LISTED]], **queue(state)}

@@ -1,0 +1,52 @@
+"""A result on its way out: `FileResponse` for speed and ranges, with the result's BLAKE3 as its ETag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+
+_CONDITIONS = (
+    hdrs.IF_MATCH,
+    hdrs.IF_NONE_MATCH,
+    hdrs.IF_RANGE,
+    hdrs.IF_MODIFIED_SINCE,
+    hdrs.IF_UNMODIFIED_SINCE,
+    hdrs.ACCEPT_ENCODING,
+)
+
+
+class ResultFile(web.FileResponse):
+    """The file at `path` whose BLAKE3 is `digest`.
+
+    aiohttp knows only ETags of size and date, so the request's conditions are answered here and not handed on: a part
+    asked for with `If-Range` of another result gets the whole file, as RFC 9110 (13.1.5) wants it.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        super().__init__(path, headers={hdrs.CONTENT_TYPE: "video/mp4"})
+        self.tag = f'"{digest}"'
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send it."""
+        headers = request.headers.copy()
+        if headers.get(hdrs.IF_RANGE, self.tag) != self.tag:
+            headers.popall(hdrs.RANGE, None)
+        for condition in _CONDITIONS:
+            headers.popall(condition, None)
+        return await super().prepare(request.clone(headers=headers))
+
+
+async def put_etag(_: web.Request, response: web.StreamResponse) -> None:
+    """For the application's `on_response_prepare`: the last moment, after aiohttp has put an ETag of its own."""
+    if isinstance(response, ResultFile):
+        response.headers[hdrs.ETAG] = response.tag
+
+
+def result_response(request: web.Request, path: Path, digest: str) -> web.StreamResponse:
+    """The whole file, the part that was asked for, or 304 to one who has it."""
+    held = request.headers.get(hdrs.IF_NONE_MATCH, "")
+    if digest in held:
+        return web.Response(status=304, headers={hdrs.ETAG: f'"{digest}"'})
+    return ResultFile(path, digest)

@@ -1,0 +1,165 @@
+"""The worker's HTTP side, as the field's clients know it (docs/protocol.md): files in, tasks, results out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from aiohttp import web
+
+from wakestream.adapters import addresses
+from wakestream.adapters.http import ingest, replies, requests
+from wakestream.adapters.http.result_file import put_etag, result_response
+from wakestream.adapters.store import Store
+from wakestream.adapters.task_queue import TaskQueue
+from wakestream.operators.errors import WorkerRefused
+from wakestream.operators.events import FileRef
+from wakestream.streams.worker import ANONYMOUS, Task
+
+FEATURES = ("blake3", "cancel", "range")
+"""What this worker can do beyond the field's calls."""
+
+_READ_BUFFER = 1024 * 1024
+_GRACE = 2.0
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Whether the engine can work, and if not, why."""
+
+    initialized: bool = False
+    msg: str = "starting"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCalls:
+    """One method for each call."""
+
+    store: Store
+    queue: TaskQueue
+    readiness: Readiness
+    gpu: str | None = None
+
+    def routes(self) -> list[web.RouteDef]:
+        """The calls by their addresses."""
+        at = "/api/heygem"
+        return [
+            web.get(f"{at}/health", self.health),
+            web.post(f"{at}/check_files", self.check_files),
+            web.post(f"{at}/upload_file", self.upload_file),
+            web.post(f"{at}/submit", self.submit),
+            web.post(f"{at}/upload", self.upload),
+            web.get(f"{at}/progress", self.progress),
+            web.get(f"{at}/download", self.download),
+            web.get(f"{at}/queue", self.list_queue),
+            web.post(f"{at}/cancel", self.cancel),
+        ]
+
+    async def health(self, _: web.Request) -> web.Response:
+        """Whether the engine is ready, without a secret."""
+        now = self.readiness
+        queue = replies.queue(self.queue.state)
+        return replies.health(
+            initialized=now.initialized, msg=now.msg, queue=queue, features=list(FEATURES), gpu=self.gpu
+        )
+
+    async def check_files(self, request: web.Request) -> web.Response:
+        """Which of these files are here."""
+        files = requests.wanted(await requests.json_object(request))
+        return replies.ok({file.hash: self.store.has(file) for file in files})
+
+    async def upload_file(self, request: web.Request) -> web.Response:
+        """One file, under its hash."""
+        file = await ingest.receive_one(request, self.store)
+        return replies.ok({"hash": file.hash, "server_path": f"files/{file.hash}{file.ext}"})
+
+    async def submit(self, request: web.Request) -> web.Response:
+        """Start the pair, or find it; ours may name their job in `job_id`."""
+        body = await requests.json_object(request)
+        video, audio = requests.pair(body)
+        return await self._start(video, audio, requests.holder(body))
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """Two files and a submit in one call."""
+        video, audio = await ingest.receive_pair(request, self.store)
+        return await self._start(video, audio, ANONYMOUS)
+
+    async def progress(self, request: web.Request) -> web.Response:
+        """How far a task is."""
+        return replies.ok(replies.report(self.queue.state, self._task(request.query.get("task_id"))))
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        """A task's result, also in parts."""
+        task = self._task(request.query.get("task_id"))
+        if task.status != "done" or task.digest is None:
+            raise WorkerRefused(
+                f"task {task.id} has no result: {task.error or replies.status_word(task)}", code="not_done"
+            )
+        path = self.store.result(task.id)
+        if not path.is_file():
+            raise WorkerRefused(f"the result of task {task.id} is no longer here: submit again", code="not_found")
+        return result_response(request, path, task.digest)
+
+    async def list_queue(self, _: web.Request) -> web.Response:
+        """All that runs and waits, and what ended last."""
+        return replies.ok(replies.queue_listing(self.queue.state))
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Ours: the job no longer wants its task, which stops if no other job does."""
+        body = await requests.json_object(request)
+        task = await self.queue.drop(requests.known_task(body.get("task_id")), requests.holder(body))
+        stopped = task.status == "cancelled"
+        held = "" if stopped or not task.unfinished else f"still wanted by {len(task.holders)} others"
+        return replies.ok({"task_id": task.id, "stopped": stopped, "holders": len(task.holders)}, held or "ok")
+
+    def _task(self, task_id: object) -> Task:
+        name = requests.known_task(task_id)
+        task = self.queue.state.tasks.get(name)
+        if task is None:
+            raise WorkerRefused(f"there is no task {name!r} here: submit again", code="not_found")
+        return task
+
+    async def _start(self, video: FileRef, audio: FileRef, holder: str) -> web.Response:
+        files = {"video": video, "audio": audio}
+        missing = [f"the {name} {ref.hash}{ref.ext}" for name, ref in files.items() if not self.store.has(ref)]
+        if missing:
+            raise WorkerRefused(f"not here: {' and '.join(missing)}; upload first, then submit", code="not_found")
+        task = await self.queue.ask(video, audio, holder)
+        state = self.queue.state
+        place = {"queue_position": state.position(task.id), "status": replies.status_word(task)}
+        cached = {"cached": True} if task.status == "done" else {}
+        return replies.ok({"task_id": task.id, **cached, "queue": replies.queue(state), **place})
+
+
+class WorkerServer:
+    """The calls behind a listening socket; an async context manager. `port` is the real one, even if 0 was asked."""
+
+    def __init__(self, calls: WorkerCalls, secret: str, host: str, port: int) -> None:
+        app = web.Application(
+            middlewares=[replies.errors_as_json, replies.bearer(secret)], client_max_size=requests.MAX_BODY
+        )
+        app.add_routes(calls.routes())
+        app.on_response_prepare.append(put_etag)
+        self._runner = web.AppRunner(app, access_log=None, read_bufsize=_READ_BUFFER, shutdown_timeout=_GRACE)
+        self.calls = calls
+        self._host = host
+        self.port = port
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as a URL."""
+        return f"http://{addresses.at_port(self._host, self.port)}"
+
+    async def __aenter__(self) -> Self:
+        """Listen; `OSError` when the port is taken."""
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self.port).start()
+        except BaseException:
+            await self._runner.cleanup()
+            raise
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()

@@ -1,0 +1,225 @@
+"""The hub's licences: a JSON file of hashes. A key is shown once, when it is issued, and kept nowhere.
+
+A key has 256 random bits; its SHA-256 is what the file holds, and the first digits of that are the licence's id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import sys
+import tempfile
+import time
+from base64 import b32encode
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from wakestream.operators.errors import WakestreamError
+
+ROLES = ("client", "worker", "monitor", "admin")
+MAX_NOTE = 200
+_ID = 12
+_VERSION = 1
+T = TypeVar("T")
+
+
+class LicenseError(WakestreamError):
+    """The licence file cannot be used as asked; ends a command like wrong settings do."""
+
+    code = "settings"
+
+
+@dataclass(frozen=True, slots=True)
+class License:
+    """One licence, without its key. `issued` and `revoked` are UNIX seconds; `hash` is the key's SHA-256 in hex."""
+
+    id: str
+    role: str
+    note: str
+    issued: float
+    hash: str
+    revoked: float | None = None
+
+
+class LicenseBook:
+    """The licences of one state folder. Several processes may issue and revoke at once, a hub reads along."""
+
+    def __init__(self, state: Path) -> None:
+        self.path = state / "licenses.json"
+        self._seen: tuple[int, int, int] | None = None
+        self._by_id: dict[str, License] = {}
+
+    def all(self) -> Sequence[License]:
+        """All licences, oldest first, read anew. `LicenseError` when the file is not one of ours."""
+        return tuple(self._read().values())
+
+    def issue(self, role: str, note: str, now: float) -> tuple[License, str]:
+        """A new licence and its key, which cannot be had again."""
+        if role not in ROLES:
+            raise LicenseError(f"there is no role {role!r}; choose from {', '.join(ROLES)}")
+        if len(note) > MAX_NOTE or not note.isprintable():
+            raise LicenseError(f"a note is one line of {MAX_NOTE} characters at most")
+        with self._locked():
+            known = self._read()
+            key = _new_key(role)
+            while _digest(key)[:_ID] in known:
+                key = _new_key(role)
+            digest = _digest(key)
+            license_ = License(digest[:_ID], role, note, now, digest)
+            self._write({**known, license_.id: license_})
+        return license_, key
+
+    def revoke(self, prefix: str, now: float) -> License:
+        """Revoke the licence whose id begins with `prefix`; revoked already, it stays as it is."""
+        with self._locked():
+            known = self._read()
+            found = [id_ for id_ in known if prefix and id_.startswith(prefix)]
+            if len(found) != 1:
+                raise LicenseError(_none_or_many(prefix, found))
+            license_ = known[found[0]]
+            if license_.revoked is None:
+                license_ = replace(license_, revoked=now)
+                self._write({**known, license_.id: license_})
+        return license_
+
+    def refresh(self) -> frozenset[str]:
+        """Read the file again if it changed; returns the ids that were valid before and are no longer.
+
+        `LicenseError` when it is missing after it was there, or broken: what was known before then stays in force.
+        """
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return frozenset()
+        if stamp is None:
+            raise LicenseError(f"{self.path} is gone; put it back, what it said stays in force until then")
+        fresh = self._read()
+        before = {id_ for id_, one in self._by_id.items() if one.revoked is None}
+        self._by_id, self._seen = fresh, stamp
+        return frozenset(before - {id_ for id_, one in fresh.items() if one.revoked is None})
+
+    def find(self, key: str) -> License | None:
+        """The licence of a key, as of the last `refresh`; revoked ones are found as well."""
+        digest = _digest(key)
+        license_ = self._by_id.get(digest[:_ID])
+        if license_ is None or not hmac.compare_digest(license_.hash, digest):
+            return None
+        return license_
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise LicenseError(f"{self.path} cannot be read ({error.strerror})") from error
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _read(self) -> dict[str, License]:
+        try:
+            text = _patiently(self.path.read_bytes)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise LicenseError(f"{self.path} cannot be read ({error.strerror})") from error
+        try:
+            return {one.id: one for one in map(_license, _listed(orjson.loads(text)))}
+        except (ValueError, TypeError, KeyError) as error:
+            raise LicenseError(
+                f"{self.path} is damaged and was left as it is; restore it from a copy, or move it away to begin anew"
+            ) from error
+
+    def _write(self, licenses: dict[str, License]) -> None:
+        listed = [asdict(one) for one in licenses.values()]
+        text = orjson.dumps({"v": _VERSION, "licenses": listed}, option=orjson.OPT_INDENT_2)
+        try:
+            _replace(self.path, text)
+        except OSError as error:
+            raise LicenseError(f"{self.path} cannot be written ({error.strerror})") from error
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time; a lock of the operating system, so that one who dies leaves none behind."""
+        lock = self.path.with_suffix(".lock")
+        try:
+            lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise LicenseError(f"{lock.parent} cannot be written to ({error.strerror}); choose --state") from error
+        try:
+            _lock(handle)
+            yield
+        finally:
+            os.close(handle)  # which also unlocks
+
+
+def _listed(document: Any) -> list[dict[str, Any]]:
+    if document["v"] != _VERSION or not isinstance(document["licenses"], list):
+        raise ValueError("another version")
+    return list(document["licenses"])
+
+
+def _license(entry: dict[str, Any]) -> License:
+    named = entry["role"] in ROLES and isinstance(entry["note"], str) and entry["hash"][:_ID] == entry["id"]
+    dated = isinstance(entry["issued"], int | float) and isinstance(entry["revoked"], int | float | None)
+    if not (named and dated and len(bytes.fromhex(entry["hash"])) == 32):
+        raise ValueError("not a licence")
+    return License(**entry)
+
+
+def _new_key(role: str) -> str:
+    return f"ws_{role}_{b32encode(secrets.token_bytes(32)).decode().rstrip('=').lower()}"
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
+
+
+def _none_or_many(prefix: str, found: Sequence[str]) -> str:
+    # What was typed is not shown: it may be a key, pasted by mistake.
+    if found:
+        return f"{len(found)} licences begin with that ({', '.join(found[:5])}); give more of the id"
+    hint = "; give the id, not the key" if prefix.startswith("ws_") else ""
+    return f"no licence has an id that begins with that{hint}; `wakestream license list` shows them"
+
+
+def _replace(path: Path, text: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".licenses-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _patiently(lambda: Path(name).replace(path))
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _patiently(call: Callable[[], T]) -> T:
+    """Windows refuses to replace or open a file in the moment that another process has it open: try again shortly."""
+    for _ in range(50):
+        with contextlib.suppress(PermissionError):
+            return call()
+        if os.name != "nt":
+            break
+        time.sleep(0.02)
+    return call()
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        msvcrt.locking(handle, msvcrt.LK_LOCK, 1)  # tries for 10 s
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX)

@@ -1,0 +1,146 @@
+"""The power provider `process`: a program on this machine that is really started and really stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from loguru import logger
+
+from wakestream.adapters.power.programs import LAST_LINES, kill, own_group, terminate
+from wakestream.operators.errors import PowerError
+from wakestream.operators.ports import PowerReading
+
+LONGEST_LINE = 2000
+"""Characters of one line of output that are logged."""
+
+_LAST_BREATH = 5.0
+
+
+class ProcessPower:
+    """Powers a program on and off; it stops when this provider is closed, and its standard input then ends.
+
+    `grace` seconds after it was asked to end it is killed. It inherits the environment (or gets `env`), where its
+    secrets belong; what it prints goes to the log, line by line.
+    """
+
+    def __init__(self, argv: Sequence[str], *, grace: float = 10.0, env: Mapping[str, str] | None = None) -> None:
+        self._argv, self._grace = tuple(argv), grace
+        self._env = dict(env) if env is not None else None
+        self._process: Process | None = None
+        self._said: deque[str] = deque(maxlen=LAST_LINES)
+        self._reading: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def detail(self) -> str:
+        """How the program ended, with its last words."""
+        process = self._process
+        if process is None or process.returncode is None:
+            return ""
+        words = " | ".join(self._said) or "it said nothing"
+        return f"the program ended by itself with code {process.returncode}: {words}"
+
+    async def start(self) -> None:
+        """Start the program; nothing happens when it runs. `PowerError` while it still ends, or if it cannot start."""
+        if self._running():
+            if self._ending is not None:
+                raise PowerError("the program is still stopping; start it again when it has stopped")
+            return
+        await self._forget()
+        self._said.clear()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._argv, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=self._env, **own_group()
+            )
+        except (OSError, ValueError) as error:
+            raise PowerError(f"cannot start {self._argv[0]!r}: {error}; give the full path of the program") from None
+        self._reading = asyncio.create_task(self._read(self._process), name="power-output")
+
+    async def stop(self) -> None:
+        """Ask the program to end, and see to it in the background that it does."""
+        if not self._running():
+            await self._forget()
+        elif self._ending is None:
+            assert self._process is not None  # noqa: S101 - it runs
+            self._ending = asyncio.create_task(self._end(self._process), name="power-off")
+
+    async def inspect(self) -> PowerReading:
+        """`failed` when the program ended without being asked to."""
+        if self._running():
+            return "stopping" if self._ending is not None else "running"
+        if self._process is None or self._ending is not None:
+            return "stopped"
+        return "failed"
+
+    async def ended(self) -> None:
+        """Returns when the program does not run (any more)."""
+        if self._process is not None:
+            await self._process.wait()
+
+    async def close(self) -> None:
+        """Stop the program and wait for its end, for little longer than the grace."""
+        await self.stop()
+        await self._forget()
+
+    def _running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def _end(self, process: Process) -> None:
+        assert process.stdin is not None  # noqa: S101 - it was asked for
+        process.stdin.close()
+        terminate(process)
+        try:
+            async with asyncio.timeout(self._grace):
+                await process.wait()
+        except TimeoutError:
+            logger.warning("process {} did not end within {:g} s, killing it", process.pid, self._grace)
+        await self._clear(process)
+
+    async def _clear(self, process: Process) -> None:
+        kill(process)  # what it left behind, too: that would keep its output open
+        try:
+            async with asyncio.timeout(_LAST_BREATH):
+                await process.wait()
+        except TimeoutError:
+            logger.error("process {} does not end although it was killed", process.pid)
+
+    async def _forget(self) -> None:
+        """Let go of a program that ended or ends."""
+        process, self._process = self._process, None
+        if self._ending is not None:
+            await self._ending
+            self._ending = None
+        elif process is not None:
+            assert process.stdin is not None  # noqa: S101 - it was asked for
+            process.stdin.close()
+            await self._clear(process)
+        if self._reading is not None:
+            await self._finish_reading(self._reading)
+            self._reading = None
+
+    async def _finish_reading(self, reading: asyncio.Task[None]) -> None:
+        try:
+            async with asyncio.timeout(_LAST_BREATH):
+                await reading
+        except TimeoutError:
+            logger.warning("the output of the ended program is still open, and read no further")
+
+    async def _read(self, process: Process) -> None:
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        rest = ""
+        while data := await process.stdout.read(65536):
+            *lines, rest = re.split(r"[\r\n]+", rest + data.decode(errors="replace"))
+            for line in lines:
+                self._hear(line, process.pid)
+            rest = rest[:LONGEST_LINE]
+        self._hear(rest, process.pid)
+
+    def _hear(self, line: str, pid: int) -> None:
+        text = line.strip()[:LONGEST_LINE]
+        if text:
+            self._said.append(text)
+            logger.bind(stage="machine").info("[{}] {}", pid, text)

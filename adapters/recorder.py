@@ -1,0 +1,95 @@
+"""Writes the log: one file per run of a program, JSON lines, rotated and capped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from wakestream.operators.errors import FileUnusable
+from wakestream.streams import messages as m
+from wakestream.streams.recording import Direction, Header, Row, Tap, frame_row, header_line, redact, row_line
+
+MAX_FILE: Final = 32 * 1024 * 1024
+"""Bytes after which a new file is begun."""
+
+MAX_FILES: Final = 20
+"""Files of one program kept in the folder; the oldest are removed."""
+
+TICK: Final = 1e-6
+"""Seconds by which each row is later than the one before, at least: their order is then their time."""
+
+
+class Recorder(Tap):
+    """Implements `Tap` on files `<program>-<UTC time>-<pid>-<n>.jsonl` in `folder`. Needs a running loop.
+
+    `FileUnusable` when the folder cannot be written to. A disk that fills up later ends the recording, not the program.
+    """
+
+    def __init__(self, folder: Path, header: Header, *, max_file: int = MAX_FILE, max_files: int = MAX_FILES) -> None:
+        self._folder, self._header = folder, header
+        self._max_file, self._max_files = max_file, max_files
+        self._loop = asyncio.get_running_loop()
+        self._start = self._loop.time()
+        self._last = 0.0
+        self._seq = 0
+        self._part = 0
+        self._file: BinaryIO | None = self._open()
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """See `Tap.row`."""
+        if self._file is None:
+            return
+        self._seq += 1
+        self._last = max(round(self._loop.time() - self._start, 6), round(self._last + TICK, 6))
+        self._write(row_line(Row(self._seq, self._last, direction, label, redact(data), job)))
+
+    def frame(self, direction: Direction, message: m.Message) -> None:
+        """See `Tap.frame`."""
+        if not isinstance(message, m.Ping | m.Pong):
+            label, data, job = frame_row(message)
+            self.row(direction, label, data, job)
+
+    def close(self) -> None:
+        """Finish the file; rows after this are dropped."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, line: bytes) -> None:
+        file = self._file
+        if file is None:
+            return
+        try:
+            file.write(line)
+            file.flush()
+            if file.tell() > self._max_file:
+                file.close()
+                self._file = self._open()
+        except (OSError, FileUnusable) as error:
+            from loguru import logger
+
+            logger.error("recording stopped: {}", error)
+            self._file = None
+
+    def _open(self) -> BinaryIO:
+        self._part += 1
+        begun = datetime.fromtimestamp(self._header.epoch, UTC).strftime("%Y%m%dT%H%M%SZ")
+        path = self._folder / f"{self._header.program}-{begun}-{os.getpid()}-{self._part:03}.jsonl"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("xb")
+            file.write(header_line(self._header))
+            file.flush()
+        except OSError as error:
+            raise FileUnusable(f"cannot record into {self._folder}: {error.strerror or error}") from error
+        self._remove_oldest()
+        return file
+
+    def _remove_oldest(self) -> None:
+        ours = sorted(self._folder.glob(f"{self._header.program}-*.jsonl"))
+        for path in ours[: -self._max_files]:
+            path.unlink(missing_ok=True)

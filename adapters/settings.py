@@ -1,0 +1,271 @@
+"""What the user has set: flags > environment > `.env` > `wakestream.toml` > defaults, each value with its source.
+
+Light on purpose: the command line imports it for its list of names, so what only `load` needs is imported there.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wakestream.adapters import addresses
+from wakestream.adapters.sources import (
+    Given,
+    Secret,
+    SettingsError,
+    checked_key,
+    read_env,
+    read_key,
+    read_toml,
+    world_readable,
+)
+
+if TYPE_CHECKING:
+    from wakestream.operators.policy import Policy
+
+__all__ = ["LEVELS", "WAITS", "Secret", "Settings", "SettingsError", "load", "seconds"]
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+WAITS = {
+    "hub": "hub_timeout",
+    "reply": "reply_timeout",
+    "online": "online_timeout",
+    "line_every": "line_every",
+    "health_every": "health_every",
+    "ready": "ready_timeout",
+    "lost": "lost_timeout",
+    "transfer": "transfer_timeout",
+    "poll_every": "poll_every",
+    "execution": "execution_timeout",
+    "total": "total_timeout",
+}
+"""Fields of `Policy` by setting (`--online-timeout`, `WAKESTREAM_ONLINE_TIMEOUT`, `online_timeout = 60`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, checked. None where the user set nothing and there is no default.
+
+    `waits` are the fields of `Policy` that the user set, in seconds; commands are argument lists, for no shell.
+    """
+
+    hub_url: str | None = None
+    worker_url: str | None = None
+    api_secret: str | None = None
+    key: str | None = None
+    log_level: str = "INFO"
+    record: Path | None = None
+    waits: Mapping[str, float] = field(default_factory=dict)
+    power_program: tuple[str, ...] | None = None
+    power_start: tuple[str, ...] | None = None
+    power_stop: tuple[str, ...] | None = None
+    power_inspect: tuple[str, ...] | None = None
+    power_timeout: float | None = None
+    engine_command: tuple[str, ...] | None = None
+    engine_timeout: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log may show."""
+        return tuple(secret for secret in (self.api_secret, self.key) if secret)
+
+    def policy(self, base: Policy | None = None) -> Policy:
+        """`base` (or the defaults) with what the user set in its place."""
+        import dataclasses
+
+        from wakestream.operators.policy import Policy
+
+        given: Mapping[str, Any] = self.waits
+        return dataclasses.replace(base or Policy(), **given)
+
+    def needs_hub(self) -> str:
+        """The hub's address; `SettingsError` says how to set it."""
+        if self.hub_url is None:
+            raise SettingsError("no hub is set; give --hub URL, or set API_SERVER_URL in the environment or in .env")
+        return self.hub_url
+
+    def needs_key(self) -> str:
+        """This program's own key; `SettingsError` says how to set it."""
+        if self.key is None:
+            raise SettingsError(
+                "no key is set; give --key-file FILE, set WAKESTREAM_KEY, or put the key into .license "
+                "(`wakestream license issue` on the hub's machine makes one)"
+            )
+        return self.key
+
+
+def seconds(value: object) -> float:
+    """A time in seconds, from a number or text such as `90`, `1.5s`, `30min`, `2h`; `ValueError` for anything else."""
+    units = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value)) if not isinstance(value, bool) else None
+    if found is None or found[2] not in units:
+        raise ValueError("is not a time; write seconds, or a number with s, min or h, such as 90 or 30min")
+    number = float(found[1]) * units[found[2]]
+    if not 0 < number < math.inf:
+        raise ValueError("must be longer than 0 seconds")
+    return number
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str | Path):
+        raise ValueError("must be text; write it in quotation marks")  # noqa: TRY004 - the reader of settings catches one kind
+    return str(value)
+
+
+def _level(value: object) -> str:
+    if str(value).upper() not in LEVELS:
+        raise ValueError(f"is {str(value)[:40]!r}; write one of {', '.join(LEVELS)}")
+    return str(value).upper()
+
+
+def _command(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = _split_command(value)
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(part, str) and part for part in value):
+        raise ValueError('must be a command line; write for example ["python", "start.py"]')
+    return tuple(value)
+
+
+def _split_command(text: str) -> object:
+    import json
+    import shlex
+
+    # On Windows a backslash is part of a path, not an escape; a JSON list says exactly what is meant everywhere.
+    return json.loads(text) if text.lstrip().startswith("[") else shlex.split(text, posix=os.name == "posix")
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """One setting: its name as flag and in the TOML file, its variable, how it is read, what it is in `Settings`."""
+
+    name: str
+    variable: str
+    read: Callable[[Any], object]
+    field: str
+
+
+def _ours(name: str, read: Callable[[Any], object]) -> _Setting:
+    return _Setting(name, f"WAKESTREAM_{name.upper()}", read, name)
+
+
+_PLAIN = (
+    _Setting("hub", "API_SERVER_URL", lambda value: addresses.hub_url(_text(value)), "hub_url"),
+    _Setting("worker", "HEYGEM_SERVER_URL", lambda value: addresses.worker_url(_text(value)), "worker_url"),
+    _ours("log_level", _level),
+    _ours("record", lambda value: Path(_text(value)).expanduser()),
+    _ours("power_program", _command),
+    _ours("power_start", _command),
+    _ours("power_stop", _command),
+    _ours("power_inspect", _command),
+    _ours("power_timeout", seconds),
+    _ours("engine_command", _command),
+    _ours("engine_timeout", seconds),
+)
+_TIMES = tuple(_ours(name, seconds) for name in WAITS.values())
+_KEY = _ours("key", _text)
+_KEY_FILE = _ours("key_file", _text)
+_API_SECRET = _Setting("api_secret", "HEYGEM_API_SECRET", _text, "api_secret")
+_ALL = (*_PLAIN, *_TIMES, _KEY, _KEY_FILE, _API_SECRET)
+_SECRET = {_KEY.name, _API_SECRET.name}
+
+_Layer = Mapping[str, Given]
+
+
+def load(
+    flags: Mapping[str, object], *, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Settings:
+    """Settings from `flags` (named as argparse does; None and unknown names are not given) and the other sources.
+
+    `folder` is where `.env`, `wakestream.toml` and `.license` are looked for: the current one, unless told.
+    """
+    folder = folder if folder is not None else Path()
+    layers = _layers(flags, os.environ if environment is None else environment, folder)
+    values: dict[str, Any] = {one.field: value for one in _PLAIN if (value := _value(one, layers)) is not None}
+    by_setting = {setting: name for name, setting in WAITS.items()}
+    values["waits"] = {by_setting[one.name]: value for one in _TIMES if (value := _value(one, layers)) is not None}
+    warnings: list[str] = []
+    return Settings(
+        **values,
+        api_secret=_secret(layers),
+        key=_key(layers, folder / ".license", warnings),
+        warnings=tuple(warnings),
+    )
+
+
+def _layers(flags: Mapping[str, object], environment: Mapping[str, str], folder: Path) -> tuple[_Layer, ...]:
+    """The sources from the strongest to the weakest, each by setting's name."""
+    given = {name: Given(value, f"--{name.replace('_', '-')}") for name, value in flags.items() if name not in _SECRET}
+    variables = {name: Given(value, f"the environment variable {name}") for name, value in environment.items()}
+    file = read_toml(folder / "wakestream.toml")
+    _check_names(file)
+    layers = (given, _by_name(variables), _by_name(read_env(folder / ".env")), file)
+    return tuple({name: one for name, one in layer.items() if one.value not in (None, "")} for layer in layers)
+
+
+def _by_name(variables: _Layer) -> _Layer:
+    return {one.name: variables[one.variable] for one in _ALL if one.variable in variables}
+
+
+def _check_names(file: _Layer) -> None:
+    known = [one.name for one in _ALL if one.name not in _SECRET]
+    for name, given in file.items():
+        if name in _SECRET:
+            variable = next(one.variable for one in _ALL if one.name == name)
+            raise SettingsError(f"{given.where}: secrets do not belong into this file; write {variable}=… into .env")
+        if name not in known:
+            raise SettingsError(f"{given.where}: there is no setting {name!r}; {_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+
+
+def _value(setting: _Setting, layers: tuple[_Layer, ...]) -> Any:
+    given = next((layer[setting.name] for layer in layers if setting.name in layer), None)
+    return None if given is None else _read(setting, given)
+
+
+def _read(setting: _Setting, given: Given) -> Any:
+    try:
+        return setting.read(given.value)
+    except ValueError as error:
+        raise SettingsError(f"{given.where} {error}") from None
+
+
+def _secret(layers: tuple[_Layer, ...]) -> Secret | None:
+    given = next((layer[_API_SECRET.name] for layer in layers if _API_SECRET.name in layer), None)
+    if given is None:
+        return None
+    text = str(given.value).strip()
+    if not text.isascii() or not text.isprintable():
+        raise SettingsError(f"{given.where} may only have printable ASCII characters, as it goes into an HTTP header")
+    return Secret(text)
+
+
+def _key(layers: tuple[_Layer, ...], license_file: Path, warnings: list[str]) -> Secret | None:
+    for layer in layers:
+        if _KEY.name in layer:
+            return checked_key(str(layer[_KEY.name].value), layer[_KEY.name].where)
+        if _KEY_FILE.name in layer:
+            given = layer[_KEY_FILE.name]
+            return _key_in(Path(_read(_KEY_FILE, given)).expanduser(), given.where, warnings)
+    return _key_in(license_file, None, warnings)
+
+
+def _key_in(path: Path, where: str | None, warnings: list[str]) -> Secret | None:
+    key = read_key(path)
+    if key is None and where is not None:
+        raise SettingsError(f"{where} names {path}, which does not exist; give the file that holds the key")
+    if key is not None and world_readable(path):
+        warnings.append(f"{path} holds a key and can be read by every account on this machine; run: chmod 600 {path}")
+    return key

@@ -1,0 +1,151 @@
+"""The worker's queue at work: events into the decider, facts onto the disk and then aloud, commands to the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+
+from loguru import logger
+from reactivex import Observable
+
+from wakestream.adapters.store import Store, disk_error
+from wakestream.adapters.task_files import TaskFiles
+from wakestream.operators.errors import TaskFailed, WakestreamError
+from wakestream.operators.events import FileRef
+from wakestream.operators.ports import Engine
+from wakestream.streams import worker as w
+from wakestream.streams.switchboard import Switchboard
+
+
+class TaskQueue:
+    """All tasks of one worker. Tasks of an earlier run are found in `folder`, and continued.
+
+    `facts` is hot, and says what has become true after it was kept; `clock` gives Unix time in seconds.
+    """
+
+    def __init__(self, store: Store, folder: Path, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._files = TaskFiles(folder)
+        self._engine = engine
+        self._clock = clock
+        self._order = asyncio.Lock()  # one event at a time: each is decided on what the one before left on the disk
+        self._facts: Switchboard[w.Fact] = Switchboard(_observer_failed)
+        self._working: asyncio.Task[None] | None = None
+        self._rendering: asyncio.Task[tuple[int, str]] | None = None
+        self._closed = False
+        self.state = w.restore([task for task in self._files.load() if self._holds(task)])
+
+    @property
+    def facts(self) -> Observable[w.Fact]:
+        """What becomes true, as it does."""
+        return self._facts
+
+    async def ask(self, video: FileRef, audio: FileRef, holder: str = w.ANONYMOUS) -> w.Task:
+        """Start the pair, or find it. `WorkerRefused` when a file is missing (`not_found`) or the queue is full."""
+        name = w.task_id(video, audio)
+        kept = self._store.result(name).is_file()
+        await self._tell(lambda: w.Ask(video, audio, holder, kept, self._clock()))
+        return self.state.tasks[name]
+
+    async def drop(self, task_id: str, holder: str = w.ANONYMOUS) -> w.Task:
+        """The holder no longer wants it; the task stops if nobody else does. `WorkerRefused` (`not_found`)."""
+        await self._tell(lambda: w.Drop(task_id, holder, self._clock()))
+        return self.state.tasks[task_id]
+
+    async def ready(self) -> None:
+        """The engine can work: start what waits."""
+        await self._tell(lambda: w.Ready(self._clock()), promised=False)
+
+    async def close(self) -> None:
+        """Kill the engine and wait for its end; the tasks on the disk are continued by the next run."""
+        self._closed = True
+        tasks = [task for task in (self._working, self._rendering) if task]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _holds(self, task: w.Task) -> bool:
+        return task.status != "done" or self._store.result(task.id).is_file()
+
+    async def _tell(self, event: Callable[[], w.Event], *, promised: bool = True) -> None:
+        """`promised`: somebody waits for the answer, and gets the disk's error instead of it."""
+        async with self._order:
+            facts, commands = w.decide(self.state, event())
+            try:
+                await self._keep(facts)
+            except OSError as error:
+                if promised:
+                    raise disk_error(error) from error
+                logger.error("a task could not be kept, a restart will run it again: {}", error)
+            for fact in facts:
+                self._take(fact)
+            for command in commands:
+                self._obey(command)
+
+    async def _keep(self, facts: tuple[w.Fact, ...]) -> None:
+        changed = [fact.task for fact in facts if isinstance(fact, w.Changed)]
+        if changed:
+            await self._store.in_thread(lambda: self._files.save_all(changed))
+
+    def _take(self, fact: w.Fact) -> None:
+        self.state = w.evolve(self.state, fact)
+        self._facts.feed(fact)
+
+    def _obey(self, command: w.Command) -> None:
+        match command:
+            case w.Run(task) if not self._closed:
+                # Made here, not in _work: a kill may come before that has run for the first time.
+                self._rendering = asyncio.create_task(self._render(task))
+                self._working = asyncio.create_task(self._work(task, self._rendering))
+            case w.Kill() if self._rendering:
+                self._rendering.cancel()
+            case w.Erase(task_id):
+                self._erase(task_id)
+
+    def _erase(self, task_id: str) -> None:
+        try:
+            self._files.erase(task_id)
+            self._store.result(task_id).unlink(missing_ok=True)
+        except OSError as error:  # Windows, while somebody downloads it
+            logger.warning("an old task's files stay on the disk: {}", error)
+
+    async def _work(self, task: w.Task, rendering: asyncio.Task[tuple[int, str]]) -> None:
+        log = logger.bind(job=task.id, stage="render")
+        log.info("task started, attempt {}", task.attempt)
+        await asyncio.wait([rendering])
+        size, digest, error = _outcome(rendering)
+        log.info("task ended: {}", error or f"{size} bytes")
+        ended = w.Ended(task.id, task.attempt, self._clock(), size, digest, error)
+        await self._tell(lambda: ended, promised=False)
+
+    async def _render(self, task: w.Task) -> tuple[int, str]:
+        for name, ref in (("video", task.video), ("audio", task.audio)):
+            if not self._store.has(ref):
+                raise TaskFailed(f"the {name} file is no longer here: upload it again, then submit again")
+        output = self._store.result(task.id)
+        frames = self._engine.render(self._store.path(task.video), self._store.path(task.audio), output)
+        async with aclosing(frames):
+            async for frame in frames:
+                self._take(w.Advanced(task.id, task.attempt, frame))
+        return await self._store.seal(task.id)
+
+
+def _observer_failed(error: Exception, fact: object) -> None:
+    logger.opt(exception=error).error("an observer failed on {}", type(fact).__name__)
+
+
+def _outcome(rendering: asyncio.Task[tuple[int, str]]) -> tuple[int, str | None, str | None]:
+    """Size and digest, or why there are none."""
+    if rendering.cancelled():
+        return 0, None, w.CANCELLED
+    error = rendering.exception()
+    if error is None:
+        return (*rendering.result(), None)
+    if isinstance(error, WakestreamError):
+        return 0, None, str(error)
+    logger.opt(exception=error).error("the engine broke")
+    return 0, None, f"the engine broke ({type(error).__name__}): the worker's log says more"

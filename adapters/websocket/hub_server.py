@@ -1,0 +1,310 @@
+"""The hub on a socket: frames become events, facts are journaled, and only then commands are carried out, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import websockets
+from loguru import logger
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from wakestream.adapters.addresses import HUB_PATH, at_port
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.licenses import LicenseBook, LicenseError
+from wakestream.operators.ports import Journal
+from wakestream.streams import hub, wire
+from wakestream.streams import hub_events as f
+from wakestream.streams import messages as m
+
+MAX_CONNECTIONS = 20_000
+MAX_BUFFER = 1024 * 1024
+"""Bytes that may wait for one slow connection before it is cut."""
+MAX_PENDING = 10_000
+"""Events whose facts may wait to be journaled before no more frames are read."""
+
+# The library ends a connection whose message is larger than its limit without a word of ours. With some room above
+# the protocol's limit, most senders of too large a frame are told so and may go on.
+_LIBRARY_LIMIT = 4 * wire.MAX_FRAME
+
+_OLD_SUBMIT = f'"{m.Submit.OLD}"'.encode()
+
+Planned = tuple[Sequence[f.Fact], Sequence[f.Command]]
+
+
+class HubServer:
+    """A running hub; `url` is where it listens. Made by `open_hub`."""
+
+    def __init__(
+        self,
+        book: LicenseBook,
+        journal: Journal[f.Fact],
+        limits: hub.Limits,
+        clock: Callable[[], float],
+        max_connections: int,
+    ) -> None:
+        self.url = ""
+        self.port = 0
+        self._book = book
+        self._journal = journal
+        self._clock = clock
+        self._max_connections = max_connections
+        self._state = hub.recover(journal.read(), limits)
+        if isinstance(journal, MemoryJournal):
+            journal.snapshot = lambda: hub.snapshot(self._state)
+        self._fds = itertools.count(1)
+        self._sockets: dict[int, ServerConnection] = {}
+        self._pending: list[Planned] = []
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._committing = False
+        self._closing: set[asyncio.Task[None]] = set()
+        self._book_fault: str | None = None
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Returns when `stop` is set; raises when the hub cannot go on, as when its journal cannot be written."""
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((stopped, self._failed), return_when=asyncio.FIRST_COMPLETED)
+            if self._failed.done():
+                self._failed.result()
+        finally:
+            stopped.cancel()
+
+    # Events in, commands out
+
+    def happen(self, event: f.Event) -> None:
+        """Decide on an event; its commands follow when its facts are journaled."""
+        facts, commands = hub.decide(self._state, event, self._clock())
+        for fact in facts:
+            hub.evolve(self._state, fact)
+            _note(fact)
+        durable = [fact for fact in facts if fact.DURABLE]
+        if not durable and not self._pending and not self._committing:
+            self._carry_out(commands)
+            return
+        self._pending.append((durable, commands))
+        self._work.set()
+
+    async def commit(self) -> None:
+        """Journal what is pending, as many events at once as have gathered, and carry their commands out."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            batch, self._pending = self._pending, []
+            self._room.set()
+            if not batch:
+                continue
+            self._committing = True
+            await self._journal.append([fact for facts, _ in batch for fact in facts])
+            for _, commands in batch:
+                self._carry_out(commands)
+            self._committing = False
+
+    async def room(self) -> None:
+        """Returns when another event may be taken in."""
+        while len(self._pending) >= MAX_PENDING:
+            self._room.clear()
+            await self._room.wait()
+
+    def _carry_out(self, commands: Iterable[f.Command]) -> None:
+        for command in commands:
+            match command:
+                case f.Send():
+                    self._send((command.fd,), command.message, command.old)
+                case f.Broadcast():
+                    self._send(command.to, command.message, command.old)
+                case f.Close():
+                    self._close(command)
+
+    def _send(self, to: Iterable[int], message: m.Message, old: bool) -> None:
+        sockets = [self._sockets[fd] for fd in to if fd in self._sockets]
+        websockets.broadcast(sockets, wire.encode(message))
+        older = wire.encode_old(message) if old else None
+        if older is not None:
+            websockets.broadcast(sockets, older)
+        for socket in sockets:
+            if socket.transport.get_write_buffer_size() > MAX_BUFFER:
+                logger.warning("a connection does not read what it is sent; it is cut")
+                socket.transport.abort()
+
+    def _close(self, command: f.Close) -> None:
+        socket = self._sockets.get(command.fd)
+        if socket is not None:
+            # A close frame's reason has 123 bytes at most.
+            task = asyncio.create_task(socket.close(command.code, command.why[:120]))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    # Connections
+
+    async def serve_connection(self, socket: ServerConnection) -> None:
+        """One connection, from its first frame to its end."""
+        fd = next(self._fds)
+        self._sockets[fd] = socket
+        self.happen(f.Opened(fd))
+        try:
+            while True:
+                data = await socket.recv(decode=False)
+                self._frame(fd, socket, data)
+                await self.room()
+        except ConnectionClosed:
+            logger.debug("connection {} is gone", fd)
+        except Exception:
+            logger.exception("connection {} met a fault of this hub; it is closed", fd)
+            raise
+        finally:
+            del self._sockets[fd]
+            self.happen(f.Closed(fd))
+
+    def _frame(self, fd: int, socket: ServerConnection, data: bytes) -> None:
+        if len(data) > wire.MAX_FRAME:
+            why = f"a frame may have {wire.MAX_FRAME} bytes at most, this one has {len(data)}"
+            self.happen(f.Unreadable(fd, why, "too_large"))
+            return
+        try:
+            message = wire.decode(data)
+        except wire.Malformed as error:
+            self.happen(f.Unreadable(fd, str(error)))
+            return
+        if isinstance(message, m.Register):
+            self._register(fd, socket, message)
+        else:
+            self.happen(f.Received(fd, message, old=_OLD_SUBMIT in data))
+
+    def _register(self, fd: int, socket: ServerConnection, message: m.Register) -> None:
+        credential = message.token or message.key or _bearer(socket.request)
+        self.watch_book()
+        found = self._book.find(credential) if credential is not None else None
+        known = f.Licence(found.id, found.role, found.revoked is not None) if found is not None else None
+        self.happen(f.Registering(fd, message, credential, known))
+
+    def admit(self, _: ServerConnection, request: Request) -> Response | None:
+        """Refuse a handshake that is not for us; None lets it through."""
+        if request.path.partition("?")[0] != HUB_PATH:
+            return _answer(HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
+        if len(self._sockets) >= self._max_connections:
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections, try again later")
+        return None
+
+    # Time
+
+    async def keep_time(self) -> None:
+        """Once a second: time passes, and licences may have been revoked."""
+        while True:
+            await asyncio.sleep(1)
+            self.watch_book()
+            self.happen(f.Tick())
+
+    def watch_book(self) -> None:
+        """Notice licences that were issued or revoked since the last look."""
+        try:
+            revoked = self._book.refresh()
+        except LicenseError as error:
+            if str(error) != self._book_fault:
+                logger.error("{}", error)
+            self._book_fault = str(error)
+            return
+        self._book_fault = None
+        for id_ in revoked:
+            logger.info("licence {} was revoked", id_)
+            self.happen(f.Revoked(id_))
+
+    def begin(self, server: Server) -> None:
+        """Note the address that was taken."""
+        host, self.port = server.sockets[0].getsockname()[:2]
+        self.url = f"ws://{at_port(host, self.port)}{HUB_PATH}"
+        self.happen(f.Started())
+
+    def watch(self, task: asyncio.Task[None]) -> None:
+        """A background task of the hub never ends by itself: if it does, the hub has failed."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failed.done():
+            logger.opt(exception=error).error("the hub cannot go on")
+            self._failed.set_exception(error)
+            self._failed.exception()  # retrieved: whoever waits in `until` hears of it, and the log has it anyhow
+
+
+@contextlib.asynccontextmanager
+async def open_hub(
+    host: str,
+    port: int,
+    *,
+    book: LicenseBook,
+    journal: Journal[f.Fact],
+    limits: hub.Limits | None = None,
+    clock: Callable[[], float] = time.time,
+    max_connections: int = MAX_CONNECTIONS,
+) -> AsyncIterator[HubServer]:
+    """A hub that listens at `host:port` (0 takes a free one) until the block ends; `OSError` when it cannot.
+
+    `LicenseError` when the licence file is broken. `clock` gives UNIX seconds.
+    """
+    book.refresh()
+    running = HubServer(book, journal, limits or hub.Limits(), clock, max_connections)
+    options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}
+    async with serve(
+        running.serve_connection,
+        host,
+        port,
+        process_request=running.admit,
+        max_size=_LIBRARY_LIMIT,
+        logger=_quiet(),
+        **options,
+    ) as server:
+        running.begin(server)
+        tasks = [asyncio.create_task(running.commit()), asyncio.create_task(running.keep_time())]
+        for task in tasks:
+            task.add_done_callback(running.watch)
+        try:
+            yield running
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _note(fact: f.Fact) -> None:
+    match fact:
+        case f.JobQueued():
+            logger.debug("queued", job=fact.id, stage="hub")
+        case f.JobGranted():
+            logger.debug("granted {gpu}", gpu=fact.gpu, job=fact.id, stage="hub")
+        case f.JobReleased():
+            logger.debug("released ({why})", why=fact.why, job=fact.id, stage="hub")
+        case f.ConnectionRegistered():
+            logger.info("connection {} is a {}", fact.fd, fact.role, stage="hub")
+        case f.GpuOnline():
+            logger.info("{} is online", fact.gpu, stage="hub")
+        case f.GpuPhase():
+            logger.info("{} is {}", fact.gpu, fact.phase, stage="hub")
+
+
+def _bearer(request: Request | None) -> str | None:
+    header = request.headers.get("Authorization", "") if request is not None else ""
+    scheme, _, token = header.partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _answer(status: HTTPStatus, text: str) -> Response:
+    body = f"{text}\n".encode()
+    headers = websockets.Headers(
+        {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body)), "Connection": "close"}
+    )
+    return Response(status.value, status.phrase, headers, body)
+
+
+def _quiet() -> logging.Logger:
+    # Whoever scans the port would fill the log with tracebacks of broken handshakes.
+    quiet = logging.getLogger("wakestream.hub.websockets")
+    quiet.setLevel(logging.CRITICAL)
+    return quiet

@@ -1,0 +1,199 @@
+"""The connection to a hub that is always being kept: one hot stream of events, and a `send`.
+
+Client, monitor and worker use it alike. A session is a cold observable that ends in an error; `retry_backoff` above it
+makes it a link; the switchboard below never hears an error, only `LinkDown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from random import Random
+from typing import Any
+
+import reactivex as rx
+from loguru import logger
+from reactivex import Observable
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.connection import broadcast
+from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+
+from wakestream.operators.errors import HubError, HubRefused, HubUnreachable
+from wakestream.operators.flow.every import every
+from wakestream.operators.flow.from_async import from_async
+from wakestream.operators.flow.retry_backoff import Backoff, retry_backoff
+from wakestream.operators.flow.scheduler import LoopScheduler
+from wakestream.operators.flow.timeout_idle import timeout_idle
+from wakestream.operators.ports import LinkDown, LinkUp
+from wakestream.streams import messages as m
+from wakestream.streams import wire
+from wakestream.streams.recording import Tap, untapped
+from wakestream.streams.switchboard import Switchboard
+
+PING_EVERY = 25.0
+"""Seconds between application pings, as the field's peers send them."""
+
+SILENCE = 2 * PING_EVERY
+"""A connection on which nothing is heard for this long is dead."""
+
+REGISTER_WITHIN = 10.0
+"""Seconds that a hub has to answer `register`."""
+
+RECONNECT = Backoff(initial=0.5, max_delay=30.0, reset_on_success=lambda event: isinstance(event, LinkUp))
+
+Event = m.Message | LinkUp | LinkDown
+
+
+class Link:
+    """See `open_link`."""
+
+    def __init__(
+        self, url: str, register: Callable[[], m.Register], tap: Tap, random: Random, scheduler: LoopScheduler
+    ) -> None:
+        self.url = url
+        self._register = register
+        self._tap = tap
+        self._scheduler = scheduler
+        self._socket: ClientConnection | None = None
+        self.events: Switchboard[Event] = Switchboard(_fault)
+        self._subscription = self._sessions(random).subscribe(self._feed, scheduler=scheduler)
+
+    @property
+    def up(self) -> bool:
+        """Whether the hub has registered us and the connection stands."""
+        return self._socket is not None
+
+    def send(self, message: m.Message) -> bool:
+        """Put a frame onto the wire; False, and nothing sent, while there is no link."""
+        if self._socket is None:
+            return False
+        self._put(self._socket, message)
+        return True
+
+    async def close(self) -> None:
+        """Let go of the connection and wait until it is closed."""
+        self._subscription.dispose()
+        await self._scheduler.close()
+
+    def _sessions(self, random: Random) -> Observable[Event]:
+        session: Observable[Event] = from_async(self._session, "hub link")
+        alive = session.pipe(timeout_idle(SILENCE, "silence"))
+        return alive.catch(lambda error, _: _down(self.url, error)).pipe(retry_backoff(RECONNECT, random))
+
+    def _feed(self, event: Event) -> None:
+        if isinstance(event, LinkUp):
+            self._tap.row("conn", "up", {"features": sorted(event.features)})
+        elif isinstance(event, LinkDown):
+            logger.bind(stage="link").log("ERROR" if event.code else "WARNING", "{}; trying again", event.why)
+            self._tap.row("conn", "down", {"why": event.why, "code": event.code})
+        self.events.feed(event)
+
+    async def _session(self) -> AsyncIterator[Event]:
+        async with _connected(self.url) as socket, contextlib.aclosing(self._received(socket)) as received:
+            self._put(socket, self._register())
+            registered = await _registered(received)
+            pings = every(PING_EVERY, lambda _: m.Ping()).subscribe(
+                lambda ping: self._put(socket, ping), scheduler=self._scheduler
+            )
+            self._socket = socket
+            try:
+                logger.bind(stage="link").info("connected to {}", self.url)
+                yield LinkUp(frozenset(registered.features or ()))
+                async for message in received:
+                    yield message
+            finally:
+                pings.dispose()
+                self._socket = None if self._socket is socket else self._socket
+
+    async def _received(self, socket: ClientConnection) -> AsyncGenerator[m.Message, None]:
+        async for raw in socket:
+            try:
+                message = wire.decode(raw, strict=False)
+            except wire.Malformed as error:
+                logger.bind(stage="link").warning("the hub sent a frame that is ignored: {}", error)
+                continue
+            self._tap.frame("in", message)
+            if isinstance(message, m.Ping):
+                self._put(socket, m.Pong())
+            if isinstance(message, m.Kicked):
+                raise HubRefused(message.msg or "the hub closed this connection for good", code="kicked")
+            yield message
+        raise HubUnreachable(f"it closed the connection{_reason(socket)}")
+
+    def _put(self, socket: ClientConnection, message: m.Message) -> None:
+        self._tap.frame("out", message)
+        broadcast((socket,), wire.encode(message))
+
+
+def open_link(
+    url: str,
+    register: Callable[[], m.Register],
+    *,
+    tap: Tap = untapped,
+    random: Random | None = None,
+    scheduler: LoopScheduler | None = None,
+) -> Link:
+    """Connect to the hub at `url` now, and again whenever the connection is lost, until `close`.
+
+    Needs a running loop. `events` is hot and never errors: `LinkUp` once the hub has answered `register`, `LinkDown`
+    with the reason whenever there is no connection (at each failed attempt again), and every message in between.
+    """
+    return Link(url, register, tap, random or Random(), scheduler or LoopScheduler())
+
+
+async def _registered(received: AsyncGenerator[m.Message, None]) -> m.Registered:
+    try:
+        async with asyncio.timeout(REGISTER_WITHIN):
+            async for message in received:
+                if isinstance(message, m.Registered):
+                    return message
+                if isinstance(message, m.Error):
+                    raise HubRefused(message.text, code=message.code or "unauthorized")
+    except TimeoutError:
+        pass
+    raise HubUnreachable(f"it did not answer register within {REGISTER_WITHIN:g} s")
+
+
+def _down(url: str, error: Exception) -> Observable[Event]:
+    code = error.code if isinstance(error, HubRefused) else None
+    said = f"hub {url}: {error}"
+    return rx.concat(rx.of(LinkDown(said, code)), rx.throw(error))
+
+
+def _reason(socket: ClientConnection) -> str:
+    said = socket.close_reason or ""
+    return f" ({socket.close_code}{' ' + said if said else ''})" if socket.close_code else ""
+
+
+@contextlib.asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[ClientConnection]:
+    """A WebSocket; the library's and the system's errors become ours."""
+    try:
+        async with connect(
+            url, compression=None, max_size=wire.MAX_FRAME, ping_interval=20, ping_timeout=20, close_timeout=2
+        ) as socket:
+            yield socket
+    except (HubError, asyncio.CancelledError):
+        raise
+    except InvalidURI as error:
+        raise HubRefused(f"{url} is no WebSocket address", code="bad_address") from error
+    except InvalidHandshake as error:
+        raise HubUnreachable(f"no hub answers there ({error})") from error
+    except (OSError, TimeoutError) as error:
+        raise HubUnreachable(_plain(error)) from error
+    except WebSocketException as error:
+        raise HubUnreachable(f"the connection broke ({error})") from error
+
+
+def _plain(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, ConnectionRefusedError) or "refused" in text or "Connect call failed" in text:
+        return "nobody listens there (connection refused)"
+    if isinstance(error, TimeoutError):
+        return "no answer within 10 s"
+    return text or type(error).__name__
+
+
+def _fault(error: Exception, item: Any) -> None:
+    logger.bind(stage="link").opt(exception=error).error("an observer failed on {}", type(item).__name__)

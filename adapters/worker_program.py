@@ -1,0 +1,145 @@
+"""The worker as a whole: store, queue, engine, HTTP side and, where there is one, the link to the hub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from loguru import logger
+
+from wakestream.adapters.http.worker_server import FEATURES, Readiness, WorkerCalls, WorkerServer
+from wakestream.adapters.settings import SettingsError
+from wakestream.adapters.store import Store
+from wakestream.adapters.task_queue import TaskQueue
+from wakestream.adapters.worker_hub import HubLink, WorkerHub
+from wakestream.operators.errors import TaskFailed
+from wakestream.operators.ports import Engine
+from wakestream.streams import messages as m
+
+CHECK_AGAIN = 30.0
+"""Seconds until an engine that cannot work is looked at again."""
+
+
+class ClosableLink(HubLink, Protocol):
+    """A link that this program opened."""
+
+    async def close(self) -> None:
+        """Hang up."""
+        ...
+
+
+OpenLink = Callable[[Callable[[], m.Register]], ClosableLink]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What a worker is told. `secret` guards its HTTP side, `key` is its own at the hub; `warm_up` is in seconds.
+
+    `public_url` is the address that clients are told; without one they use the address that they have set.
+    """
+
+    state: Path
+    engine: Engine
+    secret: str
+    host: str = "127.0.0.1"
+    port: int = 8383
+    gpu: str | None = None
+    public_url: str | None = None
+    key: str | None = None
+    warm_up: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningWorker:
+    """A worker at work: where it listens (`address`), and its parts."""
+
+    address: str
+    store: Store
+    queue: TaskQueue
+    readiness: Readiness
+
+
+@asynccontextmanager
+async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None) -> AsyncIterator[RunningWorker]:
+    """Serve until the block ends; then the engine is killed and everything closed, within a few seconds.
+
+    `OSError` when the address cannot be listened on, `SettingsError` when the state folder cannot be written to.
+    """
+    async with AsyncExitStack() as stack:
+        store, queue = _open(config)
+        stack.callback(store.close)
+        stack.push_async_callback(queue.close)
+        readiness = Readiness()
+        server = WorkerServer(WorkerCalls(store, queue, readiness, config.gpu), config.secret, config.host, config.port)
+        await stack.enter_async_context(server)
+        store.sweep()  # not before the port is ours: another worker may be at work in this folder
+        hub = await _join(stack, config, server, queue, open_link)
+        warming = asyncio.create_task(_warm_up(config, queue, readiness, hub))
+        stack.push_async_callback(_stop, warming)
+        yield RunningWorker(server.address, store, queue, readiness)
+
+
+def _open(config: WorkerConfig) -> tuple[Store, TaskQueue]:
+    try:
+        store = Store(config.state)
+        return store, TaskQueue(store, config.state / "tasks", config.engine)
+    except OSError as error:
+        raise SettingsError(
+            f"--state: {config.state} cannot be used ({error.strerror}); choose another folder"
+        ) from error
+
+
+async def _join(
+    stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, queue: TaskQueue, open_link: OpenLink | None
+) -> WorkerHub | None:
+    if open_link is None:
+        return None
+    url = config.public_url or _public(config.host, server)
+    link = open_link(lambda: _register(config, url))
+    stack.push_async_callback(link.close)
+    hub = WorkerHub(link, queue, server.calls.store, gpu=config.gpu, url=url)
+    stack.push_async_callback(hub.close)
+    return hub
+
+
+def _public(host: str, server: WorkerServer) -> str | None:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not listened on
+        logger.warning("clients are told no address for this worker: give --public-url, or set HEYGEM_SERVER_URL there")
+        return None
+    return server.address
+
+
+def _register(config: WorkerConfig, url: str | None) -> m.Register:
+    return m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=FEATURES)
+
+
+async def _warm_up(config: WorkerConfig, queue: TaskQueue, readiness: Readiness, hub: WorkerHub | None) -> None:
+    readiness.msg = "warming up"
+    await asyncio.sleep(config.warm_up)
+    while (fault := await _fault(config.engine)) is not None:
+        logger.error("the engine cannot work: {}. It is looked at again in {:g} s", fault, CHECK_AGAIN)
+        readiness.msg = f"the engine cannot work: {fault}"
+        await asyncio.sleep(CHECK_AGAIN)
+    readiness.initialized, readiness.msg = True, "ok"
+    logger.info("initialized")
+    await queue.ready()
+    if hub is not None:
+        hub.initialized()
+
+
+async def _fault(engine: Engine) -> str | None:
+    try:
+        await engine.check()
+    except TaskFailed as error:
+        return str(error)
+    return None
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

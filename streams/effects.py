@@ -1,0 +1,165 @@
+"""Effects on the record: the ports of one job, wrapped so that each call's outcome becomes a row of the log.
+
+Also the JSON form of every outcome, in both directions, so that replay can give the same answers again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wakestream.operators import errors
+from wakestream.operators.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.ports import Files, Health, TaskReceipt, TaskReport, Worker, Workers
+from wakestream.streams.job import World
+from wakestream.streams.recording import Tap
+
+T = TypeVar("T")
+Plain = Mapping[str, Any]
+
+
+def recorded(world: World, tap: Tap, job: Job) -> World:
+    """`world` as `job` sees it, with every effect on the record."""
+    log = _Effects(tap, job.id)
+    return World(world.hub, _TappedWorkers(world.workers, log), _TappedFiles(world.files, log), world.random)
+
+
+class _Effects:
+    """Writes the outcome of calls for one job."""
+
+    def __init__(self, tap: Tap, job: str) -> None:
+        self._tap = tap
+        self._job = job
+
+    def note(self, label: str, args: Plain, **outcome: Any) -> None:
+        self._tap.row("effect", label, {"args": args, **outcome}, self._job)
+
+    async def call(self, label: str, args: Plain, effect: Awaitable[T], plain: Callable[[T], Any]) -> T:
+        try:
+            value = await effect
+        except errors.WakestreamError as error:
+            self.note(label, args, error=plain_error(error))
+            raise
+        self.note(label, args, ok=plain(value))
+        return value
+
+    async def items(
+        self, label: str, args: Plain, effect: AsyncIterator[T], plain: Callable[[T], Any]
+    ) -> AsyncIterator[T]:
+        try:
+            async for item in effect:
+                self.note(label, args, item=plain(item))
+                yield item
+        except errors.WakestreamError as error:
+            self.note(label, args, error=plain_error(error))
+            raise
+        self.note(label, args, end=True)
+
+
+class _TappedFiles(Files):
+    def __init__(self, files: Files, log: _Effects) -> None:
+        self._files, self._log = files, log
+
+    async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
+        args = {"path": str(path), "algorithms": sorted(algorithms)}
+        return await self._log.call("fingerprint", args, self._files.fingerprint(path, algorithms), plain_fingerprint)
+
+
+class _TappedWorkers(Workers):
+    def __init__(self, workers: Workers, log: _Effects) -> None:
+        self._workers, self._log = workers, log
+
+    def at(self, url: str | None) -> Worker:
+        return _TappedWorker(self._workers.at(url), self._log)
+
+    def resolve(self, url: str | None) -> str:
+        found = self._workers.resolve(url)
+        self._log.note("resolve", {"url": url}, ok=found)
+        return found
+
+
+class _TappedWorker(Worker):
+    def __init__(self, worker: Worker, log: _Effects) -> None:
+        self._worker, self._log = worker, log
+
+    async def health(self) -> Health:
+        return await self._log.call("health", {}, self._worker.health(), plain_health)
+
+    async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
+        args = {"hashes": [file.hash for file in files]}
+        return await self._log.call("check", args, self._worker.check(files), dict)
+
+    def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int]:
+        return self._log.items("upload", {"hash": ref.hash}, self._worker.upload(file, ref), int)
+
+    async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
+        args = {"video": video.hash, "audio": audio.hash}
+        return await self._log.call("submit", args, self._worker.submit(job, video, audio), plain_record)
+
+    async def report(self, task_id: str) -> TaskReport:
+        args = {"task_id": task_id}
+        return await self._log.call("report", args, self._worker.report(task_id), plain_record)
+
+    def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
+        args = {"task_id": task_id}
+        return self._log.items("download", args, self._worker.download(task_id, output), plain_transfer)
+
+    async def cancel(self, task_id: str) -> None:
+        args = {"task_id": task_id}
+        await self._log.call("cancel", args, self._worker.cancel(task_id), lambda _: None)
+
+
+def plain_record(value: Any) -> dict[str, Any]:
+    """A flat dataclass as an object."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def plain_health(health: Health) -> dict[str, Any]:
+    """A worker's health as an object."""
+    return {"initialized": health.initialized, "features": sorted(health.features)}
+
+
+def health_from(plain: Plain) -> Health:
+    """The reverse of `plain_health`."""
+    return Health(plain["initialized"], frozenset(plain["features"]))
+
+
+def plain_fingerprint(file: Fingerprint) -> dict[str, Any]:
+    """A fingerprint as an object."""
+    return {"path": str(file.path), "size": file.size, "mtime_ns": file.mtime_ns, "digests": dict(file.digests)}
+
+
+def fingerprint_from(plain: Plain) -> Fingerprint:
+    """The reverse of `plain_fingerprint`."""
+    return Fingerprint(Path(plain["path"]), plain["size"], plain["mtime_ns"], plain["digests"])
+
+
+def plain_transfer(item: Downloading | Done) -> dict[str, Any]:
+    """A step of a download as an object; only the last has a path."""
+    if isinstance(item, Done):
+        return {"path": str(item.path), "size": item.size}
+    return {"bytes": item.bytes, "of": item.of}
+
+
+def transfer_from(plain: Plain) -> Downloading | Done:
+    """The reverse of `plain_transfer`."""
+    if "path" in plain:
+        return Done(Path(plain["path"]), plain["size"])
+    return Downloading(plain["bytes"], plain["of"])
+
+
+def plain_error(error: errors.WakestreamError) -> dict[str, Any]:
+    """An error as an object: its kind, its code and its sentence."""
+    return {"kind": type(error).__name__, "code": error.code, "why": str(error)}
+
+
+def error_from(plain: Plain) -> errors.WakestreamError:
+    """The reverse of `plain_error`."""
+    kind = getattr(errors, str(plain["kind"]), None)
+    if not (isinstance(kind, type) and issubclass(kind, errors.WakestreamError)) or issubclass(
+        kind, errors.StageTimeout
+    ):
+        kind = errors.WakestreamError
+    return kind(str(plain["why"]), code=plain.get("code"))

@@ -1,0 +1,38 @@
+"""A job's events as JSON objects: what `--json` prints and what the log keeps."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from wakestream.operators.events import JobEvent
+
+
+def kind(event: JobEvent) -> str:
+    """The event's name in lower case with underscores (`TimedOut` is `timed_out`)."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+
+
+def plain_event(event: JobEvent) -> dict[str, Any]:
+    """One event as an object; `event` is its kind, times are seconds, sizes bytes."""
+    return {"event": kind(event), **_plain_fields(event)}
+
+
+def _plain_fields(value: Any) -> dict[str, Any]:
+    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return _plain_fields(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return round(value, 3)
+    return dict(value) if hasattr(value, "items") else value

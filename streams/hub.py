@@ -1,0 +1,281 @@
+"""The hub as a pure decider: `decide(state, event, now)` says what becomes so and what to do, `evolve` makes it so.
+
+Jobs are known by their `request_id` alone: the same id from another licence is refused (`conflict`), since workers and
+monitors name a job by nothing else. Whoever speaks is held to its role on every message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from wakestream.streams import hub_events as f
+from wakestream.streams import hub_jobs as jobs
+from wakestream.streams import hub_power as power
+from wakestream.streams import messages as m
+from wakestream.streams.hub_evolve import evolve, recover, snapshot
+from wakestream.streams.hub_jobs import FEATURES, Plan
+from wakestream.streams.hub_state import Connection, HubState, Limits
+
+__all__ = ["FEATURES", "HubState", "Limits", "decide", "evolve", "recover", "snapshot"]
+
+UNAUTHORIZED = 4401
+"""Close code: no licence, a wrong one or a revoked one."""
+FORBIDDEN = 4403
+"""Close code: a licence that does not give the role claimed."""
+NOT_REGISTERED = 4408
+"""Close code: nobody registered in time."""
+REPLACED = 4409
+"""Close code: the same GPU's worker connected again."""
+
+_ROLES = {None: "client", "client": "client", "admin": "client", "pc": "client", "worker": "worker"}
+_ROLES.update({"gpu_monitor": "monitor", "monitor": "monitor"})
+_GIVES = {"client": "client", "admin": "client", "worker": "worker", "monitor": "monitor"}
+
+Handler = Callable[[HubState, Connection, Any, float, Plan], None]
+
+
+def decide(state: HubState, event: f.Event, now: float) -> tuple[Sequence[f.Fact], Sequence[f.Command]]:
+    """What `event` makes true, and what is to be sent or closed once that is kept. `now` is UNIX seconds.
+
+    Changes nothing; raises nothing for any message of any peer.
+    """
+    plan = Plan()
+    _DECIDE[type(event)](state, event, now, plan)
+    return plan.facts, plan.commands
+
+
+def _started(state: HubState, event: f.Started, now: float, plan: Plan) -> None:
+    plan.fact(f.HubStarted(now))
+
+
+def _opened(state: HubState, event: f.Opened, now: float, plan: Plan) -> None:
+    plan.fact(f.ConnectionOpened(event.fd, now))
+    plan.send(event.fd, m.Connected(fd=event.fd))
+
+
+def _closed(state: HubState, event: f.Closed, now: float, plan: Plan) -> None:
+    peer = state.connections.get(event.fd)
+    if peer is not None:
+        _gone(state, peer, now, plan)
+
+
+def _gone(state: HubState, peer: Connection, now: float, plan: Plan) -> None:
+    if peer.role == "worker":
+        power.worker_gone(state, peer, now, plan)
+    plan.fact(f.ConnectionClosed(peer.fd, now))
+
+
+def _drop(state: HubState, peer: Connection, code: int, why: str, now: float, plan: Plan) -> None:
+    """Close a connection; it counts as gone at once, so that nothing it has sent meanwhile is heard."""
+    _gone(state, peer, now, plan)
+    plan.commands.append(f.Close(peer.fd, code, why))
+
+
+def _unreadable(state: HubState, event: f.Unreadable, now: float, plan: Plan) -> None:
+    peer = state.connections.get(event.fd)
+    if peer is None:
+        return
+    plan.fact(f.FrameRefused(event.fd))
+    plan.refuse(event.fd, event.code, event.why)
+    if peer.refused + 1 >= state.limits.malformed:
+        _drop(state, peer, 1008, "too many malformed frames", now, plan)
+
+
+def _registering(state: HubState, event: f.Registering, now: float, plan: Plan) -> None:
+    peer = state.connections.get(event.fd)
+    if peer is None:
+        return
+    if peer.role is not None:
+        plan.refuse(event.fd, "already_registered", "this connection is registered; open another for another role")
+        return
+    refusal = _refusal(state, event) or _unfit(state, event.message)
+    if refusal is not None:
+        code, why = refusal
+        plan.refuse(event.fd, code, why)
+        _drop(state, peer, UNAUTHORIZED if code == "unauthorized" else FORBIDDEN, why, now, plan)
+        return
+    _admit(state, peer, event, now, plan)
+
+
+def _refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
+    """Why this peer may not be what it claims to be, or None."""
+    claimed = _ROLES.get(event.message.role)
+    if claimed is None:
+        return "forbidden", 'there is no such role; "role" is worker or gpu_monitor, a client gives "key" instead'
+    if event.credential is None:
+        if claimed in state.limits.open_roles:
+            return None
+        what = '"key"' if claimed == "client" else '"token"'
+        return "unauthorized", f"register needs a licence key in {what}; issue one with `wakestream license issue`"
+    if event.licence is None:
+        return "unauthorized", "this hub does not know the licence key; check that it is whole and for this hub"
+    if event.licence.revoked:
+        return "unauthorized", "this licence was revoked; ask for a new one"
+    if _GIVES.get(event.licence.role) != claimed:
+        return "forbidden", f"a {event.licence.role} licence does not give the role of a {claimed}"
+    return None
+
+
+def _unfit(state: HubState, message: m.Register) -> tuple[str, str] | None:
+    names = (*(message.gpus or ()), *((message.gpu,) if message.gpu else ()))
+    if not power.nameable(state, names):
+        return "bad_request", "a GPU's name has 1 to 100 characters, and a peer serves 100 of them at most"
+    return None
+
+
+def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, plan: Plan) -> None:
+    message, fd = event.message, event.fd
+    role = _ROLES[message.role]
+    owner = event.licence.id if event.licence is not None else None
+    gpu = None
+    if role == "worker":
+        gpu = message.gpu or _free_name(state)
+        if not _take(state, peer, gpu, owner, now, plan):
+            return
+    gpus = message.gpus or ((message.gpu,) if message.gpu else ())
+    features = frozenset(message.features or ())
+    plan.fact(f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features))
+    plan.send(fd, _welcome(message, role))
+    if role == "monitor":
+        power.greet_monitor(state, fd, gpus, now, plan)
+    elif role == "client" and owner is not None:
+        jobs.deliver(state, fd, owner, plan)
+
+
+def _welcome(message: m.Register, role: str) -> m.Registered:
+    device = message.device_type or ("pc" if role == "client" else None)
+    return m.Registered(key=message.key, role=message.role, device_type=device, features=FEATURES)
+
+
+def _free_name(state: HubState) -> str:
+    """For a worker that does not say which GPU it is: the one that monitors name, or else the first free number."""
+    named = {name for fd in state.monitors for name in state.connections[fd].gpus}
+    if len(named) == 1 and _free(state, next(iter(named))):
+        return next(iter(named))
+    number = 1
+    while not _free(state, _numbered(number)):
+        number += 1
+    return _numbered(number)
+
+
+def _numbered(number: int) -> str:
+    return "gpu" if number == 1 else f"gpu-{number}"
+
+
+def _free(state: HubState, name: str) -> bool:
+    return name not in state.gpus or state.gpus[name].worker is None
+
+
+def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: float, plan: Plan) -> bool:
+    """Make room for a worker at its GPU: its own half-dead former connection goes, another licence's stays."""
+    before = None if _free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
+    if before is None:
+        return True
+    if before.owner != owner:
+        why = "another worker serves a GPU of this name; give this one another --gpu"
+        plan.refuse(peer.fd, "gpu_taken", why)
+        _drop(state, peer, FORBIDDEN, why, now, plan)
+        return False
+    plan.send(before.fd, m.Kicked(msg="this GPU's worker connected again"))
+    _drop(state, before, REPLACED, "this GPU's worker connected again", now, plan)
+    return True
+
+
+def _revoked(state: HubState, event: f.Revoked, now: float, plan: Plan) -> None:
+    jobs.revoke(state, event.licence, now, plan)
+    for fd in state.by_owner.get(event.licence, ()):
+        plan.send(fd, m.Kicked(msg="this licence was revoked"))
+        _drop(state, state.connections[fd], FORBIDDEN, "this licence was revoked", now, plan)
+
+
+def _tick(state: HubState, event: f.Tick, now: float, plan: Plan) -> None:
+    for fd, since in state.unregistered.items():
+        if now - since > state.limits.register:
+            why = f"nobody registered within {state.limits.register:g} s; send register first"
+            plan.refuse(fd, "register_timeout", why)
+            _drop(state, state.connections[fd], NOT_REGISTERED, why, now, plan)
+    jobs.expire(state, now, plan)
+    power.overdue(state, now, plan)
+
+
+def _received(state: HubState, event: f.Received, now: float, plan: Plan) -> None:
+    peer = state.connections.get(event.fd)
+    if peer is None:
+        return
+    message = event.message
+    if event.old and not peer.old:
+        plan.fact(f.OldNamesSpoken(event.fd))
+        peer = dataclasses.replace(peer, old=True)
+    if isinstance(message, m.Ping):
+        plan.send(event.fd, m.Pong())
+        return
+    handler = _BY_ROLE.get(peer.role or "", {}).get(type(message))
+    if handler is not None:
+        handler(state, peer, message, now, plan)
+    else:
+        _unexpected(peer, message, plan)
+
+
+def _unexpected(peer: Connection, message: m.Message, plan: Plan) -> None:
+    request_id = getattr(message, "request_id", None)
+    if isinstance(message, m.Unknown):
+        request_id = message.frame.get("request_id")
+        request_id = request_id if isinstance(request_id, str) else None
+    if peer.role is None:
+        plan.refuse(peer.fd, "not_registered", "send register first, with the licence key", request_id)
+    elif isinstance(message, m.Unknown):
+        plan.refuse(peer.fd, "unknown_type", f'this hub knows no message of type "{message.type}"', request_id)
+    else:
+        why = f'a {peer.role} may not send "{message.TYPE}"'
+        plan.refuse(peer.fd, "forbidden", why, request_id)
+
+
+def _worker_url(state: HubState, peer: Connection, message: m.Url, now: float, plan: Plan) -> None:
+    plan.fact(f.WorkerUrl(peer.gpu or "", message.url))
+
+
+def _nothing(state: HubState, peer: Connection, message: m.Message, now: float, plan: Plan) -> None:
+    """For what needs no answer: pongs, and the bare addresses and errors that old peers send."""
+
+
+_ALL: Mapping[type[m.Message], Handler] = {m.Pong: _nothing, m.Url: _nothing, m.Error: _nothing}
+
+_BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
+    "": {m.Pong: _nothing},
+    "client": {
+        **_ALL,
+        m.Submit: jobs.submit,
+        m.Cancel: jobs.cancel,
+        m.JobDone: jobs.done,
+        m.StatusQuery: power.status_query,
+        m.Boot: power.boot,
+    },
+    "worker": {
+        **_ALL,
+        m.Online: power.online,
+        m.Result: jobs.result,
+        m.TaskActive: power.task_active,
+        m.Url: _worker_url,
+    },
+    "monitor": {
+        **_ALL,
+        m.StatusResponse: power.status_response,
+        m.Booted: power.booted,
+        m.BootResult: power.boot_result,
+        m.PowerState: power.power_state,
+        m.TaskQuery: power.task_query,
+    },
+}
+
+_DECIDE: Mapping[type[f.Event], Callable[[HubState, Any, float, Plan], None]] = {
+    f.Started: _started,
+    f.Opened: _opened,
+    f.Closed: _closed,
+    f.Received: _received,
+    f.Registering: _registering,
+    f.Unreadable: _unreadable,
+    f.Revoked: _revoked,
+    f.Tick: _tick,
+}

@@ -1,0 +1,307 @@
+"""What the hub hears, decides and does: its events, facts and commands as frozen types.
+
+Times are UNIX seconds. A fact with `DURABLE` is journaled before the commands of its event are carried out; the others
+describe connections, which do not outlive the process. A licence key is a secret: it is in no durable fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from wakestream.streams import messages as m
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """What is known of a presented key: the licence's public `id`, the `role` it gives, and whether it is `revoked`."""
+
+    id: str
+    role: str
+    revoked: bool = False
+
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The hub's process starts; what the journal says of connections is no longer so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A connection passed the handshake."""
+
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A connection is gone."""
+
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message came; `old` tells that its sender spelt the type in the older way."""
+
+    fd: int
+    message: m.Message
+    old: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Registering:
+    """A `register` came. `credential` is the key, token or header presented, `licence` what the book says of it."""
+
+    fd: int
+    message: m.Register = field(repr=False)
+    credential: str | None = field(default=None, repr=False)
+    licence: Licence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A frame came that is no message; `why` is a sentence for its sender."""
+
+    fd: int
+    why: str
+    code: str = "malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A licence is no longer valid."""
+
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passes; comes about once a second."""
+
+
+Event = Started | Opened | Closed | Received | Registering | Unreadable | Revoked | Tick
+
+
+# Facts
+
+
+@dataclass(frozen=True, slots=True)
+class JobQueued:
+    """A job waits for a GPU: it is new, or the GPU that it held is gone."""
+
+    DURABLE: ClassVar[bool] = True
+    id: str
+    owner: str
+    fd: int | None
+    task_type: str
+    payload: Mapping[str, Any]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobClaimed:
+    """The job's owner submitted it again, perhaps from another connection, perhaps with hashes it lacked before."""
+
+    DURABLE: ClassVar[bool] = True
+    id: str
+    fd: int
+    payload: Mapping[str, Any]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobGranted:
+    """The job holds a lease on `gpu`."""
+
+    DURABLE: ClassVar[bool] = True
+    id: str
+    gpu: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobReleased:
+    """The job has left the hub; `why` is a word (done, cancelled, result, boot_failed, expired, revoked)."""
+
+    DURABLE: ClassVar[bool] = True
+    id: str
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResultKept:
+    """A result came while no connection of its owner was open; it is delivered when one registers."""
+
+    DURABLE: ClassVar[bool] = True
+    owner: str
+    result: m.Result
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsGone:
+    """What was kept for `owner` was delivered, or nobody came for it in time."""
+
+    DURABLE: ClassVar[bool] = True
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class GpuOnline:
+    """The worker of `gpu` takes work at `url`."""
+
+    DURABLE: ClassVar[bool] = True
+    gpu: str
+    url: str | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GpuPhase:
+    """`gpu` is in another phase than online; `lost` is an online GPU whose worker went away."""
+
+    DURABLE: ClassVar[bool] = True
+    gpu: str
+    phase: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HubStarted:
+    """All connections of the journal are gone."""
+
+    DURABLE: ClassVar[bool] = True
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOpened:
+    """A connection that has not registered yet."""
+
+    DURABLE: ClassVar[bool] = False
+    fd: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRegistered:
+    """Who is at the other end. `owner` is the licence's id (None for peers without one), `key` what it presented."""
+
+    DURABLE: ClassVar[bool] = False
+    fd: int
+    role: str
+    owner: str | None
+    key: str | None = field(repr=False)
+    gpu: str | None
+    url: str | None
+    gpus: tuple[str, ...]
+    features: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed:
+    """A connection is gone."""
+
+    DURABLE: ClassVar[bool] = False
+    fd: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRefused:
+    """A connection sent something that is no message."""
+
+    DURABLE: ClassVar[bool] = False
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class OldNamesSpoken:
+    """A connection spells types in the older way, and is answered likewise."""
+
+    DURABLE: ClassVar[bool] = False
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class GpuActive:
+    """The worker of `gpu` reports that it works."""
+
+    DURABLE: ClassVar[bool] = False
+    gpu: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUrl:
+    """The worker of `gpu` told its address by itself."""
+
+    DURABLE: ClassVar[bool] = False
+    gpu: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A client's question (`kind` is status or boot) went to the monitors under its `request_id`."""
+
+    DURABLE: ClassVar[bool] = False
+    kind: str
+    request_id: str
+    fd: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The question was answered, or nobody will."""
+
+    DURABLE: ClassVar[bool] = False
+    kind: str
+    request_id: str
+
+
+Fact = (
+    JobQueued | JobClaimed | JobGranted | JobReleased | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
+    | ConnectionOpened | ConnectionRegistered | ConnectionClosed | FrameRefused | OldNamesSpoken | GpuActive | WorkerUrl
+    | Asked | Answered
+)  # fmt: skip
+
+
+# Commands
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One message to one connection; `old` sends it under its older name as well."""
+
+    fd: int
+    message: m.Message
+    old: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """One message to many connections; `old` sends it under its older name as well."""
+
+    to: tuple[int, ...]
+    message: m.Message
+    old: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End a connection with a WebSocket close code, after what was sent to it before."""
+
+    fd: int
+    code: int
+    why: str
+
+
+Command = Send | Broadcast | Close

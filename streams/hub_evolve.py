@@ -1,0 +1,242 @@
+"""How each fact changes what the hub knows. Facts may come twice: a journal may repeat what a snapshot holds."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from wakestream.streams import hub_events as f
+from wakestream.streams.hub_state import Connection, Gpu, HubState, Job, Limits
+
+_WARM = ("online", "lost", "draining")  # coming online from these is no boot, and tells nothing of how long one takes
+
+
+def evolve(state: HubState, fact: f.Fact) -> HubState:
+    """Apply one fact, in place; returns the same state."""
+    _EVOLVE[type(fact)](state, fact)
+    return state
+
+
+def recover(facts: Iterable[f.Fact], limits: Limits | None = None) -> HubState:
+    """The state that a journal's facts lead to."""
+    state = HubState(limits=limits or Limits())
+    for fact in facts:
+        evolve(state, fact)
+    return state
+
+
+def snapshot(state: HubState) -> Sequence[f.Fact]:
+    """The fewest durable facts that lead to the same jobs, GPUs and kept results: a journal may be cut down to them."""
+    return tuple(_snapshot(state))
+
+
+def _snapshot(state: HubState) -> Iterator[f.Fact]:
+    for gpu in state.gpus.values():
+        if gpu.phase == "online":
+            yield f.GpuOnline(gpu.name, gpu.url, gpu.since)
+        else:
+            yield f.GpuPhase(gpu.name, gpu.phase, gpu.since)
+    for job in sorted(state.jobs.values(), key=lambda job: job.seq):
+        yield f.JobQueued(job.id, job.owner, job.fd, job.task_type, job.payload, job.since)
+        if job.gpu is not None:
+            yield f.JobGranted(job.id, job.gpu, job.since)
+    for owner, results in state.kept.items():
+        for at, result in results:
+            yield f.ResultKept(owner, result, at)
+
+
+def _gpu(state: HubState, name: str) -> Gpu:
+    return state.gpus.setdefault(name, Gpu(name))
+
+
+def _detach(state: HubState, job: Job) -> None:
+    if job.id in state.queue:
+        del state.queue[job.id]
+        del state.arrivals[bisect_left(state.arrivals, job.seq)]
+    if job.gpu is not None:
+        state.gpus[job.gpu].leases.pop(job.id, None)
+        job.gpu = None
+
+
+def _job_queued(state: HubState, fact: f.JobQueued) -> None:
+    job = state.jobs.get(fact.id)
+    state.serial += 1
+    if job is None:
+        job = Job(fact.id, fact.owner, fact.fd, fact.task_type, fact.payload, state.serial, fact.at)
+        state.jobs[job.id] = job
+        state.jobs_of.setdefault(job.owner, {})[job.id] = None
+    else:
+        _detach(state, job)
+        job.fd, job.payload, job.since, job.seq = fact.fd, fact.payload, fact.at, state.serial
+    job.gone = None if job.fd in state.connections else fact.at
+    state.queue[job.id] = None
+    state.arrivals.append(job.seq)
+    if state.waking is None:
+        state.waking = fact.at
+
+
+def _job_claimed(state: HubState, fact: f.JobClaimed) -> None:
+    job = state.jobs.get(fact.id)
+    if job is not None:
+        job.fd, job.payload, job.since, job.gone = fact.fd, fact.payload, fact.at, None
+
+
+def _job_granted(state: HubState, fact: f.JobGranted) -> None:
+    job = state.jobs.get(fact.id)
+    if job is None:
+        return
+    _detach(state, job)
+    job.gpu, job.since = fact.gpu, fact.at
+    _gpu(state, fact.gpu).leases[job.id] = None
+    _gpu(state, fact.gpu).active = fact.at
+    if not state.queue:
+        state.waking = None
+
+
+def _job_released(state: HubState, fact: f.JobReleased) -> None:
+    job = state.jobs.pop(fact.id, None)
+    if job is None:
+        return
+    gpu = state.gpus[job.gpu] if job.gpu is not None else None
+    _detach(state, job)
+    if gpu is not None and not gpu.leases:
+        gpu.active = float("-inf")  # the work is known to have ended: no need to guess from when it was last heard of
+    mine = state.jobs_of[job.owner]
+    del mine[job.id]
+    if not mine:
+        del state.jobs_of[job.owner]
+    if not state.queue:
+        state.waking = None
+
+
+def _result_kept(state: HubState, fact: f.ResultKept) -> None:
+    results = state.kept.setdefault(fact.owner, [])
+    results.append((fact.at, fact.result))
+    del results[: -state.limits.kept_results]
+
+
+def _results_gone(state: HubState, fact: f.ResultsGone) -> None:
+    state.kept.pop(fact.owner, None)
+
+
+def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
+    gpu = _gpu(state, fact.gpu)
+    if gpu.phase not in _WARM and state.waking is not None:
+        state.boots.append(max(0.0, fact.at - state.waking))
+        state.waking = None
+    gpu.phase, gpu.since, gpu.ready = "online", fact.at, True
+    gpu.url = fact.url or gpu.url
+
+
+def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
+    gpu = _gpu(state, fact.gpu)
+    gpu.phase, gpu.since = fact.phase, fact.at
+
+
+def _hub_started(state: HubState, fact: f.HubStarted) -> None:
+    for job in state.jobs.values():
+        job.fd, job.gone = None, fact.at
+    for gpu in state.gpus.values():
+        gpu.worker, gpu.ready = None, False
+        if gpu.phase == "online":
+            gpu.phase, gpu.since = "lost", fact.at
+
+
+def _opened(state: HubState, fact: f.ConnectionOpened) -> None:
+    state.connections[fact.fd] = Connection(fact.fd, fact.at)
+    state.unregistered[fact.fd] = fact.at
+
+
+def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
+    peer = state.connections[fact.fd]
+    state.unregistered.pop(fact.fd, None)
+    peer.role, peer.owner, peer.key, peer.features = fact.role, fact.owner, fact.key, fact.features
+    peer.gpu, peer.url, peer.gpus = fact.gpu, fact.url, fact.gpus
+    if fact.owner is not None:
+        state.by_owner.setdefault(fact.owner, {})[fact.fd] = None
+        if fact.key is not None:
+            state.keys[fact.owner] = fact.key
+    if fact.role == "client":
+        state.clients[fact.fd] = None
+    elif fact.role == "monitor":
+        state.monitors[fact.fd] = None
+        for name in fact.gpus:
+            _gpu(state, name)
+    elif fact.gpu is not None:
+        gpu = _gpu(state, fact.gpu)
+        gpu.worker, gpu.ready, gpu.url = fact.fd, False, fact.url or gpu.url
+
+
+def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
+    peer = state.connections.pop(fact.fd, None)
+    if peer is None:
+        return
+    state.unregistered.pop(fact.fd, None)
+    state.clients.pop(fact.fd, None)
+    state.monitors.pop(fact.fd, None)
+    if peer.owner is not None:
+        _leave(state, peer, peer.owner, fact.at)
+    gpu = state.gpus.get(peer.gpu) if peer.gpu is not None else None
+    if gpu is not None and gpu.worker == fact.fd:
+        gpu.worker, gpu.ready = None, False
+
+
+def _leave(state: HubState, peer: Connection, owner: str, at: float) -> None:
+    fds = state.by_owner[owner]
+    fds.pop(peer.fd, None)
+    if not fds:
+        del state.by_owner[owner]
+    for id_ in state.jobs_of.get(owner, ()):
+        job = state.jobs[id_]
+        if job.fd == peer.fd:
+            job.fd, job.gone = None, at
+
+
+def _refused(state: HubState, fact: f.FrameRefused) -> None:
+    state.connections[fact.fd].refused += 1
+
+
+def _old(state: HubState, fact: f.OldNamesSpoken) -> None:
+    state.connections[fact.fd].old = True
+
+
+def _active(state: HubState, fact: f.GpuActive) -> None:
+    _gpu(state, fact.gpu).active = fact.at
+
+
+def _worker_url(state: HubState, fact: f.WorkerUrl) -> None:
+    _gpu(state, fact.gpu).url = fact.url
+
+
+def _asked(state: HubState, fact: f.Asked) -> None:
+    since, fds = state.asked.get((fact.kind, fact.request_id), (fact.at, ()))
+    if fact.fd not in fds:
+        fds = (*fds, fact.fd)
+    state.asked[(fact.kind, fact.request_id)] = (since, fds)
+
+
+def _answered(state: HubState, fact: f.Answered) -> None:
+    state.asked.pop((fact.kind, fact.request_id), None)
+
+
+_EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
+    f.JobQueued: _job_queued,
+    f.JobClaimed: _job_claimed,
+    f.JobGranted: _job_granted,
+    f.JobReleased: _job_released,
+    f.ResultKept: _result_kept,
+    f.ResultsGone: _results_gone,
+    f.GpuOnline: _gpu_online,
+    f.GpuPhase: _gpu_phase,
+    f.HubStarted: _hub_started,
+    f.ConnectionOpened: _opened,
+    f.ConnectionRegistered: _registered,
+    f.ConnectionClosed: _closed,
+    f.FrameRefused: _refused,
+    f.OldNamesSpoken: _old,
+    f.GpuActive: _active,
+    f.WorkerUrl: _worker_url,
+    f.Asked: _asked,
+    f.Answered: _answered,
+}

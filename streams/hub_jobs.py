@@ -1,0 +1,280 @@
+"""What the hub does about jobs: submit, grant, release, expire. Pure; each function adds to a `Plan`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wakestream.streams import hub_events as f
+from wakestream.streams import messages as m
+from wakestream.streams import wire
+from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
+
+FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
+"""The additions that this hub announces; docs/protocol.md says what each means."""
+
+_PHASES = {"starting": "booting", "unknown": "booting", "off": "booting", "failed": "booting", "draining": "stopping"}
+_HOPE = ("online", "booted", "booting", "stopping", "lost", "no_capacity")
+
+
+@dataclass(slots=True)
+class Plan:
+    """The facts and commands of one event, in order."""
+
+    facts: list[f.Fact] = field(default_factory=list)
+    commands: list[f.Command] = field(default_factory=list)
+
+    def fact(self, *facts: f.Fact) -> None:
+        """These become so."""
+        self.facts.extend(facts)
+
+    def send(self, to: int | Iterable[int], message: m.Message, *, old: bool = False) -> None:
+        """Tell one connection, or several."""
+        if isinstance(to, int):
+            self.commands.append(f.Send(to, message, old))
+        elif many := tuple(to):
+            self.commands.append(f.Send(many[0], message, old) if len(many) == 1 else f.Broadcast(many, message, old))
+
+    def refuse(self, fd: int, code: str, why: str, request_id: str | None = None) -> None:
+        """Answer with an `error`; both spellings of the text, since peers read either."""
+        self.send(fd, m.Error(msg=why, message=why, code=code, request_id=request_id))
+
+
+def submit(state: HubState, peer: Connection, message: m.Submit, now: float, plan: Plan) -> None:
+    """Queue or grant a job; the same id again gets the answer that is true now."""
+    job = state.jobs.get(message.request_id)
+    refusal = _refusal(state, peer, job, message)
+    if refusal is not None:
+        plan.refuse(peer.fd, *refusal, message.request_id)
+        return
+    owner = _owner(peer)
+    held = state.gpus[job.gpu] if job is not None and job.gpu is not None else None
+    gpu = held if held is not None and held.online else state.best_gpu()
+    payload = message.payload
+    if job is None or (gpu is None and held is not None):
+        plan.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now))
+    else:
+        plan.fact(f.JobClaimed(job.id, peer.fd, payload, now))
+    clean = m.Submit(request_id=message.request_id, task_type=message.task_type, payload=payload)
+    if gpu is None:
+        place = state.position(job) if job is not None and held is None else len(state.queue) + 1
+        plan.send(peer.fd, offline(state, clean, place, now), old=peer.old)
+        plan.send(state.monitors, clean)
+    elif gpu is held:
+        plan.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1))
+    else:
+        plan.fact(f.JobGranted(clean.request_id, gpu.name, now))
+        plan.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1))
+        _to_worker(gpu, dataclasses.replace(clean, key=peer.key, sender_fd=peer.fd), plan)
+        plan.send(state.monitors, clean)
+
+
+def _refusal(state: HubState, peer: Connection, job: Job | None, message: m.Submit) -> tuple[str, str] | None:
+    if job is not None and job.owner != _owner(peer):
+        return "conflict", "another licence has a job with this request_id; submit with a fresh one"
+    limit = state.limits
+    if job is None and len(state.jobs_of.get(_owner(peer), ())) >= limit.jobs_per_key:
+        return (
+            "queue_full",
+            f"this licence has {limit.jobs_per_key} open jobs already; wait for one to end or cancel it",
+        )
+    if len(wire.encode(message).encode()) > limit.batch:
+        return "too_large", f"a job may have {limit.batch} bytes at most; send hashes in the payload, not files"
+    return None
+
+
+def _owner(peer: Connection) -> str:
+    return peer.owner or ""
+
+
+def _to_worker(gpu: Gpu, message: m.Message, plan: Plan) -> None:
+    if gpu.worker is not None:
+        plan.send(gpu.worker, message)
+
+
+def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None = None) -> m.Ack:
+    """The grant; `position` is the job's place among those that hold the GPU, 1 for the first."""
+    return m.Ack(
+        request_id=message.request_id,
+        task_type=message.task_type,
+        msg="a GPU is online and took the job",
+        gpu=gpu.name,
+        url=url or gpu.url,
+        position=position,
+    )
+
+
+def offline(state: HubState, message: m.Submit, position: int, now: float) -> m.Offline:
+    """The answer to a job that has to wait; `position` is its place in the queue, 1 for the next one."""
+    why = phase(state)
+    return m.Offline(
+        request_id=message.request_id,
+        trace_id=message.request_id,
+        ts=int(now),
+        task_type=message.task_type,
+        msg=f"no GPU is online ({why}); the job is queued and starts when one is",
+        phase=why,
+        position=position,
+        eta_s=_eta(state, now),
+    )
+
+
+def phase(state: HubState) -> str:
+    """What the most hopeful GPU is doing, in one word for those who wait."""
+    if not state.monitors:
+        return "no_monitor"
+    phases = {_PHASES.get(gpu.phase, gpu.phase) for gpu in state.gpus.values()} or {"booting"}
+    return min(phases, key=lambda word: _HOPE.index(word) if word in _HOPE else len(_HOPE))
+
+
+def _eta(state: HubState, now: float) -> dict[str, float] | None:
+    """Seconds until a GPU is expected, from earlier boots less the time that somebody has waited already."""
+    if not state.boots:
+        return None
+    boots = sorted(state.boots)
+    waited = max(0.0, now - state.waking) if state.waking is not None else 0.0
+    return {name: _left(boots, share, waited) for name, share in (("p50", 0.5), ("p90", 0.9))}
+
+
+def _left(boots: Sequence[float], share: float, waited: float) -> float:
+    # nearest rank: the smallest boot time that `share` of the boots did not exceed
+    rank = max(0, math.ceil(share * len(boots)) - 1)
+    return round(max(0.0, boots[rank] - waited), 1)
+
+
+def grant(state: HubState, gpu: Gpu, url: str | None, now: float, plan: Plan, *, again: bool) -> None:
+    """Give `gpu` to all who wait; `again` also tells those who hold it already (its worker may have forgotten them)."""
+    held = [state.jobs[id_] for id_ in gpu.leases]
+    queued = state.queued()
+    plan.fact(*(f.JobGranted(job.id, gpu.name, now) for job in queued))
+    for position, job in enumerate([*held, *queued], 1):
+        if (again or job.gpu is None) and job.fd in state.connections:
+            plan.send(job.fd, ack(job.submit, gpu, position, url))
+    for batch in _batches(state, [*held, *queued] if again else queued, now):
+        _to_worker(gpu, batch, plan)
+
+
+def _batches(state: HubState, jobs: Sequence[Job], now: float) -> Iterable[m.DispatchBatch]:
+    """The jobs as dispatch frames: one, unless that would be larger than a peer accepts."""
+    frames: list[dict[str, Any]] = []
+    size = 0
+    for job in jobs:
+        copy = dataclasses.replace(job.submit, key=state.keys.get(job.owner, job.owner), sender_fd=job.fd)
+        frame = wire.to_frame(copy)
+        more = len(wire.encode(copy).encode()) + 1
+        if frames and size + more > state.limits.batch:
+            yield _batch(frames, now)
+            frames, size = [], 0
+        frames.append(frame)
+        size += more
+    if frames:
+        yield _batch(frames, now)
+
+
+def _batch(frames: Sequence[dict[str, Any]], now: float) -> m.DispatchBatch:
+    first = frames[0]["request_id"]
+    return m.DispatchBatch(ts=int(now), batch_id=f"{int(now)}-{len(frames)}-{first}"[: wire.MAX_ID], jobs=tuple(frames))
+
+
+def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, plan: Plan) -> None:
+    """Release the job and have its worker stop it."""
+    job = _own(state, peer, message.request_id)
+    if job is None:
+        plan.refuse(peer.fd, "unknown_job", "no open job of this licence has that request_id", message.request_id)
+        return
+    stop(state, job, "cancelled", now, plan)
+
+
+def stop(state: HubState, job: Job, why: str, now: float, plan: Plan) -> None:
+    """Release a job and, where a worker holds it, have that stop it."""
+    plan.fact(f.JobReleased(job.id, why, now))
+    if job.gpu is not None:
+        _to_worker(state.gpus[job.gpu], m.Cancel(request_id=job.id), plan)
+
+
+def done(state: HubState, peer: Connection, message: m.JobDone, now: float, plan: Plan) -> None:
+    """Release the job; said twice, it is no different."""
+    job = _own(state, peer, message.request_id)
+    if job is not None:
+        plan.fact(f.JobReleased(job.id, "done", now))
+
+
+def _own(state: HubState, peer: Connection, request_id: str) -> Job | None:
+    job = state.jobs.get(request_id)
+    return job if job is not None and job.owner == _owner(peer) else None
+
+
+def result(state: HubState, peer: Connection, message: m.Result, now: float, plan: Plan) -> None:
+    """Bring a worker's result to the connection that asked, or else to its owner's others; without secrets."""
+    job = state.jobs.get(message.request_id)
+    clean = dataclasses.replace(message, key=None, sender_fd=None)
+    owner = job.owner if job is not None else _owner_of(state, message)
+    to = _addressees(state, job, message, owner)
+    if job is not None and job.gpu in (None, peer.gpu):
+        plan.fact(f.JobReleased(job.id, "result", now))
+    if to:
+        plan.send(to, clean, old=True)
+    elif owner is not None:
+        plan.fact(f.ResultKept(owner, clean, now))
+
+
+def _owner_of(state: HubState, message: m.Result) -> str | None:
+    """The licence whose key the worker's frame bears (its id where no connection has shown the key)."""
+    if message.key is None:
+        return None
+    return next((owner for owner, key in state.keys.items() if message.key in (key, owner)), None)
+
+
+def _addressees(state: HubState, job: Job | None, message: m.Result, owner: str | None) -> tuple[int, ...]:
+    if owner is None:
+        return ()
+    mine = state.of_owner(owner)
+    for fd in (job.fd if job is not None else None, message.sender_fd):
+        if fd in mine:
+            return (fd,)
+    return mine
+
+
+def deliver(state: HubState, fd: int, owner: str, plan: Plan) -> None:
+    """What was kept for `owner` goes to its first connection that comes."""
+    kept = state.kept.get(owner)
+    if kept:
+        for _, message in kept:
+            plan.send(fd, message, old=True)
+        plan.fact(f.ResultsGone(owner))
+
+
+def expire(state: HubState, now: float, plan: Plan) -> None:
+    """Release what nobody will come back for, and tell whoever of its owner is here."""
+    for job in state.jobs.values():
+        if _expired(state, job, now):
+            stop(state, job, "expired", now, plan)
+            why = "the job was given up: the connection that asked for it has been gone for too long"
+            for fd in state.of_owner(job.owner) if job.gone is not None else ():
+                plan.refuse(fd, "expired", why, job.id)
+    for owner, kept in state.kept.items():
+        if now - kept[-1][0] > state.limits.granted_ttl:
+            plan.fact(f.ResultsGone(owner))
+
+
+def _expired(state: HubState, job: Job, now: float) -> bool:
+    limit = state.limits
+    if job.gone is not None:
+        return now - job.gone > (limit.queued_ttl if job.gpu is None else limit.granted_ttl)
+    if job.gpu is None:
+        return False
+    peer = state.connections.get(job.fd) if job.fd is not None else None
+    if peer is None or "done" in peer.features:
+        return False
+    return now - max(job.since, state.gpus[job.gpu].active) > limit.granted_ttl
+
+
+def revoke(state: HubState, owner: str, now: float, plan: Plan) -> None:
+    """Release all jobs of a revoked licence."""
+    for id_ in state.jobs_of.get(owner, ()):
+        stop(state, state.jobs[id_], "revoked", now, plan)
+    if owner in state.kept:
+        plan.fact(f.ResultsGone(owner))

@@ -1,0 +1,230 @@
+"""What the hub does about GPUs: online, lost, booting, draining, and the questions about them. Pure."""
+
+from __future__ import annotations
+
+from wakestream.streams import hub_events as f
+from wakestream.streams import hub_jobs as jobs
+from wakestream.streams import messages as m
+from wakestream.streams.hub_jobs import Plan
+from wakestream.streams.hub_state import Connection, Gpu, HubState
+
+STATES = ("unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed")
+
+# What a monitor may say of a GPU whose worker is online without being believed: it lags behind, or speaks of a start
+# that is beside the point. That the machine drains, stops or is off, it knows better than an open connection does.
+_STALE = ("unknown", "starting", "booted", "no_capacity", "failed")
+_HOPEFUL = ("online", "starting", "booted", "draining", "stopping")
+_STATUS = {
+    "online": "running",
+    "booted": "running",
+    "lost": "running",
+    "starting": "starting",
+    "stopping": "stopping",
+    "draining": "stopping",
+    "off": "stopped",
+}
+
+
+def online(state: HubState, peer: Connection, message: m.Online, now: float, plan: Plan) -> None:
+    """A worker takes work: everyone hears of it, and all who wait are granted it."""
+    gpu = state.gpus[peer.gpu or ""]
+    _online(state, gpu, message.url or peer.url or gpu.url, now, plan, again=not gpu.ready, said=message)
+
+
+def _online(
+    state: HubState, gpu: Gpu, url: str | None, now: float, plan: Plan, *, again: bool, said: m.Online | None = None
+) -> None:
+    plan.fact(f.GpuOnline(gpu.name, url, now))
+    note = _announcement(gpu.name, url, now, said)
+    plan.send(state.clients, note, old=True)
+    plan.send([fd for fd in state.monitors if state.connections[fd].gpus], note)
+    jobs.grant(state, gpu, url, now, plan, again=again)
+
+
+def _announcement(gpu: str, url: str | None, now: float, said: m.Online | None = None) -> m.Online:
+    return m.Online(
+        request_id=(said.request_id if said else None) or gpu,
+        trace_id=(said.trace_id if said else None) or gpu,
+        ts=int(now),
+        msg=(said.msg if said else None) or "a GPU is online",
+        gpu=gpu,
+        url=url,
+    )
+
+
+def greet_monitor(state: HubState, fd: int, gpus: tuple[str, ...], now: float, plan: Plan) -> None:
+    """A monitor that comes late learns who is online and that somebody waits."""
+    for gpu in state.gpus.values():
+        if gpus and gpu.online:
+            plan.send(fd, _announcement(gpu.name, gpu.url, now))
+    first = next(iter(state.queue), None)
+    if first is not None:
+        plan.send(fd, m.Boot(request_id=first, source="hub", msg=f"{len(state.queue)} jobs wait for a GPU"))
+
+
+def worker_gone(state: HubState, peer: Connection, now: float, plan: Plan) -> None:
+    """The GPU of a closed worker connection is lost, unless it was going anyway."""
+    gpu = state.gpus.get(peer.gpu or "")
+    if gpu is not None and gpu.worker == peer.fd and gpu.phase == "online":
+        plan.fact(f.GpuPhase(gpu.name, "lost", now))
+
+
+def power_state(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Plan) -> None:
+    """A monitor says what its GPU is doing."""
+    if message.state not in STATES or not _nameable(state, message.gpu):
+        why = f'"state" is one of {", ".join(STATES)}, "gpu" a name of 1 to 100 characters'
+        plan.refuse(peer.fd, "bad_request", why)
+        return
+    plan.send([fd for fd in state.clients if "power_state" in state.connections[fd].features], message)
+    gpu = state.gpus.get(message.gpu) or Gpu(message.gpu)
+    serving = gpu.worker is not None and gpu.ready
+    if message.state == "online" and not gpu.online:
+        if serving:
+            _online(state, gpu, gpu.url, now, plan, again=False)
+        else:
+            plan.fact(f.GpuPhase(gpu.name, "booted", now))
+    elif message.state not in ("online", gpu.phase) and not (gpu.online and message.state in _STALE):
+        plan.fact(f.GpuPhase(gpu.name, message.state, now))
+
+
+def _nameable(state: HubState, name: str) -> bool:
+    return 0 < len(name) <= 100 and (name in state.gpus or len(state.gpus) < state.limits.gpus)
+
+
+def nameable(state: HubState, names: tuple[str, ...]) -> bool:
+    """Whether a peer may serve GPUs of these names: short enough, and not more than the hub keeps account of."""
+    return len(names) <= 100 and all(_nameable(state, name) for name in names)
+
+
+def booted(state: HubState, peer: Connection, message: m.Booted, now: float, plan: Plan) -> None:
+    """The machine is up: news for all clients, but not `online` yet."""
+    for name in _meant(peer, message.gpu):
+        gpu = state.gpus.get(name)
+        if gpu is not None and not gpu.online:
+            plan.fact(f.GpuPhase(name, "booted", now))
+    plan.send(state.clients, message)
+    if message.request_id is not None and ("boot", message.request_id) in state.asked:
+        plan.fact(f.Answered("boot", message.request_id))
+
+
+def _meant(peer: Connection, gpu: str | None) -> tuple[str, ...]:
+    return (gpu,) if gpu is not None else peer.gpus
+
+
+def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: float, plan: Plan) -> None:
+    """A boot ended. When it failed and no other GPU is on its way, nobody who waits is left waiting."""
+    told = _tell_asker(state, message, plan)
+    if message.success:
+        return
+    failed = _meant(peer, message.gpu)
+    for name in failed:
+        if name in state.gpus and not state.gpus[name].online:
+            plan.fact(f.GpuPhase(name, "failed", now))
+    if any(gpu.phase in _HOPEFUL for gpu in state.gpus.values() if gpu.name not in failed):
+        return
+    for job in state.queued():
+        to = [fd for fd in state.listeners(job) if (job.id, fd) not in told]
+        plan.send(to, _with_id(message, job.id))
+        if to or (job.id == message.request_id and told):
+            plan.fact(f.JobReleased(job.id, "boot_failed", now))
+
+
+def _tell_asker(state: HubState, message: m.BootResult, plan: Plan) -> set[tuple[str, int]]:
+    """Answer whoever asked for this boot: a client's own `boot`, or the job whose copy caused it if it still waits."""
+    if message.request_id is None:
+        return set()
+    _, fds = state.asked.get(("boot", message.request_id), (0.0, ()))
+    to = tuple(fd for fd in fds if fd in state.connections)
+    job = state.jobs.get(message.request_id)
+    if job is not None and message.success:
+        to = (*to, *(fd for fd in state.listeners(job) if fd not in to))
+    plan.send(to, message)
+    if fds:
+        plan.fact(f.Answered("boot", message.request_id))
+    return {(message.request_id, fd) for fd in to}
+
+
+def _with_id(message: m.BootResult, request_id: str) -> m.BootResult:
+    text = message.msg or "the monitor could not start the GPU"
+    return m.BootResult(
+        request_id=request_id, success=False, status=message.status or "failed", msg=text, gpu=message.gpu
+    )
+
+
+def boot(state: HubState, peer: Connection, message: m.Boot, now: float, plan: Plan) -> None:
+    """A client asks for the GPU to be woken."""
+    if not state.monitors:
+        why = "no monitor is connected, so nobody can start the GPU; start `wakestream monitor`"
+        plan.refuse(peer.fd, "no_monitor", why, message.request_id)
+        return
+    if message.request_id is not None and not _ask(state, "boot", message.request_id, peer.fd, now, plan):
+        return
+    plan.send(state.monitors, message)
+
+
+def _ask(state: HubState, kind: str, request_id: str, fd: int, now: float, plan: Plan) -> bool:
+    if sum(fd in fds for _, fds in state.asked.values()) >= state.limits.asks:
+        plan.refuse(fd, "queue_full", "too many questions of this connection are open; ask again later", request_id)
+        return False
+    plan.fact(f.Asked(kind, request_id, fd, now))
+    return True
+
+
+def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, plan: Plan) -> None:
+    """One monitor is asked; without any, the hub says what it knows."""
+    monitor = next(iter(state.monitors), None)
+    if monitor is None:
+        plan.send(peer.fd, _own_answer(state, message.request_id))
+    elif _ask(state, "status", message.request_id, peer.fd, now, plan):
+        plan.send(monitor, message)
+
+
+def _own_answer(state: HubState, request_id: str) -> m.StatusResponse:
+    known = [_STATUS.get(gpu.phase, "unknown") for gpu in state.gpus.values() if gpu.phase != "lost"]
+    order = ("running", "starting", "stopping", "stopped", "unknown")
+    status = min(known, key=order.index, default="unknown")
+    return m.StatusResponse(request_id=request_id, status=status, source="hub")
+
+
+def status_response(state: HubState, peer: Connection, message: m.StatusResponse, now: float, plan: Plan) -> None:
+    """Back to whoever asked."""
+    _, fds = state.asked.get(("status", message.request_id), (0.0, ()))
+    plan.send([fd for fd in fds if fd in state.connections], message)
+    if fds:
+        plan.fact(f.Answered("status", message.request_id))
+
+
+def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: float, plan: Plan) -> None:
+    """The worker works: the monitors keep its GPU on."""
+    plan.fact(f.GpuActive(peer.gpu or "", now))
+    plan.send(state.monitors, message)
+
+
+def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, plan: Plan) -> None:
+    """Whether a GPU may be stopped; with `drain`, and if so, it is given no more work from this moment on."""
+    names = _meant(peer, message.gpu)
+    gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names]
+    active = sum(len(gpu.leases) for gpu in gpus) + len(state.queue)
+    recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
+    plan.send(
+        peer.fd,
+        m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent),
+    )
+    if message.drain and active == 0 and not recent:
+        plan.fact(*(f.GpuPhase(gpu.name, "draining", now) for gpu in gpus if gpu.online))
+
+
+def overdue(state: HubState, now: float, plan: Plan) -> None:
+    """What a monitor left open: questions are answered by the hub, a stop that never began is called off."""
+    for (kind, request_id), (since, fds) in state.asked.items():
+        here = [fd for fd in fds if fd in state.connections]
+        late = now - since > (state.limits.ask if kind == "status" else state.limits.queued_ttl)
+        if late and kind == "status":
+            plan.send(here, _own_answer(state, request_id))
+        if late or not here:
+            plan.fact(f.Answered(kind, request_id))
+    for gpu in state.gpus.values():
+        stuck = gpu.phase == "draining" and now - gpu.since > state.limits.draining
+        if stuck and gpu.ready and gpu.worker is not None:
+            _online(state, gpu, gpu.url, now, plan, again=False)
+            return  # one at a time: what waits is granted once

@@ -1,0 +1,136 @@
+"""What the hub knows: its bounds, connections, GPUs, jobs and questions. Only `hub_evolve.evolve` writes here."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wakestream.streams import messages as m
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every bound of the hub. Times are seconds; `queued_ttl` and `granted_ttl` count from when the owner went away.
+
+    `granted_ttl` also ends a lease of a connected client that never says `done` (an old one), counted from the last
+    sign of life of the job and its GPU. `draining` is how long an announced stop may take to begin.
+    """
+
+    register: float = 10.0
+    malformed: int = 100
+    jobs_per_key: int = 1000
+    gpus: int = 1000
+    queued_ttl: float = 35 * 60.0
+    granted_ttl: float = 3600.0
+    recent: float = 60.0
+    ask: float = 10.0
+    asks: int = 50
+    draining: float = 60.0
+    kept_results: int = 100
+    batch: int = 56 * 1024
+    open_roles: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Connection:
+    """One open connection; `role` is None until it registered, then client, worker or monitor."""
+
+    fd: int
+    opened: float
+    role: str | None = None
+    owner: str | None = None
+    key: str | None = field(default=None, repr=False)
+    gpu: str | None = None
+    url: str | None = None
+    gpus: tuple[str, ...] = ()
+    features: frozenset[str] = frozenset()
+    refused: int = 0
+    old: bool = False
+
+
+@dataclass(slots=True)
+class Gpu:
+    """One GPU: its worker's connection, its phase (a power state, or `lost`) since when, and who holds it."""
+
+    name: str
+    phase: str = "unknown"
+    since: float = 0.0
+    worker: int | None = None
+    url: str | None = None
+    ready: bool = False
+    active: float = float("-inf")
+    leases: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def online(self) -> bool:
+        """Whether it may be given work."""
+        return self.phase == "online" and self.worker is not None
+
+
+@dataclass(slots=True)
+class Job:
+    """One job that waits (`gpu` is None) or holds a lease; `gone` is since when its owner's connection is closed."""
+
+    id: str
+    owner: str
+    fd: int | None
+    task_type: str
+    payload: Mapping[str, Any]
+    seq: int
+    since: float
+    gpu: str | None = None
+    gone: float | None = None
+
+    @property
+    def submit(self) -> m.Submit:
+        """The frame that it came as, without its owner's key."""
+        return m.Submit(request_id=self.id, task_type=self.task_type, payload=self.payload)
+
+
+@dataclass(slots=True)
+class HubState:
+    """All of it. `queue` is in order of arrival; `waking` is since when somebody waits for a GPU to come online."""
+
+    limits: Limits = field(default_factory=Limits)
+    connections: dict[int, Connection] = field(default_factory=dict)
+    unregistered: dict[int, float] = field(default_factory=dict)
+    clients: dict[int, None] = field(default_factory=dict)
+    monitors: dict[int, None] = field(default_factory=dict)
+    by_owner: dict[str, dict[int, None]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict, repr=False)
+    gpus: dict[str, Gpu] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    queue: dict[str, None] = field(default_factory=dict)
+    arrivals: list[int] = field(default_factory=list)
+    jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)
+    kept: dict[str, list[tuple[float, m.Result]]] = field(default_factory=dict)
+    asked: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = field(default_factory=dict)
+    waking: float | None = None
+    boots: deque[float] = field(default_factory=lambda: deque(maxlen=100))
+    serial: int = 0
+
+    def position(self, job: Job) -> int:
+        """The job's place in the queue, 1 for the next one."""
+        return bisect_left(self.arrivals, job.seq) + 1
+
+    def queued(self) -> list[Job]:
+        """All who wait, first come first."""
+        return [self.jobs[id_] for id_ in self.queue]
+
+    def listeners(self, job: Job) -> tuple[int, ...]:
+        """The connection that submitted the job, or else every connection of its owner."""
+        if job.fd is not None and job.fd in self.connections:
+            return (job.fd,)
+        return self.of_owner(job.owner)
+
+    def of_owner(self, owner: str) -> tuple[int, ...]:
+        """The open client connections of one licence."""
+        return tuple(fd for fd in self.by_owner.get(owner, ()) if fd in self.clients)
+
+    def best_gpu(self) -> Gpu | None:
+        """The online GPU with the fewest leases."""
+        online = [gpu for gpu in self.gpus.values() if gpu.online]
+        return min(online, key=lambda gpu: (len(gpu.leases), gpu.name)) if online else None

@@ -1,0 +1,316 @@
+"""The monitor as a decider: what happened to the machine goes in, what is now known and what is to be done come out.
+
+`Monitor.decide(machine, event, now)` is pure but for the injected random source of its backoff. At most one provider
+call is under way at a time, and never two starts; the moves are those of `streams/power_table.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from wakestream.operators.ports import LinkDown, LinkUp, PowerReading
+from wakestream.streams import messages as m
+from wakestream.streams import power_machine as p
+from wakestream.streams.power_moves import Moves
+from wakestream.streams.power_table import BOOTING, STATUS, Signal
+
+MAX_ASKED = 100
+"""Status queries that may wait for the next look at the machine; one more is answered from memory."""
+
+_SIGNALS: Mapping[PowerReading, Signal] = {
+    "starting": Signal.STARTING,
+    "running": Signal.RUNNING,
+    "stopping": Signal.STOPPING,
+    "stopped": Signal.STOPPED,
+    "no_capacity": Signal.STOPPED,
+    "failed": Signal.FAILED,
+}
+
+
+def hear(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent | None:
+    """What a message of the hub means to the monitor of `gpu`; None if nothing. One that names no GPU means each."""
+    if isinstance(message, LinkUp | LinkDown):
+        return message
+    if (getattr(message, "gpu", None) or gpu) != gpu:
+        return None
+    meaning = _MEANINGS.get(type(message))
+    return meaning(message) if meaning is not None else None
+
+
+_MEANINGS: Mapping[type, Callable[[Any], p.PowerEvent]] = {
+    m.Boot: lambda boot: p.Wake(boot.request_id, boot=True),
+    m.Submit: lambda submit: p.Wake(submit.request_id),
+    m.Online: lambda _: p.HubOnline(),
+    m.StatusQuery: lambda query: p.Asked(query.request_id),
+    m.TaskActive: lambda _: p.Active(),
+    m.TaskQueryResponse: lambda answer: p.Answer(answer.request_id, answer.active_count, answer.has_recent_active),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """The rules for one machine; `random` is the seeded source of jitter."""
+
+    policy: p.PowerPolicy
+    random: Random
+
+    def decide(
+        self, machine: p.Machine, event: p.PowerEvent, now: float
+    ) -> tuple[p.Machine, tuple[p.PowerCommand, ...]]:
+        """What is known after `event`, and what is to be done, in this order."""
+        turn = _Turn(self.policy, self.random, machine, now)
+        turn.take(event)
+        turn.watch_the_clock()
+        turn.issue_calls()
+        return turn.m, tuple(turn.commands)
+
+
+class _Turn(Moves):
+    """One decision in the making."""
+
+    def take(self, event: p.PowerEvent) -> None:
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(self, event)
+
+    def on_wake(self, event: p.Wake) -> None:
+        self.set(last_use=self.now, request_id=event.request_id or self.m.request_id)
+        why = "woken by a boot request" if event.boot else "woken by a job"
+        state = self.m.state
+        if state == "off":
+            self.move(Signal.GO, why)
+        elif state in ("unknown", "stopping", "failed") or (state == "draining" and self.overdue()):
+            self.want()
+            self.move(Signal.WAKE, f"{why}; looking before starting")
+        elif state == "draining":
+            self.move(Signal.KEPT, f"{why}; the stop is called off")
+        elif event.boot:
+            self.announce()
+
+    def want(self) -> None:
+        self.set(wanted=True, wanted_at=self.m.wanted_at if self.m.wanted else self.now)
+
+    def on_taken(self, event: p.Taken) -> None:
+        call = self.finish(event.number)
+        if call is not None:
+            self.set(next_look=self.now, stop_at=self.now + self.policy.stop_again)
+
+    def on_reading(self, event: p.Reading) -> None:
+        if self.finish(event.number) is None:
+            return
+        if event.reading == "unknown":
+            self.cannot_say(event.detail or "the provider does not know")
+            return
+        before = self.m.reading
+        self.set(reading=event.reading, read_at=self.now, unread=0)
+        self.believe(event.reading, before, event.detail or f"the provider says {event.reading}")
+        self.set(next_look=self.now + self.policy.look_every(self.m.state))
+        self.answer_asked(fresh=True)
+
+    def believe(self, reading: PowerReading, before: PowerReading | None, why: str) -> None:
+        state, signal = self.m.state, _SIGNALS[reading]
+        if reading not in ("running", "starting"):
+            self.set(ready=False)
+        if state == "starting" and reading == "no_capacity":
+            signal = Signal.NO_CAPACITY
+        elif state == "starting" and reading == "stopped" and before == "starting":
+            signal, why = Signal.FAILED, "it stopped again before it ran"
+        elif state == "stopping" and reading == "running" and not self.m.stop_ours:
+            signal = Signal.RUNS_ON
+        elif state == "stopping" and self.m.wanted and signal is Signal.FAILED:
+            signal = Signal.STOPPED
+        elif state == "unknown" and self.m.wanted and signal in (Signal.STOPPED, Signal.FAILED):
+            signal = Signal.GO
+        self.move(signal, why)
+
+    def on_call_failed(self, event: p.CallFailed) -> None:
+        call = self.finish(event.number)
+        if call is None:
+            return
+        if call.kind == "inspect":
+            self.cannot_say(event.why)
+            return
+        self.set(next_look=self.now)
+        if call.kind == "start":
+            self.move(Signal.NO_CAPACITY if event.no_capacity else Signal.FAILED, event.why)
+        else:
+            delay = self.policy.trouble.delay(self.m.stop_tries, self.random)
+            self.set(stop_at=self.now + delay)
+            self.do(p.Note(f"the provider did not stop it: {event.why}", warning=True))
+
+    def cannot_say(self, why: str) -> None:
+        unread = self.m.unread + 1
+        self.set(unread=unread, reading=None, next_look=self.now + self.policy.trouble.delay(unread, self.random))
+        self.do(p.Note(f"cannot look at the machine ({unread} times in a row): {why}", warning=True))
+        self.answer_asked(fresh=None)
+        alive = self.m.state == "online" and self.policy.checks_health and not self.m.misses
+        if unread >= self.policy.misses and not alive:
+            self.move(Signal.LOST, f"cannot look at the machine: {why}")
+
+    def finish(self, number: int) -> p.Call | None:
+        """The call that ended, or None when its number is not the one that is awaited."""
+        call = self.m.call
+        if call is None or call.number != number:
+            return None
+        self.set(call=None)
+        return call
+
+    def on_health(self, event: p.HealthAnswer) -> None:
+        pause = self.policy.look_online if self.m.state == "online" else self.policy.look_soon
+        self.set(checking=False, next_health=self.now + pause)
+        if event.initialized:
+            self.set(misses=0)
+            self.move(Signal.READY, "its worker is initialized")
+        elif self.m.state == "online":
+            self.missed(event.why)
+
+    def missed(self, why: str) -> None:
+        self.set(misses=self.m.misses + 1)
+        if self.m.misses >= self.policy.misses:
+            self.set(ready=False)
+            self.move(Signal.UNREADY, f"its worker no longer answers as initialized: {why}")
+
+    def on_hub_online(self, _event: p.HubOnline) -> None:
+        self.set(ready=True, misses=0, next_look=self.now)
+        self.move(Signal.READY, "the hub saw its worker come online")
+
+    def on_active(self, _event: p.Active) -> None:
+        self.set(last_use=self.now, misses=0)
+        if not self.policy.checks_health:  # the frame does not say which worker: with a health to ask, that counts
+            self.move(Signal.READY, "its worker is at work")
+        if self.m.state == "draining" and not self.overdue():
+            self.move(Signal.KEPT, "its worker is at work")
+
+    def on_answer(self, event: p.Answer) -> None:
+        query = self.m.query
+        if query is None or query.id != event.request_id:
+            return
+        self.set(active=event.active_count)
+        held = event.active_count != 0 or event.has_recent_active
+        if self.m.state != "draining":
+            self.set(query=None)
+        elif not held:
+            self.move(Signal.FREE, "nobody holds it")
+        elif not self.overdue():
+            self.move(Signal.KEPT, f"still in use ({event.active_count} jobs)")
+
+    def on_asked(self, event: p.Asked) -> None:
+        known = self.m.read_at is not None and self.now - self.m.read_at <= self.policy.fresh_for
+        busy = self.m.call is not None and self.m.call.kind != "inspect"
+        if known or busy or len(self.m.asked) >= MAX_ASKED:
+            self.say_status(event.request_id, fresh=True if known else None)
+        else:
+            self.set(asked=(*self.m.asked, event.request_id), next_look=self.now)
+
+    def answer_asked(self, fresh: bool | None) -> None:
+        for request_id in self.m.asked:
+            self.say_status(request_id, fresh)
+        self.set(asked=())
+
+    def say_status(self, request_id: str, fresh: bool | None) -> None:
+        status = STATUS[self.m.state]
+        if self.m.state == "failed" and self.m.reading not in ("failed", "no_capacity"):
+            status = self.m.reading or "unknown"
+        self.say(m.StatusResponse(request_id=request_id, status=status, fresh=fresh))
+
+    def on_link_up(self, event: LinkUp) -> None:
+        self.set(features=event.features)
+        self.announce()
+        if self.m.state == "booted":
+            self.say_booted()
+        if self.m.unsaid is not None:
+            self.say(self.m.unsaid)
+            self.set(unsaid=None)
+
+    def on_link_down(self, _event: LinkDown) -> None:
+        self.set(features=None, asked=())
+        if self.m.state == "draining" and not self.overdue():
+            self.move(Signal.KEPT, "the hub is gone and cannot say who holds it")
+
+    # --- time
+
+    def overdue(self) -> bool:
+        return self.over(0.0)
+
+    def over(self, offset: float) -> bool:
+        """Whether the longest allowed uptime, moved by `offset` seconds, has passed."""
+        limit, since = self.policy.max_uptime, self.m.up_since
+        return limit is not None and since is not None and self.now - since >= limit + offset
+
+    def watch_the_clock(self) -> None:
+        state = self.m.state
+        if state in BOOTING and self.now - self.m.boot_since >= self.policy.boot_timeout:
+            self.move(Signal.TIMEOUT, self.late())
+        elif state == "no_capacity" and self.now >= self.m.retry_at and self.m.reading != "stopping":
+            self.move(Signal.RETRY, "asking for capacity again")
+        elif state == "online":
+            self.watch_use()
+        elif state == "draining":
+            self.watch_draining()
+        elif state == "stopping":
+            self.watch_stopping()
+        self.watch_wanted()
+        self.warn()
+
+    def late(self) -> str:
+        what = {
+            "starting": "the provider accepted the start, but the machine does not run",
+            "no_capacity": f"no capacity ({self.m.why})",
+        }.get(self.m.state, "the machine runs, but its worker is not initialized")
+        return f"not online within {self.policy.boot_timeout:g} s: {what}"
+
+    def watch_use(self) -> None:
+        if self.overdue():
+            self.move(Signal.OVERDUE, f"on for the longest allowed time of {self.policy.max_uptime:g} s")
+        elif self.m.linked and self.now - self.m.last_use >= self.policy.idle_after:
+            self.move(Signal.IDLE, f"no work for {self.policy.idle_after:g} s")
+
+    def watch_draining(self) -> None:
+        if self.over(self.policy.warning):
+            self.do(p.Note("stopping although jobs may hold it: the longest allowed uptime is long over", warning=True))
+            self.move(Signal.FREE, "the longest allowed uptime is long over")
+        elif self.m.query is None or self.now - self.m.query.asked_at < self.policy.query_timeout:
+            return
+        elif self.overdue():
+            self.ask_the_hub(drain=True)
+        else:
+            self.move(Signal.KEPT, "the hub does not say who holds it")
+
+    def watch_stopping(self) -> None:
+        runs_on = self.m.stop_ours and self.m.reading == "running" and self.m.call is None
+        if not runs_on or self.now < self.m.stop_at:
+            return
+        if self.m.wanted:
+            self.move(Signal.RUNS_ON, "it did not stop, and is wanted again")
+        else:
+            self.set(due="stop")
+
+    def watch_wanted(self) -> None:
+        # Those who wait for a machine that cannot be looked at, or does not end to stop, must hear of it too.
+        if self.m.wanted and self.now - self.m.wanted_at >= self.policy.boot_timeout:
+            self.tell_failure(f"not started within {self.policy.boot_timeout:g} s, it is {self.m.state}: {self.m.why}")
+
+    def warn(self) -> None:
+        if self.m.state == "online" and not self.m.warned and self.over(-self.policy.warning):
+            self.set(warned=True)
+            text = f"will be stopped in {self.policy.warning:g} s: the longest allowed uptime is nearly over"
+            self.do(p.Note(text, warning=True))
+            self.announce(text)
+
+
+_HANDLERS: Mapping[type, Callable[[_Turn, Any], None]] = {
+    p.Wake: _Turn.on_wake,
+    p.Taken: _Turn.on_taken,
+    p.Reading: _Turn.on_reading,
+    p.CallFailed: _Turn.on_call_failed,
+    p.HealthAnswer: _Turn.on_health,
+    p.HubOnline: _Turn.on_hub_online,
+    p.Active: _Turn.on_active,
+    p.Answer: _Turn.on_answer,
+    p.Asked: _Turn.on_asked,
+    LinkUp: _Turn.on_link_up,
+    LinkDown: _Turn.on_link_down,
+}

@@ -1,0 +1,238 @@
+"""What the monitor knows of its machine, what can happen to it, what it asks for: the nouns of `streams/monitor.py`.
+
+Times are seconds on whatever clock `now` is read from; it only has to go forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wakestream.operators.flow.retry_backoff import Backoff
+from wakestream.operators.ports import LinkDown, LinkUp, PowerReading
+from wakestream.streams import messages as m
+from wakestream.streams.power_table import PowerWord
+
+CallKind = Literal["start", "stop", "inspect"]
+
+
+@dataclass(frozen=True, slots=True)
+class PowerPolicy:
+    """The monitor's settings; seconds throughout.
+
+    `idle_after` counts from the last work, `boot_timeout` from the wake until online, `max_uptime` (None: no limit)
+    from when the machine was first seen running. `checks_health` is False where the worker's address is unknown.
+    `query_timeout` bounds the wait for the hub's word before a stop, `stop_again` is when a stop that shows no effect
+    is asked for once more. `capacity` spaces the starts when there is none, `trouble` all that failed.
+    """
+
+    gpu: str
+    idle_after: float = 1800.0
+    boot_timeout: float = 600.0
+    max_uptime: float | None = None
+    call_timeout: float = 60.0
+    checks_health: bool = True
+    query_timeout: float = 30.0
+    look_soon: float = 2.0
+    look_online: float = 10.0
+    look_rarely: float = 30.0
+    stop_again: float = 60.0
+    fresh_for: float = 5.0
+    misses: int = 3
+    capacity: Backoff = field(default_factory=lambda: Backoff(initial=5.0, max_delay=60.0))
+    trouble: Backoff = field(default_factory=lambda: Backoff(initial=2.0, max_delay=60.0))
+
+    @property
+    def warning(self) -> float:
+        """How long before `max_uptime` a warning is given, and how long after it work may still end."""
+        return min(600.0, 0.1 * (self.max_uptime or 0.0))
+
+    def look_every(self, state: PowerWord) -> float:
+        """How often the provider is asked in `state`."""
+        if state in ("off", "failed", "no_capacity"):
+            return self.look_rarely
+        return self.look_online if state in ("online", "draining") else self.look_soon
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A provider call that is under way; `number` tells a late answer from the one that is awaited."""
+
+    kind: CallKind
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question to the hub whether anybody holds the GPU."""
+
+    id: str
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """All that is known. `why` explains `state`; `wanted` is a wake that is still to be carried out."""
+
+    state: PowerWord = "unknown"
+    why: str = "not looked at yet"
+    # what the provider says
+    reading: PowerReading | None = None
+    read_at: float | None = None
+    unread: int = 0
+    next_look: float = 0.0
+    call: Call | None = None
+    calls: int = 0
+    due: Literal["start", "stop"] | None = None
+    # the boot
+    wanted: bool = False
+    wanted_at: float = 0.0
+    request_id: str | None = None
+    boot_since: float = 0.0
+    retries: int = 0
+    retry_at: float = 0.0
+    # the worker on it
+    ready: bool = False
+    misses: int = 0
+    checking: bool = False
+    next_health: float = 0.0
+    # work, and the stop when there is none
+    up_since: float | None = None
+    last_use: float = 0.0
+    query: Query | None = None
+    queries: int = 0
+    active: int | None = None
+    stop_ours: bool = False
+    stop_tries: int = 0
+    stop_at: float = 0.0
+    warned: bool = False
+    # the hub
+    features: frozenset[str] | None = None
+    asked: tuple[str, ...] = ()
+    unsaid: m.BootResult | None = None
+
+    @property
+    def linked(self) -> bool:
+        """Whether there is a connection to the hub."""
+        return self.features is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Somebody needs the GPU. `boot` marks a request that expects to be answered, not the copy of a submit."""
+
+    request_id: str | None = None
+    boot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The provider took a start or stop: no more than that."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The provider looked; `detail` is its own word on it."""
+
+    number: int
+    reading: PowerReading
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """A provider call failed or took too long; `no_capacity` is the provider's word for having no machine to give."""
+
+    number: int
+    why: str
+    no_capacity: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HealthAnswer:
+    """The worker was asked for its health; `why` says what was wrong."""
+
+    initialized: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HubOnline:
+    """The hub passed on that this GPU's worker came online."""
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The worker is at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The hub's word on who holds the GPU."""
+
+    request_id: str
+    active_count: int
+    has_recent_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody wants to know the status."""
+
+    request_id: str
+
+
+PowerEvent = (
+    Tick | Wake | Taken | Reading | CallFailed | HealthAnswer | HubOnline | Active | Answer | Asked | LinkUp | LinkDown
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Ask the provider to power on."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask the provider to power off."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Ask the provider what it sees."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckHealth:
+    """Ask the worker whether it is initialized."""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send a message to the hub."""
+
+    message: m.Message
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """For the log."""
+
+    text: str
+    warning: bool = False
+
+
+PowerCommand = Start | Stop | Inspect | CheckHealth | Say | Note

@@ -1,0 +1,162 @@
+"""What follows when a machine enters a state, and which calls are made: the lower half of `streams/monitor.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from wakestream.streams import messages as m
+from wakestream.streams import power_machine as p
+from wakestream.streams.power_table import BOOTING, TABLE, PowerWord, Signal
+
+FEATURE = "power_state"
+"""What a hub announces that reads `gpu.power.state` and understands `drain` in `gpu.task.query`."""
+
+
+class Moves:
+    """One decision in the making: `m` is the machine so far, `commands` what is to be done."""
+
+    def __init__(self, policy: p.PowerPolicy, random: Random, machine: p.Machine, now: float) -> None:
+        self.policy, self.random, self.m, self.now = policy, random, machine, now
+        self.commands: list[p.PowerCommand] = []
+
+    def set(self, **changes: Any) -> None:
+        self.m = replace(self.m, **changes)
+
+    def do(self, command: p.PowerCommand) -> None:
+        self.commands.append(command)
+
+    def say(self, message: m.Message) -> None:
+        self.do(p.Say(message))
+
+    # --- moves
+
+    def move(self, signal: Signal, why: str) -> bool:
+        target = TABLE[self.m.state].get(signal)
+        if target is None:
+            return False
+        origin = self.m.state
+        self.set(state=target, why=why, query=None)
+        self.do(p.Note(f"{origin} -> {target}: {why}", warning=target in ("failed", "no_capacity", "unknown")))
+        self.announce()
+        _ENTER[target](self, origin, signal)
+        return True
+
+    def announce(self, msg: str | None = None) -> None:
+        if FEATURE in (self.m.features or ()):
+            self.say(m.PowerState(gpu=self.policy.gpu, state=self.m.state, msg=msg or self.m.why))
+
+    def enter_unknown(self, _origin: PowerWord, _signal: Signal) -> None:
+        self.set(ready=False, next_look=self.now if self.m.wanted else self.m.next_look)
+
+    def enter_off(self, _origin: PowerWord, _signal: Signal) -> None:
+        self.set(ready=False, up_since=None, active=None, warned=False, due=None)
+        if self.m.wanted:
+            self.move(Signal.GO, "a wake came while it was stopping")
+
+    def enter_starting(self, origin: PowerWord, signal: Signal) -> None:
+        if origin != "no_capacity":
+            self.set(boot_since=self.now, retries=0)
+        if signal in (Signal.GO, Signal.RETRY):
+            self.set(due="start", reading=None)
+        self.set(wanted=False, ready=False, up_since=None, active=None, warned=False)
+
+    def enter_no_capacity(self, _origin: PowerWord, _signal: Signal) -> None:
+        retries = self.m.retries + 1
+        self.set(retries=retries, retry_at=self.now + self.policy.capacity.delay(retries, self.random), due=None)
+
+    def enter_booted(self, origin: PowerWord, _signal: Signal) -> None:
+        if origin not in BOOTING:
+            self.set(boot_since=self.now)
+        up_since = self.now if self.m.up_since is None else self.m.up_since
+        self.set(up_since=up_since, wanted=False, due=None, misses=0, next_health=self.now)
+        if origin != "online":
+            self.say_booted()
+        if self.m.ready:
+            self.move(Signal.READY, "the hub saw its worker come online")
+
+    def say_booted(self) -> None:
+        text = "the machine is up, its worker is not ready yet"
+        self.say(m.Booted(msg=text, request_id=self.m.request_id, gpu=self.policy.gpu))
+
+    def enter_online(self, _origin: PowerWord, _signal: Signal) -> None:
+        self.set(ready=True, misses=0, last_use=self.now, wanted=False, unsaid=None)
+
+    def enter_draining(self, _origin: PowerWord, _signal: Signal) -> None:
+        self.ask_the_hub(drain=True)
+
+    def enter_stopping(self, _origin: PowerWord, signal: Signal) -> None:
+        ours = signal in (Signal.FREE, Signal.UNUSABLE)
+        self.set(ready=False, stop_ours=ours, stop_tries=0, due="stop" if ours else None)
+
+    def enter_failed(self, origin: PowerWord, signal: Signal) -> None:
+        self.set(due=None, ready=False)
+        if origin in BOOTING:
+            self.tell_failure(self.m.why)
+        if origin == "booted" and signal is Signal.TIMEOUT:
+            self.give_up_on_machine()
+
+    def tell_failure(self, why: str) -> None:
+        result = m.BootResult(request_id=self.m.request_id, status="failed", msg=why, gpu=self.policy.gpu)
+        if self.m.linked:
+            self.say(result)
+        self.set(wanted=False, unsaid=None if self.m.linked else result)
+
+    def give_up_on_machine(self) -> None:
+        # Switched off, so that the next wake is a cold start, unless somebody is said to hold it: then ask.
+        if self.m.active:
+            self.ask_the_hub(drain=False)
+        else:
+            self.move(Signal.UNUSABLE, "switching off the machine that did not come online")
+
+    def ask_the_hub(self, *, drain: bool) -> None:
+        number = self.m.queries + 1
+        query = f"query-{self.policy.gpu}-{number}"
+        self.set(queries=number, query=p.Query(query, self.now))
+        if FEATURE in (self.m.features or ()):
+            self.say(m.TaskQuery(request_id=query, gpu=self.policy.gpu, drain=drain or None))
+        else:
+            self.say(m.TaskQuery(request_id=query))
+
+    # --- calls
+
+    def issue_calls(self) -> None:
+        call = self.m.call
+        free = call is None or call.kind == "inspect"
+        if self.m.due is not None and free:
+            self.issue_due()
+        elif call is None and self.m.due is None and self.now >= self.m.next_look:
+            self.do(p.Inspect(self.begin("inspect")))
+        up = self.m.state in ("booted", "online") and self.policy.checks_health
+        if up and not self.m.checking and self.now >= self.m.next_health:
+            self.set(checking=True)
+            self.do(p.CheckHealth())
+
+    def issue_due(self) -> None:
+        if self.m.due == "start":
+            self.do(p.Start(self.begin("start")))
+        else:
+            self.set(stop_tries=self.m.stop_tries + 1)
+            self.do(p.Stop(self.begin("stop")))
+        # What was read before is no longer true of the machine that now starts or stops.
+        self.set(due=None, reading=None)
+
+    def begin(self, kind: p.CallKind) -> int:
+        number = self.m.calls + 1
+        self.set(calls=number, call=p.Call(kind, number))
+        return number
+
+
+_ENTER: Mapping[PowerWord, Callable[[Moves, PowerWord, Signal], None]] = {
+    "unknown": Moves.enter_unknown,
+    "off": Moves.enter_off,
+    "starting": Moves.enter_starting,
+    "no_capacity": Moves.enter_no_capacity,
+    "booted": Moves.enter_booted,
+    "online": Moves.enter_online,
+    "draining": Moves.enter_draining,
+    "stopping": Moves.enter_stopping,
+    "failed": Moves.enter_failed,
+}

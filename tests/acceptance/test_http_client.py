@@ -1,0 +1,627 @@
+"""The client side of the worker's HTTP, against real servers on loopback that play old, new and broken workers."""
+
+import asyncio
+import errno
+import hashlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from blake3 import blake3
+
+from wakestream.adapters.http.client import THREADS, HttpWorker, HttpWorkers
+from wakestream.operators.errors import (
+    Corrupt,
+    FileChanged,
+    FileUnusable,
+    NoSpace,
+    TaskLost,
+    WorkerRefused,
+    WorkerUnreachable,
+)
+from wakestream.operators.events import Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.ports import Health, TaskReceipt, TaskReport
+
+SECRET = "swordfish-0123456789"
+VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 32, ".wav")
+JOB = Job("job-1", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
+API = "/api/heygem"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """A web server that answers everything with `handler`."""
+    app = web.Application(client_max_size=2**30)
+    app.router.add_route("*", "/{call:.*}", handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0, lingering_time=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def raw_serving(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """A server of bytes, for peers that do not keep to HTTP."""
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await talk(reader, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def connected(url: str, **options: Any) -> AsyncIterator[HttpWorker]:
+    workers = HttpWorkers(url, SECRET, **options)
+    try:
+        async with asyncio.timeout(30):
+            yield workers.at(None)
+    finally:
+        await workers.close()
+
+
+def ok(data: object) -> web.Response:
+    return web.json_response({"code": 0, "data": data, "msg": "ok"})
+
+
+def failure(status: int, msg: str) -> web.Response:
+    return web.json_response({"code": status, "data": None, "msg": msg}, status=status)
+
+
+def answering(response: Callable[[], web.StreamResponse]) -> Handler:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return response()
+
+    return answer
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    status = path.stat()
+    return Fingerprint(path, status.st_size, status.st_mtime_ns, {"md5": VIDEO.hash})
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Fingerprint:
+    path = tmp_path / "my holiday.mp4"
+    path.write_bytes(bytes(range(256)) * 20_000)
+    return fingerprint(path)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Fingerprint:
+    """More than the buffers of both sockets hold, and no bytes on the disk."""
+    path = tmp_path / "large.mp4"
+    with path.open("wb") as file:
+        file.truncate(64 * 1024 * 1024)
+    return fingerprint(path)
+
+
+async def sent(worker: HttpWorker, file: Fingerprint) -> list[int]:
+    return [total async for total in worker.upload(file, VIDEO)]
+
+
+async def fetched(worker: HttpWorker, output: Path) -> list[Downloading | Done]:
+    return [step async for step in worker.download("t1", output)]
+
+
+# health
+
+
+@pytest.mark.parametrize(
+    ("reply", "health"),
+    [
+        ({"code": 0, "msg": "ok", "initialized": True, "queue": {}}, Health(True)),
+        ({"code": 0, "msg": "ok", "initialized": False}, Health(False)),
+        ({"initialized": True, "features": ["blake3", 3, "range"]}, Health(True, frozenset({"blake3", "range"}))),
+        ({"initialized": True, "features": "all"}, Health(True)),
+    ],
+)
+async def test_health_is_asked_without_the_secret_and_old_workers_have_no_features(
+    reply: dict[str, object], health: Health
+) -> None:
+    asked: list[web.BaseRequest] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request)
+        return web.json_response(reply)
+
+    async with serving(answer) as url, connected(url) as worker:
+        assert await worker.health() == health
+        assert worker.features == health.features
+    assert asked[0].path == f"{API}/health"
+    assert "Authorization" not in asked[0].headers
+
+
+async def test_a_worker_that_is_slow_to_initialize_says_so_until_it_is() -> None:
+    answers = iter([False, False, True])
+    handler = answering(lambda: web.json_response({"code": 0, "initialized": next(answers)}))
+    async with serving(handler) as url, connected(url) as worker:
+        assert [(await worker.health()).initialized for _ in range(3)] == [False, False, True]
+
+
+async def test_a_web_server_that_is_no_worker_is_recognised() -> None:
+    async with serving(answering(lambda: web.Response(text="<html>It works!"))) as url, connected(url) as worker:
+        with pytest.raises(WorkerRefused, match=r"not a worker.*It works"):
+            await worker.health()
+
+
+async def test_nobody_at_the_address_is_unreachable() -> None:
+    async with serving(answering(web.Response)) as url:
+        pass
+    async with connected(url) as worker:
+        with pytest.raises(WorkerUnreachable, match=f"nobody answers at {url}"):
+            await worker.health()
+
+
+async def test_a_gateway_whose_worker_is_not_up_is_unreachable() -> None:
+    async with (
+        serving(answering(lambda: web.Response(status=502, text="Bad Gateway"))) as url,
+        connected(url) as worker,
+    ):
+        with pytest.raises(WorkerUnreachable, match="gateway"):
+            await worker.health()
+
+
+async def test_a_silent_worker_is_given_up() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with raw_serving(say_nothing) as url, connected(url, idle=0.05) as worker:
+        with pytest.raises(WorkerUnreachable, match="fell silent"):
+            await worker.health()
+
+
+async def test_what_does_not_speak_http_is_refused() -> None:
+    async def chat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"220 mail.example.com ESMTP\r\n\r\n")
+
+    async with raw_serving(chat) as url, connected(url) as worker:
+        with pytest.raises(WorkerRefused, match="does not speak HTTP"):
+            await worker.health()
+
+
+# calls
+
+
+async def test_check_names_the_files_that_are_there() -> None:
+    bodies: list[Any] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        bodies.append((request.path, request.headers["Authorization"], await request.json()))
+        return ok({VIDEO.hash: True})
+
+    async with serving(answer) as url, connected(url) as worker:
+        assert await worker.check([VIDEO, AUDIO]) == {VIDEO.hash: True, AUDIO.hash: False}
+    files = [{"hash": VIDEO.hash, "ext": ".mp4"}, {"hash": AUDIO.hash, "ext": ".wav"}]
+    assert bodies == [(f"{API}/check_files", f"Bearer {SECRET}", {"files": files})]
+
+
+@pytest.mark.parametrize(("features", "more"), [([], {}), (["cancel"], {"job_id": "job-1"})])
+async def test_only_workers_that_can_cancel_are_told_the_job(features: list[str], more: dict[str, str]) -> None:
+    bodies: list[Any] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("health"):
+            return web.json_response({"initialized": True, "features": features})
+        bodies.append((request.path.removeprefix(API), await request.json()))
+        return ok({"task_id": "t1", "cached": True, "queue": {"position": 2}})
+
+    async with serving(answer) as url, connected(url) as worker:
+        await worker.health()
+        assert await worker.submit(JOB, VIDEO, AUDIO) == TaskReceipt("t1", cached=True, position=2)
+        await worker.cancel("t1")
+    pair = {"video_hash": VIDEO.hash, "video_ext": ".mp4", "audio_hash": AUDIO.hash, "audio_ext": ".wav"}
+    cancelled = [("/cancel", {"task_id": "t1", "job_id": "job-1"})] if features else []
+    assert bodies == [("/submit", {**pair, **more}), *cancelled]
+
+
+async def test_jobs_that_share_a_task_are_cancelled_one_by_one() -> None:
+    dropped: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("cancel"):
+            dropped.append((await request.json())["job_id"])
+        return ok({"task_id": "t1"})
+
+    async with serving(answer) as url, connected(url) as worker:
+        worker.features = frozenset({"cancel"})
+        for name in ("one", "two"):
+            await worker.submit(Job(name, JOB.video, JOB.audio, JOB.output), VIDEO, AUDIO)
+        await worker.cancel("t1", "two")
+        await worker.cancel("t1")
+    assert dropped == ["two", "one"]
+
+
+async def test_a_report_of_an_old_worker_is_read_with_what_it_lacks() -> None:
+    data = {"task_id": "t1", "status": "processing", "progress": 140, "current_frame": None, "queue_position": "?"}
+    async with serving(answering(lambda: ok(data))) as url, connected(url) as worker:
+        assert await worker.report("t1") == TaskReport("processing", 100.0)
+
+
+async def test_a_task_that_the_worker_forgot_is_lost() -> None:
+    async with serving(answering(lambda: failure(404, "task not found"))) as url, connected(url) as worker:
+        with pytest.raises(TaskLost, match="task not found"):
+            await worker.report("t1")
+        with pytest.raises(TaskLost, match="task not found"):
+            await worker.submit(JOB, VIDEO, AUDIO)
+
+
+@pytest.mark.parametrize(
+    ("response", "code", "words"),
+    [
+        (lambda: failure(401, "no"), "unauthorized", "HEYGEM_API_SECRET"),
+        (lambda: web.Response(status=401, text="who are you"), "unauthorized", "HEYGEM_API_SECRET"),
+        (lambda: web.json_response({"code": 401, "msg": "no"}), "unauthorized", "HEYGEM_API_SECRET"),
+        (lambda: failure(400, "bad\nhash"), "bad_request", "bad hash"),
+        (
+            lambda: web.json_response({"code": 503, "error": "queue_full", "msg": "full"}, status=503),
+            "queue_full",
+            "full",
+        ),
+        (lambda: web.json_response({"code": 500, "msg": "broke"}), "http_500", "broke"),
+        (lambda: web.Response(text="{garbage"), "bad_reply", "{garbage"),
+        (lambda: web.Response(), "bad_reply", "nothing"),
+        (lambda: web.json_response([1]), "bad_reply", r"\[1\]"),
+        (lambda: web.json_response({"code": False, "data": {}}), "http_200", "without a reason"),
+        (lambda: web.json_response({"code": 0}), "bad_reply", "data"),
+        (lambda: ok({"task_id": 7}), "bad_reply", '"status": *'),
+        (lambda: web.Response(status=302, headers={"Location": "http://elsewhere"}), "http_302", "302"),
+        (lambda: web.Response(body=b"x" * 5_000_000), "bad_reply", "more than"),
+    ],
+)
+async def test_an_answer_that_is_no_yes_is_refused_with_what_was_got(
+    response: Callable[[], web.Response], code: str, words: str
+) -> None:
+    async with serving(answering(response)) as url, connected(url) as worker:
+        with pytest.raises(WorkerRefused, match=words.replace('"status": *', 'a "status"')) as refusal:
+            await worker.report("t1")
+    assert refusal.value.code == code
+    assert len(str(refusal.value)) < 400
+    assert SECRET not in str(refusal.value)
+
+
+# addresses
+
+
+async def test_the_hubs_address_wins_over_the_configured_one_and_is_completed() -> None:
+    workers = HttpWorkers("gpu.example.com")
+    assert workers.resolve(None) == "http://gpu.example.com:8383"
+    assert workers.resolve("10.0.0.1") == "http://10.0.0.1:8383"
+    assert workers.at("10.0.0.1:8383") is workers.at("http://10.0.0.1")
+    with pytest.raises(WorkerRefused, match="address"):
+        workers.at("ftp://x")
+    await workers.close()
+
+
+async def test_without_any_address_the_setting_is_named() -> None:
+    workers = HttpWorkers()
+    with pytest.raises(WorkerRefused, match="HEYGEM_SERVER_URL"):
+        workers.at(None)
+    await workers.close()
+
+
+# upload
+
+
+async def test_an_upload_has_a_length_and_says_what_comes_before_the_file(video: Fingerprint) -> None:
+    got: dict[str, Any] = {}
+
+    async def receive(request: web.Request) -> web.Response:
+        got["length"], got["path"] = request.content_length, request.path
+        got["fields"] = []
+        async for part in await request.multipart():
+            got["fields"].append((part.name, part.filename, bytes(await part.read())))
+        return ok({"hash": VIDEO.hash, "server_path": "x"})
+
+    async with serving(receive) as url, connected(url) as worker:
+        totals = await sent(worker, video)
+    assert got["path"] == f"{API}/upload_file"
+    assert got["length"] > video.size
+    expected = [("hash", None, VIDEO.hash.encode()), ("ext", None, b".mp4")]
+    assert got["fields"] == [*expected, ("file", f"{VIDEO.hash}.mp4", video.path.read_bytes())]
+    assert totals == sorted(totals)
+    assert totals[-1] == video.size
+
+
+@pytest.mark.parametrize("change", ["grown", "touched", "gone"])
+async def test_a_file_that_changed_since_it_was_read_is_not_sent(video: Fingerprint, change: str) -> None:
+    if change == "gone":
+        video.path.unlink()
+    else:
+        with video.path.open("ab") as file:
+            file.write(b"x" if change == "grown" else b"")
+        video = Fingerprint(video.path, video.size, video.mtime_ns - (change == "touched"), video.digests)
+    bodies: list[int] = []
+
+    async def receive(request: web.Request) -> web.Response:
+        bodies.append(len(await request.read()))
+        return ok({})
+
+    async with serving(receive) as url, connected(url) as worker:
+        with pytest.raises(FileChanged, match="changed or moved"):
+            await sent(worker, video)
+    assert bodies == []
+
+
+async def test_a_file_that_changes_while_it_is_sent_never_arrives_whole(large: Fingerprint) -> None:
+    changed = asyncio.Event()
+    whole: list[int] = []
+
+    async def receive(request: web.Request) -> web.Response:
+        await changed.wait()
+        whole.append(len(await request.read()))
+        return ok({})
+
+    async with serving(receive) as url, connected(url) as worker:
+
+        async def sent_while_it_changes() -> None:
+            async for _ in worker.upload(large, VIDEO):
+                with large.path.open("r+b") as file:
+                    file.write(b"changed")
+                changed.set()
+
+        with pytest.raises(FileChanged):
+            await sent_while_it_changes()
+    assert whole == []
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "HEYGEM_API_SECRET"), (400, "wrong ext"), (507, "disk is full")])
+async def test_a_refusal_in_the_middle_of_an_upload_is_told_as_such(
+    large: Fingerprint, status: int, words: str
+) -> None:
+    async with serving(answering(lambda: failure(status, words))) as url, connected(url) as worker:
+        for _ in range(5):
+            with pytest.raises(WorkerRefused, match=words):
+                await sent(worker, large)
+
+
+async def test_a_connection_that_drops_in_the_middle_of_an_upload_is_unreachable(large: Fingerprint) -> None:
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        writer.transport.abort()
+
+    async with raw_serving(drop) as url, connected(url) as worker:
+        with pytest.raises(WorkerUnreachable):
+            await sent(worker, large)
+
+
+async def test_a_worker_that_takes_no_more_bytes_is_given_up(large: Fingerprint) -> None:
+    done = asyncio.Event()
+
+    async def stall(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await done.wait()
+
+    async with raw_serving(stall) as url, connected(url, idle=0.1) as worker:
+        with pytest.raises(WorkerUnreachable, match="took no byte"):
+            await sent(worker, large)
+        done.set()
+
+
+async def test_an_upload_that_is_given_up_lets_go_of_everything(large: Fingerprint) -> None:
+    started, over = asyncio.Event(), asyncio.Event()
+
+    async def receive(request: web.Request) -> web.Response:
+        started.set()
+        try:
+            async for _ in request.content.iter_any():
+                if large.path.exists():
+                    await over.wait()
+        except (ConnectionError, web.RequestPayloadError):
+            pass
+        return ok({})
+
+    before = asyncio.all_tasks()
+    async with serving(receive) as url, connected(url) as worker:
+        async with aclosing(worker.upload(large, VIDEO)) as totals:
+            async for _ in totals:
+                await started.wait()
+                break
+        assert not [task for task in asyncio.all_tasks() - before if task.get_name().startswith("upload")]
+        over.set()
+
+
+async def test_many_uploads_at_once_share_a_few_threads(video: Fingerprint) -> None:
+    async def receive(request: web.Request) -> web.Response:
+        async for _ in request.content.iter_any():
+            pass
+        return ok({})
+
+    before = threading.active_count()
+    async with serving(receive) as url, connected(url) as worker:
+        await asyncio.gather(*(sent(worker, video) for _ in range(20)))
+        assert threading.active_count() - before <= THREADS
+
+
+# download
+
+RESULT = bytes(range(256)) * 10_000
+
+
+def result(body: bytes = RESULT, **headers: str) -> web.Response:
+    return web.Response(body=body, content_type="video/mp4", headers=headers)
+
+
+async def test_a_result_of_an_old_worker_is_put_into_its_place_whole(tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"older")
+    async with serving(answering(result)) as url, connected(url) as worker:
+        *steps, done = await fetched(worker, output)
+    assert done == Done(output, len(RESULT))
+    assert steps[0] == Downloading(0, len(RESULT))
+    assert steps[-1] == Downloading(len(RESULT), len(RESULT))
+    assert output.read_bytes() == RESULT
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("quoted", ['"{}"', "{}"])
+async def test_a_result_is_verified_by_its_blake3(tmp_path: Path, quoted: str) -> None:
+    digest = blake3(RESULT).hexdigest()
+    async with serving(answering(lambda: result(ETag=quoted.format(digest)))) as url, connected(url) as worker:
+        worker.features = frozenset({"blake3"})
+        await fetched(worker, tmp_path / "out.mp4")
+    wrong = answering(lambda: result(ETag=quoted.format("0" * 64)))
+    async with serving(wrong) as url, connected(url) as worker:
+        worker.features = frozenset({"blake3", "range"})
+        with pytest.raises(Corrupt, match="BLAKE3"):
+            await fetched(worker, tmp_path / "other.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+async def cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(
+        b'HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nETag: "abc"\r\nContent-Length: 1000\r\n\r\n' + b"x" * 400
+    )
+    await writer.drain()
+
+
+async def test_a_truncated_result_is_corrupt_and_leaves_nothing(tmp_path: Path) -> None:
+    async with raw_serving(cut_off) as url, connected(url) as worker:
+        with pytest.raises(Corrupt, match="400 bytes came of 1000"):
+            await fetched(worker, tmp_path / "out.mp4")
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_empty_result_is_corrupt(tmp_path: Path) -> None:
+    async with serving(answering(lambda: result(b""))) as url, connected(url) as worker:
+        with pytest.raises(Corrupt):
+            await fetched(worker, tmp_path / "out.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def breaking(asked: list[str | None], etags: list[str]) -> Callable[..., Awaitable[None]]:
+    """Sends the first half and breaks, then whatever is asked for; each time under the next of `etags`."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        asked.append(headers.get("Range"))
+        etag = etags[len(asked) - 1]
+        first = len(asked) == 1
+        start = int(headers["Range"].removeprefix("bytes=").rstrip("-")) if headers.get("If-Range") == etag else 0
+        status = f"206 Partial\r\nContent-Range: bytes {start}-{len(RESULT) - 1}/{len(RESULT)}" if start else "200 OK"
+        body = RESULT[start:]
+        writer.write(f"HTTP/1.1 {status}\r\nETag: {etag}\r\nContent-Type: video/mp4\r\n".encode())
+        writer.write(f"Content-Length: {len(body)}\r\n\r\n".encode())
+        writer.write(body[: len(body) // 2] if first else body)
+        await writer.drain()
+
+    return talk
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_result_goes_on_where_it_broke_off_if_it_is_still_the_same(tmp_path: Path, same: bool) -> None:
+    digest = f'"{blake3(RESULT).hexdigest()}"'
+    asked: list[str | None] = []
+    output = tmp_path / "out.mp4"
+    async with raw_serving(breaking(asked, [digest, digest if same else '"other"'])) as url, connected(url) as worker:
+        worker.features = frozenset({"blake3", "range"})
+        with pytest.raises(Corrupt):
+            await fetched(worker, output)
+        assert not output.exists()
+        first, *_, done = await fetched(worker, output)
+    half = len(RESULT) // 2
+    assert asked == [None, f"bytes={half}-"]
+    assert first == Downloading(half if same else 0, len(RESULT))
+    assert done == Done(output, len(RESULT))
+    assert hashlib.md5(output.read_bytes()).digest() == hashlib.md5(RESULT).digest()  # noqa: S324 - a comparison
+    assert list(tmp_path.iterdir()) == [output]
+
+
+async def test_a_download_that_is_never_taken_up_again_leaves_nothing_when_the_client_closes(tmp_path: Path) -> None:
+    async with raw_serving(cut_off) as url, connected(url) as worker:
+        worker.features = frozenset({"range"})
+        with pytest.raises(Corrupt):
+            await fetched(worker, tmp_path / "out.mp4")
+        assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_download_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+    given_up = asyncio.Event()
+
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nxxx")
+        await given_up.wait()
+
+    async with raw_serving(half) as url, connected(url) as worker:
+        async with aclosing(worker.download("t1", tmp_path / "out.mp4")) as steps:
+            async for _ in steps:
+                break
+        given_up.set()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_result_that_falls_silent_is_unreachable(tmp_path: Path) -> None:
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nxxx")
+        await reader.read()
+
+    async with raw_serving(half) as url, connected(url, idle=0.05) as worker:
+        with pytest.raises(WorkerUnreachable, match="fell silent"):
+            await fetched(worker, tmp_path / "out.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_worker_without_the_result_has_lost_the_task(tmp_path: Path) -> None:
+    async with serving(answering(lambda: failure(404, "no such task"))) as url, connected(url) as worker:
+        with pytest.raises(TaskLost):
+            await fetched(worker, tmp_path / "out.mp4")
+
+
+async def test_a_place_that_cannot_take_the_result_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    asked: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request)
+        return result()
+
+    async with serving(answer) as url, connected(url) as worker:
+        with pytest.raises(FileUnusable, match="create it"):
+            await fetched(worker, tmp_path / "none" / "out.mp4")
+        with pytest.raises(FileUnusable, match="is a folder"):
+            await fetched(worker, tmp_path)
+    assert asked == []
+
+
+async def test_a_full_disk_is_seen_before_the_bytes_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    async with serving(answering(result)) as url, connected(url) as worker:
+        with pytest.raises(NoSpace, match="make room"):
+            await fetched(worker, tmp_path / "out.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_disk_that_fills_up_is_no_space_and_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    async with serving(answering(result)) as url, connected(url) as worker:
+        with pytest.raises(NoSpace, match="make room"):
+            await fetched(worker, tmp_path / "out.mp4")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,128 @@
+"""Our client and our worker over a real connection: both must mean the same by each call."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.files import DiskFiles
+from wakestream.adapters.http.client import HttpWorker, HttpWorkers
+from wakestream.adapters.worker_program import WorkerConfig, running_worker
+from wakestream.operators.errors import TaskLost, WorkerRefused
+from wakestream.operators.events import Algorithm, Done, FileRef, Fingerprint, Job
+from wakestream.operators.ports import Frame, TaskReport
+
+SECRET = "swordfish-0123456789"
+VIDEO, AUDIO = bytes(range(256)) * 20_000, b"audio" * 1000
+
+
+class Joining:
+    """An engine whose result is its two inputs, one after the other; `held` ones wait to be cancelled."""
+
+    def __init__(self) -> None:
+        self.held = False
+
+    async def check(self) -> None:
+        """It can always work."""
+
+    async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
+        yield Frame(1, 2, 50.0)
+        if self.held:
+            await asyncio.Event().wait()
+        output.write_bytes(video.read_bytes() + audio.read_bytes())
+
+
+@pytest.fixture
+def engine() -> Joining:
+    return Joining()
+
+
+@pytest.fixture
+async def worker(tmp_path: Path, engine: Joining) -> AsyncIterator[HttpWorker]:
+    async with asyncio.timeout(30), running_worker(WorkerConfig(tmp_path / "state", engine, SECRET, port=0)) as running:
+        workers = HttpWorkers(running.address, SECRET)
+        yield workers.at(None)
+        await workers.close()
+
+
+@pytest.fixture
+async def job(tmp_path: Path) -> Job:
+    video, audio = tmp_path / "v.mp4", tmp_path / "a.wav"
+    video.write_bytes(VIDEO)
+    audio.write_bytes(AUDIO)
+    return Job("job-1", video, audio, tmp_path / "out.mp4")
+
+
+async def last_total(worker: HttpWorker, file: Fingerprint, ref: FileRef) -> int:
+    return [total async for total in worker.upload(file, ref)][-1]
+
+
+async def initialized(worker: HttpWorker) -> None:
+    while not (await worker.health()).initialized:
+        pass
+
+
+async def brought(worker: HttpWorker, job: Job, algorithm: Algorithm) -> list[FileRef]:
+    disk = DiskFiles()
+    refs = []
+    for path in (job.video, job.audio):
+        file = await disk.fingerprint(path, [algorithm])
+        refs.append(FileRef(file.digests[algorithm], file.ext))
+        assert await last_total(worker, file, refs[-1]) == file.size
+    await disk.close()
+    return refs
+
+
+async def ended(worker: HttpWorker, task_id: str) -> TaskReport:
+    while (report := await worker.report(task_id)).status not in ("done", "error"):
+        pass
+    return report
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "blake3"])
+async def test_files_go_there_and_the_result_comes_back(worker: HttpWorker, job: Job, algorithm: Algorithm) -> None:
+    await initialized(worker)
+    video, audio = await brought(worker, job, algorithm)
+    assert await worker.check([video, audio]) == {video.hash: True, audio.hash: True}
+    receipt = await worker.submit(job, video, audio)
+    assert (await ended(worker, receipt.task_id)).percent == 100
+    *_, done = [step async for step in worker.download(receipt.task_id, job.output)]
+    assert done == Done(job.output, len(VIDEO) + len(AUDIO))
+    assert job.output.read_bytes() == VIDEO + AUDIO
+    assert (await worker.submit(job, video, audio)).cached
+
+
+async def test_a_wrong_hash_is_refused_and_not_kept(worker: HttpWorker, job: Job) -> None:
+    await initialized(worker)
+    status = job.video.stat()
+    wrong = FileRef("0" * 64, ".mp4")
+    file = Fingerprint(job.video, status.st_size, status.st_mtime_ns, {"blake3": wrong.hash})
+    with pytest.raises(WorkerRefused) as refusal:
+        await last_total(worker, file, wrong)
+    assert refusal.value.code == "corrupt"
+    assert await worker.check([wrong]) == {wrong.hash: False}
+
+
+async def test_a_wrong_secret_is_told_also_in_the_middle_of_an_upload(worker: HttpWorker, job: Job) -> None:
+    stranger = HttpWorkers(worker.url, "another").at(None)
+    await initialized(stranger)
+    with pytest.raises(WorkerRefused, match="HEYGEM_API_SECRET"):
+        await brought(stranger, job, "blake3")
+    await stranger._shared.close()
+
+
+async def test_a_cancelled_task_stops(worker: HttpWorker, job: Job, engine: Joining) -> None:
+    engine.held = True
+    await initialized(worker)
+    video, audio = await brought(worker, job, "blake3")
+    receipt = await worker.submit(job, video, audio)
+    await worker.cancel(receipt.task_id)
+    assert (await ended(worker, receipt.task_id)).status == "error"
+
+
+async def test_a_task_that_was_never_given_out_is_lost(worker: HttpWorker, job: Job) -> None:
+    with pytest.raises(TaskLost):
+        await worker.report("0" * 32)
+    with pytest.raises(TaskLost):
+        await worker.submit(job, FileRef("1" * 64, ".mp4"), FileRef("2" * 64, ".wav"))

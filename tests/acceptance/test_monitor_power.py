@@ -1,0 +1,257 @@
+"""Both power providers over real programs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from loguru import logger
+
+from wakestream.adapters.memory import MemoryLink
+from wakestream.adapters.monitor import MonitorProgram
+from wakestream.adapters.power import CommandPower, ProcessPower
+from wakestream.operators.errors import NoCapacity, PowerError
+from wakestream.streams import messages as m
+from wakestream.streams.monitor import Monitor
+from wakestream.streams.power_machine import PowerPolicy
+
+Start = Callable[..., ProcessPower]
+
+WAITS = "import sys; print('up', flush=True); sys.stdin.read()"
+STUBBORN = """
+import signal, time
+for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+print("up", flush=True)
+while True:
+    time.sleep(60)
+"""
+
+
+def python(code: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", code, *arguments)
+
+
+class Log:
+    """Lines of the log, and the moment one comes."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._event = asyncio.Event()
+
+    def write(self, line: Any) -> None:
+        self.lines.append(str(line))
+        self._event.set()
+
+    async def has(self, text: str) -> None:
+        while not any(text in line for line in self.lines):
+            self._event.clear()
+            await self._event.wait()
+
+
+@pytest.fixture
+async def log() -> AsyncIterator[Log]:
+    kept = Log()
+    sink = logger.add(kept.write, level="DEBUG", format="{message}")
+    yield kept
+    logger.remove(sink)
+
+
+@pytest.fixture
+async def process() -> AsyncIterator[Start]:
+    opened: list[ProcessPower] = []
+
+    def make(code: str, **settings: Any) -> ProcessPower:
+        opened.append(ProcessPower(python(code), **settings))
+        return opened[-1]
+
+    async with asyncio.timeout(30):
+        yield make
+        for power in opened:
+            await power.close()
+
+
+async def test_a_program_is_started_seen_running_and_stopped(process: Start, log: Log) -> None:
+    power = process(WAITS)
+    assert await power.inspect() == "stopped"
+    await power.start()
+    await power.start()
+    await log.has("up")
+    assert await power.inspect() == "running"
+    await power.stop()
+    await power.ended()
+    assert await power.inspect() == "stopped"
+    assert sum("up" in line for line in log.lines) == 1
+
+
+async def test_a_program_may_be_started_again_after_it_stopped(process: Start) -> None:
+    power = process(WAITS)
+    for _ in range(2):
+        await power.start()
+        assert await power.inspect() == "running"
+        await power.stop()
+        await power.ended()
+
+
+async def test_a_program_that_ignores_terminate_is_killed_after_the_grace(process: Start, log: Log) -> None:
+    power = process(STUBBORN, grace=0.1)
+    await power.start()
+    await log.has("up")
+    await power.stop()
+    assert await power.inspect() == "stopping"
+    with pytest.raises(PowerError, match="still stopping"):
+        await power.start()
+    await power.ended()
+    assert await power.inspect() == "stopped"
+
+
+async def test_a_program_that_exits_at_once_has_failed_and_says_why(process: Start, log: Log) -> None:
+    power = process("raise SystemExit('no CUDA device')")
+    await power.start()
+    await power.ended()
+    await log.has("no CUDA device")
+    assert await power.inspect() == "failed"
+    assert power.detail == "the program ended by itself with code 1: no CUDA device"
+    await power.stop()
+    assert await power.inspect() == "stopped"
+
+
+async def test_a_program_that_prints_without_end_is_never_held_up(process: Start, log: Log) -> None:
+    power = process("import sys\nsys.stdout.write('x' * 5_000_000 + '\\n')\nprint('said all')\nsys.stdin.read()")
+    await power.start()
+    await log.has("said all")
+    assert await power.inspect() == "running"
+    assert max(map(len, log.lines)) < 3000
+
+
+async def test_a_program_that_does_not_exist_is_a_clear_error() -> None:
+    with pytest.raises(PowerError, match=r"cannot start 'no-such-program-here': .*give the full path"):
+        await ProcessPower(["no-such-program-here"]).start()
+
+
+async def test_closing_ends_the_program(process: Start, log: Log) -> None:
+    power = process("import os, sys; print('pid', os.getpid(), flush=True); sys.stdin.read()")
+    await power.start()
+    await log.has("pid")
+    await power.close()
+    assert await power.inspect() == "stopped"
+    if os.name == "posix":
+        line = next(line for line in log.lines if "pid" in line)
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(line.split()[-1]), 0)
+
+
+def commands(
+    *, start: str = "", stop: str = "", inspect: str = "print('stopped')", timeout: float = 20.0
+) -> CommandPower:
+    return CommandPower(python(start), python(stop), python(inspect), timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("printed", "reading"),
+    [
+        ("running", "running"), ("Stopped since noon", "stopped"), ("no_capacity", "no_capacity"),
+        ("Initializing", "starting"), ("Install Fail", "failed"), ("Rebooting", "starting"), ("unknown", "unknown"),
+    ],
+)  # fmt: skip
+async def test_the_first_word_of_inspect_is_the_reading(printed: str, reading: str) -> None:
+    power = commands(inspect=f"print({printed!r})")
+    assert await power.inspect() == reading
+    assert printed in power.detail
+
+
+@pytest.mark.parametrize(("code", "said"), [("print('perhaps')", "it printed 'perhaps'"), ("", "it printed nothing")])
+async def test_an_inspect_that_says_something_else_is_told_what_to_say(code: str, said: str) -> None:
+    with pytest.raises(PowerError, match=f"{said}; the first word must be running"):
+        await commands(inspect=code).inspect()
+
+
+async def test_a_command_that_fails_is_quoted_with_its_last_lines() -> None:
+    power = commands(stop="import sys; print('first', file=sys.stderr); sys.exit('locked by another job')")
+    with pytest.raises(PowerError, match=r"exit code 1: first \| locked by another job"):
+        await power.stop()
+
+
+async def test_exit_code_75_of_start_is_no_capacity() -> None:
+    with pytest.raises(NoCapacity, match="no capacity: sold out"):
+        await commands(start="import sys; print('sold out', file=sys.stderr); sys.exit(75)").start()
+
+
+async def test_a_command_that_does_not_end_is_killed() -> None:
+    with pytest.raises(PowerError, match=r"did not end within 0\.2 s"):
+        await commands(start="import time; time.sleep(60)", timeout=0.2).start()
+
+
+async def test_what_a_start_command_leaves_running_is_not_waited_for_nor_killed(tmp_path: Path) -> None:
+    left = tmp_path / "left.pid"
+    start = (
+        "import subprocess, sys, pathlib\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"pathlib.Path({str(left)!r}).write_text(str(child.pid))"
+    )
+    async with asyncio.timeout(20):
+        await commands(start=start).start()
+    pid = int(left.read_text())
+    os.kill(pid, 0 if os.name == "posix" else 15)
+    if os.name == "posix":
+        os.kill(pid, 9)
+
+
+async def test_a_command_that_does_not_exist_is_a_clear_error() -> None:
+    with pytest.raises(PowerError, match="cannot start 'no-such-program-here'"):
+        await CommandPower(["no-such-program-here"], ["x"], ["x"]).start()
+
+
+@asynccontextmanager
+async def watched(power: Any, **settings: Any) -> AsyncIterator[MemoryLink]:
+    """A monitor over a real provider, quick in all it does."""
+    link, stop = MemoryLink(), asyncio.Event()
+    policy = PowerPolicy(
+        gpu="gpu-1", checks_health=False, look_soon=0.02, look_online=0.02, look_rarely=0.02, **settings
+    )
+    running = asyncio.create_task(MonitorProgram(Monitor(policy, Random(1)), link, power, None, tick=0.02).run(stop))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        off = asyncio.create_task(link.next(m.PowerState, lambda said: said.state == "off"))
+        await asyncio.sleep(0)
+        link.connect("power_state")
+        await off
+        yield link
+        stop.set()
+        await running
+    await power.close()
+
+
+async def test_a_program_is_woken_becomes_online_and_is_stopped_when_idle() -> None:
+    async with watched(ProcessPower(python(WAITS)), idle_after=0.1) as link:
+        link.receive(m.Boot(request_id="boot-1"))
+        assert (await link.next(m.Booted)).request_id == "boot-1"
+        link.receive(m.Online())
+        query = await link.next(m.TaskQuery)
+        link.receive(m.TaskQueryResponse(request_id=query.request_id, active_count=0, has_recent_active=False))
+        await link.next(m.PowerState, lambda said: said.state == "off")
+    states = [said.state for said in link.said(m.PowerState)]
+    assert states[-6:] == ["starting", "booted", "online", "draining", "stopping", "off"]
+
+
+async def test_a_program_that_exits_at_once_is_told_as_a_failed_boot() -> None:
+    async with watched(ProcessPower(python("raise SystemExit('no CUDA device')"))) as link:
+        link.receive(m.Boot(request_id="boot-1"))
+        result = await link.next(m.BootResult)
+    assert result.request_id == "boot-1"
+    assert "ended by itself with code 1" in (result.msg or "")
+
+
+async def test_a_start_command_that_is_accepted_without_effect_is_told_as_a_failed_boot() -> None:
+    async with watched(commands(), boot_timeout=0.3) as link:
+        link.receive(m.Boot(request_id="boot-1"))
+        result = await link.next(m.BootResult)
+    assert "accepted the start, but the machine does not run" in (result.msg or "")

@@ -1,0 +1,137 @@
+"""`wakestream monitor` as it is started by its users, against a hub of a few lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from wakestream.adapters.cli.main import main
+
+WAITS = "import sys; sys.stdin.read()"
+
+
+class TinyHub:
+    """Registers whoever comes, and keeps what is said."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.connection: ServerConnection | None = None
+
+    async def serve(self, connection: ServerConnection) -> None:
+        self.connection = connection
+        await connection.send('{"type":"connected","fd":1}')
+        with suppress(ConnectionClosed):
+            async for frame in connection:
+                message = orjson.loads(frame)
+                if message["type"] == "register":
+                    await self.say({"type": "registered", "role": message["role"], "features": ["power_state"]})
+                await self.said.put(message)
+
+    async def say(self, message: dict[str, Any]) -> None:
+        assert self.connection is not None
+        await self.connection.send(orjson.dumps(message).decode())
+
+    async def hears(self, **wanted: Any) -> dict[str, Any]:
+        while True:
+            message = await self.said.get()
+            if wanted.items() <= message.items():
+                return message
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[TinyHub]:
+    tiny = TinyHub()
+    async with asyncio.timeout(50), serve(tiny.serve, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        tiny.url = f"http://127.0.0.1:{port}"
+        yield tiny
+
+
+@asynccontextmanager
+async def monitor(hub: TinyHub, folder: Path, *flags: str) -> AsyncIterator[Process]:
+    environment = {**os.environ, "WAKESTREAM_KEY": "ws_monitor_0123456789abcdef0123456789abcdef"}
+    environment.pop("HEYGEM_SERVER_URL", None)
+    command = (sys.executable, "-m", "wakestream.adapters.cli", "monitor")
+    arguments = ("--hub", hub.url, "--gpu", "gpu-1", "--exit-with-stdin", *flags)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "wakestream.adapters.cli",
+        *arguments,
+        cwd=folder,
+        env=environment,
+        stdin=PIPE,
+        stderr=PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def program(folder: Path) -> tuple[str, ...]:
+    script = folder / "machine.py"
+    script.write_text("import os, sys; print('machine', os.getpid(), flush=True); sys.stdin.read()\n")
+    return ("--power", "process", "--program", orjson.dumps([sys.executable, str(script)]).decode())
+
+
+async def test_it_registers_with_its_key_boots_the_program_and_takes_it_along_when_its_parent_ends(
+    hub: TinyHub, tmp_path: Path
+) -> None:
+    async with monitor(hub, tmp_path, *program(tmp_path)) as process:
+        register = await hub.hears(type="register")
+        assert register["role"] == "gpu_monitor"
+        assert register["gpus"] == ["gpu-1"]
+        assert register["token"].startswith("ws_monitor_")
+        await hub.hears(type="gpu.power.state", state="off")
+        await hub.say({"type": "gpu.power.boot", "request_id": "boot-1", "source": "test"})
+        assert (await hub.hears(type="gpu.power.booted"))["request_id"] == "boot-1"
+        await hub.say({"type": "gpu.status.query", "request_id": "q-1"})
+        assert (await hub.hears(type="gpu.status.response", request_id="q-1"))["status"] == "running"
+        assert process.stdin is not None
+        assert process.stderr is not None
+        lines = [await anext(process.stderr)]
+        while b"machine " not in lines[-1]:
+            lines.append(await anext(process.stderr))
+        process.stdin.close()
+        _, rest = await process.communicate()
+    assert process.returncode == 0
+    assert b"starting -> booted" in b"".join(lines)
+    assert b"ws_monitor_" not in b"".join(lines) + rest
+    if os.name == "posix":
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(lines[-1].split()[-1]), 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--power", "process"], "--power process needs --program CMD"),
+        (["--power", "command", "--start", "x"], "needs --start CMD, --stop CMD and --inspect CMD"),
+        (["--power", "process", "--program", "x", "--idle-after", "soon"], "--idle-after is not a time"),
+        (["--power", "process", "--program", "x", "--gpu", ""], "--gpu: a name has 1 to 100 characters"),
+        (["--power", "process", "--program", "x", "--hub", ""], "no hub is set"),
+    ],
+)
+def test_wrong_usage_is_told_with_exit_code_2(
+    flags: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("API_SERVER_URL", raising=False)
+    hub = [] if "--hub" in flags else ["--hub", "http://127.0.0.1:9"]
+    assert main(["monitor", *hub, *flags]) == 2
+    assert said in capsys.readouterr().err

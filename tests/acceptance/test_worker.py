@@ -1,0 +1,347 @@
+"""The whole worker on loopback with the real ffmpeg, used as the field's clients use it and as ours do."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import re
+import subprocess
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import imageio_ffmpeg
+import pytest
+from blake3 import blake3
+
+from wakestream.adapters.engines import Ffmpeg
+from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.ports import Engine
+
+SECRET = "open-sesame-0123456789"
+AUTHORIZATION = {"Authorization": f"Bearer {SECRET}"}
+SECONDS = 1.7
+
+
+def ffmpeg(*arguments: str) -> str:
+    """Run the real ffmpeg; returns what it says."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-y", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False).stderr
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second of 65 x 49 pixels: shorter than the audio, and odd on both sides."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mkv"
+    source = "testsrc2=size=128x96:rate=25:duration=1"
+    ffmpeg("-f", "lavfi", "-i", source, "-vf", "scale=65:49,format=yuv444p", "-c:v", "libx264", str(path))
+    assert "65x49" in ffmpeg("-i", str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sound") / "sound.wav"
+    ffmpeg("-f", "lavfi", "-i", f"sine=frequency=440:duration={SECONDS}", str(path))
+    return path
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0)
+
+
+class Caller:
+    """A client of the worker's HTTP side."""
+
+    def __init__(self, worker: RunningWorker, session: aiohttp.ClientSession) -> None:
+        self.worker, self.session = worker, session
+
+    async def call(self, method: str, name: str, *, status: int = 200, **options: Any) -> dict[str, Any]:
+        async with self.session.request(method, f"{self.worker.address}/api/heygem/{name}", **options) as response:
+            reply: dict[str, Any] = await response.json()
+        assert response.status == status, reply
+        assert reply["code"] == (0 if status == 200 else status)
+        return reply
+
+    async def data(self, method: str, name: str, **options: Any) -> dict[str, Any]:
+        data: dict[str, Any] = (await self.call(method, name, **options))["data"]
+        return data
+
+    async def finished(self, task_id: str) -> dict[str, Any]:
+        async with asyncio.timeout(40):
+            while True:
+                report = await self.data("GET", f"progress?task_id={task_id}")
+                if report["status"] in ("done", "error"):
+                    return report
+                await asyncio.sleep(0)
+
+    async def upload(self, path: Path, digest: str, *, status: int = 200, last: bool = False) -> dict[str, Any]:
+        form = aiohttp.FormData()
+        fields = {"hash": digest, "ext": path.suffix}
+        if last:
+            form.add_field("file", path.read_bytes(), filename=path.name)
+        for name, value in fields.items():
+            form.add_field(name, value)
+        if not last:
+            form.add_field("file", path.read_bytes(), filename=path.name)
+        return await self.call("POST", "upload_file", data=form, status=status)
+
+
+@asynccontextmanager
+async def at_work(state: Path, engine: Engine, **more: Any) -> AsyncGenerator[Caller, None]:
+    config = WorkerConfig(state=state, engine=engine, secret=SECRET, port=0, **more)
+    async with running_worker(config) as worker, aiohttp.ClientSession(headers=AUTHORIZATION) as session:
+        yield Caller(worker, session)
+
+
+@pytest.fixture
+async def caller(tmp_path: Path) -> AsyncGenerator[Caller, None]:
+    async with at_work(tmp_path, Ffmpeg(limit=30)) as caller:
+        yield caller
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    content = path.read_bytes()
+    return blake3(content).hexdigest() if algorithm == "blake3" else hashlib.md5(content).hexdigest()  # noqa: S324
+
+
+def pair(clip: Path, sound: Path, algorithm: str = "md5") -> dict[str, str]:
+    return {
+        "video_hash": digest_of(clip, algorithm),
+        "video_ext": clip.suffix,
+        "audio_hash": digest_of(sound, algorithm),
+        "audio_ext": sound.suffix,
+    }
+
+
+def assert_plays(path: Path, seconds: float) -> None:
+    said = ffmpeg("-i", str(path), "-f", "null", "-")
+    found = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
+    assert found is not None, said
+    length = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+    assert abs(length - seconds) <= 0.2
+    assert re.search(r"Stream #0:\d.*Video: h264.*yuv420p.*66x50", said)
+    assert re.search(r"Stream #0:\d.*Audio: aac", said)
+    assert "Error" not in said
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "blake3"])
+async def test_a_pair_is_uploaded_rendered_and_brought_home(
+    caller: Caller, clip: Path, sound: Path, tmp_path: Path, algorithm: str
+) -> None:
+    body = pair(clip, sound, algorithm)
+    video, audio = body["video_hash"], body["audio_hash"]
+    asked = {"files": [{"hash": video, "ext": clip.suffix}, {"hash": audio, "ext": sound.suffix}]}
+    assert await caller.data("POST", "check_files", json=asked) == {video: False, audio: False}
+    assert (await caller.upload(clip, video))["data"] == {"hash": video, "server_path": f"files/{video}.mkv"}
+    await caller.upload(sound, audio, last=True)
+    assert await caller.data("POST", "check_files", json=asked) == {video: True, audio: True}
+
+    receipt = await caller.data("POST", "submit", json={**body, "license_key": "old", "sender_fd": 3})
+    assert "cached" not in receipt
+    report = await caller.finished(receipt["task_id"])
+    assert (report["status"], report["progress"], report["error"]) == ("done", 100, None)
+    assert report["total_frames"] == report["current_frame"]
+    assert abs(report["total_frames"] - SECONDS * 25) <= 2
+    assert report["created_at"] <= report["started_at"] <= report["finished_at"]
+
+    again = await caller.data("POST", "submit", json=body)
+    assert (again["task_id"], again["cached"]) == (receipt["task_id"], True)
+    async with caller.session.get(
+        f"{caller.worker.address}/api/heygem/download?task_id={again['task_id']}"
+    ) as response:
+        content = await response.read()
+    assert response.content_length == len(content)
+    assert response.headers["ETag"] == f'"{blake3(content).hexdigest()}"'
+    (tmp_path / "home.mp4").write_bytes(content)
+    assert_plays(tmp_path / "home.mp4", SECONDS)
+
+
+async def test_upload_and_submit_go_in_one_call(caller: Caller, clip: Path, sound: Path) -> None:
+    form = aiohttp.FormData()
+    form.add_field("audio", sound.read_bytes(), filename="My Voice.WAV")
+    form.add_field("video", clip.read_bytes(), filename="../../etc/clip.mkv")
+    receipt = await caller.data("POST", "upload", data=form)
+    assert (await caller.finished(receipt["task_id"]))["status"] == "done"
+    known = {"files": [{"hash": digest_of(sound, "md5"), "ext": ".wav"}]}
+    assert set((await caller.data("POST", "check_files", json=known)).values()) == {True}
+
+
+async def test_a_video_without_sound_for_an_audio_fails_with_ffmpegs_own_words(caller: Caller, clip: Path) -> None:
+    digest = digest_of(clip, "blake3")
+    await caller.upload(clip, digest)
+    body = {"video_hash": digest, "video_ext": ".mkv", "audio_hash": digest, "audio_ext": ".mkv"}
+    receipt = await caller.data("POST", "submit", json=body)
+    report = await caller.finished(receipt["task_id"])
+    assert report["status"] == "error"
+    assert "ffmpeg" in report["error"]
+    assert "matches no streams" in report["error"]
+    refused = await caller.call("GET", f"download?task_id={receipt['task_id']}", status=409)
+    assert "matches no streams" in refused["msg"]
+
+
+@pytest.mark.parametrize("text", ["this is no film", "#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n"])
+async def test_what_is_no_video_fails_with_a_reason(caller: Caller, sound: Path, tmp_path: Path, text: str) -> None:
+    fake = tmp_path / "fake.mp4"
+    fake.write_text(text)
+    await caller.upload(fake, digest_of(fake, "md5"))
+    await caller.upload(sound, digest_of(sound, "md5"))
+    receipt = await caller.data("POST", "submit", json=pair(fake, sound))
+    report = await caller.finished(receipt["task_id"])
+    assert (report["status"], "Invalid data" in report["error"]) == ("error", True)
+
+
+async def test_a_result_comes_in_parts_and_is_not_sent_twice(caller: Caller, clip: Path, sound: Path) -> None:
+    for path in (clip, sound):
+        await caller.upload(path, digest_of(path, "blake3"))
+    task_id = (await caller.data("POST", "submit", json=pair(clip, sound, "blake3")))["task_id"]
+    await caller.finished(task_id)
+    url = f"{caller.worker.address}/api/heygem/download?task_id={task_id}"
+
+    async def get(**headers: str) -> tuple[int, bytes, str]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with caller.session.get(url, headers=named) as response:
+            return response.status, await response.read(), response.headers["ETag"]
+
+    _, whole, tag = await get()
+    assert await get(Range="bytes=100-") == (206, whole[100:], tag)
+    assert await get(Range="bytes=100-199", If_Range=tag) == (206, whole[100:200], tag)
+    assert await get(Range="bytes=100-", If_Range='"another"') == (200, whole, tag)
+    assert await get(If_None_Match=tag) == (304, b"", tag)
+    assert (await get(Range=f"bytes={len(whole)}-"))[0] == 416
+
+
+async def test_wrong_files_are_refused_and_leave_nothing(caller: Caller, clip: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.mp4"
+    empty.write_bytes(b"")
+    digest = digest_of(clip, "md5")
+    assert "hash" in (await caller.upload(clip, "0" * 32, status=400))["msg"]
+    assert "hash" in (await caller.upload(clip, "0" * 64, status=400, last=True))["msg"]
+    assert "empty" in (await caller.upload(empty, hashlib.md5(b"").hexdigest(), status=400))["msg"]  # noqa: S324
+    assert "32 hex digits" in (await caller.upload(clip, "../../../etc/passwd", status=400))["msg"]
+    odd = tmp_path / "clip.m!v"
+    odd.write_bytes(b"x")
+    assert "such as" in (await caller.upload(odd, digest, status=400))["msg"]
+    store = caller.worker.store
+    assert [path for path in store.root.rglob("*") if path.is_file() and path.parent != tmp_path] == []
+
+
+async def test_a_sender_that_leaves_in_mid_upload_leaves_nothing(caller: Caller, tmp_path: Path) -> None:
+    host, port = caller.worker.address.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = (
+        f"POST /api/heygem/upload_file HTTP/1.1\r\nHost: w\r\nAuthorization: Bearer {SECRET}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 9000000\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="file"; filename="v.mp4"\r\n\r\n'
+    )
+    writer.write(head.encode() + bytes(3_000_000))
+    await writer.drain()
+    partials = tmp_path / "partial"
+    await until(lambda: any(partials.iterdir()))
+    writer.close()
+    await until(lambda: not any(partials.iterdir()))
+    assert not any((tmp_path / "files").iterdir())
+    await caller.call("GET", "queue")
+
+
+BAD_BODIES: list[tuple[str, bytes]] = [
+    ("submit", b"{"),
+    ("submit", b"[]"),
+    ("submit", b"\xff\xfe"),
+    ("submit", b"{}"),
+    ("submit", b'{"video_hash": 7, "video_ext": ".mp4", "audio_hash": "x", "audio_ext": ".wav"}'),
+    ("check_files", b'{"files": {}}'),
+    ("check_files", b'{"files": [1]}'),
+    ("check_files", b'{"files": [{"hash": "../x", "ext": ".mp4"}]}'),
+    ("check_files", b'{"files": [{"hash": "%s", "ext": "/../x"}]}' % (b"a" * 32)),
+    ("cancel", b"{}"),
+    ("cancel", b'{"task_id": 7}'),
+    ("cancel", b'{"task_id": "%s", "job_id": ""}' % (b"a" * 32)),
+    ("upload_file", b"{}"),
+    ("upload", b"no form"),
+]
+
+
+@pytest.mark.parametrize(("name", "body"), BAD_BODIES)
+async def test_a_bad_body_is_answered_with_what_to_send(caller: Caller, name: str, body: bytes) -> None:
+    reply = await caller.call("POST", name, data=body, headers={"Content-Type": "application/json"}, status=400)
+    assert len(reply["msg"]) > 20
+
+
+async def test_broken_forms_are_answered_with_what_to_send(caller: Caller) -> None:
+    kind = "multipart/form-data"
+    part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\nx\r\n'
+    forms = [
+        (kind, b"x"),
+        (f"{kind}; boundary=b", b"nothing of the kind"),
+        (f"{kind}; boundary=b", b"--b--\r\n"),
+        (f"{kind}; boundary=b", part % b"hash" + part % b"hash" + b"--b--\r\n"),
+        (f"{kind}; boundary=b", b"".join(part % str(number).encode() for number in range(30)) + b"--b--\r\n"),
+        (f"{kind}; boundary=b", part.replace(b"\r\nx\r\n", b"\r\n" + b"x" * 5000 + b"\r\n") % b"hash" + b"--b--\r\n"),
+    ]
+    for content_type, body in forms:
+        headers = {"Content-Type": content_type}
+        reply = await caller.call("POST", "upload_file", data=body, headers=headers, status=400)
+        assert len(reply["msg"]) > 20
+
+
+async def test_a_huge_body_is_refused(caller: Caller) -> None:
+    body = io.BytesIO(b'{"files": "' + b"x" * (1024 * 1024) + b'"}')
+    reply = await caller.call("POST", "check_files", data=body, status=413)
+    assert "1 MiB" in reply["msg"]
+
+
+async def test_unknown_tasks_files_calls_and_methods_are_named(caller: Caller, clip: Path, sound: Path) -> None:
+    unknown = "a" * 32
+    for call in (f"progress?task_id={unknown}", f"download?task_id={unknown}", "progress?task_id=../../x"):
+        assert "no task" in (await caller.call("GET", call, status=404))["msg"]
+    assert "task_id" in (await caller.call("GET", "progress", status=400))["msg"]
+    assert "no task" in (await caller.call("POST", "cancel", json={"task_id": unknown}, status=404))["msg"]
+    await caller.upload(clip, digest_of(clip, "md5"))
+    missing = (await caller.call("POST", "submit", json=pair(clip, sound), status=404))["msg"]
+    assert digest_of(sound, "md5") in missing
+    assert digest_of(clip, "md5") not in missing
+    assert "POST" in (await caller.call("GET", "submit", status=405))["msg"]
+    assert "no call" in (await caller.call("GET", "nonsense", status=404))["msg"]
+
+
+@pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer", f"Basic {SECRET}", "Bearer \u00e9", SECRET])
+async def test_only_who_knows_the_secret_is_let_in_and_all_may_ask_for_health(
+    caller: Caller, header: str | None
+) -> None:
+    headers = {} if header is None else {"Authorization": header}
+    url = f"{caller.worker.address}/api/heygem"
+    async with aiohttp.ClientSession(headers=headers) as stranger:
+        async with stranger.get(f"{url}/queue") as response:
+            reply = await response.json()
+        assert (response.status, reply["code"]) == (401, 401)
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+        assert SECRET not in str(reply)
+        async with stranger.get(f"{url}/health") as response:
+            assert (await response.json())["code"] == 0
+
+
+async def test_health_says_when_the_engine_is_ready_and_what_the_worker_can_do(tmp_path: Path) -> None:
+    async with at_work(tmp_path, Ffmpeg(), warm_up=1000.0, gpu="gpu-7") as caller:
+        health = await caller.call("GET", "health")
+    assert (health["initialized"], health["msg"]) == (False, "warming up")
+    assert health["features"] == ["blake3", "cancel", "range"]
+    assert health["queue"] == {"running": None, "queued": 0}
+    async with at_work(tmp_path, Ffmpeg()) as caller:
+        await until(lambda: caller.worker.readiness.initialized)
+        assert (await caller.call("GET", "health"))["initialized"] is True
+
+
+async def test_an_engine_that_is_not_installed_is_told_in_health(tmp_path: Path) -> None:
+    async with at_work(tmp_path, Ffmpeg(binary=str(tmp_path / "no-such-ffmpeg"))) as caller:
+        await until(lambda: "engine" in caller.worker.readiness.msg)
+        health = await caller.call("GET", "health")
+    assert "no-such-ffmpeg" in health["msg"]
+    assert health["initialized"] is False

@@ -1,0 +1,87 @@
+"""`wakestream worker` as a program of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+SECRET = "open-sesame-0123456789"
+
+
+def environment(**more: str) -> dict[str, str]:
+    ours = ("WAKESTREAM_", "HEYGEM_", "API_SERVER_URL")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "wakestream.adapters.cli", "worker", *arguments]
+
+
+def ended(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command("--state", str(folder / "state"), *arguments),
+        cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=40, check=False,
+    )  # fmt: skip
+
+
+def test_it_listens_says_where_and_ends_with_its_standard_input(tmp_path: Path) -> None:
+    argv = command("--listen", "127.0.0.1:0", "--state", str(tmp_path / "state"), "--exit-with-stdin")
+    with subprocess.Popen(
+        argv, cwd=tmp_path, env=environment(HEYGEM_API_SECRET=SECRET), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as program:  # fmt: skip
+        assert program.stdout is not None
+        said = program.stdout.readline()
+        assert said.startswith("wakestream worker listening on http://127.0.0.1:")
+        with urllib.request.urlopen(f"{said.split()[-1]}/api/heygem/health", timeout=20) as reply:  # noqa: S310
+            assert json.load(reply)["code"] == 0
+        _, log = program.communicate(timeout=20)
+    assert program.returncode == 0
+    assert SECRET not in log
+
+
+def test_without_a_secret_it_refuses_and_says_what_to_set(tmp_path: Path) -> None:
+    refused = ended(tmp_path, "--listen", "127.0.0.1:0")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "set HEYGEM_API_SECRET" in refused.stderr
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        refused = ended(tmp_path, "--listen", address, HEYGEM_API_SECRET=SECRET)
+    assert refused.returncode == 2
+    assert f"{address} is taken" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--engine", "command"], "needs --command"),
+        (["--engine", "command", "--command", "run {video} {audio}"], "{output}"),
+        (["--engine", "magic"], "invalid choice"),
+        (["--warm-up", "soon"], "--warm-up is not a time"),
+        (["--public-url", "ftp://gpu"], "--public-url begins with ftp://"),
+        (["--listen", "nowhere"], "HOST:PORT"),
+    ],
+)
+def test_wrong_usage_is_answered_with_what_to_write(tmp_path: Path, arguments: list[str], said: str) -> None:
+    refused = ended(tmp_path, *arguments, HEYGEM_API_SECRET=SECRET)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_state_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no folder")
+    refused = ended(tmp_path, "--listen", "127.0.0.1:0", HEYGEM_API_SECRET=SECRET)
+    assert refused.returncode == 2
+    assert "--state" in refused.stderr

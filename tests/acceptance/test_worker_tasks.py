@@ -1,0 +1,182 @@
+"""Tasks of a real worker: cancelled, outliving it, or in the middle of it when it stops; with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from wakestream.adapters.engines import Command, checked_template
+from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.errors import TaskFailed
+from wakestream.operators.events import FileRef
+from wakestream.operators.ports import Frame
+
+SECRET = "open-sesame-0123456789"
+
+COPY = """
+import sys
+video, audio, output = sys.argv[1:4]
+print("working: 25%", flush=True)
+print("almost: 75.5 %", file=sys.stderr, flush=True)
+open(output, "wb").write(open(video, "rb").read() + open(audio, "rb").read())
+"""
+
+STUBBORN = """
+import pathlib, signal, subprocess, sys, threading
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import threading; threading.Event().wait(600)"])
+pathlib.Path(sys.argv[3]).write_bytes(b"half")
+pathlib.Path(sys.argv[1]).with_suffix(".pids").write_text(f"{__import__('os').getpid()} {child.pid}")
+print("1%", flush=True)
+threading.Event().wait(600)
+"""
+
+
+def engine(script: str, *, limit: float = 40.0) -> Command:
+    return Command(checked_template([sys.executable, "-c", script, "{video}", "{audio}", "{output}"]), limit=limit)
+
+
+async def render(made: Command, folder: Path) -> list[Frame]:
+    video, audio = folder / "v {audio}.mp4", folder / "a.wav"
+    video.write_bytes(b"video")
+    audio.write_bytes(b"audio")
+    return [frame async for frame in made.render(video, audio, folder / "out.mp4")]
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits to be reaped does not."""
+    status = Path(f"/proc/{pid}/stat")
+    if sys.platform == "linux":
+        return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def at_work(state: Path, script: str) -> AsyncGenerator[RunningWorker, None]:
+    config = WorkerConfig(state=state, engine=engine(script), secret=SECRET, port=0)
+    async with running_worker(config) as worker:
+        yield worker
+
+
+def put(worker: RunningWorker, number: int) -> tuple[FileRef, FileRef]:
+    video, audio = FileRef(f"{number:032x}", ".mp4"), FileRef(f"{number:032x}", ".wav")
+    for ref in (video, audio):
+        worker.store.path(ref).write_bytes(b"x%d" % number)
+    return video, audio
+
+
+async def test_a_command_gets_its_files_without_a_shell_and_its_percentages_are_read(tmp_path: Path) -> None:
+    frames = await render(engine(COPY), tmp_path)
+    assert sorted(frame.percent for frame in frames) == [25.0, 75.5]
+    assert (tmp_path / "out.mp4").read_bytes() == b"videoaudio"
+
+
+async def test_a_command_that_fails_is_quoted_with_its_last_words(tmp_path: Path) -> None:
+    script = (
+        "import sys; [print('line', n) for n in range(100)]; print('CUDA out of memory', file=sys.stderr); sys.exit(3)"
+    )
+    with pytest.raises(TaskFailed, match=r"ended with code 3: .*CUDA out of memory") as failed:
+        await render(engine(script), tmp_path)
+    assert "line 50" not in str(failed.value)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+async def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    with pytest.raises(TaskFailed, match="longer than the limit"):
+        await render(engine("import threading; threading.Event().wait(600)", limit=0.05), tmp_path)
+
+
+async def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:
+    made = Command((str(tmp_path / "nothing"), "{video}", "{audio}", "{output}"))
+    with pytest.raises(TaskFailed, match="full path"):
+        await made.check()
+    with pytest.raises(TaskFailed, match="cannot start"):
+        await render(made, tmp_path)
+
+
+async def test_a_command_that_floods_its_output_neither_hangs_nor_fills_the_memory(tmp_path: Path) -> None:
+    flood = "import sys; sys.stdout.write('x' * 3_000_000); sys.stderr.write('y' * 3_000_000);" + COPY
+    await render(engine(flood), tmp_path)
+    assert (tmp_path / "out.mp4").exists()
+
+
+async def test_closing_the_rendering_kills_the_program_and_its_children(tmp_path: Path) -> None:
+    video = tmp_path / "v.mp4"
+    video.write_bytes(b"video")
+    async with aclosing(engine(STUBBORN).render(video, video, tmp_path / "out.mp4")) as frames:
+        assert (await anext(frames)).percent == 1.0
+    pids = [int(pid) for pid in (tmp_path / "v.pids").read_text().split()]
+    await until(lambda: not any(map(alive, pids if sys.platform != "win32" else pids[:1])))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v.mp4", "v.pids"]
+
+
+async def test_a_cancel_over_http_stops_the_program_only_for_the_last_holder(tmp_path: Path) -> None:
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    async with at_work(tmp_path, STUBBORN) as worker, aiohttp.ClientSession(headers=headers) as session:
+        video, audio = put(worker, 1)
+        pair = {"video_hash": video.hash, "video_ext": ".mp4", "audio_hash": audio.hash, "audio_ext": ".wav"}
+
+        async def post(call: str, body: dict[str, str]) -> dict[str, object]:
+            async with session.post(f"{worker.address}/api/heygem/{call}", json=body) as response:
+                data: dict[str, object] = (await response.json())["data"]
+                return data
+
+        task_id = str((await post("submit", {**pair, "job_id": "a"}))["task_id"])
+        await post("submit", {**pair, "job_id": "b"})
+        pids_file = worker.store.path(video).with_suffix(".pids")
+        await until(lambda: pids_file.exists() and pids_file.read_text())
+        assert await post("cancel", {"task_id": task_id, "job_id": "a"}) == {
+            "task_id": task_id, "stopped": False, "holders": 1
+        }  # fmt: skip
+        assert (await post("cancel", {"task_id": task_id, "job_id": "b"}))["stopped"] is True
+        await until(lambda: worker.queue.state.busy is None)
+        assert not alive(int(pids_file.read_text().split()[0]))
+        async with session.get(f"{worker.address}/api/heygem/progress?task_id={task_id}") as response:
+            report = (await response.json())["data"]
+        assert (report["status"], "cancelled" in report["error"]) == ("error", True)
+        assert not worker.store.result(task_id).exists()
+
+
+async def test_a_stop_in_mid_work_is_quick_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    async with asyncio.timeout(8):
+        async with at_work(tmp_path, STUBBORN) as worker:
+            first = await worker.queue.ask(*put(worker, 1), "a")
+            second = await worker.queue.ask(*put(worker, 2), "b")
+            pids_file = worker.store.path(first.video).with_suffix(".pids")
+            await until(lambda: pids_file.exists() and pids_file.read_text())
+    assert not alive(int(pids_file.read_text().split()[0]))
+    async with at_work(tmp_path, COPY) as worker:
+        await until(lambda: all(task.status == "done" for task in worker.queue.state.tasks.values()))
+        assert set(worker.queue.state.tasks) == {first.id, second.id}
+        assert worker.store.result(second.id).read_bytes() == b"x2x2"
+
+
+async def test_one_runs_and_the_others_have_positions(tmp_path: Path) -> None:
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    async with at_work(tmp_path, STUBBORN) as worker, aiohttp.ClientSession(headers=headers) as session:
+        tasks = [await worker.queue.ask(*put(worker, number)) for number in range(3)]
+        await until(lambda: worker.queue.state.tasks[tasks[0].id].progress.percent)
+        async with session.get(f"{worker.address}/api/heygem/queue") as response:
+            queue = (await response.json())["data"]
+    listed = [(one["task_id"], one["status"], one["queue_position"]) for one in queue["tasks"]]
+    assert listed == [(tasks[0].id, "synthesizing", 0), (tasks[1].id, "queued", 1), (tasks[2].id, "queued", 2)]
+    assert (queue["running"], queue["queued"]) == (tasks[0].id, 2)

@@ -1,0 +1,73 @@
+import pytest
+from wakestream.adapters.addresses import hub_url, listen_address, worker_url
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("https://hub.example.com", "wss://hub.example.com/dsp"),
+        ("http://127.0.0.1:8080/", "ws://127.0.0.1:8080/dsp"),
+        ("https://example.com/api", "wss://example.com/api/dsp"),
+        ("wss://hub.example.com/dsp", "wss://hub.example.com/dsp"),
+        ("ws://[::1]:80/dsp/", "ws://[::1]:80/dsp"),
+        ("HTTPS://Hub.Example.com", "wss://hub.example.com/dsp"),
+    ],
+)
+def test_a_hub_is_found_under_the_path_of_the_wire(written: str, meant: str) -> None:
+    assert hub_url(written) == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("gpu.example.com", "http://gpu.example.com:8383"),
+        ("10.0.0.5:9000", "http://10.0.0.5:9000"),
+        ("https://gpu.example.com/", "https://gpu.example.com:8383"),
+        ("http://gpu.example.com:80/base/", "http://gpu.example.com:80/base"),
+        ("[::1]", "http://[::1]:8383"),
+    ],
+)
+def test_a_worker_gets_the_scheme_and_the_port_that_it_lacks(written: str, meant: str) -> None:
+    assert worker_url(written) == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "advice"),
+    [
+        ("hub.example.com", "lacks scheme"),
+        ("ftp://hub.example.com", "write https://"),
+        ("https://", "lacks scheme or host"),
+        ("https://host:notaport", "is not an address"),
+        ("https://host:0", "port 0"),
+        ("https://ho st", "blank"),
+        ("https://host/?key=1", "bears a ?"),
+    ],
+)
+def test_what_is_no_hub_address_is_refused_with_advice(written: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=advice.replace("?", r"\?")):
+        hub_url(written)
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ValueError, match="password") as refusal:
+        worker_url("http://me:hunter22@gpu")
+    assert "hunter22" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        (":8080", ("0.0.0.0", 8080)),  # noqa: S104 - what leaving the host out means
+        ("[::1]:8080", ("::1", 8080)),
+        ("localhost:65535", ("localhost", 65535)),
+    ],
+)
+def test_a_listen_address_is_a_host_and_a_port(written: str, meant: tuple[str, int]) -> None:
+    assert listen_address(written) == meant
+
+
+@pytest.mark.parametrize("written", ["8080", "host:", "host:65536", "host:-1", "host:x", "::1:80", "host:²"])
+def test_what_is_no_listen_address_is_refused_with_an_example(written: str) -> None:
+    with pytest.raises(ValueError, match="write for example"):
+        listen_address(written)

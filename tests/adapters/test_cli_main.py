@@ -1,0 +1,206 @@
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+import types
+from collections.abc import Callable, Iterator
+
+import pytest
+from wakestream.adapters.cli import exit_codes, flags, main, program
+from wakestream.adapters.settings import SettingsError
+from wakestream.operators.errors import HubUnreachable, NoSpace, StageTimeout, WakestreamError, WorkerUnreachable
+
+Run = Callable[[argparse.Namespace], int]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], None]:
+    """Puts one made-up command, `wave`, into the list."""
+
+    def put(run: Run) -> None:
+        module = types.ModuleType("wakestream.adapters.cli.wave")
+        vars(module).update(HELP="wave to someone", run=run)
+        vars(module)["arguments"] = lambda parser: parser.add_argument("--to")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(main, "COMMANDS", ("wave",))
+
+    return put
+
+
+def test_a_command_is_run_with_its_arguments_and_gives_the_exit_code(command: Callable[[Run], None]) -> None:
+    seen: list[argparse.Namespace] = []
+    command(lambda args: seen.append(args) or 7)
+    assert main.main(["wave", "--to", "you"]) == 7
+    assert seen[0].to == "you"
+    assert "log_level" not in seen[0]
+
+
+@pytest.mark.parametrize("argv", [["--log-level", "debug", "wave"], ["wave", "--log-level", "DEBUG"]])
+def test_the_log_level_may_stand_before_and_after_the_command(command: Callable[[Run], None], argv: list[str]) -> None:
+    seen: list[str] = []
+    command(lambda args: seen.append(args.log_level) or 0)
+    assert main.main(argv) == 0
+    assert seen == ["DEBUG"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingsError("no"), 2),
+        (StageTimeout("online", 1800), 3),
+        (HubUnreachable("no"), 4),
+        (WorkerUnreachable("no"), 4),
+        (NoSpace("no"), 1),
+    ],
+)
+def test_an_error_becomes_one_line_and_its_exit_code(
+    command: Callable[[Run], None], capsys: pytest.CaptureFixture[str], error: WakestreamError, code: int
+) -> None:
+    def fail(_args: argparse.Namespace) -> int:
+        raise error
+
+    command(fail)
+    assert main.main(["wave"]) == code
+    assert capsys.readouterr().err == f"wakestream: {error}\n"
+
+
+def test_ctrl_c_outside_of_a_loop_is_130(command: Callable[[Run], None]) -> None:
+    def interrupted(_args: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    command(interrupted)
+    assert main.main(["wave"]) == exit_codes.INTERRUPTED
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main(["--log-level", "INFO", "submitt"])
+    assert end.value.code == exit_codes.USAGE
+    assert "did you mean 'submit'?" in capsys.readouterr().err
+
+
+def test_no_command_at_all_is_wrong_usage(command: Callable[[Run], None], capsys: pytest.CaptureFixture[str]) -> None:
+    command(lambda _args: 0)
+    with pytest.raises(SystemExit) as end:
+        main.main([])
+    assert end.value.code == exit_codes.USAGE
+    assert "--help" in capsys.readouterr().err
+
+
+def test_help_lists_the_commands_and_version_is_a_number(
+    command: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(lambda _args: 0)
+    for flag, expected in (("--help", "wave to someone"), ("--version", "wakestream 0.")):
+        with pytest.raises(SystemExit) as end:
+            main.main([flag])
+        assert end.value.code == exit_codes.DONE
+        assert expected in capsys.readouterr().out
+
+
+def parsed(declare: Callable[[argparse.ArgumentParser], None], *argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    declare(parser)
+    return parser.parse_args(argv)
+
+
+def test_shared_flags_are_named_as_the_settings_are() -> None:
+    assert vars(parsed(flags.connection, "--hub", "x", "--key-file", "f")) == {
+        "hub": "x",
+        "key_file": "f",
+        "record": None,
+    }
+    assert parsed(flags.waits, "--online-timeout", "1h").online_timeout == "1h"
+    assert parsed(flags.program, "--exit-with-stdin").exit_with_stdin is True
+
+
+def test_listen_is_parsed_also_when_it_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parsed(lambda parser: flags.listen(parser, "127.0.0.1:8080")).listen == ("127.0.0.1", 8080)
+    with pytest.raises(SystemExit):
+        parsed(lambda parser: flags.listen(parser, "127.0.0.1:8080"), "--listen", "here")
+    assert "not HOST:PORT" in capsys.readouterr().err
+
+
+def test_the_end_of_the_main_coroutine_is_the_end_of_the_program() -> None:
+    async def five(_stop: asyncio.Event) -> int:
+        return 5
+
+    async def nothing(_stop: asyncio.Event) -> None:
+        return None
+
+    assert program.run_program(five) == 5
+    assert program.run_program(nothing) == exit_codes.DONE
+
+
+def test_errors_of_the_main_coroutine_come_out() -> None:
+    async def fail(_stop: asyncio.Event) -> None:
+        raise SettingsError("no")
+
+    with pytest.raises(SettingsError):
+        program.run_program(fail)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_asks_the_program_to_stop(number: signal.Signals, code: int) -> None:
+    async def until_stopped(stop: asyncio.Event) -> None:
+        signal.raise_signal(number)
+        await stop.wait()
+
+    before = signal.getsignal(number)
+    assert program.run_program(until_stopped) == code
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_ends_a_program_that_does_not_stop() -> None:
+    cleaned: list[bool] = []
+
+    async def stubborn(stop: asyncio.Event) -> None:
+        signal.raise_signal(signal.SIGINT)
+        await stop.wait()
+        try:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            cleaned.append(True)
+
+    assert program.run_program(stubborn) == exit_codes.INTERRUPTED
+    assert cleaned == [True]
+
+
+def test_the_end_of_standard_input_asks_the_program_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+
+    async def until_stopped(stop: asyncio.Event) -> None:
+        assert not stop.is_set()
+        os.write(writer, b"ignored\n")
+        os.close(writer)
+        await stop.wait()
+
+    with os.fdopen(reader) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert program.run_program(until_stopped, exit_with_stdin=True) == exit_codes.DONE
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        yield holder.getsockname()[1]
+
+
+async def test_a_taken_port_is_said_to_be_taken(taken: int) -> None:
+    with pytest.raises(SettingsError, match=f"127.0.0.1:{taken} is taken"), program.listening("127.0.0.1", taken):
+        await asyncio.start_server(lambda *_: None, "127.0.0.1", taken)
+
+
+async def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
+    with pytest.raises(SettingsError, match="no address of this machine"), program.listening("192.0.2.1", 0):
+        await asyncio.start_server(lambda *_: None, "192.0.2.1", 0)
+
+
+def test_the_announcement_is_one_line_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    program.announce("hub", "ws://127.0.0.1:1/dsp")
+    assert capsys.readouterr().out == "wakestream hub listening on ws://127.0.0.1:1/dsp\n"

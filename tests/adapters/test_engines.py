@@ -1,0 +1,106 @@
+"""What the engines make of text and of files; the programs themselves run in tests/acceptance/."""
+
+from __future__ import annotations
+
+from functools import reduce
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.engines import BadTemplateError, checked_template
+from wakestream.adapters.engines.command import percent_in
+from wakestream.adapters.engines.ffmpeg import Progress, fps_in
+from wakestream.adapters.engines.partial import whole
+from wakestream.operators.errors import TaskFailed
+
+GOOD = ("python", "run.py", "{video}", "--audio={audio}", "{output}")
+
+
+def test_a_template_may_have_its_placeholders_anywhere_in_its_words() -> None:
+    assert checked_template(list(GOOD)) == GOOD
+
+
+@pytest.mark.parametrize("name", ["{video}", "{audio}", "{output}"])
+def test_a_template_without_a_placeholder_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(BadTemplateError, match=name):
+        checked_template([word for word in GOOD if name not in word])
+
+
+@pytest.mark.parametrize(
+    ("line", "percent"),
+    [
+        ("37%", 37.0),
+        ("frame 3 of 24 (12.5 %)", 12.5),
+        ("10% 20% 30%", 30.0),
+        ("99%|#########9| 99/100", 99.0),
+        ("250%", None),
+        ("half of it", None),
+        ("", None),
+    ],
+)
+def test_a_percentage_is_found_in_a_line(line: str, percent: float | None) -> None:
+    assert percent_in(line) == percent
+
+
+def test_ffmpegs_report_is_read_and_never_goes_backwards() -> None:
+    lines = [
+        "frame=12",
+        "fps=0.00",
+        "out_time_us=N/A",
+        "out_time_us=480000",
+        "out_time_us=-9",
+        "progress=continue",
+        "x",
+    ]
+    progress = reduce(Progress.after, lines, Progress())
+    assert progress == Progress(0.48, 12)
+    assert progress.of(25, 0.96).percent == 50.0
+    assert progress.of(25, 0.40).percent == 100.0
+
+
+@pytest.mark.parametrize(
+    ("text", "fps"),
+    [
+        ("  Stream #0:0[0x1](und): Video: h264 (High), yuv420p, 160x120 [SAR 1:1], 119 kb/s, 29.97 fps, 25 tbr", 29.97),
+        ("  Stream #0:1: Audio: aac\n  Stream #0:0: Video: vp8, 64x64, SAR 1:1, 30 tbr, 1k tbn", 30.0),
+        ("  Stream #0:0: Video: wmv3, 64x64, 1k fps, 1k tbr", None),
+        ("  Stream #0:0: Audio: pcm_s16le, 44100 Hz", None),
+    ],
+)
+def test_the_frame_rate_is_read_from_what_ffmpeg_says_of_the_file(text: str, fps: float | None) -> None:
+    assert fps_in(text) == fps
+
+
+def test_an_output_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    with whole(output) as partial:
+        partial.write_bytes(b"film")
+        assert not output.exists()
+    assert output.read_bytes() == b"film"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_broken_off_output_is_removed_and_an_older_one_stays(tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"old")
+
+    def break_off() -> None:
+        with whole(output) as partial:
+            partial.write_bytes(b"half")
+            raise TaskFailed("no sound")
+
+    with pytest.raises(TaskFailed, match="no sound"):
+        break_off()
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_an_engine_that_ends_well_without_an_output_has_failed(tmp_path: Path, content: bytes | None) -> None:
+    def write() -> None:
+        with whole(tmp_path / "out.mp4") as partial:
+            if content is not None:
+                partial.write_bytes(content)
+
+    with pytest.raises(TaskFailed, match=r"\{output\}"):
+        write()
+    assert list(tmp_path.iterdir()) == []

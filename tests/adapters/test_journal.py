@@ -1,0 +1,31 @@
+"""The journal in memory."""
+
+from __future__ import annotations
+
+from wakestream.adapters.journal import MemoryJournal
+
+
+async def test_facts_are_read_back_in_order() -> None:
+    journal = MemoryJournal[int]()
+    await journal.append([1, 2])
+    await journal.append([3])
+    assert journal.read() == (1, 2, 3)
+
+
+async def test_beyond_its_limit_it_is_cut_down_to_the_snapshot() -> None:
+    journal = MemoryJournal[int](limit=3)
+    journal.snapshot = lambda: [100]
+    for fact in range(4):
+        await journal.append([fact])
+    assert journal.read() == (100,)
+    await journal.append([7])
+    assert journal.read() == (100, 7)
+
+
+async def test_a_snapshot_as_long_as_the_limit_does_not_cut_at_every_append() -> None:
+    journal = MemoryJournal[int](limit=3)
+    cuts = []
+    journal.snapshot = lambda: cuts.append(1) or list(range(4))  # type: ignore[func-returns-value]
+    for fact in range(8):
+        await journal.append([fact])
+    assert len(cuts) == 1

@@ -1,0 +1,187 @@
+"""The licence book on a real folder, and the command in front of it."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.cli.main import main
+from wakestream.adapters.licenses import LicenseBook, LicenseError
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> LicenseBook:
+    return LicenseBook(tmp_path / "state")
+
+
+@pytest.mark.parametrize("role", ["client", "worker", "monitor", "admin"])
+def test_an_issued_key_is_found_and_says_its_role(book: LicenseBook, role: str) -> None:
+    license_, key = book.issue(role, "for Ada", 5.0)
+    book.refresh()
+    assert book.find(key) == license_
+    assert (license_.role, license_.note, license_.issued, license_.revoked) == (role, "for Ada", 5.0, None)
+    assert key.startswith(f"ws_{role}_")
+    assert len(key.removeprefix(f"ws_{role}_")) == 52
+
+
+def test_the_key_is_kept_nowhere(book: LicenseBook) -> None:
+    _, key = book.issue("client", "", 0.0)
+    secret = key.removeprefix("ws_client_")
+    assert secret not in book.path.read_text()
+    assert secret not in repr(book.all())
+
+
+@pytest.mark.parametrize(
+    "change", [lambda key: key[:-1], lambda key: key + "a", str.upper, lambda _: "", lambda _: "\ud800"]
+)
+def test_a_key_that_is_almost_right_is_wrong(book: LicenseBook, change: object) -> None:
+    _, key = book.issue("client", "", 0.0)
+    book.refresh()
+    assert callable(change)
+    assert book.find(change(key)) is None
+
+
+def test_refresh_tells_what_is_valid_no_longer_and_finds_what_is_new(book: LicenseBook) -> None:
+    old, key = book.issue("client", "", 0.0)
+    assert book.refresh() == frozenset()
+    other = LicenseBook(book.path.parent)
+    other.revoke(old.id, 9.0)
+    _, fresh = other.issue("worker", "", 9.0)
+    assert book.refresh() == {old.id}
+    assert book.refresh() == frozenset()
+    revoked, new = book.find(key), book.find(fresh)
+    assert revoked is not None
+    assert revoked.revoked == 9.0
+    assert new is not None
+
+
+def test_a_licence_that_was_taken_out_of_the_file_counts_as_revoked(book: LicenseBook) -> None:
+    old, _ = book.issue("client", "", 0.0)
+    book.refresh()
+    book.path.write_text('{"v":1,"licenses":[]}')
+    assert book.refresh() == {old.id}
+
+
+def test_revoking_takes_the_beginning_of_an_id_and_keeps_the_first_date(book: LicenseBook) -> None:
+    license_, key = book.issue("client", "", 0.0)
+    assert book.revoke(license_.id[:6], 3.0).revoked == 3.0
+    assert book.revoke(license_.id, 7.0).revoked == 3.0
+    for wrong in ("", "zz", key):
+        with pytest.raises(LicenseError) as caught:
+            book.revoke(wrong, 8.0)
+        assert key not in str(caught.value)
+
+
+def test_an_id_that_fits_several_is_refused(book: LicenseBook) -> None:
+    firsts = {}
+    while True:
+        license_, _ = book.issue("client", "", 0.0)
+        if license_.id[0] in firsts:
+            break
+        firsts[license_.id[0]] = license_
+    with pytest.raises(LicenseError, match="2 licences begin"):
+        book.revoke(license_.id[0], 1.0)
+    assert all(one.revoked is None for one in book.all())
+
+
+def test_many_who_issue_at_once_lose_no_licence(book: LicenseBook) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        issued = list(pool.map(lambda _: LicenseBook(book.path.parent).issue("client", "", 0.0)[0].id, range(40)))
+    assert sorted(one.id for one in book.all()) == sorted(issued)
+    assert [path.name for path in book.path.parent.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"v":2,"licenses":[]}',
+        '{"v":1,"licenses":[{}]}',
+        '{"v":1,"licenses":[{"id":"x","role":"king"}]}',
+    ],
+)
+def test_a_damaged_file_is_named_and_left_as_it_is(book: LicenseBook, text: str) -> None:
+    book.path.parent.mkdir()
+    book.path.write_text(text)
+    for call in (book.refresh, book.all, lambda: book.issue("client", "", 0.0), lambda: book.revoke("a", 0.0)):
+        with pytest.raises(LicenseError, match="damaged"):
+            call()
+    assert book.path.read_text() == text
+
+
+def test_what_was_known_stays_in_force_while_the_file_is_broken_or_gone(book: LicenseBook) -> None:
+    _, key = book.issue("client", "", 0.0)
+    book.refresh()
+    book.path.write_text("{")
+    with pytest.raises(LicenseError, match="damaged"):
+        book.refresh()
+    book.path.unlink()
+    with pytest.raises(LicenseError, match="is gone"):
+        book.refresh()
+    assert book.find(key) is not None
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LicenseError, match="choose --state"):
+        LicenseBook(tmp_path / "file" / "state").issue("client", "", 0.0)
+
+
+@pytest.mark.parametrize(("role", "note"), [("king", ""), ("client", "two\nlines"), ("client", "x" * 201)])
+def test_an_unknown_role_or_an_unfit_note_is_refused(book: LicenseBook, role: str, note: str) -> None:
+    with pytest.raises(LicenseError):
+        book.issue(role, note, 0.0)
+    assert not book.path.exists()
+
+
+# The command
+
+
+def test_issue_prints_the_key_alone_list_shows_the_rest_and_revoke_ends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = ["--state", str(tmp_path)]
+    assert main(["license", "issue", "--role", "client", "--note", "for Ada", *state]) == 0
+    key = capsys.readouterr().out.strip()
+    book = LicenseBook(tmp_path)
+    book.refresh()
+    found = book.find(key)
+    assert found is not None
+    assert main(["license", "list", "--json", *state]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["id"], listed["role"], listed["note"], listed["revoked"]) == (found.id, "client", "for Ada", None)
+    assert "hash" not in listed
+    assert main(["license", "revoke", found.id[:8], *state]) == 0
+    assert found.id in capsys.readouterr().out
+    assert main(["license", "list", *state]) == 0
+    assert "for Ada" in capsys.readouterr().out
+    assert LicenseBook(tmp_path).all()[0].revoked is not None
+
+
+def test_list_without_licences_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["license", "list", "--state", str(tmp_path)]) == 0
+    assert "license issue" in capsys.readouterr().out
+    assert main(["license", "list", "--json", "--state", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["issue", "--role", "client"], ["revoke", "abc"]], ids=["list", "issue", "revoke"]
+)
+def test_a_damaged_file_ends_each_command_with_2_and_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    (tmp_path / "licenses.json").write_text("rubbish")
+    assert main(["license", *command, "--state", str(tmp_path)]) == 2
+    assert "damaged" in capsys.readouterr().err
+    assert (tmp_path / "licenses.json").read_text() == "rubbish"
+
+
+def test_revoking_an_unknown_id_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["license", "revoke", "nobody", "--state", str(tmp_path)]) == 2
+    assert "license list" in capsys.readouterr().err

@@ -1,0 +1,119 @@
+import logging
+from collections.abc import Iterator
+
+import pytest
+from loguru import logger
+from wakestream.adapters import logs
+
+KEY = "ws_client_abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    written: list[str] = []
+    with logs.through(written.append):
+        yield written
+    logger.remove()
+    logs._lines.secrets.clear()
+    for name in logs.LIBRARIES:
+        library = logging.getLogger(name)
+        library.handlers, library.propagate = [], True
+        library.setLevel(logging.NOTSET)
+
+
+def test_a_line_has_time_level_job_and_stage(lines: list[str]) -> None:
+    logs.configure("INFO")
+    logger.bind(job="j1", stage="upload").info("half way")
+    (line,) = lines
+    time, level, job, stage, *words = line.split()
+    assert time.count(":") == 2
+    assert (level, job, stage, words) == ("INFO", "j1", "upload", ["half", "way"])
+
+
+def test_lines_below_the_level_are_left_out(lines: list[str]) -> None:
+    logs.configure("WARNING")
+    logger.info("quiet")
+    assert lines == []
+
+
+def test_a_message_of_several_lines_stays_one_line(lines: list[str]) -> None:
+    logs.configure("INFO")
+    logger.info("a\nFAKE LINE\r\nb")
+    assert lines[0].count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "got hunter22 from the settings",
+        "Authorization: Bearer abc.def-123",
+        f"key {KEY}",
+        '{"type":"register","license_key":"abcdef"}',
+        "{'token': 'abcdef'}",
+        '"{\\"key\\":\\"abcdef\\"}"',
+    ],
+)
+def test_secrets_are_redacted_wherever_they_stand(lines: list[str], text: str) -> None:
+    logs.configure("INFO", ["hunter22"])
+    logger.info(text)
+    logger.bind(job=text).info("x")
+    for line in lines:
+        assert "***" in line
+        assert not any(secret in line for secret in ("hunter22", "abc.def", KEY, "abcdef"))
+
+
+def test_secrets_are_redacted_in_exceptions_and_no_variables_are_shown(lines: list[str]) -> None:
+    logs.configure("INFO", ["hunter22"])
+
+    def failing(password: str) -> None:
+        raise ValueError(f"bad {password}")
+
+    try:
+        failing("hunter22")
+    except ValueError:
+        logger.exception("it broke")
+    (line,) = lines
+    assert "ValueError: bad ***" in line
+    assert "hunter22" not in line
+
+
+def test_a_secret_learnt_later_is_hidden_as_well(lines: list[str]) -> None:
+    logs.configure("INFO")
+    logs.hide("swordfish", "ab")
+    logger.info("swordfish about")
+    assert "*** about" in lines[0]
+    assert logs.redact("swordfish") == "***"
+
+
+def test_words_that_only_look_a_little_like_keys_stay(lines: list[str]) -> None:
+    logs.configure("INFO")
+    logger.info("the bearer of ws_link and the key of it")
+    assert "ws_link and the key of it" in lines[0]
+
+
+def test_warnings_of_libraries_become_our_lines(lines: list[str]) -> None:
+    logs.configure("INFO", ["hunter22"])
+    logging.getLogger("websockets.client").warning("odd frame {x} %s", "hunter22")
+    logging.getLogger("aiohttp.access").info("not shown")
+    (line,) = lines
+    assert "WARNING - websockets  odd frame {x} ***" in line
+
+
+def test_after_through_lines_go_to_stderr_again(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("INFO")
+    logger.info("to stderr")
+    logger.remove()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "to stderr" in captured.err
+
+
+def test_a_closed_stderr_does_not_end_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    logs.configure("INFO")
+    monkeypatch.setattr("sys.stderr", Closed())
+    logger.info("into nothing")
+    logger.remove()

@@ -1,0 +1,181 @@
+"""The monitor at work over fakes, in virtual time: a day of waiting takes milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import pytest
+
+from wakestream.adapters.memory import MemoryLink, MemoryPower
+from wakestream.adapters.monitor import MonitorProgram
+from wakestream.operators.errors import PowerError, WorkerUnreachable
+from wakestream.operators.ports import Health, PowerReading
+from wakestream.streams import messages as m
+from wakestream.streams.monitor import Monitor
+from wakestream.streams.power_machine import PowerPolicy
+
+pytestmark = pytest.mark.virtual
+
+
+class Room:
+    """A monitor that runs, its hub and its machine."""
+
+    def __init__(self, power: MemoryPower | None = None, **settings: Any) -> None:
+        self.link = MemoryLink()
+        self.power = power or MemoryPower(boot=40.0, halt=5.0)
+        self.loaded_after = 0.0
+        self.asked = 0
+        policy = PowerPolicy(gpu="gpu-1", **settings)
+        self.program = MonitorProgram(Monitor(policy, Random(1)), self.link, self.power, self.health)
+
+    async def health(self) -> Health:
+        self.asked += 1
+        if await self.power.inspect() != "running":
+            raise WorkerUnreachable("connection refused")
+        return Health(asyncio.get_running_loop().time() >= self.loaded_after)
+
+    async def becomes(self, state: str) -> m.PowerState:
+        return await self.link.next(m.PowerState, lambda message: message.state == state)
+
+    def states(self) -> list[str]:
+        return [message.state for message in self.link.said(m.PowerState)]
+
+
+@asynccontextmanager
+async def at_work(room: Room) -> AsyncIterator[Room]:
+    stop = asyncio.Event()
+    running = asyncio.create_task(room.program.run(stop))
+    await asyncio.sleep(0)
+    room.link.connect("power_state")
+    try:
+        yield room
+    finally:
+        stop.set()
+        async with asyncio.timeout(1.0):
+            await running
+        assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("monitor")] == []
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_a_job_wakes_the_machine_and_its_worker_makes_it_online() -> None:
+    async with at_work(Room()) as room:
+        await room.becomes("off")
+        room.loaded_after = now() + 60.0
+        room.link.receive(m.Submit(request_id="job-1"))
+        room.link.receive(m.Boot(request_id="job-1", gpu="gpu-1"))
+        booted = await room.link.next(m.Booted)
+        assert 40.0 <= now() < 46.0
+        assert booted.request_id == "job-1"
+        await room.becomes("online")
+        assert 60.0 <= now() < 66.0
+    assert room.power.starts == 1
+    # The boot request, which came while it was starting, was answered with the state.
+    assert room.states() == ["unknown", "off", "starting", "starting", "booted", "online"]
+
+
+async def test_an_idle_machine_is_drained_and_stopped_and_woken_again_by_what_came_meanwhile() -> None:
+    async with at_work(Room(MemoryPower(on=True, boot=40.0, halt=20.0))) as room:
+        await room.becomes("online")
+        began = now()
+        query = await room.link.next(m.TaskQuery)
+        assert now() - began == pytest.approx(1800.0, abs=2.0)
+        room.link.receive(m.TaskQueryResponse(request_id=query.request_id, active_count=0, has_recent_active=False))
+        await room.becomes("stopping")
+        room.link.receive(m.Submit(request_id="job-2"))
+        await room.becomes("online")
+    assert room.power.stops == 1
+    assert room.power.starts == 1
+    assert room.states()[-6:] == ["draining", "stopping", "off", "starting", "booted", "online"]
+
+
+async def test_a_start_that_never_happens_is_told_after_the_boot_timeout() -> None:
+    power = MemoryPower()
+    power.deaf = True
+    async with at_work(Room(power, boot_timeout=600.0)) as room:
+        await room.becomes("off")
+        room.link.receive(m.Boot(request_id="boot-1"))
+        result = await room.link.next(m.BootResult)
+        assert 600.0 <= now() < 603.0
+        assert (result.success, result.request_id) == (False, "boot-1")
+    assert power.starts == 1
+
+
+async def test_no_capacity_is_tried_again_until_there_is_some() -> None:
+    power = MemoryPower(boot=10.0)
+    power.lacks = 3
+    async with at_work(Room(power)) as room:
+        await room.becomes("off")
+        room.link.receive(m.Boot(request_id="boot-1"))
+        await room.becomes("online")
+    assert power.starts == 4
+    assert room.states().count("no_capacity") == 3
+
+
+class Silent(MemoryPower):
+    """A provider that never answers."""
+
+    async def inspect(self) -> PowerReading:
+        await asyncio.Event().wait()
+        raise AssertionError("never answers")
+
+
+async def test_a_provider_that_does_not_answer_is_given_up_on_and_asked_again() -> None:
+    async with at_work(Room(Silent(), call_timeout=60.0)) as room:
+        room.link.receive(m.StatusQuery(request_id="q-1"))
+        answer = await room.link.next(m.StatusResponse)
+        assert now() == pytest.approx(60.0, abs=1.0)
+        assert answer.status == "unknown"
+        room.link.receive(m.StatusQuery(request_id="q-2"))
+        assert (await room.link.next(m.StatusResponse)).status == "unknown"
+
+
+class Broken(MemoryPower):
+    """A provider with a fault of its own."""
+
+    async def start(self) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_provider_that_breaks_is_a_failed_boot_and_does_not_wedge_the_monitor() -> None:
+    async with at_work(Room(Broken())) as room:
+        await room.becomes("off")
+        room.link.receive(m.Boot(request_id="boot-1"))
+        assert "ZeroDivisionError" in ((await room.link.next(m.BootResult)).msg or "")
+        room.link.receive(m.Boot(request_id="boot-2"))
+        assert (await room.link.next(m.BootResult)).request_id == "boot-2"
+
+
+async def test_a_machine_that_cannot_be_looked_at_is_found_again() -> None:
+    async with at_work(Room()) as room:
+        await room.becomes("off")
+        room.power.broken = PowerError("the cloud is down")
+        await room.becomes("unknown")
+        room.link.receive(m.Submit(request_id="job-1"))
+        room.power.broken = None
+        await room.becomes("online")
+    assert room.power.starts == 1
+
+
+async def test_a_machine_that_was_taken_back_is_told_off() -> None:
+    async with at_work(Room(MemoryPower(on=True))) as room:
+        await room.becomes("online")
+        room.power.settle("stopped")
+        lost = await room.becomes("off")
+    assert lost.msg == "the provider says stopped"
+
+
+async def test_a_hub_that_was_away_learns_the_state_when_it_is_back() -> None:
+    async with at_work(Room(MemoryPower(on=True))) as room:
+        await room.becomes("online")
+        room.link.disconnect()
+        before = len(room.states())
+        room.link.connect("power_state")
+        await room.becomes("online")
+        assert room.states()[before:] == ["online"]

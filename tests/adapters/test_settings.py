@@ -1,0 +1,223 @@
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+from wakestream.adapters.settings import WAITS, Settings, SettingsError, load, seconds
+from wakestream.operators.flow.retry_backoff import Backoff
+from wakestream.operators.policy import Policy
+
+KEY = "ws_client_abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def loaded(folder: Path, flags: dict[str, object] | None = None, **environment: str) -> Settings:
+    return load(flags or {}, environment=environment, folder=folder)
+
+
+def refused(folder: Path, flags: dict[str, object] | None = None, **environment: str) -> str:
+    with pytest.raises(SettingsError) as refusal:
+        loaded(folder, flags, **environment)
+    assert refusal.value.code == "settings"
+    return str(refusal.value)
+
+
+def test_nothing_set_leaves_the_defaults(tmp_path: Path) -> None:
+    assert loaded(tmp_path) == Settings()
+
+
+def test_flags_win_over_environment_over_env_file_over_toml(tmp_path: Path) -> None:
+    sources = {
+        "flag": {"hub": "http://flag"},
+        "environment": "http://environment",
+        ".env": "API_SERVER_URL=http://envfile\n",
+        "toml": 'hub = "http://toml"\n',
+    }
+    (tmp_path / "wakestream.toml").write_text(sources["toml"])
+    assert loaded(tmp_path).hub_url == "ws://toml/dsp"
+    (tmp_path / ".env").write_text(sources[".env"])
+    assert loaded(tmp_path).hub_url == "ws://envfile/dsp"
+    assert loaded(tmp_path, API_SERVER_URL=sources["environment"]).hub_url == "ws://environment/dsp"
+    assert loaded(tmp_path, sources["flag"], API_SERVER_URL=sources["environment"]).hub_url == "ws://flag/dsp"
+
+
+def test_flags_that_were_not_given_and_arguments_that_are_no_settings_are_ignored(tmp_path: Path) -> None:
+    flags = {"hub": None, "video": Path("a.mp4"), "key": "never from a flag"}
+    assert loaded(tmp_path, flags, API_SERVER_URL="") == Settings()
+
+
+def test_the_env_file_that_users_already_have_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "# mine\nexport HEYGEM_SERVER_URL='gpu.example.com'\nHEYGEM_API_SECRET=\"pa$HOME word\"\nOTHER=1\n"
+    )
+    found = loaded(tmp_path)
+    assert found.worker_url == "http://gpu.example.com:8383"
+    assert found.api_secret == "pa$HOME word"
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b"A=1\n\n# note\nthis is not a setting\n", "line 4"),
+        (b"A=1\nNAME\n", "line 2"),
+        (b"A=1\r\nB=\xff\xfe\r\n", "line 2: not UTF-8"),
+        (b"A=\0\0\0", "binary"),
+        (b"A='no end\n", "line 1"),
+    ],
+)
+def test_rubbish_in_the_env_file_is_named_with_its_line(tmp_path: Path, content: bytes, place: str) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    message = refused(tmp_path)
+    assert str(tmp_path / ".env") in message
+    assert place in message
+
+
+def test_an_env_file_that_is_a_folder_or_far_too_large_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    assert "is a folder" in refused(tmp_path)
+    (tmp_path / ".env").rmdir()
+    (tmp_path / ".env").write_bytes(b"#" * (1024 * 1024 + 1))
+    assert "more than" in refused(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfAPI_SERVER_URL=http://h\r\n")
+    assert loaded(tmp_path).hub_url == "ws://h/dsp"
+
+
+def test_an_unknown_name_in_the_toml_file_is_answered_with_the_nearest_known_one(tmp_path: Path) -> None:
+    (tmp_path / "wakestream.toml").write_text('hub = "http://h"\nonline_timout = 3\n')
+    message = refused(tmp_path)
+    assert "line 2" in message
+    assert "did you mean 'online_timeout'?" in message
+
+
+def test_a_secret_in_the_toml_file_is_sent_to_the_env_file(tmp_path: Path) -> None:
+    (tmp_path / "wakestream.toml").write_text('api_secret = "hunter22"\n')
+    message = refused(tmp_path)
+    assert "HEYGEM_API_SECRET" in message
+    assert "hunter22" not in message
+
+
+def test_broken_toml_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "wakestream.toml").write_text("hub = \n")
+    assert "line 1" in refused(tmp_path)
+
+
+def test_every_refusal_names_its_source(tmp_path: Path) -> None:
+    assert refused(tmp_path, {"hub": "ftp://x"}).startswith("--hub ")
+    assert refused(tmp_path, {"online_timeout": "soon"}).startswith("--online-timeout ")
+    assert refused(tmp_path, API_SERVER_URL="ftp://x").startswith("the environment variable API_SERVER_URL ")
+    (tmp_path / ".env").write_text("\nHEYGEM_SERVER_URL=ftp://x\n")
+    assert refused(tmp_path).startswith(f"{tmp_path / '.env'} line 2 (HEYGEM_SERVER_URL) ")
+    (tmp_path / "wakestream.toml").write_text("record = 3\n")
+    (tmp_path / ".env").unlink()
+    assert refused(tmp_path).startswith(f"{tmp_path / 'wakestream.toml'} line 1 (record) ")
+
+
+def test_a_log_level_is_taken_in_any_case_and_checked(tmp_path: Path) -> None:
+    assert loaded(tmp_path, WAKESTREAM_LOG_LEVEL="debug").log_level == "DEBUG"
+    assert "write one of DEBUG" in refused(tmp_path, WAKESTREAM_LOG_LEVEL="loud")
+
+
+@pytest.mark.parametrize("content", [KEY, f"{KEY}\n", f'{{"license_key": "{KEY}"}}'])
+def test_a_license_holds_a_bare_key_or_json(tmp_path: Path, content: str) -> None:
+    (tmp_path / ".license").write_text(content)
+    assert loaded(tmp_path).key == KEY
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        ("", "no key in it"),
+        ("{", "broken JSON"),
+        ('{"key": "x"}', 'lacks "license_key"'),
+        ('{"license_key": 3}', 'lacks "license_key"'),
+        ("two words", "not a key"),
+        ("x" * 513, "not a key"),
+    ],
+)
+def test_a_license_without_a_key_is_refused_without_being_shown(tmp_path: Path, content: str, advice: str) -> None:
+    (tmp_path / ".license").write_text(content)
+    message = refused(tmp_path)
+    assert advice in message
+    assert str(tmp_path / ".license") in message
+
+
+def test_the_key_of_a_stronger_source_wins(tmp_path: Path) -> None:
+    (tmp_path / ".license").write_text("from-license")
+    assert loaded(tmp_path).key == "from-license"
+    (tmp_path / "other").write_text("from-file")
+    (tmp_path / "wakestream.toml").write_text(f"key_file = '{tmp_path / 'other'}'\n")
+    assert loaded(tmp_path).key == "from-file"
+    assert loaded(tmp_path, WAKESTREAM_KEY="from-environment").key == "from-environment"
+    assert loaded(tmp_path, {"key_file": str(tmp_path / "other")}, WAKESTREAM_KEY="e").key == "from-file"
+
+
+def test_a_key_file_that_is_named_must_exist(tmp_path: Path) -> None:
+    assert "does not exist" in refused(tmp_path, {"key_file": str(tmp_path / "none")})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has these permissions")
+def test_a_key_file_that_everyone_may_read_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / ".license"
+    file.write_text(KEY)
+    file.chmod(0o644)
+    (warning,) = loaded(tmp_path).warnings
+    assert "chmod 600" in warning
+    file.chmod(0o600)
+    assert loaded(tmp_path).warnings == ()
+
+
+def test_secrets_are_never_shown_by_repr(tmp_path: Path) -> None:
+    found = loaded(tmp_path, WAKESTREAM_KEY=KEY, HEYGEM_API_SECRET="hunter22")
+    assert KEY not in repr(found)
+    assert "hunter22" not in repr(found)
+    assert set(found.secrets) == {KEY, "hunter22"}
+    assert f"Bearer {found.api_secret}" == "Bearer hunter22"
+
+
+def test_a_secret_that_no_header_can_carry_is_refused_without_being_shown(tmp_path: Path) -> None:
+    message = refused(tmp_path, HEYGEM_API_SECRET="hunter22\r\nX: y")
+    assert "HEYGEM_API_SECRET" in message
+    assert "hunter22" not in message
+
+
+def test_every_wait_of_the_policy_can_be_set() -> None:
+    numbers = {
+        field.name for field in dataclasses.fields(Policy) if not isinstance(getattr(Policy(), field.name), Backoff)
+    }
+    assert set(WAITS) == numbers
+
+
+def test_waits_set_by_the_user_replace_those_of_the_base(tmp_path: Path) -> None:
+    (tmp_path / "wakestream.toml").write_text("reply_timeout = 7\ntotal_timeout = '1h'\n")
+    found = loaded(tmp_path, {"online_timeout": "30min"}, WAKESTREAM_POLL_EVERY="0.5")
+    policy = found.policy(Policy(hub=12.0))
+    assert (policy.reply, policy.total, policy.online, policy.poll_every, policy.hub) == (7, 3600, 1800, 0.5, 12)
+    assert policy.ready == Policy().ready
+
+
+@pytest.mark.parametrize("rubbish", ["", "soon", "-1", "0", "1d", "nan", "inf", "1e3", True, None, [1]])
+def test_what_is_no_time_is_refused(rubbish: object) -> None:
+    with pytest.raises(ValueError, match=r"must be longer|is not a time"):
+        seconds(rubbish)
+
+
+def test_commands_are_argument_lists_however_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "wakestream.toml").write_text(
+        '[power]\nstart = ["vm", "start it"]\nstop = "vm stop"\ntimeout = "2min"\n'
+    )
+    found = loaded(tmp_path, WAKESTREAM_POWER_INSPECT='["vm", "look"]')
+    assert found.power_start == ("vm", "start it")
+    assert found.power_stop == ("vm", "stop")
+    assert found.power_inspect == ("vm", "look")
+    assert found.power_timeout == 120
+    assert "command line" in refused(tmp_path, WAKESTREAM_POWER_START="[]")
+    assert "WAKESTREAM_POWER_START" in refused(tmp_path, WAKESTREAM_POWER_START='["')
+
+
+def test_what_is_needed_and_not_set_says_how_to_set_it() -> None:
+    with pytest.raises(SettingsError, match="API_SERVER_URL"):
+        Settings().needs_hub()
+    with pytest.raises(SettingsError, match="--key-file"):
+        Settings().needs_key()

@@ -1,0 +1,191 @@
+"""The queue at work with an engine that does as the test says, on a temporary disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.store import Store
+from wakestream.adapters.task_files import TaskFiles
+from wakestream.adapters.task_queue import TaskQueue
+from wakestream.operators.errors import NoSpace, TaskFailed
+from wakestream.operators.events import FileRef
+from wakestream.operators.ports import Frame
+from wakestream.streams import worker as w
+
+
+class HandEngine:
+    """Renders when the test lets it: `go` opens the gate, `fail` is what it dies of, `alive` counts its programs."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.fail: Exception | None = None
+        self.alive = 0
+        self.runs = 0
+
+    async def check(self) -> None:
+        """Always able."""
+
+    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
+        self.alive += 1
+        self.runs += 1
+        try:
+            yield Frame(1, 2, 50.0)
+            await self.go.wait()
+            if self.fail:
+                raise self.fail
+            output.write_bytes(video.read_bytes() + audio.read_bytes())
+        finally:
+            self.alive -= 1
+
+
+class Bench:
+    """A queue with its store, and a way to wait for what becomes true."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.engine = HandEngine()
+        self.store = Store(root)
+        self.queue = TaskQueue(self.store, root / "tasks", self.engine, clock=lambda: 7.0)
+        self._changed = asyncio.Event()
+        self.queue.facts.subscribe(lambda _: self._changed.set())
+
+    def put(self, number: int) -> tuple[FileRef, FileRef]:
+        video, audio = FileRef(f"{number:032x}", ".mp4"), FileRef(f"{number:032x}", ".wav")
+        self.store.path(video).write_bytes(b"video %d" % number)
+        self.store.path(audio).write_bytes(b"audio")
+        return video, audio
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def status(self, task: w.Task, *status: str) -> w.Task:
+        await self.until(lambda: self.queue.state.tasks[task.id].status in status)
+        return self.queue.state.tasks[task.id]
+
+    async def close(self) -> None:
+        await self.queue.close()
+        self.store.close()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncGenerator[Bench, None]:
+    bench = Bench(tmp_path)
+    await bench.queue.ready()
+    yield bench
+    await bench.close()
+
+
+async def test_a_task_runs_to_a_result_with_its_size_and_digest(bench: Bench) -> None:
+    task = await bench.queue.ask(*bench.put(1))
+    await bench.until(lambda: bench.queue.state.tasks[task.id].progress.percent == 50.0)
+    bench.engine.go.set()
+    done = await bench.status(task, "done", "failed")
+    assert (done.status, done.size) == ("done", len(b"video 1audio"))
+    assert len(done.digest or "") == 64
+    assert bench.store.result(task.id).read_bytes() == b"video 1audio"
+
+
+async def test_a_failure_says_why_and_the_next_task_runs(bench: Bench) -> None:
+    bench.engine.fail = TaskFailed("the audio file holds no sound")
+    first = await bench.queue.ask(*bench.put(1))
+    second = await bench.queue.ask(*bench.put(2))
+    bench.engine.go.set()
+    assert (await bench.status(first, "failed")).error == "the audio file holds no sound"
+    assert (await bench.status(second, "failed")).error == "the audio file holds no sound"
+
+
+async def test_an_engine_with_a_bug_fails_its_task_and_not_the_worker(bench: Bench) -> None:
+    bench.engine.fail = ZeroDivisionError("secret details")
+    task = await bench.queue.ask(*bench.put(1))
+    bench.engine.go.set()
+    error = (await bench.status(task, "failed")).error or ""
+    assert "ZeroDivisionError" in error
+    assert "secret" not in error
+
+
+async def test_cancelling_kills_the_engine_and_the_next_task_runs(bench: Bench) -> None:
+    first = await bench.queue.ask(*bench.put(1), "a")
+    second = await bench.queue.ask(*bench.put(2), "b")
+    await bench.until(lambda: bench.engine.alive == 1)
+    assert (await bench.queue.drop(first.id, "a")).status == "cancelled"
+    await bench.until(lambda: bench.queue.state.tasks[second.id].progress.percent == 50.0)
+    assert (bench.engine.alive, bench.engine.runs) == (1, 2)
+
+
+async def test_a_cancel_right_after_the_start_is_not_lost(bench: Bench) -> None:
+    task = await bench.queue.ask(*bench.put(1), "a")
+    await bench.queue.drop(task.id, "a")
+    await bench.until(lambda: bench.queue.state.busy is None)
+    assert bench.engine.alive == 0
+    assert bench.queue.state.tasks[task.id].status == "cancelled"
+
+
+async def test_a_file_that_has_gone_is_named(bench: Bench) -> None:
+    video, audio = bench.put(1)
+    bench.store.path(audio).unlink()
+    task = await bench.queue.ask(video, audio)
+    assert "audio file is no longer here" in ((await bench.status(task, "failed")).error or "")
+
+
+async def test_tasks_survive_a_restart(tmp_path: Path) -> None:
+    before = Bench(tmp_path)
+    await before.queue.ready()
+    running = await before.queue.ask(*before.put(1), "a")
+    waiting = await before.queue.ask(*before.put(2), "b")
+    await before.until(lambda: before.engine.alive == 1)
+    await before.close()
+    assert before.engine.alive == 0
+
+    after = Bench(tmp_path)
+    assert after.queue.state.line == (running.id, waiting.id)
+    assert after.queue.state.tasks[waiting.id].holders == {"b"}
+    after.engine.go.set()
+    await after.queue.ready()
+    assert (await after.status(waiting, "done", "failed")).status == "done"
+    await after.close()
+
+    last = Bench(tmp_path)
+    assert {task.status for task in last.queue.state.tasks.values()} == {"done"}
+    last.store.result(running.id).unlink()
+    await last.close()
+    assert set(Bench(tmp_path).queue.state.tasks) == {waiting.id}
+
+
+async def test_a_result_that_somebody_removed_is_made_again(bench: Bench) -> None:
+    bench.engine.go.set()
+    pair = bench.put(1)
+    task = await bench.queue.ask(*pair)
+    await bench.status(task, "done")
+    bench.store.result(task.id).unlink()
+    assert (await bench.queue.ask(*pair)).attempt == 2
+    await bench.status(task, "done")
+    assert bench.store.result(task.id).is_file()
+
+
+async def test_a_submit_that_cannot_be_kept_is_refused_and_not_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: TaskFiles, tasks: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TaskFiles, "save_all", full)
+    with pytest.raises(NoSpace):
+        await bench.queue.ask(*bench.put(1))
+    assert bench.queue.state.tasks == {}
+    assert bench.engine.runs == 0
+
+
+async def test_a_broken_task_file_is_set_aside(tmp_path: Path) -> None:
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    for name, text in {"a": "{", "b": "[]", "c": '{"id": "c"}', "d": '{"video": 1, "audio": 2}'}.items():
+        (folder / f"{name}.json").write_text(text)
+    assert TaskFiles(folder).load() == []
+    assert len(list(folder.glob("*.broken"))) == 4

@@ -1,0 +1,274 @@
+"""The worker's side of the hub with a link and a clock that the test holds in its hands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loguru import logger
+
+from wakestream.adapters.store import Store
+from wakestream.adapters.task_queue import TaskQueue
+from wakestream.adapters.worker_hub import ACTIVE_EVERY, WorkerHub
+from wakestream.operators.errors import TaskFailed
+from wakestream.operators.events import FileRef
+from wakestream.operators.ports import Frame, LinkDown, LinkUp
+from wakestream.streams import messages as m
+from wakestream.streams.switchboard import Switchboard
+
+VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 64, ".wav")
+PAYLOAD = {"video_hash": VIDEO.hash, "video_ext": ".mp4", "audio_hash": AUDIO.hash, "audio_ext": ".wav"}
+
+
+class HandLink:
+    """A link that is up or down as the test says, and remembers what was sent."""
+
+    def __init__(self) -> None:
+        self.up = False
+        self.sent: list[m.Message] = []
+        self.changed = asyncio.Event()
+        self.events: Switchboard[m.Message | LinkUp | LinkDown] = Switchboard(self._fault)
+
+    def _fault(self, error: Exception, item: object) -> None:
+        raise error
+
+    def send(self, message: m.Message) -> bool:
+        if self.up:
+            self.sent.append(message)
+            self.changed.set()
+        return self.up
+
+    def connect(self) -> None:
+        self.up = True
+        self.events.feed(LinkUp())
+
+    def disconnect(self) -> None:
+        self.up = False
+        self.events.feed(LinkDown("gone"))
+
+    def of(self, kind: type[m.Message]) -> list[Any]:
+        return [message for message in self.sent if isinstance(message, kind)]
+
+
+class HandTimer:
+    """`call_later` whose time passes only when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[float, Callable[[], None], HandHandle]] = []
+
+    def __call__(self, delay: float, callback: Callable[[], None]) -> HandHandle:
+        handle = HandHandle()
+        self.waiting.append((delay, callback, handle))
+        return handle
+
+    def fire(self) -> list[float]:
+        due, self.waiting = [entry for entry in self.waiting if not entry[2].cancelled], []
+        for _, callback, _ in due:
+            callback()
+        return [delay for delay, _, _ in due]
+
+
+class HandHandle:
+    cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class GatedEngine:
+    """Renders when the gate opens."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.fail = False
+
+    async def check(self) -> None:
+        """Always able."""
+
+    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
+        yield Frame(1, 2, 50.0)
+        await self.gate.wait()
+        if self.fail:
+            raise TaskFailed("no sound")
+        output.write_bytes(b"film")
+
+
+class Bench:
+    """A ready queue joined to a hub."""
+
+    def __init__(self, root: Path) -> None:
+        self.link, self.timer, self.engine = HandLink(), HandTimer(), GatedEngine()
+        self.store = Store(root)
+        self.queue = TaskQueue(self.store, root / "tasks", self.engine)
+        self.changed = asyncio.Event()
+        self.queue.facts.subscribe(lambda _: self.changed.set())
+        self.hub = WorkerHub(self.link, self.queue, self.store, gpu="gpu-7", url="http://gpu:8383", later=self.timer)
+
+    def files(self) -> None:
+        for ref in (VIDEO, AUDIO):
+            self.store.path(ref).write_bytes(b"x")
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.changed.clear()
+                self.link.changed.clear()
+                waits = [asyncio.ensure_future(event.wait()) for event in (self.changed, self.link.changed)]
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for wait in waits:
+                    wait.cancel()
+
+    def statuses(self) -> list[str]:
+        return [task.status for task in self.queue.state.tasks.values()]
+
+    async def close(self) -> None:
+        await self.hub.close()
+        await self.queue.close()
+        self.store.close()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncGenerator[Bench, None]:
+    bench = Bench(tmp_path)
+    await bench.queue.ready()
+    yield bench
+    await bench.close()
+
+
+def submit(request_id: str = "r1") -> m.Submit:
+    return m.Submit(request_id=request_id, payload=PAYLOAD, key="client-7", sender_fd=7)
+
+
+async def test_online_is_said_once_initialized_and_at_each_new_connection(bench: Bench) -> None:
+    bench.link.connect()
+    assert bench.link.sent == []
+    bench.hub.initialized()
+    online = bench.link.of(m.Online)
+    assert [(one.gpu, one.url) for one in online] == [("gpu-7", "http://gpu:8383")]
+    bench.link.disconnect()
+    bench.link.connect()
+    assert len(bench.link.of(m.Online)) == 2
+
+
+async def test_an_initialized_worker_without_a_link_waits_for_one(bench: Bench) -> None:
+    bench.hub.initialized()
+    assert bench.link.sent == []
+    bench.link.connect()
+    assert len(bench.link.of(m.Online)) == 1
+
+
+async def test_a_job_whose_files_are_here_is_started_and_its_end_told_to_its_client(bench: Bench) -> None:
+    bench.files()
+    bench.link.connect()
+    bench.link.events.feed(submit())
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.link.of(m.Result))
+    (result,) = bench.link.of(m.Result)
+    assert (result.request_id, result.key, result.sender_fd, result.error) == ("r1", "client-7", 7, None)
+    assert result.result == {"task_id": next(iter(bench.queue.state.tasks)), "status": "done"}
+
+
+async def test_a_job_whose_files_are_missing_waits_for_its_client_and_is_still_told_the_end(bench: Bench) -> None:
+    bench.link.connect()
+    bench.link.events.feed(submit("early"))
+    bench.files()
+    bench.link.events.feed(replace(submit("late"), payload={"prompt": "no files in it"}))
+    bench.engine.gate.set()
+    bench.link.events.feed(m.Ping())
+    await bench.queue.ask(VIDEO, AUDIO, "early")
+    await bench.until(lambda: bench.link.of(m.Result))
+    assert [result.request_id for result in bench.link.of(m.Result)] == ["early"]
+
+
+async def test_a_failed_task_is_told_with_its_reason(bench: Bench) -> None:
+    bench.files()
+    bench.engine.fail = True
+    bench.link.connect()
+    bench.link.events.feed(submit())
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.link.of(m.Result))
+    (result,) = bench.link.of(m.Result)
+    assert (result.error, result.error_msg) == (True, "no sound")
+
+
+async def test_a_batch_is_taken_job_by_job_and_a_broken_one_is_left_out(bench: Bench) -> None:
+    bench.files()
+    bench.link.connect()
+    jobs = ({"nonsense": 1}, {"request_id": "r1", "payload": PAYLOAD, "key": "k", "sender_fd": 3})
+    bench.link.events.feed(m.DispatchBatch(batch_id="b", jobs=jobs))
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.link.of(m.Result))
+    assert [result.request_id for result in bench.link.of(m.Result)] == ["r1"]
+
+
+async def test_an_end_that_the_hub_missed_is_told_at_the_next_connection(bench: Bench) -> None:
+    bench.files()
+    bench.link.connect()
+    bench.link.events.feed(submit())
+    await bench.until(lambda: bench.statuses() == ["running"])
+    bench.link.disconnect()
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.statuses() == ["done"])
+    assert bench.link.of(m.Result) == []
+    bench.link.connect()
+    assert len(bench.link.of(m.Result)) == 1
+
+
+async def test_a_pair_that_is_done_already_is_answered_at_once(bench: Bench) -> None:
+    bench.files()
+    bench.engine.gate.set()
+    await bench.queue.ask(VIDEO, AUDIO)
+    await bench.until(lambda: bench.statuses() == ["done"])
+    bench.link.connect()
+    bench.link.events.feed(submit())
+    await bench.until(lambda: bench.link.of(m.Result))
+
+
+async def test_a_cancel_stops_the_job_and_nothing_is_told_of_it(bench: Bench) -> None:
+    bench.files()
+    bench.link.connect()
+    bench.link.events.feed(submit("r1"))
+    bench.link.events.feed(submit("r2"))
+    await bench.until(lambda: [len(task.holders) for task in bench.queue.state.tasks.values()] == [2])
+    bench.link.events.feed(m.Cancel(request_id="r1"))
+    bench.link.events.feed(m.Cancel(request_id="nobody"))
+    await bench.until(lambda: [len(task.holders) for task in bench.queue.state.tasks.values()] == [1])
+    assert bench.statuses() == ["running"]
+    bench.link.events.feed(m.Cancel(request_id="r2"))
+    await bench.until(lambda: bench.queue.state.busy is None)
+    assert bench.statuses() == ["cancelled"]
+    assert bench.link.of(m.Result) == []
+
+
+async def test_activity_is_told_at_the_start_and_every_30_s_until_the_end(bench: Bench) -> None:
+    bench.files()
+    bench.link.connect()
+    task = await bench.queue.ask(VIDEO, AUDIO)
+    assert [active.task_id for active in bench.link.of(m.TaskActive)] == [task.id]
+    assert bench.timer.fire() == [ACTIVE_EVERY]
+    assert len(bench.link.of(m.TaskActive)) == 2
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.statuses() == ["done"])
+    assert bench.timer.fire() == [ACTIVE_EVERY]
+    assert len(bench.link.of(m.TaskActive)) == 2
+    assert bench.timer.fire() == []
+
+
+async def test_a_hub_that_turns_the_worker_away_is_explained_once(
+    bench: Bench,
+) -> None:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), level="ERROR")
+    bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))
+    bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))
+    logger.remove(sink)
+    assert len(lines) == 1
+    assert "--role worker" in lines[0]
+    bench.files()
+    bench.engine.gate.set()
+    await bench.queue.ask(VIDEO, AUDIO)
+    await bench.until(lambda: bench.statuses() == ["done"])

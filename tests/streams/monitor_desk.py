@@ -1,0 +1,114 @@
+"""A test's desk: one machine, a clock in hand, and what the monitor has said and done so far."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, TypeVar
+
+from wakestream.operators.ports import LinkDown, LinkUp, PowerReading
+from wakestream.streams import messages as m
+from wakestream.streams import power_machine as p
+from wakestream.streams.monitor import Monitor
+
+C = TypeVar("C")
+M = TypeVar("M", bound=m.Message)
+
+
+class Desk:
+    def __init__(self, *, linked: bool = True, ours: bool = True, **settings: Any) -> None:
+        self.policy = p.PowerPolicy(gpu="gpu-1", **settings)
+        self.monitor = Monitor(self.policy, Random(7))
+        self.machine = p.Machine()
+        self.now = 1000.0
+        self.commands: list[p.PowerCommand] = []
+        if linked:
+            self.happens(LinkUp(frozenset({"power_state"} if ours else ())))
+
+    @property
+    def state(self) -> str:
+        return self.machine.state
+
+    def happens(self, event: p.PowerEvent) -> tuple[p.PowerCommand, ...]:
+        self.machine, commands = self.monitor.decide(self.machine, event, self.now)
+        self.commands.extend(commands)
+        return commands
+
+    def passes(self, seconds: float) -> tuple[p.PowerCommand, ...]:
+        self.now += seconds
+        return self.happens(p.Tick())
+
+    def did(self, kind: type[C]) -> list[C]:
+        return [command for command in self.commands if isinstance(command, kind)]
+
+    def said(self, kind: type[M]) -> list[M]:
+        return [say.message for say in self.did(p.Say) if isinstance(say.message, kind)]
+
+    def states(self) -> list[str]:
+        return [message.state for message in self.said(m.PowerState)]
+
+    def call(self) -> p.Call:
+        assert self.machine.call is not None
+        return self.machine.call
+
+    def reads(self, reading: PowerReading, detail: str = "") -> None:
+        """The provider's answer to the next look."""
+        if self.machine.call is None:
+            self.passes(max(0.0, self.machine.next_look - self.now))
+        assert self.call().kind == "inspect"
+        self.happens(p.Reading(self.call().number, reading, detail))
+
+    def taken(self) -> None:
+        assert self.call().kind in ("start", "stop")
+        self.happens(p.Taken(self.call().number))
+
+    def fails(self, why: str = "it broke", *, no_capacity: bool = False) -> None:
+        if self.machine.call is None:
+            self.passes(max(0.0, self.machine.next_look - self.now))
+        self.happens(p.CallFailed(self.call().number, why, no_capacity))
+
+    def answers(self, active: int = 0, *, recent: bool = False) -> None:
+        query = self.said(m.TaskQuery)[-1]
+        self.happens(p.Answer(query.request_id, active, recent))
+
+    # --- how a machine gets into each state
+
+    def unknown(self) -> Desk:
+        return self
+
+    def off(self) -> Desk:
+        self.reads("stopped")
+        return self
+
+    def starting(self) -> Desk:
+        self.off().happens(p.Wake("job-1"))
+        self.taken()
+        return self
+
+    def no_capacity(self) -> Desk:
+        self.off().happens(p.Wake("job-1"))
+        self.fails("no stock", no_capacity=True)
+        return self
+
+    def booted(self) -> Desk:
+        self.starting().reads("running")
+        return self
+
+    def online(self) -> Desk:
+        self.booted().happens(p.HealthAnswer(True))
+        return self
+
+    def draining(self) -> Desk:
+        self.online().passes(self.policy.idle_after)
+        return self
+
+    def stopping(self) -> Desk:
+        self.draining().answers(0)
+        self.taken()
+        return self
+
+    def failed(self) -> Desk:
+        self.starting().reads("failed", "it fell over")
+        return self
+
+    def cut(self) -> None:
+        self.happens(LinkDown("cut"))

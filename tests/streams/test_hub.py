@@ -1,0 +1,879 @@
+"""The hub's decisions, driven by sequences of events in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from wakestream.streams import hub, wire
+from wakestream.streams import hub_events as f
+from wakestream.streams import messages as m
+
+ROLES = {"client": None, "worker": "worker", "monitor": "gpu_monitor"}
+
+
+class Net:
+    """A hub in memory: what was sent to each connection, who was closed, and a clock to move."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.state = hub.HubState(limits=hub.Limits(**limits))
+        self.now = 1000.0
+        self.sent: dict[int, list[m.Message]] = {}
+        self.old: dict[int, list[m.Message]] = {}
+        self.closed: dict[int, int] = {}
+        self.facts: list[f.Fact] = []
+        self.fd = 0
+        self.happen(f.Started())
+
+    def happen(self, event: f.Event) -> None:
+        facts, commands = hub.decide(self.state, event, self.now)
+        for fact in facts:
+            hub.evolve(self.state, fact)
+        self.facts += facts
+        for command in commands:
+            if isinstance(command, f.Close):
+                self.closed[command.fd] = command.code
+                continue
+            for fd in (command.fd,) if isinstance(command, f.Send) else command.to:
+                self.sent.setdefault(fd, []).append(command.message)
+                if command.old:
+                    self.old.setdefault(fd, []).append(command.message)
+
+    def open(self) -> int:
+        self.fd += 1
+        self.happen(f.Opened(self.fd))
+        return self.fd
+
+    def register(self, fd: int, role: str, *, key: str | None = None, licence: str | None = None, **more: Any) -> None:
+        key = key or f"key-{role}"
+        known = f.Licence(f"id-{key.partition(':')[0]}", licence or role)
+        message = m.Register(key=key if role == "client" else None, role=ROLES[role], **more)
+        self.happen(f.Registering(fd, message, key, known))
+
+    def join(self, role: str, **more: Any) -> int:
+        fd = self.open()
+        self.register(fd, role, **more)
+        self.take(fd)
+        return fd
+
+    def worker(self, gpu: str | None = "gpu", url: str = "http://w:1", key: str | None = None) -> int:
+        fd = self.join("worker", gpu=gpu, url=url, key=key)
+        self.say(fd, m.Online())
+        return fd
+
+    def say(self, fd: int, message: m.Message, *, old: bool = False) -> None:
+        self.happen(f.Received(fd, message, old))
+
+    def submit(self, fd: int, id_: str = "j1", payload: Mapping[str, Any] | None = None) -> m.Message:
+        self.take(fd)
+        self.say(fd, m.Submit(request_id=id_, payload=payload or {}))
+        return self.take(fd)[0]
+
+    def take(self, fd: int) -> list[m.Message]:
+        return self.sent.pop(fd, [])
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.happen(f.Tick())
+
+    def code(self, fd: int) -> str | None:
+        last = self.take(fd)[-1]
+        assert isinstance(last, m.Error), last
+        return last.code
+
+
+@pytest.fixture
+def net() -> Net:
+    return Net()
+
+
+# Registering
+
+
+def test_a_new_connection_is_told_its_number_before_anything_else(net: Net) -> None:
+    fd = net.open()
+    assert net.take(fd) == [m.Connected(fd=fd)]
+
+
+def test_a_client_is_registered_with_its_key_and_a_pc_by_default(net: Net) -> None:
+    fd = net.open()
+    net.take(fd)
+    net.register(fd, "client", key="k")
+    assert net.take(fd) == [m.Registered(key="k", device_type="pc", features=hub.FEATURES)]
+
+
+def test_a_monitor_is_registered_with_its_role_and_no_key_is_echoed(net: Net) -> None:
+    fd = net.open()
+    net.take(fd)
+    net.register(fd, "monitor")
+    assert net.take(fd) == [m.Registered(role="gpu_monitor", features=hub.FEATURES)]
+
+
+@pytest.mark.parametrize(
+    ("message", "credential", "licence", "code", "close"),
+    [
+        (m.Register(key="k"), "k", None, "unauthorized", hub.UNAUTHORIZED),
+        (m.Register(), None, None, "unauthorized", hub.UNAUTHORIZED),
+        (m.Register(role="worker"), None, None, "unauthorized", hub.UNAUTHORIZED),
+        (m.Register(key="k"), "k", f.Licence("i", "client", revoked=True), "unauthorized", hub.UNAUTHORIZED),
+        (m.Register(key="k", role="worker"), "k", f.Licence("i", "client"), "forbidden", hub.FORBIDDEN),
+        (m.Register(key="k", role="gpu_monitor"), "k", f.Licence("i", "worker"), "forbidden", hub.FORBIDDEN),
+        (m.Register(key="k"), "k", f.Licence("i", "monitor"), "forbidden", hub.FORBIDDEN),
+        (m.Register(key="k", role="worker"), "k", f.Licence("i", "admin"), "forbidden", hub.FORBIDDEN),
+        (m.Register(key="k", role="king"), "k", f.Licence("i", "admin"), "forbidden", hub.FORBIDDEN),
+        (m.Register(role="worker", gpu="x" * 101), "k", f.Licence("i", "worker"), "bad_request", hub.FORBIDDEN),
+    ],
+)
+def test_who_may_not_be_what_it_claims_is_told_so_and_closed(
+    net: Net, message: m.Register, credential: str | None, licence: f.Licence | None, code: str, close: int
+) -> None:
+    fd = net.open()
+    net.happen(f.Registering(fd, message, credential, licence))
+    assert net.code(fd) == code
+    assert net.closed == {fd: close}
+    net.say(fd, m.Submit(request_id="late"))
+    assert net.take(fd) == []
+
+
+def test_old_workers_without_a_token_come_in_only_where_their_role_is_open() -> None:
+    net = Net(open_roles=frozenset({"worker"}))
+    worker, monitor = net.open(), net.open()
+    net.happen(f.Registering(worker, m.Register(role="worker")))
+    net.happen(f.Registering(monitor, m.Register(role="gpu_monitor")))
+    assert isinstance(net.take(worker)[-1], m.Registered)
+    assert net.code(monitor) == "unauthorized"
+
+
+def test_a_wrong_token_is_refused_even_where_the_role_is_open() -> None:
+    net = Net(open_roles=frozenset({"worker"}))
+    fd = net.open()
+    net.happen(f.Registering(fd, m.Register(role="worker", token="wrong"), "wrong", None))
+    assert net.code(fd) == "unauthorized"
+
+
+def test_a_second_register_is_refused_and_changes_nothing(net: Net) -> None:
+    fd = net.join("client")
+    net.register(fd, "worker")
+    assert net.code(fd) == "already_registered"
+    assert net.closed == {}
+    assert isinstance(net.submit(fd), m.Offline)
+
+
+def test_before_registering_only_a_ping_is_answered(net: Net) -> None:
+    fd = net.open()
+    net.take(fd)
+    net.say(fd, m.Ping())
+    assert net.take(fd) == [m.Pong()]
+    for message in (m.Submit(request_id="a"), m.Online(), m.Unknown(type="x")):
+        net.say(fd, message)
+        assert net.code(fd) == "not_registered"
+
+
+def test_who_does_not_register_in_time_is_told_once_and_closed(net: Net) -> None:
+    fd = net.open()
+    net.pass_time(10)
+    assert net.closed == {}
+    net.pass_time(1)
+    assert net.code(fd) == "register_timeout"
+    net.pass_time(1)
+    assert net.take(fd) == []
+    assert net.closed == {fd: hub.NOT_REGISTERED}
+
+
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [
+        ("client", m.Online()),
+        ("client", m.Result(request_id="a")),
+        ("client", m.Booted()),
+        ("client", m.BootResult(request_id="a")),
+        ("client", m.TaskQuery(request_id="a", drain=True)),
+        ("client", m.PowerState(gpu="g", state="off")),
+        ("client", m.TaskActive(task_id="a")),
+        ("worker", m.Submit(request_id="a")),
+        ("worker", m.Booted()),
+        ("worker", m.Cancel(request_id="a")),
+        ("monitor", m.Submit(request_id="a")),
+        ("monitor", m.Online()),
+        ("monitor", m.Result(request_id="a")),
+        ("monitor", m.Boot()),
+    ],
+)
+def test_a_message_of_another_role_is_forbidden(net: Net, role: str, message: m.Message) -> None:
+    fd = net.join(role)
+    before = len(net.facts)
+    net.say(fd, message)
+    assert net.code(fd) == "forbidden"
+    assert net.facts[before:] == []
+
+
+def test_an_unknown_type_is_answered_with_its_name_and_id(net: Net) -> None:
+    fd = net.join("client")
+    net.say(fd, m.Unknown(type="gpu.job.dance", frame={"request_id": "r"}))
+    error = net.take(fd)[0]
+    assert isinstance(error, m.Error)
+    assert (error.code, error.request_id) == ("unknown_type", "r")
+    assert "gpu.job.dance" in error.text
+    assert error.msg == error.message
+
+
+def test_too_many_malformed_frames_end_a_connection() -> None:
+    net = Net(malformed=3)
+    fd = net.join("client")
+    for _ in range(2):
+        net.happen(f.Unreadable(fd, "no"))
+    assert net.closed == {}
+    net.happen(f.Unreadable(fd, "no"))
+    assert net.closed == {fd: 1008}
+    assert [error.code for error in net.take(fd) if isinstance(error, m.Error)] == ["malformed"] * 3
+
+
+# Submit
+
+
+def test_with_a_gpu_online_a_job_is_granted_and_goes_to_its_worker_and_the_monitors(net: Net) -> None:
+    monitor, worker, client = net.join("monitor"), net.worker(), net.join("client", key="k")
+    payload = {"video_hash": "v"}
+    ack = net.submit(client, "j1", payload)
+    assert isinstance(ack, m.Ack)
+    assert (ack.request_id, ack.gpu, ack.url, ack.position) == ("j1", "gpu", "http://w:1", 1)
+    assert net.take(worker) == [m.Submit(request_id="j1", payload=payload, key="k", sender_fd=client)]
+    assert net.take(monitor) == [m.Submit(request_id="j1", payload=payload)]
+
+
+def test_a_key_that_a_client_puts_into_a_submit_goes_nowhere(net: Net) -> None:
+    monitor, worker, client = net.join("monitor"), net.worker(), net.join("client", key="k")
+    net.say(client, m.Submit(request_id="a", key="forged", sender_fd=99))
+    assert net.take(worker) == [m.Submit(request_id="a", key="k", sender_fd=client)]
+    assert net.take(monitor) == [m.Submit(request_id="a")]
+
+
+def test_without_a_gpu_a_job_is_queued_and_the_monitor_is_woken(net: Net) -> None:
+    monitor, client = net.join("monitor"), net.join("client")
+    first, second = net.submit(client, "a"), net.submit(client, "b")
+    assert isinstance(first, m.Offline)
+    assert isinstance(second, m.Offline)
+    assert (first.phase, first.position, first.status, first.ts, first.trace_id) == ("booting", 1, "offline", 1000, "a")
+    assert first.eta_s is None
+    assert second.position == 2
+    assert [message.request_id for message in net.take(monitor) if isinstance(message, m.Submit)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("states", "phase"),
+    [
+        ((), "booting"),
+        (("starting",), "booting"),
+        (("off",), "booting"),
+        (("booted",), "booted"),
+        (("draining",), "stopping"),
+        (("stopping",), "stopping"),
+        (("no_capacity",), "no_capacity"),
+        (("failed",), "booting"),
+    ],
+)
+def test_the_offline_reply_says_what_the_gpu_is_doing(net: Net, states: tuple[str, ...], phase: str) -> None:
+    monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
+    for state in states:
+        net.say(monitor, m.PowerState(gpu="gpu", state=state))
+    reply = net.submit(client)
+    assert isinstance(reply, m.Offline)
+    assert reply.phase == phase
+
+
+def test_without_a_monitor_the_offline_reply_says_so(net: Net) -> None:
+    reply = net.submit(net.join("client"))
+    assert isinstance(reply, m.Offline)
+    assert reply.phase == "no_monitor"
+
+
+def test_old_spelling_is_answered_in_the_old_spelling_as_well(net: Net) -> None:
+    old, new = net.join("client"), net.join("client")
+    net.say(old, m.Submit(request_id="a"), old=True)
+    net.say(new, m.Submit(request_id="b"))
+    assert [type(message) for message in net.old[old]] == [m.Offline]
+    assert new not in net.old
+
+
+def test_the_same_id_again_gets_the_same_answer_and_no_second_job(net: Net) -> None:
+    client = net.join("client")
+    first = net.submit(client, "a")
+    net.submit(client, "b")
+    assert net.submit(client, "a") == first
+    assert list(net.state.queue) == ["a", "b"]
+    worker = net.worker()
+    net.take(worker)
+    granted = net.submit(client, "a")
+    assert isinstance(granted, m.Ack)
+    assert net.submit(client, "a") == granted
+    assert net.take(worker) == []
+
+
+def test_the_same_id_from_another_licence_is_a_conflict_and_harms_nobody(net: Net) -> None:
+    mine, other = net.join("client", key="a"), net.join("client", key="b")
+    net.submit(mine, "j")
+    net.say(other, m.Submit(request_id="j"))
+    assert net.code(other) == "conflict"
+    net.say(other, m.Cancel(request_id="j"))
+    assert net.code(other) == "unknown_job"
+    net.say(other, m.JobDone(request_id="j"))
+    assert list(net.state.queue) == ["j"]
+
+
+def test_a_full_queue_is_an_answer(net: Net) -> None:
+    net = Net(jobs_per_key=2)
+    client, other = net.join("client", key="a"), net.join("client", key="b")
+    net.submit(client, "1")
+    net.submit(client, "2")
+    net.say(client, m.Submit(request_id="3"))
+    error = net.take(client)[-1]
+    assert isinstance(error, m.Error)
+    assert (error.code, error.request_id) == ("queue_full", "3")
+    assert isinstance(net.submit(client, "1"), m.Offline)
+    assert isinstance(net.submit(other, "4"), m.Offline)
+
+
+def test_a_submit_that_would_not_fit_a_workers_frame_is_refused(net: Net) -> None:
+    client = net.join("client")
+    net.say(client, m.Submit(request_id="a", payload={"x": "y" * 60_000}))
+    assert net.code(client) == "too_large"
+
+
+def test_a_job_submitted_from_a_new_connection_moves_there(net: Net) -> None:
+    before, after = net.join("client", key="k"), net.join("client", key="k")
+    net.submit(before)
+    net.happen(f.Closed(before))
+    net.submit(after)
+    net.worker()
+    assert any(isinstance(message, m.Ack) for message in net.take(after))
+
+
+def test_of_several_gpus_the_one_with_the_fewest_leases_is_chosen(net: Net) -> None:
+    one, two = net.worker("one"), net.worker("two")
+    client = net.join("client")
+    gpus = [net.submit(client, id_) for id_ in ("a", "b", "c", "d")]
+    assert [ack.gpu for ack in gpus if isinstance(ack, m.Ack)] == ["one", "two", "one", "two"]
+    for worker in (one, two):
+        assert len([x for x in net.take(worker) if isinstance(x, m.Submit)]) == 2
+
+
+# Online
+
+
+def test_when_a_gpu_comes_online_all_clients_hear_it_and_each_job_is_granted_by_itself(net: Net) -> None:
+    monitor = net.join("monitor", gpus=("gpu",))
+    clients = [net.join("client", key=f"k{n}") for n in range(3)]
+    idle = net.join("client", key="idle")
+    for number, fd in enumerate(clients):
+        net.submit(fd, f"j{number}")
+    net.take(monitor)
+    worker = net.worker()
+    for number, fd in enumerate(clients):
+        online, ack = net.take(fd)
+        assert isinstance(online, m.Online)
+        assert isinstance(ack, m.Ack)
+        assert (online.gpu, online.url, online.status) == ("gpu", "http://w:1", "online")
+        assert (ack.request_id, ack.position) == (f"j{number}", number + 1)
+        assert net.old[fd] == [online]
+    assert [type(message) for message in net.take(idle)] == [m.Online]
+    assert [type(message) for message in net.take(monitor)] == [m.Online]
+    (batch,) = net.take(worker)
+    assert isinstance(batch, m.DispatchBatch)
+    assert batch.batch_id
+    assert [job["request_id"] for job in batch.jobs] == ["j0", "j1", "j2"]
+    assert batch.jobs[0] == {
+        "type": "gpu.job.submit",
+        "request_id": "j0",
+        "task_type": "heygem_submit",
+        "payload": {},
+    } | {
+        "key": "k0",
+        "sender_fd": clients[0],
+    }
+
+
+def test_old_monitors_are_not_told_that_a_gpu_is_online(net: Net) -> None:
+    monitor = net.join("monitor")
+    net.worker()
+    assert net.take(monitor) == []
+
+
+def test_a_batch_too_large_for_one_frame_comes_in_several(net: Net) -> None:
+    client = net.join("client")
+    for number in range(5):
+        net.submit(client, f"j{number}", {"x": "y" * 20_000})
+    batches = net.take(net.worker())
+    assert len(batches) > 1
+    assert all(len(wire.encode(batch)) <= wire.MAX_FRAME for batch in batches)
+    told = [job["request_id"] for batch in batches if isinstance(batch, m.DispatchBatch) for job in batch.jobs]
+    assert told == [f"j{number}" for number in range(5)]
+
+
+def test_a_granted_job_whose_gpu_is_lost_is_queued_when_submitted_again_and_granted_when_it_returns(net: Net) -> None:
+    client, worker = net.join("client"), net.worker()
+    net.submit(client)
+    net.happen(f.Closed(worker))
+    again = net.submit(client)
+    assert isinstance(again, m.Offline)
+    assert again.position == 1
+    back = net.worker()
+    assert [type(message) for message in net.take(client)] == [m.Online, m.Ack]
+    assert [type(message) for message in net.take(back)] == [m.DispatchBatch]
+
+
+def test_a_worker_that_returns_gets_again_what_it_held(net: Net) -> None:
+    client, worker = net.join("client"), net.worker()
+    net.submit(client)
+    net.happen(f.Closed(worker))
+    net.take(client)
+    back = net.worker()
+    assert [type(message) for message in net.take(client)] == [m.Online, m.Ack]
+    assert [type(message) for message in net.take(back)] == [m.DispatchBatch]
+
+
+def test_online_said_twice_is_broadcast_twice_but_grants_once(net: Net) -> None:
+    client = net.join("client")
+    net.submit(client)
+    worker = net.worker()
+    net.take(client)
+    net.take(worker)
+    net.say(worker, m.Online())
+    assert [type(message) for message in net.take(client)] == [m.Online]
+    assert net.take(worker) == []
+
+
+def test_a_lost_gpu_leaves_its_jobs_to_another_that_is_online(net: Net) -> None:
+    one, client = net.worker("one"), net.join("client")
+    net.submit(client)
+    net.worker("two")
+    net.happen(f.Closed(one))
+    ack = net.submit(client)
+    assert isinstance(ack, m.Ack)
+    assert ack.gpu == "two"
+    assert not net.state.gpus["one"].leases
+
+
+def test_a_worker_that_connects_again_replaces_its_half_dead_self(net: Net) -> None:
+    before = net.worker()
+    after = net.join("worker", gpu="gpu")
+    assert net.closed == {before: hub.REPLACED}
+    net.happen(f.Closed(before))
+    assert net.state.gpus["gpu"].worker == after
+
+
+def test_a_second_worker_of_another_licence_may_not_take_a_gpus_name(net: Net) -> None:
+    before = net.worker(key="a")
+    after = net.open()
+    net.register(after, "worker", key="b", gpu="gpu")
+    assert net.code(after) == "gpu_taken"
+    assert net.state.gpus["gpu"].worker == before
+
+
+def test_a_worker_without_a_name_serves_the_gpu_that_the_monitor_names(net: Net) -> None:
+    net.join("monitor", gpus=("a100",))
+    net.worker(None)
+    ack = net.submit(net.join("client"))
+    assert isinstance(ack, m.Ack)
+    assert ack.gpu == "a100"
+
+
+def test_workers_without_a_name_do_not_push_each_other_out(net: Net) -> None:
+    one, two = net.worker(None), net.worker(None)
+    assert net.closed == {}
+    assert {gpu.worker for gpu in net.state.gpus.values()} == {one, two}
+
+
+def test_a_bare_address_from_a_worker_is_its_url(net: Net) -> None:
+    worker = net.worker()
+    net.say(worker, m.Url(url="http://new:2"))
+    ack = net.submit(net.join("client"))
+    assert isinstance(ack, m.Ack)
+    assert ack.url == "http://new:2"
+
+
+def test_earlier_boots_tell_those_who_wait_how_long_it_takes(net: Net) -> None:
+    client = net.join("client")
+    net.join("monitor", gpus=("gpu",))
+    net.submit(client)
+    net.now += 90
+    worker = net.worker()
+    net.say(client, m.JobDone(request_id="j1"))
+    net.happen(f.Closed(worker))
+    first = net.submit(client, "j2")
+    net.now += 30
+    later = net.submit(client, "j2")
+    assert isinstance(first, m.Offline)
+    assert isinstance(later, m.Offline)
+    assert first.eta_s == {"p50": 90.0, "p90": 90.0}
+    assert later.eta_s == {"p50": 60.0, "p90": 60.0}
+
+
+# Results, cancel, done
+
+
+def test_a_result_goes_to_the_connection_that_asked_without_its_secrets_and_under_both_names(net: Net) -> None:
+    worker, client, other = net.worker(), net.join("client", key="k"), net.join("client", key="k")
+    net.submit(client)
+    net.take(other)
+    net.say(worker, m.Result(request_id="j1", result={"url": "x"}, key="k", sender_fd=client))
+    expected = m.Result(request_id="j1", result={"url": "x"})
+    assert net.take(client) == [expected]
+    assert net.old[client][-1] == expected
+    assert net.take(other) == []
+    assert net.state.jobs == {}
+
+
+def test_a_result_whose_connection_is_gone_goes_to_all_of_its_key(net: Net) -> None:
+    worker, gone = net.worker(), net.join("client", key="k")
+    others = [net.join("client", key="k") for _ in range(2)]
+    stranger = net.join("client", key="x")
+    net.submit(gone)
+    net.happen(f.Closed(gone))
+    net.say(worker, m.Result(request_id="j1", key="k", sender_fd=gone))
+    assert [net.take(fd) for fd in others] == [[m.Result(request_id="j1")]] * 2
+    assert net.take(stranger) == []
+
+
+def test_a_result_that_names_a_connection_of_another_key_does_not_go_there(net: Net) -> None:
+    worker, client, stranger = net.worker(), net.join("client", key="k"), net.join("client", key="x")
+    net.say(worker, m.Result(request_id="unheard", key="k", sender_fd=stranger))
+    assert net.take(stranger) == []
+    assert net.take(client) == [m.Result(request_id="unheard")]
+
+
+def test_a_result_that_nobody_is_there_for_is_kept_until_its_owner_registers(net: Net) -> None:
+    worker, client = net.worker(), net.join("client", key="k")
+    net.submit(client)
+    net.happen(f.Closed(client))
+    net.say(worker, m.Result(request_id="j1", error=True, error_msg="no"))
+    back = net.open()
+    net.take(back)
+    net.register(back, "client", key="k")
+    assert net.take(back)[1:] == [m.Result(request_id="j1", error=True, error_msg="no")]
+    assert net.state.kept == {}
+
+
+def test_cancel_and_done_release_and_the_worker_hears_of_the_cancel(net: Net) -> None:
+    worker, client = net.worker(), net.join("client")
+    net.submit(client, "a")
+    net.submit(client, "b")
+    net.take(worker)
+    net.say(client, m.Cancel(request_id="a"))
+    net.say(client, m.JobDone(request_id="b"))
+    assert net.take(worker) == [m.Cancel(request_id="a")]
+    assert net.state.jobs == {}
+    net.say(client, m.JobDone(request_id="b"))
+    assert net.take(client) == []
+    net.say(client, m.Cancel(request_id="a"))
+    assert net.code(client) == "unknown_job"
+
+
+def test_cancelling_one_who_waits_moves_the_others_up(net: Net) -> None:
+    client = net.join("client")
+    for id_ in "abc":
+        net.submit(client, id_)
+    net.say(client, m.Cancel(request_id="a"))
+    reply = net.submit(client, "c")
+    assert isinstance(reply, m.Offline)
+    assert reply.position == 2
+
+
+# Expiry and revocation
+
+
+def test_a_queued_job_outlives_its_connection_for_35_minutes_and_its_owner_is_told(net: Net) -> None:
+    client, other = net.join("client", key="k"), net.join("client", key="k")
+    net.submit(client)
+    net.happen(f.Closed(client))
+    net.pass_time(35 * 60)
+    assert list(net.state.jobs) == ["j1"]
+    net.pass_time(1)
+    assert net.state.jobs == {}
+    assert net.code(other) == "expired"
+
+
+def test_a_granted_job_outlives_its_connection_for_an_hour_and_its_worker_is_told(net: Net) -> None:
+    worker, client = net.worker(), net.join("client")
+    net.submit(client)
+    net.happen(f.Closed(client))
+    net.take(worker)
+    net.pass_time(3600)
+    assert list(net.state.jobs) == ["j1"]
+    net.pass_time(1)
+    assert net.state.jobs == {}
+    assert net.take(worker) == [m.Cancel(request_id="j1")]
+
+
+def test_a_connected_clients_waiting_job_never_expires(net: Net) -> None:
+    net.submit(net.join("client"))
+    net.pass_time(1e6)
+    assert list(net.state.jobs) == ["j1"]
+
+
+def test_an_old_clients_lease_ends_an_hour_after_its_gpu_was_last_at_work(net: Net) -> None:
+    worker, client = net.worker(), net.join("client")
+    net.submit(client)
+    net.pass_time(3000)
+    net.say(worker, m.TaskActive(task_id="t"))
+    net.pass_time(3000)
+    assert list(net.state.jobs) == ["j1"]
+    net.pass_time(601)
+    assert net.state.jobs == {}
+
+
+def test_a_revoked_licence_is_kicked_and_its_jobs_released(net: Net) -> None:
+    worker, client, other = net.worker(), net.join("client", key="k"), net.join("client", key="x")
+    net.submit(client)
+    net.take(worker)
+    net.take(other)
+    net.happen(f.Revoked("id-k"))
+    assert [type(message) for message in net.take(client)] == [m.Kicked]
+    assert net.closed == {client: hub.FORBIDDEN}
+    assert net.take(worker) == [m.Cancel(request_id="j1")]
+    net.say(client, m.Submit(request_id="more"))
+    assert net.take(client) == []
+    assert net.state.jobs == {}
+
+
+def test_a_revoked_worker_takes_its_gpu_with_it(net: Net) -> None:
+    net.worker(key="w")
+    net.happen(f.Revoked("id-w"))
+    assert isinstance(net.submit(net.join("client")), m.Offline)
+
+
+# Monitors and power
+
+
+def test_a_monitor_that_comes_while_jobs_wait_is_asked_to_boot(net: Net) -> None:
+    net.submit(net.join("client"), "a")
+    monitor = net.open()
+    net.register(monitor, "monitor")
+    boot = net.take(monitor)[-1]
+    assert isinstance(boot, m.Boot)
+    assert (boot.request_id, boot.source) == ("a", "hub")
+
+
+def test_a_monitor_that_comes_late_learns_which_gpu_is_online(net: Net) -> None:
+    net.worker()
+    monitor = net.open()
+    net.register(monitor, "monitor", gpus=("gpu",))
+    assert isinstance(net.take(monitor)[-1], m.Online)
+
+
+def test_booted_goes_to_all_clients_and_is_not_online(net: Net) -> None:
+    monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
+    net.say(monitor, m.Booted(msg="up"))
+    assert net.take(client) == [m.Booted(msg="up")]
+    reply = net.submit(client)
+    assert isinstance(reply, m.Offline)
+    assert reply.phase == "booted"
+
+
+def test_a_failed_boot_reaches_every_waiting_job_under_its_own_id_and_empties_the_queue(net: Net) -> None:
+    monitor = net.join("monitor", gpus=("gpu",))
+    clients = [net.join("client", key=f"k{n}") for n in range(3)]
+    for number, fd in enumerate(clients):
+        net.submit(fd, f"j{number}")
+    net.say(monitor, m.BootResult(request_id="j1", success=False, status="failed", msg="no stock"))
+    for number, fd in enumerate(clients):
+        (told,) = net.take(fd)
+        assert isinstance(told, m.BootResult)
+        assert (told.request_id, told.success, told.msg) == (f"j{number}", False, "no stock")
+    assert net.state.jobs == {}
+
+
+def test_a_job_whose_owner_could_not_be_told_of_the_failed_boot_waits_on(net: Net) -> None:
+    monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
+    net.submit(client)
+    net.happen(f.Closed(client))
+    net.say(monitor, m.BootResult(request_id="j1", success=False))
+    assert list(net.state.queue) == ["j1"]
+
+
+def test_a_failed_boot_is_not_told_while_another_gpu_is_on_its_way(net: Net) -> None:
+    one, two = net.join("monitor", gpus=("one",)), net.join("monitor", gpus=("two",))
+    client = net.join("client")
+    net.submit(client)
+    net.say(two, m.PowerState(gpu="two", state="starting"))
+    net.say(one, m.BootResult(request_id="j1", success=False, gpu="one"))
+    assert net.take(client) == []
+    net.say(two, m.BootResult(request_id="j1", success=False, gpu="two"))
+    assert [type(message) for message in net.take(client)] == [m.BootResult]
+
+
+def test_a_boot_that_a_client_asked_for_goes_to_the_monitor_and_its_failure_comes_back(net: Net) -> None:
+    monitor, client, other = net.join("monitor"), net.join("client"), net.join("client")
+    net.say(client, m.Boot(request_id="b"))
+    assert net.take(monitor) == [m.Boot(request_id="b")]
+    net.say(monitor, m.BootResult(request_id="b", success=False, msg="no"))
+    assert net.take(client) == [m.BootResult(request_id="b", success=False, msg="no")]
+    assert net.take(other) == []
+
+
+def test_a_boot_without_a_monitor_is_refused(net: Net) -> None:
+    client = net.join("client")
+    net.say(client, m.Boot(request_id="b"))
+    assert net.code(client) == "no_monitor"
+
+
+def test_a_status_query_goes_to_a_monitor_and_its_answer_to_the_asker_only(net: Net) -> None:
+    monitor, client, other = net.join("monitor"), net.join("client"), net.join("client")
+    net.say(client, m.StatusQuery(request_id="q"))
+    assert net.take(monitor) == [m.StatusQuery(request_id="q")]
+    answer = m.StatusResponse(request_id="q", status="stopped", fresh=True)
+    net.say(monitor, answer)
+    net.say(monitor, answer)
+    assert net.take(client) == [answer]
+    assert net.take(other) == []
+
+
+def test_without_a_monitor_or_when_it_is_silent_the_hub_answers_a_status_query(net: Net) -> None:
+    client = net.join("client")
+    net.say(client, m.StatusQuery(request_id="q"))
+    assert net.take(client) == [m.StatusResponse(request_id="q", status="unknown", source="hub")]
+    net.join("monitor")
+    net.worker()
+    net.take(client)
+    net.say(client, m.StatusQuery(request_id="q2"))
+    net.pass_time(11)
+    assert net.take(client) == [m.StatusResponse(request_id="q2", status="running", source="hub")]
+    net.pass_time(11)
+    assert net.take(client) == []
+
+
+def test_one_connection_cannot_leave_too_many_questions_open() -> None:
+    net = Net(asks=2)
+    net.join("monitor")
+    client, other = net.join("client"), net.join("client")
+    for id_ in ("a", "b", "c"):
+        net.say(client, m.StatusQuery(request_id=id_))
+    assert net.code(client) == "queue_full"
+    net.say(other, m.StatusQuery(request_id="d"))
+    assert net.take(other) == []
+
+
+def test_a_worker_at_work_is_reported_to_the_monitors(net: Net) -> None:
+    monitor, worker = net.join("monitor"), net.worker()
+    net.say(worker, m.TaskActive(task_id="t"))
+    assert net.take(monitor) == [m.TaskActive(task_id="t")]
+
+
+def ask(net: Net, monitor: int, *, drain: bool | None = None) -> tuple[int, bool]:
+    net.take(monitor)
+    net.say(monitor, m.TaskQuery(request_id="t", gpu="gpu", drain=drain))
+    answer = net.take(monitor)[-1]
+    assert isinstance(answer, m.TaskQueryResponse)
+    return answer.active_count, answer.has_recent_active
+
+
+def test_a_task_query_counts_leases_and_those_who_wait_and_what_was_active_in_the_last_minute(net: Net) -> None:
+    monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
+    assert ask(net, monitor) == (0, False)
+    net.submit(client, "a")
+    assert ask(net, monitor) == (1, False)
+    worker = net.worker()
+    net.submit(client, "b")
+    assert ask(net, monitor) == (2, True)
+    net.now += 61
+    assert ask(net, monitor) == (2, False)
+    net.say(worker, m.TaskActive(task_id="t"))
+    assert ask(net, monitor) == (2, True)
+    net.say(client, m.JobDone(request_id="a"))
+    net.say(client, m.JobDone(request_id="b"))
+    assert ask(net, monitor) == (0, False)
+
+
+def test_a_drained_gpu_takes_no_more_work_but_the_monitor_is_woken(net: Net) -> None:
+    monitor, worker, client = net.join("monitor", gpus=("gpu",)), net.worker(), net.join("client")
+    assert ask(net, monitor, drain=True) == (0, False)
+    reply = net.submit(client)
+    assert isinstance(reply, m.Offline)
+    assert reply.phase == "stopping"
+    assert [type(message) for message in net.take(monitor)] == [m.Submit]
+    net.take(worker)
+    net.say(monitor, m.PowerState(gpu="gpu", state="online"))
+    assert [type(message) for message in net.take(client)] == [m.Online, m.Ack]
+    assert [type(message) for message in net.take(worker)] == [m.DispatchBatch]
+
+
+def test_a_gpu_in_use_is_not_drained(net: Net) -> None:
+    monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
+    net.worker()
+    net.submit(client, "a")
+    assert ask(net, monitor, drain=True) == (1, True)
+    assert isinstance(net.submit(client, "b"), m.Ack)
+
+
+def test_a_stop_that_never_begins_is_called_off(net: Net) -> None:
+    monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
+    net.worker()
+    ask(net, monitor, drain=True)
+    net.submit(client)
+    net.pass_time(61)
+    assert [type(message) for message in net.take(client)] == [m.Online, m.Ack]
+
+
+@pytest.mark.parametrize("state", ["unknown", "starting", "booted", "no_capacity", "failed"])
+def test_a_monitor_that_lags_behind_does_not_take_an_online_gpu_away(net: Net, state: str) -> None:
+    monitor = net.join("monitor", gpus=("gpu",))
+    net.worker()
+    net.say(monitor, m.PowerState(gpu="gpu", state=state))
+    assert isinstance(net.submit(net.join("client")), m.Ack)
+
+
+@pytest.mark.parametrize("state", ["draining", "stopping", "off"])
+def test_a_monitor_that_stops_its_gpu_is_believed(net: Net, state: str) -> None:
+    monitor = net.join("monitor", gpus=("gpu",))
+    net.worker()
+    net.say(monitor, m.PowerState(gpu="gpu", state=state))
+    assert isinstance(net.submit(net.join("client")), m.Offline)
+
+
+def test_power_states_go_to_the_clients_that_announced_them(net: Net) -> None:
+    monitor = net.join("monitor", gpus=("gpu",))
+    old, new = net.join("client"), net.join("client", features=("power_state",))
+    state = m.PowerState(gpu="gpu", state="starting")
+    net.say(monitor, state)
+    assert net.take(new) == [state]
+    assert net.take(old) == []
+    net.say(monitor, m.PowerState(gpu="gpu", state="dancing"))
+    assert net.code(monitor) == "bad_request"
+
+
+# Journal
+
+
+def test_the_journal_holds_no_key_and_leads_back_to_the_same_jobs() -> None:
+    net = Net()
+    client = net.join("client", key="k:topsecret")
+    worker = net.worker()
+    net.submit(client, "a")
+    net.say(worker, m.Result(request_id="gone", key="k:topsecret", result={}))
+    net.happen(f.Closed(worker))
+    net.submit(client, "b")
+    net.submit(client, "a")
+    durable = [fact for fact in net.facts if fact.DURABLE]
+    assert "topsecret" not in repr(net.facts)
+    assert "topsecret" not in repr(durable)
+    for facts in (durable, hub.snapshot(net.state), [*hub.snapshot(net.state), *durable[-2:]]):
+        again = hub.recover(facts)
+        hub.evolve(again, f.HubStarted(net.now))
+        assert {id_: job.gpu for id_, job in again.jobs.items()} == {"a": None, "b": None}
+        assert sorted(again.queue) == ["a", "b"]
+        assert all(job.fd is None for job in again.jobs.values())
+
+
+def test_a_restarted_hub_grants_a_lease_again_when_worker_and_client_are_back() -> None:
+    before = Net()
+    client = before.join("client", key="k")
+    before.worker()
+    before.submit(client)
+    net = Net()
+    net.state = hub.recover(fact for fact in before.facts if fact.DURABLE)
+    net.happen(f.Started())
+    again = net.join("client", key="k")
+    assert isinstance(net.submit(again), m.Offline)
+    net.worker()
+    assert [type(message) for message in net.take(again)] == [m.Online, m.Ack]

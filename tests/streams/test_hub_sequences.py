@@ -1,0 +1,204 @@
+"""Whatever peers send, in whatever order: the hub never fails, contradicts itself, or loses a job without a word."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wakestream.streams import hub
+from wakestream.streams import hub_events as f
+from wakestream.streams import messages as m
+
+FDS = range(1, 6)
+ids = st.sampled_from(["a", "b", "c", "d"])
+gpus = st.sampled_from(["one", "two"])
+maybe_gpu = st.none() | gpus
+flag = st.sampled_from([None, True])
+states = st.sampled_from(
+    ["unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed", "nonsense"]
+)
+from_clients = st.one_of(
+    st.builds(m.Submit, request_id=ids),
+    st.builds(m.Submit, request_id=ids),
+    st.builds(m.Submit, request_id=ids),
+    st.builds(m.Cancel, request_id=ids),
+    st.builds(m.JobDone, request_id=ids),
+    st.builds(m.Boot, request_id=st.none() | ids),
+    st.builds(m.StatusQuery, request_id=ids),
+)
+from_workers = st.one_of(
+    st.builds(m.Online, url=st.none() | st.just("http://w:1")),
+    st.builds(m.Online, url=st.none() | st.just("http://w:1")),
+    st.builds(m.Result, request_id=ids, key=st.none() | st.sampled_from(["k1", "k2"]), sender_fd=st.integers(1, 6)),
+    st.builds(m.TaskActive, task_id=ids),
+    st.just(m.Url(url="http://x")),
+)
+from_monitors = st.one_of(
+    st.builds(m.Booted, gpu=maybe_gpu, request_id=st.none() | ids),
+    st.builds(m.BootResult, request_id=st.none() | ids, success=st.booleans(), gpu=maybe_gpu),
+    st.builds(m.PowerState, gpu=gpus, state=states),
+    st.builds(m.TaskQuery, request_id=ids, gpu=maybe_gpu, drain=flag),
+    st.builds(m.StatusResponse, request_id=ids, status=st.just("running")),
+)
+oddities = st.sampled_from([m.Unknown(type="x"), m.Ping(), m.Pong(), m.Error(msg="?")])
+anything = st.one_of(from_clients, from_workers, from_monitors, oddities)
+fds = st.sampled_from(FDS)
+registers = st.one_of(
+    st.builds(
+        lambda fd, who: f.Registering(fd, m.Register(key=who), who, f.Licence(f"id-{who}", "client")),
+        fds,
+        st.sampled_from(["k1", "k2"]),
+    ),
+    st.builds(
+        lambda fd, gpu, who: f.Registering(fd, m.Register(role="worker", gpu=gpu), who, f.Licence(who, "worker")),
+        fds,
+        maybe_gpu,
+        st.sampled_from(["w1", "w2"]),
+    ),
+    st.builds(
+        lambda fd, names: f.Registering(
+            fd, m.Register(role="gpu_monitor", gpus=names), "m", f.Licence("id-m", "monitor")
+        ),
+        fds,
+        st.none() | st.tuples(gpus),
+    ),
+)
+in_role = st.one_of(
+    st.builds(f.Received, st.sampled_from([1, 2, 5]), from_clients, st.booleans()),
+    st.builds(f.Received, st.sampled_from([1, 2, 5]), from_clients, st.booleans()),
+    st.builds(f.Received, st.just(3), from_workers),
+    st.builds(f.Received, st.just(4), from_monitors),
+)
+coming_and_going = st.one_of(
+    st.builds(f.Opened, fds),
+    st.builds(f.Closed, fds),
+    registers,
+    registers,
+    st.builds(f.Unreadable, fds, st.just("no")),
+    st.builds(f.Received, fds, anything, st.booleans()),
+    st.just(f.Tick()),
+)
+rare = st.one_of(st.builds(f.Revoked, st.sampled_from(["id-k1", "w1", "id-m"])), st.just(f.Started()))
+events: st.SearchStrategy[f.Event] = st.integers(0, 19).flatmap(
+    lambda roll: rare if roll == 19 else coming_and_going if roll >= 14 else in_role
+)
+
+# Most sequences begin with everybody there: two clients of one key, one of another, a worker and a monitor.
+CAST: list[f.Event] = [
+    *(f.Opened(fd) for fd in FDS),
+    *(
+        f.Registering(fd, m.Register(key=who), who, f.Licence(f"id-{who}", "client"))
+        for fd, who in ((1, "k1"), (5, "k2"))
+    ),
+    f.Registering(2, m.Register(key="k1"), "k1", f.Licence("id-k1", "client")),
+    f.Registering(3, m.Register(role="worker", gpu="one"), "w1", f.Licence("w1", "worker")),
+    f.Registering(4, m.Register(role="gpu_monitor", gpus=("one",)), "m", f.Licence("id-m", "monitor")),
+]
+rest = st.lists(st.tuples(events, st.sampled_from([0.0, 1.0, 5.0, 700.0])), min_size=20, max_size=60)
+steps = st.builds(
+    lambda cast, tail: [*((event, 0.0) for event in cast), *tail], st.sampled_from([CAST, CAST, []]), rest
+)
+
+
+def told(commands: list[f.Command], request_id: str) -> set[str]:
+    """The types that were sent about one job."""
+    sent = [command.message for command in commands if not isinstance(command, f.Close)]
+    return {message.TYPE for message in sent if getattr(message, "request_id", None) == request_id}
+
+
+def well_ended(
+    state: hub.HubState, event: f.Event, fact: f.JobReleased, commands: list[f.Command], kept: set[str]
+) -> bool:
+    """Whether whoever asked for the job knows that it ended, or ended it, or is gone."""
+    match fact.why:
+        case "boot_failed":
+            return m.BootResult.TYPE in told(commands, fact.id)
+        case "result":
+            return m.Result.TYPE in told(commands, fact.id) or fact.id in kept
+        case "cancelled" | "done":
+            return isinstance(event, f.Received)
+        case "expired":
+            job = state.jobs[fact.id]
+            here = state.of_owner(job.owner)
+            return m.Error.TYPE in told(commands, fact.id) or not here or job.gpu is not None
+        case why:
+            return why == "revoked" and isinstance(event, f.Revoked)
+
+
+def coherent(state: hub.HubState) -> bool:
+    """Whether queue, leases and jobs tell the same story."""
+    waiting = {job.id for job in state.jobs.values() if job.gpu is None}
+    held = {job.id: job.gpu for job in state.jobs.values() if job.gpu is not None}
+    leases = {id_: gpu.name for gpu in state.gpus.values() for id_ in gpu.leases}
+    arrivals = [state.jobs[id_].seq for id_ in state.queue]
+    connected = all(job.fd is None or job.fd in state.connections for job in state.jobs.values())
+    return waiting == set(state.queue) and held == leases and arrivals == state.arrivals and connected
+
+
+def restarted(state: hub.HubState, now: float) -> hub.HubState:
+    """What a new process makes of the facts that a snapshot keeps."""
+    return hub.evolve(hub.recover(hub.snapshot(state)), f.HubStarted(now))
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps)
+def test_no_sequence_of_events_fails_or_loses_a_job(sequence: list[tuple[f.Event, float]]) -> None:
+    state = hub.HubState()
+    now = 0.0
+    open_fds: set[int] = set()
+    for event, seconds in sequence:
+        now += seconds
+        if isinstance(event, f.Started):
+            state = restarted(state, now)
+            open_fds.clear()
+        if isinstance(event, f.Opened) and event.fd in open_fds:
+            continue
+        open_fds |= {event.fd} if isinstance(event, f.Opened) else set()
+        open_fds -= {event.fd} if isinstance(event, f.Closed) else set()
+        facts, commands = hub.decide(state, event, now)
+        kept = {fact.result.request_id for fact in facts if isinstance(fact, f.ResultKept)}
+        for fact in facts:
+            if isinstance(fact, f.JobReleased):
+                assert well_ended(state, event, fact, list(commands), kept), (event, fact)
+        before = set(state.jobs)
+        for fact in facts:
+            hub.evolve(state, fact)
+        released = {fact.id for fact in facts if isinstance(fact, f.JobReleased)}
+        assert before - set(state.jobs) == released & before
+        assert coherent(state)
+        assert set(restarted(state, now).jobs) == set(state.jobs)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps)
+def test_deciding_changes_nothing(sequence: list[tuple[f.Event, float]]) -> None:
+    state = hub.HubState()
+    now = 0.0
+    for event, seconds in sequence:
+        now += seconds
+        before = repr(state)
+        if isinstance(event, f.Opened) and event.fd in state.connections:
+            continue
+        facts, _ = hub.decide(state, event, now)
+        assert repr(state) == before
+        for fact in facts:
+            hub.evolve(state, fact)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps)
+def test_whoever_submits_is_answered_at_once(sequence: list[tuple[f.Event, float]]) -> None:
+    state = hub.HubState()
+    now = 0.0
+    for event, seconds in sequence:
+        now += seconds
+        if isinstance(event, f.Opened) and event.fd in state.connections:
+            continue
+        facts, commands = hub.decide(state, event, now)
+        asked = isinstance(event, f.Received) and isinstance(event.message, m.Submit) and event.fd in state.connections
+        if asked:
+            answers = [c.message.TYPE for c in commands if isinstance(c, f.Send) and c.fd == event.fd]  # type: ignore[union-attr]
+            assert len(answers) == 1
+            assert answers[0] in (m.Ack.TYPE, m.Offline.TYPE, m.Error.TYPE)
+        for fact in facts:
+            hub.evolve(state, fact)

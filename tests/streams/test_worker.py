@@ -1,0 +1,204 @@
+"""The queue of tasks as data: events in, facts and commands out, no clock but the numbers in the events."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import pytest
+
+from wakestream.operators.errors import WorkerRefused
+from wakestream.operators.events import FileRef
+from wakestream.operators.ports import Frame
+from wakestream.streams import worker as w
+
+
+def ref(number: int, ext: str) -> FileRef:
+    return FileRef(f"{number:032x}", ext)
+
+
+def ask(number: int, holder: str = "", *, kept: bool = False, now: float = 0.0) -> w.Ask:
+    return w.Ask(ref(number, ".mp4"), ref(number, ".wav"), holder, kept, now)
+
+
+def name(number: int) -> str:
+    return w.task_id(ref(number, ".mp4"), ref(number, ".wav"))
+
+
+class Queue:
+    """Applies events one after another and remembers what was ordered."""
+
+    def __init__(self, state: w.State | None = None) -> None:
+        self.state = state or w.State()
+        self.facts: list[w.Fact] = []
+        self.commands: list[w.Command] = []
+
+    def tell(self, *events: w.Event) -> Queue:
+        for event in events:
+            facts, commands = w.decide(self.state, event)
+            self.state = reduce(w.evolve, facts, self.state)
+            self.facts += facts
+            self.commands += commands
+        return self
+
+    def task(self, number: int) -> w.Task:
+        return self.state.tasks[name(number)]
+
+    @property
+    def started(self) -> list[str]:
+        return [command.task.id for command in self.commands if isinstance(command, w.Run)]
+
+
+def running(*numbers: int) -> Queue:
+    """A ready worker that was asked for these; the first of them runs."""
+    return Queue().tell(w.Ready(0.0), *(ask(number, "job") for number in numbers))
+
+
+def done(number: int, *, attempt: int = 1, now: float = 5.0) -> w.Ended:
+    return w.Ended(name(number), attempt, now, size=10, digest="d" * 64)
+
+
+def test_a_pair_has_the_same_name_everywhere_and_another_pair_another_one() -> None:
+    names = {w.task_id(ref(1, ".mp4"), ref(2, ".wav")), w.task_id(ref(2, ".mp4"), ref(1, ".wav")), name(1)}
+    assert len(names) == 3
+    assert name(1) == w.task_id(FileRef(f"{1:032x}", ".mp4"), FileRef(f"{1:032x}", ".wav"))
+    assert all(len(one) == 32 for one in names)
+
+
+def test_nothing_starts_before_the_engine_is_ready() -> None:
+    queue = Queue().tell(ask(1), ask(2))
+    assert queue.started == []
+    assert [queue.state.position(name(number)) for number in (1, 2)] == [1, 2]
+    assert queue.tell(w.Ready(1.0)).started == [name(1)]
+    assert queue.task(1).started_at == 1.0
+
+
+def test_one_task_runs_and_the_others_wait_in_their_order() -> None:
+    queue = running(1, 2, 3)
+    assert queue.started == [name(1)]
+    assert [queue.state.position(name(number)) for number in (1, 2, 3)] == [0, 1, 2]
+    queue.tell(done(1))
+    assert queue.started == [name(1), name(2)]
+    assert queue.task(1).status == "done"
+    assert (queue.task(1).size, queue.task(1).digest) == (10, "d" * 64)
+
+
+def test_a_running_pair_asked_for_again_is_the_same_task_with_one_more_holder() -> None:
+    queue = running(1).tell(ask(1, "other"))
+    assert queue.started == [name(1)]
+    assert queue.task(1).holders == {"job", "other"}
+
+
+def test_the_same_holder_asking_again_changes_nothing() -> None:
+    queue = running(1)
+    assert w.decide(queue.state, ask(1, "job")) == ((), ())
+
+
+def test_a_finished_pair_is_not_made_again_while_its_result_is_there() -> None:
+    queue = running(1).tell(done(1))
+    assert w.decide(queue.state, ask(1, "later", kept=True)) == ((), ())
+
+
+def test_a_finished_pair_whose_result_is_gone_is_made_again() -> None:
+    queue = running(1).tell(done(1), ask(1, "later", kept=False))
+    assert queue.started == [name(1), name(1)]
+    assert queue.task(1).attempt == 2
+
+
+def test_a_failed_pair_asked_for_again_is_a_new_attempt_without_the_old_error() -> None:
+    queue = running(1).tell(w.Ended(name(1), 1, 5.0, error="no sound"))
+    assert (queue.task(1).status, queue.task(1).error) == ("failed", "no sound")
+    queue.tell(ask(1, "again", now=6.0))
+    assert (queue.task(1).status, queue.task(1).attempt, queue.task(1).error) == ("running", 2, None)
+    assert queue.task(1).holders == {"again"}
+
+
+def test_a_task_of_two_jobs_stops_only_with_the_second() -> None:
+    queue = running(1).tell(ask(1, "other"), w.Drop(name(1), "job", 2.0))
+    assert queue.task(1).status == "running"
+    assert not [command for command in queue.commands if isinstance(command, w.Kill)]
+    queue.tell(w.Drop(name(1), "other", 3.0))
+    assert (queue.task(1).status, queue.task(1).finished_at) == ("cancelled", 3.0)
+    assert queue.commands[-1] == w.Kill(name(1))
+
+
+def test_a_job_that_does_not_hold_the_task_cannot_stop_it() -> None:
+    assert w.decide(running(1).state, w.Drop(name(1), "stranger", 2.0)) == ((), ())
+
+
+def test_a_waiting_task_that_is_cancelled_leaves_the_line_without_a_kill() -> None:
+    queue = running(1, 2, 3).tell(w.Drop(name(2), "job", 2.0))
+    assert queue.task(2).status == "cancelled"
+    assert queue.state.position(name(3)) == 1
+    assert not [command for command in queue.commands if isinstance(command, w.Kill)]
+
+
+def test_after_a_kill_the_next_task_waits_until_the_engine_has_really_ended() -> None:
+    queue = running(1, 2).tell(w.Drop(name(1), "job", 2.0))
+    assert queue.started == [name(1)]
+    queue.tell(w.Ended(name(1), 1, 3.0, error="killed"))
+    assert queue.started == [name(1), name(2)]
+    assert queue.task(1).error == w.CANCELLED
+
+
+def test_a_cancelled_pair_asked_for_again_before_its_engine_ended_starts_after_that_end() -> None:
+    queue = running(1).tell(w.Drop(name(1), "job", 2.0), ask(1, "again", now=2.5))
+    assert (queue.task(1).status, queue.task(1).attempt) == ("queued", 2)
+    queue.tell(w.Ended(name(1), 1, 3.0, error="killed"))
+    assert (queue.task(1).status, queue.task(1).attempt, queue.task(1).error) == ("running", 2, None)
+
+
+def test_a_result_that_comes_after_the_cancellation_does_not_bring_the_task_back() -> None:
+    queue = running(1).tell(w.Drop(name(1), "job", 2.0), done(1))
+    assert (queue.task(1).status, queue.task(1).digest) == ("cancelled", None)
+
+
+def test_an_end_of_another_attempt_is_ignored() -> None:
+    assert w.decide(running(1).state, done(1, attempt=7)) == ((), ())
+    assert w.decide(running(1).state, done(9)) == ((), ())
+
+
+def test_progress_counts_only_for_the_attempt_that_runs() -> None:
+    state = running(1).state
+    assert w.evolve(state, w.Advanced(name(1), 1, Frame(5, 10, 50.0))).tasks[name(1)].progress.percent == 50.0
+    assert w.evolve(state, w.Advanced(name(1), 2, Frame(5, 10, 50.0))) == state
+    assert w.evolve(state, w.Advanced(name(9), 1, Frame(5, 10, 50.0))) == state
+
+
+def test_a_task_nobody_knows_cannot_be_cancelled() -> None:
+    with pytest.raises(WorkerRefused, match="no task") as refused:
+        w.decide(w.State(), w.Drop("0" * 32, "job", 1.0))
+    assert refused.value.code == "not_found"
+
+
+def test_a_full_queue_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(w, "MAX_UNFINISHED", 2)
+    queue = running(1, 2)
+    with pytest.raises(WorkerRefused, match="queue is full") as refused:
+        queue.tell(ask(3))
+    assert refused.value.code == "queue_full"
+    queue.tell(done(1), ask(3))
+    assert queue.state.position(name(3)) == 1
+
+
+def test_a_task_has_a_bounded_number_of_holders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(w, "MAX_HOLDERS", 1)
+    with pytest.raises(WorkerRefused, match="try again later"):
+        running(1).tell(ask(1, "other"))
+
+
+def test_the_oldest_finished_task_is_forgotten_with_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(w, "MAX_FINISHED", 1)
+    queue = running(1, 2).tell(done(1, now=1.0), done(2, now=2.0))
+    assert set(queue.state.tasks) == {name(2)}
+    assert queue.commands[-1] == w.Erase(name(1))
+
+
+def test_after_a_restart_what_had_not_finished_waits_again_in_its_order() -> None:
+    before = running(2, 1).tell(ask(3, now=9.0), w.Drop(name(3), "", 9.5)).state
+    state = w.restore(list(before.tasks.values()))
+    assert (state.busy, state.ready) == (None, False)
+    queue = Queue(state).tell(w.Ready(10.0))
+    assert queue.started == [name(2)]
+    assert queue.state.position(name(1)) == 1
+    assert queue.task(3).status == "cancelled"
+    assert queue.task(2).holders == {"job"}
