@@ -22,7 +22,7 @@ from wakestream.operators.flow.to_future import to_future
 from wakestream.operators.policy import Policy
 from wakestream.streams import messages as m
 from wakestream.streams.daemon import Build, Daemon, job_random
-from wakestream.streams.hub_client import HubClient
+from wakestream.streams.hub_client import FEATURES, HubClient
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.recording import Header, Tap, untapped
 
@@ -61,7 +61,7 @@ async def open_client(
     scheduler = LoopScheduler()
     workers = HttpWorkers(settings.worker_url, settings.api_secret, idle=policy.transfer)
     files = DiskFiles()
-    link = open_link(url, lambda: m.Register(key=key, device_type="pc"), tap=tap, random=random.Random(seed))
+    link = open_link(url, lambda: m.Register(key=key, device_type="pc", features=FEATURES), tap=tap, random=random.Random(seed))
     hub = HubClient(link.send, _fault)
     link.events.subscribe(hub.feed)
     daemon = Daemon(lambda job: World(hub, workers, files, job_random(seed, job)), policy, tap=tap, build=build)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
 import itertools
+import math
 from asyncio import base_events
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -20,6 +22,16 @@ class VirtualDeadlock(RuntimeError):
 
 class RealWorldTouched(RuntimeError):
     """Code on the virtual loop tried to use a thread, a socket or a process."""
+
+
+_INSTEAD = "use the fakes of wakestream.adapters.memory in virtual time"
+
+
+def _refused(name: str) -> Callable[..., NoReturn]:
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise RealWorldTouched(f"{name} wants a socket, a pipe or a process; {_INSTEAD}")
+
+    return refuse
 
 
 class _OrderedTimer(asyncio.TimerHandle):
@@ -56,9 +68,8 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def __init__(self, start: float = 0.0) -> None:
         super().__init__()
-        self._now = start
         self._ages = itertools.count()
-        self._clock_resolution = 1e-9
+        self._set_clock(start)
         self._selector = _Clockwork(self)
 
     def time(self) -> float:
@@ -68,7 +79,13 @@ class VirtualLoop(base_events.BaseEventLoop):
     def advance(self, seconds: float) -> None:
         """Move the clock to the next timer; exact, so that sums of delays do not drift."""
         due = self._scheduled[0].when() if self._scheduled else self._now + seconds  # type: ignore[attr-defined]
-        self._now = max(self._now, due)
+        if math.isinf(due):
+            self.nothing_left()
+        self._set_clock(max(self._now, due))
+
+    def _set_clock(self, now: float) -> None:
+        self._now = now
+        self._clock_resolution = math.ulp(now)  # the loop fires what is due before now + resolution: exactly now's
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -77,7 +94,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._check_closed()  # type: ignore[attr-defined]
         timer = _OrderedTimer(when, callback, args, self, context)
         timer.age = next(self._ages)
-        base_events.heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
+        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 
@@ -90,13 +107,23 @@ class VirtualLoop(base_events.BaseEventLoop):
         self, executor: Any, func: Callable[..., Any], *args: Any
     ) -> NoReturn:
         """Refused: threads do not run in virtual time."""
-        raise RealWorldTouched(f"{func!r} wants a thread; use the fakes of wakestream.adapters.memory in virtual time")
+        raise RealWorldTouched(f"{func!r} wants a thread; {_INSTEAD}")
 
     def _process_events(self, event_list: list[Any]) -> None:
         """There is no I/O to process."""
 
     def _write_to_self(self) -> None:
         """No other thread can wake this loop; only a signal handler calls this."""
+
+
+for _name in (
+    "add_reader", "add_writer", "connect_accepted_socket", "connect_read_pipe", "connect_write_pipe",
+    "create_connection", "create_datagram_endpoint", "create_server", "create_unix_connection", "create_unix_server",
+    "getaddrinfo", "getnameinfo", "sendfile", "sock_accept", "sock_connect", "sock_recv", "sock_recv_into",
+    "sock_recvfrom", "sock_recvfrom_into", "sock_sendall", "sock_sendfile", "sock_sendto", "start_tls",
+    "subprocess_exec", "subprocess_shell",
+):  # fmt: skip
+    setattr(VirtualLoop, _name, staticmethod(_refused(_name)))
 
 
 def run_virtual(main: Any, *, start: float = 0.0) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from reactivex import Observable, abc
 
@@ -24,6 +24,13 @@ from wakestream.streams.switchboard import Fault, Switchboard
 Event = m.Message | LinkUp | LinkDown
 Send = Callable[[m.Message], bool]
 Answer = tuple[Reply, str | None]
+
+
+FEATURES = ("done", "power_state")
+"""What a client of ours announces: it says when a job is done, and likes to hear of each change of power."""
+
+NEWS = frozenset({"starting", "booted", "no_capacity", "draining", "stopping"})
+"""Power states that those who wait are told of."""
 
 
 class HubClient:
@@ -56,6 +63,11 @@ class HubClient:
     def features(self) -> frozenset[str]:
         """What the connected hub announced; empty while there is none."""
         return self._link.features if isinstance(self._link, LinkUp) else frozenset()
+
+    @property
+    def waiting(self) -> tuple[Hashable, ...]:
+        """The ids of the jobs that listen, oldest first."""
+        return self._board.keys
 
     def _linked(self, event: LinkUp | LinkDown) -> None:
         self._link = event
@@ -108,7 +120,9 @@ def reply_to(message: m.Message, *, grants: bool) -> Answer | None:
         case m.Online():
             return None if grants else (Woken(message.gpu, message.url), None)
         case m.Booted():
-            return Stirring("booted", message.msg or ""), None
+            return Stirring("booted"), None
+        case m.PowerState() if message.state in NEWS:
+            return Stirring(message.state), None
         case m.BootResult(success=False):
             return BootFailure(message.msg or f"the GPU could not be started ({message.status or 'failed'})"), (
                 message.request_id

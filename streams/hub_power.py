@@ -57,6 +57,10 @@ def greet_monitor(state: HubState, fd: int, gpus: tuple[str, ...], now: float, p
     for gpu in state.gpus.values():
         if gpus and gpu.online:
             plan.send(fd, _announcement(gpu.name, gpu.url, now))
+    _boot_for_the_queue(state, fd, plan)
+
+
+def _boot_for_the_queue(state: HubState, fd: int, plan: Plan) -> None:
     first = next(iter(state.queue), None)
     if first is not None:
         plan.send(fd, m.Boot(request_id=first, source="hub", msg=f"{len(state.queue)} jobs wait for a GPU"))
@@ -85,6 +89,9 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
             plan.fact(f.GpuPhase(gpu.name, "booted", now))
     elif message.state not in ("online", gpu.phase) and not (gpu.online and message.state in _STALE):
         plan.fact(f.GpuPhase(gpu.name, message.state, now))
+    if message.state == "off":
+        # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
+        _boot_for_the_queue(state, peer.fd, plan)
 
 
 def _nameable(state: HubState, name: str) -> bool:

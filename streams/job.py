@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -44,29 +45,43 @@ def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any]
     Running it again, after any end, is safe: every stage is idempotent by job id or by content hash. `cancel` stops
     the job when it emits.
     """
-    hub, workers, files, random = world.hub, world.workers, world.files, world.random
+    hub, workers, random = world.hub, world.workers, world.random
+
+    def stages(readings: Readings) -> Observable[JobEvent]:
+        return submit(job, hub, readings, policy).pipe(
+            then(online(workers, policy, random)),
+            then(dedupe(workers, readings, policy, random)),
+            then(upload(workers, policy, random)),
+            then(synthesize(job, workers, policy, random)),
+            then(follow(workers, policy, random)),
+            then(download(job.output, workers, policy, random)),
+        )
+
+    return guarded(stages, job, world, policy, cancel)
+
+
+def guarded(
+    stages: Callable[[Readings], Observable[JobEvent]],
+    job: Job,
+    world: World,
+    policy: Policy,
+    cancel: Observable[Any] | None = None,
+) -> Observable[JobEvent]:
+    """What every job needs around its stages, the standard ones or yours.
+
+    Mendable errors run the stages again after a backoff, `policy.total` bounds the whole, `cancel` stops it
+    everywhere, errors become an outcome, and the hub is told at the end. The last stage ends with an outcome.
+    """
 
     def begin(_: abc.SchedulerBase) -> Observable[JobEvent]:
-        readings = Readings(job, files)
-        return (
-            submit(job, hub, readings, policy)
-            .pipe(
-                then(online(workers, policy, random)),
-                then(dedupe(workers, readings, policy, random)),
-                then(upload(workers, policy, random)),
-                then(synthesize(job, workers, policy, random)),
-                then(follow(workers, policy, random)),
-                then(download(job.output, workers, policy, random)),
-            )
-            .pipe(
-                retry_backoff(_announced(policy.again), random),
-                timeout_total(policy.total, "total"),
-                cancellable(cancel or rx.never(), workers),
-                outcome(),
-            )
-            .do_action(lambda event: _release(job, hub, event))
-            .finally_action(readings.dispose)
+        readings = Readings(job, world.files)
+        whole = stages(readings).pipe(
+            retry_backoff(_announced(policy.again), world.random),
+            timeout_total(policy.total, "total"),
+            cancellable(cancel or rx.never(), world.workers),
+            outcome(),
         )
+        return whole.do_action(lambda event: _release(job, world.hub, event)).finally_action(readings.dispose)
 
     return rx.defer(begin)
 

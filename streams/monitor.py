@@ -192,6 +192,8 @@ class _Turn(Moves):
         held = event.active_count != 0 or event.has_recent_active
         if self.m.state != "draining":
             self.set(query=None)
+            if not held:
+                self.move(Signal.UNUSABLE, "switching off the machine that did not come online; nobody holds it")
         elif not held:
             self.move(Signal.FREE, "nobody holds it")
         elif not self.overdue():

@@ -97,6 +97,7 @@ class Machine:
     checking: bool = False
     next_health: float = 0.0
     # work, and the stop when there is none
+    served: bool = False
     up_since: float | None = None
     last_use: float = 0.0
     query: Query | None = None

@@ -14,6 +14,9 @@ from wakestream.streams.power_table import BOOTING, TABLE, PowerWord, Signal
 FEATURE = "power_state"
 """What a hub announces that reads `gpu.power.state` and understands `drain` in `gpu.task.query`."""
 
+LONGEST_WHY = 1000
+"""Characters of a reason; it may quote a program's output, and has to fit into a frame."""
+
 
 class Moves:
     """One decision in the making: `m` is the machine so far, `commands` what is to be done."""
@@ -37,7 +40,7 @@ class Moves:
         target = TABLE[self.m.state].get(signal)
         if target is None:
             return False
-        origin = self.m.state
+        origin, why = self.m.state, why[:LONGEST_WHY]
         self.set(state=target, why=why, query=None)
         self.do(p.Note(f"{origin} -> {target}: {why}", warning=target in ("failed", "no_capacity", "unknown")))
         self.announce()
@@ -52,7 +55,7 @@ class Moves:
         self.set(ready=False, next_look=self.now if self.m.wanted else self.m.next_look)
 
     def enter_off(self, _origin: PowerWord, _signal: Signal) -> None:
-        self.set(ready=False, up_since=None, active=None, warned=False, due=None)
+        self.set(ready=False, up_since=None, active=None, served=False, warned=False, due=None)
         if self.m.wanted:
             self.move(Signal.GO, "a wake came while it was stopping")
 
@@ -61,15 +64,15 @@ class Moves:
             self.set(boot_since=self.now, retries=0)
         if signal in (Signal.GO, Signal.RETRY):
             self.set(due="start", reading=None)
-        self.set(wanted=False, ready=False, up_since=None, active=None, warned=False)
+        self.set(wanted=False, ready=False, up_since=None, active=None, served=False, warned=False)
 
     def enter_no_capacity(self, _origin: PowerWord, _signal: Signal) -> None:
         retries = self.m.retries + 1
         self.set(retries=retries, retry_at=self.now + self.policy.capacity.delay(retries, self.random), due=None)
 
     def enter_booted(self, origin: PowerWord, _signal: Signal) -> None:
-        if origin not in BOOTING:
-            self.set(boot_since=self.now)
+        if origin not in BOOTING:  # it ran before, and jobs may hold it already
+            self.set(boot_since=self.now, served=True)
         up_since = self.now if self.m.up_since is None else self.m.up_since
         self.set(up_since=up_since, wanted=False, due=None, misses=0, next_health=self.now)
         if origin != "online":
@@ -82,7 +85,7 @@ class Moves:
         self.say(m.Booted(msg=text, request_id=self.m.request_id, gpu=self.policy.gpu))
 
     def enter_online(self, _origin: PowerWord, _signal: Signal) -> None:
-        self.set(ready=True, misses=0, last_use=self.now, wanted=False, unsaid=None)
+        self.set(ready=True, served=True, misses=0, last_use=self.now, wanted=False, unsaid=None)
 
     def enter_draining(self, _origin: PowerWord, _signal: Signal) -> None:
         self.ask_the_hub(drain=True)
@@ -105,8 +108,9 @@ class Moves:
         self.set(wanted=False, unsaid=None if self.m.linked else result)
 
     def give_up_on_machine(self) -> None:
-        # Switched off, so that the next wake is a cold start, unless somebody is said to hold it: then ask.
-        if self.m.active:
+        # Switched off, so that the next wake is a cold start. Where jobs may have come to hold it, the hub is asked
+        # first: perhaps it is only from here that its worker cannot be reached.
+        if self.m.served or self.m.active:
             self.ask_the_hub(drain=False)
         else:
             self.move(Signal.UNUSABLE, "switching off the machine that did not come online")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from reactivex import Observable, abc
@@ -17,21 +18,23 @@ class Switchboard(Observable[T], Generic[T]):
     """One per connection. `feed(item, key)` delivers to the listeners of `key`; with key None to every listener.
 
     Subscribing (as to any observable) hears every item. An observer that raises is reported to `on_fault(error, item)`
-    and starves nobody; what is fed during a delivery waits its turn, so all see one order.
+    and starves nobody; what is fed during a delivery waits its turn, so all see one order. Who joins during a delivery
+    hears from the next one on.
     """
 
     def __init__(self, on_fault: Fault) -> None:
         super().__init__()
         self._on_fault = on_fault
-        self._by_key: dict[Hashable, list[Callback]] = {}
-        self._all: list[Callback] = []
+        self._by_key: dict[Hashable, list[_Listener]] = {}
+        self._all: list[_Listener] = []
         self._queue: deque[tuple[T, Hashable | None]] = deque()
         self._feeding = False
 
     def listen(self, key: Hashable, on_next: Callback) -> abc.DisposableBase:
         """Deliver what comes for `key`, and what comes for all, to `on_next` until disposed."""
-        self._by_key.setdefault(key, []).append(on_next)
-        return _Listener(self._by_key, key, on_next)
+        listener = _Listener(self._by_key, key, on_next)
+        self._by_key.setdefault(key, []).append(listener)
+        return listener
 
     @property
     def keys(self) -> tuple[Hashable, ...]:
@@ -51,28 +54,21 @@ class Switchboard(Observable[T], Generic[T]):
             self._feeding = False
 
     def _deliver(self, item: T, key: Hashable | None) -> None:
-        for on_next in tuple(self._all):
-            self._call(on_next, item)
-        if key is None:
-            for listeners in tuple(self._by_key.values()):
-                for on_next in tuple(listeners):
-                    self._call(on_next, item)
-        elif key in self._by_key:
-            for on_next in tuple(self._by_key[key]):
-                self._call(on_next, item)
-
-    def _call(self, on_next: Callback, item: T) -> None:
-        try:
-            on_next(item)
-        except Exception as error:  # one observer's fault must not reach the next observer
-            self._on_fault(error, item)
+        concerned = chain.from_iterable(self._by_key.values()) if key is None else self._by_key.get(key, ())
+        for listener in (*self._all, *concerned):
+            if listener.board is None:  # it left during this delivery
+                continue
+            try:
+                listener.on_next(item)
+            except Exception as error:  # one observer's fault must not reach the next observer
+                self._on_fault(error, item)
 
     def _subscribe_core(
         self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        everything: dict[Hashable, list[Callback]] = {None: self._all}
-        self._all.append(observer.on_next)
-        return _Listener(everything, None, observer.on_next)
+        listener = _Listener({None: self._all}, None, observer.on_next)
+        self._all.append(listener)
+        return listener
 
 
 class _Listener(abc.DisposableBase):
@@ -80,8 +76,8 @@ class _Listener(abc.DisposableBase):
 
     __slots__ = ("board", "key", "on_next")
 
-    def __init__(self, board: dict[Hashable, list[Callback]], key: Hashable, on_next: Callback) -> None:
-        self.board: dict[Hashable, list[Callback]] | None = board
+    def __init__(self, board: dict[Hashable, list[_Listener]], key: Hashable, on_next: Callback) -> None:
+        self.board: dict[Hashable, list[_Listener]] | None = board
         self.key = key
         self.on_next = on_next
 
@@ -89,7 +85,7 @@ class _Listener(abc.DisposableBase):
         if self.board is None:
             return
         listeners = self.board[self.key]
-        listeners.remove(self.on_next)
+        listeners.remove(self)
         if not listeners:
             del self.board[self.key]
         self.board = None

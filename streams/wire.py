@@ -20,6 +20,9 @@ from wakestream.streams import messages as m
 MAX_FRAME = 64 * 1024
 """Largest frame in bytes that any of our programs accepts."""
 
+MAX_DEPTH = 100
+"""Deepest nesting of a frame; what is accepted must be fit to be passed on, and encoders have their limits too."""
+
 MAX_ID = 200
 """Longest request or task id in characters."""
 
@@ -79,24 +82,39 @@ def decode(text: str | bytes, *, strict: bool = True) -> m.Message:
 
     A client reads with `strict=False`: an optional field of the wrong kind counts as absent, as old hubs differ there.
     """
-    if len(text) > MAX_FRAME:
-        raise Malformed(f"a frame may have {MAX_FRAME} bytes at most, this one has {len(text)}")
+    size = len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode(errors="surrogatepass"))
+    if size > MAX_FRAME:
+        raise Malformed(f"a frame may have {MAX_FRAME} bytes at most, this one has {size}")
     try:
         frame = orjson.loads(text)
     except ValueError:
         return _bare(text)
     if isinstance(frame, str):
         return _bare(frame)
+    if _brackets(text) > MAX_DEPTH and _deeper(frame, MAX_DEPTH):
+        raise Malformed(f"a frame may be nested {MAX_DEPTH} deep at most")
     if not isinstance(frame, dict):
         raise Malformed(f"a frame is a JSON object, this is {_kind(frame)}")
     return from_frame(frame, strict=strict)
 
 
 def _bare(text: str | bytes) -> m.Message:
-    plain = text.decode(errors="replace") if isinstance(text, bytes) else text
+    plain = (text if isinstance(text, bytes) else text.encode(errors="replace")).decode(errors="replace").strip()
     if plain.startswith(("http://", "https://")):
-        return m.Url(url=plain.strip())
+        return m.Url(url=plain)
     raise Malformed("a frame is a JSON object in UTF-8; this does not parse as one")
+
+
+def _brackets(text: str | bytes) -> int:
+    """No fewer than the frame's nesting, and quickly counted."""
+    if isinstance(text, bytes):
+        return text.count(b"{") + text.count(b"[")
+    return text.count("{") + text.count("[")
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (levels == 0 or any(_deeper(item, levels - 1) for item in inner))
 
 
 def _kind(value: Any) -> str:
@@ -139,7 +157,9 @@ def _fault(field: _Field, value: Any) -> str | None:
 
 
 def to_frame(message: m.Message) -> dict[str, Any]:
-    """A message as the object that goes onto the wire; None fields are left out."""
+    """A message as the object that goes onto the wire; None fields are left out, an `Unknown` is as it came."""
+    if isinstance(message, m.Unknown):
+        return dict(message.frame)
     frame: dict[str, Any] = {"type": message.TYPE, **message.ENVELOPE}
     inner: dict[str, Any] = {}
     for field in _FIELDS[type(message)]:

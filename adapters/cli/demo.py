@@ -147,10 +147,9 @@ async def _gpu_is(client: Client, wanted: str) -> None:
     try:
         async with asyncio.timeout(PATIENCE):
             for number in itertools.count():
-                while not client.link.send(m.StatusQuery(request_id=f"demo-status-{number}")):
-                    await asyncio.sleep(ASK_EVERY)
-                answer = await said.get()
-                if answer.source == "gpu_monitor" and answer.status == wanted:
+                asked = client.link.send(m.StatusQuery(request_id=f"demo-status-{number}"))
+                answer = await said.get() if asked else None
+                if answer is not None and answer.source == "gpu_monitor" and answer.status == wanted:
                     return
                 await asyncio.sleep(ASK_EVERY)
     finally:

@@ -17,7 +17,6 @@ from wakestream.adapters.cli import exit_codes
 from wakestream.operators.errors import WakestreamError
 
 COMMANDS = ("demo", "submit", "hub", "monitor", "worker", "license")
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class Command(Protocol):
@@ -82,7 +81,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
 def _log_level(parser: argparse.ArgumentParser) -> None:
     # Allowed before and after the command; without SUPPRESS the second would undo the first.
     parser.add_argument(
-        "--log-level", choices=LEVELS, type=str.upper, default=argparse.SUPPRESS, help="how much to log (default INFO)"
+        "--log-level", metavar="LEVEL", default=argparse.SUPPRESS, help="DEBUG, INFO (default), WARNING or ERROR"
     )
 
 

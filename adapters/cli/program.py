@@ -28,6 +28,7 @@ Main = Callable[[asyncio.Event], Coroutine[Any, Any, int | None]]
 def begin(args: argparse.Namespace) -> settings.Settings:
     """Load the settings, set the logs up and warn of what the settings gave cause for."""
     from loguru import logger
+
     from wakestream.adapters import logs
 
     found = settings.load(vars(args))

@@ -53,7 +53,7 @@ class HttpWorkers:
         """The hub's address for the worker if it gave one, else the configured one."""
         if url is None and self._default is None:
             raise WorkerRefused(
-                "neither the hub nor the settings name a worker; set HEYGEM_SERVER_URL or give --worker URL",
+                "neither the hub nor the settings name a worker; set HEYGEM_SERVER_URL or give --worker-url URL",
                 code="no_worker",
             )
         try:

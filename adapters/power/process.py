@@ -37,9 +37,9 @@ class ProcessPower:
 
     @property
     def detail(self) -> str:
-        """How the program ended, with its last words."""
+        """How the program ended when nobody had asked it to, with its last words."""
         process = self._process
-        if process is None or process.returncode is None:
+        if process is None or process.returncode is None or self._ending is not None:
             return ""
         words = " | ".join(self._said) or "it said nothing"
         return f"the program ended by itself with code {process.returncode}: {words}"

@@ -66,6 +66,7 @@ class HubServer:
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._committing = False
+        self._running = True
         self._closing: set[asyncio.Task[None]] = set()
         self._book_fault: str | None = None
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -79,6 +80,11 @@ class HubServer:
                 self._failed.result()
         finally:
             stopped.cancel()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._sockets)
 
     # Events in, commands out
 
@@ -112,7 +118,7 @@ class HubServer:
 
     async def room(self) -> None:
         """Returns when another event may be taken in."""
-        while len(self._pending) >= MAX_PENDING:
+        while len(self._pending) >= MAX_PENDING and self._running:
             self._room.clear()
             await self._room.wait()
 
@@ -232,6 +238,12 @@ class HubServer:
             logger.opt(exception=error).error("the hub cannot go on")
             self._failed.set_exception(error)
             self._failed.exception()  # retrieved: whoever waits in `until` hears of it, and the log has it anyhow
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Nothing will be journaled any more: nobody may wait for that."""
+        self._running = False
+        self._room.set()
 
 
 @contextlib.asynccontextmanager
@@ -270,6 +282,7 @@ async def open_hub(
         finally:
             for task in tasks:
                 task.cancel()
+            running.let_go()
             await asyncio.gather(*tasks, return_exceptions=True)
 
 

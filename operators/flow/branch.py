@@ -46,6 +46,7 @@ class _Fork:
         try:
             road = case(item)
         except Exception as error:  # a case that raises is a branch that failed
+            self._end()
             self.observer.on_error(error)
         else:
             if road is not None:
@@ -57,13 +58,25 @@ class _Fork:
         here = SingleAssignmentDisposable()
         self.followed.disposable = here  # lets go of the branch before, and stands first if this one re-enters
 
+        def on_next(item: Any) -> None:
+            if number == self.taken:
+                self.observer.on_next(item)
+
+        def on_error(error: Exception) -> None:
+            if number == self.taken:
+                self._end()
+                self.observer.on_error(error)
+
         def arrived() -> None:
             if number == self.taken:
+                self._end()
                 self.observer.on_completed()
 
-        here.disposable = road.subscribe(
-            self.observer.on_next, self.observer.on_error, arrived, scheduler=self.scheduler
-        )
+        here.disposable = road.subscribe(on_next, on_error, arrived, scheduler=self.scheduler)
+
+    def _end(self) -> None:
+        """Take no road any more: a source that emits while it is being subscribed cannot be let go of yet."""
+        self.cases = {}
 
     def on_completed(self) -> None:
         if self.taken == 0:

@@ -35,7 +35,11 @@ def first_for(board: Keyed[T], key: Hashable, within: float | None = None, stage
     """The next item for `key`, then completion; `StageTimeout(stage)` when none comes within `within` seconds."""
 
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        return _Waiter(board, key, observer).start(scheduler, within, stage)
+        time = None if within is None else clock(scheduler)
+        waiter = _Waiter(board, key, observer)
+        if time is not None and within is not None:
+            waiter.limit(time, within, stage)
+        return waiter
 
     return Observable(subscribe)
 
@@ -50,10 +54,8 @@ class _Waiter(abc.DisposableBase):
         self.timer: abc.DisposableBase | None = None
         self.heard: abc.DisposableBase = board.listen(key, self.on_next)
 
-    def start(self, scheduler: abc.SchedulerBase | None, within: float | None, stage: str) -> abc.DisposableBase:
-        if within is not None:
-            self.timer = clock(scheduler).schedule_relative(within, self._too_late, StageTimeout(stage, within))
-        return self
+    def limit(self, time: abc.SchedulerBase, within: float, stage: str) -> None:
+        self.timer = time.schedule_relative(within, self._too_late, StageTimeout(stage, within))
 
     def on_next(self, item: Any) -> None:
         self.dispose()

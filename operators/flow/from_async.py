@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar, overload
 
@@ -45,9 +46,12 @@ async def _drive(effect: Callable[[], Any], observer: abc.ObserverBase[Any]) -> 
 
 
 async def _each(items: AsyncIterator[Any], observer: abc.ObserverBase[Any]) -> None:
+    task = asyncio.current_task()
     try:
         async for item in items:
             observer.on_next(item)
+            if task is not None and task.cancelling():  # disposed by the observer: stop here, not at its next await
+                await asyncio.sleep(0)
     finally:
         close = getattr(items, "aclose", None)
         if close is not None:

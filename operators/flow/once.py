@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
@@ -13,8 +15,9 @@ T = TypeVar("T")
 class Once(Observable[T], Generic[T]):
     """Subscribes to `source` at the first subscription and gives its one item to all, early and late.
 
-    Waiters may come and go; the effect goes on until `dispose`. An error reaches those who wait, and the next
-    subscription starts anew. (`publish` with `ref_count` would stop and repeat the effect whenever nobody waits.)
+    Waiters may come and go; the effect goes on until `dispose`. An error, or an end without an item, reaches those who
+    wait, and the next subscription starts anew. (`publish` with `ref_count`
+    would stop and repeat the effect whenever nobody waits.)
     """
 
     def __init__(self, source: Observable[T]) -> None:
@@ -35,7 +38,9 @@ class Once(Observable[T], Generic[T]):
         self._waiting.append(observer)
         if not self._started:
             self._started = True
-            self._running.disposable = self._source.subscribe(self._arrived, self._failed, scheduler=scheduler)
+            self._running.disposable = self._source.subscribe(
+                self._arrived, self._failed, self._ended, scheduler=scheduler
+            )
         return Disposable(lambda: self._leave(observer))
 
     def _leave(self, observer: abc.ObserverBase[T]) -> None:
@@ -43,17 +48,32 @@ class Once(Observable[T], Generic[T]):
             self._waiting.remove(observer)
 
     def _arrived(self, item: T) -> None:
+        if self._have:
+            return
         self._have = [item]
-        waiting, self._waiting = self._waiting, []
-        for observer in waiting:
+
+        def give(observer: abc.ObserverBase[T]) -> None:
             observer.on_next(item)
             observer.on_completed()
 
+        self._tell(give)
+
     def _failed(self, error: Exception) -> None:
+        if self._have:
+            raise error  # an observer's own: the item had come
         self._started = False
+        self._tell(lambda observer: observer.on_error(error))
+
+    def _ended(self) -> None:
+        if not self._have:
+            self._started = False
+            self._tell(lambda observer: observer.on_completed())
+
+    def _tell(self, what: Callable[[abc.ObserverBase[T]], None]) -> None:
         waiting, self._waiting = self._waiting, []
-        for observer in waiting:
-            observer.on_error(error)
+        with ExitStack() as everyone:  # one that raises starves nobody
+            for observer in reversed(waiting):
+                everyone.callback(what, observer)
 
     def dispose(self) -> None:
         """Stop the effect if it runs."""

@@ -16,7 +16,7 @@ T = TypeVar("T")
 def poll(ask: Callable[[], Observable[T]], every: float, until: Callable[[T], bool]) -> Observable[T]:
     """Subscribe to `ask()` at once, then `every` seconds after it completed, until an item satisfies `until`.
 
-    Every answer is passed on, the last one included; an error of `ask` ends the polling.
+    Every answer is passed on, the last one included; an error of `ask` or `until` ends the polling.
     """
 
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -56,7 +56,12 @@ class _Poll:
     def _on_next(self, item: Any) -> None:
         if self.done:
             return
-        self.done = self.until(item)
+        try:
+            self.done = self.until(item)
+        except Exception as error:  # an answer that cannot be judged ends the polling
+            self.done = True
+            self.observer.on_error(error)
+            return
         self.observer.on_next(item)
         if self.done:
             self.observer.on_completed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -42,14 +43,18 @@ class Backoff:
 
     def delay(self, attempt: int, random: Random) -> float:
         """Seconds before attempt number `attempt` (from 1)."""
-        full = min(self.max_delay, self.initial * self.factor ** min(attempt - 1, 64))
+        try:
+            full = min(self.max_delay, self.initial * float(self.factor) ** (attempt - 1))
+        except OverflowError:
+            full = self.max_delay
         return full * (1.0 - self.jitter * random.random())
 
 
 def retry_backoff(backoff: Backoff, random: Random) -> Callable[[Observable[T]], Observable[T]]:
     """Subscribe again after an error that `backoff.retry_on` accepts, once its delay has passed in scheduler time.
 
-    `random` is the seeded source of jitter. When the attempts are used up, the last error passes.
+    `random` is the seeded source of jitter. When the attempts are used up, the last error passes; `CancelledError`
+    passes at once. What a function of `backoff` raises ends it too.
     """
 
     def operator(source: Observable[T]) -> Observable[T]:
@@ -86,30 +91,42 @@ class _Attempts:
 
     def _on_next(self, item: Any) -> None:
         success = self.backoff.reset_on_success
-        if success is not None and success(item):
-            self.failures, self.since = 0, None
-        self.observer.on_next(item)
+        try:
+            if success is not None and success(item):
+                self.failures, self.since = 0, None
+        except Exception as error:  # the rule is broken, not the source: no retry
+            self.observer.on_error(error)
+        else:
+            self.observer.on_next(item)
 
     def _on_error(self, error: Exception) -> None:
         self.failures += 1
         self.since = seconds_now(self.time) if self.since is None else self.since
         delay = self.backoff.delay(self.failures, self.random)
-        if not self.backoff.retry_on(error) or self._used_up(delay):
+        try:
+            again = self._mendable(error) and not self._used_up(delay)
+            item = self._announcement(delay, error) if again else None
+        except Exception as fault:  # the rule is broken
+            self.observer.on_error(fault)
+            return
+        if not again:
             self.observer.on_error(error)
             return
-        self._announce(delay, error)
         self.waiting.disposable = self.time.schedule_relative(delay, self._again)
+        if item is not None:
+            self.observer.on_next(item)
+
+    def _mendable(self, error: Exception) -> bool:
+        return not isinstance(error, asyncio.CancelledError) and self.backoff.retry_on(error)
 
     def _used_up(self, delay: float) -> bool:
         allowed, limit = self.backoff.max_retries, self.backoff.max_elapsed
         late = limit is not None and seconds_now(self.time) + delay - (self.since or 0.0) > limit
         return late or (allowed is not None and self.failures > allowed)
 
-    def _announce(self, delay: float, error: Exception) -> None:
-        if self.backoff.on_retry is not None:
-            item = self.backoff.on_retry(self.failures, delay, error)
-            if item is not None:
-                self.observer.on_next(item)
+    def _announcement(self, delay: float, error: Exception) -> Any:
+        return self.backoff.on_retry and self.backoff.on_retry(self.failures, delay, error)
 
     def _again(self, *_: Any) -> None:
+        # Nothing is returned: the timer would own what it started, and the next timer would dispose it.
         self.start()

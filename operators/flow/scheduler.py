@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from reactivex import abc, typing
 from reactivex.disposable import Disposable
-from reactivex.scheduler.scheduler import Scheduler
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 S = TypeVar("S")
 
@@ -17,13 +17,15 @@ S = TypeVar("S")
 class _Timer(abc.DisposableBase):
     """A pending call of the loop; slim, because ten thousand jobs hold one each."""
 
-    __slots__ = ("handle", "inner")
+    __slots__ = ("disposed", "handle", "inner")
 
     def __init__(self) -> None:
         self.handle: asyncio.Handle | None = None
         self.inner: abc.DisposableBase | None = None
+        self.disposed = False
 
     def dispose(self) -> None:
+        self.disposed = True
         if self.handle is not None:
             self.handle.cancel()
             self.handle = None
@@ -32,7 +34,7 @@ class _Timer(abc.DisposableBase):
             self.inner = None
 
 
-class LoopScheduler(Scheduler):
+class LoopScheduler(PeriodicScheduler):
     """Schedules on `loop`; `now` follows `loop.time()`, so a virtual loop makes all waiting virtual.
 
     Pass it once, at the single `subscribe`. It starts no thread. `close` waits for effects that were cancelled.
@@ -72,8 +74,11 @@ class LoopScheduler(Scheduler):
     def _fire(self, timer: _Timer, action: typing.ScheduledAction[S], state: S | None) -> None:
         timer.handle = None
         inner = action(self, state)
-        if inner is not None:
-            timer.inner = inner
+        if isinstance(inner, abc.DisposableBase):
+            if timer.disposed:  # by the action itself
+                inner.dispose()
+            else:
+                timer.inner = inner
 
     def spawn(self, effect: Coroutine[Any, Any, None], name: str | None = None) -> abc.DisposableBase:
         """Run an effect as a task; disposing cancels it, and `close` still waits for it."""
@@ -103,4 +108,6 @@ def clock(scheduler: abc.SchedulerBase | None) -> abc.SchedulerBase:
 
 def seconds_now(scheduler: abc.SchedulerBase) -> float:
     """The scheduler's time in seconds since its own epoch."""
+    if isinstance(scheduler, LoopScheduler):  # exact, and cheaper than by way of a datetime
+        return scheduler.loop.time()
     return scheduler.to_seconds(scheduler.now)

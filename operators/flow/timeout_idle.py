@@ -32,7 +32,7 @@ def timeout_idle(seconds: float, stage: str) -> Callable[[Observable[T]], Observ
                 observer.on_next(item)
 
             def look(*_: Any) -> None:
-                left = heard + seconds - seconds_now(time)
+                left = round(heard + seconds - seconds_now(time), 6)  # schedulers tell microseconds apart, no less
                 if left <= 0:
                     observer.on_error(Stalled(stage, seconds))
                 else:

@@ -35,6 +35,8 @@ class _Ending(Generic[T]):
         self.last = (item,)
 
     def on_error(self, error: Exception) -> None:
+        if isinstance(error, StopIteration):  # futures refuse it, and the wait would never end
+            error = RuntimeError(f"an observable's function raised {error!r}")
         if not self.future.done():
             self.future.set_exception(error)
 

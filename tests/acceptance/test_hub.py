@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import signal
 import socket
 import sys
 import time
@@ -71,13 +69,15 @@ class Place:
     async def hub(self, **options: Any) -> HubServer:
         journal = options.pop("journal", None) or MemoryJournal[f.Fact]()
         running = await self.stack.enter_async_context(
-            open_hub("127.0.0.1", options.pop("port", 0), book=LicenseBook(self.book.path.parent), journal=journal, **options)
+            open_hub(
+                "127.0.0.1", options.pop("port", 0), book=LicenseBook(self.book.path.parent), journal=journal, **options
+            )
         )
         self.url = running.url
         return running
 
     async def connect(self, url: str | None = None, **options: Any) -> Peer:
-        options = {"compression": None, "max_size": None} | options
+        options = {"compression": None, "max_size": None, "max_queue": None} | options
         peer = Peer(await self.stack.enter_async_context(connect(url or self.url, **options)))
         connected = await peer.get()
         assert connected["type"] == "connected"
@@ -108,7 +108,13 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         yield Place(tmp_path / "state", stack)
 
 
-ONLINE = {"type": "gpu.power.online", "version": "1.0", "source": "gpu", "target": "client", "data": {"status": "online"}}
+ONLINE = {
+    "type": "gpu.power.online",
+    "version": "1.0",
+    "source": "gpu",
+    "target": "client",
+    "data": {"status": "online"},
+}
 
 
 async def test_the_offline_branch_from_submit_to_result(place: Place) -> None:
@@ -138,7 +144,9 @@ async def test_the_offline_branch_from_submit_to_result(place: Place) -> None:
     assert batch["type"] == "gpu.job.dispatch.batch"
     job = {**submit, "key": place.keys["client"], "sender_fd": client.fd}
     assert batch["data"]["jobs"] == [job]
-    await worker.send(type="gpu.job.result", request_id="r1", result={"ok": 1}, key=job["key"], sender_fd=job["sender_fd"])
+    await worker.send(
+        type="gpu.job.result", request_id="r1", result={"ok": 1}, key=job["key"], sender_fd=job["sender_fd"]
+    )
     result, alias = await client.get(), await client.get()
     assert result == {"type": "gpu.job.result", "request_id": "r1", "result": {"ok": 1}}
     assert alias == {**result, "type": "gpu_task_result"}
@@ -146,8 +154,343 @@ async def test_the_offline_branch_from_submit_to_result(place: Place) -> None:
 
 async def test_the_online_branch_for_an_old_client(place: Place) -> None:
     await place.hub()
-    worker = await place.worker()
-    assert (await worker.ask(**ONLINE, request_id="x")).get("type", "") == "" if False else True
-    client = await place.client()
+    worker, client, monitor = await place.worker(), await place.client(), await place.monitor()
+    await worker.send(**ONLINE)
+    assert [(await client.get())["type"] for _ in range(2)] == ["gpu.power.online", "gpu_online"]
     ack = await client.ask(type="gpu_task", request_id="r1", payload={})
     assert (ack["type"], ack["request_id"]) == ("ack", "r1")
+    assert (await worker.get())["key"] == place.keys["client"]
+    copy = await monitor.get()
+    assert copy["request_id"] == "r1"
+    assert not {"key", "sender_fd"} & set(copy)
+
+
+async def test_an_old_client_that_spells_the_old_way_is_answered_so_as_well(place: Place) -> None:
+    await place.hub()
+    client = await place.client()
+    await client.send(type="gpu_task", request_id="r1", payload={})
+    assert [(await client.get())["type"] for _ in range(2)] == ["gpu.power.offline", "gpu_offline"]
+
+
+async def test_a_new_client_shows_its_key_in_the_handshake(place: Place) -> None:
+    await place.hub()
+    peer = await place.connect(additional_headers={"Authorization": f"Bearer {place.keys['client']}"})
+    answer = await peer.ask(type="register", device_type="mobile")
+    assert (answer["type"], answer["device_type"]) == ("registered", "mobile")
+    assert {"grant", "cancel", "done", "late_hashes", "power_state"} <= set(answer["features"])
+
+
+async def test_another_path_is_not_found(place: Place) -> None:
+    await place.hub()
+    with pytest.raises(InvalidStatus) as caught:
+        await place.connect(place.url.replace("/dsp", "/other"))
+    assert caught.value.response.status_code == 404
+
+
+async def test_one_connection_too_many_is_turned_away(place: Place) -> None:
+    await place.hub(max_connections=1)
+    await place.client()
+    with pytest.raises(InvalidStatus) as caught:
+        await place.connect()
+    assert caught.value.response.status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("hello", "malformed"),
+        ("[1]", "malformed"),
+        ("null", "malformed"),
+        ("{", "malformed"),
+        ("", "malformed"),
+        ("\x00", "malformed"),
+        ('"text"', "malformed"),
+        ("{}", "malformed"),
+        ('{"type":5}', "malformed"),
+        ('{"type":"gpu.job.submit"}', "malformed"),
+        ('{"type":"gpu.job.submit","request_id":7}', "malformed"),
+        ('{"type":"gpu.job.submit","request_id":"' + "x" * 201 + '"}', "malformed"),
+        ("[" * 60_000, "malformed"),
+        ("x" * (64 * 1024 + 1), "too_large"),
+        ('{"type":"gpu.dance"}', "unknown_type"),
+        ('{"type":"gpu.power.online"}', "forbidden"),
+        ('{"type":"register","key":"other"}', "already_registered"),
+        ('{"type":"register","role":"worker","token":"other"}', "already_registered"),
+    ],
+)
+async def test_a_bad_frame_gets_an_error_and_the_connection_goes_on(place: Place, text: str, code: str) -> None:
+    await place.hub()
+    client = await place.client()
+    await client.socket.send(text)
+    error = await client.get()
+    assert (error["type"], error["code"]) == ("error", code)
+    assert error["msg"]
+    assert error["msg"] == error["message"]
+    await client.silent()
+
+
+async def test_bytes_that_are_no_text_get_an_error(place: Place) -> None:
+    await place.hub()
+    client = await place.client()
+    await client.socket.send(b"\xff\xfe\x00")
+    assert (await client.get())["code"] == "malformed"
+    await client.silent()
+
+
+async def test_a_frame_of_exactly_64_kib_is_read(place: Place) -> None:
+    await place.hub()
+    client = await place.client()
+    await client.socket.send('{"type":"ping"}'.ljust(64 * 1024))
+    assert await client.get() == {"type": "pong"}
+
+
+async def test_a_frame_of_a_mebibyte_ends_the_connection_with_1009(place: Place) -> None:
+    await place.hub()
+    client = await place.client()
+    with contextlib.suppress(ConnectionClosed):
+        await client.socket.send("x" * 2**20)
+    assert await client.closed() == 1009
+    assert client.socket.close_reason
+
+
+async def test_endless_garbage_ends_the_connection(place: Place) -> None:
+    await place.hub()
+    client = await place.client()
+    for _ in range(100):
+        await client.socket.send("?")
+    assert await client.closed() == 1008
+
+
+async def test_what_comes_before_register_is_refused(place: Place) -> None:
+    await place.hub()
+    peer = await place.connect()
+    await peer.silent()
+    assert (await peer.ask(type="gpu.job.submit", request_id="a"))["code"] == "not_registered"
+
+
+@pytest.mark.parametrize(
+    ("register", "code", "close"),
+    [
+        ({"key": "ws_client_wrong"}, "unauthorized", hub.UNAUTHORIZED),
+        ({}, "unauthorized", hub.UNAUTHORIZED),
+        ({"role": "worker"}, "unauthorized", hub.UNAUTHORIZED),
+        ({"role": "worker", "token": "CLIENT"}, "forbidden", hub.FORBIDDEN),
+        ({"role": "gpu_monitor", "key": "CLIENT"}, "forbidden", hub.FORBIDDEN),
+    ],
+)
+async def test_who_has_no_licence_for_a_role_is_told_so_and_closed(
+    place: Place, register: Frame, code: str, close: int
+) -> None:
+    await place.hub()
+    peer = await place.connect()
+    frame = {name: place.keys["client"] if value == "CLIENT" else value for name, value in register.items()}
+    error = await peer.ask(type="register", **frame)
+    assert (error["type"], error["code"]) == ("error", code)
+    assert place.keys["client"] not in error["msg"]
+    assert await peer.closed() == close
+
+
+async def test_old_workers_come_in_where_their_role_is_open(place: Place) -> None:
+    await place.hub(limits=hub.Limits(open_roles=frozenset({"worker"})))
+    peer = await place.connect()
+    answer = await peer.ask(type="register", role="worker")
+    assert (answer["type"], answer["role"]) == ("registered", "worker")
+
+
+async def test_a_licence_revoked_while_connected_is_kicked_and_cannot_return(place: Place) -> None:
+    await place.hub()
+    client = await place.client()
+    place.book.revoke(place.book.all()[0].id, 1.0)
+    assert (await client.get())["type"] == "kicked"
+    assert await client.closed() == hub.FORBIDDEN
+    again = await place.connect()
+    assert (await again.ask(type="register", key=place.keys["client"]))["code"] == "unauthorized"
+
+
+async def test_a_licence_issued_while_the_hub_runs_is_good_at_once(place: Place) -> None:
+    await place.hub()
+    _, key = place.book.issue("client", "", 0.0)
+    await place.client(key)
+
+
+async def test_a_waiting_job_survives_a_restart_of_the_hub(place: Place) -> None:
+    journal = MemoryJournal[f.Fact]()
+    async with open_hub("127.0.0.1", 0, book=LicenseBook(place.book.path.parent), journal=journal) as first:
+        place.url = first.url
+        client = await place.client()
+        assert (await client.ask(type="gpu.job.submit", request_id="r1"))["type"] == "gpu.power.offline"
+    assert await client.closed() == 1001
+    await place.hub(port=first.port, journal=journal)
+    monitor = await place.monitor("gpu")
+    assert (await monitor.get())["type"] == "gpu.power.boot"
+    client = await place.client()
+    again = await client.ask(type="gpu.job.submit", request_id="r1")
+    assert (again["type"], again["data"]["position"]) == ("gpu.power.offline", 1)
+    worker = await place.worker()
+    await worker.send(**ONLINE)
+    assert [(await client.get())["type"] for _ in range(3)] == ["gpu.power.online", "gpu_online", "ack"]
+
+
+async def test_200_clients_are_woken_by_one_broadcast_each_with_its_own_grant(place: Place) -> None:
+    await place.hub()
+    clients = [await place.client() for _ in range(200)]
+    for number, client in enumerate(clients):
+        assert (await client.ask(type="gpu.job.submit", request_id=f"r{number}"))["data"]["position"] == number + 1
+    worker = await place.worker()
+    await worker.send(**ONLINE)
+
+    async def woken(client: Peer) -> list[Frame]:
+        return [await client.get() for _ in range(3)]
+
+    frames = await asyncio.gather(*map(woken, clients))
+    assert all([one["type"] for one in three[:2]] == ["gpu.power.online", "gpu_online"] for three in frames)
+    assert [three[2]["request_id"] for three in frames] == [f"r{number}" for number in range(200)]
+    jobs: list[str] = []
+    while len(jobs) < 200:
+        jobs += [job["request_id"] for job in (await worker.get())["data"]["jobs"]]
+    assert jobs == [f"r{number}" for number in range(200)]
+
+
+async def test_a_consumer_that_does_not_read_is_cut_and_the_others_are_served(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_server, "MAX_BUFFER", 64 * 1024)
+    running = await place.hub()
+    worker, other = await place.worker(), await place.client()
+    # With a small receive buffer that nobody empties, what is sent to this one stays with the hub.
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", running.port))
+    slow = await place.connect(sock=raw, max_queue=1)
+    assert (await slow.ask(type="register", key=place.keys["client"]))["type"] == "registered"
+    slow.socket.transport.pause_reading()
+    text = "x" * 50_000
+    async with asyncio.timeout(WITHIN):
+        while running.connections > 2:
+            await worker.send(type="gpu.power.online", data={"status": "online", "msg": text})
+            assert (await other.get())["type"] == "gpu.power.online"
+            assert (await other.get())["type"] == "gpu_online"
+    await other.silent()
+    assert running.connections == 2
+    slow.socket.transport.abort()  # or else closing it would wait for an answer that cannot be read
+
+
+async def test_answers_wait_until_their_facts_are_kept_and_keep_their_order(place: Place) -> None:
+    class Gate(MemoryJournal[f.Fact]):
+        """A slow disk: nothing is kept while the gate is closed."""
+
+        open = asyncio.Event()
+        asked = asyncio.Event()
+        batches: list[int] = []  # noqa: RUF012 - one test's
+
+        async def append(self, facts: Sequence[f.Fact]) -> None:
+            self.asked.set()
+            await self.open.wait()
+            self.batches.append(len(facts))
+            await super().append(facts)
+
+    gate = Gate()
+    gate.open.set()
+    await place.hub(journal=gate)
+    client, other = await place.client(), await place.client()
+    gate.open.clear()
+    gate.asked.clear()
+    await client.send(type="gpu.job.submit", request_id="a")
+    async with asyncio.timeout(WITHIN):
+        await gate.asked.wait()
+    await client.send(type="ping")
+    for number in range(5):
+        await other.send(type="gpu.job.submit", request_id=f"b{number}")
+    answer = asyncio.ensure_future(client.get())
+    # A whole round trip of another connection's handshake goes by, and still nothing was promised.
+    async with connect(place.url) as third:
+        assert third.state.name == "OPEN"
+    assert not answer.done()
+    assert [getattr(fact, "id", None) for fact in gate.read()].count("a") == 0
+    gate.open.set()
+    assert (await answer)["request_id"] == "a"
+    assert (await client.get())["type"] == "pong"
+    assert [(await other.get())["request_id"] for _ in range(5)] == [f"b{number}" for number in range(5)]
+    assert max(gate.batches) >= 5
+
+
+async def test_a_hub_whose_journal_fails_promises_nothing_and_ends(place: Place) -> None:
+    class Broken(MemoryJournal[f.Fact]):
+        """A full disk, from the first job on."""
+
+        async def append(self, facts: Sequence[f.Fact]) -> None:
+            if any(isinstance(fact, f.JobQueued) for fact in facts):
+                raise OSError("no space")
+            await super().append(facts)
+
+    running = await place.hub(journal=Broken())
+    client = await place.client()
+    await client.send(type="gpu.job.submit", request_id="a")
+    async with asyncio.timeout(WITHIN):
+        with pytest.raises(OSError, match="no space"):
+            await running.until(asyncio.Event())
+
+
+# The program
+
+
+async def start(*arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "wakestream.adapters.cli", "hub", *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def test_the_program_says_where_it_listens_and_stops_when_asked(place: Place) -> None:
+    process = await start(
+        "--listen", "127.0.0.1:0", "--state", str(place.book.path.parent), "--exit-with-stdin", "--open-roles", "worker"
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        async with asyncio.timeout(30):
+            line = (await process.stdout.readline()).decode()
+            assert line.startswith("wakestream hub listening on ws://127.0.0.1:")
+            place.url = line.split()[-1]
+            await place.client()
+            process.stdin.close()
+            _, errors = await process.communicate()
+        assert process.returncode == 0
+        assert "closed network" in errors.decode()
+        assert place.keys["client"] not in errors.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+    async with asyncio.timeout(30):
+        _, errors = await process.communicate()
+    return process.returncode, errors.decode()
+
+
+async def test_a_taken_port_ends_the_program_with_2_and_a_sentence(place: Place) -> None:
+    running = await place.hub()
+    process = await start("--listen", f"127.0.0.1:{running.port}", "--state", str(place.book.path.parent))
+    code, errors = await ended(process)
+    assert code == 2
+    assert "is taken" in errors
+    assert "Traceback" not in errors
+
+
+async def test_a_damaged_licence_file_ends_the_program_with_2_and_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "licenses.json").write_text("rubbish")
+    code, errors = await ended(await start("--listen", "127.0.0.1:0", "--state", str(tmp_path)))
+    assert code == 2
+    assert "damaged" in errors
+    assert "Traceback" not in errors
+    assert (tmp_path / "licenses.json").read_text() == "rubbish"
+
+
+@pytest.mark.parametrize("roles", ["client", "worker,king"])
+async def test_only_worker_and_monitor_can_be_open(tmp_path: Path, roles: str) -> None:
+    code, errors = await ended(await start("--state", str(tmp_path), "--open-roles", roles))
+    assert code == 2
+    assert "worker, monitor" in errors

@@ -89,6 +89,7 @@ async def test_a_program_is_started_seen_running_and_stopped(process: Start, log
     await power.stop()
     await power.ended()
     assert await power.inspect() == "stopped"
+    assert power.detail == ""
     assert sum("up" in line for line in log.lines) == 1
 
 

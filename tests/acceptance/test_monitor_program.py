@@ -66,14 +66,7 @@ async def monitor(hub: TinyHub, folder: Path, *flags: str) -> AsyncIterator[Proc
     command = (sys.executable, "-m", "wakestream.adapters.cli", "monitor")
     arguments = ("--hub", hub.url, "--gpu", "gpu-1", "--exit-with-stdin", *flags)
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "wakestream.adapters.cli",
-        *arguments,
-        cwd=folder,
-        env=environment,
-        stdin=PIPE,
-        stderr=PIPE,
+        *command, *arguments, cwd=folder, env=environment, stdin=PIPE, stderr=PIPE
     )
     try:
         yield process

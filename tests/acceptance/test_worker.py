@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import io
 import re
+import shutil
 import subprocess
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +20,10 @@ import pytest
 from blake3 import blake3
 
 from wakestream.adapters.engines import Ffmpeg
+from wakestream.adapters.http.client import HttpWorkers
+from wakestream.adapters.store import Incoming
 from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.events import Done, FileRef, Fingerprint, Job
 from wakestream.operators.ports import Engine
 
 SECRET = "open-sesame-0123456789"
@@ -164,6 +169,29 @@ async def test_a_pair_is_uploaded_rendered_and_brought_home(
     assert_plays(tmp_path / "home.mp4", SECONDS)
 
 
+async def test_our_own_client_brings_a_result_home(caller: Caller, clip: Path, sound: Path, tmp_path: Path) -> None:
+    workers = HttpWorkers(caller.worker.address, SECRET)
+    try:
+        worker = workers.at(None)
+        assert {"blake3", "cancel", "range"} <= (await worker.health()).features
+        refs = [FileRef(digest_of(path, "blake3"), path.suffix) for path in (clip, sound)]
+        for path, ref in zip((clip, sound), refs, strict=True):
+            status = path.stat()
+            file = Fingerprint(path, status.st_size, status.st_mtime_ns, {"blake3": ref.hash})
+            assert [total async for total in worker.upload(file, ref)][-1] == file.size
+        assert all((await worker.check(refs)).values())
+        job = Job("job-1", clip, sound, tmp_path / "home.mp4")
+        receipt = await worker.submit(job, *refs)
+        assert caller.worker.queue.state.tasks[receipt.task_id].holders == {"job-1"}
+        await caller.finished(receipt.task_id)
+        assert (await worker.report(receipt.task_id)).percent == 100
+        assert isinstance([step async for step in worker.download(receipt.task_id, job.output)][-1], Done)
+        assert (await worker.submit(job, *refs)).cached
+    finally:
+        await workers.close()
+    assert_plays(job.output, SECONDS)
+
+
 async def test_upload_and_submit_go_in_one_call(caller: Caller, clip: Path, sound: Path) -> None:
     form = aiohttp.FormData()
     form.add_field("audio", sound.read_bytes(), filename="My Voice.WAV")
@@ -249,6 +277,26 @@ async def test_a_sender_that_leaves_in_mid_upload_leaves_nothing(caller: Caller,
     await until(lambda: not any(partials.iterdir()))
     assert not any((tmp_path / "files").iterdir())
     await caller.call("GET", "queue")
+
+
+async def test_a_full_disk_is_told_to_the_sender_and_leaves_nothing(
+    caller: Caller, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Incoming, batch: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Incoming, "_write", full)
+    assert "free some space" in (await caller.upload(clip, digest_of(clip, "md5"), status=507))["msg"]
+    assert not any((tmp_path / "partial").iterdir())
+    assert not any((tmp_path / "files").iterdir())
+
+
+async def test_an_upload_larger_than_the_free_space_is_refused_before_it_comes(
+    caller: Caller, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(clip)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert "10 bytes left" in (await caller.upload(clip, digest_of(clip, "md5"), status=507))["msg"]
 
 
 BAD_BODIES: list[tuple[str, bytes]] = [

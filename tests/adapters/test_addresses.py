@@ -1,4 +1,5 @@
 import pytest
+
 from wakestream.adapters.addresses import hub_url, listen_address, worker_url
 
 

@@ -3,11 +3,13 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from wakestream.adapters.cli import exit_codes, flags, main, program
 from wakestream.adapters.settings import SettingsError
 from wakestream.operators.errors import HubUnreachable, NoSpace, StageTimeout, WakestreamError, WorkerUnreachable
@@ -37,7 +39,7 @@ def test_a_command_is_run_with_its_arguments_and_gives_the_exit_code(command: Ca
     assert "log_level" not in seen[0]
 
 
-@pytest.mark.parametrize("argv", [["--log-level", "debug", "wave"], ["wave", "--log-level", "DEBUG"]])
+@pytest.mark.parametrize("argv", [["--log-level", "DEBUG", "wave"], ["wave", "--log-level", "DEBUG"]])
 def test_the_log_level_may_stand_before_and_after_the_command(command: Callable[[Run], None], argv: list[str]) -> None:
     seen: list[str] = []
     command(lambda args: seen.append(args.log_level) or 0)
@@ -204,3 +206,19 @@ async def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
 def test_the_announcement_is_one_line_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     program.announce("hub", "ws://127.0.0.1:1/dsp")
     assert capsys.readouterr().out == "wakestream hub listening on ws://127.0.0.1:1/dsp\n"
+
+
+def test_help_loads_nothing_that_is_slow_to_import() -> None:
+    """Every command is listed, and none of the libraries that the programs run on is imported for that."""
+    script = (
+        "import sys; from wakestream.adapters.cli.main import main, COMMANDS\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "slow = {'aiohttp', 'blake3', 'dotenv', 'loguru', 'reactivex', 'rich', 'websockets'} & sys.modules.keys()\n"
+        "print('SLOW', sorted(slow), len(COMMANDS))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=50
+    ).stdout
+    assert "SLOW [] 6" in shown
+    assert all(f"\n    {name} " in shown for name in main.COMMANDS)

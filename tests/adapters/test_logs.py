@@ -3,6 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 from loguru import logger
+
 from wakestream.adapters import logs
 
 KEY = "ws_client_abcdefghijklmnopqrstuvwxyz0123456789"

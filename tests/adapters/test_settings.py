@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from wakestream.adapters.settings import WAITS, Settings, SettingsError, load, seconds
 from wakestream.operators.flow.retry_backoff import Backoff
 from wakestream.operators.policy import Policy

@@ -877,3 +877,13 @@ def test_a_restarted_hub_grants_a_lease_again_when_worker_and_client_are_back() 
     assert isinstance(net.submit(again), m.Offline)
     net.worker()
     assert [type(message) for message in net.take(again)] == [m.Online, m.Ack]
+
+
+def test_a_machine_that_went_off_by_itself_while_jobs_wait_is_booted_again(net: Net) -> None:
+    client, monitor = net.join("client"), net.join("monitor", gpus=("gpu",))
+    net.submit(client)
+    net.take(monitor)
+    net.say(monitor, m.PowerState(gpu="gpu", state="off"))
+    assert [message.request_id for message in net.take(monitor) if isinstance(message, m.Boot)] == ["j1"]
+    net.say(monitor, m.PowerState(gpu="gpu", state="starting"))
+    assert net.take(monitor) == []

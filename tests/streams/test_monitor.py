@@ -145,20 +145,37 @@ def test_a_machine_that_never_comes_online_is_switched_off_after_its_failure_was
     assert len(desk.did(p.Stop)) == 1
 
 
-def test_a_machine_that_fails_while_jobs_hold_it_is_stopped_only_when_the_hub_says_it_is_free() -> None:
-    desk = Desk(boot_timeout=100.0, idle_after=500.0).draining()
-    desk.answers(1)
+def test_a_machine_that_was_online_and_fails_is_stopped_only_when_the_hub_says_that_nobody_holds_it() -> None:
+    desk = Desk(boot_timeout=100.0, idle_after=500.0).online()
     for _ in range(3):
         desk.happens(p.HealthAnswer(False, "refused"))
     desk.reads("running")
     desk.passes(100.0)
     assert desk.state == "failed"
-    assert desk.did(p.Stop) == []
-    desk.answers(0)
+    assert desk.said(m.TaskQuery)[-1].drain is None
+    desk.answers(1)
     desk.reads("running")
     assert desk.state == "booted"
     desk.passes(100.0)
-    assert desk.state == "stopping"
+    assert desk.did(p.Stop) == []
+    desk.answers(0)
+    assert desk.states()[-2:] == ["failed", "stopping"]
+
+
+def test_an_adopted_machine_whose_worker_cannot_be_reached_from_here_is_not_stopped_unasked() -> None:
+    desk = Desk(boot_timeout=100.0)
+    desk.reads("running")
+    desk.passes(100.0)
+    assert desk.state == "failed"
+    assert desk.did(p.Stop) == []
+    desk.answers(1)
+    assert desk.did(p.Stop) == []
+
+
+def test_a_reason_that_quotes_a_program_fits_into_a_frame() -> None:
+    desk = Desk().starting()
+    desk.reads("failed", "\x00" * 100_000)
+    assert len(desk.said(m.BootResult)[0].msg or "") == 1000
 
 
 def test_no_capacity_is_said_tried_again_later_each_time_and_given_up_at_the_boot_timeout() -> None:

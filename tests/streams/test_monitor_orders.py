@@ -103,7 +103,7 @@ class Witness:
         return p.Taken(call.number) if value == "taken" else p.CallFailed(call.number, "no", value == "no_capacity")
 
 
-@settings(max_examples=6000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(steps, max_size=120))
 def test_no_order_of_events_starts_twice_or_stops_what_is_held(order: list[tuple[str, object]]) -> None:
     witness = Witness()
@@ -113,7 +113,7 @@ def test_no_order_of_events_starts_twice_or_stops_what_is_held(order: list[tuple
     assert set(get_args(PowerWord)) == set(TABLE)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(steps, max_size=80))
 def test_from_whatever_happened_a_wake_brings_the_machine_online_once_provider_and_worker_do_their_part(
     order: list[tuple[str, object]],

@@ -1,0 +1,384 @@
+"""The pipeline from submit to outcome, in virtual time: both branches, every wait, and what breaks on the way."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streams_scene import OURS, URL, Scene, ack, offline, silence
+
+from wakestream.adapters.memory import MemoryWorker
+from wakestream.operators import errors
+from wakestream.operators import events as e
+from wakestream.operators.policy import Policy
+from wakestream.operators.ports import Health, TaskReceipt, TaskReport
+from wakestream.streams import messages as m
+
+
+async def test_a_job_on_the_online_branch_passes_through_every_stage_in_order() -> None:
+    scene = Scene()
+    scene.connect()
+    assert await scene.run() == e.Done(Path("out.mp4"), 1000)
+    kinds = list(dict.fromkeys(type(event) for _, event in scene.events))
+    assert kinds == [
+        e.Granted, e.Online, e.Fingerprinted, e.Checked, e.Uploading, e.Uploaded, e.Submitted, e.Running, e.Rendered,
+        e.Downloading, e.Done,
+    ]  # fmt: skip
+    assert scene.of(e.Granted)[0].branch == "online"
+
+
+async def test_a_job_on_the_offline_branch_waits_with_a_line_every_ten_seconds() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(125, scene.link.receive, m.Ack(request_id="job-1", gpu="a", url=URL))
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.of(e.Queued) == [e.Queued(1, "booting", e.Eta(100.0, 140.0))]
+    assert [round(waking.waited) for waking in scene.of(e.Waking)] == list(range(10, 121, 10))
+    assert round(scene.of(e.Waking)[4].eta.p50) == 50
+    assert scene.of(e.Granted)[0].branch == "offline"
+
+
+async def test_an_old_hub_that_only_broadcasts_online_grants_by_it() -> None:
+    scene = Scene(lambda submit: m.Offline(request_id=submit.request_id), features=())
+    scene.connect()
+    scene.at(60, scene.link.receive, m.Online(msg="up"))
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.of(e.Online) == [e.Online(URL)]
+
+
+async def test_a_hub_that_grants_each_job_is_not_taken_at_its_broadcast() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(60, scene.link.receive, m.Online(gpu="a", url="http://elsewhere:1"))
+    scene.at(61, scene.link.receive, m.Ack(request_id="job-1", gpu="b", url=URL))
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.of(e.Granted)[0].gpu == "b"
+
+
+async def test_a_broadcast_before_the_hubs_answer_does_not_count() -> None:
+    scene = Scene(silence, features=())
+    scene.connect()
+    scene.at(5, scene.link.receive, m.Online())
+    assert await scene.run() == e.TimedOut("reply", 30.0, "reply: nothing within 30 s")
+
+
+async def test_a_hub_that_never_answers_is_named_after_30_seconds() -> None:
+    scene = Scene(silence)
+    scene.connect()
+    assert isinstance(await scene.run(), e.TimedOut)
+    assert scene.events[-1] == (30.0, e.TimedOut("reply", 30.0, "reply: nothing within 30 s"))
+
+
+async def test_online_that_never_comes_is_named_after_30_minutes() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    outcome = await scene.run()
+    assert isinstance(outcome, e.TimedOut)
+    assert (outcome.stage, outcome.seconds) == ("online", 1800.0)
+    assert scene.events[-1][0] == 1800.0
+
+
+async def test_a_hub_restart_in_the_wait_is_survived_and_the_wait_counts_from_the_first_submit() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(900, scene.link.disconnect, "restarting")
+    scene.at(905, scene.connect)
+    outcome = await scene.run()
+    assert isinstance(outcome, e.TimedOut)
+    assert scene.events[-1][0] == 1800.0
+    assert [submit.request_id for submit in scene.link.said(m.Submit)] == ["job-1", "job-1"]
+    assert "hub_lost" in {waking.phase for waking in scene.of(e.Waking)}
+
+
+async def test_a_hub_that_restarts_with_the_gpu_on_grants_at_the_second_submit() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(50, scene.link.disconnect)
+    scene.at(51, setattr, scene, "answer", ack)
+    scene.at(52, scene.connect)
+    assert isinstance(await scene.run(), e.Done)
+    assert 52 < scene.when(e.Granted)[0] < 53
+
+
+async def test_a_granted_job_is_named_again_to_a_hub_that_restarts_in_mid_work() -> None:
+    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
+    scene.connect()
+    scene.at(0.5, scene.link.disconnect)
+    scene.at(1.0, scene.connect)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.link.said(m.Submit)) == 2
+    assert len(scene.link.said(m.JobDone)) == 1
+
+
+async def test_an_old_hub_is_not_told_of_a_granted_job_again() -> None:
+    scene = Scene(features=(), worker=MemoryWorker(reports=[TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
+    scene.connect()
+    scene.at(0.5, scene.link.disconnect)
+    scene.at(1.0, scene.connect)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.link.said(m.Submit)) == 1
+    assert scene.link.said(m.JobDone) == []
+
+
+async def test_a_foreground_job_gives_up_on_a_hub_that_it_never_reached() -> None:
+    scene = Scene()
+    for second in range(0, 60, 7):
+        scene.at(second, scene.link.disconnect, "hub ws://nowhere: connection refused")
+    assert await scene.run(hub=30.0) == e.Failed("hub ws://nowhere: connection refused", "hub_unreachable")
+    assert scene.events[-1][0] == 30.0
+
+
+async def test_a_hub_that_turns_us_away_ends_the_job_at_once() -> None:
+    scene = Scene()
+    scene.at(1, scene.hub.feed, errors_link("this licence was revoked", "unauthorized"))
+    assert await scene.run() == e.Failed("this licence was revoked", "unauthorized")
+
+
+def errors_link(why: str, code: str) -> object:
+    from wakestream.operators.ports import LinkDown
+
+    return LinkDown(why, code)
+
+
+async def test_a_refusal_by_the_hub_is_the_jobs_failure() -> None:
+    scene = Scene(lambda submit: m.Error(request_id=submit.request_id, msg="too many jobs", code="queue_full"))
+    scene.connect()
+    assert await scene.run() == e.Failed("too many jobs", "queue_full")
+
+
+async def test_a_failed_boot_is_told_at_once() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(40, scene.link.receive, m.BootResult(request_id="job-1", success=False, status="failed", msg="no stock"))
+    assert await scene.run() == e.Failed("no stock", "boot_failed")
+    assert scene.events[-1][0] == 40.0
+
+
+async def test_booted_is_not_online() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(40, scene.link.receive, m.Booted(msg="machine is up"))
+    assert isinstance(await scene.run(online=100.0), e.TimedOut)
+    assert scene.of(e.Granted) == []
+    assert "booted" in {waking.phase for waking in scene.of(e.Waking)}
+
+
+async def test_files_are_hashed_once_and_while_the_gpu_wakes() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(100, scene.link.receive, m.Ack(request_id="job-1", url=URL))
+    scene.at(99, lambda: scene.events.append((99.0, e.Retrying(len(scene.files.readings), 0.0, "read by now"))))
+    await scene.run()
+    assert scene.of(e.Retrying)[0].attempt == 2
+    assert [path.name for path, _ in scene.files.readings] == ["clip.mp4", "speech.wav"]
+    assert scene.files.readings[0][1] == {"md5", "blake3"}
+
+
+async def test_on_a_hub_of_ours_the_submit_does_not_wait_for_hashes() -> None:
+    scene = Scene(worker=MemoryWorker(healths=[Health(initialized=True, features=frozenset({"blake3"}))]))
+    scene.connect()
+    await scene.run()
+    assert scene.link.said(m.Submit)[0].payload == {"video_ext": ".mp4", "audio_ext": ".wav"}
+    assert scene.files.readings[0][1] == {"blake3"}
+
+
+async def test_an_old_hub_gets_md5_hashes_in_the_submit_and_files_are_still_read_once() -> None:
+    scene = Scene(features=())
+    scene.connect()
+    await scene.run()
+    payload = scene.link.said(m.Submit)[0].payload
+    assert {name: len(value) for name, value in payload.items() if name.endswith("hash")} == {
+        "video_hash": 32,
+        "audio_hash": 32,
+    }
+    assert len(scene.files.readings) == 2
+
+
+async def test_what_the_worker_has_is_not_sent_again() -> None:
+    scene = Scene()
+    scene.connect()
+    await scene.run()
+    again = Scene(worker=MemoryWorker(known=scene.worker.known))
+    again.connect()
+    assert isinstance(await again.run(), e.Done)
+    assert again.of(e.Uploaded)[0].sent == 0
+    assert again.of(e.Uploaded)[0].saved == 1500
+    assert again.worker.said("upload") == []
+
+
+async def test_a_cached_result_is_fetched_without_polling() -> None:
+    scene = Scene(worker=MemoryWorker(receipt=TaskReceipt("t", cached=True)))
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.worker.said("report") == []
+
+
+async def test_a_worker_that_is_not_yet_initialized_is_waited_for() -> None:
+    healths = [Health(initialized=False)] * 20 + [Health(initialized=True)]
+    scene = Scene(worker=MemoryWorker(healths=healths))
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert 20 <= scene.when(e.Online)[0] < 21
+    assert [waking.phase for waking in scene.of(e.Waking)] == ["initializing"]
+
+
+async def test_a_worker_that_never_initializes_is_named() -> None:
+    scene = Scene(worker=MemoryWorker(healths=[Health(initialized=False)]))
+    scene.connect()
+    outcome = await scene.run()
+    assert isinstance(outcome, e.TimedOut)
+    assert outcome.stage == "ready"
+
+
+async def test_a_slow_poll_never_overlaps_the_next() -> None:
+    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", float(n)) for n in range(3)] + [TaskReport("done")]))
+    scene.worker.delays["report"] = 5.0
+    scene.connect()
+    await scene.run()
+    times = scene.when(e.Running)
+    assert [round(b - a) for a, b in zip(times, times[1:], strict=False)] == [7, 7, 7]
+
+
+async def test_a_failed_task_says_why_and_is_not_tried_again() -> None:
+    scene = Scene(worker=MemoryWorker(reports=[TaskReport("error", error="Invalid data found when processing input")]))
+    scene.connect()
+    assert await scene.run() == e.Failed("Invalid data found when processing input", "task_failed")
+    assert len(scene.worker.said("submit")) == 1
+
+
+@pytest.mark.parametrize("call", ["check", "upload", "submit", "report", "download"])
+async def test_a_call_that_breaks_once_is_made_again(call: str) -> None:
+    scene = Scene()
+    scene.worker.failures[call] = [errors.WorkerUnreachable("reset")]
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.worker.said(call)) >= 2
+
+
+@pytest.mark.parametrize("call", ["upload", "report", "download"])
+async def test_a_gpu_lost_in_mid_job_sends_the_job_back_to_submit_and_what_was_uploaded_stays(call: str) -> None:
+    scene = Scene()
+    scene.worker.failures[call] = [errors.WorkerUnreachable("gone")] * 5
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.link.said(m.Submit)) == 2
+    assert len(scene.of(e.Retrying)) == 1
+    if call != "upload":
+        assert len(scene.worker.said("upload")) == 2
+
+
+async def test_a_task_that_the_worker_forgot_is_submitted_again() -> None:
+    scene = Scene(worker=MemoryWorker(reports=[errors.TaskLost("restarted")] * 4 + [TaskReport("done", 100.0)]))
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.worker.said("submit")) == 2
+
+
+async def test_a_worker_that_stays_away_ends_the_job_as_unreachable() -> None:
+    scene = Scene()
+    scene.worker.gone = errors.WorkerUnreachable("http://gpu:8383: connection refused")
+    scene.connect()
+    assert await scene.run() == e.Failed("http://gpu:8383: connection refused", "worker_unreachable")
+    assert len(scene.of(e.Retrying)) == Policy().again.max_retries
+
+
+async def test_a_wrong_secret_is_not_tried_again() -> None:
+    scene = Scene()
+    scene.worker.failures["check"] = [errors.WorkerRefused("set HEYGEM_API_SECRET", code="unauthorized")]
+    scene.connect()
+    assert await scene.run() == e.Failed("set HEYGEM_API_SECRET", "unauthorized")
+    assert scene.of(e.Retrying) == []
+
+
+async def test_an_upload_that_stalls_is_broken_off_after_a_minute_and_tried_again() -> None:
+    scene = Scene()
+    scene.worker.delays["upload"] = 1e6
+    scene.at(59, scene.worker.delays.clear)
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert 60 <= scene.when(e.Uploaded)[0] <= 62
+
+
+async def test_a_file_that_changes_ends_the_job_with_what_to_do() -> None:
+    scene = Scene()
+    scene.worker.failures["upload"] = [errors.FileChanged("clip.mp4 was written to; submit it again")]
+    scene.connect()
+    assert await scene.run() == e.Failed("clip.mp4 was written to; submit it again", "file_changed")
+
+
+async def test_a_missing_file_ends_the_wait_at_once() -> None:
+    scene = Scene(offline)
+    del scene.files.files[Path("speech.wav")]
+    scene.connect()
+    outcome = await scene.run()
+    assert isinstance(outcome, e.Failed)
+    assert outcome.code == "file_unusable"
+    assert scene.events[-1][0] < 1
+
+
+async def test_the_whole_job_has_a_limit() -> None:
+    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.connect()
+    outcome = await scene.run(total=500.0)
+    assert isinstance(outcome, e.TimedOut)
+    assert (outcome.stage, scene.events[-1][0]) == ("total", 500.0)
+
+
+async def test_the_execution_has_a_limit_of_its_own() -> None:
+    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.connect()
+    outcome = await scene.run(execution=100.0)
+    assert isinstance(outcome, e.TimedOut)
+    assert outcome.stage == "execution"
+
+
+STAGES = {"wait": 5.0, "upload": 20.0, "render": 40.0}
+
+
+@pytest.mark.parametrize("at", STAGES.values(), ids=STAGES)
+async def test_a_cancel_in_any_stage_ends_the_job_and_tells_hub_and_worker(at: float) -> None:
+    scene = Scene(offline, worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.worker.delays["upload"] = 10.0
+    scene.connect()
+    scene.at(15, scene.link.receive, m.Ack(request_id="job-1", url=URL))
+    scene.at(at, scene.cancel.on_next, None)
+    assert await scene.run() == e.Cancelled()
+    assert scene.link.said(m.Cancel) == [m.Cancel(request_id="job-1")]
+    assert len(scene.worker.said("cancel")) == (1 if at == STAGES["render"] else 0)
+
+
+async def test_a_cancel_does_not_wait_long_for_a_worker_that_is_gone() -> None:
+    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.worker.delays["cancel"] = 1e6
+    scene.connect()
+    scene.at(10, scene.cancel.on_next, None)
+    assert await scene.run() == e.Cancelled()
+    assert scene.events[-1][0] == 15.0
+
+
+async def test_an_error_that_nobody_foresaw_is_still_an_outcome() -> None:
+    scene = Scene()
+    scene.worker.failures["submit"] = [RuntimeError("boom")]  # type: ignore[list-item]
+    scene.connect()
+    assert await scene.run() == e.Failed("RuntimeError: boom", "internal")
+
+
+async def test_jobs_start_no_thread_and_leave_no_listener() -> None:
+    before = threading.enumerate()
+    for number in range(20):
+        scene = Scene(offline)
+        scene.job = replace(scene.job, id=f"job-{number}")
+        start = scene.loop.time()
+        scene.connect()
+        scene.at(start + 65, scene.link.receive, m.Ack(request_id=scene.job.id, url=URL))
+        assert isinstance(await scene.run(), e.Done)
+        assert scene.hub.waiting == ()
+    assert threading.enumerate() == before
+
+
+def test_the_scenes_hub_announces_what_ours_does() -> None:
+    from wakestream.streams.hub import FEATURES
+
+    assert set(OURS) <= set(FEATURES)
