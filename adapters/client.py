@@ -21,7 +21,7 @@ from wakestream.operators.flow.scheduler import LoopScheduler
 from wakestream.operators.flow.to_future import to_future
 from wakestream.operators.policy import Policy
 from wakestream.streams import messages as m
-from wakestream.streams.daemon import Build, Daemon, job_random
+from wakestream.streams.daemon import Build, Daemon, job_random, plain_policy
 from wakestream.streams.hub_client import FEATURES, HubClient
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.recording import Header, Tap, untapped
@@ -61,7 +61,9 @@ async def open_client(
     scheduler = LoopScheduler()
     workers = HttpWorkers(settings.worker_url, settings.api_secret, idle=policy.transfer)
     files = DiskFiles()
-    link = open_link(url, lambda: m.Register(key=key, device_type="pc", features=FEATURES), tap=tap, random=random.Random(seed))
+    link = open_link(
+        url, lambda: m.Register(key=key, device_type="pc", features=FEATURES), tap=tap, random=random.Random(seed)
+    )
     hub = HubClient(link.send, _fault)
     link.events.subscribe(hub.feed)
     daemon = Daemon(lambda job: World(hub, workers, files, job_random(seed, job)), policy, tap=tap, build=build)
@@ -84,15 +86,6 @@ def _tap(settings: Settings, policy: Policy, seed: int) -> Tap:
 def _close(tap: Tap) -> None:
     if isinstance(tap, Recorder):
         tap.close()
-
-
-def plain_policy(policy: Policy) -> dict[str, Any]:
-    """The numbers of a policy, for the header of a log."""
-    return {"policy": {name: value for name, value in _fields(policy).items() if isinstance(value, int | float | None)}}
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def _fault(error: Exception, item: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ from reactivex import Observable
 from reactivex.subject import Subject
 
 from wakestream.operators.events import Job, JobEvent
+from wakestream.operators.flow.retry_backoff import Backoff
 from wakestream.operators.policy import Policy
 from wakestream.streams.effects import recorded
 from wakestream.streams.event_json import kind, plain_event
@@ -51,6 +53,30 @@ class Daemon:
 
     def _forget(self, job_id: str) -> None:
         self._cancels.pop(job_id, None)
+
+
+def plain_policy(policy: Policy) -> dict[str, Any]:
+    """A policy as an object, for the header of a log; of a backoff only its numbers."""
+    return {"policy": {name: _plain(value) for name, value in _fields(policy).items()}}
+
+
+def policy_from(config: Mapping[str, Any]) -> Policy:
+    """The policy that a log was recorded under; what its header does not name is as it is today."""
+    given = dict(config.get("policy", {}))
+    today = Policy()
+    for name in ("again", "call"):
+        given[name] = dataclasses.replace(getattr(today, name), **given.get(name, {}))
+    return dataclasses.replace(today, **given)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Backoff):
+        return {name: number for name, number in _fields(value).items() if not callable(number)}
+    return value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def job_random(seed: int, job: Job) -> Random:

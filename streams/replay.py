@@ -19,7 +19,7 @@ from wakestream.operators.policy import Policy
 from wakestream.operators.ports import Files, Health, LinkDown, LinkUp, TaskReceipt, TaskReport, Worker, Workers
 from wakestream.streams import effects, wire
 from wakestream.streams import messages as m
-from wakestream.streams.daemon import Daemon, job_random
+from wakestream.streams.daemon import Daemon, job_random, policy_from
 from wakestream.streams.hub_client import HubClient
 from wakestream.streams.job import World
 from wakestream.streams.recording import Log, Row
@@ -38,9 +38,12 @@ class Replayed:
         return last if last is not None and is_outcome(last) else None
 
 
-async def replay(log: Log, policy: Policy) -> Replayed:
-    """Feed the log of a client to the same program, at the log's own times; returns when all its jobs have ended."""
-    return await _Replay(log, policy).run()
+async def replay(log: Log, policy: Policy | None = None) -> Replayed:
+    """Feed the log of a client to the same program, at the log's own times; returns when all its jobs have ended.
+
+    `policy` is the one that the log was recorded under, unless another is given to ask "what if".
+    """
+    return await _Replay(log, policy or policy_from(log.header.config)).run()
 
 
 Until = Callable[[float], Awaitable[None]]
