@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from loguru import logger
 
 from wakestream.adapters.files import DiskFiles
 from wakestream.adapters.http.client import HttpWorkers
-from wakestream.adapters.recorder import Recorder
+from wakestream.adapters.recorder import recording
 from wakestream.adapters.settings import Settings
 from wakestream.adapters.websocket.link import Link, open_link
 from wakestream.operators.events import Job, JobEvent, Outcome
@@ -24,7 +23,6 @@ from wakestream.streams import messages as m
 from wakestream.streams.daemon import Build, Daemon, job_random, plain_policy
 from wakestream.streams.hub_client import FEATURES, HubClient
 from wakestream.streams.job import World, job_pipeline
-from wakestream.streams.recording import Header, Tap, untapped
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,35 +55,21 @@ async def open_client(
     url, key = settings.needs_hub(), settings.needs_key()
     policy = policy or settings.policy()
     seed = random.SystemRandom().getrandbits(32)
-    tap = _tap(settings, policy, seed)
-    scheduler = LoopScheduler()
-    workers = HttpWorkers(settings.worker_url, settings.api_secret, idle=policy.transfer)
-    files = DiskFiles()
-    link = open_link(
-        url, lambda: m.Register(key=key, device_type="pc", features=FEATURES), tap=tap, random=random.Random(seed)
-    )
-    hub = HubClient(link.send, _fault)
-    link.events.subscribe(hub.feed)
-    daemon = Daemon(lambda job: World(hub, workers, files, job_random(seed, job)), policy, tap=tap, build=build)
-    try:
+    register = m.Register(key=key, device_type="pc", features=FEATURES)
+    async with AsyncExitStack() as open_things:
+        tap = open_things.enter_context(recording(settings.record, "daemon", seed, plain_policy(policy)))
+        files = DiskFiles()
+        open_things.push_async_callback(files.close)
+        workers = HttpWorkers(settings.worker_url, settings.api_secret, idle=policy.transfer)
+        open_things.push_async_callback(workers.close)
+        link = open_link(url, lambda: register, tap=tap, random=random.Random(seed))
+        open_things.push_async_callback(link.close)
+        scheduler = LoopScheduler()
+        open_things.push_async_callback(scheduler.close)
+        hub = HubClient(link.send, _fault)
+        link.events.subscribe(hub.feed)
+        daemon = Daemon(lambda job: World(hub, workers, files, job_random(seed, job)), policy, tap=tap, build=build)
         yield Client(daemon, link, scheduler)
-    finally:
-        await scheduler.close()
-        await link.close()
-        await workers.close()
-        await files.close()
-        _close(tap)
-
-
-def _tap(settings: Settings, policy: Policy, seed: int) -> Tap:
-    if settings.record is None:
-        return untapped
-    return Recorder(settings.record, Header("daemon", time.time(), seed, plain_policy(policy)))
-
-
-def _close(tap: Tap) -> None:
-    if isinstance(tap, Recorder):
-        tap.close()
 
 
 def _fault(error: Exception, item: Any) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from wakestream.operators.errors import FileUnusable
 from wakestream.streams import messages as m
-from wakestream.streams.recording import Direction, Header, Row, Tap, frame_row, header_line, redact, row_line
+from wakestream.streams.recording import Direction, Header, Row, Tap, frame_row, header_line, redact, row_line, untapped
 
 MAX_FILE: Final = 32 * 1024 * 1024
 """Bytes after which a new file is begun."""
@@ -93,3 +95,16 @@ class Recorder(Tap):
         ours = sorted(self._folder.glob(f"{self._header.program}-*.jsonl"))
         for path in ours[: -self._max_files]:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def recording(folder: Path | None, program: str, seed: int, config: Mapping[str, Any]) -> Iterator[Tap]:
+    """A recorder into `folder` for as long as the block runs, or a tap that keeps nothing where `folder` is None."""
+    if folder is None:
+        yield untapped
+        return
+    recorder = Recorder(folder, Header(program, time.time(), seed, config))
+    try:
+        yield recorder
+    finally:
+        recorder.close()

@@ -98,6 +98,10 @@ class VirtualLoop(base_events.BaseEventLoop):
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 
+    def jump(self, seconds: float) -> None:
+        """Let time pass at once, as a machine that sleeps does: what was due meanwhile fires late."""
+        self._set_clock(self._now + seconds)
+
     def nothing_left(self) -> NoReturn:
         """Raise `VirtualDeadlock`."""
         waiting = sorted(task.get_name() for task in asyncio.all_tasks(self))

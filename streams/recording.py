@@ -146,7 +146,7 @@ def _header(line: bytes) -> Header:
     try:
         values = orjson.loads(line)
         version = values.pop("v")
-    except (ValueError, AttributeError, KeyError):
+    except (ValueError, AttributeError, KeyError, TypeError):
         raise UnusableLog('the first line is no header ({"v":1,"program":…})') from None
     if version != VERSION:
         raise UnusableLog(f"format version {version!r}; this program reads version {VERSION}")

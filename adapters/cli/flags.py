@@ -11,6 +11,11 @@ def connection(parser: argparse.ArgumentParser) -> None:
     """`--hub`, `--key-file` and `--record`, for whatever connects to a hub."""
     parser.add_argument("--hub", metavar="URL", help="the hub's address (API_SERVER_URL)")
     parser.add_argument("--key-file", metavar="FILE", help="a file with this program's key (or WAKESTREAM_KEY)")
+    record(parser)
+
+
+def record(parser: argparse.ArgumentParser) -> None:
+    """`--record DIR`."""
     parser.add_argument("--record", metavar="DIR", help="record every message and outcome into this folder")
 
 

@@ -27,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=frozenset(),
         help="worker, monitor or worker,monitor: let such peers in without a token, as old ones need (unsafe)",
     )
+    flags.record(parser)
     flags.program(parser)
 
 
@@ -61,20 +62,23 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.program import announce, begin, listening, run_program
     from wakestream.adapters.journal import MemoryJournal
     from wakestream.adapters.licenses import LicenseBook
+    from wakestream.adapters.recorder import recording
     from wakestream.adapters.websocket.hub_server import open_hub
     from wakestream.streams.hub import Limits
     from wakestream.streams.hub_events import Fact
 
-    begin(args)
+    settings = begin(args)
     book = LicenseBook(folder(args.state))
     _warn(book, args.open_roles)
 
     async def serve(stop: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
             limits = Limits(open_roles=args.open_roles)
+            config = {"open_roles": sorted(args.open_roles)}
+            tap = stack.enter_context(recording(settings.record, "hub", 0, config))
             with listening(*args.listen):
                 hub = await stack.enter_async_context(
-                    open_hub(*args.listen, book=book, journal=MemoryJournal[Fact](), limits=limits)
+                    open_hub(*args.listen, book=book, journal=MemoryJournal[Fact](), limits=limits, tap=tap)
                 )
             announce("hub", hub.url)
             await hub.until(stop)

@@ -9,13 +9,11 @@ from wakestream.adapters.cli import flags
 
 if TYPE_CHECKING:
     import asyncio
-    from contextlib import AsyncExitStack
 
     from wakestream.adapters.power import CommandPower, ProcessPower
     from wakestream.adapters.settings import Settings
     from wakestream.streams import messages as m
     from wakestream.streams.power_machine import PowerPolicy
-    from wakestream.streams.recording import Tap
 
 HELP = "switch a GPU on when a job needs it, and off when nobody holds it"
 
@@ -80,6 +78,7 @@ async def _watch(
 
     from wakestream.adapters.http.client import HttpWorkers
     from wakestream.adapters.monitor import MonitorProgram
+    from wakestream.adapters.recorder import recording
     from wakestream.adapters.websocket.link import open_link
     from wakestream.streams.monitor import Monitor
 
@@ -90,26 +89,12 @@ async def _watch(
             stack.push_async_callback(workers.close)
             health = workers.at(None).health
         seed = Random().getrandbits(32)
-        tap = _tap(settings, policy, seed, stack)
+        config = {"gpu": policy.gpu, "idle_after": policy.idle_after, "boot_timeout": policy.boot_timeout}
+        tap = stack.enter_context(recording(settings.record, "monitor", seed, config))
         random = Random(seed)
         link = open_link(settings.needs_hub(), lambda: _register(settings, policy.gpu), tap=tap, random=random)
         stack.push_async_callback(link.close)
         await MonitorProgram(Monitor(policy, random), link, power, health, tap=tap).run(stop)
-
-
-def _tap(settings: Settings, policy: PowerPolicy, seed: int, stack: AsyncExitStack) -> Tap:
-    from wakestream.streams.recording import Header, untapped
-
-    if settings.record is None:
-        return untapped
-    import time
-
-    from wakestream.adapters.recorder import Recorder
-
-    config = {"gpu": policy.gpu, "idle_after": policy.idle_after, "boot_timeout": policy.boot_timeout}
-    recorder = Recorder(settings.record, Header("monitor", time.time(), seed, config))
-    stack.callback(recorder.close)
-    return recorder
 
 
 def _register(settings: Settings, gpu: str) -> m.Register:

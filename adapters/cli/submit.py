@@ -26,7 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", type=Path, help="the video file")
     parser.add_argument("audio", type=Path, help="the audio file that it shall speak")
     parser.add_argument("-o", "--output", type=Path, help="where the result goes (default VIDEO's name + .synced.mp4)")
-    parser.add_argument("--worker-url", dest="worker", metavar="URL", help="the worker, where the hub names none (HEYGEM_SERVER_URL)")
+    parser.add_argument(
+        "--worker-url", dest="worker", metavar="URL", help="the worker, where the hub names none (HEYGEM_SERVER_URL)"
+    )
     parser.add_argument("--job-id", metavar="ID", help="the job's idempotency key (default: a new one)")
     parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
     parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from wakestream.adapters.settings import Settings
     from wakestream.adapters.worker_program import OpenLink, WorkerConfig
     from wakestream.operators.ports import Engine
-    from wakestream.streams.recording import Tap
 
 HELP = "take files and tasks over HTTP and run the synthesis engine, on the GPU machine"
 
@@ -119,22 +118,9 @@ def _open_link(settings: Settings, stack: ExitStack) -> OpenLink | None:
         return None
     from random import Random
 
+    from wakestream.adapters.recorder import recording
     from wakestream.adapters.websocket.link import open_link
 
     seed = Random().getrandbits(32)
-    tap = _tap(settings, seed, stack)
+    tap = stack.enter_context(recording(settings.record, "worker", seed, {}))
     return lambda register: open_link(url, register, tap=tap, random=Random(seed))
-
-
-def _tap(settings: Settings, seed: int, stack: ExitStack) -> Tap:
-    from wakestream.streams.recording import Header, untapped
-
-    if settings.record is None:
-        return untapped
-    import time
-
-    from wakestream.adapters.recorder import Recorder
-
-    recorder = Recorder(settings.record, Header("worker", time.time(), seed))
-    stack.callback(recorder.close)
-    return recorder

@@ -24,6 +24,8 @@ from wakestream.operators.ports import Journal
 from wakestream.streams import hub, wire
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
+from wakestream.streams.hub_rows import event_row, sent_row
+from wakestream.streams.recording import Tap, untapped
 
 MAX_CONNECTIONS = 20_000
 MAX_BUFFER = 1024 * 1024
@@ -50,9 +52,11 @@ class HubServer:
         limits: hub.Limits,
         clock: Callable[[], float],
         max_connections: int,
+        tap: Tap,
     ) -> None:
         self.url = ""
         self.port = 0
+        self._tap = tap
         self._book = book
         self._journal = journal
         self._clock = clock
@@ -90,7 +94,10 @@ class HubServer:
 
     def happen(self, event: f.Event) -> None:
         """Decide on an event; its commands follow when its facts are journaled."""
-        facts, commands = hub.decide(self._state, event, self._clock())
+        now = self._clock()
+        facts, commands = hub.decide(self._state, event, now)
+        if self._tap is not untapped and (facts or commands or not isinstance(event, f.Tick)):
+            self._tap.row(*event_row(event, now))
         for fact in facts:
             hub.evolve(self._state, fact)
             _note(fact)
@@ -133,7 +140,10 @@ class HubServer:
                     self._close(command)
 
     def _send(self, to: Iterable[int], message: m.Message, old: bool) -> None:
-        sockets = [self._sockets[fd] for fd in to if fd in self._sockets]
+        to = [fd for fd in to if fd in self._sockets]
+        if self._tap is not untapped:
+            self._tap.row(*sent_row(to, message, old))
+        sockets = [self._sockets[fd] for fd in to]
         websockets.broadcast(sockets, wire.encode(message))
         older = wire.encode_old(message) if old else None
         if older is not None:
@@ -256,13 +266,14 @@ async def open_hub(
     limits: hub.Limits | None = None,
     clock: Callable[[], float] = time.time,
     max_connections: int = MAX_CONNECTIONS,
+    tap: Tap = untapped,
 ) -> AsyncIterator[HubServer]:
     """A hub that listens at `host:port` (0 takes a free one) until the block ends; `OSError` when it cannot.
 
     `LicenseError` when the licence file is broken. `clock` gives UNIX seconds.
     """
     book.refresh()
-    running = HubServer(book, journal, limits or hub.Limits(), clock, max_connections)
+    running = HubServer(book, journal, limits or hub.Limits(), clock, max_connections, tap)
     options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}
     async with serve(
         running.serve_connection,

@@ -1,0 +1,42 @@
+"""The hub's log: each event that it decided on, with the hub's own time, and each frame that it then sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from wakestream.streams import hub_events as f
+from wakestream.streams import messages as m
+from wakestream.streams.recording import Direction, frame_row
+
+Told = tuple[Direction, str, dict[str, Any], str | None]
+"""Direction, label, data and job of a row."""
+
+
+def event_row(event: f.Event, now: float) -> Told:
+    """An event's row. `now` is the time in UNIX seconds that was decided by."""
+    match event:
+        case f.Received():
+            label, frame, job = frame_row(event.message)
+            return "in", label, {"fd": event.fd, "now": now, "old": event.old, "frame": frame}, job
+        case f.Registering():
+            label, frame, _ = frame_row(event.message)
+            return "in", label, {"fd": event.fd, "now": now, "frame": frame, "licence": _licence(event.licence)}, None
+        case f.Unreadable():
+            return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.why, "code": event.code}, None
+        case f.Opened() | f.Closed():
+            return "conn", type(event).__name__.lower(), {"fd": event.fd, "now": now}, None
+        case f.Revoked():
+            return "in", "revoked", {"licence": event.licence, "now": now}, None
+        case f.Started() | f.Tick():
+            return "conn", type(event).__name__.lower(), {"now": now}, None
+
+
+def _licence(found: f.Licence | None) -> dict[str, Any] | None:
+    return None if found is None else {"id": found.id, "role": found.role, "revoked": found.revoked}
+
+
+def sent_row(to: Iterable[int], message: m.Message, old: bool) -> Told:
+    """The row of a frame that goes to the connections `to`, under its older name as well if `old`."""
+    label, frame, job = frame_row(message)
+    return "out", label, {"to": list(to), "old": old, "frame": frame}, job

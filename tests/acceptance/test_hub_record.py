@@ -1,0 +1,49 @@
+"""The hub's own log: what it decided on, what it sent, and no secret."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from websockets.asyncio.client import connect
+
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.recorder import recording
+from wakestream.adapters.websocket.hub_server import open_hub
+from wakestream.streams import messages as m
+from wakestream.streams import wire
+from wakestream.streams.hub_events import Fact
+from wakestream.streams.recording import read_log
+
+
+async def test_a_recorded_hub_tells_what_came_what_went_and_keeps_the_key_out(tmp_path: Path) -> None:
+    book = LicenseBook(tmp_path)
+    _, key = book.issue("client", "", 0.0)
+    with recording(tmp_path / "log", "hub", 0, {}) as tap:
+        async with (
+            open_hub("127.0.0.1", 0, book=book, journal=MemoryJournal[Fact](), tap=tap) as hub,
+            asyncio.timeout(10),
+            connect(hub.url) as client,
+        ):
+            await client.send(wire.encode(m.Register(key=key)))
+            await client.send(wire.encode(m.Submit(request_id="job-1")))
+            await client.send("nonsense")
+            said = [wire.decode(await client.recv()) for _ in range(4)]
+    assert isinstance(said[2], m.Offline)
+    (path,) = (tmp_path / "log").glob("hub-*.jsonl")
+    text = path.read_bytes()
+    assert key.encode() not in text
+    rows = read_log(text.splitlines(keepends=True)).rows
+    labels = [(row.dir, row.label) for row in rows]
+    assert labels[:8] == [
+        ("conn", "started"),
+        ("conn", "opened"),
+        ("out", "connected"),
+        ("in", "register"),
+        ("out", "registered"),
+        ("in", "gpu.job.submit"),
+        ("out", "gpu.power.offline"),
+        ("in", "unreadable"),
+    ]
+    assert rows[5].job == "job-1"

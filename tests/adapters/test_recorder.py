@@ -1,0 +1,145 @@
+"""The recorder writes what happened, in order, without secrets, and never more than it may."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import orjson
+import pytest
+
+from wakestream.adapters.recorder import Recorder, recording
+from wakestream.operators.errors import FileUnusable
+from wakestream.streams import messages as m
+from wakestream.streams.recording import REDACTED, Header, UnusableLog, read_log, untapped
+
+HEADER = Header("daemon", 1_790_000_000.0, 7, {"policy": {"online": 1800.0}})
+
+pytestmark = pytest.mark.virtual
+
+
+def logs(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jsonl"))
+
+
+async def test_rows_are_read_back_as_they_were_written_in_the_order_of_their_times(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, HEADER)
+    for number in range(5):
+        recorder.row("effect", "check", {"n": number}, "job-1")
+    recorder.close()
+    (path,) = logs(tmp_path)
+    log = read_log(path.read_bytes().splitlines(keepends=True))
+    assert log.header == HEADER
+    assert [row.data["n"] for row in log.rows] == [0, 1, 2, 3, 4]
+    assert all(a.t < b.t for a, b in zip(log.rows, log.rows[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        m.Register(key="ws_client_0123456789abcdef0123"),
+        m.Register(token="ws_worker_0123456789abcdef0123", role="worker"),
+        m.Registered(key="0123456789abcdef0123"),
+        m.Submit(request_id="a", key="0123456789abcdef0123", payload={"license_key": "0123456789abcdef0123"}),
+        m.Error(msg="bad header: Authorization: Bearer 0123456789abcdef0123"),
+        m.Unknown(type="x", frame={"type": "x", "nested": [{"Token": "0123456789abcdef0123"}]}),
+    ],
+)
+async def test_secrets_never_enter_a_log(tmp_path: Path, message: m.Message) -> None:
+    recorder = Recorder(tmp_path, HEADER)
+    recorder.frame("out", message)
+    recorder.close()
+    text = logs(tmp_path)[0].read_text()
+    assert "0123456789abcdef" not in text
+    assert REDACTED in text
+
+
+async def test_pings_are_not_recorded(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, HEADER)
+    recorder.frame("in", m.Ping())
+    recorder.frame("out", m.Pong())
+    recorder.close()
+    assert len(logs(tmp_path)[0].read_bytes().splitlines()) == 1
+
+
+async def test_files_rotate_and_the_oldest_are_removed(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, HEADER, max_file=500, max_files=3)
+    for number in range(50):
+        recorder.row("in", "x", {"n": number, "pad": "." * 100})
+    recorder.close()
+    kept = logs(tmp_path)
+    assert len(kept) == 3
+    last = read_log(kept[-2].read_bytes().splitlines(keepends=True))
+    assert last.header == HEADER
+    assert last.rows[-1].data["n"] > 40
+
+
+async def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, HEADER)
+    recorder.row("in", "x", {})
+    recorder.row("in", "y", {})
+    recorder.close()
+    torn = logs(tmp_path)[0].read_bytes()[:-9]
+    log = read_log(torn.splitlines(keepends=True))
+    assert log.torn
+    assert [row.label for row in log.rows] == ["x"]
+
+
+async def test_a_disk_that_fills_up_ends_the_recording_and_not_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(tmp_path, HEADER)
+
+    class Full:
+        def write(self, _: bytes) -> int:
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+        def close(self) -> None:
+            """Closed."""
+
+    file = recorder._file
+    assert file is not None
+    file.close()
+    monkeypatch.setattr(recorder, "_file", Full())
+    recorder.row("in", "x", {})
+    recorder.row("in", "y", {})
+    assert recorder._file is None
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+
+    async def start() -> None:
+        Recorder(file, HEADER)
+
+    from wakestream.adapters.virtual_loop import run_virtual
+
+    with pytest.raises(FileUnusable, match="cannot record into"):
+        run_virtual(start())
+
+
+async def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
+    with recording(None, "daemon", 1, {}) as tap:
+        assert tap is untapped
+        tap.row("in", "x", {})
+    with recording(tmp_path, "hub", 1, {}) as tap:
+        tap.row("in", "x", {})
+    assert [path.name.partition("-")[0] for path in logs(tmp_path)] == ["hub"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ([], "no header"),
+        ([b"nonsense"], "no header"),
+        ([b"[1]"], "no header"),
+        ([b'{"v":2,"program":"x"}'], "version 2"),
+        ([b'{"v":1}'], "incomplete"),
+        ([orjson.dumps({"v": 1, "program": "x", "epoch": 0, "seed": 0}), b"{}"], "line 2 is no row"),
+        ([orjson.dumps({"v": 1, "program": "x", "epoch": 0, "seed": 0}), b"nonsense", b"{}"], "line 2 is not JSON"),
+    ],
+)
+def test_what_is_no_log_is_refused_with_a_reason(lines: list[bytes], why: str) -> None:
+    with pytest.raises(UnusableLog, match=why):
+        read_log(lines)
