@@ -7,6 +7,21 @@ import argparse
 from wakestream.adapters import addresses
 
 
+WAITS_HELP = {
+    "hub_timeout": "how long to look for a hub that was never reached (default 30)",
+    "reply_timeout": "how long the hub may take to answer the submit (default 30)",
+    "online_timeout": "the whole wait for the GPU (default 30min)",
+    "line_every": "how often to say that it still waits (default 10)",
+    "health_every": "how often to ask a worker that is not ready yet (default 1)",
+    "ready_timeout": "how long an online worker may stay uninitialized (default 10min)",
+    "lost_timeout": "how long a worker may be unreachable before the job asks for a GPU again (default 30)",
+    "transfer_timeout": "the longest silence within an upload or download (default 60)",
+    "poll_every": "the pause between two questions for progress (default 2)",
+    "execution_timeout": "the whole synthesis (default 4h)",
+    "total_timeout": "the whole job (default 12h)",
+}
+
+
 def connection(parser: argparse.ArgumentParser) -> None:
     """`--hub`, `--key-file` and `--record`, for whatever connects to a hub."""
     parser.add_argument("--hub", metavar="URL", help="the hub's address (API_SERVER_URL)")
@@ -25,7 +40,7 @@ def waits(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("waits", "in seconds, or with a unit: 90, 30min, 2h")
     for name in WAITS.values():
-        group.add_argument(f"--{name.replace('_', '-')}", metavar="TIME")
+        group.add_argument(f"--{name.replace('_', '-')}", metavar="TIME", help=WAITS_HELP[name])
 
 
 def program(parser: argparse.ArgumentParser) -> None:

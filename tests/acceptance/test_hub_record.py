@@ -36,14 +36,8 @@ async def test_a_recorded_hub_tells_what_came_what_went_and_keeps_the_key_out(tm
     assert key.encode() not in text
     rows = read_log(text.splitlines(keepends=True)).rows
     labels = [(row.dir, row.label) for row in rows]
-    assert labels[:8] == [
-        ("conn", "started"),
-        ("conn", "opened"),
-        ("out", "connected"),
-        ("in", "register"),
-        ("out", "registered"),
-        ("in", "gpu.job.submit"),
-        ("out", "gpu.power.offline"),
-        ("in", "unreadable"),
-    ]
-    assert rows[5].job == "job-1"
+    came = [label for direction, label in labels if direction != "out"]
+    went = [label for direction, label in labels if direction == "out"]
+    assert came[:5] == ["started", "opened", "register", "gpu.job.submit", "unreadable"]
+    assert sorted(went[:4]) == ["connected", "error", "gpu.power.offline", "registered"]
+    assert next(row for row in rows if row.label == "gpu.job.submit").job == "job-1"
