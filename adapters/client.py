@@ -20,7 +20,8 @@ from wakestream.operators.flow.scheduler import LoopScheduler
 from wakestream.operators.flow.to_future import to_future
 from wakestream.operators.policy import Policy
 from wakestream.streams import messages as m
-from wakestream.streams.daemon import Build, Daemon, job_random, plain_policy
+from wakestream.streams.config_json import plain_config
+from wakestream.streams.daemon import Build, Daemon, job_random
 from wakestream.streams.hub_client import FEATURES, HubClient
 from wakestream.streams.job import World, job_pipeline
 
@@ -57,7 +58,7 @@ async def open_client(
     seed = random.SystemRandom().getrandbits(32)
     register = m.Register(key=key, device_type="pc", features=FEATURES)
     async with AsyncExitStack() as open_things:
-        tap = open_things.enter_context(recording(settings.record, "daemon", seed, plain_policy(policy)))
+        tap = open_things.enter_context(recording(settings.record, "daemon", seed, {"policy": plain_config(policy)}))
         files = DiskFiles()
         open_things.push_async_callback(files.close)
         workers = HttpWorkers(settings.worker_url, settings.api_secret, idle=policy.transfer)
@@ -66,10 +67,17 @@ async def open_client(
         open_things.push_async_callback(link.close)
         scheduler = LoopScheduler()
         open_things.push_async_callback(scheduler.close)
-        hub = HubClient(link.send, _fault)
+        hub = HubClient(link.send, _fault, f"hub {url}")
         link.events.subscribe(hub.feed)
+        link.events.subscribe(_complaint)
         daemon = Daemon(lambda job: World(hub, workers, files, job_random(seed, job)), policy, tap=tap, build=build)
         yield Client(daemon, link, scheduler)
+
+
+def _complaint(event: object) -> None:
+    """Old hubs do not say which job an error is about: nobody fails by it, and the user sees it."""
+    if isinstance(event, m.Error) and event.request_id is None:
+        logger.bind(stage="hub").warning("the hub says: {}", event.text)
 
 
 def _fault(error: Exception, item: Any) -> None:

@@ -55,9 +55,11 @@ async def house(
     worker_url = f"http://127.0.0.1:{_free_port()}"
     program = _Programs(say, {**os.environ, "HEYGEM_API_SECRET": secret, "WAKESTREAM_KEY": "", "PYTHONUNBUFFERED": "1"})
     try:
-        hub = await program.start("hub", ("--listen", "127.0.0.1:0", "--state", str(folder / "hub")), listens=True)
+        keep = () if record is None else ("--record", str(record.resolve()))
+        listen = ("--listen", "127.0.0.1:0", "--state", str(folder / "hub"), *keep)
+        hub = await program.start("hub", listen, listens=True)
         worker = _worker_command(folder, keys["worker"], hub, worker_url, boot_seconds)
-        await program.start("monitor", _monitor(keys["monitor"], hub, worker_url, worker, idle_after))
+        await program.start("monitor", (*_monitor(keys["monitor"], hub, worker_url, worker, idle_after), *keep))
         key = Secret(keys["client"].read_text().strip())
         yield House(
             Settings(hub_url=hub, worker_url=worker_url, api_secret=Secret(secret), key=key, record=record), idle_after

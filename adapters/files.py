@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import stat
 import threading
 from collections import OrderedDict
@@ -157,6 +158,12 @@ def check_readable(path: Path) -> None:
             file.read(1)
     except OSError as error:
         raise _unreadable(path, error) from None
+
+
+def check_named(path: Path) -> None:
+    """`FileUnusable` unless hub and workers can be told what kind of file it is: they know a file by hash and ending."""
+    if not re.fullmatch(r"\.[A-Za-z0-9]{1,10}", path.suffix):
+        raise FileUnusable(f"{path} has no ending that tells its kind; give its name one, such as {path.stem}.mp4")
 
 
 def check_writable(path: Path, *, keep: Collection[Path] = ()) -> None:

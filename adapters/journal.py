@@ -9,9 +9,12 @@ F = TypeVar("F")
 
 
 class MemoryJournal(Generic[F]):
-    """Implements the port `Journal`. Beyond `limit` facts it is cut down to what `snapshot()` gives, if that is set."""
+    """Implements the port `Journal`. Beyond `limit` facts it is cut down to what `snapshot()` gives, if that is set.
 
-    def __init__(self, limit: int = 100_000) -> None:
+    The limit is low, since a fact may hold a whole payload; a cut costs no more than the appends since the last one.
+    """
+
+    def __init__(self, limit: int = 256) -> None:
         self._facts: list[F] = []
         self._limit = limit
         self._next_cut = limit

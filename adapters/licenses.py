@@ -25,6 +25,8 @@ from wakestream.operators.errors import WakestreamError
 
 ROLES = ("client", "worker", "monitor", "admin")
 MAX_NOTE = 200
+LOCK_WITHIN = 10.0
+"""Seconds that another process may hold the file before we give up."""
 _ID = 12
 _VERSION = 1
 T = TypeVar("T")
@@ -153,7 +155,7 @@ class LicenseBook:
         except OSError as error:
             raise LicenseError(f"{lock.parent} cannot be written to ({error.strerror}); choose --state") from error
         try:
-            _lock(handle)
+            _wait_for(handle, self.path)
             yield
         finally:
             os.close(handle)  # which also unlocks
@@ -213,13 +215,22 @@ def _patiently(call: Callable[[], T]) -> T:
     return call()
 
 
+def _wait_for(handle: int, path: Path) -> None:
+    for _ in range(int(LOCK_WITHIN / 0.05)):
+        with contextlib.suppress(OSError):
+            _lock(handle)
+            return
+        time.sleep(0.05)
+    raise LicenseError(f"{path} is held by another program for {LOCK_WITHIN:g} s already; end that, then try again")
+
+
 if sys.platform == "win32":
     import msvcrt
 
     def _lock(handle: int) -> None:
-        msvcrt.locking(handle, msvcrt.LK_LOCK, 1)  # tries for 10 s
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
     def _lock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

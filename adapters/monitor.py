@@ -96,6 +96,8 @@ class MonitorProgram:
             event = await self._next()
             now = asyncio.get_running_loop().time()
             self.machine, commands = self._monitor.decide(self.machine, event, now)
+            if commands and isinstance(event, p.Tick):
+                self._tap.row("conn", "tick", {})
             for command in commands:
                 self._carry_out(command)
 

@@ -13,16 +13,13 @@ from typing import Any, BinaryIO, Final
 
 from wakestream.operators.errors import FileUnusable
 from wakestream.streams import messages as m
-from wakestream.streams.recording import Direction, Header, Row, Tap, frame_row, header_line, redact, row_line, untapped
+from wakestream.streams.recording import Direction, Header, RowMaker, Tap, frame_row, header_line, row_line, untapped
 
 MAX_FILE: Final = 32 * 1024 * 1024
 """Bytes after which a new file is begun."""
 
 MAX_FILES: Final = 20
 """Files of one program kept in the folder; the oldest are removed."""
-
-TICK: Final = 1e-6
-"""Seconds by which each row is later than the one before, at least: their order is then their time."""
 
 
 class Recorder(Tap):
@@ -36,8 +33,7 @@ class Recorder(Tap):
         self._max_file, self._max_files = max_file, max_files
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
-        self._last = 0.0
-        self._seq = 0
+        self._maker = RowMaker(lambda: self._loop.time() - self._start)
         self._part = 0
         self._file: BinaryIO | None = self._open()
 
@@ -45,9 +41,7 @@ class Recorder(Tap):
         """See `Tap.row`."""
         if self._file is None:
             return
-        self._seq += 1
-        self._last = max(round(self._loop.time() - self._start, 6), round(self._last + TICK, 6))
-        self._write(row_line(Row(self._seq, self._last, direction, label, redact(data), job)))
+        self._write(row_line(self._maker.make(direction, label, data, job)))
 
     def frame(self, direction: Direction, message: m.Message) -> None:
         """See `Tap.frame`."""

@@ -24,10 +24,14 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class LinkDown:
-    """There is no connection to the hub; one is being made again. `code` is set when the hub itself turned us away."""
+    """There is no connection to the hub; one is being made again. `code` is set when the hub itself turned us away.
+
+    `connecting`: nothing is wrong yet, the first attempt is under way.
+    """
 
     why: str = ""
     code: str | None = None
+    connecting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -11,10 +10,9 @@ from reactivex import Observable
 from reactivex.subject import Subject
 
 from wakestream.operators.events import Job, JobEvent
-from wakestream.operators.flow.retry_backoff import Backoff
 from wakestream.operators.policy import Policy
 from wakestream.streams.effects import recorded
-from wakestream.streams.event_json import kind, plain_event
+from wakestream.streams.event_json import kind, plain_event, plain_text
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.recording import Tap, untapped
 
@@ -55,30 +53,6 @@ class Daemon:
         self._cancels.pop(job_id, None)
 
 
-def plain_policy(policy: Policy) -> dict[str, Any]:
-    """A policy as an object, for the header of a log; of a backoff only its numbers."""
-    return {"policy": {name: _plain(value) for name, value in _fields(policy).items()}}
-
-
-def policy_from(config: Mapping[str, Any]) -> Policy:
-    """The policy that a log was recorded under; what its header does not name is as it is today."""
-    given = dict(config.get("policy", {}))
-    today = Policy()
-    for name in ("again", "call"):
-        given[name] = dataclasses.replace(getattr(today, name), **given.get(name, {}))
-    return dataclasses.replace(today, **given)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Backoff):
-        return {name: number for name, number in _fields(value).items() if not callable(number)}
-    return value
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-
-
 def job_random(seed: int, job: Job) -> Random:
     """The job's own source of jitter: the same for the same seed and id, whatever other jobs draw."""
     return Random(f"{seed}/{job.id}")
@@ -86,4 +60,5 @@ def job_random(seed: int, job: Job) -> Random:
 
 def plain_job(job: Job) -> dict[str, str]:
     """A job as an object of a log."""
-    return {"video": str(job.video), "audio": str(job.audio), "output": str(job.output), "task_type": job.task_type}
+    files = {"video": plain_text(job.video), "audio": plain_text(job.audio), "output": plain_text(job.output)}
+    return {**files, "task_type": job.task_type}

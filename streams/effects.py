@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from wakestream.operators import errors
 from wakestream.operators.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
 from wakestream.operators.ports import Files, Health, TaskReceipt, TaskReport, Worker, Workers
+from wakestream.streams.event_json import plain_text
 from wakestream.streams.job import World
 from wakestream.streams.recording import Tap
 
@@ -63,7 +64,7 @@ class _TappedFiles(Files):
         self._files, self._log = files, log
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
-        args = {"path": str(path), "algorithms": sorted(algorithms)}
+        args = {"path": plain_text(path), "algorithms": sorted(algorithms)}
         return await self._log.call("fingerprint", args, self._files.fingerprint(path, algorithms), plain_fingerprint)
 
 
@@ -128,7 +129,7 @@ def health_from(plain: Plain) -> Health:
 
 def plain_fingerprint(file: Fingerprint) -> dict[str, Any]:
     """A fingerprint as an object."""
-    return {"path": str(file.path), "size": file.size, "mtime_ns": file.mtime_ns, "digests": dict(file.digests)}
+    return {"path": plain_text(file.path), "size": file.size, "mtime_ns": file.mtime_ns, "digests": dict(file.digests)}
 
 
 def fingerprint_from(plain: Plain) -> Fingerprint:
@@ -139,7 +140,7 @@ def fingerprint_from(plain: Plain) -> Fingerprint:
 def plain_transfer(item: Downloading | Done) -> dict[str, Any]:
     """A step of a download as an object; only the last has a path."""
     if isinstance(item, Done):
-        return {"path": str(item.path), "size": item.size}
+        return {"path": plain_text(item.path), "size": item.size}
     return {"bytes": item.bytes, "of": item.of}
 
 
@@ -152,7 +153,7 @@ def transfer_from(plain: Plain) -> Downloading | Done:
 
 def plain_error(error: errors.WakestreamError) -> dict[str, Any]:
     """An error as an object: its kind, its code and its sentence."""
-    return {"kind": type(error).__name__, "code": error.code, "why": str(error)}
+    return {"kind": type(error).__name__, "code": error.code, "why": plain_text(str(error))}
 
 
 def error_from(plain: Plain) -> errors.WakestreamError:

@@ -15,6 +15,11 @@ def kind(event: JobEvent) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
 
 
+def plain_text(value: Path | str) -> str:
+    """A path, or a sentence with one in it, as text that every encoding takes; bytes of a name that are no text appear as `\\udcNN`."""
+    return str(value).encode(errors="backslashreplace").decode()
+
+
 def plain_event(event: JobEvent) -> dict[str, Any]:
     """One event as an object; `event` is its kind, times are seconds, sizes bytes."""
     return {"event": kind(event), **_plain_fields(event)}
@@ -27,8 +32,8 @@ def _plain_fields(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return _plain_fields(value)
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, Path | str):
+        return plain_text(value)
     if isinstance(value, frozenset):
         return sorted(value)
     if isinstance(value, tuple):

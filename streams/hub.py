@@ -26,12 +26,16 @@ FORBIDDEN = 4403
 """Close code: a licence that does not give the role claimed."""
 NOT_REGISTERED = 4408
 """Close code: nobody registered in time."""
+TOO_MANY = 4429
+"""Close code: the licence has as many connections as it may."""
 REPLACED = 4409
 """Close code: the same GPU's worker connected again."""
 
 _ROLES = {None: "client", "client": "client", "admin": "client", "pc": "client", "worker": "worker"}
 _ROLES.update({"gpu_monitor": "monitor", "monitor": "monitor"})
 _GIVES = {"client": "client", "admin": "client", "worker": "worker", "monitor": "monitor"}
+
+_CLOSES = {"unauthorized": UNAUTHORIZED, "too_many_connections": TOO_MANY}
 
 Handler = Callable[[HubState, Connection, Any, float, Plan], None]
 
@@ -90,11 +94,11 @@ def _registering(state: HubState, event: f.Registering, now: float, plan: Plan) 
     if peer.role is not None:
         plan.refuse(event.fd, "already_registered", "this connection is registered; open another for another role")
         return
-    refusal = _refusal(state, event) or _unfit(state, event.message)
+    refusal = _refusal(state, event) or _unfit(state, event.message) or _crowded(state, event)
     if refusal is not None:
         code, why = refusal
         plan.refuse(event.fd, code, why)
-        _drop(state, peer, UNAUTHORIZED if code == "unauthorized" else FORBIDDEN, why, now, plan)
+        _drop(state, peer, _CLOSES.get(code, FORBIDDEN), why, now, plan)
         return
     _admit(state, peer, event, now, plan)
 
@@ -123,6 +127,13 @@ def _unfit(state: HubState, message: m.Register) -> tuple[str, str] | None:
     if not power.nameable(state, names):
         return "bad_request", "a GPU's name has 1 to 100 characters, and a peer serves 100 of them at most"
     return None
+
+
+def _crowded(state: HubState, event: f.Registering) -> tuple[str, str] | None:
+    limit = state.limits.per_licence
+    if event.licence is None or len(state.by_owner.get(event.licence.id, ())) < limit:
+        return None
+    return "too_many_connections", f"this licence has {limit} connections already; close some, or use another licence"
 
 
 def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, plan: Plan) -> None:

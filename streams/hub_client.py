@@ -37,13 +37,14 @@ class HubClient:
     """Implements the port `Hub` on a link's events and its `send`. Feed it every event of the link.
 
     A job that was granted is named to a restarted hub again (its lease lives in the hub's memory) until `release`,
-    where the hub announced that it grants each job by itself; older hubs would start the job twice.
+    where the hub announced that it grants each job by itself; older hubs would start the job twice. `name` is what the
+    user calls the hub.
     """
 
-    def __init__(self, send: Send, on_fault: Fault) -> None:
+    def __init__(self, send: Send, on_fault: Fault, name: str = "the hub") -> None:
         self._send = send
         self._board: Switchboard[Reply] = Switchboard(on_fault)
-        self._link: LinkUp | LinkDown = LinkDown()
+        self._link: LinkUp | LinkDown = LinkDown(f"{name}: no answer", connecting=True)
         self._asked: dict[str, m.Submit] = {}
         self._granted: set[str] = set()
 

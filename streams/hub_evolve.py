@@ -106,6 +106,7 @@ def _job_released(state: HubState, fact: f.JobReleased) -> None:
     del mine[job.id]
     if not mine:
         del state.jobs_of[job.owner]
+        _forget_key(state, job.owner)
     if not state.queue:
         state.waking = None
 
@@ -191,6 +192,13 @@ def _leave(state: HubState, peer: Connection, owner: str, at: float) -> None:
         job = state.jobs[id_]
         if job.fd == peer.fd:
             job.fd, job.gone = None, at
+    _forget_key(state, owner)
+
+
+def _forget_key(state: HubState, owner: str) -> None:
+    """The secret itself is kept while a worker may have to be told it, and no longer."""
+    if owner not in state.by_owner and owner not in state.jobs_of:
+        state.keys.pop(owner, None)
 
 
 def _refused(state: HubState, fact: f.FrameRefused) -> None:

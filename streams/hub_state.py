@@ -16,11 +16,14 @@ class Limits:
     """Every bound of the hub. Times are seconds; `queued_ttl` and `granted_ttl` count from when the owner went away.
 
     `granted_ttl` also ends a lease of a connected client that never says `done` (an old one), counted from the last
-    sign of life of the job and its GPU. `draining` is how long an announced stop may take to begin.
+    sign of life of the job and its GPU. `draining` is how long an announced stop may take to begin. `per_licence` and
+    `per_address` bound open connections; behind a proxy all have its address.
     """
 
     register: float = 10.0
     malformed: int = 100
+    per_licence: int = 200
+    per_address: int = 500
     jobs_per_key: int = 1000
     gpus: int = 1000
     queued_ttl: float = 35 * 60.0

@@ -15,7 +15,7 @@ the rows is the order of events. `dir` is `in` (a frame, or a person's wish), `o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
@@ -26,6 +26,9 @@ from wakestream.streams import wire
 
 VERSION: Final = 1
 Direction = Literal["in", "out", "effect", "conn"]
+
+TICK: Final = 1e-6
+"""Seconds by which each row is later than the one before, at least."""
 
 REDACTED: Final = "[redacted]"
 SECRET_FIELDS: Final = frozenset({"key", "token", "license_key", "authorization", "api_secret", "secret", "password"})
@@ -93,6 +96,38 @@ class _Untapped:
 
 untapped: Final[Tap] = _Untapped()
 """The tap of a program that is not recorded."""
+
+
+class RowMaker:
+    """Numbers rows and dates them, each at least `TICK` later than the one before: their order is their time."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._seq = 0
+        self._last = 0.0
+
+    def make(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None) -> Row:
+        """The next row, redacted; `now()` gives seconds since the log's epoch."""
+        self._seq += 1
+        self._last = max(round(self._now(), 6), round(self._last + TICK, 6))
+        return Row(self._seq, self._last, direction, label, redact(data), job)
+
+
+class MemoryTap(Tap):
+    """Keeps the rows in a list: for replay, and for tests."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.rows: list[Row] = []
+        self._maker = RowMaker(now)
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """See `Tap.row`."""
+        self.rows.append(self._maker.make(direction, label, data, job))
+
+    def frame(self, direction: Direction, message: m.Message) -> None:
+        """See `Tap.frame`."""
+        label, data, job = frame_row(message)
+        self.row(direction, label, data, job)
 
 
 def frame_row(message: m.Message) -> tuple[str, dict[str, Any], str | None]:

@@ -27,6 +27,10 @@ MAX_ID = 200
 """Longest request or task id in characters."""
 
 
+MAX_URL = 2000
+"""Longest address in characters; hubs repeat a worker's in many frames."""
+
+
 class Malformed(ValueError):
     """The peer's frame is not one that the protocol knows; `str()` says what to send instead."""
 
@@ -82,9 +86,8 @@ def decode(text: str | bytes, *, strict: bool = True) -> m.Message:
 
     A client reads with `strict=False`: an optional field of the wrong kind counts as absent, as old hubs differ there.
     """
-    size = len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode(errors="surrogatepass"))
-    if size > MAX_FRAME:
-        raise Malformed(f"a frame may have {MAX_FRAME} bytes at most, this one has {size}")
+    if size(text) > MAX_FRAME:
+        raise Malformed(f"a frame may have {MAX_FRAME} bytes at most, this one has {size(text)}")
     try:
         frame = orjson.loads(text)
     except ValueError:
@@ -98,9 +101,14 @@ def decode(text: str | bytes, *, strict: bool = True) -> m.Message:
     return from_frame(frame, strict=strict)
 
 
+def size(text: str | bytes) -> int:
+    """Bytes that a frame of this text has on the wire."""
+    return len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
 def _bare(text: str | bytes) -> m.Message:
     plain = (text if isinstance(text, bytes) else text.encode(errors="replace")).decode(errors="replace").strip()
-    if plain.startswith(("http://", "https://")):
+    if plain.startswith(("http://", "https://")) and len(plain) <= MAX_URL:
         return m.Url(url=plain)
     raise Malformed("a frame is a JSON object in UTF-8; this does not parse as one")
 
@@ -153,6 +161,8 @@ def _fault(field: _Field, value: Any) -> str | None:
         return f"must be {field.word}"
     if field.name.endswith("_id") and not 0 < len(value) <= MAX_ID:
         return f"must have 1 to {MAX_ID} characters"
+    if field.name == "url" and len(value) > MAX_URL:
+        return f"must have {MAX_URL} characters at most"
     return None
 
 

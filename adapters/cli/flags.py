@@ -6,7 +6,6 @@ import argparse
 
 from wakestream.adapters import addresses
 
-
 WAITS_HELP = {
     "hub_timeout": "how long to look for a hub that was never reached (default 30)",
     "reply_timeout": "how long the hub may take to answer the submit (default 30)",

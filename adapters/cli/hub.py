@@ -27,6 +27,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=frozenset(),
         help="worker, monitor or worker,monitor: let such peers in without a token, as old ones need (unsafe)",
     )
+    parser.add_argument(
+        "--per-license", metavar="N", type=_number, default=200, help="connections of one licence (default 200)"
+    )
+    parser.add_argument(
+        "--per-address",
+        metavar="N",
+        type=_number,
+        default=500,
+        help="connections from one address (default 500); behind a proxy all come from one",
+    )
     flags.record(parser)
     flags.program(parser)
 
@@ -54,6 +64,12 @@ def _roles(text: str) -> frozenset[str]:
     return roles
 
 
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text[:9]) > 0 or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number above 0")
+    return int(text)
+
+
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     import asyncio
@@ -64,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.licenses import LicenseBook
     from wakestream.adapters.recorder import recording
     from wakestream.adapters.websocket.hub_server import open_hub
+    from wakestream.streams.config_json import plain_config
     from wakestream.streams.hub import Limits
     from wakestream.streams.hub_events import Fact
 
@@ -73,9 +90,8 @@ def run(args: argparse.Namespace) -> int:
 
     async def serve(stop: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            limits = Limits(open_roles=args.open_roles)
-            config = {"open_roles": sorted(args.open_roles)}
-            tap = stack.enter_context(recording(settings.record, "hub", 0, config))
+            limits = Limits(open_roles=args.open_roles, per_licence=args.per_license, per_address=args.per_address)
+            tap = stack.enter_context(recording(settings.record, "hub", 0, {"policy": plain_config(limits)}))
             with listening(*args.listen):
                 hub = await stack.enter_async_context(
                     open_hub(*args.listen, book=book, journal=MemoryJournal[Fact](), limits=limits, tap=tap)

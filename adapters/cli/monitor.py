@@ -80,6 +80,7 @@ async def _watch(
     from wakestream.adapters.monitor import MonitorProgram
     from wakestream.adapters.recorder import recording
     from wakestream.adapters.websocket.link import open_link
+    from wakestream.streams.config_json import plain_config
     from wakestream.streams.monitor import Monitor
 
     async with AsyncExitStack() as stack:
@@ -89,8 +90,7 @@ async def _watch(
             stack.push_async_callback(workers.close)
             health = workers.at(None).health
         seed = Random().getrandbits(32)
-        config = {"gpu": policy.gpu, "idle_after": policy.idle_after, "boot_timeout": policy.boot_timeout}
-        tap = stack.enter_context(recording(settings.record, "monitor", seed, config))
+        tap = stack.enter_context(recording(settings.record, "monitor", seed, {"policy": plain_config(policy)}))
         random = Random(seed)
         link = open_link(settings.needs_hub(), lambda: _register(settings, policy.gpu), tap=tap, random=random)
         stack.push_async_callback(link.close)

@@ -50,17 +50,32 @@ def run(args: argparse.Namespace) -> int:
 
 
 def job_of(args: argparse.Namespace) -> Job:
-    """The job that the arguments describe; `FileError` when its files cannot be used, before any GPU is woken."""
-    import uuid
+    """The job that the arguments describe, checked before any GPU is woken.
 
-    from wakestream.adapters.files import check_readable, check_writable
+    `FileUnusable` when its files cannot be used, `SettingsError` for an id that no hub would take.
+    """
+    from wakestream.adapters.files import check_named, check_readable, check_writable
     from wakestream.operators.events import Job
 
     output: Path = args.output or Path(f"{args.video.stem}.synced.mp4")
     for path in (args.video, args.audio):
         check_readable(path)
+        check_named(path)
     check_writable(output, keep=(args.video, args.audio))
-    return Job(args.job_id or f"ws-{uuid.uuid4().hex[:16]}", args.video, args.audio, output)
+    return Job(_job_id(args.job_id), args.video, args.audio, output)
+
+
+def _job_id(given: str | None) -> str:
+    import uuid
+
+    from wakestream.adapters.settings import SettingsError
+    from wakestream.streams.wire import MAX_ID
+
+    if given is None:
+        return f"ws-{uuid.uuid4().hex[:16]}"
+    if not 0 < len(given) <= MAX_ID or not given.isprintable() or " " in given:
+        raise SettingsError(f"--job-id: an id is one word of 1 to {MAX_ID} characters; leave it out for a new one")
+    return given
 
 
 async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:

@@ -20,6 +20,13 @@ PHASES = {
 }
 
 
+HINTS = {
+    "hub_unreachable": "; is the hub running, and is its address right (--hub, API_SERVER_URL)?",
+    "worker_unreachable": "; look at the worker's log",
+}
+"""What to do about a failure that cannot say it itself, by its code."""
+
+
 def size(count: float) -> str:
     """Bytes as `12.3 MB` (powers of 1000)."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -90,7 +97,7 @@ def outcome(happened: e.JobEvent) -> str:
         case e.Done():
             return f"done: {happened.path} ({size(happened.size)})"
         case e.Failed():
-            return f"failed: {happened.why}"
+            return f"failed: {happened.why}{HINTS.get(happened.code, '')}"
         case e.TimedOut():
             return f"timed out: {_timed_out(happened)}"
         case e.Cancelled():

@@ -8,18 +8,18 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from http import HTTPStatus
 from typing import Any
 
 import websockets
 from loguru import logger
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 
 from wakestream.adapters.addresses import HUB_PATH, at_port
 from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.licenses import LicenseBook, LicenseError
+from wakestream.adapters.websocket.guard import Gate, cut_if_slow
 from wakestream.operators.ports import Journal
 from wakestream.streams import hub, wire
 from wakestream.streams import hub_events as f
@@ -28,14 +28,14 @@ from wakestream.streams.hub_rows import event_row, sent_row
 from wakestream.streams.recording import Tap, untapped
 
 MAX_CONNECTIONS = 20_000
-MAX_BUFFER = 1024 * 1024
-"""Bytes that may wait for one slow connection before it is cut."""
 MAX_PENDING = 10_000
 """Events whose facts may wait to be journaled before no more frames are read."""
 
 # The library ends a connection whose message is larger than its limit without a word of ours. With some room above
 # the protocol's limit, most senders of too large a frame are told so and may go on.
 _LIBRARY_LIMIT = 4 * wire.MAX_FRAME
+
+_OPEN_WITHIN = 10.0
 
 _OLD_SUBMIT = f'"{m.Submit.OLD}"'.encode()
 
@@ -51,7 +51,6 @@ class HubServer:
         journal: Journal[f.Fact],
         limits: hub.Limits,
         clock: Callable[[], float],
-        max_connections: int,
         tap: Tap,
     ) -> None:
         self.url = ""
@@ -60,7 +59,6 @@ class HubServer:
         self._book = book
         self._journal = journal
         self._clock = clock
-        self._max_connections = max_connections
         self._state = hub.recover(journal.read(), limits)
         if isinstance(journal, MemoryJournal):
             journal.snapshot = lambda: hub.snapshot(self._state)
@@ -144,14 +142,13 @@ class HubServer:
         if self._tap is not untapped:
             self._tap.row(*sent_row(to, message, old))
         sockets = [self._sockets[fd] for fd in to]
-        websockets.broadcast(sockets, wire.encode(message))
-        older = wire.encode_old(message) if old else None
-        if older is not None:
-            websockets.broadcast(sockets, older)
+        for text in (wire.encode(message), wire.encode_old(message) if old else None):
+            if text is not None and wire.size(text) <= wire.MAX_FRAME:
+                websockets.broadcast(sockets, text)
+            elif text is not None:  # whoever got it would have to hang up
+                logger.warning("a {} has grown too large to be passed on", message.TYPE)
         for socket in sockets:
-            if socket.transport.get_write_buffer_size() > MAX_BUFFER:
-                logger.warning("a connection does not read what it is sent; it is cut")
-                socket.transport.abort()
+            cut_if_slow(socket)
 
     def _close(self, command: f.Close) -> None:
         socket = self._sockets.get(command.fd)
@@ -203,14 +200,6 @@ class HubServer:
         found = self._book.find(credential) if credential is not None else None
         known = f.Licence(found.id, found.role, found.revoked is not None) if found is not None else None
         self.happen(f.Registering(fd, message, credential, known))
-
-    def admit(self, _: ServerConnection, request: Request) -> Response | None:
-        """Refuse a handshake that is not for us; None lets it through."""
-        if request.path.partition("?")[0] != HUB_PATH:
-            return _answer(HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
-        if len(self._sockets) >= self._max_connections:
-            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections, try again later")
-        return None
 
     # Time
 
@@ -273,13 +262,16 @@ async def open_hub(
     `LicenseError` when the licence file is broken. `clock` gives UNIX seconds.
     """
     book.refresh()
-    running = HubServer(book, journal, limits or hub.Limits(), clock, max_connections, tap)
+    limits = limits or hub.Limits()
+    gate = Gate(max_connections, limits.per_address)
+    running = HubServer(book, journal, limits, clock, tap)
     options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}
+    options |= {"open_timeout": _OPEN_WITHIN, "create_connection": gate.connection}
     async with serve(
         running.serve_connection,
         host,
         port,
-        process_request=running.admit,
+        process_request=gate.admit,
         max_size=_LIBRARY_LIMIT,
         logger=_quiet(),
         **options,
@@ -294,6 +286,7 @@ async def open_hub(
             for task in tasks:
                 task.cancel()
             running.let_go()
+            gate.cut_handshakes()
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -317,14 +310,6 @@ def _bearer(request: Request | None) -> str | None:
     header = request.headers.get("Authorization", "") if request is not None else ""
     scheme, _, token = header.partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _answer(status: HTTPStatus, text: str) -> Response:
-    body = f"{text}\n".encode()
-    headers = websockets.Headers(
-        {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body)), "Connection": "close"}
-    )
-    return Response(status.value, status.phrase, headers, body)
 
 
 def _quiet() -> logging.Logger:

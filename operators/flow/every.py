@@ -27,15 +27,15 @@ def every(seconds: float, make: Callable[[float], T]) -> Observable[T]:
 
         def tick(*_: Any) -> None:
             nonlocal count
-            elapsed = seconds_now(time) - start
-            count = max(count + 1, int(elapsed / seconds))
+            count = max(count + 1, int((seconds_now(time) - start) / seconds))
             try:
                 item = make(count * seconds)
             except Exception as error:  # a line that cannot be made
                 observer.on_error(error)
                 return
-            later = max(0.0, (count + 1) * seconds - elapsed)
-            timer.disposable = time.schedule_relative(later, tick)  # first, lest an observer that raises stop the clock
+            later = start + (count + 1) * seconds - seconds_now(time)
+            # armed before the item is given, lest an observer that raises stop the clock
+            timer.disposable = time.schedule_relative(max(0.0, later), tick)
             observer.on_next(item)
 
         timer.disposable = time.schedule_relative(seconds, tick)

@@ -46,7 +46,7 @@ class Backoff:
         try:
             full = min(self.max_delay, self.initial * float(self.factor) ** (attempt - 1))
         except OverflowError:
-            full = self.max_delay
+            full = self.max_delay if self.initial else 0.0
         return full * (1.0 - self.jitter * random.random())
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-import reactivex as rx
 from reactivex import Observable
 
 from wakestream.operators.errors import TaskFailed
 from wakestream.operators.events import JobEvent, Rendered, Running, Submitted
+from wakestream.operators.flow.emit import emit
 from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.poll import poll
 from wakestream.operators.flow.retry_backoff import retry_backoff
@@ -29,7 +29,7 @@ def follow(workers: Workers, policy: Policy, random: Random) -> Callable[[Submit
     """
 
     def stage(task: Submitted) -> Observable[JobEvent]:
-        ready: Observable[JobEvent] = rx.of(Rendered(task))
+        ready: Observable[JobEvent] = emit(Rendered(task))
         if task.cached:
             return ready
         worker = workers.at(task.worker.url)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable
 
-import reactivex as rx
-from reactivex import Observable
+from reactivex import Observable, abc
 
 from wakestream.operators.errors import StageTimeout, WakestreamError
 from wakestream.operators.events import Failed, JobEvent, Outcome, TimedOut
@@ -23,9 +22,22 @@ def outcome() -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
     """Turn an error into `Failed` or `TimedOut`, and complete after the first outcome."""
 
     def operator(source: Observable[JobEvent]) -> Observable[JobEvent]:
-        silent: Observable[JobEvent] = rx.of(Failed("the pipeline ended without an outcome", "internal"))
-        whole = rx.concat(source, silent).catch(lambda error, _: rx.of(outcome_of(error)))
-        return whole.take_while(lambda event: not is_outcome(event), inclusive=True)
+        def subscribe(
+            observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            def on_next(event: JobEvent) -> None:
+                observer.on_next(event)
+                if is_outcome(event):
+                    observer.on_completed()
+
+            def on_completed() -> None:
+                on_next(Failed("the pipeline ended without an outcome", "internal"))
+
+            return source.subscribe(
+                on_next, lambda error: on_next(outcome_of(error)), on_completed, scheduler=scheduler
+            )
+
+        return Observable(subscribe)
 
     return operator
 

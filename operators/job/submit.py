@@ -11,6 +11,7 @@ from reactivex import Observable, abc
 from wakestream.operators.errors import BootFailed, HubRefused, HubUnreachable
 from wakestream.operators.events import Branch, Eta, Fingerprint, Granted, Job, JobEvent, Queued, Waking
 from wakestream.operators.flow.branch import branch
+from wakestream.operators.flow.emit import begin_with, beside, emit
 from wakestream.operators.flow.every import every
 from wakestream.operators.flow.scheduler import seconds_now
 from wakestream.operators.flow.timeout_total import timeout_total
@@ -79,25 +80,24 @@ class _Wait:
     def disconnected(self, link: LinkDown) -> Observable[JobEvent]:
         if link.code is not None:
             return rx.throw(HubRefused(link.why, code=link.code))
-        never = "hub_unreachable" if link.why else "connecting"
-        lines = self._lines("hub_lost" if self.reached else never, why=link.why)
+        never = "connecting" if link.connecting else "hub_unreachable"
+        lines = self._lines("hub_lost" if self.reached else never, why="" if link.connecting else link.why)
         if self.reached or self.policy.hub is None:
             return lines
         patience = rx.timer(max(0.0, self.policy.hub - self.waited))
-        given_up: Observable[JobEvent] = patience.flat_map(lambda _: rx.throw(HubUnreachable(link.why)))
-        return rx.merge(lines, given_up)
+        return lines.pipe(beside(patience.flat_map(lambda _: rx.throw(HubUnreachable(link.why)))))
 
     def granted(self, grant: Accepted) -> Observable[JobEvent]:
         road: Branch = "offline" if self.asleep else "online"
-        return rx.of(Granted(road, self.waited, grant.gpu, grant.url, grant.position))
+        return emit(Granted(road, self.waited, grant.gpu, grant.url, grant.position))
 
     def woken(self, news: Woken) -> Observable[JobEvent] | None:
         return self.granted(Accepted(news.gpu, news.url)) if self.asleep else None
 
     def queued(self, reply: Asleep) -> Observable[JobEvent]:
         self.asleep = reply
-        reading: Observable[JobEvent] = self.readings.of(EVERY_ALGORITHM).filter(lambda _: False)
-        return rx.merge(rx.of(Queued(reply.position, reply.phase, reply.eta)), self._waking(reply), reading)
+        told = begin_with(Queued(reply.position, reply.phase, reply.eta))
+        return self._waking(reply).pipe(told, beside(self.readings.of(EVERY_ALGORITHM)))
 
     def stirring(self, news: Stirring) -> Observable[JobEvent] | None:
         return self._lines(news.phase, why=news.why) if self.asleep else None
@@ -105,7 +105,7 @@ class _Wait:
     def _lines(self, phase: str, why: str) -> Observable[JobEvent]:
         reply = self.asleep or Asleep()
         now = Waking(self.waited, phase, reply.position, None, why)
-        return rx.merge(rx.of(now), self._waking(Asleep(phase, reply.position)))
+        return self._waking(Asleep(phase, reply.position)).pipe(begin_with(now))
 
     def _waking(self, reply: Asleep) -> Observable[JobEvent]:
         def line(elapsed: float) -> JobEvent:

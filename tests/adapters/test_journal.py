@@ -29,3 +29,11 @@ async def test_a_snapshot_as_long_as_the_limit_does_not_cut_at_every_append() ->
     for fact in range(8):
         await journal.append([fact])
     assert len(cuts) == 1
+
+
+async def test_by_default_it_holds_no_more_than_some_hundred_facts_beyond_the_snapshot() -> None:
+    journal = MemoryJournal[int]()
+    journal.snapshot = lambda: [0]
+    for fact in range(10_000):
+        await journal.append([fact])
+    assert len(journal.read()) <= 257

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from wakestream.adapters import licenses
 from wakestream.adapters.cli.main import main
 from wakestream.adapters.licenses import LicenseBook, LicenseError
 
@@ -185,3 +186,12 @@ def test_a_damaged_file_ends_each_command_with_2_and_a_sentence(
 def test_revoking_an_unknown_id_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["license", "revoke", "nobody", "--state", str(tmp_path)]) == 2
     assert "license list" in capsys.readouterr().err
+
+
+def test_a_file_that_another_program_holds_is_given_up_with_a_sentence(
+    book: LicenseBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(licenses, "LOCK_WITHIN", 0.05)
+    with book._locked(), pytest.raises(LicenseError, match="held by another program"):
+        LicenseBook(book.path.parent).issue("client", "", 0.0)
+    assert book.issue("client", "", 0.0)[0].role == "client"

@@ -887,3 +887,40 @@ def test_a_machine_that_went_off_by_itself_while_jobs_wait_is_booted_again(net: 
     assert [message.request_id for message in net.take(monitor) if isinstance(message, m.Boot)] == ["j1"]
     net.say(monitor, m.PowerState(gpu="gpu", state="starting"))
     assert net.take(monitor) == []
+
+
+def test_a_licence_has_so_many_connections_and_the_next_one_is_told() -> None:
+    net = Net(per_licence=2)
+    first, _ = net.join("client"), net.join("client")
+    third = net.open()
+    net.take(third)
+    net.register(third, "client")
+    error = net.take(third)[0]
+    assert isinstance(error, m.Error)
+    assert (error.code, net.closed[third]) == ("too_many_connections", hub.TOO_MANY)
+    net.happen(f.Closed(first))
+    assert net.closed.get(net.join("client")) is None
+
+
+def test_a_key_is_forgotten_with_the_last_connection_and_job_of_its_licence() -> None:
+    net = Net()
+    client = net.join("client")
+    net.submit(client)
+    net.happen(f.Closed(client))
+    assert net.state.keys == {"id-key-client": "key-client"}  # a worker may yet have to be told it
+    net.happen(f.Revoked("id-key-client"))
+    assert net.state.keys == {}
+
+
+def test_a_revoked_licence_leaves_no_key_behind() -> None:
+    net = Net()
+    net.submit(net.join("client"))
+    net.happen(f.Revoked("id-key-client"))
+    assert net.state.keys == {}
+
+
+def test_an_address_too_long_to_repeat_is_refused() -> None:
+    with pytest.raises(wire.Malformed, match="url"):
+        wire.decode(f'{{"type":"register","role":"worker","url":"http://{"w" * wire.MAX_URL}"}}')
+    with pytest.raises(wire.Malformed):
+        wire.decode(f"http://{'w' * wire.MAX_URL}")

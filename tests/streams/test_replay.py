@@ -12,12 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.operators import events as e
-from wakestream.streams import messages as m
-from wakestream.streams import wire
-from wakestream.streams.daemon import plain_policy, policy_from
-from wakestream.streams.event_json import kind, plain_event
-from wakestream.streams.recording import Log, Row, read_log
+from wakestream.operators.policy import Policy
+from wakestream.streams.config_json import changed, config_from, plain_config
+from wakestream.streams.recording import Log, Row, UnusableLog, read_log
 from wakestream.streams.replay import replay
 
 LOGS = Path(__file__).parent.parent / "logs"
@@ -35,82 +32,102 @@ def moved(recorded: Log, seconds: float, later: Callable[[Row], bool]) -> Log:
     return replace(recorded, rows=tuple(rows))
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
-async def test_a_recorded_branch_replays_to_the_very_events_that_were_recorded(branch: str) -> None:
-    recorded = log(branch)
-    again = await replay(recorded)
-    job = f"job-{branch}"
-    expected = [(row.label, row.data) for row in recorded.rows if row.dir == "out" and "event" in row.data]
-    said = [(kind(event), plain_event(event)) for _, event in again.events[job]]
-    assert [label for label, _ in said] == [label for label, _ in expected]
-    assert [timeless(data) for _, data in said] == [timeless(data) for _, data in expected]
-    granted = next(event for _, event in again.events[job] if isinstance(event, e.Granted))
-    assert granted.branch == branch
-    assert isinstance(again.outcome(job), e.Done)
+def decided(log: Log) -> list[tuple[str, object]]:
+    """What a client's jobs said and sent, without measured times."""
+    rows = [row for row in log.rows if row.dir == "out" and row.label not in ("register", "gpu.status.query")]
+    return [(row.label, {name: value for name, value in row.data.items() if name != "waited"}) for row in rows]
 
 
-def timeless(data: object) -> object:
-    """Waits are measured by the clock of the run, which differs by the loop's own milliseconds."""
-    return {**data, "waited": None} if isinstance(data, dict) and "waited" in data else data
+def outcome(log: Log) -> tuple[str, object]:
+    """The last event of the log's one job."""
+    return [(row.label, row.data) for row in log.rows if "event" in row.data][-1]
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
-async def test_a_replayed_job_sends_the_very_frames_that_were_recorded(branch: str) -> None:
+async def test_a_recorded_branch_replays_to_the_very_events_and_frames_that_were_recorded(branch: str) -> None:
     recorded = log(branch)
-    again = await replay(recorded)
-    frames = [row.data for row in recorded.rows if row.dir == "out" and row.data.get("type", "register") != "register"]
-    assert [wire.to_frame(message) for _, message in again.sent] == frames
-    assert {type(message) for _, message in again.sent} == {m.Submit, m.JobDone}
+    replayed = await replay(recorded)
+    assert replayed.divergences == ()
+    assert decided(replayed.again) == decided(recorded)
+    granted = next(row for row in replayed.again.rows if row.label == "granted")
+    assert granted.data["branch"] == branch
+    assert outcome(replayed.again)[0] == "done"
+    assert {row.data["type"] for row in replayed.again.rows if row.dir == "out" and "type" in row.data} == {
+        "gpu.job.submit",
+        "gpu.job.done",
+    }
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
 async def test_a_replay_keeps_the_recorded_times(branch: str) -> None:
     recorded = log(branch)
-    again = await replay(recorded)
-    done = next(row.t for row in recorded.rows if row.label == "done")
-    assert again.events[f"job-{branch}"][-1][0] == pytest.approx(done, abs=0.05)
+    again = (await replay(recorded)).again
+    then, now = (next(row.t for row in each.rows if row.label == "done") for each in (recorded, again))
+    assert now == pytest.approx(then, abs=0.05)
 
 
 async def test_a_wait_of_29_minutes_is_replayed_without_waiting_and_ends_alike() -> None:
     recorded = log("offline")
     late = moved(recorded, 1740.0, lambda row: row.label == "gpu.power.online")
-    again = await replay(late)
-    assert again.outcome("job-offline") == (await replay(recorded)).outcome("job-offline")
-    lines = [event for _, event in again.events["job-offline"] if isinstance(event, e.Waking)]
-    assert len(lines) >= 170
+    again = (await replay(late)).again
+    assert outcome(again) == outcome((await replay(recorded)).again)
+    assert sum(row.label == "waking" for row in again.rows) >= 170
     assert asyncio.get_running_loop().time() > 1740
 
 
 async def test_what_if_asks_the_same_log_with_another_policy() -> None:
     recorded = moved(log("offline"), 600.0, lambda row: row.label == "gpu.power.online")
-    policy = replace(policy_from(recorded.header.config), online=60.0)
-    assert (await replay(recorded, policy)).outcome("job-offline") == e.TimedOut(
-        "online", 60.0, "online: nothing within 60 s"
-    )
+    replayed = await replay(recorded, settings={"online_timeout": 60.0})
+    label, data = outcome(replayed.again)
+    assert (label, data) == ("timed_out", {"event": "timed_out", "stage": "online", "seconds": 60.0, "why": WHY})
+    first = replayed.divergences[0]
+    assert (first.stream, first.got.label if first.got else None) == ("job-offline", "timed_out")
+
+
+WHY = "online: nothing within 60 s"
+
+
+async def test_a_setting_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(ValueError, match=r"there is no 'onlin'; there are again.factor, .*, online, "):
+        await replay(log("online"), settings={"onlin": 1.0})
 
 
 async def test_a_log_without_jobs_replays_to_nothing() -> None:
+    again = (await replay(replace(log("online"), rows=()))).again
+    assert again.rows == ()
+
+
+async def test_a_log_that_was_tampered_with_diverges_at_that_very_row() -> None:
     recorded = log("online")
-    again = await replay(replace(recorded, rows=()))
-    assert dict(again.events) == {}
+    row = next(row for row in recorded.rows if row.label == "submitted")
+    other = replace(row, data={**row.data, "task_id": "another"})
+    (found,) = (
+        await replay(replace(recorded, rows=tuple(other if r is row else r for r in recorded.rows)))
+    ).divergences
+    assert (found.seq, found.label) == (row.seq, "submitted")
+    assert found.lines()[1] == '-   task_id = "another"'
+
+
+async def test_a_log_of_a_program_that_cannot_be_replayed_is_refused() -> None:
+    recorded = log("online")
+    with pytest.raises(UnusableLog, match="'worker' cannot be replayed"):
+        await replay(replace(recorded, header=replace(recorded.header, program="worker")))
 
 
 def test_a_policy_survives_its_way_through_a_header() -> None:
-    policy = replace(policy_from({}), online=7.0, hub=3.0)
-    assert plain_policy(policy_from(plain_policy(policy))) == plain_policy(policy)
+    policy = changed(replace(Policy(), online=7.0, hub=3.0), "again.max_retries", 2)
+    assert plain_config(config_from(Policy(), plain_config(policy))) == plain_config(policy)
 
 
 OUTCOME = """
-import hashlib, json, sys
+import hashlib, sys
 from pathlib import Path
 from wakestream.adapters.virtual_loop import run_virtual
-from wakestream.streams.event_json import plain_event
-from wakestream.streams.recording import read_log
+from wakestream.streams.recording import read_log, row_line
 from wakestream.streams.replay import replay
 log = read_log(Path(sys.argv[1]).read_bytes().splitlines(keepends=True))
-again = run_virtual(replay(log))
-told = {job: [(t, plain_event(event)) for t, event in events] for job, events in again.events.items()}
-print(hashlib.sha256(json.dumps(told).encode()).hexdigest())
+rows = run_virtual(replay(log)).again.rows
+print(hashlib.sha256(b"".join(map(row_line, rows))).hexdigest())
 """
 
 

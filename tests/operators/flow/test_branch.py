@@ -159,24 +159,22 @@ def test_a_source_that_emits_while_it_is_subscribed_takes_no_road_after_the_end(
 
     def road(item: str) -> Observable[str]:
         entered.append(item)
-        return rx.of(item)
+        return at_once(item)
 
     def burst(observer: abc.ObserverBase[Any], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         for item in ("a", "b"):
             observer.on_next(Yes(item))
         return Disposable()
 
-    assert collect(Observable(burst).pipe(branch({Yes: lambda item: immediately(road(item))}))) == ["a", "|"]
+    assert collect(Observable(burst).pipe(branch({Yes: road}))) == ["a", "|"]
     assert entered == ["a"]
 
 
-def immediately(source: Observable[Any]) -> Observable[Any]:
-    """The same items, given within `subscribe` and not by way of a scheduler."""
-    items = collect(source)[:-1]
+def at_once(item: Any) -> Observable[Any]:
+    """One item, given within `subscribe` and not by way of a scheduler."""
 
     def give(observer: abc.ObserverBase[Any], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        for item in items:
-            observer.on_next(item)
+        observer.on_next(item)
         observer.on_completed()
         return Disposable()
 

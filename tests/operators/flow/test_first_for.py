@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import reactivex as rx
 from reactivex.testing import ReactiveTest, TestScheduler
 
 from wakestream.operators.errors import StageTimeout
@@ -78,14 +79,8 @@ async def test_disposing_takes_registration_and_timer_away() -> None:
     waiting.dispose()
     assert hub.keys == ()
     hub.feed("item", "a")
-    assert await to_future(scheduler)(first_for(hub, "b", within=100).catch(lambda error, _: rx_of(error)))
+    assert await to_future(scheduler)(first_for(hub, "b", within=100).catch(lambda error, _: rx.of(error)))
     assert heard == []
-
-
-def rx_of(item: Any) -> Any:
-    import reactivex as rx
-
-    return rx.of(item)
 
 
 def test_a_wait_with_a_limit_and_no_scheduler_is_a_clear_type_error_and_registers_nobody() -> None:

@@ -78,16 +78,19 @@ def test_attempts_are_made_after_exact_delays_in_scheduler_time() -> None:
     assert result.messages == [*(on_next(start + 1, "x") for start in starts), on_error(278, BROKEN)]
 
 
-def test_jittered_delays_are_those_of_the_seeded_source() -> None:
-    seed = Random(7)
+async def test_jittered_delays_are_those_of_the_seeded_source() -> None:
+    seed, attempts = Random(7), list[float]()
     first, second = (10.0 * (1 - 0.5 * seed.random()), 20.0 * (1 - 0.5 * seed.random()))
-    scheduler = TestScheduler()
-    source = scheduler.create_cold_observable(on_error(0, BROKEN))
-    scheduler.start(lambda: source.pipe(retry_backoff(changed(jitter=0.5, max_retries=2), Random(7))))
-    starts = [subscription.subscribe for subscription in source.subscriptions]
-    ends = [subscription.unsubscribe for subscription in source.subscriptions]
-    assert starts[1] - ends[0] == pytest.approx(first, abs=1e-5)
-    assert starts[2] - ends[1] == pytest.approx(second, abs=1e-5)
+
+    def attempt(_: abc.SchedulerBase) -> Observable[Any]:
+        attempts.append(scheduler.loop.time())
+        return rx.throw(BROKEN)
+
+    scheduler = LoopScheduler()
+    retried = rx.defer(attempt).pipe(retry_backoff(changed(jitter=0.5, max_retries=2), Random(7)))
+    with pytest.raises(ValueError, match="broken"):
+        await to_future(scheduler)(retried)
+    assert attempts == [0.0, first, first + second]
 
 
 def test_a_source_that_completes_is_not_touched() -> None:

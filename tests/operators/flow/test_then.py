@@ -116,7 +116,9 @@ def test_each_subscription_runs_by_itself() -> None:
 def test_the_next_stage_may_be_subscribed_while_the_source_still_emits_its_end() -> None:
     source: Subject[int] = Subject()
     heard: list[object] = []
-    source.pipe(then(lambda item: rx.of(item, item + 1))).subscribe(heard.append, on_completed=lambda: heard.append("|"))
+    source.pipe(then(lambda item: rx.of(item, item + 1))).subscribe(
+        heard.append, on_completed=lambda: heard.append("|")
+    )
     source.on_next(1)
     source.on_completed()
     assert heard == [1, 1, 2, "|"]

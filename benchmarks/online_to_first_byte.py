@@ -1,0 +1,87 @@
+"""From the broadcast `gpu.power.online` to the first uploaded byte, over real sockets: python benchmarks/online_to_first_byte.py
+
+Hub, worker and client share one process and one loop, so the figure holds both sides' work. Each of the 50 jobs has files
+that the worker has never seen, and waits on the offline branch until a worker's connection says online.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from wakestream.adapters import logs
+from wakestream.adapters.client import Client, open_client
+from wakestream.adapters.engines import Command
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.settings import Secret, Settings
+from wakestream.adapters.websocket.hub_server import open_hub
+from wakestream.adapters.worker_program import WorkerConfig, running_worker
+from wakestream.operators.events import Job, JobEvent, Queued, Uploading
+from wakestream.streams import messages as m
+from wakestream.streams import wire
+from wakestream.streams.hub_events import Fact
+
+JOBS = 50
+
+
+async def one(client: Client, folder: Path, number: int, hub: str, key: str, url: str) -> float:
+    """Seconds from the broadcast's arrival to the first byte that went to the worker."""
+    video, audio = folder / f"v{number}.mp4", folder / f"a{number}.wav"
+    video.write_bytes(os.urandom(1 << 20))
+    audio.write_bytes(os.urandom(1 << 16))
+    at: dict[type, float] = {}
+    queued = asyncio.Event()
+    sent = asyncio.Event()
+
+    def show(event: JobEvent) -> None:
+        at.setdefault(type(event), time.perf_counter())
+        queued.set() if isinstance(event, Queued) else None
+        sent.set() if isinstance(event, Uploading) else None
+
+    heard = client.link.events.subscribe(lambda event: at.setdefault(type(event), time.perf_counter()))
+    job = Job(f"job-{number}", video, audio, folder / "out.mp4")
+    running = asyncio.create_task(client.run(job, show))
+    await queued.wait()
+    async with connect(hub, compression=None) as worker:
+        await come_online(worker, key, url)
+        await sent.wait()
+        client.cancel(job.id)
+        await running
+    heard.dispose()
+    return at[Uploading] - at[m.Online]
+
+
+async def come_online(worker: ClientConnection, key: str, url: str) -> None:
+    """What a worker says to the hub when it is ready."""
+    await worker.send(wire.encode(m.Register(role="worker", token=key, gpu="gpu", url=url)))
+    await worker.send(wire.encode(m.Online(gpu="gpu", url=url)))
+
+
+async def main() -> None:
+    """Print median and p99."""
+    logs.configure("ERROR")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        book = LicenseBook(folder / "hub")
+        key, worker_key = (book.issue(role, "", time.time())[1] for role in ("client", "worker"))
+        config = WorkerConfig(folder / "worker", Command(("true",)), "secret", port=0)
+        async with (
+            open_hub("127.0.0.1", 0, book=book, journal=MemoryJournal[Fact]()) as hub,
+            running_worker(config) as worker,
+            open_client(Settings(hub_url=hub.url, api_secret=Secret("secret"), key=Secret(key))) as client,
+        ):
+            taken = [await one(client, folder, n, hub.url, worker_key, worker.address) for n in range(JOBS)]
+    taken.sort()
+    print(f"gpu.power.online -> first uploaded byte, {JOBS} jobs:")
+    print(f"  median {statistics.median(taken) * 1e3:.1f} ms   p99 {taken[int(0.99 * len(taken))] * 1e3:.1f} ms")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

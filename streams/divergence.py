@@ -1,0 +1,124 @@
+"""Two logs side by side: what a program did then, and what it does now; the first place where they part."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import orjson
+
+from wakestream.streams.recording import Log, Row
+
+MEASURED = frozenset({"waited", "now", "ts"})
+"""Fields that hold a measured time: alike only to the run's own milliseconds."""
+
+BY_LINK = frozenset({"register", "ping", "pong"})
+"""Frames that the link sends by itself, beneath what is replayed."""
+
+ROW = ("dir", "label", "data")
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first difference in one stream (a job, or a connection of the hub).
+
+    `expected` is the log's row, `got` the replay's; one of them is None where the other has a row too many.
+    """
+
+    stream: Hashable
+    expected: Row | None
+    got: Row | None
+
+    @property
+    def seq(self) -> int:
+        """The recorded row's number; that of the replay's own row where the log has none."""
+        row = self.expected or self.got
+        return row.seq if row is not None else 0
+
+    @property
+    def label(self) -> str:
+        """What should have happened, or what happened in excess."""
+        row = self.expected or self.got
+        return row.label if row is not None else ""
+
+    def lines(self) -> list[str]:
+        """A small diff: `-` is the log, `+` the replay; only what differs."""
+        return [*_side("-", self.expected, self.got), *_side("+", self.got, self.expected)]
+
+
+def divergences(recorded: Log, again: Log, *, lenient: bool = False) -> list[Divergence]:
+    """The first difference of each stream, earliest first; empty when the replay did as the log says.
+
+    Compared are frames sent, events of jobs, and the arguments of effects, in their order within each stream. With
+    `lenient`, fields that only the replay has are tolerated.
+    """
+    program = recorded.header.program
+    then, now = _streams(program, recorded.rows), _streams(program, again.rows)
+    found = [_first(stream, then[stream], now[stream], lenient) for stream in dict.fromkeys([*then, *now])]
+    return sorted((each for each in found if each is not None), key=lambda each: each.seq)
+
+
+def _first(stream: Hashable, then: list[Row], now: list[Row], lenient: bool) -> Divergence | None:
+    for expected, got in zip_longest(then, now):
+        if expected is None or got is None or not _alike(expected, got, lenient):
+            return Divergence(stream, expected, got)
+    return None
+
+
+def _streams(program: str, rows: Iterable[Row]) -> defaultdict[Hashable, list[Row]]:
+    streams: defaultdict[Hashable, list[Row]] = defaultdict(list)
+    for row in rows:
+        for stream in _streams_of(program, row):
+            streams[stream].append(row)
+    return streams
+
+
+def _streams_of(program: str, row: Row) -> Iterable[Hashable]:
+    if program == "hub":
+        return row.data["to"] if row.dir == "out" else ()
+    if row.dir == "effect":
+        # A stream of its own: a call and an event at the same moment have no order between them.
+        return (f"{row.job} effects",) if program == "daemon" else ()
+    if row.dir != "out" or row.label in BY_LINK:
+        return ()
+    return (row.job,) if program != "daemon" or _of_a_job(row) else ()
+
+
+def _of_a_job(row: Row) -> bool:
+    return "event" in row.data or row.label.startswith("gpu.job.")
+
+
+def _alike(expected: Row, got: Row, lenient: bool) -> bool:
+    if (expected.dir, expected.label) != (got.dir, got.label):
+        return False
+    return _same(_decided(expected), _decided(got), lenient)
+
+
+def _decided(row: Row) -> Any:
+    """Of an effect the program decides the arguments, the world the outcome."""
+    return row.data.get("args", row.data) if row.dir == "effect" else row.data.get("frame", row.data)
+
+
+def _same(expected: Any, got: Any, lenient: bool) -> bool:
+    if isinstance(expected, Mapping) and isinstance(got, Mapping):
+        names = expected.keys() if lenient else expected.keys() | got.keys()
+        return all(_same(expected.get(name), got.get(name), lenient) for name in names - MEASURED)
+    if isinstance(expected, list) and isinstance(got, list):
+        return len(expected) == len(got) and all(_same(a, b, lenient) for a, b in zip(expected, got, strict=True))
+    return bool(expected == got)
+
+
+def _side(sign: str, row: Row | None, other: Row | None) -> list[str]:
+    if row is None:
+        return [f"{sign} (nothing)"]
+    head = f"{sign} {row.dir} {row.label}"
+    mine, theirs = _flat(row), _flat(other) if other is not None and other.label == row.label else {}
+    return [head, *(f"{sign}   {name} = {value}" for name, value in mine.items() if theirs.get(name) != value)]
+
+
+def _flat(row: Row) -> dict[str, str]:
+    data = _decided(row)
+    return {name: orjson.dumps(value).decode()[:200] for name, value in data.items() if name not in MEASURED}

@@ -1,0 +1,78 @@
+"""A hub's log drives its decider again: the same events at the same times, and what it would send now. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wakestream.streams import hub, wire
+from wakestream.streams import hub_events as f
+from wakestream.streams import messages as m
+from wakestream.streams.config_json import config_from
+from wakestream.streams.hub_rows import event_row, sent_row
+from wakestream.streams.recording import REDACTED, Log, MemoryTap, Row
+
+
+def replay_hub(log: Log, limits: hub.Limits | None = None) -> Log:
+    """The log of what the hub decides now; `limits` are those it was recorded under, unless others are given."""
+    return _Replay(log, limits or config_from(hub.Limits(), log.header.config.get("policy", {}))).run()
+
+
+class _Replay:
+    def __init__(self, log: Log, limits: hub.Limits) -> None:
+        self.log = log
+        self.state = hub.HubState(limits=limits)
+        self.t = 0.0
+        self.tap = MemoryTap(lambda: self.t)
+        self.open: set[int] = set()
+
+    def run(self) -> Log:
+        for row in self.log.rows:
+            event = event_from(row)
+            if event is not None:
+                self.t = row.t
+                self._happen(event, float(row.data["now"]))
+        return Log(self.log.header, tuple(self.tap.rows))
+
+    def _happen(self, event: f.Event, now: float) -> None:
+        if isinstance(event, f.Opened):
+            self.open.add(event.fd)
+        if isinstance(event, f.Closed):
+            self.open.discard(event.fd)
+        self.tap.row(*event_row(event, now))
+        facts, commands = hub.decide(self.state, event, now)
+        for fact in facts:
+            hub.evolve(self.state, fact)
+        for command in commands:
+            self._carry_out(command)
+
+    def _carry_out(self, command: f.Command) -> None:
+        if isinstance(command, f.Close):
+            return
+        to = (command.fd,) if isinstance(command, f.Send) else command.to
+        here = [fd for fd in to if fd in self.open]
+        self.tap.row(*sent_row(here, command.message, command.old))
+
+
+_BARE: dict[str, f.Event] = {"started": f.Started(), "tick": f.Tick()}
+_OF_FD: dict[str, type[f.Opened | f.Closed]] = {"opened": f.Opened, "closed": f.Closed}
+
+
+def event_from(row: Row) -> f.Event | None:
+    """The event that a row tells of, or None for what the hub sent."""
+    data = row.data
+    if row.dir == "conn":
+        return _BARE[row.label] if row.label in _BARE else _OF_FD[row.label](data["fd"])
+    if row.dir != "in":
+        return None
+    if row.label == "unreadable":
+        return f.Unreadable(data["fd"], data["why"], data["code"])
+    if row.label == "revoked":
+        return f.Revoked(data["licence"])
+    message = wire.from_frame(data["frame"])
+    if isinstance(message, m.Register):
+        return f.Registering(data["fd"], message, REDACTED, _licence(data["licence"]))
+    return f.Received(data["fd"], message, data["old"])
+
+
+def _licence(found: Any) -> f.Licence | None:
+    return None if found is None else f.Licence(found["id"], found["role"], found["revoked"])

@@ -1,0 +1,210 @@
+"""THE hot observable: it delivers by key, to all in one order, whatever its observers do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reactivex.disposable import SerialDisposable
+
+from wakestream.streams.switchboard import Switchboard
+
+
+def board(faults: list[Any] | None = None) -> Switchboard[Any]:
+    def on_fault(error: Exception, item: Any) -> None:
+        if faults is None:
+            raise error
+        faults.append((error, item))
+
+    return Switchboard(on_fault)
+
+
+def test_an_item_reaches_the_listeners_of_its_key_and_no_others() -> None:
+    hub, a, b = board(), list[int](), list[int]()
+    hub.listen("a", a.append)
+    hub.listen("b", b.append)
+    hub.feed(1, "a")
+    hub.feed(2, "b")
+    hub.feed(3, "nobody")
+    assert (a, b) == ([1], [2])
+
+
+def test_an_item_without_a_key_reaches_every_listener() -> None:
+    hub, heard = board(), list[str]()
+    hub.listen("a", lambda item: heard.append(f"a{item}"))
+    hub.listen("b", lambda item: heard.append(f"b{item}"))
+    hub.subscribe(lambda item: heard.append(f"all{item}"))
+    hub.feed(1)
+    assert heard == ["all1", "a1", "b1"]
+
+
+def test_a_subscriber_hears_every_item_whatever_its_key() -> None:
+    hub, heard = board(), list[int]()
+    hub.subscribe(heard.append)
+    for item, key in ((1, "a"), (2, None), (3, "b")):
+        hub.feed(item, key)
+    assert heard == [1, 2, 3]
+
+
+def test_operators_work_on_it_as_on_any_observable() -> None:
+    hub, heard = board(), list[Any]()
+    hub.filter(lambda item: item > 1).take(2).subscribe(heard.append, on_completed=lambda: heard.append("|"))
+    for item in range(5):
+        hub.feed(item)
+    assert heard == [2, 3, "|"]
+
+
+def test_nothing_comes_after_dispose_and_a_second_dispose_does_no_harm() -> None:
+    hub, heard = board(), list[int]()
+    listening, subscribed = hub.listen("a", heard.append), hub.subscribe(heard.append)
+    for one in (listening, subscribed):
+        one.dispose()
+        one.dispose()
+    hub.feed(1, "a")
+    assert heard == []
+
+
+def test_the_keys_waited_for_are_told_oldest_first_and_forgotten_with_their_last_listener() -> None:
+    hub = board()
+    first, second, third = (hub.listen(key, print) for key in ("b", "a", "b"))
+    assert hub.keys == ("b", "a")
+    first.dispose()
+    assert hub.keys == ("b", "a")
+    third.dispose()
+    assert hub.keys == ("a",)
+    second.dispose()
+    assert hub.keys == ()
+
+
+def test_the_same_callback_registered_twice_is_called_twice_and_let_go_one_by_one() -> None:
+    hub, heard = board(), list[int]()
+    first = hub.listen("a", heard.append)
+    hub.listen("a", heard.append)
+    hub.feed(1, "a")
+    first.dispose()
+    hub.feed(2, "a")
+    assert heard == [1, 1, 2]
+
+
+@pytest.mark.parametrize("key", ["a", None])
+def test_an_observer_that_raises_is_reported_and_starves_nobody(key: str | None) -> None:
+    faults: list[Any] = []
+    hub, heard, fault = board(faults), list[str](), ValueError("observer")
+
+    def raises(_: Any) -> None:
+        raise fault
+
+    hub.subscribe(raises)
+    hub.subscribe(lambda item: heard.append(f"all{item}"))
+    hub.listen("a", raises)
+    hub.listen("a", lambda item: heard.append(f"a{item}"))
+    hub.feed(1, key)
+    hub.feed(2, key)
+    assert heard == ["all1", "a1", "all2", "a2"]
+    assert faults == [(fault, 1), (fault, 1), (fault, 2), (fault, 2)]
+
+
+def test_what_is_fed_during_a_delivery_waits_its_turn_so_that_all_see_one_order() -> None:
+    hub, one, two = board(), list[int](), list[int]()
+
+    def feeds(item: int) -> None:
+        one.append(item)
+        if item < 3:
+            hub.feed(item + 1, "a")
+
+    hub.listen("a", feeds)
+    hub.listen("a", two.append)
+    hub.feed(1, "a")
+    assert one == two == [1, 2, 3]
+
+
+def test_ten_thousand_items_fed_from_within_do_not_overflow_the_stack() -> None:
+    hub, last = board(), 0
+
+    def feeds(item: int) -> None:
+        nonlocal last
+        last = item
+        if item < 10_000:
+            hub.feed(item + 1)
+
+    hub.subscribe(feeds)
+    hub.feed(1)
+    assert last == 10_000
+
+
+@pytest.mark.parametrize("key", ["a", None])
+def test_who_leaves_during_a_delivery_hears_no_more_of_it(key: str | None) -> None:
+    hub, heard = board(), list[int]()
+    later = SerialDisposable()
+    hub.listen("a", lambda _: later.dispose())
+    later.disposable = hub.listen("a", heard.append)
+    hub.feed(1, key)
+    assert heard == []
+
+
+@pytest.mark.parametrize("key", ["a", None])
+@pytest.mark.parametrize("joins", ["a", "b", "new", None])
+def test_who_joins_during_a_delivery_hears_from_the_next_one_on(key: str | None, joins: str | None) -> None:
+    hub, heard = board(), list[int]()
+    joined: list[Any] = []
+
+    def join(_: Any) -> None:
+        if not joined:
+            joined.append(hub.subscribe(heard.append) if joins is None else hub.listen(joins, heard.append))
+
+    hub.subscribe(join)
+    hub.listen("a", print_nothing)
+    hub.listen("b", print_nothing)
+    hub.feed(1, key)
+    hub.feed(2)
+    assert heard == [2]
+
+
+def print_nothing(_: Any) -> None:
+    """A listener that is there, no more."""
+
+
+def test_an_exit_from_the_program_passes_and_the_board_still_works() -> None:
+    hub, heard = board(), list[int]()
+
+    def leaves(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    leaving = hub.listen("a", leaves)
+    with pytest.raises(KeyboardInterrupt):
+        hub.feed(1, "a")
+    leaving.dispose()
+    hub.listen("a", heard.append)
+    hub.feed(2, "a")
+    assert heard == [2]
+
+
+def test_one_of_many_waiting_costs_no_look_at_the_others() -> None:
+    hub, touched = board(), list[int]()
+    for key in range(10_000):
+        hub.listen(key, touched.append)
+    hub.feed("item", 5_000)
+    assert touched == ["item"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["listen", "leave", "feed", "broadcast"]))))
+def test_it_does_what_a_plain_list_of_listeners_would(steps: list[tuple[str, str]]) -> None:
+    hub = board()
+    present: list[tuple[str, list[int], Any]] = []
+    expected: list[tuple[list[int], list[int]]] = []
+    for number, (key, step) in enumerate(steps):
+        if step == "listen":
+            heard, wanted = list[int](), list[int]()
+            present.append((key, wanted, hub.listen(key, heard.append)))
+            expected.append((heard, wanted))
+        elif step == "leave" and present:
+            present.pop(0)[2].dispose()
+        elif step in ("feed", "broadcast"):
+            hub.feed(number, key if step == "feed" else None)
+            for name, wanted, _ in present:
+                if step == "broadcast" or name == key:
+                    wanted.append(number)
+    assert all(heard == wanted for heard, wanted in expected)
+    assert set(hub.keys) == {key for key, _, _ in present}
