@@ -32,6 +32,7 @@ class Client:
 
     daemon: Daemon
     link: Link
+    hub: HubClient
     scheduler: LoopScheduler
 
     async def run(self, job: Job, show: Callable[[JobEvent], Any]) -> Outcome:
@@ -42,6 +43,10 @@ class Client:
     def cancel(self, job_id: str) -> bool:
         """See `Daemon.cancel`."""
         return self.daemon.cancel(job_id)
+
+    def abandon(self, job: Job) -> None:
+        """Tell the hub that nobody will go on with a job whose `run` was broken off; there is time for no more."""
+        self.hub.release(job, cancelled=True)
 
 
 @asynccontextmanager
@@ -71,7 +76,7 @@ async def open_client(
         link.events.subscribe(hub.feed)
         link.events.subscribe(_complaint)
         daemon = Daemon(lambda job: World(hub, workers, files, job_random(seed, job)), policy, tap=tap, build=build)
-        yield Client(daemon, link, scheduler)
+        yield Client(daemon, link, hub, scheduler)
 
 
 def _complaint(event: object) -> None:

@@ -57,9 +57,11 @@ class Command:
         with whole(output) as partial:
             given = {"{video}": str(video), "{audio}": str(audio), "{output}": str(partial)}
             argv = [_filled(word, given) for word in self.words]
+            last = None
             async with aclosing(run_program(argv, limit=self.limit, merge=True)) as lines:
                 async for line in lines:
-                    if (percent := percent_in(line)) is not None:
+                    if (percent := percent_in(line)) is not None and percent != last:
+                        last = percent
                         yield Frame(0, 0, percent)
 
 

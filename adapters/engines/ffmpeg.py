@@ -20,7 +20,10 @@ FORMATS = (
 )
 """Containers that ffmpeg may open. Playlists and scripts, which name other files or addresses, are not among them."""
 
-_READ = ["-protocol_whitelist", "file", "-format_whitelist", FORMATS]
+MAX_PIXELS = 8192 * 8192
+"""Of a picture: a file of some kB may claim a size that takes more memory to decode than the machine has."""
+
+_READ = ["-max_pixels", str(MAX_PIXELS), "-protocol_whitelist", "file", "-format_whitelist", FORMATS]
 _QUIET = ["-hide_banner", "-nostdin", "-nostats", "-loglevel", "error"]
 _REPORT = ["-progress", "pipe:1", "-stats_period", "0.2"]
 _EVEN = "scale=ceil(iw/2)*2:ceil(ih/2)*2"  # yuv420p halves both sides

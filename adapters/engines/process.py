@@ -10,7 +10,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Sequence
 from typing import TypeVar
 
 from loguru import logger
@@ -26,8 +26,10 @@ MAX_LINE = 2000
 """Characters of a line that are kept; a longer one is cut."""
 
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")  # where a part of ffmpeg lies in memory helps nobody
-_READ = 64 * 1024
+_READ = 16 * 1024
 _LAST_BREATH = 5.0
+_LAST_WORD = 2.0
+_LOOK_EVERY = 0.02
 
 
 async def run_program(argv: Sequence[str], *, limit: float, merge: bool = False) -> AsyncGenerator[str, None]:
@@ -35,25 +37,32 @@ async def run_program(argv: Sequence[str], *, limit: float, merge: bool = False)
 
     Ends when the program ended well. `TaskFailed` when it cannot be started, ends with another code than 0 (with its
     last words), or takes longer than `limit` seconds. Closing the generator kills the program and waits for its end.
+    What the program leaves running is killed with it, and never waited for.
     """
     deadline = asyncio.get_running_loop().time() + limit
     process = await _start(argv, STDOUT if merge else PIPE)
+    leash: Process | None = None
     said: deque[str] = deque(maxlen=LAST_WORDS)
+    over = asyncio.create_task(_over(process))
     complaints = asyncio.create_task(_collect(process.stderr, said))
-    lines = _lines(process.stdout)
+    output = _Lines(process.stdout)
     try:
-        while (line := await _before(deadline, limit, anext(lines, None))) is not None:
-            if merge and line.strip():
-                said.append(line.strip())
-            yield line
-        await _before(deadline, limit, complaints)
-        code = await _before(deadline, limit, process.wait())
+        leash = await _leash(process)
+        while (lines := await _before(deadline, limit, _unless(over, output.more()))) is not None:
+            for line in lines:
+                if merge and line.strip():
+                    said.append(line.strip())
+                yield line
+        await _before(deadline, limit, asyncio.wait((complaints, over), return_when=asyncio.FIRST_COMPLETED))
+        code = process.returncode if over.done() else await _before(deadline, limit, process.wait())
         if code:
             raise TaskFailed(_reason(argv[0], code, said))
     finally:
+        over.cancel()
         complaints.cancel()
         await _end(process)
-        await lines.aclose()
+        if leash is not None:
+            await _end(leash)
 
 
 async def _start(argv: Sequence[str], stderr: int) -> Process:
@@ -75,22 +84,68 @@ async def _before(deadline: float, limit: float, what: Awaitable[T]) -> T:
         raise TaskFailed(f"stopped: it ran longer than the limit of {limit:g} s") from None
 
 
-async def _lines(stream: asyncio.StreamReader | None) -> AsyncGenerator[str, None]:
+class _Lines:
     """Lines ended by any of CR and LF (progress bars use CR alone), however long: unlike readline, never an error."""
-    rest = ""
-    while stream and (data := await stream.read(_READ)):
-        *whole, rest = re.split(r"[\r\n]+", rest + data.decode(errors="replace"))
-        for line in whole:
-            yield line[:MAX_LINE]
-        rest = rest[:MAX_LINE]
-    if rest:
-        yield rest
+
+    def __init__(self, stream: asyncio.StreamReader | None) -> None:
+        self._stream = stream
+        self._rest = ""
+
+    async def more(self) -> list[str] | None:
+        """What has come, None at the end."""
+        # A stream that always has more never waits: without a pause, a program that floods would stop everything else.
+        await asyncio.sleep(0)
+        data = await self._stream.read(_READ) if self._stream else b""
+        *whole, rest = re.split(r"[\r\n]+", self._rest + data.decode(errors="replace"))
+        self._rest = rest[:MAX_LINE] if data else ""
+        lines = [line[:MAX_LINE] for line in whole]
+        return lines if data else [rest] if rest else None
 
 
 async def _collect(stream: asyncio.StreamReader | None, said: deque[str]) -> None:
-    async for line in _lines(stream):
-        if line.strip():
-            said.append(line.strip())
+    lines = _Lines(stream)
+    while (more := await lines.more()) is not None:
+        said.extend(line.strip() for line in more if line.strip())
+
+
+async def _over(process: Process) -> None:
+    """Returns some time after the program ended: what it left running may hold its output open for ever."""
+    await _code(process)
+    await asyncio.sleep(_LAST_WORD)
+
+
+async def _code(process: Process) -> int:
+    # Not process.wait(), which also waits for the end of the output.
+    while process.returncode is None:
+        await asyncio.sleep(_LOOK_EVERY)
+    return process.returncode
+
+
+async def _unless(over: asyncio.Task[None], what: Coroutine[None, None, T]) -> T | None:
+    """The outcome of `what`, or None if `over` comes first."""
+    task = asyncio.ensure_future(what)
+    try:
+        await asyncio.wait((task, over), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+
+
+async def _leash(process: Process) -> Process | None:
+    """A shell that kills the program's group when this worker is gone, even by kill -9: it then reads an end."""
+    if sys.platform == "win32":
+        return None
+    try:
+        return await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", f"read -r _; kill -KILL -{process.pid}"),
+            stdin=PIPE,
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        logger.warning("a program could outlive this worker: {}", error)
+        return None
 
 
 def _reason(program: str, code: int, said: deque[str]) -> str:
@@ -100,18 +155,18 @@ def _reason(program: str, code: int, said: deque[str]) -> str:
 
 
 async def _end(process: Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            _kill(process)
+    _kill(process)
     try:
         async with asyncio.timeout(_LAST_BREATH):
-            await process.wait()
+            await _code(process)
     except TimeoutError:
         logger.warning("process {} does not end although it was killed", process.pid)
 
 
 def _kill(process: Process) -> None:
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
+    """End it and, on POSIX, what it left running; nothing happens when there is nothing left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.websocket import hub_server
+from wakestream.adapters.websocket import guard
 from wakestream.adapters.websocket.hub_server import HubServer, open_hub
 from wakestream.streams import hub
 from wakestream.streams import hub_events as f
@@ -354,7 +354,7 @@ async def test_200_clients_are_woken_by_one_broadcast_each_with_its_own_grant(pl
 async def test_a_consumer_that_does_not_read_is_cut_and_the_others_are_served(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_server, "MAX_BUFFER", 64 * 1024)
+    monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
     running = await place.hub()
     worker, other = await place.worker(), await place.client()
     # With a small receive buffer that nobody empties, what is sent to this one stays with the hub.
@@ -374,6 +374,59 @@ async def test_a_consumer_that_does_not_read_is_cut_and_the_others_are_served(
     await other.silent()
     assert running.connections == 2
     slow.socket.transport.abort()  # or else closing it would wait for an answer that cannot be read
+
+
+async def test_who_floods_protocol_pings_and_reads_no_pongs_is_cut(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
+    running = await place.hub()
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", running.port))
+    rude = await place.connect(sock=raw)
+    rude.socket.transport.pause_reading()
+    pings = (b"\x89\xfd\0\0\0\0" + b"x" * 125) * 1000  # masked with zeros
+    async with asyncio.timeout(WITHIN):
+        while running.connections:
+            if not rude.socket.transport.is_closing():
+                rude.socket.transport.write(pings)
+            await asyncio.sleep(0)
+    rude.socket.transport.abort()
+
+
+async def test_one_address_may_have_so_many_connections_and_room_comes_back(place: Place) -> None:
+    await place.hub(limits=hub.Limits(per_address=2))
+    first, second = await place.connect(), await place.connect()
+    with pytest.raises(InvalidStatus) as refused:
+        await place.connect()
+    assert refused.value.response.status_code == 429
+    assert b"--per-address" in (refused.value.response.body or b"")
+    await first.socket.close()
+    await second.silent()
+    assert (await (await place.connect()).ask(type="ping")) == {"type": "pong"}
+
+
+async def test_a_stop_does_not_wait_for_half_open_handshakes(place: Place) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        place.stack = stack
+        running = await place.hub()
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        await place.connect()
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 5
+    with contextlib.suppress(ConnectionResetError):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_what_would_be_too_large_for_those_who_get_it_is_not_passed_on(place: Place) -> None:
+    await place.hub()
+    monitor, client = await place.monitor("gpu"), await place.client()
+    await monitor.send(type="gpu.power.booted", msg="m" * (64 * 1024 - 50))
+    await monitor.silent()
+    await client.silent()
 
 
 async def test_answers_wait_until_their_facts_are_kept_and_keep_their_order(place: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from wakestream.adapters.engines import Command, checked_template
+from wakestream.adapters.engines import Command, checked_template, process
 from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
 from wakestream.operators.errors import TaskFailed
 from wakestream.operators.events import FileRef
@@ -117,6 +118,70 @@ async def test_a_command_that_floods_its_output_neither_hangs_nor_fills_the_memo
     flood = "import sys; sys.stdout.write('x' * 3_000_000); sys.stderr.write('y' * 3_000_000);" + COPY
     await render(engine(flood), tmp_path)
     assert (tmp_path / "out.mp4").exists()
+
+
+async def test_a_command_that_floods_its_progress_leaves_time_for_everything_else(tmp_path: Path) -> None:
+    async def others() -> int:
+        turns = 0
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+            if turns == 200:
+                return turns
+
+    flood = "import sys\nwhile True: sys.stdout.write('1%\\n2%\\n' * 10000)"
+    rendering = asyncio.create_task(render(engine(flood), tmp_path))
+    async with asyncio.timeout(20):
+        assert await others() == 200
+    rendering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await rendering
+
+
+HOLDS = """
+import pathlib, subprocess, sys
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+pathlib.Path(sys.argv[3]).write_bytes(b"whole")
+pathlib.Path(sys.argv[1]).with_suffix(".pids").write_text(str(child.pid))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sessions are POSIX")
+async def test_a_child_that_got_away_and_holds_the_output_open_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_LAST_WORD", 0.01)
+    async with asyncio.timeout(20):
+        await render(engine(HOLDS), tmp_path)
+    assert (tmp_path / "out.mp4").read_bytes() == b"whole"
+    os.kill(int(next(tmp_path.glob("*.pids")).read_text()), signal.SIGKILL)
+
+
+PARENT = """
+import asyncio, sys
+from wakestream.adapters.engines.process import run_program
+async def main():
+    async for line in run_program(["/bin/sh", "-c", "echo $$; exec sleep 600"], limit=600):
+        print(line, flush=True)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
+async def test_a_worker_that_is_killed_leaves_no_engine_behind() -> None:
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE)
+    assert parent.stdout is not None
+    pid = int(await parent.stdout.readline())
+    assert alive(pid)
+    parent.kill()
+    await parent.wait()
+    await until(lambda: not alive(pid))
+
+
+async def test_an_engine_that_makes_a_folder_of_its_output_is_told_so_and_the_folder_goes(tmp_path: Path) -> None:
+    with pytest.raises(TaskFailed, match="no output"):
+        await render(engine("import os, sys; os.makedirs(sys.argv[3] + '/deep')"), tmp_path)
+    assert list(tmp_path.glob("*.part*")) == []
 
 
 async def test_closing_the_rendering_kills_the_program_and_its_children(tmp_path: Path) -> None:

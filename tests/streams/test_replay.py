@@ -80,8 +80,7 @@ async def test_what_if_asks_the_same_log_with_another_policy() -> None:
     replayed = await replay(recorded, settings={"online_timeout": 60.0})
     label, data = outcome(replayed.again)
     assert (label, data) == ("timed_out", {"event": "timed_out", "stage": "online", "seconds": 60.0, "why": WHY})
-    first = replayed.divergences[0]
-    assert (first.stream, first.got.label if first.got else None) == ("job-offline", "timed_out")
+    assert replayed.divergences[0].stream == "job-offline"
 
 
 WHY = "online: nothing within 60 s"
