@@ -1,0 +1,43 @@
+"""The stage `cancellable` alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import reactivex as rx
+from reactivex.subject import Subject
+from stage import SUBMITTED, Stage
+
+from wakestream.operators import errors
+from wakestream.operators import events as e
+from wakestream.operators.flow.emit import begin_with, emit
+from wakestream.operators.job.cancellable import cancellable
+
+
+async def test_without_a_signal_the_source_passes() -> None:
+    stage = Stage()
+    assert await stage.run(emit(SUBMITTED).pipe(cancellable(rx.never(), stage.workers))) == [SUBMITTED]
+
+
+async def test_the_signal_lets_go_of_the_source_and_tells_the_worker_that_has_the_task() -> None:
+    stage, signal = Stage(), Subject[None]()
+    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
+    source = rx.never().pipe(begin_with(SUBMITTED), cancellable(signal, stage.workers))
+    assert await stage.run(source) == [SUBMITTED, e.Cancelled()]
+    assert stage.worker.said("cancel") == ["task-1"]
+    assert stage.end == "|"
+
+
+async def test_before_the_submit_no_worker_is_told() -> None:
+    stage, signal = Stage(), Subject[None]()
+    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
+    assert await stage.run(rx.never().pipe(cancellable(signal, stage.workers))) == [e.Cancelled()]
+    assert stage.worker.calls == []
+
+
+async def test_a_worker_that_fails_to_cancel_changes_nothing() -> None:
+    stage, signal = Stage(), Subject[None]()
+    stage.worker.failures["cancel"] = [errors.WorkerUnreachable("gone")]
+    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
+    source = rx.never().pipe(begin_with(SUBMITTED), cancellable(signal, stage.workers))
+    assert (await stage.run(source))[-1] == e.Cancelled()
