@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Branch = Literal["online", "offline"]
 Algorithm = Literal["md5", "blake3"]
@@ -195,6 +195,14 @@ class Retrying:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Whatever a pipeline of your own wants to say: `text` for people, `data` (JSON) for programs. Logs keep both."""
+
+    text: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The result lies at `path`, whole."""
 
@@ -229,6 +237,6 @@ class Cancelled:
 Outcome = Done | Failed | TimedOut | Cancelled
 Progress = (
     Queued | Waking | Granted | Online | Fingerprinted | Checked | Uploading | Uploaded | Submitted | Running | Rendered
-    | Downloading | Retrying
+    | Downloading | Retrying | Note
 )  # fmt: skip
 JobEvent = Progress | Outcome

@@ -5,10 +5,10 @@ Every method may raise the errors of `wakestream.operators.errors` and no others
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from reactivex import Observable
 
@@ -181,6 +181,17 @@ class Files(Protocol):
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
         """Read the file once and hash it with every algorithm; a file already read and unchanged is not read again."""
+        ...
+
+
+class Effects(Protocol):
+    """The door for effects of your own, so that they are on the record and a log can answer for them."""
+
+    async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
+        """What `effect()` returns (JSON: None, text, numbers, lists, objects); a replay returns it without the effect.
+
+        `label` and `args` (JSON, no secrets) say what was asked; a replay compares them. Raise `WakestreamError`s.
+        """
         ...
 
 

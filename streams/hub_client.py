@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from reactivex import Observable, abc
 
 from wakestream.operators.events import Eta, Fingerprint, Job
+from wakestream.operators.flow.lean import Lean
 from wakestream.operators.ports import (
     Accepted,
     Asleep,
@@ -85,7 +86,7 @@ class HubClient:
             observer.on_next(self._link)
             return waiting
 
-        return Observable(subscribe)
+        return Lean(subscribe)
 
     def submit(self, job: Job, files: Sequence[Fingerprint] = ()) -> None:
         """See `Hub.submit`."""

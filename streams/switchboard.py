@@ -43,11 +43,12 @@ class Switchboard(Observable[T], Generic[T]):
 
     def feed(self, item: T, key: Hashable | None = None) -> None:
         """Deliver one item."""
-        self._queue.append((item, key))
         if self._feeding:
+            self._queue.append((item, key))
             return
         self._feeding = True
         try:
+            self._deliver(item, key)
             while self._queue:
                 self._deliver(*self._queue.popleft())
         finally:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
+
+from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 
 U = TypeVar("U")
-Cases = Mapping[type, Callable[[Any], Observable[U] | None]]
+U_co = TypeVar("U_co", covariant=True)
+
+
+class Cases(Protocol[U_co]):
+    """Which branch belongs to which kind of item; a dict of functions by type is one."""
+
+    def get(self, kind: type, /) -> Callable[[Any], Observable[U_co] | None] | None:
+        """The function that makes the branch for an item of `kind`, or None."""
+        ...
 
 
 def branch(cases: Cases[U]) -> Callable[[Observable[Any]], Observable[U]]:
@@ -23,30 +32,32 @@ def branch(cases: Cases[U]) -> Callable[[Observable[Any]], Observable[U]]:
     def operator(source: Observable[Any]) -> Observable[U]:
         def subscribe(observer: abc.ObserverBase[U], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             fork = _Fork(cases, observer, scheduler)
-            outer = source.subscribe(fork.on_next, observer.on_error, fork.on_completed, scheduler=scheduler)
-            return CompositeDisposable(outer, fork.followed)
+            return Both(source.subscribe(fork, scheduler=scheduler), fork.followed)
 
-        return Observable(subscribe)
+        return Lean(subscribe)
 
     return operator
 
 
-class _Fork:
+class _Fork(Passing[Any]):
     """Which branch is followed, in one subscription."""
 
+    __slots__ = ("cases", "followed", "scheduler", "taken")
+
     def __init__(self, cases: Cases[Any], observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None) -> None:
-        self.cases, self.observer, self.scheduler = cases, observer, scheduler
-        self.followed = SerialDisposable()
+        super().__init__(observer)
+        self.cases, self.scheduler = cases, scheduler
+        self.followed = Serial()
         self.taken = 0
 
-    def on_next(self, item: Any) -> None:
-        case = self.cases.get(type(item))
+    def on_next(self, value: Any) -> None:
+        case = self.cases.get(type(value))
         if case is None:
             return
         try:
-            road = case(item)
+            road = case(value)
         except Exception as error:  # a case that raises is a branch that failed
-            self._end()
+            self.end()
             self.observer.on_error(error)
         else:
             if road is not None:
@@ -54,30 +65,38 @@ class _Fork:
 
     def _follow(self, road: Observable[Any]) -> None:
         self.taken += 1
-        number = self.taken
-        here = SingleAssignmentDisposable()
-        self.followed.disposable = here  # lets go of the branch before, and stands first if this one re-enters
+        here = Serial()
+        self.followed.hold(here)  # lets go of the branch before, and stands first if this one re-enters
+        here.hold(road.subscribe(_Road(self), scheduler=self.scheduler))
 
-        def on_next(item: Any) -> None:
-            if number == self.taken:
-                self.observer.on_next(item)
-
-        def on_error(error: Exception) -> None:
-            if number == self.taken:
-                self._end()
-                self.observer.on_error(error)
-
-        def arrived() -> None:
-            if number == self.taken:
-                self._end()
-                self.observer.on_completed()
-
-        here.disposable = road.subscribe(on_next, on_error, arrived, scheduler=self.scheduler)
-
-    def _end(self) -> None:
+    def end(self) -> None:
         """Take no road any more: a source that emits while it is being subscribed cannot be let go of yet."""
         self.cases = {}
 
     def on_completed(self) -> None:
         if self.taken == 0:
+            self.observer.on_completed()
+
+
+class _Road(Passing[Any]):
+    """One branch; it is heard for as long as it is the newest."""
+
+    __slots__ = ("fork", "number")
+
+    def __init__(self, fork: _Fork) -> None:
+        super().__init__(fork.observer)
+        self.fork, self.number = fork, fork.taken
+
+    def on_next(self, value: Any) -> None:
+        if self.number == self.fork.taken:
+            self.observer.on_next(value)
+
+    def on_error(self, error: Exception) -> None:
+        if self.number == self.fork.taken:
+            self.fork.end()
+            self.observer.on_error(error)
+
+    def on_completed(self) -> None:
+        if self.number == self.fork.taken:
+            self.fork.end()
             self.observer.on_completed()

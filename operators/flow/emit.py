@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable
+
+from wakestream.operators.flow.lean import Both, Lean, Serial
 
 T = TypeVar("T")
 
@@ -18,9 +19,17 @@ def emit(*items: T) -> Observable[T]:
         for item in items:
             observer.on_next(item)
         observer.on_completed()
-        return Disposable()
+        return Serial()
 
-    return Observable(subscribe)
+    return Lean(subscribe)
+
+
+def silence() -> Observable[Any]:
+    """Nothing, for ever."""
+    return _SILENCE
+
+
+_SILENCE: Observable[Any] = Lean(lambda observer, scheduler: Serial())
 
 
 def begin_with(*items: Any) -> Callable[[Observable[T]], Observable[T]]:
@@ -32,7 +41,7 @@ def begin_with(*items: Any) -> Callable[[Observable[T]], Observable[T]]:
                 observer.on_next(item)
             return source.subscribe(observer, scheduler=scheduler)
 
-        return Observable(subscribe)
+        return Lean(subscribe)
 
     return operator
 
@@ -42,11 +51,9 @@ def beside(other: Observable[Any]) -> Callable[[Observable[T]], Observable[T]]:
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            company = CompositeDisposable()
-            company.add(source.subscribe(observer, scheduler=scheduler))
-            company.add(other.subscribe(on_error=observer.on_error, scheduler=scheduler))
-            return company
+            first = source.subscribe(observer, scheduler=scheduler)
+            return Both(first, other.subscribe(on_error=observer.on_error, scheduler=scheduler))
 
-        return Observable(subscribe)
+        return Lean(subscribe)
 
     return operator

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import SerialDisposable
 
+from wakestream.operators.flow.lean import Lean, Serial
 from wakestream.operators.flow.scheduler import clock, seconds_now
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ def every(seconds: float, make: Callable[[float], T]) -> Observable[T]:
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         time = clock(scheduler)
         start = seconds_now(time)
-        timer = SerialDisposable()
+        timer = Serial()
         count = 0
 
         def tick(*_: Any) -> None:
@@ -35,10 +35,10 @@ def every(seconds: float, make: Callable[[float], T]) -> Observable[T]:
                 return
             later = start + (count + 1) * seconds - seconds_now(time)
             # armed before the item is given, lest an observer that raises stop the clock
-            timer.disposable = time.schedule_relative(max(0.0, later), tick)
+            timer.hold(time.schedule_relative(max(0.0, later), tick))
             observer.on_next(item)
 
-        timer.disposable = time.schedule_relative(seconds, tick)
+        timer.hold(time.schedule_relative(seconds, tick))
         return timer
 
-    return Observable(subscribe)
+    return Lean(subscribe)

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.errors import StageTimeout
+from wakestream.operators.flow.lean import Lean
 from wakestream.operators.flow.scheduler import clock
 
 T_co = TypeVar("T_co", covariant=True)
@@ -28,7 +29,7 @@ def each_for(board: Keyed[T], key: Hashable) -> Observable[T]:
     def subscribe(observer: abc.ObserverBase[T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         return board.listen(key, observer.on_next)
 
-    return Observable(subscribe)
+    return Lean(subscribe)
 
 
 def first_for(board: Keyed[T], key: Hashable, within: float | None = None, stage: str = "reply") -> Observable[T]:
@@ -41,7 +42,7 @@ def first_for(board: Keyed[T], key: Hashable, within: float | None = None, stage
             waiter.limit(time, within, stage)
         return waiter
 
-    return Observable(subscribe)
+    return Lean(subscribe)
 
 
 class _Waiter(abc.DisposableBase):

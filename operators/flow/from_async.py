@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 from reactivex import Observable, abc
 
+from wakestream.operators.flow.lean import Lean
 from wakestream.operators.flow.scheduler import LoopScheduler
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ def from_async(effect: Callable[[], Any], name: str | None = None) -> Observable
             raise TypeError("effects run on a LoopScheduler: give one at the single subscribe")
         return scheduler.spawn(_drive(effect, observer), name)
 
-    return Observable(subscribe)
+    return Lean(subscribe)
 
 
 async def _drive(effect: Callable[[], Any], observer: abc.ObserverBase[Any]) -> None:

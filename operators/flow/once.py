@@ -7,7 +7,9 @@ from contextlib import ExitStack
 from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable, SerialDisposable
+from reactivex.disposable import Disposable
+
+from wakestream.operators.flow.lean import Serial
 
 T = TypeVar("T")
 
@@ -25,7 +27,7 @@ class Once(Observable[T], Generic[T]):
         self._source = source
         self._waiting: list[abc.ObserverBase[T]] = []
         self._have: list[T] = []
-        self._running = SerialDisposable()
+        self._running = Serial()
         self._started = False
 
     def _subscribe_core(
@@ -34,13 +36,11 @@ class Once(Observable[T], Generic[T]):
         if self._have:
             observer.on_next(self._have[0])
             observer.on_completed()
-            return Disposable()
+            return Serial()
         self._waiting.append(observer)
         if not self._started:
             self._started = True
-            self._running.disposable = self._source.subscribe(
-                self._arrived, self._failed, self._ended, scheduler=scheduler
-            )
+            self._running.hold(self._source.subscribe(self._arrived, self._failed, self._ended, scheduler=scheduler))
         return Disposable(lambda: self._leave(observer))
 
     def _leave(self, observer: abc.ObserverBase[T]) -> None:

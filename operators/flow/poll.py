@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, SerialDisposable
 
+from wakestream.operators.flow.lean import Both, Lean, Serial
 from wakestream.operators.flow.scheduler import clock
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ def poll(ask: Callable[[], Observable[T]], every: float, until: Callable[[T], bo
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         return _Poll(ask, every, until, observer, clock(scheduler)).start()
 
-    return Observable(subscribe)
+    return Lean(subscribe)
 
 
 class _Poll:
@@ -35,13 +35,13 @@ class _Poll:
         time: abc.SchedulerBase,
     ) -> None:
         self.ask, self.every, self.until, self.observer, self.time = ask, every, until, observer, time
-        self.asking = SerialDisposable()
-        self.pause = SerialDisposable()
+        self.asking = Serial()
+        self.pause = Serial()
         self.done = False
 
     def start(self) -> abc.DisposableBase:
         self._ask()
-        return CompositeDisposable(self.asking, self.pause)
+        return Both(self.asking, self.pause)
 
     def _ask(self, *_: Any) -> None:
         try:
@@ -49,8 +49,8 @@ class _Poll:
         except Exception as error:  # a question that cannot be built fails like one that was asked
             self.observer.on_error(error)
             return
-        self.asking.disposable = answer.subscribe(
-            self._on_next, self.observer.on_error, self._on_completed, scheduler=self.time
+        self.asking.hold(
+            answer.subscribe(self._on_next, self.observer.on_error, self._on_completed, scheduler=self.time)
         )
 
     def _on_next(self, item: Any) -> None:
@@ -68,4 +68,4 @@ class _Poll:
 
     def _on_completed(self) -> None:
         if not self.done:
-            self.pause.disposable = self.time.schedule_relative(self.every, self._ask)
+            self.pause.hold(self.time.schedule_relative(self.every, self._ask))

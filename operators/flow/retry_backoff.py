@@ -9,8 +9,8 @@ from random import Random
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, SerialDisposable
 
+from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 from wakestream.operators.flow.scheduler import clock, seconds_now
 
 T = TypeVar("T")
@@ -61,13 +61,15 @@ def retry_backoff(backoff: Backoff, random: Random) -> Callable[[Observable[T]],
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             return _Attempts(source, observer, clock(scheduler), backoff, random).start()
 
-        return Observable(subscribe)
+        return Lean(subscribe)
 
     return operator
 
 
-class _Attempts:
+class _Attempts(Passing[Any]):
     """The state of one subscription: how many failures in a row, and since when."""
+
+    __slots__ = ("backoff", "failures", "random", "running", "since", "source", "time", "waiting")
 
     def __init__(
         self,
@@ -77,29 +79,28 @@ class _Attempts:
         backoff: Backoff,
         random: Random,
     ) -> None:
-        self.source, self.observer, self.time, self.backoff, self.random = source, observer, time, backoff, random
+        super().__init__(observer)
+        self.source, self.time, self.backoff, self.random = source, time, backoff, random
         self.failures = 0
         self.since: float | None = None
-        self.running = SerialDisposable()
-        self.waiting = SerialDisposable()
+        self.running = Serial()
+        self.waiting = Serial()
 
     def start(self, *_: Any) -> abc.DisposableBase:
-        self.running.disposable = self.source.subscribe(
-            self._on_next, self._on_error, self.observer.on_completed, scheduler=self.time
-        )
-        return CompositeDisposable(self.running, self.waiting)
+        self.running.hold(self.source.subscribe(self, scheduler=self.time))
+        return Both(self.running, self.waiting)
 
-    def _on_next(self, item: Any) -> None:
+    def on_next(self, value: Any) -> None:
         success = self.backoff.reset_on_success
         try:
-            if success is not None and success(item):
+            if success is not None and success(value):
                 self.failures, self.since = 0, None
         except Exception as error:  # the rule is broken, not the source: no retry
             self.observer.on_error(error)
         else:
-            self.observer.on_next(item)
+            self.observer.on_next(value)
 
-    def _on_error(self, error: Exception) -> None:
+    def on_error(self, error: Exception) -> None:
         self.failures += 1
         self.since = seconds_now(self.time) if self.since is None else self.since
         delay = self.backoff.delay(self.failures, self.random)
@@ -112,7 +113,7 @@ class _Attempts:
         if not again:
             self.observer.on_error(error)
             return
-        self.waiting.disposable = self.time.schedule_relative(delay, self._again)
+        self.waiting.hold(self.time.schedule_relative(delay, self._again))
         if item is not None:
             self.observer.on_next(item)
 

@@ -6,42 +6,61 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, SerialDisposable
+
+from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 
 T = TypeVar("T")
+Stage = Callable[[Any], Observable[T]]
 _NOTHING = object()
 
 
-def then(following: Callable[[Any], Observable[T]]) -> Callable[[Observable[T]], Observable[T]]:
-    """Pass every item on; when the source completes, go on with what `following` makes of its last item.
+def then(*following: Stage[T]) -> Callable[[Observable[T]], Observable[T]]:
+    """Pass every item on; when the source completes, go on with what the first of `following` makes of its last item.
 
-    A stage's progress and its result thus travel together: its last item is its result. An empty source stays empty.
+    When that completes, the second goes on with its last item, and so forth. A stage's progress and its result thus
+    travel together: its last item is its result. A stage without items ends the whole.
     """
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            stage = SerialDisposable()
-            last: Any = _NOTHING
+            return _Chain(following, observer, scheduler).start(source)
 
-            def on_next(item: T) -> None:
-                nonlocal last
-                last = item
-                observer.on_next(item)
-
-            def on_completed() -> None:
-                if last is _NOTHING:
-                    observer.on_completed()
-                    return
-                try:
-                    after = following(last)
-                except Exception as error:  # a stage that cannot even be built fails like one that ran
-                    observer.on_error(error)
-                else:
-                    stage.disposable = after.subscribe(observer, scheduler=scheduler)
-
-            first = source.subscribe(on_next, observer.on_error, on_completed, scheduler=scheduler)
-            return CompositeDisposable(first, stage)
-
-        return Observable(subscribe)
+        return Lean(subscribe)
 
     return operator
+
+
+class _Chain(Passing[Any]):
+    """Where one subscription is in its chain: the stages left, and the last item of the present one."""
+
+    __slots__ = ("last", "left", "present", "scheduler")
+
+    def __init__(
+        self, following: tuple[Stage[Any], ...], observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None
+    ) -> None:
+        super().__init__(observer)
+        self.left, self.scheduler = following, scheduler
+        self.last: Any = _NOTHING
+        self.present = Serial()
+
+    def start(self, source: Observable[Any]) -> abc.DisposableBase:
+        return Both(source.subscribe(self, scheduler=self.scheduler), self.present)
+
+    def on_next(self, value: Any) -> None:
+        self.last = value
+        self.observer.on_next(value)
+
+    def on_completed(self) -> None:
+        if self.last is _NOTHING or not self.left:
+            self.observer.on_completed()
+            return
+        stage, self.left = self.left[0], self.left[1:]
+        before, self.last = self.last, _NOTHING
+        try:
+            after = stage(before)
+        except Exception as error:  # a stage that cannot even be built fails like one that ran
+            self.observer.on_error(error)
+        else:
+            here = Serial()
+            self.present.hold(here)  # stands first: a stage that ends at once goes on before it is held
+            here.hold(after.subscribe(self, scheduler=self.scheduler))

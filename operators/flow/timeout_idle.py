@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from wakestream.operators.errors import Stalled
+from wakestream.operators.flow.lean import Both, Lean, Serial
 from wakestream.operators.flow.scheduler import clock, seconds_now
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ def timeout_idle(seconds: float, stage: str) -> Callable[[Observable[T]], Observ
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             time = clock(scheduler)
-            timer = SerialDisposable()
+            timer = Serial()
             heard = seconds_now(time)
 
             def on_next(item: T) -> None:
@@ -36,12 +36,12 @@ def timeout_idle(seconds: float, stage: str) -> Callable[[Observable[T]], Observ
                 if left <= 0:
                     observer.on_error(Stalled(stage, seconds))
                 else:
-                    timer.disposable = time.schedule_relative(left, look)
+                    timer.hold(time.schedule_relative(left, look))
 
-            timer.disposable = time.schedule_relative(seconds, look)
+            timer.hold(time.schedule_relative(seconds, look))
             body = source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
-            return CompositeDisposable(timer, body)
+            return Both(timer, body)
 
-        return Observable(subscribe)
+        return Lean(subscribe)
 
     return operator

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable
 
 from wakestream.operators.errors import StageTimeout
+from wakestream.operators.flow.lean import Both, Lean
 from wakestream.operators.flow.scheduler import clock
 
 T = TypeVar("T")
@@ -19,12 +19,15 @@ def timeout_total(seconds: float, stage: str) -> Callable[[Observable[T]], Obser
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            def too_late(*_: object) -> None:
-                observer.on_error(StageTimeout(stage, seconds))
+            timer = clock(scheduler).schedule_relative(seconds, _too_late, (observer, stage, seconds))
+            return Both(timer, source.subscribe(observer, scheduler=scheduler))
 
-            timer = clock(scheduler).schedule_relative(seconds, too_late)
-            return CompositeDisposable(timer, source.subscribe(observer, scheduler=scheduler))
-
-        return Observable(subscribe)
+        return Lean(subscribe)
 
     return operator
+
+
+def _too_late(_: abc.SchedulerBase, state: tuple[abc.ObserverBase[Any], str, float] | None) -> None:
+    if state is not None:
+        observer, stage, seconds = state
+        observer.on_error(StageTimeout(stage, seconds))

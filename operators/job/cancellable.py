@@ -7,10 +7,10 @@ from typing import Any
 
 import reactivex as rx
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from wakestream.operators.events import Cancelled, JobEvent, Submitted
 from wakestream.operators.flow.from_async import from_async
+from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 from wakestream.operators.flow.timeout_total import timeout_total
 from wakestream.operators.ports import Workers
 
@@ -25,24 +25,39 @@ def cancellable(signal: Observable[Any], workers: Workers) -> Callable[[Observab
         def subscribe(
             observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            body = SerialDisposable()
-            task: Submitted | None = None
+            running = _Running(observer, workers, scheduler)
+            signalled = signal.subscribe(running.stop, scheduler=scheduler)
+            running.body.hold(source.subscribe(running, scheduler=scheduler))
+            return Both(signalled, running.body)
 
-            def on_next(event: JobEvent) -> None:
-                nonlocal task
-                task = event if isinstance(event, Submitted) else task
-                observer.on_next(event)
-
-            def stop(_: Any) -> None:
-                body.disposable = _goodbye(task, workers).subscribe(observer, scheduler=scheduler)
-
-            signalled = signal.take(1).subscribe(stop, scheduler=scheduler)
-            body.disposable = source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
-            return CompositeDisposable(signalled, body)
-
-        return Observable(subscribe)
+        return Lean(subscribe)
 
     return operator
+
+
+class _Running(Passing[JobEvent]):
+    """Remembers the task, for the worker must be told which to stop."""
+
+    __slots__ = ("body", "scheduler", "stopped", "task", "workers")
+
+    def __init__(
+        self, observer: abc.ObserverBase[JobEvent], workers: Workers, scheduler: abc.SchedulerBase | None
+    ) -> None:
+        super().__init__(observer)
+        self.workers, self.scheduler = workers, scheduler
+        self.body = Serial()
+        self.task: Submitted | None = None
+        self.stopped = False
+
+    def on_next(self, value: JobEvent) -> None:
+        if isinstance(value, Submitted):
+            self.task = value
+        self.observer.on_next(value)
+
+    def stop(self, _: Any) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self.body.hold(_goodbye(self.task, self.workers).subscribe(self.observer, scheduler=self.scheduler))
 
 
 def _goodbye(task: Submitted | None, workers: Workers) -> Observable[JobEvent]:

@@ -8,7 +8,7 @@ from random import Random
 
 from reactivex import Observable
 
-from wakestream.operators.events import JobEvent, Rendered
+from wakestream.operators.events import Done, JobEvent, Rendered
 from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.retry_backoff import retry_backoff
 from wakestream.operators.flow.timeout_idle import timeout_idle
@@ -27,6 +27,7 @@ def download(
     def stage(rendered: Rendered) -> Observable[JobEvent]:
         worker = workers.at(rendered.task.worker.url)
         fetched: Observable[JobEvent] = from_async(lambda: worker.download(rendered.task.task_id, output), "download")
-        return fetched.pipe(timeout_idle(policy.transfer, "transfer"), retry_backoff(policy.call, random))
+        safe = fetched.pipe(timeout_idle(policy.transfer, "transfer"), retry_backoff(policy.call, random))
+        return safe.take_while(lambda event: not isinstance(event, Done), inclusive=True)
 
     return stage

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from reactivex import abc
+
 from wakestream.operators.events import Algorithm, Fingerprinted, Job
 from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.once import Once
@@ -14,8 +16,10 @@ EVERY_ALGORITHM: Final[frozenset[Algorithm]] = frozenset({"md5", "blake3"})
 """What is taken while there is time: before anyone knows which kind of worker will wake."""
 
 
-class Readings:
+class Readings(abc.DisposableBase):
     """The fingerprints of one job's two files, taken at most once for each set of algorithms that is asked for."""
+
+    __slots__ = ("_files", "_job", "_taken")
 
     def __init__(self, job: Job, files: Files) -> None:
         self._job = job

@@ -9,7 +9,9 @@ from reactivex import Observable, abc
 
 from wakestream.operators.errors import StageTimeout, WakestreamError
 from wakestream.operators.events import Failed, JobEvent, Outcome, TimedOut
+from wakestream.operators.flow.lean import Lean, Passing
 
+_SILENT = Failed("the pipeline ended without an outcome", "internal")
 OUTCOMES: tuple[type, ...] = typing.get_args(Outcome)
 
 
@@ -18,28 +20,47 @@ def is_outcome(event: JobEvent) -> bool:
     return isinstance(event, OUTCOMES)
 
 
-def outcome() -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
-    """Turn an error into `Failed` or `TimedOut`, and complete after the first outcome."""
+def _nothing(_: JobEvent) -> None:
+    """Nobody wants to know."""
+
+
+def outcome(on_end: Callable[[JobEvent], None] = _nothing) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
+    """End with exactly one outcome: the last that the stages gave, or what their error stands for.
+
+    An outcome is held back until the source completes, as a stage may follow the one that gave it. `on_end` is called
+    with it, once, before it is given.
+    """
 
     def operator(source: Observable[JobEvent]) -> Observable[JobEvent]:
-        def subscribe(
-            observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            def on_next(event: JobEvent) -> None:
-                observer.on_next(event)
-                if is_outcome(event):
-                    observer.on_completed()
-
-            def on_completed() -> None:
-                on_next(Failed("the pipeline ended without an outcome", "internal"))
-
-            return source.subscribe(
-                on_next, lambda error: on_next(outcome_of(error)), on_completed, scheduler=scheduler
-            )
-
-        return Observable(subscribe)
+        return Lean(lambda observer, scheduler: source.subscribe(_Ending(observer, on_end), scheduler=scheduler))
 
     return operator
+
+
+class _Ending(Passing[JobEvent]):
+    """Holds the last outcome back until the end."""
+
+    __slots__ = ("last", "on_end")
+
+    def __init__(self, observer: abc.ObserverBase[JobEvent], on_end: Callable[[JobEvent], None]) -> None:
+        super().__init__(observer)
+        self.on_end = on_end
+        self.last: JobEvent = _SILENT
+
+    def on_next(self, value: JobEvent) -> None:
+        if is_outcome(value):
+            self.last = value
+        else:
+            self.observer.on_next(value)
+
+    def on_error(self, error: Exception) -> None:
+        self.last = outcome_of(error)
+        self.on_completed()
+
+    def on_completed(self) -> None:
+        self.on_end(self.last)
+        self.observer.on_next(self.last)
+        self.observer.on_completed()
 
 
 def outcome_of(error: Exception) -> Outcome:

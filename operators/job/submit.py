@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import reactivex as rx
@@ -11,9 +12,10 @@ from reactivex import Observable, abc
 from wakestream.operators.errors import BootFailed, HubRefused, HubUnreachable
 from wakestream.operators.events import Branch, Eta, Fingerprint, Granted, Job, JobEvent, Queued, Waking
 from wakestream.operators.flow.branch import branch
-from wakestream.operators.flow.emit import begin_with, beside, emit
+from wakestream.operators.flow.emit import begin_with, beside, emit, silence
 from wakestream.operators.flow.every import every
-from wakestream.operators.flow.scheduler import seconds_now
+from wakestream.operators.flow.lean import Lean
+from wakestream.operators.flow.scheduler import clock, seconds_now
 from wakestream.operators.flow.timeout_total import timeout_total
 from wakestream.operators.job.fingerprint import EVERY_ALGORITHM, Readings
 from wakestream.operators.policy import Policy
@@ -32,15 +34,20 @@ def submit(job: Job, hub: Hub, readings: Readings, policy: Policy) -> Observable
     Raises `StageTimeout` (`reply`, `online`), `HubUnreachable`, `HubRefused`, `BootFailed`.
     """
 
-    def begin(scheduler: abc.SchedulerBase) -> Observable[JobEvent]:
-        wait = _Wait(job, hub, readings, policy, scheduler)
-        return hub.replies(job).pipe(branch(wait.cases()), timeout_total(policy.online, "online"))
+    def subscribe(
+        observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        wait = _Wait(job, hub, readings, policy, clock(scheduler))
+        whole = hub.replies(job).pipe(branch(wait), timeout_total(policy.online, "online"))
+        return whole.subscribe(observer, scheduler=scheduler)
 
-    return rx.defer(begin)
+    return Lean(subscribe)
 
 
 class _Wait:
     """One wait for the GPU: what each of the hub's replies leads to."""
+
+    __slots__ = ("asleep", "hub", "job", "policy", "reached", "readings", "started", "time")
 
     def __init__(self, job: Job, hub: Hub, readings: Readings, policy: Policy, time: abc.SchedulerBase) -> None:
         self.job, self.hub, self.readings, self.policy, self.time = job, hub, readings, policy, time
@@ -48,17 +55,10 @@ class _Wait:
         self.reached = False
         self.asleep: Asleep | None = None
 
-    def cases(self) -> Mapping[type, Callable[[Any], Observable[JobEvent] | None]]:
-        return {
-            LinkUp: self.connected,
-            LinkDown: self.disconnected,
-            Accepted: self.granted,
-            Asleep: self.queued,
-            Stirring: self.stirring,
-            Woken: self.woken,
-            Refused: lambda reply: rx.throw(HubRefused(reply.why, code=reply.code)),
-            BootFailure: lambda reply: rx.throw(BootFailed(reply.why)),
-        }
+    def get(self, kind: type, /) -> Callable[[Any], Observable[JobEvent] | None] | None:
+        """The case for a kind of reply: looked up in one table for all jobs, since many wait."""
+        case = _CASES.get(kind)
+        return None if case is None else partial(case, self)
 
     @property
     def waited(self) -> float:
@@ -71,11 +71,8 @@ class _Wait:
         return self.readings.of(EVERY_ALGORITHM).flat_map(lambda taken: self._ask(taken.files))
 
     def _ask(self, files: Sequence[Fingerprint]) -> Observable[JobEvent]:
-        def send(_: abc.SchedulerBase) -> Observable[JobEvent]:
-            self.hub.submit(self.job, files)
-            return rx.never()
-
-        return rx.defer(send).pipe(timeout_total(self.policy.reply, "reply"))
+        self.hub.submit(self.job, files)
+        return silence().pipe(timeout_total(self.policy.reply, "reply"))
 
     def disconnected(self, link: LinkDown) -> Observable[JobEvent]:
         if link.code is not None:
@@ -112,6 +109,19 @@ class _Wait:
             return Waking(self.waited, reply.phase, reply.position, _left(reply.eta, elapsed))
 
         return every(self.policy.line_every, line)
+
+
+_CASES: Mapping[type, Callable[[_Wait, Any], Observable[JobEvent] | None]] = {
+    LinkUp: _Wait.connected,
+    LinkDown: _Wait.disconnected,
+    Accepted: _Wait.granted,
+    Asleep: _Wait.queued,
+    Stirring: _Wait.stirring,
+    Woken: _Wait.woken,
+    Refused: lambda _, reply: rx.throw(HubRefused(reply.why, code=reply.code)),
+    BootFailure: lambda _, reply: rx.throw(BootFailed(reply.why)),
+}
+"""Where each of the hub's replies leads."""
 
 
 def _left(eta: Eta | None, elapsed: float) -> Eta | None:

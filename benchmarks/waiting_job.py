@@ -1,0 +1,104 @@
+"""What a waiting job costs: `first_for` with its timeout, and the whole pipeline, in memory and set-up time."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from reactivex import Subject
+from reactivex import operators as ops
+
+from timing import row
+from wakestream.adapters.memory import MemoryFiles, MemoryWorkers
+from wakestream.operators.events import Job
+from wakestream.operators.flow.first_for import first_for
+from wakestream.operators.flow.scheduler import LoopScheduler
+from wakestream.operators.policy import Policy
+from wakestream.operators.ports import LinkUp
+from wakestream.streams.hub_client import HubClient
+from wakestream.streams.job import World, job_pipeline
+from wakestream.streams.switchboard import Switchboard
+
+JOBS = 2000
+
+
+def cost(begin: Callable[[int], Any]) -> tuple[float, float]:
+    """Bytes kept and seconds spent for each of many waiting jobs; the collector rests while they are set up."""
+    kept: list[Any] = [None] * JOBS
+    gc.collect()
+    gc.disable()
+    start = time.perf_counter()
+    for number in range(JOBS):
+        kept[number] = begin(number)
+    seconds = (time.perf_counter() - start) / JOBS
+    for each in kept:
+        each.dispose()
+    gc.enable()
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(JOBS):
+        kept[number] = begin(number + JOBS)
+    gc.collect()
+    size = (tracemalloc.get_traced_memory()[0] - before) / JOBS
+    tracemalloc.stop()
+    for each in kept:
+        each.dispose()
+    return size, seconds
+
+
+class Waited:
+    """A future and a timer: the least that waiting can cost."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future = loop.create_future()
+        self.timer = loop.call_later(1800, self.future.cancel)
+
+    def dispose(self) -> None:
+        self.timer.cancel()
+
+
+async def main() -> bool:
+    """Print the rows; True if every budget holds."""
+    loop, scheduler = asyncio.get_running_loop(), LoopScheduler()
+    board: Switchboard[int] = Switchboard(lambda error, item: None)
+    source: Subject[int] = Subject()
+    hub = HubClient(lambda message: True, lambda error, item: None)
+    hub.feed(LinkUp(frozenset({"grant", "late_hashes"})))
+    world, policy = World(hub, MemoryWorkers({}), MemoryFiles({}), Random(1)), Policy()
+
+    def waiter(n: int) -> Any:
+        return first_for(board, n, within=1800.0).subscribe(lambda item: None, scheduler=scheduler)
+
+    def library(n: int) -> Any:
+        one = source.pipe(ops.filter(lambda item: item == n), ops.take(1), ops.timeout(1800.0))
+        return one.subscribe(lambda item: None, scheduler=scheduler)
+
+    def pipeline(n: int) -> Any:
+        job = Job(f"job-{n}", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
+        return job_pipeline(job, world, policy).subscribe(lambda event: None, scheduler=scheduler)
+
+    bare, first, theirs, whole = (cost(each) for each in (lambda n: Waited(loop), waiter, library, pipeline))
+    print(f"a waiting job, {JOBS} of them")
+    for name, (size, seconds) in {
+        "future + call_later": bare, "first_for + timeout": first, "filter, take, timeout": theirs, "whole pipeline": whole,
+    }.items():  # fmt: skip
+        print(f"        {name:<22} {size / 1000:5.1f} kB  {seconds * 1e6:6.1f} us")
+    rows = (
+        row("first_for in memory: 2 kB", first[0], 2000, 1.0),
+        row("first_for to set up: 20 us", first[1], 20e-6, 1.0),
+        row("whole pipeline in memory: 10 kB", whole[0], 10_000, 1.0),
+        row("whole pipeline to set up: 250 us", whole[1], 250e-6, 1.0),
+        row("first_for in memory, against filter, take, timeout", first[0], theirs[0], 0.5),
+    )
+    return all(rows)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,175 @@
+"""Observables and disposables that weigh little: a waiting job holds some fifteen of each, and there are many jobs.
+
+The library's own take a lock apiece and guard against other threads. Everything of ours happens on one loop, so none of
+that is needed; a lean subscription takes a fifth of the memory. The rules are the same: nothing is emitted after the
+end, the end lets go of the source, and a source that ends while it is being subscribed is let go of at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from reactivex import Observable, abc
+
+T = TypeVar("T")
+Subscribe = Callable[[abc.ObserverBase[T], abc.SchedulerBase | None], abc.DisposableBase]
+
+_LOCK = Observable[Any]().lock
+
+
+class Lean(Observable[T]):
+    """An observable made of a `subscribe(observer, scheduler) -> disposable` function; not for use across threads."""
+
+    __slots__ = ("_begin",)
+
+    lock = _LOCK
+
+    def __init__(self, subscribe: Subscribe[T]) -> None:  # the library's would make a lock for each
+        self._begin = subscribe
+
+    def subscribe(
+        self,
+        on_next: abc.ObserverBase[T] | abc.OnNext[T] | None = None,
+        on_error: abc.OnError | None = None,
+        on_completed: abc.OnCompleted | None = None,
+        *,
+        scheduler: abc.SchedulerBase | None = None,
+    ) -> abc.DisposableBase:
+        """As the library's `subscribe`. An error that nobody handles is raised where it happens."""
+        observer = on_next if hasattr(on_next, "on_next") else _Functions(on_next, on_error, on_completed)
+        subscription: _Subscription[T] = _Subscription(observer)
+        try:
+            source = self._begin(subscription, scheduler)
+        except Exception as error:
+            if subscription.stopped:
+                raise
+            subscription.on_error(error)
+            return subscription
+        subscription.holds(source)
+        return subscription
+
+
+class _Subscription(abc.ObserverBase[T], abc.DisposableBase):
+    """Stands between source and observer: silent after the end, and the way to let go of the source."""
+
+    __slots__ = ("observer", "source", "stopped")
+
+    def __init__(self, observer: Any) -> None:
+        self.observer = observer
+        self.source: abc.DisposableBase | None = None
+        self.stopped = False
+
+    def holds(self, source: abc.DisposableBase) -> None:
+        if self.stopped:
+            source.dispose()
+        else:
+            self.source = source
+
+    def on_next(self, value: T) -> None:
+        if not self.stopped:
+            self.observer.on_next(value)
+
+    def on_error(self, error: Exception) -> None:
+        if not self.stopped:
+            self.stopped = True
+            try:
+                self.observer.on_error(error)
+            finally:
+                self.dispose()
+
+    def on_completed(self) -> None:
+        if not self.stopped:
+            self.stopped = True
+            try:
+                self.observer.on_completed()
+            finally:
+                self.dispose()
+
+    def dispose(self) -> None:
+        self.stopped = True
+        source, self.source = self.source, None
+        if source is not None:
+            source.dispose()
+
+
+class _Functions:
+    """An observer made of up to three functions."""
+
+    __slots__ = ("_on_completed", "_on_error", "_on_next")
+
+    def __init__(self, on_next: Any, on_error: abc.OnError | None, on_completed: abc.OnCompleted | None) -> None:
+        self._on_next, self._on_error, self._on_completed = on_next, on_error, on_completed
+
+    def on_next(self, value: Any) -> None:
+        if self._on_next is not None:
+            self._on_next(value)
+
+    def on_error(self, error: Exception) -> None:
+        if self._on_error is None:
+            raise error
+        self._on_error(error)
+
+    def on_completed(self) -> None:
+        if self._on_completed is not None:
+            self._on_completed()
+
+
+class Passing(abc.ObserverBase[T]):
+    """An observer that passes everything on to `observer`; operators override what they do differently."""
+
+    __slots__ = ("observer",)
+
+    def __init__(self, observer: abc.ObserverBase[T]) -> None:
+        self.observer = observer
+
+    def on_next(self, value: T) -> None:
+        """Pass the item on."""
+        self.observer.on_next(value)
+
+    def on_error(self, error: Exception) -> None:
+        """Pass the error on."""
+        self.observer.on_error(error)
+
+    def on_completed(self) -> None:
+        """Pass the end on."""
+        self.observer.on_completed()
+
+
+class Serial(abc.DisposableBase):
+    """Holds one disposable at a time; the one before is disposed, and after `dispose` every new one at once."""
+
+    __slots__ = ("_held", "_over")
+
+    def __init__(self) -> None:
+        self._held: abc.DisposableBase | None = None
+        self._over = False
+
+    def hold(self, new: abc.DisposableBase) -> None:
+        """Put `new` in the place of the one before."""
+        before, self._held = self._held, None if self._over else new
+        if before is not None:
+            before.dispose()
+        if self._over:
+            new.dispose()
+
+    def dispose(self) -> None:
+        """Let go of the present one and of all to come."""
+        self._over = True
+        before, self._held = self._held, None
+        if before is not None:
+            before.dispose()
+
+
+class Both(abc.DisposableBase):
+    """Two disposables as one."""
+
+    __slots__ = ("_first", "_second")
+
+    def __init__(self, first: abc.DisposableBase, second: abc.DisposableBase) -> None:
+        self._first, self._second = first, second
+
+    def dispose(self) -> None:
+        """Dispose of the first, then of the second."""
+        self._first.dispose()
+        self._second.dispose()
