@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,11 @@ def heard(source: Observable[Any]) -> list[Any]:
 
 
 def test_an_outcome_is_the_last_event() -> None:
-    assert heard(emit(WAKING, e.Cancelled(), WAKING)) == [WAKING, e.Cancelled(), "|"]
+    assert heard(emit(WAKING, e.Cancelled(), WAKING)) == [WAKING, WAKING, e.Cancelled(), "|"]
+
+
+def test_a_stage_after_the_one_that_gave_an_outcome_has_the_last_word() -> None:
+    assert heard(emit(e.Done(Path("a"), 1), WAKING, e.Done(Path("b"), 2))) == [WAKING, e.Done(Path("b"), 2), "|"]
 
 
 def test_an_error_becomes_an_outcome() -> None:
