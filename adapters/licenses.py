@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import os
 import secrets
-import sys
 import tempfile
 import time
 from base64 import b32encode
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from wakestream.adapters.file_lock import HeldElsewhereError, file_lock
 from wakestream.operators.errors import WakestreamError
 
 ROLES = ("client", "worker", "monitor", "admin")
@@ -150,15 +150,13 @@ class LicenseBook:
         """One process at a time; a lock of the operating system, so that one who dies leaves none behind."""
         lock = self.path.with_suffix(".lock")
         try:
-            lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+            with file_lock(lock, LOCK_WITHIN):
+                yield
+        except HeldElsewhereError:
+            why = f"{self.path} is held by another program for {LOCK_WITHIN:g} s already; end that, then try again"
+            raise LicenseError(why) from None
         except OSError as error:
             raise LicenseError(f"{lock.parent} cannot be written to ({error.strerror}); choose --state") from error
-        try:
-            _wait_for(handle, self.path)
-            yield
-        finally:
-            os.close(handle)  # which also unlocks
 
 
 def _listed(document: Any) -> list[dict[str, Any]]:
@@ -213,24 +211,3 @@ def _patiently(call: Callable[[], T]) -> T:
             break
         time.sleep(0.02)
     return call()
-
-
-def _wait_for(handle: int, path: Path) -> None:
-    for _ in range(int(LOCK_WITHIN / 0.05)):
-        with contextlib.suppress(OSError):
-            _lock(handle)
-            return
-        time.sleep(0.05)
-    raise LicenseError(f"{path} is held by another program for {LOCK_WITHIN:g} s already; end that, then try again")
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(handle: int) -> None:
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _lock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,16 +11,20 @@ import asyncio
 import errno
 import hashlib
 import os
+import re
+import shutil
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from blake3 import blake3
 
+from wakestream.adapters.engines.partial import remove
 from wakestream.operators.errors import Corrupt, FileUnusable, NoSpace, WorkerError
 from wakestream.operators.events import Algorithm, FileRef
 
@@ -30,6 +34,7 @@ BATCH = 1024 * 1024
 """Bytes that go to the disk at a time."""
 
 _THREADS = 4
+_NAME = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{64})\.[a-z0-9]{1,10}")
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -72,6 +77,31 @@ def disk_error(error: OSError) -> WorkerError | NoSpace:
     return WorkerError(f"the worker cannot write to its disk: {error.strerror or error}", code="disk_error")
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file on the disk, last used at `used` (Unix seconds)."""
+
+    path: Path
+    used: float
+
+
+def _stored(folder: Path) -> Iterator[Stored]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                yield Stored(folder / entry.name, entry.stat().st_mtime)
+
+
+def _use(path: Path) -> bool:
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except OSError:  # a disk that cannot be written to cannot lose it either
+        return path.is_file()
+    return path.is_file()
+
+
 class Store:
     """Files by content under `root`. `OSError` when that cannot be written to."""
 
@@ -86,7 +116,7 @@ class Store:
     def sweep(self) -> None:
         """Remove what an earlier run left half-written. Only once no other worker can be at work here."""
         for leftover in self._leftovers:
-            leftover.unlink(missing_ok=True)
+            remove(leftover)
         self._leftovers = []
 
     def close(self) -> None:
@@ -104,6 +134,35 @@ class Store:
     def has(self, ref: FileRef) -> bool:
         """Whether this file is here."""
         return self.path(ref).is_file()
+
+    def claim(self, ref: FileRef) -> bool:
+        """Whether this file is here. That counts as a use: what is here now stays for a while."""
+        return _use(self.path(ref))
+
+    def kept(self, task_id: str) -> bool:
+        """Whether the result of this task is here; a use, likewise."""
+        return _use(self.result(task_id))
+
+    def free(self) -> int:
+        """Bytes left on the disk."""
+        return shutil.disk_usage(self.root).free
+
+    def stored(self) -> list[Stored]:
+        """All whole files and results. It blocks: call it in a thread."""
+        return [*_stored(self._files), *_stored(self._results)]
+
+    async def remove(self, one: Stored) -> bool:
+        """Remove a file, unless it was used again since it was looked at; whether it went."""
+        # Looked at and moved away in one go, so that nobody can be told in between that it is here.
+        aside = self._partials / f"{uuid.uuid4().hex}.part"
+        try:
+            if one.path.stat().st_mtime != one.used:
+                return False
+            one.path.rename(aside)
+        except OSError:  # gone already, or, on Windows, being read
+            return False
+        await self.in_thread(lambda: aside.unlink(missing_ok=True))
+        return True
 
     def result(self, task_id: str) -> Path:
         """Where the result of this task is, or would be."""

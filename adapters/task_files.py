@@ -6,14 +6,26 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import orjson
 from loguru import logger
 
 from wakestream.adapters.store import sync_folder
 from wakestream.operators.events import FileRef
-from wakestream.streams.worker import Task
+from wakestream.streams.worker import Status, Task
+
+_KINDS: Mapping[str, type | UnionType] = {
+    "id": str,
+    "created_at": int | float,
+    "attempt": int,
+    "started_at": int | float | None,
+    "finished_at": int | float | None,
+    "size": int,
+    "digest": str | None,
+    "error": str | None,
+}
 
 
 class TaskFiles:
@@ -58,11 +70,21 @@ def _plain(task: Task) -> Mapping[str, Any]:
 
 def _read(path: Path) -> Task | None:
     try:
-        plain: dict[str, Any] = orjson.loads(path.read_bytes())
-        plain |= {name: FileRef(**plain[name]) for name in ("video", "audio")}
-        task = Task(**{**plain, "holders": frozenset(plain["holders"])})
+        task = _task(orjson.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         logger.warning("task file {} cannot be read and is set aside: {}", path.name, error)
         path.replace(path.with_suffix(".broken"))
         return None
     return task if task.id == path.stem else None
+
+
+def _task(plain: dict[str, Any]) -> Task:
+    plain |= {name: FileRef(**plain[name]) for name in ("video", "audio")}
+    task = Task(**{**plain, "holders": frozenset(plain["holders"])})
+    for word, kinds in _KINDS.items():
+        if not isinstance(getattr(task, word), kinds):
+            raise TypeError(f"{word} is of the wrong kind")
+    texts = (task.video.hash, task.video.ext, task.audio.hash, task.audio.ext, *task.holders)
+    if task.status not in get_args(Status) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("its status, files or holders make no sense")
+    return task

@@ -46,7 +46,7 @@ class TaskQueue:
     async def ask(self, video: FileRef, audio: FileRef, holder: str = w.ANONYMOUS) -> w.Task:
         """Start the pair, or find it. `WorkerRefused` when a file is missing (`not_found`) or the queue is full."""
         name = w.task_id(video, audio)
-        kept = self._store.result(name).is_file()
+        kept = self._store.kept(name)
         await self._tell(lambda: w.Ask(video, audio, holder, kept, self._clock()))
         return self.state.tasks[name]
 

@@ -175,7 +175,7 @@ class WorkerHub:
         self._watched[job.request_id] = job
         while len(self._watched) > _MAX_WATCHED:
             self._watched.popitem(last=False)
-        if not (self._store.has(video) and self._store.has(audio)):
+        if not (self._store.claim(video) and self._store.claim(audio)):
             return
         task = await self._queue.ask(video, audio, job.request_id)
         if not task.unfinished:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from loguru import logger
 
+from wakestream.adapters.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.http.worker_server import FEATURES, Readiness, WorkerCalls, WorkerServer
+from wakestream.adapters.retention import Retention, tidy_up
 from wakestream.adapters.settings import SettingsError
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_queue import TaskQueue
@@ -22,6 +24,9 @@ from wakestream.streams import messages as m
 
 CHECK_AGAIN = 30.0
 """Seconds until an engine that cannot work is looked at again."""
+
+_LOCK_WITHIN = 5.0
+"""Seconds for a worker that is just ending to let go of the folder."""
 
 
 class ClosableLink(HubLink, Protocol):
@@ -51,6 +56,7 @@ class WorkerConfig:
     public_url: str | None = None
     key: str | None = None
     warm_up: float = 0.0
+    retention: Retention = field(default_factory=Retention)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
     `OSError` when the address cannot be listened on, `SettingsError` when the state folder cannot be written to.
     """
     async with AsyncExitStack() as stack:
-        store, queue = _open(config)
+        store, queue = _open(config, stack)
         stack.callback(store.close)
         stack.push_async_callback(queue.close)
         readiness = Readiness()
@@ -80,13 +86,18 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         hub = await _join(stack, config, server, queue, open_link)
         warming = asyncio.create_task(_warm_up(config, queue, readiness, hub))
         stack.push_async_callback(_stop, warming)
+        tidying = asyncio.create_task(tidy_up(store, queue, config.retention))
+        stack.push_async_callback(_stop, tidying)
         yield RunningWorker(server.address, store, queue, readiness)
 
 
-def _open(config: WorkerConfig) -> tuple[Store, TaskQueue]:
+def _open(config: WorkerConfig, stack: AsyncExitStack) -> tuple[Store, TaskQueue]:
     try:
+        stack.enter_context(file_lock(config.state / ".lock", _LOCK_WITHIN))
         store = Store(config.state)
         return store, TaskQueue(store, config.state / "tasks", config.engine)
+    except HeldElsewhereError:
+        raise SettingsError(f"--state: another worker uses {config.state}; stop it or choose another folder") from None
     except OSError as error:
         raise SettingsError(
             f"--state: {config.state} cannot be used ({error.strerror}); choose another folder"

@@ -1,0 +1,119 @@
+"""HOW: what a pipeline is made of. Events, errors, ports, the policy, the flow operators and a job's stages.
+
+Each name is imported from its module when it is first used: a program pays only for what it needs.
+"""
+
+# ruff: noqa: I001 - one name a line would bury the list
+# fmt: off
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wakestream.operators.errors import (
+        BootFailed, Corrupt, FileChanged, FileError, FileUnusable, GpuError, GpuLost, HubError, HubRefused,
+        HubUnreachable, NoCapacity, NoSpace, PowerError, Stalled, StageTimeout, TaskFailed, TaskLost, WakestreamError,
+        WorkerError, WorkerRefused, WorkerUnreachable, mendable,
+    )
+    from wakestream.operators.events import (
+        Algorithm, Branch, Cancelled, Checked, Done, Downloading, Eta, Failed, FileRef, Fingerprint, Fingerprinted,
+        Granted, Job, JobEvent, Note, Online, Outcome, Progress, Queued, Rendered, Retrying, Running, Submitted,
+        TimedOut, Uploaded, Uploading, Waking,
+    )
+    from wakestream.operators.policy import Policy
+    from wakestream.operators.ports import (
+        Accepted, Asleep, BootFailure, Effects, Engine, Files, Frame, Health, Hub, Journal, LinkDown, LinkUp, Power,
+        PowerReading, Refused, Reply, Stirring, TaskReceipt, TaskReport, Woken, Worker, Workers,
+    )
+    from wakestream.operators.flow.branch import branch
+    from wakestream.operators.flow.emit import begin_with, beside, emit
+    from wakestream.operators.flow.every import every
+    from wakestream.operators.flow.first_for import each_for, first_for
+    from wakestream.operators.flow.from_async import from_async
+    from wakestream.operators.flow.once import Once
+    from wakestream.operators.flow.poll import poll
+    from wakestream.operators.flow.retry_backoff import Backoff, always, retry_backoff
+    from wakestream.operators.flow.scheduler import LoopScheduler, seconds_now
+    from wakestream.operators.flow.then import then
+    from wakestream.operators.flow.timeout_idle import timeout_idle
+    from wakestream.operators.flow.timeout_total import timeout_total
+    from wakestream.operators.flow.to_future import to_future
+    from wakestream.operators.job.cancellable import cancellable
+    from wakestream.operators.job.dedupe import dedupe
+    from wakestream.operators.job.download import download
+    from wakestream.operators.job.fingerprint import Readings
+    from wakestream.operators.job.follow import follow
+    from wakestream.operators.job.online import online
+    from wakestream.operators.job.outcome import is_outcome, outcome, outcome_of
+    from wakestream.operators.job.submit import submit
+    from wakestream.operators.job.synthesize import synthesize
+    from wakestream.operators.job.upload import upload
+
+__all__ = [
+    "Accepted", "Algorithm", "Asleep", "Backoff", "BootFailed", "BootFailure", "Branch", "Cancelled", "Checked",
+    "Corrupt", "Done", "Downloading", "Effects", "Engine", "Eta", "Failed", "FileChanged", "FileError", "FileRef",
+    "FileUnusable", "Files", "Fingerprint", "Fingerprinted", "Frame", "GpuError", "GpuLost", "Granted", "Health",
+    "Hub", "HubError", "HubRefused", "HubUnreachable", "Job", "JobEvent", "Journal", "LinkDown", "LinkUp",
+    "LoopScheduler", "NoCapacity", "NoSpace", "Note", "Once", "Online", "Outcome", "Policy", "Power", "PowerError",
+    "PowerReading", "Progress", "Queued", "Readings", "Refused", "Rendered", "Reply", "Retrying", "Running",
+    "StageTimeout", "Stalled", "Stirring", "Submitted", "TaskFailed", "TaskLost", "TaskReceipt", "TaskReport",
+    "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking", "Woken", "Worker", "WorkerError",
+    "WorkerRefused", "WorkerUnreachable", "Workers", "always", "begin_with", "beside", "branch", "cancellable",
+    "dedupe", "download", "each_for", "emit", "every", "first_for", "follow", "from_async", "is_outcome", "mendable",
+    "online", "outcome", "outcome_of", "poll", "retry_backoff", "seconds_now", "submit", "synthesize", "then",
+    "timeout_idle", "timeout_total", "to_future", "upload",
+]
+
+_HOMES = {
+    "errors": (
+        "BootFailed Corrupt FileChanged FileError FileUnusable GpuError GpuLost HubError HubRefused HubUnreachable "
+        "NoCapacity NoSpace PowerError Stalled StageTimeout TaskFailed TaskLost WakestreamError WorkerError "
+        "WorkerRefused WorkerUnreachable mendable"
+    ),
+    "events": (
+        "Algorithm Branch Cancelled Checked Done Downloading Eta Failed FileRef Fingerprint Fingerprinted Granted "
+        "Job JobEvent Note Online Outcome Progress Queued Rendered Retrying Running Submitted TimedOut Uploaded "
+        "Uploading Waking"
+    ),
+    "policy": "Policy",
+    "ports": (
+        "Accepted Asleep BootFailure Effects Engine Files Frame Health Hub Journal LinkDown LinkUp Power "
+        "PowerReading Refused Reply Stirring TaskReceipt TaskReport Woken Worker Workers"
+    ),
+    "flow.branch": "branch",
+    "flow.emit": "begin_with beside emit",
+    "flow.every": "every",
+    "flow.first_for": "each_for first_for",
+    "flow.from_async": "from_async",
+    "flow.once": "Once",
+    "flow.poll": "poll",
+    "flow.retry_backoff": "Backoff always retry_backoff",
+    "flow.scheduler": "LoopScheduler seconds_now",
+    "flow.then": "then",
+    "flow.timeout_idle": "timeout_idle",
+    "flow.timeout_total": "timeout_total",
+    "flow.to_future": "to_future",
+    "job.cancellable": "cancellable",
+    "job.dedupe": "dedupe",
+    "job.download": "download",
+    "job.fingerprint": "Readings",
+    "job.follow": "follow",
+    "job.online": "online",
+    "job.outcome": "is_outcome outcome outcome_of",
+    "job.submit": "submit",
+    "job.synthesize": "synthesize",
+    "job.upload": "upload",
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -222,6 +222,15 @@ class FrameRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class MonitorsTold:
+    """Something that this connection said was passed on to the monitors."""
+
+    DURABLE: ClassVar[bool] = False
+    fd: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class OldNamesSpoken:
     """A connection spells types in the older way, and is answered likewise."""
 
@@ -269,7 +278,8 @@ class Answered:
 
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobReleased | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
-    | ConnectionOpened | ConnectionRegistered | ConnectionClosed | FrameRefused | OldNamesSpoken | GpuActive | WorkerUrl
+    | ConnectionOpened | ConnectionRegistered | ConnectionClosed | FrameRefused | OldNamesSpoken
+    | MonitorsTold | GpuActive | WorkerUrl
     | Asked | Answered
 )  # fmt: skip
 

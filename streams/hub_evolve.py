@@ -209,6 +209,11 @@ def _old(state: HubState, fact: f.OldNamesSpoken) -> None:
     state.connections[fact.fd].old = True
 
 
+def _monitors_told(state: HubState, fact: f.MonitorsTold) -> None:
+    peer, second = state.connections[fact.fd], int(fact.at)
+    peer.told = (second, peer.told[1] + 1 if peer.told[0] == second else 1)
+
+
 def _active(state: HubState, fact: f.GpuActive) -> None:
     _gpu(state, fact.gpu).active = fact.at
 
@@ -243,6 +248,7 @@ _EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.ConnectionClosed: _closed,
     f.FrameRefused: _refused,
     f.OldNamesSpoken: _old,
+    f.MonitorsTold: _monitors_told,
     f.GpuActive: _active,
     f.WorkerUrl: _worker_url,
     f.Asked: _asked,

@@ -62,14 +62,30 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, pla
     if gpu is None:
         place = state.position(job) if job is not None and held is None else len(state.queue) + 1
         plan.send(peer.fd, offline(state, clean, place, now), old=peer.old)
-        plan.send(state.monitors, clean)
+        tell_monitors(state, peer, clean, now, plan)
     elif gpu is held:
         plan.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1))
     else:
         plan.fact(f.JobGranted(clean.request_id, gpu.name, now))
         plan.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1))
         _to_worker(gpu, dataclasses.replace(clean, key=peer.key, sender_fd=peer.fd), plan)
-        plan.send(state.monitors, clean)
+        tell_monitors(state, peer, clean, now, plan)
+
+
+def tell_monitors(
+    state: HubState, peer: Connection, message: m.Message, now: float, plan: Plan, *, first: bool = False
+) -> bool:
+    """Pass a client's message on to all monitors, or to the `first`; False when it has had its share of this second.
+
+    A submit that is left out has been preceded by many that woke the GPU.
+    """
+    second, times = peer.told
+    if second == int(now) and times >= state.limits.passed_on:
+        return False
+    if state.monitors:
+        plan.fact(f.MonitorsTold(peer.fd, now))
+    plan.send(list(state.monitors)[:1] if first else state.monitors, message)
+    return True
 
 
 def _refusal(state: HubState, peer: Connection, job: Job | None, message: m.Submit) -> tuple[str, str] | None:

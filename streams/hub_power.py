@@ -164,26 +164,36 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, plan: P
         why = "no monitor is connected, so nobody can start the GPU; start `wakestream monitor`"
         plan.refuse(peer.fd, "no_monitor", why, message.request_id)
         return
-    if message.request_id is not None and not _ask(state, "boot", message.request_id, peer.fd, now, plan):
-        return
-    plan.send(state.monitors, message)
+    if message.request_id is not None and _crowded(state, peer.fd):
+        _refuse_question(peer.fd, message.request_id, plan)
+    elif not jobs.tell_monitors(state, peer, message, now, plan):
+        _too_fast(peer, message.request_id, plan)
+    elif message.request_id is not None:
+        plan.fact(f.Asked("boot", message.request_id, peer.fd, now))
 
 
-def _ask(state: HubState, kind: str, request_id: str, fd: int, now: float, plan: Plan) -> bool:
-    if sum(fd in fds for _, fds in state.asked.values()) >= state.limits.asks:
-        plan.refuse(fd, "queue_full", "too many questions of this connection are open; ask again later", request_id)
-        return False
-    plan.fact(f.Asked(kind, request_id, fd, now))
-    return True
+def _too_fast(peer: Connection, request_id: str | None, plan: Plan) -> None:
+    plan.refuse(peer.fd, "too_fast", "this connection asks the monitors too often; ask again in a second", request_id)
+
+
+def _crowded(state: HubState, fd: int) -> bool:
+    return sum(fd in fds for _, fds in state.asked.values()) >= state.limits.asks
+
+
+def _refuse_question(fd: int, request_id: str | None, plan: Plan) -> None:
+    plan.refuse(fd, "queue_full", "too many questions of this connection are open; ask again later", request_id)
 
 
 def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, plan: Plan) -> None:
     """One monitor is asked; without any, the hub says what it knows."""
-    monitor = next(iter(state.monitors), None)
-    if monitor is None:
+    if not state.monitors:
         plan.send(peer.fd, _own_answer(state, message.request_id))
-    elif _ask(state, "status", message.request_id, peer.fd, now, plan):
-        plan.send(monitor, message)
+    elif _crowded(state, peer.fd):
+        _refuse_question(peer.fd, message.request_id, plan)
+    elif jobs.tell_monitors(state, peer, message, now, plan, first=True):
+        plan.fact(f.Asked("status", message.request_id, peer.fd, now))
+    else:
+        _too_fast(peer, message.request_id, plan)
 
 
 def _own_answer(state: HubState, request_id: str) -> m.StatusResponse:

@@ -17,7 +17,8 @@ class Limits:
 
     `granted_ttl` also ends a lease of a connected client that never says `done` (an old one), counted from the last
     sign of life of the job and its GPU. `draining` is how long an announced stop may take to begin. `per_licence` and
-    `per_address` bound open connections; behind a proxy all have its address.
+    `per_address` bound open connections; behind a proxy all have its address. `passed_on` bounds what one connection
+    makes the monitors hear in a second, so that none can drown out the others.
     """
 
     register: float = 10.0
@@ -31,6 +32,7 @@ class Limits:
     recent: float = 60.0
     ask: float = 10.0
     asks: int = 50
+    passed_on: int = 200
     draining: float = 60.0
     kept_results: int = 100
     batch: int = 56 * 1024
@@ -39,7 +41,10 @@ class Limits:
 
 @dataclass(slots=True)
 class Connection:
-    """One open connection; `role` is None until it registered, then client, worker or monitor."""
+    """One open connection; `role` is None until it registered, then client, worker or monitor.
+
+    `told` is a second and how often in it the monitors were told of something that this connection said.
+    """
 
     fd: int
     opened: float
@@ -52,6 +57,7 @@ class Connection:
     features: frozenset[str] = frozenset()
     refused: int = 0
     old: bool = False
+    told: tuple[int, int] = (0, 0)
 
 
 @dataclass(slots=True)

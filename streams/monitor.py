@@ -88,7 +88,7 @@ class _Turn(Moves):
         elif state == "draining":
             self.move(Signal.KEPT, f"{why}; the stop is called off")
         elif event.boot:
-            self.announce()
+            self.set(owes_answer=True)
 
     def want(self) -> None:
         self.set(wanted=True, wanted_at=self.m.wanted_at if self.m.wanted else self.now)
@@ -256,6 +256,7 @@ class _Turn(Moves):
             self.watch_stopping()
         self.watch_wanted()
         self.warn()
+        self.answer_boots()
 
     def late(self) -> str:
         what = {
@@ -294,6 +295,12 @@ class _Turn(Moves):
         # Those who wait for a machine that cannot be looked at, or does not end to stop, must hear of it too.
         if self.m.wanted and self.now - self.m.wanted_at >= self.policy.boot_timeout:
             self.tell_failure(f"not started within {self.policy.boot_timeout:g} s, it is {self.m.state}: {self.m.why}")
+
+    def answer_boots(self) -> None:
+        # All clients hear the answer, so however many ask, it is not repeated faster than this.
+        if self.m.owes_answer and self.now - self.m.answered_at >= self.policy.answer_every:
+            self.set(owes_answer=False, answered_at=self.now)
+            self.announce()
 
     def warn(self) -> None:
         if self.m.state == "online" and not self.m.warned and self.over(-self.policy.warning):

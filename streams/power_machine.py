@@ -23,7 +23,8 @@ class PowerPolicy:
     `idle_after` counts from the last work, `boot_timeout` from the wake until online, `max_uptime` (None: no limit)
     from when the machine was first seen running. `checks_health` is False where the worker's address is unknown.
     `query_timeout` bounds the wait for the hub's word before a stop, `stop_again` is when a stop that shows no effect
-    is asked for once more. `capacity` spaces the starts when there is none, `trouble` all that failed.
+    is asked for once more. `answer_every` is the least time between two answers to boot requests for a machine that is
+    on. `capacity` spaces the starts when there is none, `trouble` all that failed.
     """
 
     gpu: str
@@ -33,6 +34,7 @@ class PowerPolicy:
     call_timeout: float = 60.0
     checks_health: bool = True
     query_timeout: float = 30.0
+    answer_every: float = 1.0
     look_soon: float = 2.0
     look_online: float = 10.0
     look_rarely: float = 30.0
@@ -111,6 +113,8 @@ class Machine:
     features: frozenset[str] | None = None
     asked: tuple[str, ...] = ()
     unsaid: m.BootResult | None = None
+    owes_answer: bool = False
+    answered_at: float = float("-inf")
 
     @property
     def linked(self) -> bool:

@@ -26,7 +26,6 @@ MAX_DEPTH = 100
 MAX_ID = 200
 """Longest request or task id in characters."""
 
-
 MAX_URL = 2000
 """Longest address in characters; hubs repeat a worker's in many frames."""
 
@@ -54,6 +53,9 @@ def _checker(annotation: Any) -> tuple[Callable[[Any], bool], str]:
     return (lambda value: isinstance(value, annotation)), _WORDS[annotation]
 
 
+_EXACT: dict[str, type] = {word: kind for kind, word in _WORDS.items()}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Field:
     name: str
@@ -62,6 +64,8 @@ class _Field:
     check: Callable[[Any], bool]
     word: str
     listed: bool
+    exact: type | None  # a value of this very type, no longer than `limit` if it is text, needs no other look
+    limit: int
 
 
 def _fields(kind: type[m.Message]) -> tuple[_Field, ...]:
@@ -73,10 +77,17 @@ def _field(field: dataclasses.Field[Any], hint: Any) -> _Field:
     check, word = _checker(hint)
     missing = dataclasses.MISSING
     required = field.default is missing and field.default_factory is missing
-    return _Field(field.name, field.metadata.get("in") == "data", required, check, word, word.startswith("a list"))
+    nested, listed = field.metadata.get("in") == "data", word.startswith("a list")
+    return _Field(field.name, nested, required, check, word, listed, _EXACT.get(word), _limit(field.name))
 
 
-_FIELDS: dict[type, tuple[_Field, ...]] = {kind: _fields(kind) for kind in m.KNOWN}
+def _limit(name: str) -> int:
+    return MAX_ID if name.endswith("_id") else MAX_URL if name == "url" else MAX_FRAME
+
+
+_FIELDS: dict[type, dict[str, _Field]] = {kind: {one.name: one for one in _fields(kind)} for kind in m.KNOWN}
+_NESTED = {kind: {name: one for name, one in fields.items() if one.nested} for kind, fields in _FIELDS.items()}
+_REQUIRED = {kind: frozenset(one.name for one in fields.values() if one.required) for kind, fields in _FIELDS.items()}
 _BY_NAME: dict[str, type[m.Message]] = {kind.TYPE: kind for kind in m.KNOWN}
 _BY_NAME.update({kind.OLD: kind for kind in m.KNOWN if kind.OLD})
 
@@ -86,7 +97,7 @@ def decode(text: str | bytes, *, strict: bool = True) -> m.Message:
 
     A client reads with `strict=False`: an optional field of the wrong kind counts as absent, as old hubs differ there.
     """
-    if size(text) > MAX_FRAME:
+    if len(text) > MAX_DEPTH and size(text) > MAX_FRAME:
         raise Malformed(f"a frame may have {MAX_FRAME} bytes at most, this one has {size(text)}")
     try:
         frame = orjson.loads(text)
@@ -94,7 +105,7 @@ def decode(text: str | bytes, *, strict: bool = True) -> m.Message:
         return _bare(text)
     if isinstance(frame, str):
         return _bare(frame)
-    if _brackets(text) > MAX_DEPTH and _deeper(frame, MAX_DEPTH):
+    if len(text) > MAX_DEPTH and _brackets(text) > MAX_DEPTH and _deeper(frame, MAX_DEPTH):
         raise Malformed(f"a frame may be nested {MAX_DEPTH} deep at most")
     if not isinstance(frame, dict):
         raise Malformed(f"a frame is a JSON object, this is {_kind(frame)}")
@@ -139,30 +150,46 @@ def from_frame(frame: Mapping[str, Any], *, strict: bool = True) -> m.Message:
     kind = _BY_NAME.get(name)
     if kind is None:
         return m.Unknown(type=name[:MAX_ID], frame=frame)
-    nested = frame.get("data")
-    inner: Mapping[str, Any] = nested if isinstance(nested, dict) else {}
     values: dict[str, Any] = {}
-    for field in _FIELDS[kind]:
-        value = inner.get(field.name, frame.get(field.name)) if field.nested else frame.get(field.name)
-        if value == "" and not field.required:
-            value = None
-        fault = _fault(field, value)
-        if fault and (strict or field.required):
-            raise Malformed(f'{name}: "{field.name}" {fault}')
-        if value is not None and not fault:
-            values[field.name] = tuple(value) if field.listed else value
+    _read(values, name, _FIELDS[kind], frame, strict)
+    inner = frame.get("data")
+    if isinstance(inner, dict):
+        _read(values, name, _NESTED[kind], inner, strict)
+    if not values.keys() >= _REQUIRED[kind]:
+        lacking = _FIELDS[kind][min(_REQUIRED[kind] - values.keys())]
+        raise Malformed(f'{name}: "{lacking.name}" is missing, {lacking.word} is needed')
     return kind(**values)
 
 
+def _read(
+    values: dict[str, Any], name: str, fields: Mapping[str, _Field], frame: Mapping[str, Any], strict: bool
+) -> None:
+    """Take what `frame`, or the `data` object within it, has of `fields`; `name` is the frame's type."""
+    for key, value in frame.items():
+        field = fields.get(key)
+        if field is None:
+            continue
+        if type(value) is field.exact and (field.exact is not str or 0 < len(value) <= field.limit):  # type: ignore[arg-type]
+            values[key] = value
+        elif value is not None and (value != "" or field.required):
+            _look_closer(values, name, field, value, strict)
+
+
+def _look_closer(values: dict[str, Any], name: str, field: _Field, value: Any, strict: bool) -> None:
+    fault = _fault(field, value)
+    if fault and (strict or field.required):
+        raise Malformed(f'{name}: "{field.name}" {fault}')
+    if not fault:
+        values[field.name] = tuple(value) if field.listed else value
+
+
 def _fault(field: _Field, value: Any) -> str | None:
-    if value is None:
-        return f"is missing, {field.word} is needed" if field.required else None
     if not field.check(value):
         return f"must be {field.word}"
-    if field.name.endswith("_id") and not 0 < len(value) <= MAX_ID:
-        return f"must have 1 to {MAX_ID} characters"
-    if field.name == "url" and len(value) > MAX_URL:
-        return f"must have {MAX_URL} characters at most"
+    if field.name.endswith("_id") and not 0 < len(value) <= field.limit:
+        return f"must have 1 to {field.limit} characters"
+    if field.name == "url" and len(value) > field.limit:
+        return f"must have {field.limit} characters at most"
     return None
 
 
@@ -172,7 +199,7 @@ def to_frame(message: m.Message) -> dict[str, Any]:
         return dict(message.frame)
     frame: dict[str, Any] = {"type": message.TYPE, **message.ENVELOPE}
     inner: dict[str, Any] = {}
-    for field in _FIELDS[type(message)]:
+    for field in _FIELDS[type(message)].values():
         value = getattr(message, field.name)
         if value is not None:
             (inner if field.nested else frame)[field.name] = value

@@ -10,6 +10,7 @@ from wakestream.adapters.cli import flags
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
+    from wakestream.adapters.retention import Retention
     from wakestream.adapters.settings import Settings
     from wakestream.adapters.worker_program import OpenLink, WorkerConfig
     from wakestream.operators.ports import Engine
@@ -34,6 +35,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--public-url", metavar="URL", help="the address that clients reach this worker at")
     parser.add_argument(
         "--warm-up", metavar="TIME", help="say 'not initialized' for so long after the start, as a slow machine would"
+    )
+    parser.add_argument(
+        "--keep", metavar="TIME", default="168h", help="remove files and results unused for so long (default 168h)"
+    )
+    parser.add_argument(
+        "--spare-disk",
+        metavar="GIB",
+        type=float,
+        default=2.0,
+        help="remove the longest unused, of more than an hour, while less than this is free (default 2)",
     )
     flags.program(parser)
 
@@ -84,7 +95,20 @@ def _config(args: argparse.Namespace, settings: Settings) -> WorkerConfig:
         public_url=public_url,
         key=settings.key,
         warm_up=_warm_up(args.warm_up),
+        retention=_retention(args.keep, args.spare_disk),
     )
+
+
+def _retention(keep: str, spare: float) -> Retention:
+    from wakestream.adapters.retention import Retention
+    from wakestream.adapters.settings import SettingsError, seconds
+
+    if not 0 <= spare <= 1_000_000:
+        raise SettingsError("--spare-disk: a number of GiB, 0 or more")
+    try:
+        return Retention(seconds(keep), int(spare * 1024**3))
+    except ValueError as error:
+        raise SettingsError(f"--keep {error}") from None
 
 
 def _warm_up(text: str | None) -> float:

@@ -41,13 +41,12 @@ async def run_program(argv: Sequence[str], *, limit: float, merge: bool = False)
     """
     deadline = asyncio.get_running_loop().time() + limit
     process = await _start(argv, STDOUT if merge else PIPE)
-    leash: Process | None = None
+    leashing = asyncio.create_task(_leash(process))
     said: deque[str] = deque(maxlen=LAST_WORDS)
     over = asyncio.create_task(_over(process))
     complaints = asyncio.create_task(_collect(process.stderr, said))
     output = _Lines(process.stdout)
     try:
-        leash = await _leash(process)
         while (lines := await _before(deadline, limit, _unless(over, output.more()))) is not None:
             for line in lines:
                 if merge and line.strip():
@@ -60,9 +59,7 @@ async def run_program(argv: Sequence[str], *, limit: float, merge: bool = False)
     finally:
         over.cancel()
         complaints.cancel()
-        await _end(process)
-        if leash is not None:
-            await _end(leash)
+        await _surely(_end_both(process, leashing))
 
 
 async def _start(argv: Sequence[str], stderr: int) -> Process:
@@ -116,7 +113,7 @@ async def _over(process: Process) -> None:
 
 async def _code(process: Process) -> int:
     # Not process.wait(), which also waits for the end of the output.
-    while process.returncode is None:
+    while process.returncode is None:  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(_LOOK_EVERY)
     return process.returncode
 
@@ -151,7 +148,25 @@ async def _leash(process: Process) -> Process | None:
 def _reason(program: str, code: int, said: deque[str]) -> str:
     name = os.path.basename(program)  # noqa: PTH119 - a name in argv, not a path of ours
     words = " | ".join(_ADDRESS.sub("", line) for line in said)
+    words = "".join(letter if letter.isprintable() else " " for letter in words)  # it is shown in people's terminals
     return f"{name} ended with code {code}: {words or 'it said nothing'}"
+
+
+async def _surely(what: Coroutine[None, None, None]) -> None:
+    """Carry `what` out to its end, also when cancelled meanwhile."""
+    task = asyncio.ensure_future(what)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
+
+
+async def _end_both(process: Process, leashing: asyncio.Task[Process | None]) -> None:
+    await _end(process)
+    leash = await leashing
+    if leash is not None:
+        await _end(leash)
 
 
 async def _end(process: Process) -> None:
@@ -161,6 +176,9 @@ async def _end(process: Process) -> None:
             await _code(process)
     except TimeoutError:
         logger.warning("process {} does not end although it was killed", process.pid)
+    # Only so are pipes let go of that a child which got away holds open.
+    process._transport.close()  # type: ignore[attr-defined]
+    await asyncio.sleep(0)
 
 
 def _kill(process: Process) -> None:

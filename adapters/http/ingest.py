@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 
 from wakestream.adapters.http import requests
 from wakestream.adapters.http.replies import bad_request
-from wakestream.adapters.store import Incoming, Store, algorithm_of
+from wakestream.adapters.store import Incoming, Store, algorithm_of, disk_error
 from wakestream.operators.errors import NoSpace
 from wakestream.operators.events import Algorithm, FileRef
 
@@ -80,7 +79,10 @@ async def _form(
 async def _reader(request: web.Request, store: Store) -> MultipartReader:
     if request.content_type != "multipart/form-data":
         raise bad_request("this call takes a form: Content-Type multipart/form-data")
-    free = await store.in_thread(lambda: shutil.disk_usage(store.root).free)
+    try:
+        free = await store.in_thread(store.free)
+    except OSError as error:
+        raise disk_error(error) from error
     if request.content_length and request.content_length > free:
         raise NoSpace(f"the worker's disk has {free} bytes left, the upload {request.content_length}: free some space")
     try:
@@ -95,7 +97,7 @@ async def _next(reader: MultipartReader) -> BodyPartReader | None:
             part = await reader.next()
     except TimeoutError:
         raise requests.silent() from None
-    except (ValueError, AssertionError) as error:
+    except (ValueError, AssertionError, RuntimeError) as error:
         raise bad_request(f"the form does not parse: {error}") from error
     if isinstance(part, MultipartReader):
         raise bad_request("a form within the form is not wanted here")

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 from loguru import logger
 
@@ -62,6 +63,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return failure(_STATUS.get(error.code, 500), str(error), error.code)
     except web.HTTPException as error:
         return _http_error(request, error)
+    except (HttpProcessingError, web.RequestPayloadError) as error:
+        return failure(400, f"the request does not parse: {' '.join(str(error).split())[:200]}", "bad_request")
     except ConnectionError:
         raise  # nobody is there to be told
     except Exception as error:

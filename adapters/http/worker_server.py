@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Self
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from wakestream.adapters import addresses
 from wakestream.adapters.http import ingest, replies, requests
 from wakestream.adapters.http.result_file import put_etag, result_response
+from wakestream.adapters.http.silent_callers import SilentCallers
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_queue import TaskQueue
 from wakestream.operators.errors import WorkerRefused
@@ -21,6 +25,8 @@ FEATURES = ("blake3", "cancel", "range")
 
 _READ_BUFFER = 1024 * 1024
 _GRACE = 2.0
+"""Seconds for calls to end at a stop, and to read on after an upload was refused, so that its sender hears why."""
+_KEEP_ALIVE = 75.0
 
 
 @dataclass(slots=True)
@@ -66,7 +72,7 @@ class WorkerCalls:
     async def check_files(self, request: web.Request) -> web.Response:
         """Which of these files are here."""
         files = requests.wanted(await requests.json_object(request))
-        return replies.ok({file.hash: self.store.has(file) for file in files})
+        return replies.ok({file.hash: self.store.claim(file) for file in files})
 
     async def upload_file(self, request: web.Request) -> web.Response:
         """One file, under its hash."""
@@ -96,7 +102,7 @@ class WorkerCalls:
                 f"task {task.id} has no result: {task.error or replies.status_word(task)}", code="not_done"
             )
         path = self.store.result(task.id)
-        if not path.is_file():
+        if not self.store.kept(task.id):
             raise WorkerRefused(f"the result of task {task.id} is no longer here: submit again", code="not_found")
         return result_response(request, path, task.digest)
 
@@ -121,7 +127,7 @@ class WorkerCalls:
 
     async def _start(self, video: FileRef, audio: FileRef, holder: str) -> web.Response:
         files = {"video": video, "audio": audio}
-        missing = [f"the {name} {ref.hash}{ref.ext}" for name, ref in files.items() if not self.store.has(ref)]
+        missing = [f"the {name} {ref.hash}{ref.ext}" for name, ref in files.items() if not self.store.claim(ref)]
         if missing:
             raise WorkerRefused(f"not here: {' and '.join(missing)}; upload first, then submit", code="not_found")
         task = await self.queue.ask(video, audio, holder)
@@ -135,12 +141,23 @@ class WorkerServer:
     """The calls behind a listening socket; an async context manager. `port` is the real one, even if 0 was asked."""
 
     def __init__(self, calls: WorkerCalls, secret: str, host: str, port: int) -> None:
+        self._silent = SilentCallers()
         app = web.Application(
-            middlewares=[replies.errors_as_json, replies.bearer(secret)], client_max_size=requests.MAX_BODY
+            middlewares=[self._silent.middleware(), replies.errors_as_json, replies.bearer(secret)],
+            client_max_size=requests.MAX_BODY,
         )
         app.add_routes(calls.routes())
         app.on_response_prepare.append(put_etag)
-        self._runner = web.AppRunner(app, access_log=None, read_bufsize=_READ_BUFFER, shutdown_timeout=_GRACE)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_quiet(),
+            read_bufsize=_READ_BUFFER,
+            shutdown_timeout=_GRACE,
+            lingering_time=_GRACE,
+            keepalive_timeout=_KEEP_ALIVE,
+        )
+        self._listening: asyncio.Server | None = None
         self.calls = calls
         self._host = host
         self.port = port
@@ -154,12 +171,33 @@ class WorkerServer:
         """Listen; `OSError` when the port is taken."""
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self.port).start()
+            await self._listen()
         except BaseException:
             await self._runner.cleanup()
             raise
-        self.port = self._runner.addresses[0][1]
         return self
 
+    async def _listen(self) -> None:
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - it was set up
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(lambda: self._silent.watch(server()), self._host, self.port)
+        self.port = self._listening.sockets[0].getsockname()[1]
+
     async def __aexit__(self, *_: object) -> None:
+        if self._listening is not None:
+            self._listening.close()
+        self._silent.close()
         await self._runner.cleanup()
+
+
+def _quiet() -> logging.Logger:
+    # Whoever scans the port would fill the log with tracebacks of broken requests.
+    quiet = logging.getLogger("wakestream.worker.aiohttp")
+    quiet.addFilter(_ours)
+    return quiet
+
+
+def _ours(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError)

@@ -23,7 +23,11 @@ NO_CAPACITY = 75
 KEPT = 4096
 """Bytes of a command's output that are read."""
 
+MAX_OUTPUT = 16 * 1024**2
+"""Bytes that a command may print; one that floods would fill the disk until its time is up."""
+
 _LAST_BREATH = 5.0
+_LOOK_EVERY = 0.1
 
 _WORDS: Mapping[str, PowerReading] = {
     "running": "running",
@@ -104,12 +108,17 @@ class CommandPower:
 
     async def _code(self, argv: Sequence[str], output: IO[bytes], errors: IO[bytes]) -> int:
         process = await _begin(argv, output, errors)
+        waiting = asyncio.create_task(process.wait())
         try:
             async with asyncio.timeout(self._timeout):
-                return await process.wait()
+                while not waiting.done():
+                    await asyncio.wait((waiting,), timeout=_LOOK_EVERY)
+                    _check_size(argv, output, errors)
+                return waiting.result()
         except TimeoutError:
             raise PowerError(f"{_name(argv)}: did not end within {self._timeout:g} s") from None
         finally:
+            waiting.cancel()
             if process.returncode is None:
                 await _kill(process)
 
@@ -128,6 +137,11 @@ async def _kill(process: Process) -> None:
             await process.wait()
     except TimeoutError:
         logger.error("process {} does not end although it was killed", process.pid)
+
+
+def _check_size(argv: Sequence[str], *files: IO[bytes]) -> None:
+    if sum(os.fstat(file.fileno()).st_size for file in files) > MAX_OUTPUT:
+        raise PowerError(f"{_name(argv)}: stopped, it printed more than {MAX_OUTPUT // 1024**2} MiB")
 
 
 def _head(file: IO[bytes]) -> bytes:

@@ -17,7 +17,11 @@ from wakestream.operators.ports import PowerReading
 LONGEST_LINE = 2000
 """Characters of one line of output that are logged."""
 
+LINES_A_SECOND = 200
+"""Lines of output that are logged; beyond that they are only counted."""
+
 _LAST_BREATH = 5.0
+_PAUSE = 0.01
 
 
 class ProcessPower:
@@ -33,14 +37,19 @@ class ProcessPower:
         self._process: Process | None = None
         self._said: deque[str] = deque(maxlen=LAST_LINES)
         self._reading: asyncio.Task[None] | None = None
+        self._stopped = False
         self._ending: asyncio.Task[None] | None = None
 
     @property
     def detail(self) -> str:
-        """How the program ended when nobody had asked it to, with its last words."""
+        """That the program has ended; when nobody had asked it to and it failed, also how, with its last words."""
         process = self._process
-        if process is None or process.returncode is None or self._ending is not None:
+        if self._running() or (process is None and not self._stopped):
             return ""
+        if process is None or self._stopped:
+            return "the program has ended"
+        if process.returncode == 0:
+            return "the program ended by itself"
         words = " | ".join(self._said) or "it said nothing"
         return f"the program ended by itself with code {process.returncode}: {words}"
 
@@ -52,6 +61,7 @@ class ProcessPower:
             return
         await self._forget()
         self._said.clear()
+        self._stopped = False
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._argv, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=self._env, **own_group()
@@ -62,6 +72,7 @@ class ProcessPower:
 
     async def stop(self) -> None:
         """Ask the program to end, and see to it in the background that it does."""
+        self._stopped = True
         if not self._running():
             await self._forget()
         elif self._ending is None:
@@ -131,16 +142,46 @@ class ProcessPower:
 
     async def _read(self, process: Process) -> None:
         assert process.stdout is not None  # noqa: S101 - it was asked for
+        chatter = _Chatter(process.pid)
         rest = ""
         while data := await process.stdout.read(65536):
             *lines, rest = re.split(r"[\r\n]+", rest + data.decode(errors="replace"))
-            for line in lines:
-                self._hear(line, process.pid)
+            self._hear(lines, chatter)
             rest = rest[:LONGEST_LINE]
-        self._hear(rest, process.pid)
+            # A stream that always has more never waits by itself.
+            await asyncio.sleep(_PAUSE if chatter.flooded else 0)
+        self._hear([rest], chatter)
 
-    def _hear(self, line: str, pid: int) -> None:
-        text = line.strip()[:LONGEST_LINE]
-        if text:
-            self._said.append(text)
-            logger.bind(stage="machine").info("[{}] {}", pid, text)
+    def _hear(self, lines: Sequence[str], chatter: _Chatter) -> None:
+        texts = [text for line in lines if (text := line.strip()[:LONGEST_LINE])]
+        self._said.extend(texts)
+        chatter.log(texts)
+
+
+class _Chatter:
+    """Logs what a program prints, within limits: one that floods its output must not fill the disk with our log."""
+
+    def __init__(self, pid: int) -> None:
+        self._log = logger.bind(stage="machine")
+        self._pid = pid
+        self._since = 0.0
+        self._logged = 0
+        self._left_out = 0
+
+    @property
+    def flooded(self) -> bool:
+        """Whether lines had to be left out in this second."""
+        return self._left_out > 0
+
+    def log(self, lines: Sequence[str]) -> None:
+        """Log these, as far as this second has room."""
+        now = asyncio.get_running_loop().time()
+        if now - self._since >= 1:
+            if self._left_out:
+                self._log.warning("[{}] {} lines are left out here, it prints too much", self._pid, self._left_out)
+            self._since, self._logged, self._left_out = now, 0, 0
+        room = lines[: LINES_A_SECOND - self._logged]
+        for line in room:
+            self._log.info("[{}] {}", self._pid, line)
+        self._logged += len(room)
+        self._left_out += len(lines) - len(room)

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
 
-import reactivex as rx
 from loguru import logger
-from reactivex import Observable
+from reactivex import Observable, abc
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import broadcast
-from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+from websockets.exceptions import ConnectionClosedOK, InvalidHandshake, InvalidURI, WebSocketException
 
-from wakestream.operators.errors import HubError, HubRefused, HubUnreachable
+from wakestream.operators.errors import HubError, HubRefused, HubUnreachable, Stalled
 from wakestream.operators.flow.every import every
 from wakestream.operators.flow.from_async import from_async
+from wakestream.operators.flow.lean import Lean, Passing
 from wakestream.operators.flow.retry_backoff import Backoff, retry_backoff
 from wakestream.operators.flow.scheduler import LoopScheduler
 from wakestream.operators.flow.timeout_idle import timeout_idle
@@ -40,7 +40,9 @@ SILENCE = 2 * PING_EVERY
 REGISTER_WITHIN = 10.0
 """Seconds that a hub has to answer `register`."""
 
-RECONNECT = Backoff(initial=0.5, max_delay=30.0, reset_on_success=lambda event: isinstance(event, LinkUp))
+RECONNECT = Backoff(initial=0.5, max_delay=30.0, reset_on_success=lambda event: type(event) is m.Pong)
+"""A connection is healthy, and the count of attempts set back, once a ping was answered: one that is made and at once
+ended again (kicked, replaced by another of the same name) comes back later each time."""
 
 Event = m.Message | LinkUp | LinkDown
 
@@ -79,7 +81,11 @@ class Link:
     def _sessions(self, random: Random) -> Observable[Event]:
         session: Observable[Event] = from_async(self._session, "hub link")
         alive = session.pipe(timeout_idle(SILENCE, "silence"))
-        return alive.catch(lambda error, _: _down(self.url, error)).pipe(retry_backoff(RECONNECT, random))
+
+        def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
+            return alive.subscribe(_TellsWhy(observer, self.url), scheduler=scheduler)
+
+        return Lean(subscribe).pipe(retry_backoff(RECONNECT, random))
 
     def _feed(self, event: Event) -> None:
         if isinstance(event, LinkUp):
@@ -90,9 +96,9 @@ class Link:
         self.events.feed(event)
 
     async def _session(self) -> AsyncIterator[Event]:
-        async with _connected(self.url) as socket, contextlib.aclosing(self._received(socket)) as received:
+        async with _connected(self.url) as socket:
             self._put(socket, self._register())
-            registered = await _registered(received)
+            registered = await self._registered(socket)
             pings = every(PING_EVERY, lambda _: m.Ping()).subscribe(
                 lambda ping: self._put(socket, ping), scheduler=self._scheduler
             )
@@ -100,26 +106,47 @@ class Link:
             try:
                 logger.bind(stage="link").info("connected to {}", self.url)
                 yield LinkUp(frozenset(registered.features or ()))
-                async for message in received:
-                    yield message
+                while True:
+                    message = await self._next(socket)
+                    if message is not None:
+                        yield message
             finally:
                 pings.dispose()
                 self._socket = None if self._socket is socket else self._socket
 
-    async def _received(self, socket: ClientConnection) -> AsyncGenerator[m.Message, None]:
-        async for raw in socket:
-            try:
-                message = wire.decode(raw, strict=False)
-            except wire.Malformed as error:
-                logger.bind(stage="link").warning("the hub sent a frame that is ignored: {}", error)
-                continue
-            self._tap.frame("in", message)
-            if isinstance(message, m.Ping):
-                self._put(socket, m.Pong())
-            if isinstance(message, m.Kicked):
-                raise HubRefused(message.msg or "the hub closed this connection for good", code="kicked")
-            yield message
-        raise HubUnreachable(f"it closed the connection{_reason(socket)}")
+    async def _registered(self, socket: ClientConnection) -> m.Registered:
+        try:
+            async with asyncio.timeout(REGISTER_WITHIN):
+                while True:
+                    message = await self._next(socket)
+                    if isinstance(message, m.Registered):
+                        return message
+                    if isinstance(message, m.Error):
+                        raise HubRefused(message.text, code=message.code or "unauthorized")
+        except TimeoutError:
+            raise HubUnreachable(f"it did not answer register within {REGISTER_WITHIN:g} s") from None
+
+    async def _next(self, socket: ClientConnection) -> m.Message | None:
+        """The next message, or None for a frame that is none; answers pings."""
+        try:
+            raw = await socket.recv(decode=False)
+        except ConnectionClosedOK:
+            raise HubUnreachable(f"it closed the connection{_reason(socket)}") from None
+        message = self._read(raw)
+        if type(message) is m.Ping:
+            self._put(socket, m.Pong())
+        return message
+
+    def _read(self, raw: bytes) -> m.Message | None:
+        try:
+            message = wire.decode(raw, strict=False)
+        except wire.Malformed as error:
+            logger.bind(stage="link").warning("the hub sent a frame that is ignored: {}", error)
+            return None
+        self._tap.frame("in", message)
+        if type(message) is m.Kicked:
+            raise HubRefused(message.msg or "the hub closed this connection for good", code="kicked")
+        return message
 
     def _put(self, socket: ClientConnection, message: m.Message) -> None:
         self._tap.frame("out", message)
@@ -142,23 +169,20 @@ def open_link(
     return Link(url, register, tap, random or Random(), scheduler or LoopScheduler())
 
 
-async def _registered(received: AsyncGenerator[m.Message, None]) -> m.Registered:
-    try:
-        async with asyncio.timeout(REGISTER_WITHIN):
-            async for message in received:
-                if isinstance(message, m.Registered):
-                    return message
-                if isinstance(message, m.Error):
-                    raise HubRefused(message.text, code=message.code or "unauthorized")
-    except TimeoutError:
-        pass
-    raise HubUnreachable(f"it did not answer register within {REGISTER_WITHIN:g} s")
+class _TellsWhy(Passing[Event]):
+    """Says `LinkDown` before the error that ends a session."""
 
+    __slots__ = ("url",)
 
-def _down(url: str, error: Exception) -> Observable[Event]:
-    code = error.code if isinstance(error, HubRefused) else None
-    said = f"hub {url}: {error}"
-    return rx.concat(rx.of(LinkDown(said, code)), rx.throw(error))
+    def __init__(self, observer: abc.ObserverBase[Event], url: str) -> None:
+        super().__init__(observer)
+        self.url = url
+
+    def on_error(self, error: Exception) -> None:
+        code = error.code if isinstance(error, HubRefused) else None
+        why = f"nothing was heard for {error.seconds:g} s" if isinstance(error, Stalled) else str(error)
+        self.observer.on_next(LinkDown(f"hub {self.url}: {why}", code))
+        self.observer.on_error(error)
 
 
 def _reason(socket: ClientConnection) -> str:
@@ -173,7 +197,11 @@ async def _connected(url: str) -> AsyncIterator[ClientConnection]:
         async with connect(
             url, compression=None, max_size=wire.MAX_FRAME, ping_interval=20, ping_timeout=20, close_timeout=2
         ) as socket:
-            yield socket
+            try:
+                yield socket
+            finally:
+                # Left to itself, the library tells the hub of a fault of ours (1011) when the session is cancelled.
+                await socket.close()
     except (HubError, asyncio.CancelledError):
         raise
     except InvalidURI as error:

@@ -96,23 +96,20 @@ class _Subscription(abc.ObserverBase[T], abc.DisposableBase):
 class _Functions:
     """An observer made of up to three functions."""
 
-    __slots__ = ("_on_completed", "_on_error", "_on_next")
+    __slots__ = ("on_completed", "on_error", "on_next")
 
     def __init__(self, on_next: Any, on_error: abc.OnError | None, on_completed: abc.OnCompleted | None) -> None:
-        self._on_next, self._on_error, self._on_completed = on_next, on_error, on_completed
+        self.on_next = on_next or _nothing
+        self.on_error = on_error or _raise
+        self.on_completed = on_completed or _nothing
 
-    def on_next(self, value: Any) -> None:
-        if self._on_next is not None:
-            self._on_next(value)
 
-    def on_error(self, error: Exception) -> None:
-        if self._on_error is None:
-            raise error
-        self._on_error(error)
+def _nothing(*_: Any) -> None:
+    """Nobody wants to know."""
 
-    def on_completed(self) -> None:
-        if self._on_completed is not None:
-            self._on_completed()
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 class Passing(abc.ObserverBase[T]):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.errors import Stalled
-from wakestream.operators.flow.lean import Both, Lean, Serial
+from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 from wakestream.operators.flow.scheduler import clock, seconds_now
 
 T = TypeVar("T")
@@ -22,26 +22,34 @@ def timeout_idle(seconds: float, stage: str) -> Callable[[Observable[T]], Observ
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            time = clock(scheduler)
-            timer = Serial()
-            heard = seconds_now(time)
-
-            def on_next(item: T) -> None:
-                nonlocal heard
-                heard = seconds_now(time)
-                observer.on_next(item)
-
-            def look(*_: Any) -> None:
-                left = round(heard + seconds - seconds_now(time), 6)  # schedulers tell microseconds apart, no less
-                if left <= 0:
-                    observer.on_error(Stalled(stage, seconds))
-                else:
-                    timer.hold(time.schedule_relative(left, look))
-
-            timer.hold(time.schedule_relative(seconds, look))
-            body = source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
-            return Both(timer, body)
+            silence = _Silence(observer, clock(scheduler), seconds, stage)
+            return Both(silence.timer, source.subscribe(silence, scheduler=scheduler))
 
         return Lean(subscribe)
 
     return operator
+
+
+class _Silence(Passing[Any]):
+    """When the source was last heard."""
+
+    __slots__ = ("heard", "seconds", "stage", "time", "timer")
+
+    def __init__(self, observer: abc.ObserverBase[Any], time: abc.SchedulerBase, seconds: float, stage: str) -> None:
+        super().__init__(observer)
+        self.time, self.seconds, self.stage = time, seconds, stage
+        self.heard = seconds_now(time)
+        self.timer = Serial()
+        self.timer.hold(time.schedule_relative(seconds, self.look))
+
+    def on_next(self, value: Any) -> None:
+        self.heard = seconds_now(self.time)
+        self.observer.on_next(value)
+
+    def look(self, *_: Any) -> None:
+        # Schedulers tell microseconds apart, no less.
+        left = round(self.heard + self.seconds - seconds_now(self.time), 6)
+        if left <= 0:
+            self.observer.on_error(Stalled(self.stage, self.seconds))
+        else:
+            self.timer.hold(self.time.schedule_relative(left, self.look))

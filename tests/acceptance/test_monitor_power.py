@@ -17,6 +17,8 @@ from loguru import logger
 from wakestream.adapters.memory import MemoryLink
 from wakestream.adapters.monitor import MonitorProgram
 from wakestream.adapters.power import CommandPower, ProcessPower
+from wakestream.adapters.power import command as power_command
+from wakestream.adapters.power import process as power_process
 from wakestream.operators.errors import NoCapacity, PowerError
 from wakestream.streams import messages as m
 from wakestream.streams.monitor import Monitor
@@ -89,7 +91,7 @@ async def test_a_program_is_started_seen_running_and_stopped(process: Start, log
     await power.stop()
     await power.ended()
     assert await power.inspect() == "stopped"
-    assert power.detail == ""
+    assert power.detail == "the program has ended"
     assert sum("up" in line for line in log.lines) == 1
 
 
@@ -133,6 +135,37 @@ async def test_a_program_that_prints_without_end_is_never_held_up(process: Start
     assert max(map(len, log.lines)) < 3000
 
 
+async def test_a_program_that_floods_its_output_neither_fills_the_log_nor_stops_everything_else(
+    process: Start, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(power_process, "LINES_A_SECOND", 10)
+    power = process("import sys\nwhile True: sys.stdout.write('y\\n' * 10_000)")
+    await power.start()
+    await log.has("left out")
+    assert await power.inspect() == "running"
+    assert len(log.lines) < 200
+
+
+async def test_a_stop_that_was_wanted_says_no_more_than_that_it_ended(process: Start, log: Log) -> None:
+    power = process(WAITS)
+    await power.start()
+    await log.has("up")
+    await power.stop()
+    await power.ended()
+    assert power.detail == "the program has ended"
+    await power.close()
+    assert power.detail == "the program has ended"
+
+
+async def test_a_program_that_ends_well_by_itself_is_not_quoted(process: Start) -> None:
+    power = process("print('a long good-bye')")
+    await power.start()
+    await power.ended()
+    assert (await power.inspect(), power.detail) == ("failed", "the program ended by itself")
+    await power.stop()  # too late, but wanted
+    assert power.detail == "the program has ended"
+
+
 async def test_a_program_that_does_not_exist_is_a_clear_error() -> None:
     with pytest.raises(PowerError, match=r"cannot start 'no-such-program-here': .*give the full path"):
         await ProcessPower(["no-such-program-here"]).start()
@@ -167,6 +200,14 @@ async def test_the_first_word_of_inspect_is_the_reading(printed: str, reading: s
     power = commands(inspect=f"print({printed!r})")
     assert await power.inspect() == reading
     assert printed in power.detail
+
+
+async def test_a_command_that_floods_its_output_is_stopped_before_it_fills_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(power_command, "MAX_OUTPUT", 1024 * 1024)
+    with pytest.raises(PowerError, match="printed more than 1 MiB"):
+        await commands(inspect="while True: print('running' * 1000)").inspect()
 
 
 @pytest.mark.parametrize(("code", "said"), [("print('perhaps')", "it printed 'perhaps'"), ("", "it printed nothing")])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import io
 import re
 import shutil
+import struct
 import subprocess
+import time
+import zlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,8 +23,11 @@ import imageio_ffmpeg
 import pytest
 from blake3 import blake3
 
+from wakestream.adapters import worker_program
 from wakestream.adapters.engines import Ffmpeg
+from wakestream.adapters.http import silent_callers
 from wakestream.adapters.http.client import HttpWorkers
+from wakestream.adapters.settings import SettingsError
 from wakestream.adapters.store import Incoming
 from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
 from wakestream.operators.events import Done, FileRef, Fingerprint, Job
@@ -338,6 +345,77 @@ async def test_broken_forms_are_answered_with_what_to_send(caller: Caller) -> No
         headers = {"Content-Type": content_type}
         reply = await caller.call("POST", "upload_file", data=body, headers=headers, status=400)
         assert len(reply["msg"]) > 20
+
+
+async def test_requests_that_break_off_in_their_form_or_coding_are_the_callers_mistake(caller: Caller) -> None:
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n'
+    broken = [
+        (kind, b"--b\r\nno header\r\n\r\nx\r\n--b--\r\n"),
+        (kind, b"--b\r\n" + b"X: y\r\n" * 1000 + b"\r\nx\r\n--b--\r\n"),
+        (kind, part % b"_charset_" + b"n" * 40 + b"\r\n--b--\r\n"),
+        ({"Content-Encoding": "gzip"}, b"not zipped"),
+    ]
+    for headers, body in broken:
+        reply = await caller.call("POST", "upload_file", data=body, headers=headers, status=400)
+        assert (reply["error"], len(reply["msg"]) > 20) == ("bad_request", True)
+
+
+async def test_a_connection_on_which_no_request_comes_is_closed(
+    caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silent_callers, "HEAD_WITHIN", 0.05)
+    host, _, port = caller.worker.address.removeprefix("http://").partition(":")
+    for begun in (b"", b"GET /api/heygem/health HTTP/1.1\r\nHost: x\r\n"):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(begun)
+        with contextlib.suppress(ConnectionResetError):
+            async with asyncio.timeout(10):
+                assert await reader.read() == b""
+        writer.close()
+    assert (await caller.call("GET", "health"))["initialized"] in (True, False)
+
+
+async def test_a_stop_does_not_wait_long_for_a_refused_upload_that_goes_on(tmp_path: Path) -> None:
+    async with at_work(tmp_path, Ffmpeg()) as caller:
+        host, _, port = caller.worker.address.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = "POST /api/heygem/upload_file HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
+        writer.write(head.encode() + b"x" * 1000)
+        assert b" 401 " in await reader.readline()
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 5
+    writer.close()
+
+
+async def test_a_picture_that_claims_a_monstrous_size_is_refused(caller: Caller, sound: Path, tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compress(bytes(2001 * 16000))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 16000, 16000, 1, 0, 0, 0, 0))
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+    for path in (bomb, sound):
+        await caller.upload(path, digest_of(path, "md5"))
+    task_id = (await caller.data("POST", "submit", json=pair(bomb, sound)))["task_id"]
+    assert (await caller.finished(task_id))["status"] == "error"
+
+
+async def test_two_workers_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_program, "_LOCK_WITHIN", 0.05)
+    async with at_work(tmp_path, Ffmpeg()):
+        with pytest.raises(SettingsError, match="another worker uses"):
+            async with at_work(tmp_path, Ffmpeg()):
+                pass
+    async with at_work(tmp_path, Ffmpeg()):
+        pass
+
+
+async def test_a_state_folder_that_vanished_is_told_to_the_sender(caller: Caller, clip: Path, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path)
+    reply = await caller.upload(clip, digest_of(clip, "md5"), status=500)
+    assert "cannot write to its disk" in reply["msg"]
 
 
 async def test_a_huge_body_is_refused(caller: Caller) -> None:

@@ -178,6 +178,13 @@ async def test_a_worker_that_is_killed_leaves_no_engine_behind() -> None:
     await until(lambda: not alive(pid))
 
 
+async def test_an_engines_last_words_bear_no_control_characters(tmp_path: Path) -> None:
+    script = "import sys; sys.stderr.buffer.write(b'\\x1b[2Jgone\\x07 \\xff'); sys.exit(3)"
+    with pytest.raises(TaskFailed, match="gone") as failed:
+        await render(engine(script), tmp_path)
+    assert str(failed.value).isprintable()
+
+
 async def test_an_engine_that_makes_a_folder_of_its_output_is_told_so_and_the_folder_goes(tmp_path: Path) -> None:
     with pytest.raises(TaskFailed, match="no output"):
         await render(engine("import os, sys; os.makedirs(sys.argv[3] + '/deep')"), tmp_path)

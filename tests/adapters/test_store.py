@@ -101,9 +101,11 @@ async def test_leftovers_of_an_earlier_run_are_swept_and_whole_files_stay(store:
     store.result("a" * 32).write_bytes(b"whole")
     (tmp_path / "partial" / "old.part").write_bytes(b"half")
     (tmp_path / "results" / f"{'b' * 32}.part.mp4").write_bytes(b"half")
+    (tmp_path / "results" / f"{'c' * 32}.part.mp4" / "deep").mkdir(parents=True)
     again = Store(tmp_path)
     again.sweep()
     again.close()
+    assert list((tmp_path / "results").glob("*.part*")) == []
     assert everything(tmp_path) == sorted([f"{ref.hash}.mp4", f"{'a' * 32}.mp4"])
 
 

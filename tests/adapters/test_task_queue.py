@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
+import orjson
 import pytest
 
 from wakestream.adapters.store import Store
@@ -189,3 +190,23 @@ async def test_a_broken_task_file_is_set_aside(tmp_path: Path) -> None:
         (folder / f"{name}.json").write_text(text)
     assert TaskFiles(folder).load() == []
     assert len(list(folder.glob("*.broken"))) == 4
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        {"created_at": "long ago"}, {"status": "zzz"}, {"holders": [1, None]}, {"attempt": "1"}, {"finished_at": "x"},
+        {"video": {"hash": 1, "ext": ".mp4"}}, {"size": None}, {"more": 1},
+    ],
+)  # fmt: skip
+async def test_a_task_file_whose_values_make_no_sense_is_set_aside_and_the_others_are_found(
+    tmp_path: Path, rubbish: dict[str, object]
+) -> None:
+    video, audio = FileRef("1" * 32, ".mp4"), FileRef("2" * 32, ".wav")
+    good = w.Task("a" * 32, video, audio, "queued", 1.0, holders=frozenset({""}))
+    files = TaskFiles(tmp_path)
+    files.save_all([good])
+    plain = orjson.loads((tmp_path / f"{good.id}.json").read_bytes())
+    (tmp_path / f"{'b' * 32}.json").write_bytes(orjson.dumps({**plain, "id": "b" * 32, **rubbish}))
+    assert files.load() == [good]
+    assert (tmp_path / f"{'b' * 32}.broken").exists()

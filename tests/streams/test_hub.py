@@ -924,3 +924,27 @@ def test_an_address_too_long_to_repeat_is_refused() -> None:
         wire.decode(f'{{"type":"register","role":"worker","url":"http://{"w" * wire.MAX_URL}"}}')
     with pytest.raises(wire.Malformed):
         wire.decode(f"http://{'w' * wire.MAX_URL}")
+
+
+@pytest.mark.parametrize("message", [m.Boot(), m.Boot(request_id="b"), m.StatusQuery(request_id="q")])
+def test_one_client_cannot_drown_the_monitors(message: m.Message) -> None:
+    net = Net(passed_on=3)
+    client, other, monitor = net.join("client"), net.join("client"), net.join("monitor", gpus=("gpu",))
+    for _ in range(10):
+        net.say(client, message)
+    assert len(net.take(monitor)) == 3
+    assert {answer.code for answer in net.take(client) if isinstance(answer, m.Error)} == {"too_fast"}
+    net.say(other, m.Boot())
+    assert len(net.take(monitor)) == 1
+    net.now += 1
+    net.say(client, message)
+    assert len(net.take(monitor)) == 1
+
+
+def test_of_many_submits_in_a_second_all_are_queued_and_enough_wake_the_gpu() -> None:
+    net = Net(passed_on=3)
+    client, monitor = net.join("client"), net.join("monitor", gpus=("gpu",))
+    for number in range(10):
+        assert isinstance(net.submit(client, f"j{number}"), m.Offline)
+    assert len(net.take(monitor)) == 3
+    assert len(net.state.queue) == 10

@@ -449,3 +449,14 @@ def test_a_boot_request_while_online_is_answered_with_the_state() -> None:
 )
 def test_what_the_hub_says_is_heard_as_what_it_means(message: m.Message, event: p.PowerEvent | None) -> None:
     assert hear(message, "gpu-1") == event
+
+
+def test_a_flood_of_boot_requests_is_answered_at_once_and_then_once_a_second() -> None:
+    desk = Desk().online()
+    before = len(desk.states())
+    for _ in range(1000):
+        desk.happens(p.Wake(boot=True))
+    assert len(desk.states()) == before + 1
+    desk.passes(1.0)
+    desk.passes(1.0)
+    assert desk.states()[before:] == ["online", "online"]

@@ -1,0 +1,59 @@
+"""A lock file: one process at a time, by a lock of the operating system, so that one who dies leaves none behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_TRY_EVERY = 0.05
+
+
+class HeldElsewhereError(Exception):
+    """Another process holds the lock."""
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, within: float) -> Iterator[None]:
+    """Hold the lock at `path` until the block ends. It blocks the thread for `within` seconds at most.
+
+    `OSError` when there can be no such file, `HeldElsewhereError` when another process keeps the lock for so long.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _wait(handle, within)
+        yield
+    finally:
+        os.close(handle)  # which also unlocks
+
+
+def _wait(handle: int, within: float) -> None:
+    for _ in range(max(1, int(within / _TRY_EVERY))):
+        if _locked(handle):
+            return
+        time.sleep(_TRY_EVERY)
+    raise HeldElsewhereError
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _locked(handle: int) -> bool:
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+else:
+    import fcntl
+
+    def _locked(handle: int) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

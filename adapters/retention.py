@@ -1,0 +1,55 @@
+"""What the worker keeps of its uploads and results: what is needed, what was used lately, what there is room for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from loguru import logger
+
+from wakestream.adapters.store import Store
+from wakestream.adapters.task_queue import TaskQueue
+
+PROMISED = 3600.0
+"""Seconds after its last use in which nothing is removed: whoever was told that a file is here may count on it."""
+
+LOOK_EVERY = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """`age`: seconds after its last use that a file goes. `spare`: free bytes on the disk below which the oldest go."""
+
+    age: float = 7 * 24 * 3600.0
+    spare: int = 2 * 1024**3
+
+
+async def tidy_up(store: Store, queue: TaskQueue, retention: Retention) -> None:
+    """Once a minute, for ever."""
+    while True:
+        try:
+            await tidy(store, queue, retention, time.time())
+        except OSError as error:
+            logger.warning("the state folder could not be tidied: {}", error)
+        await asyncio.sleep(LOOK_EVERY)
+
+
+async def tidy(store: Store, queue: TaskQueue, retention: Retention, now: float) -> int:
+    """Remove what goes, the longest unused first; returns how many files went. `now` is in Unix seconds."""
+    found = await store.in_thread(store.stored)
+    gone = 0
+    for one in sorted(found, key=lambda one: one.used):
+        age = now - one.used
+        if age < PROMISED or (age < retention.age and await store.in_thread(store.free) >= retention.spare):
+            break
+        if one.path not in _needed(store, queue) and await store.remove(one):
+            logger.info("{} was not used for {:.0f} h and is removed", one.path.name, age / 3600)
+            gone += 1
+    return gone
+
+
+def _needed(store: Store, queue: TaskQueue) -> frozenset[Path]:
+    unfinished = [task for task in queue.state.tasks.values() if task.unfinished]
+    return frozenset(store.path(ref) for task in unfinished for ref in (task.video, task.audio))

@@ -1,0 +1,104 @@
+"""What the worker throws away and what it must not, on a temporary disk; times are file times, nothing waits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.retention import PROMISED, Retention, tidy
+from wakestream.adapters.store import Store, Stored
+from wakestream.adapters.task_queue import TaskQueue
+from wakestream.operators.events import FileRef
+from wakestream.operators.ports import Frame
+
+NOW = 1_000_000_000.0
+DAY = 24 * 3600.0
+
+
+class IdleEngine:
+    """Never gets to work here: the queue is not told that it is ready."""
+
+    async def check(self) -> None:
+        """Always able."""
+
+    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
+        yield Frame(0, 0, 0.0)
+
+
+class Shelf:
+    """A store with files of any age."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(root)
+        self.queue = TaskQueue(self.store, root / "tasks", IdleEngine())
+
+    def put(self, number: int, age: float, ext: str = ".mp4") -> FileRef:
+        ref = FileRef(f"{number:032x}", ext)
+        self.store.path(ref).write_bytes(b"x")
+        os.utime(self.store.path(ref), (NOW - age, NOW - age))
+        return ref
+
+    async def tidy(self, retention: Retention) -> int:
+        return await tidy(self.store, self.queue, retention, NOW)
+
+
+@pytest.fixture
+async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
+    shelf = Shelf(tmp_path)
+    yield shelf
+    await shelf.queue.close()
+    shelf.store.close()
+
+
+async def test_what_was_not_used_for_long_goes_and_the_rest_stays(shelf: Shelf) -> None:
+    old, fresh = shelf.put(1, 8 * DAY), shelf.put(2, 6 * DAY)
+    result = shelf.store.result("a" * 32)
+    result.write_bytes(b"film")
+    os.utime(result, (NOW - 9 * DAY, NOW - 9 * DAY))
+    assert await shelf.tidy(Retention(age=7 * DAY, spare=0)) == 2
+    assert (shelf.store.has(old), shelf.store.has(fresh), result.exists()) == (False, True, False)
+    assert list((shelf.store.root / "partial").iterdir()) == []
+
+
+async def test_on_a_full_disk_the_longest_unused_go_until_there_is_room(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = [shelf.put(number, number * DAY) for number in (1, 2, 3)]
+    monkeypatch.setattr(Store, "free", lambda store: 100 if len(store.stored()) > 2 else 200)
+    assert await shelf.tidy(Retention(age=7 * DAY, spare=150)) == 1
+    assert [shelf.store.has(ref) for ref in refs] == [True, True, False]
+
+
+async def test_a_file_that_somebody_was_told_of_stays_whatever_the_disk_says(shelf: Shelf) -> None:
+    ref = shelf.put(1, PROMISED - 1)
+    assert await shelf.tidy(Retention(age=1.0, spare=2**62)) == 0
+    assert shelf.store.has(ref)
+
+
+@pytest.mark.parametrize("use", ["claim", "kept"])
+async def test_asking_for_it_is_a_use(shelf: Shelf, use: str) -> None:
+    ref = shelf.put(1, 8 * DAY)
+    if use == "kept":
+        shelf.store.path(ref).rename(shelf.store.result(ref.hash))
+    before = shelf.store.stored()[0]
+    assert shelf.store.claim(ref) if use == "claim" else shelf.store.kept(ref.hash)
+    assert shelf.store.stored()[0].used > before.used
+    assert not await shelf.store.remove(before)  # the one who was asked to remove it had looked before
+    assert not shelf.store.claim(FileRef("f" * 32, ".mp4"))
+
+
+async def test_files_of_a_task_that_waits_stay_however_old(shelf: Shelf) -> None:
+    video, audio, other = shelf.put(1, 90 * DAY), shelf.put(1, 90 * DAY, ".wav"), shelf.put(2, 90 * DAY)
+    await shelf.queue.ask(video, audio)
+    assert await shelf.tidy(Retention(spare=2**62)) == 1
+    assert [shelf.store.has(ref) for ref in (video, audio, other)] == [True, True, False]
+
+
+async def test_a_file_that_went_by_itself_is_no_trouble(shelf: Shelf) -> None:
+    assert not await shelf.store.remove(Stored(shelf.store.root / "files" / "gone.mp4", 1.0))
+    async with asyncio.timeout(5):
+        assert await shelf.tidy(Retention()) == 0
