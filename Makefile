@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --cache-dir .venv/cache
 READY := .venv/.ready
 
-.PHONY: setup demo test check lint types imports clean
+.PHONY: setup demo test bench check lint types imports clean
 
 setup: $(READY)
 
@@ -21,6 +21,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python benchmarks
 
 check: lint types imports test
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from wakestream.operators.errors import FileUnusable
 from wakestream.streams import messages as m
-from wakestream.streams.recording import Direction, Header, RowMaker, Tap, frame_row, header_line, row_line, untapped
+from wakestream.streams.recording import Direction, Header, RowMaker, Tap, frame_row, header_line, redact, row_line, untapped
 
 MAX_FILE: Final = 32 * 1024 * 1024
 """Bytes after which a new file is begun."""
@@ -33,7 +33,7 @@ class Recorder(Tap):
         self._max_file, self._max_files = max_file, max_files
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
-        self._maker = RowMaker(lambda: self._loop.time() - self._start)
+        self._maker = RowMaker(lambda: self._loop.time() - self._start, redact)
         self._part = 0
         self._file: BinaryIO | None = self._open()
 

@@ -1,7 +1,7 @@
 """From socket to delivered, typed message: our link, hub client and switchboard against a bare loop of the same parts.
 
-The yardstick is `websockets` + `orjson.loads` + a dict of callbacks. The sender is a process of its own; what is measured
-is the processor time of the receiver.
+The yardstick is `websockets` + `orjson.loads` + a dict of callbacks. The sender is a process of its own; what is
+measured is the processor time of the receiver.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import orjson
+from timing import row
 from websockets.asyncio.client import connect
 from websockets.asyncio.connection import broadcast
 from websockets.asyncio.server import ServerConnection, serve
 
-from timing import row
 from wakestream.adapters import logs
 from wakestream.adapters.websocket.link import open_link
 from wakestream.operators.events import Job

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from reactivex import Subject
 from reactivex import operators as ops
-
 from timing import in_turns, row
+
 from wakestream.streams.switchboard import Switchboard
 
 MESSAGES = 1000

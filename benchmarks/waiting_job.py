@@ -13,8 +13,8 @@ from typing import Any
 
 from reactivex import Subject
 from reactivex import operators as ops
-
 from timing import row
+
 from wakestream.adapters.memory import MemoryFiles, MemoryWorkers
 from wakestream.operators.events import Job
 from wakestream.operators.flow.first_for import first_for
@@ -86,9 +86,8 @@ async def main() -> bool:
 
     bare, first, theirs, whole = (cost(each) for each in (lambda n: Waited(loop), waiter, library, pipeline))
     print(f"a waiting job, {JOBS} of them")
-    for name, (size, seconds) in {
-        "future + call_later": bare, "first_for + timeout": first, "filter, take, timeout": theirs, "whole pipeline": whole,
-    }.items():  # fmt: skip
+    names = ("future + call_later", "first_for + timeout", "filter, take, timeout", "whole pipeline")
+    for name, (size, seconds) in zip(names, (bare, first, theirs, whole), strict=True):
         print(f"        {name:<22} {size / 1000:5.1f} kB  {seconds * 1e6:6.1f} us")
     rows = (
         row("first_for in memory: 2 kB", first[0], 2000, 1.0),

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from reactivex import Observable
-from reactivex.subject import Subject
+from reactivex import Observable, abc
 
 from wakestream.operators.events import Job, JobEvent
+from wakestream.operators.flow.first_for import each_for
+from wakestream.operators.flow.lean import Lean, Passing
 from wakestream.operators.policy import Policy
 from wakestream.streams.effects import recorded
 from wakestream.streams.event_json import kind, plain_event, plain_text
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.recording import Tap, untapped
+from wakestream.streams.switchboard import Switchboard
 
 Build = Callable[[Job, World, Policy, Observable[Any]], Observable[JobEvent]]
 
@@ -29,28 +31,47 @@ class Daemon:
         self._policy = policy
         self._tap = tap
         self._build = build
-        self._cancels: dict[str, Subject[None]] = {}
+        self._cancels: Switchboard[None] = Switchboard(_fault)
 
     def events(self, job: Job) -> Observable[JobEvent]:
         """The job's pipeline, on the record; cold, ends in exactly one outcome."""
-        cancel: Subject[None] = Subject()
-        self._cancels[job.id] = cancel
-        self._tap.row("in", "job.accept", plain_job(job), job.id)
-        pipeline = self._build(job, recorded(self._world(job), self._tap, job), self._policy, cancel)
-        noted = pipeline.do_action(lambda event: self._tap.row("out", kind(event), plain_event(event), job.id))
-        return noted.finally_action(lambda: self._forget(job.id))
+
+        def subscribe(
+            observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            self._tap.row("in", "job.accept", plain_job(job), job.id)
+            seen = recorded(self._world(job), self._tap, job)
+            pipeline = self._build(job, seen, self._policy, each_for(self._cancels, job.id))
+            return pipeline.subscribe(_Noted(observer, self._tap, job.id), scheduler=scheduler)
+
+        return Lean(subscribe)
 
     def cancel(self, job_id: str) -> bool:
         """Stop a running job; False when there is none of that id."""
-        cancel = self._cancels.get(job_id)
-        if cancel is None:
+        if job_id not in self._cancels.keys:
             return False
         self._tap.row("in", "job.cancel", {}, job_id)
-        cancel.on_next(None)
+        self._cancels.feed(None, job_id)
         return True
 
-    def _forget(self, job_id: str) -> None:
-        self._cancels.pop(job_id, None)
+
+class _Noted(Passing[JobEvent]):
+    """Puts a job's events on the record as they pass."""
+
+    __slots__ = ("job", "tap")
+
+    def __init__(self, observer: abc.ObserverBase[JobEvent], tap: Tap, job: str) -> None:
+        super().__init__(observer)
+        self.tap, self.job = tap, job
+
+    def on_next(self, value: JobEvent) -> None:
+        if self.tap is not untapped:
+            self.tap.row("out", kind(value), plain_event(value), self.job)
+        self.observer.on_next(value)
+
+
+def _fault(error: Exception, _: None) -> None:
+    raise error
 
 
 def job_random(seed: int, job: Job) -> Random:

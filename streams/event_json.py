@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,19 @@ from wakestream.operators.events import JobEvent
 
 def kind(event: JobEvent) -> str:
     """The event's name in lower case with underscores (`TimedOut` is `timed_out`)."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    return _word(type(event).__name__)
+
+
+@cache
+def _word(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def plain_text(value: Path | str) -> str:
-    """A path, or a sentence with one in it, as text that every encoding takes; bytes of a name that are no text appear as `\\udcNN`."""
+    """A path, or a sentence with one in it, as text that every encoding takes.
+
+    Bytes of a name that are no text appear as `\\udcNN`.
+    """
     return str(value).encode(errors="backslashreplace").decode()
 
 
@@ -25,11 +34,22 @@ def plain_event(event: JobEvent) -> dict[str, Any]:
     return {"event": kind(event), **_plain_fields(event)}
 
 
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
 def _plain_fields(value: Any) -> dict[str, Any]:
-    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    kind = type(value)
+    if kind not in _NAMES:  # a job that waits says thousands of one kind
+        _NAMES[kind] = tuple(field.name for field in fields(kind))
+    return {name: _plain(getattr(value, name)) for name in _NAMES[kind]}
 
 
 def _plain(value: Any) -> Any:
+    kind = type(value)
+    if value is None or kind is int or kind is bool or (kind is str and value.isascii()):
+        return value
+    if kind is float:
+        return round(value, 3)
     if is_dataclass(value):
         return _plain_fields(value)
     if isinstance(value, Path | str):
@@ -38,6 +58,4 @@ def _plain(value: Any) -> Any:
         return sorted(value)
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
-    if isinstance(value, float):
-        return round(value, 3)
     return dict(value) if hasattr(value, "items") else value

@@ -27,6 +27,9 @@ from wakestream.streams import wire
 VERSION: Final = 1
 Direction = Literal["in", "out", "effect", "conn"]
 
+OUTCOME_KINDS: Final = frozenset({"done", "failed", "timed_out", "cancelled"})
+"""Kinds of the events that end a job."""
+
 TICK: Final = 1e-6
 """Seconds by which each row is later than the one before, at least."""
 
@@ -70,7 +73,7 @@ class Log:
     """A whole log. `torn` when the last line was cut off in mid-write."""
 
     header: Header
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...] = field(repr=False)  # asyncio prints a task's result when it puts signals back
     torn: bool = False
 
 
@@ -101,24 +104,25 @@ untapped: Final[Tap] = _Untapped()
 class RowMaker:
     """Numbers rows and dates them, each at least `TICK` later than the one before: their order is their time."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+    def __init__(self, now: Callable[[], float], clean: Callable[[Any], Any]) -> None:
+        self._now, self._clean = now, clean
         self._seq = 0
         self._last = 0.0
 
     def make(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None) -> Row:
-        """The next row, redacted; `now()` gives seconds since the log's epoch."""
+        """The next row, cleaned of secrets by `clean`; `now()` gives seconds since the log's epoch."""
         self._seq += 1
-        self._last = max(round(self._now(), 6), round(self._last + TICK, 6))
-        return Row(self._seq, self._last, direction, label, redact(data), job)
+        now = round(self._now(), 6)
+        self._last = now if now > self._last else round(self._last + TICK, 6)
+        return Row(self._seq, self._last, direction, label, self._clean(data), job)
 
 
 class MemoryTap(Tap):
-    """Keeps the rows in a list: for replay, and for tests."""
+    """Keeps the rows in a list: for replay, and for tests. What a replay puts in was redacted when it was recorded."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.rows: list[Row] = []
-        self._maker = RowMaker(now)
+        self._maker = RowMaker(now, lambda data: data)
 
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
         """See `Tap.row`."""
@@ -200,6 +204,11 @@ def _row(line: bytes, number: int) -> Row | None:
         return Row(**values)
     except TypeError as error:
         raise UnusableLog(f"line {number} is no row: {error}") from None
+
+
+def ended_jobs(log: Log) -> set[str]:
+    """The jobs of a client's log that have an outcome in it."""
+    return {row.job for row in log.rows if row.dir == "out" and row.job and row.data.get("event") in OUTCOME_KINDS}
 
 
 def jobs_of(log: Log) -> Iterator[str]:

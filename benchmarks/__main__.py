@@ -1,0 +1,22 @@
+"""Every benchmark with its yardstick, measured in the same run: `make bench`. Ends with 1 if a budget does not hold."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import online_to_first_byte
+import receive_path
+import replay
+import switchboard
+import waiting_job
+
+if __name__ == "__main__":
+    held = [
+        switchboard.main(),
+        asyncio.run(waiting_job.main()),
+        asyncio.run(receive_path.main()),
+        replay.main(),
+        asyncio.run(online_to_first_byte.main()),
+    ]
+    sys.exit(0 if all(held) else 1)
