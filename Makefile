@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --cache-dir .venv/cache
 READY := .venv/.ready
 
-.PHONY: setup demo test bench check lint types imports clean
+.PHONY: setup demo test determinism bench check lint types imports clean
 
 setup: $(READY)
 
@@ -22,6 +22,9 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+determinism: setup
+	$(BIN)/python tests/determinism.py
+
 bench: setup
 	$(BIN)/python benchmarks
 
@@ -33,7 +36,7 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy -p wakestream
-	$(BIN)/mypy tests examples
+	$(BIN)/mypy examples
 
 imports: setup
 	$(BIN)/lint-imports

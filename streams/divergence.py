@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
 import orjson
 
-from wakestream.streams.recording import Log, Row
+from wakestream.streams.recording import Log, Row, ended_jobs
 
 MEASURED = frozenset({"waited", "now", "ts"})
 """Fields that hold a measured time: alike only to the run's own milliseconds."""
@@ -53,16 +54,38 @@ def divergences(recorded: Log, again: Log, *, lenient: bool = False) -> list[Div
     """The first difference of each stream, earliest first; empty when the replay did as the log says.
 
     Compared are frames sent, events of jobs, and the arguments of effects, in their order within each stream. With
-    `lenient`, fields that only the replay has are tolerated.
+    `lenient`, fields that only the replay has are tolerated. What the replay does beyond the point where a log was cut
+    off is no difference.
     """
     program = recorded.header.program
     then, now = _streams(program, recorded.rows), _streams(program, again.rows)
-    found = [_first(stream, then[stream], now[stream], lenient) for stream in dict.fromkeys([*then, *now])]
+    beyond = _beyond(recorded, again)
+    found = [_first(stream, then[stream], now[stream], lenient, beyond) for stream in dict.fromkeys([*then, *now])]
     return sorted((each for each in found if each is not None), key=lambda each: each.seq)
 
 
-def _first(stream: Hashable, then: list[Row], now: list[Row], lenient: bool) -> Divergence | None:
+Beyond = Callable[[Row], bool]
+
+
+def _beyond(recorded: Log, again: Log) -> Beyond:
+    """Whether a row that only the replay has lies where the log tells no more.
+
+    A client's job was cut off when it has no outcome. A hub or a monitor that is killed, or whose log is torn, may have
+    sent less than it had decided: what it sends after all that stands in the log is not known.
+    """
+    program = recorded.header.program
+    if program == "daemon":
+        ended = ended_jobs(recorded)
+        return lambda got: got.job not in ended
+    then, now = (list(filter(partial(_streams_of, program), log.rows)) for log in (recorded, again))
+    unknown = {row.seq for row in now[len(then) :]}
+    return lambda got: got.seq in unknown
+
+
+def _first(stream: Hashable, then: list[Row], now: list[Row], lenient: bool, beyond: Beyond) -> Divergence | None:
     for expected, got in zip_longest(then, now):
+        if expected is None and beyond(got):
+            return None
         if expected is None or got is None or not _alike(expected, got, lenient):
             return Divergence(stream, expected, got)
     return None
@@ -106,7 +129,7 @@ def _same(expected: Any, got: Any, lenient: bool) -> bool:
     if isinstance(expected, Mapping) and isinstance(got, Mapping):
         names = expected.keys() if lenient else expected.keys() | got.keys()
         return all(_same(expected.get(name), got.get(name), lenient) for name in names - MEASURED)
-    if isinstance(expected, list) and isinstance(got, list):
+    if isinstance(expected, list | tuple) and isinstance(got, list | tuple):  # of JSON, and of ours
         return len(expected) == len(got) and all(_same(a, b, lenient) for a, b in zip(expected, got, strict=True))
     return bool(expected == got)
 

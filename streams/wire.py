@@ -202,7 +202,7 @@ def to_frame(message: m.Message) -> dict[str, Any]:
     for field in _FIELDS[type(message)].values():
         value = getattr(message, field.name)
         if value is not None:
-            (inner if field.nested else frame)[field.name] = value
+            (inner if field.nested else frame)[field.name] = list(value) if field.listed else value
     if inner:
         frame["data"] = inner
     return frame

@@ -1,0 +1,127 @@
+"""Time as a place on a line: to scale, except that long waits in which nothing new happens are folded. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+Price = Callable[[float, float], float]
+"""How many more moments must become readable for the wait from one moment to another to be folded."""
+
+SHORTER = 2.0
+"""A folded wait would be at least so many times as long unfolded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Seconds `start`..`end` stand at `left`..`right`; `folded` when not to the scale of the others."""
+
+    start: float
+    end: float
+    left: float
+    right: float
+    folded: bool = False
+
+    def at(self, t: float) -> float:
+        """The place of a moment within this stretch."""
+        if self.end <= self.start:
+            return self.left
+        part = min(1.0, max(0.0, (t - self.start) / (self.end - self.start)))
+        return self.left + part * (self.right - self.left)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Stretches from left to right, without holes between them."""
+
+    stretches: tuple[Stretch, ...]
+
+    def at(self, t: float) -> float:
+        """The place of a moment; moments outside stand at the ends."""
+        found = bisect_right(self._starts, t) - 1
+        return self.stretches[max(0, found)].at(t)
+
+    def time(self, x: float) -> float:
+        """The moment at a place; the reverse of `at`."""
+        for each in self.stretches:
+            if x <= each.right and each.right > each.left:
+                part = (x - each.left) / (each.right - each.left)
+                return each.start + max(0.0, part) * (each.end - each.start)
+        return self.stretches[-1].end
+
+    @property
+    def folds(self) -> list[Stretch]:
+        """The folded waits."""
+        return [each for each in self.stretches if each.folded]
+
+    @cached_property
+    def _starts(self) -> list[float]:
+        return [each.start for each in self.stretches]
+
+
+def scale(moments: Iterable[float], width: float, *, fold: float, most: int, apart: float, price: Price) -> Scale:
+    """A scale `width` wide over `moments` (seconds); at most `most` waits are folded, each to the width `fold`.
+
+    The longest waits are folded first, as long as that pays: each must make as many moments readable (`apart` from the
+    one before) as its `price` says, for it takes room and breaks the line.
+    """
+    times = sorted(set(moments)) or [0.0]
+    gaps = sorted(_gaps(times), key=lambda gap: (gap[0] - gap[1], gap))
+    tries = [_drawn(times, set(gaps[:count]), width, fold) for count in range(max(0, min(most, len(gaps) - 1)) + 1)]
+    sound = [each for each in tries if _sound(each)]
+    paid = {each: sum(price(fold.start, fold.end) for fold in each.folds) for each in sound}
+    return max(sound, key=lambda each: (_seen(each, times, apart) - paid[each], -len(each.folds)))
+
+
+def _gaps(times: list[float]) -> list[tuple[float, float]]:
+    return list(pairwise(times))
+
+
+def _drawn(times: list[float], folded: set[tuple[float, float]], width: float, fold: float) -> Scale:
+    shown = sum(b - a for a, b in _gaps(times) if (a, b) not in folded)
+    unit = (width - fold * len(folded)) / shown if shown > 0 else 0.0
+    stretches: list[Stretch] = []
+    left = 0.0
+    for a, b in _merged(times, folded):
+        right = left + (fold if (a, b) in folded else (b - a) * unit)
+        stretches.append(Stretch(a, b, left, right, (a, b) in folded))
+        left = right
+    return Scale(tuple(stretches) or (Stretch(times[0], times[0], 0.0, width),))
+
+
+def _sound(found: Scale) -> bool:
+    """Whether folding makes each fold much shorter than it would be, and leaves something to scale."""
+    plain = [each for each in found.stretches if not each.folded]
+    if not found.folds:
+        return True
+    if not plain:
+        return False
+    unit = sum(each.right - each.left for each in plain) / sum(each.end - each.start for each in plain)
+    return all((each.end - each.start) * unit > SHORTER * (each.right - each.left) for each in found.folds)
+
+
+def _seen(found: Scale, times: list[float], apart: float) -> int:
+    """How many moments stand apart from the one before."""
+    count, last = 0, -apart
+    for t in times:
+        x = found.at(t)
+        if x - last >= apart:
+            count, last = count + 1, x
+    return count
+
+
+def _merged(times: list[float], folded: set[tuple[float, float]]) -> Iterable[tuple[float, float]]:
+    """The folded waits, and between them the stretches that are to scale, each as one."""
+    since = times[0]
+    for a, b in _gaps(times):
+        if (a, b) not in folded:
+            continue
+        if a > since:
+            yield since, a
+        yield a, b
+        since = b
+    if times[-1] > since:
+        yield since, times[-1]

@@ -1,0 +1,25 @@
+"""A machine with a worker on it, as a program: python machine.py PIDFILE {once,again} COMMAND…
+
+Says in PIDFILE which process the worker is, so that it can be killed. Ends when the worker ends (`once`: the machine is
+gone), or starts it anew at once (`again`, as a service manager does).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main(pidfile: str, life: str, command: list[str]) -> int:
+    """Runs until the worker, or its last life, is over."""
+    while True:
+        worker = subprocess.Popen(command)
+        Path(pidfile).write_text(str(worker.pid))
+        code = worker.wait()
+        if life == "once":
+            return abs(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))

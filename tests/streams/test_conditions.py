@@ -1,0 +1,91 @@
+"""The little language of `shrink --fails-if`."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from wakestream.adapters.cli.shrink import LANGUAGE
+from wakestream.streams.conditions import BadCondition, parse
+from wakestream.streams.report import JobReport, Outcome
+
+
+def job(
+    outcome: Outcome, seconds: float = 5.0, kinds: tuple[str, ...] = ("queued", "done"), id_: str = "a"
+) -> JobReport:
+    return JobReport(id_, 0.0, seconds, {"wake": 3.0}, outcome, kinds)
+
+
+LOST = job(Outcome("failed", "gpu_lost"))
+LATE = job(Outcome("timed_out", "online"), seconds=60.0, id_="b")
+
+
+@pytest.mark.parametrize(
+    ("text", "of_lost", "of_late"),
+    [
+        ("outcome=failed", True, False),
+        ("outcome=failed:gpu_lost", True, False),
+        ("outcome=failed:boot_failed", False, False),
+        ("outcome=timed_out:online", False, True),
+        ("code=gpu_lost", True, False),
+        ("code=online", False, False),
+        ("event=queued", True, True),
+        ("event=retrying", False, False),
+        ("events>1", True, True),
+        ("events>2", False, False),
+        ("events=2", True, True),
+        ("seconds<10", True, False),
+        ("wake>2.5 , seconds > 10", False, True),
+        ("upload<1", True, True),
+        ("job=b", False, True),
+    ],
+)
+def test_a_condition_of_a_job(text: str, of_lost: bool, of_late: bool) -> None:
+    assert parse(text).holds([LOST]) is of_lost
+    assert parse(text).holds([LATE]) is of_late
+
+
+def test_conditions_of_a_job_hold_for_one_and_the_same_job() -> None:
+    both = parse("outcome=failed,seconds>10")
+    assert not both.holds([LOST, LATE])
+
+
+def test_words_about_the_whole_log_are_kept_apart() -> None:
+    assert parse("diverged, outcome=done").of_log == {"diverged"}
+    assert parse("deadlock").of_job == ()
+    assert parse("outcome=done").of_end
+    assert not parse("event=retrying, job=a").of_end
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "is no condition"),
+        ("outcome", "needs a value"),
+        ("outcome=failed,", "is no condition"),
+        ("outcom=failed", "there is no condition 'outcom'; there are outcome, code, "),
+        ("broken", "there is no condition 'broken'"),
+        ("outcome>failed", "compared with = only"),
+        ("outcome=done:x", "only failed and timed_out have a detail"),
+        ("outcome=__import__('os')", "is no outcome"),
+        ("events>many", "compared with a number"),
+        ("events>nan", "compared with a number"),
+        ("crashed,outcome=done", "stand alone"),
+        ("().__class__", "is no condition"),
+    ],
+)
+def test_anything_else_is_refused_with_a_sentence(text: str, why: str) -> None:
+    with pytest.raises(BadCondition, match=re.escape(why)):
+        parse(text)
+
+
+def test_every_condition_that_the_help_names_is_understood() -> None:
+    examples = {"KIND:DETAIL": "failed:gpu_lost", "KIND": "failed", "WORD": "gpu_lost", "ID": "a", "N": "3"}
+    named = re.findall(r"^  (\S+)  ", LANGUAGE, re.MULTILINE)
+    assert len(named) == 11
+    for name in named:
+        text = name.replace("STAGE", "wake")
+        for placeholder, example in examples.items():
+            text = re.sub(rf"{placeholder}$", example, text)
+        parse(text)

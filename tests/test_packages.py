@@ -1,0 +1,33 @@
+"""What is built and installed is what stands in the tree."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("operators", "streams", "adapters")
+
+
+def settings() -> dict[str, object]:
+    found: dict[str, object] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    return found
+
+
+def test_the_list_of_packages_names_every_folder_with_modules() -> None:
+    folders = {path.parent.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    in_the_tree = {".".join(("wakestream", *folder.parts)) for folder in folders}
+    listed = settings()["packages"]
+    assert isinstance(listed, list)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == in_the_tree
+
+
+def test_every_package_has_an_init() -> None:
+    folders = {path.parent for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_every_room_is_typed_for_its_users() -> None:
+    assert settings()["package-data"] == {f"wakestream.{room}": ["py.typed"] for room in ROOMS}
+    assert all((ROOT / room / "py.typed").is_file() for room in ROOMS)
