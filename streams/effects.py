@@ -10,9 +10,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
+
 from wakestream.operators import errors
 from wakestream.operators.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.ports import Files, Health, TaskReceipt, TaskReport, Worker, Workers
+from wakestream.operators.ports import Effects, Files, Health, TaskReceipt, TaskReport, Worker, Workers
 from wakestream.streams.event_json import plain_text
 from wakestream.streams.job import World
 from wakestream.streams.recording import Tap
@@ -24,23 +26,34 @@ Plain = Mapping[str, Any]
 def recorded(world: World, tap: Tap, job: Job) -> World:
     """`world` as `job` sees it, with every effect on the record."""
     log = _Effects(tap, job.id)
-    return World(world.hub, _TappedWorkers(world.workers, log), _TappedFiles(world.files, log), world.random)
+    return World(
+        world.hub,
+        _TappedWorkers(world.workers, log),
+        _TappedFiles(world.files, log),
+        world.random,
+        _TappedEffects(world.effects, log),
+    )
 
 
 class _Effects:
-    """Writes the outcome of calls for one job."""
+    """Writes the outcome of calls for one job, `at` one worker."""
 
-    def __init__(self, tap: Tap, job: str) -> None:
+    def __init__(self, tap: Tap, job: str, at: Plain | None = None) -> None:
         self._tap = tap
         self._job = job
+        self._at = at or {}
+
+    def at(self, url: str | None) -> _Effects:
+        """The same, for the calls to one worker."""
+        return _Effects(self._tap, self._job, {"at": url})
 
     def note(self, label: str, args: Plain, **outcome: Any) -> None:
-        self._tap.row("effect", label, {"args": args, **outcome}, self._job)
+        self._tap.row("effect", label, {"args": args, **self._at, **outcome}, self._job)
 
     async def call(self, label: str, args: Plain, effect: Awaitable[T], plain: Callable[[T], Any]) -> T:
         try:
             value = await effect
-        except errors.WakestreamError as error:
+        except Exception as error:
             self.note(label, args, error=plain_error(error))
             raise
         self.note(label, args, ok=plain(value))
@@ -53,10 +66,30 @@ class _Effects:
             async for item in effect:
                 self.note(label, args, item=plain(item))
                 yield item
-        except errors.WakestreamError as error:
+        except Exception as error:
             self.note(label, args, error=plain_error(error))
             raise
         self.note(label, args, end=True)
+
+
+class _TappedEffects(Effects):
+    def __init__(self, effects: Effects, log: _Effects) -> None:
+        self._effects, self._log = effects, log
+
+    async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
+        asked = as_json(args, f"what the effect {label!r} is asked")
+        return await self._log.call(own(label), asked, self._answer(label, args, effect), lambda value: value)
+
+    async def _answer(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
+        return as_json(await self._effects.call(label, args, effect), f"what the effect {label!r} returns")
+
+
+def as_json(value: Any, what: str) -> Any:
+    """`value` as it comes back from a log, so that a run sees no more than its replay; `TypeError` names `what`."""
+    try:
+        return orjson.loads(orjson.dumps(value))
+    except TypeError as error:
+        raise TypeError(f"{what} must be JSON: {error}") from None
 
 
 class _TappedFiles(Files):
@@ -64,7 +97,7 @@ class _TappedFiles(Files):
         self._files, self._log = files, log
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
-        args = {"path": plain_text(path), "algorithms": sorted(algorithms)}
+        args = fingerprint_args(path, algorithms)
         return await self._log.call("fingerprint", args, self._files.fingerprint(path, algorithms), plain_fingerprint)
 
 
@@ -73,7 +106,7 @@ class _TappedWorkers(Workers):
         self._workers, self._log = workers, log
 
     def at(self, url: str | None) -> Worker:
-        return _TappedWorker(self._workers.at(url), self._log)
+        return _TappedWorker(self._workers.at(url), self._log.at(url))
 
     def resolve(self, url: str | None) -> str:
         found = self._workers.resolve(url)
@@ -89,27 +122,56 @@ class _TappedWorker(Worker):
         return await self._log.call("health", {}, self._worker.health(), plain_health)
 
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
-        args = {"hashes": [file.hash for file in files]}
-        return await self._log.call("check", args, self._worker.check(files), dict)
+        return await self._log.call("check", check_args(files), self._worker.check(files), dict)
 
     def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int]:
-        return self._log.items("upload", {"hash": ref.hash}, self._worker.upload(file, ref), int)
+        return self._log.items("upload", upload_args(ref), self._worker.upload(file, ref), int)
 
     async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
-        args = {"video": video.hash, "audio": audio.hash}
+        args = submit_args(video, audio)
         return await self._log.call("submit", args, self._worker.submit(job, video, audio), plain_record)
 
     async def report(self, task_id: str) -> TaskReport:
-        args = {"task_id": task_id}
+        args = task_args(task_id)
         return await self._log.call("report", args, self._worker.report(task_id), plain_record)
 
     def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
-        args = {"task_id": task_id}
+        args = task_args(task_id)
         return self._log.items("download", args, self._worker.download(task_id, output), plain_transfer)
 
     async def cancel(self, task_id: str) -> None:
-        args = {"task_id": task_id}
+        args = task_args(task_id)
         await self._log.call("cancel", args, self._worker.cancel(task_id), lambda _: None)
+
+
+def own(label: str) -> str:
+    """The row's label of an effect of the user's own, never that of one of ours."""
+    return f"own.{label}"
+
+
+def fingerprint_args(path: Path, algorithms: Collection[Algorithm]) -> Plain:
+    """What a reading was asked for."""
+    return {"path": plain_text(path), "algorithms": sorted(algorithms)}
+
+
+def check_args(files: Sequence[FileRef]) -> Plain:
+    """What a check was asked for."""
+    return {"hashes": [file.hash for file in files]}
+
+
+def upload_args(ref: FileRef) -> Plain:
+    """What an upload was asked for."""
+    return {"hash": ref.hash}
+
+
+def submit_args(video: FileRef, audio: FileRef) -> Plain:
+    """What a submit was asked for."""
+    return {"video": video.hash, "audio": audio.hash}
+
+
+def task_args(task_id: str) -> Plain:
+    """What a report, a download or a cancel was asked for."""
+    return {"task_id": task_id}
 
 
 def plain_record(value: Any) -> dict[str, Any]:
@@ -151,16 +213,24 @@ def transfer_from(plain: Plain) -> Downloading | Done:
     return Downloading(plain["bytes"], plain["of"])
 
 
-def plain_error(error: errors.WakestreamError) -> dict[str, Any]:
-    """An error as an object: its kind, its code and its sentence."""
-    return {"kind": type(error).__name__, "code": error.code, "why": plain_text(str(error))}
+def plain_error(error: Exception) -> dict[str, Any]:
+    """An error as an object: its kind, its code and its sentence. One that is not ours is `internal`, as in outcomes.
+
+    A kind of the user's own is named by the nearest of ours; `retryable` is told where it differs from that.
+    """
+    if not isinstance(error, errors.WakestreamError):
+        return {"kind": "WakestreamError", "code": "internal", "why": plain_text(f"{type(error).__name__}: {error}")}
+    kind = next(each for each in type(error).__mro__ if each.__module__ == errors.__name__)
+    plain = {"kind": kind.__name__, "code": error.code, "why": plain_text(str(error))}
+    return plain if error.retryable == getattr(kind, "retryable", False) else {**plain, "retryable": error.retryable}
 
 
 def error_from(plain: Plain) -> errors.WakestreamError:
     """The reverse of `plain_error`."""
-    kind = getattr(errors, str(plain["kind"]), None)
-    if not (isinstance(kind, type) and issubclass(kind, errors.WakestreamError)) or issubclass(
-        kind, errors.StageTimeout
-    ):
-        kind = errors.WakestreamError
+    found = getattr(errors, str(plain["kind"]), None)
+    kind: type[errors.WakestreamError] = errors.WakestreamError
+    if isinstance(found, type) and issubclass(found, kind) and not issubclass(found, errors.StageTimeout):
+        kind = found
+    if "retryable" in plain:
+        kind = type(kind.__name__, (kind,), {"retryable": bool(plain["retryable"])})
     return kind(str(plain["why"]), code=plain.get("code"))

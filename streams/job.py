@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-import reactivex as rx
 from reactivex import Observable, abc
 
 from wakestream.operators.events import Cancelled, Job, JobEvent, Retrying
+from wakestream.operators.flow.emit import silence
+from wakestream.operators.flow.lean import Both, Lean
 from wakestream.operators.flow.retry_backoff import Backoff, retry_backoff
 from wakestream.operators.flow.then import then
 from wakestream.operators.flow.timeout_total import timeout_total
@@ -21,22 +22,34 @@ from wakestream.operators.job.download import download
 from wakestream.operators.job.fingerprint import Readings
 from wakestream.operators.job.follow import follow
 from wakestream.operators.job.online import online
-from wakestream.operators.job.outcome import is_outcome, outcome
+from wakestream.operators.job.outcome import outcome
 from wakestream.operators.job.submit import submit
 from wakestream.operators.job.synthesize import synthesize
 from wakestream.operators.job.upload import upload
 from wakestream.operators.policy import Policy
-from wakestream.operators.ports import Files, Hub, Workers
+from wakestream.operators.ports import Effects, Files, Hub, Workers
+
+
+class Direct(Effects):
+    """Carries effects out, and no more."""
+
+    async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
+        """See `Effects.call`."""
+        return await effect()
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All that a job needs from outside: the hub, the workers, the files, and the seeded source of jitter."""
+    """All that a job needs from outside: the hub, the workers, the files, and the seeded source of jitter.
+
+    `effects` is for what your own stages do to the world besides.
+    """
 
     hub: Hub
     workers: Workers
     files: Files
     random: Random
+    effects: Effects = field(default_factory=Direct)
 
 
 def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Observable[JobEvent]:
@@ -49,12 +62,14 @@ def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any]
 
     def stages(readings: Readings) -> Observable[JobEvent]:
         return submit(job, hub, readings, policy).pipe(
-            then(online(workers, policy, random)),
-            then(dedupe(workers, readings, policy, random)),
-            then(upload(workers, policy, random)),
-            then(synthesize(job, workers, policy, random)),
-            then(follow(workers, policy, random)),
-            then(download(job.output, workers, policy, random)),
+            then(
+                online(workers, policy, random),
+                dedupe(workers, readings, policy, random),
+                upload(workers, policy, random),
+                synthesize(job, workers, policy, random),
+                follow(workers, policy, random),
+                download(job.output, workers, policy, random),
+            )
         )
 
     return guarded(stages, job, world, policy, cancel)
@@ -73,23 +88,20 @@ def guarded(
     everywhere, errors become an outcome, and the hub is told at the end. The last stage ends with an outcome.
     """
 
-    def begin(_: abc.SchedulerBase) -> Observable[JobEvent]:
+    def subscribe(
+        observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
         readings = Readings(job, world.files)
         whole = stages(readings).pipe(
             retry_backoff(_announced(policy.again), world.random),
             timeout_total(policy.total, "total"),
-            cancellable(cancel or rx.never(), world.workers),
-            outcome(),
+            cancellable(cancel or silence(), world.workers),
+            outcome(lambda event: world.hub.release(job, cancelled=isinstance(event, Cancelled))),
         )
-        return whole.do_action(lambda event: _release(job, world.hub, event)).finally_action(readings.dispose)
+        return Both(whole.subscribe(observer, scheduler=scheduler), readings)
 
-    return rx.defer(begin)
+    return Lean(subscribe)
 
 
 def _announced(backoff: Backoff) -> Backoff:
     return dataclasses.replace(backoff, on_retry=lambda attempt, delay, error: Retrying(attempt, delay, str(error)))
-
-
-def _release(job: Job, hub: Hub, event: JobEvent) -> None:
-    if is_outcome(event):
-        hub.release(job, cancelled=isinstance(event, Cancelled))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wakestream.operators.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.ports import Files, Health, TaskReceipt, TaskReport, Worker, Workers
+from wakestream.operators.ports import Effects, Files, Health, TaskReceipt, TaskReport, Worker, Workers
 from wakestream.streams import effects
 from wakestream.streams.recording import Log, Row
 
@@ -17,41 +18,92 @@ Until = Callable[[float], Awaitable[None]]
 """Waits until so many seconds after the log's epoch."""
 
 
-class Answers:
-    """What `log` knows of the effects of `job`."""
+@dataclass(slots=True)
+class Watch:
+    """What is known while a replay runs, and not from its log: for whoever has to explain how it ended.
 
-    def __init__(self, log: Log, job: str, until: Until) -> None:
-        self._rows: dict[str, deque[Row]] = defaultdict(deque)
-        for row in log.rows:
-            if row.dir == "effect" and row.job == job:
-                self._rows[row.label].append(row)
+    `open` are the jobs that have not ended, `unanswered` the calls, as (job, label), that the log has no outcome for.
+    """
+
+    open: set[str] = field(default_factory=set)
+    unanswered: set[tuple[str, str]] = field(default_factory=set)
+
+
+Known = Mapping[str | None, Sequence[Row]]
+
+
+def effects_of(log: Log) -> Known:
+    """The rows of effects by job: taken once from a log, which may have thousands of jobs."""
+    found: defaultdict[str | None, list[Row]] = defaultdict(list)
+    for row in log.rows:
+        if row.dir == "effect":
+            found[row.job].append(row)
+    return found
+
+
+class Answers:
+    """What is `known` of the effects of `job` (see `effects_of`); `watch` learns of the calls that it knows no outcome of.
+
+    A call is answered by the next row of its label, at its worker, with its arguments: calls that ran side by side get
+    each their own answers. Where no row has its arguments it gets the next one all the same, and the replay diverges.
+    """
+
+    def __init__(self, known: Known, job: str, until: Until, watch: Watch | None = None) -> None:
+        self._job, self._watch = job, watch or Watch()
+        self._rows: dict[str, list[Row]] = defaultdict(list)
+        for row in known.get(job, ()):
+            self._rows[row.label].append(row)
         self._until = until
 
     def now(self, label: str) -> Any:
         """The next outcome of a call that takes no time."""
-        return self._rows[label].popleft().data["ok"]
+        return self._rows[label].pop(0).data["ok"]
 
-    async def of(self, label: str) -> Any:
-        """The next outcome of a call, or its error."""
-        return (await self._next(label)).get("ok")
+    async def of(self, label: str, **asked: Any) -> Any:
+        """The next outcome of a call, or its error; `asked` are its `args`, and `at` where a worker was called."""
+        return (await self._next(label, asked)).get("ok")
 
-    async def items(self, label: str) -> AsyncIterator[Any]:
+    async def items(self, label: str, **asked: Any) -> AsyncIterator[Any]:
         """The items of one call that gives many, up to its end or its error."""
         while True:
-            data = await self._next(label)
+            data = await self._next(label, asked)
             if data.get("end"):
                 return
             yield data["item"]
 
-    async def _next(self, label: str) -> Mapping[str, Any]:
-        if not self._rows[label]:
+    async def _next(self, label: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        row = self._take(self._rows[label], asked)
+        if row is None:
             # The log tells of no end: the call was let go of, or the log ends here. Only a dispose helps.
-            await asyncio.get_running_loop().create_future()
-        row = self._rows[label].popleft()
+            self._watch.unanswered.add((self._job, label))
+            never: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+            return await never
         await self._until(row.t)
         if "error" in row.data:
             raise effects.error_from(row.data["error"])
         return row.data
+
+    def _take(self, rows: list[Row], asked: Mapping[str, Any]) -> Row | None:
+        at, args = asked.get("at"), asked.get("args")
+        turn = None
+        for place, row in enumerate(rows):
+            if row.data.get("at", at) != at:
+                continue
+            if row.data.get("args") == args:
+                return rows.pop(place)
+            turn = place if turn is None else turn
+        return None if turn is None else rows.pop(turn)
+
+
+class LoggedEffects(Effects):
+    """The port `Effects`, answered by a log: nothing is carried out."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
+        """As it went then."""
+        return await self._answers.of(effects.own(label), args=args)
 
 
 class LoggedFiles(Files):
@@ -62,7 +114,8 @@ class LoggedFiles(Files):
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
         """As it was read then."""
-        return effects.fingerprint_from(await self._answers.of("fingerprint"))
+        args = effects.fingerprint_args(path, algorithms)
+        return effects.fingerprint_from(await self._answers.of("fingerprint", args=args))
 
 
 class LoggedWorkers(Workers):
@@ -73,7 +126,7 @@ class LoggedWorkers(Workers):
 
     def at(self, url: str | None) -> Worker:
         """The worker, whichever it was."""
-        return _LoggedWorker(self._answers)
+        return _LoggedWorker(self._answers, url)
 
     def resolve(self, url: str | None) -> str:
         """As it was resolved then."""
@@ -81,27 +134,31 @@ class LoggedWorkers(Workers):
 
 
 class _LoggedWorker(Worker):
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: Answers, url: str | None) -> None:
         self._answers = answers
+        self._url = url
 
     async def health(self) -> Health:
-        return effects.health_from(await self._answers.of("health"))
+        return effects.health_from(await self._of("health", {}))
 
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
-        return dict(await self._answers.of("check"))
+        return dict(await self._of("check", effects.check_args(files)))
 
     def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int]:
-        return self._answers.items("upload")
+        return self._answers.items("upload", at=self._url, args=effects.upload_args(ref))
 
     async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
-        return TaskReceipt(**await self._answers.of("submit"))
+        return TaskReceipt(**await self._of("submit", effects.submit_args(video, audio)))
 
     async def report(self, task_id: str) -> TaskReport:
-        return TaskReport(**await self._answers.of("report"))
+        return TaskReport(**await self._of("report", effects.task_args(task_id)))
 
     async def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
-        async for item in self._answers.items("download"):
+        async for item in self._answers.items("download", at=self._url, args=effects.task_args(task_id)):
             yield effects.transfer_from(item)
 
     async def cancel(self, task_id: str) -> None:
-        await self._answers.of("cancel")
+        await self._of("cancel", effects.task_args(task_id))
+
+    async def _of(self, label: str, args: Mapping[str, Any]) -> Any:
+        return await self._answers.of(label, at=self._url, args=args)

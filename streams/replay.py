@@ -12,6 +12,8 @@ from wakestream.streams.config_json import changed, config_from
 from wakestream.streams.daemon import Build
 from wakestream.streams.divergence import Divergence, divergences
 from wakestream.streams.job import job_pipeline
+from wakestream.streams.log_checks import check_policy
+from wakestream.streams.logged_world import Watch
 from wakestream.streams.power_machine import PowerPolicy
 from wakestream.streams.recording import Log, UnusableLog
 from wakestream.streams.replay_client import replay_client
@@ -32,31 +34,49 @@ class Replayed:
 
 
 async def replay(
-    log: Log, *, settings: Settings | None = None, lenient: bool = False, build: Build = job_pipeline
+    log: Log,
+    *,
+    settings: Settings | None = None,
+    lenient: bool = False,
+    build: Build = job_pipeline,
+    watch: Watch | None = None,
 ) -> Replayed:
     """Run `log` again on the loop's time: on a virtual loop without waiting.
 
-    `settings` changes numbers of the program's policy, to ask "what if"; `build` is the pipeline of a client's jobs.
+    `settings` changes numbers of the program's policy, to ask "what if"; `build` is the pipeline of a client's jobs,
+    `watch` tells its giver how far it came, should it not come to an end.
     `UnusableLog` for a program that cannot be replayed, `ValueError` for a setting that it does not have.
     """
-    again = await _run(log, settings or {}, build)
+    again = await _run(log, settings or {}, build, watch)
     return Replayed(log, again, tuple(divergences(log, again, lenient=lenient)))
 
 
-async def _run(log: Log, settings: Settings, build: Build) -> Log:
-    match log.header.program:
-        case "daemon":
-            return await replay_client(log, _policy(Policy(), log, settings), build)
-        case "hub":
-            return replay_hub(log, _policy(hub.Limits(), log, settings))
-        case "monitor":
-            return replay_monitor(log, _policy(PowerPolicy(""), log, settings) if settings else None)
-        case other:
-            raise UnusableLog(f"a log of {other!r} cannot be replayed; only those of {', '.join(PROGRAMS)} can")
-
-
-def _policy(today: Any, log: Log, settings: Settings) -> Any:
-    policy = config_from(today, log.header.config.get("policy", {}))
-    for name, value in settings.items():
+def policy_of(log: Log, settings: Settings | None = None) -> Any:
+    """The policy that `log` was recorded under, with `settings` in its place; raises as `replay` does."""
+    today = _TODAY.get(log.header.program)
+    if today is None:
+        raise UnusableLog(
+            f"a log of {log.header.program!r} cannot be replayed; only those of {', '.join(PROGRAMS)} can"
+        )
+    try:
+        policy = config_from(today, log.header.config.get("policy", {}))
+    except (AttributeError, TypeError) as error:
+        raise UnusableLog(f"the header's policy is none: {error}") from None
+    check_policy(policy)
+    for name, value in (settings or {}).items():
         policy = changed(policy, name, value)
     return policy
+
+
+_TODAY: Mapping[str, Any] = {"daemon": Policy(), "hub": hub.Limits(), "monitor": PowerPolicy("")}
+
+
+async def _run(log: Log, settings: Settings, build: Build, watch: Watch | None) -> Log:
+    policy = policy_of(log, settings)
+    match log.header.program:
+        case "daemon":
+            return await replay_client(log, policy, build, watch)
+        case "hub":
+            return replay_hub(log, policy)
+        case _:
+            return replay_monitor(log, policy if settings else None)

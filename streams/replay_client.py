@@ -6,8 +6,12 @@ Run it on a virtual loop (`wakestream.adapters.virtual_loop`) and thirty minutes
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from reactivex import abc
 
 from wakestream.operators.events import Job
 from wakestream.operators.flow.scheduler import LoopScheduler
@@ -17,49 +21,63 @@ from wakestream.streams import messages as m
 from wakestream.streams import wire
 from wakestream.streams.config_json import config_from
 from wakestream.streams.daemon import Build, Daemon, job_random
-from wakestream.streams.hub_client import HubClient
+from wakestream.streams.hub_client import Event, HubClient
 from wakestream.streams.job import World, job_pipeline
-from wakestream.streams.logged_world import Answers, LoggedFiles, LoggedWorkers
-from wakestream.streams.recording import Log, MemoryTap, Row
+from wakestream.streams.logged_world import Answers, LoggedEffects, LoggedFiles, LoggedWorkers, Watch, effects_of
+from wakestream.streams.recording import TICK, Log, MemoryTap, Row, UnusableLog, ended_jobs
 
 OURS = frozenset({"gpu.job.submit", "gpu.job.cancel", "gpu.job.done"})
 """Frames that jobs send; the others of a client's log are the link's own, or were sent by hand."""
 
 
-async def replay_client(log: Log, policy: Policy | None = None, build: Build = job_pipeline) -> Log:
+async def replay_client(
+    log: Log, policy: Policy | None = None, build: Build = job_pipeline, watch: Watch | None = None
+) -> Log:
     """Feed the log of a client to the same program, at the log's own times; returns the log of what it does now.
 
     Runs on the loop's time: on a virtual loop without waiting. `policy` is the one that the log was recorded under,
-    unless another is given to ask "what if"; `build` is the pipeline of its jobs.
+    unless another is given to ask "what if"; `build` is the pipeline of its jobs. A job that has no outcome in the log
+    is followed as far as the log goes.
     """
-    return await _Replay(log, policy or config_from(Policy(), log.header.config.get("policy", {})), build).run()
+    policy = policy or config_from(Policy(), log.header.config.get("policy", {}))
+    return await _Replay(log, policy, build, watch or Watch()).run()
 
 
 class _Replay:
-    def __init__(self, log: Log, policy: Policy, build: Build) -> None:
-        self.log = log
+    def __init__(self, log: Log, policy: Policy, build: Build, watch: Watch) -> None:
+        self.log, self.watch = log, watch
+        self.known = effects_of(log)
         self.loop = asyncio.get_running_loop()
         self.start = self.loop.time()
         self.tap = MemoryTap(lambda: self.loop.time() - self.start)
         self.scheduler = LoopScheduler(self.loop)
         self.hub = HubClient(self._send, self._fault)
         self.daemon = Daemon(self._world, policy, tap=self.tap, build=build)
-        self.open: set[str] = set()
+        self.awaited: set[str] = set()
+        self.running: list[abc.DisposableBase] = []
+        self.ended = False
         self.over: asyncio.Future[None] = self.loop.create_future()
 
     async def run(self) -> Log:
         drives = [row for row in self.log.rows if row.dir in ("conn", "in")]
-        self.open = {row.job for row in drives if row.label == "job.accept" and row.job}
-        if self.open:
+        self.watch.open.update(row.job for row in drives if row.label == "job.accept" and row.job)
+        self.awaited = ended_jobs(self.log) & self.watch.open
+        if self.watch.open:
             for row in drives:
                 self.loop.call_at(self.start + row.t, self._drive, row)
-            await self.over
+            self.loop.call_at(self.start + self.log.rows[-1].t + TICK, self._log_ends)
+            try:
+                await self.over
+            finally:
+                for running in self.running:
+                    running.dispose()
         await self.scheduler.close()
         return Log(self.log.header, tuple(self.tap.rows))
 
     def _world(self, job: Job) -> World:
-        answers = Answers(self.log, job.id, self._until)
-        return World(self.hub, LoggedWorkers(answers), LoggedFiles(answers), job_random(self.log.header.seed, job))
+        answers = Answers(self.known, job.id, self._until, self.watch)
+        random = job_random(self.log.header.seed, job)
+        return World(self.hub, LoggedWorkers(answers), LoggedFiles(answers), random, LoggedEffects(answers))
 
     def _send(self, message: m.Message) -> bool:
         self.tap.frame("out", message)
@@ -70,39 +88,60 @@ class _Replay:
             self.over.set_exception(error)
 
     def _drive(self, row: Row) -> None:
-        if row.dir == "conn":
-            self.tap.row("conn", row.label, row.data)
-            self.hub.feed(_link(row))
-        elif row.label == "job.accept":
-            self._accept(row)
-        elif row.label == "job.cancel":
-            self.daemon.cancel(str(row.job))
-        else:
-            self.tap.row("in", row.label, row.data, row.job)
-            self.hub.feed(wire.from_frame(row.data, strict=False))
+        try:
+            happen = self._meaning(row)
+        except (LookupError, TypeError, ValueError) as error:
+            self._fault(UnusableLog(f"row {row.seq} ({row.dir} {row.label}) cannot be replayed: {error!r}"), row)
+            return
+        try:
+            happen()
+        except Exception as error:  # the program's own; in a callback of the loop it would end nothing
+            self._fault(error, row)
 
-    def _accept(self, row: Row) -> None:
-        job = _job(row)
+    def _meaning(self, row: Row) -> Callable[[], object]:
+        """What is to be done about a row."""
+        if row.label == "job.accept":
+            return partial(self._accept, job_from(row))
+        if row.label == "job.cancel":
+            return partial(self.daemon.cancel, str(row.job))
+        event = link_event(row) if row.dir == "conn" else wire.from_frame(row.data, strict=False)
+        return partial(self._feed, row, event)
 
+    def _feed(self, row: Row, event: Event) -> None:
+        self.tap.row(row.dir, row.label, row.data, row.job)
+        self.hub.feed(event)
+
+    def _accept(self, job: Job) -> None:
         def on_completed() -> None:
-            self.open.discard(job.id)
-            if not self.open and not self.over.done():
-                self.over.set_result(None)
+            self.watch.open.discard(job.id)
+            self.awaited.discard(job.id)
+            self._perhaps_over(not self.watch.open)
 
-        self.daemon.events(job).subscribe(
+        running = self.daemon.events(job).subscribe(
             on_error=lambda error: self._fault(error, job), on_completed=on_completed, scheduler=self.scheduler
         )
+        self.running.append(running)
+
+    def _log_ends(self) -> None:
+        self.ended = True
+        self._perhaps_over(True)
+
+    def _perhaps_over(self, over: bool) -> None:
+        if (over or self.ended) and not self.awaited and not self.over.done():
+            self.over.set_result(None)
 
     async def _until(self, t: float) -> None:
         await asyncio.sleep(max(0.0, self.start + t - self.loop.time()))
 
 
-def _link(row: Row) -> LinkUp | LinkDown:
+def link_event(row: Row) -> LinkUp | LinkDown:
+    """What a `conn` row tells of the link."""
     if row.label == "up":
         return LinkUp(frozenset(row.data.get("features", ())))
     return LinkDown(row.data.get("why", ""), row.data.get("code"))
 
 
-def _job(row: Row) -> Job:
+def job_from(row: Row) -> Job:
+    """The job of a `job.accept` row."""
     data = row.data
     return Job(str(row.job), Path(data["video"]), Path(data["audio"]), Path(data["output"]), data["task_type"])

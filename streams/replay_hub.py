@@ -9,7 +9,7 @@ from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
 from wakestream.streams.config_json import config_from
 from wakestream.streams.hub_rows import event_row, sent_row
-from wakestream.streams.recording import REDACTED, Log, MemoryTap, Row
+from wakestream.streams.recording import REDACTED, Log, MemoryTap, Row, UnusableLog
 
 
 def replay_hub(log: Log, limits: hub.Limits | None = None) -> Log:
@@ -27,10 +27,10 @@ class _Replay:
 
     def run(self) -> Log:
         for row in self.log.rows:
-            event = event_from(row)
-            if event is not None:
+            heard = _heard(row)
+            if heard is not None:
                 self.t = row.t
-                self._happen(event, float(row.data["now"]))
+                self._happen(*heard)
         return Log(self.log.header, tuple(self.tap.rows))
 
     def _happen(self, event: f.Event, now: float) -> None:
@@ -55,6 +55,14 @@ class _Replay:
 
 _BARE: dict[str, f.Event] = {"started": f.Started(), "tick": f.Tick()}
 _OF_FD: dict[str, type[f.Opened | f.Closed]] = {"opened": f.Opened, "closed": f.Closed}
+
+
+def _heard(row: Row) -> tuple[f.Event, float] | None:
+    try:
+        event = event_from(row)
+        return None if event is None else (event, float(row.data["now"]))
+    except (LookupError, TypeError, ValueError) as error:
+        raise UnusableLog(f"row {row.seq} ({row.dir} {row.label}) cannot be replayed: {error!r}") from error
 
 
 def event_from(row: Row) -> f.Event | None:

@@ -10,7 +10,7 @@ from wakestream.streams import power_machine as p
 from wakestream.streams import wire
 from wakestream.streams.config_json import config_from
 from wakestream.streams.monitor import Monitor, hear
-from wakestream.streams.recording import Log, MemoryTap, Row
+from wakestream.streams.recording import Log, MemoryTap, Row, UnusableLog
 
 
 def replay_monitor(log: Log, policy: p.PowerPolicy | None = None) -> Log:
@@ -33,7 +33,7 @@ class _Replay:
         for row in self.log.rows:
             if self.ticking:
                 self._pass_time(row.t)
-            event = self._event(row)
+            event = self._heard(row)
             if event is not None:
                 self._happen(event, row.t)
         return Log(self.log.header, tuple(self.tap.rows))
@@ -41,6 +41,12 @@ class _Replay:
     def _pass_time(self, until: float) -> None:
         while until - self.t > 1.0:
             self._happen(p.Tick(), self.t + 1.0)
+
+    def _heard(self, row: Row) -> p.PowerEvent | None:
+        try:
+            return self._event(row)
+        except (LookupError, TypeError, ValueError) as error:
+            raise UnusableLog(f"row {row.seq} ({row.dir} {row.label}) cannot be replayed: {error!r}") from error
 
     def _event(self, row: Row) -> p.PowerEvent | None:
         if row.dir != "out" and not (self.ticking and row.label == "tick"):

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wakestream.operators import events as e
+from wakestream.streams.event_json import kind
 
 STAGES = ("submit", "wake", "ready", "check", "upload", "render", "download")
 """The stages of a job in order: the hub's answer, the wait for the GPU, the worker's readiness, and so on."""
 
-ENTERED_BY: dict[type, str] = {
-    e.Queued: "wake", e.Waking: "wake", e.Granted: "ready", e.Online: "check", e.Checked: "upload",
-    e.Uploaded: "render", e.Rendered: "download",
+ENTERED_BY = {
+    "queued": "wake", "waking": "wake", "granted": "ready", "online": "check", "checked": "upload",
+    "uploaded": "render", "rendered": "download", "retrying": "submit",
 }  # fmt: skip
-"""The event that ends the stage before and begins this one."""
+"""The kind of event that ends the stage before and begins this one."""
 
 
 def stage_times(events: Iterable[tuple[float, e.JobEvent]], start: float = 0.0) -> dict[str, float]:
@@ -21,11 +22,16 @@ def stage_times(events: Iterable[tuple[float, e.JobEvent]], start: float = 0.0) 
 
     A job that went back to submit has the sum of its visits.
     """
+    return stage_times_of_kinds(((at, kind(event)) for at, event in events), start)
+
+
+def stage_times_of_kinds(events: Iterable[tuple[float, str]], start: float = 0.0) -> dict[str, float]:
+    """The same from `(time, kind of event)` pairs, as a log has them."""
     spent: dict[str, float] = {}
     stage, since, last = "submit", start, start
-    for at, event in events:
+    for at, name in events:
         last = at
-        entered = _entered(stage, event)
+        entered = _entered(stage, name)
         if entered != stage:
             spent[stage] = spent.get(stage, 0.0) + at - since
             stage, since = entered, at
@@ -33,9 +39,7 @@ def stage_times(events: Iterable[tuple[float, e.JobEvent]], start: float = 0.0) 
     return spent
 
 
-def _entered(stage: str, event: e.JobEvent) -> str:
-    if isinstance(event, e.Retrying):
-        return "submit"
-    if isinstance(event, e.Waking) and stage == "ready":
+def _entered(stage: str, name: str) -> str:
+    if name == "waking" and stage == "ready":
         return stage  # the worker's engine is loading: the GPU itself is awake
-    return ENTERED_BY.get(type(event), stage)
+    return ENTERED_BY.get(name, stage)

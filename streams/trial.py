@@ -1,0 +1,56 @@
+"""How one replay went, whether it came to an end or not. Pure; adapters/replaying.py makes them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from wakestream.streams.conditions import Condition
+from wakestream.streams.divergence import Divergence
+from wakestream.streams.replay import Replayed
+from wakestream.streams.report import Report
+
+Trouble = Literal["crashed", "deadlock"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A replay and its report; or, where there is none, the `trouble`: why the program came to no end.
+
+    `waiting` are the jobs that had not ended then, `unanswered` the calls, as (job, label), that the log has no
+    outcome for: what a job does after such a call is the log's doing.
+    """
+
+    replayed: Replayed | None = None
+    report: Report | None = None
+    trouble: Trouble | None = None
+    why: str = ""
+    waiting: tuple[str, ...] = ()
+    unanswered: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def result(self) -> str:
+        """`same`, `diverged`, `crashed` or `deadlock`."""
+        if self.trouble is not None:
+            return self.trouble
+        return "diverged" if self.divergences else "same"
+
+    @property
+    def divergences(self) -> tuple[Divergence, ...]:
+        """The first divergence of each stream, earliest first."""
+        return self.replayed.divergences if self.replayed is not None else ()
+
+    def meets(self, condition: Condition) -> bool:
+        """Whether it fails as `condition` says."""
+        if self.report is None:
+            return self.trouble in condition.of_log
+        return condition.of_log <= {self.result} and condition.holds(self.report.now.values())
+
+    def without(self, jobs: Collection[str]) -> Trial:
+        """The same, where nothing is said of how `jobs` ended by waiting."""
+        if self.report is None:
+            return self
+        now = {job: each for job, each in self.report.now.items() if job not in jobs or not each.outcome.waited}
+        return dataclasses.replace(self, report=dataclasses.replace(self.report, now=now))
