@@ -19,6 +19,7 @@ from wakestream.operators.events import Job, JobEvent, Outcome
 from wakestream.operators.flow.scheduler import LoopScheduler
 from wakestream.operators.flow.to_future import to_future
 from wakestream.operators.policy import Policy
+from wakestream.operators.ports import Workers
 from wakestream.streams import messages as m
 from wakestream.streams.config_json import plain_config
 from wakestream.streams.daemon import Build, Daemon, job_random
@@ -51,11 +52,12 @@ class Client:
 
 @asynccontextmanager
 async def open_client(
-    settings: Settings, policy: Policy | None = None, build: Build = job_pipeline
+    settings: Settings, policy: Policy | None = None, build: Build = job_pipeline, workers: Workers | None = None
 ) -> AsyncIterator[Client]:
     """A client for as long as the block runs; at its end everything it opened is closed.
 
-    `build` is the pipeline that each job goes through; the standard one unless told. `SettingsError` when no hub or no
+    `build` is the pipeline that each job goes through; the standard one unless told. `workers` are those of another
+    protocol than ours; they are left open. `SettingsError` when no hub or no
     key is set, `FileUnusable` when it cannot record where it was told to.
     """
     url, key = settings.needs_hub(), settings.needs_key()
@@ -66,8 +68,10 @@ async def open_client(
         tap = open_things.enter_context(recording(settings.record, "daemon", seed, {"policy": plain_config(policy)}))
         files = DiskFiles()
         open_things.push_async_callback(files.close)
-        workers = HttpWorkers(settings.worker_url, settings.api_secret, idle=policy.transfer)
-        open_things.push_async_callback(workers.close)
+        if workers is None:
+            workers = http = HttpWorkers(settings.worker_url, settings.api_secret, idle=policy.transfer)
+            open_things.push_async_callback(http.close)
+        found = workers
         link = open_link(url, lambda: register, tap=tap, random=random.Random(seed))
         open_things.push_async_callback(link.close)
         scheduler = LoopScheduler()
@@ -75,7 +79,7 @@ async def open_client(
         hub = HubClient(link.send, _fault, f"hub {url}")
         link.events.subscribe(hub.feed)
         link.events.subscribe(_complaint)
-        daemon = Daemon(lambda job: World(hub, workers, files, job_random(seed, job)), policy, tap=tap, build=build)
+        daemon = Daemon(lambda job: World(hub, found, files, job_random(seed, job)), policy, tap=tap, build=build)
         yield Client(daemon, link, hub, scheduler)
 
 

@@ -95,6 +95,8 @@ class DiskFiles:
         reading.waiting += 1
         try:
             await asyncio.shield(reading.result)
+            # Now, not when the loop comes to its callback: who asks in between would find neither reading nor digests.
+            self._ended(key, reading)
         finally:
             reading.waiting -= 1
             if not reading.waiting and not reading.result.done():
@@ -161,7 +163,7 @@ def check_readable(path: Path) -> None:
 
 
 def check_named(path: Path) -> None:
-    """`FileUnusable` unless hub and workers can be told what kind of file it is: they know a file by hash and ending."""
+    """`FileUnusable` without an ending: hub and workers know a file by its hash and its ending, and by nothing else."""
     if not re.fullmatch(r"\.[A-Za-z0-9]{1,10}", path.suffix):
         raise FileUnusable(f"{path} has no ending that tells its kind; give its name one, such as {path.stem}.mp4")
 

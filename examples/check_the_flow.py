@@ -5,6 +5,7 @@ python examples/check_the_flow.py VIDEO AUDIO        (settings as for `wakestrea
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 import uuid
@@ -17,6 +18,7 @@ from reactivex import Observable
 from wakestream.adapters import logs, settings
 from wakestream.adapters.cli import words
 from wakestream.adapters.client import open_client
+from wakestream.operators.errors import WakestreamError
 from wakestream.operators.events import Done, Granted, Job, JobEvent
 from wakestream.operators.flow.then import then
 from wakestream.operators.job.online import online
@@ -54,4 +56,10 @@ async def main(video: Path, audio: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]))))
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("video", "audio"):
+        parser.add_argument(name, type=Path)
+    try:
+        sys.exit(asyncio.run(main(**vars(parser.parse_args()))))
+    except WakestreamError as error:
+        sys.exit(f"wakestream: {error}")

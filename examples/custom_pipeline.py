@@ -5,6 +5,7 @@ python examples/custom_pipeline.py VIDEO AUDIO FOLDER
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import sys
@@ -17,6 +18,7 @@ from reactivex import Observable
 
 from wakestream.adapters import logs, settings
 from wakestream.adapters.client import open_client
+from wakestream.operators.errors import WakestreamError
 from wakestream.operators.events import Done, Job, JobEvent
 from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.then import then
@@ -62,4 +64,10 @@ async def main(video: Path, audio: Path, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*map(Path, sys.argv[1:4]))))
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("video", "audio", "folder"):
+        parser.add_argument(name, type=Path)
+    try:
+        sys.exit(asyncio.run(main(**vars(parser.parse_args()))))
+    except WakestreamError as error:
+        sys.exit(f"wakestream: {error}")

@@ -41,7 +41,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
     if not 0 <= value <= 600:
         raise argparse.ArgumentTypeError("must be between 0 and 600")
     return value
@@ -54,12 +57,14 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters import logs
     from wakestream.adapters.cli.demo_show import Show
     from wakestream.adapters.cli.program import run_program
-    from wakestream.adapters.files import check_readable, check_writable
+    from wakestream.adapters.files import check_named, check_readable, check_writable
 
     given = [path for path in (args.video, args.audio) if path is not None]
     for path in given:
         check_readable(path)
-    check_writable(args.output, keep=given)
+        check_named(path)
+    for output in _outputs(args):
+        check_writable(output, keep=given)
     logs.configure(getattr(args, "log_level", "WARNING"))
     with tempfile.TemporaryDirectory(prefix="wakestream-demo-") as folder, Show() as show:
         return run_program(lambda stop: _until(stop, _demo(args, Path(folder), show)))
@@ -123,11 +128,14 @@ async def _jobs(args: argparse.Namespace, folder: Path, show: Show) -> tuple[Job
         audio, second = folder / "speech.wav", folder / "speech-2.wav"
         await make_speech(audio, 20)
         await make_speech(second, 12, pitch=190, phase=1.0)
+    first, other = _outputs(args)
+    return Job("demo-job-1", video, audio, first), Job("demo-job-2", video, second, other)
+
+
+def _outputs(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Where the two results go."""
     output: Path = args.output
-    return (
-        Job("demo-job-1", video, audio, output),
-        Job("demo-job-2", video, second, output.with_stem(f"{output.stem}-2")),
-    )
+    return output, output.with_name(f"{output.stem}-2{output.suffix}")
 
 
 async def _asleep(client: Client, running: House, show: Show) -> None:

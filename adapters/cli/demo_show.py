@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from types import TracebackType
 from typing import Self, TypeVar
@@ -11,13 +13,32 @@ from rich.table import Table
 from rich.text import Text
 
 from wakestream.adapters.cli import words
-from wakestream.adapters.cli.display import PlainLines
+from wakestream.adapters.cli.display import NO_CURSOR, PlainLines
 from wakestream.adapters.cli.live import LiveDisplay
 from wakestream.operators import events as e
+from wakestream.operators.job.outcome import is_outcome
 from wakestream.streams.timeline import STAGES, stage_times
 
 T = TypeVar("T")
 COLOURS = {"demo": "bold", "hub": "blue", "monitor": "magenta", "worker": "yellow"}
+
+_LOG_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (?P<level>[A-Z]+) +\S+ \S+  (?P<message>.*)")
+_MACHINE = re.compile(r"\[\d+\] (.*)")
+
+
+def spoken(program: str, line: str) -> tuple[str, str]:
+    """Who says what in a program's line, without the time and the level that go without saying.
+
+    What the monitor passes on of the machine that it powers is the worker's.
+    """
+    found = _LOG_LINE.fullmatch(line)
+    if found is None:
+        return program, line
+    level, message = found["level"], found["message"]
+    passed_on = _MACHINE.fullmatch(message)
+    if passed_on is not None:
+        return spoken("worker", passed_on[1])
+    return program, message if level == "INFO" else f"{level}: {message}"
 
 
 class Show:
@@ -38,6 +59,7 @@ class Show:
 
     def say(self, program: str, line: str) -> None:
         """One line of a program."""
+        program, line = spoken(program, line)
         passed = time.monotonic() - self._start
         text = Text(f"{passed:6.1f} s  ", "dim")
         text.append(f"{program:<8}", COLOURS.get(program, "default")).append(
@@ -48,10 +70,10 @@ class Show:
     def begin(self, number: int, job: e.Job) -> None:
         """Job `number` starts."""
         self._end_live()
-        branch = "the GPU is off" if number == 1 else "the GPU is on now, and knows the video"
+        branch = "the GPU is off" if number == 1 else "the GPU is on now"
         self.say("demo", f"job {number}: {job.video.name} + {job.audio.name} ({branch})")
         self._jobs.append((job, time.monotonic(), []))
-        if self._console.is_terminal:
+        if self._console.is_terminal and os.environ.get("TERM") not in NO_CURSOR:
             self._live = LiveDisplay(job, self._console)
             self._live.__enter__()
         else:
@@ -62,6 +84,8 @@ class Show:
         self._jobs[-1][2].append((time.monotonic(), event))
         if self._live is not None:
             self._live.show(event)
+        if is_outcome(event):
+            self._end_live()
 
     def asleep(self) -> None:
         """The GPU is off again."""

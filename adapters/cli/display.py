@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -15,6 +16,9 @@ STEADY = (e.Uploading, e.Running, e.Downloading, e.Waking)
 """Events that come often: plain output shows one of a kind every few seconds."""
 
 PLAIN_EVERY = 5.0
+
+NO_CURSOR = ("dumb", "unknown")
+"""Terminals on which nothing can be drawn twice in the same place."""
 
 
 class Display(Protocol):
@@ -82,7 +86,7 @@ def display(job: e.Job, *, as_json: bool, plain: bool = False) -> Display:
     """The display that fits where standard output goes."""
     if as_json:
         return JsonLines(job.id)
-    if plain or not sys.stdout.isatty():
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM") in NO_CURSOR:
         return PlainLines()
     from wakestream.adapters.cli.live import LiveDisplay
 

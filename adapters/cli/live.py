@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 from typing import Self
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import (
@@ -18,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.table import Column
 from rich.text import Text
 
 from wakestream.adapters.cli import words
@@ -31,6 +33,12 @@ _STAGE_OF: dict[type, str] = {
     e.Checked: "upload", e.Uploading: "upload", e.Uploaded: "render", e.Submitted: "render", e.Running: "render",
     e.Rendered: "download", e.Downloading: "download",
 }  # fmt: skip
+
+WORTH_TELLING = 1.0
+"""Seconds from which a stage's time is shown: all of them would not fit into 80 columns."""
+
+_MARKS = {"ended": "✓", "now": "▸", "ahead": "·", "failed": "✗", "becomes": "→"}
+_ASCII_MARKS = {"ended": "+", "now": ">", "ahead": ".", "failed": "x", "becomes": "->"}
 
 
 class _Speed(ProgressColumn):
@@ -53,12 +61,17 @@ class LiveDisplay:
         self._line = "asking the hub for a GPU"
         self._outcome: e.JobEvent | None = None
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), _Speed(),
+            TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:3.0f} %"), _Speed(),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         )  # fmt: skip
         self._bar = self._progress.add_task("", total=None, visible=False, note="", bytes=False)
-        self._live = Live(get_renderable=self.picture, console=console, refresh_per_second=8)
+        console = console or Console()
+        self._marks = _MARKS if console.encoding.lower().startswith("utf") else _ASCII_MARKS
+        # Log lines go above the display, unless the user sent them elsewhere.
+        self._live = Live(
+            get_renderable=self.picture, console=console, refresh_per_second=8, redirect_stderr=_is_terminal(sys.stderr)
+        )
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -69,7 +82,8 @@ class LiveDisplay:
 
     def show(self, event: e.JobEvent) -> None:
         """See `Display.show`."""
-        self._line = words.event(event)
+        # The stage's own time goes on between two lines of a wait.
+        self._line = words.waking(event) if isinstance(event, e.Waking) else words.event(event)
         stage = _STAGE_OF.get(type(event))
         if stage and stage != self._stage:
             self._enter(stage)
@@ -106,9 +120,9 @@ class LiveDisplay:
 
     def picture(self) -> RenderableType:
         """What stands on the screen now."""
-        stages = Table.grid(padding=(0, 2))
-        stages.add_row(*(self._cell(stage) for stage in STAGES))
-        title = Text(f"{self._job.video.name} + {self._job.audio.name} → {self._job.output.name}", "bold")
+        becomes = self._marks["becomes"]
+        title = Text(f"{self._job.video.name} + {self._job.audio.name} {becomes} {self._job.output.name}", "bold")
+        stages = Columns([self._cell(stage) for stage in STAGES], padding=(0, 2))
         parts: list[RenderableType] = [title, stages, Text(self._line, self._colour())]
         if self._outcome is None:
             parts.append(self._progress)
@@ -116,16 +130,22 @@ class LiveDisplay:
 
     def _cell(self, stage: str) -> Text:
         if stage not in self._entered:
-            return Text(f"· {stage}", "dim")
+            return Text(f"{self._marks['ahead']} {stage}", "dim", no_wrap=True)
         took = self._left.get(stage, time.monotonic()) - self._entered[stage]
-        failed = self._outcome is not None and not isinstance(self._outcome, e.Done) and stage == self._stage
-        if failed:
-            return Text(f"✗ {stage} {words.duration(took)}", "red")
-        if stage in self._left:
-            return Text(f"✓ {stage} {words.duration(took)}", "green")
-        return Text(f"▸ {stage} {words.duration(took)}", "bold cyan")
+        time_taken = f" {words.duration(took)}" if took >= WORTH_TELLING else ""
+        mark, style = self._state(stage)
+        return Text(f"{self._marks[mark]} {stage}{time_taken}", style, no_wrap=True)
+
+    def _state(self, stage: str) -> tuple[str, str]:
+        if self._outcome is not None and not isinstance(self._outcome, e.Done) and stage == self._stage:
+            return "failed", "red"
+        return ("ended", "green") if stage in self._left else ("now", "bold cyan")
 
     def _colour(self) -> str:
         if self._outcome is None:
             return "default"
         return "bold green" if isinstance(self._outcome, e.Done) else "bold red"
+
+
+def _is_terminal(stream: object) -> bool:
+    return bool(getattr(stream, "isatty", bool)())

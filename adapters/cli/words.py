@@ -57,7 +57,7 @@ def event(happened: e.JobEvent) -> str:
         case e.Queued():
             return f"the GPU is off: job queued{_place(happened.position)}; {phase(happened.phase)}{_eta(happened.eta)}"
         case e.Waking():
-            return f"waiting {duration(happened.waited)}: {_waking(happened)}{_eta(happened.eta)}"
+            return f"waiting {duration(happened.waited)}: {waking(happened)}"
         case e.Granted():
             return _granted(happened)
         case e.Online():
@@ -66,6 +66,8 @@ def event(happened: e.JobEvent) -> str:
             return "read: " + ", ".join(f"{file.path.name} ({size(file.size)})" for file in happened.files)
         case e.Checked():
             return _checked(happened)
+        case e.Note():
+            return happened.text
         case _:
             return _later(happened)
 
@@ -137,10 +139,12 @@ def _running(running: e.Running) -> str:
     return f"rendering {running.percent:.0f} %{frames}"
 
 
-def _waking(waking: e.Waking) -> str:
-    if waking.phase == "hub_unreachable":
-        return f"{waking.why}; trying again"
-    return f"{phase(waking.phase)}{_place(waking.position)}" + (f" ({waking.why})" if waking.why else "")
+def waking(happened: e.Waking) -> str:
+    """What is waited for, without how long it was."""
+    if happened.phase == "hub_unreachable":
+        return f"{happened.why}; trying again"
+    why = f" ({happened.why})" if happened.why else ""
+    return f"{phase(happened.phase)}{_place(happened.position)}{why}{_eta(happened.eta)}"
 
 
 def _place(position: int | None) -> str:

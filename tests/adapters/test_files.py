@@ -207,3 +207,14 @@ async def test_one_who_gives_up_does_not_disturb_the_others(
         await first
     paused.go.set()
     assert (await second).digests == {"md5": DIGESTS["md5"]}
+
+
+async def test_one_who_asks_between_the_end_of_a_reading_and_the_loop_noticing_it_is_answered(
+    disk: DiskFiles, video: Path
+) -> None:
+    ended: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+    ended.set_result({"md5": "0" * 32})
+    key = files._look(video)
+    disk._readings[key] = files._Reading(frozenset({"md5"}), threading.Event(), ended)
+    assert (await disk.fingerprint(video, ["md5"])).digests == {"md5": "0" * 32}
+    assert disk._readings == {}

@@ -43,7 +43,9 @@ def silence(_: m.Submit) -> None:
 class Scene:
     """`answer` is what the hub says to each submit, a moment later."""
 
-    def __init__(self, answer: Answer = ack, *, worker: MemoryWorker | None = None, features: tuple[str, ...] = OURS) -> None:
+    def __init__(
+        self, answer: Answer = ack, *, worker: MemoryWorker | None = None, features: tuple[str, ...] = OURS
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.answer = answer
         self.features = features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -233,12 +234,14 @@ async def test_a_worker_that_never_initializes_is_named() -> None:
 
 
 async def test_a_slow_poll_never_overlaps_the_next() -> None:
-    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", float(n)) for n in range(3)] + [TaskReport("done")]))
+    scene = Scene(
+        worker=MemoryWorker(reports=[TaskReport("processing", float(n)) for n in range(3)] + [TaskReport("done")])
+    )
     scene.worker.delays["report"] = 5.0
     scene.connect()
     await scene.run()
     times = scene.when(e.Running)
-    assert [round(b - a) for a, b in zip(times, times[1:], strict=False)] == [7, 7, 7]
+    assert [round(b - a) for a, b in itertools.pairwise(times)] == [7, 7, 7]
 
 
 async def test_a_failed_task_says_why_and_is_not_tried_again() -> None:

@@ -50,6 +50,16 @@ async def test_the_divergence_of_a_job_is_what_it_said_before_what_it_asked() ->
     assert found.of_job["job-offline"].stream == "job-offline"
 
 
+async def test_what_a_job_said_of_its_progress_is_compared_in_full() -> None:
+    log = recorded("online")
+    rows = [
+        dataclasses.replace(row, data={**row.data, "percent": 42.5}) if row.label == "running" else row
+        for row in log.rows
+    ]
+    found = report(await replay(dataclasses.replace(log, rows=tuple(rows)))).of_job["job-online"]
+    assert (found.label, found.lines()[1]) == ("running", "-   percent = 42.5")
+
+
 def test_a_hubs_job_is_reported_from_its_submit_to_its_release() -> None:
     log = hub_log(
         (1.0, "in", "gpu.job.submit", frame(1, 1001.0, "gpu.job.submit", request_id="a"), "a"),

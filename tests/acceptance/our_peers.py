@@ -1,0 +1,99 @@
+"""Our own hub and worker inside the test's loop, on loopback, with fresh keys."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from wakestream.adapters.engines import Ffmpeg
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.licenses import License, LicenseBook
+from wakestream.adapters.websocket.hub_server import HubServer, open_hub
+from wakestream.adapters.websocket.link import open_link
+from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.ports import Engine, Frame
+from wakestream.streams.hub_events import Fact
+
+SECRET = "swordfish-0123456789"
+
+
+class Joining:
+    """An engine whose result is its two inputs, one after the other, once it may go on."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.go_on = asyncio.Event()
+        self.stopped = asyncio.Event()
+        if not held:
+            self.go_on.set()
+
+    async def check(self) -> None:
+        """It can always work."""
+
+    async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
+        yield Frame(1, 2, 50.0)
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.stopped.set()
+            raise
+        output.write_bytes(video.read_bytes() + audio.read_bytes())
+
+
+class Place:
+    """A state folder: the keys of the hub and its programs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.book = LicenseBook(folder / "hub")
+        self.licences: dict[str, License] = {}
+        self.keys: dict[str, str] = {}
+        for role in ("client", "worker", "monitor"):
+            self.licences[role], self.keys[role] = self.book.issue(role, "", time.time())
+        self.hub_url = ""
+
+    @asynccontextmanager
+    async def hub(self, port: int = 0) -> AsyncIterator[HubServer]:
+        """A hub that remembers nothing of the one before."""
+        async with open_hub(
+            "127.0.0.1", port, book=LicenseBook(self.folder / "hub"), journal=MemoryJournal[Fact]()
+        ) as hub:
+            self.hub_url = hub.url
+            yield hub
+
+    def worker(
+        self, engine: Engine | None = None, port: int = 0, **more: Any
+    ) -> AbstractAsyncContextManager[RunningWorker]:
+        """A worker that joins the hub as soon as it is there."""
+        config = WorkerConfig(
+            self.folder / "worker", engine or Ffmpeg(limit=40), SECRET,
+            port=port, gpu="gpu", key=self.keys["worker"], **more,
+        )  # fmt: skip
+        return running_worker(config, lambda register: open_link(self.hub_url, register))
+
+    def client_settings(self) -> dict[str, str]:
+        """The environment of a user of this hub, who learns the worker's address from it."""
+        return {
+            "API_SERVER_URL": self.hub_url, "WAKESTREAM_KEY": self.keys["client"], "HEYGEM_API_SECRET": SECRET,
+        }  # fmt: skip
+
+
+def held(hub: HubServer) -> list[str]:
+    """The jobs that wait at the hub or hold a GPU."""
+    state = hub._state
+    return sorted({*state.jobs, *(job for gpu in state.gpus.values() for job in gpu.leases)})
+
+
+async def gpu_online(hub: HubServer) -> None:
+    """Returns when the hub has a GPU to give."""
+    await until(lambda: hub._state.best_gpu() is not None)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the loop go round until this holds."""
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - nobody else knows the moment
+            await asyncio.sleep(0)

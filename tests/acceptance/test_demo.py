@@ -1,0 +1,159 @@
+"""`wakestream demo` as a newcomer runs it, to its end and broken off."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+from client_scene import WITHIN, Running, User
+
+from wakestream.adapters.engines.samples import make_speech, make_video
+
+DEMO = ("demo", "--boot-seconds", "0.2", "-o", "out.mp4", "--video", "clip.mp4", "--audio", "speech.wav")
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are looked up in /proc")
+
+
+@pytest.fixture
+async def newcomer(user: User) -> User:
+    """Has a short clip and a short sentence, and a mark by which the processes of this test are known."""
+    await make_video(user.video, 1, size="160x120")
+    await make_speech(user.audio, 1.5)
+    (user.folder / "tmp").mkdir()
+    user.environment |= {"A_MARK_OF_THIS_TEST": uuid.uuid4().hex, "TMPDIR": str(user.folder / "tmp")}
+    return user
+
+
+def processes_of(user: User) -> set[int]:
+    """Every process that bears the mark."""
+    mark = user.environment["A_MARK_OF_THIS_TEST"].encode()
+    found = set()
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and mark in (folder / "environ").read_bytes():
+                found.add(int(folder.name))
+        except OSError:  # it ended meanwhile, or is somebody else's
+            continue
+    return found
+
+
+async def gone(pids: set[int]) -> None:
+    """Returns when all of them have ended."""
+    for pid in pids:
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(handle, ended.set)
+        try:
+            async with asyncio.timeout(WITHIN):
+                await ended.wait()
+        finally:
+            loop.remove_reader(handle)
+            os.close(handle)
+
+
+async def until(running: Running, words: str) -> str:
+    """What it printed, up to a line with these words."""
+    assert running.process.stdout is not None
+    said = []
+    async with asyncio.timeout(WITHIN):
+        while words not in (said[-1] if said else ""):
+            line = (await running.process.stdout.readline()).decode()
+            assert line, said
+            said.append(line)
+    return "".join(said)
+
+
+def decoded(file: Path, stream: str) -> float:
+    """Seconds of one stream, by decoding all of it."""
+    ran = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-i", str(file), "-map", stream, "-f", "null", "-"],
+        capture_output=True, text=True, timeout=WITHIN, check=True,
+    )  # fmt: skip
+    hours, minutes, seconds = re.findall(r"time=(\d+):(\d+):(\d+\.\d+)", ran.stderr)[-1]
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+async def test_it_wakes_the_gpu_renders_twice_sends_nothing_twice_and_lets_it_sleep(newcomer: User) -> None:
+    ran = await newcomer.run(*DEMO)
+    assert ran.code == 0, ran
+    table = {
+        cells[0]: cells[1:] for line in ran.out.splitlines() if (cells := re.findall(r"[^│]*[^│\s][^│]*", line))[1:]
+    }
+    table = {name.strip(): [cell.strip() for cell in cells] for name, cells in table.items()}
+    assert table["branch"] == ["offline", "online"]
+    assert table["bytes sent"][1] == table["bytes saved"][0] == "0 B"
+    assert table["bytes sent"][0] == table["bytes saved"][1] != "0 B"
+    assert "the GPU sleeps again" in ran.out
+    assert "GPU asleep after" in table
+    for name in ("out.mp4", "out-2.mp4"):
+        assert f"{newcomer.folder / name}" in ran.out
+        assert decoded(newcomer.folder / name, "0:v:0") == pytest.approx(1.5, abs=0.2)
+        assert decoded(newcomer.folder / name, "0:a:0") == pytest.approx(1.5, abs=0.2)
+    assert list((newcomer.folder / "tmp").iterdir()) == []
+    if sys.platform.startswith("linux"):
+        assert processes_of(newcomer) == set()
+
+
+@linux
+async def test_ctrl_c_in_the_middle_stops_and_cleans_everything(newcomer: User) -> None:
+    async with newcomer.runs(*DEMO) as demo:
+        await until(demo, "the GPU is off: job queued")
+        assert len(processes_of(newcomer)) >= 3
+        demo.interrupt()
+        ran = await demo.ended()
+    assert ran.code == 130, ran
+    assert "Traceback" not in ran.err + ran.out
+    assert processes_of(newcomer) == set()
+    assert list((newcomer.folder / "tmp").iterdir()) == []
+    assert newcomer.left() == {"tmp"}
+
+
+@linux
+@pytest.mark.parametrize("words", ["starting hub and monitor", "listening on http", "rendering"])
+async def test_killed_in_the_middle_it_leaves_no_program_behind(newcomer: User, words: str) -> None:
+    async with newcomer.runs(*DEMO) as demo:
+        await until(demo, words)
+        children = processes_of(newcomer)
+        demo.process.kill()
+        assert await demo.process.wait() == -signal.SIGKILL
+        await gone(children)
+        await gone(processes_of(newcomer))
+        assert processes_of(newcomer) == set()
+
+
+async def test_wrong_usage_is_told_before_anything_is_started(newcomer: User) -> None:
+    for name in ("out-2.mp4", "clip"):
+        (newcomer.folder / name).write_bytes(b"x")
+    for arguments, words in (
+        (("--video", "missing.mp4"), "missing.mp4 does not exist"),
+        (("-o", "nowhere/out.mp4"), "the folder nowhere"),
+        (("--video", "clip.mp4", "-o", "clip.mp4"), "one of the inputs"),
+        (("--video", "out-2.mp4", "-o", "out.mp4"), "one of the inputs"),
+        (("--video", "clip"), "such as clip.mp4"),
+        (("--boot-seconds", "-1"), "between 0 and 600"),
+        (("--boot-seconds", "soon"), "not a number of seconds"),
+    ):
+        ran = await newcomer.run("demo", *arguments)
+        assert ran.code == 2
+        assert words in ran.err
+        assert ran.out == ""
+
+
+async def test_a_clip_that_is_none_ends_the_demo_with_the_reason(newcomer: User) -> None:
+    newcomer.video.write_bytes(b"no film" * 1000)
+    ran = await newcomer.run(*DEMO)
+    assert ran.code == 1, ran
+    assert "Invalid data found" in ran.out
+    assert "Traceback" not in ran.out + ran.err

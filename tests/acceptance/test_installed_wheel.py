@@ -1,0 +1,139 @@
+"""The wheel, as another project has it: built, installed into an environment of its own, and used there by pytest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("operators", "streams", "adapters")
+
+PIPELINE = """
+from wakestream.operators import submit, then, online, emit, Done
+from wakestream.streams import guarded
+
+def until_ready(job, world, policy, cancel):
+    def stages(readings):
+        return submit(job, world.hub, readings, policy).pipe(
+            then(online(world.workers, policy, world.random)), then(lambda _: emit(Done(job.output, 0)))
+        )
+    return guarded(stages, job, world, policy, cancel)
+"""
+
+TESTS = """
+import asyncio
+import sys
+from pathlib import Path
+import pytest
+import wakestream.streams
+from pipeline import until_ready
+from wakestream.adapters.logs_on_disk import write
+from wakestream.adapters.rehearsal import Rehearsal
+from wakestream.operators import Done
+
+async def record(folder):
+    rehearsal = Rehearsal()
+    await rehearsal.run(until_ready)
+    write(rehearsal.log, folder / "log.jsonl")
+
+@pytest.mark.replay("ready.jsonl", build=until_ready, record=record)
+def test_my_pipeline_still_does_what_it_did(replay):
+    assert isinstance(replay.outcome(), Done)
+
+@pytest.mark.replay("offline.jsonl")
+async def test_a_recorded_night(replay):
+    assert isinstance(replay.outcome(), Done)
+    await asyncio.sleep(86400)
+
+def test_it_is_the_installed_one():
+    assert Path(wakestream.streams.__file__).is_relative_to(sys.prefix)
+"""
+
+
+def command(*arguments: str | Path, cwd: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
+    done = subprocess.run(
+        [str(each) for each in arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of the tree, so that nothing of earlier builds gets in."""
+    source = tmp_path_factory.mktemp("source")
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, source / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+    command(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", "dist", ".", cwd=source)
+    (built,) = (source / "dist").glob("wakestream-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that has the wheel, and what it depends on from the environment of these tests."""
+    place = tmp_path_factory.mktemp("environment")
+    venv.create(place, with_pip=False, symlinks=os.name != "nt")
+    scheme = {"base": str(place), "platbase": str(place), "installed_base": str(place)}
+    packages = Path(sysconfig.get_path("purelib", "venv", vars=scheme))
+    (packages / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")  # its own .pth files do not count
+    there = Path(sysconfig.get_path("scripts", "venv", vars=scheme)) / ("python.exe" if os.name == "nt" else "python")
+    options = ("--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", "--no-warn-script-location")
+    command(sys.executable, "-m", "pip", "--python", there, "install", *options, wheel, cwd=place)
+    return there
+
+
+def listed(wheel: Path) -> Sequence[str]:
+    with ZipFile(wheel) as archive:
+        return archive.namelist()
+
+
+def test_the_wheel_holds_every_module_and_says_that_it_is_typed(wheel: Path) -> None:
+    names = set(listed(wheel))
+    modules = {
+        f"wakestream/{path.relative_to(ROOT).as_posix()}" for room in ROOMS for path in (ROOT / room).rglob("*.py")
+    }
+    assert modules <= names
+    assert {f"wakestream/{room}/py.typed" for room in ROOMS} <= names
+    assert [name for name in names if not name.startswith(("wakestream/", "wakestream-"))] == []
+
+
+def test_the_wheel_offers_the_command_and_the_pytest_plugin(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        (found,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
+        offered = archive.read(found).decode()
+    assert "[console_scripts]\nwakestream = wakestream.adapters.cli.main:main" in offered
+    assert "[pytest11]\nwakestream = wakestream.adapters.pytest_plugin" in offered
+
+
+def test_a_project_that_only_has_the_wheel_records_and_replays_in_its_tests(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    (tmp_path / "test_mine.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+        "addopts = --strict-markers --strict-config\n"
+    )
+    shutil.copy(ROOT / "tests" / "logs" / "offline.jsonl", tmp_path)
+    run = (python, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert "3 passed" in command(*run, "--replay-record=once", cwd=tmp_path)
+    assert (tmp_path / "ready.jsonl").is_file()
+    assert "3 passed" in command(*run, cwd=tmp_path)

@@ -1,0 +1,172 @@
+"""The link on real sockets: it registers at each connection, notices silence, and takes its leave politely."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from our_peers import SECRET, Place, held, until
+from websockets.asyncio.server import ServerConnection, serve
+
+from wakestream.adapters.client import open_client
+from wakestream.adapters.settings import Settings
+from wakestream.adapters.websocket import link as links
+from wakestream.adapters.websocket.link import Link, open_link
+from wakestream.operators.events import Cancelled, Job, JobEvent, Queued
+from wakestream.operators.flow.retry_backoff import Backoff
+from wakestream.operators.ports import LinkDown, LinkUp
+from wakestream.streams import messages as m
+
+
+class Hub:
+    """Registers whoever comes; after that it may be `deaf`: it reads, and says nothing."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.deaf = False
+        self.frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.sockets: list[ServerConnection] = []
+        self.codes: asyncio.Queue[int | None] = asyncio.Queue()
+
+    async def serve(self, socket: ServerConnection) -> None:
+        self.sockets.append(socket)
+        await socket.send('{"type":"connected","fd":1}')
+        try:
+            async for raw in socket:
+                frame = orjson.loads(raw)
+                answer = {"register": '{"type":"registered"}', "ping": '{"type":"pong"}'}.get(frame["type"])
+                if answer and (frame["type"] == "register" or not self.deaf):
+                    await socket.send(answer)
+                self.frames.put_nowait(frame)
+        finally:
+            self.codes.put_nowait(socket.close_code)
+
+    async def hears(self, kind: str) -> dict[str, Any]:
+        while (frame := await self.frames.get())["type"] != kind:
+            pass
+        return frame
+
+
+@pytest.fixture
+async def hub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
+    monkeypatch.setattr(links, "RECONNECT", Backoff(initial=0.01, max_delay=0.02))
+    hub = Hub()
+    async with asyncio.timeout(20), serve(hub.serve, "127.0.0.1", 0, close_timeout=0.1) as server:
+        hub.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dsp"
+        yield hub
+
+
+@asynccontextmanager
+async def linked(hub: Hub) -> AsyncIterator[tuple[Link, asyncio.Queue[Any]]]:
+    numbers = itertools.count(1)
+    link = open_link(hub.url, lambda: m.Register(key=f"key-{next(numbers)}"))
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+    link.events.subscribe(heard.put_nowait)
+    try:
+        yield link, heard
+    finally:
+        await link.close()
+
+
+async def first(heard: asyncio.Queue[Any], kind: type[Any]) -> Any:
+    while not isinstance(event := await heard.get(), kind):
+        pass
+    return event
+
+
+async def test_it_takes_its_leave_with_a_normal_closure(hub: Hub) -> None:
+    async with linked(hub) as (link, heard):
+        assert not link.send(m.Ping())
+        await first(heard, LinkUp)
+        assert link.up
+        assert link.send(m.JobDone(request_id="job-1"))
+    assert await hub.hears("gpu.job.done") == {"type": "gpu.job.done", "request_id": "job-1"}
+    assert await hub.codes.get() == 1000
+    assert not link.up
+    assert not link.send(m.Ping())
+
+
+async def test_closed_in_the_middle_of_connecting_it_leaves_no_task(hub: Hub) -> None:
+    tasks = asyncio.all_tasks()
+    link = open_link(hub.url, lambda: m.Register(key="key"))
+    await link.close()
+    assert {task for task in asyncio.all_tasks() - tasks if "hub link" in task.get_name()} == set()
+
+
+async def test_it_says_ping_now_and_then_and_answers_one(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "PING_EVERY", 0.02)
+    async with linked(hub) as (_, heard):
+        for _ in range(3):
+            await hub.hears("ping")
+            await first(heard, m.Pong)
+        await hub.sockets[0].send('{"type":"ping"}')
+        await hub.hears("pong")
+
+
+async def test_a_hub_that_falls_silent_is_left_and_looked_for_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert links.SILENCE == 2 * links.PING_EVERY == 50.0
+    monkeypatch.setattr(links, "PING_EVERY", 0.05)
+    monkeypatch.setattr(links, "SILENCE", 0.1)
+    hub.deaf = True
+    async with linked(hub) as (_, heard):
+        await first(heard, LinkUp)
+        down = await first(heard, LinkDown)
+        assert "nothing was heard for 0.1 s" in down.why
+        await first(heard, LinkUp)
+    assert len(hub.sockets) >= 2
+
+
+async def test_a_cut_is_told_and_it_registers_anew(hub: Hub) -> None:
+    async with linked(hub) as (link, heard):
+        await first(heard, LinkUp)
+        hub.sockets[0].transport.abort()
+        await first(heard, LinkDown)
+        assert not link.up
+        await first(heard, LinkUp)
+        assert [(await hub.hears("register"))["key"] for _ in range(2)] == ["key-1", "key-2"]
+
+
+async def test_a_hub_that_kicks_is_told_with_the_code(hub: Hub) -> None:
+    async with linked(hub) as (_, heard):
+        await first(heard, LinkUp)
+        await hub.sockets[0].send('{"type":"kicked","msg":"somebody else uses this key"}')
+        down = await first(heard, LinkDown)
+        assert (down.code, "somebody else uses this key" in down.why) == ("kicked", True)
+
+
+async def test_a_hundred_waiting_jobs_share_one_connection_and_start_no_thread(place: Place, tmp_path: Path) -> None:
+    for name in ("clip.mp4", "speech.wav"):
+        (tmp_path / name).write_bytes(b"x" * 1000)
+    jobs = [Job(f"job-{n}", tmp_path / "clip.mp4", tmp_path / "speech.wav", tmp_path / f"{n}.mp4") for n in range(100)]
+    threads: set[int] = set()
+    queued: set[str] = set()
+
+    async with asyncio.timeout(40), place.hub() as hub:
+        settings = Settings(hub_url=place.hub_url, key=place.keys["client"], api_secret=SECRET)
+        async with open_client(settings) as client:
+            all_queued = asyncio.Event()
+
+            def show(job: Job, event: JobEvent) -> None:
+                if isinstance(event, Queued):
+                    queued.add(job.id)
+                    threads.add(threading.active_count())
+                    if len(queued) == len(jobs):
+                        all_queued.set()
+
+            running = [asyncio.create_task(client.run(job, lambda event, job=job: show(job, event))) for job in jobs]
+            await all_queued.wait()
+            assert hub.connections == 1
+            assert len(held(hub)) == 100
+            for job in jobs:
+                assert client.cancel(job.id)
+            assert set(await asyncio.gather(*running)) == {Cancelled()}
+        await until(lambda: hub.connections == 0)
+        assert held(hub) == []
+    assert max(threads) - min(threads) <= 2  # those that read files, for all jobs together

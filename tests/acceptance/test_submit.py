@@ -1,0 +1,80 @@
+"""`wakestream submit` as a process: against our own programs, and against a hub and a worker of the field."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from client_scene import Ran, User
+from field_peers import field
+from our_peers import Joining, Place, held
+
+from wakestream.adapters.demo import house
+from wakestream.adapters.engines.samples import make_speech, make_video
+
+BODY = b"rendered:" + b"video" * 1000 + b"audio" * 500
+
+
+def assert_whole(ran: Ran, user: User, branch: str) -> None:
+    assert (ran.code, ran.last["event"]) == (0, "done"), ran
+    assert [event["branch"] for event in ran.all("granted")] == [branch]
+    assert user.out.read_bytes() == BODY
+    assert user.left() == {"out.mp4"}
+
+
+async def test_an_old_hub_whose_gpu_is_on_and_an_old_worker_give_the_result(user: User) -> None:
+    async with field(user, online=True) as (hub, worker):
+        ran = await user.submit()
+        assert_whole(ran, user, "online")
+        assert hub.faults == worker.faults == []
+        assert worker.calls["upload_file"] == 2
+        again = await user.submit()
+        assert (again.code, worker.calls["upload_file"]) == (0, 2)
+        assert again.all("checked")[0]["missing"] == []
+        assert again.all("submitted")[0]["cached"] is True
+
+
+async def test_an_old_hub_whose_gpu_is_off_is_waited_for_until_it_broadcasts_online(user: User) -> None:
+    async with field(user, online=False) as (hub, worker):
+        async with user.submits() as job:
+            await job.event("queued")
+            await hub.go_online()
+            assert_whole(await job.ended(), user, "offline")
+        assert hub.faults == worker.faults == []
+        assert len(hub.submitted) == 1
+
+
+async def test_our_hub_and_worker_with_the_gpu_on_give_the_result_and_the_gpu_is_given_back(
+    user: User, place: Place
+) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
+        user.environment |= place.client_settings()
+        ran = await user.submit("--job-id", "job-1")
+        assert (ran.code, ran.last["event"], user.left()) == (0, "done", {"out.mp4"}), ran
+        assert user.out.read_bytes() == b"video" * 1000 + b"audio" * 500
+        assert ran.all("granted")[0]["gpu"] == "gpu"
+        assert held(hub) == []
+
+
+async def test_all_our_programs_wake_the_gpu_for_a_job_and_find_it_on_for_the_next(user: User, tmp_path: Path) -> None:
+    said: list[str] = []
+    (tmp_path / "house").mkdir()
+    async with (
+        asyncio.timeout(50),
+        house(tmp_path / "house", lambda _, line: said.append(line), boot_seconds=0.1, idle_after=60) as running,
+    ):
+        found = running.settings
+        assert found.hub_url is not None
+        assert found.key is not None
+        assert found.api_secret is not None
+        user.environment |= {
+            "API_SERVER_URL": found.hub_url, "WAKESTREAM_KEY": found.key, "HEYGEM_API_SECRET": found.api_secret,
+        }  # fmt: skip
+        await make_video(user.video, 1, size="160x120")
+        await make_speech(user.audio, 1)
+        first, second = await user.submit(), await user.submit()
+    assert (first.code, second.code) == (0, 0), (first, said)
+    assert [ran.all("granted")[0]["branch"] for ran in (first, second)] == ["offline", "online"]
+    assert (second.all("checked")[0]["missing"], second.all("submitted")[0]["cached"]) == ([], True)
+    for secret in (found.key, found.api_secret):
+        assert all(secret not in text for text in (first.out, first.err, *said))

@@ -1,0 +1,198 @@
+"""What a user can get wrong about files and settings, each with its sentence and its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from client_scene import QUICK, Ran, User
+from field_peers import KEY, field
+from our_peers import Place
+
+from wakestream.adapters import store
+from wakestream.adapters.engines.samples import make_speech
+
+NOBODY = "http://127.0.0.1:9"
+
+
+def told(ran: Ran, code: int, *words: str) -> None:
+    """It ended with `code`, one plain sentence that has these words, and nothing on standard output."""
+    assert ran.code == code, ran
+    assert ran.out == ""
+    sentence = ran.err.splitlines()[-1]
+    assert sentence.startswith("wakestream: "), ran
+    assert "Traceback" not in ran.err
+    for word in words:
+        assert word in sentence
+
+
+def md5(file: Path) -> str:
+    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture
+def set_up(user: User) -> User:
+    """A user whose settings are all there."""
+    user.environment |= {"API_SERVER_URL": NOBODY, "WAKESTREAM_KEY": KEY}
+    return user
+
+
+async def test_files_that_cannot_be_used_are_told_before_anything_else(set_up: User) -> None:
+    (set_up.folder / "empty.mp4").touch()
+    (set_up.folder / "nameless").write_bytes(b"x")
+    for video, words in (
+        ("missing.mp4", "missing.mp4 does not exist"),
+        ("empty.mp4", "empty.mp4 is empty"),
+        (".", "is a folder"),
+        ("nameless", "such as nameless.mp4"),
+    ):
+        told(await set_up.run("submit", video, "speech.wav", "-o", "out.mp4"), 2, words)
+        told(await set_up.run("submit", "clip.mp4", video, "-o", "out.mp4"), 2, words)
+    assert set_up.left() == {"empty.mp4", "nameless"}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="this account may read everything")
+async def test_a_file_that_may_not_be_read_is_told(set_up: User) -> None:
+    set_up.video.chmod(0)
+    told(await set_up.submit(), 2, "clip.mp4", "permissions")
+
+
+async def test_a_place_that_cannot_take_the_result_is_told(set_up: User) -> None:
+    (set_up.folder / "folder").mkdir()
+    for out, words in (
+        ("nowhere/out.mp4", "the folder nowhere for the result does not exist"),
+        ("folder", "is a folder"),
+        ("./clip.mp4", "one of the inputs"),
+        ("speech.wav", "one of the inputs"),
+    ):
+        told(await set_up.run("submit", "clip.mp4", "speech.wav", "-o", out), 2, words)
+    assert set_up.video.read_bytes() == b"video" * 1000
+
+
+async def test_settings_that_are_missing_or_rubbish_are_told_with_their_place(user: User) -> None:
+    told(await user.submit(), 2, "no hub is set", "API_SERVER_URL")
+    told(await user.submit(API_SERVER_URL=NOBODY), 2, "no key is set", ".license")
+    told(await user.submit(API_SERVER_URL="ftp://hub"), 2, "API_SERVER_URL", "http://")
+    told(await user.submit("--online-timeout", "soon"), 2, "--online-timeout", "is not a time")
+    told(await user.submit("--key-file", "key.txt", API_SERVER_URL=NOBODY), 2, "key.txt, which does not exist")
+    for rubbish, words in (
+        (b"\x00\xff\xfe\x13", ".env"),
+        (b"A=1\nwhat is this\n", ".env line 2"),
+        (b"=\n\n", ".env line 1"),
+    ):
+        (user.folder / ".env").write_bytes(rubbish)
+        told(await user.submit(), 2, words)
+    (user.folder / ".env").unlink()
+    (user.folder / ".license").write_text('{"licence": "x"}')
+    told(await user.submit(API_SERVER_URL=NOBODY), 2, ".license", '"license_key"')
+
+
+@pytest.mark.parametrize("arguments", [("clip.mp4",), ("clip.mp4", "speech.wav", "--nonsense"), ("--job-id",)])
+async def test_wrong_usage_is_told_with_the_usage(user: User, arguments: tuple[str, ...]) -> None:
+    ran = await user.run("submit", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("usage: wakestream")
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\nb"])
+async def test_a_job_id_that_no_hub_would_take_is_told(set_up: User, name: str) -> None:
+    told(await set_up.submit("--job-id", name), 2, "--job-id")
+
+
+async def test_a_file_that_changes_while_the_gpu_wakes_is_not_sent(user: User) -> None:
+    async with field(user, online=False) as (hub, worker), user.submits() as job:
+        await job.event("queued")
+        user.video.write_bytes(b"another film")
+        await hub.go_online()
+        ran = await job.ended()
+        assert (ran.code, ran.last["code"]) == (1, "file_changed")
+        assert "clip.mp4" in ran.last["why"]
+        assert md5(user.video) not in worker.files
+
+
+async def test_a_file_that_changes_while_it_is_sent_is_told(user: User) -> None:
+    with user.video.open("wb") as file:
+        file.truncate(64 * 1024 * 1024)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_: web.Request) -> None:
+        begun.set()
+        await go_on.wait()
+
+    async with field(user) as (_, worker):
+        worker.before["upload_file"] = slowly
+        async with user.submits() as job:
+            await begun.wait()
+            with user.video.open("ab") as file:
+                file.write(b"!")
+            go_on.set()
+            ran = await job.ended()
+        assert (ran.code, ran.last["code"]) == (1, "file_changed")
+        assert worker.files == {}
+
+
+async def test_what_is_not_a_video_fails_with_the_words_of_ffmpeg(user: User, place: Place) -> None:
+    await make_speech(user.audio, 1)
+    async with asyncio.timeout(50), place.hub(), place.worker():
+        user.environment |= place.client_settings()
+        ran = await user.submit()
+    assert (ran.code, ran.last["event"], ran.last["code"]) == (1, "failed", "task_failed")
+    assert "Invalid data found when processing input" in ran.last["why"]
+    assert user.left() == set()
+
+
+async def test_a_worker_whose_disk_is_full_says_so(user: User, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.Incoming, "_write", full)
+    with user.video.open("wb") as file:
+        file.truncate(32 * 1024 * 1024)
+    async with asyncio.timeout(50), place.hub(), place.worker():
+        user.environment |= place.client_settings()
+        ran = await user.submit()
+    assert (ran.code, ran.last["code"]) == (1, "no_space"), ran
+    assert "the worker's disk is full" in ran.last["why"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+async def test_a_disk_that_is_full_here_is_told_and_leaves_nothing(user: User) -> None:
+    async with field(user) as (_, worker):
+        task = "_".join(
+            hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()[:8] for file in (user.video, user.audio)
+        )
+        mark = hashlib.sha256(task.encode()).hexdigest()[:8]
+        (user.folder / f"out.mp4.{mark}.part").symlink_to("/dev/full")
+        ran = await user.submit()
+        assert (ran.code, ran.last["code"]) == (1, "no_space"), ran
+        assert "no space left" in ran.last["why"]
+        assert worker.calls["download"] == 1
+        assert user.left() == set()
+
+
+async def test_a_result_that_cannot_fit_is_told_before_it_comes(user: User) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(10**17)})
+        await response.prepare(request)
+        await response.write(b"x")
+        return response
+
+    async with field(user) as (_, worker):
+        worker.before["download"] = endless
+        ran = await user.submit()
+        assert (ran.code, ran.last["code"]) == (1, "no_space"), ran
+        assert user.left() == set()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names there are always text")
+async def test_names_that_are_no_text_in_any_encoding_are_no_obstacle(user: User) -> None:
+    odd = os.fsdecode(b"caf\xe9 \xff.mp4")
+    user.video.rename(user.folder / odd)
+    async with field(user):
+        ran = await user.run("submit", odd, "speech.wav", "-o", "out.mp4", "--json", "--record", "log", *QUICK)
+    assert ran.code == 0, ran

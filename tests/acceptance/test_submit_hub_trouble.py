@@ -1,0 +1,203 @@
+"""Hubs that are not there, speak nonsense, turn the user away or come back: what `submit` makes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from client_scene import User
+from field_peers import KEY, field, old_hub, say
+from our_peers import Joining, Place, held
+from websockets.asyncio.server import Response, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+Talk = Callable[[ServerConnection], Awaitable[None]]
+
+
+@asynccontextmanager
+async def talking(user: User, talk: Talk, **options: Any) -> AsyncIterator[str]:
+    """A hub that does nothing but `talk`."""
+
+    async def served(socket: ServerConnection) -> None:
+        try:
+            await talk(socket)
+        except ConnectionClosed:
+            return
+
+    async with asyncio.timeout(50), serve(served, "127.0.0.1", 0, close_timeout=0.1, **options) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        user.environment |= {"API_SERVER_URL": f"http://{address}", "WAKESTREAM_KEY": KEY}
+        yield address
+
+
+async def until_closed(socket: ServerConnection) -> None:
+    async for _ in socket:
+        pass
+
+
+async def garbage(socket: ServerConnection) -> None:
+    for frame in ("", "hello", "{", "[1, 2]", "null", "3", '"text"', "{}", '{"type": 5}', b"\x00\xff\xfe", "[" * 5000):
+        await socket.send(frame)
+    await until_closed(socket)
+
+
+async def wrong_shapes(socket: ServerConnection) -> None:
+    for frame in (
+        {"type": "connected", "fd": "seven"},
+        {"type": "registered", "features": {"grant": True}, "key": 5},
+        {"type": "ack"},
+        {"type": "ack", "request_id": 17},
+        {"type": "gpu.power.offline", "data": [], "request_id": {}},
+        {"type": "error", "msg": {"deep": 1}, "message": 5},
+        {"type": "gpu.job.result", "result": "none"},
+    ):
+        await say(socket, frame)
+    await until_closed(socket)
+
+
+async def nothing(socket: ServerConnection) -> None:
+    await until_closed(socket)
+
+
+async def closes(socket: ServerConnection) -> None:
+    await socket.close(1008, "go away")
+
+
+async def too_large(socket: ServerConnection) -> None:
+    await socket.send("x" * 200_000)
+    await until_closed(socket)
+
+
+@pytest.mark.parametrize("talk", [garbage, nothing, closes, too_large], ids=lambda talk: talk.__name__)
+async def test_what_is_no_hub_is_given_up_within_the_time_for_it(user: User, talk: Talk) -> None:
+    async with talking(user, talk) as address:
+        ran = await user.submit("--hub-timeout", "0.5")
+    assert (ran.code, ran.last["code"]) == (4, "hub_unreachable"), ran
+    assert address in ran.last["why"]
+    assert "Traceback" not in ran.err
+
+
+async def test_a_hub_that_registers_and_then_only_speaks_nonsense_grants_nothing(user: User) -> None:
+    async with talking(user, wrong_shapes):
+        ran = await user.submit("--reply-timeout", "0.5", "--online-timeout", "0.5")
+    assert (ran.code, ran.last["event"], ran.all("granted")) == (3, "timed_out", []), ran
+    assert "Traceback" not in ran.err
+
+
+async def test_a_web_server_that_answers_500_is_no_hub(user: User) -> None:
+    def refuse(*_: object) -> Response:
+        from websockets import Headers
+
+        return Response(500, HTTPStatus(500).phrase, Headers({"Content-Length": "0", "Connection": "close"}), b"")
+
+    async with talking(user, nothing, process_request=refuse) as address:
+        ran = await user.submit("--hub-timeout", "0.3")
+    assert (ran.code, ran.last["code"]) == (4, "hub_unreachable")
+    assert address in ran.last["why"]
+    assert "500" in ran.last["why"]
+
+
+@pytest.mark.parametrize("open_port", [True, False])
+async def test_nobody_at_the_hubs_address_is_told_with_the_address(user: User, open_port: bool) -> None:
+    with socket.socket() as quiet:
+        quiet.bind(("127.0.0.1", 0))
+        if open_port:  # a listener that never says a word
+            quiet.listen()
+        address = f"127.0.0.1:{quiet.getsockname()[1]}"
+        ran = await user.submit("--hub-timeout", "0.3", API_SERVER_URL=f"http://{address}", WAKESTREAM_KEY=KEY)
+    assert (ran.code, ran.last["code"]) == (4, "hub_unreachable")
+    assert address in ran.last["why"]
+
+
+async def test_a_hub_that_never_answers_a_submit_is_named(user: User) -> None:
+    async with field(user) as (hub, _):
+        hub.silent = True
+        ran = await user.run("submit", "clip.mp4", "speech.wav", "--reply-timeout", "0.3")
+    assert ran.code == 3
+    assert "the hub is connected but did not answer the job within 0.3 s" in ran.out
+
+
+async def test_a_gpu_that_never_comes_online_is_named_with_the_flag_for_it(user: User) -> None:
+    async with field(user, online=False):
+        ran = await user.run("submit", "clip.mp4", "speech.wav", "--online-timeout", "0.5")
+    assert ran.code == 3
+    assert "the GPU did not come online within 0.5 s" in ran.out
+    assert "--online-timeout" in ran.out
+
+
+async def test_an_old_hubs_complaint_about_a_submit_is_shown(user: User) -> None:
+    async with field(user) as (hub, _):
+        hub.complains = "Task queue is closed"
+        ran = await user.submit("--reply-timeout", "0.5")
+    assert ran.code == 3
+    assert "Task queue is closed" in ran.err
+
+
+@pytest.mark.parametrize("kind", ["ours", "old"])
+async def test_a_wrong_licence_is_told_at_once(user: User, place: Place, kind: str) -> None:
+    async with asyncio.timeout(50), place.hub(), old_hub() as old:
+        url = place.hub_url if kind == "ours" else old.url
+        ran = await user.submit(API_SERVER_URL=url, WAKESTREAM_KEY="wrong-key-0123456789")
+    assert ran.code == 2, ran
+    assert "licen" in ran.last["why"]
+    assert "wrong-key" not in ran.out + ran.err
+
+
+async def test_a_licence_that_is_revoked_while_the_job_waits_ends_it(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub:
+        user.environment |= place.client_settings()
+        async with user.submits() as job:
+            await job.event("queued")
+            place.book.revoke(place.licences["client"].id, 0.0)
+            hub.watch_book()
+            ran = await job.ended()
+    assert ran.code == 2, ran
+    assert "revoked" in ran.last["why"]
+
+
+async def test_a_licence_of_another_role_is_told(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub():
+        ran = await user.submit(API_SERVER_URL=place.hub_url, WAKESTREAM_KEY=place.keys["worker"])
+    assert ran.code == 2, ran
+    assert "worker" in ran.last["why"]
+
+
+async def test_our_hub_killed_in_the_wait_and_started_again_is_given_the_same_job(user: User, place: Place) -> None:
+    command = ("hub", "--state", str(place.folder / "hub"), "--listen")
+    user.environment |= place.client_settings()
+    async with asyncio.timeout(50), user.runs(*command, "127.0.0.1:0") as first:
+        address = await first.address()
+        async with user.submits("--job-id", "job-1", API_SERVER_URL=address) as job:
+            await job.event("queued")
+            first.process.kill()
+            await job.event("waking", phase="hub_lost")
+            async with place.hub(int(address.rpartition(":")[2].removesuffix("/dsp"))) as second:
+                await job.event("queued")
+                assert held(second) == ["job-1"]
+                async with place.worker(Joining()):
+                    ran = await job.ended()
+                assert held(second) == []
+    assert (ran.code, ran.last["event"]) == (0, "done"), ran
+
+
+async def test_an_old_hub_restarted_in_the_wait_is_given_the_same_job(user: User) -> None:
+    async with (
+        AsyncExitStack() as life,
+        field(user, online=False, hub_life=life) as (first, worker),
+        user.submits() as job,
+    ):
+        await job.event("queued")
+        await life.aclose()
+        await job.event("waking", phase="hub_lost")
+        async with old_hub(port=int(first.url.rpartition(":")[2])) as second:
+            await second.has_submits(1)
+            assert second.submitted == first.submitted
+            await second.go_online()
+            ran = await job.ended()
+        assert (ran.code, ran.last["event"]) == (0, "done"), ran
+        assert second.faults == worker.faults == []

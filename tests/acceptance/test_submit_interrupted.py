@@ -1,0 +1,184 @@
+"""Ctrl-C in every stage, and worse: the job is stopped everywhere, the GPU is given back, nothing half-done stays."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from client_scene import Ran, Running, User
+from field_peers import field
+from our_peers import Joining, Place, held, until
+
+from wakestream.adapters import store
+from wakestream.adapters.task_queue import TaskQueue
+from wakestream.adapters.websocket.hub_server import HubServer
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process there")
+
+LARGE = 64 * 1024 * 1024
+"""Bytes that no pair of socket buffers holds."""
+
+
+def assert_stopped(ran: Ran, user: User) -> None:
+    assert (ran.code, ran.last["event"]) == (130, "cancelled"), ran
+    assert "Traceback" not in ran.err
+    assert user.left() == set()
+
+
+async def nothing_held(hub: HubServer) -> None:
+    """Returns when the hub has taken in what the client said last."""
+    await until(lambda: not held(hub) and hub.connections == 0)
+
+
+@asynccontextmanager
+async def granted(user: User, place: Place, engine: Joining) -> AsyncIterator[tuple[HubServer, Running]]:
+    """A job of ours on its way, with the GPU on."""
+    async with asyncio.timeout(20), place.hub() as hub:
+        async with place.worker(engine):
+            user.environment |= place.client_settings()
+            async with user.submits() as job:
+                yield hub, job
+        await nothing_held(hub)
+
+
+async def test_in_the_wait_the_hub_lets_go_of_the_job(user: User, place: Place) -> None:
+    async with asyncio.timeout(20), place.hub() as hub:
+        user.environment |= place.client_settings()
+        async with user.submits("--job-id", "job-1") as job:
+            await job.event("queued")
+            assert held(hub) == ["job-1"]
+            job.interrupt()
+            assert_stopped(await job.ended(), user)
+        await nothing_held(hub)
+
+
+async def test_before_any_hub_was_reached_it_ends_as_well(user: User) -> None:
+    user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
+    async with user.submits() as job:
+        await job.event("waking", phase="hub_unreachable")
+        job.interrupt()
+        assert_stopped(await job.ended(), user)
+
+
+async def test_in_the_upload_it_breaks_off_and_the_worker_keeps_nothing(
+    user: User, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, add = asyncio.Event(), store.Incoming.add
+
+    async def slowly(incoming: store.Incoming, block: bytes) -> None:
+        await go_on.wait()
+        await add(incoming, block)
+
+    monkeypatch.setattr(store.Incoming, "add", slowly)
+    with user.video.open("wb") as file:
+        file.truncate(LARGE)
+    async with granted(user, place, Joining()) as (hub, job):
+        await job.event("uploading")
+        job.interrupt()
+        assert_stopped(await job.ended(), user)
+        go_on.set()
+        await until(lambda: not any((place.folder / "worker" / "partial").iterdir()))
+        assert list((place.folder / "worker" / "files").iterdir()) == []
+        assert held(hub) == []
+
+
+async def test_in_the_render_the_workers_task_is_stopped(user: User, place: Place) -> None:
+    engine = Joining(held=True)
+    async with granted(user, place, engine) as (hub, job):
+        await job.event("running", status="synthesizing")
+        job.interrupt()
+        assert_stopped(await job.ended(), user)
+        await engine.stopped.wait()
+        assert held(hub) == []
+
+
+async def test_in_the_download_nothing_of_the_result_stays(user: User) -> None:
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"half")
+        await asyncio.Event().wait()
+        return response
+
+    async with field(user) as (hub, worker):
+        worker.before["download"] = slow
+        async with user.submits() as job:
+            await job.event("downloading")
+            job.interrupt()
+            assert_stopped(await job.ended(), user)
+        assert hub.faults == worker.faults == []
+
+
+async def test_a_worker_that_does_not_answer_the_cancel_holds_nobody_up_when_ctrl_c_is_pressed_again(
+    user: User, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go_on, drop = asyncio.Event(), asyncio.Event(), TaskQueue.drop
+
+    async def slowly(*arguments: Any) -> Any:
+        asked.set()
+        await go_on.wait()
+        return await drop(*arguments)
+
+    monkeypatch.setattr(TaskQueue, "drop", slowly)
+    async with granted(user, place, Joining(held=True)) as (_, job):
+        await job.event("running", status="synthesizing")
+        job.interrupt()
+        await asked.wait()
+        job.interrupt()
+        ran = await job.ended()
+        go_on.set()
+        assert ran.code == 130
+        assert "Traceback" not in ran.err
+        assert user.left() == set()
+
+
+@pytest.mark.parametrize("old", [None, b"an older result"])
+async def test_killed_in_the_download_the_result_is_the_old_one_or_none(user: User, old: bytes | None) -> None:
+    if old is not None:
+        user.out.write_bytes(old)
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"half")
+        await asyncio.Event().wait()
+        return response
+
+    async with field(user) as (_, worker):
+        worker.before["download"] = slow
+        async with user.submits() as job:
+            await job.event("downloading", bytes=0)
+            job.process.kill()
+            assert (await job.ended()).code == -signal.SIGKILL
+        assert (user.out.read_bytes() if user.out.exists() else None) == old
+        del worker.before["download"]
+        assert (await user.submit()).code == 0
+        assert user.left() == {"out.mp4"}
+
+
+async def test_terminated_by_the_system_it_cancels_as_well(user: User, place: Place) -> None:
+    async with asyncio.timeout(20), place.hub() as hub:
+        user.environment |= place.client_settings()
+        async with user.submits() as job:
+            await job.event("queued")
+            job.process.terminate()
+            assert_stopped(await job.ended(), user)
+        await nothing_held(hub)
+
+
+async def test_a_reader_of_its_output_that_goes_away_ends_the_job(user: User, place: Place) -> None:
+    async with asyncio.timeout(20), place.hub() as hub:
+        user.environment |= place.client_settings()
+        async with user.submits("--line-every", "0.05") as job:
+            await job.event("queued")
+            job.close_output()
+            ran = await job.ended()
+            assert ran.code == 1
+            assert "Traceback" not in ran.err
+        await nothing_held(hub)

@@ -1,0 +1,199 @@
+"""Workers that refuse, break off, disappear or come back in mid-job: what `submit` makes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from client_scene import User
+from field_peers import field, old_worker
+from our_peers import Joining, Place, held
+
+from wakestream.adapters.demo import house
+from wakestream.adapters.engines.samples import make_speech, make_video
+
+BODY = b"rendered:" + b"video" * 1000 + b"audio" * 500
+
+
+class Once:
+    """Answers the first `times` calls in its own way, and lets the others pass."""
+
+    def __init__(self, answer: Callable[[web.Request], Awaitable[web.StreamResponse | None]], times: int = 1) -> None:
+        self.answer, self.left = answer, times
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+        self.left -= 1
+        return await self.answer(request) if self.left >= 0 else None
+
+
+async def hang_up(request: web.Request) -> None:
+    assert request.transport is not None
+    request.transport.abort()
+
+
+async def half(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": str(len(BODY))})
+    await response.prepare(request)
+    await response.write(BODY[:100])
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+@pytest.mark.parametrize("call", ["check_files", "upload_file", "submit", "progress", "download"])
+async def test_a_connection_that_breaks_in_any_call_is_made_again(user: User, call: str) -> None:
+    async with field(user) as (hub, worker):
+        worker.before[call] = Once(hang_up)
+        ran = await user.submit()
+        assert (ran.code, user.out.read_bytes()) == (0, BODY), ran
+        assert hub.faults == worker.faults == []
+
+
+async def test_a_truncated_result_is_fetched_again_and_never_stands_in_its_place(user: User) -> None:
+    seen: list[set[str]] = []
+
+    async def half_and_look(request: web.Request) -> web.StreamResponse:
+        seen.append(user.left() & {"out.mp4"})
+        return await half(request)
+
+    async with field(user) as (_, worker):
+        worker.before["download"] = Once(half_and_look, 2)
+        ran = await user.submit()
+        assert (ran.code, user.out.read_bytes(), user.left()) == (0, BODY, {"out.mp4"}), ran
+        assert (seen, worker.calls["download"], worker.faults) == ([set(), set()], 3, [])
+
+
+async def test_a_worker_that_is_not_yet_initialized_is_waited_for(user: User) -> None:
+    async def loading(_: web.Request) -> web.Response:
+        return web.json_response({"code": 0, "msg": "loading", "initialized": False, "queue": {}})
+
+    async with field(user) as (_, worker):
+        worker.before["health"] = Once(loading, 3)
+        ran = await user.submit()
+        assert (ran.code, worker.calls["health"]) == (0, 4), ran
+        assert [event["phase"] for event in ran.all("waking") if event["phase"] != "connecting"] == ["initializing"]
+
+
+async def test_a_worker_that_never_is_initialized_is_named(user: User) -> None:
+    async def loading(_: web.Request) -> web.Response:
+        return web.json_response({"code": 0, "msg": "loading", "initialized": False, "queue": {}})
+
+    async with field(user) as (_, worker):
+        worker.before["health"] = loading
+        ran = await user.submit("--ready-timeout", "0.3")
+    assert (ran.code, ran.last["stage"]) == (3, "ready"), ran
+
+
+async def test_a_wrong_secret_is_told_with_the_setting_for_it(user: User) -> None:
+    async with field(user):
+        ran = await user.submit(HEYGEM_API_SECRET="not-this-one-0123")
+    assert (ran.code, ran.last["code"]) == (2, "unauthorized"), ran
+    assert "HEYGEM_API_SECRET" in ran.last["why"]
+    assert "not-this-one" not in ran.out + ran.err
+
+
+async def test_no_worker_named_anywhere_is_told_with_the_setting_for_it(user: User) -> None:
+    async with field(user):
+        env = user.folder / ".env"
+        env.write_text("\n".join(line for line in env.read_text().splitlines() if "HEYGEM_SERVER_URL" not in line))
+        ran = await user.submit()
+    assert (ran.code, ran.last["code"]) == (2, "no_worker"), ran
+    assert "HEYGEM_SERVER_URL" in ran.last["why"]
+
+
+async def test_a_worker_that_refuses_is_quoted(user: User) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"code": 400, "msg": "unsupported codec"}, status=400)
+
+    async with field(user) as (_, worker):
+        worker.before["submit"] = refuse
+        ran = await user.submit()
+    assert (ran.code, ran.last["code"]) == (1, "bad_request")
+    assert "unsupported codec" in ran.last["why"]
+
+
+async def test_a_task_that_fails_is_told_in_the_workers_words(user: User) -> None:
+    async def broken(_: web.Request) -> web.Response:
+        data = {"task_id": "x", "status": "error", "progress": 20, "error": "CUDA out of memory"}
+        return web.json_response({"code": 0, "data": data, "msg": "success"})
+
+    async with field(user) as (_, worker):
+        worker.before["progress"] = broken
+        ran = await user.submit()
+    assert (ran.code, ran.last["code"], ran.last["why"]) == (1, "task_failed", "CUDA out of memory")
+
+
+@pytest.mark.parametrize("call", ["upload_file", "progress", "download"])
+async def test_an_old_worker_that_is_gone_in_mid_call_and_comes_back_empty_is_given_everything_again(
+    user: User, call: str
+) -> None:
+    reached = asyncio.Event()
+
+    async def stuck(_: web.Request) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with AsyncExitStack() as life, field(user, worker_life=life) as (_, first), user.submits() as job:
+        first.before[call] = stuck
+        await reached.wait()
+        await life.aclose()
+        async with old_worker(port=int(first.url.rpartition(":")[2])) as second:
+            ran = await job.ended()
+            assert (ran.code, user.out.read_bytes()) == (0, BODY), ran
+            assert second.faults == first.faults == []
+            assert second.calls["upload_file"] == 2
+
+
+async def test_our_worker_killed_in_mid_render_is_started_again_and_the_job_comes_home(
+    user: User, tmp_path: Path
+) -> None:
+    pids: list[int] = []
+
+    def hear(_: str, line: str) -> None:
+        pids.extend(int(found[1]) for found in [re.search(r"\[(\d+)\] wakestream worker listening", line)] if found)
+
+    (tmp_path / "house").mkdir()
+    async with (
+        asyncio.timeout(55),
+        house(tmp_path / "house", hear, boot_seconds=0.1, idle_after=60) as running,
+    ):
+        found = running.settings
+        user.environment |= {
+            "API_SERVER_URL": str(found.hub_url), "WAKESTREAM_KEY": str(found.key),
+            "HEYGEM_API_SECRET": str(found.api_secret),
+        }  # fmt: skip
+        await make_video(user.video, 2, size="640x360")
+        await make_speech(user.audio, 20)
+        async with user.submits() as job:
+            await job.event("running")
+            os.kill(pids[-1], signal.SIGKILL)
+            await job.event("retrying")
+            ran = await job.ended()
+    assert ran.code == 0, ran
+    assert len(set(pids)) == 2
+    assert [event["missing"] for event in ran.all("checked")][-1] == []
+
+
+async def test_a_job_in_line_behind_another_is_told_its_place(user: User, place: Place) -> None:
+    engine = Joining(held=True)
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine):
+        user.environment |= place.client_settings()
+        (user.folder / "other.wav").write_bytes(b"other words")
+        async with user.submits() as first:
+            await first.event("running", status="synthesizing")
+            async with user.runs(
+                *(part.replace("speech", "other").replace("out", "out2") for part in user.command())
+            ) as second:
+                queued = await second.event("running", status="queued")
+                assert queued["position"] == 1
+                engine.go_on.set()
+                assert ((await first.ended()).code, (await second.ended()).code) == (0, 0)
+        assert held(hub) == []
+        assert user.left() == {"out.mp4", "out2.mp4", "other.wav"}

@@ -1,0 +1,133 @@
+"""What `wakestream.operators` and `wakestream.streams` offer: importable, documented, typed, and free until used."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOMS = ("wakestream.operators", "wakestream.streams")
+ROOT = Path(__file__).parents[2]
+
+
+def names() -> list[tuple[str, str]]:
+    return [(room, name) for room in ROOMS for name in importlib.import_module(room).__all__]
+
+
+def documented(room: str, name: str) -> str:
+    """The docstring, or for a constant or an alias the string beneath its assignment or the comment in its module."""
+    value = getattr(importlib.import_module(room), name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        return inspect.getdoc(value) or ""
+    source = (ROOT / room.removeprefix("wakestream.") / (home(room, name).replace(".", "/") + ".py")).read_text()
+    return "a constant" if name in assigned(source) else ""
+
+
+def assigned(source: str) -> list[str]:
+    targets: list[ast.expr] = []
+    for node in ast.parse(source).body:
+        targets += (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def home(room: str, name: str) -> str:
+    found: str = importlib.import_module(room)._HOME[name]
+    return found
+
+
+@pytest.mark.parametrize(("room", "name"), names())
+def test_every_public_name_is_importable_and_documented(room: str, name: str) -> None:
+    value = getattr(importlib.import_module(room), name)
+    assert value is getattr(importlib.import_module(f"{room}.{home(room, name)}"), name)
+    assert documented(room, name)
+
+
+@pytest.mark.parametrize(("room", "name"), names())
+def test_every_public_function_and_method_is_typed_and_says_what_it_does(room: str, name: str) -> None:
+    value = getattr(importlib.import_module(room), name)
+    for function in functions(value):
+        signature = inspect.signature(function)
+        unnamed = ("self", "cls")
+        bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty and p.name not in unnamed]
+        assert bare == [], f"{function.__qualname__} has arguments without a type"
+        assert signature.return_annotation is not signature.empty or function.__name__ == "__init__"
+        assert function.__doc__ or function.__name__ == "__init__", f"{function.__qualname__} is not documented"
+
+
+def functions(value: Any) -> list[Any]:
+    """A function itself; of a class its own public methods, and its constructor unless a dataclass wrote it."""
+    if inspect.isfunction(value):
+        return [value]
+    if not inspect.isclass(value):
+        return []
+    own = [(name, each) for name, each in vars(value).items() if inspect.isfunction(each)]
+    written = (
+        "__init__" in vars(value) and not dataclasses.is_dataclass(value) and not getattr(value, "_is_protocol", 0)
+    )
+    return [each for name, each in own if not name.startswith("_") or (name == "__init__" and written)]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_type_checkers_see_is_what_is_there(room: str) -> None:
+    module = importlib.import_module(room)
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    seen = {
+        alias.name: str(node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(room)
+        for alias in node.names
+    }
+    assert {name: f"{room}.{home}" for name, home in module._HOME.items()} == seen
+    assert sorted(module.__all__) == sorted(seen)
+    assert set(module.__all__) <= set(dir(module))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_public_name_hides_a_module(room: str) -> None:
+    folder = ROOT / room.removeprefix("wakestream.")
+    modules = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert set(importlib.import_module(room).__all__) & modules == set()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_name_that_does_not_exist_is_an_attribute_error(room: str) -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = importlib.import_module(room).nothing
+
+
+def test_the_rooms_cost_nothing_until_a_name_is_used() -> None:
+    code = f"import sys, {', '.join(ROOMS)}; print('reactivex' in sys.modules, 'asyncio' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_type_checker_knows_the_names(tmp_path: Path) -> None:
+    sample = tmp_path / "sample.py"
+    sample.write_text(
+        "from wakestream.operators import Backoff, Job, Policy, from_async, then\n"
+        "from wakestream.streams import World, guarded, job_pipeline, stage_times\n"
+        "reveal_type(Policy().online)\nreveal_type(job_pipeline)\nPolicy(onlin=1)\n"
+    )
+    command = (sys.executable, "-m", "mypy", "--strict", "--config-file", str(ROOT / "pyproject.toml"), str(sample))
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=55, check=False)
+    assert 'Revealed type is "float"' in done.stdout.replace("builtins.", "")
+    assert "events.Job" in done.stdout
+    assert 'Unexpected keyword argument "onlin"' in done.stdout
+    assert done.stdout.count("error:") == 1, done.stdout
+
+
+def test_modules_are_reached_through_the_packages_as_before() -> None:
+    from wakestream.operators import events
+    from wakestream.streams import messages, replay
+
+    assert all(isinstance(module, ModuleType) for module in (events, messages, replay))
