@@ -13,7 +13,17 @@ from typing import Any, BinaryIO, Final
 
 from wakestream.operators.errors import FileUnusable
 from wakestream.streams import messages as m
-from wakestream.streams.recording import Direction, Header, RowMaker, Tap, frame_row, header_line, redact, row_line, untapped
+from wakestream.streams.recording import (
+    Direction,
+    Header,
+    RowMaker,
+    Tap,
+    frame_row,
+    header_line,
+    redact,
+    row_line,
+    untapped,
+)
 
 MAX_FILE: Final = 32 * 1024 * 1024
 """Bytes after which a new file is begun."""

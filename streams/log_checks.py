@@ -67,12 +67,11 @@ SHORTEST: Final = 0.001
 def check_policy(policy: Any, least: float = SHORTEST) -> None:
     """`UnusableLog` names the first number of a program's policy that cannot be one."""
     for name, hint in get_type_hints(type(policy)).items():
-        value = getattr(policy, name)
-        kinds = (hint, *get_args(hint))
+        value, kinds = getattr(policy, name), (hint, *get_args(hint))
         if isinstance(value, Backoff):
             check_policy(value, 0.0)
         elif (int in kinds or float in kinds) and not (
-            (value is None and type(None) in kinds) or _number(value, least)
+            _number(value, least) or (value is None and type(None) in kinds)
         ):
             raise UnusableLog(f"the header's policy has {name!r} = {redact(value)!r}, and that is no such number"[:200])
 

@@ -42,7 +42,7 @@ def effects_of(log: Log) -> Known:
 
 
 class Answers:
-    """What is `known` of the effects of `job` (see `effects_of`); `watch` learns of the calls that it knows no outcome of.
+    """What is `known` of the effects of `job` (see `effects_of`); `watch` learns of calls without an outcome.
 
     A call is answered by the next row of its label, at its worker, with its arguments: calls that ran side by side get
     each their own answers. Where no row has its arguments it gets the next one all the same, and the replay diverges.

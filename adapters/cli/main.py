@@ -16,7 +16,7 @@ from typing import Protocol, cast
 from wakestream.adapters.cli import exit_codes
 from wakestream.operators.errors import WakestreamError
 
-COMMANDS = ("demo", "submit", "hub", "monitor", "worker", "license")
+COMMANDS = ("demo", "submit", "hub", "monitor", "worker", "license", "replay", "shrink", "redact")
 
 
 class Command(Protocol):
