@@ -1,6 +1,6 @@
-"""The hub's licences: a JSON file of hashes. A key is shown once, when it is issued, and kept nowhere.
+"""The hub's licenses: a JSON file of hashes. A key is shown once, when it is issued, and kept nowhere.
 
-A key has 256 random bits; its SHA-256 is what the file holds, and the first digits of that are the licence's id.
+A key has 256 random bits; its SHA-256 is what the file holds, and the first digits of that are the license's id.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ T = TypeVar("T")
 
 
 class LicenseError(WakestreamError):
-    """The licence file cannot be used as asked; ends a command like wrong settings do."""
+    """The license file cannot be used as asked; ends a command like wrong settings do."""
 
     code = "settings"
 
 
 @dataclass(frozen=True, slots=True)
 class License:
-    """One licence, without its key. `issued` and `revoked` are UNIX seconds; `hash` is the key's SHA-256 in hex."""
+    """One license, without its key. `issued` and `revoked` are UNIX seconds; `hash` is the key's SHA-256 in hex."""
 
     id: str
     role: str
@@ -51,7 +51,7 @@ class License:
 
 
 class LicenseBook:
-    """The licences of one state folder. Several processes may issue and revoke at once, a hub reads along."""
+    """The licenses of one state folder. Several processes may issue and revoke at once, a hub reads along."""
 
     def __init__(self, state: Path) -> None:
         self.path = state / "licenses.json"
@@ -59,11 +59,11 @@ class LicenseBook:
         self._by_id: dict[str, License] = {}
 
     def all(self) -> Sequence[License]:
-        """All licences, oldest first, read anew. `LicenseError` when the file is not one of ours."""
+        """All licenses, oldest first, read anew. `LicenseError` when the file is not one of ours."""
         return tuple(self._read().values())
 
     def issue(self, role: str, note: str, now: float) -> tuple[License, str]:
-        """A new licence and its key, which cannot be had again."""
+        """A new license and its key, which cannot be had again."""
         if role not in ROLES:
             raise LicenseError(f"there is no role {role!r}; choose from {', '.join(ROLES)}")
         if len(note) > MAX_NOTE or not note.isprintable():
@@ -79,7 +79,7 @@ class LicenseBook:
         return license_, key
 
     def revoke(self, prefix: str, now: float) -> License:
-        """Revoke the licence whose id begins with `prefix`; revoked already, it stays as it is."""
+        """Revoke the license whose id begins with `prefix`; revoked already, it stays as it is."""
         with self._locked():
             known = self._read()
             found = [id_ for id_ in known if prefix and id_.startswith(prefix)]
@@ -107,7 +107,7 @@ class LicenseBook:
         return frozenset(before - {id_ for id_, one in fresh.items() if one.revoked is None})
 
     def find(self, key: str) -> License | None:
-        """The licence of a key, as of the last `refresh`; revoked ones are found as well."""
+        """The license of a key, as of the last `refresh`; revoked ones are found as well."""
         digest = _digest(key)
         license_ = self._by_id.get(digest[:_ID])
         if license_ is None or not hmac.compare_digest(license_.hash, digest):
@@ -169,7 +169,7 @@ def _license(entry: dict[str, Any]) -> License:
     named = entry["role"] in ROLES and isinstance(entry["note"], str) and entry["hash"][:_ID] == entry["id"]
     dated = isinstance(entry["issued"], int | float) and isinstance(entry["revoked"], int | float | None)
     if not (named and dated and len(bytes.fromhex(entry["hash"])) == 32):
-        raise ValueError("not a licence")
+        raise ValueError("not a license")
     return License(**entry)
 
 
@@ -184,9 +184,9 @@ def _digest(key: str) -> str:
 def _none_or_many(prefix: str, found: Sequence[str]) -> str:
     # What was typed is not shown: it may be a key, pasted by mistake.
     if found:
-        return f"{len(found)} licences begin with that ({', '.join(found[:5])}); give more of the id"
+        return f"{len(found)} licenses begin with that ({', '.join(found[:5])}); give more of the id"
     hint = "; give the id, not the key" if prefix.startswith("ws_") else ""
-    return f"no licence has an id that begins with that{hint}; `wakestream license list` shows them"
+    return f"no license has an id that begins with that{hint}; `wakestream license list` shows them"
 
 
 def _replace(path: Path, text: bytes) -> None:

@@ -3,7 +3,7 @@
     WakestreamError
     ├── HubError                    the always-on server
     │   ├── HubUnreachable          no connection, nobody listens           code hub_unreachable
-    │   └── HubRefused              it answered no (licence, bad request)   code from the hub
+    │   └── HubRefused              it answered no (license, bad request)   code from the hub
     ├── GpuError                    the machine behind it
     │   ├── BootFailed              the monitor could not start it          code boot_failed
     │   ├── GpuLost                 it went away in mid-job: start over     code gpu_lost

@@ -1,6 +1,6 @@
 """The hub as a pure decider: `decide(state, event, now)` says what becomes so and what to do, `evolve` makes it so.
 
-Jobs are known by their `request_id` alone: the same id from another licence is refused (`conflict`), since workers and
+Jobs are known by their `request_id` alone: the same id from another license is refused (`conflict`), since workers and
 monitors name a job by nothing else. Whoever speaks is held to its role on every message.
 """
 
@@ -21,13 +21,13 @@ from wakestream.streams.hub_state import Connection, HubState, Limits
 __all__ = ["FEATURES", "HubState", "Limits", "decide", "evolve", "recover", "snapshot"]
 
 UNAUTHORIZED = 4401
-"""Close code: no licence, a wrong one or a revoked one."""
+"""Close code: no license, a wrong one or a revoked one."""
 FORBIDDEN = 4403
-"""Close code: a licence that does not give the role claimed."""
+"""Close code: a license that does not give the role claimed."""
 NOT_REGISTERED = 4408
 """Close code: nobody registered in time."""
 TOO_MANY = 4429
-"""Close code: the licence has as many connections as it may."""
+"""Close code: the license has as many connections as it may."""
 REPLACED = 4409
 """Close code: the same GPU's worker connected again."""
 
@@ -112,13 +112,13 @@ def _refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
         if claimed in state.limits.open_roles:
             return None
         what = '"key"' if claimed == "client" else '"token"'
-        return "unauthorized", f"register needs a licence key in {what}; issue one with `wakestream license issue`"
-    if event.licence is None:
-        return "unauthorized", "this hub does not know the licence key; check that it is whole and for this hub"
-    if event.licence.revoked:
-        return "unauthorized", "this licence was revoked; ask for a new one"
-    if _GIVES.get(event.licence.role) != claimed:
-        return "forbidden", f"a {event.licence.role} licence does not give the role of a {claimed}"
+        return "unauthorized", f"register needs a license key in {what}; issue one with `wakestream license issue`"
+    if event.license is None:
+        return "unauthorized", "this hub does not know the license key; check that it is whole and for this hub"
+    if event.license.revoked:
+        return "unauthorized", "this license was revoked; ask for a new one"
+    if _GIVES.get(event.license.role) != claimed:
+        return "forbidden", f"a {event.license.role} license does not give the role of a {claimed}"
     return None
 
 
@@ -130,16 +130,16 @@ def _unfit(state: HubState, message: m.Register) -> tuple[str, str] | None:
 
 
 def _crowded(state: HubState, event: f.Registering) -> tuple[str, str] | None:
-    limit = state.limits.per_licence
-    if event.licence is None or len(state.by_owner.get(event.licence.id, ())) < limit:
+    limit = state.limits.per_license
+    if event.license is None or len(state.by_owner.get(event.license.id, ())) < limit:
         return None
-    return "too_many_connections", f"this licence has {limit} connections already; close some, or use another licence"
+    return "too_many_connections", f"this license has {limit} connections already; close some, or use another license"
 
 
 def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, plan: Plan) -> None:
     message, fd = event.message, event.fd
     role = _ROLES[message.role]
-    owner = event.licence.id if event.licence is not None else None
+    owner = event.license.id if event.license is not None else None
     gpu = None
     if role == "worker":
         gpu = message.gpu or _free_name(state)
@@ -180,7 +180,7 @@ def _free(state: HubState, name: str) -> bool:
 
 
 def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: float, plan: Plan) -> bool:
-    """Make room for a worker at its GPU: its own half-dead former connection goes, another licence's stays."""
+    """Make room for a worker at its GPU: its own half-dead former connection goes, another license's stays."""
     before = None if _free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
     if before is None:
         return True
@@ -195,10 +195,10 @@ def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: f
 
 
 def _revoked(state: HubState, event: f.Revoked, now: float, plan: Plan) -> None:
-    jobs.revoke(state, event.licence, now, plan)
-    for fd in state.by_owner.get(event.licence, ()):
-        plan.send(fd, m.Kicked(msg="this licence was revoked"))
-        _drop(state, state.connections[fd], FORBIDDEN, "this licence was revoked", now, plan)
+    jobs.revoke(state, event.license, now, plan)
+    for fd in state.by_owner.get(event.license, ()):
+        plan.send(fd, m.Kicked(msg="this license was revoked"))
+        _drop(state, state.connections[fd], FORBIDDEN, "this license was revoked", now, plan)
 
 
 def _tick(state: HubState, event: f.Tick, now: float, plan: Plan) -> None:
@@ -235,7 +235,7 @@ def _unexpected(peer: Connection, message: m.Message, plan: Plan) -> None:
         request_id = message.frame.get("request_id")
         request_id = request_id if isinstance(request_id, str) else None
     if peer.role is None:
-        plan.refuse(peer.fd, "not_registered", "send register first, with the licence key", request_id)
+        plan.refuse(peer.fd, "not_registered", "send register first, with the license key", request_id)
     elif isinstance(message, m.Unknown):
         plan.refuse(peer.fd, "unknown_type", f'this hub knows no message of type "{message.type}"', request_id)
     else:

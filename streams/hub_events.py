@@ -1,7 +1,7 @@
 """What the hub hears, decides and does: its events, facts and commands as frozen types.
 
 Times are UNIX seconds. A fact with `DURABLE` is journaled before the commands of its event are carried out; the others
-describe connections, which do not outlive the process. A licence key is a secret: it is in no durable fact.
+describe connections, which do not outlive the process. A license key is a secret: it is in no durable fact.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from wakestream.streams import messages as m
 
 
 @dataclass(frozen=True, slots=True)
-class Licence:
-    """What is known of a presented key: the licence's public `id`, the `role` it gives, and whether it is `revoked`."""
+class License:
+    """What is known of a presented key: the license's public `id`, the `role` it gives, and whether it is `revoked`."""
 
     id: str
     role: str
@@ -55,12 +55,12 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Registering:
-    """A `register` came. `credential` is the key, token or header presented, `licence` what the book says of it."""
+    """A `register` came. `credential` is the key, token or header presented, `license` what the book says of it."""
 
     fd: int
     message: m.Register = field(repr=False)
     credential: str | None = field(default=None, repr=False)
-    licence: Licence | None = None
+    license: License | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """A licence is no longer valid."""
+    """A license is no longer valid."""
 
-    licence: str
+    license: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class ConnectionOpened:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRegistered:
-    """Who is at the other end. `owner` is the licence's id (None for peers without one), `key` what it presented."""
+    """Who is at the other end. `owner` is the license's id (None for peers without one), `key` what it presented."""
 
     DURABLE: ClassVar[bool] = False
     fd: int

@@ -90,12 +90,12 @@ def tell_monitors(
 
 def _refusal(state: HubState, peer: Connection, job: Job | None, message: m.Submit) -> tuple[str, str] | None:
     if job is not None and job.owner != _owner(peer):
-        return "conflict", "another licence has a job with this request_id; submit with a fresh one"
+        return "conflict", "another license has a job with this request_id; submit with a fresh one"
     limit = state.limits
     if job is None and len(state.jobs_of.get(_owner(peer), ())) >= limit.jobs_per_key:
         return (
             "queue_full",
-            f"this licence has {limit.jobs_per_key} open jobs already; wait for one to end or cancel it",
+            f"this license has {limit.jobs_per_key} open jobs already; wait for one to end or cancel it",
         )
     if len(wire.encode(message).encode()) > limit.batch:
         return "too_large", f"a job may have {limit.batch} bytes at most; send hashes in the payload, not files"
@@ -199,7 +199,7 @@ def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, pla
     """Release the job and have its worker stop it."""
     job = _own(state, peer, message.request_id)
     if job is None:
-        plan.refuse(peer.fd, "unknown_job", "no open job of this licence has that request_id", message.request_id)
+        plan.refuse(peer.fd, "unknown_job", "no open job of this license has that request_id", message.request_id)
         return
     stop(state, job, "cancelled", now, plan)
 
@@ -238,7 +238,7 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, pla
 
 
 def _owner_of(state: HubState, message: m.Result) -> str | None:
-    """The licence whose key the worker's frame bears (its id where no connection has shown the key)."""
+    """The license whose key the worker's frame bears (its id where no connection has shown the key)."""
     if message.key is None:
         return None
     return next((owner for owner, key in state.keys.items() if message.key in (key, owner)), None)
@@ -289,7 +289,7 @@ def _expired(state: HubState, job: Job, now: float) -> bool:
 
 
 def revoke(state: HubState, owner: str, now: float, plan: Plan) -> None:
-    """Release all jobs of a revoked licence."""
+    """Release all jobs of a revoked license."""
     for id_ in state.jobs_of.get(owner, ()):
         stop(state, state.jobs[id_], "revoked", now, plan)
     if owner in state.kept:

@@ -21,18 +21,18 @@ def event_row(event: f.Event, now: float) -> Told:
             return "in", label, {"fd": event.fd, "now": now, "old": event.old, "frame": frame}, job
         case f.Registering():
             label, frame, _ = frame_row(event.message)
-            return "in", label, {"fd": event.fd, "now": now, "frame": frame, "licence": _licence(event.licence)}, None
+            return "in", label, {"fd": event.fd, "now": now, "frame": frame, "license": _license(event.license)}, None
         case f.Unreadable():
             return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.why, "code": event.code}, None
         case f.Opened() | f.Closed():
             return "conn", type(event).__name__.lower(), {"fd": event.fd, "now": now}, None
         case f.Revoked():
-            return "in", "revoked", {"licence": event.licence, "now": now}, None
+            return "in", "revoked", {"license": event.license, "now": now}, None
         case f.Started() | f.Tick():
             return "conn", type(event).__name__.lower(), {"now": now}, None
 
 
-def _licence(found: f.Licence | None) -> dict[str, Any] | None:
+def _license(found: f.License | None) -> dict[str, Any] | None:
     return None if found is None else {"id": found.id, "role": found.role, "revoked": found.revoked}
 
 

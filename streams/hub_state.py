@@ -16,14 +16,14 @@ class Limits:
     """Every bound of the hub. Times are seconds; `queued_ttl` and `granted_ttl` count from when the owner went away.
 
     `granted_ttl` also ends a lease of a connected client that never says `done` (an old one), counted from the last
-    sign of life of the job and its GPU. `draining` is how long an announced stop may take to begin. `per_licence` and
+    sign of life of the job and its GPU. `draining` is how long an announced stop may take to begin. `per_license` and
     `per_address` bound open connections; behind a proxy all have its address. `passed_on` bounds what one connection
     makes the monitors hear in a second, so that none can drown out the others.
     """
 
     register: float = 10.0
     malformed: int = 100
-    per_licence: int = 200
+    per_license: int = 200
     per_address: int = 500
     jobs_per_key: int = 1000
     gpus: int = 1000
@@ -136,7 +136,7 @@ class HubState:
         return self.of_owner(job.owner)
 
     def of_owner(self, owner: str) -> tuple[int, ...]:
-        """The open client connections of one licence."""
+        """The open client connections of one license."""
         return tuple(fd for fd in self.by_owner.get(owner, ()) if fd in self.clients)
 
     def best_gpu(self) -> Gpu | None:

@@ -224,9 +224,9 @@ _ORDER = {"monitor": 1, "worker": 2, "client": 3}
 
 
 def _role(row: Row) -> str:
-    licence = row.data.get("licence")
-    if isinstance(licence, Mapping):
-        return str(licence.get("role"))
+    held = row.data.get("license")
+    if isinstance(held, Mapping):
+        return str(held.get("role"))
     return str(frame_of(row).get("role") or "client").removeprefix("gpu_")
 
 

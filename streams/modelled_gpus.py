@@ -60,10 +60,10 @@ class Gpus:
     def _line(self, name: str, url: str) -> Line:
         known = self._registers.get(name)
         register = m.Register(role="worker", token=REDACTED, gpu=name, url=url, features=tuple(sorted(FEATURES)))
-        licence = f.Licence("modelled", "worker")
+        holds = f.License("modelled", "worker")
         if known:
-            register, licence = known[0][1].message, known[0][1].licence or licence
-        return _HubLine(self._net, self._hub, self._fds, register, licence)
+            register, holds = known[0][1].message, known[0][1].license or holds
+        return _HubLine(self._net, self._hub, self._fds, register, holds)
 
     def _note(self, name: str) -> Any:
         def note(label: str, data: Mapping[str, Any], job: str | None) -> None:
@@ -86,11 +86,9 @@ class _Nowhere(Line):
 class _HubLine(Line):
     """A modelled worker's connection to the hub; each time it joins it is a new one."""
 
-    def __init__(
-        self, net: Network, hub: HubSide, fds: Iterator[int], register: m.Register, licence: f.Licence
-    ) -> None:
+    def __init__(self, net: Network, hub: HubSide, fds: Iterator[int], register: m.Register, holds: f.License) -> None:
         self._net, self._hub, self._fds = net, hub, fds
-        self._register, self._licence = register, licence
+        self._register, self._license = register, holds
         self._fd: int | None = None
         self._lane: Lane | None = None
 
@@ -98,7 +96,7 @@ class _HubLine(Line):
         fd = next(self._fds)
         self._fd, self._lane = fd, Lane(self._net, "worker", "hub", partial(self._arrive, fd))
         self._hub.happen(f.Opened(fd), self._hub.clock)
-        self._hub.happen(f.Registering(fd, self._register, REDACTED, self._licence), self._hub.clock)
+        self._hub.happen(f.Registering(fd, self._register, REDACTED, self._license), self._hub.clock)
 
     def say(self, message: m.Message) -> None:
         if self._lane is not None:

@@ -75,12 +75,12 @@ def event_from(row: Row) -> f.Event | None:
     if row.label == "unreadable":
         return f.Unreadable(data["fd"], data["why"], data["code"])
     if row.label == "revoked":
-        return f.Revoked(data["licence"])
+        return f.Revoked(data["license"])
     message = wire.from_frame(data["frame"])
     if isinstance(message, m.Register):
-        return f.Registering(data["fd"], message, REDACTED, _licence(data["licence"]))
+        return f.Registering(data["fd"], message, REDACTED, _license(data["license"]))
     return f.Received(data["fd"], message, data["old"])
 
 
-def _licence(found: Any) -> f.Licence | None:
-    return None if found is None else f.Licence(found["id"], found["role"], found["revoked"])
+def _license(found: Any) -> f.License | None:
+    return None if found is None else f.License(found["id"], found["role"], found["revoked"])

@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="worker, monitor or worker,monitor: let such peers in without a token, as old ones need (unsafe)",
     )
     parser.add_argument(
-        "--per-license", metavar="N", type=_number, default=200, help="connections of one licence (default 200)"
+        "--per-license", metavar="N", type=_number, default=200, help="connections of one license (default 200)"
     )
     parser.add_argument(
         "--per-address",
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
     async def serve(stop: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            limits = Limits(open_roles=args.open_roles, per_licence=args.per_license, per_address=args.per_address)
+            limits = Limits(open_roles=args.open_roles, per_license=args.per_license, per_address=args.per_address)
             tap = stack.enter_context(recording(settings.record, "hub", 0, {"policy": plain_config(limits)}))
             with listening(*args.listen):
                 hub = await stack.enter_async_context(
@@ -106,7 +106,7 @@ def _warn(book: LicenseBook, open_roles: frozenset[str]) -> None:
     from loguru import logger
 
     if not book.all():
-        logger.warning("no licence was issued yet, so nobody can register; use `wakestream license issue`")
+        logger.warning("no license was issued yet, so nobody can register; use `wakestream license issue`")
     if open_roles:
         who = " and ".join(sorted(open_roles))
         logger.warning("--open-roles: anybody who reaches this port can be {}; use it in a closed network only", who)

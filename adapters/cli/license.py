@@ -16,15 +16,15 @@ HELP = "issue, list and revoke the keys that the hub lets in"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The three things to do with licences."""
+    """The three things to do with licenses."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    issue = actions.add_parser("issue", help="make a licence and print its key, this once", allow_abbrev=False)
+    issue = actions.add_parser("issue", help="make a license and print its key, this once", allow_abbrev=False)
     issue.add_argument("--role", required=True, choices=("client", "worker", "monitor", "admin"))
     issue.add_argument("--note", default="", metavar="TEXT", help="what it is for, such as a person's name")
-    listed = actions.add_parser("list", help="show all licences, without their keys", allow_abbrev=False)
+    listed = actions.add_parser("list", help="show all licenses, without their keys", allow_abbrev=False)
     listed.add_argument("--json", action="store_true", help="as a JSON array")
-    revoke = actions.add_parser("revoke", help="end a licence; open connections are closed at once", allow_abbrev=False)
-    revoke.add_argument("id", metavar="ID", help="the licence's id, or how it begins")
+    revoke = actions.add_parser("revoke", help="end a license; open connections are closed at once", allow_abbrev=False)
+    revoke.add_argument("id", metavar="ID", help="the license's id, or how it begins")
     for action in (issue, listed, revoke):
         hub.state(action)
 
@@ -43,7 +43,7 @@ def _issue(args: argparse.Namespace, book: LicenseBook) -> str:
     import time
 
     license_, key = book.issue(args.role, args.note, time.time())
-    said = f"licence {license_.id} ({license_.role}); its key is shown this once, keep it in a file:"
+    said = f"license {license_.id} ({license_.role}); its key is shown this once, keep it in a file:"
     print(said, file=sys.stderr, flush=True)  # noqa: T201 - beside the key, so that `> FILE` gets the key alone
     return key
 
@@ -52,14 +52,14 @@ def _revoke(args: argparse.Namespace, book: LicenseBook) -> str:
     import time
 
     license_ = book.revoke(args.id, time.time())
-    return f"licence {license_.id} ({license_.role}) is revoked"
+    return f"license {license_.id} ({license_.role}) is revoked"
 
 
 def _list(args: argparse.Namespace, book: LicenseBook) -> str:
     if args.json:
         return _as_json(book.all())
     if not book.all():
-        return "no licences yet; `wakestream license issue` makes one"
+        return "no licenses yet; `wakestream license issue` makes one"
     rows = [("ID", "ROLE", "ISSUED", "REVOKED", "NOTE")]
     rows += [(one.id, one.role, _day(one.issued), _day(one.revoked), one.note) for one in book.all()]
     return "\n".join("{:<12}  {:<7}  {:<16}  {:<16}  {}".format(*row).rstrip() for row in rows)

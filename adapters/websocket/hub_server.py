@@ -198,20 +198,20 @@ class HubServer:
         credential = message.token or message.key or _bearer(socket.request)
         self.watch_book()
         found = self._book.find(credential) if credential is not None else None
-        known = f.Licence(found.id, found.role, found.revoked is not None) if found is not None else None
+        known = f.License(found.id, found.role, found.revoked is not None) if found is not None else None
         self.happen(f.Registering(fd, message, credential, known))
 
     # Time
 
     async def keep_time(self) -> None:
-        """Once a second: time passes, and licences may have been revoked."""
+        """Once a second: time passes, and licenses may have been revoked."""
         while True:
             await asyncio.sleep(1)
             self.watch_book()
             self.happen(f.Tick())
 
     def watch_book(self) -> None:
-        """Notice licences that were issued or revoked since the last look."""
+        """Notice licenses that were issued or revoked since the last look."""
         try:
             revoked = self._book.refresh()
         except LicenseError as error:
@@ -221,7 +221,7 @@ class HubServer:
             return
         self._book_fault = None
         for id_ in revoked:
-            logger.info("licence {} was revoked", id_)
+            logger.info("license {} was revoked", id_)
             self.happen(f.Revoked(id_))
 
     def begin(self, server: Server) -> None:
@@ -259,7 +259,7 @@ async def open_hub(
 ) -> AsyncIterator[HubServer]:
     """A hub that listens at `host:port` (0 takes a free one) until the block ends; `OSError` when it cannot.
 
-    `LicenseError` when the licence file is broken. `clock` gives UNIX seconds.
+    `LicenseError` when the license file is broken. `clock` gives UNIX seconds.
     """
     book.refresh()
     limits = limits or hub.Limits()

@@ -21,7 +21,7 @@ from client_scene import User
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-KEY = "field-licence-key-0001"
+KEY = "field-license-key-0001"
 SECRET = "field-secret-0123456789"
 
 Frame = dict[str, Any]

@@ -49,10 +49,10 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.book = LicenseBook(folder / "hub")
-        self.licences: dict[str, License] = {}
+        self.licenses: dict[str, License] = {}
         self.keys: dict[str, str] = {}
         for role in ("client", "worker", "monitor"):
-            self.licences[role], self.keys[role] = self.book.issue(role, "", time.time())
+            self.licenses[role], self.keys[role] = self.book.issue(role, "", time.time())
         self.hub_url = ""
 
     @asynccontextmanager

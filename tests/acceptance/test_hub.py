@@ -278,7 +278,7 @@ async def test_what_comes_before_register_is_refused(place: Place) -> None:
         ({"role": "gpu_monitor", "key": "CLIENT"}, "forbidden", hub.FORBIDDEN),
     ],
 )
-async def test_who_has_no_licence_for_a_role_is_told_so_and_closed(
+async def test_who_has_no_license_for_a_role_is_told_so_and_closed(
     place: Place, register: Frame, code: str, close: int
 ) -> None:
     await place.hub()
@@ -297,7 +297,7 @@ async def test_old_workers_come_in_where_their_role_is_open(place: Place) -> Non
     assert (answer["type"], answer["role"]) == ("registered", "worker")
 
 
-async def test_a_licence_revoked_while_connected_is_kicked_and_cannot_return(place: Place) -> None:
+async def test_a_license_revoked_while_connected_is_kicked_and_cannot_return(place: Place) -> None:
     await place.hub()
     client = await place.client()
     place.book.revoke(place.book.all()[0].id, 1.0)
@@ -307,7 +307,7 @@ async def test_a_licence_revoked_while_connected_is_kicked_and_cannot_return(pla
     assert (await again.ask(type="register", key=place.keys["client"]))["code"] == "unauthorized"
 
 
-async def test_a_licence_issued_while_the_hub_runs_is_good_at_once(place: Place) -> None:
+async def test_a_license_issued_while_the_hub_runs_is_good_at_once(place: Place) -> None:
     await place.hub()
     _, key = place.book.issue("client", "", 0.0)
     await place.client(key)
@@ -533,7 +533,7 @@ async def test_a_taken_port_ends_the_program_with_2_and_a_sentence(place: Place)
     assert "Traceback" not in errors
 
 
-async def test_a_damaged_licence_file_ends_the_program_with_2_and_is_left_as_it_is(tmp_path: Path) -> None:
+async def test_a_damaged_license_file_ends_the_program_with_2_and_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "licenses.json").write_text("rubbish")
     code, errors = await ended(await start("--listen", "127.0.0.1:0", "--state", str(tmp_path)))
     assert code == 2

@@ -88,7 +88,7 @@ async def test_settings_that_are_missing_or_rubbish_are_told_with_their_place(us
         (user.folder / ".env").write_bytes(rubbish)
         told(await user.submit(), 2, words)
     (user.folder / ".env").unlink()
-    (user.folder / ".license").write_text('{"licence": "x"}')
+    (user.folder / ".license").write_text('{"license": "x"}')
     told(await user.submit(API_SERVER_URL=NOBODY), 2, ".license", '"license_key"')
 
 

@@ -139,7 +139,7 @@ async def test_an_old_hubs_complaint_about_a_submit_is_shown(user: User) -> None
 
 
 @pytest.mark.parametrize("kind", ["ours", "old"])
-async def test_a_wrong_licence_is_told_at_once(user: User, place: Place, kind: str) -> None:
+async def test_a_wrong_license_is_told_at_once(user: User, place: Place, kind: str) -> None:
     async with asyncio.timeout(50), place.hub(), old_hub() as old:
         url = place.hub_url if kind == "ours" else old.url
         ran = await user.submit(API_SERVER_URL=url, WAKESTREAM_KEY="wrong-key-0123456789")
@@ -148,19 +148,19 @@ async def test_a_wrong_licence_is_told_at_once(user: User, place: Place, kind: s
     assert "wrong-key" not in ran.out + ran.err
 
 
-async def test_a_licence_that_is_revoked_while_the_job_waits_ends_it(user: User, place: Place) -> None:
+async def test_a_license_that_is_revoked_while_the_job_waits_ends_it(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub() as hub:
         user.environment |= place.client_settings()
         async with user.submits() as job:
             await job.event("queued")
-            place.book.revoke(place.licences["client"].id, 0.0)
+            place.book.revoke(place.licenses["client"].id, 0.0)
             hub.watch_book()
             ran = await job.ended()
     assert ran.code == 2, ran
     assert "revoked" in ran.last["why"]
 
 
-async def test_a_licence_of_another_role_is_told(user: User, place: Place) -> None:
+async def test_a_license_of_another_role_is_told(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub():
         ran = await user.submit(API_SERVER_URL=place.hub_url, WAKESTREAM_KEY=place.keys["worker"])
     assert ran.code == 2, ran

@@ -1,4 +1,4 @@
-"""The licence book on a real folder, and the command in front of it."""
+"""The license book on a real folder, and the command in front of it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_refresh_tells_what_is_valid_no_longer_and_finds_what_is_new(book: Licen
     assert new is not None
 
 
-def test_a_licence_that_was_taken_out_of_the_file_counts_as_revoked(book: LicenseBook) -> None:
+def test_a_license_that_was_taken_out_of_the_file_counts_as_revoked(book: LicenseBook) -> None:
     old, _ = book.issue("client", "", 0.0)
     book.refresh()
     book.path.write_text('{"v":1,"licenses":[]}')
@@ -83,12 +83,12 @@ def test_an_id_that_fits_several_is_refused(book: LicenseBook) -> None:
         if license_.id[0] in firsts:
             break
         firsts[license_.id[0]] = license_
-    with pytest.raises(LicenseError, match="2 licences begin"):
+    with pytest.raises(LicenseError, match="2 licenses begin"):
         book.revoke(license_.id[0], 1.0)
     assert all(one.revoked is None for one in book.all())
 
 
-def test_many_who_issue_at_once_lose_no_licence(book: LicenseBook) -> None:
+def test_many_who_issue_at_once_lose_no_license(book: LicenseBook) -> None:
     with ThreadPoolExecutor(8) as pool:
         issued = list(pool.map(lambda _: LicenseBook(book.path.parent).issue("client", "", 0.0)[0].id, range(40)))
     assert sorted(one.id for one in book.all()) == sorted(issued)
@@ -164,7 +164,7 @@ def test_issue_prints_the_key_alone_list_shows_the_rest_and_revoke_ends_it(
     assert LicenseBook(tmp_path).all()[0].revoked is not None
 
 
-def test_list_without_licences_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_without_licenses_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["license", "list", "--state", str(tmp_path)]) == 0
     assert "license issue" in capsys.readouterr().out
     assert main(["license", "list", "--json", "--state", str(tmp_path)]) == 0

@@ -59,7 +59,7 @@ class _HubNight:
 
     def join(self, fd: int, role: str, register: m.Register) -> None:
         self.add(0.2, f.Opened(fd))
-        self.add(0.01, f.Registering(fd, register, None, f.Licence(f"licence-{fd}", role)))
+        self.add(0.01, f.Registering(fd, register, None, f.License(f"license-{fd}", role)))
 
     def say(self, fd: int, message: m.Message) -> None:
         self.add(0.05, f.Received(fd, message))

@@ -46,9 +46,9 @@ class Net:
         self.happen(f.Opened(self.fd))
         return self.fd
 
-    def register(self, fd: int, role: str, *, key: str | None = None, licence: str | None = None, **more: Any) -> None:
+    def register(self, fd: int, role: str, *, key: str | None = None, holds: str | None = None, **more: Any) -> None:
         key = key or f"key-{role}"
-        known = f.Licence(f"id-{key.partition(':')[0]}", licence or role)
+        known = f.License(f"id-{key.partition(':')[0]}", holds or role)
         message = m.Register(key=key if role == "client" else None, role=ROLES[role], **more)
         self.happen(f.Registering(fd, message, key, known))
 
@@ -112,25 +112,25 @@ def test_a_monitor_is_registered_with_its_role_and_no_key_is_echoed(net: Net) ->
 
 
 @pytest.mark.parametrize(
-    ("message", "credential", "licence", "code", "close"),
+    ("message", "credential", "holds", "code", "close"),
     [
         (m.Register(key="k"), "k", None, "unauthorized", hub.UNAUTHORIZED),
         (m.Register(), None, None, "unauthorized", hub.UNAUTHORIZED),
         (m.Register(role="worker"), None, None, "unauthorized", hub.UNAUTHORIZED),
-        (m.Register(key="k"), "k", f.Licence("i", "client", revoked=True), "unauthorized", hub.UNAUTHORIZED),
-        (m.Register(key="k", role="worker"), "k", f.Licence("i", "client"), "forbidden", hub.FORBIDDEN),
-        (m.Register(key="k", role="gpu_monitor"), "k", f.Licence("i", "worker"), "forbidden", hub.FORBIDDEN),
-        (m.Register(key="k"), "k", f.Licence("i", "monitor"), "forbidden", hub.FORBIDDEN),
-        (m.Register(key="k", role="worker"), "k", f.Licence("i", "admin"), "forbidden", hub.FORBIDDEN),
-        (m.Register(key="k", role="king"), "k", f.Licence("i", "admin"), "forbidden", hub.FORBIDDEN),
-        (m.Register(role="worker", gpu="x" * 101), "k", f.Licence("i", "worker"), "bad_request", hub.FORBIDDEN),
+        (m.Register(key="k"), "k", f.License("i", "client", revoked=True), "unauthorized", hub.UNAUTHORIZED),
+        (m.Register(key="k", role="worker"), "k", f.License("i", "client"), "forbidden", hub.FORBIDDEN),
+        (m.Register(key="k", role="gpu_monitor"), "k", f.License("i", "worker"), "forbidden", hub.FORBIDDEN),
+        (m.Register(key="k"), "k", f.License("i", "monitor"), "forbidden", hub.FORBIDDEN),
+        (m.Register(key="k", role="worker"), "k", f.License("i", "admin"), "forbidden", hub.FORBIDDEN),
+        (m.Register(key="k", role="king"), "k", f.License("i", "admin"), "forbidden", hub.FORBIDDEN),
+        (m.Register(role="worker", gpu="x" * 101), "k", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
     ],
 )
 def test_who_may_not_be_what_it_claims_is_told_so_and_closed(
-    net: Net, message: m.Register, credential: str | None, licence: f.Licence | None, code: str, close: int
+    net: Net, message: m.Register, credential: str | None, holds: f.License | None, code: str, close: int
 ) -> None:
     fd = net.open()
-    net.happen(f.Registering(fd, message, credential, licence))
+    net.happen(f.Registering(fd, message, credential, holds))
     assert net.code(fd) == code
     assert net.closed == {fd: close}
     net.say(fd, m.Submit(request_id="late"))
@@ -311,7 +311,7 @@ def test_the_same_id_again_gets_the_same_answer_and_no_second_job(net: Net) -> N
     assert net.take(worker) == []
 
 
-def test_the_same_id_from_another_licence_is_a_conflict_and_harms_nobody(net: Net) -> None:
+def test_the_same_id_from_another_license_is_a_conflict_and_harms_nobody(net: Net) -> None:
     mine, other = net.join("client", key="a"), net.join("client", key="b")
     net.submit(mine, "j")
     net.say(other, m.Submit(request_id="j"))
@@ -463,7 +463,7 @@ def test_a_worker_that_connects_again_replaces_its_half_dead_self(net: Net) -> N
     assert net.state.gpus["gpu"].worker == after
 
 
-def test_a_second_worker_of_another_licence_may_not_take_a_gpus_name(net: Net) -> None:
+def test_a_second_worker_of_another_license_may_not_take_a_gpus_name(net: Net) -> None:
     before = net.worker(key="a")
     after = net.open()
     net.register(after, "worker", key="b", gpu="gpu")
@@ -623,7 +623,7 @@ def test_an_old_clients_lease_ends_an_hour_after_its_gpu_was_last_at_work(net: N
     assert net.state.jobs == {}
 
 
-def test_a_revoked_licence_is_kicked_and_its_jobs_released(net: Net) -> None:
+def test_a_revoked_license_is_kicked_and_its_jobs_released(net: Net) -> None:
     worker, client, other = net.worker(), net.join("client", key="k"), net.join("client", key="x")
     net.submit(client)
     net.take(worker)
@@ -889,8 +889,8 @@ def test_a_machine_that_went_off_by_itself_while_jobs_wait_is_booted_again(net: 
     assert net.take(monitor) == []
 
 
-def test_a_licence_has_so_many_connections_and_the_next_one_is_told() -> None:
-    net = Net(per_licence=2)
+def test_a_license_has_so_many_connections_and_the_next_one_is_told() -> None:
+    net = Net(per_license=2)
     first, _ = net.join("client"), net.join("client")
     third = net.open()
     net.take(third)
@@ -902,7 +902,7 @@ def test_a_licence_has_so_many_connections_and_the_next_one_is_told() -> None:
     assert net.closed.get(net.join("client")) is None
 
 
-def test_a_key_is_forgotten_with_the_last_connection_and_job_of_its_licence() -> None:
+def test_a_key_is_forgotten_with_the_last_connection_and_job_of_its_license() -> None:
     net = Net()
     client = net.join("client")
     net.submit(client)
@@ -912,7 +912,7 @@ def test_a_key_is_forgotten_with_the_last_connection_and_job_of_its_licence() ->
     assert net.state.keys == {}
 
 
-def test_a_revoked_licence_leaves_no_key_behind() -> None:
+def test_a_revoked_license_leaves_no_key_behind() -> None:
     net = Net()
     net.submit(net.join("client"))
     net.happen(f.Revoked("id-key-client"))

@@ -45,19 +45,19 @@ anything = st.one_of(from_clients, from_workers, from_monitors, oddities)
 fds = st.sampled_from(FDS)
 registers = st.one_of(
     st.builds(
-        lambda fd, who: f.Registering(fd, m.Register(key=who), who, f.Licence(f"id-{who}", "client")),
+        lambda fd, who: f.Registering(fd, m.Register(key=who), who, f.License(f"id-{who}", "client")),
         fds,
         st.sampled_from(["k1", "k2"]),
     ),
     st.builds(
-        lambda fd, gpu, who: f.Registering(fd, m.Register(role="worker", gpu=gpu), who, f.Licence(who, "worker")),
+        lambda fd, gpu, who: f.Registering(fd, m.Register(role="worker", gpu=gpu), who, f.License(who, "worker")),
         fds,
         maybe_gpu,
         st.sampled_from(["w1", "w2"]),
     ),
     st.builds(
         lambda fd, names: f.Registering(
-            fd, m.Register(role="gpu_monitor", gpus=names), "m", f.Licence("id-m", "monitor")
+            fd, m.Register(role="gpu_monitor", gpus=names), "m", f.License("id-m", "monitor")
         ),
         fds,
         st.none() | st.tuples(gpus),
@@ -87,12 +87,12 @@ events: st.SearchStrategy[f.Event] = st.integers(0, 19).flatmap(
 CAST: list[f.Event] = [
     *(f.Opened(fd) for fd in FDS),
     *(
-        f.Registering(fd, m.Register(key=who), who, f.Licence(f"id-{who}", "client"))
+        f.Registering(fd, m.Register(key=who), who, f.License(f"id-{who}", "client"))
         for fd, who in ((1, "k1"), (5, "k2"))
     ),
-    f.Registering(2, m.Register(key="k1"), "k1", f.Licence("id-k1", "client")),
-    f.Registering(3, m.Register(role="worker", gpu="one"), "w1", f.Licence("w1", "worker")),
-    f.Registering(4, m.Register(role="gpu_monitor", gpus=("one",)), "m", f.Licence("id-m", "monitor")),
+    f.Registering(2, m.Register(key="k1"), "k1", f.License("id-k1", "client")),
+    f.Registering(3, m.Register(role="worker", gpu="one"), "w1", f.License("w1", "worker")),
+    f.Registering(4, m.Register(role="gpu_monitor", gpus=("one",)), "m", f.License("id-m", "monitor")),
 ]
 rest = st.lists(st.tuples(events, st.sampled_from([0.0, 1.0, 5.0, 700.0])), min_size=20, max_size=60)
 steps = st.builds(

@@ -133,8 +133,8 @@ async def test_a_foreground_job_gives_up_on_a_hub_that_it_never_reached() -> Non
 
 async def test_a_hub_that_turns_us_away_ends_the_job_at_once() -> None:
     scene = Scene()
-    scene.at(1, scene.hub.feed, errors_link("this licence was revoked", "unauthorized"))
-    assert await scene.run() == e.Failed("this licence was revoked", "unauthorized")
+    scene.at(1, scene.hub.feed, errors_link("this license was revoked", "unauthorized"))
+    assert await scene.run() == e.Failed("this license was revoked", "unauthorized")
 
 
 def errors_link(why: str, code: str) -> object:

@@ -99,11 +99,11 @@ def test_the_page_states_the_hub_s_limits() -> None:
     assert f"batch | {limits.batch // 1024} KiB |" in DOC
     assert f"| 1 to {wire.MAX_ID} characters |" in DOC
     assert f"| {wire.MAX_URL} characters |" in DOC
-    assert f"| connections of one licence | {limits.per_licence} |" in DOC
+    assert f"| connections of one license | {limits.per_license} |" in DOC
     assert f"| connections from one address | {limits.per_address} |" in DOC
     assert f"| time to register | {limits.register:g} s |" in DOC
     assert f"| malformed frames of one connection | {limits.malformed} |" in DOC
-    assert f"| open jobs of one licence | {limits.jobs_per_key} |" in DOC
+    assert f"| open jobs of one license | {limits.jobs_per_key} |" in DOC
     assert f"| open questions of one connection | {limits.asks} |" in DOC
     assert f"| {limits.queued_ttl / 60:g} min, then `expired` |" in DOC
     assert f"| {limits.granted_ttl / 3600:g} h |" in DOC

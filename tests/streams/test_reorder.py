@@ -152,7 +152,7 @@ HUB = hub_log(
     (0.1, "conn", "started", {"now": 1000.1}, None),
     (0.2, "conn", "opened", {"fd": 1, "now": 1000.2}, None),
     (0.2, "out", "connected", {"to": [1], "frame": {}}, None),
-    (0.3, "in", "register", {**frame(1, 1000.3, "register", role="gpu_monitor"), "licence": None}, None),
+    (0.3, "in", "register", {**frame(1, 1000.3, "register", role="gpu_monitor"), "license": None}, None),
     (0.3, "out", "registered", {"to": [1], "frame": {}}, None),
     (0.4, "conn", "opened", {"fd": 2, "now": 1000.4}, None),
     (0.4, "out", "connected", {"to": [2], "frame": {}}, None),
