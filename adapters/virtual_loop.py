@@ -16,7 +16,7 @@ import math
 import sys
 from asyncio import base_events
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 
 class VirtualDeadlock(RuntimeError):
@@ -47,72 +47,66 @@ def _refused(name: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-class _OrderedTimer(asyncio.TimerHandle):
-    """Breaks ties by age; asyncio's own order of equal times is that of a heap."""
-
-    __slots__ = ("age",)
-    age: int
-
-    def __lt__(self, other: Any) -> bool:
-        mine, others = self._when, other._when  # type: ignore[attr-defined]  # read a dozen times per timer
-        return bool(mine < others or (mine == others and self.age < other.age))
-
-
-class _Clockwork:
-    """Stands where a selector would: instead of waiting for I/O it moves the clock."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
-            self._loop.nothing_left()
-        elif timeout > 0:
-            self._loop.advance(timeout)
-        return []
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 class VirtualLoop(base_events.BaseEventLoop):
     """An asyncio loop whose `time()` starts at `start` seconds and moves only when everything waits."""
 
     def __init__(self, start: float = 0.0) -> None:
         super().__init__()
+        self._now = start
         self._ages = itertools.count()
-        self._set_clock(start)
-        self._selector = _Clockwork(self)
+        self._timers: list[tuple[float, int, Any]] = []  # when, age, handle: compared without a call into Python
+        self._cancelled = 0
 
     def time(self) -> float:
         """Virtual seconds."""
         return self._now
-
-    def advance(self, seconds: float) -> None:
-        """Move the clock to the next timer; exact, so that sums of delays do not drift."""
-        due = self._scheduled[0].when() if self._scheduled else self._now + seconds  # type: ignore[attr-defined]
-        if math.isinf(due):
-            self.nothing_left()
-        self._set_clock(max(self._now, due))
-
-    def _set_clock(self, now: float) -> None:
-        self._now = now
-        self._clock_resolution = math.ulp(now)  # the loop fires what is due before now + resolution: exactly now's
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """As asyncio's, with ties in order of creation."""
         self._check_closed()  # type: ignore[attr-defined]
-        timer = _OrderedTimer(when, callback, args, self, context)
-        timer.age = next(self._ages)
-        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
-        timer._scheduled = True  # type: ignore[attr-defined]
-        return timer
+        timer: Any = asyncio.TimerHandle(when, callback, args, self, context)
+        timer._scheduled = True
+        heapq.heappush(self._timers, (when, next(self._ages), timer))
+        return cast("asyncio.TimerHandle", timer)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Cancelled timers stay until they are due, or until they are the most."""
+        self._cancelled += 1
+        if self._cancelled > 100 and 2 * self._cancelled > len(self._timers):
+            self._timers = [each for each in self._timers if not each[2].cancelled()]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
+
+    def _run_once(self) -> None:
+        """One turn, as asyncio's own: where that one would wait for I/O, this one moves the clock."""
+        ready = self._ready  # type: ignore[attr-defined]
+        if not ready and not self._stopping:  # type: ignore[attr-defined]
+            self._skip()
+        timers = self._timers
+        while timers and timers[0][0] <= self._now:
+            timer = heapq.heappop(timers)[2]
+            timer._scheduled = False
+            self._cancelled -= timer._cancelled
+            ready.append(timer)
+        for _ in range(len(ready)):  # what these add is for the next turn
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _skip(self) -> None:
+        """To the moment of the next timer."""
+        while self._timers and self._timers[0][2].cancelled():
+            heapq.heappop(self._timers)
+            self._cancelled -= 1
+        if not self._timers or math.isinf(self._timers[0][0]):
+            self.nothing_left()
+        self._now = max(self._now, self._timers[0][0])
 
     def jump(self, seconds: float) -> None:
         """Let time pass at once, as a machine that sleeps does: what was due meanwhile fires late."""
-        self._set_clock(self._now + seconds)
+        self._now += seconds
 
     def nothing_left(self) -> NoReturn:
         """Raise `VirtualDeadlock`."""
@@ -124,9 +118,6 @@ class VirtualLoop(base_events.BaseEventLoop):
     ) -> NoReturn:
         """Refused: threads do not run in virtual time."""
         raise touched(f"{func!r} wants a thread; {_INSTEAD}")
-
-    def _process_events(self, event_list: list[Any]) -> None:
-        """There is no I/O to process."""
 
     def _write_to_self(self) -> None:
         """No other thread can wake this loop; only a signal handler calls this."""
