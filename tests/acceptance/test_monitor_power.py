@@ -128,7 +128,9 @@ async def test_a_program_that_exits_at_once_has_failed_and_says_why(process: Sta
 
 
 async def test_a_program_that_prints_without_end_is_never_held_up(process: Start, log: Log) -> None:
-    power = process("import sys\nsys.stdout.write('x' * 5_000_000 + '\\n')\nprint('said all')\nsys.stdin.read()")
+    power = process(
+        "import sys\nsys.stdout.write('x' * 5_000_000 + '\\n')\nprint('said all', flush=True)\nsys.stdin.read()"
+    )
     await power.start()
     await log.has("said all")
     assert await power.inspect() == "running"

@@ -93,7 +93,8 @@ async def test_a_command_gets_its_files_without_a_shell_and_its_percentages_are_
 
 async def test_a_command_that_fails_is_quoted_with_its_last_words(tmp_path: Path) -> None:
     script = (
-        "import sys; [print('line', n) for n in range(100)]; print('CUDA out of memory', file=sys.stderr); sys.exit(3)"
+        "import sys; [print('line', n, flush=True) for n in range(100)]; "
+        "print('CUDA out of memory', file=sys.stderr); sys.exit(3)"
     )
     with pytest.raises(TaskFailed, match=r"ended with code 3: .*CUDA out of memory") as failed:
         await render(engine(script), tmp_path)
