@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import random
 from collections.abc import AsyncIterator, Callable
@@ -35,15 +36,25 @@ class Client:
     link: Link
     hub: HubClient
     scheduler: LoopScheduler
+    running: set[asyncio.Future[Any]] = dataclasses.field(default_factory=set)
 
     async def run(self, job: Job, show: Callable[[JobEvent], Any]) -> Outcome:
         """Show every event of the job and return the last: its outcome. Never raises for what befalls the job."""
-        shown = self.daemon.events(job).do_action(show)
-        return cast("Outcome", await shown.pipe(to_future(self.scheduler)))
+        future = self.daemon.events(job).do_action(show).pipe(to_future(self.scheduler))
+        self.running.add(future)
+        try:
+            return cast("Outcome", await future)
+        finally:
+            self.running.discard(future)
 
     def cancel(self, job_id: str) -> bool:
         """See `Daemon.cancel`."""
         return self.daemon.cancel(job_id)
+
+    def let_go(self) -> None:
+        """Let go of all jobs that still run, and tell the hub."""
+        for future in tuple(self.running):
+            future.cancel()
 
     def abandon(self, job: Job) -> None:
         """Tell the hub that nobody will go on with a job whose `run` was broken off; there is time for no more."""
@@ -69,7 +80,9 @@ async def open_client(
         files = DiskFiles()
         open_things.push_async_callback(files.close)
         if workers is None:
-            workers = http = HttpWorkers(settings.worker_url, settings.api_secret, idle=policy.transfer)
+            # Silence is noticed here before the pipeline breaks the call off: what was transferred can then be kept.
+            idle = 0.9 * policy.transfer
+            workers = http = HttpWorkers(settings.worker_url, settings.api_secret, idle=idle)
             open_things.push_async_callback(http.close)
         found = workers
         link = open_link(url, lambda: register, tap=tap, random=random.Random(seed))
@@ -80,7 +93,9 @@ async def open_client(
         link.events.subscribe(hub.feed)
         link.events.subscribe(_complaint)
         daemon = Daemon(lambda job: World(hub, found, files, job_random(seed, job)), policy, tap=tap, build=build)
-        yield Client(daemon, link, hub, scheduler)
+        client = Client(daemon, link, hub, scheduler)
+        open_things.callback(client.let_go)
+        yield client
 
 
 def _complaint(event: object) -> None:

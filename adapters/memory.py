@@ -202,7 +202,7 @@ class MemoryWorker:
         yield Downloading(self.size, self.size)
         yield Done(output, self.size)
 
-    async def cancel(self, task_id: str) -> None:
+    async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         """Noted."""
         await self._called("cancel", task_id)
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from wakestream.adapters import logs
 from wakestream.operators.errors import FileUnusable
 from wakestream.streams import messages as m
 from wakestream.streams.recording import (
@@ -32,6 +33,9 @@ MAX_FILES: Final = 20
 """Files of one program kept in the folder; the oldest are removed."""
 
 
+DAY: Final = 86_400.0
+
+
 class Recorder(Tap):
     """Implements `Tap` on files `<program>-<UTC time>-<pid>-<n>.jsonl` in `folder`. Needs a running loop.
 
@@ -43,7 +47,7 @@ class Recorder(Tap):
         self._max_file, self._max_files = max_file, max_files
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
-        self._maker = RowMaker(lambda: self._loop.time() - self._start, redact)
+        self._maker = RowMaker(lambda: self._loop.time() - self._start, lambda data: redact(data, logs.redact))
         self._part = 0
         self._file: BinaryIO | None = self._open()
 
@@ -84,7 +88,8 @@ class Recorder(Tap):
     def _open(self) -> BinaryIO:
         self._part += 1
         begun = datetime.fromtimestamp(self._header.epoch, UTC).strftime("%Y%m%dT%H%M%SZ")
-        path = self._folder / f"{self._header.program}-{begun}-{os.getpid()}-{self._part:03}.jsonl"
+        self._name = f"{self._header.program}-{begun}-{os.getpid()}-"
+        path = self._folder / f"{self._name}{self._part:03}.jsonl"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             file = path.open("xb")
@@ -96,8 +101,11 @@ class Recorder(Tap):
         return file
 
     def _remove_oldest(self) -> None:
+        # Another program of this name may be writing beside us: what was touched within a day and is not ours stays.
+        old = time.time() - DAY
         ours = sorted(self._folder.glob(f"{self._header.program}-*.jsonl"))
-        for path in ours[: -self._max_files]:
+        spare = [path for path in ours if path.name.startswith(self._name) or path.stat().st_mtime < old]
+        for path in spare[: max(0, len(ours) - self._max_files)]:
             path.unlink(missing_ok=True)
 
 

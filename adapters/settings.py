@@ -91,6 +91,12 @@ class Settings:
             raise SettingsError("no hub is set; give --hub URL, or set API_SERVER_URL in the environment or in .env")
         return self.hub_url
 
+    def needs_secret(self) -> str:
+        """The worker's secret; `SettingsError` says how to set it."""
+        if self.api_secret is None:
+            raise SettingsError("no secret for the worker is set; set HEYGEM_API_SECRET in the environment or in .env")
+        return self.api_secret
+
     def needs_key(self) -> str:
         """This program's own key; `SettingsError` says how to set it."""
         if self.key is None:

@@ -73,7 +73,7 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers stay until they are due, or until they are the most."""
-        self._cancelled += 1
+        self._cancelled += handle._scheduled  # type: ignore[attr-defined]  # one that has fired waits no more
         if self._cancelled > 100 and 2 * self._cancelled > len(self._timers):
             self._timers = [each for each in self._timers if not each[2].cancelled()]
             heapq.heapify(self._timers)

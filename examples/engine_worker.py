@@ -157,7 +157,7 @@ class Engine:
             yield Downloading(copied, size)
         yield Done(output, size)
 
-    async def cancel(self, task_id: str) -> None:
+    async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         """It cannot: it renders to the end, and nobody waits for it."""
 
     def result(self, code: str) -> Path:

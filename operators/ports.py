@@ -159,8 +159,8 @@ class Worker(Protocol):
         """Fetch the result to `output`, which exists only when it is whole; ends with `Done`."""
         ...
 
-    async def cancel(self, task_id: str) -> None:
-        """Stop the task, where the worker can."""
+    async def cancel(self, task_id: str, job_id: str | None = None) -> None:
+        """Give the task up for `job_id`, where the worker can; it stops when no other job holds it."""
         ...
 
 

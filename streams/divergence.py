@@ -13,7 +13,7 @@ import orjson
 
 from wakestream.streams.recording import Log, Row, ended_jobs
 
-MEASURED = frozenset({"waited", "now", "ts"})
+MEASURED = frozenset({"waited", "now", "ts", "eta"})
 """Fields that hold a measured time: alike only to the run's own milliseconds."""
 
 BY_LINK = frozenset({"register", "ping", "pong"})

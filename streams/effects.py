@@ -6,6 +6,7 @@ Also the JSON form of every outcome, in both directions, so that replay can give
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,13 +64,25 @@ class _Effects:
         self, label: str, args: Plain, effect: AsyncIterator[T], plain: Callable[[T], Any]
     ) -> AsyncIterator[T]:
         try:
-            async for item in effect:
-                self.note(label, args, item=plain(item))
-                yield item
+            async with _closing(effect):
+                async for item in effect:
+                    self.note(label, args, item=plain(item))
+                    yield item
         except Exception as error:
             self.note(label, args, error=plain_error(error))
             raise
         self.note(label, args, end=True)
+
+
+@asynccontextmanager
+async def _closing(effect: AsyncIterator[Any]) -> AsyncIterator[None]:
+    """Whoever is let go of lets go of the effect: its clean-up must not wait for the garbage collector."""
+    try:
+        yield
+    finally:
+        close = getattr(effect, "aclose", None)
+        if close is not None:
+            await close()
 
 
 class _TappedEffects(Effects):
@@ -109,7 +122,11 @@ class _TappedWorkers(Workers):
         return _TappedWorker(self._workers.at(url), self._log.at(url))
 
     def resolve(self, url: str | None) -> str:
-        found = self._workers.resolve(url)
+        try:
+            found = self._workers.resolve(url)
+        except Exception as error:
+            self._log.note("resolve", {"url": url}, error=plain_error(error))
+            raise
         self._log.note("resolve", {"url": url}, ok=found)
         return found
 
@@ -139,9 +156,9 @@ class _TappedWorker(Worker):
         args = task_args(task_id)
         return self._log.items("download", args, self._worker.download(task_id, output), plain_transfer)
 
-    async def cancel(self, task_id: str) -> None:
+    async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         args = task_args(task_id)
-        await self._log.call("cancel", args, self._worker.cancel(task_id), lambda _: None)
+        await self._log.call("cancel", args, self._worker.cancel(task_id, job_id), lambda _: None)
 
 
 def own(label: str) -> str:

@@ -48,6 +48,7 @@ class HubClient:
         self._link: LinkUp | LinkDown = LinkDown(f"{name}: no answer", connecting=True)
         self._asked: dict[str, m.Submit] = {}
         self._granted: set[str] = set()
+        self._owed: dict[str, m.Message] = {}
 
     def feed(self, event: Event) -> None:
         """One event of the link."""
@@ -73,6 +74,7 @@ class HubClient:
 
     def _linked(self, event: LinkUp | LinkDown) -> None:
         self._link = event
+        self._settle()
         self._board.feed(event, None)
         if "grant" in self.features:
             for request_id in sorted(self._granted):
@@ -91,16 +93,26 @@ class HubClient:
     def submit(self, job: Job, files: Sequence[Fingerprint] = ()) -> None:
         """See `Hub.submit`."""
         self._granted.discard(job.id)
+        self._owed.pop(job.id, None)
         self._asked[job.id] = m.Submit(request_id=job.id, task_type=job.task_type, payload=payload(job, files))
         self._send(self._asked[job.id])
 
     def release(self, job: Job, *, cancelled: bool = False) -> None:
-        """See `Hub.release`. Hubs that know no such message are not told."""
+        """See `Hub.release`. What cannot be said now is said at the next connection; hubs that know no such message
+        are not told."""
         self._granted.discard(job.id)
-        asked = self._asked.pop(job.id, None)
-        kind = m.Cancel if cancelled else m.JobDone
-        if asked is not None and ("cancel" if cancelled else "done") in self.features:
-            self._send(kind(request_id=job.id))
+        if self._asked.pop(job.id, None) is not None:
+            self._owed[job.id] = m.Cancel(request_id=job.id) if cancelled else m.JobDone(request_id=job.id)
+            self._settle()
+
+    def _settle(self) -> None:
+        """Say what is owed to the hub, if there is one."""
+        if not isinstance(self._link, LinkUp):
+            return
+        for request_id, message in tuple(self._owed.items()):
+            known = ("cancel" if isinstance(message, m.Cancel) else "done") in self.features
+            if not known or self._send(message):
+                del self._owed[request_id]
 
 
 def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, str]:

@@ -220,7 +220,9 @@ def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: f
 def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, plan: Plan) -> None:
     """Whether a GPU may be stopped; with `drain`, and if so, it is given no more work from this moment on."""
     names = _meant(peer, message.gpu)
-    gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names]
+    named = {name for fd in state.monitors for name in state.connections[fd].gpus}
+    # A GPU that no monitor answers for may be this very machine under another name: nobody's work is stopped for that.
+    gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
     active = sum(len(gpu.leases) for gpu in gpus) + len(state.queue)
     recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
     plan.send(

@@ -10,7 +10,7 @@ from typing import Any
 
 from reactivex import Observable, abc
 
-from wakestream.operators.events import Cancelled, Job, JobEvent, Retrying
+from wakestream.operators.events import Cancelled, Job, JobEvent, Retrying, TimedOut
 from wakestream.operators.flow.emit import silence
 from wakestream.operators.flow.lean import Both, Lean
 from wakestream.operators.flow.retry_backoff import Backoff, retry_backoff
@@ -95,12 +95,24 @@ def guarded(
         whole = stages(readings).pipe(
             retry_backoff(_announced(policy.again), world.random),
             timeout_total(policy.total, "total"),
-            cancellable(cancel or silence(), world.workers),
-            outcome(lambda event: world.hub.release(job, cancelled=isinstance(event, Cancelled))),
+            cancellable(cancel or silence(), world.workers, job.id),
+            outcome(lambda event: world.hub.release(job, cancelled=isinstance(event, Cancelled | TimedOut))),
         )
-        return Both(whole.subscribe(observer, scheduler=scheduler), readings)
+        return Both(whole.subscribe(observer, scheduler=scheduler), Both(readings, _LetGo(job, world.hub)))
 
     return Lean(subscribe)
+
+
+class _LetGo(abc.DisposableBase):
+    """Whoever disposes of a job before its end no longer wants it; after its end the hub knows already."""
+
+    __slots__ = ("hub", "job")
+
+    def __init__(self, job: Job, hub: Hub) -> None:
+        self.job, self.hub = job, hub
+
+    def dispose(self) -> None:
+        self.hub.release(self.job, cancelled=True)
 
 
 def _announced(backoff: Backoff) -> Backoff:

@@ -57,7 +57,10 @@ class Answers:
 
     def now(self, label: str) -> Any:
         """The next outcome of a call that takes no time."""
-        return self._rows[label].pop(0).data["ok"]
+        data = self._rows[label].pop(0).data
+        if "error" in data:
+            raise effects.error_from(data["error"])
+        return data["ok"]
 
     async def of(self, label: str, **asked: Any) -> Any:
         """The next outcome of a call, or its error; `asked` are its `args`, and `at` where a worker was called."""
@@ -78,7 +81,13 @@ class Answers:
             self._watch.unanswered.add((self._job, label))
             never: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
             return await never
-        await self._until(row.t)
+        try:
+            await self._until(row.t)
+        except asyncio.CancelledError:
+            # This call was let go of before its answer came: in the recorded run, the answer was the next one's.
+            self._rows[label].append(row)
+            self._rows[label].sort(key=lambda each: each.seq)
+            raise
         if "error" in row.data:
             raise effects.error_from(row.data["error"])
         return row.data
@@ -157,7 +166,7 @@ class _LoggedWorker(Worker):
         async for item in self._answers.items("download", at=self._url, args=effects.task_args(task_id)):
             yield effects.transfer_from(item)
 
-    async def cancel(self, task_id: str) -> None:
+    async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         await self._of("cancel", effects.task_args(task_id))
 
     async def _of(self, label: str, args: Mapping[str, Any]) -> Any:

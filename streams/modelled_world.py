@@ -233,7 +233,7 @@ class _ModelledWorker(Worker):
         yield Downloading(SIZE, SIZE)
         yield Done(output, SIZE)
 
-    async def cancel(self, task_id: str) -> None:
+    async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         (await self._call()).drop(task_id)
 
 

@@ -34,7 +34,10 @@ TICK: Final = 1e-6
 """Seconds by which each row is later than the one before, at least."""
 
 REDACTED: Final = "[redacted]"
-SECRET_FIELDS: Final = frozenset({"key", "token", "license_key", "authorization", "api_secret", "secret", "password"})
+SECRET_FIELDS: Final = frozenset({
+    "key", "token", "license_key", "authorization", "api_secret", "secret", "password", "access_token", "api_key",
+    "heygem_api_secret",
+})  # fmt: skip
 """Fields whose values never enter a log, wherever they stand."""
 
 _SECRET_TEXT = re.compile(r"(?i)(bearer\s+)\S+|\bws_[a-z]+_[A-Za-z0-9_-]{16,}")
@@ -140,14 +143,24 @@ def frame_row(message: m.Message) -> tuple[str, dict[str, Any], str | None]:
     return str(frame.get("type", "")), frame, getattr(message, "request_id", None)
 
 
-def redact(value: Any) -> Any:
-    """`value` without secrets: whole fields by their names, and what looks like a key within any text."""
+def _secret(name: object) -> bool:
+    return str(name).lower() in SECRET_FIELDS
+
+
+def redact(value: Any, known: Callable[[str], str] = str) -> Any:
+    """`value` without secrets: whole fields by their names, and what looks like a key within any text.
+
+    `known(text)` takes out the secrets that the program knows by heart.
+    """
     if isinstance(value, Mapping):
-        return {name: REDACTED if name.lower() in SECRET_FIELDS and v else redact(v) for name, v in value.items()}
+        return {
+            name: REDACTED if str(name).lower() in SECRET_FIELDS and v else redact(v, known)
+            for name, v in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [redact(each) for each in value]
+        return [redact(each, known) for each in value]
     if isinstance(value, str):
-        return _SECRET_TEXT.sub(lambda found: (found[1] or "") + REDACTED, value)
+        return _SECRET_TEXT.sub(lambda found: (found[1] or "") + REDACTED, known(value))
     return value
 
 
@@ -162,7 +175,7 @@ def header_line(header: Header) -> bytes:
 def row_line(row: Row) -> bytes:
     """One row as a line."""
     line = {"seq": row.seq, "t": row.t, "dir": row.dir, "job": row.job, "label": row.label, "data": row.data}
-    return orjson.dumps(line, option=orjson.OPT_NON_STR_KEYS) + b"\n"
+    return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n"
 
 
 def read_log(lines: Iterable[bytes]) -> Log:

@@ -56,6 +56,7 @@ class _Replay:
         self.awaited: set[str] = set()
         self.running: list[abc.DisposableBase] = []
         self.ended = False
+        self.closed = False
         self.over: asyncio.Future[None] = self.loop.create_future()
 
     async def run(self) -> Log:
@@ -69,6 +70,7 @@ class _Replay:
             try:
                 await self.over
             finally:
+                self.closed = True  # what is let go of now, the recorded program did not let go of
                 for running in self.running:
                     running.dispose()
         await self.scheduler.close()
@@ -80,7 +82,8 @@ class _Replay:
         return World(self.hub, LoggedWorkers(answers), LoggedFiles(answers), random, LoggedEffects(answers))
 
     def _send(self, message: m.Message) -> bool:
-        self.tap.frame("out", message)
+        if not self.closed:
+            self.tap.frame("out", message)
         return True
 
     def _fault(self, error: Exception, _: Any) -> None:

@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--boot-seconds", type=_seconds, default=6.0, metavar="S", help="how long the GPU takes to warm up (default 6)"
     )
-    parser.add_argument("--record", type=Path, metavar="DIR", help="record the client's messages into this folder")
+    parser.add_argument("--record", type=Path, metavar="DIR", help="record every program's messages into this folder")
 
 
 def _seconds(text: str) -> float:

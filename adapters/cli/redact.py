@@ -35,5 +35,6 @@ def run(args: argparse.Namespace) -> int:
     changed = sum(was != now for was, now in zip(log.rows, clean.rows, strict=True))
     changed += log.header != clean.header
     show.line(f"secrets taken out of {changed} of {len(log.rows) + 1} lines; written to {output}")
-    show.line("delete the log that still holds them, and revoke the keys: wakestream license revoke ID")
+    if changed:
+        show.line("delete the log that still holds them, and revoke the keys: wakestream license revoke ID")
     return exit_codes.DONE

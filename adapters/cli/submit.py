@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     settings = begin(args)
     settings.needs_hub()
     settings.needs_key()
+    settings.needs_secret()
     job = job_of(args)
     with display(job, as_json=args.json, plain=args.plain) as shown:
         return run_program(lambda stop: _submit(job, settings, shown, stop))

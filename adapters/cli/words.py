@@ -55,7 +55,7 @@ def event(happened: e.JobEvent) -> str:
     """One event as a line without its time."""
     match happened:
         case e.Queued():
-            return f"the GPU is off: job queued{_place(happened.position)}; {phase(happened.phase)}{_eta(happened.eta)}"
+            return f"the GPU is off: job queued{_place(happened.position)}; {phase(happened.phase)}{_hope(happened)}"
         case e.Waking():
             return f"waiting {duration(happened.waited)}: {waking(happened)}"
         case e.Granted():
@@ -144,11 +144,15 @@ def waking(happened: e.Waking) -> str:
     if happened.phase == "hub_unreachable":
         return f"{happened.why}; trying again"
     why = f" ({happened.why})" if happened.why else ""
-    return f"{phase(happened.phase)}{_place(happened.position)}{why}{_eta(happened.eta)}"
+    return f"{phase(happened.phase)}{_place(happened.position)}{why}{_hope(happened)}"
 
 
 def _place(position: int | None) -> str:
     return f", position {position}" if position else ""
+
+
+def _hope(happened: e.Queued | e.Waking) -> str:
+    return "" if happened.phase == "no_monitor" else _eta(happened.eta)
 
 
 def _eta(eta: e.Eta | None) -> str:

@@ -66,10 +66,20 @@ async def _start(argv: Sequence[str], stderr: int) -> Process:
     try:
         # A session of its own, so that the program's children are killed with it; Windows has no such thing to kill.
         return await asyncio.create_subprocess_exec(
-            *argv, stdin=DEVNULL, stdout=PIPE, stderr=stderr, start_new_session=sys.platform != "win32"
+            *argv,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=stderr,
+            start_new_session=sys.platform != "win32",
+            env=unbuffered(),
         )
     except (OSError, ValueError) as error:
         raise TaskFailed(f"cannot start {argv[0]!r} ({error}): install it, or give its full path") from error
+
+
+def unbuffered() -> dict[str, str]:
+    """Our environment, in which a Python program says things when they happen: its last words must not overtake."""
+    return {"PYTHONUNBUFFERED": "1", **os.environ}
 
 
 async def _before(deadline: float, limit: float, what: Awaitable[T]) -> T:

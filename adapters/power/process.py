@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
@@ -62,9 +63,10 @@ class ProcessPower:
         await self._forget()
         self._said.clear()
         self._stopped = False
+        env = {"PYTHONUNBUFFERED": "1", **(os.environ if self._env is None else self._env)}
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *self._argv, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=self._env, **own_group()
+                *self._argv, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=env, **own_group()
             )
         except (OSError, ValueError) as error:
             raise PowerError(f"cannot start {self._argv[0]!r}: {error}; give the full path of the program") from None

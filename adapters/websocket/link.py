@@ -44,6 +44,9 @@ RECONNECT = Backoff(initial=0.5, max_delay=30.0, reset_on_success=lambda event: 
 """A connection is healthy, and the count of attempts set back, once a ping was answered: one that is made and at once
 ended again (kicked, replaced by another of the same name) comes back later each time."""
 
+FOR_GOOD = frozenset({"unauthorized", "forbidden", "bad_address", "kicked"})
+"""What a hub says to one who need not come again; any other refusal may pass."""
+
 Event = m.Message | LinkUp | LinkDown
 
 
@@ -91,7 +94,9 @@ class Link:
         if isinstance(event, LinkUp):
             self._tap.row("conn", "up", {"features": sorted(event.features)})
         elif isinstance(event, LinkDown):
-            logger.bind(stage="link").log("ERROR" if event.code else "WARNING", "{}; trying again", event.why)
+            logger.bind(stage="link").log(
+                "ERROR" if event.code else "WARNING", "{}" if event.code else "{}; trying again", event.why
+            )
             self._tap.row("conn", "down", {"why": event.why, "code": event.code})
         self.events.feed(event)
 
@@ -179,7 +184,7 @@ class _TellsWhy(Passing[Event]):
         self.url = url
 
     def on_error(self, error: Exception) -> None:
-        code = error.code if isinstance(error, HubRefused) else None
+        code = error.code if isinstance(error, HubRefused) and error.code in FOR_GOOD else None
         why = f"nothing was heard for {error.seconds:g} s" if isinstance(error, Stalled) else str(error)
         self.observer.on_next(LinkDown(f"hub {self.url}: {why}", code))
         self.observer.on_error(error)

@@ -18,14 +18,19 @@ GOODBYE = 5.0
 """Seconds that the worker gets to confirm; the job is cancelled here in any case."""
 
 
-def cancellable(signal: Observable[Any], workers: Workers) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
-    """When `signal` emits: let go of the source, tell the worker if it has the task, and end with `Cancelled`."""
+def cancellable(
+    signal: Observable[Any], workers: Workers, job_id: str | None = None
+) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
+    """When `signal` emits: let go of the source, tell the worker if it has the task, and end with `Cancelled`.
+
+    `job_id` is the job's: the worker may have the task for other jobs too, and goes on for those.
+    """
 
     def operator(source: Observable[JobEvent]) -> Observable[JobEvent]:
         def subscribe(
             observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            running = _Running(observer, workers, scheduler)
+            running = _Running(observer, workers, job_id, scheduler)
             signalled = signal.subscribe(running.stop, scheduler=scheduler)
             running.body.hold(source.subscribe(running, scheduler=scheduler))
             return Both(signalled, running.body)
@@ -38,13 +43,17 @@ def cancellable(signal: Observable[Any], workers: Workers) -> Callable[[Observab
 class _Running(Passing[JobEvent]):
     """Remembers the task, for the worker must be told which to stop."""
 
-    __slots__ = ("body", "scheduler", "stopped", "task", "workers")
+    __slots__ = ("body", "job_id", "scheduler", "stopped", "task", "workers")
 
     def __init__(
-        self, observer: abc.ObserverBase[JobEvent], workers: Workers, scheduler: abc.SchedulerBase | None
+        self,
+        observer: abc.ObserverBase[JobEvent],
+        workers: Workers,
+        job_id: str | None,
+        scheduler: abc.SchedulerBase | None,
     ) -> None:
         super().__init__(observer)
-        self.workers, self.scheduler = workers, scheduler
+        self.workers, self.job_id, self.scheduler = workers, job_id, scheduler
         self.body = Serial()
         self.task: Submitted | None = None
         self.stopped = False
@@ -57,14 +66,16 @@ class _Running(Passing[JobEvent]):
     def stop(self, _: Any) -> None:
         if not self.stopped:
             self.stopped = True
-            self.body.hold(_goodbye(self.task, self.workers).subscribe(self.observer, scheduler=self.scheduler))
+            self.body.hold(
+                _goodbye(self.task, self.workers, self.job_id).subscribe(self.observer, scheduler=self.scheduler)
+            )
 
 
-def _goodbye(task: Submitted | None, workers: Workers) -> Observable[JobEvent]:
+def _goodbye(task: Submitted | None, workers: Workers, job_id: str | None) -> Observable[JobEvent]:
     done: Observable[JobEvent] = rx.of(Cancelled())
     if task is None:
         return done
     worker, task_id = workers.at(task.worker.url), task.task_id
-    telling = from_async(lambda: worker.cancel(task_id), "cancel").pipe(timeout_total(GOODBYE, "cancel"))
+    telling = from_async(lambda: worker.cancel(task_id, job_id), "cancel").pipe(timeout_total(GOODBYE, "cancel"))
     told: Observable[JobEvent] = telling.filter(lambda _: False).catch(lambda _error, _source: rx.empty())
     return rx.concat(told, done)

@@ -31,7 +31,8 @@ def online(workers: Workers, policy: Policy, random: Random) -> Callable[[Grante
     )
 
     def stage(grant: Granted) -> Observable[JobEvent]:
-        worker, url = workers.at(grant.url), workers.resolve(grant.url)
+        url = workers.resolve(grant.url)
+        worker = workers.at(grant.url)
 
         def said(health: Health) -> JobEvent:
             if health.initialized:

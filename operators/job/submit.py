@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import reactivex as rx
 from reactivex import Observable, abc
@@ -47,13 +47,14 @@ def submit(job: Job, hub: Hub, readings: Readings, policy: Policy) -> Observable
 class _Wait:
     """One wait for the GPU: what each of the hub's replies leads to."""
 
-    __slots__ = ("asleep", "hub", "job", "policy", "reached", "readings", "started", "time")
+    __slots__ = ("asleep", "hub", "job", "policy", "reached", "readings", "started", "time", "told")
 
     def __init__(self, job: Job, hub: Hub, readings: Readings, policy: Policy, time: abc.SchedulerBase) -> None:
         self.job, self.hub, self.readings, self.policy, self.time = job, hub, readings, policy, time
         self.started = seconds_now(time)
         self.reached = False
         self.asleep: Asleep | None = None
+        self.told = self.started
 
     def get(self, kind: type, /) -> Callable[[Any], Observable[JobEvent] | None] | None:
         """The case for a kind of reply: looked up in one table for all jobs, since many wait."""
@@ -76,7 +77,7 @@ class _Wait:
 
     def disconnected(self, link: LinkDown) -> Observable[JobEvent]:
         if link.code is not None:
-            return rx.throw(HubRefused(link.why, code=link.code))
+            raise HubRefused(link.why, code=link.code)
         never = "connecting" if link.connecting else "hub_unreachable"
         lines = self._lines("hub_lost" if self.reached else never, why="" if link.connecting else link.why)
         if self.reached or self.policy.hub is None:
@@ -92,23 +93,30 @@ class _Wait:
         return self.granted(Accepted(news.gpu, news.url)) if self.asleep else None
 
     def queued(self, reply: Asleep) -> Observable[JobEvent]:
-        self.asleep = reply
-        told = begin_with(Queued(reply.position, reply.phase, reply.eta))
-        return self._waking(reply).pipe(told, beside(self.readings.of(EVERY_ALGORITHM)))
+        self.asleep, self.told = reply, seconds_now(self.time)
+        return self._waking(reply.phase).pipe(begin_with(Queued(reply.position, reply.phase, reply.eta)))
 
     def stirring(self, news: Stirring) -> Observable[JobEvent] | None:
         return self._lines(news.phase, why=news.why) if self.asleep else None
 
+    def refused(self, reply: Refused) -> NoReturn:
+        # Raised, not emitted: what follows in the same turn of the loop must not take its place.
+        raise HubRefused(reply.why, code=reply.code)
+
+    def boot_failed(self, reply: BootFailure) -> NoReturn:
+        raise BootFailed(reply.why)
+
     def _lines(self, phase: str, why: str) -> Observable[JobEvent]:
+        return self._waking(phase).pipe(begin_with(self._line(phase, why)))
+
+    def _waking(self, phase: str) -> Observable[JobEvent]:
+        lines = every(self.policy.line_every, lambda _: self._line(phase))
+        # While the GPU wakes the files are read, and one that cannot be read ends the wait on whichever road.
+        return lines.pipe(beside(self.readings.of(EVERY_ALGORITHM))) if self.asleep else lines
+
+    def _line(self, phase: str, why: str = "") -> JobEvent:
         reply = self.asleep or Asleep()
-        now = Waking(self.waited, phase, reply.position, None, why)
-        return self._waking(Asleep(phase, reply.position)).pipe(begin_with(now))
-
-    def _waking(self, reply: Asleep) -> Observable[JobEvent]:
-        def line(elapsed: float) -> JobEvent:
-            return Waking(self.waited, reply.phase, reply.position, _left(reply.eta, elapsed))
-
-        return every(self.policy.line_every, line)
+        return Waking(self.waited, phase, reply.position, _left(reply.eta, seconds_now(self.time) - self.told), why)
 
 
 _CASES: Mapping[type, Callable[[_Wait, Any], Observable[JobEvent] | None]] = {
@@ -118,8 +126,8 @@ _CASES: Mapping[type, Callable[[_Wait, Any], Observable[JobEvent] | None]] = {
     Asleep: _Wait.queued,
     Stirring: _Wait.stirring,
     Woken: _Wait.woken,
-    Refused: lambda _, reply: rx.throw(HubRefused(reply.why, code=reply.code)),
-    BootFailure: lambda _, reply: rx.throw(BootFailed(reply.why)),
+    Refused: _Wait.refused,
+    BootFailure: _Wait.boot_failed,
 }
 """Where each of the hub's replies leads."""
 

@@ -122,7 +122,7 @@ class User:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "wakestream.adapters.cli", *command,
             stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, cwd=self.folder, limit=2**20,
-            env=clean_environment() | self.environment | environment,
+            env=clean_environment() | self._secret() | self.environment | environment,
         )  # fmt: skip
         try:
             yield Running(process)
@@ -130,6 +130,12 @@ class User:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+    def _secret(self) -> dict[str, str]:
+        """Some secret, which `submit` asks for; none where the test wrote its own into `.env`."""
+        own = self.folder / ".env"
+        told = own.exists() and b"HEYGEM_API_SECRET" in own.read_bytes()
+        return {} if told else {"HEYGEM_API_SECRET": "some-secret"}
 
     async def run(self, *command: str, **environment: str) -> Ran:
         """The command, to its end."""
