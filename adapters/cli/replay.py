@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.replay_show import Show
     from wakestream.adapters.logs_on_disk import find, read
     from wakestream.streams.recording import UnusableLog
+    from wakestream.streams.replay import PROGRAMS
 
     show = Show(as_json=args.json, speed=args.speed)
     wrong = _contradiction(args)
@@ -101,6 +102,12 @@ def run(args: argparse.Namespace) -> int:
             logs.append((file, read(file)))
         except UnusableLog as error:
             worst = show.unusable(str(error))
+    replayable = [each for each in logs if each[1].header.program in PROGRAMS]
+    if replayable and not args.json:
+        for file, log in logs:
+            if log.header.program not in PROGRAMS:
+                show.line(f"{file}: left out; a log of a {log.header.program} is a record only")
+    logs = replayable or logs
     if logs:
         worst = max(worst, _replay(args, logs, show))
         show.summary()

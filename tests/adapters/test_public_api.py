@@ -118,8 +118,16 @@ def test_a_type_checker_knows_the_names(tmp_path: Path) -> None:
         "from wakestream.streams import World, guarded, job_pipeline, stage_times\n"
         "reveal_type(Policy().online)\nreveal_type(job_pipeline)\nPolicy(onlin=1)\n"
     )
-    command = (sys.executable, "-m", "mypy", "--strict", "--config-file", str(ROOT / "pyproject.toml"), str(sample))
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=55, check=False)
+    rooms = tmp_path / "typing" / "wakestream"
+    rooms.mkdir(parents=True)
+    for room in ("operators", "streams", "adapters"):
+        (rooms / room).symlink_to(ROOT / room)
+    settings = tmp_path / "mypy.ini"
+    settings.write_text(
+        f"[mypy]\nmypy_path = {rooms.parent}\nnamespace_packages = True\nexplicit_package_bases = True\n"
+    )
+    command = (sys.executable, "-m", "mypy", "--strict", "--config-file", str(settings), str(sample))
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=55, check=False)
     assert 'Revealed type is "float"' in done.stdout.replace("builtins.", "")
     assert "events.Job" in done.stdout
     assert 'Unexpected keyword argument "onlin"' in done.stdout

@@ -948,3 +948,12 @@ def test_of_many_submits_in_a_second_all_are_queued_and_enough_wake_the_gpu() ->
         assert isinstance(net.submit(client, f"j{number}"), m.Offline)
     assert len(net.take(monitor)) == 3
     assert len(net.state.queue) == 10
+
+
+def test_a_gpu_that_no_monitor_answers_for_keeps_every_machine_on_while_it_works(net: Net) -> None:
+    client, monitor = net.join("client"), net.join("monitor", gpus=("studio",))
+    net.worker(gpu="gpu")
+    net.submit(client)
+    net.take(monitor)
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
+    assert [answer.active_count for answer in net.take(monitor) if isinstance(answer, m.TaskQueryResponse)] == [1]

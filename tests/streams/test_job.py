@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from dataclasses import replace
@@ -385,3 +386,61 @@ def test_the_scenes_hub_announces_what_ours_does() -> None:
     from wakestream.streams.hub import FEATURES
 
     assert set(OURS) <= set(FEATURES)
+
+
+async def test_a_failed_boot_is_not_overtaken_by_news_in_the_same_turn() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(20, scene.link.receive, m.BootResult(request_id="job-1", success=False, msg="no stock"))
+    scene.at(20, scene.link.receive, m.PowerState(gpu="a", state="stopping"))
+    assert await scene.run() == e.Failed("no stock", "boot_failed")
+    assert scene.events[-1][0] == 20.0
+
+
+async def test_the_eta_goes_on_counting_down_through_news_of_the_machine() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(1, scene.link.receive, m.PowerState(gpu="a", state="starting"))
+    scene.at(40, scene.link.receive, m.Ack(request_id="job-1", url=URL))
+    await scene.run()
+    assert [round(waking.eta.p50) for waking in scene.of(e.Waking)] == [99, 89, 79, 69]
+
+
+async def test_a_file_that_cannot_be_read_ends_the_wait_also_after_news() -> None:
+    scene = Scene(offline)
+    scene.files.files[Path("speech.wav")] = errors.FileUnusable("speech.wav is locked")
+    scene.connect()
+    scene.at(0.001, scene.link.receive, m.PowerState(gpu="a", state="starting"))
+    outcome = await scene.run()
+    assert outcome == e.Failed("speech.wav is locked", "file_unusable")
+    assert scene.events[-1][0] < 1
+
+
+async def test_the_end_of_a_job_is_said_when_the_hub_is_there_again() -> None:
+    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)] * 3 + [TaskReport("done", 100.0)]))
+    scene.connect()
+    scene.at(1, scene.link.disconnect)
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.link.said(m.JobDone) == []
+    scene.connect()
+    assert scene.link.said(m.JobDone) == [m.JobDone(request_id="job-1")]
+    assert len(scene.link.said(m.Submit)) == 1
+
+
+async def test_a_job_that_is_disposed_of_gives_its_gpu_back() -> None:
+    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.connect()
+    running = asyncio.ensure_future(scene.run())
+    await asyncio.sleep(0)
+    scene.at(10, running.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert scene.link.said(m.Cancel) == [m.Cancel(request_id="job-1")]
+    assert scene.hub.waiting == ()
+
+
+async def test_a_job_that_times_out_takes_its_work_back() -> None:
+    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.connect()
+    assert isinstance(await scene.run(execution=20.0), e.TimedOut)
+    assert scene.link.said(m.Cancel) == [m.Cancel(request_id="job-1")]

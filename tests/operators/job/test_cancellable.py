@@ -41,3 +41,15 @@ async def test_a_worker_that_fails_to_cancel_changes_nothing() -> None:
     asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
     source = rx.never().pipe(begin_with(SUBMITTED), cancellable(signal, stage.workers))
     assert (await stage.run(source))[-1] == e.Cancelled()
+
+
+async def test_the_worker_is_told_which_job_no_longer_wants_the_task() -> None:
+    stage, signal, told = Stage(), Subject[None](), []
+
+    async def cancel(task_id: str, job_id: str | None = None) -> None:
+        told.append((task_id, job_id))
+
+    stage.worker.cancel = cancel  # type: ignore[method-assign]
+    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
+    await stage.run(rx.never().pipe(begin_with(SUBMITTED), cancellable(signal, stage.workers, "job-2")))
+    assert told == [("task-1", "job-2")]
