@@ -85,7 +85,6 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.replay_show import Show
     from wakestream.adapters.logs_on_disk import find, read
     from wakestream.streams.recording import UnusableLog
-    from wakestream.streams.replay import PROGRAMS
 
     show = Show(as_json=args.json, speed=args.speed)
     wrong = _contradiction(args)
@@ -102,16 +101,22 @@ def run(args: argparse.Namespace) -> int:
             logs.append((file, read(file)))
         except UnusableLog as error:
             worst = show.unusable(str(error))
-    replayable = [each for each in logs if each[1].header.program in PROGRAMS]
-    if replayable and not args.json:
-        for file, log in logs:
-            if log.header.program not in PROGRAMS:
-                show.line(f"{file}: left out; a log of a {log.header.program} is a record only")
-    logs = replayable or logs
+    logs = _replayable(logs, None if args.json else show)
     if logs:
         worst = max(worst, _replay(args, logs, show))
         show.summary()
     return worst
+
+
+def _replayable(logs: list[tuple[LogFile, Log]], show: Show | None) -> list[tuple[LogFile, Log]]:
+    """The logs without those that are records only, unless there are no others."""
+    from wakestream.streams.replay import PROGRAMS
+
+    found = [each for each in logs if each[1].header.program in PROGRAMS]
+    for file, log in logs:
+        if found and show is not None and log.header.program not in PROGRAMS:
+            show.line(f"{file.parts[0]}: left out, a log of a {log.header.program} is a record only")
+    return found or logs
 
 
 def _contradiction(args: argparse.Namespace) -> str | None:
