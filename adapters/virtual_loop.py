@@ -145,7 +145,7 @@ def _few_collections() -> Iterator[None]:
     # thousand jobs that is a third of the time.
     before = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(1_000_000, 50, 1000)
+    gc.set_threshold(200_000, 50, 1000)
     try:
         yield
     finally:
