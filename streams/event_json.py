@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -33,33 +32,6 @@ def plain_text(value: Path | str) -> str:
 def plain_event(event: JobEvent) -> dict[str, Any]:
     """One event as an object; `event` is its kind, times are seconds, sizes bytes."""
     return {"event": kind(event), **_plain_fields(event)}
-
-
-class PlainEvent(Mapping[str, Any]):
-    """`plain_event(event)`, worked out when somebody looks: a waiting job says thousands that nobody looks at."""
-
-    __slots__ = ("_event", "_plain")
-
-    def __init__(self, event: JobEvent) -> None:
-        self._event = event
-        self._plain: dict[str, Any] | None = None
-
-    def _all(self) -> dict[str, Any]:
-        if self._plain is None:
-            self._plain = plain_event(self._event)
-        return self._plain
-
-    def __getitem__(self, name: str) -> Any:
-        return self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-    def __contains__(self, name: object) -> bool:
-        return name == "event" or name in self._all()
 
 
 _NAMES: dict[type, tuple[str, ...]] = {}

@@ -11,7 +11,7 @@ import orjson
 
 from wakestream.streams.divergence import Divergence
 from wakestream.streams.marbles import OUTCOMES, Diagram, Lane, Mark, MarkKind, Span, Weight
-from wakestream.streams.recording import Log, Row, as_json
+from wakestream.streams.recording import Log, Row
 
 _STAGE_AFTER = {
     "job.accept": "wait", "retrying": "wait", "online": "upload", "uploaded": "render", "rendered": "download",
@@ -95,7 +95,7 @@ def _event(row: Row, weight: Weight) -> tuple[MarkKind, Weight]:
 
 
 def _text(row: Row) -> str:
-    told = orjson.dumps(row.data, default=as_json, option=orjson.OPT_NON_STR_KEYS).decode()
+    told = orjson.dumps(row.data, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     more = told if len(told) <= 240 else told[:239] + "…"
     return f"{row.dir} {row.label}, row {row.seq}, {row.t:.6f} s\n{more}"
 

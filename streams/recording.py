@@ -172,15 +172,10 @@ def header_line(header: Header) -> bytes:
     )
 
 
-def as_json(value: Any) -> Any:
-    """What JSON knows no form of: other mappings as objects, anything else as text."""
-    return dict(value) if isinstance(value, Mapping) else str(value)
-
-
 def row_line(row: Row) -> bytes:
     """One row as a line."""
     line = {"seq": row.seq, "t": row.t, "dir": row.dir, "job": row.job, "label": row.label, "data": row.data}
-    return orjson.dumps(line, default=as_json, option=orjson.OPT_NON_STR_KEYS) + b"\n"
+    return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n"
 
 
 def read_log(lines: Iterable[bytes]) -> Log:
