@@ -34,7 +34,6 @@ class Client:
 
     daemon: Daemon
     link: Link
-    hub: HubClient
     scheduler: LoopScheduler
     running: set[asyncio.Future[Any]] = dataclasses.field(default_factory=set)
 
@@ -55,10 +54,6 @@ class Client:
         """Let go of all jobs that still run, and tell the hub."""
         for future in tuple(self.running):
             future.cancel()
-
-    def abandon(self, job: Job) -> None:
-        """Tell the hub that nobody will go on with a job whose `run` was broken off; there is time for no more."""
-        self.hub.release(job, cancelled=True)
 
 
 @asynccontextmanager
@@ -93,7 +88,7 @@ async def open_client(
         link.events.subscribe(hub.feed)
         link.events.subscribe(_complaint)
         daemon = Daemon(lambda job: World(hub, found, files, job_random(seed, job)), policy, tap=tap, build=build)
-        client = Client(daemon, link, hub, scheduler)
+        client = Client(daemon, link, scheduler)
         open_things.callback(client.let_go)
         yield client
 

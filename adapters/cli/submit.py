@@ -88,9 +88,6 @@ async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Ev
         cancelling = asyncio.create_task(_cancel_on(stop, lambda: client.cancel(job.id)))
         try:
             return exit_code(await client.run(job, shown.show))
-        except BaseException:  # a second Ctrl-C, or nobody reads our output any more
-            client.abandon(job)
-            raise
         finally:
             cancelling.cancel()
 
