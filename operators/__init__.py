@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wakestream.operators.errors import (
         BootFailed, Corrupt, FileChanged, FileError, FileUnusable, GpuError, GpuLost, HubError, HubRefused,
-        HubUnreachable, NoCapacity, NoSpace, PowerError, Stalled, StageTimeout, TaskFailed, TaskLost, WakestreamError,
-        WorkerError, WorkerRefused, WorkerUnreachable, mendable,
+        HubUnreachable, JournalError, NoCapacity, NoSpace, PowerError, Stalled, StageTimeout, TaskFailed, TaskLost,
+        WakestreamError, WorkerError, WorkerRefused, WorkerUnreachable, mendable,
     )
     from wakestream.operators.events import (
         Algorithm, Branch, Cancelled, Checked, Done, Downloading, Eta, Failed, FileRef, Fingerprint, Fingerprinted,
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
         Accepted, Asleep, BootFailure, Effects, Engine, Files, Frame, Health, Hub, Journal, LinkDown, LinkUp, Power,
         PowerReading, Refused, Reply, Stirring, TaskReceipt, TaskReport, Woken, Worker, Workers,
     )
+    from wakestream.operators.flow.batch import Batch, Gathering
     from wakestream.operators.flow.branch import branch
     from wakestream.operators.flow.emit import begin_with, beside, emit
     from wakestream.operators.flow.every import every
+    from wakestream.operators.flow.first_done import first_done
     from wakestream.operators.flow.first_for import each_for, first_for
     from wakestream.operators.flow.from_async import from_async
     from wakestream.operators.flow.once import Once
@@ -39,37 +41,42 @@ if TYPE_CHECKING:
     from wakestream.operators.flow.timeout_idle import timeout_idle
     from wakestream.operators.flow.timeout_total import timeout_total
     from wakestream.operators.flow.to_future import to_future
+    from wakestream.operators.job.before_outcome import before_outcome
     from wakestream.operators.job.cancellable import cancellable
+    from wakestream.operators.job.costs import Cost, costs
     from wakestream.operators.job.dedupe import dedupe
     from wakestream.operators.job.download import download
+    from wakestream.operators.job.effect import effect
     from wakestream.operators.job.fingerprint import Readings
     from wakestream.operators.job.follow import follow
     from wakestream.operators.job.online import online
     from wakestream.operators.job.outcome import is_outcome, outcome, outcome_of
+    from wakestream.operators.job.stop_others import stop_others
     from wakestream.operators.job.submit import submit
     from wakestream.operators.job.synthesize import synthesize
     from wakestream.operators.job.upload import upload
 
 __all__ = [
-    "Accepted", "Algorithm", "Asleep", "Backoff", "BootFailed", "BootFailure", "Branch", "Cancelled", "Checked",
-    "Corrupt", "Done", "Downloading", "Effects", "Engine", "Eta", "Failed", "FileChanged", "FileError", "FileRef",
-    "FileUnusable", "Files", "Fingerprint", "Fingerprinted", "Frame", "GpuError", "GpuLost", "Granted", "Health",
-    "Hub", "HubError", "HubRefused", "HubUnreachable", "Job", "JobEvent", "Journal", "LinkDown", "LinkUp",
-    "LoopScheduler", "NoCapacity", "NoSpace", "Note", "Once", "Online", "Outcome", "Policy", "Power", "PowerError",
-    "PowerReading", "Progress", "Queued", "Readings", "Refused", "Rendered", "Reply", "Retrying", "Running",
-    "StageTimeout", "Stalled", "Stirring", "Submitted", "TaskFailed", "TaskLost", "TaskReceipt", "TaskReport",
-    "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking", "Woken", "Worker", "WorkerError",
-    "WorkerRefused", "WorkerUnreachable", "Workers", "always", "begin_with", "beside", "branch", "cancellable",
-    "dedupe", "download", "each_for", "emit", "every", "first_for", "follow", "from_async", "is_outcome", "mendable",
-    "online", "outcome", "outcome_of", "poll", "retry_backoff", "seconds_now", "submit", "synthesize", "then",
-    "timeout_idle", "timeout_total", "to_future", "upload",
+    "Accepted", "Algorithm", "Asleep", "Backoff", "Batch", "BootFailed", "BootFailure", "Branch", "Cancelled",
+    "Checked", "Corrupt", "Cost", "Done", "Downloading", "Effects", "Engine", "Eta", "Failed", "FileChanged",
+    "FileError", "FileRef", "FileUnusable", "Files", "Fingerprint", "Fingerprinted", "Frame", "Gathering", "GpuError",
+    "GpuLost", "Granted", "Health", "Hub", "HubError", "HubRefused", "HubUnreachable", "Job", "JobEvent", "Journal",
+    "JournalError", "LinkDown", "LinkUp", "LoopScheduler", "NoCapacity", "NoSpace", "Note", "Once", "Online", "Outcome",
+    "Policy", "Power", "PowerError", "PowerReading", "Progress", "Queued", "Readings", "Refused", "Rendered", "Reply",
+    "Retrying", "Running", "StageTimeout", "Stalled", "Stirring", "Submitted", "TaskFailed", "TaskLost", "TaskReceipt",
+    "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking", "Woken", "Worker", "WorkerError",
+    "WorkerRefused", "WorkerUnreachable", "Workers", "always", "before_outcome", "begin_with", "beside", "branch",
+    "cancellable", "costs", "dedupe", "download", "each_for", "effect", "emit", "every", "first_done", "first_for",
+    "follow", "from_async", "is_outcome", "mendable", "online", "outcome", "outcome_of", "poll", "retry_backoff",
+    "seconds_now", "stop_others", "submit", "synthesize", "then", "timeout_idle", "timeout_total", "to_future",
+    "upload",
 ]
 
 _HOMES = {
     "errors": (
         "BootFailed Corrupt FileChanged FileError FileUnusable GpuError GpuLost HubError HubRefused HubUnreachable "
-        "NoCapacity NoSpace PowerError Stalled StageTimeout TaskFailed TaskLost WakestreamError WorkerError "
-        "WorkerRefused WorkerUnreachable mendable"
+        "JournalError NoCapacity NoSpace PowerError Stalled StageTimeout TaskFailed TaskLost WakestreamError "
+        "WorkerError WorkerRefused WorkerUnreachable mendable"
     ),
     "events": (
         "Algorithm Branch Cancelled Checked Done Downloading Eta Failed FileRef Fingerprint Fingerprinted Granted "
@@ -81,9 +88,11 @@ _HOMES = {
         "Accepted Asleep BootFailure Effects Engine Files Frame Health Hub Journal LinkDown LinkUp Power "
         "PowerReading Refused Reply Stirring TaskReceipt TaskReport Woken Worker Workers"
     ),
+    "flow.batch": "Batch Gathering",
     "flow.branch": "branch",
     "flow.emit": "begin_with beside emit",
     "flow.every": "every",
+    "flow.first_done": "first_done",
     "flow.first_for": "each_for first_for",
     "flow.from_async": "from_async",
     "flow.once": "Once",
@@ -94,13 +103,17 @@ _HOMES = {
     "flow.timeout_idle": "timeout_idle",
     "flow.timeout_total": "timeout_total",
     "flow.to_future": "to_future",
+    "job.before_outcome": "before_outcome",
     "job.cancellable": "cancellable",
+    "job.costs": "Cost costs",
     "job.dedupe": "dedupe",
     "job.download": "download",
+    "job.effect": "effect",
     "job.fingerprint": "Readings",
     "job.follow": "follow",
     "job.online": "online",
     "job.outcome": "is_outcome outcome outcome_of",
+    "job.stop_others": "stop_others",
     "job.submit": "submit",
     "job.synthesize": "synthesize",
     "job.upload": "upload",

@@ -19,6 +19,7 @@
     │   ├── FileUnusable            missing, empty, a folder, unreadable    code file_unusable
     │   ├── FileChanged             written to while we read it             code file_changed
     │   └── NoSpace                 the disk is full                        code no_space
+    ├── JournalError                the program's own record of promises    code journal_error
     └── StageTimeout                a named wait ended                      code timeout
         └── Stalled                 no byte came for too long               code stalled
 
@@ -156,6 +157,12 @@ class NoSpace(FileError):
     """The disk that was to take the bytes is full."""
 
     code = "no_space"
+
+
+class JournalError(WakestreamError):
+    """What a program promised cannot be kept or read: its journal is in use, broken, or of a later version."""
+
+    code = "journal_error"
 
 
 class StageTimeout(WakestreamError):
