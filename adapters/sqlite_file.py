@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import apsw
 
-from wakestream.adapters.facts_json import Row
 from wakestream.operators.errors import JournalError, NoSpace
+from wakestream.streams.facts_json import Row
 
 T = TypeVar("T")
 
@@ -39,7 +39,8 @@ class SqliteFile:
             self._begin(program)
             self.rows = self.count()
         except BaseException:
-            self._db.close()
+            with contextlib.suppress(apsw.Error):  # a disk that fails may fail in this too; the first fault is told
+                self._db.close()
             raise
 
     def count(self) -> int:

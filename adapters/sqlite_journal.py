@@ -19,9 +19,9 @@ from typing import Any, Generic, TypeVar, cast
 
 from loguru import logger
 
-from wakestream.adapters.facts_json import FactsJson, Row
 from wakestream.adapters.sqlite_file import SqliteFile
 from wakestream.operators.errors import JournalError, NoSpace
+from wakestream.streams.facts_json import FactsJson, Row
 
 F = TypeVar("F")
 

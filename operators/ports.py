@@ -248,10 +248,16 @@ F = TypeVar("F")
 
 
 class Journal(Protocol[F]):
-    """Facts, in order, kept before anything that they promise is said aloud."""
+    """Facts, in order, kept before anything that they promise is said aloud.
+
+    `snapshot`, which the owner may set, gives the fewest facts that lead to the present state; a journal may cut itself
+    down to them. It holds at least all that was appended before.
+    """
+
+    snapshot: Callable[[], Sequence[F]] | None
 
     async def append(self, facts: Sequence[F]) -> None:
-        """Returns when the facts are kept."""
+        """Returns when the facts are kept. `NoSpace`: none of them is, try again; `JournalError`: no more will be."""
         ...
 
     def read(self) -> Iterable[F]:

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from wakestream.streams import hub_capabilities as capabilities
 from wakestream.streams import hub_events as f
 from wakestream.streams import hub_jobs as jobs
 from wakestream.streams import hub_power as power
@@ -47,6 +48,7 @@ def decide(state: HubState, event: f.Event, now: float) -> tuple[Sequence[f.Fact
     """
     plan = Plan()
     _DECIDE[type(event)](state, event, now, plan)
+    plan.fact(*capabilities.given(state, plan.commands, now))
     return plan.facts, plan.commands
 
 
@@ -148,16 +150,27 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
     gpus = message.gpus or ((message.gpu,) if message.gpu else ())
     features = frozenset(message.features or ())
     plan.fact(f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features))
-    plan.send(fd, _welcome(message, role))
+    _welcome(state, message, role, fd, plan)
+    if role == "worker" and _capable(state, message, role):
+        for id_ in capabilities.recently_revoked(state, now):
+            plan.send(fd, m.LicenseRevoked(license=id_))
     if role == "monitor":
         power.greet_monitor(state, fd, gpus, now, plan)
     elif role == "client" and owner is not None:
         jobs.deliver(state, fd, owner, plan)
 
 
-def _welcome(message: m.Register, role: str) -> m.Registered:
+def _welcome(state: HubState, message: m.Register, role: str, fd: int, plan: Plan) -> None:
     device = message.device_type or ("pc" if role == "client" else None)
-    return m.Registered(key=message.key, role=message.role, device_type=device, features=FEATURES)
+    capable = _capable(state, message, role)
+    features = (*FEATURES, capabilities.FEATURE) if capable else FEATURES
+    registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)
+    plan.commands.append(f.Send(fd, registered, seal=f.Seal() if capable and role == "worker" else None))
+
+
+def _capable(state: HubState, message: m.Register, role: str) -> bool:
+    wanted = capabilities.FEATURE in (message.features or ()) and state.limits.capability > 0
+    return wanted and role in ("client", "worker")
 
 
 def _free_name(state: HubState) -> str:
@@ -195,10 +208,16 @@ def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: f
 
 
 def _revoked(state: HubState, event: f.Revoked, now: float, plan: Plan) -> None:
+    plan.fact(f.LicenseGone(event.license, now))
+    plan.send(capabilities.told_of(state), m.LicenseRevoked(license=event.license))
     jobs.revoke(state, event.license, now, plan)
     for fd in state.by_owner.get(event.license, ()):
         plan.send(fd, m.Kicked(msg="this license was revoked"))
         _drop(state, state.connections[fd], FORBIDDEN, "this license was revoked", now, plan)
+
+
+def _disk_seen(state: HubState, event: f.DiskSeen, now: float, plan: Plan) -> None:
+    plan.fact(f.DiskLow(event.low))
 
 
 def _tick(state: HubState, event: f.Tick, now: float, plan: Plan) -> None:
@@ -207,6 +226,9 @@ def _tick(state: HubState, event: f.Tick, now: float, plan: Plan) -> None:
             why = f"nobody registered within {state.limits.register:g} s; send register first"
             plan.refuse(fd, "register_timeout", why)
             _drop(state, state.connections[fd], NOT_REGISTERED, why, now, plan)
+    facts, renewals = capabilities.renewed(state, now)
+    plan.fact(*facts)
+    plan.commands.extend(renewals)
     jobs.expire(state, now, plan)
     power.overdue(state, now, plan)
 
@@ -288,5 +310,6 @@ _DECIDE: Mapping[type[f.Event], Callable[[HubState, Any, float, Plan], None]] = 
     f.Registering: _registering,
     f.Unreadable: _unreadable,
     f.Revoked: _revoked,
+    f.DiskSeen: _disk_seen,
     f.Tick: _tick,
 }

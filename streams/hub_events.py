@@ -27,7 +27,12 @@ class License:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The hub's process starts; what the journal says of connections is no longer so."""
+    """The hub's process starts; what the journal says of connections is no longer so.
+
+    `kept` are the facts of the journal, which the state holds already: for the record.
+    """
+
+    kept: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +85,18 @@ class Revoked:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskSeen:
+    """Whether the disk of the journal is nearly full."""
+
+    low: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes; comes about once a second."""
 
 
-Event = Started | Opened | Closed | Received | Registering | Unreadable | Revoked | Tick
+Event = Started | Opened | Closed | Received | Registering | Unreadable | Revoked | DiskSeen | Tick
 
 
 # Facts
@@ -276,15 +288,53 @@ class Answered:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class CapabilityGiven:
+    """The client of job `id` holds a capability until `expires` (UNIX seconds); None: it needs no other."""
+
+    DURABLE: ClassVar[bool] = False
+    id: str
+    expires: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LicenseGone:
+    """`license` was revoked; workers that come later must hear of it while its capabilities could still be shown."""
+
+    DURABLE: ClassVar[bool] = False
+    license: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DiskLow:
+    """New jobs are turned away while there is hardly room for what was promised."""
+
+    DURABLE: ClassVar[bool] = False
+    low: bool
+
+
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobReleased | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
     | ConnectionOpened | ConnectionRegistered | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl
-    | Asked | Answered
+    | Asked | Answered | DiskLow | CapabilityGiven | LicenseGone
 )  # fmt: skip
 
 
 # Commands
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What only the holder of the hub's signing key can put into a message, when it is sent.
+
+    Into an `ack` or a renewal, a capability for its job on `gpu` in the name of `license`; into `registered`, where
+    both are empty, the public key.
+    """
+
+    gpu: str = ""
+    license: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +344,7 @@ class Send:
     fd: int
     message: m.Message
     old: bool = False
+    seal: Seal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
 
 def _job_released(state: HubState, fact: f.JobReleased) -> None:
     job = state.jobs.pop(fact.id, None)
+    state.capabilities.pop(fact.id, None)
     if job is None:
         return
     gpu = state.gpus[job.gpu] if job.gpu is not None else None
@@ -233,6 +234,22 @@ def _answered(state: HubState, fact: f.Answered) -> None:
     state.asked.pop((fact.kind, fact.request_id), None)
 
 
+def _capability_given(state: HubState, fact: f.CapabilityGiven) -> None:
+    state.capabilities.pop(fact.id, None)
+    if fact.expires is not None:
+        state.capabilities[fact.id] = fact.expires
+
+
+def _license_gone(state: HubState, fact: f.LicenseGone) -> None:
+    for id_ in [id_ for id_, at in state.revoked.items() if fact.at - at > 2 * state.limits.capability + 600]:
+        del state.revoked[id_]
+    state.revoked[fact.license] = fact.at
+
+
+def _disk_low(state: HubState, fact: f.DiskLow) -> None:
+    state.disk_low = fact.low
+
+
 _EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.JobQueued: _job_queued,
     f.JobClaimed: _job_claimed,
@@ -253,4 +270,7 @@ _EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.WorkerUrl: _worker_url,
     f.Asked: _asked,
     f.Answered: _answered,
+    f.DiskLow: _disk_low,
+    f.CapabilityGiven: _capability_given,
+    f.LicenseGone: _license_gone,
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from wakestream.streams import hub_capabilities as capabilities
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
 from wakestream.streams import wire
@@ -68,7 +69,7 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, pla
     else:
         plan.fact(f.JobGranted(clean.request_id, gpu.name, now))
         plan.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1))
-        _to_worker(gpu, dataclasses.replace(clean, key=peer.key, sender_fd=peer.fd), plan)
+        _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), plan)
         tell_monitors(state, peer, clean, now, plan)
 
 
@@ -92,6 +93,8 @@ def _refusal(state: HubState, peer: Connection, job: Job | None, message: m.Subm
     if job is not None and job.owner != _owner(peer):
         return "conflict", "another license has a job with this request_id; submit with a fresh one"
     limit = state.limits
+    if job is None and state.disk_low:
+        return "no_space", "the hub's disk is nearly full, so it takes no new jobs; its operator has to make room"
     if job is None and len(state.jobs_of.get(_owner(peer), ())) >= limit.jobs_per_key:
         return (
             "queue_full",
@@ -169,16 +172,17 @@ def grant(state: HubState, gpu: Gpu, url: str | None, now: float, plan: Plan, *,
     for position, job in enumerate([*held, *queued], 1):
         if (again or job.gpu is None) and job.fd in state.connections:
             plan.send(job.fd, ack(job.submit, gpu, position, url))
-    for batch in _batches(state, [*held, *queued] if again else queued, now):
+    for batch in _batches(state, gpu, [*held, *queued] if again else queued, now):
         _to_worker(gpu, batch, plan)
 
 
-def _batches(state: HubState, jobs: Sequence[Job], now: float) -> Iterable[m.DispatchBatch]:
+def _batches(state: HubState, gpu: Gpu, jobs: Sequence[Job], now: float) -> Iterable[m.DispatchBatch]:
     """The jobs as dispatch frames: one, unless that would be larger than a peer accepts."""
     frames: list[dict[str, Any]] = []
     size = 0
     for job in jobs:
-        copy = dataclasses.replace(job.submit, key=state.keys.get(job.owner, job.owner), sender_fd=job.fd)
+        key = state.keys.get(job.owner, job.owner)
+        copy = capabilities.for_worker(state, gpu, job.submit, job.owner, key, job.fd)
         frame = wire.to_frame(copy)
         more = len(wire.encode(copy).encode()) + 1
         if frames and size + more > state.limits.batch:
@@ -226,7 +230,7 @@ def _own(state: HubState, peer: Connection, request_id: str) -> Job | None:
 def result(state: HubState, peer: Connection, message: m.Result, now: float, plan: Plan) -> None:
     """Bring a worker's result to the connection that asked, or else to its owner's others; without secrets."""
     job = state.jobs.get(message.request_id)
-    clean = dataclasses.replace(message, key=None, sender_fd=None)
+    clean = dataclasses.replace(message, key=None, license=None, sender_fd=None)
     owner = job.owner if job is not None else _owner_of(state, message)
     to = _addressees(state, job, message, owner)
     if job is not None and job.gpu in (None, peer.gpu):
@@ -238,7 +242,9 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, pla
 
 
 def _owner_of(state: HubState, message: m.Result) -> str | None:
-    """The license whose key the worker's frame bears (its id where no connection has shown the key)."""
+    """The license that the worker's frame bears by its id or its key (the id there where no one has shown the key)."""
+    if message.license is not None:
+        return message.license if message.license in state.by_owner or message.license in state.jobs_of else None
     if message.key is None:
         return None
     return next((owner for owner, key in state.keys.items() if message.key in (key, owner)), None)

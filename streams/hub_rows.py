@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
+from wakestream.streams.facts_json import FactsJson
 from wakestream.streams.recording import Direction, frame_row
+
+FACTS: FactsJson[f.Fact] = FactsJson(cast("type[f.Fact]", f.Fact), Path("hub log"))
+"""The hub's facts as they stand in its log."""
 
 Told = tuple[Direction, str, dict[str, Any], str | None]
 """Direction, label, data and job of a row."""
@@ -26,10 +31,20 @@ def event_row(event: f.Event, now: float) -> Told:
             return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.why, "code": event.code}, None
         case f.Opened() | f.Closed():
             return "conn", type(event).__name__.lower(), {"fd": event.fd, "now": now}, None
+        case _:
+            return _rare_row(event, now)
+
+
+def _rare_row(event: f.Revoked | f.Started | f.DiskSeen | f.Tick, now: float) -> Told:
+    match event:
         case f.Revoked():
             return "in", "revoked", {"license": event.license, "now": now}, None
-        case f.Started() | f.Tick():
-            return "conn", type(event).__name__.lower(), {"now": now}, None
+        case f.Started(kept):
+            return "conn", "started", {"now": now, **({"kept": [*map(FACTS.plain, kept)]} if kept else {})}, None
+        case f.Tick():
+            return "conn", "tick", {"now": now}, None
+        case f.DiskSeen(low):
+            return "in", "disk", {"low": low, "now": now}, None
 
 
 def _license(found: f.License | None) -> dict[str, Any] | None:

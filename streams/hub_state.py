@@ -18,7 +18,8 @@ class Limits:
     `granted_ttl` also ends a lease of a connected client that never says `done` (an old one), counted from the last
     sign of life of the job and its GPU. `draining` is how long an announced stop may take to begin. `per_license` and
     `per_address` bound open connections; behind a proxy all have its address. `passed_on` bounds what one connection
-    makes the monitors hear in a second, so that none can drown out the others.
+    makes the monitors hear in a second, so that none can drown out the others. `capability` is how long one is good
+    for; 0: none are given.
     """
 
     register: float = 10.0
@@ -36,6 +37,7 @@ class Limits:
     draining: float = 60.0
     kept_results: int = 100
     batch: int = 56 * 1024
+    capability: float = 15 * 60.0
     open_roles: frozenset[str] = frozenset()
 
 
@@ -101,7 +103,10 @@ class Job:
 
 @dataclass(slots=True)
 class HubState:
-    """All of it. `queue` is in order of arrival; `waking` is since when somebody waits for a GPU to come online."""
+    """All of it. `queue` is in order of arrival; `waking` is since when somebody waits for a GPU to come online.
+
+    `capabilities` says until when each job's is good, the first to end first; `revoked` when a license was.
+    """
 
     limits: Limits = field(default_factory=Limits)
     connections: dict[int, Connection] = field(default_factory=dict)
@@ -120,6 +125,9 @@ class HubState:
     waking: float | None = None
     boots: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     serial: int = 0
+    disk_low: bool = False
+    capabilities: dict[str, float] = field(default_factory=dict)
+    revoked: dict[str, float] = field(default_factory=dict)
 
     def position(self, job: Job) -> int:
         """The job's place in the queue, 1 for the next one."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from wakestream.operators.errors import JournalError
 from wakestream.streams import hub, wire
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
 from wakestream.streams.config_json import config_from
-from wakestream.streams.hub_rows import event_row, sent_row
+from wakestream.streams.hub_rows import FACTS, event_row, sent_row
 from wakestream.streams.recording import REDACTED, Log, MemoryTap, Row, UnusableLog
 
 
@@ -34,6 +35,7 @@ class _Replay:
         return Log(self.log.header, tuple(self.tap.rows))
 
     def _happen(self, event: f.Event, now: float) -> None:
+        take_in(self.state, event)
         if isinstance(event, f.Opened):
             self.open.add(event.fd)
         if isinstance(event, f.Closed):
@@ -53,7 +55,12 @@ class _Replay:
         self.tap.row(*sent_row(here, command.message, command.old))
 
 
-_BARE: dict[str, f.Event] = {"started": f.Started(), "tick": f.Tick()}
+def take_in(state: hub.HubState, event: f.Event) -> None:
+    """What the journal held when the hub started: there it is in the state before anything happens."""
+    for fact in event.kept if isinstance(event, f.Started) else ():
+        hub.evolve(state, fact)
+
+
 _OF_FD: dict[str, type[f.Opened | f.Closed]] = {"opened": f.Opened, "closed": f.Closed}
 
 
@@ -61,7 +68,7 @@ def _heard(row: Row) -> tuple[f.Event, float] | None:
     try:
         event = event_from(row)
         return None if event is None else (event, float(row.data["now"]))
-    except (LookupError, TypeError, ValueError) as error:
+    except (JournalError, LookupError, TypeError, ValueError) as error:
         raise UnusableLog(f"row {row.seq} ({row.dir} {row.label}) cannot be replayed: {error!r}") from error
 
 
@@ -69,17 +76,25 @@ def event_from(row: Row) -> f.Event | None:
     """The event that a row tells of, or None for what the hub sent."""
     data = row.data
     if row.dir == "conn":
-        return _BARE[row.label] if row.label in _BARE else _OF_FD[row.label](data["fd"])
+        return _of_itself(row) or _OF_FD[row.label](data["fd"])
     if row.dir != "in":
         return None
     if row.label == "unreadable":
         return f.Unreadable(data["fd"], data["why"], data["code"])
+    if row.label == "disk":
+        return f.DiskSeen(bool(data["low"]))
     if row.label == "revoked":
         return f.Revoked(data["license"])
     message = wire.from_frame(data["frame"])
     if isinstance(message, m.Register):
         return f.Registering(data["fd"], message, REDACTED, _license(data["license"]))
     return f.Received(data["fd"], message, data["old"])
+
+
+def _of_itself(row: Row) -> f.Event | None:
+    if row.label == "started":
+        return f.Started(tuple(map(FACTS.from_plain, row.data.get("kept", ()))))
+    return f.Tick() if row.label == "tick" else None
 
 
 def _license(found: Any) -> f.License | None:

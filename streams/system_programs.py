@@ -30,7 +30,7 @@ from wakestream.streams.monitor import Monitor, hear
 from wakestream.streams.network import Lane, Network
 from wakestream.streams.recording import TICK, Log, MemoryTap, Row
 from wakestream.streams.replay_client import OURS, job_from, link_event
-from wakestream.streams.replay_hub import event_from
+from wakestream.streams.replay_hub import event_from, take_in
 from wakestream.streams.replay_monitor import outcome_from
 
 
@@ -87,6 +87,7 @@ class HubSide(Side):
 
     def happen(self, event: f.Event, now: float) -> None:
         """Decide on an event, and carry out at once what follows: here the journal takes no time."""
+        take_in(self.state, event)
         if isinstance(event, f.Opened):
             self.open.add(event.fd)
         if isinstance(event, f.Closed):

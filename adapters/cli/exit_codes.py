@@ -12,6 +12,7 @@ INTERRUPTED = 130
 _BY_WORD = {
     "settings": USAGE,
     "file_unusable": USAGE,
+    "journal_error": USAGE,
     "unauthorized": USAGE,
     "forbidden": USAGE,
     "kicked": USAGE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 HELP = "run the hub: the always-on server that queues jobs and wakes the GPU"
 DEFAULT_LISTEN = "127.0.0.1:8765"
+JOURNAL = "hub.sqlite3"
+RESERVE = 16 * 1024 * 1024
+"""Bytes of the disk that are kept for the journal of jobs already taken."""
 OPEN_ROLES = ("worker", "monitor")
 
 
@@ -76,30 +80,41 @@ def run(args: argparse.Namespace) -> int:
     import contextlib
 
     from wakestream.adapters.cli.program import announce, begin, listening, run_program
-    from wakestream.adapters.journal import MemoryJournal
     from wakestream.adapters.licenses import LicenseBook
     from wakestream.adapters.recorder import recording
+    from wakestream.adapters.sqlite_journal import open_journal
     from wakestream.adapters.websocket.hub_server import open_hub
+    from wakestream.operators.ports import Journal
     from wakestream.streams.config_json import plain_config
     from wakestream.streams.hub import Limits
     from wakestream.streams.hub_events import Fact
 
     settings = begin(args)
-    book = LicenseBook(folder(args.state))
+    state = folder(args.state)
+    book = LicenseBook(state)
     _warn(book, args.open_roles)
 
     async def serve(stop: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
             limits = Limits(open_roles=args.open_roles, per_license=args.per_license, per_address=args.per_address)
             tap = stack.enter_context(recording(settings.record, "hub", 0, {"policy": plain_config(limits)}))
+            journal: Journal[Fact] = await stack.enter_async_context(open_journal(state / JOURNAL, Fact, program="hub"))
             with listening(*args.listen):
                 hub = await stack.enter_async_context(
-                    open_hub(*args.listen, book=book, journal=MemoryJournal[Fact](), limits=limits, tap=tap)
+                    open_hub(
+                        *args.listen, book=book, journal=journal, limits=limits, tap=tap, disk_low=partial(_low, state)
+                    )
                 )
             announce("hub", hub.url)
             await hub.until(stop)
 
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
+
+
+def _low(folder: Path) -> bool:
+    import shutil
+
+    return shutil.disk_usage(folder).free < RESERVE
 
 
 def _warn(book: LicenseBook, open_roles: frozenset[str]) -> None:

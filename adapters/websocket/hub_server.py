@@ -10,16 +10,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-import websockets
 from loguru import logger
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 
 from wakestream.adapters.addresses import HUB_PATH, at_port
-from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.licenses import LicenseBook, LicenseError
-from wakestream.adapters.websocket.guard import Gate, cut_if_slow
+from wakestream.adapters.websocket.guard import Gate
+from wakestream.adapters.websocket.outgoing import Outgoing, text_frame
+from wakestream.operators.errors import NoSpace
 from wakestream.operators.ports import Journal
 from wakestream.streams import hub, wire
 from wakestream.streams import hub_events as f
@@ -37,6 +37,8 @@ _LIBRARY_LIMIT = 4 * wire.MAX_FRAME
 
 _OPEN_WITHIN = 10.0
 
+_FULL_DISK_PAUSE = 0.5
+
 _OLD_SUBMIT = f'"{m.Submit.OLD}"'.encode()
 
 Planned = tuple[Sequence[f.Fact], Sequence[f.Command]]
@@ -52,6 +54,7 @@ class HubServer:
         limits: hub.Limits,
         clock: Callable[[], float],
         tap: Tap,
+        disk_low: Callable[[], bool],
     ) -> None:
         self.url = ""
         self.port = 0
@@ -59,11 +62,12 @@ class HubServer:
         self._book = book
         self._journal = journal
         self._clock = clock
+        self._disk_low = disk_low
         self._state = hub.recover(journal.read(), limits)
-        if isinstance(journal, MemoryJournal):
-            journal.snapshot = lambda: hub.snapshot(self._state)
+        journal.snapshot = lambda: hub.snapshot(self._state)
         self._fds = itertools.count(1)
         self._sockets: dict[int, ServerConnection] = {}
+        self._outgoing = Outgoing()
         self._pending: list[Planned] = []
         self._work = asyncio.Event()
         self._room = asyncio.Event()
@@ -102,6 +106,7 @@ class HubServer:
         durable = [fact for fact in facts if fact.DURABLE]
         if not durable and not self._pending and not self._committing:
             self._carry_out(commands)
+            self._outgoing.flush()
             return
         self._pending.append((durable, commands))
         self._work.set()
@@ -116,10 +121,26 @@ class HubServer:
             if not batch:
                 continue
             self._committing = True
-            await self._journal.append([fact for facts, _ in batch for fact in facts])
+            await self._keep([fact for facts, _ in batch for fact in facts])
             for _, commands in batch:
                 self._carry_out(commands)
+            self._outgoing.flush()
             self._committing = False
+
+    async def _keep(self, facts: Sequence[f.Fact]) -> None:
+        """Nothing is promised before it is kept: while the disk is full, all wait for room."""
+        told = False
+        while True:
+            try:
+                await self._journal.append(facts)
+            except NoSpace as error:
+                logger.log("DEBUG" if told else "ERROR", "{}", error)
+                told = True
+                await asyncio.sleep(_FULL_DISK_PAUSE)
+            else:
+                if told:
+                    logger.info("there is room on the disk again; the hub goes on")
+                return
 
     async def room(self) -> None:
         """Returns when another event may be taken in."""
@@ -142,13 +163,11 @@ class HubServer:
         if self._tap is not untapped:
             self._tap.row(*sent_row(to, message, old))
         sockets = [self._sockets[fd] for fd in to]
-        for text in (wire.encode(message), wire.encode_old(message) if old else None):
-            if text is not None and wire.size(text) <= wire.MAX_FRAME:
-                websockets.broadcast(sockets, text)
+        for text in (wire.octets(message), wire.octets_old(message) if old else None):
+            if text is not None and len(text) <= wire.MAX_FRAME:
+                self._outgoing.put(sockets, text_frame(text))
             elif text is not None:  # whoever got it would have to hang up
                 logger.warning("a {} has grown too large to be passed on", message.TYPE)
-        for socket in sockets:
-            cut_if_slow(socket)
 
     def _close(self, command: f.Close) -> None:
         socket = self._sockets.get(command.fd)
@@ -208,7 +227,15 @@ class HubServer:
         while True:
             await asyncio.sleep(1)
             self.watch_book()
+            self.look_at_disk()
             self.happen(f.Tick())
+
+    def look_at_disk(self) -> None:
+        """Notice that the disk is nearly full, or no longer."""
+        low = self._disk_low()
+        if low != self._state.disk_low:
+            logger.log("ERROR" if low else "INFO", "the hub's disk is nearly full" if low else "there is room again")
+            self.happen(f.DiskSeen(low))
 
     def watch_book(self) -> None:
         """Notice licenses that were issued or revoked since the last look."""
@@ -228,7 +255,7 @@ class HubServer:
         """Note the address that was taken."""
         host, self.port = server.sockets[0].getsockname()[:2]
         self.url = f"ws://{at_port(host, self.port)}{HUB_PATH}"
-        self.happen(f.Started())
+        self.happen(f.Started(tuple(hub.snapshot(self._state))))
 
     def watch(self, task: asyncio.Task[None]) -> None:
         """A background task of the hub never ends by itself: if it does, the hub has failed."""
@@ -256,15 +283,17 @@ async def open_hub(
     clock: Callable[[], float] = time.time,
     max_connections: int = MAX_CONNECTIONS,
     tap: Tap = untapped,
+    disk_low: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[HubServer]:
     """A hub that listens at `host:port` (0 takes a free one) until the block ends; `OSError` when it cannot.
 
-    `LicenseError` when the license file is broken. `clock` gives UNIX seconds.
+    `LicenseError` when the license file is broken. `clock` gives UNIX seconds, `disk_low` whether new jobs must be
+    turned away so that there is room for what was promised.
     """
     book.refresh()
     limits = limits or hub.Limits()
     gate = Gate(max_connections, limits.per_address)
-    running = HubServer(book, journal, limits, clock, tap)
+    running = HubServer(book, journal, limits, clock, tap, disk_low)
     options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}
     options |= {"open_timeout": _OPEN_WITHIN, "create_connection": gate.connection}
     async with serve(

@@ -48,6 +48,14 @@ class FactsJson(Generic[F]):
             raise self._unreadable(f"a {row.kind} in it does not read ({error})") from error
         return fact
 
+    def plain(self, fact: F) -> dict[str, Any]:
+        """The fact as an object of a log: its fields, and its class under `fact`."""
+        return {"fact": type(fact).__name__, **msgspec.to_builtins(fact, enc_hook=_plain)}
+
+    def from_plain(self, plain: Mapping[str, Any]) -> F:
+        """The reverse of `plain`."""
+        return self.fact(Row(str(plain["fact"]), msgspec.json.encode(plain)))
+
     def _unreadable(self, why: str) -> JournalError:
         return JournalError(
             f"{self._path} cannot be used: {why}; use the version of wakestream that wrote it, or restore a backup"

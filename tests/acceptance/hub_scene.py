@@ -1,0 +1,103 @@
+"""A hub with keys of each role, and raw peers that speak its wire: what several tests of the hub share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.websocket.hub_server import HubServer, open_hub
+from wakestream.streams import hub_events as f
+
+WITHIN = 10.0
+Frame = dict[str, Any]
+
+
+class Peer:
+    """One connection, speaking JSON frames as the field does."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.fd = 0
+
+    async def send(self, **frame: Any) -> None:
+        await self.socket.send(json.dumps(frame))
+
+    async def get(self) -> Frame:
+        async with asyncio.timeout(WITHIN):
+            frame = json.loads(await self.socket.recv())
+        assert isinstance(frame, dict)
+        return frame
+
+    async def ask(self, **frame: Any) -> Frame:
+        await self.send(**frame)
+        return await self.get()
+
+    async def silent(self) -> None:
+        """Nothing was sent to this peer before the answer to a ping."""
+        assert await self.ask(type="ping") == {"type": "pong"}
+
+    async def closed(self) -> int | None:
+        async with asyncio.timeout(WITHIN):
+            await self.socket.wait_closed()
+        return self.socket.close_code
+
+
+class Place:
+    """A state folder with a key of each role, and the peers of one test."""
+
+    def __init__(self, state: Path, stack: contextlib.AsyncExitStack) -> None:
+        self.book = LicenseBook(state)
+        self.keys = {role: self.book.issue(role, "", 0.0)[1] for role in ("client", "worker", "monitor")}
+        self.stack = stack
+        self.url = ""
+
+    async def hub(self, **options: Any) -> HubServer:
+        journal = options.pop("journal", None) or MemoryJournal[f.Fact]()
+        running = await self.stack.enter_async_context(
+            open_hub(
+                "127.0.0.1", options.pop("port", 0), book=LicenseBook(self.book.path.parent), journal=journal, **options
+            )
+        )
+        self.url = running.url
+        return running
+
+    async def connect(self, url: str | None = None, **options: Any) -> Peer:
+        options = {"compression": None, "max_size": None, "max_queue": None} | options
+        peer = Peer(await self.stack.enter_async_context(connect(url or self.url, **options)))
+        connected = await peer.get()
+        assert connected["type"] == "connected"
+        peer.fd = connected["fd"]
+        return peer
+
+    async def client(self, key: str | None = None) -> Peer:
+        peer = await self.connect()
+        assert (await peer.ask(type="register", key=key or self.keys["client"]))["type"] == "registered"
+        return peer
+
+    async def worker(self, gpu: str = "gpu") -> Peer:
+        peer = await self.connect()
+        answer = await peer.ask(type="register", role="worker", token=self.keys["worker"], gpu=gpu, url="http://w:1")
+        assert answer["type"] == "registered"
+        return peer
+
+    async def monitor(self, *gpus: str) -> Peer:
+        peer = await self.connect()
+        answer = await peer.ask(type="register", role="gpu_monitor", token=self.keys["monitor"], gpus=list(gpus))
+        assert answer["type"] == "registered"
+        return peer
+
+
+ONLINE = {
+    "type": "gpu.power.online",
+    "version": "1.0",
+    "source": "gpu",
+    "target": "client",
+    "data": {"status": "online"},
+}

@@ -1,0 +1,177 @@
+"""What the hub said aloud is still so after it was killed: the real program, a real file, kill and start again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_scene import ONLINE, Peer, Place
+
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.recorder import recording
+from wakestream.adapters.sqlite_journal import open_journal
+from wakestream.operators.errors import NoSpace
+from wakestream.streams import hub_events as f
+from wakestream.streams.recording import read_log
+from wakestream.streams.replay import replay
+
+SUBMIT = {"type": "gpu.job.submit", "task_type": "heygem_submit", "payload": {"video_hash": "a", "video_ext": ".mp4"}}
+
+
+class Program:
+    """`wakestream hub` as a process that can be killed."""
+
+    def __init__(self, state: Path, stack: contextlib.AsyncExitStack) -> None:
+        self.state, self.stack = state, stack
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> str:
+        command = (sys.executable, "-m", "wakestream.adapters.cli", "hub", "--listen", "127.0.0.1:0", "--state")
+        self.process = await asyncio.create_subprocess_exec(
+            *command, str(self.state), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        self.stack.push_async_callback(_end, self.process)
+        assert self.process.stdout is not None
+        async with asyncio.timeout(30):
+            line = (await self.process.stdout.readline()).decode()
+        return line.split()[-1]
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[contextlib.AsyncExitStack]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield stack
+
+
+async def test_jobs_that_wait_and_leases_that_are_held_survive_a_kill(
+    tmp_path: Path, stack: contextlib.AsyncExitStack
+) -> None:
+    place, program = Place(tmp_path / "state", stack), Program(tmp_path / "state", stack)
+    place.url = await program.start()
+    client = await place.client()
+    answers = [await client.ask(**SUBMIT, request_id=f"job-{n}") for n in range(20)]
+    assert [answer["data"]["position"] for answer in answers] == list(range(1, 21))
+    await program.kill()
+
+    place.url = await program.start()
+    worker = await place.worker()
+    await worker.send(**ONLINE)
+    batch = await worker.get()
+    assert [job["request_id"] for job in batch["data"]["jobs"]] == [f"job-{n}" for n in range(20)]
+    await program.kill()
+
+    place.url = await program.start()
+    monitor = await place.monitor("gpu")
+    busy = await _until(monitor, type="gpu.task.query", request_id="q", drain=True)
+    assert busy["active_count"] == 20
+
+
+async def _until(monitor: Peer, **question: Any) -> dict[str, Any]:
+    await monitor.send(**question)
+    while (answer := await monitor.get())["type"] != "gpu.task.query.response":
+        pass
+    return answer
+
+
+async def test_a_second_hub_on_the_same_folder_is_told_why_it_cannot_start(
+    tmp_path: Path, stack: contextlib.AsyncExitStack
+) -> None:
+    program = Program(tmp_path, stack)
+    await program.start()
+    second = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "wakestream.adapters.cli", "hub", "--listen", "127.0.0.1:0", "--state", str(tmp_path),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(30):
+        _, said = await second.communicate()
+    assert second.returncode == 2
+    assert b"another wakestream hub uses it" in said
+
+
+async def test_the_log_of_a_hub_that_was_started_again_replays(
+    tmp_path: Path, stack: contextlib.AsyncExitStack
+) -> None:
+    place = Place(tmp_path / "state", stack)
+    for run in ("first", "second"):
+        with recording(tmp_path / run, "hub", 0, {"policy": {}}) as tap:
+            async with open_journal(tmp_path / "hub.sqlite3", f.Fact, program="hub") as journal:
+                inner = Place(tmp_path / "state", place.stack)
+                inner.keys = place.keys
+                await inner.hub(journal=journal, tap=tap)
+                client = await inner.client()
+                await client.ask(**SUBMIT, request_id=f"job-{run}")
+                worker = await inner.worker()
+                await worker.send(**ONLINE)
+                await worker.get()
+                await client.socket.close()
+                await worker.socket.close()
+                await inner.stack.aclose()
+    (path,) = (tmp_path / "second").glob("hub-*.jsonl")
+    log = read_log(path.read_bytes().splitlines(keepends=True))
+    kept = [fact["fact"] for fact in log.rows[0].data["kept"]]
+    assert kept[-2:] == ["JobQueued", "JobGranted"]
+    again = await replay(log)
+    assert not again.divergences
+    assert [row.label for row in log.rows if row.dir == "out"].count("gpu.job.dispatch.batch") == 1
+
+
+async def test_while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost(
+    tmp_path: Path, stack: contextlib.AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(MemoryJournal[f.Fact]):
+        """A disk that has no room until somebody makes some."""
+
+        full = True
+        refused = asyncio.Event()
+
+        async def append(self, facts: Sequence[f.Fact]) -> None:
+            if self.full and any(isinstance(fact, f.JobQueued) for fact in facts):
+                self.refused.set()
+                raise NoSpace("no space left for hub.sqlite3; make room, it then goes on by itself")
+            await super().append(facts)
+
+    monkeypatch.setattr("wakestream.adapters.websocket.hub_server._FULL_DISK_PAUSE", 0.0)
+    place, journal = Place(tmp_path / "state", stack), Full()
+    await place.hub(journal=journal)
+    client = await place.client()
+    answer = asyncio.ensure_future(client.ask(**SUBMIT, request_id="a"))
+    async with asyncio.timeout(10):
+        await journal.refused.wait()
+    assert not answer.done()
+    journal.full = False
+    assert (await answer)["type"] == "gpu.power.offline"
+    assert [fact.id for fact in journal.read() if isinstance(fact, f.JobQueued)] == ["a"]
+
+
+async def test_a_nearly_full_disk_takes_no_new_jobs_and_keeps_those_it_has(
+    tmp_path: Path, stack: contextlib.AsyncExitStack
+) -> None:
+    low = False
+    place = Place(tmp_path / "state", stack)
+    running = await place.hub(disk_low=lambda: low)
+    client = await place.client()
+    await client.ask(**SUBMIT, request_id="before")
+    low = True
+    running.look_at_disk()
+    refused = await client.ask(**SUBMIT, request_id="new")
+    assert (refused["code"], refused["request_id"]) == ("no_space", "new")
+    assert (await client.ask(**SUBMIT, request_id="before"))["type"] == "gpu.power.offline"
+    low = False
+    running.look_at_disk()
+    assert (await client.ask(**SUBMIT, request_id="new"))["type"] == "gpu.power.offline"
