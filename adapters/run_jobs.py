@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import os
 import sys
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from wakestream.adapters import logs, settings
 from wakestream.adapters.cli import exit_codes, words
-from wakestream.adapters.cli.submit import exit_code
+from wakestream.adapters.cli.submit import exit_code, job_of
 from wakestream.adapters.client import open_client
+from wakestream.adapters.sources import SettingsError, read_env
 from wakestream.operators.errors import WakestreamError
 from wakestream.operators.events import Done, Job, JobEvent, Outcome
 from wakestream.operators.policy import Policy
@@ -22,9 +25,42 @@ from wakestream.streams.daemon import Build
 from wakestream.streams.job import job_pipeline
 
 Show = Callable[[Job, JobEvent], Any]
+N = TypeVar("N", str, int, float)
 
 HUB_PATIENCE = 10.0
 """Seconds that a job looks for a hub that it has never reached."""
+
+
+@overload
+def setting(name: str) -> str: ...
+@overload
+def setting(name: str, default: N) -> N: ...
+def setting(name: str, default: Any = "") -> Any:
+    """A setting of your own program, by its name: from the environment, else from `.env`, else the default.
+
+    It is of the default's kind: text, a whole number or a number. Where it is missing or of another kind, the program
+    ends here, with a sentence on standard error and exit code 2.
+    """
+    try:
+        given = os.environ.get(name) or _in_env_file(name) or default
+        if given == "":
+            raise SettingsError(f"{name} is not set; set it in the environment or in .env")
+        return _of_kind(type(default), given, name)
+    except WakestreamError as error:
+        sys.exit(_complain(error))
+
+
+def _of_kind(kind: Callable[[Any], Any], given: object, name: str) -> Any:
+    try:
+        return kind(given)
+    except ValueError:
+        number = "a whole number" if kind is int else "a number"
+        raise SettingsError(f"{name} is {str(given)[:40]!r}; it must be {number}") from None
+
+
+def _in_env_file(name: str) -> str:
+    found = read_env(Path(".env")).get(name)
+    return str(found.value) if found else ""
 
 
 def new_job(video: Path, audio: Path, output: Path) -> Job:
@@ -35,6 +71,31 @@ def new_job(video: Path, audio: Path, output: Path) -> Job:
 def show_line(job: Job, event: JobEvent) -> None:
     """One event as a line on standard output."""
     print(f"{job.output.name}: {words.event(event)}", flush=True)  # noqa: T201 - it is the program's answer
+
+
+def run_job(
+    build: Build = job_pipeline,
+    *,
+    about: str | None = None,
+    workers: Workers | None = None,
+    show: Show = show_line,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """A whole program for one job, `PROGRAM VIDEO AUDIO [RESULT]`: run it through `build`; returns the exit code.
+
+    `about` is what `--help` says first, such as the program's `__doc__`; RESULT is VIDEO's name + .synced.mp4 unless
+    given; `arguments` are those of the command line unless given. The rest is as with `run_jobs`.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path, help="the video file")
+    parser.add_argument("audio", type=Path, help="the audio file that it shall speak")
+    parser.add_argument("output", type=Path, nargs="?", metavar="RESULT", help="where the result goes")
+    given = parser.parse_args(arguments)
+    try:
+        job = job_of(argparse.Namespace(**vars(given), job_id=None))
+    except WakestreamError as error:
+        return _complain(error)
+    return run_jobs([job], build, workers=workers, show=show)
 
 
 def run_jobs(
@@ -48,11 +109,15 @@ def run_jobs(
     try:
         outcomes = asyncio.run(_run(jobs, build, workers, show))
     except WakestreamError as error:
-        print(f"wakestream: {error}", file=sys.stderr)  # noqa: T201
-        return exit_codes.of_word(error.code)
+        return _complain(error)
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     return next((exit_code(outcome) for outcome in outcomes if not isinstance(outcome, Done)), exit_codes.DONE)
+
+
+def _complain(error: WakestreamError) -> int:
+    print(f"wakestream: {error}", file=sys.stderr)  # noqa: T201 - it is the program's answer
+    return exit_codes.of_word(error.code)
 
 
 async def _run(jobs: Sequence[Job], build: Build, workers: Workers | None, show: Show) -> Sequence[Outcome]:

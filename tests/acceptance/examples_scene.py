@@ -1,4 +1,4 @@
-"""Each of the newer examples acts out its scene; a recording of it is the example's log in tests/logs/examples/.
+"""Each of the examples acts out its scene; a recording of it is the example's log in tests/logs/examples/.
 
 PYTHONPATH=. python tests/acceptance/examples_scene.py records those logs anew.
 """
@@ -17,9 +17,11 @@ from typing import Any
 from aiohttp import web
 from fake_engine import FakeEngine
 
-from examples import batch, cost_meter, engine_worker, two_gpus, webhook
+from examples import batch, check_the_flow, cost_meter, custom_pipeline, engine_worker, two_gpus, webhook
 from wakestream.adapters.engines.samples import make_video
 from wakestream.adapters.files import DiskFiles
+from wakestream.adapters.http.easy_engine import EasyEngine
+from wakestream.adapters.http.webhook import post_json
 from wakestream.adapters.logs_on_disk import write
 from wakestream.adapters.memory import MemoryWorker, MemoryWorkers
 from wakestream.adapters.rehearsal import GPU, Rehearsal, asleep, sample_job
@@ -51,6 +53,21 @@ def half_way(*percents: float) -> list[TaskReport]:
     return [*(TaskReport("processing", percent) for percent in percents), TaskReport("done", 100.0)]
 
 
+async def act_check_the_flow() -> Acted:
+    """The GPU is off, and comes online after a minute."""
+    rehearsal = Rehearsal(asleep)
+    rehearsal.at(60, rehearsal.wake)
+    return Acted(rehearsal, await rehearsal.run(check_the_flow.until_ready))
+
+
+async def act_custom_pipeline() -> Acted:
+    """The note is written into a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        rehearsal = Rehearsal(workers=MemoryWorkers({GPU: MemoryWorker(reports=half_way(10, 50))}, GPU))
+        outcomes = await rehearsal.run(custom_pipeline.lively)
+        return Acted(rehearsal, outcomes, {"note": Path("job-1.json").read_text()})
+
+
 async def act_two_gpus() -> Acted:
     """The second GPU is the faster one."""
     slow, fast = MemoryWorker(reports=half_way(10, 20, 30, 40, 50, 60)), MemoryWorker(reports=half_way(30, 60))
@@ -64,7 +81,7 @@ async def act_batch() -> Acted:
     """Three jobs go together, the fourth comes alone and goes when its time is up."""
     rehearsal = Rehearsal()
     jobs = [sample_job(f"job-{number}") for number in range(1, 5)]
-    return Acted(rehearsal, await rehearsal.run(batch.Batch(3, 600.0).pipeline, *jobs))
+    return Acted(rehearsal, await rehearsal.run(batch.batched(3, 600.0), *jobs))
 
 
 async def act_cost_meter() -> Acted:
@@ -80,7 +97,7 @@ async def act_webhook() -> Acted:
     """The receiver is down at first."""
     async with receiver(refuses=2) as (url, news):
         rehearsal = Rehearsal()
-        outcomes = await rehearsal.run(webhook.with_webhook(lambda told: webhook.post(url, told)))
+        outcomes = await rehearsal.run(webhook.with_webhook(lambda told: post_json(url, told)))
     return Acted(rehearsal, outcomes, {"news": news})
 
 
@@ -131,7 +148,7 @@ async def with_engine(
     async with FakeEngine(shared, clip, **how).runs() as engine:
         if before is not None:
             await before(engine)
-        rehearsal = Rehearsal(workers=engine_worker.Engine(engine.url, shared), files=files, policy=QUICK)
+        rehearsal = Rehearsal(workers=EasyEngine(engine.url, shared), files=files, policy=QUICK)
         job = job or Job("job-1", folder / "clip.mp4", folder / "speech.wav", folder / "out.mp4")
         outcomes = await rehearsal.run(engine_worker.beside_the_engine, job)
     await files.close()
@@ -145,15 +162,17 @@ async def nobody(_: Mapping[str, Any]) -> None:
 
 
 SCENES: Mapping[str, tuple[Callable[[], Awaitable[Acted]], Callable[[], Build]]] = {
+    "check_the_flow": (act_check_the_flow, lambda: check_the_flow.until_ready),
+    "custom_pipeline": (act_custom_pipeline, lambda: custom_pipeline.lively),
     "two_gpus": (act_two_gpus, lambda: two_gpus.fastest_of(A, B)),
-    "batch": (act_batch, lambda: batch.Batch(3, 600.0).pipeline),
+    "batch": (act_batch, lambda: batch.batched(3, 600.0)),
     "cost_meter": (act_cost_meter, lambda: cost_meter.metered(3.6)),
     "webhook": (act_webhook, lambda: webhook.with_webhook(nobody)),
     "engine_worker": (act_engine, lambda: engine_worker.beside_the_engine),
 }
 """By the example's name: its scene, and the pipeline that its log is replayed with, new each time."""
 
-VIRTUAL = ("two_gpus", "batch", "cost_meter")
+VIRTUAL = ("check_the_flow", "custom_pipeline", "two_gpus", "batch", "cost_meter")
 """Scenes of fakes alone, which take no time."""
 
 

@@ -55,27 +55,36 @@ async def test_check_the_flow_says_what_is_broken(user: User, place: Place) -> N
     async with asyncio.timeout(50), place.hub():
         user.environment |= place.client_settings() | {"WAKESTREAM_KEY": "not-a-key-of-this-hub"}
         code, said = await run(user, "check_the_flow.py", "clip.mp4", "speech.wav")
-    assert code == 1
+    assert code == 2
     assert "licen" in said
     assert said.endswith("the flow is broken: see above\n")
 
 
 async def test_the_custom_pipeline_ends_with_a_note_beside_the_result(user: User, place: Place) -> None:
-    (user.folder / "results").mkdir()
     async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
         user.environment |= place.client_settings()
-        code, said = await run(user, "custom_pipeline.py", "clip.mp4", "speech.wav", "results")
+        code, said = await run(user, "custom_pipeline.py", "clip.mp4", "speech.wav", "out.mp4")
     assert code == 0, said
-    assert (user.folder / "results" / "clip.mp4").read_bytes() == b"video" * 1000 + b"audio" * 500
-    note = json.loads((user.folder / "results" / "clip.json").read_text())
+    assert (user.folder / "out.mp4").read_bytes() == b"video" * 1000 + b"audio" * 500
+    note = json.loads((user.folder / "out.json").read_text())
     assert note == {"video": "clip.mp4", "audio": "speech.wav", "bytes": 7500}
 
 
-@pytest.mark.parametrize("name", ["check_the_flow.py", "custom_pipeline.py"])
+@pytest.mark.parametrize("name", ["check_the_flow.py", "custom_pipeline.py", "cost_meter.py"])
 async def test_without_arguments_or_settings_they_say_what_is_needed(user: User, name: str) -> None:
     code, said = await run(user, name)
     assert code == 2
     assert "required: video, audio" in said
-    code, said = await run(user, name, "clip.mp4", "speech.wav", *(["."] if name.startswith("custom") else []))
-    assert code == 1
+    code, said = await run(user, name, "clip.mp4", "speech.wav", "out.mp4")
+    assert code == 2
     assert said.startswith("wakestream: no hub is set")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("webhook.py", "WEBHOOK_URL"), ("two_gpus.py", "GPU_URLS"), ("engine_worker.py", "ENGINE_URL")],
+)
+async def test_a_setting_of_its_own_that_is_missing_is_named(user: User, name: str, setting: str) -> None:
+    code, said = await run(user, name, "clip.mp4", "speech.wav", "out.mp4")
+    assert code == 2
+    assert said == f"wakestream: {setting} is not set; set it in the environment or in .env\n"

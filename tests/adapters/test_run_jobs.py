@@ -1,0 +1,107 @@
+"""What a small program's `main` needs: its own settings, its arguments, and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters import run_jobs
+from wakestream.adapters.run_jobs import new_job, run_job, setting, show_line
+from wakestream.operators import Done, Job
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder, with two files and nothing set."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("API_SERVER_URL", "WAKESTREAM_KEY", "SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "clip.mp4").write_bytes(b"v")
+    (tmp_path / "speech.wav").write_bytes(b"a")
+    return tmp_path
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+def test_a_setting_comes_from_the_environment_else_from_the_env_file_else_it_is_the_default(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert setting("SIZE", 5) == 5
+    (folder / ".env").write_text("SIZE=6\n")
+    assert setting("SIZE", 5) == 6
+    monkeypatch.setenv("SIZE", "7")
+    assert setting("SIZE", 5) == 7
+    assert setting("SIZE", 5.0) == 7.0
+    assert setting("SIZE") == "7"
+
+
+@pytest.mark.parametrize(("given", "default", "kind"), [("x", 5, "a whole number"), ("x", 0.5, "a number")])
+def test_one_of_another_kind_ends_the_program_with_a_sentence(
+    given: str, default: float, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIZE", given)
+    with pytest.raises(SystemExit) as end:
+        setting("SIZE", default)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"wakestream: SIZE is 'x'; it must be {kind}\n"
+
+
+@pytest.mark.parametrize("env", ["", "SIZE=\n"])
+def test_one_that_is_missing_ends_it_as_well(folder: Path, env: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / ".env").write_text(env)
+    with pytest.raises(SystemExit) as end:
+        setting("SIZE")
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "wakestream: SIZE is not set; set it in the environment or in .env\n"
+
+
+# --- one job ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_program_for_one_job_takes_video_audio_and_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Job] = []
+
+    def run(jobs: Sequence[Job], *_: object, **__: object) -> int:
+        seen.extend(jobs)
+        return 0
+
+    monkeypatch.setattr(run_jobs, "run_jobs", run)
+    assert run_job(arguments=["clip.mp4", "speech.wav", "out.mp4"]) == 0
+    assert run_job(arguments=["clip.mp4", "speech.wav"]) == 0
+    first, second = seen
+    assert (first.video, first.audio, first.output) == (Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
+    assert second.output == Path("clip.synced.mp4")
+    assert first.id != second.id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no.mp4", "speech.wav"], "no.mp4 does not exist"),
+        (["clip.mp4", "speech.wav", "no/out.mp4"], "does not exist; create it first"),
+        (["clip.mp4", "speech.wav", "clip.mp4"], "would replace clip.mp4"),
+        (["clip.mp4", "speech.wav"], "no hub is set"),
+    ],
+)
+def test_what_cannot_begin_is_told_on_standard_error(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_job(arguments=arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err[:12]) == ("", "wakestream: ")
+    assert said in err
+
+
+def test_its_help_begins_with_what_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run_job(about="Renders twice.", arguments=["--help"])
+    assert end.value.code == 0
+    assert "Renders twice." in capsys.readouterr().out
+
+
+def test_a_line_names_the_result_that_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+    show_line(new_job(Path("a.mp4"), Path("b.wav"), Path("folder/out.mp4")), Done(Path("folder/out.mp4"), 1000))
+    assert capsys.readouterr().out.startswith("out.mp4: ")

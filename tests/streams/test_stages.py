@@ -1,0 +1,110 @@
+"""Pipelines composed of `Stages`: the standard one comes out as `job_pipeline` does, and any part can be another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from reactivex import Observable
+
+from wakestream.adapters.memory import MemoryWorker, MemoryWorkers
+from wakestream.adapters.rehearsal import GPU, Rehearsal, asleep, sample_job
+from wakestream.operators import (
+    Done,
+    Failed,
+    JobEvent,
+    Note,
+    Rendered,
+    TaskReport,
+    TimedOut,
+    WorkerUnreachable,
+    emit,
+    then,
+)
+from wakestream.streams import Stages, job_pipeline, pipeline
+from wakestream.streams.replay import replay
+
+
+def polled(*percents: float) -> MemoryWorkers:
+    reports = [*(TaskReport("processing", percent) for percent in percents), TaskReport("done", 100.0)]
+    return MemoryWorkers({GPU: MemoryWorker(reports=reports)}, GPU)
+
+
+@pipeline
+def shortened(stages: Stages) -> Observable[JobEvent]:
+    """Renders, and leaves the result where it is."""
+
+    def leave(rendered: Rendered) -> Observable[JobEvent]:
+        return emit(Note(f"left at {rendered.task.worker.url}"), Done(stages.job.output, 0))
+
+    return stages.submit().pipe(
+        then(stages.online, stages.dedupe, stages.upload, stages.synthesize, stages.follow, leave)
+    )
+
+
+async def test_the_standard_stages_in_their_order_are_the_standard_pipeline() -> None:
+    logs = []
+    for build in (job_pipeline, pipeline(Stages.standard)):
+        rehearsal = Rehearsal(asleep, workers=polled(30, 60))
+        rehearsal.at(60, rehearsal.wake)
+        outcomes = await rehearsal.run(build)
+        assert isinstance(outcomes["job-1"], Done)
+        logs.append([(row.label, row.data) for row in rehearsal.log.rows])
+    assert logs[0] == logs[1]
+
+
+async def test_a_stage_may_be_left_out_or_be_another() -> None:
+    rehearsal = Rehearsal()
+    outcomes = await rehearsal.run(shortened)
+    assert outcomes["job-1"] == Done(sample_job().output, 0)
+    assert [event.text for _, event in rehearsal.events["job-1"] if isinstance(event, Note)] == [f"left at {GPU}"]
+    assert not [row for row in rehearsal.log.rows if row.label == "download"]
+    assert (await replay(rehearsal.log, build=shortened)).divergences == ()
+
+
+async def test_one_stage_may_be_under_another_policy() -> None:
+    @pipeline
+    def quick(stages: Stages) -> Observable[JobEvent]:
+        lively = stages.under(replace(stages.policy, poll_every=0.5))
+        return stages.submit().pipe(
+            then(stages.online, stages.dedupe, stages.upload, stages.synthesize, lively.follow, stages.download)
+        )
+
+    rehearsal = Rehearsal(workers=polled(30, 60))
+    await rehearsal.run(quick)
+    first, second, third = (row.t for row in rehearsal.log.rows if row.label == "report")
+    assert (second - first, third - second) == (pytest.approx(0.5, abs=0.01), pytest.approx(0.5, abs=0.01))
+
+
+async def test_an_effect_of_a_stages_own_is_on_the_record_and_a_replay_does_not_carry_it_out() -> None:
+    done: list[str] = []
+
+    async def publish() -> str:
+        done.append("published")
+        return "a place"
+
+    @pipeline
+    def published(stages: Stages) -> Observable[JobEvent]:
+        told = stages.effect("publish", {"job": stages.job.id}, publish).map(lambda at: Note(f"published at {at}"))
+        return stages.standard().pipe(then(lambda end: told.pipe(then(lambda _: emit(end)))))
+
+    rehearsal = Rehearsal()
+    assert isinstance((await rehearsal.run(published))["job-1"], Done)
+    assert (await replay(rehearsal.log, build=published)).divergences == ()
+    assert done == ["published"]
+
+
+async def test_around_the_stages_stands_what_every_job_needs() -> None:
+    lost = MemoryWorker()
+    lost.failures["submit"] = [WorkerUnreachable("gone")] * 4
+    again = Rehearsal(workers=MemoryWorkers({GPU: lost}, GPU))
+    assert isinstance((await again.run(shortened))["job-1"], Done), "a lost GPU sends it back to submit"
+    late = Rehearsal(asleep)
+    assert isinstance((await late.run(shortened))["job-1"], TimedOut)
+    broken = Rehearsal()
+    outcomes = await broken.run(pipeline(lambda stages: stages.submit().pipe(then(lambda _: 1 / 0))))
+    assert outcomes["job-1"] == Failed("ZeroDivisionError: division by zero", "internal")
+
+
+def test_a_pipeline_keeps_the_name_and_the_words_of_its_function() -> None:
+    assert (shortened.__name__, shortened.__doc__) == ("shortened", "Renders, and leaves the result where it is.")
