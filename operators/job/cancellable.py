@@ -8,7 +8,7 @@ from typing import Any
 import reactivex as rx
 from reactivex import Observable, abc
 
-from wakestream.operators.events import Cancelled, JobEvent, Submitted
+from wakestream.operators.events import Cancelled, Granted, JobEvent, Submitted
 from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 from wakestream.operators.flow.timeout_total import timeout_total
@@ -21,7 +21,7 @@ GOODBYE = 5.0
 def cancellable(
     signal: Observable[Any], workers: Workers, job_id: str | None = None
 ) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
-    """When `signal` emits: let go of the source, tell the worker if it has the task, and end with `Cancelled`.
+    """When `signal` emits: let go of the source, tell the workers that have the task, and end with `Cancelled`.
 
     `job_id` is the job's: the worker may have the task for other jobs too, and goes on for those.
     """
@@ -41,9 +41,9 @@ def cancellable(
 
 
 class _Running(Passing[JobEvent]):
-    """Remembers the task, for the worker must be told which to stop."""
+    """Remembers the tasks of this grant, one for each worker: they must be told which to stop."""
 
-    __slots__ = ("body", "job_id", "scheduler", "stopped", "task", "workers")
+    __slots__ = ("body", "job_id", "scheduler", "stopped", "tasks", "workers")
 
     def __init__(
         self,
@@ -55,27 +55,30 @@ class _Running(Passing[JobEvent]):
         super().__init__(observer)
         self.workers, self.job_id, self.scheduler = workers, job_id, scheduler
         self.body = Serial()
-        self.task: Submitted | None = None
+        self.tasks: tuple[Submitted, ...] = ()
         self.stopped = False
 
     def on_next(self, value: JobEvent) -> None:
         if isinstance(value, Submitted):
-            self.task = value
+            self.tasks = (*(task for task in self.tasks if task.worker.url != value.worker.url), value)
+        elif isinstance(value, Granted):
+            self.tasks = ()  # begun anew: what was before has gone with its GPU
         self.observer.on_next(value)
 
     def stop(self, _: Any) -> None:
         if not self.stopped:
             self.stopped = True
             self.body.hold(
-                _goodbye(self.task, self.workers, self.job_id).subscribe(self.observer, scheduler=self.scheduler)
+                _goodbyes(self.tasks, self.workers, self.job_id).subscribe(self.observer, scheduler=self.scheduler)
             )
 
 
-def _goodbye(task: Submitted | None, workers: Workers, job_id: str | None) -> Observable[JobEvent]:
-    done: Observable[JobEvent] = rx.of(Cancelled())
-    if task is None:
-        return done
+def _goodbyes(tasks: tuple[Submitted, ...], workers: Workers, job_id: str | None) -> Observable[JobEvent]:
+    return rx.concat(*(_goodbye(task, workers, job_id) for task in tasks), rx.of(Cancelled()))
+
+
+def _goodbye(task: Submitted, workers: Workers, job_id: str | None) -> Observable[JobEvent]:
     worker, task_id = workers.at(task.worker.url), task.task_id
     telling = from_async(lambda: worker.cancel(task_id, job_id), "cancel").pipe(timeout_total(GOODBYE, "cancel"))
     told: Observable[JobEvent] = telling.filter(lambda _: False).catch(lambda _error, _source: rx.empty())
-    return rx.concat(told, done)
+    return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import reactivex as rx
 from reactivex.subject import Subject
@@ -53,3 +54,14 @@ async def test_the_worker_is_told_which_job_no_longer_wants_the_task() -> None:
     asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
     await stage.run(rx.never().pipe(begin_with(SUBMITTED), cancellable(signal, stage.workers, "job-2")))
     assert told == [("task-1", "job-2")]
+
+
+async def test_every_worker_that_has_a_task_of_this_job_is_told_and_none_that_went_with_an_earlier_gpu() -> None:
+    stage, signal = Stage(), Subject[None]()
+    other = replace(SUBMITTED, worker=e.Online("http://other:8383"), task_id="task-2")
+    gone = replace(SUBMITTED, worker=e.Online("http://gone:8383"), task_id="task-0")
+    stage.workers.workers |= {url: stage.worker for url in ("http://other:8383", "http://gone:8383")}
+    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
+    source = rx.never().pipe(begin_with(gone, e.Granted("offline", 1.0), SUBMITTED, other))
+    assert (await stage.run(source.pipe(cancellable(signal, stage.workers))))[-1] == e.Cancelled()
+    assert stage.worker.said("cancel") == ["task-1", "task-2"]
