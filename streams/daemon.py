@@ -13,7 +13,7 @@ from wakestream.operators.flow.first_for import each_for
 from wakestream.operators.flow.lean import Lean, Passing
 from wakestream.operators.policy import Policy
 from wakestream.streams.effects import recorded
-from wakestream.streams.event_json import kind, plain_event, plain_text
+from wakestream.streams.event_json import plain_event, plain_text
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.recording import Tap, untapped
 from wakestream.streams.switchboard import Switchboard
@@ -66,7 +66,8 @@ class _Noted(Passing[JobEvent]):
 
     def on_next(self, value: JobEvent) -> None:
         if self.tap is not untapped:
-            self.tap.row("out", kind(value), plain_event(value), self.job)
+            plain = plain_event(value)
+            self.tap.row("out", plain["event"], plain, self.job)
         self.observer.on_next(value)
 
 

@@ -16,6 +16,11 @@ def kind(event: JobEvent) -> str:
     return _word(type(event).__name__)
 
 
+def kind_of(event: type) -> str:
+    """The name of a class of events, as `kind` tells it."""
+    return _word(event.__name__)
+
+
 @cache
 def _word(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
@@ -31,27 +36,35 @@ def plain_text(value: Path | str) -> str:
 
 def plain_event(event: JobEvent) -> dict[str, Any]:
     """One event as an object; `event` is its kind, times are seconds, sizes bytes."""
-    return {"event": kind(event), **_plain_fields(event)}
+    return _plain_fields(event, {"event": kind(event)})
 
 
 _NAMES: dict[type, tuple[str, ...]] = {}
 
 
-def _plain_fields(value: Any) -> dict[str, Any]:
+def _plain_fields(value: Any, plain: dict[str, Any]) -> dict[str, Any]:
+    """Adds the fields of `value` to `plain`. A job that waits says thousands of one kind, so the usual comes first."""
     kind = type(value)
-    if kind not in _NAMES:  # a job that waits says thousands of one kind
-        _NAMES[kind] = tuple(field.name for field in fields(kind))
-    return {name: _plain(getattr(value, name)) for name in _NAMES[kind]}
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = tuple(field.name for field in fields(kind))
+    for name in names:
+        item = getattr(value, name)
+        plain[name] = item if type(item) in _AS_IT_IS else _plain(item)
+    return plain
+
+
+_AS_IT_IS = frozenset({int, bool, type(None)})
 
 
 def _plain(value: Any) -> Any:
     kind = type(value)
-    if value is None or kind is int or kind is bool or (kind is str and value.isascii()):
-        return value
     if kind is float:
         return round(value, 3)
+    if kind in _AS_IT_IS or (kind is str and value.isascii()):
+        return value
     if is_dataclass(value):
-        return _plain_fields(value)
+        return _plain_fields(value, {})
     if isinstance(value, Path | str):
         return plain_text(value)
     if isinstance(value, frozenset):

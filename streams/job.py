@@ -12,7 +12,7 @@ from reactivex import Observable, abc
 
 from wakestream.operators.events import Cancelled, Job, JobEvent, Retrying, TimedOut
 from wakestream.operators.flow.emit import silence
-from wakestream.operators.flow.lean import Both, Lean
+from wakestream.operators.flow.lean import Both, Lean, along
 from wakestream.operators.flow.retry_backoff import Backoff, retry_backoff
 from wakestream.operators.flow.then import then
 from wakestream.operators.flow.timeout_total import timeout_total
@@ -98,7 +98,7 @@ def guarded(
             cancellable(cancel or silence(), world.workers, job.id),
             outcome(lambda event: world.hub.release(job, cancelled=isinstance(event, Cancelled | TimedOut))),
         )
-        return Both(whole.subscribe(observer, scheduler=scheduler), Both(readings, _LetGo(job, world.hub)))
+        return Both(along(whole, observer, scheduler), Both(readings, _LetGo(job, world.hub)))
 
     return Lean(subscribe)
 

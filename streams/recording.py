@@ -33,14 +33,17 @@ OUTCOME_KINDS: Final = frozenset({"done", "failed", "timed_out", "cancelled"})
 TICK: Final = 1e-6
 """Seconds by which each row is later than the one before, at least."""
 
+_TICKS: Final = 1e6
+"""Ticks in a second."""
+
 REDACTED: Final = "[redacted]"
 SECRET_FIELDS: Final = frozenset({
     "key", "token", "license_key", "authorization", "api_secret", "secret", "password", "access_token", "api_key",
-    "heygem_api_secret",
+    "heygem_api_secret", "capability",
 })  # fmt: skip
 """Fields whose values never enter a log, wherever they stand."""
 
-_SECRET_TEXT = re.compile(r"(?i)(bearer\s+)\S+|\bws_[a-z]+_[A-Za-z0-9_-]{16,}")
+_SECRET_TEXT = re.compile(r"(?i)(bearer\s+)\S+|\bws_[a-z]+_[A-Za-z0-9_-]{16,}|\bwsc1\.[\w.-]+")
 
 
 class UnusableLog(ValueError):
@@ -69,6 +72,18 @@ class Row:
     label: str
     data: Mapping[str, Any]
     job: str | None = None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A row while it may still be written to: made three times as quickly as a frozen one, which it becomes."""
+
+    seq: int
+    t: float
+    dir: Direction
+    label: str
+    data: Mapping[str, Any]
+    job: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +119,41 @@ untapped: Final[Tap] = _Untapped()
 """The tap of a program that is not recorded."""
 
 
+class Both(Tap):
+    """Two taps at once."""
+
+    def __init__(self, one: Tap, other: Tap) -> None:
+        self._taps = (one, other)
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """See `Tap.row`."""
+        for tap in self._taps:
+            tap.row(direction, label, data, job)
+
+    def frame(self, direction: Direction, message: m.Message) -> None:
+        """See `Tap.frame`."""
+        for tap in self._taps:
+            tap.frame(direction, message)
+
+
 class RowMaker:
     """Numbers rows and dates them, each at least `TICK` later than the one before: their order is their time."""
 
-    def __init__(self, now: Callable[[], float], clean: Callable[[Any], Any]) -> None:
+    def __init__(self, now: Callable[[], float], clean: Callable[[Any], Any] | None = None) -> None:
         self._now, self._clean = now, clean
         self._seq = 0
-        self._last = 0.0
+        self._last = 0  # in whole ticks: quicker than to round decimals
 
     def make(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None) -> Row:
         """The next row, cleaned of secrets by `clean`; `now()` gives seconds since the log's epoch."""
+        data = data if self._clean is None else self._clean(data)
         self._seq += 1
-        now = round(self._now(), 6)
-        self._last = now if now > self._last else round(self._last + TICK, 6)
-        return Row(self._seq, self._last, direction, label, self._clean(data), job)
+        ticks = round(self._now() * _TICKS)
+        self._last = ticks if ticks > self._last else self._last + 1
+        row: Any = _Draft(self._seq, self._last / _TICKS, direction, label, data, job)
+        row.__class__ = Row
+        made: Row = row
+        return made
 
 
 class MemoryTap(Tap):
@@ -125,7 +161,7 @@ class MemoryTap(Tap):
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.rows: list[Row] = []
-        self._maker = RowMaker(now, lambda data: data)
+        self._maker = RowMaker(now)
 
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
         """See `Tap.row`."""

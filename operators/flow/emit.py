@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
-from wakestream.operators.flow.lean import Both, Lean, Serial
+from wakestream.operators.flow.lean import Both, Lean, Serial, along
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ def begin_with(*items: Any) -> Callable[[Observable[T]], Observable[T]]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             for item in items:
                 observer.on_next(item)
-            return source.subscribe(observer, scheduler=scheduler)
+            return along(source, observer, scheduler)
 
         return Lean(subscribe)
 
@@ -51,7 +51,7 @@ def beside(other: Observable[Any]) -> Callable[[Observable[T]], Observable[T]]:
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            first = source.subscribe(observer, scheduler=scheduler)
+            first = along(source, observer, scheduler)
             return Both(first, other.subscribe(on_error=observer.on_error, scheduler=scheduler))
 
         return Lean(subscribe)

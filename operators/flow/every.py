@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
-from wakestream.operators.flow.lean import Lean, Serial
-from wakestream.operators.flow.scheduler import clock, seconds_now
+from wakestream.operators.flow.lean import Lean
+from wakestream.operators.flow.scheduler import Alarm, clock, seconds_now
 
 T = TypeVar("T")
 
@@ -20,25 +20,32 @@ def every(seconds: float, make: Callable[[float], T]) -> Observable[T]:
     """
 
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        time = clock(scheduler)
-        start = seconds_now(time)
-        timer = Serial()
-        count = 0
-
-        def tick(*_: Any) -> None:
-            nonlocal count
-            count = max(count + 1, int((seconds_now(time) - start) / seconds))
-            try:
-                item = make(count * seconds)
-            except Exception as error:  # a line that cannot be made
-                observer.on_error(error)
-                return
-            later = start + (count + 1) * seconds - seconds_now(time)
-            # armed before the item is given, lest an observer that raises stop the clock
-            timer.hold(time.schedule_relative(max(0.0, later), tick))
-            observer.on_next(item)
-
-        timer.hold(time.schedule_relative(seconds, tick))
-        return timer
+        return _Beats(seconds, make, observer, clock(scheduler))
 
     return Lean(subscribe)
+
+
+class _Beats(Alarm):
+    """One line, and the beats so far."""
+
+    __slots__ = ("count", "make", "observer", "seconds", "start")
+
+    def __init__(
+        self, seconds: float, make: Callable[[float], Any], observer: abc.ObserverBase[Any], time: abc.SchedulerBase
+    ) -> None:
+        super().__init__(time)
+        self.seconds, self.make, self.observer = seconds, make, observer
+        self.start = seconds_now(time)
+        self.count = 0
+        self.set(seconds)
+
+    def ring(self, *_: Any) -> None:
+        self.count = max(self.count + 1, int((seconds_now(self.time) - self.start) / self.seconds))
+        try:
+            item = self.make(self.count * self.seconds)
+        except Exception as error:  # a line that cannot be made
+            self.observer.on_error(error)
+            return
+        if not self.disposed:  # set before the item is given, lest an observer that raises stop the clock
+            self.set(self.start + (self.count + 1) * self.seconds - seconds_now(self.time))
+            self.observer.on_next(item)

@@ -8,11 +8,12 @@ end, the end lets go of the source, and a source that ends while it is being sub
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable, abc, typing
 
 T = TypeVar("T")
+U = TypeVar("U")
 Subscribe = Callable[[abc.ObserverBase[T], abc.SchedulerBase | None], abc.DisposableBase]
 
 _LOCK = Observable[Any]().lock
@@ -39,15 +40,58 @@ class Lean(Observable[T]):
         """As the library's `subscribe`. An error that nobody handles is raised where it happens."""
         observer = on_next if hasattr(on_next, "on_next") else _Functions(on_next, on_error, on_completed)
         subscription: _Subscription[T] = _Subscription(observer)
+        subscription.holds(self.begin(subscription, scheduler))
+        return subscription
+
+    def begin(self, subscription: Any, scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
+        """Let the source speak to a subscription that is there already, see `along`."""
         try:
-            source = self._begin(subscription, scheduler)
+            return self._begin(subscription, scheduler)
         except Exception as error:
             if subscription.stopped:
                 raise
             subscription.on_error(error)
-            return subscription
-        subscription.holds(source)
-        return subscription
+            return Serial()
+
+    if not TYPE_CHECKING:  # for its types the library has a page of overloads
+
+        def pipe(self, *operators: Callable[[Any], Any]) -> Any:
+            """As the library's, which makes a function of the operators first."""
+            made = self
+            for operator in operators:
+                made = operator(made)
+            return made
+
+    def map(self, mapper: typing.Mapper[T, U]) -> Observable[U]:
+        """As the library's."""
+        return _lean(super().map(mapper))
+
+    def distinct_until_changed(
+        self, key_mapper: typing.Mapper[Any, Any] | None = None, comparer: typing.Comparer[Any] | None = None
+    ) -> Observable[Any]:
+        """As the library's."""
+        return _lean(super().distinct_until_changed(key_mapper, comparer))
+
+    def take_while(self, predicate: typing.Predicate[Any], inclusive: bool = False) -> Observable[Any]:
+        """As the library's."""
+        return _lean(super().take_while(predicate, inclusive))
+
+
+def _lean(observable: Observable[U]) -> Observable[U]:
+    """Without the trampoline of the library, which costs more than the work: for what only waits for its source."""
+    return Lean(observable._subscribe_core)
+
+
+def along(
+    source: Observable[T], observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None
+) -> abc.DisposableBase:
+    """Subscribe an operator's own `observer`, the one it was given, to `source`: it changes nothing that passes.
+
+    The observer is a subscription that ends with the source and lets go of it, so a lean source needs no other.
+    """
+    if isinstance(source, Lean):
+        return source.begin(observer, scheduler)
+    return source.subscribe(observer, scheduler=scheduler)
 
 
 class _Subscription(abc.ObserverBase[T], abc.DisposableBase):
@@ -156,6 +200,21 @@ class Serial(abc.DisposableBase):
         before, self._held = self._held, None
         if before is not None:
             before.dispose()
+
+
+class Letting(abc.DisposableBase):
+    """Calls `function` once, when it is disposed."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function: Callable[[], object] | None = function
+
+    def dispose(self) -> None:
+        """Call it."""
+        function, self._function = self._function, None
+        if function is not None:
+            function()
 
 
 class Both(abc.DisposableBase):

@@ -7,14 +7,13 @@ from contextlib import ExitStack
 from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable
 
-from wakestream.operators.flow.lean import Serial
+from wakestream.operators.flow.lean import Lean, Letting, Serial
 
 T = TypeVar("T")
 
 
-class Once(Observable[T], Generic[T]):
+class Once(Lean[T], Generic[T]):
     """Subscribes to `source` at the first subscription and gives its one item to all, early and late.
 
     Waiters may come and go; the effect goes on until `dispose`. An error, or an end without an item, reaches those who
@@ -23,16 +22,14 @@ class Once(Observable[T], Generic[T]):
     """
 
     def __init__(self, source: Observable[T]) -> None:
-        super().__init__()
+        super().__init__(self._listen)
         self._source = source
         self._waiting: list[abc.ObserverBase[T]] = []
         self._have: list[T] = []
         self._running = Serial()
         self._started = False
 
-    def _subscribe_core(
-        self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
+    def _listen(self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         if self._have:
             observer.on_next(self._have[0])
             observer.on_completed()
@@ -41,7 +38,7 @@ class Once(Observable[T], Generic[T]):
         if not self._started:
             self._started = True
             self._running.hold(self._source.subscribe(self._arrived, self._failed, self._ended, scheduler=scheduler))
-        return Disposable(lambda: self._leave(observer))
+        return Letting(lambda: self._leave(observer))
 
     def _leave(self, observer: abc.ObserverBase[T]) -> None:
         if observer in self._waiting:

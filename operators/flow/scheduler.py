@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any, TypeVar
 
 from reactivex import abc, typing
-from reactivex.disposable import Disposable
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+from wakestream.operators.flow.lean import Letting
 
 S = TypeVar("S")
 
@@ -60,9 +61,9 @@ class LoopScheduler(PeriodicScheduler):
         self, duetime: typing.RelativeTime, action: typing.ScheduledAction[S], state: S | None = None
     ) -> abc.DisposableBase:
         """Run `action` in `duetime` seconds (or a timedelta)."""
-        seconds = max(0.0, self.to_seconds(duetime))
+        seconds = duetime if isinstance(duetime, float) else self.to_seconds(duetime)
         timer = _Timer()
-        timer.handle = self.loop.call_later(seconds, self._fire, timer, action, state)
+        timer.handle = self.loop.call_at(self.loop.time() + max(0.0, seconds), self._fire, timer, action, state)
         return timer
 
     def schedule_absolute(
@@ -74,7 +75,7 @@ class LoopScheduler(PeriodicScheduler):
     def _fire(self, timer: _Timer, action: typing.ScheduledAction[S], state: S | None) -> None:
         timer.handle = None
         inner = action(self, state)
-        if isinstance(inner, abc.DisposableBase):
+        if inner is not None and isinstance(inner, abc.DisposableBase):  # asking an abstract class takes its time
             if timer.disposed:  # by the action itself
                 inner.dispose()
             else:
@@ -85,16 +86,12 @@ class LoopScheduler(PeriodicScheduler):
         task = self.loop.create_task(effect, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return Disposable(lambda: _cancel(task))
+        return Letting(task.cancel)
 
     async def close(self) -> None:
         """Wait for every effect; dispose what started them first."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
 
 
 def clock(scheduler: abc.SchedulerBase | None) -> abc.SchedulerBase:
@@ -111,3 +108,39 @@ def seconds_now(scheduler: abc.SchedulerBase) -> float:
     if isinstance(scheduler, LoopScheduler):  # exact, and cheaper than by way of a datetime
         return scheduler.loop.time()
     return scheduler.to_seconds(scheduler.now)
+
+
+class Alarm(abc.DisposableBase):
+    """What waits again and again: `set` starts the next wait, `ring` is called at its end. One timer for all of them.
+
+    On the loop itself a wait makes nothing but a timer of the loop, as thousands of jobs say a line every few seconds.
+    """
+
+    __slots__ = ("_cancel", "time")
+
+    def __init__(self, time: abc.SchedulerBase) -> None:
+        self.time = time
+        self._cancel: Callable[[], object] | None = None
+
+    def ring(self, *_: Any) -> None:
+        """The wait is over."""
+        raise NotImplementedError
+
+    def set(self, seconds: float) -> None:
+        """Ring in `seconds`. The wait before must be over."""
+        time = self.time
+        if isinstance(time, LoopScheduler):
+            self._cancel = time.loop.call_at(time.loop.time() + max(0.0, seconds), self.ring).cancel
+        else:
+            self._cancel = time.schedule_relative(max(0.0, seconds), self.ring).dispose
+
+    @property
+    def disposed(self) -> bool:
+        """Whether nobody waits any more; also before the first `set`."""
+        return self._cancel is None
+
+    def dispose(self) -> None:
+        """Wait no more."""
+        cancel, self._cancel = self._cancel, None
+        if cancel is not None:
+            cancel()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.errors import StageTimeout
-from wakestream.operators.flow.lean import Both, Lean
+from wakestream.operators.flow.lean import Both, Lean, along
 from wakestream.operators.flow.scheduler import clock
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ def timeout_total(seconds: float, stage: str) -> Callable[[Observable[T]], Obser
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             timer = clock(scheduler).schedule_relative(seconds, _too_late, (observer, stage, seconds))
-            return Both(timer, source.subscribe(observer, scheduler=scheduler))
+            return Both(timer, along(source, observer, scheduler))
 
         return Lean(subscribe)
 

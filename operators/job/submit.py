@@ -14,7 +14,7 @@ from wakestream.operators.events import Branch, Eta, Fingerprint, Granted, Job, 
 from wakestream.operators.flow.branch import branch
 from wakestream.operators.flow.emit import begin_with, beside, emit, silence
 from wakestream.operators.flow.every import every
-from wakestream.operators.flow.lean import Lean
+from wakestream.operators.flow.lean import Lean, along
 from wakestream.operators.flow.scheduler import clock, seconds_now
 from wakestream.operators.flow.timeout_total import timeout_total
 from wakestream.operators.job.fingerprint import EVERY_ALGORITHM, Readings
@@ -39,7 +39,7 @@ def submit(job: Job, hub: Hub, readings: Readings, policy: Policy) -> Observable
     ) -> abc.DisposableBase:
         wait = _Wait(job, hub, readings, policy, clock(scheduler))
         whole = hub.replies(job).pipe(branch(wait), timeout_total(policy.online, "online"))
-        return whole.subscribe(observer, scheduler=scheduler)
+        return along(whole, observer, scheduler)
 
     return Lean(subscribe)
 
@@ -115,8 +115,8 @@ class _Wait:
         return lines.pipe(beside(self.readings.of(EVERY_ALGORITHM))) if self.asleep else lines
 
     def _line(self, phase: str, why: str = "") -> JobEvent:
-        reply = self.asleep or Asleep()
-        return Waking(self.waited, phase, reply.position, _left(reply.eta, seconds_now(self.time) - self.told), why)
+        reply, now = self.asleep or Asleep(), seconds_now(self.time)
+        return Waking(now - self.started, phase, reply.position, _left(reply.eta, now - self.told), why)
 
 
 _CASES: Mapping[type, Callable[[_Wait, Any], Observable[JobEvent] | None]] = {
