@@ -1,0 +1,73 @@
+"""`wakestream doctor`: looks at all that a job needs, and says what to do where something is amiss."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_codes, flags
+
+if TYPE_CHECKING:
+    from wakestream.adapters.doctor import Finding
+    from wakestream.adapters.settings import Settings
+
+HELP = "check settings, license, hub, monitor, worker, disk and clock; say what to do"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--wake", action="store_true", help="also wake the GPU for a moment, without a job")
+    parser.add_argument("--wake-timeout", metavar="TIME", default="15min", help="how long that may take (15min)")
+    parser.add_argument("--json", action="store_true", help="one JSON object for each finding")
+    parser.add_argument(
+        "--worker-url", dest="worker", metavar="URL", help="the worker, where the hub names none (HEYGEM_SERVER_URL)"
+    )
+    flags.connection(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examine; 0 when there is no fault, 1 otherwise."""
+    import asyncio
+
+    from wakestream.adapters import logs, settings
+    from wakestream.adapters.cli.waiting import seconds_of
+
+    wake_within = seconds_of("--wake-timeout", args.wake_timeout) if args.wake else None
+    found = settings.load(vars(args))
+    logs.configure("CRITICAL", found.secrets)
+    return asyncio.run(_examine(found, wake_within, as_json=args.json))
+
+
+async def _examine(found: Settings, wake_within: float | None, *, as_json: bool) -> int:
+    from pathlib import Path
+
+    from wakestream.adapters.doctor import examine
+
+    worst = exit_codes.DONE
+    async for finding in examine(found, Path.cwd(), wake_within=wake_within):
+        (_say_json if as_json else _say)(finding)
+        if finding.level == "fault":
+            worst = exit_codes.FAILED
+    return worst
+
+
+def _say_json(finding: Finding) -> None:
+    from dataclasses import asdict
+
+    import orjson
+
+    print(orjson.dumps(asdict(finding)).decode(), flush=True)  # noqa: T201
+
+
+_STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "dim"}
+
+
+def _say(finding: Finding) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble((f"{finding.level:8}", _STYLES[finding.level]), f" {finding.check:9} {finding.says}")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(line)
+    if finding.todo:
+        console.print(Text(f"{'':18} -> {finding.todo}", style="" if finding.level == "fault" else "dim"))

@@ -1,0 +1,218 @@
+"""`wakestream doctor` against real programs: all well, and each thing that a job needs broken in its turn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from email.utils import formatdate
+from pathlib import Path
+from random import Random
+
+import pytest
+from aiohttp import web
+from our_peers import SECRET, Joining, Place, gpu_online, until
+
+from wakestream.adapters.demo import house
+from wakestream.adapters.doctor import Finding, examine
+from wakestream.adapters.doctor import there as there_room
+from wakestream.adapters.memory import MemoryPower
+from wakestream.adapters.monitor import MonitorProgram
+from wakestream.adapters.settings import Secret, Settings
+from wakestream.adapters.websocket.hub_server import HubServer
+from wakestream.adapters.websocket.link import open_link
+from wakestream.streams import messages as m
+from wakestream.streams.monitor import Monitor
+from wakestream.streams.power_machine import PowerPolicy
+
+
+class Scene:
+    """Hub, worker and monitor in this loop, and the settings of one who asks."""
+
+    def __init__(self, tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
+        self.place, self.stack, self.folder = Place(tmp_path), stack, tmp_path
+        self.settings = Settings()
+        self.running: HubServer | None = None
+
+    async def hub(self) -> None:
+        self.running = await self.stack.enter_async_context(self.place.hub())
+        self.settings = Settings(
+            hub_url=self.place.hub_url, api_secret=Secret(SECRET), key=Secret(self.place.keys["client"])
+        )
+
+    async def worker(self) -> None:
+        running = await self.stack.enter_async_context(self.place.worker(Joining()))
+        self.settings = replace(self.settings, worker_url=running.server.address)
+        assert self.running is not None
+        await gpu_online(self.running)
+
+    async def monitor(self, *, on: bool) -> None:
+        key = self.place.keys["monitor"]
+        link = open_link(self.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("gpu",)))
+        self.stack.push_async_callback(link.close)
+        program = MonitorProgram(Monitor(PowerPolicy(gpu="gpu"), Random(1)), link, MemoryPower(on=on), None)
+        stop = asyncio.Event()
+        task = asyncio.create_task(program.run(stop))
+        self.stack.push_async_callback(lambda: task)
+        self.stack.callback(stop.set)
+        await until(lambda: link.up and program.machine.state != "unknown")
+
+    async def look(self, wake_within: float | None = None) -> dict[str, Finding]:
+        found = [finding async for finding in examine(self.settings, self.folder, wake_within=wake_within)]
+        return {finding.check: finding for finding in found}
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield Scene(tmp_path, stack)
+
+
+async def test_when_all_is_well_everything_is_ok_and_a_file_really_went_through(scene: Scene) -> None:
+    await scene.hub()
+    await scene.monitor(on=True)
+    await scene.worker()
+    found = await scene.look()
+    assert {check: finding.level for check, finding in found.items()} == dict.fromkeys(
+        ("settings", "license", "disk", "ffmpeg", "hub", "clock", "monitor", "worker", "secret", "upload"), "ok"
+    )
+    assert "the GPU is running" in found["monitor"].says
+    assert "2 MiB went through" in found["upload"].says
+
+
+async def test_without_a_hub_the_socket_does_not_connect_and_that_is_said_with_what_to_look_at(scene: Scene) -> None:
+    scene.settings = Settings(hub_url="ws://127.0.0.1:9/dsp", key=Secret("ws_client_x"))
+    found = await scene.look()
+    assert found["hub"].level == "fault"
+    assert "nobody listens there (connection refused)" in found["hub"].says
+    assert "firewall" in found["hub"].todo
+    assert found["monitor"].level == found["worker"].level == "skipped"
+
+
+async def test_a_license_that_the_hub_does_not_know_is_the_fault_and_not_the_hub(scene: Scene) -> None:
+    await scene.hub()
+    scene.settings = replace(scene.settings, key=Secret("ws_client_" + "A" * 43))
+    found = await scene.look()
+    assert found["license"].level == "fault"
+    assert "does not know the license key" in found["license"].says
+    assert found["monitor"].level == "skipped"
+
+
+async def test_without_a_monitor_the_gpu_never_comes_online_and_that_is_said(scene: Scene) -> None:
+    await scene.hub()
+    found = await scene.look()
+    assert found["monitor"].level == "fault"
+    assert "nobody can start the GPU" in found["monitor"].says
+    assert "wakestream monitor" in found["monitor"].todo
+
+
+async def test_a_gpu_that_does_not_start_is_found_by_waking_it(scene: Scene) -> None:
+    await scene.hub()
+    found = await scene.look(wake_within=5.0)
+    assert found["wake"].level == "fault"
+    assert "no monitor is connected" in found["wake"].says
+
+
+async def test_a_wrong_secret_is_found_before_an_upload_fails_by_it(scene: Scene) -> None:
+    await scene.hub()
+    await scene.monitor(on=True)
+    await scene.worker()
+    scene.settings = replace(scene.settings, api_secret=Secret("wrong"))
+    found = await scene.look()
+    assert found["secret"].level == "fault"
+    assert "HEYGEM_API_SECRET has to be the same" in found["secret"].todo
+    assert "upload" not in found
+
+
+async def test_a_proxy_that_lets_no_large_request_through_is_found_by_the_trial_upload(scene: Scene) -> None:
+    await scene.hub()
+    await scene.monitor(on=True)
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("health"):
+            return web.json_response({"code": 0, "msg": "ok", "initialized": True, "queue": {}})
+        if request.path.endswith("check_files"):
+            return web.json_response({"code": 0, "data": {}, "msg": "ok"})
+        return web.Response(status=413, text="<html>413 Request Entity Too Large</html>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    scene.stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    scene.settings = replace(scene.settings, worker_url=f"http://127.0.0.1:{runner.addresses[0][1]}")
+    found = await scene.look()
+    assert found["upload"].level == "fault"
+    assert "client_max_body_size" in found["upload"].todo
+
+
+@pytest.mark.parametrize(("ahead", "level"), [(0, "ok"), (-30, "warning"), (3600, "fault")])
+async def test_a_clock_that_is_wrong_is_told(scene: Scene, ahead: int, level: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(headers={"Date": formatdate(time.time() + ahead, usegmt=True)})
+
+    app = web.Application()
+    app.router.add_get("/dsp", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    scene.stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    address = f"http://127.0.0.1:{runner.addresses[0][1]}/dsp"
+    (found,) = [finding async for finding in there_room.clocks_agree(address)]
+    assert (found.check, found.level) == ("clock", level)
+
+
+async def test_a_worker_that_should_be_there_and_is_not_is_a_fault_and_one_that_sleeps_is_none(scene: Scene) -> None:
+    await scene.hub()
+    await scene.monitor(on=False)
+    scene.settings = replace(scene.settings, worker_url="http://127.0.0.1:9")
+    found = await scene.look()
+    assert found["worker"].level == "skipped"
+    assert "--wake" in found["worker"].todo
+    await scene.stack.aclose()
+    await scene.hub()
+    await scene.monitor(on=True)
+    scene.settings = replace(scene.settings, worker_url="http://127.0.0.1:9")
+    assert (await scene.look())["worker"].level == "fault"
+
+
+async def test_a_provider_that_cannot_say_how_its_machine_is_and_programs_that_are_not_there(scene: Scene) -> None:
+    scene.settings = Settings(
+        power_start=("no-such-program-here",),
+        power_stop=(sys.executable, "-c", ""),
+        power_inspect=(sys.executable, "-c", "print('perhaps')"),
+        engine_command=("no-such-engine-here", "{video}"),
+        record=scene.folder / "missing" / "there",
+    )
+    found = [finding async for finding in examine(scene.settings, scene.folder)]
+    faults = [f"{finding.check}: {finding.says}" for finding in found if finding.level == "fault"]
+    assert any("the provider cannot say how the machine is" in text for text in faults)
+    assert any("[power] start: no-such-program-here is not a program" in text for text in faults)
+    assert any("no-such-engine-here is not a program" in text for text in faults)
+    assert any(text.startswith("record:") for text in faults)
+
+
+async def test_the_command_wakes_a_sleeping_gpu_and_says_all_as_json(tmp_path: Path) -> None:
+    (tmp_path / "house").mkdir()
+    async with house(tmp_path / "house", lambda *_: None, boot_seconds=0.2, idle_after=60.0) as running:
+        settings = running.settings
+        environment = {
+            **os.environ, "API_SERVER_URL": str(settings.hub_url), "WAKESTREAM_KEY": str(settings.key),
+            "HEYGEM_API_SECRET": str(settings.api_secret), "HEYGEM_SERVER_URL": str(settings.worker_url),
+        }  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "wakestream.adapters.cli", "doctor", "--wake", "--json",
+            stdout=asyncio.subprocess.PIPE, env=environment, cwd=tmp_path,
+        )  # fmt: skip
+        said, _ = await process.communicate()
+    found = {one["check"]: one for one in map(json.loads, said.splitlines())}
+    assert process.returncode == 0, said
+    assert "came online after" in found["wake"]["says"]
+    assert found["upload"]["level"] == found["worker"]["level"] == "ok"
