@@ -1,0 +1,63 @@
+"""`wakestream why JOB|gpu`: one sentence on why a job waits, or why a GPU is on or off."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_codes, flags
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wakestream.adapters.settings import Settings
+
+HELP = "say in one sentence why a job waits, or why the GPU is on"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("what", metavar="JOB|gpu", help="a job of the daemon's, gpu for all GPUs, gpu:NAME for one")
+    parser.add_argument("--json", action="store_true", help="one JSON object for each sentence")
+    flags.connection(parser)
+    flags.daemon(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask whoever knows, and say it."""
+    import asyncio
+
+    import orjson
+
+    from wakestream.adapters import logs, settings
+
+    found = settings.load(vars(args))
+    logs.configure("CRITICAL", found.secrets)
+    kind, _, name = args.what.partition(":")
+    sentences = asyncio.run(_gpus(found, name or None) if kind == "gpu" else _job(args))
+    for sentence in sentences:
+        print(orjson.dumps({"what": args.what, "why": sentence}).decode() if args.json else sentence)  # noqa: T201
+    return exit_codes.DONE
+
+
+async def _job(args: argparse.Namespace) -> Sequence[str]:
+    from wakestream.adapters.cli import why_words
+    from wakestream.adapters.daemon_address import folder
+    from wakestream.adapters.daemon_client import open_daemon_client
+
+    async with open_daemon_client(folder(args.state)) as client:
+        return [why_words.job(await client.job(args.what), time.time())]
+
+
+async def _gpus(found: Settings, name: str | None) -> Sequence[str]:
+    from wakestream.adapters.cli import why_words
+    from wakestream.adapters.hub_status import ask_hub
+    from wakestream.adapters.settings import SettingsError
+
+    answer = await ask_hub(found)
+    said = why_words.gpus(answer, name)
+    if name is not None and not said:
+        known = ", ".join(gpu["gpu"] for gpu in answer.gpus) or "none at all"
+        raise SettingsError(f"the hub knows no GPU {name!r}; it knows {known}")
+    return said or ["the hub knows no GPU yet: a monitor or a worker has to register one"]

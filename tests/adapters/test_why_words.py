@@ -1,0 +1,63 @@
+"""One sentence on why a job waits or a GPU is on, from facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wakestream.adapters.cli import why_words
+from wakestream.operators import events as e
+from wakestream.streams import messages as m
+from wakestream.streams.event_json import plain_event
+
+
+def job(last: e.JobEvent | None = None, **more: Any) -> dict[str, Any]:
+    found = {"id": "ws-1", "state": "open", "accepted_at": 100.0, "outcome": None}
+    return {**found, "last": plain_event(last) if last else None, **more}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (job(), "ws-1 waits for its turn in the outbox, handed in 1 min 30 s ago"),
+        (
+            job(e.Waking(42.0, "no_capacity")),
+            "ws-1 waits for the GPU, 42 s so far: the provider has no GPU to give at the moment",
+        ),
+        (job(e.Uploading(5, 10)), "ws-1 is at work, handed in 1 min 30 s ago: uploading 50 % (5 B of 10 B)"),
+        (job(e.Retrying(2, 4.0, "the line broke")), "ws-1 tries again: the line broke; trying again in 4.0 s"),
+        (job(state="cancelling"), "ws-1 is being cancelled"),
+        (
+            job(state="done", outcome=plain_event(e.Done(Path("out.mp4"), 1000))),
+            "ws-1 has ended: done: out.mp4 (1.0 kB)",
+        ),
+        (job(last=None) | {"last": {"event": "levitating"}}, "does something that this version does not know"),
+    ],
+)
+def test_a_job(found: dict[str, Any], said: str) -> None:
+    assert said in why_words.job(found, 190.0)
+
+
+def status(gpu: dict[str, Any], **more: Any) -> m.HubStatus:
+    return m.HubStatus(request_id="q", gpus=({"gpu": "studio", **gpu},), **{"monitors": 1, **more})
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (status({"phase": "online", "own": 1, "others": 2}), "on because 3 jobs hold it, 1 of them yours"),
+        (status({"phase": "online", "own": 0, "others": 1}), "on because 1 job holds it, none of them yours"),
+        (status({"phase": "online"}), "on though no job holds it: it stays until the monitor's idle time has passed"),
+        (status({"phase": "off"}), "off because no job needs it"),
+        (status({"phase": "off"}, queue=2, monitors=0), "off though 2 jobs wait: no monitor is connected"),
+        (status({"phase": "off"}, queue=2), "the monitor has been asked to start it"),
+        (status({"phase": "starting"}, queue=1), "starting: 1 job waits for it"),
+        (status({"phase": "no_capacity", "why": "sold out"}), "no capacity (the monitor says: sold out)"),
+    ],
+)
+def test_a_gpu(answer: m.HubStatus, said: str) -> None:
+    (sentence,) = why_words.gpus(answer)
+    assert said in sentence
+    assert why_words.gpus(answer, "another") == []
