@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --cache-dir .venv/cache
 READY := .venv/.ready
 
-.PHONY: setup demo test determinism bench check lint types imports clean
+.PHONY: setup demo test faults determinism bench check lint types imports peers queues clean
 
 setup: $(READY)
 
@@ -22,6 +22,11 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# All cases of the fault tests, then a long run in which programs are killed; about twenty minutes.
+faults: setup
+	WAKESTREAM_FAULTS=long $(BIN)/python -m pytest tests/faults
+	$(BIN)/python tests/faults/kill_run.py --kills 300
+
 determinism: setup
 	$(BIN)/python tests/determinism.py
 
@@ -29,6 +34,16 @@ bench: setup
 	$(BIN)/python benchmarks
 
 check: lint types imports test
+
+# Other people's tus, for tests/peers and the benchmarks; without node these are skipped.
+peers:
+	npm install --prefix tests/peers --no-package-lock --no-audit --no-fund --cache tests/peers/node_modules/.cache
+
+# Other people's job queues, for the benchmarks; they are run with redis-server, nats-server and PostgreSQL where these
+# are installed.
+queues: setup
+	$(BIN)/python -m venv .venv/queues
+	.venv/queues/bin/python -m pip install --quiet --editable '.[bench]'
 
 lint: setup
 	$(BIN)/ruff check .
@@ -42,4 +57,4 @@ imports: setup
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .typing build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .typing build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache tests/peers/node_modules

@@ -29,6 +29,19 @@ def worker_url(text: str) -> str:
     return f"{parts.scheme}://{_netloc(parts, WORKER_PORT)}{parts.path.rstrip('/')}"
 
 
+def webhook_url(text: str) -> str:
+    """Where somebody else's server is told of jobs. It may have a query, and is kept as it is but for blanks around."""
+    text = text.strip()
+    address, _, _query = text.partition("?")
+    if _split(address, "https://shop.example.com/done").scheme not in ("http", "https"):
+        raise ValueError("does not begin with http:// or https://")
+    if not text.isascii() or not text.isprintable() or " " in text or "#" in text:
+        raise ValueError(
+            "bears a blank, a # or a letter that is not ASCII; write it as it is sent, with %20 and the like"
+        )
+    return text
+
+
 def listen_address(text: str) -> tuple[str, int]:
     """`HOST:PORT` as a pair; `:PORT` listens on every address, port 0 takes a free one, `[::1]:8080` is IPv6."""
     host, colon, port = text.strip().rpartition(":")

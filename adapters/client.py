@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from loguru import logger
 
+from wakestream.adapters.capabilities import Wallet
 from wakestream.adapters.files import DiskFiles
 from wakestream.adapters.http.client import HttpWorkers
 from wakestream.adapters.recorder import recording
 from wakestream.adapters.settings import Settings
+from wakestream.adapters.tls import client_context
 from wakestream.adapters.websocket.link import Link, open_link
 from wakestream.operators.events import Job, JobEvent, Outcome
 from wakestream.operators.flow.scheduler import LoopScheduler
@@ -26,6 +29,7 @@ from wakestream.streams.config_json import plain_config
 from wakestream.streams.daemon import Build, Daemon, job_random
 from wakestream.streams.hub_client import FEATURES, HubClient
 from wakestream.streams.job import World, job_pipeline
+from wakestream.streams.recording import Both, Header, Tap
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,16 +39,20 @@ class Client:
     daemon: Daemon
     link: Link
     scheduler: LoopScheduler
+    hub: HubClient
+    workers: Workers
     running: set[asyncio.Future[Any]] = dataclasses.field(default_factory=set)
 
     async def run(self, job: Job, show: Callable[[JobEvent], Any]) -> Outcome:
         """Show every event of the job and return the last: its outcome. Never raises for what befalls the job."""
+        return cast("Outcome", await self.start(job, show))
+
+    def start(self, job: Job, show: Callable[[JobEvent], Any]) -> asyncio.Future[Any]:
+        """As `run`, begun before it returns; cancelling the future lets go of the job."""
         future = self.daemon.events(job).do_action(show).pipe(to_future(self.scheduler))
         self.running.add(future)
-        try:
-            return cast("Outcome", await future)
-        finally:
-            self.running.discard(future)
+        future.add_done_callback(self.running.discard)
+        return future
 
     def cancel(self, job_id: str) -> bool:
         """See `Daemon.cancel`."""
@@ -58,38 +66,66 @@ class Client:
 
 @asynccontextmanager
 async def open_client(
-    settings: Settings, policy: Policy | None = None, build: Build = job_pipeline, workers: Workers | None = None
+    settings: Settings,
+    policy: Policy | None = None,
+    build: Build = job_pipeline,
+    workers: Workers | None = None,
+    *,
+    files: DiskFiles | None = None,
+    about: Mapping[str, Any] | None = None,
+    lasting: bool = False,
+    watch: Callable[[Header], Tap] | None = None,
 ) -> AsyncIterator[Client]:
     """A client for as long as the block runs; at its end everything it opened is closed.
 
     `build` is the pipeline that each job goes through; the standard one unless told. `workers` are those of another
-    protocol than ours; they are left open. `SettingsError` when no hub or no
-    key is set, `FileUnusable` when it cannot record where it was told to.
+    protocol than ours, `files` those that others read too; they are left open. `about` goes into a recording's
+    header. With `lasting`, the end of the block lets go of running jobs without a word to the hub: they go on when the
+    program starts again. `SettingsError` when no hub or no key is set, `FileUnusable` when it cannot record where it
+    was told to.
     """
     url, key = settings.needs_hub(), settings.needs_key()
+    ca = client_context(settings.ca)
     policy = policy or settings.policy()
     seed = random.SystemRandom().getrandbits(32)
     register = m.Register(key=key, device_type="pc", features=FEATURES)
     async with AsyncExitStack() as open_things:
-        tap = open_things.enter_context(recording(settings.record, "daemon", seed, {"policy": plain_config(policy)}))
-        files = DiskFiles()
-        open_things.push_async_callback(files.close)
+        config: dict[str, Any] = {"policy": plain_config(policy), **(about or {})}
+        needs = frozenset[str]()
+        if workers is None and settings.api_secret is None:
+            needs = frozenset({"capability"})
+            config["needs"] = sorted(needs)
+        tap = open_things.enter_context(recording(settings.record, "daemon", seed, config))
+        if watch is not None:
+            tap = Both(tap, watch(Header("daemon", time.time(), seed, config)))
+        if files is None:
+            files = DiskFiles()
+            open_things.push_async_callback(files.close)
+        read = files
         if workers is None:
             # Silence is noticed here before the pipeline breaks the call off: what was transferred can then be kept.
             idle = 0.9 * policy.transfer
-            workers = http = HttpWorkers(settings.worker_url, settings.api_secret, idle=idle)
+            workers = http = HttpWorkers(settings.worker_url, settings.api_secret, idle=idle, ca=ca)
             open_things.push_async_callback(http.close)
-        found = workers
-        link = open_link(url, lambda: register, tap=tap, random=random.Random(seed))
+        found, wallet = workers, Wallet()
+        link = open_link(url, lambda: register, tap=tap, random=random.Random(seed), ca=ca)
         open_things.push_async_callback(link.close)
         scheduler = LoopScheduler()
         open_things.push_async_callback(scheduler.close)
-        hub = HubClient(link.send, _fault, f"hub {url}")
+        hub = HubClient(link.send, _fault, f"hub {url}", needs)
+        link.events.subscribe(wallet.feed)  # before the hub's: an ack's capability is there when the job goes on
         link.events.subscribe(hub.feed)
         link.events.subscribe(_complaint)
-        daemon = Daemon(lambda job: World(hub, found, files, job_random(seed, job)), policy, tap=tap, build=build)
-        client = Client(daemon, link, scheduler)
+
+        def world(job: Job) -> World:
+            mine = found.of_job(job.id, wallet) if isinstance(found, HttpWorkers) else found
+            return World(hub, mine, read, job_random(seed, job))
+
+        daemon = Daemon(world, policy, tap=tap, build=build)
+        client = Client(daemon, link, scheduler, hub, found)
         open_things.callback(client.let_go)
+        if lasting:
+            open_things.callback(hub.leave)
         yield client
 
 

@@ -21,7 +21,7 @@ from blake3 import blake3
 from wakestream.operators.errors import FileChanged, FileUnusable
 from wakestream.operators.events import Algorithm, Fingerprint
 
-BLOCK = 2 * 1024 * 1024
+BLOCK = 4 * 1024 * 1024
 """Bytes that are read and hashed at a time; between two blocks a reading can be cancelled."""
 
 THREADS = 2
@@ -202,13 +202,28 @@ def _hashed(key: _Key, algorithms: Collection[Algorithm], stop: threading.Event)
 
 
 def _feed(file: FileIO, hashes: list[_Hash], stop: threading.Event) -> None:
-    buffer = bytearray(BLOCK)
-    view = memoryview(buffer)
+    """Hash block after block while another thread reads the next: both free the interpreter lock."""
+    here, ahead = bytearray(BLOCK), bytearray(BLOCK)
+    if os.fstat(file.fileno()).st_size < BLOCK:
+        return _feed_alone(file, hashes, here)
+    with ThreadPoolExecutor(1, "wakestream-reader") as reader:
+        count = file.readinto(here)
+        while count:
+            if stop.is_set():
+                raise _StoppedError("the reading was stopped: the program ends")
+            reading = reader.submit(file.readinto, ahead)
+            for one in hashes:
+                one.update(memoryview(here)[:count])
+            count = reading.result()
+            here, ahead = ahead, here
+    return None
+
+
+def _feed_alone(file: FileIO, hashes: list[_Hash], buffer: bytearray) -> None:
+    """A small file: another thread would take longer than it."""
     while count := file.readinto(buffer):
-        if stop.is_set():
-            raise _StoppedError("the reading was stopped: the program ends")
         for one in hashes:
-            one.update(view[:count])
+            one.update(memoryview(buffer)[:count])
 
 
 def _unchanged(key: _Key, file: FileIO | None) -> None:

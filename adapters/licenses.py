@@ -106,6 +106,11 @@ class LicenseBook:
         self._by_id, self._seen = fresh, stamp
         return frozenset(before - {id_ for id_, one in fresh.items() if one.revoked is None})
 
+    @property
+    def revoked(self) -> frozenset[str]:
+        """The ids of revoked licenses, as of the last `refresh`."""
+        return frozenset(id_ for id_, one in self._by_id.items() if one.revoked is not None)
+
     def find(self, key: str) -> License | None:
         """The license of a key, as of the last `refresh`; revoked ones are found as well."""
         digest = _digest(key)

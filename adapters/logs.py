@@ -1,15 +1,20 @@
 """Log lines: one each, with time, level, job and stage, to stderr, and never a secret in them.
 
-Everyone logs with `from loguru import logger` and `logger.bind(job=..., stage=...)`; where lines go is decided here.
+Everyone logs with `from loguru import logger` and `logger.bind(job=..., stage=...)`; where lines go, and whether they
+are text or JSON, is decided here.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 HIDDEN = "***"
-LIBRARIES = ("websockets", "aiohttp", "asyncio")
+LIBRARIES = ("websockets", "aiohttp", "asyncio", "opentelemetry")
 """Standard library loggers whose warnings and errors are shown as ours."""
 
 SHORTEST = 4
@@ -26,7 +31,7 @@ SHORTEST = 4
 
 _PATTERNS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[^\s'\",;]+"), rf"\1 {HIDDEN}"),
-    (re.compile(r"\bws_[A-Za-z]+_[A-Za-z0-9_-]{16,}"), HIDDEN),
+    (re.compile(r"\bws_[A-Za-z]+_[A-Za-z0-9_-]{16,}|\bwsc1\.[\w.-]+"), HIDDEN),
     (
         re.compile(r"""(\\?["'](?:license_key|api_secret|token|key)\\?["']\s*[:=]\s*\\?["'])[^"'\\]+"""),
         rf"\1{HIDDEN}",
@@ -42,9 +47,42 @@ class _Lines:
     def __init__(self) -> None:
         self.secrets: set[str] = set()
         self.write: Callable[[str], object] = _to_stderr
+        self.json = False
+        self.program = ""
 
     def show(self, message: Message) -> None:
-        self.write(self.redact(str(message)))
+        self.write(self._as_json(message.record) if self.json else self.redact(str(message)))
+
+    def _as_json(self, record: Record) -> str:
+        extra, broke = record["extra"], record["exception"]
+        error = trace = None
+        if broke is not None and broke.type is not None:
+            error = "".join(traceback.format_exception_only(broke.type, broke.value)).strip()
+            trace = "".join(traceback.format_exception(broke.type, broke.value, broke.traceback))
+        return self.line(
+            record["time"], record["level"].name, record["message"], extra["job"], extra["stage"], error, trace
+        )
+
+    def line(
+        self,
+        time: datetime,
+        level: str,
+        message: str,
+        job: object = "-",
+        stage: object = "-",
+        error: str | None = None,
+        trace: str | None = None,
+        program: str | None = None,
+    ) -> str:
+        """One record as JSON. Redacted before it is JSON: what is hidden may not take a quotation mark with it."""
+        told = {"message": message, "job": job, "stage": stage, "program": program or self.program or None}
+        told |= {"error": error, "traceback": trace}
+        clean = {name: None if text in (None, "-") else self.redact(str(text)) for name, text in told.items()}
+        if trace is None:
+            del clean["traceback"]
+        stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        # ASCII alone: whatever counts as the end of a line for somebody, and halves of letters, are escaped.
+        return json.dumps({"time": stamp, "level": level, **clean}) + "\n"
 
     def redact(self, text: str) -> str:
         # The longest first: one secret may begin with another.
@@ -67,15 +105,38 @@ def _to_stderr(text: str) -> None:
 _lines = _Lines()
 
 
-def configure(level: str, secrets: Collection[str] = ()) -> None:
-    """Send log lines of `level` and above to stderr; `secrets` and whatever looks like a key never show."""
+def configure(level: str, secrets: Collection[str] = (), *, json: bool = False, program: str = "") -> None:
+    """Send log lines of `level` and above to stderr; `secrets` and whatever looks like a key never show.
+
+    With `json` each is an object: time (ISO 8601, UTC), level, message, job, stage, program, error, and traceback where
+    there is one. What ends the program unforeseen is then such a line, too.
+    """
     hide(*secrets)
+    _lines.json, _lines.program = json, program
+    sys.excepthook = _broke if json else sys.__excepthook__
     logger.remove()
-    logger.configure(extra={"job": "-", "stage": "-"}, patcher=_one_line)
+    logger.configure(extra={"job": "-", "stage": "-"}, patcher=None if json else _one_line)
     # diagnose and backtrace would print the values of variables, secrets among them; catch would print whole records.
     logger.add(_lines.show, level=level, format=_FORMAT, backtrace=False, diagnose=False, catch=False)
     for name in LIBRARIES:
         _intercept(logging.getLogger(name))
+
+
+def in_json() -> bool:
+    """Whether lines are JSON."""
+    return _lines.json
+
+
+def json_line(level: str, message: str, *, program: str) -> str:
+    """A line as the log would have it, for what is said elsewhere."""
+    return _lines.line(datetime.now(UTC), level, message, program=program)
+
+
+def _broke(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    logger.opt(exception=(kind, error, trace)).critical("the program broke")
 
 
 def hide(*secrets: str) -> None:

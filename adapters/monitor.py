@@ -7,7 +7,8 @@ back as an event; so nothing is ever waited for here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol
@@ -15,10 +16,11 @@ from typing import Any, Protocol
 from loguru import logger
 from reactivex import Observable
 
-from wakestream.operators.errors import NoCapacity, WakestreamError
-from wakestream.operators.ports import Health, LinkDown, LinkUp, Power
+from wakestream.operators.errors import JournalError, NoCapacity, NoSpace, WakestreamError
+from wakestream.operators.ports import Health, Journal, LinkDown, LinkUp, Power
 from wakestream.streams import messages as m
 from wakestream.streams import power_machine as p
+from wakestream.streams import power_memory as memory
 from wakestream.streams.monitor import Monitor, hear
 from wakestream.streams.recording import Tap, untapped
 
@@ -48,6 +50,8 @@ class MonitorProgram:
     """Runs `monitor` for one machine: `power` switches it, `health` (None: not known) asks the worker on it.
 
     `tick` is the longest time in seconds between two looks at the clock; outcomes of calls are recorded through `tap`.
+    With a `journal`, what a restart must not forget is kept there before anything is done about it; `known` is what it
+    held, as `power_memory.ages` gives it. `clock` gives UNIX seconds.
     """
 
     def __init__(
@@ -59,13 +63,24 @@ class MonitorProgram:
         *,
         tick: float = 1.0,
         tap: Tap = untapped,
+        journal: Journal[memory.MachineKept] | None = None,
+        known: Mapping[str, Any] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.machine = p.Machine()
+        now = asyncio.get_running_loop().time()
+        self.machine = memory.recalled(known, now)
+        self._journal, self._clock = journal, clock
+        self._kept = memory.kept(self.machine, now, clock())
         self._monitor, self._link, self._power, self._health = monitor, link, power, health
         self._tick, self._tap = tick, tap
         self._inbox: asyncio.Queue[p.PowerEvent] = asyncio.Queue(MAX_INBOX)
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._log = logger.bind(stage="power", gpu=monitor.policy.gpu)
+
+    @property
+    def remembered(self) -> memory.MachineKept:
+        """What the journal holds of the machine."""
+        return self._kept
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch over the machine until `stop`; then all calls are cancelled. The machine is left as it is."""
@@ -96,10 +111,21 @@ class MonitorProgram:
             event = await self._next()
             now = asyncio.get_running_loop().time()
             self.machine, commands = self._monitor.decide(self.machine, event, now)
+            await self._keep(now)
             if commands and isinstance(event, p.Tick):
                 self._tap.row("conn", "tick", {})
             for command in commands:
                 self._carry_out(command)
+
+    async def _keep(self, now: float) -> None:
+        kept = memory.kept(self.machine, now, self._clock())
+        if self._journal is None or not memory.worth_keeping(self._kept, kept):
+            return
+        try:
+            await self._journal.append([kept])
+            self._kept = kept
+        except (NoSpace, JournalError) as error:  # a machine that is wanted is started all the same
+            self._log.error("the monitor's memory cannot be written, a restart would not know: {}", error)
 
     async def _next(self) -> p.PowerEvent:
         try:

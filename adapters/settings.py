@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["LEVELS", "WAITS", "Secret", "Settings", "SettingsError", "load", "seconds"]
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+FORMATS = ("text", "json")
 
 WAITS = {
     "hub": "hub_timeout",
@@ -60,7 +61,12 @@ class Settings:
     api_secret: str | None = None
     key: str | None = None
     log_level: str = "INFO"
+    log_format: str = "text"
     record: Path | None = None
+    metrics: tuple[str, int] | None = None
+    trace: bool = False
+    webhook_url: Secret | None = None
+    webhook_secret: str | None = None
     waits: Mapping[str, float] = field(default_factory=dict)
     power_program: tuple[str, ...] | None = None
     power_start: tuple[str, ...] | None = None
@@ -69,12 +75,16 @@ class Settings:
     power_timeout: float | None = None
     engine_command: tuple[str, ...] | None = None
     engine_timeout: float | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    ca: Path | None = None
     warnings: tuple[str, ...] = ()
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no log may show."""
-        return tuple(secret for secret in (self.api_secret, self.key) if secret)
+        known = (self.api_secret, self.key, self.webhook_secret, self.webhook_url)
+        return tuple(secret for secret in known if secret)
 
     def policy(self, base: Policy | None = None) -> Policy:
         """`base` (or the defaults) with what the user set in its place."""
@@ -90,12 +100,6 @@ class Settings:
         if self.hub_url is None:
             raise SettingsError("no hub is set; give --hub URL, or set API_SERVER_URL in the environment or in .env")
         return self.hub_url
-
-    def needs_secret(self) -> str:
-        """The worker's secret; `SettingsError` says how to set it."""
-        if self.api_secret is None:
-            raise SettingsError("no secret for the worker is set; set HEYGEM_API_SECRET in the environment or in .env")
-        return self.api_secret
 
     def needs_key(self) -> str:
         """This program's own key; `SettingsError` says how to set it."""
@@ -125,10 +129,35 @@ def _text(value: object) -> str:
     return str(value)
 
 
+def _path(value: object) -> Path:
+    return Path(_text(value)).expanduser()
+
+
 def _level(value: object) -> str:
     if str(value).upper() not in LEVELS:
         raise ValueError(f"is {str(value)[:40]!r}; write one of {', '.join(LEVELS)}")
     return str(value).upper()
+
+
+def _format(value: object) -> str:
+    if str(value).lower() not in FORMATS:
+        raise ValueError(f"is {str(value)[:40]!r}; write one of {', '.join(FORMATS)}")
+    return str(value).lower()
+
+
+def _metrics(value: object) -> tuple[str, int]:
+    return addresses.listen_address(_text(value))
+
+
+def _yes(value: object) -> bool:
+    found = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(str(value).lower())
+    if found is None:
+        raise ValueError(f"is {str(value)[:40]!r}; write true or false")
+    return found
+
+
+def _webhook(value: object) -> Secret:
+    return Secret(addresses.webhook_url(_text(value)))
 
 
 def _command(value: object) -> tuple[str, ...]:
@@ -165,7 +194,14 @@ _PLAIN = (
     _Setting("hub", "API_SERVER_URL", lambda value: addresses.hub_url(_text(value)), "hub_url"),
     _Setting("worker", "HEYGEM_SERVER_URL", lambda value: addresses.worker_url(_text(value)), "worker_url"),
     _ours("log_level", _level),
-    _ours("record", lambda value: Path(_text(value)).expanduser()),
+    _ours("log_format", _format),
+    _ours("record", _path),
+    _ours("metrics", _metrics),
+    _ours("trace", _yes),
+    _ours("webhook_url", _webhook),
+    _ours("tls_cert", _path),
+    _ours("tls_key", _path),
+    _ours("ca", _path),
     _ours("power_program", _command),
     _ours("power_start", _command),
     _ours("power_stop", _command),
@@ -178,8 +214,9 @@ _TIMES = tuple(_ours(name, seconds) for name in WAITS.values())
 _KEY = _ours("key", _text)
 _KEY_FILE = _ours("key_file", _text)
 _API_SECRET = _Setting("api_secret", "HEYGEM_API_SECRET", _text, "api_secret")
-_ALL = (*_PLAIN, *_TIMES, _KEY, _KEY_FILE, _API_SECRET)
-_SECRET = {_KEY.name, _API_SECRET.name}
+_WEBHOOK_SECRET = _ours("webhook_secret", _text)
+_ALL = (*_PLAIN, *_TIMES, _KEY, _KEY_FILE, _API_SECRET, _WEBHOOK_SECRET)
+_SECRET = {_KEY.name, _API_SECRET.name, _WEBHOOK_SECRET.name}
 
 _Layer = Mapping[str, Given]
 
@@ -199,7 +236,8 @@ def load(
     warnings: list[str] = []
     return Settings(
         **values,
-        api_secret=_secret(layers),
+        api_secret=_secret(layers, _API_SECRET),
+        webhook_secret=_secret(layers, _WEBHOOK_SECRET),
         key=_key(layers, folder / ".license", warnings),
         warnings=tuple(warnings),
     )
@@ -248,8 +286,8 @@ def _read(setting: _Setting, given: Given) -> Any:
         raise SettingsError(f"{given.where} {error}") from None
 
 
-def _secret(layers: tuple[_Layer, ...]) -> Secret | None:
-    given = next((layer[_API_SECRET.name] for layer in layers if _API_SECRET.name in layer), None)
+def _secret(layers: tuple[_Layer, ...], setting: _Setting) -> Secret | None:
+    given = next((layer[setting.name] for layer in layers if setting.name in layer), None)
     if given is None:
         return None
     text = str(given.value).strip()

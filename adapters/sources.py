@@ -17,6 +17,10 @@ MAX_KEY = 512
 """Longest key in characters."""
 
 
+VARIABLES = frozenset({"WAKESTREAM_KEY", "HEYGEM_API_SECRET", "WAKESTREAM_WEBHOOK_SECRET"})
+"""Environment variables that hold a secret."""
+
+
 class SettingsError(WakestreamError):
     """A setting is missing or wrong; the message names its source and says what to write."""
 

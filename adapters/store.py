@@ -1,57 +1,34 @@
-"""The worker's files on the disk, named by what is in them: written to a partial, verified, and only then renamed.
-
-Writing and hashing go to a small pool of threads, a batch of 1 MiB at a time and one batch ahead of the network: a disk
-that stalls then stalls one upload and not the whole server, both hash algorithms free the interpreter lock, and the
-hop (some 50 us) is small beside a batch. Blocks are written as they came, never joined.
-"""
+"""The worker's files on the disk, named by what is in them: written to a partial, verified, and only then renamed."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar
 
 from blake3 import blake3
 
 from wakestream.adapters.engines.partial import remove
+from wakestream.adapters.sink import BATCH, Sink, hasher
 from wakestream.operators.errors import Corrupt, FileUnusable, NoSpace, WorkerError
 from wakestream.operators.events import Algorithm, FileRef
 
 T = TypeVar("T")
 
-BATCH = 1024 * 1024
-"""Bytes that go to the disk at a time."""
-
 _THREADS = 4
 _NAME = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{64})\.[a-z0-9]{1,10}")
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-
-
-class Hasher(Protocol):
-    """What hashlib and blake3 have in common."""
-
-    def update(self, data: bytes, /) -> object:
-        """Take more bytes in."""
-        ...
-
-    def hexdigest(self) -> str:
-        """Lower-case hex of all bytes so far."""
-        ...
-
-
-def _hasher(algorithm: Algorithm) -> Hasher:
-    return blake3() if algorithm == "blake3" else hashlib.md5(usedforsecurity=False)
 
 
 def algorithm_of(digest: str) -> Algorithm:
@@ -75,6 +52,15 @@ def disk_error(error: OSError) -> WorkerError | NoSpace:
     if error.errno in _FULL:
         return NoSpace("the worker's disk is full: free some space there and send the file again")
     return WorkerError(f"the worker cannot write to its disk: {error.strerror or error}", code="disk_error")
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Around work on the disk: its complaints as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +97,7 @@ class Store:
         for folder in (self._files, self._partials, self._results):
             folder.mkdir(parents=True, exist_ok=True)
         self._leftovers = [*self._partials.iterdir(), *self._results.glob("*.part.*")]
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
 
     def sweep(self) -> None:
         """Remove what an earlier run left half-written. Only once no other worker can be at work here."""
@@ -121,11 +107,11 @@ class Store:
 
     def close(self) -> None:
         """Wait for what is being written."""
-        self._pool.shutdown()
+        self.pool.shutdown()
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run a blocking disk job in one of the store's threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, function)
 
     def path(self, ref: FileRef) -> Path:
         """Where this file is, or would be."""
@@ -142,6 +128,10 @@ class Store:
     def kept(self, task_id: str) -> bool:
         """Whether the result of this task is here; a use, likewise."""
         return _use(self.result(task_id))
+
+    def has_result(self, task_id: str) -> bool:
+        """Whether the result of this task is here."""
+        return self.result(task_id).is_file()
 
     def free(self) -> int:
         """Bytes left on the disk."""
@@ -170,18 +160,26 @@ class Store:
 
     def receive(self, algorithms: Collection[Algorithm]) -> Incoming:
         """A new file on its way in, hashed as it comes; an async context manager that removes what was not kept."""
-        try:
+        with disk_errors():
             return Incoming(self, self._partials / f"{uuid.uuid4().hex}.part", algorithms)
-        except OSError as error:
-            raise disk_error(error) from error
+
+    def publish(self, file: FileIO, partial: Path, ref: FileRef) -> None:
+        """Make a verified file durable, close it, and give it its name. It blocks: call it in a thread."""
+        os.fsync(file.fileno())
+        file.close()
+        path = self.path(ref)
+        try:
+            partial.replace(path)
+        except PermissionError:  # Windows, when the same content is there already and being read
+            if not path.is_file():
+                raise
+        sync_folder(path.parent)
 
     async def seal(self, task_id: str) -> tuple[int, str]:
         """Make a finished result durable; its size in bytes and its BLAKE3."""
         path = self.result(task_id)
-        try:
+        with disk_errors():
             return await self.in_thread(lambda: _seal(path))
-        except OSError as error:
-            raise disk_error(error) from error
 
 
 def _seal(path: Path) -> tuple[int, str]:
@@ -200,12 +198,8 @@ class Incoming:
     def __init__(self, store: Store, partial: Path, algorithms: Collection[Algorithm]) -> None:
         self._store = store
         self._partial = partial
-        self._hashers = {algorithm: _hasher(algorithm) for algorithm in algorithms}
-        self._file = partial.open("wb")
-        self._batch: list[bytes] = []
-        self._batched = 0
-        self._writing: asyncio.Future[None] | None = None
-        self.size = 0
+        self._hashers = {algorithm: hasher(algorithm) for algorithm in algorithms}
+        self._sink = Sink(partial.open("wb", buffering=0), list(self._hashers.values()), store.pool)
 
     async def __aenter__(self) -> Self:
         return self
@@ -213,68 +207,38 @@ class Incoming:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        with suppress(WorkerError, NoSpace):
-            await self._written()
+        with suppress(OSError):
+            await self._sink.flush()
         await self._store.in_thread(self._discard)
 
     async def add(self, block: bytes) -> None:
         """Take the next bytes; waits only while the batch before the last is still being written."""
-        self.size += len(block)
-        self._batch.append(block)
-        self._batched += len(block)
-        if self._batched >= BATCH:
-            await self._flush()
+        with disk_errors():
+            await self._sink.add(block)
 
     async def keep(self, ext: str, *, expected: str | None = None, algorithm: Algorithm | None = None) -> FileRef:
         """Verify, make durable, and name the file after its content; returns that name.
 
         `Corrupt` when it is not the `expected` hash, `FileUnusable` when it is empty.
         """
-        await self._flush()
-        await self._written()
-        if not self.size:
+        with disk_errors():
+            await self._sink.flush()
+        if not self._sink.size:
             raise FileUnusable("the file is empty: send one with something in it")
         digest = self._hashers[algorithm or algorithm_of(expected or "")].hexdigest()
-        if expected is not None and digest != expected:
-            raise Corrupt(f"the file's hash is {digest} and not {expected} as announced: send it again")
+        check(digest, expected)
         ref = FileRef(digest, ext)
-        try:
-            await self._store.in_thread(lambda: self._publish(self._store.path(ref)))
-        except OSError as error:
-            raise disk_error(error) from error
+        with disk_errors():
+            await self._store.in_thread(lambda: self._store.publish(self._sink.file, self._partial, ref))
         return ref
 
-    async def _flush(self) -> None:
-        await self._written()
-        batch, self._batch, self._batched = self._batch, [], 0
-        self._writing = asyncio.ensure_future(self._store.in_thread(lambda: self._write(batch)))
-
-    async def _written(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            try:
-                await writing
-            except OSError as error:
-                raise disk_error(error) from error
-
-    def _write(self, batch: Sequence[bytes]) -> None:
-        for block in batch:
-            self._file.write(block)
-            for hasher in self._hashers.values():
-                hasher.update(block)
-
-    def _publish(self, path: Path) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        try:
-            self._partial.replace(path)
-        except PermissionError:  # Windows, when the same content is there already and being read
-            if not path.is_file():
-                raise
-        sync_folder(path.parent)
-
     def _discard(self) -> None:
-        with suppress(OSError):  # closing flushes, and a full disk says so once more
-            self._file.close()
+        with suppress(OSError):
+            self._sink.file.close()
         self._partial.unlink(missing_ok=True)
+
+
+def check(digest: str, expected: str | None) -> None:
+    """`Corrupt` when it is not the expected one."""
+    if expected is not None and digest != expected:
+        raise Corrupt(f"the file's hash is {digest} and not {expected} as announced: send it again")

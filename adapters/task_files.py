@@ -1,10 +1,9 @@
-"""The worker's tasks on the disk, one small JSON file each, replaced as a whole: a restart finds what was promised."""
+"""Tasks as workers kept them before they had a journal, one JSON file each: taken over once, then set aside."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args
@@ -12,9 +11,9 @@ from typing import Any, get_args
 import orjson
 from loguru import logger
 
-from wakestream.adapters.store import sync_folder
 from wakestream.operators.events import FileRef
-from wakestream.streams.worker import Status, Task
+from wakestream.operators.ports import Journal
+from wakestream.streams.worker import Changed, Kept, Status, Task
 
 _KINDS: Mapping[str, type | UnionType] = {
     "id": str,
@@ -28,44 +27,28 @@ _KINDS: Mapping[str, type | UnionType] = {
 }
 
 
-class TaskFiles:
-    """The folder of tasks. Its methods block, for a write and a sync: call them in a thread."""
+async def import_task_files(folder: Path, journal: Journal[Kept]) -> None:
+    """Put the tasks of `folder` into the journal, unless it knows them, and rename the folder. `OSError`.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def save_all(self, tasks: Iterable[Task]) -> None:
-        """Returns when the tasks are on the disk. `OSError` when they cannot be."""
-        for task in tasks:
-            self._save(task)
-        sync_folder(self._folder)
-
-    def _save(self, task: Task) -> None:
-        path = self._path(task.id)
-        partial = path.with_suffix(".part")
-        with partial.open("wb") as file:
-            file.write(orjson.dumps(_plain(task), option=orjson.OPT_INDENT_2))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-
-    def erase(self, task_id: str) -> None:
-        """Forget the task."""
-        self._path(task_id).unlink(missing_ok=True)
-
-    def load(self) -> list[Task]:
-        """All tasks; a file that cannot be read is reported, set aside and not among them."""
-        return [task for path in sorted(self._folder.glob("*.json")) if (task := _read(path))]
-
-    def _path(self, task_id: str) -> Path:
-        return self._folder / f"{task_id}.json"
+    Cut off in the middle, it is done again by the next start: nothing else was put into the journal meanwhile.
+    """
+    if not folder.is_dir():
+        return
+    known = {fact.task.id for fact in journal.read() if isinstance(fact, Changed)}
+    found = await asyncio.to_thread(load, folder)
+    await journal.append([Changed(task) for task in found if task.id not in known])
+    folder.replace(_unused(folder))
+    logger.info("{} tasks of an earlier version were taken over from {}", len(found), folder.name)
 
 
-def _plain(task: Task) -> Mapping[str, Any]:
-    # How far it came is not kept: after a restart it starts anew.
-    plain = {name: value for name, value in asdict(task).items() if name != "progress"}
-    return {**plain, "holders": sorted(task.holders)}
+def _unused(folder: Path) -> Path:
+    names = (folder.with_name(f"{folder.name}.imported{number or ''}") for number in range(1000))
+    return next(path for path in names if not path.exists())
+
+
+def load(folder: Path) -> list[Task]:
+    """All tasks; a file that cannot be read is reported, set aside and not among them."""
+    return [task for path in sorted(folder.glob("*.json")) if (task := _read(path))]
 
 
 def _read(path: Path) -> Task | None:

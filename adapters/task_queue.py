@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from pathlib import Path
+from functools import reduce
+from typing import Protocol
 
 from loguru import logger
 from reactivex import Observable
 
-from wakestream.adapters.store import Store, disk_error
-from wakestream.adapters.task_files import TaskFiles
-from wakestream.operators.errors import TaskFailed, WakestreamError
+from wakestream.adapters.store import Store
+from wakestream.operators.errors import JournalError, TaskFailed, WakestreamError
 from wakestream.operators.events import FileRef
-from wakestream.operators.ports import Engine
+from wakestream.operators.ports import Engine, Journal
 from wakestream.streams import worker as w
 from wakestream.streams.switchboard import Switchboard
 
 
+class Snapshots(Journal[w.Kept], Protocol):
+    """A journal that can be cut down to what is still true."""
+
+    snapshot: Callable[[], Sequence[w.Kept]] | None
+
+
 class TaskQueue:
-    """All tasks of one worker. Tasks of an earlier run are found in `folder`, and continued.
+    """All tasks of one worker. Tasks of an earlier run are found in the journal, and continued.
 
     `facts` is hot, and says what has become true after it was kept; `clock` gives Unix time in seconds.
     """
 
-    def __init__(self, store: Store, folder: Path, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, journal: Snapshots, engine: Engine, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
-        self._files = TaskFiles(folder)
+        self._journal = journal
         self._engine = engine
         self._clock = clock
         self._order = asyncio.Lock()  # one event at a time: each is decided on what the one before left on the disk
@@ -36,7 +44,9 @@ class TaskQueue:
         self._working: asyncio.Task[None] | None = None
         self._rendering: asyncio.Task[tuple[int, str]] | None = None
         self._closed = False
-        self.state = w.restore([task for task in self._files.load() if self._holds(task)])
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.state = self._without_lost(w.restore(journal.read()))
+        journal.snapshot = lambda: w.snapshot(self.state)
 
     @property
     def facts(self) -> Observable[w.Fact]:
@@ -59,6 +69,16 @@ class TaskQueue:
         """The engine can work: start what waits."""
         await self._tell(lambda: w.Ready(self._clock()), promised=False)
 
+    async def until(self, stop: asyncio.Event) -> None:
+        """Returns when `stop` is set. `JournalError` when nothing can be promised any more: only a new start helps."""
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((stopped, self._broken), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if self._broken.done():
+            self._broken.result()
+
     async def close(self) -> None:
         """Kill the engine and wait for its end; the tasks on the disk are continued by the next run."""
         self._closed = True
@@ -68,8 +88,12 @@ class TaskQueue:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _holds(self, task: w.Task) -> bool:
-        return task.status != "done" or self._store.result(task.id).is_file()
+    def _without_lost(self, state: w.State) -> w.State:
+        """Forget the finished tasks whose result somebody removed."""
+        lost = [
+            task.id for task in state.tasks.values() if task.status == "done" and not self._store.has_result(task.id)
+        ]
+        return reduce(w.evolve, map(w.Forgotten, lost), state)
 
     async def _tell(self, event: Callable[[], w.Event], *, promised: bool = True) -> None:
         """`promised`: somebody waits for the answer, and gets the disk's error instead of it."""
@@ -77,19 +101,24 @@ class TaskQueue:
             facts, commands = w.decide(self.state, event())
             try:
                 await self._keep(facts)
-            except OSError as error:
+            except WakestreamError as error:
+                if isinstance(error, JournalError):
+                    self._break(error)
                 if promised:
-                    raise disk_error(error) from error
-                logger.error("a task could not be kept, a restart will run it again: {}", error)
+                    raise
+                logger.error("a task could not be kept, a restart will look at it again: {}", error)
             for fact in facts:
                 self._take(fact)
             for command in commands:
                 self._obey(command)
 
+    def _break(self, error: JournalError) -> None:
+        if not self._broken.done():
+            self._broken.set_exception(error)
+            self._broken.exception()  # retrieved: whoever waits in `until` hears of it
+
     async def _keep(self, facts: tuple[w.Fact, ...]) -> None:
-        changed = [fact.task for fact in facts if isinstance(fact, w.Changed)]
-        if changed:
-            await self._store.in_thread(lambda: self._files.save_all(changed))
+        await self._journal.append([fact for fact in facts if isinstance(fact, w.Kept)])
 
     def _take(self, fact: w.Fact) -> None:
         self.state = w.evolve(self.state, fact)
@@ -108,7 +137,6 @@ class TaskQueue:
 
     def _erase(self, task_id: str) -> None:
         try:
-            self._files.erase(task_id)
             self._store.result(task_id).unlink(missing_ok=True)
         except OSError as error:  # Windows, while somebody downloads it
             logger.warning("an old task's files stay on the disk: {}", error)
@@ -123,6 +151,9 @@ class TaskQueue:
         await self._tell(lambda: ended, promised=False)
 
     async def _render(self, task: w.Task) -> tuple[int, str]:
+        if self._store.has_result(task.id):
+            # Finished by a run that was killed, or cancelled, before it could say so: results appear only when whole.
+            return await self._store.seal(task.id)
         for name, ref in (("video", task.video), ("audio", task.audio)):
             if not self._store.has(ref):
                 raise TaskFailed(f"the {name} file is no longer here: upload it again, then submit again")

@@ -12,6 +12,7 @@ from loguru import logger
 from reactivex import Observable
 from reactivex.disposable import CompositeDisposable
 
+from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.http import replies, requests
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_queue import TaskQueue
@@ -73,13 +74,17 @@ class WorkerHub:
         gpu: str | None = None,
         url: str | None = None,
         later: Later | None = None,
+        verifier: Verifier | None = None,
+        on_revoked: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._link, self._queue, self._store = link, queue, store
         self._online = m.Online(msg="the GPU is online", gpu=gpu, url=url)
         self._later: Later = later or asyncio.get_running_loop().call_later
+        self._verifier, self._on_revoked = verifier, on_revoked
         self._initialized = False
         self._refused = False
         self._watched: OrderedDict[str, m.Submit] = OrderedDict()
+        self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._unsent: deque[m.Result] = deque(maxlen=_MAX_WATCHED)
         self._inbox: asyncio.Queue[m.Message] = asyncio.Queue(_MAX_INBOX)
         self._beat: Timer | None = None
@@ -105,7 +110,10 @@ class WorkerHub:
     def _heard(self, event: m.Message | LinkUp | LinkDown) -> None:
         match event:
             case LinkUp():
+                self._pin(event.capability_key)
                 self._connected()
+            case m.LicenseRevoked():
+                self._revoked(event.license)
             case LinkDown(code=code) if code:
                 self._explain()
             case m.Submit() | m.DispatchBatch() | m.Cancel():
@@ -119,6 +127,20 @@ class WorkerHub:
             self._unsent.popleft()
         if self._beat is not None:
             self._signal()
+
+    def _pin(self, key: str | None) -> None:
+        if self._verifier is not None and not self._verifier.pin(key):
+            logger.error(
+                "the hub's key is not the one that it showed before: no capabilities are taken until this worker is "
+                "restarted. Find out why first, if nobody made the hub's folder anew"
+            )
+
+    def _revoked(self, owner: str) -> None:
+        """Nothing more for this license: neither calls nor work."""
+        jobs = set(self._verifier.revoke(owner)) if self._verifier is not None else set()
+        self._on_revoked(owner)
+        for job in jobs | {id_ for id_, one in self._watched.items() if one.license == owner}:
+            self._receive(m.Cancel(request_id=job))
 
     def _announce(self) -> None:
         self._link.send(self._online)
@@ -167,6 +189,7 @@ class WorkerHub:
             await self._submit(message)
 
     async def _submit(self, job: m.Submit) -> None:
+        self._cancelled.pop(job.request_id, None)  # it is wanted again
         try:
             video, audio = requests.pair(dict(job.payload))
         except WakestreamError:
@@ -182,6 +205,9 @@ class WorkerHub:
             self._tell(task)
 
     async def _cancel(self, request_id: str) -> None:
+        self._cancelled[request_id] = None
+        while len(self._cancelled) > _MAX_WATCHED:
+            self._cancelled.popitem(last=False)
         job = self._watched.pop(request_id, None)
         held = [task.id for task in self._queue.state.tasks.values() if request_id in task.holders and task.unfinished]
         for task_id in held:
@@ -192,6 +218,10 @@ class WorkerHub:
     def _became(self, fact: w.Fact) -> None:
         if not isinstance(fact, w.Changed):
             return
+        if fact.task.unfinished:
+            for request_id in sorted(fact.task.holders & self._cancelled.keys()):
+                # Its client's own submit was still under way when the hub said that the job is over.
+                self._receive(m.Cancel(request_id=request_id))
         if fact.task.status == "running":
             self._start_beating()
         elif not fact.task.unfinished:
@@ -227,7 +257,7 @@ class WorkerHub:
 
 def _result(job: m.Submit, task: w.Task) -> m.Result:
     answer: dict[str, Any] = {"request_id": job.request_id, "task_type": job.task_type}
-    answer |= {"key": job.key, "sender_fd": job.sender_fd}
+    answer |= {"key": job.key, "license": job.license, "sender_fd": job.sender_fd}
     result = {"task_id": task.id, "status": replies.status_word(task)}
     if task.status == "done":
         return m.Result(**answer, result=result)

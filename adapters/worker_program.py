@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from loguru import logger
 
+from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.file_lock import HeldElsewhereError, file_lock
-from wakestream.adapters.http.worker_server import FEATURES, Readiness, WorkerCalls, WorkerServer
+from wakestream.adapters.http.worker_server import CAPABILITY, FEATURES, Readiness, WorkerCalls, WorkerServer
 from wakestream.adapters.retention import Retention, tidy_up
 from wakestream.adapters.settings import SettingsError
+from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
 from wakestream.adapters.store import Store
+from wakestream.adapters.task_files import import_task_files
 from wakestream.adapters.task_queue import TaskQueue
+from wakestream.adapters.tls import ServerTls
+from wakestream.adapters.uploads import Uploads, expire_for_ever
 from wakestream.adapters.worker_hub import HubLink, WorkerHub
 from wakestream.operators.errors import TaskFailed
 from wakestream.operators.ports import Engine
 from wakestream.streams import messages as m
+from wakestream.streams import worker as w
 
 CHECK_AGAIN = 30.0
 """Seconds until an engine that cannot work is looked at again."""
@@ -44,7 +50,8 @@ OpenLink = Callable[[Callable[[], m.Register]], ClosableLink]
 class WorkerConfig:
     """What a worker is told. `secret` guards its HTTP side, `key` is its own at the hub; `warm_up` is in seconds.
 
-    `public_url` is the address that clients are told; without one they use the address that they have set.
+    `public_url` is the address that clients are told; without one they use the address that they have set. With `tls`
+    it serves https.
     """
 
     state: Path
@@ -57,6 +64,7 @@ class WorkerConfig:
     key: str | None = None
     warm_up: float = 0.0
     retention: Retention = field(default_factory=Retention)
+    tls: ServerTls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,7 @@ class RunningWorker:
     store: Store
     queue: TaskQueue
     readiness: Readiness
+    server: WorkerServer
 
 
 @asynccontextmanager
@@ -76,11 +85,19 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
     `OSError` when the address cannot be listened on, `SettingsError` when the state folder cannot be written to.
     """
     async with AsyncExitStack() as stack:
-        store, queue = _open(config, stack)
+        store = _open(config, stack)
         stack.callback(store.close)
+        uploads = _uploads(store)
+        queue = await _queue(config, store, stack)
         stack.push_async_callback(queue.close)
         readiness = Readiness()
-        server = WorkerServer(WorkerCalls(store, queue, readiness, config.gpu), config.secret, config.host, config.port)
+        verifier = Verifier(config.gpu) if config.gpu is not None else None
+        calls = WorkerCalls(store, queue, uploads, readiness, config.gpu, verifier)
+        context = None
+        if config.tls is not None:
+            context = config.tls.context
+            stack.push_async_callback(_stop, asyncio.create_task(config.tls.watch()))
+        server = WorkerServer(calls, config.secret, config.host, config.port, context)
         await stack.enter_async_context(server)
         store.sweep()  # not before the port is ours: another worker may be at work in this folder
         hub = await _join(stack, config, server, queue, open_link)
@@ -88,20 +105,39 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         stack.push_async_callback(_stop, warming)
         tidying = asyncio.create_task(tidy_up(store, queue, config.retention))
         stack.push_async_callback(_stop, tidying)
-        yield RunningWorker(server.address, store, queue, readiness)
+        expiring = asyncio.create_task(expire_for_ever(uploads))
+        stack.push_async_callback(_stop, expiring)
+        yield RunningWorker(server.address, store, queue, readiness, server)
 
 
-def _open(config: WorkerConfig, stack: AsyncExitStack) -> tuple[Store, TaskQueue]:
-    try:
+def _open(config: WorkerConfig, stack: AsyncExitStack) -> Store:
+    with _usable(config.state):
         stack.enter_context(file_lock(config.state / ".lock", _LOCK_WITHIN))
-        store = Store(config.state)
-        return store, TaskQueue(store, config.state / "tasks", config.engine)
+        return Store(config.state)
+
+
+def _uploads(store: Store) -> Uploads:
+    with _usable(store.root):
+        return Uploads(store)
+
+
+async def _queue(config: WorkerConfig, store: Store, stack: AsyncExitStack) -> TaskQueue:
+    journal: SqliteJournal[w.Kept] = await stack.enter_async_context(
+        open_journal(config.state / "worker.sqlite3", w.Kept, program="worker")
+    )
+    with _usable(config.state):
+        await import_task_files(config.state / "tasks", journal)
+        return TaskQueue(store, journal, config.engine)
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except HeldElsewhereError:
-        raise SettingsError(f"--state: another worker uses {config.state}; stop it or choose another folder") from None
+        raise SettingsError(f"--state: another worker uses {folder}; stop it or choose another folder") from None
     except OSError as error:
-        raise SettingsError(
-            f"--state: {config.state} cannot be used ({error.strerror}); choose another folder"
-        ) from error
+        raise SettingsError(f"--state: {folder} cannot be used ({error.strerror}); choose another folder") from error
 
 
 async def _join(
@@ -112,7 +148,8 @@ async def _join(
     url = config.public_url or _public(config.host, server)
     link = open_link(lambda: _register(config, url))
     stack.push_async_callback(link.close)
-    hub = WorkerHub(link, queue, server.calls.store, gpu=config.gpu, url=url)
+    verifier, cut = server.calls.verifier, server.callers.revoke
+    hub = WorkerHub(link, queue, server.calls.store, gpu=config.gpu, url=url, verifier=verifier, on_revoked=cut)
     stack.push_async_callback(hub.close)
     return hub
 
@@ -125,7 +162,9 @@ def _public(host: str, server: WorkerServer) -> str | None:
 
 
 def _register(config: WorkerConfig, url: str | None) -> m.Register:
-    return m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=FEATURES)
+    # Its name at the hub is what capabilities are for: without one it takes none.
+    features = FEATURES if config.gpu is None else (*FEATURES, CAPABILITY)
+    return m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=features)
 
 
 async def _warm_up(config: WorkerConfig, queue: TaskQueue, readiness: Readiness, hub: WorkerHub | None) -> None:

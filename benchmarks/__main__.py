@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import hub
 import online_to_first_byte
 import receive_path
 import replay
@@ -18,5 +19,6 @@ if __name__ == "__main__":
         asyncio.run(receive_path.main()),
         replay.main(),
         asyncio.run(online_to_first_byte.main()),
+        asyncio.run(hub.main()),
     ]
     sys.exit(0 if all(held) else 1)

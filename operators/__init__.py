@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wakestream.operators.policy import Policy
     from wakestream.operators.ports import (
         Accepted, Asleep, BootFailure, Effects, Engine, Files, Frame, Health, Hub, Journal, LinkDown, LinkUp, Power,
-        PowerReading, Refused, Reply, Stirring, TaskReceipt, TaskReport, Woken, Worker, Workers,
+        PowerReading, Refused, Reply, Resumed, Stirring, TaskReceipt, TaskReport, Woken, Worker, Workers,
     )
     from wakestream.operators.flow.batch import Batch, Gathering
     from wakestream.operators.flow.branch import branch
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from wakestream.operators.flow.timeout_idle import timeout_idle
     from wakestream.operators.flow.timeout_total import timeout_total
     from wakestream.operators.flow.to_future import to_future
+    from wakestream.operators.flow.turns import Turns
+    from wakestream.operators.flow.unless import unless
     from wakestream.operators.job.before_outcome import before_outcome
     from wakestream.operators.job.cancellable import cancellable
     from wakestream.operators.job.costs import Cost, costs
@@ -63,13 +65,13 @@ __all__ = [
     "GpuLost", "Granted", "Health", "Hub", "HubError", "HubRefused", "HubUnreachable", "Job", "JobEvent", "Journal",
     "JournalError", "LinkDown", "LinkUp", "LoopScheduler", "NoCapacity", "NoSpace", "Note", "Once", "Online", "Outcome",
     "Policy", "Power", "PowerError", "PowerReading", "Progress", "Queued", "Readings", "Refused", "Rendered", "Reply",
-    "Retrying", "Running", "StageTimeout", "Stalled", "Stirring", "Submitted", "TaskFailed", "TaskLost", "TaskReceipt",
-    "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking", "Woken", "Worker", "WorkerError",
-    "WorkerRefused", "WorkerUnreachable", "Workers", "always", "before_outcome", "begin_with", "beside", "branch",
-    "cancellable", "costs", "dedupe", "download", "each_for", "effect", "emit", "every", "first_done", "first_for",
-    "follow", "from_async", "is_outcome", "mendable", "online", "outcome", "outcome_of", "poll", "retry_backoff",
-    "seconds_now", "stop_others", "submit", "synthesize", "then", "timeout_idle", "timeout_total", "to_future",
-    "upload",
+    "Resumed", "Retrying", "Running", "StageTimeout", "Stalled", "Stirring", "Submitted", "TaskFailed", "TaskLost", "TaskReceipt",
+    "TaskReport", "TimedOut", "Turns", "Uploaded", "Uploading", "WakestreamError", "Waking", "Woken", "Worker",
+    "WorkerError", "WorkerRefused", "WorkerUnreachable", "Workers", "always", "before_outcome", "begin_with", "beside",
+    "branch", "cancellable", "costs", "dedupe", "download", "each_for", "effect", "emit", "every", "first_done",
+    "first_for", "follow", "from_async", "is_outcome", "mendable", "online", "outcome", "outcome_of", "poll",
+    "retry_backoff", "seconds_now", "stop_others", "submit", "synthesize", "then", "timeout_idle", "timeout_total",
+    "to_future", "unless", "upload",
 ]
 
 _HOMES = {
@@ -86,7 +88,7 @@ _HOMES = {
     "policy": "Policy",
     "ports": (
         "Accepted Asleep BootFailure Effects Engine Files Frame Health Hub Journal LinkDown LinkUp Power "
-        "PowerReading Refused Reply Stirring TaskReceipt TaskReport Woken Worker Workers"
+        "PowerReading Refused Reply Resumed Stirring TaskReceipt TaskReport Woken Worker Workers"
     ),
     "flow.batch": "Batch Gathering",
     "flow.branch": "branch",
@@ -103,6 +105,8 @@ _HOMES = {
     "flow.timeout_idle": "timeout_idle",
     "flow.timeout_total": "timeout_total",
     "flow.to_future": "to_future",
+    "flow.turns": "Turns",
+    "flow.unless": "unless",
     "job.before_outcome": "before_outcome",
     "job.cancellable": "cancellable",
     "job.costs": "Cost costs",

@@ -17,9 +17,13 @@ from wakestream.operators.events import Algorithm, Done, Downloading, Eta, FileR
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """The hub is connected and has registered us; `features` are its additions to the field's protocol."""
+    """The hub is connected and has registered us; `features` are its additions to the field's protocol.
+
+    `capability_key` is the hub's public key, which only workers are told.
+    """
 
     features: frozenset[str] = frozenset()
+    capability_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,13 @@ class TaskReport:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The worker has the file's first `bytes` bytes already: the upload goes on there."""
+
+    bytes: int
+
+
 class Worker(Protocol):
     """One GPU's HTTP side."""
 
@@ -143,8 +154,11 @@ class Worker(Protocol):
         """For each hash, whether the worker has the file."""
         ...
 
-    def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int]:
-        """Send one file; yields the bytes sent so far. `FileChanged` if it is no longer the file that was read."""
+    def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
+        """Send one file; yields how many of its bytes are there: `Resumed` where they came by an earlier attempt.
+
+        `FileChanged` if it is no longer the file that was read.
+        """
         ...
 
     async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:

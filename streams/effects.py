@@ -15,7 +15,7 @@ import orjson
 
 from wakestream.operators import errors
 from wakestream.operators.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.ports import Effects, Files, Health, TaskReceipt, TaskReport, Worker, Workers
+from wakestream.operators.ports import Effects, Files, Health, Resumed, TaskReceipt, TaskReport, Worker, Workers
 from wakestream.streams.event_json import plain_text
 from wakestream.streams.job import World
 from wakestream.streams.recording import Tap
@@ -141,8 +141,8 @@ class _TappedWorker(Worker):
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
         return await self._log.call("check", check_args(files), self._worker.check(files), dict)
 
-    def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int]:
-        return self._log.items("upload", upload_args(ref), self._worker.upload(file, ref), int)
+    def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
+        return self._log.items("upload", upload_args(ref), self._worker.upload(file, ref), plain_sent)
 
     async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
         args = submit_args(video, audio)
@@ -179,6 +179,16 @@ def check_args(files: Sequence[FileRef]) -> Plain:
 def upload_args(ref: FileRef) -> Plain:
     """What an upload was asked for."""
     return {"hash": ref.hash}
+
+
+def plain_sent(item: int | Resumed) -> int | dict[str, int]:
+    """A step of an upload: a number, or an object where it goes on from earlier."""
+    return {"resumed": item.bytes} if isinstance(item, Resumed) else int(item)
+
+
+def sent_from(plain: int | Plain) -> int | Resumed:
+    """The reverse of `plain_sent`."""
+    return plain if isinstance(plain, int) else Resumed(plain["resumed"])
 
 
 def submit_args(video: FileRef, audio: FileRef) -> Plain:

@@ -30,12 +30,13 @@ class FactsJson(Generic[F]):
         self._decoders: Mapping[str, Any] = {
             kind.__name__: msgspec.json.Decoder(kind, dec_hook=_own, strict=True) for kind in kinds
         }
+        self._dated = {kind: getattr(kind, "LEDGER", False) for kind in kinds}
         self._path = path
 
     def row(self, fact: F) -> Row:
         """The fact as a row. Fields may be text, numbers, lists, mappings, paths and dataclasses of these."""
-        at = getattr(fact, "at", None) if getattr(type(fact), "LEDGER", False) else None
-        return Row(type(fact).__name__, self._encode(fact), at)
+        kind = type(fact)
+        return Row(kind.__name__, self._encode(fact), getattr(fact, "at", None) if self._dated[kind] else None)
 
     def fact(self, row: Row) -> F:
         """The fact of a row. `JournalError` when it is not one of these classes, or lacks a field."""

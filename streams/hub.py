@@ -14,9 +14,11 @@ from wakestream.streams import hub_capabilities as capabilities
 from wakestream.streams import hub_events as f
 from wakestream.streams import hub_jobs as jobs
 from wakestream.streams import hub_power as power
+from wakestream.streams import hub_status, wire
 from wakestream.streams import messages as m
-from wakestream.streams.hub_evolve import evolve, recover, snapshot
+from wakestream.streams.hub_evolve import evolve
 from wakestream.streams.hub_jobs import FEATURES, Plan
+from wakestream.streams.hub_snapshot import recover, snapshot
 from wakestream.streams.hub_state import Connection, HubState, Limits
 
 __all__ = ["FEATURES", "HubState", "Limits", "decide", "evolve", "recover", "snapshot"]
@@ -37,6 +39,8 @@ _ROLES.update({"gpu_monitor": "monitor", "monitor": "monitor"})
 _GIVES = {"client": "client", "admin": "client", "worker": "worker", "monitor": "monitor"}
 
 _CLOSES = {"unauthorized": UNAUTHORIZED, "too_many_connections": TOO_MANY}
+
+_REVOKED = ("unauthorized", "this license was revoked; ask for a new one")
 
 Handler = Callable[[HubState, Connection, Any, float, Plan], None]
 
@@ -96,7 +100,7 @@ def _registering(state: HubState, event: f.Registering, now: float, plan: Plan) 
     if peer.role is not None:
         plan.refuse(event.fd, "already_registered", "this connection is registered; open another for another role")
         return
-    refusal = _refusal(state, event) or _unfit(state, event.message) or _crowded(state, event)
+    refusal = _refusal(state, event) or _unfit(state, event.message) or _crowded(state, event.license)
     if refusal is not None:
         code, why = refusal
         plan.refuse(event.fd, code, why)
@@ -118,7 +122,7 @@ def _refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
     if event.license is None:
         return "unauthorized", "this hub does not know the license key; check that it is whole and for this hub"
     if event.license.revoked:
-        return "unauthorized", "this license was revoked; ask for a new one"
+        return _REVOKED
     if _GIVES.get(event.license.role) != claimed:
         return "forbidden", f"a {event.license.role} license does not give the role of a {claimed}"
     return None
@@ -131,9 +135,14 @@ def _unfit(state: HubState, message: m.Register) -> tuple[str, str] | None:
     return None
 
 
-def _crowded(state: HubState, event: f.Registering) -> tuple[str, str] | None:
+def unwelcome(state: HubState, license_: f.License) -> tuple[str, str] | None:
+    """Why a connection of this license would be turned away whatever it asked for, or None."""
+    return _REVOKED if license_.revoked else _crowded(state, license_)
+
+
+def _crowded(state: HubState, license_: f.License | None) -> tuple[str, str] | None:
     limit = state.limits.per_license
-    if event.license is None or len(state.by_owner.get(event.license.id, ())) < limit:
+    if license_ is None or len(state.by_owner.get(license_.id, ())) < limit:
         return None
     return "too_many_connections", f"this license has {limit} connections already; close some, or use another license"
 
@@ -155,7 +164,7 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
         for id_ in capabilities.recently_revoked(state, now):
             plan.send(fd, m.LicenseRevoked(license=id_))
     if role == "monitor":
-        power.greet_monitor(state, fd, gpus, now, plan)
+        power.greet_monitor(state, dataclasses.replace(peer, gpus=gpus, features=features), now, plan)
     elif role == "client" and owner is not None:
         jobs.deliver(state, fd, owner, plan)
 
@@ -164,12 +173,16 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, plan: Pla
     device = message.device_type or ("pc" if role == "client" else None)
     capable = _capable(state, message, role)
     features = (*FEATURES, capabilities.FEATURE) if capable else FEATURES
+    if hub_status.FEATURE in (message.features or ()) and role in ("client", "monitor"):
+        features = (*features, hub_status.FEATURE)
+    if jobs.RELEASED in (message.features or ()) and role == "client":
+        features = (*features, jobs.RELEASED)
     registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)
     plan.commands.append(f.Send(fd, registered, seal=f.Seal() if capable and role == "worker" else None))
 
 
 def _capable(state: HubState, message: m.Register, role: str) -> bool:
-    wanted = capabilities.FEATURE in (message.features or ()) and state.limits.capability > 0
+    wanted = capabilities.FEATURE in (message.features or ()) and state.limits.capability_ttl > 0
     return wanted and role in ("client", "worker")
 
 
@@ -216,6 +229,10 @@ def _revoked(state: HubState, event: f.Revoked, now: float, plan: Plan) -> None:
         _drop(state, state.connections[fd], FORBIDDEN, "this license was revoked", now, plan)
 
 
+def _clock_moved(state: HubState, event: f.ClockMoved, now: float, plan: Plan) -> None:
+    plan.fact(f.ClockSet(event.by, now))
+
+
 def _disk_seen(state: HubState, event: f.DiskSeen, now: float, plan: Plan) -> None:
     plan.fact(f.DiskLow(event.low))
 
@@ -255,7 +272,7 @@ def _unexpected(peer: Connection, message: m.Message, plan: Plan) -> None:
     request_id = getattr(message, "request_id", None)
     if isinstance(message, m.Unknown):
         request_id = message.frame.get("request_id")
-        request_id = request_id if isinstance(request_id, str) else None
+        request_id = request_id if isinstance(request_id, str) and len(request_id) <= wire.MAX_ID else None
     if peer.role is None:
         plan.refuse(peer.fd, "not_registered", "send register first, with the license key", request_id)
     elif isinstance(message, m.Unknown):
@@ -283,6 +300,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.Cancel: jobs.cancel,
         m.JobDone: jobs.done,
         m.StatusQuery: power.status_query,
+        m.HubStatusQuery: hub_status.hub_status_query,
         m.Boot: power.boot,
     },
     "worker": {
@@ -298,6 +316,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.Booted: power.booted,
         m.BootResult: power.boot_result,
         m.PowerState: power.power_state,
+        m.HubStatusQuery: hub_status.hub_status_query,
         m.TaskQuery: power.task_query,
     },
 }
@@ -310,6 +329,7 @@ _DECIDE: Mapping[type[f.Event], Callable[[HubState, Any, float, Plan], None]] = 
     f.Registering: _registering,
     f.Unreadable: _unreadable,
     f.Revoked: _revoked,
+    f.ClockMoved: _clock_moved,
     f.DiskSeen: _disk_seen,
     f.Tick: _tick,
 }

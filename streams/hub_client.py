@@ -27,8 +27,16 @@ Send = Callable[[m.Message], bool]
 Answer = tuple[Reply, str | None]
 
 
-FEATURES = ("done", "power_state")
-"""What a client of ours announces: it says when a job is done, and likes to hear of each change of power."""
+RELEASED = "released"
+"""The hub's feature: it confirms that the end of a job is kept."""
+
+FEATURES = ("done", "power_state", "capability", RELEASED)
+"""What a client of ours announces: it says when a job is done and likes that confirmed, likes to hear of each change of
+power, and can show a capability to the worker."""
+
+ACCESS_LACKS = (
+    "no secret for it is set; set HEYGEM_API_SECRET in the environment or in .env to the one that the worker runs with"
+)
 
 NEWS = frozenset({"starting", "booted", "no_capacity", "draining", "stopping"})
 """Power states that those who wait are told of."""
@@ -39,22 +47,28 @@ class HubClient:
 
     A job that was granted is named to a restarted hub again (its lease lives in the hub's memory) until `release`,
     where the hub announced that it grants each job by itself; older hubs would start the job twice. `name` is what the
-    user calls the hub.
+    user calls the hub, `needs` what the hub must announce: without a secret for the worker, no GPU is woken for a job
+    that could not use it.
     """
 
-    def __init__(self, send: Send, on_fault: Fault, name: str = "the hub") -> None:
+    def __init__(self, send: Send, on_fault: Fault, name: str = "the hub", needs: frozenset[str] = frozenset()) -> None:
         self._send = send
+        self._needs = needs
         self._board: Switchboard[Reply] = Switchboard(on_fault)
         self._link: LinkUp | LinkDown = LinkDown(f"{name}: no answer", connecting=True)
         self._asked: dict[str, m.Submit] = {}
         self._granted: set[str] = set()
         self._owed: dict[str, m.Message] = {}
+        self._said: dict[str, m.Message] = {}  # and not yet confirmed: said again at the next connection
+        self._leaving = False
 
     def feed(self, event: Event) -> None:
         """One event of the link."""
         if isinstance(event, LinkUp | LinkDown):
             self._linked(event)
             return
+        if isinstance(event, m.JobReleased | m.Error):
+            self._said.pop(event.request_id or "", None)
         answer = reply_to(event, grants="grant" in self.features)
         if answer is not None:
             reply, request_id = answer
@@ -74,6 +88,7 @@ class HubClient:
 
     def _linked(self, event: LinkUp | LinkDown) -> None:
         self._link = event
+        self._owed, self._said = {**self._said, **self._owed}, {}
         self._settle()
         self._board.feed(event, None)
         if "grant" in self.features:
@@ -92,18 +107,32 @@ class HubClient:
 
     def submit(self, job: Job, files: Sequence[Fingerprint] = ()) -> None:
         """See `Hub.submit`."""
+        if isinstance(self._link, LinkUp) and not self._needs <= self.features:
+            self._board.feed(Refused(f"the hub gives no access to the worker, and {ACCESS_LACKS}", "no_secret"), job.id)
+            return
         self._granted.discard(job.id)
         self._owed.pop(job.id, None)
+        self._said.pop(job.id, None)
         self._asked[job.id] = m.Submit(request_id=job.id, task_type=job.task_type, payload=payload(job, files))
         self._send(self._asked[job.id])
 
     def release(self, job: Job, *, cancelled: bool = False) -> None:
         """See `Hub.release`. What cannot be said now is said at the next connection; hubs that know no such message
         are not told."""
+        if self._leaving:
+            return
         self._granted.discard(job.id)
         if self._asked.pop(job.id, None) is not None:
-            self._owed[job.id] = m.Cancel(request_id=job.id) if cancelled else m.JobDone(request_id=job.id)
-            self._settle()
+            self.farewell(job.id, cancelled=cancelled)
+
+    def farewell(self, job_id: str, *, cancelled: bool) -> None:
+        """Say that a job needs no GPU any more, also one that an earlier run of this program asked for."""
+        self._owed[job_id] = m.Cancel(request_id=job_id) if cancelled else m.JobDone(request_id=job_id)
+        self._settle()
+
+    def leave(self) -> None:
+        """The program ends, and its jobs go on when it starts again: from now on nothing is released."""
+        self._leaving = True
 
     def _settle(self) -> None:
         """Say what is owed to the hub, if there is one."""
@@ -113,6 +142,8 @@ class HubClient:
             known = ("cancel" if isinstance(message, m.Cancel) else "done") in self.features
             if not known or self._send(message):
                 del self._owed[request_id]
+                if RELEASED in self.features:
+                    self._said[request_id] = message
 
 
 def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, str]:

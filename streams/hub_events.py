@@ -85,6 +85,13 @@ class Revoked:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockMoved:
+    """The wall clock was set, by `by` seconds (negative: back), or the machine slept for so long."""
+
+    by: float
+
+
+@dataclass(frozen=True, slots=True)
 class DiskSeen:
     """Whether the disk of the journal is nearly full."""
 
@@ -96,7 +103,7 @@ class Tick:
     """Time passes; comes about once a second."""
 
 
-Event = Started | Opened | Closed | Received | Registering | Unreadable | Revoked | DiskSeen | Tick
+Event = Started | Opened | Closed | Received | Registering | Unreadable | Revoked | ClockMoved | DiskSeen | Tick
 
 
 # Facts
@@ -138,12 +145,16 @@ class JobGranted:
 
 @dataclass(frozen=True, slots=True)
 class JobReleased:
-    """The job has left the hub; `why` is a word (done, cancelled, result, boot_failed, expired, revoked)."""
+    """The job has left the hub; `why` is a word (done, cancelled, result, boot_failed, expired, revoked).
+
+    `fd` is the connection that cancelled it, if one did.
+    """
 
     DURABLE: ClassVar[bool] = True
     id: str
     why: str
     at: float
+    fd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +177,10 @@ class ResultsGone:
 
 @dataclass(frozen=True, slots=True)
 class GpuOnline:
-    """The worker of `gpu` takes work at `url`."""
+    """The worker of `gpu` takes work at `url`. Part of the power ledger."""
 
     DURABLE: ClassVar[bool] = True
+    LEDGER: ClassVar[bool] = True
     gpu: str
     url: str | None
     at: float
@@ -176,12 +188,81 @@ class GpuOnline:
 
 @dataclass(frozen=True, slots=True)
 class GpuPhase:
-    """`gpu` is in another phase than online; `lost` is an online GPU whose worker went away."""
+    """`gpu` is in another phase than online; `lost` is an online GPU whose worker went away. Part of the power ledger.
+
+    `cause` is a sentence for people.
+    """
 
     DURABLE: ClassVar[bool] = True
+    LEDGER: ClassVar[bool] = True
     gpu: str
     phase: str
     at: float
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuNote:
+    """There is something new to say of `gpu`, whose phase is as it was."""
+
+    DURABLE: ClassVar[bool] = False
+    gpu: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class BootTook:
+    """`gpu` came online `seconds` after the first job had begun to wait for one. Part of the power ledger."""
+
+    DURABLE: ClassVar[bool] = True
+    LEDGER: ClassVar[bool] = True
+    gpu: str
+    seconds: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class BootTimes:
+    """The last boots, oldest first, each with its end and its seconds; `waking` is since when somebody waits.
+
+    Only in a snapshot, in place of the facts that it stands for; likewise `AccountKept` and `CancelOwed`.
+    """
+
+    DURABLE: ClassVar[bool] = True
+    boots: tuple[tuple[float, float], ...]
+    waking: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKept:
+    """What `gpu`'s account in the power ledger came to, as in `ledger.Account`; `days` are pairs of day and seconds."""
+
+    DURABLE: ClassVar[bool] = True
+    gpu: str
+    since: float | None
+    at: float
+    running_since: float | None
+    days: tuple[tuple[int, float], ...]
+    before: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOwed:
+    """The worker of `gpu` is to stop this job, should it still have it."""
+
+    DURABLE: ClassVar[bool] = True
+    gpu: str
+    id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelsSettled:
+    """The worker of `gpu` is known not to have these jobs any more, or too much time has passed."""
+
+    DURABLE: ClassVar[bool] = True
+    gpu: str
+    ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +316,7 @@ class FrameRefused:
 
 @dataclass(frozen=True, slots=True)
 class MonitorsTold:
-    """Something that this connection said was passed on to the monitors."""
+    """Something that this connection said was passed on to the monitors, or cost the hub as much."""
 
     DURABLE: ClassVar[bool] = False
     fd: int
@@ -307,6 +388,15 @@ class LicenseGone:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockSet:
+    """All times before this fact are `by` seconds later by the clock as it goes now; `at` is by that."""
+
+    DURABLE: ClassVar[bool] = True
+    by: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class DiskLow:
     """New jobs are turned away while there is hardly room for what was promised."""
 
@@ -316,9 +406,10 @@ class DiskLow:
 
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobReleased | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
+    | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl
-    | Asked | Answered | DiskLow | CapabilityGiven | LicenseGone
+    | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone
 )  # fmt: skip
 
 

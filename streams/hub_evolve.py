@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from wakestream.streams import hub_events as f
-from wakestream.streams.hub_state import Connection, Gpu, HubState, Job, Limits
+from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
+from wakestream.streams.ledger import Account
 
-_WARM = ("online", "lost", "draining")  # coming online from these is no boot, and tells nothing of how long one takes
+_STOPPED = ("cancelled", "expired", "revoked")  # what a worker is to stop
+
+_OWED = 1000
+_CANCELLED = 1000
 
 
 def evolve(state: HubState, fact: f.Fact) -> HubState:
     """Apply one fact, in place; returns the same state."""
     _EVOLVE[type(fact)](state, fact)
     return state
-
-
-def recover(facts: Iterable[f.Fact], limits: Limits | None = None) -> HubState:
-    """The state that a journal's facts lead to."""
-    state = HubState(limits=limits or Limits())
-    for fact in facts:
-        evolve(state, fact)
-    return state
-
-
-def snapshot(state: HubState) -> Sequence[f.Fact]:
-    """The fewest durable facts that lead to the same jobs, GPUs and kept results: a journal may be cut down to them."""
-    return tuple(_snapshot(state))
-
-
-def _snapshot(state: HubState) -> Iterator[f.Fact]:
-    for gpu in state.gpus.values():
-        if gpu.phase == "online":
-            yield f.GpuOnline(gpu.name, gpu.url, gpu.since)
-        else:
-            yield f.GpuPhase(gpu.name, gpu.phase, gpu.since)
-    for job in sorted(state.jobs.values(), key=lambda job: job.seq):
-        yield f.JobQueued(job.id, job.owner, job.fd, job.task_type, job.payload, job.since)
-        if job.gpu is not None:
-            yield f.JobGranted(job.id, job.gpu, job.since)
-    for owner, results in state.kept.items():
-        for at, result in results:
-            yield f.ResultKept(owner, result, at)
 
 
 def _gpu(state: HubState, name: str) -> Gpu:
@@ -56,7 +32,7 @@ def _detach(state: HubState, job: Job) -> None:
         del state.arrivals[bisect_left(state.arrivals, job.seq)]
     if job.gpu is not None:
         state.gpus[job.gpu].leases.pop(job.id, None)
-        job.gpu = None
+        job.last, job.gpu = job.gpu, None
 
 
 def _job_queued(state: HubState, fact: f.JobQueued) -> None:
@@ -70,6 +46,7 @@ def _job_queued(state: HubState, fact: f.JobQueued) -> None:
         _detach(state, job)
         job.fd, job.payload, job.since, job.seq = fact.fd, fact.payload, fact.at, state.serial
     job.gone = None if job.fd in state.connections else fact.at
+    _forgive(state, job.id)
     state.queue[job.id] = None
     state.arrivals.append(job.seq)
     if state.waking is None:
@@ -87,6 +64,9 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     if job is None:
         return
     _detach(state, job)
+    _forgive(state, job.id)
+    if job.last not in (None, fact.gpu):
+        _owe(state, job.last, job.id, fact.at)  # it is made elsewhere: the worker that lost it shall not make it too
     job.gpu, job.since = fact.gpu, fact.at
     _gpu(state, fact.gpu).leases[job.id] = None
     _gpu(state, fact.gpu).active = fact.at
@@ -100,6 +80,11 @@ def _job_released(state: HubState, fact: f.JobReleased) -> None:
     if job is None:
         return
     gpu = state.gpus[job.gpu] if job.gpu is not None else None
+    if gpu is not None and fact.why in _STOPPED:
+        _owe(state, gpu.name, job.id, fact.at)
+    if fact.fd is not None:
+        state.cancelled[job.id] = (job.owner, fact.fd)
+        _shorten(state.cancelled, _CANCELLED)
     _detach(state, job)
     if gpu is not None and not gpu.leases:
         gpu.active = float("-inf")  # the work is known to have ended: no need to guess from when it was last heard of
@@ -122,27 +107,80 @@ def _results_gone(state: HubState, fact: f.ResultsGone) -> None:
     state.kept.pop(fact.owner, None)
 
 
+def _owe(state: HubState, gpu: str, id_: str, at: float) -> None:
+    owed = state.owed.setdefault(gpu, {})
+    owed[id_] = at
+    _shorten(owed, _OWED)
+
+
+def _shorten(known: dict[str, Any], size: int) -> None:
+    while len(known) > size:
+        del known[next(iter(known))]
+
+
+def _forgive(state: HubState, id_: str) -> None:
+    """The job is wanted again: no worker may stop it for what was owed before."""
+    state.cancelled.pop(id_, None)
+    for owed in state.owed.values():
+        owed.pop(id_, None)
+
+
+def _cancel_owed(state: HubState, fact: f.CancelOwed) -> None:
+    _owe(state, fact.gpu, fact.id, fact.at)
+
+
+def _cancels_settled(state: HubState, fact: f.CancelsSettled) -> None:
+    owed = state.owed.get(fact.gpu, {})
+    for id_ in fact.ids:
+        owed.pop(id_, None)
+    if not owed:
+        state.owed.pop(fact.gpu, None)
+
+
 def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
     gpu = _gpu(state, fact.gpu)
-    if gpu.phase not in _WARM and state.waking is not None:
-        state.boots.append(max(0.0, fact.at - state.waking))
-        state.waking = None
-    gpu.phase, gpu.since, gpu.ready = "online", fact.at, True
+    if gpu.phase != "online":
+        gpu.since, gpu.cause = fact.at, ""
+    gpu.phase, gpu.ready = "online", True
     gpu.url = fact.url or gpu.url
+    gpu.account.enter("online", fact.at)
 
 
 def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
     gpu = _gpu(state, fact.gpu)
-    gpu.phase, gpu.since = fact.phase, fact.at
+    gpu.phase, gpu.since, gpu.cause = fact.phase, fact.at, fact.cause
+    gpu.account.enter(fact.phase, fact.at)
+
+
+def _gpu_note(state: HubState, fact: f.GpuNote) -> None:
+    _gpu(state, fact.gpu).cause = fact.cause
+
+
+def _boot_took(state: HubState, fact: f.BootTook) -> None:
+    if (fact.at, fact.seconds) not in state.boots:
+        state.boots.append((fact.at, fact.seconds))
+    state.waking = None
+
+
+def _boot_times(state: HubState, fact: f.BootTimes) -> None:
+    state.boots.clear()
+    state.boots.extend(fact.boots)
+    state.waking = fact.waking
+
+
+def _account_kept(state: HubState, fact: f.AccountKept) -> None:
+    book = Account(fact.since, fact.at, fact.running_since, dict(fact.days), fact.before)
+    _gpu(state, fact.gpu).account = book
 
 
 def _hub_started(state: HubState, fact: f.HubStarted) -> None:
+    state.cancelled.clear()
     for job in state.jobs.values():
         job.fd, job.gone = None, fact.at
     for gpu in state.gpus.values():
         gpu.worker, gpu.ready = None, False
         if gpu.phase == "online":
-            gpu.phase, gpu.since = "lost", fact.at
+            gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was started anew"
 
 
 def _opened(state: HubState, fact: f.ConnectionOpened) -> None:
@@ -241,9 +279,29 @@ def _capability_given(state: HubState, fact: f.CapabilityGiven) -> None:
 
 
 def _license_gone(state: HubState, fact: f.LicenseGone) -> None:
-    for id_ in [id_ for id_, at in state.revoked.items() if fact.at - at > 2 * state.limits.capability + 600]:
+    for id_ in [id_ for id_, at in state.revoked.items() if fact.at - at > 2 * state.limits.capability_ttl + 600]:
         del state.revoked[id_]
     state.revoked[fact.license] = fact.at
+
+
+def _clock_set(state: HubState, fact: f.ClockSet) -> None:
+    """How long things have lasted stays as it was; capabilities are due to be renewed, as they bear the old time."""
+    by = fact.by
+    for peer in state.connections.values():
+        peer.opened += by
+    for job in state.jobs.values():
+        job.since += by
+        job.gone = None if job.gone is None else job.gone + by
+    for gpu in state.gpus.values():
+        gpu.since, gpu.active = gpu.since + by, gpu.active + by
+        gpu.account.moved(fact.at, by)
+    state.unregistered = {fd: at + by for fd, at in state.unregistered.items()}
+    state.kept = {owner: [(at + by, result) for at, result in kept] for owner, kept in state.kept.items()}
+    state.asked = {key: (at + by, fds) for key, (at, fds) in state.asked.items()}
+    state.owed = {gpu: {id_: at + by for id_, at in owed.items()} for gpu, owed in state.owed.items()}
+    state.revoked = {id_: at + by for id_, at in state.revoked.items()}
+    state.waking = None if state.waking is None else state.waking + by
+    state.capabilities = dict.fromkeys(state.capabilities, fact.at)
 
 
 def _disk_low(state: HubState, fact: f.DiskLow) -> None:
@@ -259,6 +317,12 @@ _EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.ResultsGone: _results_gone,
     f.GpuOnline: _gpu_online,
     f.GpuPhase: _gpu_phase,
+    f.GpuNote: _gpu_note,
+    f.BootTook: _boot_took,
+    f.BootTimes: _boot_times,
+    f.AccountKept: _account_kept,
+    f.CancelOwed: _cancel_owed,
+    f.CancelsSettled: _cancels_settled,
     f.HubStarted: _hub_started,
     f.ConnectionOpened: _opened,
     f.ConnectionRegistered: _registered,
@@ -270,6 +334,7 @@ _EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.WorkerUrl: _worker_url,
     f.Asked: _asked,
     f.Answered: _answered,
+    f.ClockSet: _clock_set,
     f.DiskLow: _disk_low,
     f.CapabilityGiven: _capability_given,
     f.LicenseGone: _license_gone,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,10 @@ from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
 from wakestream.streams import wire
 from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
+from wakestream.streams.ledger import boot_times
+
+RELEASED = "released"
+"""Announced to clients that announce it: they are told once the end of a job is kept."""
 
 FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 """The additions that this hub announces; docs/protocol.md says what each means."""
@@ -93,6 +96,8 @@ def _refusal(state: HubState, peer: Connection, job: Job | None, message: m.Subm
     if job is not None and job.owner != _owner(peer):
         return "conflict", "another license has a job with this request_id; submit with a fresh one"
     limit = state.limits
+    if job is None and _late(state, peer, message):
+        return "cancelled", "this job was cancelled over a newer connection; submit it there to run it after all"
     if job is None and state.disk_low:
         return "no_space", "the hub's disk is nearly full, so it takes no new jobs; its operator has to make room"
     if job is None and len(state.jobs_of.get(_owner(peer), ())) >= limit.jobs_per_key:
@@ -100,9 +105,15 @@ def _refusal(state: HubState, peer: Connection, job: Job | None, message: m.Subm
             "queue_full",
             f"this license has {limit.jobs_per_key} open jobs already; wait for one to end or cancel it",
         )
-    if len(wire.encode(message).encode()) > limit.batch:
+    if len(wire.octets(message)) > limit.batch:
         return "too_large", f"a job may have {limit.batch} bytes at most; send hashes in the payload, not files"
     return None
+
+
+def _late(state: HubState, peer: Connection, message: m.Submit) -> bool:
+    """Whether the submit was under way on an older connection while the job was cancelled on a newer one."""
+    owner, fd = state.cancelled.get(message.request_id, ("", 0))
+    return owner == _owner(peer) and peer.fd < fd
 
 
 def _owner(peer: Connection) -> str:
@@ -151,17 +162,9 @@ def phase(state: HubState) -> str:
 
 def _eta(state: HubState, now: float) -> dict[str, float] | None:
     """Seconds until a GPU is expected, from earlier boots less the time that somebody has waited already."""
-    if not state.boots:
-        return None
-    boots = sorted(state.boots)
+    boots = boot_times(seconds for _, seconds in state.boots)
     waited = max(0.0, now - state.waking) if state.waking is not None else 0.0
-    return {name: _left(boots, share, waited) for name, share in (("p50", 0.5), ("p90", 0.9))}
-
-
-def _left(boots: Sequence[float], share: float, waited: float) -> float:
-    # nearest rank: the smallest boot time that `share` of the boots did not exceed
-    rank = max(0, math.ceil(share * len(boots)) - 1)
-    return round(max(0.0, boots[rank] - waited), 1)
+    return boots and {name: round(max(0.0, seconds - waited), 1) for name, seconds in boots.items()}
 
 
 def grant(state: HubState, gpu: Gpu, url: str | None, now: float, plan: Plan, *, again: bool) -> None:
@@ -184,7 +187,7 @@ def _batches(state: HubState, gpu: Gpu, jobs: Sequence[Job], now: float) -> Iter
         key = state.keys.get(job.owner, job.owner)
         copy = capabilities.for_worker(state, gpu, job.submit, job.owner, key, job.fd)
         frame = wire.to_frame(copy)
-        more = len(wire.encode(copy).encode()) + 1
+        more = len(wire.octets(copy)) + 1
         if frames and size + more > state.limits.batch:
             yield _batch(frames, now)
             frames, size = [], 0
@@ -205,14 +208,21 @@ def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, pla
     if job is None:
         plan.refuse(peer.fd, "unknown_job", "no open job of this license has that request_id", message.request_id)
         return
-    stop(state, job, "cancelled", now, plan)
+    stop(state, job, "cancelled", now, plan, peer.fd)
+    _confirm(peer, message.request_id, plan)
 
 
-def stop(state: HubState, job: Job, why: str, now: float, plan: Plan) -> None:
-    """Release a job and, where a worker holds it, have that stop it."""
-    plan.fact(f.JobReleased(job.id, why, now))
+def stop(state: HubState, job: Job, why: str, now: float, plan: Plan, fd: int | None = None) -> None:
+    """Release a job and, where a worker holds it, have that stop it: now, and again when it connects anew."""
+    plan.fact(f.JobReleased(job.id, why, now, fd))
     if job.gpu is not None:
         _to_worker(state.gpus[job.gpu], m.Cancel(request_id=job.id), plan)
+
+
+def settle_cancels(state: HubState, gpu: Gpu, fd: int, plan: Plan) -> None:
+    """A worker is back that may not have heard, or not have kept, which of its jobs are over."""
+    for id_ in state.owed.get(gpu.name, ()):
+        plan.send(fd, m.Cancel(request_id=id_))
 
 
 def done(state: HubState, peer: Connection, message: m.JobDone, now: float, plan: Plan) -> None:
@@ -220,6 +230,13 @@ def done(state: HubState, peer: Connection, message: m.JobDone, now: float, plan
     job = _own(state, peer, message.request_id)
     if job is not None:
         plan.fact(f.JobReleased(job.id, "done", now))
+    _confirm(peer, message.request_id, plan)
+
+
+def _confirm(peer: Connection, request_id: str, plan: Plan) -> None:
+    """Tell that the end of a job is kept: until then its client says it again at each new connection."""
+    if RELEASED in peer.features:
+        plan.send(peer.fd, m.JobReleased(request_id=request_id))
 
 
 def _own(state: HubState, peer: Connection, request_id: str) -> Job | None:
@@ -235,6 +252,8 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, pla
     to = _addressees(state, job, message, owner)
     if job is not None and job.gpu in (None, peer.gpu):
         plan.fact(f.JobReleased(job.id, "result", now))
+    if message.request_id in state.owed.get(peer.gpu or "", ()):
+        plan.fact(f.CancelsSettled(peer.gpu or "", (message.request_id,)))
     if to:
         plan.send(to, clean, old=True)
     elif owner is not None:
@@ -274,24 +293,34 @@ def expire(state: HubState, now: float, plan: Plan) -> None:
     for job in state.jobs.values():
         if _expired(state, job, now):
             stop(state, job, "expired", now, plan)
-            why = "the job was given up: the connection that asked for it has been gone for too long"
-            for fd in state.of_owner(job.owner) if job.gone is not None else ():
-                plan.refuse(fd, "expired", why, job.id)
+            for fd in state.of_owner(job.owner) if job.gone is not None or _says_done(state, job) else ():
+                plan.refuse(fd, "expired", _GONE if job.gone is not None else _SILENT, job.id)
+    for name, owed in state.owed.items():
+        late = tuple(id_ for id_, at in owed.items() if now - at > state.limits.granted_ttl)
+        if late:
+            plan.fact(f.CancelsSettled(name, late))
     for owner, kept in state.kept.items():
         if now - kept[-1][0] > state.limits.granted_ttl:
             plan.fact(f.ResultsGone(owner))
 
 
+_GONE = "the job was given up: the connection that asked for it has been gone for too long"
+_SILENT = "the job's GPU was given up: neither its client nor the GPU has shown any work for too long; submit it again"
+
+
+def _says_done(state: HubState, job: Job) -> bool:
+    peer = state.connections.get(job.fd) if job.fd is not None else None
+    return peer is not None and "done" in peer.features
+
+
 def _expired(state: HubState, job: Job, now: float) -> bool:
     limit = state.limits
+    worked = state.gpus[job.gpu].active if job.gpu is not None else float("-inf")
     if job.gone is not None:
-        return now - job.gone > (limit.queued_ttl if job.gpu is None else limit.granted_ttl)
-    if job.gpu is None:
+        return now - max(job.gone, worked) > (limit.queued_ttl if job.gpu is None else limit.granted_ttl)
+    if job.gpu is None or job.fd not in state.connections:
         return False
-    peer = state.connections.get(job.fd) if job.fd is not None else None
-    if peer is None or "done" in peer.features:
-        return False
-    return now - max(job.since, state.gpus[job.gpu].active) > limit.granted_ttl
+    return now - max(job.since, worked) > (limit.silent_ttl if _says_done(state, job) else limit.granted_ttl)
 
 
 def revoke(state: HubState, owner: str, now: float, plan: Plan) -> None:

@@ -8,11 +8,15 @@ from wakestream.streams import messages as m
 from wakestream.streams.hub_jobs import Plan
 from wakestream.streams.hub_state import Connection, Gpu, HubState
 
+LONGEST_CAUSE = 300
+"""Characters that are kept of why a GPU is in its phase."""
+
 STATES = ("unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed")
 
 # What a monitor may say of a GPU whose worker is online without being believed: it lags behind, or speaks of a start
 # that is beside the point. That the machine drains, stops or is off, it knows better than an open connection does.
 _STALE = ("unknown", "starting", "booted", "no_capacity", "failed")
+_WARM = ("online", "lost", "draining")  # coming online from these is no boot, and tells nothing of how long one takes
 _HOPEFUL = ("online", "starting", "booted", "draining", "stopping")
 _STATUS = {
     "online": "running",
@@ -28,6 +32,8 @@ _STATUS = {
 def online(state: HubState, peer: Connection, message: m.Online, now: float, plan: Plan) -> None:
     """A worker takes work: everyone hears of it, and all who wait are granted it."""
     gpu = state.gpus[peer.gpu or ""]
+    if not gpu.ready:
+        jobs.settle_cancels(state, gpu, peer.fd, plan)
     _online(state, gpu, message.url or peer.url or gpu.url, now, plan, again=not gpu.ready, said=message)
 
 
@@ -35,6 +41,8 @@ def _online(
     state: HubState, gpu: Gpu, url: str | None, now: float, plan: Plan, *, again: bool, said: m.Online | None = None
 ) -> None:
     plan.fact(f.GpuOnline(gpu.name, url, now))
+    if gpu.phase not in _WARM and state.waking is not None:
+        plan.fact(f.BootTook(gpu.name, round(max(0.0, now - state.waking), 3), now))
     note = _announcement(gpu.name, url, now, said)
     plan.send(state.clients, note, old=True)
     plan.send([fd for fd in state.monitors if state.connections[fd].gpus], note)
@@ -52,11 +60,14 @@ def _announcement(gpu: str, url: str | None, now: float, said: m.Online | None =
     )
 
 
-def greet_monitor(state: HubState, fd: int, gpus: tuple[str, ...], now: float, plan: Plan) -> None:
-    """A monitor that comes late learns who is online and that somebody waits."""
+def greet_monitor(state: HubState, monitor: Connection, now: float, plan: Plan) -> None:
+    """A monitor that comes late learns who is online, who was lost, and that somebody waits."""
+    fd, gpus = monitor.fd, monitor.gpus
     for gpu in state.gpus.values():
         if gpus and gpu.online:
             plan.send(fd, _announcement(gpu.name, gpu.url, now))
+        elif gpu.phase == "lost" and _watches(monitor, gpu.name):
+            plan.send(fd, _lost(gpu.name, gpu.cause))
     _boot_for_the_queue(state, fd, plan)
 
 
@@ -70,7 +81,18 @@ def worker_gone(state: HubState, peer: Connection, now: float, plan: Plan) -> No
     """The GPU of a closed worker connection is lost, unless it was going anyway."""
     gpu = state.gpus.get(peer.gpu or "")
     if gpu is not None and gpu.worker == peer.fd and gpu.phase == "online":
-        plan.fact(f.GpuPhase(gpu.name, "lost", now))
+        why = "the connection to its worker broke"
+        plan.fact(f.GpuPhase(gpu.name, "lost", now, why))
+        plan.send([fd for fd in state.monitors if _watches(state.connections[fd], gpu.name)], _lost(gpu.name, why))
+
+
+def _watches(monitor: Connection, gpu: str) -> bool:
+    return gpu in monitor.gpus and "power_state" in monitor.features
+
+
+def _lost(gpu: str, why: str) -> m.PowerState:
+    # The machine may be gone with its worker: the monitor need not wait for its next look to find out.
+    return m.PowerState(gpu=gpu, state="lost", msg=why)
 
 
 def power_state(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Plan) -> None:
@@ -81,14 +103,16 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
         return
     plan.send([fd for fd in state.clients if "power_state" in state.connections[fd].features], message)
     gpu = state.gpus.get(message.gpu) or Gpu(message.gpu)
-    serving = gpu.worker is not None and gpu.ready
+    serving, cause = gpu.worker is not None and gpu.ready, (message.msg or "")[:LONGEST_CAUSE]
     if message.state == "online" and not gpu.online:
         if serving:
             _online(state, gpu, gpu.url, now, plan, again=False)
         else:
-            plan.fact(f.GpuPhase(gpu.name, "booted", now))
+            plan.fact(f.GpuPhase(gpu.name, "booted", now, cause))
     elif message.state not in ("online", gpu.phase) and not (gpu.online and message.state in _STALE):
-        plan.fact(f.GpuPhase(gpu.name, message.state, now))
+        plan.fact(f.GpuPhase(gpu.name, message.state, now, cause))
+    elif message.state == gpu.phase and cause and gpu.cause != cause:
+        plan.fact(f.GpuNote(gpu.name, cause))
     if message.state == "off":
         # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
         _boot_for_the_queue(state, peer.fd, plan)
@@ -108,7 +132,7 @@ def booted(state: HubState, peer: Connection, message: m.Booted, now: float, pla
     for name in _meant(peer, message.gpu):
         gpu = state.gpus.get(name)
         if gpu is not None and not gpu.online:
-            plan.fact(f.GpuPhase(name, "booted", now))
+            plan.fact(f.GpuPhase(name, "booted", now, (message.msg or "")[:LONGEST_CAUSE]))
     plan.send(state.clients, message)
     if message.request_id is not None and ("boot", message.request_id) in state.asked:
         plan.fact(f.Answered("boot", message.request_id))
@@ -126,7 +150,7 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
     failed = _meant(peer, message.gpu)
     for name in failed:
         if name in state.gpus and not state.gpus[name].online:
-            plan.fact(f.GpuPhase(name, "failed", now))
+            plan.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
     if any(gpu.phase in _HOPEFUL for gpu in state.gpus.values() if gpu.name not in failed):
         return
     for job in state.queued():
@@ -230,7 +254,7 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
         m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent),
     )
     if message.drain and active == 0 and not recent:
-        plan.fact(*(f.GpuPhase(gpu.name, "draining", now) for gpu in gpus if gpu.online))
+        plan.fact(*(f.GpuPhase(gpu.name, "draining", now, "nobody holds it") for gpu in gpus if gpu.online))
 
 
 def overdue(state: HubState, now: float, plan: Plan) -> None:

@@ -35,7 +35,7 @@ def event_row(event: f.Event, now: float) -> Told:
             return _rare_row(event, now)
 
 
-def _rare_row(event: f.Revoked | f.Started | f.DiskSeen | f.Tick, now: float) -> Told:
+def _rare_row(event: f.Revoked | f.Started | f.ClockMoved | f.DiskSeen | f.Tick, now: float) -> Told:
     match event:
         case f.Revoked():
             return "in", "revoked", {"license": event.license, "now": now}, None
@@ -43,6 +43,8 @@ def _rare_row(event: f.Revoked | f.Started | f.DiskSeen | f.Tick, now: float) ->
             return "conn", "started", {"now": now, **({"kept": [*map(FACTS.plain, kept)]} if kept else {})}, None
         case f.Tick():
             return "conn", "tick", {"now": now}, None
+        case f.ClockMoved(by):
+            return "in", "clock", {"by": by, "now": now}, None
         case f.DiskSeen(low):
             return "in", "disk", {"low": low, "now": now}, None
 

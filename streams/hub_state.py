@@ -6,20 +6,25 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NewType
 
 from wakestream.streams import messages as m
+from wakestream.streams.ledger import Account
+
+Prices = NewType("Prices", Mapping[str, float])
+"""What an hour of each GPU costs, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Every bound of the hub. Times are seconds; `queued_ttl` and `granted_ttl` count from when the owner went away.
 
-    `granted_ttl` also ends a lease of a connected client that never says `done` (an old one), counted from the last
-    sign of life of the job and its GPU. `draining` is how long an announced stop may take to begin. `per_license` and
-    `per_address` bound open connections; behind a proxy all have its address. `passed_on` bounds what one connection
-    makes the monitors hear in a second, so that none can drown out the others. `capability` is how long one is good
-    for; 0: none are given.
+    A sign of work at its GPU renews a lease. `granted_ttl` also ends that of a connected client that never says `done`
+    (an old one), and `silent_ttl` that of one which could and stays silent; both count from the last sign of life.
+    `draining` is how long an announced stop may take to begin. `per_license` and `per_address` bound open
+    connections; behind a proxy all have its address. `passed_on` bounds what one connection makes the monitors hear
+    in a second, so that none can drown out the others. `capability_ttl` is how long one is good for; 0: none are
+    given. `price` is what an hour of a GPU costs, `prices` that of single ones.
     """
 
     register: float = 10.0
@@ -30,6 +35,7 @@ class Limits:
     gpus: int = 1000
     queued_ttl: float = 35 * 60.0
     granted_ttl: float = 3600.0
+    silent_ttl: float = 6 * 3600.0
     recent: float = 60.0
     ask: float = 10.0
     asks: int = 50
@@ -37,8 +43,14 @@ class Limits:
     draining: float = 60.0
     kept_results: int = 100
     batch: int = 56 * 1024
-    capability: float = 15 * 60.0
+    capability_ttl: float = 15 * 60.0
     open_roles: frozenset[str] = frozenset()
+    price: float | None = None
+    prices: Prices = field(default_factory=lambda: Prices({}))
+
+    def price_of(self, gpu: str) -> float | None:
+        """What an hour of this GPU costs, if anybody said so."""
+        return self.prices.get(gpu, self.price)
 
 
 @dataclass(slots=True)
@@ -74,6 +86,8 @@ class Gpu:
     ready: bool = False
     active: float = float("-inf")
     leases: dict[str, None] = field(default_factory=dict)
+    cause: str = ""
+    account: Account = field(default_factory=Account)
 
     @property
     def online(self) -> bool:
@@ -83,7 +97,10 @@ class Gpu:
 
 @dataclass(slots=True)
 class Job:
-    """One job that waits (`gpu` is None) or holds a lease; `gone` is since when its owner's connection is closed."""
+    """One job that waits (`gpu` is None) or holds a lease; `gone` is since when its owner's connection is closed.
+
+    `last` is the GPU that it held before and lost.
+    """
 
     id: str
     owner: str
@@ -94,6 +111,7 @@ class Job:
     since: float
     gpu: str | None = None
     gone: float | None = None
+    last: str | None = None
 
     @property
     def submit(self) -> m.Submit:
@@ -105,7 +123,9 @@ class Job:
 class HubState:
     """All of it. `queue` is in order of arrival; `waking` is since when somebody waits for a GPU to come online.
 
-    `capabilities` says until when each job's is good, the first to end first; `revoked` when a license was.
+    `capabilities` says until when each job's is good, the first to end first; `revoked` when a license was. `boots` are
+    the last ones, each with its end and its seconds. `owed` are the cancelled jobs of each GPU that its worker may
+    still have, `cancelled` the owner and the connection of each of the last ones that were cancelled.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -123,7 +143,9 @@ class HubState:
     kept: dict[str, list[tuple[float, m.Result]]] = field(default_factory=dict)
     asked: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = field(default_factory=dict)
     waking: float | None = None
-    boots: deque[float] = field(default_factory=lambda: deque(maxlen=100))
+    boots: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=100))
+    owed: dict[str, dict[str, float]] = field(default_factory=dict)
+    cancelled: dict[str, tuple[str, int]] = field(default_factory=dict)
     serial: int = 0
     disk_low: bool = False
     capabilities: dict[str, float] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.operators.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.ports import Effects, Files, Health, TaskReceipt, TaskReport, Worker, Workers
+from wakestream.operators.ports import Effects, Files, Health, Resumed, TaskReceipt, TaskReport, Worker, Workers
 from wakestream.streams import effects
 from wakestream.streams.recording import Log, Row
 
@@ -153,8 +153,9 @@ class _LoggedWorker(Worker):
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
         return dict(await self._of("check", effects.check_args(files)))
 
-    def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int]:
-        return self._answers.items("upload", at=self._url, args=effects.upload_args(ref))
+    async def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
+        async for item in self._answers.items("upload", at=self._url, args=effects.upload_args(ref)):
+            yield effects.sent_from(item)
 
     async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
         return TaskReceipt(**await self._of("submit", effects.submit_args(video, audio)))

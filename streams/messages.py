@@ -51,13 +51,17 @@ class Register(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered(Message):
-    """hub -> any: the answer to `register`; `features` are this hub's additions."""
+    """hub -> any: the answer to `register`; `features` are this hub's additions.
+
+    `capability_key` (ours, to workers that announced `capability`): the hub's public Ed25519 key, base64url.
+    """
 
     TYPE: ClassVar[str] = "registered"
     key: str | None = None
     role: str | None = None
     device_type: str | None = None
     features: tuple[str, ...] | None = None
+    capability_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,10 @@ class Pong(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submit(Message):
-    """client -> hub -> worker and monitor. The hub adds `key` and `sender_fd` for the worker."""
+    """client -> hub -> worker and monitor. The hub adds `key` and `sender_fd` for the worker.
+
+    To a worker that announced `capability` it adds `license`, the license's public id, in place of the key.
+    """
 
     TYPE: ClassVar[str] = "gpu.job.submit"
     OLD: ClassVar[str | None] = "gpu_task"
@@ -84,12 +91,16 @@ class Submit(Message):
     task_type: str = "heygem_submit"
     payload: Mapping[str, Any] = field(default_factory=dict)
     key: str | None = None
+    license: str | None = None
     sender_fd: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ack(Message):
-    """hub -> client: a GPU is online and took the job."""
+    """hub -> client: a GPU is online and took the job.
+
+    `capability` (ours, to clients that announced it) opens the worker for this job until `capability_expires`.
+    """
 
     TYPE: ClassVar[str] = "ack"
     request_id: str
@@ -98,6 +109,8 @@ class Ack(Message):
     gpu: str | None = data()
     url: str | None = data()
     position: int | None = data()
+    capability: str | None = field(default=None, metadata={"in": "data"}, repr=False)
+    capability_expires: int | None = data()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +149,7 @@ class Online(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result(Message):
-    """worker -> hub -> client. The worker's frame bears `key` and `sender_fd`, the hub strips them."""
+    """worker -> hub -> client. The worker's frame bears `key` or `license`, and `sender_fd`; the hub strips them."""
 
     TYPE: ClassVar[str] = "gpu.job.result"
     OLD: ClassVar[str | None] = "gpu_task_result"
@@ -146,6 +159,7 @@ class Result(Message):
     error: bool | None = None
     error_msg: str | None = None
     key: str | None = None
+    license: str | None = None
     sender_fd: int | None = None
 
 
@@ -177,6 +191,35 @@ class StatusResponse(Message):
     status: str
     source: str | None = "gpu_monitor"
     fresh: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubStatusQuery(Message):
+    """client or monitor -> hub, ours: what the hub knows of its GPUs. `since` (UNIX seconds) asks for one span more."""
+
+    TYPE: ClassVar[str] = "hub.status.query"
+    request_id: str
+    since: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubStatus(Message):
+    """hub -> whoever asked, ours. `gpus` are objects as docs/protocol.md tells; `more` of them found no room.
+
+    `queue` jobs wait, `own_queued` of them the asker's; `boot_s` are the median and the ninetieth percentile in seconds
+    of the last `boots` boots.
+    """
+
+    TYPE: ClassVar[str] = "hub.status.response"
+    request_id: str
+    ts: int | None = None
+    gpus: tuple[Mapping[str, Any], ...] = data(())
+    more: int | None = data()
+    queue: int = data(0)
+    own_queued: int = data(0)
+    monitors: int = data(0)
+    boots: int = data(0)
+    boot_s: Mapping[str, float] | None = data()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +313,32 @@ class JobDone(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobReleased(Message):
+    """hub -> client, ours: its `done` or `cancel` is kept, and need not be said again."""
+
+    TYPE: ClassVar[str] = "gpu.job.released"
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability(Message):
+    """hub -> client, ours: a fresh capability for a job that still holds its GPU. `expires` is UNIX seconds."""
+
+    TYPE: ClassVar[str] = "gpu.job.capability"
+    request_id: str
+    capability: str = field(repr=False)
+    expires: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseRevoked(Message):
+    """hub -> worker, ours: `license` (a public id) is no longer valid, nor is any capability of it."""
+
+    TYPE: ClassVar[str] = "license.revoked"
+    license: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Error(Message):
     """hub -> any. Both spellings of the text occur; `code` and `request_id` are ours."""
 
@@ -311,6 +380,6 @@ class Unknown(Message):
 
 KNOWN: tuple[type[Message], ...] = (
     Connected, Register, Registered, Ping, Pong, Submit, Ack, Offline, Online, Result, Boot, StatusQuery,
-    StatusResponse, Booted, BootResult, PowerState, TaskActive, TaskQuery, TaskQueryResponse, DispatchBatch, Cancel,
-    JobDone, Error, Kicked, Url,
+    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, TaskActive, TaskQuery,
+    TaskQueryResponse, DispatchBatch, Cancel, JobDone, JobReleased, Capability, LicenseRevoked, Error, Kicked, Url,
 )  # fmt: skip

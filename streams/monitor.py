@@ -14,7 +14,7 @@ from typing import Any
 from wakestream.operators.ports import LinkDown, LinkUp, PowerReading
 from wakestream.streams import messages as m
 from wakestream.streams import power_machine as p
-from wakestream.streams.power_moves import Moves
+from wakestream.streams.power_findings import Findings
 from wakestream.streams.power_table import BOOTING, STATUS, Signal
 
 MAX_ASKED = 100
@@ -40,10 +40,11 @@ def hear(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent | Non
     return meaning(message) if meaning is not None else None
 
 
-_MEANINGS: Mapping[type, Callable[[Any], p.PowerEvent]] = {
+_MEANINGS: Mapping[type, Callable[[Any], p.PowerEvent | None]] = {
     m.Boot: lambda boot: p.Wake(boot.request_id, boot=True),
     m.Submit: lambda submit: p.Wake(submit.request_id),
     m.Online: lambda _: p.HubOnline(),
+    m.PowerState: lambda said: p.WorkerGone() if said.state == "lost" else None,
     m.StatusQuery: lambda query: p.Asked(query.request_id),
     m.TaskActive: lambda _: p.Active(),
     m.TaskQueryResponse: lambda answer: p.Answer(answer.request_id, answer.active_count, answer.has_recent_active),
@@ -68,7 +69,7 @@ class Monitor:
         return turn.m, tuple(turn.commands)
 
 
-class _Turn(Moves):
+class _Turn(Findings):
     """One decision in the making."""
 
     def take(self, event: p.PowerEvent) -> None:
@@ -77,7 +78,10 @@ class _Turn(Moves):
             handler(self, event)
 
     def on_wake(self, event: p.Wake) -> None:
-        self.set(last_use=self.now, request_id=event.request_id or self.m.request_id)
+        self.set(last_use=self.now, request_id=event.request_id or self.m.request_id, remembered=False)
+        self.used()
+        if self.m.gone:
+            self.set(next_look=self.now)
         why = "woken by a boot request" if event.boot else "woken by a job"
         state = self.m.state
         if state == "off":
@@ -96,7 +100,8 @@ class _Turn(Moves):
     def on_taken(self, event: p.Taken) -> None:
         call = self.finish(event.number)
         if call is not None:
-            self.set(next_look=self.now, stop_at=self.now + self.policy.stop_again)
+            taken = self.m.start_taken or call.kind == "start"
+            self.set(next_look=self.now, stop_at=self.now + self.policy.stop_again, start_taken=taken)
 
     def on_reading(self, event: p.Reading) -> None:
         if self.finish(event.number) is None:
@@ -105,26 +110,40 @@ class _Turn(Moves):
             self.cannot_say(event.detail or "the provider does not know")
             return
         before = self.m.reading
-        self.set(reading=event.reading, read_at=self.now, unread=0)
+        if self.m.unread:
+            self.set(unread=0, alarms=0, alarm_at=self.now)
+        self.set(reading=event.reading, read_at=self.now)
         self.believe(event.reading, before, event.detail or f"the provider says {event.reading}")
-        self.set(next_look=self.now + self.policy.look_every(self.m.state))
+        pause = self.policy.look_soon if self.m.gone else self.policy.look_every(self.m.state)
+        self.set(next_look=self.now + pause)
         self.answer_asked(fresh=True)
 
     def believe(self, reading: PowerReading, before: PowerReading | None, why: str) -> None:
-        state, signal = self.m.state, _SIGNALS[reading]
+        signal = _SIGNALS[reading]
+        if self.may_yet_start(signal):
+            return
+        if signal in (Signal.RUNNING, Signal.STARTING):
+            why = self.found_running(why)
         if reading not in ("running", "starting"):
             self.set(ready=False)
+        if self.m.state == "starting" and reading == "stopped" and before == "starting":
+            why = "it stopped again before it ran"
+        self.move(self.meaning(reading, before, signal), why)
+
+    def meaning(self, reading: PowerReading, before: PowerReading | None, signal: Signal) -> Signal:
+        """What a reading signals, where that depends on what is known besides."""
+        state, gone = self.m.state, signal in (Signal.STOPPED, Signal.FAILED)
         if state == "starting" and reading == "no_capacity":
-            signal = Signal.NO_CAPACITY
-        elif state == "starting" and reading == "stopped" and before == "starting":
-            signal, why = Signal.FAILED, "it stopped again before it ran"
-        elif state == "stopping" and reading == "running" and not self.m.stop_ours:
-            signal = Signal.RUNS_ON
-        elif state == "stopping" and self.m.wanted and signal is Signal.FAILED:
-            signal = Signal.STOPPED
-        elif state == "unknown" and self.m.wanted and signal in (Signal.STOPPED, Signal.FAILED):
-            signal = Signal.GO
-        self.move(signal, why)
+            return Signal.NO_CAPACITY
+        if state == "starting" and reading == "stopped" and before == "starting":
+            return Signal.FAILED
+        if state == "stopping" and reading == "running":
+            return signal if self.m.stop_ours else Signal.RUNS_ON
+        if state == "stopping" and self.m.wanted and gone:
+            return Signal.STOPPED
+        if state == "unknown" and self.m.wanted and gone:
+            return Signal.GO
+        return Signal.GONE if state == "booted" and self.m.served and gone else signal
 
     def on_call_failed(self, event: p.CallFailed) -> None:
         call = self.finish(event.number)
@@ -143,12 +162,23 @@ class _Turn(Moves):
 
     def cannot_say(self, why: str) -> None:
         unread = self.m.unread + 1
-        self.set(unread=unread, reading=None, next_look=self.now + self.policy.trouble.delay(unread, self.random))
-        self.do(p.Note(f"cannot look at the machine ({unread} times in a row): {why}", warning=True))
-        self.answer_asked(fresh=None)
+        since = self.m.unread_since if self.m.unread else self.now
+        self.set(unread=unread, unread_since=since, reading=None)
+        self.set(next_look=self.now + self.policy.trouble.delay(unread, self.random))
         alive = self.m.state == "online" and self.policy.checks_health and not self.m.misses
+        self.say_unread(f"cannot look at the machine ({unread} times in a row): {why}", alive=alive)
+        self.answer_asked(fresh=None)
         if unread >= self.policy.misses and not alive:
             self.move(Signal.LOST, f"cannot look at the machine: {why}")
+
+    def say_unread(self, text: str, *, alive: bool) -> None:
+        if self.m.unread <= self.policy.misses:
+            self.do(p.Note(text, warning=True))
+        elif alive:
+            self.alarm(text)
+        else:
+            minutes = (self.now - self.m.unread_since) / 60
+            self.alarm(f"{text}. For {minutes:.0f} min nobody knows whether it runs and costs money: look for yourself")
 
     def finish(self, number: int) -> p.Call | None:
         """The call that ended, or None when its number is not the one that is awaited."""
@@ -159,10 +189,11 @@ class _Turn(Moves):
         return call
 
     def on_health(self, event: p.HealthAnswer) -> None:
-        pause = self.policy.look_online if self.m.state == "online" else self.policy.look_soon
+        settled = self.m.state == "online" and not self.m.gone
+        pause = self.policy.look_online if settled else self.policy.look_soon
         self.set(checking=False, next_health=self.now + pause)
         if event.initialized:
-            self.set(misses=0)
+            self.set(misses=0, gone=False)
             self.move(Signal.READY, "its worker is initialized")
         elif self.m.state == "online":
             self.missed(event.why)
@@ -174,11 +205,17 @@ class _Turn(Moves):
             self.move(Signal.UNREADY, f"its worker no longer answers as initialized: {why}")
 
     def on_hub_online(self, _event: p.HubOnline) -> None:
-        self.set(ready=True, misses=0, next_look=self.now)
+        self.set(ready=True, gone=False, misses=0, next_look=self.now)
         self.move(Signal.READY, "the hub saw its worker come online")
 
+    def on_worker_gone(self, _event: p.WorkerGone) -> None:
+        # Perhaps its machine went with it; until that is known, it is looked at often, and at once when it is wanted.
+        if self.m.state in ("online", "draining"):
+            self.set(gone=True, next_look=self.now, next_health=self.now)
+
     def on_active(self, _event: p.Active) -> None:
-        self.set(last_use=self.now, misses=0)
+        self.set(last_use=self.now, misses=0, remembered=False)
+        self.used()
         if not self.policy.checks_health:  # the frame does not say which worker: with a health to ask, that counts
             self.move(Signal.READY, "its worker is at work")
         if self.m.state == "draining" and not self.overdue():
@@ -188,16 +225,23 @@ class _Turn(Moves):
         query = self.m.query
         if query is None or query.id != event.request_id:
             return
-        self.set(active=event.active_count)
+        if self.now - query.asked_at > self.policy.query_timeout:
+            return  # the hub may have given the GPU to somebody since
         held = event.active_count != 0 or event.has_recent_active
+        self.set(active=event.active_count, orphan=self.m.orphan and not held)
         if self.m.state != "draining":
             self.set(query=None)
             if not held:
-                self.move(Signal.UNUSABLE, "switching off the machine that did not come online; nobody holds it")
+                self.move(Signal.UNUSABLE, self.unusable())
         elif not held:
             self.move(Signal.FREE, "nobody holds it")
         elif not self.overdue():
             self.move(Signal.KEPT, f"still in use ({event.active_count} jobs)")
+
+    def unusable(self) -> str:
+        if self.m.orphan:
+            return "switching off the machine that nobody asked for; nobody holds it"
+        return "switching off the machine that did not come online; nobody holds it"
 
     def on_asked(self, event: p.Asked) -> None:
         known = self.m.read_at is not None and self.now - self.m.read_at <= self.policy.fresh_for
@@ -234,19 +278,14 @@ class _Turn(Moves):
 
     # --- time
 
-    def overdue(self) -> bool:
-        return self.over(0.0)
-
-    def over(self, offset: float) -> bool:
-        """Whether the longest allowed uptime, moved by `offset` seconds, has passed."""
-        limit, since = self.policy.max_uptime, self.m.up_since
-        return limit is not None and since is not None and self.now - since >= limit + offset
-
     def watch_the_clock(self) -> None:
-        state = self.m.state
-        if state in BOOTING and self.now - self.m.boot_since >= self.policy.boot_timeout:
+        if self.m.orphan:
+            self.watch_orphan()
+        elif self.m.state in BOOTING and self.now - self.m.boot_since >= self.policy.boot_timeout:
             self.move(Signal.TIMEOUT, self.late())
-        elif state == "no_capacity" and self.now >= self.m.retry_at and self.m.reading != "stopping":
+            return self.watch_always()
+        state = self.m.state
+        if state == "no_capacity" and self.now >= self.m.retry_at and self.m.reading != "stopping":
             self.move(Signal.RETRY, "asking for capacity again")
         elif state == "online":
             self.watch_use()
@@ -254,6 +293,9 @@ class _Turn(Moves):
             self.watch_draining()
         elif state == "stopping":
             self.watch_stopping()
+        return self.watch_always()
+
+    def watch_always(self) -> None:
         self.watch_wanted()
         self.warn()
         self.answer_boots()
@@ -268,7 +310,7 @@ class _Turn(Moves):
     def watch_use(self) -> None:
         if self.overdue():
             self.move(Signal.OVERDUE, f"on for the longest allowed time of {self.policy.max_uptime:g} s")
-        elif self.m.linked and self.now - self.m.last_use >= self.policy.idle_after:
+        elif self.m.linked and not self.m.orphan and self.now - self.m.last_use >= self.policy.idle_after:
             self.move(Signal.IDLE, f"no work for {self.policy.idle_after:g} s")
 
     def watch_draining(self) -> None:
@@ -317,6 +359,7 @@ _HANDLERS: Mapping[type, Callable[[_Turn, Any], None]] = {
     p.CallFailed: _Turn.on_call_failed,
     p.HealthAnswer: _Turn.on_health,
     p.HubOnline: _Turn.on_hub_online,
+    p.WorkerGone: _Turn.on_worker_gone,
     p.Active: _Turn.on_active,
     p.Answer: _Turn.on_answer,
     p.Asked: _Turn.on_asked,

@@ -14,6 +14,7 @@ from wakestream.streams import messages as m
 from wakestream.streams.power_table import PowerWord
 
 CallKind = Literal["start", "stop", "inspect"]
+Orphans = Literal["adopt", "stop", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,10 @@ class PowerPolicy:
     from when the machine was first seen running. `checks_health` is False where the worker's address is unknown.
     `query_timeout` bounds the wait for the hub's word before a stop, `stop_again` is when a stop that shows no effect
     is asked for once more. `answer_every` is the least time between two answers to boot requests for a machine that is
-    on. `capacity` spaces the starts when there is none, `trouble` all that failed.
+    on. `capacity` spaces the starts when there is none, `trouble` all that failed. `orphans` says what becomes of a
+    machine that is found running though nobody asked for it: its idle time decides, it is stopped unless somebody holds
+    it, or it is left alone until somebody uses it. `first_alarm` is the gap to the second alarm about one thing; each
+    gap is twice the one before.
     """
 
     gpu: str
@@ -41,6 +45,8 @@ class PowerPolicy:
     stop_again: float = 60.0
     fresh_for: float = 5.0
     misses: int = 3
+    orphans: Orphans = "adopt"
+    first_alarm: float = 60.0
     capacity: Backoff = field(default_factory=lambda: Backoff(initial=5.0, max_delay=60.0))
     trouble: Backoff = field(default_factory=lambda: Backoff(initial=2.0, max_delay=60.0))
 
@@ -74,7 +80,11 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """All that is known. `why` explains `state`; `wanted` is a wake that is still to be carried out."""
+    """All that is known. `why` explains `state`; `wanted` is a wake that is still to be carried out.
+
+    `start_at` is when a start was asked for that does not show yet, `start_taken` that the provider took it. `ours` is
+    a machine that this monitor started, `orphan` one that is treated as nobody's, `gone` one whose worker the hub lost.
+    """
 
     state: PowerWord = "unknown"
     why: str = "not looked at yet"
@@ -82,6 +92,9 @@ class Machine:
     reading: PowerReading | None = None
     read_at: float | None = None
     unread: int = 0
+    unread_since: float = 0.0
+    alarms: int = 0
+    alarm_at: float = float("-inf")
     next_look: float = 0.0
     call: Call | None = None
     calls: int = 0
@@ -93,8 +106,13 @@ class Machine:
     boot_since: float = 0.0
     retries: int = 0
     retry_at: float = 0.0
+    start_at: float | None = None
+    start_taken: bool = False
+    ours: bool = False
+    orphan: bool = False
     # the worker on it
     ready: bool = False
+    gone: bool = False
     misses: int = 0
     checking: bool = False
     next_health: float = 0.0
@@ -102,6 +120,7 @@ class Machine:
     served: bool = False
     up_since: float | None = None
     last_use: float = 0.0
+    remembered: bool = False
     query: Query | None = None
     queries: int = 0
     active: int | None = None
@@ -174,6 +193,11 @@ class HubOnline:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """The hub lost the connection to this GPU's worker."""
+
+
+@dataclass(frozen=True, slots=True)
 class Active:
     """The worker is at work."""
 
@@ -195,7 +219,8 @@ class Asked:
 
 
 PowerEvent = (
-    Tick | Wake | Taken | Reading | CallFailed | HealthAnswer | HubOnline | Active | Answer | Asked | LinkUp | LinkDown
+    Tick | Wake | Taken | Reading | CallFailed | HealthAnswer | HubOnline | WorkerGone | Active | Answer | Asked
+    | LinkUp | LinkDown
 )  # fmt: skip
 
 

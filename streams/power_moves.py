@@ -14,6 +14,9 @@ from wakestream.streams.power_table import BOOTING, TABLE, PowerWord, Signal
 FEATURE = "power_state"
 """What a hub announces that reads `gpu.power.state` and understands `drain` in `gpu.task.query`."""
 
+LONGEST_GAP = 86_400.0
+"""Seconds between two alarms about one thing, at most."""
+
 LONGEST_WHY = 1000
 """Characters of a reason; it may quote a program's output, and has to fit into a frame."""
 
@@ -56,6 +59,7 @@ class Moves:
 
     def enter_off(self, _origin: PowerWord, _signal: Signal) -> None:
         self.set(ready=False, up_since=None, active=None, served=False, warned=False, due=None)
+        self.set(ours=False, orphan=False, gone=False, start_at=None)
         if self.m.wanted:
             self.move(Signal.GO, "a wake came while it was stopping")
 
@@ -63,18 +67,19 @@ class Moves:
         if origin != "no_capacity":
             self.set(boot_since=self.now, retries=0)
         if signal in (Signal.GO, Signal.RETRY):
-            self.set(due="start", reading=None)
-        self.set(wanted=False, ready=False, up_since=None, active=None, served=False, warned=False)
+            self.set(due="start", reading=None, ours=True, orphan=False)
+        self.set(wanted=False, ready=False, gone=False, up_since=None, active=None, served=False, warned=False)
 
     def enter_no_capacity(self, _origin: PowerWord, _signal: Signal) -> None:
         retries = self.m.retries + 1
-        self.set(retries=retries, retry_at=self.now + self.policy.capacity.delay(retries, self.random), due=None)
+        retry_at = self.now + self.policy.capacity.delay(retries, self.random)
+        self.set(retries=retries, retry_at=retry_at, due=None, start_at=None)
 
     def enter_booted(self, origin: PowerWord, _signal: Signal) -> None:
         if origin not in BOOTING:  # it ran before, and jobs may hold it already
             self.set(boot_since=self.now, served=True)
         up_since = self.now if self.m.up_since is None else self.m.up_since
-        self.set(up_since=up_since, wanted=False, due=None, misses=0, next_health=self.now)
+        self.set(up_since=up_since, wanted=False, due=None, misses=0, next_health=self.now, gone=False, start_at=None)
         if origin != "online":
             self.say_booted()
         if self.m.ready:
@@ -85,7 +90,8 @@ class Moves:
         self.say(m.Booted(msg=text, request_id=self.m.request_id, gpu=self.policy.gpu))
 
     def enter_online(self, _origin: PowerWord, _signal: Signal) -> None:
-        self.set(ready=True, served=True, misses=0, last_use=self.now, wanted=False, unsaid=None)
+        last_use = self.m.last_use if self.m.remembered else self.now
+        self.set(ready=True, served=True, misses=0, last_use=last_use, wanted=False, unsaid=None, remembered=False)
 
     def enter_draining(self, _origin: PowerWord, _signal: Signal) -> None:
         self.ask_the_hub(drain=True)
@@ -95,7 +101,7 @@ class Moves:
         self.set(ready=False, stop_ours=ours, stop_tries=0, due="stop" if ours else None)
 
     def enter_failed(self, origin: PowerWord, signal: Signal) -> None:
-        self.set(due=None, ready=False)
+        self.set(due=None, ready=False, start_at=None)
         if origin in BOOTING:
             self.tell_failure(self.m.why)
         if origin == "booted" and signal is Signal.TIMEOUT:
@@ -124,6 +130,13 @@ class Moves:
         else:
             self.say(m.TaskQuery(request_id=query))
 
+    def alarm(self, text: str) -> None:
+        """Say it now and then, less and less often: it must not be missed, nor fill the log."""
+        if self.now >= self.m.alarm_at:
+            gap = min(LONGEST_GAP, self.policy.first_alarm * 2.0**self.m.alarms)
+            self.set(alarms=self.m.alarms + 1, alarm_at=self.now + gap)
+            self.do(p.Note(text, warning=True))
+
     # --- calls
 
     def issue_calls(self) -> None:
@@ -141,6 +154,7 @@ class Moves:
     def issue_due(self) -> None:
         if self.m.due == "start":
             self.do(p.Start(self.begin("start")))
+            self.set(start_at=self.now, start_taken=False)
         else:
             self.set(stop_tries=self.m.stop_tries + 1)
             self.do(p.Stop(self.begin("stop")))

@@ -37,7 +37,8 @@ class Signal(Enum):
     OVERDUE = "the longest allowed uptime is over"
     FREE = "nobody holds the GPU"
     KEPT = "somebody holds the GPU or wants it, or the hub does not say"
-    UNUSABLE = "it runs, but never came online"
+    UNUSABLE = "it runs, but never came online, or nobody asked for it; and nobody holds it"
+    GONE = "the provider says: stopped or failed, of a machine that had served before"
     RUNS_ON = "it was to stop, and runs on"
 
 
@@ -70,8 +71,17 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
         S.FAILED: "failed",
         S.TIMEOUT: "failed",
     },
-    # A machine that goes away before it came online has failed to boot: those who wait must hear of it.
-    "booted": {S.READY: "online", S.STOPPING: "failed", S.STOPPED: "failed", S.FAILED: "failed", S.TIMEOUT: "failed"},
+    # A machine that goes away before it came online has failed to boot: those who wait must hear of it. One that had
+    # served, and whose worker was no longer to be reached, is merely off.
+    "booted": {
+        S.READY: "online",
+        S.STOPPING: "failed",
+        S.STOPPED: "failed",
+        S.FAILED: "failed",
+        S.TIMEOUT: "failed",
+        S.GONE: "off",
+        S.UNUSABLE: "stopping",
+    },
     # One that goes away later (a spot machine taken back, a crash) is merely off, and may be woken again.
     "online": {
         S.UNREADY: "booted",

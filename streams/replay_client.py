@@ -21,6 +21,7 @@ from wakestream.streams import messages as m
 from wakestream.streams import wire
 from wakestream.streams.config_json import config_from
 from wakestream.streams.daemon import Build, Daemon, job_random
+from wakestream.streams.durable import pipeline_of
 from wakestream.streams.hub_client import Event, HubClient
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.logged_world import Answers, LoggedEffects, LoggedFiles, LoggedWorkers, Watch, effects_of
@@ -51,8 +52,8 @@ class _Replay:
         self.start = self.loop.time()
         self.tap = MemoryTap(lambda: self.loop.time() - self.start)
         self.scheduler = LoopScheduler(self.loop)
-        self.hub = HubClient(self._send, self._fault)
-        self.daemon = Daemon(self._world, policy, tap=self.tap, build=build)
+        self.hub = HubClient(self._send, self._fault, needs=frozenset(log.header.config.get("needs", ())))
+        self.daemon = Daemon(self._world, policy, tap=self.tap, build=pipeline_of(log, build))
         self.awaited: set[str] = set()
         self.running: list[abc.DisposableBase] = []
         self.ended = False
@@ -134,7 +135,22 @@ class _Replay:
             self.over.set_result(None)
 
     async def _until(self, t: float) -> None:
-        await asyncio.sleep(max(0.0, self.start + t - self.loop.time()))
+        left = self.start + t - self.loop.time()
+        if left <= 0:
+            await asyncio.sleep(0)
+            return
+        due = self.loop.create_future()  # as asyncio.sleep, which cancels its timer also when it has fired
+        timer = self.loop.call_later(left, _arrive, due)
+        try:
+            await due
+        except asyncio.CancelledError:
+            timer.cancel()
+            raise
+
+
+def _arrive(due: asyncio.Future[None]) -> None:
+    if not due.done():
+        due.set_result(None)
 
 
 def link_event(row: Row) -> LinkUp | LinkDown:

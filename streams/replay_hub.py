@@ -81,6 +81,8 @@ def event_from(row: Row) -> f.Event | None:
         return None
     if row.label == "unreadable":
         return f.Unreadable(data["fd"], data["why"], data["code"])
+    if row.label == "clock":
+        return f.ClockMoved(float(data["by"]))
     if row.label == "disk":
         return f.DiskSeen(bool(data["low"]))
     if row.label == "revoked":

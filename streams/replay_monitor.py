@@ -10,6 +10,7 @@ from wakestream.streams import power_machine as p
 from wakestream.streams import wire
 from wakestream.streams.config_json import config_from
 from wakestream.streams.monitor import Monitor, hear
+from wakestream.streams.power_memory import recalled
 from wakestream.streams.recording import Log, MemoryTap, Row, UnusableLog
 
 
@@ -23,7 +24,7 @@ class _Replay:
     def __init__(self, log: Log, policy: p.PowerPolicy, *, ticking: bool) -> None:
         self.log = log
         self.monitor = Monitor(policy, Random(log.header.seed))
-        self.machine = p.Machine()
+        self.machine = recalled(log.header.config.get("recalled"), 0.0)
         self.ticking = ticking
         self.t = 0.0
         self.tap = MemoryTap(lambda: self.t)

@@ -22,12 +22,14 @@ from wakestream.streams import messages as m
 from wakestream.streams import power_machine as p
 from wakestream.streams.alignment import is_frame, links
 from wakestream.streams.daemon import Build, Daemon
+from wakestream.streams.durable import pipeline_of
 from wakestream.streams.hub_client import HubClient
 from wakestream.streams.hub_rows import event_row, sent_row
 from wakestream.streams.job import World
 from wakestream.streams.modelled_world import ModelledGpu
 from wakestream.streams.monitor import Monitor, hear
 from wakestream.streams.network import Lane, Network
+from wakestream.streams.power_memory import recalled
 from wakestream.streams.recording import TICK, Log, MemoryTap, Row
 from wakestream.streams.replay_client import OURS, job_from, link_event
 from wakestream.streams.replay_hub import event_from, take_in
@@ -159,8 +161,9 @@ class ClientSide(PeerSide):
 
     def __init__(self, net: Network, log: Log, offset: float, policy: Policy, build: Build, world: MakeWorld) -> None:
         super().__init__(net, log, offset)
-        self.hub = HubClient(self.send, lambda error, _: net.fail(error))
-        self.daemon = Daemon(lambda job: world(job, self.hub), policy, tap=self.tap, build=build)
+        needs = frozenset(log.header.config.get("needs", ()))
+        self.hub = HubClient(self.send, lambda error, _: net.fail(error), needs=needs)
+        self.daemon = Daemon(lambda job: world(job, self.hub), policy, tap=self.tap, build=pipeline_of(log, build))
         self.scheduler = LoopScheduler(net.loop)
         self.unfinished: set[str] = set()
         self._accepted = {row.job for row in log.rows if row.label == "job.accept"}
@@ -214,7 +217,7 @@ class MonitorSide(PeerSide):
     def __init__(self, net: Network, log: Log, offset: float, policy: p.PowerPolicy, gpu: ModelledGpu | None) -> None:
         super().__init__(net, log, offset)
         self.monitor = Monitor(policy, Random(log.header.seed))
-        self.machine = p.Machine()
+        self.machine = recalled(log.header.config.get("recalled"), 0.0)
         self.gpu = gpu
         self._ticking: asyncio.TimerHandle | None = None
 

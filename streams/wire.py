@@ -88,6 +88,7 @@ def _limit(name: str) -> int:
 _FIELDS: dict[type, dict[str, _Field]] = {kind: {one.name: one for one in _fields(kind)} for kind in m.KNOWN}
 _NESTED = {kind: {name: one for name, one in fields.items() if one.nested} for kind, fields in _FIELDS.items()}
 _REQUIRED = {kind: frozenset(one.name for one in fields.values() if one.required) for kind, fields in _FIELDS.items()}
+_WRITTEN = {kind: tuple((one.name, one.nested, one.listed) for one in _FIELDS[kind].values()) for kind in m.KNOWN}
 _BY_NAME: dict[str, type[m.Message]] = {kind.TYPE: kind for kind in m.KNOWN}
 _BY_NAME.update({kind.OLD: kind for kind in m.KNOWN if kind.OLD})
 
@@ -199,18 +200,23 @@ def to_frame(message: m.Message) -> dict[str, Any]:
         return dict(message.frame)
     frame: dict[str, Any] = {"type": message.TYPE, **message.ENVELOPE}
     inner: dict[str, Any] = {}
-    for field in _FIELDS[type(message)].values():
-        value = getattr(message, field.name)
+    for name, nested, listed in _WRITTEN[type(message)]:
+        value = getattr(message, name)
         if value is not None:
-            (inner if field.nested else frame)[field.name] = list(value) if field.listed else value
+            (inner if nested else frame)[name] = list(value) if listed else value
     if inner:
         frame["data"] = inner
     return frame
 
 
+def octets(message: m.Message) -> bytes:
+    """A message as the bytes of one text frame."""
+    return orjson.dumps(to_frame(message))
+
+
 def encode(message: m.Message) -> str:
     """A message as the text of one frame."""
-    return orjson.dumps(to_frame(message)).decode()
+    return octets(message).decode()
 
 
 def encode_old(message: m.Message) -> str | None:

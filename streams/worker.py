@@ -9,7 +9,7 @@ Times are seconds since the Unix epoch, and come in with the events.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Literal
@@ -156,6 +156,9 @@ class EngineReady:
 
 Fact = Changed | Advanced | Forgotten | EngineFree | EngineReady
 
+Kept = Changed | Forgotten
+"""What a restart must know; the rest is about an engine that has gone by then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -187,11 +190,22 @@ def task_id(video: FileRef, audio: FileRef) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def restore(tasks: list[Task]) -> State:
+def restore(facts: Iterable[Kept]) -> State:
     """The state after a restart: what had not finished waits again, in the order in which it was asked for."""
-    ordered = sorted(tasks, key=lambda task: task.created_at)
+    tasks: dict[str, Task] = {}
+    for fact in facts:
+        if isinstance(fact, Changed):
+            tasks[fact.task.id] = fact.task
+        else:
+            tasks.pop(fact.task_id, None)
+    ordered = sorted(tasks.values(), key=lambda task: task.created_at)
     again = [replace(task, status="queued", progress=NO_PROGRESS) if task.unfinished else task for task in ordered]
     return reduce(evolve, map(Changed, again), State())
+
+
+def snapshot(state: State) -> list[Kept]:
+    """The fewest facts that lead to the same state."""
+    return [Changed(replace(task, progress=NO_PROGRESS)) for task in state.tasks.values()]
 
 
 def evolve(state: State, fact: Fact) -> State:
@@ -257,7 +271,7 @@ def _ask(state: State, ask: Ask) -> list[Fact]:
     if task is not None and task.unfinished:
         return _hold(task, ask.holder)
     if task is not None and task.status == "done" and ask.kept:
-        return []
+        return _share(task, ask.holder)
     _admit(state)
     attempt = 1 if task is None else task.attempt + 1
     created = _created(state, ask.now)
@@ -280,6 +294,14 @@ def _hold(task: Task, holder: str) -> list[Fact]:
     if len(task.holders) >= MAX_HOLDERS:
         raise WorkerRefused(f"{MAX_HOLDERS} jobs wait for this very task: try again later", code="queue_full")
     return [Changed(replace(task, holders=task.holders | {holder}))]
+
+
+def _share(task: Task, holder: str) -> list[Fact]:
+    """A result that is here already is this job's too; when too many share it, the earlier ones have had it."""
+    if holder == ANONYMOUS or holder in task.holders:
+        return []
+    before = task.holders if len(task.holders) < MAX_HOLDERS else frozenset[str]()
+    return [Changed(replace(task, holders=before | {holder}))]
 
 
 def _drop(state: State, drop: Drop) -> _Step:

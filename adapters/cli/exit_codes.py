@@ -19,8 +19,11 @@ _BY_WORD = {
     "bad_address": USAGE,
     "bad_url": USAGE,
     "no_worker": USAGE,
+    "no_secret": USAGE,
+    "tls": USAGE,
     "hub_unreachable": UNREACHABLE,
     "worker_unreachable": UNREACHABLE,
+    "daemon_unreachable": UNREACHABLE,
     "timeout": TIMED_OUT,
 }
 

@@ -25,6 +25,9 @@ def connection(parser: argparse.ArgumentParser) -> None:
     """`--hub`, `--key-file` and `--record`, for whatever connects to a hub."""
     parser.add_argument("--hub", metavar="URL", help="the hub's address (API_SERVER_URL)")
     parser.add_argument("--key-file", metavar="FILE", help="a file with this program's key (or WAKESTREAM_KEY)")
+    parser.add_argument(
+        "--ca", metavar="FILE", help="an authority of your own that hub and worker are trusted by (PEM)"
+    )
     record(parser)
 
 
@@ -42,8 +45,21 @@ def waits(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name.replace('_', '-')}", metavar="TIME", help=WAITS_HELP[name])
 
 
+def trace(parser: argparse.ArgumentParser) -> None:
+    """`--trace`, for whatever runs jobs."""
+    parser.add_argument(
+        "--trace",
+        action="store_const",
+        const="true",
+        help="send OpenTelemetry traces, as the OTEL_* variables say (WAKESTREAM_TRACE; needs wakestream[otel])",
+    )
+
+
 def program(parser: argparse.ArgumentParser) -> None:
-    """`--exit-with-stdin`, for long-lived programs."""
+    """`--exit-with-stdin` and `--metrics`, for long-lived programs."""
+    parser.add_argument(
+        "--metrics", metavar="HOST:PORT", help="serve Prometheus metrics there, at /metrics (WAKESTREAM_METRICS)"
+    )
     parser.add_argument(
         "--exit-with-stdin", action="store_true", help="stop when standard input closes (when the parent ends)"
     )
@@ -56,8 +72,24 @@ def listen(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def tls(parser: argparse.ArgumentParser) -> None:
+    """`--tls-cert` and `--tls-key`, for whatever listens."""
+    parser.add_argument("--tls-cert", metavar="FILE", help="serve TLS with this certificate (chain, PEM)")
+    parser.add_argument("--tls-key", metavar="FILE", help="its key (PEM, not encrypted)")
+
+
 def _address(text: str) -> tuple[str, int]:
     try:
         return addresses.listen_address(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def daemon(parser: argparse.ArgumentParser) -> None:
+    """`--state DIR`, the daemon's folder, by which the other commands find it."""
+    parser.add_argument(
+        "--state",
+        metavar="DIR",
+        default=None,
+        help="the daemon's folder (WAKESTREAM_DAEMON; default: the user's data folder)",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wakestream.adapters.cli import flags
 
@@ -23,6 +23,7 @@ OPEN_ROLES = ("worker", "monitor")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The hub's own flags."""
     flags.listen(parser, DEFAULT_LISTEN)
+    flags.tls(parser)
     state(parser)
     parser.add_argument(
         "--open-roles",
@@ -40,6 +41,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=_number,
         default=500,
         help="connections from one address (default 500); behind a proxy all come from one",
+    )
+    parser.add_argument(
+        "--price-per-hour",
+        metavar="[GPU=]PRICE",
+        type=_price,
+        action="append",
+        default=[],
+        help="what an hour of a GPU costs, in whatever money: 1.20 for each, studio=2.50 for one; may be repeated",
     )
     flags.record(parser)
     flags.program(parser)
@@ -68,6 +77,22 @@ def _roles(text: str) -> frozenset[str]:
     return roles
 
 
+def _price(text: str) -> tuple[str | None, float]:
+    name, named, number = text.rpartition("=")
+    try:
+        price = float(number)
+    except ValueError:
+        price = -1.0
+    if not 0.001 <= price < 1e6 or (named and not name):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no price; write 1.20, or studio=2.50 for one GPU")
+    return name or None, price
+
+
+def _prices(given: list[tuple[str | None, float]]) -> dict[str, Any]:
+    of_one = {name: price for name, price in given if name is not None}
+    return {"price": next((price for name, price in reversed(given) if name is None), None), "prices": of_one}
+
+
 def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not int(text[:9]) > 0 or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number above 0")
@@ -78,12 +103,18 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     import asyncio
     import contextlib
+    import dataclasses
+    import time
 
+    from wakestream.adapters.capabilities import Signer
     from wakestream.adapters.cli.program import announce, begin, listening, run_program
+    from wakestream.adapters.collector import SERVER, few_collections
     from wakestream.adapters.licenses import LicenseBook
+    from wakestream.adapters.open_files import connections_allowed
     from wakestream.adapters.recorder import recording
     from wakestream.adapters.sqlite_journal import open_journal
-    from wakestream.adapters.websocket.hub_server import open_hub
+    from wakestream.adapters.tls import server_tls, warn_unless_private
+    from wakestream.adapters.websocket.hub_server import MAX_CONNECTIONS, open_hub
     from wakestream.operators.ports import Journal
     from wakestream.streams.config_json import plain_config
     from wakestream.streams.hub import Limits
@@ -93,18 +124,32 @@ def run(args: argparse.Namespace) -> int:
     state = folder(args.state)
     book = LicenseBook(state)
     _warn(book, args.open_roles)
+    tls = server_tls(settings.tls_cert, settings.tls_key)
+    warn_unless_private(args.listen[0], tls)
+    signer = Signer.of_folder(state)
 
     async def serve(stop: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
             limits = Limits(open_roles=args.open_roles, per_license=args.per_license, per_address=args.per_address)
+            limits = dataclasses.replace(limits, **_prices(args.price_per_hour))
             tap = stack.enter_context(recording(settings.record, "hub", 0, {"policy": plain_config(limits)}))
             journal: Journal[Fact] = await stack.enter_async_context(open_journal(state / JOURNAL, Fact, program="hub"))
             with listening(*args.listen):
                 hub = await stack.enter_async_context(
                     open_hub(
-                        *args.listen, book=book, journal=journal, limits=limits, tap=tap, disk_low=partial(_low, state)
+                        *args.listen,
+                        book=book,
+                        journal=journal,
+                        limits=limits,
+                        tap=tap,
+                        disk_low=partial(_low, state),
+                        max_connections=connections_allowed(MAX_CONNECTIONS),
+                        signer=signer,
+                        tls=tls,
+                        steady=time.monotonic,
                     )
                 )
+            stack.enter_context(few_collections(*SERVER))
             announce("hub", hub.url)
             await hub.until(stop)
 

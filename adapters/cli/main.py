@@ -16,7 +16,26 @@ from typing import Protocol, cast
 from wakestream.adapters.cli import exit_codes
 from wakestream.operators.errors import WakestreamError
 
-COMMANDS = ("demo", "submit", "hub", "monitor", "worker", "license", "replay", "shrink", "redact")
+COMMANDS = (
+    "demo",
+    "submit",
+    "daemon",
+    "console",
+    "jobs",
+    "watch",
+    "cancel",
+    "hub",
+    "monitor",
+    "worker",
+    "license",
+    "status",
+    "why",
+    "cost",
+    "doctor",
+    "replay",
+    "shrink",
+    "redact",
+)
 
 
 class Command(Protocol):
@@ -41,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _run(arguments)
         sys.stdout.flush()
     except WakestreamError as error:
-        print(f"wakestream: {error}", file=sys.stderr)  # noqa: T201 - this is the answer to the user
+        print(_last_word(error, arguments), file=sys.stderr)  # noqa: T201 - this is the answer to the user
         return exit_codes.of_word(error.code)
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
@@ -68,21 +87,25 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         prog="wakestream", description="Make a GPU that is usually switched off feel always on.", allow_abbrev=False
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    _log_level(parser)
+    _log_flags(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name in names:
         command = _load(name)
         own = commands.add_parser(name, help=command.HELP, description=command.HELP, allow_abbrev=False)
-        _log_level(own)
+        _log_flags(own)
         command.arguments(own)
     return parser
 
 
-def _log_level(parser: argparse.ArgumentParser) -> None:
+def _log_flags(parser: argparse.ArgumentParser) -> None:
     # Allowed before and after the command; without SUPPRESS the second would undo the first.
     parser.add_argument(
         "--log-level", metavar="LEVEL", default=argparse.SUPPRESS, help="DEBUG, INFO (default), WARNING or ERROR"
     )
+    parser.add_argument(
+        "--log-json", dest="log_format", action="store_const", const="json", default=argparse.SUPPRESS,
+        help="log one JSON object per line (WAKESTREAM_LOG_FORMAT=json)",
+    )  # fmt: skip
 
 
 class _Version(argparse.Action):
@@ -97,6 +120,17 @@ class _Version(argparse.Action):
 
 def _load(name: str) -> Command:
     return cast("Command", importlib.import_module(f"wakestream.adapters.cli.{name}"))
+
+
+def _last_word(error: WakestreamError, arguments: Sequence[str]) -> str:
+    """Whoever reads JSON gets the reason for the end as JSON, too, also when that is a setting."""
+    logs = sys.modules.get("wakestream.adapters.logs")
+    asked = "--log-json" in arguments or os.environ.get("WAKESTREAM_LOG_FORMAT", "").lower() == "json"
+    if not asked and (logs is None or not logs.in_json()):
+        return f"wakestream: {error}"
+    from wakestream.adapters.logs import json_line
+
+    return json_line("ERROR", str(error), program=_command_name(arguments) or "").rstrip()
 
 
 def _command_name(arguments: Sequence[str]) -> str | None:

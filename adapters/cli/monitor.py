@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import flags
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 HELP = "switch a GPU on when a job needs it, and off when nobody holds it"
 
 LONGEST_NAME = 100
+
+MEMORIES = 1000
+"""Facts after which the monitor's memory is cut down to the newest."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +52,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--idle-after", metavar="TIME", default="1800", help="off after so long (default 30min)")
     parser.add_argument("--boot-timeout", metavar="TIME", default="600", help="longest boot (default 10min)")
     parser.add_argument("--max-uptime", metavar="TIME", help="stop in any case after so long (default: never)")
+    parser.add_argument(
+        "--orphans",
+        choices=("adopt", "stop", "report"),
+        default="adopt",
+        help="a machine found running though nobody asked: taken over (default), stopped, or left alone and reported",
+    )
+    parser.add_argument(
+        "--state", metavar="DIR", type=Path, help="where --power command remembers (default: the user's data folder)"
+    )
     flags.program(parser)
 
 
@@ -57,13 +70,14 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.program import begin, run_program
 
     settings = begin(args)
+    _keep_the_key(settings)
     settings.needs_hub()
     policy = _policy(args, settings)
     power = _power(args, settings, policy.call_timeout)
 
     async def watch(stop: asyncio.Event) -> None:
         try:
-            await _watch(settings, policy, power, stop)
+            await _watch(settings, policy, power, stop, _memory(args))
         finally:
             await power.close()
 
@@ -71,30 +85,71 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _watch(
-    settings: Settings, policy: PowerPolicy, power: ProcessPower | CommandPower, stop: asyncio.Event
+    settings: Settings,
+    policy: PowerPolicy,
+    power: ProcessPower | CommandPower,
+    stop: asyncio.Event,
+    memory: Path | None,
 ) -> None:
+    import time
     from contextlib import AsyncExitStack
     from random import Random
 
     from wakestream.adapters.http.client import HttpWorkers
     from wakestream.adapters.monitor import MonitorProgram
     from wakestream.adapters.recorder import recording
+    from wakestream.adapters.sqlite_journal import open_journal
+    from wakestream.adapters.tls import client_context
     from wakestream.adapters.websocket.link import open_link
     from wakestream.streams.config_json import plain_config
     from wakestream.streams.monitor import Monitor
+    from wakestream.streams.power_memory import MachineKept, ages
 
+    ca = client_context(settings.ca)
     async with AsyncExitStack() as stack:
         health = None
         if settings.worker_url is not None:
-            workers = HttpWorkers(settings.worker_url)
+            workers = HttpWorkers(settings.worker_url, ca=ca)
             stack.push_async_callback(workers.close)
             health = workers.at(None).health
         seed = Random().getrandbits(32)
-        tap = stack.enter_context(recording(settings.record, "monitor", seed, {"policy": plain_config(policy)}))
+        journal, known = None, None
+        if memory is not None:
+            journal = await stack.enter_async_context(
+                open_journal(memory, MachineKept, program="monitor", limit=MEMORIES)
+            )
+            known = ages(journal.read(), time.time())
+        config = {"policy": plain_config(policy), "recalled": known}
+        tap = stack.enter_context(recording(settings.record, "monitor", seed, config))
         random = Random(seed)
-        link = open_link(settings.needs_hub(), lambda: _register(settings, policy.gpu), tap=tap, random=random)
+        link = open_link(settings.needs_hub(), lambda: _register(settings, policy.gpu), tap=tap, random=random, ca=ca)
         stack.push_async_callback(link.close)
-        await MonitorProgram(Monitor(policy, random), link, power, health, tap=tap).run(stop)
+        program = MonitorProgram(Monitor(policy, random), link, power, health, tap=tap, journal=journal, known=known)
+        if journal is not None:
+            journal.snapshot = lambda: [program.remembered]
+        await program.run(stop)
+
+
+def _memory(args: argparse.Namespace) -> Path | None:
+    """Where this GPU's monitor remembers. A machine that is a program of its own ends with it: there is nothing to."""
+    if args.power == "process":
+        return None
+    import hashlib
+    import re
+
+    from platformdirs import user_data_path
+
+    folder = args.state.expanduser() if args.state is not None else user_data_path("wakestream") / "monitor"
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", args.gpu)[:40]
+    return Path(folder) / f"{plain}-{hashlib.sha256(args.gpu.encode()).hexdigest()[:8]}.sqlite3"
+
+
+def _keep_the_key(settings: Settings) -> None:
+    """What we start inherits our environment: our own key has no business there."""
+    import os
+
+    if settings.key is not None and os.environ.get("WAKESTREAM_KEY") == settings.key:
+        del os.environ["WAKESTREAM_KEY"]
 
 
 def _register(settings: Settings, gpu: str) -> m.Register:
@@ -117,6 +172,7 @@ def _policy(args: argparse.Namespace, settings: Settings) -> PowerPolicy:
         max_uptime=_seconds("--max-uptime", args.max_uptime) if args.max_uptime is not None else None,
         call_timeout=settings.power_timeout or 60.0,
         checks_health=settings.worker_url is not None,
+        orphans=args.orphans,
     )
 
 

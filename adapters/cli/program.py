@@ -22,7 +22,14 @@ from typing import Any
 from wakestream.adapters import addresses, settings
 from wakestream.adapters.cli import exit_codes
 
-Main = Callable[[asyncio.Event], Coroutine[Any, Any, int | None]]
+
+class Stop(asyncio.Event):
+    """Set when the user asked to stop; `interrupted` when it was by Ctrl-C."""
+
+    interrupted = False
+
+
+Main = Callable[[Stop], Coroutine[Any, Any, int | None]]
 
 
 def begin(args: argparse.Namespace) -> settings.Settings:
@@ -32,7 +39,9 @@ def begin(args: argparse.Namespace) -> settings.Settings:
     from wakestream.adapters import logs
 
     found = settings.load(vars(args))
-    logs.configure(found.log_level, found.secrets)
+    logs.configure(
+        found.log_level, found.secrets, json=found.log_format == "json", program=getattr(args, "command", "")
+    )
     for warning in found.warnings:
         logger.warning(warning)
     return found
@@ -55,15 +64,14 @@ class _Stopping:
     """How often the user asked to stop, and what to do about it."""
 
     def __init__(self) -> None:
-        self.stop = asyncio.Event()
-        self.interrupted = False
+        self.stop = Stop()
         self.asked = 0
         self.task: asyncio.Task[Any] | None = None
 
     def ask(self, *, interrupted: bool) -> None:
         """Called in the loop, once for each signal."""
         self.asked += 1
-        self.interrupted = self.interrupted or interrupted
+        self.stop.interrupted = self.stop.interrupted or interrupted
         self.stop.set()
         if self.asked == 2 and self.task is not None:
             self.task.cancel()
@@ -78,7 +86,7 @@ async def _supervise(main: Main, stopping: _Stopping, exit_with_stdin: bool) -> 
         status = await main(stopping.stop)
     if status is not None:
         return status
-    return exit_codes.INTERRUPTED if stopping.interrupted else exit_codes.DONE
+    return exit_codes.INTERRUPTED if stopping.stop.interrupted else exit_codes.DONE
 
 
 @contextlib.contextmanager
@@ -132,25 +140,23 @@ def announce(program: str, url: str) -> None:
 
 
 @contextlib.contextmanager
-def listening(host: str, port: int) -> Iterator[None]:
+def listening(host: str, port: int, flag: str = "--listen") -> Iterator[None]:
     """Around whatever opens a listening socket: `SettingsError` says why `host:port` cannot be listened on."""
     try:
         yield
     except socket.gaierror:
-        raise settings.SettingsError(f"--listen: this machine does not know the host {host!r}") from None
+        raise settings.SettingsError(f"{flag}: this machine does not know the host {host!r}") from None
     except OSError as error:
-        raise _cannot_listen(error, addresses.at_port(host, port)) from None
+        raise _cannot_listen(error, addresses.at_port(host, port), flag) from None
 
 
-def _cannot_listen(error: OSError, address: str) -> Exception:
+def _cannot_listen(error: OSError, address: str, flag: str) -> Exception:
     # asyncio sums up several failed addresses in one OSError without a number; the text still tells.
     numbers = {error.errno, getattr(error, "winerror", None)}
     if numbers & {errno.EADDRINUSE, 10048} or "in use" in str(error):
-        return settings.SettingsError(
-            f"--listen: {address} is taken by another program; stop it or choose another port"
-        )
+        return settings.SettingsError(f"{flag}: {address} is taken by another program; stop it or choose another port")
     if numbers & {errno.EADDRNOTAVAIL, 10049} or "assign requested" in str(error):
-        return settings.SettingsError(f"--listen: {address} is no address of this machine; use 127.0.0.1 or 0.0.0.0")
+        return settings.SettingsError(f"{flag}: {address} is no address of this machine; use 127.0.0.1 or 0.0.0.0")
     if numbers & {errno.EACCES, 10013} or "ermission" in str(error):
-        return settings.SettingsError(f"--listen: {address} is not allowed to this account; use a port above 1023")
+        return settings.SettingsError(f"{flag}: {address} is not allowed to this account; use a port above 1023")
     return error

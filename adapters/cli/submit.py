@@ -12,6 +12,7 @@ from wakestream.adapters.cli import exit_codes, flags
 
 if TYPE_CHECKING:
     from wakestream.adapters.cli.display import Display
+    from wakestream.adapters.cli.program import Stop
     from wakestream.adapters.settings import Settings
     from wakestream.operators.events import Job, JobEvent
 
@@ -32,22 +33,72 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--job-id", metavar="ID", help="the job's idempotency key (default: a new one)")
     parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
     parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--foreground", action="store_true", help="run it here, also when a daemon runs")
+    where.add_argument(
+        "--detach",
+        action="store_true",
+        help="hand it to the daemon, print its id and return (needs `wakestream daemon`)",
+    )
+    parser.add_argument(
+        "--priority", metavar="N", type=_priority, default=0,
+        help="in the daemon: -100 to 100, the higher the sooner (default 0)",
+    )  # fmt: skip
+    flags.daemon(parser)
     flags.connection(parser)
+    flags.trace(parser)
     flags.waits(parser)
 
 
+def _priority(text: str) -> int:
+    number = text.removeprefix("-")
+    if not number.isascii() or not number.isdigit() or not 0 <= int(number[:9]) <= 100:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from -100 to 100")
+    return int(text)
+
+
 def run(args: argparse.Namespace) -> int:
-    """Run the job; the exit code tells its outcome."""
-    from wakestream.adapters.cli.display import display
+    """Hand the job to the daemon, or run it here where there is none; the exit code tells its outcome."""
     from wakestream.adapters.cli.program import begin, run_program
 
     settings = begin(args)
+    return run_program(lambda stop: _run(args, settings, stop))
+
+
+async def _run(args: argparse.Namespace, settings: Settings, stop: Stop) -> int:
+    from wakestream.adapters.cli.display import display
+    from wakestream.adapters.daemon_address import folder, read
+
+    state = folder(args.state)
+    if not args.foreground and (args.detach or read(state) is not None):
+        handed = await _hand_over(args, settings, stop, state)
+        if handed is not None:
+            return handed
     settings.needs_hub()
     settings.needs_key()
-    settings.needs_secret()
     job = job_of(args)
     with display(job, as_json=args.json, plain=args.plain) as shown:
-        return run_program(lambda stop: _submit(job, settings, shown, stop))
+        return await _submit(job, settings, shown, stop)
+
+
+async def _hand_over(args: argparse.Namespace, settings: Settings, stop: Stop, state: Path) -> int | None:
+    """The exit code of a job that the daemon took; None when none runs after all."""
+    from wakestream.adapters.cli.display import display
+    from wakestream.adapters.cli.following import daemon_for, hand_over, say
+    from wakestream.adapters.daemon_client import open_daemon_client
+
+    async with open_daemon_client(state) as client:
+        if not await daemon_for(client, settings, args):
+            return None
+        job = job_of(args)
+        if not args.detach:
+            with display(job, as_json=args.json, plain=args.plain) as shown:
+                return await hand_over(client, job, args.priority, shown, stop, exit_code)
+        kept = await client.submit(job, args.priority)
+    import orjson
+
+    say(orjson.dumps(kept).decode() if args.json else job.id)
+    return exit_codes.DONE
 
 
 def job_of(args: argparse.Namespace) -> Job:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from wakestream.adapters.retention import Retention
     from wakestream.adapters.settings import Settings
+    from wakestream.adapters.tls import ServerTls
     from wakestream.adapters.worker_program import OpenLink, WorkerConfig
     from wakestream.operators.ports import Engine
 
@@ -21,6 +22,7 @@ HELP = "take files and tasks over HTTP and run the synthesis engine, on the GPU 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the worker's flags."""
     flags.listen(parser, "127.0.0.1:8383")
+    flags.tls(parser)
     parser.add_argument("--state", metavar="DIR", required=True, help="folder for files, tasks and results")
     flags.connection(parser)
     parser.add_argument("--engine", choices=("ffmpeg", "command"), default="ffmpeg", help="default ffmpeg")
@@ -55,10 +57,13 @@ def run(args: argparse.Namespace) -> int:
     import contextlib
 
     from wakestream.adapters.cli.program import announce, begin, listening, run_program
+    from wakestream.adapters.tls import server_tls, warn_unless_private
     from wakestream.adapters.worker_program import running_worker
 
     settings = begin(args)
-    config = _config(args, settings)
+    tls = server_tls(settings.tls_cert, settings.tls_key)
+    warn_unless_private(args.listen[0], tls)
+    config = _config(args, settings, tls)
 
     async def serve(stop: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -66,12 +71,12 @@ def run(args: argparse.Namespace) -> int:
             with listening(config.host, config.port):
                 worker = await stack.enter_async_context(running_worker(config, open_link))
             announce("worker", worker.address)
-            await stop.wait()
+            await worker.queue.until(stop)
 
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
 
 
-def _config(args: argparse.Namespace, settings: Settings) -> WorkerConfig:
+def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None) -> WorkerConfig:
     from pathlib import Path
 
     from wakestream.adapters import addresses
@@ -96,6 +101,7 @@ def _config(args: argparse.Namespace, settings: Settings) -> WorkerConfig:
         key=settings.key,
         warm_up=_warm_up(args.warm_up),
         retention=_retention(args.keep, args.spare_disk),
+        tls=tls,
     )
 
 
@@ -143,8 +149,10 @@ def _open_link(settings: Settings, stack: ExitStack) -> OpenLink | None:
     from random import Random
 
     from wakestream.adapters.recorder import recording
+    from wakestream.adapters.tls import client_context
     from wakestream.adapters.websocket.link import open_link
 
+    ca = client_context(settings.ca)
     seed = Random().getrandbits(32)
     tap = stack.enter_context(recording(settings.record, "worker", seed, {}))
-    return lambda register: open_link(url, register, tap=tap, random=Random(seed))
+    return lambda register: open_link(url, register, tap=tap, random=Random(seed), ca=ca)

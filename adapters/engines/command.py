@@ -54,7 +54,7 @@ class Command:
 
     async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
         """Run the command; yields the percentages that it prints, if any."""
-        with whole(output) as partial:
+        async with whole(output) as partial:
             given = {"{video}": str(video), "{audio}": str(audio), "{output}": str(partial)}
             argv = [_filled(word, given) for word in self.words]
             last = None

@@ -92,13 +92,15 @@ class Ffmpeg:
         """Encode H.264 and AAC in MP4, as long as the audio; yields ffmpeg's own frame counts."""
         seconds = await self._length(audio)
         frames = ceil((await self._fps(video) or 0) * seconds)
-        with whole(output) as partial:
-            async with self._run(*_QUIET, *_encode(video, audio, seconds, partial)) as lines:
-                progress = Progress()
-                async for line in lines:
-                    progress = progress.after(line)
-                    if line.startswith("progress="):
-                        yield progress.of(frames, seconds)
+        async with (
+            whole(output) as partial,
+            self._run(*_QUIET, *_encode(video, audio, seconds, partial)) as lines,
+        ):
+            progress = Progress()
+            async for line in lines:
+                progress = progress.after(line)
+                if line.startswith("progress="):
+                    yield progress.of(frames, seconds)
 
     async def _length(self, audio: Path) -> float:
         """Seconds of sound, by decoding it: what a file's head says of its length is often a guess."""

@@ -1,25 +1,27 @@
-"""An engine's output, which appears under its name only when it is whole."""
+"""An engine's output, which appears under its name only when it is whole, and is then there for good."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from wakestream.operators.errors import TaskFailed
 
 
-@contextmanager
-def whole(output: Path) -> Iterator[Path]:
-    """Give a path beside `output` to write to; renamed at a good end, removed at any other.
+@asynccontextmanager
+async def whole(output: Path) -> AsyncIterator[Path]:
+    """Give a path beside `output` to write to; synced and renamed at a good end, removed at any other.
 
     `TaskFailed` when nothing was written there, or it cannot be renamed.
     """
     partial = output.with_name(f"{output.stem}.part{output.suffix}")
     try:
         yield partial
-        _rename(partial, output)
+        await asyncio.to_thread(_rename, partial, output)
     finally:
         remove(partial)
 
@@ -36,6 +38,9 @@ def _rename(partial: Path, output: Path) -> None:
     if not partial.is_file() or not partial.stat().st_size:
         raise TaskFailed("the engine ended well but wrote no output: its command must write to {output}")
     try:
+        # Before it gets its name: after a power cut a name without its bytes would pass for a result.
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
         partial.replace(output)
     except OSError as error:
         raise TaskFailed(f"cannot write the result: {error.strerror}") from error

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from loguru import logger
 
+from wakestream.adapters.sources import VARIABLES
 from wakestream.operators.errors import TaskFailed
 
 T = TypeVar("T")
@@ -78,8 +79,11 @@ async def _start(argv: Sequence[str], stderr: int) -> Process:
 
 
 def unbuffered() -> dict[str, str]:
-    """Our environment, in which a Python program says things when they happen: its last words must not overtake."""
-    return {"PYTHONUNBUFFERED": "1", **os.environ}
+    """Our environment, in which a Python program says things when they happen: its last words must not overtake.
+
+    Without our secrets: an engine has no use for them, and may print all it has.
+    """
+    return {"PYTHONUNBUFFERED": "1"} | {name: value for name, value in os.environ.items() if name not in VARIABLES}
 
 
 async def _before(deadline: float, limit: float, what: Awaitable[T]) -> T:
@@ -149,6 +153,7 @@ async def _leash(process: Process) -> Process | None:
             stdout=DEVNULL,
             stderr=DEVNULL,
             start_new_session=True,
+            env=unbuffered(),
         )
     except OSError as error:
         logger.warning("a program could outlive this worker: {}", error)

@@ -7,21 +7,27 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import aiohttp
 import orjson
 
 from wakestream.adapters import addresses
+from wakestream.adapters.capabilities import Wallet
 from wakestream.adapters.http import client_replies as replies
-from wakestream.adapters.http.client_download import Partial
+from wakestream.adapters.http.client_authorization import Bearer, bearer_of
+from wakestream.adapters.http.client_download import Partial, blocks
 from wakestream.adapters.http.client_errors import worker_errors
+from wakestream.adapters.http.client_tus import KnownUploads, tus_upload
 from wakestream.adapters.http.client_upload import FilePart, form
 from wakestream.adapters.http.meter import Meter
-from wakestream.operators.errors import WakestreamError, WorkerRefused
+from wakestream.adapters.store import algorithm_of
+from wakestream.operators.errors import WakestreamError, WorkerRefused, WorkerUnreachable
 from wakestream.operators.events import Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.ports import Health, TaskReceipt, TaskReport
+from wakestream.operators.ports import Health, Resumed, TaskReceipt, TaskReport, Workers
 
 READ_BUFFER = 1024 * 1024
 """Bytes that are taken from a socket at a time."""
@@ -39,7 +45,16 @@ CALL = 60.0
 class HttpWorkers:
     """Workers by their addresses, over one session. Made anywhere, used within one running loop, closed at its end."""
 
-    def __init__(self, url: str | None = None, secret: str | None = None, *, idle: float = 60.0, connect: float = 10.0):
+    def __init__(
+        self,
+        url: str | None = None,
+        secret: str | None = None,
+        *,
+        idle: float = 60.0,
+        connect: float = 10.0,
+        ca: SSLContext | None = None,
+    ) -> None:
+        self._ca = ca
         self._default = addresses.worker_url(url) if url else None
         self.authorization = {"Authorization": f"Bearer {secret}"} if secret else {}
         self.timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=idle)
@@ -47,6 +62,7 @@ class HttpWorkers:
         self._session: aiohttp.ClientSession | None = None
         self.executor = ThreadPoolExecutor(THREADS, "wakestream-transfer")
         self.partials: OrderedDict[tuple[str, Path], Partial] = OrderedDict()
+        self.uploads: KnownUploads = OrderedDict()
         self._workers: OrderedDict[str, HttpWorker] = OrderedDict()
 
     def resolve(self, url: str | None) -> str:
@@ -70,6 +86,10 @@ class HttpWorkers:
             self._workers.popitem(last=False)
         return worker
 
+    def of_job(self, job_id: str, wallet: Wallet) -> Workers:
+        """The workers as one job may use them: by its capability where it has one, else by the secret."""
+        return _JobsWorkers(self, job_id, wallet)
+
     @property
     def session(self) -> aiohttp.ClientSession:
         """The shared session, made at its first use: it belongs to the loop that runs then."""
@@ -79,33 +99,90 @@ class HttpWorkers:
                 headers={"Accept-Encoding": "identity"},
                 timeout=self.timeout,
                 read_bufsize=READ_BUFFER,
+                connector=aiohttp.TCPConnector(ssl=True if self._ca is None else self._ca),
             )
         return self._session
 
-    def keep(self, task_id: str, partial: Partial) -> None:
-        """Another try at this download may go on where this one broke off, at whatever address the worker has then."""
-        self.partials[task_id, partial.output] = partial
+    def partial(self, task_id: str, output: Path) -> Partial:
+        """A download that begins. What stays of it on the disk another goes on with, wherever the worker is then."""
+        partial = self.partials[task_id, output] = Partial(task_id, output, self.executor)
         if len(self.partials) > REMEMBERED:
-            self.partials.popitem(last=False)[1].discard()
+            self.partials.popitem(last=False)
+        return partial
+
+    def give_up(self, task_id: str) -> None:
+        """Nobody wants this task any more: nothing stays of its downloads."""
+        for key in [key for key in self.partials if key[0] == task_id]:
+            partial = self.partials.pop(key)
+            partial.unwanted = True
+            partial.discard()
 
     async def close(self) -> None:
         """Let go of all connections and threads."""
         if self._session is not None:
             await self._session.close()
             self._session = None
-        while self.partials:
-            self.partials.popitem()[1].discard()
         self.executor.shutdown(wait=False, cancel_futures=True)
+
+
+class _JobsWorkers:
+    """The port `Workers` in one job's name."""
+
+    def __init__(self, shared: HttpWorkers, job_id: str, wallet: Wallet) -> None:
+        self._shared = shared
+        self._bearer = bearer_of(job_id, wallet)
+
+    def at(self, url: str | None) -> HttpWorker:
+        """See `Workers.at`."""
+        return self._shared.at(url).borne_by(self._bearer)
+
+    def resolve(self, url: str | None) -> str:
+        """See `Workers.resolve`."""
+        return self._shared.resolve(url)
+
+
+@dataclass(slots=True)
+class Known:
+    """What is remembered of a worker, by all who speak to it."""
+
+    features: frozenset[str] = frozenset()
+    jobs: OrderedDict[str, dict[str, None]] = field(default_factory=OrderedDict)
 
 
 class HttpWorker:
     """One worker. What it can do beyond the field's protocol is known after its first `health`."""
 
-    def __init__(self, url: str, shared: HttpWorkers) -> None:
+    def __init__(self, url: str, shared: HttpWorkers, bearer: Bearer | None = None) -> None:
         self.url = url
-        self.features: frozenset[str] = frozenset()
+        self._known = Known()
         self._shared = shared
-        self._jobs: OrderedDict[str, dict[str, None]] = OrderedDict()
+        self._bearer = bearer
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What its last `health` announced."""
+        return self._known.features
+
+    @features.setter
+    def features(self, announced: frozenset[str]) -> None:
+        self._known.features = announced
+
+    @property
+    def _jobs(self) -> OrderedDict[str, dict[str, None]]:
+        return self._known.jobs
+
+    def borne_by(self, bearer: Bearer) -> HttpWorker:
+        """The same worker, spoken to with another authorization."""
+        worker = HttpWorker(self.url, self._shared, bearer)
+        worker._known = self._known
+        return worker
+
+    @property
+    def authorization(self) -> Mapping[str, str]:
+        """The header that opens the worker; `WorkerError` when we have nothing to show."""
+        if self._bearer is None:
+            return self._shared.authorization
+        return self._bearer(self.features, self._shared.authorization)
 
     async def health(self) -> Health:
         """Asks without the secret, as old workers expect."""
@@ -143,15 +220,18 @@ class HttpWorker:
         """Give the task up for `job_id`, or for a job that submitted it; old workers cannot, and are not asked."""
         jobs = self._jobs.pop(task_id, {})
         job = job_id or next(iter(jobs), None)
-        self._hold(task_id, {one: None for one in jobs if one != job})
+        others = {one: None for one in jobs if one != job}
+        self._hold(task_id, others)
+        if not others:
+            self._shared.give_up(task_id)
         if "cancel" not in self.features:
             return
         asked = {"task_id": task_id} if job is None else {"task_id": task_id, "job_id": job}
         with replies.task_known():
             await self._call("POST", "cancel", json=asked)
 
-    async def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int]:
-        """Send one file; yields the bytes sent so far, about ten times a second and at the end."""
+    async def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
+        """Send one file, or what an earlier attempt left of it; yields the bytes that are there, ten times a second."""
         meter = Meter()
         sending = asyncio.create_task(self._send(file, ref, meter), name=f"upload {ref.hash}")
         try:
@@ -164,6 +244,11 @@ class HttpWorker:
             await asyncio.gather(sending, return_exceptions=True)
 
     async def _send(self, file: Fingerprint, ref: FileRef, meter: Meter) -> None:
+        if "tus" in self.features and algorithm_of(ref.hash) == "blake3":
+            return await tus_upload(self._exchange, f"{self.url}/files/", ref, file, self._shared, meter)
+        return await self._send_form(file, ref, meter)
+
+    async def _send_form(self, file: Fingerprint, ref: FileRef, meter: Meter) -> None:
         part = FilePart(file, self._shared.executor, self._shared.idle, meter.add)
         try:
             async with self._exchange("POST", "upload_file", data=form(part, ref)) as response:
@@ -176,23 +261,19 @@ class HttpWorker:
 
     async def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
         """Fetch the result. After an error that another try can mend, that try goes on where this one broke off."""
-        partial = self._shared.partials.pop((task_id, output), None) or Partial(task_id, output)
+        partial = self._shared.partial(task_id, output)
         try:
-            partial.prepare()
+            await partial.prepare(resumable="range" in self.features)
             async with aclosing(self._fetch(task_id, partial)) as steps:
                 async for step in steps:
                     yield step
-            await asyncio.get_running_loop().run_in_executor(self._shared.executor, partial.finish)
-        except WakestreamError as error:
-            partial.close()
-            if error.retryable and partial.etag and partial.size and "range" in self.features:
-                self._shared.keep(task_id, partial)
-            else:
-                partial.discard()
+            await partial.finish()
+        except BaseException as error:
+            if isinstance(error, WakestreamError) and not error.retryable:
+                partial.unwanted = True
+            await partial.leave()
             raise
-        except BaseException:
-            partial.discard()
-            raise
+        self._shared.partials.pop((task_id, output), None)
         yield Done(output, partial.size)
 
     async def _fetch(self, task_id: str, partial: Partial) -> AsyncGenerator[Downloading, None]:
@@ -203,13 +284,14 @@ class HttpWorker:
                 meter = Meter(partial.size)
                 yield Downloading(partial.size, length)
                 try:
-                    async for chunk in response.content.iter_any():
-                        partial.write(chunk)
-                        if meter.add(len(chunk)):
-                            yield Downloading(partial.size, length)
-                except aiohttp.ClientPayloadError:
+                    async with aclosing(blocks(response, self._shared.idle)) as chunks:
+                        async for chunk in chunks:
+                            await partial.write(chunk)
+                            if meter.add(len(chunk)):
+                                yield Downloading(partial.size, length)
+                except (aiohttp.ClientPayloadError, ConnectionError):
                     pass  # cut off: what came decides what to call it
-                partial.verify(length)
+                await partial.verify(length)
                 yield Downloading(partial.size, length)
 
     async def _begin(self, response: aiohttp.ClientResponse, partial: Partial) -> int | None:
@@ -218,12 +300,14 @@ class HttpWorker:
         expected = (200,) if begun is None else (200, 206)
         if response.status not in expected or response.content_type == "application/json":
             raise replies.no_result(response.status, await replies.body(response))
-        if response.status == 206:
+        verified = "blake3" in self.features
+        if response.status == 206 and begun is not None:
             length: int | None = replies.continued(response.headers, begun, partial.size)
-            partial.resume(begun)
+            partial.resume(begun, verified=verified)
         else:
             length = response.content_length if "Content-Encoding" not in response.headers else None
-            partial.begin(etag=response.headers.get("ETag"), verified="blake3" in self.features)
+            resumable = "range" in self.features
+            partial.begin(etag=response.headers.get("ETag"), verified=verified, resumable=resumable)
         if length is not None:
             partial.make_room(length - partial.size)
         return length
@@ -243,27 +327,37 @@ class HttpWorker:
         if len(self._jobs) > REMEMBERED:
             self._jobs.popitem(last=False)
 
+    def _doubt(self, sent: Mapping[str, str]) -> None:
+        """A capability was not taken (clocks differ, another hub's worker): the next try is made with our secret."""
+        secret = self._shared.authorization.get("Authorization")
+        if secret is not None and sent.get("Authorization", secret) != secret:
+            self.features -= {"capability"}
+            raise WorkerUnreachable(f"{self.url} does not take what the hub gave us; it is tried with the secret")
+
     @asynccontextmanager
     async def _exchange(
         self,
         method: str,
-        name: str,
+        name: str = "",
         *,
+        at: str | None = None,
         json: object = None,
         headers: Mapping[str, str] | None = None,
         open_to_all: bool = False,
         **options: Any,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-        sent = {**({} if open_to_all else self._shared.authorization), **(headers or {})}
+        sent = {**({} if open_to_all else self.authorization), **(headers or {})}
         if json is not None:
             options["data"] = orjson.dumps(json)
             sent["Content-Type"] = "application/json"
-        address = f"{self.url}/api/heygem/{name}"
+        address = at or f"{self.url}/api/heygem/{name}"
         with worker_errors(self.url):
             # A redirect could carry the secret elsewhere, and no worker sends one.
             async with self._shared.session.request(
                 method, address, headers=sent, allow_redirects=False, **options
             ) as response:
+                if response.status in (401, 403):
+                    self._doubt(sent)
                 try:
                     yield response
                 finally:

@@ -1,66 +1,110 @@
-"""A result on its way to disk: beside its place while it comes, in its place only when it is whole and verified."""
+"""A result on its way to disk: beside its place while it comes, in its place only when it is whole and verified.
+
+Beside the part lies a small file that says what it is a part of: a client that was killed goes on where it was.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import aclosing, contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import TypeVar
 
+import orjson
+from aiohttp import ClientResponse
 from blake3 import blake3
 
+from wakestream.adapters.http.straight import LEAST, can_borrow, straight
+from wakestream.adapters.sink import Sink, hash_of
 from wakestream.operators.errors import Corrupt, FileUnusable, NoSpace
+
+T = TypeVar("T")
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _BLAKE3 = re.compile(r'(?:W/)?"?([0-9a-f]{64})"?')
 
 
 class Partial:
-    """The bytes of one result that are here so far. `etag` is the strong validator under which more can be had."""
+    """The bytes of one result that are here so far. `etag` is the strong validator under which more can be had.
 
-    def __init__(self, task_id: str, output: Path) -> None:
+    `unwanted`: nobody will go on with it.
+    """
+
+    def __init__(self, task_id: str, output: Path, executor: Executor) -> None:
         self.output = output
         # The task's id comes from the worker: only its hash may become part of a path.
         mark = hashlib.sha256(task_id.encode()).hexdigest()[:8]
         self.path = output.with_name(f"{output.name[:100]}.{mark}.part")
-        self.size = 0
         self.etag: str | None = None
         self.expected: str | None = None
+        self.unwanted = False
+        self._said = self.path.with_name(f"{self.path.name}.json")
+        self._executor = executor
         self._hash = blake3()
-        self._file: FileIO | None = None
+        self._sink: Sink | None = None
+        self._found = 0
 
-    def prepare(self) -> None:
-        """Look whether the result can be put into its place at all, before it is asked for."""
+    @property
+    def size(self) -> int:
+        """Bytes that are here."""
+        return self._found if self._sink is None else self._sink.size
+
+    async def prepare(self, *, resumable: bool) -> None:
+        """Look whether the result can be put into its place at all, and what an earlier attempt or run left of it."""
         folder = self.output.parent
         if not folder.is_dir():
             raise FileUnusable(f"the folder {folder} does not exist; create it or choose another output")
         if self.output.is_dir():
             raise FileUnusable(f"{self.output} is a folder; name the file that the result is to become")
+        if resumable:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                await self._look()
 
-    def begin(self, *, etag: str | None, verified: bool) -> None:
+    async def _look(self) -> None:
+        etag = orjson.loads(self._said.read_bytes())["etag"]
+        size = self.path.stat().st_size
+        if isinstance(etag, str) and size:
+            self._hash = await self._in_thread(lambda: hash_of(self.path, size))
+            self._found, self.etag = size, etag
+
+    def begin(self, *, etag: str | None, verified: bool, resumable: bool) -> None:
         """The result comes from its first byte."""
         self.close()
+        self._found, self._hash = 0, blake3()
+        self._expect(etag, verified=verified)
+        self.etag = etag if resumable and etag and not etag.startswith("W/") else None
         with disk_errors(self.path):
-            self._file = self.path.open("wb", buffering=0)
-        self.size = 0
-        self._hash = blake3()
+            self._said.unlink(missing_ok=True)  # it must not be taken for what the new bytes are a part of
+            self._open("w")
+            if self.etag is not None:
+                self._said.write_bytes(orjson.dumps({"etag": self.etag}))
+
+    def resume(self, etag: str, *, verified: bool) -> None:
+        """The result comes from where it broke off."""
+        self._expect(etag, verified=verified)
+        self.etag = etag
+        with disk_errors(self.path):
+            self._open("r+")
+
+    def _expect(self, etag: str | None, *, verified: bool) -> None:
         found = _BLAKE3.fullmatch(etag) if etag and verified else None
         self.expected = found[1] if found else None
-        self.etag = etag if etag and not etag.startswith("W/") else None
 
-    def resume(self, etag: str | None) -> None:
-        """The result comes from where it broke off."""
-        with disk_errors(self.path):
-            self._file = self.path.open("r+b", buffering=0)
-            self._file.seek(self.size)
-            self._file.truncate()
-        self.etag = etag
+    def _open(self, mode: str) -> None:
+        file = FileIO(self.path, mode)
+        if self._found:
+            file.seek(self._found)
+            file.truncate()
+        self._sink = Sink(file, [self._hash] if self.expected is not None else [], self._executor, self._found)
 
     def make_room(self, size: int) -> None:
         """`NoSpace` at once, rather than after an hour, when `size` more bytes do not fit."""
@@ -71,46 +115,81 @@ class Partial:
                 f"{self.path.parent} has {free} bytes free, the result needs {size}; make room and run it again"
             )
 
-    def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: bytes | memoryview) -> None:
         """Append what came, as it came."""
-        assert self._file is not None  # noqa: S101 - begin or resume comes first
-        rest = memoryview(chunk)
         with disk_errors(self.path):
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        if self.expected is not None:
-            self._hash.update(chunk)
-        self.size += len(chunk)
+            await self._opened().add(chunk)
 
-    def verify(self, length: int | None) -> None:
+    async def verify(self, length: int | None) -> None:
         """`Corrupt` if what came is not what was announced."""
+        with disk_errors(self.path):
+            await self._opened().flush()
         if self.size == 0 or (length is not None and self.size != length):
             raise Corrupt(f"the result broke off: {self.size} bytes came of {length or 'some'}")
         if self.expected is not None and self._hash.hexdigest() != self.expected:
             self.etag = None  # what lies here is of no use
             raise Corrupt("the result's BLAKE3 is not the one that the worker announced; it was thrown away")
 
-    def finish(self) -> None:
-        """Make the bytes durable, then put the file into its place. Blocks: for a thread."""
-        assert self._file is not None  # noqa: S101 - begin or resume comes first
+    async def finish(self) -> None:
+        """Make the bytes durable, then put the file into its place."""
+        await self._in_thread(self._put)
+
+    def _put(self) -> None:
         with disk_errors(self.path):
-            os.fsync(self._file.fileno())
+            os.fsync(self._opened().file.fileno())
             self.close()
         with disk_errors(self.output):
             self.path.replace(self.output)
+        with contextlib.suppress(OSError):
+            self._said.unlink(missing_ok=True)
+
+    async def leave(self) -> None:
+        """The transfer has ended early: all that can be gone on with stays for another, or nothing."""
+        if self._sink is not None:
+            with contextlib.suppress(OSError):
+                await self._sink.flush()
+        if self.etag is not None and self.size and not self.unwanted:
+            self.close()
+        else:
+            self.discard()
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._sink is not None:
+            self._found = self._sink.size
+            self._sink.file.close()
+            self._sink = None
 
     def discard(self) -> None:
         """Nothing of it stays."""
         self.close()
-        self.size, self.etag = 0, None
-        with contextlib.suppress(OSError):  # on Windows somebody may have it open; the name says that it is a part
-            self.path.unlink(missing_ok=True)
+        self._found, self.etag = 0, None
+        for path in (self.path, self._said):
+            with contextlib.suppress(OSError):  # on Windows somebody may have it open; the name says that it is a part
+                path.unlink(missing_ok=True)
+
+    def _opened(self) -> Sink:
+        assert self._sink is not None  # noqa: S101 - begin or resume comes first
+        return self._sink
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+async def blocks(response: ClientResponse, idle: float) -> AsyncGenerator[bytes | memoryview, None]:
+    """The body in the blocks in which it comes; `TimeoutError` when nothing does for `idle` seconds."""
+    taken, length = 0, response.content_length or 0
+    while not response.content.at_eof():
+        transport = response.connection.transport if response.connection is not None else None
+        plain = "Content-Encoding" not in response.headers
+        if plain and transport and length - taken >= LEAST and can_borrow(response.content, transport, taken):
+            async with aclosing(straight(transport, length - taken, idle)) as views:
+                async for view in views:
+                    yield view
+            return
+        block, _ = await response.content.readchunk()
+        taken += len(block)
+        yield block
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import aiohttp
 
+from wakestream.adapters.tls import explained
 from wakestream.operators.errors import WakestreamError, WorkerRefused, WorkerUnreachable
 
 SHOWN = 200
@@ -29,9 +30,7 @@ def _ours(url: str, error: Exception) -> WakestreamError:
                 f"{url} is not an address that can be called; correct HEYGEM_SERVER_URL", code="bad_url"
             )
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return WorkerRefused(
-                f"no safe connection to {url}: {error}; correct its certificate or the address", code="tls"
-            )
+            return WorkerRefused(f"no safe connection to {url}: {explained(error) or error}", code="tls")
         case aiohttp.ClientConnectorError():
             return WorkerUnreachable(f"nobody answers at {url}: {error.os_error.strerror or error.os_error}")
         case aiohttp.ClientResponseError():
@@ -41,8 +40,13 @@ def _ours(url: str, error: Exception) -> WakestreamError:
         case TimeoutError():
             return WorkerUnreachable(f"the worker at {url} fell silent in the middle of a call")
     return WorkerUnreachable(
-        f"the connection to the worker at {url} broke: {shortened(str(error)) or type(error).__name__}"
+        f"the connection to the worker at {url} broke: {shortened(str(error)) or type(error).__name__}{hint(url)}"
     )
+
+
+def hint(url: str) -> str:
+    """For one who finds a port of TLS without it, which is closed to him without a word."""
+    return "; if TLS is spoken there, write https://" if url.startswith("http:") else ""
 
 
 def shortened(text: str) -> str:

@@ -20,6 +20,8 @@ MAX_REPLY = 4 * 1024 * 1024
 
 _WORDS = {400: "bad_request", 401: "unauthorized", 403: "unauthorized", 404: "not_found", 507: "no_space"}
 _GATEWAY = (502, 503, 504)
+_PASSING = ("expired", "not_ready", "too_many")
+"""What our own workers say to one who may come again."""
 
 
 async def body(response: ClientResponse) -> bytes:
@@ -76,10 +78,12 @@ def refusal(status: int, reply: Mapping[str, Any]) -> WorkerError:
     """The error for a failure that the worker explains."""
     code = reply.get("code")
     number = code if type(code) is int and status < 300 else status
-    if number in (401, 403):
-        return _unauthorized()
     said = reply.get("msg") or reply.get("message") or "without a reason"
     word = reply.get("error")
+    if word in _PASSING:
+        return WorkerUnreachable(f"the worker does not let us in at the moment: {shortened(str(said))}")
+    if number in (401, 403) and word != "forbidden":
+        return _unauthorized()
     known = word if isinstance(word, str) and 0 < len(word) <= 40 else _WORDS.get(number, f"http_{number}")
     return WorkerRefused(f"the worker refused ({number}): {shortened(str(said))}", code=known)
 

@@ -1,4 +1,4 @@
-"""One file as the body of a multipart request of known length, read ahead in blocks while the last one is sent."""
+"""One file, or its rest, as the body of a request of known length, read ahead in blocks while the last one is sent."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ BLOCK = 1024 * 1024
 
 
 class FilePart(Payload):
-    """The bytes of a fingerprinted file, provided that it is still the file that was read.
+    """The bytes of a fingerprinted file from byte `start` on, provided that it is still the file that was read.
 
     aiohttp wraps what goes wrong in here into errors of the connection; `fault` keeps the original.
     """
 
-    def __init__(self, file: Fingerprint, executor: Executor, idle: float, sent: Callable[[int], object]) -> None:
+    def __init__(
+        self, file: Fingerprint, executor: Executor, idle: float, sent: Callable[[int], object], start: int = 0
+    ) -> None:
         super().__init__(file.path, content_type="application/octet-stream")
-        self._size = file.size
+        self._size = file.size - start
+        self._start = start
         self._file = file
         self._executor = executor
         self._idle = idle
@@ -48,8 +51,8 @@ class FilePart(Payload):
             raise
 
     async def _write(self, writer: AbstractStreamWriter) -> None:
-        opened = _open(self._file)
-        left = self._file.size
+        opened = _open(self._file, self._start)
+        left = self._file.size - self._start
         ahead = self._executor.submit(_read, opened, self._file, left)
         try:
             while left:
@@ -86,9 +89,10 @@ def form(part: FilePart, ref: FileRef) -> MultipartWriter:
     return writer
 
 
-def _open(file: Fingerprint) -> FileIO:
+def _open(file: Fingerprint, start: int) -> FileIO:
     try:
         opened = file.path.open("rb", buffering=0)
+        opened.seek(start)
     except FileNotFoundError:
         raise changed(file.path) from None
     except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
+from wakestream.operators.ports import Resumed
+
 INTERVAL = 0.1
 """Seconds between two counts at least."""
 
@@ -17,6 +19,7 @@ class Meter:
         self._due = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
         self._last = self._clock() - INTERVAL
+        self._resumed = False
 
     def add(self, count: int) -> bool:
         """Count more bytes; true when it is time to tell the new total."""
@@ -28,12 +31,22 @@ class Meter:
         self._due.set()
         return True
 
-    async def follow(self, work: asyncio.Task[None]) -> AsyncGenerator[int, None]:
-        """The totals until `work` is done; its error is raised here."""
+    def resume(self, at: int) -> None:
+        """The bytes go on at this one, however many were counted before."""
+        self._resumed = self._resumed or at != self.total
+        self.total = at
+        if self._resumed:
+            self._due.set()
+
+    async def follow(self, work: asyncio.Task[None]) -> AsyncGenerator[int | Resumed, None]:
+        """The totals until `work` is done, `Resumed` where they go on from elsewhere; its error is raised here."""
         work.add_done_callback(lambda _: self._due.set())
         while not work.done():
             await self._due.wait()
             self._due.clear()
-            if not work.done():
+            if self._resumed:
+                self._resumed = False
+                yield Resumed(self.total)
+            elif not work.done():
                 yield self.total
         work.result()

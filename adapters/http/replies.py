@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Any
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 from loguru import logger
 
+from wakestream.adapters.http.refusals import WORD
 from wakestream.operators.errors import WakestreamError, WorkerRefused
 from wakestream.streams.worker import State, Task
 
@@ -21,9 +21,19 @@ _STATUS = {
     "corrupt": 400,
     "file_unusable": 400,
     "unauthorized": 401,
+    "expired": 401,
+    "forbidden": 403,
     "not_found": 404,
     "timeout": 408,
     "not_done": 409,
+    "wrong_offset": 409,
+    "tus_version": 412,
+    "too_large": 413,
+    "unsupported_media": 415,
+    "locked": 423,
+    "hash_mismatch": 460,
+    "too_many": 429,
+    "not_ready": 503,
     "queue_full": 503,
     "no_space": 507,
 }
@@ -42,7 +52,10 @@ def health(*, initialized: bool, msg: str, **more: object) -> web.Response:
 
 def failure(status: int, msg: str, error: str) -> web.Response:
     """A call that did not; `error` (ours) is the word for programs."""
-    return _json(status, {"code": status, "data": None, "msg": msg, "error": error})
+    said = msg.encode(errors="replace").decode()  # it may repeat what the caller wrote, which need not be text
+    reply = _json(status, {"code": status, "data": None, "msg": said, "error": error})
+    reply[WORD] = error
+    return reply
 
 
 def _json(status: int, body: object) -> web.Response:
@@ -54,13 +67,18 @@ def bad_request(why: str) -> WorkerRefused:
     return WorkerRefused(why, code="bad_request")
 
 
+def status_of(code: str) -> int:
+    """The HTTP status that goes with an error's word."""
+    return _STATUS.get(code, 500)
+
+
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Whatever goes wrong in a call is told in the same form."""
     try:
         return await handler(request)
     except WakestreamError as error:
-        return failure(_STATUS.get(error.code, 500), str(error), error.code)
+        return failure(status_of(error.code), str(error), error.code)
     except web.HTTPException as error:
         return _http_error(request, error)
     except (HttpProcessingError, web.RequestPayloadError) as error:
@@ -82,25 +100,6 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
     if "Allow" in error.headers:
         reply.headers["Allow"] = error.headers["Allow"]
     return reply
-
-
-def bearer(secret: str) -> Middleware:
-    """Let in who knows the secret, compared in constant time; everyone may ask for the health."""
-    expected = secret.encode()
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        known = scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(errors="replace"), expected)
-        if known or request.path == HEALTH:
-            return await handler(request)
-        reply = failure(
-            401, "send 'Authorization: Bearer <HEYGEM_API_SECRET>' with the worker's secret", "unauthorized"
-        )
-        reply.headers["WWW-Authenticate"] = 'Bearer realm="wakestream worker"'
-        return reply
-
-    return check
 
 
 def status_word(task: Task) -> str:
@@ -146,11 +145,15 @@ def queue(state: State) -> dict[str, Any]:
     return {"running": running[0] if running else None, "queued": len(state.line)}
 
 
-def queue_listing(state: State) -> dict[str, Any]:
-    """The queue with its tasks: what runs, what waits in its order, then what ended last; 100 at most."""
+def queue_listing(state: State, job: str | None = None) -> dict[str, Any]:
+    """The queue with its tasks: what runs, what waits in its order, then what ended last; 100 at most.
+
+    With `job`, only those that it holds.
+    """
     waiting = [state.tasks[name] for name in state.line]
     running = [task for task in state.tasks.values() if task.status == "running"]
     ended = sorted(
         (task for task in state.tasks.values() if not task.unfinished), key=lambda task: -(task.finished_at or 0)
     )
-    return {"tasks": [report(state, task) for task in (*running, *waiting, *ended)[:_LISTED]], **queue(state)}
+    shown = [task for task in (*running, *waiting, *ended) if job is None or job in task.holders]
+    return {"tasks": [report(state, task) for task in shown[:_LISTED]], **queue(state)}

@@ -5,23 +5,34 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Self
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from wakestream.adapters import addresses
-from wakestream.adapters.http import ingest, replies, requests
+from wakestream.adapters.capabilities import Verifier
+from wakestream.adapters.http import callers, ingest, replies, requests
+from wakestream.adapters.http.refusals import counting, no_strangers, noted, plain_bodies
 from wakestream.adapters.http.result_file import put_etag, result_response
 from wakestream.adapters.http.silent_callers import SilentCallers
+from wakestream.adapters.http.tus import TusCalls, put_version
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_queue import TaskQueue
+from wakestream.adapters.uploads import Uploads
 from wakestream.operators.errors import WorkerRefused
 from wakestream.operators.events import FileRef
 from wakestream.streams.worker import ANONYMOUS, Task
 
-FEATURES = ("blake3", "cancel", "range")
+FEATURES = ("blake3", "cancel", "range", "tus")
 """What this worker can do beyond the field's calls."""
+
+CAPABILITY = "capability"
+"""What it can do besides once it knows its hub's key."""
+
+TLS_WITHIN = 10.0
+"""Seconds for a TLS handshake; less than a caller has for the head of its first request."""
 
 _READ_BUFFER = 1024 * 1024
 _GRACE = 2.0
@@ -43,8 +54,10 @@ class WorkerCalls:
 
     store: Store
     queue: TaskQueue
+    uploads: Uploads
     readiness: Readiness
     gpu: str | None = None
+    verifier: Verifier | None = None
 
     def routes(self) -> list[web.RouteDef]:
         """The calls by their addresses."""
@@ -59,6 +72,7 @@ class WorkerCalls:
             web.get(f"{at}/download", self.download),
             web.get(f"{at}/queue", self.list_queue),
             web.post(f"{at}/cancel", self.cancel),
+            *TusCalls(self.uploads).routes(),
         ]
 
     async def health(self, _: web.Request) -> web.Response:
@@ -66,8 +80,12 @@ class WorkerCalls:
         now = self.readiness
         queue = replies.queue(self.queue.state)
         return replies.health(
-            initialized=now.initialized, msg=now.msg, queue=queue, features=list(FEATURES), gpu=self.gpu
+            initialized=now.initialized, msg=now.msg, queue=queue, features=list(self._features()), gpu=self.gpu
         )
+
+    def _features(self) -> tuple[str, ...]:
+        capable = self.verifier is not None and self.verifier.ready
+        return (*FEATURES, CAPABILITY) if capable else FEATURES
 
     async def check_files(self, request: web.Request) -> web.Response:
         """Which of these files are here."""
@@ -83,20 +101,20 @@ class WorkerCalls:
         """Start the pair, or find it; ours may name their job in `job_id`."""
         body = await requests.json_object(request)
         video, audio = requests.pair(body)
-        return await self._start(video, audio, requests.holder(body))
+        return await self._start(video, audio, callers.holder_of(request, requests.holder(body)))
 
     async def upload(self, request: web.Request) -> web.Response:
         """Two files and a submit in one call."""
         video, audio = await ingest.receive_pair(request, self.store)
-        return await self._start(video, audio, ANONYMOUS)
+        return await self._start(video, audio, callers.holder_of(request, ANONYMOUS))
 
     async def progress(self, request: web.Request) -> web.Response:
         """How far a task is."""
-        return replies.ok(replies.report(self.queue.state, self._task(request.query.get("task_id"))))
+        return replies.ok(replies.report(self.queue.state, self._task(request, request.query.get("task_id"))))
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """A task's result, also in parts."""
-        task = self._task(request.query.get("task_id"))
+        task = self._task(request, request.query.get("task_id"))
         if task.status != "done" or task.digest is None:
             raise WorkerRefused(
                 f"task {task.id} has no result: {task.error or replies.status_word(task)}", code="not_done"
@@ -106,23 +124,25 @@ class WorkerCalls:
             raise WorkerRefused(f"the result of task {task.id} is no longer here: submit again", code="not_found")
         return result_response(request, path, task.digest)
 
-    async def list_queue(self, _: web.Request) -> web.Response:
-        """All that runs and waits, and what ended last."""
-        return replies.ok(replies.queue_listing(self.queue.state))
+    async def list_queue(self, request: web.Request) -> web.Response:
+        """All that runs and waits, and what ended last; by a capability, what its job holds of that."""
+        return replies.ok(replies.queue_listing(self.queue.state, callers.job_of(request)))
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Ours: the job no longer wants its task, which stops if no other job does."""
         body = await requests.json_object(request)
-        task = await self.queue.drop(requests.known_task(body.get("task_id")), requests.holder(body))
+        holder = callers.holder_of(request, requests.holder(body))
+        task = await self.queue.drop(self._task(request, body.get("task_id")).id, holder)
         stopped = task.status == "cancelled"
         held = "" if stopped or not task.unfinished else f"still wanted by {len(task.holders)} others"
         return replies.ok({"task_id": task.id, "stopped": stopped, "holders": len(task.holders)}, held or "ok")
 
-    def _task(self, task_id: object) -> Task:
+    def _task(self, request: web.Request, task_id: object) -> Task:
         name = requests.known_task(task_id)
         task = self.queue.state.tasks.get(name)
         if task is None:
             raise WorkerRefused(f"there is no task {name!r} here: submit again", code="not_found")
+        callers.check_task(request, task)
         return task
 
     async def _start(self, video: FileRef, audio: FileRef, holder: str) -> web.Response:
@@ -138,20 +158,25 @@ class WorkerCalls:
 
 
 class WorkerServer:
-    """The calls behind a listening socket; an async context manager. `port` is the real one, even if 0 was asked."""
+    """The calls behind a listening socket; an async context manager. `port` is the real one, even if 0 was asked.
 
-    def __init__(self, calls: WorkerCalls, secret: str, host: str, port: int) -> None:
-        self._silent = SilentCallers()
-        app = web.Application(
-            middlewares=[self._silent.middleware(), replies.errors_as_json, replies.bearer(secret)],
-            client_max_size=requests.MAX_BODY,
-        )
+    `refused` counts what was refused, by reason.
+    """
+
+    def __init__(self, calls: WorkerCalls, secret: str, host: str, port: int, tls: SSLContext | None = None) -> None:
+        self.refused = noted("http")
+        self._silent = SilentCallers(self.refused)
+        self._tls = tls
+        self.callers = callers.Callers(secret, calls.verifier)
+        before = [self._silent.middleware(), no_strangers, replies.errors_as_json, self.callers.middleware()]
+        app = web.Application(middlewares=[*before, plain_bodies], client_max_size=requests.MAX_BODY)
         app.add_routes(calls.routes())
-        app.on_response_prepare.append(put_etag)
+        app.on_response_prepare.extend((put_etag, put_version))
         self._runner = web.AppRunner(
             app,
-            access_log=None,
+            access_log_class=counting(self.refused),
             logger=_quiet(),
+            auto_decompress=False,
             read_bufsize=_READ_BUFFER,
             shutdown_timeout=_GRACE,
             lingering_time=_GRACE,
@@ -165,7 +190,7 @@ class WorkerServer:
     @property
     def address(self) -> str:
         """Where it listens, as a URL."""
-        return f"http://{addresses.at_port(self._host, self.port)}"
+        return f"{'https' if self._tls else 'http'}://{addresses.at_port(self._host, self.port)}"
 
     async def __aenter__(self) -> Self:
         """Listen; `OSError` when the port is taken."""
@@ -181,7 +206,10 @@ class WorkerServer:
         server = self._runner.server
         assert server is not None  # noqa: S101 - it was set up
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(lambda: self._silent.watch(server()), self._host, self.port)
+        within = TLS_WITHIN if self._tls is not None else None
+        self._listening = await loop.create_server(
+            self._silent.watch(server), self._host, self.port, ssl=self._tls, ssl_handshake_timeout=within
+        )
         self.port = self._listening.sockets[0].getsockname()[1]
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -15,28 +16,55 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from wakestream.adapters.addresses import HUB_PATH
+from wakestream.adapters.throttle import Rate, caller, neighbourhood
+from wakestream.streams.counters import Refusals
 
 MAX_BUFFER = 1024 * 1024
 """Bytes that may wait for one slow connection before it is cut."""
+
+NEW_EVERY = 0.02
+"""Seconds to the next new connection of an address that has just opened all it may have and `SPARE` more."""
+
+SPARE = 100
+
+TRIES = 20
+"""Wrong keys that one address may show at once; then one more every `AGAIN` seconds."""
+
+AGAIN = 10.0
+
+
+_BROKEN: Mapping[int, str] = {1002: "bad_frame", 1007: "bad_frame", 1009: "huge_frame", 1011: "no_pong"}
+"""What the library's close codes say of the peer."""
 
 
 class Gate:
     """Counts the connections of each address from their first byte on, and refuses handshakes that are not for us."""
 
-    def __init__(self, most: int, per_address: int) -> None:
-        self._most, self._per_address = most, per_address
+    def __init__(self, most: int, per_address: int, refused: Refusals) -> None:
+        self._most, self._per_address, self.refused = most, per_address, refused
+        self.judge: Callable[[Request], tuple[str, str] | None] = lambda _: None
         self._inside: dict[ServerConnection, str] = {}
         self._of: Counter[str] = Counter()
+        self._silent: set[ServerConnection] = set()
+        self._waiting: Counter[str] = Counter()
+        self._handshakes = max(16, per_address // 4)
+        self._new = Rate(per_address + SPARE, NEW_EVERY)
+        self._wrong = Rate(TRIES, AGAIN)
 
     def connection(self, *arguments: Any, **options: Any) -> GuardedConnection:
         """For the library, which makes its connections with this."""
         return GuardedConnection(self, *arguments, **options)
 
-    def enter(self, socket: ServerConnection) -> None:
+    def enter(self, socket: GuardedConnection) -> None:
         """A socket was accepted."""
-        address = str((socket.remote_address or ("",))[0])
+        address = neighbourhood(str((socket.remote_address or ("",))[0]))
         self._inside[socket] = address
         self._of[address] += 1
+        self._silent.add(socket)
+        self._waiting[address] += 1
+        if self._waiting[address] > self._handshakes or len(self._inside) > self._most + self._handshakes:
+            socket.count("crowded_handshakes")
+            socket.transport.abort()  # without a word: it has not said anything either
 
     def leave(self, socket: ServerConnection) -> None:
         """It is closed."""
@@ -45,16 +73,62 @@ class Gate:
             self._of[address] -= 1
             if not self._of[address]:
                 del self._of[address]
+            self._heard(socket, address)
+
+    def _heard(self, socket: ServerConnection, address: str) -> None:
+        """It has said what it wants, or is gone."""
+        if socket not in self._silent:
+            return
+        self._silent.remove(socket)
+        self._waiting[address] -= 1
+        if not self._waiting[address]:
+            del self._waiting[address]
+
+    def wrong_key(self, socket: ServerConnection) -> None:
+        """It showed a key that nobody has."""
+        if socket.request is not None:
+            self._wrong.count(self._caller(socket, socket.request))
 
     def admit(self, socket: ServerConnection, request: Request) -> Response | None:
         """The answer to a handshake that is refused; None lets it through."""
+        address = self._inside.get(socket, "")
+        self._heard(socket, address)
         if request.path.partition("?")[0] != HUB_PATH:
+            self.refused.count("wrong_path")
             return _answer(HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
         if len(self._inside) > self._most:
-            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections, try again later")
-        if self._of[self._inside.get(socket, "")] > self._per_address:
+            self.refused.count("full")
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections, try again later", after=5.0)
+        if self._of[address] > self._per_address:
+            self.refused.count("crowded_address")
             why = f"too many connections from one address, {self._per_address} at most"
-            return _answer(HTTPStatus.TOO_MANY_REQUESTS, f"{why}; close some, or raise --per-address at the hub")
+            return _answer(
+                HTTPStatus.TOO_MANY_REQUESTS, f"{why}; close some, or raise --per-address at the hub", after=5.0
+            )
+        return self._slowed(self._caller(socket, request)) or self._unwelcome(request)
+
+    def _caller(self, socket: ServerConnection, request: Request) -> str:
+        forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
+        return caller(str((socket.remote_address or ("",))[0]), forwarded)
+
+    def _unwelcome(self, request: Request) -> Response | None:
+        refusal = self.judge(request)
+        if refusal is None:
+            return None
+        code, why = refusal
+        self.refused.count(code)
+        if code == "unauthorized":
+            return _answer(HTTPStatus.UNAUTHORIZED, why)
+        return _answer(HTTPStatus.TOO_MANY_REQUESTS, why, after=5.0)
+
+    def _slowed(self, address: str) -> Response | None:
+        if (wait := self._wrong.wait(address)) > 0:
+            self.refused.count("wrong_keys")
+            return _answer(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong keys came from this address", after=wait)
+        if (wait := self._new.wait(address)) > 0:
+            self.refused.count("too_fast")
+            return _answer(HTTPStatus.TOO_MANY_REQUESTS, "this address connects too often", after=wait)
+        self._new.count(address)
         return None
 
     def cut_handshakes(self) -> None:
@@ -70,6 +144,7 @@ class GuardedConnection(ServerConnection):
     def __init__(self, gate: Gate, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._gate = gate
+        self._counted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -79,27 +154,48 @@ class GuardedConnection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._gate.leave(self)
+        self.count(_reason(self))
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`; the library has answered pings by the time that it returns."""
         super().data_received(data)
-        cut_if_slow(self)
+        cut_if_slow(self, self._gate.refused)
+        if self.protocol.close_sent is not None:  # a peer who broke the protocol need not hang up soon
+            self.count(_reason(self))
+
+    def count(self, reason: str | None) -> None:
+        """This hub ends the connection for that reason, if it is one; told more than once, it counts once."""
+        if reason is not None and not self._counted:
+            self._counted = True
+            self._gate.refused.count(reason)
 
 
-def cut_if_slow(socket: ServerConnection) -> None:
+def _reason(socket: ServerConnection) -> str | None:
+    """Why this hub has ended a connection that is now lost, where the library did so for us; else None."""
+    if socket.request is None or socket.protocol.handshake_exc is not None:
+        return "bad_handshake"  # or none within the time, as of those who look for open ports
+    sent = socket.protocol.close_sent
+    return _BROKEN.get(sent.code) if sent is not None and not socket.protocol.close_rcvd_then_sent else None
+
+
+def cut_if_slow(socket: ServerConnection, refused: Refusals) -> None:
     """Cut a connection for which too much waits."""
     transport = socket.transport
     if transport.get_write_buffer_size() > MAX_BUFFER and not transport.is_closing():
         logger.warning("a connection does not read what it is sent; it is cut")
+        refused.count("slow_reader")
         transport.abort()
 
 
-def _answer(status: HTTPStatus, text: str) -> Response:
-    body = f"{text}\n".encode()
-    fields: Mapping[str, str] = {
+def _answer(status: HTTPStatus, text: str, after: float = 0.0) -> Response:
+    """`after`: seconds until it makes sense to try again."""
+    seconds = math.ceil(after)
+    body = f"{text}{f': try again in {seconds} s' if after else ''}\n".encode()
+    fields = {
         "Content-Type": "text/plain; charset=utf-8",
         "Content-Length": str(len(body)),
         "Connection": "close",
+        **({"Retry-After": str(seconds)} if after else {}),
     }
     return Response(status.value, status.phrase, Headers(fields), body)

@@ -16,7 +16,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 
 from wakestream.adapters.addresses import HUB_PATH, at_port
+from wakestream.adapters.capabilities import Signer
 from wakestream.adapters.licenses import LicenseBook, LicenseError
+from wakestream.adapters.tls import ServerTls
 from wakestream.adapters.websocket.guard import Gate
 from wakestream.adapters.websocket.outgoing import Outgoing, text_frame
 from wakestream.operators.errors import NoSpace
@@ -24,10 +26,14 @@ from wakestream.operators.ports import Journal
 from wakestream.streams import hub, wire
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
+from wakestream.streams.counters import Refusals
 from wakestream.streams.hub_rows import event_row, sent_row
 from wakestream.streams.recording import Tap, untapped
 
 MAX_CONNECTIONS = 20_000
+CLOCK_STEP = 5.0
+"""Seconds by which two looks at the clock may differ from what a clock that nobody sets says."""
+
 MAX_PENDING = 10_000
 """Events whose facts may wait to be journaled before no more frames are read."""
 
@@ -45,7 +51,7 @@ Planned = tuple[Sequence[f.Fact], Sequence[f.Command]]
 
 
 class HubServer:
-    """A running hub; `url` is where it listens. Made by `open_hub`."""
+    """A running hub; `url` is where it listens, `refused` counts what it refused by reason. Made by `open_hub`."""
 
     def __init__(
         self,
@@ -55,19 +61,26 @@ class HubServer:
         clock: Callable[[], float],
         tap: Tap,
         disk_low: Callable[[], bool],
+        signer: Signer,
+        steady: Callable[[], float] | None,
     ) -> None:
         self.url = ""
         self.port = 0
+        self.refused = Refusals(_note_refusal)
+        self.on_wrong_key: Callable[[Any], None] = lambda _: None
         self._tap = tap
         self._book = book
         self._journal = journal
         self._clock = clock
         self._disk_low = disk_low
+        self._steady = steady
+        self._offset = clock() - steady() if steady is not None else 0.0
+        self._signer = signer
         self._state = hub.recover(journal.read(), limits)
         journal.snapshot = lambda: hub.snapshot(self._state)
         self._fds = itertools.count(1)
         self._sockets: dict[int, ServerConnection] = {}
-        self._outgoing = Outgoing()
+        self._outgoing = Outgoing(self.refused)
         self._pending: list[Planned] = []
         self._work = asyncio.Event()
         self._room = asyncio.Event()
@@ -97,6 +110,15 @@ class HubServer:
     def happen(self, event: f.Event) -> None:
         """Decide on an event; its commands follow when its facts are journaled."""
         now = self._clock()
+        if self._steady is not None:
+            # Small differences are a clock that is being trimmed, and followed; leases last as long all the same.
+            self._offset, by = now - self._steady(), now - self._steady() - self._offset
+            if abs(by) > CLOCK_STEP:
+                logger.warning("the clock moved by {:.0f} s; whatever lasts goes on as if it had not", by)
+                self._decide(f.ClockMoved(round(by, 3)), now)
+        self._decide(event, now)
+
+    def _decide(self, event: f.Event, now: float) -> None:
         facts, commands = hub.decide(self._state, event, now)
         if self._tap is not untapped and (facts or commands or not isinstance(event, f.Tick)):
             self._tap.row(*event_row(event, now))
@@ -152,18 +174,23 @@ class HubServer:
         for command in commands:
             match command:
                 case f.Send():
-                    self._send((command.fd,), command.message, command.old)
+                    self._send((command.fd,), command.message, command.old, command.seal)
                 case f.Broadcast():
                     self._send(command.to, command.message, command.old)
                 case f.Close():
                     self._close(command)
 
-    def _send(self, to: Iterable[int], message: m.Message, old: bool) -> None:
+    def _send(self, to: Iterable[int], message: m.Message, old: bool, seal: f.Seal | None = None) -> None:
+        if isinstance(message, m.Error):
+            self.refused.count(message.code or "refused")
         to = [fd for fd in to if fd in self._sockets]
         if self._tap is not untapped:
             self._tap.row(*sent_row(to, message, old))
+        if seal is not None:  # after the record was made: what is filled in now is in no log
+            message = self._signer.sealed(message, seal, self._clock())
         sockets = [self._sockets[fd] for fd in to]
-        for text in (wire.octets(message), wire.octets_old(message) if old else None):
+        alias = wire.encode_old(message) if old else None
+        for text in (wire.octets(message), alias.encode() if alias is not None else None):
             if text is not None and len(text) <= wire.MAX_FRAME:
                 self._outgoing.put(sockets, text_frame(text))
             elif text is not None:  # whoever got it would have to hang up
@@ -188,7 +215,8 @@ class HubServer:
             while True:
                 data = await socket.recv(decode=False)
                 self._frame(fd, socket, data)
-                await self.room()
+                if len(self._pending) >= MAX_PENDING:
+                    await self.room()
         except ConnectionClosed:
             logger.debug("connection {} is gone", fd)
         except Exception:
@@ -217,8 +245,18 @@ class HubServer:
         credential = message.token or message.key or _bearer(socket.request)
         self.watch_book()
         found = self._book.find(credential) if credential is not None else None
+        if found is None and credential is not None:
+            self.on_wrong_key(socket)
         known = f.License(found.id, found.role, found.revoked is not None) if found is not None else None
         self.happen(f.Registering(fd, message, credential, known))
+
+    def judge(self, request: Request) -> tuple[str, str] | None:
+        """Why one who shows a license of ours at the handshake need not go on: a word and a sentence; or None."""
+        key = _bearer(request)
+        found = self._book.find(key) if key is not None else None
+        if found is None:
+            return None
+        return hub.unwelcome(self._state, f.License(found.id, found.role, found.revoked is not None))
 
     # Time
 
@@ -251,11 +289,13 @@ class HubServer:
             logger.info("license {} was revoked", id_)
             self.happen(f.Revoked(id_))
 
-    def begin(self, server: Server) -> None:
+    def begin(self, server: Server, tls: ServerTls | None) -> None:
         """Note the address that was taken."""
         host, self.port = server.sockets[0].getsockname()[:2]
-        self.url = f"ws://{at_port(host, self.port)}{HUB_PATH}"
+        self.url = f"{'wss' if tls else 'ws'}://{at_port(host, self.port)}{HUB_PATH}"
         self.happen(f.Started(tuple(hub.snapshot(self._state))))
+        for id_ in self._book.revoked & (self._state.jobs_of.keys() | self._state.kept.keys()):
+            self.happen(f.Revoked(id_))  # while the hub was away
 
     def watch(self, task: asyncio.Task[None]) -> None:
         """A background task of the hub never ends by itself: if it does, the hub has failed."""
@@ -284,18 +324,25 @@ async def open_hub(
     max_connections: int = MAX_CONNECTIONS,
     tap: Tap = untapped,
     disk_low: Callable[[], bool] = lambda: False,
+    signer: Signer | None = None,
+    tls: ServerTls | None = None,
+    steady: Callable[[], float] | None = None,
 ) -> AsyncIterator[HubServer]:
     """A hub that listens at `host:port` (0 takes a free one) until the block ends; `OSError` when it cannot.
 
-    `LicenseError` when the license file is broken. `clock` gives UNIX seconds, `disk_low` whether new jobs must be
+    `LicenseError` when the license file is broken. `clock` gives UNIX seconds, `steady` seconds that nobody sets:
+    with it, no lease is lost and no wait drawn out when the clock is set. `disk_low` says whether new jobs must be
     turned away so that there is room for what was promised.
     """
     book.refresh()
     limits = limits or hub.Limits()
-    gate = Gate(max_connections, limits.per_address)
-    running = HubServer(book, journal, limits, clock, tap, disk_low)
+    running = HubServer(book, journal, limits, clock, tap, disk_low, signer or Signer.fresh(), steady)
+    gate = Gate(max_connections, limits.per_address, running.refused)
+    running.on_wrong_key, gate.judge = gate.wrong_key, running.judge
     options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}
     options |= {"open_timeout": _OPEN_WITHIN, "create_connection": gate.connection}
+    if tls is not None:
+        options |= {"ssl": tls.context, "ssl_handshake_timeout": _OPEN_WITHIN, "ssl_shutdown_timeout": _OPEN_WITHIN / 2}
     async with serve(
         running.serve_connection,
         host,
@@ -305,8 +352,10 @@ async def open_hub(
         logger=_quiet(),
         **options,
     ) as server:
-        running.begin(server)
+        running.begin(server, tls)
         tasks = [asyncio.create_task(running.commit()), asyncio.create_task(running.keep_time())]
+        if tls is not None:
+            tasks.append(asyncio.create_task(tls.watch()))
         for task in tasks:
             task.add_done_callback(running.watch)
         try:
@@ -317,6 +366,10 @@ async def open_hub(
             running.let_go()
             gate.cut_handshakes()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _note_refusal(reason: str, times: int) -> None:
+    logger.debug("refused: {} ({} times by now)", reason, times, stage="hub")
 
 
 def _note(fact: f.Fact) -> None:

@@ -10,14 +10,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from random import Random
+from ssl import SSLContext
 from typing import Any
 
 from loguru import logger
 from reactivex import Observable, abc
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import broadcast
-from websockets.exceptions import ConnectionClosedOK, InvalidHandshake, InvalidURI, WebSocketException
+from websockets.exceptions import ConnectionClosedOK, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
+from websockets.http11 import Response
 
+from wakestream.adapters.tls import explained, hung_up
 from wakestream.operators.errors import HubError, HubRefused, HubUnreachable, Stalled
 from wakestream.operators.flow.every import every
 from wakestream.operators.flow.from_async import from_async
@@ -54,9 +57,16 @@ class Link:
     """See `open_link`."""
 
     def __init__(
-        self, url: str, register: Callable[[], m.Register], tap: Tap, random: Random, scheduler: LoopScheduler
+        self,
+        url: str,
+        register: Callable[[], m.Register],
+        tap: Tap,
+        random: Random,
+        scheduler: LoopScheduler,
+        ca: SSLContext | None = None,
     ) -> None:
         self.url = url
+        self._ca = ca
         self._register = register
         self._tap = tap
         self._scheduler = scheduler
@@ -101,7 +111,7 @@ class Link:
         self.events.feed(event)
 
     async def _session(self) -> AsyncIterator[Event]:
-        async with _connected(self.url) as socket:
+        async with _connected(self.url, self._ca) as socket:
             self._put(socket, self._register())
             registered = await self._registered(socket)
             pings = every(PING_EVERY, lambda _: m.Ping()).subscribe(
@@ -110,7 +120,7 @@ class Link:
             self._socket = socket
             try:
                 logger.bind(stage="link").info("connected to {}", self.url)
-                yield LinkUp(frozenset(registered.features or ()))
+                yield LinkUp(frozenset(registered.features or ()), registered.capability_key)
                 while True:
                     message = await self._next(socket)
                     if message is not None:
@@ -165,13 +175,15 @@ def open_link(
     tap: Tap = untapped,
     random: Random | None = None,
     scheduler: LoopScheduler | None = None,
+    ca: SSLContext | None = None,
 ) -> Link:
     """Connect to the hub at `url` now, and again whenever the connection is lost, until `close`.
 
     Needs a running loop. `events` is hot and never errors: `LinkUp` once the hub has answered `register`, `LinkDown`
-    with the reason whenever there is no connection (at each failed attempt again), and every message in between.
+    with the reason whenever there is no connection (at each failed attempt again), and every message in between. `ca`
+    says how a hub with TLS is verified, where the system's authorities are not enough.
     """
-    return Link(url, register, tap, random or Random(), scheduler or LoopScheduler())
+    return Link(url, register, tap, random or Random(), scheduler or LoopScheduler(), ca)
 
 
 class _TellsWhy(Passing[Event]):
@@ -196,11 +208,17 @@ def _reason(socket: ClientConnection) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[ClientConnection]:
+async def _connected(url: str, ca: SSLContext | None) -> AsyncIterator[ClientConnection]:
     """A WebSocket; the library's and the system's errors become ours."""
     try:
         async with connect(
-            url, compression=None, max_size=wire.MAX_FRAME, ping_interval=20, ping_timeout=20, close_timeout=2
+            url,
+            compression=None,
+            max_size=wire.MAX_FRAME,
+            ping_interval=20,
+            ping_timeout=20,
+            close_timeout=2,
+            ssl=ca or True if url.startswith("wss:") else None,
         ) as socket:
             try:
                 yield socket
@@ -211,16 +229,32 @@ async def _connected(url: str) -> AsyncIterator[ClientConnection]:
         raise
     except InvalidURI as error:
         raise HubRefused(f"{url} is no WebSocket address", code="bad_address") from error
+    except InvalidStatus as error:
+        raise HubUnreachable(_turned_away(error.response)) from error
     except InvalidHandshake as error:
-        raise HubUnreachable(f"no hub answers there ({error})") from error
+        raise HubUnreachable(f"no hub answers there ({error}){_hint(url)}") from error
     except (OSError, TimeoutError) as error:
-        raise HubUnreachable(_plain(error)) from error
+        ended = url.startswith("wss:") and isinstance(error, ConnectionResetError)
+        raise HubUnreachable(hung_up() if ended else _plain(error)) from error
     except WebSocketException as error:
         raise HubUnreachable(f"the connection broke ({error})") from error
 
 
+def _hint(url: str) -> str:
+    """A port of TLS closes on one who speaks none, without a word."""
+    return "; if TLS is spoken there, write https:// or wss://" if url.startswith("ws:") else ""
+
+
+def _turned_away(response: Response) -> str:
+    """What an HTTP answer in place of a handshake says; a hub of ours says it in one line of plain text."""
+    said = ""
+    if response.headers.get("Content-Type", "").startswith("text/plain"):
+        said = " ".join((response.body or b"")[:300].decode(errors="replace").split())
+    return f"the connection was turned away with HTTP {response.status_code}{f': {said}' if said else ''}"
+
+
 def _plain(error: Exception) -> str:
-    text = str(error)
+    text = explained(error) or str(error)
     if isinstance(error, ConnectionRefusedError) or "refused" in text or "Connect call failed" in text:
         return "nobody listens there (connection refused)"
     if isinstance(error, TimeoutError):

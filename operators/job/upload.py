@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from itertools import accumulate
 from random import Random
 
@@ -14,28 +15,67 @@ from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.retry_backoff import retry_backoff
 from wakestream.operators.flow.timeout_idle import timeout_idle
 from wakestream.operators.policy import Policy
-from wakestream.operators.ports import Workers
+from wakestream.operators.ports import Resumed, Worker, Workers
 
 
 def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checked], Observable[JobEvent]]:
     """From `Checked` to `Uploaded`: one file after the other, progress in bytes over all of them.
 
-    Raises `Stalled` when no byte went for `policy.transfer` seconds and trying again did not help, `FileChanged`,
-    `WorkerRefused`, `WorkerUnreachable`.
+    Where the worker kept what an earlier attempt or run had sent, only the rest goes; attempts are counted anew with
+    every byte that is farther than any before. Raises `Stalled` when no byte went for `policy.transfer` seconds and
+    trying again did not help, `FileChanged`, `WorkerRefused`, `WorkerUnreachable`.
     """
 
     def stage(checked: Checked) -> Observable[JobEvent]:
         of = sum(file.size for file in checked.missing)
         before = accumulate((file.size for file in checked.missing), initial=0)
-        sent = [send(checked, file, start, of) for file, start in zip(checked.missing, before, strict=False)]
-        return rx.concat(*sent, rx.of(Uploaded(checked, of, checked.saved)))
-
-    def send(checked: Checked, file: Fingerprint, start: int, of: int) -> Observable[JobEvent]:
         worker = workers.at(checked.worker.url)
-        sending: Observable[int] = from_async(
-            lambda: worker.upload(file, checked.ref(file)), f"upload {file.path.name}"
+        sendings = [_Sending(worker, checked, file) for file in checked.missing]
+        sent = [send(sending, start, of) for sending, start in zip(sendings, before, strict=False)]
+
+        def sum_up(_: object) -> Observable[JobEvent]:
+            wire = sum(sending.sent for sending in sendings)
+            return rx.of(Uploaded(checked, wire, checked.saved + max(0, of - wire)))
+
+        return rx.concat(*sent, rx.defer(sum_up))
+
+    def send(sending: _Sending, start: int, of: int) -> Observable[JobEvent]:
+        name = sending.file.path.name
+        steady: Observable[int | Resumed] = from_async(sending.attempt, f"upload {name}").pipe(
+            timeout_idle(policy.transfer, "transfer"),
+            retry_backoff(replace(policy.call, reset_on_success=sending.farther), random),
         )
-        steady = sending.pipe(timeout_idle(policy.transfer, "transfer"), retry_backoff(policy.call, random))
-        return steady.map(lambda count: Uploading(start + count, of, file.path.name))
+        return steady.map(lambda item: Uploading(start + sending.count(item), of, name))
 
     return stage
+
+
+class _Sending:
+    """One file on its way: `at` is where the worker stands, `sent` is what went over the wire in all attempts."""
+
+    def __init__(self, worker: Worker, checked: Checked, file: Fingerprint) -> None:
+        self.file = file
+        self.at = self.sent = 0
+        self._most = 0
+        self._worker = worker
+        self._ref = checked.ref(file)
+
+    def attempt(self) -> AsyncIterator[int | Resumed]:
+        """Send it, from its start unless the worker says otherwise."""
+        self.at = 0
+        return self._worker.upload(self.file, self._ref)
+
+    def farther(self, item: int | Resumed) -> bool:
+        """Whether the worker never had so much."""
+        at = item.bytes if isinstance(item, Resumed) else item
+        farther, self._most = at > self._most, max(at, self._most)
+        return farther
+
+    def count(self, item: int | Resumed) -> int:
+        """Take the account of it; returns how many bytes are with the worker."""
+        if isinstance(item, Resumed):
+            self.at = item.bytes
+        else:
+            self.sent += max(0, item - self.at)
+            self.at = item
+        return self.at

@@ -122,7 +122,7 @@ class User:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "wakestream.adapters.cli", *command,
             stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, cwd=self.folder, limit=2**20,
-            env=clean_environment() | self._secret() | self.environment | environment,
+            env=clean_environment() | self._no_daemon() | self._secret() | self.environment | environment,
         )  # fmt: skip
         try:
             yield Running(process)
@@ -130,6 +130,10 @@ class User:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+    def _no_daemon(self) -> dict[str, str]:
+        """A folder without a daemon: that of whoever runs the tests is not asked."""
+        return {"WAKESTREAM_DAEMON": str(self.folder.parent / "daemon")}
 
     def _secret(self) -> dict[str, str]:
         """Some secret, which `submit` asks for; none where the test wrote its own into `.env`."""

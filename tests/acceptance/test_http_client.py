@@ -548,12 +548,63 @@ async def test_a_result_goes_on_where_it_broke_off_if_it_is_still_the_same(tmp_p
     assert list(tmp_path.iterdir()) == [output]
 
 
-async def test_a_download_that_is_never_taken_up_again_leaves_nothing_when_the_client_closes(tmp_path: Path) -> None:
-    async with raw_serving(cut_off) as url, connected(url) as worker:
-        worker.features = frozenset({"range"})
+async def test_another_client_goes_on_where_one_that_is_gone_broke_off(tmp_path: Path) -> None:
+    digest = f'"{blake3(RESULT).hexdigest()}"'
+    asked: list[str | None] = []
+    output = tmp_path / "out.mp4"
+    async with raw_serving(breaking(asked, [digest, digest])) as url:
+        async with connected(url) as worker:
+            worker.features = frozenset({"blake3", "range"})
+            with pytest.raises(Corrupt):
+                await fetched(worker, output)
+        assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".part"]
+        async with connected(url) as worker:
+            worker.features = frozenset({"blake3", "range"})
+            first, *_, done = await fetched(worker, output)
+    half = len(RESULT) // 2
+    assert asked == [None, f"bytes={half}-"]
+    assert (first, done) == (Downloading(half, len(RESULT)), Done(output, len(RESULT)))
+    assert output.read_bytes() == RESULT
+    assert list(tmp_path.iterdir()) == [output]
+
+
+async def test_a_part_whose_bytes_were_damaged_meanwhile_is_found_out_and_fetched_anew(tmp_path: Path) -> None:
+    digest = f'"{blake3(RESULT).hexdigest()}"'
+    asked: list[str | None] = []
+    output = tmp_path / "out.mp4"
+    async with raw_serving(breaking(asked, [digest] * 3)) as url, connected(url) as worker:
+        worker.features = frozenset({"blake3", "range"})
+        with pytest.raises(Corrupt):
+            await fetched(worker, output)
+        with next(tmp_path.glob("*.part")).open("r+b") as part:
+            part.write(b"damaged")
+        with pytest.raises(Corrupt, match="BLAKE3"):
+            await fetched(worker, output)
+        await fetched(worker, output)
+    assert (asked[2], output.read_bytes()) == (None, RESULT)
+
+
+async def test_a_part_without_word_of_what_it_is_a_part_of_is_not_gone_on_with(tmp_path: Path) -> None:
+    digest = f'"{blake3(RESULT).hexdigest()}"'
+    asked: list[str | None] = []
+    output = tmp_path / "out.mp4"
+    async with raw_serving(breaking(asked, [digest, digest])) as url, connected(url) as worker:
+        worker.features = frozenset({"blake3", "range"})
+        with pytest.raises(Corrupt):
+            await fetched(worker, output)
+        next(tmp_path.glob("*.json")).write_bytes(b"{")
+        await fetched(worker, output)
+    assert asked == [None, None]
+    assert list(tmp_path.iterdir()) == [output]
+
+
+async def test_nothing_stays_of_a_download_whose_job_is_cancelled(tmp_path: Path) -> None:
+    digest = f'"{blake3(RESULT).hexdigest()}"'
+    async with raw_serving(breaking([], [digest])) as url, connected(url) as worker:
+        worker.features = frozenset({"blake3", "range"})
         with pytest.raises(Corrupt):
             await fetched(worker, tmp_path / "out.mp4")
-        assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+        await worker.cancel("t1")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -125,7 +125,7 @@ async def test_the_log_of_a_hub_that_was_started_again_replays(
     (path,) = (tmp_path / "second").glob("hub-*.jsonl")
     log = read_log(path.read_bytes().splitlines(keepends=True))
     kept = [fact["fact"] for fact in log.rows[0].data["kept"]]
-    assert kept[-2:] == ["JobQueued", "JobGranted"]
+    assert kept[-3:] == ["JobQueued", "JobGranted", "BootTimes"]
     again = await replay(log)
     assert not again.divergences
     assert [row.label for row in log.rows if row.dir == "out"].count("gpu.job.dispatch.batch") == 1

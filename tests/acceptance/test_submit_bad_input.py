@@ -14,7 +14,7 @@ from client_scene import QUICK, Ran, User
 from field_peers import KEY, field
 from our_peers import Place
 
-from wakestream.adapters import store
+from wakestream.adapters import sink
 from wakestream.adapters.engines.samples import make_speech
 
 NOBODY = "http://127.0.0.1:9"
@@ -150,7 +150,7 @@ async def test_a_worker_whose_disk_is_full_says_so(user: User, place: Place, mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.Incoming, "_write", full)
+    monkeypatch.setattr(sink.Sink, "write", full)
     with user.video.open("wb") as file:
         file.truncate(32 * 1024 * 1024)
     async with asyncio.timeout(50), place.hub(), place.worker():

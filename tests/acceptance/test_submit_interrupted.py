@@ -15,7 +15,7 @@ from client_scene import Ran, Running, User
 from field_peers import field
 from our_peers import Joining, Place, held, until
 
-from wakestream.adapters import store
+from wakestream.adapters import sink
 from wakestream.adapters.task_queue import TaskQueue
 from wakestream.adapters.websocket.hub_server import HubServer
 
@@ -66,26 +66,31 @@ async def test_before_any_hub_was_reached_it_ends_as_well(user: User) -> None:
         assert_stopped(await job.ended(), user)
 
 
-async def test_in_the_upload_it_breaks_off_and_the_worker_keeps_nothing(
+async def test_in_the_upload_it_breaks_off_and_the_next_run_sends_the_rest(
     user: User, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on, add = asyncio.Event(), store.Incoming.add
+    go_on, add = asyncio.Event(), sink.Sink.add
 
-    async def slowly(incoming: store.Incoming, block: bytes) -> None:
-        await go_on.wait()
-        await add(incoming, block)
+    async def slowly(one: sink.Sink, block: bytes) -> None:
+        if one.written:
+            await go_on.wait()
+        await add(one, block)
 
-    monkeypatch.setattr(store.Incoming, "add", slowly)
+    monkeypatch.setattr(sink.Sink, "add", slowly)
     with user.video.open("wb") as file:
         file.truncate(LARGE)
+    uploads = place.folder / "worker" / "uploads"
     async with granted(user, place, Joining()) as (hub, job):
-        await job.event("uploading")
+        await until(lambda: any(path.stat().st_size for path in uploads.glob("*.part")))
         job.interrupt()
         assert_stopped(await job.ended(), user)
         go_on.set()
-        await until(lambda: not any((place.folder / "worker" / "partial").iterdir()))
         assert list((place.folder / "worker" / "files").iterdir()) == []
         assert held(hub) == []
+        ran = await user.submit()
+        [uploaded] = ran.all("uploaded")
+        assert ran.code == 0
+        assert 0 < uploaded["saved"] < uploaded["sent"] + uploaded["saved"] == LARGE + user.audio.stat().st_size
 
 
 async def test_in_the_render_the_workers_task_is_stopped(user: User, place: Place) -> None:

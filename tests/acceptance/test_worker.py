@@ -28,7 +28,7 @@ from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.http import silent_callers
 from wakestream.adapters.http.client import HttpWorkers
 from wakestream.adapters.settings import SettingsError
-from wakestream.adapters.store import Incoming
+from wakestream.adapters.sink import Sink
 from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
 from wakestream.operators.events import Done, FileRef, Fingerprint, Job
 from wakestream.operators.ports import Engine
@@ -289,10 +289,10 @@ async def test_a_sender_that_leaves_in_mid_upload_leaves_nothing(caller: Caller,
 async def test_a_full_disk_is_told_to_the_sender_and_leaves_nothing(
     caller: Caller, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Incoming, batch: object) -> None:
+    def full(self: Sink, batch: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Incoming, "_write", full)
+    monkeypatch.setattr(Sink, "write", full)
     assert "free some space" in (await caller.upload(clip, digest_of(clip, "md5"), status=507))["msg"]
     assert not any((tmp_path / "partial").iterdir())
     assert not any((tmp_path / "files").iterdir())
@@ -347,18 +347,24 @@ async def test_broken_forms_are_answered_with_what_to_send(caller: Caller) -> No
         assert len(reply["msg"]) > 20
 
 
-async def test_requests_that_break_off_in_their_form_or_coding_are_the_callers_mistake(caller: Caller) -> None:
+async def test_requests_that_break_off_in_their_form_are_the_callers_mistake(caller: Caller) -> None:
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
     part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n'
     broken = [
         (kind, b"--b\r\nno header\r\n\r\nx\r\n--b--\r\n"),
         (kind, b"--b\r\n" + b"X: y\r\n" * 1000 + b"\r\nx\r\n--b--\r\n"),
         (kind, part % b"_charset_" + b"n" * 40 + b"\r\n--b--\r\n"),
-        ({"Content-Encoding": "gzip"}, b"not zipped"),
     ]
     for headers, body in broken:
         reply = await caller.call("POST", "upload_file", data=body, headers=headers, status=400)
         assert (reply["error"], len(reply["msg"]) > 20) == ("bad_request", True)
+
+
+async def test_bodies_are_taken_as_they_are_and_never_unpacked(caller: Caller) -> None:
+    for coding in ("gzip", "deflate", "br", "zstd", "gzip, gzip"):
+        headers = {"Content-Encoding": coding}
+        reply = await caller.call("POST", "check_files", data=b"not zipped", headers=headers, status=415)
+        assert reply["error"] == "unsupported_media"
 
 
 async def test_a_connection_on_which_no_request_comes_is_closed(
@@ -458,7 +464,7 @@ async def test_health_says_when_the_engine_is_ready_and_what_the_worker_can_do(t
     async with at_work(tmp_path, Ffmpeg(), warm_up=1000.0, gpu="gpu-7") as caller:
         health = await caller.call("GET", "health")
     assert (health["initialized"], health["msg"]) == (False, "warming up")
-    assert health["features"] == ["blake3", "cancel", "range"]
+    assert health["features"] == ["blake3", "cancel", "range", "tus"]
     assert health["queue"] == {"running": None, "queued": 0}
     async with at_work(tmp_path, Ffmpeg()) as caller:
         await until(lambda: caller.worker.readiness.initialized)

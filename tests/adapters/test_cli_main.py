@@ -112,6 +112,7 @@ def test_shared_flags_are_named_as_the_settings_are() -> None:
     assert vars(parsed(flags.connection, "--hub", "x", "--key-file", "f")) == {
         "hub": "x",
         "key_file": "f",
+        "ca": None,
         "record": None,
     }
     assert parsed(flags.waits, "--online-timeout", "1h").online_timeout == "1h"

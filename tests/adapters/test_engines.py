@@ -71,36 +71,36 @@ def test_the_frame_rate_is_read_from_what_ffmpeg_says_of_the_file(text: str, fps
     assert fps_in(text) == fps
 
 
-def test_an_output_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+async def test_an_output_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
-    with whole(output) as partial:
+    async with whole(output) as partial:
         partial.write_bytes(b"film")
         assert not output.exists()
     assert output.read_bytes() == b"film"
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_a_broken_off_output_is_removed_and_an_older_one_stays(tmp_path: Path) -> None:
+async def test_a_broken_off_output_is_removed_and_an_older_one_stays(tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     output.write_bytes(b"old")
 
-    def break_off() -> None:
-        with whole(output) as partial:
+    async def break_off() -> None:
+        async with whole(output) as partial:
             partial.write_bytes(b"half")
             raise TaskFailed("no sound")
 
     with pytest.raises(TaskFailed, match="no sound"):
-        break_off()
+        await break_off()
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
 @pytest.mark.parametrize("content", [None, b""])
-def test_an_engine_that_ends_well_without_an_output_has_failed(tmp_path: Path, content: bytes | None) -> None:
-    def write() -> None:
-        with whole(tmp_path / "out.mp4") as partial:
+async def test_an_engine_that_ends_well_without_an_output_has_failed(tmp_path: Path, content: bytes | None) -> None:
+    async def write() -> None:
+        async with whole(tmp_path / "out.mp4") as partial:
             if content is not None:
                 partial.write_bytes(content)
 
     with pytest.raises(TaskFailed, match=r"\{output\}"):
-        write()
+        await write()
     assert list(tmp_path.iterdir()) == []

@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
 import pytest
 
+from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.memory import MemoryLink, MemoryPower
 from wakestream.adapters.monitor import MonitorProgram
-from wakestream.operators.errors import PowerError, WorkerUnreachable
-from wakestream.operators.ports import Health, PowerReading
+from wakestream.operators.errors import NoSpace, PowerError, WorkerUnreachable
+from wakestream.operators.ports import Health, Journal, PowerReading
 from wakestream.streams import messages as m
 from wakestream.streams.monitor import Monitor
 from wakestream.streams.power_machine import PowerPolicy
+from wakestream.streams.power_memory import MachineKept
 
 pytestmark = pytest.mark.virtual
+
+
+class Memory(MemoryJournal[MachineKept]):
+    """A journal that takes a while, and notes what had been asked of the provider by then; it may be full."""
+
+    def __init__(self, power: MemoryPower, *, full: bool = False) -> None:
+        super().__init__()
+        self.power, self.full = power, full
+        self.before: list[tuple[MachineKept, int]] = []
+
+    async def append(self, facts: Sequence[MachineKept]) -> None:
+        await asyncio.sleep(0)
+        if self.full:
+            raise NoSpace("no space left")
+        self.before += [(fact, self.power.starts) for fact in facts]
+        await super().append(facts)
 
 
 class Room:
     """A monitor that runs, its hub and its machine."""
 
-    def __init__(self, power: MemoryPower | None = None, **settings: Any) -> None:
+    def __init__(
+        self, power: MemoryPower | None = None, journal: Journal[MachineKept] | None = None, **settings: Any
+    ) -> None:
         self.link = MemoryLink()
         self.power = power or MemoryPower(boot=40.0, halt=5.0)
         self.loaded_after = 0.0
         self.asked = 0
         policy = PowerPolicy(gpu="gpu-1", **settings)
-        self.program = MonitorProgram(Monitor(policy, Random(1)), self.link, self.power, self.health)
+        self.program = MonitorProgram(
+            Monitor(policy, Random(1)), self.link, self.power, self.health, journal=journal, clock=lambda: 1.7e9
+        )
 
     async def health(self) -> Health:
         self.asked += 1
@@ -179,3 +201,24 @@ async def test_a_hub_that_was_away_learns_the_state_when_it_is_back() -> None:
         room.link.connect("power_state")
         await room.becomes("online")
         assert room.states()[before:] == ["online"]
+
+
+async def test_a_start_is_in_the_journal_before_the_provider_is_asked_for_it() -> None:
+    power = MemoryPower(boot=40.0, halt=5.0)
+    journal = Memory(power)
+    async with at_work(Room(power, journal)) as room:
+        room.link.receive(m.Boot(request_id="boot-1"))
+        await room.becomes("online")
+    asked = [starts for kept, starts in journal.before if kept.start_at is not None]
+    assert asked[0] == 0
+    assert power.starts == 1
+    assert journal.read()[-1].start_at is None
+    assert journal.read()[-1].ours
+
+
+async def test_a_monitor_whose_memory_cannot_be_written_does_its_work_all_the_same() -> None:
+    power = MemoryPower(boot=40.0, halt=5.0)
+    async with at_work(Room(power, Memory(power, full=True))) as room:
+        room.link.receive(m.Boot(request_id="boot-1"))
+        await room.becomes("online")
+    assert power.starts == 1

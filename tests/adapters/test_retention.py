@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.retention import PROMISED, Retention, tidy
 from wakestream.adapters.store import Store, Stored
 from wakestream.adapters.task_queue import TaskQueue
@@ -34,7 +35,7 @@ class Shelf:
 
     def __init__(self, root: Path) -> None:
         self.store = Store(root)
-        self.queue = TaskQueue(self.store, root / "tasks", IdleEngine())
+        self.queue = TaskQueue(self.store, MemoryJournal(), IdleEngine())
 
     def put(self, number: int, age: float, ext: str = ".mp4") -> FileRef:
         ref = FileRef(f"{number:032x}", ext)

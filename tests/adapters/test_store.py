@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from wakestream.adapters.store import BATCH, Incoming, Store
+from wakestream.adapters.sink import BATCH, Sink
+from wakestream.adapters.store import Store
 from wakestream.operators.errors import Corrupt, FileUnusable, NoSpace
 from wakestream.operators.events import FileRef
 
@@ -87,10 +88,10 @@ async def test_two_uploads_of_one_file_at_once_do_not_clash(store: Store, tmp_pa
 async def test_a_full_disk_is_told_and_nothing_stays(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Incoming, batch: object) -> None:
+    def full(self: Sink, batch: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Incoming, "_write", full)
+    monkeypatch.setattr(Sink, "write", full)
     with pytest.raises(NoSpace, match="disk is full"):
         await put(store, CONTENT, "0" * 32)
     assert everything(tmp_path) == []

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
-import orjson
 import pytest
 
+from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.store import Store
-from wakestream.adapters.task_files import TaskFiles
 from wakestream.adapters.task_queue import TaskQueue
-from wakestream.operators.errors import NoSpace, TaskFailed
+from wakestream.operators.errors import JournalError, NoSpace, TaskFailed
 from wakestream.operators.events import FileRef
 from wakestream.operators.ports import Frame
 from wakestream.streams import worker as w
@@ -46,11 +45,12 @@ class HandEngine:
 class Bench:
     """A queue with its store, and a way to wait for what becomes true."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, journal: MemoryJournal[w.Kept] | None = None) -> None:
         self.root = root
         self.engine = HandEngine()
         self.store = Store(root)
-        self.queue = TaskQueue(self.store, root / "tasks", self.engine, clock=lambda: 7.0)
+        self.journal = journal or MemoryJournal()
+        self.queue = TaskQueue(self.store, self.journal, self.engine, clock=lambda: 7.0)
         self._changed = asyncio.Event()
         self.queue.facts.subscribe(lambda _: self._changed.set())
 
@@ -144,7 +144,7 @@ async def test_tasks_survive_a_restart(tmp_path: Path) -> None:
     await before.close()
     assert before.engine.alive == 0
 
-    after = Bench(tmp_path)
+    after = Bench(tmp_path, before.journal)
     assert after.queue.state.line == (running.id, waiting.id)
     assert after.queue.state.tasks[waiting.id].holders == {"b"}
     after.engine.go.set()
@@ -152,11 +152,11 @@ async def test_tasks_survive_a_restart(tmp_path: Path) -> None:
     assert (await after.status(waiting, "done", "failed")).status == "done"
     await after.close()
 
-    last = Bench(tmp_path)
+    last = Bench(tmp_path, before.journal)
     assert {task.status for task in last.queue.state.tasks.values()} == {"done"}
     last.store.result(running.id).unlink()
     await last.close()
-    assert set(Bench(tmp_path).queue.state.tasks) == {waiting.id}
+    assert set(Bench(tmp_path, before.journal).queue.state.tasks) == {waiting.id}
 
 
 async def test_a_result_that_somebody_removed_is_made_again(bench: Bench) -> None:
@@ -173,40 +173,92 @@ async def test_a_result_that_somebody_removed_is_made_again(bench: Bench) -> Non
 async def test_a_submit_that_cannot_be_kept_is_refused_and_not_run(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: TaskFiles, tasks: object) -> None:
-        raise OSError(28, "No space left on device")
+    async def full(facts: object) -> None:
+        raise NoSpace("the disk is full: make room")
 
-    monkeypatch.setattr(TaskFiles, "save_all", full)
+    monkeypatch.setattr(bench.journal, "append", full)
     with pytest.raises(NoSpace):
         await bench.queue.ask(*bench.put(1))
     assert bench.queue.state.tasks == {}
     assert bench.engine.runs == 0
 
 
-async def test_a_broken_task_file_is_set_aside(tmp_path: Path) -> None:
-    folder = tmp_path / "tasks"
-    folder.mkdir()
-    for name, text in {"a": "{", "b": "[]", "c": '{"id": "c"}', "d": '{"video": 1, "audio": 2}'}.items():
-        (folder / f"{name}.json").write_text(text)
-    assert TaskFiles(folder).load() == []
-    assert len(list(folder.glob("*.broken"))) == 4
+async def test_a_result_that_was_whole_when_the_worker_was_killed_is_not_made_again(tmp_path: Path) -> None:
+    before = Bench(tmp_path)
+    await before.queue.ready()
+    task = await before.queue.ask(*before.put(1), "a")
+    await before.until(lambda: before.engine.alive == 1)
+    await before.close()  # as far as the journal knows it runs
+    before.store.result(task.id).write_bytes(b"rendered")
+
+    after = Bench(tmp_path, before.journal)
+    await after.queue.ready()
+    done = await after.status(task, "done", "failed")
+    assert (done.status, done.size, after.engine.runs) == ("done", len(b"rendered"), 0)
+    await after.close()
 
 
-@pytest.mark.parametrize(
-    "rubbish",
-    [
-        {"created_at": "long ago"}, {"status": "zzz"}, {"holders": [1, None]}, {"attempt": "1"}, {"finished_at": "x"},
-        {"video": {"hash": 1, "ext": ".mp4"}}, {"size": None}, {"more": 1},
-    ],
-)  # fmt: skip
-async def test_a_task_file_whose_values_make_no_sense_is_set_aside_and_the_others_are_found(
-    tmp_path: Path, rubbish: dict[str, object]
+async def test_what_cannot_be_kept_at_its_end_is_looked_at_again_by_the_next_run_and_not_rendered_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    video, audio = FileRef("1" * 32, ".mp4"), FileRef("2" * 32, ".wav")
-    good = w.Task("a" * 32, video, audio, "queued", 1.0, holders=frozenset({""}))
-    files = TaskFiles(tmp_path)
-    files.save_all([good])
-    plain = orjson.loads((tmp_path / f"{good.id}.json").read_bytes())
-    (tmp_path / f"{'b' * 32}.json").write_bytes(orjson.dumps({**plain, "id": "b" * 32, **rubbish}))
-    assert files.load() == [good]
-    assert (tmp_path / f"{'b' * 32}.broken").exists()
+    before = Bench(tmp_path)
+    await before.queue.ready()
+    task = await before.queue.ask(*before.put(1), "a")
+    keep = before.journal.append
+
+    async def full(facts: Sequence[w.Kept]) -> None:
+        if any(isinstance(fact, w.Changed) and fact.task.status == "done" for fact in facts):
+            raise NoSpace("the disk is full: make room")
+        await keep(facts)
+
+    monkeypatch.setattr(before.journal, "append", full)
+    before.engine.go.set()
+    assert (await before.status(task, "done", "failed")).status == "done"
+    await before.close()
+    monkeypatch.undo()
+
+    after = Bench(tmp_path, before.journal)
+    assert after.queue.state.tasks[task.id].status == "queued"
+    await after.queue.ready()
+    assert (await after.status(task, "done", "failed")).status == "done"
+    assert (before.engine.runs, after.engine.runs) == (1, 0)
+    await after.close()
+
+
+async def test_progress_that_comes_late_never_overwrites_an_end(bench: Bench) -> None:
+    task = await bench.queue.ask(*bench.put(1), "a")
+    await bench.until(lambda: bench.queue.state.tasks[task.id].progress.percent == 50.0)
+    ended = await bench.queue.drop(task.id, "a")
+    late = w.evolve(bench.queue.state, w.Advanced(task.id, task.attempt, Frame(2, 2, 99.0)))
+    assert late.tasks[task.id] == ended
+
+
+async def test_the_journal_can_be_cut_down_to_what_is_true_now(bench: Bench) -> None:
+    bench.engine.go.set()
+    task = await bench.queue.ask(*bench.put(1), "a")
+    await bench.status(task, "done")
+    assert bench.journal.snapshot is not None
+    facts = bench.journal.snapshot()
+    assert len(facts) == 1
+    assert w.restore(facts).tasks[task.id].digest == bench.queue.state.tasks[task.id].digest
+
+
+async def test_a_journal_that_broke_ends_the_program_and_promises_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(facts: object) -> None:
+        raise JournalError("the journal broke")
+
+    stop = asyncio.Event()
+    monkeypatch.setattr(bench.journal, "append", broken)
+    with pytest.raises(JournalError):
+        await bench.queue.ask(*bench.put(1))
+    assert bench.queue.state.tasks == {}
+    with pytest.raises(JournalError):
+        await bench.queue.until(stop)
+
+
+async def test_without_a_fault_it_runs_until_it_is_told_to_stop(bench: Bench) -> None:
+    stop = asyncio.Event()
+    stop.set()
+    await bench.queue.until(stop)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_queue import TaskQueue
 from wakestream.adapters.worker_hub import ACTIVE_EVERY, WorkerHub
@@ -103,7 +104,7 @@ class Bench:
     def __init__(self, root: Path) -> None:
         self.link, self.timer, self.engine = HandLink(), HandTimer(), GatedEngine()
         self.store = Store(root)
-        self.queue = TaskQueue(self.store, root / "tasks", self.engine)
+        self.queue = TaskQueue(self.store, MemoryJournal(), self.engine)
         self.changed = asyncio.Event()
         self.queue.facts.subscribe(lambda _: self.changed.set())
         self.hub = WorkerHub(self.link, self.queue, self.store, gpu="gpu-7", url="http://gpu:8383", later=self.timer)
@@ -242,6 +243,26 @@ async def test_a_cancel_stops_the_job_and_nothing_is_told_of_it(bench: Bench) ->
     await bench.until(lambda: bench.queue.state.busy is None)
     assert bench.statuses() == ["cancelled"]
     assert bench.link.of(m.Result) == []
+
+
+async def test_a_clients_own_submit_that_comes_after_the_hubs_cancel_is_not_carried_out(bench: Bench) -> None:
+    bench.files()
+    bench.link.connect()
+    bench.link.events.feed(m.Cancel(request_id="r1"))
+    await asyncio.sleep(0)
+    await bench.queue.ask(VIDEO, AUDIO, "r1")
+    await bench.until(lambda: bench.queue.state.busy is None)
+    assert bench.statuses() == ["cancelled"]
+
+
+async def test_a_job_that_the_hub_grants_again_after_its_cancel_is_carried_out(bench: Bench) -> None:
+    bench.files()
+    bench.link.connect()
+    bench.link.events.feed(m.Cancel(request_id="r1"))
+    bench.link.events.feed(submit("r1"))
+    await bench.until(lambda: bench.statuses() == ["running"])
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.statuses() == ["done"])
 
 
 async def test_activity_is_told_at_the_start_and_every_30_s_until_the_end(bench: Bench) -> None:

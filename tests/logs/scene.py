@@ -84,7 +84,8 @@ class Scene:
         """A monitor with the power provider that `power` names; returns when it is at the hub."""
         monitor = await self._start(
             "monitor", "--hub", self.hub_url, "--key-file", "monitor.key", "--gpu", "gpu-1", "--worker-url",
-            f"http://127.0.0.1:{self.worker_port}", "--idle-after", f"{idle_after:g}", *power, "--record", str(RECORD),
+            f"http://127.0.0.1:{self.worker_port}", "--idle-after", f"{idle_after:g}", *power, "--state", "monitor",
+            "--record", str(RECORD),
         )  # fmt: skip
         await self._says(monitor, b"connected to")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakestream.streams import hub
+from wakestream.streams import hub, wire
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
 
@@ -43,17 +43,24 @@ from_monitors = st.one_of(
 oddities = st.sampled_from([m.Unknown(type="x"), m.Ping(), m.Pong(), m.Error(msg="?")])
 anything = st.one_of(from_clients, from_workers, from_monitors, oddities)
 fds = st.sampled_from(FDS)
+announced = st.sampled_from([None, ("capability",)])
 registers = st.one_of(
     st.builds(
-        lambda fd, who: f.Registering(fd, m.Register(key=who), who, f.License(f"id-{who}", "client")),
+        lambda fd, who, new: f.Registering(
+            fd, m.Register(key=who, features=new), who, f.License(f"id-{who}", "client")
+        ),
         fds,
         st.sampled_from(["k1", "k2"]),
+        announced,
     ),
     st.builds(
-        lambda fd, gpu, who: f.Registering(fd, m.Register(role="worker", gpu=gpu), who, f.License(who, "worker")),
+        lambda fd, gpu, who, new: f.Registering(
+            fd, m.Register(role="worker", gpu=gpu, features=new), who, f.License(who, "worker")
+        ),
         fds,
         maybe_gpu,
         st.sampled_from(["w1", "w2"]),
+        announced,
     ),
     st.builds(
         lambda fd, names: f.Registering(
@@ -202,3 +209,26 @@ def test_whoever_submits_is_answered_at_once(sequence: list[tuple[f.Event, float
             assert answers[0] in (m.Ack.TYPE, m.Offline.TYPE, m.Error.TYPE)
         for fact in facts:
             hub.evolve(state, fact)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_keys_and_capabilities_go_only_where_they_may(sequence: list[tuple[f.Event, float]]) -> None:
+    state = hub.HubState()
+    now = 0.0
+    for event, seconds in sequence:
+        now += seconds
+        if isinstance(event, f.Opened) and event.fd in state.connections:
+            continue
+        facts, commands = hub.decide(state, event, now)
+        for fact in facts:
+            hub.evolve(state, fact)
+        for command in commands:
+            if isinstance(command, f.Send) and command.fd in state.connections:
+                peer = state.connections[command.fd]
+                capable = "capability" in peer.features
+                text = wire.encode(command.message)
+                assert "capability" not in text or capable
+                assert command.seal is None or capable
+                if capable and peer.role == "worker":
+                    assert '"key":"k' not in text

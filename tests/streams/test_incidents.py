@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 
@@ -109,7 +110,8 @@ async def test_a_machine_lost_in_mid_synthesis_sends_the_job_back_to_submit_and_
     assert len({event["task_id"] for event in events(now, "submitted")}) == 1
     assert len(rows(now, "effect", "fingerprint")) == 2
     monitor = await again("gpu_lost_in_poll/monitor.jsonl")
-    states = [row.data["state"] for row in rows(monitor, "out", "gpu.power.state")]
+    said = [row.data["state"] for row in rows(monitor, "out", "gpu.power.state")]
+    states = [state for state, _ in groupby(said)]  # a boot request is answered with the same state again
     assert states == ["unknown", "off", "starting", "booted", "online", "off", "starting", "booted", "online"]
 
 

@@ -86,6 +86,8 @@ ROWS: dict[tuple[PowerWord, Signal], Happening] = {
     ("booted", S.STOPPED): reads("stopped"),
     ("booted", S.FAILED): reads("failed"),
     ("booted", S.TIMEOUT): boot_time_passes,
+    ("booted", S.GONE): reads("stopped"),
+    ("booted", S.UNUSABLE): lambda desk: desk.answers(0),
     ("online", S.UNREADY): misses,
     ("online", S.IDLE): lambda desk: desk.passes(desk.policy.idle_after),
     ("online", S.OVERDUE): lambda desk: desk.passes(100_000.0),
@@ -109,6 +111,9 @@ ROWS: dict[tuple[PowerWord, Signal], Happening] = {
 }
 
 
+FOUND_RUNNING = (("booted", S.GONE), ("booted", S.UNUSABLE))
+
+
 def test_the_rows_below_are_the_rows_of_the_table() -> None:
     assert set(ROWS) == {(state, signal) for state, row in TABLE.items() for signal in row}
 
@@ -116,9 +121,13 @@ def test_the_rows_below_are_the_rows_of_the_table() -> None:
 @pytest.mark.parametrize(("state", "signal"), list(ROWS), ids=lambda word: getattr(word, "name", word))
 def test_each_row_of_the_table_is_taken(state: PowerWord, signal: Signal, monkeypatch: pytest.MonkeyPatch) -> None:
     overdue = signal is Signal.OVERDUE
-    desk = Desk(max_uptime=50_000.0 if overdue else None, idle_after=1_000_000.0 if overdue else 1800.0)
-    # A machine that did not come online passes through `failed` on its way to being switched off.
-    getattr(desk, "booted" if signal is Signal.UNUSABLE else state)()
+    orphans = "stop" if (state, signal) == ("booted", S.UNUSABLE) else "adopt"
+    idle_after = 1_000_000.0 if overdue else 1800.0
+    desk = Desk(max_uptime=50_000.0 if overdue else None, idle_after=idle_after, orphans=orphans)
+    if (state, signal) in FOUND_RUNNING:
+        desk.off().reads("running")
+    else:  # a machine that did not come online passes through `failed` on its way to being switched off
+        getattr(desk, "booted" if signal is Signal.UNUSABLE else state)()
     before = len(desk.commands)
     ROWS[state, signal](desk)
     moves = [

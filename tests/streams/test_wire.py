@@ -175,6 +175,11 @@ FIELD = [
         '{"type":"gpu.status.response","status":"stopped","request_id":"R","source":"gpu_monitor"}',
         m.StatusResponse(request_id="R", status="stopped"),
     ),
+    ('{"type":"hub.status.query","request_id":"R","since":9}', m.HubStatusQuery(request_id="R", since=9)),
+    (
+        '{"type":"hub.status.response","request_id":"R","ts":9,"data":{"gpus":[],"queue":1,"boot_s":{"p50":1.5}}}',
+        m.HubStatus(request_id="R", ts=9, queue=1, boot_s={"p50": 1.5}),
+    ),
     (
         '{"type":"gpu.power.booted","status":"booted","msg":"up","source":"gpu_monitor","request_id":"R"}',
         m.Booted(msg="up", request_id="R"),
@@ -207,7 +212,13 @@ FIELD = [
     ('{"type":"kicked"}', m.Kicked()),
     ('{"type":"gpu.job.cancel","request_id":"R"}', m.Cancel(request_id="R")),
     ('{"type":"gpu.job.done","request_id":"R"}', m.JobDone(request_id="R")),
+    ('{"type":"gpu.job.released","request_id":"R"}', m.JobReleased(request_id="R")),
     ('{"type":"gpu.power.state","gpu":"g1","state":"starting"}', m.PowerState(gpu="g1", state="starting")),
+    (
+        '{"type":"gpu.job.capability","request_id":"R","capability":"wsc1.a.b","expires":9}',
+        m.Capability(request_id="R", capability="wsc1.a.b", expires=9),
+    ),
+    ('{"type":"license.revoked","license":"0f3a"}', m.LicenseRevoked(license="0f3a")),
     ('{"type":"url","url":"http://w:8383"}', m.Url(url="http://w:8383")),
     ("http://w:8383", m.Url(url="http://w:8383")),
     ("https://w.example/x", m.Url(url="https://w.example/x")),

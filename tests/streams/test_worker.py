@@ -95,7 +95,11 @@ def test_the_same_holder_asking_again_changes_nothing() -> None:
 
 def test_a_finished_pair_is_not_made_again_while_its_result_is_there() -> None:
     queue = running(1).tell(done(1))
-    assert w.decide(queue.state, ask(1, "later", kept=True)) == ((), ())
+    facts, commands = w.decide(queue.state, ask(1, "later", kept=True))
+    (shared,) = facts
+    assert isinstance(shared, w.Changed)
+    assert (shared.task.status, shared.task.holders, commands) == ("done", frozenset({"job", "later"}), ())
+    assert w.decide(queue.state, ask(1, "job", kept=True)) == ((), ())
 
 
 def test_a_finished_pair_whose_result_is_gone_is_made_again() -> None:
@@ -195,7 +199,7 @@ def test_the_oldest_finished_task_is_forgotten_with_its_result(monkeypatch: pyte
 
 def test_after_a_restart_what_had_not_finished_waits_again_in_its_order() -> None:
     before = running(2, 1).tell(ask(3, now=9.0), w.Drop(name(3), "", 9.5)).state
-    state = w.restore(list(before.tasks.values()))
+    state = w.restore(w.snapshot(before))
     assert (state.busy, state.ready) == (None, False)
     queue = Queue(state).tell(w.Ready(10.0))
     assert queue.started == [name(2)]

@@ -1,0 +1,62 @@
+"""`wakestream jobs`: what is in the daemon's outbox."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from wakestream.adapters.cli import exit_codes, flags
+
+HELP = "list the jobs of the running daemon"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--all", action="store_true", help="also those that have ended")
+    parser.add_argument("--json", action="store_true", help="one JSON object for each job")
+    flags.daemon(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List them, the newest first."""
+    from wakestream.adapters.cli.program import begin, run_program
+
+    begin(args)
+    return run_program(lambda _: _list(args))
+
+
+async def _list(args: argparse.Namespace) -> int:
+    import orjson
+
+    from wakestream.adapters.cli.following import say
+    from wakestream.adapters.console.requests import LIST_MOST
+    from wakestream.adapters.daemon_address import folder
+    from wakestream.adapters.daemon_client import open_daemon_client
+
+    async with open_daemon_client(folder(args.state)) as client:
+        found, older = await client.jobs("all" if args.all else "open", LIST_MOST)
+    if args.json:
+        for job in found:
+            say(orjson.dumps(job).decode())
+    elif found:
+        for line in table(found, time.time()):
+            say(line)
+    else:
+        say("no job at all" if args.all else "no job is open; `wakestream jobs --all` lists those that have ended")
+    if older:
+        say(f"wakestream: {older} older ones are not listed", error=True)
+    return exit_codes.DONE
+
+
+def table(jobs: list[dict[str, Any]], now: float) -> list[str]:
+    """The jobs as lines with a heading; `now` is UNIX seconds."""
+    from wakestream.adapters.cli import words
+
+    rows = [("JOB", "STATE", "SINCE", "PRIORITY", "OUTPUT")]
+    for job in jobs:
+        state = job["stage"] if job["state"] == "open" else job["state"]
+        since = words.duration(max(0.0, now - (job["ended_at"] or job["accepted_at"])))
+        rows.append((job["id"], state, since, str(job["priority"]), job["output"]))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]

@@ -1,0 +1,47 @@
+"""`wakestream status`: how the GPUs are, who holds them, and what they have cost."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_codes, flags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wakestream.streams import messages as m
+
+HELP = "show how the GPUs are, who holds them, and what they have cost"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--json", action="store_true", help="the hub's answer as one JSON object")
+    flags.connection(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the hub and print its answer."""
+    from wakestream.adapters.cli.status_words import status
+
+    return ask_and_print(args, status)
+
+
+def ask_and_print(args: argparse.Namespace, words: Callable[[m.HubStatus], list[str]], since: int | None = None) -> int:
+    """Ask the hub; print its answer in words, or as JSON."""
+    import asyncio
+
+    import orjson
+
+    from wakestream.adapters import logs, settings
+    from wakestream.adapters.hub_status import ask_hub
+    from wakestream.streams import wire
+
+    found = settings.load(vars(args))
+    logs.configure("CRITICAL", found.secrets)  # what is wrong is said once, as this command's own answer
+    answer = asyncio.run(ask_hub(found, since))
+    frame = wire.to_frame(answer)
+    lines = [orjson.dumps({"ts": answer.ts, **frame.get("data", {})}).decode()] if args.json else words(answer)
+    print("\n".join(lines))  # noqa: T201 - the answer
+    return exit_codes.DONE

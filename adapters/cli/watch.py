@@ -1,0 +1,85 @@
+"""`wakestream watch [JOB]`: follow one job of the daemon, or all."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from wakestream.adapters.cli import exit_codes, flags
+
+HELP = "follow one job of the running daemon, or all of them"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("job", metavar="JOB", nargs="?", help="a job's id (default: all jobs, from now on)")
+    parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
+    parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    flags.daemon(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show what happens; with a JOB the exit code tells its outcome. Ctrl-C leaves, the jobs go on."""
+    import asyncio
+
+    from wakestream.adapters.cli.program import begin, run_program
+
+    begin(args)
+
+    async def watching(stop: asyncio.Event) -> int:
+        watched = asyncio.create_task(_one(args) if args.job else _all(args))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({watched, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            return watched.result() if watched.done() else exit_codes.INTERRUPTED
+        finally:
+            watched.cancel()
+            stopped.cancel()
+            await asyncio.gather(watched, stopped, return_exceptions=True)
+
+    return run_program(watching)
+
+
+async def _one(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from wakestream.adapters.cli.display import display
+    from wakestream.adapters.cli.following import follow
+    from wakestream.adapters.cli.submit import exit_code
+    from wakestream.adapters.daemon_address import folder
+    from wakestream.adapters.daemon_client import open_daemon_client
+    from wakestream.operators.events import Job
+
+    async with open_daemon_client(folder(args.state)) as client:
+        found = await client.job(args.job)
+        job = Job(args.job, Path(found["video"]), Path(found["audio"]), Path(found["output"]), found["task_type"])
+        with display(job, as_json=args.json, plain=args.plain) as shown:
+            return exit_code(await follow(client, args.job, shown))
+
+
+async def _all(args: argparse.Namespace) -> int:
+    import orjson
+
+    from wakestream.adapters.cli.display import PlainLines
+    from wakestream.adapters.cli.following import say
+    from wakestream.adapters.daemon_address import folder
+    from wakestream.adapters.daemon_client import open_daemon_client
+    from wakestream.streams.event_from_json import event_from
+
+    start = time.monotonic()
+    shown: dict[str, PlainLines] = {}
+    async with open_daemon_client(folder(args.state)) as client:
+        await client.needed()
+        async for plain in client.events():
+            job = str(plain.get("job", ""))
+            if args.json:
+                say(orjson.dumps({"t": round(time.monotonic() - start, 3), **plain}).decode())
+                continue
+            event = event_from(plain)
+            if event is not None:
+                shown.setdefault(job, PlainLines(f"{job}  ")).show(event)
+            elif plain.get("event") == "accepted":
+                say(f"{job}  accepted")
+            if plain.get("event") in ("done", "failed", "timed_out", "cancelled"):
+                shown.pop(job, None)
+    return exit_codes.DONE

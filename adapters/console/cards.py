@@ -1,0 +1,116 @@
+"""A job as the page shows it: what its user calls its files, where it stands, whether its result is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from wakestream.adapters.console.uploads import Uploads, shown_name
+from wakestream.adapters.outbox import Outbox
+from wakestream.streams import outbox
+from wakestream.streams.event_json import plain_event
+from wakestream.streams.outbox import Entry
+
+NOW_LASTS: Final = 30 * 60.0
+"""Seconds for which a job that ended stays among those that are under way."""
+
+NOW_MOST: Final = 200
+ENDED_MOST: Final = 6
+UNFINISHED: Final = ("open", "cancelling")
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """The outbox's jobs as objects for the page. `results` is the folder of the results that the page asked for."""
+
+    outbox: Outbox
+    uploads: Uploads
+    results: Path
+
+    def card(self, entry: Entry) -> dict[str, Any]:
+        """One job."""
+        a, ended = entry.accepted, entry.ended
+        names = self.names(entry)
+        return {
+            "id": a.job, "state": entry.state, "stage": entry.stage.stage if entry.stage else "submit",
+            "video": {"name": names["video"], "size": a.video_size},
+            "audio": {"name": names["audio"], "size": a.audio_size},
+            "output": names["output"], "priority": a.priority,
+            "accepted_at": a.at, "ended_at": ended.at if ended else None, "retry_of": a.retry_of or None,
+            "outcome": self._outcome(entry), "result": self._result(entry),
+            "events": [orjson.Fragment(item.data) for item in self.outbox.feed.of_job(a.job)],
+        }  # fmt: skip
+
+    def names(self, entry: Entry) -> Mapping[str, str]:
+        """What its user calls the files; a result of the page's is named for what it was made of."""
+        a = entry.accepted
+        video, audio = self._name(a.video, entry, "video"), self._name(a.audio, entry, "audio")
+        ours = self.is_ours(a.output)
+        output = f"{Path(video).stem} - {Path(audio).stem}{Path(a.output).suffix}" if ours else Path(a.output).name
+        return {"video": video, "audio": audio, "output": shown_name(output)}
+
+    def _name(self, path: str, entry: Entry, kind: str) -> str:
+        upload = self.uploads.of_path(path)
+        if upload is not None:
+            return upload.name
+        kept = self._kept_names(entry.accepted.output)
+        return str(kept.get(kind) or shown_name(Path(path).name))
+
+    def _kept_names(self, output: str) -> Mapping[str, Any]:
+        """The names of files that are no longer here; they were put beside the result's place."""
+        if not self.is_ours(output):
+            return {}
+        try:
+            plain = orjson.loads(Path(output).with_suffix(".json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return plain if isinstance(plain, dict) else {}
+
+    def is_ours(self, output: str) -> bool:
+        """Whether the page asked for that result, so that the page may remove it."""
+        return Path(output).parent == self.results
+
+    def _outcome(self, entry: Entry) -> dict[str, Any] | None:
+        if entry.ended is None:
+            return None
+        plain = plain_event(outbox.outcome_of(entry.ended))
+        plain.pop("path", None)
+        return plain
+
+    def _result(self, entry: Entry) -> dict[str, Any] | None:
+        ended = entry.ended
+        if ended is None or ended.outcome != "done":
+            return None
+        return {"here": Path(ended.path).is_file(), "size": ended.size, "ours": self.is_ours(ended.path)}
+
+    def now(self) -> list[dict[str, Any]]:
+        """What is under way, and what ended a short while ago: the newest first."""
+        since, ended, found = time.time() - NOW_LASTS, 0, []
+        for entry in reversed(self.outbox.state.jobs.values()):
+            if entry.ended is not None:
+                ended += 1
+                if entry.ended.at < since or ended > ENDED_MOST:
+                    continue
+            found.append(self.card(entry))
+            if len(found) >= NOW_MOST:
+                break
+        return found
+
+    def history(self, text: str, state: str, limit: int, skip: int) -> tuple[list[dict[str, Any]], int]:
+        """Ended jobs, the newest first, in whose names or id the words stand; and how many there are in all."""
+        words = text.casefold().split()
+        found = [one for one in self._ended(state) if all(word in self._text(one) for word in words)]
+        return [self.card(entry) for entry in found[skip : skip + limit]], len(found)
+
+    def _ended(self, state: str) -> Iterator[Entry]:
+        ended = [entry for entry in self.outbox.state.jobs.values() if entry.ended is not None]
+        ended.sort(key=lambda entry: entry.ended.at if entry.ended else 0.0, reverse=True)
+        return (entry for entry in ended if state in ("", entry.state))
+
+    def _text(self, entry: Entry) -> str:
+        return f"{' '.join(self.names(entry).values())} {entry.accepted.job} {entry.state}".casefold()

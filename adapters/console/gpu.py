@@ -1,0 +1,112 @@
+"""How the GPUs are, as the hub tells it: asked for while somebody looks at the page, on a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ssl import SSLContext
+from typing import Any, Final
+
+from wakestream.adapters.settings import Settings
+from wakestream.adapters.tls import client_context
+from wakestream.adapters.websocket.link import Link, open_link
+from wakestream.operators.ports import LinkDown, LinkUp
+from wakestream.streams import messages as m
+from wakestream.streams import wire
+from wakestream.streams.hub_status import FEATURE
+
+EVERY: Final = 5.0
+"""Seconds between two questions; news of a GPU's power is a reason to ask at once."""
+
+LINGER: Final = 10.0
+"""Seconds for which the connection is kept when nobody looks any more, as at a reload."""
+
+_NEWS = m.PowerState | m.Online | m.Offline | m.Booted | m.BootResult | m.Ack
+
+
+class GpuWatch:
+    """`last` is what is known, as an object for the page; `tell` hears of every change."""
+
+    def __init__(self, settings: Settings, tell: Callable[[dict[str, Any]], None]) -> None:
+        self._url, self._key = settings.needs_hub(), settings.needs_key()
+        self._ca: SSLContext | None = client_context(settings.ca)
+        self._tell = tell
+        self._watchers = 0
+        self._link: Link | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._ending: asyncio.TimerHandle | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._ask_now = asyncio.Event()
+        self._up = False
+        self.last: dict[str, Any] = {"hub": "connecting"}
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """While the block runs, the hub is asked."""
+        self._watchers += 1
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+        if self._link is None:
+            self._begin()
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+            if not self._watchers:
+                self._ending = asyncio.get_running_loop().call_later(LINGER, self._end)
+
+    def _begin(self) -> None:
+        features = (FEATURE, "power_state")
+        register = m.Register(key=self._key, device_type="pc", features=features)
+        self._link = open_link(self._url, lambda: register, ca=self._ca)
+        self._link.events.subscribe(self._hear)
+        self._asking = asyncio.create_task(self._ask(self._link), name="gpu-status")
+
+    def _end(self) -> None:
+        link, asking, self._link, self._asking, self._ending = self._link, self._asking, None, None, None
+        if asking is not None:
+            asking.cancel()
+        if link is not None:
+            closing = asyncio.create_task(link.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._ending is not None:
+            self._ending.cancel()
+        self._end()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    async def _ask(self, link: Link) -> None:
+        while True:
+            self._ask_now.clear()
+            if self._up:
+                link.send(m.HubStatusQuery(request_id=f"console-{uuid.uuid4().hex}"))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVERY):
+                    await self._ask_now.wait()
+
+    def _hear(self, event: object) -> None:
+        match event:
+            case LinkUp(features=features):
+                self._up = FEATURE in features
+                if not self._up:
+                    self._note({"hub": "old"})
+                self._ask_now.set()
+            case LinkDown(why=why, connecting=connecting):
+                self._up = False
+                self._note({**self.last, "hub": "connecting" if connecting else "down", "why": why})
+            case m.HubStatus():
+                self._note({"hub": "up", **wire.to_frame(event).get("data", {}), "ts": event.ts})
+            case _ if isinstance(event, _NEWS):
+                self._ask_now.set()
+
+    def _note(self, known: dict[str, Any]) -> None:
+        if known != self.last:
+            self.last = known
+            self._tell(known)

@@ -1,0 +1,66 @@
+"""Who may speak to the daemon's local API: programs of this user that hold the token, and no web page of elsewhere."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Collection
+
+import orjson
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+
+class ApiError(Exception):
+    """An answer that is a refusal: an HTTP status, a word for programs and a sentence for people."""
+
+    def __init__(self, status: int, code: str, why: str) -> None:
+        super().__init__(why)
+        self.status, self.code = status, code
+
+
+def refusal(status: int, code: str, why: str) -> web.Response:
+    """A refusal as JSON."""
+    return web.Response(status=status, body=orjson.dumps({"code": code, "error": why}), content_type="application/json")
+
+
+def hosts(port: int) -> frozenset[str]:
+    """What the `Host` header of a caller on this machine may say."""
+    names = ("127.0.0.1", "localhost", "[::1]")
+    return frozenset({f"{name}:{port}" for name in names} | (set(names) if port == 80 else set()))
+
+
+def guard(token: str, allowed: Collection[str], admits: Callable[[web.Request], bool] = lambda _: False) -> Middleware:
+    """Refuses foreign hosts (a rebound DNS name), foreign origins (a web page elsewhere) and callers without token.
+
+    `allowed` is looked at anew for each request. Whom `admits` lets in needs no token, but none of the rest is waived.
+    """
+    expected = f"Bearer {token}".encode()
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.headers.get(hdrs.HOST, "").lower() not in allowed:
+            raise ApiError(421, "foreign_host", "this address answers to 127.0.0.1, localhost and [::1] only")
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is not None and origin.lower() not in {f"http://{host}" for host in allowed}:
+            raise ApiError(403, "foreign_origin", "a web page of another origin may not use this address")
+        if admits(request):
+            return await handler(request)
+        given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
+        if not hmac.compare_digest(given, expected):
+            raise ApiError(401, "unauthorized", "send Authorization: Bearer TOKEN; the token is in daemon.json")
+        return await handler(request)
+
+    return guarded
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every refusal is a JSON object with a `code` and a sentence in `error`."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return refusal(error.status, error.code, str(error))
+    except web.HTTPRequestEntityTooLarge:
+        return refusal(413, "too_large", "the body of this call is too large; send paths, not files")
+    except web.HTTPException as error:
+        return refusal(error.status, error.reason.lower().replace(" ", "_"), f"{request.method} here: {error.reason}")

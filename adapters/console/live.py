@@ -1,0 +1,128 @@
+"""One stream of server-sent events for the page: all that it shows, and then what changes of it.
+
+Each connection begins with the whole state. So a page that was away, or a daemon that was, has nothing to catch
+up with, and two pages cannot disagree. Browsers open six connections to one server at most: a page needs one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from wakestream.adapters.console.cards import Cards
+from wakestream.adapters.console.gpu import GpuWatch
+from wakestream.adapters.console.guard import ApiError
+from wakestream.adapters.console.page import SAFE
+from wakestream.adapters.console.timeline import Timeline
+from wakestream.adapters.feed import OUTCOMES, Item, Listener
+
+PAGES: Final = 50
+"""Pages that may be open at once."""
+
+HEARTBEAT: Final = 10.0
+GATHERED: Final = 0.2
+"""Seconds for which rows of the timeline are gathered before they are sent."""
+
+_CARDS = OUTCOMES | {"accepted"}
+_HEADERS = {**SAFE, "Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class Live:
+    """Every open page hears what is told here. `plain()` are the parts of the state that are no jobs."""
+
+    def __init__(self, cards: Cards, timeline: Timeline, gpu: GpuWatch, plain: Callable[[], Mapping[str, Any]]) -> None:
+        self._cards, self._timeline, self._gpu, self._plain = cards, timeline, gpu, plain
+        self._pages: set[Listener] = set()
+
+    def tell(self, kind: str, plain: object) -> None:
+        """To every open page."""
+        if self._pages:
+            item = Item(0, "", kind, orjson.dumps(plain))
+            for page in tuple(self._pages):
+                page.put(item)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Rows of the timeline go out while the block runs; at its end all pages are told to come back later."""
+        pushing = asyncio.create_task(self._push(), name="timeline")
+        try:
+            yield
+        finally:
+            pushing.cancel()
+            self.close()
+            await asyncio.gather(pushing, return_exceptions=True)
+
+    def close(self) -> None:
+        """All who read are at the end."""
+        for page in tuple(self._pages):
+            page.end()
+
+    async def _push(self) -> None:
+        seen = self._timeline.last
+        while True:
+            await self._timeline.news.wait()
+            self._timeline.news.clear()
+            if self._pages and (rows := self._timeline.since(seen)):
+                self.tell("rows", rows)
+            seen = self._timeline.last
+            await asyncio.sleep(GATHERED)
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """The whole state, then every change, until the page goes."""
+        if len(self._pages) >= PAGES:
+            raise ApiError(503, "too_many_pages", f"{PAGES} pages are open; close one, then try again")
+
+        def cut() -> None:
+            if request.transport is not None:
+                request.transport.abort()
+
+        response = web.StreamResponse(headers=_HEADERS)
+        feed = self._cards.outbox.feed
+        with contextlib.suppress(ConnectionError), self._gpu.watched(), feed.follow(None, cut) as listener:
+            self._pages.add(listener)
+            try:
+                first = _text("state", orjson.dumps(self._state(request)))
+                await response.prepare(request)
+                await response.write(first)
+                await self._follow(response, listener)
+            finally:
+                self._pages.discard(listener)
+        return response
+
+    def _state(self, request: web.Request) -> dict[str, Any]:
+        boot, _, seq = request.query.get("rows", "").rpartition("-")
+        known = boot == self._cards.outbox.feed.boot and seq.isascii() and seq.isdigit() and len(seq) < 16
+        return {
+            "boot": self._cards.outbox.feed.boot, "epoch": self._timeline.header.epoch, "gpu": self._gpu.last,
+            "jobs": self._cards.now(), "rows": self._timeline.since(int(seq) if known else 0), **self._plain(),
+        }  # fmt: skip
+
+    async def _follow(self, response: web.StreamResponse, listener: Listener) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(HEARTBEAT):
+                    item = await listener.next()
+            except TimeoutError:
+                await response.write(b"event: beat\ndata: 0\n\n")
+                continue
+            if item is None:
+                return
+            await response.write(self._told(item))
+
+    def _told(self, item: Item) -> bytes:
+        if not item.job:
+            return _text(item.kind, item.data)
+        entry = self._cards.outbox.state.jobs.get(item.job)
+        if item.kind in _CARDS and entry is not None:
+            return _text("card", orjson.dumps(self._cards.card(entry)))
+        return _text("event", item.data)
+
+
+def _text(kind: str, data: bytes) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), data)

@@ -1,0 +1,92 @@
+"""The daemon's local web server: the API behind its guard, on a loopback address only."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from wakestream.adapters import addresses
+from wakestream.adapters.console import guard
+from wakestream.adapters.console.requests import MAX_BODY
+from wakestream.adapters.http.refusals import counting, noted
+from wakestream.adapters.http.silent_callers import SilentCallers
+from wakestream.adapters.settings import SettingsError
+
+_GRACE: Final = 1.0
+_KEEP_ALIVE: Final = 30.0
+
+
+def check_loopback(host: str) -> None:
+    """`SettingsError` unless only this machine can reach `host`."""
+    if host == "localhost":
+        return
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        raise SettingsError(
+            f"--listen: {host} can be reached from other machines; the daemon listens on 127.0.0.1 or [::1] only"
+        )
+
+
+@asynccontextmanager
+async def local_server(
+    routes: Sequence[web.RouteDef],
+    host: str,
+    port: int,
+    token: str,
+    admits: Callable[[web.Request], bool] = lambda _: False,
+) -> AsyncIterator[str]:
+    """Serve `routes` to holders of `token`, and to whom `admits` lets in, until the block ends; gives the address.
+
+    `OSError` if it is taken.
+    """
+    host = "127.0.0.1" if host == "localhost" else host  # which may be two addresses, and two free ports
+    refused = noted("daemon")
+    silent = SilentCallers(refused)
+    allowed: set[str] = set()
+    guards = [silent.middleware(), guard.errors_as_json, guard.guard(token, allowed, admits)]
+    app = web.Application(middlewares=guards, client_max_size=MAX_BODY)
+    app.add_routes(routes)
+    runner = web.AppRunner(
+        app,
+        access_log_class=counting(refused),
+        logger=_quiet(),
+        auto_decompress=False,
+        shutdown_timeout=_GRACE,
+        lingering_time=_GRACE,
+        keepalive_timeout=_KEEP_ALIVE,
+    )
+    await runner.setup()
+    try:
+        server = runner.server
+        assert server is not None  # noqa: S101 - it was set up
+        listening = await asyncio.get_running_loop().create_server(silent.watch(server), host, port)
+        port = listening.sockets[0].getsockname()[1]
+        allowed |= guard.hosts(port) | {addresses.at_port(host, port)}
+        try:
+            yield f"http://{addresses.at_port(host, port)}"
+        finally:
+            listening.close()
+    finally:
+        silent.close()
+        await runner.cleanup()
+
+
+def _quiet() -> logging.Logger:
+    quiet = logging.getLogger("wakestream.daemon.aiohttp")
+    quiet.addFilter(_ours)
+    return quiet
+
+
+def _ours(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError)

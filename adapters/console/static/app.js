@@ -1,0 +1,182 @@
+// The page put together: the way in, the stream of what happens, and who shows which part of it.
+
+import { makeCard } from "/cards.js";
+import { composer } from "/compose.js";
+import { by, h, say, show } from "/dom.js";
+import { showGpus } from "/gpus.js";
+import { follow } from "/live.js";
+import { past } from "/past.js";
+import { refused } from "/sentences.js";
+import { call, codeIn, enter } from "/session.js";
+import { begin, take } from "/store.js";
+import { timeline } from "/timeline.js";
+import { bytes, number, t, translate } from "/words.js";
+
+const known = { jobs: new Map(), gpu: { hub: "connecting" }, names: new Map() };
+const cards = new Map();
+let parts = null;
+
+function toast(text, bad = false) {
+  const note = h("p", { class: bad ? "toast bad" : "toast", text });
+  by("toasts").append(note);
+  setTimeout(() => note.remove(), 9000);
+}
+
+// What can be done with a job
+
+const acts = {
+  cancel: (job) => asked(() => call("POST", `/api/jobs/${encodeURIComponent(job.id)}/cancel`)),
+  retry: (job) => asked(() => call("POST", `/api/jobs/${encodeURIComponent(job.id)}/retry`, {})),
+  remove: (job) => asked(() => call("DELETE", `/console/results/${encodeURIComponent(job.id)}`)),
+  address: (job) => asked(async () => (await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/ticket`)).url),
+  download: async (job) => {
+    const url = await acts.address(job);
+    if (url) h("a", { href: `${url}&download=1`, download: job.output }).click();
+  },
+  open: async (job) => {
+    const url = await acts.address(job);
+    if (url) theatre(job, url);
+  },
+};
+
+async function asked(what) {
+  try {
+    return await what();
+  } catch (error) {
+    toast(refused(error), true);
+    return null;
+  }
+}
+
+function theatre(job, url) {
+  const video = h("video", { src: url, controls: true, autoplay: true, playsinline: true, "aria-label": t("card.player", { name: job.output }) });
+  const close = h("button", { class: "button quiet", type: "button", text: t("card.hide"), onclick: () => dialog.close() });
+  const dialog = h("dialog", { class: "theatre", "aria-label": job.output, onclose: () => dialog.remove() }, video, h("div", { class: "theatre-foot" }, h("bdi", { text: job.output }), close));
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+// What the daemon tells
+
+const hear = {
+  state(plain) {
+    known.jobs = new Map(plain.jobs.map((card) => [card.id, begin(card)]));
+    known.gpu = plain.gpu;
+    for (const card of plain.jobs) remember(card);
+    parts.time.add(plain.boot, plain.epoch, plain.rows);
+    hear.rest(plain);
+    showJobs();
+    showGpus(known.gpu);
+    parts.past.refresh();
+  },
+  card(card) {
+    remember(card);
+    known.jobs.set(card.id, begin(card));
+    showJobs();
+    if (card.outcome) parts.past.refresh();
+  },
+  event(event) {
+    const job = known.jobs.get(event.job);
+    if (!job) return;
+    take(job, event);
+    cards.get(event.job)?.update(job);
+  },
+  gpu(plain) {
+    known.gpu = plain;
+    showGpus(plain);
+  },
+  rows: (rows) => parts.time.more(rows),
+  rest(plain) {
+    parts.compose.settle(plain.uploads);
+    say(by("foot"), `${t("foot.local")}  ·  ${t("foot.room", { used: bytes(plain.used), quota: bytes(plain.quota) })}`);
+  },
+};
+
+const remember = (card) => known.names.set(card.id, card.video.name);
+
+function showJobs() {
+  const list = by("cards");
+  const jobs = [...known.jobs.values()].sort((one, other) => Boolean(one.outcome) - Boolean(other.outcome) || other.accepted_at - one.accepted_at);
+  for (const [id, card] of cards) {
+    if (!known.jobs.has(id)) {
+      card.root.remove();
+      cards.delete(id);
+    }
+  }
+  jobs.forEach((job, at) => {
+    if (cards.has(job.id)) cards.get(job.id).update(job);
+    else cards.set(job.id, makeCard(job, acts));
+    const { root } = cards.get(job.id);
+    if (list.children[at] !== root) {
+      if (root.isConnected && list.moveBefore) list.moveBefore(root, list.children[at] || null);
+      else list.insertBefore(root, list.children[at] || null);
+    }
+  });
+  const open = jobs.filter((job) => !job.outcome).length;
+  say(by("now-count"), open ? number(open) : "");
+  show(by("now-empty"), !jobs.length);
+}
+
+setInterval(() => {
+  if (document.hidden || !parts) return;
+  for (const [id, card] of cards) {
+    const job = known.jobs.get(id);
+    if (job && !job.outcome) card.update(job);
+  }
+  showGpus(known.gpu);
+}, 1000);
+
+// The way in
+
+function linked(how) {
+  document.body.dataset.link = how;
+  say(by("link-text"), t(`link.${how}`));
+  if (how === "locked") lock();
+}
+
+function lock() {
+  document.body.dataset.link = "locked";
+  say(by("link-text"), t("link.locked"));
+  show(by("house"), false);
+  show(by("door"), true);
+}
+
+function open() {
+  show(by("door"), false);
+  show(by("house"), true);
+  parts ??= {
+    time: timeline({ nameOf: (id) => known.names.get(id) || id, toast }),
+    past: past(acts),
+    compose: composer({ toast, started: (id) => setTimeout(() => document.querySelector(`[data-job="${CSS.escape(id)}"]`)?.scrollIntoView({ block: "nearest" }), 300) }),
+  };
+  showGpus(known.gpu);
+  follow({ hear: (kind, plain) => hear[kind]?.(plain), linked, rows: parts.time.last });
+}
+
+async function knock(code) {
+  try {
+    if (await enter(code)) return open();
+    lock();
+    if (code) say(by("door-wrong"), t("door.wrong"));
+  } catch {
+    linked("down");
+    setTimeout(() => knock(code), 1500);
+  }
+}
+
+by("door-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  say(by("door-wrong"), "");
+  const code = codeIn(by("door-code").value);
+  by("door-code").value = "";
+  if (code) knock(code);
+  else say(by("door-wrong"), t("door.wrong"));
+});
+addEventListener("hashchange", () => {
+  const code = codeIn(location.hash);
+  if (code && !by("door").hidden) knock(code);
+  if (code) history.replaceState(null, "", location.pathname);
+});
+
+translate(document);
+knock(codeIn(location.hash));

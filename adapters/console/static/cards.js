@@ -1,0 +1,132 @@
+// The jobs under way: a card each, made once and then only changed.
+
+import { button, h, icon, named, put, say, show } from "/dom.js";
+import { why } from "/sentences.js";
+import { progress, STAGES, waits } from "/store.js";
+import { bytes, duration, moment, number, percent, t } from "/words.js";
+
+/** A card; `acts` are what its buttons do. `update(job)` shows what is new. */
+export function makeCard(job, acts) {
+  const card = new Card(job, acts);
+  card.update(job);
+  return card;
+}
+
+class Card {
+  constructor(job, acts) {
+    this.job = job;
+    this.acts = acts;
+    this.player = null;
+    this.title = h("h3", { class: "card-title", id: `job-${job.id}` },
+      named(job.video.name), h("span", { class: "with", "aria-hidden": "true", text: "+" }), named(job.audio.name));
+    this.pill = h("span", { class: "pill" });
+    this.when = h("span", { class: "when" });
+    this.why = h("p", { class: "card-why" });
+    this.steps = STAGES.map((stage) => h("li", { class: "step" },
+      h("span", { class: "step-bar" }, h("span", { class: "step-fill" })), h("span", { class: "step-name", text: t(`stage.${stage}`) })));
+    this.track = h("ol", { class: "track", "aria-label": t("card.stages") }, ...this.steps);
+    this.percent = h("span", { class: "big" });
+    this.meter = h("div", { class: "meter", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, this.percent);
+    this.facts = h("p", { class: "facts" });
+    this.numbers = h("div", { class: "numbers" }, this.meter, this.facts);
+    this.cancel = button(t("card.cancel"), "close", () => acts.cancel(this.job));
+    this.retry = button(t("card.retry"), "again", () => acts.retry(this.job));
+    this.play = button(t("card.play"), "play", () => this.toggle(), "main small");
+    this.down = button(t("card.download"), "down", () => acts.download(this.job));
+    this.bin = button(t("card.remove"), "bin", () => acts.remove(this.job));
+    this.tools = h("div", { class: "card-tools" }, this.play, this.down, this.cancel, this.retry, this.bin);
+    this.stage = h("div", { class: "stage" });
+    this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` },
+      h("div", { class: "card-head" }, this.title, this.pill), this.why, this.track,
+      h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage);
+  }
+
+  /** Shows where the job stands; called again each second, as times go on. */
+  update(job) {
+    this.job = job;
+    const ended = Boolean(job.outcome);
+    const state = ended ? job.outcome.event : job.state === "cancelling" ? "cancelling" : waits(job) ? "waiting" : "open";
+    put(this.root, "data-state", state);
+    say(this.pill, t(`state.${state}`));
+    say(this.why, why(job));
+    this.showSteps(job, ended);
+    this.showNumbers(job, ended);
+    say(this.when, when(job));
+    const here = Boolean(job.result && job.result.here);
+    show(this.cancel, !ended && job.state !== "cancelling");
+    show(this.retry, ended && state !== "done");
+    for (const each of [this.play, this.down]) show(each, here);
+    show(this.bin, here && job.result.ours);
+    if (!here) this.close();
+  }
+
+  showSteps(job, ended) {
+    const part = progress(job);
+    this.steps.forEach((step, at) => {
+      const done = at < job.stage;
+      const now = at === job.stage && !ended;
+      const state = done ? "done" : now ? "now" : ended && at === job.stage ? "broken" : "later";
+      put(step, "data-step", state);
+      put(step, "aria-current", now ? "step" : null);
+      const fill = step.firstChild.firstChild;
+      const known = part && part.part !== null && part.part !== undefined;
+      put(step, "data-unknown", now && !known && job.state !== "cancelling");
+      fill.style.width = now && known ? `${Math.max(3, 100 * part.part)}%` : "";
+    });
+  }
+
+  showNumbers(job, ended) {
+    const part = ended ? null : progress(job);
+    const known = part && part.value !== null && part.value !== undefined && part.part !== null;
+    show(this.numbers, Boolean(part));
+    show(this.meter, Boolean(known));
+    if (!part) return;
+    if (known) {
+      const text = percent(part.part);
+      say(this.percent, text);
+      put(this.meter, "aria-valuenow", Math.floor(100 * part.part));
+      put(this.meter, "aria-label", t("card.progress", { stage: t(`stage.${STAGES[job.stage]}`), percent: text }));
+    }
+    say(this.facts, [...facts(job, part)].join("  ·  "));
+  }
+
+  async toggle() {
+    if (this.player) return this.close();
+    const url = await this.acts.address(this.job);
+    if (!url || this.player) return;
+    this.player = h("video", { src: url, controls: true, autoplay: true, playsinline: true, preload: "metadata", "aria-label": t("card.player", { name: this.job.output }) });
+    this.stage.append(this.player);
+    this.player.focus();
+    this.word(t("card.hide"));
+  }
+
+  close() {
+    if (!this.player) return;
+    this.player.pause();
+    this.player.remove();
+    this.player = null;
+    this.word(t("card.play"));
+  }
+
+  word(text) {
+    this.play.replaceChildren(icon(this.player ? "close" : "play"), h("span", { text }));
+  }
+}
+
+function* facts(job, part) {
+  if (part.unit === "bytes") {
+    yield part.all ? t("card.of", { part: bytes(part.value), all: bytes(part.all) }) : bytes(part.value);
+    if (part.rate) yield t("card.rate", { rate: bytes(part.rate) });
+  }
+  if (part.frames) yield t("card.frame", { frame: number(part.frame || 0), frames: number(part.frames) });
+  if (part.waited !== undefined) yield duration(part.waited);
+  if (job.last.position > 0 && job.stage === 0) yield t("card.place", { place: number(job.last.position) });
+  if (part.left > 0.5) yield t("card.eta", { left: duration(part.left) });
+}
+
+function when(job) {
+  const parts = [moment(job.ended_at || job.accepted_at)];
+  if (job.ended_at && job.outcome.event === "done") parts.push(t("card.took", { time: duration(job.ended_at - job.accepted_at) }));
+  if (job.retry_of) parts.push(t("card.retried"));
+  return parts.join("  ·  ");
+}

@@ -1,0 +1,234 @@
+// A new job: two files, dropped or chosen, sent to the daemon as they are chosen, and then started.
+
+import { by, button, h, icon, named, put, say, show } from "/dom.js";
+import { refused } from "/sentences.js";
+import { bearer, call, Refusal } from "/session.js";
+import { bytes, percent, t } from "/words.js";
+
+const KINDS = {
+  video: "mp4 mov m4v mkv webm avi mpg mpeg ts flv wmv mxf".split(" "),
+  audio: "wav mp3 m4a aac flac ogg oga opus wma aif aiff amr ac3".split(" "),
+};
+
+/** Wires the form up. `toast(text)` tells the user, `started(job id)` that a job was begun. */
+export function composer({ toast, started }) {
+  const slots = { video: new Slot("video", changed), audio: new Slot("audio", changed) };
+  const start = by("start");
+  let starting = false;
+
+  function changed() {
+    const { video, audio } = slots;
+    const ready = Boolean(video.upload && audio.upload);
+    start.disabled = !ready || starting;
+    const busy = video.sending || audio.sending;
+    const key = starting ? "starting" : ready ? "ready" : busy ? "sending" : video.upload ? "video" : audio.upload ? "audio" : "none";
+    say(by("new-hint"), t(`new.hint.${key}`));
+  }
+
+  start.addEventListener("click", async () => {
+    starting = true;
+    changed();
+    const random = crypto.getRandomValues(new Uint8Array(8));
+    const id = `ws-${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+    try {
+      await call("POST", "/console/jobs", { id, video: slots.video.upload.id, audio: slots.audio.upload.id });
+      slots.video.clear();
+      slots.audio.clear();
+      started(id);
+    } catch (error) {
+      toast(refused(error), true);
+    } finally {
+      starting = false;
+      changed();
+    }
+  });
+
+  dropping(slots, toast);
+  changed();
+  return {
+    /** The files that wait to be used, as the daemon tells them: also those that another page gave it. */
+    settle(uploads) {
+      for (const slot of Object.values(slots)) slot.settle(uploads.filter((upload) => upload.kind === slot.kind));
+      changed();
+    },
+  };
+}
+
+function kindOf(file) {
+  const ending = file.name.split(".").pop().toLowerCase();
+  if (ending === "webm" && file.type.startsWith("audio/")) return "audio";
+  return Object.keys(KINDS).find((kind) => KINDS[kind].includes(ending)) || "";
+}
+
+function dropping(slots, toast) {
+  let depth = 0;
+  const veil = (shown) => show(by("veil"), shown);
+  const carries = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
+  addEventListener("dragenter", (event) => { if (carries(event)) { depth += 1; veil(true); } });
+  addEventListener("dragleave", () => { depth = Math.max(0, depth - 1); if (!depth) veil(false); });
+  addEventListener("dragover", (event) => { if (carries(event)) event.preventDefault(); });
+  addEventListener("drop", (event) => {
+    if (!carries(event)) return;
+    event.preventDefault();
+    depth = 0;
+    veil(false);
+    const over = event.target.closest && event.target.closest(".slot");
+    take([...event.dataTransfer.files], over ? over.id.replace("slot-", "") : "");
+  });
+
+  function take(files, wanted) {
+    if (files.length === 1 && wanted) return void slots[wanted].take(files[0]);
+    const taken = {};
+    for (const file of files) {
+      const kind = kindOf(file);
+      if (!kind) toast(t("bad.kind", { name: file.name }), true);
+      else if (taken[kind]) toast(t("toast.two"));
+      else taken[kind] = file;
+    }
+    for (const [kind, file] of Object.entries(taken)) slots[kind].take(file);
+  }
+}
+
+class Slot {
+  constructor(kind, changed) {
+    this.kind = kind;
+    this.changed = changed;
+    this.upload = null;
+    this.request = null;
+    this.turn = 0;
+    this.root = by(`slot-${kind}`);
+    this.input = h("input", { type: "file", class: "hide", id: `pick-${kind}`, accept: KINDS[kind].map((ending) => `.${ending}`).concat(`${kind}/*`).join(","),
+      "aria-label": t(`slot.choose.${kind}`), "aria-describedby": `slot-${kind}-text`, onchange: () => this.picked() });
+    this.name = h("span", { class: "slot-name" }, h("strong", { text: t(`slot.${kind}`) }));
+    this.text = h("span", { class: "slot-text", id: `slot-${kind}-text`, text: t(`slot.${kind}.hint`) });
+    this.label = h("label", { class: "slot-label", for: `pick-${kind}` }, h("span", { class: "slot-icon" }, icon(kind)), h("span", { class: "slot-words" }, this.name, this.text));
+    this.fill = h("span");
+    this.bar = h("div", { class: "slot-bar", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", "aria-label": t(`slot.${kind}`), hidden: true }, this.fill);
+    this.away = button("", "close", () => this.drop(), "quiet icon");
+    this.wrong = h("p", { class: "wrong", role: "alert" });
+    this.root.append(this.input, this.label, this.away, this.bar, this.wrong);
+    this.showEmpty();
+  }
+
+  get sending() {
+    return this.request !== null;
+  }
+
+  picked() {
+    const [file] = this.input.files;
+    if (file) this.take(file);
+    this.input.value = "";
+  }
+
+  async take(file) {
+    this.stop();
+    const before = this.upload;
+    this.upload = null;
+    const turn = ++this.turn;
+    this.showName(file.name, t("slot.sending", { percent: percent(0), size: bytes(file.size) }), "sending");
+    try {
+      const given = await call("POST", "/console/uploads", { kind: this.kind, name: file.name, size: file.size });
+      if (turn !== this.turn) return;
+      const upload = await this.send(given, file, turn);
+      if (turn !== this.turn) return;
+      this.upload = upload;
+      this.showUpload();
+      if (before) forget(before);
+    } catch (error) {
+      if (turn !== this.turn) return;
+      this.upload = before;
+      if (before) this.showUpload();
+      else this.showEmpty();
+      this.complain(refused(error, file.name));
+    } finally {
+      this.changed();
+    }
+  }
+
+  send(given, file, turn) {
+    return new Promise((done, failed) => {
+      const request = new XMLHttpRequest();
+      this.request = request;
+      this.changed();
+      request.open("PUT", `/console/uploads/${given.id}`);
+      for (const [name, value] of Object.entries(bearer())) request.setRequestHeader(name, value);
+      request.upload.onprogress = (event) => { if (turn === this.turn) this.progress(event.loaded, file.size); };
+      request.onload = () => {
+        let plain = {};
+        try { plain = JSON.parse(request.responseText); } catch { /* no sentence in it */ }
+        if (request.status === 200) done(plain);
+        else failed(new Refusal(request.status, plain));
+      };
+      request.onerror = () => failed(new Refusal(499, { code: "broken" }));
+      request.onabort = request.onerror;
+      request.onloadend = () => { if (this.request === request) this.request = null; };
+      request.send(file);
+    });
+  }
+
+  progress(sent, size) {
+    const part = size ? sent / size : 0;
+    this.fill.style.width = `${100 * part}%`;
+    put(this.bar, "aria-valuenow", Math.floor(100 * part));
+    say(this.text, t("slot.sending", { percent: percent(part), size: bytes(size) }));
+  }
+
+  settle(uploads) {
+    if (this.sending) return;
+    if (this.upload && !uploads.some((one) => one.id === this.upload.id)) this.clear();
+    else if (!this.upload && uploads.length && this.root.dataset.slot === "empty") {
+      this.upload = uploads.at(-1);
+      this.showUpload();
+    }
+  }
+
+  drop() {
+    const upload = this.upload;
+    this.stop();
+    this.clear();
+    if (upload) forget(upload);
+    this.input.focus();
+  }
+
+  stop() {
+    this.turn += 1;
+    if (this.request) this.request.abort();
+    this.request = null;
+  }
+
+  clear() {
+    this.upload = null;
+    this.showEmpty();
+    this.changed();
+  }
+
+  complain(text) {
+    say(this.wrong, text);
+  }
+
+  showEmpty() {
+    put(this.root, "data-slot", "empty");
+    this.name.replaceChildren(h("strong", { text: t(`slot.${this.kind}`) }));
+    say(this.text, t(`slot.${this.kind}.hint`));
+    say(this.wrong, "");
+    show(this.bar, false);
+    show(this.away, false);
+  }
+
+  showUpload() {
+    this.showName(this.upload.name, t("slot.ready", { size: bytes(this.upload.size) }), "ready");
+  }
+
+  showName(name, text, state) {
+    put(this.root, "data-slot", state);
+    this.name.replaceChildren(named(name));
+    say(this.text, text);
+    say(this.wrong, "");
+    this.fill.style.width = "0";
+    show(this.bar, state === "sending");
+    show(this.away, true);
+    put(this.away, "aria-label", t("slot.remove", { name }));
+  }
+}
+
+const forget = (upload) => call("DELETE", `/console/uploads/${upload.id}`).catch(() => {});

@@ -1,0 +1,74 @@
+// Elements, made and changed without ever parsing text as markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element. `props`: `class`, `text`, `on…` listeners, and attributes; false and null leave one out. */
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "class") element.className = value;
+    else if (name === "text") element.textContent = value;
+    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** A drawing of 16 by 16 made of strokes. */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  svg.setAttribute("class", "ico");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", PATHS[name]);
+  svg.append(path);
+  return svg;
+}
+
+const PATHS = {
+  video: "M2.5 4.5h8v7h-8zM10.5 7.2l3-1.7v5l-3-1.7",
+  audio: "M3 6.5v3M6 4v8M9 5.5v5M12 3v10",
+  play: "M5.5 3.5l6.5 4.5-6.5 4.5z",
+  pause: "M5.5 3.5v9M10.5 3.5v9",
+  down: "M8 2.5v7.5M4.8 7.2L8 10.4l3.2-3.2M3 13.2h10",
+  close: "M4 4l8 8M12 4l-8 8",
+  again: "M12.8 8a4.8 4.8 0 1 1-1.5-3.5M12.9 2.2v2.9H10",
+  plus: "M8 3.5v9M3.5 8h9",
+  minus: "M3.5 8h9",
+  check: "M3.5 8.4l3 3 6-6.6",
+  bin: "M3 4.5h10M6.2 4.5v-2h3.6v2M4.4 4.5l.6 9h6l.6-9",
+  now: "M3.5 3.5l6 4.5-6 4.5zM12.5 3.5v9",
+};
+
+/** Sets text where it differs, so that a reader of the page is not told twice and a selection stays. */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Sets or removes an attribute where it differs. */
+export function put(element, name, value) {
+  const wanted = value === null || value === undefined || value === false ? null : String(value === true ? "" : value);
+  if (element.getAttribute(name) === wanted) return;
+  if (wanted === null) element.removeAttribute(name);
+  else element.setAttribute(name, wanted);
+}
+
+/** Shows or hides. */
+export function show(element, shown) {
+  if (element.hidden === shown) element.hidden = !shown;
+}
+
+/** A button with a drawing and a word. */
+export function button(word, drawing, onclick, more = "quiet") {
+  return h("button", { class: `button ${more}`, type: "button", onclick }, drawing ? icon(drawing) : null, h("span", { text: word }));
+}
+
+/** A name that somebody else chose: it cannot turn the text around it. */
+export function named(text) {
+  return h("bdi", { text, title: text });
+}
+
+export const by = (id) => document.getElementById(id);

@@ -1,0 +1,104 @@
+// The lamp of each GPU: its phase, what that means, and the figures that its user pays for.
+
+import { by, h, put, say, show } from "/dom.js";
+import { gpuSays } from "/sentences.js";
+import { duration, money, number, percent, t } from "/words.js";
+
+const LAMPS = {
+  online: "on", booted: "near", starting: "near", draining: "leave", stopping: "leave", off: "off", lost: "bad",
+  no_capacity: "bad", failed: "bad", unknown: "off",
+};
+const strips = new Map();
+
+/** Shows what the hub told; called again each second, as times go on. */
+export function showGpus(hub) {
+  const wanted = hub.hub === "up" && hub.gpus && hub.gpus.length ? hub.gpus : [nobody(hub)];
+  const names = new Set(wanted.map((gpu) => gpu.gpu));
+  for (const [name, strip] of strips) {
+    if (!names.has(name)) {
+      strip.root.remove();
+      strips.delete(name);
+    }
+  }
+  wanted.forEach((gpu, at) => {
+    if (!strips.has(gpu.gpu)) strips.set(gpu.gpu, made());
+    const strip = strips.get(gpu.gpu);
+    if (by("gpus").children[at] !== strip.root) by("gpus").insertBefore(strip.root, by("gpus").children[at] || null);
+    update(strip, gpu, hub);
+  });
+}
+
+function nobody(hub) {
+  const key = hub.hub === "up" ? "none" : hub.hub;
+  return { gpu: "", phase: hub.hub === "down" ? "failed" : "unknown", title: t(`gpu.${key}`), text: key === "connecting" ? "" : t(`gpu.${key}.text`), why: hub.why };
+}
+
+function made() {
+  const lamp = h("span", { class: "lamp", "aria-hidden": "true" }, h("span", { class: "lamp-core" }));
+  const name = h("bdi", { class: "gpu-name" });
+  const phase = h("span", { class: "gpu-phase" });
+  const title = h("p", { class: "gpu-title" }, name, phase);
+  const text = h("p", { class: "gpu-text" });
+  const figures = h("dl", { class: "figures" });
+  const bar = h("div", { class: "gpu-bar", "aria-hidden": "true" }, h("span"));
+  const root = h("article", { class: "panel gpu" }, lamp, h("div", { class: "gpu-words" }, title, text), figures, bar);
+  return { root, lamp, name, phase, text, figures, bar, cells: new Map() };
+}
+
+function update(strip, gpu, hub) {
+  put(strip.root, "data-lamp", LAMPS[gpu.phase] || "off");
+  say(strip.name, gpu.gpu);
+  say(strip.phase, gpu.title || t(`phase.${gpu.phase}`));
+  say(strip.text, gpu.title ? gpu.text : gpuSays(gpu, hub));
+  put(strip.text, "title", gpu.why || null);
+  const figures = gpu.title ? [] : [...figuresOf(gpu, hub)];
+  const wanted = new Set(figures.map(([key]) => key));
+  for (const [key, cell] of strip.cells) {
+    if (!wanted.has(key)) {
+      cell.root.remove();
+      strip.cells.delete(key);
+    }
+  }
+  for (const [key, value, title] of figures) figure(strip, key, value, title);
+  show(strip.figures, figures.length > 0);
+  waking(strip, gpu, hub);
+}
+
+function figure(strip, key, value, title) {
+  if (!strip.cells.has(key)) {
+    const number = h("dd");
+    const root = h("div", {}, h("dt", { text: t(`fig.${key}`) }), number);
+    strip.figures.append(root);
+    strip.cells.set(key, { root, number });
+  }
+  const cell = strip.cells.get(key);
+  say(cell.number, value);
+  put(cell.root, "title", title);
+}
+
+function* figuresOf(gpu, hub) {
+  const now = Date.now() / 1000;
+  if (gpu.uptime_s) yield ["uptime", duration(gpu.uptime_s + Math.max(0, now - hub.ts))];
+  else if (gpu.since) yield ["since", duration(now - gpu.since)];
+  const own = gpu.own || 0;
+  const others = gpu.others || 0;
+  const who = own && others ? "both" : own ? "own" : others ? "others" : "nobody";
+  yield ["holders", t(`fig.${who}`, { own: number(own), others: number(others) }), (gpu.own_jobs || []).join(", ") || null];
+  if (hub.queue) yield ["queue", number(hub.queue)];
+  const month = gpu.month;
+  if (month && "cost" in month) {
+    yield ["cost", money(month.cost), null];
+    const all = month.cost + month.saved;
+    const part = all > 0 ? ` (${percent(month.saved / all)})` : "";
+    yield ["saved", `${money(month.saved)}${part}`, t("fig.saved.title")];
+  } else if (month) {
+    yield ["on", duration(month.on_s)];
+  }
+}
+
+function waking(strip, gpu, hub) {
+  const p50 = (hub.boot_s || {}).p50;
+  const on = gpu.phase === "starting" && p50 > 0;
+  show(strip.bar, on);
+  if (on) strip.bar.firstChild.style.width = `${Math.min(96, (100 * (Date.now() / 1000 - gpu.since)) / p50)}%`;
+}

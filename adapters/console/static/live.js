@@ -1,0 +1,89 @@
+// The one stream that keeps the page up to date. Each connection begins with the whole state.
+
+import { bearer } from "/session.js";
+
+const SILENCE = 25000;
+const HIDDEN = 30000;
+
+/** Follows the daemon for ever. `hear(kind, plain)`; `linked("up" | "down" | "locked")`; `rows()` names the last row. */
+export function follow({ hear, linked, rows }) {
+  let wait = 300;
+  let stop = null;
+  let away = 0;
+  let wake = null;
+
+  async function once() {
+    stop = new AbortController();
+    let timer = 0;
+    const alive = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => stop.abort(), SILENCE);
+    };
+    try {
+      alive();
+      const response = await fetch(`/console/live?rows=${encodeURIComponent(rows())}`, {
+        headers: bearer(), signal: stop.signal, cache: "no-store", credentials: "omit",
+      });
+      if (response.status === 401) return "locked";
+      if (!response.ok) return "down";
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "";
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) return "down";
+        alive();
+        rest += value;
+        const parts = rest.split("\n\n");
+        rest = parts.pop();
+        for (const part of parts) take(part);
+      }
+    } catch {
+      return "down";
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  function take(part) {
+    const found = /^event: (\w+)\ndata: (.*)$/s.exec(part);
+    if (!found || found[1] === "beat") return;
+    if (found[1] === "state") {
+      wait = 300;
+      linked("up");
+    }
+    hear(found[1], JSON.parse(found[2]));
+  }
+
+  const pause = (ms) => new Promise((go) => {
+    wake = go;
+    setTimeout(go, ms);
+  });
+
+  async function forever() {
+    for (;;) {
+      if (document.hidden && away === -1) {
+        await new Promise((go) => { wake = go; });
+        continue;
+      }
+      const how = await once();
+      if (how === "locked") return linked("locked");
+      if (away !== -1) linked("down");
+      await pause(wait * (0.75 + Math.random() / 2));
+      wait = Math.min(wait * 1.6, 4000);
+    }
+  }
+
+  // A page that nobody looks at for a while lets go of its connection: browsers give one server six at most.
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(away);
+    if (document.hidden) {
+      away = setTimeout(() => { away = -1; if (stop) stop.abort(); }, HIDDEN);
+    } else {
+      away = 0;
+      wait = 300;
+      if (wake) wake();
+    }
+  });
+  window.addEventListener("online", () => { if (wake) wake(); });
+  forever();
+}

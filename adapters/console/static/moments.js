@@ -1,0 +1,104 @@
+// The timeline's rows, sorted into lanes: the hub's link, each GPU, messages in and out, and each job.
+
+export const STAGE_AFTER = {
+  "job.accept": "wait", retrying: "wait", granted: "check", online: "check", checked: "upload", uploaded: "render", rendered: "download",
+};
+const STEADY = new Set(["waking", "running", "uploading", "downloading", "report", "health", "resolve", "gpu.status.query",
+  "gpu.status.response", "gpu.task.active", "connected", "upload", "download"]);
+const ENDS = new Set(["done", "failed", "timed_out", "cancelled"]);
+const MOST = 6000;
+
+/** All rows that are known, each with its time in UNIX seconds. */
+export class Moments {
+  constructor() {
+    this.boot = "";
+    this.seq = 0;
+    this.clear();
+  }
+
+  clear() {
+    this.rows = [];
+    this.link = [];
+    this.power = new Map();
+    this.jobs = new Map();
+  }
+
+  /** The last row, as the daemon is asked for those after it. */
+  get last() {
+    return this.boot ? `${this.boot}-${this.seq}` : "";
+  }
+
+  /** Rows of a run of the daemon that began at `epoch`. */
+  add(boot, epoch, rows) {
+    if (boot !== this.boot) {
+      if (this.boot && rows.length) this.change(this.link, epoch, "down");
+      this.boot = boot;
+      this.epoch = epoch;
+      this.seq = 0;
+    }
+    for (const row of rows) {
+      if (row.seq <= this.seq) continue;
+      this.seq = row.seq;
+      this.take({ ...row, at: epoch + row.t });
+    }
+    if (this.rows.length > MOST) this.rebuild(this.rows.slice(-MOST * 0.75));
+  }
+
+  rebuild(rows) {
+    this.clear();
+    for (const row of rows) this.take(row);
+  }
+
+  take(row) {
+    this.rows.push(row);
+    if (row.kind === "conn" && (row.label === "up" || row.label === "down")) this.change(this.link, row.at, row.label);
+    if (row.label === "gpu.power.state" && row.dir === "in") this.change(this.gpu(row.gpu || ""), row.at, row.state);
+    if (row.job && (row.label === "job.accept" || row.kind === "event")) this.ofJob(row);
+  }
+
+  gpu(name) {
+    if (!this.power.has(name)) this.power.set(name, []);
+    return this.power.get(name);
+  }
+
+  change(changes, at, word) {
+    if (!changes.length || changes.at(-1).word !== word) changes.push({ at, word });
+  }
+
+  ofJob(row) {
+    if (!this.jobs.has(row.job)) this.jobs.set(row.job, { id: row.job, from: row.at, to: null, end: "", changes: [{ at: row.at, word: "wait" }], marks: [] });
+    const job = this.jobs.get(row.job);
+    const stage = STAGE_AFTER[row.label];
+    if (stage) this.change(job.changes, row.at, stage);
+    if (ENDS.has(row.label)) {
+      job.to = row.at;
+      job.end = row.label;
+    }
+    if (!STEADY.has(row.label) && row.label !== "job.accept") job.marks.push(row);
+  }
+
+  /** What is seen from `from` to `to`: lanes with spans and marks. At most `most` jobs, the newest. */
+  lanes(from, to, most, now) {
+    const seen = this.rows.filter((row) => row.at >= from && row.at <= to);
+    const frames = seen.filter((row) => row.kind === "frame" && !STEADY.has(row.label));
+    const lanes = [{ kind: "link", name: "", spans: spans(this.link, now), marks: [] }];
+    for (const [name, changes] of this.power) lanes.push({ kind: "power", name, spans: spans(changes, now), marks: [] });
+    for (const dir of ["in", "out"]) lanes.push({ kind: dir, name: "", spans: [], marks: frames.filter((row) => row.dir === dir) });
+    const jobs = [...this.jobs.values()].filter((job) => job.from <= to && (job.to === null || job.to >= from));
+    for (const job of jobs.slice(-most)) {
+      lanes.push({ kind: "job", name: job.id, spans: spans(job.changes, job.to ?? now), marks: job.marks, end: job.end });
+    }
+    return { lanes, messages: frames.length, jobs: jobs.length, hidden: Math.max(0, jobs.length - most) };
+  }
+}
+
+function spans(changes, end) {
+  return changes.map((change, at) => ({ from: change.at, to: at + 1 < changes.length ? changes[at + 1].at : end, word: change.word }));
+}
+
+/** How a row is drawn. */
+export function shape(row) {
+  if (row.fault) return "fault";
+  if (row.kind === "event") return { retrying: "retry", done: "done", failed: "failed", timed_out: "failed", cancelled: "cancelled" }[row.label] || "event";
+  return row.dir;
+}

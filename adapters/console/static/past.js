@@ -1,0 +1,77 @@
+// What has ended: the newest first, found by name, by id or by how it ended.
+
+import { button, by, h, named, put, say, show } from "/dom.js";
+import { why } from "/sentences.js";
+import { call } from "/session.js";
+import { begin } from "/store.js";
+import { bytes, moment, number, t } from "/words.js";
+
+const PAGE = 12;
+
+/** The list and its search. `acts` are what its buttons do; `refresh()` asks anew, soon. */
+export function past(acts) {
+  let shown = PAGE;
+  let turn = 0;
+  let timer = 0;
+  const search = by("past-search");
+
+  async function ask() {
+    const mine = ++turn;
+    const text = search.value.trim();
+    const query = new URLSearchParams({ text, limit: String(Math.min(shown, 100)), skip: "0" });
+    try {
+      const found = await call("GET", `/console/history?${query}`);
+      if (mine === turn) draw(found.jobs.map(begin), found.matching, text);
+    } catch { /* the next state brings it */ }
+  }
+
+  function draw(jobs, matching, text) {
+    const list = by("past");
+    const known = new Map([...list.children].map((row) => [row.dataset.job, row]));
+    list.replaceChildren(...jobs.map((job) => {
+      const row = known.get(job.id);
+      return row && row.dataset.mark === mark(job) ? row : made(job, acts);
+    }));
+    say(by("past-empty"), matching ? (text ? t("past.found", { count: number(matching) }) : "") : text ? t("past.nothing", { text }) : t("past.empty"));
+    show(by("past-more"), matching > jobs.length && shown < 100);
+  }
+
+  search.addEventListener("input", () => {
+    shown = PAGE;
+    soon(150);
+  });
+  by("past-more").addEventListener("click", () => {
+    shown += PAGE * 2;
+    ask();
+  });
+
+  function soon(delay) {
+    clearTimeout(timer);
+    timer = setTimeout(ask, delay);
+  }
+
+  return { refresh: () => soon(60) };
+}
+
+const mark = (job) => `${job.state} ${job.result ? job.result.here : ""}`;
+
+function made(job, acts) {
+  const state = job.outcome.event;
+  const here = job.result && job.result.here;
+  const tools = h("span", { class: "past-tools" });
+  if (here) tools.append(labelled(button("", "play", () => acts.open(job), "quiet icon"), "card.play", job), labelled(button("", "down", () => acts.download(job), "quiet icon"), "card.download", job));
+  if (here && job.result.ours) tools.append(labelled(button("", "bin", () => acts.remove(job), "quiet icon"), "card.remove", job));
+  if (state !== "done") tools.append(labelled(button("", "again", () => acts.retry(job), "quiet icon"), "card.retry", job));
+  const title = h("span", { class: "past-title" }, named(job.video.name), h("span", { class: "with", "aria-hidden": "true", text: "+" }), named(job.audio.name));
+  const note = state === "done" ? (here ? bytes(job.result.size) : t("card.gone")) : why(job);
+  const text = h("span", { class: "past-text" }, title, h("span", { class: "past-note", text: note, title: note }));
+  const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, h("span", { class: "pill small", text: t(`state.${state}`) }), text, h("time", { class: "when", text: moment(job.ended_at) }), tools);
+  put(row, "data-mark", mark(job));
+  return row;
+}
+
+function labelled(element, key, job) {
+  put(element, "aria-label", `${t(key)}: ${job.video.name} + ${job.audio.name}`);
+  put(element, "title", t(key));
+  return element;
+}

@@ -1,0 +1,91 @@
+// One plain sentence for each job and each GPU: why it waits, what it does, how it ended.
+
+import { bytes, duration, knows, number, t } from "/words.js";
+
+/** Why a job waits, or what it does. */
+export function why(job) {
+  if (job.outcome) return ended(job);
+  if (job.state === "cancelling") return t("why.cancelling");
+  if (job.note) return noted(job.note);
+  const last = job.last;
+  if (!last) return t(job.stage > 0 ? "why.resumed" : "why.accepted");
+  switch (last.event) {
+    case "queued":
+    case "waking": return waking(job, last);
+    case "checked": return checked(last);
+    case "uploaded": return last.saved ? t("why.uploaded.saved", { saved: bytes(last.saved) }) : t("why.uploaded");
+    case "submitted":
+    case "running":
+      if (last.position > 0 && !last.percent) return t("why.behind", { position: number(last.position) });
+      return t(last.event === "running" ? "why.running" : "why.submitted");
+    case "retrying":
+      return t("why.retrying", { why: sentence(last.why), delay: duration(last.delay), attempt: number(last.attempt) });
+    default: return t(`why.${last.event}`);
+  }
+}
+
+function noted(note) {
+  const data = note.data || {};
+  if (data.waits) return t("why.turn", { limit: number(data.limit), before: number(data.before) });
+  if (data.same_as) return t("why.same");
+  return note.text;
+}
+
+function waking(job, last) {
+  if (last.phase === "connecting") return t("why.connecting");
+  if (last.phase.startsWith("hub_")) return t("why.down", { why: sentence(last.why || "?") });
+  if (last.phase === "draining" || last.phase === "stopping") return t("why.stopping");
+  if (knows(`why.${last.phase}`)) return t(`why.${last.phase}`);
+  if (last.phase === "online") return t("why.queued");
+  if (last.why) return `${sentence(last.why)}.`;
+  if (!job.eta) return t("why.waking.new");
+  const gone = Date.now() / 1000 - job.eta.at;
+  if (job.eta.p50 - gone < 1) return t("why.waking.late");
+  return t("why.waking", { p50: duration(job.eta.p50 - gone), p90: duration(job.eta.p90 - gone) });
+}
+
+function checked(last) {
+  const size = last.missing.reduce((sum, file) => sum + file.size, 0);
+  const saved = last.video.size + last.audio.size - size;
+  return t(saved > 0 ? "why.checked.saved" : "why.checked", { size: bytes(size), saved: bytes(saved) });
+}
+
+function ended(job) {
+  const end = job.outcome;
+  switch (end.event) {
+    case "done": return job.result && !job.result.here ? t("card.gone") : t("end.done", { size: bytes(end.size) });
+    case "timed_out": return t("end.timed_out", { seconds: duration(end.seconds), stage: end.stage });
+    case "cancelled": return t("end.cancelled");
+    default: return `${sentence(end.why)}.`;
+  }
+}
+
+/** What others wrote, begun as a sentence and without its full stop. */
+function sentence(text) {
+  const trimmed = String(text || "").trim().replace(/[.。]+$/, "");
+  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+}
+
+/** What a GPU is at, and what that means. */
+export function gpuSays(gpu, hub) {
+  const { p50, p90 } = hub.boot_s || {};
+  const times = { p50: duration(p50 || 0), p90: duration(p90 || 0) };
+  if ((gpu.phase === "off" || gpu.phase === "failed") && hub.monitors === 0) return t("say.monitor");
+  if (gpu.phase === "starting") {
+    if (!p50) return t("say.starting.new");
+    const left = p50 - (Date.now() / 1000 - gpu.since);
+    return left > 1 ? t("say.starting.left", { ...times, left: duration(left) }) : t("say.starting.late", times);
+  }
+  if (gpu.phase === "off" && p50) return t("say.off.eta", times);
+  if (gpu.phase === "failed" && gpu.why) return `${sentence(gpu.why)}.`;
+  return t(`say.${gpu.phase}`);
+}
+
+/** A refusal as a sentence, in this language where there is one. */
+export function refused(error, name = "") {
+  const said = error.numbers || {};
+  const values = { name, kind: t(`kind.${said.kind}`), ending: said.ending || "?", known: said.known };
+  for (const key of ["size", "most", "room"]) values[key] = key in said ? bytes(said[key]) : "";
+  if (!error.status) return t("toast.offline");
+  return knows(`bad.${error.code}`) ? t(`bad.${error.code}`, values) : `${sentence(error.message)}.`;
+}

@@ -1,0 +1,77 @@
+// What is known of the jobs: their events, folded into where each one stands.
+
+export const STAGES = ["wake", "check", "upload", "render", "download"];
+export const ENDS = new Set(["done", "failed", "timed_out", "cancelled"]);
+
+const AFTER = {
+  accepted: 0, queued: 0, waking: 0, retrying: 0, granted: 1, online: 1, checked: 2, uploading: 2, uploaded: 3, submitted: 3,
+  running: 3, rendered: 4, downloading: 4, done: 5,
+};
+const KEPT = { submit: 0, wake: 0, check: 1, upload: 2, render: 3, download: 4 };
+const WINDOW = 8;
+
+/** A card of the daemon's, made ready to take in further events. */
+export function begin(card) {
+  const job = { ...card, stage: KEPT[card.stage] ?? 0, last: null, saved: 0, samples: [], seen: {}, note: null, eta: null, frame: null };
+  for (const event of card.events) take(job, event);
+  delete job.events;
+  if (job.outcome && job.outcome.event === "done") job.stage = 5;
+  return job;
+}
+
+/** One more event of the job. */
+export function take(job, event) {
+  const kind = event.event;
+  if (ENDS.has(kind)) return;
+  if (kind === "note") {
+    job.note = event;
+    return;
+  }
+  if (kind === "fingerprinted") return;
+  job.note = null;
+  const stage = AFTER[kind] ?? job.stage;
+  if (stage !== job.stage || kind === "retrying") job.samples = [];
+  job.stage = stage;
+  job.last = event;
+  job.seen[stage] ??= event.at;
+  if (event.eta) job.eta = { ...event.eta, at: event.at };
+  if (kind === "uploaded") job.saved = event.saved;
+  const part = progress(job);
+  if (part && part.value !== null) sample(job, event.at, part.value);
+}
+
+function sample(job, at, value) {
+  job.samples.push([at, value]);
+  while (job.samples.length > 2 && (at - job.samples[0][0] > WINDOW || job.samples.length > 60)) job.samples.shift();
+}
+
+/** How far the present stage is: `part` from 0 to 1 or null, `value` of `all`, `rate` a second, `left` in seconds. */
+export function progress(job, now = Date.now() / 1000) {
+  const last = job.last;
+  if (!last || job.outcome) return null;
+  switch (last.event) {
+    case "uploading": return paced(job, last.bytes, last.of, "bytes");
+    case "downloading": return paced(job, last.bytes, last.of, "bytes");
+    case "running": return { ...paced(job, last.percent, 100, "percent"), frame: last.frames ? last.frame : null, frames: last.frames };
+    case "queued":
+    case "waking": {
+      const waited = job.seen[0] ? now - job.seen[0] : last.waited || 0;
+      const left = job.eta ? job.eta.p50 - (now - job.eta.at) : null;
+      return { part: left > 0 ? Math.min(0.95, waited / (waited + left)) : null, value: null, left, waited };
+    }
+    default: return { part: null, value: null };
+  }
+}
+
+function paced(job, value, all, unit) {
+  const [first] = job.samples;
+  const last = job.samples.at(-1);
+  const rate = first && last && last[0] - first[0] >= 0.4 ? (last[1] - first[1]) / (last[0] - first[0]) : null;
+  const left = rate > 0 && all ? (all - value) / rate : null;
+  return { part: all ? value / all : null, value, all, unit, rate: rate > 0 ? rate : null, left };
+}
+
+/** Whether the job stands still for something else. */
+export function waits(job) {
+  return !job.outcome && (Boolean(job.note && job.note.data && job.note.data.waits) || job.stage === 0);
+}

@@ -1,0 +1,73 @@
+// What the page says, in English and Chinese, and how it writes numbers, sizes and times.
+
+import { EN } from "/words-en.js";
+import { ZH } from "/words-zh.js";
+
+export const lang = /^zh\b/i.test(navigator.language || "") ? "zh" : "en";
+const WORDS = lang === "zh" ? ZH : EN;
+
+/** The text of `key`; what stands in braces is filled in. */
+export function t(key, values = {}) {
+  const text = WORDS[key] ?? EN[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+}
+
+/** Whether there is a text for `key`. */
+export const knows = (key) => key in WORDS;
+
+/** Puts the page's fixed words into its elements. */
+export function translate(root) {
+  document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
+  for (const element of root.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
+  for (const element of root.querySelectorAll("[data-t-label]")) element.setAttribute("aria-label", t(element.dataset.tLabel));
+  for (const element of root.querySelectorAll("[data-t-placeholder]")) element.placeholder = t(element.dataset.tPlaceholder);
+}
+
+const locale = lang === "zh" ? "zh-CN" : navigator.language || "en";
+const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
+const short = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
+const amount = new Intl.NumberFormat(locale, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+
+export const number = (value) => whole.format(value);
+export const money = (value) => amount.format(value);
+export const percent = (part) => `${whole.format(Math.floor(100 * Math.min(1, Math.max(0, part))))}%`;
+
+/** A size in bytes, decimal as disks are sold. */
+export function bytes(count) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = count;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${(value < 100 && unit > 0 ? short : whole).format(value)} ${units[unit]}`;
+}
+
+/** A length of time in seconds, with two units at most. */
+export function duration(seconds) {
+  const all = Math.max(0, Math.round(seconds));
+  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const found = [];
+  let rest = all;
+  for (const [size, unit] of parts) {
+    const count = Math.floor(rest / size);
+    rest -= count * size;
+    if (count || (unit === "s" && !found.length)) found.push(`${whole.format(count)} ${t(`unit.${unit}`)}`);
+    else if (found.length) break;
+    if (found.length === 2) break;
+  }
+  return found.join(" ");
+}
+
+/** When something was, in UNIX seconds: the time of today, else the day as well. */
+export function moment(at) {
+  const date = new Date(at * 1000);
+  const today = date.toDateString() === new Date().toDateString();
+  const style = today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" };
+  return new Intl.DateTimeFormat(locale, style).format(date);
+}
+
+export const clock = (at, seconds) =>
+  new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", ...(seconds ? { second: "2-digit" } : {}), hour12: false })
+    .format(new Date(at * 1000));

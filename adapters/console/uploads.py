@@ -1,0 +1,286 @@
+"""Files that the page gives the daemon: streamed to disk, bounded by a quota, and removed when nobody needs them.
+
+Each lies in a folder of its own under a name of ours; what its user calls it stands beside it and is only ever shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import orjson
+
+from wakestream.adapters.console.guard import ApiError
+
+Kind = Literal["video", "audio"]
+
+QUOTA: Final = 10 * 1024**3
+"""Bytes that the files of the page may take together, results included."""
+
+SPARE: Final = 512 * 1024**2
+"""Bytes of the disk that are left free."""
+
+BEGIN_WITHIN: Final = 120.0
+"""Seconds from an announced upload to its first byte."""
+
+FILES_MOST: Final = 2000
+NAME_MOST: Final = 255
+
+ENDINGS: Final[dict[Kind, frozenset[str]]] = {
+    "video": frozenset({
+        ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".mxf",
+    }),
+    "audio": frozenset({
+        ".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".amr", ".ac3",
+        ".webm",
+    }),
+}  # fmt: skip
+"""What engines are known to read."""
+
+_BLOCK = 1024 * 1024
+
+_JOINER = "\N{ZERO WIDTH JOINER}"
+"""Invisible, and part of many an emoji."""
+
+
+class Refused(ApiError):
+    """As `ApiError`, with the numbers in it, so that the page can say it in another language."""
+
+    def __init__(self, status: int, code: str, why: str, **numbers: Any) -> None:
+        super().__init__(status, code, why)
+        self.numbers = numbers
+
+
+@dataclass(slots=True)
+class Upload:
+    """One file. `name` is its user's, `size` what was announced; `at` is UNIX seconds."""
+
+    id: str
+    kind: Kind
+    name: str
+    size: int
+    at: float
+    path: Path
+    complete: bool = False
+    busy: bool = field(default=False, repr=False)
+
+    def plain(self) -> dict[str, Any]:
+        """For the page."""
+        return {"id": self.id, "kind": self.kind, "name": self.name, "size": self.size, "complete": self.complete}
+
+
+class Uploads:
+    """The files in `folder`. `needed()` are the paths that unfinished jobs read, `extra()` bytes that results take."""
+
+    def __init__(
+        self,
+        folder: Path,
+        needed: Callable[[], Collection[str]],
+        extra: Callable[[], int],
+        quota: int = QUOTA,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder, self._needed, self._extra, self.quota, self._now = folder, needed, extra, quota, now
+        self._known: dict[str, Upload] = {}
+        self._by_path: dict[str, Upload] = {}
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in sorted(folder.iterdir()):
+            self._take_up(each)
+
+    def _take_up(self, folder: Path) -> None:
+        """What an earlier run left; what is not whole is removed."""
+        try:
+            plain = orjson.loads((folder / "about.json").read_bytes())
+            path = folder / plain.pop("file")
+            upload = Upload(**plain, path=path, complete=path.stat().st_size == plain["size"])
+        except (OSError, ValueError, TypeError, KeyError):
+            upload = None
+        if upload is None or not upload.complete:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            self._know(upload)
+
+    def _know(self, upload: Upload) -> None:
+        self._known[upload.id] = upload
+        self._by_path[str(upload.path)] = upload
+
+    @property
+    def used(self) -> int:
+        """Bytes that are taken, or promised."""
+        return sum(upload.size for upload in self._known.values()) + self._extra()
+
+    def of_path(self, path: str) -> Upload | None:
+        """The upload that lies there."""
+        return self._by_path.get(path)
+
+    def idle(self, referred: Collection[str]) -> list[Upload]:
+        """Whole files that no job refers to: those that somebody is about to use."""
+        return [one for one in self._known.values() if one.complete and str(one.path) not in referred]
+
+    def get(self, id_: object) -> Upload:
+        """A whole upload by its id; `ApiError` when there is none."""
+        upload = self._known.get(id_) if isinstance(id_, str) else None
+        if upload is None or not upload.complete:
+            raise Refused(404, "unknown_upload", "this file is no longer here; choose it again")
+        return upload
+
+    # A new one
+
+    def announce(self, kind: Kind, name: str, size: int, referred: Collection[str]) -> Upload:
+        """Make room for a file and give it a place; `Refused` says why not, with the number, before it is sent."""
+        self._sweep()
+        ending = _ending(name)
+        if ending not in ENDINGS[kind]:
+            known = ", ".join(sorted(each.removeprefix(".") for each in ENDINGS[kind]))
+            why = f"{ending or 'a file without an ending'} is no {kind} that can be read; these can: {known}"
+            raise Refused(415, "unsupported", why, kind=kind, ending=ending, known=known)
+        if size <= 0:
+            raise Refused(400, "empty", "the file is empty (0 bytes); choose another")
+        self._make_room(size, referred)
+        upload = Upload(secrets.token_hex(8), kind, name, size, self._now(), Path())
+        upload.path = self._folder / upload.id / f"{kind}{ending}"
+        self._know(upload)
+        return upload
+
+    def _make_room(self, size: int, referred: Collection[str]) -> None:
+        if size > self.quota:
+            why = f"the file has {_bytes(size)}, and the console keeps {_bytes(self.quota)} at most"
+            raise Refused(
+                413, "quota", f"{why}; use `wakestream submit`, which needs no copy", size=size, most=self.quota
+            )
+        needed = set(self._needed())
+        for old in sorted(self._known.values(), key=lambda one: one.at):
+            if self.used + size <= self.quota:
+                break
+            if old.complete and str(old.path) in referred and str(old.path) not in needed:
+                self.remove(old)
+        room = max(0, self.quota - self.used)
+        if size > room or len(self._known) >= FILES_MOST:
+            why = f"the file has {_bytes(size)}, and there is room for {_bytes(room)} of {_bytes(self.quota)}"
+            raise Refused(
+                413, "full", f"{why}; remove results that you no longer need", size=size, room=room, most=self.quota
+            )
+        free = max(0, shutil.disk_usage(self._folder).free - SPARE)
+        if size > free:
+            why = f"the file has {_bytes(size)}, and the disk has room for {_bytes(free)}; free some space"
+            raise Refused(507, "no_space", why, size=size, room=free)
+
+    def _sweep(self) -> None:
+        late = self._now() - BEGIN_WITHIN
+        for upload in [one for one in self._known.values() if not one.complete and not one.busy and one.at < late]:
+            self.remove(upload)
+
+    async def receive(self, id_: str, chunks: AsyncIterator[bytes]) -> Upload:
+        """The bytes of an announced file. Whatever goes wrong, nothing of it stays."""
+        upload = self._known.get(id_)
+        if upload is None or upload.complete or upload.busy:
+            raise Refused(404, "unknown_upload", "this upload was not announced, or took too long to begin; try again")
+        upload.busy = True
+        try:
+            await self._write(upload, chunks)
+        except BaseException as error:
+            await asyncio.shield(asyncio.to_thread(self.remove, upload))
+            if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+                raise _of_disk(error) from None
+            raise
+        upload.busy, upload.complete = False, True
+        return upload
+
+    async def _write(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
+        folder = upload.path.parent
+        folder.mkdir(mode=0o700)
+        written, waiting = 0, bytearray()
+        with upload.path.open("xb", buffering=0) as file:
+            async for chunk in chunks:
+                waiting += chunk
+                written += len(chunk)
+                if written > upload.size:
+                    raise Refused(400, "other_size", "the file grew while it was sent; choose it again")
+                if len(waiting) >= _BLOCK:
+                    block, waiting = waiting, bytearray()
+                    await asyncio.to_thread(_write_all, file, block)
+            await asyncio.to_thread(_write_all, file, waiting)
+        if written != upload.size:
+            raise Refused(400, "other_size", "the file did not arrive as a whole; choose it again")
+        (folder / "about.json").write_bytes(orjson.dumps(_about(upload)))
+
+    def remove(self, upload: Upload) -> None:
+        """Forget a file, also on disk."""
+        self._known.pop(upload.id, None)
+        self._by_path.pop(str(upload.path), None)
+        shutil.rmtree(upload.path.parent, ignore_errors=True)
+
+
+def checked(body: dict[str, Any]) -> tuple[Kind, str, int]:
+    """Kind, name and size of an announcement."""
+    kind, name, size = body.get("kind"), body.get("name"), body.get("size")
+    if (
+        kind not in ("video", "audio")
+        or not isinstance(name, str)
+        or isinstance(size, bool)
+        or not isinstance(size, int)
+    ):
+        raise Refused(400, "bad_request", 'send "kind" (video or audio), "name" and "size" in bytes')
+    return kind, shown_name(name), size
+
+
+def shown_name(name: str) -> str:
+    """A file's name as it may be shown: its last part, without what a page or a terminal would act on."""
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    kept = "".join(char for char in last if char.isprintable() or char == _JOINER)
+    head, dot, tail = kept.rpartition(".")
+    if len(kept) > NAME_MOST:
+        kept = f"{head[: NAME_MOST - 1 - len(tail)]}.{tail}" if dot and len(tail) < 12 else kept[:NAME_MOST]
+    return kept or "file"
+
+
+def _ending(name: str) -> str:
+    ending = Path(name).suffix.lower()
+    return ending if ending.isascii() else ""
+
+
+def _about(upload: Upload) -> dict[str, Any]:
+    plain = asdict(upload)
+    return {name: plain[name] for name in ("id", "kind", "name", "size", "at")} | {"file": upload.path.name}
+
+
+def _write_all(file: Any, block: bytearray) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _of_disk(error: OSError) -> Refused:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC):
+        return Refused(507, "no_space", "the disk is full; free some space, then choose the file again")
+    return Refused(500, "disk", f"the file cannot be kept: {error.strerror or error}")
+
+
+def _bytes(count: int) -> str:
+    value, unit = float(count), "bytes"
+    for bigger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, bigger
+    return f"{value:.1f} {unit}" if unit != "bytes" else f"{count} bytes"
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file that may not be there."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def file_name(job: str) -> str:
+    """A name for a file of that job: as it is where every system takes it, else a digest of it."""
+    plain = job.isascii() and all(char.isalnum() or char in "-_" for char in job) and len(job) <= 80
+    return job if plain else hashlib.sha256(job.encode()).hexdigest()[:32]

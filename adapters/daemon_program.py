@@ -1,0 +1,143 @@
+"""The daemon as a whole: journal, outbox, hub link and local API, opened in this order and closed in the other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from wakestream.adapters import daemon_address
+from wakestream.adapters.client import Client, open_client
+from wakestream.adapters.console.api import Api
+from wakestream.adapters.console.console import Console
+from wakestream.adapters.console.server import check_loopback, local_server
+from wakestream.adapters.console.session import Memory
+from wakestream.adapters.console.timeline import Timeline
+from wakestream.adapters.console.uploads import QUOTA
+from wakestream.adapters.feed import Feed
+from wakestream.adapters.files import DiskFiles
+from wakestream.adapters.look_back import LookBack
+from wakestream.adapters.outbox import Outbox
+from wakestream.adapters.settings import Settings, SettingsError
+from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
+from wakestream.operators.policy import Policy
+from wakestream.streams import outbox
+from wakestream.streams.config_json import plain_config
+from wakestream.streams.durable import DURABLE, LANES, LaneLimits, durable_pipeline, lanes
+from wakestream.streams.outbox_facts import OutboxFact
+
+JOURNAL = "outbox.sqlite3"
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonConfig:
+    """What a daemon is told. `state` is its folder, `open_most` how many unfinished jobs it takes, `quota` bytes of the
+    console's files."""
+
+    state: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    limits: LaneLimits = field(default_factory=LaneLimits)
+    open_most: int = outbox.OPEN_MOST
+    quota: int = QUOTA
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDaemon:
+    """A daemon at work. `url` is where its API listens."""
+
+    url: str
+    outbox: Outbox
+    console: Console
+
+
+@asynccontextmanager
+async def running_daemon(
+    config: DaemonConfig, settings: Settings, policy: Policy | None = None
+) -> AsyncIterator[RunningDaemon]:
+    """Serve until the block ends; unfinished jobs then stay in the outbox, and go on at the next start.
+
+    `SettingsError` for settings that are missing or an address that others can reach, `JournalError` when the journal
+    cannot be opened, `OSError` when the address is taken.
+    """
+    check_loopback(config.host)
+    settings.needs_hub()
+    settings.needs_key()
+    _make(config.state)
+    async with AsyncExitStack() as stack:
+        state = outbox.OutboxState(open_most=config.open_most)
+        path = config.state / JOURNAL
+        journal: SqliteJournal[OutboxFact] = await stack.enter_async_context(
+            open_journal(path, OutboxFact, program="daemon")
+        )
+        outbox.recover(journal.read(), state)
+        journal.snapshot = lambda: outbox.snapshot(state)
+        files = DiskFiles()
+        stack.push_async_callback(files.close)
+        timeline = Timeline()
+        look_back, feed = LookBack(state, files), Feed(secrets.token_hex(4))
+        box = Outbox(journal, state, feed, look_back.tell)
+        build = durable_pipeline(lanes(config.limits, lambda job: state.jobs[job].accepted.priority), look_back)
+        client = await stack.enter_async_context(
+            open_client(
+                settings,
+                policy or settings.policy(DURABLE),
+                build,
+                files=files,
+                about={LANES: plain_config(config.limits)},
+                lasting=True,
+                watch=timeline.begin,
+            )
+        )
+        token = daemon_address.new_token()
+        api = Api(box, _health(client, settings))
+        memory = Memory(config.state)
+        console = Console(config.state / "console", box, timeline, settings, memory, config.quota)
+        routes = [*api.routes(), *console.routes()]
+        url = await _listen(
+            stack, config, memory, lambda port: local_server(routes, config.host, port, token, console.admits)
+        )
+        await stack.enter_async_context(console.serving())
+        stack.callback(feed.close)  # before the server waits for those who follow
+        await stack.enter_async_context(box.serving(client))
+        stack.enter_context(daemon_address.told(config.state, daemon_address.Address(url, token, os.getpid())))
+        yield RunningDaemon(url, box, console)
+
+
+async def _listen(
+    stack: AsyncExitStack,
+    config: DaemonConfig,
+    memory: Memory,
+    server: Callable[[int], AbstractAsyncContextManager[str]],
+) -> str:
+    """Where any port will do, the last one if it is still free: pages that are open then find the program again."""
+    if not config.port and memory.port:
+        with contextlib.suppress(OSError):
+            return await stack.enter_async_context(server(memory.port))
+    url = await stack.enter_async_context(server(config.port))
+    memory.keep(int(url.rpartition(":")[2]))
+    return url
+
+
+def _make(state: Path) -> None:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"--state: {state} cannot be used ({error.strerror or error}); choose another folder"
+        ) from error
+
+
+def _health(client: Client, settings: Settings) -> Callable[[], dict[str, Any]]:
+    def health() -> dict[str, Any]:
+        return {
+            "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url, "connected": client.link.up,
+        }  # fmt: skip
+
+    return health

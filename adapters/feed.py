@@ -1,0 +1,153 @@
+"""What happens to jobs, for those who follow it: numbered, kept for a while, and never held up by a slow reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+KEPT: Final = 5_000
+"""Events of all jobs that one who comes back can be given."""
+
+KEPT_OF_JOB: Final = 200
+ENDED_KEPT: Final = 200
+"""Ended jobs whose events are kept; of the others the outcome is."""
+
+QUEUED: Final = 1_000
+"""Events that may wait for one reader; a slower one is cut, and comes back with the last number it saw."""
+
+STEADY: Final = frozenset({"waking", "uploading", "running", "downloading"})
+"""Kinds of which only the newest in a row is kept."""
+
+OUTCOMES: Final = frozenset({"done", "failed", "timed_out", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One event: its number, its job, its kind and its JSON."""
+
+    number: int
+    job: str
+    kind: str
+    data: bytes
+
+
+class Listener:
+    """What waits for one reader. `on_cut` is called when it is too slow."""
+
+    def __init__(self, on_cut: Callable[[], None]) -> None:
+        self._items: deque[Item] = deque()
+        self._news = asyncio.Event()
+        self._on_cut = on_cut
+        self.ended = False
+
+    def put(self, item: Item) -> None:
+        """One more; beyond `QUEUED` the reader is cut."""
+        if self.ended:
+            return
+        if len(self._items) >= QUEUED:
+            self.end()
+            self._on_cut()
+            return
+        self._items.append(item)
+        self._news.set()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self.ended = True
+        self._items.clear()
+        self._news.set()
+
+    async def next(self) -> Item | None:
+        """The next event; None at the end."""
+        while not self._items:
+            if self.ended:
+                return None
+            self._news.clear()
+            await self._news.wait()
+        return self._items.popleft()
+
+
+class Feed:
+    """All events of this run of the program, which `boot` names."""
+
+    def __init__(self, boot: str) -> None:
+        self.boot = boot
+        self._number = 0
+        self._recent: deque[Item] = deque(maxlen=KEPT)
+        self._open: dict[str, deque[Item]] = {}
+        self._ended: OrderedDict[str, deque[Item]] = OrderedDict()
+        self._listeners: dict[str | None, set[Listener]] = {}
+
+    @property
+    def followers(self) -> int:
+        """How many read."""
+        return sum(map(len, self._listeners.values()))
+
+    def publish(self, job: str, plain: Mapping[str, Any]) -> None:
+        """One event of a job, as JSON (`event` is its kind): to all who follow."""
+        self._number += 1
+        kind = str(plain["event"])
+        item = Item(self._number, job, kind, orjson.dumps({"job": job, **plain}))
+        self._recent.append(item)
+        self._remember(item)
+        for listener in [*self._listeners.get(None, ()), *self._listeners.get(job, ())]:
+            listener.put(item)
+
+    def _remember(self, item: Item) -> None:
+        kept = self._open.setdefault(item.job, deque(maxlen=KEPT_OF_JOB))
+        if kept and item.kind in STEADY and kept[-1].kind == item.kind:
+            kept.pop()
+        kept.append(item)
+        if item.kind in OUTCOMES:
+            self._ended[item.job] = self._open.pop(item.job)
+            if len(self._ended) > ENDED_KEPT:
+                self._ended.popitem(last=False)
+
+    def last(self, job: str) -> dict[str, Any] | None:
+        """The job's newest event."""
+        kept = self._kept(job)
+        return orjson.loads(kept[-1].data) if kept else None
+
+    def of_job(self, job: str, after: int = 0) -> list[Item]:
+        """What is kept of a job, after that number."""
+        return [item for item in self._kept(job) if item.number > after]
+
+    def recent(self, after: int) -> list[Item] | None:
+        """What came after that number; None when some of it is kept no longer."""
+        oldest = self._recent[0].number if self._recent else self._number + 1
+        if after + 1 < oldest:
+            return None
+        return [item for item in self._recent if item.number > after]
+
+    def _kept(self, job: str) -> Sequence[Item]:
+        return self._open.get(job) or self._ended.get(job) or ()
+
+    def after(self, last_id: str) -> int | None:
+        """The number in the last id that a reader saw; None if it is of another run, or none at all."""
+        boot, _, number = last_id.rpartition("-")
+        known = boot == self.boot and number.isascii() and number.isdigit() and len(number) < 19
+        return int(number) if known else None
+
+    @contextmanager
+    def follow(self, job: str | None, on_cut: Callable[[], None]) -> Iterator[Listener]:
+        """What is published from now on, of one job or of all, for as long as the block runs."""
+        listener = Listener(on_cut)
+        listeners = self._listeners.setdefault(job, set())
+        listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            listeners.discard(listener)
+            if not listeners and self._listeners.get(job) is listeners:
+                del self._listeners[job]
+
+    def close(self) -> None:
+        """All who read are at the end."""
+        for listener in [one for several in self._listeners.values() for one in several]:
+            listener.end()

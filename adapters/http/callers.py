@@ -1,0 +1,134 @@
+"""Who calls the worker: with its secret, everyone's equal; with a capability of the hub, one job and no other."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import math
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from wakestream.adapters.capabilities import Claims, Verifier, looks_like_one
+from wakestream.adapters.http.replies import HEALTH, failure, status_of
+from wakestream.adapters.throttle import Rate, caller
+from wakestream.operators.errors import WakestreamError, WorkerRefused
+from wakestream.streams.worker import Task
+
+TRIES = 20
+"""Wrong secrets that one address may show at once; then one more every `AGAIN` seconds."""
+
+AGAIN = 5.0
+
+_CLAIMS = web.RequestKey("capability", Claims)
+
+
+class Callers:
+    """Lets in who knows the secret, or bears a capability that `verifier` accepts; everyone may ask for the health."""
+
+    def __init__(self, secret: str, verifier: Verifier | None = None, wrong: Rate | None = None) -> None:
+        self._secret = secret.encode()
+        self._verifier = verifier
+        self._wrong = wrong or Rate(TRIES, AGAIN)
+        self._inside: dict[str, set[asyncio.Transport]] = {}
+
+    def middleware(self) -> Middleware:
+        """What stands before every call."""
+
+        @web.middleware
+        async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.path == HEALTH:
+                return await handler(request)
+            address = caller(request.remote or "", request.headers.get("X-Forwarded-For"))
+            wait = self._wrong.wait(address)
+            if wait > 0:
+                return _later(f"too many wrong secrets came from {address}", "too_many", 429, wait)
+            try:
+                claims = self._admit(request)
+            except WakestreamError as error:
+                if error.code == "unauthorized":
+                    self._wrong.count(address)
+                return _turned_away(error)
+            if claims is None:
+                return await handler(request)
+            return await self._serve(request, claims, handler)
+
+        return check
+
+    def _admit(self, request: web.Request) -> Claims | None:
+        """None for the secret, which opens all."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        token = token.strip() if scheme.lower() == "bearer" else ""
+        if hmac.compare_digest(token.encode(errors="replace"), self._secret):
+            return None
+        if self._verifier is not None and looks_like_one(token):
+            return self._verifier.claims(token)
+        raise WorkerRefused(
+            "send 'Authorization: Bearer <HEYGEM_API_SECRET>' with the worker's secret", code="unauthorized"
+        )
+
+    async def _serve(self, request: web.Request, claims: Claims, handler: Handler) -> web.StreamResponse:
+        request[_CLAIMS] = claims
+        transport = request.transport
+        if transport is None:
+            raise ConnectionError("the caller has gone")
+        inside = self._inside.setdefault(claims.lic, set())
+        inside.add(transport)
+        try:
+            return await handler(request)
+        finally:
+            inside.discard(transport)
+            if not inside:
+                self._inside.pop(claims.lic, None)
+
+    def revoke(self, owner: str) -> None:
+        """Cut what goes on in the name of this license."""
+        for transport in tuple(self._inside.get(owner, ())):
+            transport.abort()
+
+
+def job_of(request: web.Request) -> str | None:
+    """The one job that this call may be about; None where the secret opened the door."""
+    claims = request.get(_CLAIMS)
+    return None if claims is None else claims.job
+
+
+def holder_of(request: web.Request, said: str) -> str:
+    """The job that the call is for: what its body said, which must be what its capability says."""
+    job = job_of(request)
+    if job is None or said in ("", job):
+        return job or said
+    raise _forbidden("another job")
+
+
+def check_task(request: web.Request, task: Task) -> None:
+    """`WorkerRefused` (`forbidden`) when the task is none that the caller's job asked for."""
+    job = job_of(request)
+    if job is not None and job not in task.holders:
+        raise _forbidden("a task that its job does not hold")
+
+
+def check_everyones(request: web.Request) -> None:
+    """`WorkerRefused` when the call concerns more than one job."""
+    if job_of(request) is not None:
+        raise _forbidden("what concerns all jobs")
+
+
+def _forbidden(what: str) -> WorkerRefused:
+    return WorkerRefused(f"this capability is good for one job, and the call is about {what}", code="forbidden")
+
+
+def _turned_away(error: WakestreamError) -> web.Response:
+    if error.code == "not_ready":
+        return _later(str(error), error.code, 503, 1.0)
+    reply = failure(status_of(error.code), str(error), error.code)
+    if reply.status == 401:
+        reply.headers["WWW-Authenticate"] = 'Bearer realm="wakestream worker"'
+    return reply
+
+
+def _later(why: str, word: str, status: int, wait: float) -> web.Response:
+    seconds = math.ceil(wait)
+    reply = failure(status, f"{why}: try again in {seconds} s", word)
+    reply.headers["Retry-After"] = str(seconds)
+    return reply

@@ -1,0 +1,52 @@
+"""Counts what a server of ours refuses over HTTP, whoever says so: the call, aiohttp's parser, or a timer."""
+
+from __future__ import annotations
+
+import logging
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+from aiohttp.typedefs import Handler
+from loguru import logger
+
+from wakestream.operators.errors import WorkerRefused
+from wakestream.streams.counters import Refusals
+
+WORD = web.ResponseKey("error", str)
+"""Under which a response keeps the word for why it refuses."""
+
+
+def noted(stage: str) -> Refusals:
+    """A count whose every refusal shows in the log at DEBUG."""
+    return Refusals(lambda reason, times: logger.debug("refused: {} ({} times by now)", reason, times, stage=stage))
+
+
+def counting(refused: Refusals) -> type[AbstractAccessLogger]:
+    """For the server, which tells such a logger of every answer; it logs nothing."""
+
+    class Counting(AbstractAccessLogger):
+        def __init__(self, logger: logging.Logger, log_format: str) -> None:
+            super().__init__(logger, log_format)
+
+        def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+            if response.status >= 400:
+                refused.count(response.get(WORD) or f"http_{response.status}")
+
+    return Counting
+
+
+@web.middleware
+async def plain_bodies(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuses compressed bodies: nobody needs to send any, and a small one may hold what no disk does."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise WorkerRefused("send the body as it is, without Content-Encoding", code="unsupported_media")
+    return await handler(request)
+
+
+@web.middleware
+async def no_strangers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Hangs up on those who were not let in: a connection kept is for those who may use it."""
+    response = await handler(request)
+    if response.status in (401, 403, 429):
+        response.force_close()
+    return response

@@ -1,0 +1,265 @@
+"""The outbox at work: one decision after another, kept in the journal, and only then carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from loguru import logger
+
+from wakestream.adapters.client import Client
+from wakestream.adapters.feed import Feed
+from wakestream.operators import events as e
+from wakestream.operators.errors import JournalError, NoSpace, WakestreamError
+from wakestream.operators.job.outcome import is_outcome
+from wakestream.operators.ports import Journal
+from wakestream.streams import outbox
+from wakestream.streams import outbox_facts as f
+from wakestream.streams.event_json import plain_event
+
+AT_ONCE: Final = 500
+"""Events that are decided before one commit."""
+
+BREATHE: Final = 20
+"""Jobs that are started in one turn of the loop."""
+
+AGAIN: Final = 5.0
+"""Seconds after which a journal that had no space is tried again."""
+
+GOODBYE: Final = 5.0
+"""Seconds that a worker gets to confirm a cancel from before the restart."""
+
+
+class Outbox:
+    """`state` is written by this alone. `on_ended(job)` hears of every end that is kept. Used within one loop."""
+
+    def __init__(
+        self,
+        journal: Journal[f.OutboxFact],
+        state: outbox.OutboxState,
+        feed: Feed,
+        on_ended: Callable[[str], None],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.state, self.feed = state, feed
+        self._journal, self._on_ended, self._now = journal, on_ended, now
+        self._inbox: asyncio.Queue[f.OutboxEvent] = asyncio.Queue()
+        self._starting: asyncio.Queue[str] = asyncio.Queue()
+        self._tickets = count(1)
+        self._asking: dict[int, asyncio.Future[f.Answer]] = {}
+        self._owed: list[f.OutboxFact] = []
+        self._held: list[f.OutboxCommand] = []
+        self._resumed = frozenset(state.jobs)
+        self._running: dict[str, asyncio.Future[Any]] = {}
+        self._goodbyes: set[asyncio.Task[None]] = set()
+        self._client: Client | None = None
+        self.broken: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    @asynccontextmanager
+    async def serving(self, client: Client) -> AsyncIterator[None]:
+        """Take up every unfinished job, and whatever is asked, until the block ends. Jobs are not ended by that."""
+        self._client = client
+        self._inbox.put_nowait(f.Started())
+        working = [asyncio.create_task(self._work(), name="outbox"), asyncio.create_task(self._start_all())]
+        try:
+            yield
+        finally:
+            tasks = [*working, *self._goodbyes]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._client = None
+            for ticket, asked in self._asking.items():
+                if not asked.done():
+                    asked.set_result(_stopping(ticket))
+
+    async def submit(
+        self, job: str, video: f.Look, audio: f.Look, output: str, task_type: str, priority: int, retry_of: str = ""
+    ) -> f.Answer:
+        """Hand a job in; it is kept when this returns with status 201."""
+        return await self._ask(
+            lambda ticket: f.Submitting(ticket, job, video, audio, output, task_type, priority, retry_of)
+        )
+
+    async def cancel(self, job: str) -> f.Answer:
+        """Ask for a job to stop."""
+        return await self._ask(lambda ticket: f.Cancelling(ticket, job))
+
+    async def _ask(self, event: Callable[[int], f.OutboxEvent]) -> f.Answer:
+        ticket = next(self._tickets)
+        if self._client is None or self.broken.done():
+            return _stopping(ticket)
+        asked: asyncio.Future[f.Answer] = asyncio.get_running_loop().create_future()
+        self._asking[ticket] = asked
+        self._inbox.put_nowait(event(ticket))
+        try:
+            return await asked
+        finally:
+            del self._asking[ticket]
+
+    # The one who decides
+
+    async def _work(self) -> None:
+        try:
+            while True:
+                await self._round(await self._next())
+        except JournalError as error:
+            self.broken.set_exception(error)
+            for ticket, asked in self._asking.items():
+                if not asked.done():
+                    asked.set_result(_stopping(ticket))
+
+    async def _next(self) -> list[f.OutboxEvent]:
+        """All that has happened; nothing when it is time to try what is owed again."""
+        events: list[f.OutboxEvent] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN if self._owed else None):
+                events.append(await self._inbox.get())
+        while not self._inbox.empty() and len(events) < AT_ONCE:
+            events.append(self._inbox.get_nowait())
+        return events
+
+    async def _round(self, events: Sequence[f.OutboxEvent]) -> None:
+        facts: list[f.OutboxFact] = []
+        commands: list[f.OutboxCommand] = []
+        for event in events:
+            more, then = outbox.decide(self.state, event, self._now())
+            for fact in more:
+                outbox.evolve(self.state, fact)
+            facts += more
+            commands += then
+        try:
+            await self._journal.append([*self._owed, *facts])
+        except NoSpace as error:
+            commands = self._not_kept(facts, commands, error)
+        else:
+            commands = [*self._held, *commands]
+            self._owed, self._held = [], []
+        for command in commands:
+            self._carry_out(command)
+
+    def _not_kept(
+        self, facts: Sequence[f.OutboxFact], commands: Sequence[f.OutboxCommand], error: NoSpace
+    ) -> list[f.OutboxCommand]:
+        """New jobs are refused, the rest is kept as soon as there is room; what may be done meanwhile."""
+        logger.error("{}", error)
+        refused = {fact.job for fact in facts if isinstance(fact, f.JobAccepted)}
+        forgotten = [f.JobForgotten(job, self._now()) for job in sorted(refused)]
+        for fact in forgotten:
+            outbox.evolve(self.state, fact)
+        self._owed += [*(fact for fact in facts if fact.job not in refused), *forgotten]
+        now: list[f.OutboxCommand] = []
+        for command in commands:
+            if isinstance(command, f.Answer) and command.job in refused:
+                now.append(f.Answer(command.ticket, 507, command.job, error.code, str(error)))
+            elif isinstance(command, f.Tell):
+                self._held.append(command)
+            elif isinstance(command, f.Answer) or command.job not in refused:
+                now.append(command)
+        return now
+
+    # What was decided
+
+    def _carry_out(self, command: f.OutboxCommand) -> None:
+        match command:
+            case f.Answer(ticket):
+                asked = self._asking.get(ticket)
+                if asked is not None and not asked.done():
+                    asked.set_result(command)
+            case f.Start(job):
+                self._starting.put_nowait(job)
+            case f.Stop(job):
+                self._stop(job)
+            case f.Release(job, cancelled):
+                if self._client is not None:
+                    self._client.hub.farewell(job, cancelled=cancelled)
+            case f.Farewell():
+                self._say(self._goodbye(command))
+            case f.Tell(job, outcome):
+                self.feed.publish(job, {"at": self._now(), **plain_event(outcome)})
+                self._on_ended(job)
+
+    async def _start_all(self) -> None:
+        """One after the other: thousands may be due at once, and others want to be heard meanwhile."""
+        for number in count(1):
+            self._start(await self._starting.get())
+            if number % BREATHE == 0:
+                await asyncio.sleep(0)
+
+    def _start(self, job: str) -> None:
+        entry = self.state.jobs.get(job)
+        if self._client is None or entry is None or entry.state != "open":  # it was cancelled meanwhile
+            return
+        if job not in self._resumed:
+            self.feed.publish(job, {"event": "accepted", "at": entry.accepted.at})
+        running = self._running[job] = self._client.start(outbox.job_of(entry), lambda event: self._show(job, event))
+        running.add_done_callback(lambda _: self._over(job))
+
+    def _over(self, job: str) -> None:
+        running = self._running.pop(job)
+        if not running.cancelled() and running.exception() is not None:
+            logger.bind(job=job).opt(exception=running.exception()).error("the job's pipeline is broken")
+            self._inbox.put_nowait(f.Happened(job, e.Failed(f"internal error: {running.exception()!r}", "internal")))
+
+    def _stop(self, job: str) -> None:
+        if self._client is not None and not self._client.cancel(job):
+            self._released(job, e.Cancelled())
+            self._inbox.put_nowait(f.Happened(job, e.Cancelled()))
+
+    def _show(self, job: str, event: e.JobEvent) -> None:
+        """One event of a job's pipeline. Its end is told when it is kept, the rest at once."""
+        if is_outcome(event):
+            mtime_ns = _mtime_ns(event.path) if isinstance(event, e.Done) else 0
+            self._inbox.put_nowait(f.Happened(job, event, mtime_ns))
+            self._released(job, event)
+            return
+        self.feed.publish(job, {"at": self._now(), **plain_event(event)})
+        happened = f.Happened(job, event)
+        if outbox.decide(self.state, happened, 0.0)[0]:
+            self._inbox.put_nowait(happened)
+
+    def _released(self, job: str, event: e.JobEvent) -> None:
+        """A job from before the restart may hold a GPU, or be at a worker, that this run knows nothing of."""
+        if job not in self._resumed or self._client is None:
+            return
+        self._client.hub.farewell(job, cancelled=isinstance(event, e.Cancelled | e.TimedOut))
+        stage = self.state.jobs[job].stage
+        if isinstance(event, e.Cancelled) and stage is not None and stage.task:
+            self._say(self._tell_worker(stage.worker, stage.task, job))
+
+    def _say(self, goodbye: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(goodbye, name="farewell")
+        self._goodbyes.add(task)
+        task.add_done_callback(self._goodbyes.discard)
+
+    async def _goodbye(self, command: f.Farewell) -> None:
+        if self._client is not None:
+            self._client.hub.farewell(command.job, cancelled=True)
+            await self._tell_worker(command.worker, command.task, command.job)
+        self._inbox.put_nowait(f.Happened(command.job, e.Cancelled()))
+
+    async def _tell_worker(self, url: str, task: str, job: str) -> None:
+        if self._client is None or not task:
+            return
+        with contextlib.suppress(WakestreamError, TimeoutError):  # the hub tells it too
+            async with asyncio.timeout(GOODBYE):
+                worker = self._client.workers.at(url)
+                await worker.health()  # it tells whether it knows cancels
+                await worker.cancel(task, job)
+
+
+def _stopping(ticket: int) -> f.Answer:
+    return f.Answer(ticket, 503, "", "stopping", "the daemon is stopping; ask again when it runs")
+
+
+def _mtime_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

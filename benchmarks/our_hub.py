@@ -1,0 +1,34 @@
+"""Our hub as a process for the benchmarks: on a SQLite journal in the folder given, with room for many connections."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from wakestream.adapters import logs
+from wakestream.adapters.collector import SERVER, few_collections
+from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.sqlite_journal import open_journal
+from wakestream.adapters.websocket.hub_server import open_hub
+from wakestream.streams import hub
+from wakestream.streams.hub_events import Fact
+
+LIMITS = hub.Limits(per_license=20_000, per_address=20_000, jobs_per_key=1_000_000)
+
+
+async def main(state: Path) -> None:
+    """Say the port, serve until standard input ends."""
+    logs.configure("ERROR")
+    book = LicenseBook(state)
+    async with (
+        open_journal(state / "hub.sqlite", Fact, program="hub") as journal,
+        open_hub("127.0.0.1", 0, book=book, journal=journal, limits=LIMITS) as running,
+    ):
+        with few_collections(*SERVER):
+            print(running.port, flush=True)
+            await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,205 @@
+"""The pipeline of a job in the daemon: the standard one, with endless patience, with turns, and with a look back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+import reactivex as rx
+from reactivex import Observable
+
+from wakestream.operators.errors import BootFailed, HubRefused, StageTimeout, mendable
+from wakestream.operators.events import Checked, Done, Job, JobEvent, Note, Uploaded
+from wakestream.operators.flow.from_async import from_async
+from wakestream.operators.flow.retry_backoff import Backoff
+from wakestream.operators.flow.then import then
+from wakestream.operators.flow.turns import Turns
+from wakestream.operators.flow.unless import unless
+from wakestream.operators.policy import Policy
+from wakestream.operators.ports import Effects
+from wakestream.streams.config_json import config_from
+from wakestream.streams.daemon import Build
+from wakestream.streams.effects import own
+from wakestream.streams.job import World, job_pipeline
+from wakestream.streams.recording import Log
+from wakestream.streams.stages import Stages, pipeline
+
+T = TypeVar("T")
+
+MONTH: Final = 30 * 24 * 3600.0
+
+PASSING_STAGES = frozenset({"reply", "ready"})
+"""Waits whose end says that the hub or the worker is unwell, not the job."""
+
+PASSING_REFUSALS = frozenset({
+    "queue_full", "unauthorized", "forbidden", "kicked", "bad_address", "no_space", "too_fast",
+})  # fmt: skip
+"""Refusals of the hub that are not about the job: somebody will mend them, and the job waits for that."""
+
+LANES: Final = "lanes"
+"""Where the header of a daemon's log has its limits."""
+
+BOOTS = 5
+"""How often one job may make the monitor try to start a GPU that does not start: each try costs."""
+
+DURABLE: Final = Policy(
+    hub=None, online=MONTH, total=MONTH, again=Backoff(max_retries=None, initial=1.0, max_delay=60.0, retry_on=mendable)
+)
+"""How long a job in the outbox waits: until hub, network and GPU are back."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """How many jobs may be in each lane at once; the others wait for their turn."""
+
+    running: int = 200
+    uploads: int = 2
+    gpu: int = 8
+    downloads: int = 2
+
+
+class Earlier(Protocol):
+    """What was done before."""
+
+    async def find(self, job: str) -> Mapping[str, Any] | None:
+        """What is known of the same work: `{"job","path","size"}` when its result could be taken (it then lies at the
+        job's output), `{"job"}` alone while it is under way, None when there is nothing to be had."""
+        ...
+
+    async def ended(self, job: str) -> None:
+        """Returns when that job has ended."""
+        ...
+
+
+def _same_priority(_: str) -> int:
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """The turns that all jobs of a program share. `priority(job id)`: the higher, the sooner."""
+
+    running: Turns
+    uploads: Turns
+    gpu: Turns
+    downloads: Turns
+    priority: Callable[[str], int] = field(default=_same_priority)
+
+
+def lanes(limits: LaneLimits, priority: Callable[[str], int] = _same_priority) -> Lanes:
+    """Lanes that are all free."""
+    return Lanes(
+        Turns(limits.running), Turns(limits.uploads), Turns(limits.gpu), Turns(limits.downloads), priority
+    )  # fmt: skip
+
+
+def durable_pipeline(shared: Lanes, earlier: Earlier) -> Build:
+    """The pipeline of the daemon's jobs: see `Build`. Every wait for a turn is told in a `Note`."""
+
+    @pipeline
+    def stages(s: Stages) -> Observable[JobEvent]:
+        asked = {"priority": shared.priority(s.job.id)}
+        before = from_async(lambda: _before(s.job, s.world.effects, earlier, asked), f"look back for {s.job.id}")
+        whole = s.submit().pipe(then(*_in_turns(s, shared)))
+        return before.pipe(unless(_is_done, whole.pipe(_turn(s.job, shared, shared.running, "to begin"))))
+
+    def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
+        return stages(job, world, dataclasses.replace(policy, again=_patient(policy.again)), cancel)
+
+    return build
+
+
+def pipeline_of(log: Log, build: Build) -> Build:
+    """What the jobs of a log go through again: `build`; where that is the standard one, what a daemon had instead."""
+    if build is not job_pipeline or LANES not in log.header.config:
+        return build
+    asked = (row for row in log.rows if row.dir == "effect" and row.label == own("earlier"))
+    priorities = {str(row.job): int(row.data.get("args", {}).get("priority", 0)) for row in asked}
+    limits = config_from(LaneLimits(), log.header.config[LANES])
+    return durable_pipeline(lanes(limits, lambda job: priorities.get(job, 0)), _Nothing())
+
+
+class _Nothing(Earlier):
+    """In a replay the log answers."""
+
+    async def find(self, job: str) -> Mapping[str, Any] | None:
+        return None
+
+    async def ended(self, job: str) -> None:
+        """At once."""
+
+
+def _in_turns(s: Stages, shared: Lanes) -> tuple[Callable[[Any], Observable[JobEvent]], ...]:
+    def upload(checked: Checked) -> Observable[JobEvent]:
+        if not checked.missing:
+            return s.upload(checked)
+        waited: list[int] = []
+
+        def begin(_: Any) -> Observable[JobEvent]:
+            # While it waited, another job may have brought a file of its own: the worker is asked again.
+            return s.dedupe(checked.worker).pipe(then(s.upload)) if waited else s.upload(checked)
+
+        return rx.defer(begin).pipe(_turn(s.job, shared, shared.uploads, "to upload", waited.append))
+
+    def gpu(uploaded: Uploaded) -> Observable[JobEvent]:
+        done = s.synthesize(uploaded).pipe(then(s.follow))
+        return done.pipe(_turn(s.job, shared, shared.gpu, "for the GPU"))
+
+    def download(rendered: Any) -> Observable[JobEvent]:
+        return s.download(rendered).pipe(_turn(s.job, shared, shared.downloads, "to download"))
+
+    return s.online, s.dedupe, upload, gpu, download
+
+
+def _unnoticed(_: int) -> None:
+    """Nobody else wants to know."""
+
+
+def _turn(
+    job: Job, shared: Lanes, lane: Turns, purpose: str, on_wait: Callable[[int], None] = _unnoticed
+) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
+    def told(before: int) -> JobEvent:
+        on_wait(before)
+        others = f"{lane.limit} jobs are at it" if lane.limit > 1 else "another job is at it"
+        text = f"waiting for a turn {purpose}: {others}, {before} come before this one"
+        return Note(text, {"waits": purpose, "limit": lane.limit, "before": before})
+
+    return lane.hold(shared.priority(job.id), told)
+
+
+async def _before(job: Job, effects: Effects, earlier: Earlier, asked: Mapping[str, Any]) -> AsyncIterator[JobEvent]:
+    """Ends with `Done` when the result was to be had without any work."""
+    while (found := await effects.call("earlier", asked, lambda: earlier.find(job.id))) is not None:
+        same = str(found["job"])
+        if "path" in found:
+            if same == job.id:
+                yield Note("the result was brought home before the program ended")
+            else:
+                yield Note(f"the same work was done before, as job {same}: its result is taken", {"same_as": same})
+            yield Done(Path(found["path"]), int(found["size"]))
+            return
+        yield Note(f"the same work is under way as job {same}: its result will be taken", {"same_as": same})
+        await effects.call("earlier_ended", {"job": same}, lambda: earlier.ended(same))  # noqa: B023 - awaited here
+
+
+def _is_done(event: JobEvent) -> bool:
+    return isinstance(event, Done)
+
+
+def _patient(again: Backoff) -> Backoff:
+    """`again`, and also after what is no fault of the job's; made anew for each job, as it counts the boots."""
+    boots = 0
+
+    def passes(error: Exception) -> bool:
+        nonlocal boots
+        if isinstance(error, BootFailed):
+            boots += 1
+            return boots < BOOTS
+        if isinstance(error, HubRefused):
+            return error.code in PASSING_REFUSALS or again.retry_on(error)
+        return (isinstance(error, StageTimeout) and error.stage in PASSING_STAGES) or again.retry_on(error)
+
+    return dataclasses.replace(again, retry_on=passes)

@@ -1,0 +1,77 @@
+"""What the hub answers to `hub.status.query`: its GPUs, who holds them, what they cost, how long a boot takes. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from wakestream.streams import hub_events as f
+from wakestream.streams import ledger, wire
+from wakestream.streams import messages as m
+from wakestream.streams.hub_jobs import Plan
+from wakestream.streams.hub_state import Connection, Gpu, HubState
+
+FEATURE = "hub_status"
+"""What a peer announces that wants to ask, and a hub that answers."""
+
+A_SECOND = 20
+"""Times in a second that one connection is answered; an answer sums up days of many GPUs."""
+
+OWN_NAMED = 10
+"""Jobs of the asker's own that are named for each GPU; of more there is only the number."""
+
+
+def hub_status_query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float, plan: Plan) -> None:
+    """Answered from what the hub knows; other licenses' jobs are counted, not named."""
+    second, times = peer.told
+    if second == int(now) and times >= A_SECOND:
+        plan.refuse(peer.fd, "too_fast", "this connection asks too often; ask again in a second", message.request_id)
+        return
+    plan.fact(f.MonitorsTold(peer.fd, now))
+    entries = (_gpu(state, gpu, peer.owner, now, message.since) for gpu in state.gpus.values())
+    queue = [state.jobs[id_] for id_ in state.queue]
+    answer = m.HubStatus(
+        request_id=message.request_id,
+        ts=int(now),
+        queue=len(queue),
+        own_queued=sum(job.owner == peer.owner for job in queue),
+        monitors=len(state.monitors),
+        boots=len(state.boots),
+        boot_s=ledger.boot_times(seconds for _, seconds in state.boots),
+    )
+    plan.send(peer.fd, _fitting(state, answer, entries))
+
+
+def _fitting(state: HubState, answer: m.HubStatus, entries: Iterator[dict[str, Any]]) -> m.HubStatus:
+    """As many GPUs as one frame can hold; `more` counts the others."""
+    room = state.limits.batch - len(wire.encode(answer).encode())
+    taken: list[dict[str, Any]] = []
+    for entry in entries:
+        room -= len(wire.encode(m.HubStatus(request_id="-", gpus=(entry,))).encode())
+        if room < 0:
+            break
+        taken.append(entry)
+    return dataclasses.replace(answer, gpus=tuple(taken), more=len(state.gpus) - len(taken) or None)
+
+
+def _gpu(state: HubState, gpu: Gpu, owner: str | None, now: float, since: int | None) -> dict[str, Any]:
+    own = [id_ for id_ in gpu.leases if state.jobs[id_].owner == owner]
+    price, book = state.limits.price_of(gpu.name), gpu.account
+    entry: dict[str, Any] = {
+        "gpu": gpu.name,
+        "phase": gpu.phase,
+        "since": int(gpu.since),
+        "uptime_s": round(now - book.running_since) if book.running_since is not None else 0,
+        "own_jobs": own[:OWN_NAMED],
+        "own": len(own),
+        "others": len(gpu.leases) - len(own),
+    }
+    if gpu.cause:
+        entry["why"] = gpu.cause
+    if price is not None:
+        entry["price_per_hour"] = price
+    if book.since is not None:
+        entry["known_since"] = int(book.since)
+    spans = ledger.windows(now, since)
+    return entry | {name: ledger.summary(book, begin, now, price) for name, begin in spans.items()}

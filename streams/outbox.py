@@ -1,0 +1,180 @@
+"""The daemon's outbox as a pure decider: which jobs there are, how each ended, and that an end is for ever.
+
+`decide(state, event, now)` changes nothing; `evolve` makes a fact so. A job is whatever happens between `JobAccepted`
+and `JobEnded`; after that only `JobForgotten` follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wakestream.operators import events as e
+from wakestream.operators.job.outcome import is_outcome
+from wakestream.streams import outbox_facts as f
+from wakestream.streams.event_json import kind
+from wakestream.streams.outbox_state import (
+    ENDED_MOST,
+    OPEN_MOST,
+    Entry,
+    OutboxState,
+    evolve,
+    job_of,
+    outcome_of,
+    recover,
+    snapshot,
+)
+
+__all__ = [
+    "ENDED_MOST", "OPEN_MOST", "STAGES", "Entry", "OutboxState", "decide", "evolve", "job_of", "outcome_of", "recover",
+    "snapshot", "unknown",
+]  # fmt: skip
+
+LEASE_LASTS = 2 * 3600.0
+"""Seconds for which a hub may still hold something for a job that ended: longer than any lease of an absent client."""
+
+STAGES: dict[type, str] = {
+    e.Queued: "wake", e.Waking: "wake", e.Granted: "check", e.Online: "check", e.Checked: "upload",
+    e.Uploading: "upload", e.Uploaded: "render", e.Submitted: "render", e.Running: "render", e.Rendered: "download",
+    e.Downloading: "download",
+}  # fmt: skip
+"""The stage that a job is in, by its last event."""
+
+
+def decide(
+    state: OutboxState, event: f.OutboxEvent, now: float
+) -> tuple[Sequence[f.OutboxFact], Sequence[f.OutboxCommand]]:
+    """What `event` makes true, and what is to be done once that is kept. `now` is UNIX seconds."""
+    plan = f.Plan()
+    _DECIDE[type(event)](state, event, now, plan)
+    return plan.facts, plan.commands
+
+
+def _started(state: OutboxState, _: f.Started, now: float, plan: f.Plan) -> None:
+    for job, entry in state.jobs.items():
+        if entry.ended is not None:
+            if now - entry.ended.at < LEASE_LASTS:
+                plan.commands.append(f.Release(job, entry.ended.outcome in ("cancelled", "timed_out")))
+            continue
+        if entry.cancelling is None:
+            plan.commands.append(f.Start(job))
+        else:
+            stage = entry.stage or f.JobStage(job, "", now)
+            plan.commands.append(f.Farewell(job, stage.worker, stage.task))
+
+
+def _submitting(state: OutboxState, event: f.Submitting, now: float, plan: f.Plan) -> None:
+    accepted = _accepted(event, now)
+    known = state.jobs.get(event.job)
+    refusal = None if known is not None else _refusal(state, event)
+    if known is not None and not _same(known.accepted, accepted):
+        refusal = (409, "conflict", f"there is another job with the id {event.job}; leave the id out for a new one")
+    if refusal is not None:
+        plan.commands.append(f.Answer(event.ticket, refusal[0], event.job, *refusal[1:]))
+    elif known is not None:
+        plan.commands.append(f.Answer(event.ticket, 200, event.job))
+    else:
+        plan.facts += [*_forgotten(state, now), accepted]
+        plan.commands += [f.Answer(event.ticket, 201, event.job), f.Start(event.job)]
+
+
+def _accepted(event: f.Submitting, now: float) -> f.JobAccepted:
+    video, audio = event.video, event.audio
+    return f.JobAccepted(
+        event.job, video.path, audio.path, event.output, video.size, video.mtime_ns, audio.size, audio.mtime_ns,
+        event.task_type, event.priority, now, event.retry_of,
+    )  # fmt: skip
+
+
+def _same(one: f.JobAccepted, other: f.JobAccepted) -> bool:
+    """The same id stands for the same wish; the files may have been written to since."""
+    return (one.video, one.audio, one.output, one.task_type) == (
+        other.video, other.audio, other.output, other.task_type
+    )  # fmt: skip
+
+
+def _refusal(state: OutboxState, event: f.Submitting) -> tuple[int, str, str] | None:
+    writer = state.outputs.get(event.output)
+    if writer is not None:
+        why = f"job {writer} will write its result to {event.output}; choose another output, or wait for its end"
+        return 409, "output_taken", why
+    if len(state.outputs) >= state.open_most:
+        why = f"the outbox is full: {state.open_most} jobs wait or run; hand it in again when some have ended"
+        return 429, "queue_full", why
+    return None
+
+
+def _forgotten(state: OutboxState, now: float) -> list[f.OutboxFact]:
+    ended = [entry.ended for entry in state.jobs.values() if entry.ended is not None]
+    spare = len(ended) + 1 - state.ended_most
+    return [f.JobForgotten(one.job, now) for one in sorted(ended, key=lambda one: one.at)[: max(0, spare)]]
+
+
+def _cancelling(state: OutboxState, event: f.Cancelling, now: float, plan: f.Plan) -> None:
+    entry = state.jobs.get(event.job)
+    if entry is None:
+        plan.commands.append(f.Answer(event.ticket, 404, event.job, "unknown_job", unknown(event.job)))
+    elif entry.ended is not None and entry.ended.outcome != "cancelled":
+        why = f"job {event.job} has ended already ({entry.ended.outcome}); there is nothing left to cancel"
+        plan.commands.append(f.Answer(event.ticket, 409, event.job, "ended", why))
+    else:
+        if entry.state == "open":
+            plan.facts.append(f.JobCancelling(event.job, now))
+            plan.commands.append(f.Stop(event.job))
+        plan.commands.append(f.Answer(event.ticket, 202 if entry.ended is None else 200, event.job))
+
+
+def unknown(job: str) -> str:
+    """The sentence about a job that is not there."""
+    return f"there is no job {job[:80]!r} here; `wakestream jobs --all` lists those that are"
+
+
+def _happened(state: OutboxState, event: f.Happened, now: float, plan: f.Plan) -> None:
+    entry = state.jobs.get(event.job)
+    if entry is None or entry.ended is not None:
+        return  # too late: an end is for ever
+    if is_outcome(event.event):
+        plan.facts.append(_ended(event, now))
+        plan.commands.append(f.Tell(event.job, event.event))  # type: ignore[arg-type]  # it is one
+    elif isinstance(event.event, e.Fingerprinted):
+        video, audio = event.event.files
+        digests = dict(video.digests), dict(audio.digests)
+        plan.facts.append(f.JobRead(event.job, *digests, video.mtime_ns, audio.mtime_ns))
+    else:
+        plan.facts += _moved(entry, event, now)
+
+
+def _moved(entry: Entry, event: f.Happened, now: float) -> list[f.OutboxFact]:
+    """A new stage, or what is new about it; most events tell neither."""
+    before = entry.stage or f.JobStage(event.job, "", now)
+    stage = STAGES.get(type(event.event), before.stage)
+    worker, task, size = before.worker, before.task, before.size
+    match event.event:
+        case e.Submitted(online, task_id):
+            worker, task = online.url, task_id
+        case e.Downloading(_, of):
+            size = of
+        case e.Queued() | e.Granted():
+            worker, task, size = "", "", None
+    if (stage, worker, task, size) == (before.stage, before.worker, before.task, before.size):
+        return []
+    return [f.JobStage(event.job, stage, now, worker, task, size)]
+
+
+def _ended(event: f.Happened, now: float) -> f.JobEnded:
+    ended: dict[str, Any] = {}
+    match event.event:
+        case e.Done(path, size):
+            ended = {"path": str(path), "size": size, "mtime_ns": event.mtime_ns}
+        case e.Failed(why, code):
+            ended = {"why": why, "code": code}
+        case e.TimedOut(stage, seconds, why):
+            ended = {"stage": stage, "seconds": seconds, "why": why}
+        case e.Cancelled(why):
+            ended = {"why": why}
+    return f.JobEnded(event.job, kind(event.event), now, **ended)
+
+
+_DECIDE: dict[type, Callable[[OutboxState, Any, float, f.Plan], None]] = {
+    f.Started: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Happened: _happened,
+}  # fmt: skip

@@ -1,0 +1,78 @@
+"""What a monitor finds: machines that run though nobody asked, and starts of which it is not known what became of them.
+
+The middle part of `streams/monitor.py`. None of them is ever assumed to be off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wakestream.streams import power_machine as p
+from wakestream.streams.power_moves import Moves
+from wakestream.streams.power_table import BOOTING, Signal
+
+_FOUND: Mapping[p.Orphans, str] = {
+    "adopt": "it is taken over, and stopped when it has been idle for long enough",
+    "stop": "it is stopped unless somebody holds it",
+    "report": "it is left alone until somebody uses it",
+}
+
+
+class Findings(Moves):
+    """One decision in the making."""
+
+    def may_yet_start(self, signal: Signal) -> bool:
+        """Whether this is a start from before the monitor was last started, which may only not show yet.
+
+        Then nothing else is started. One that the provider took has as long as any; one that was about to be asked for
+        when the monitor ended has as long as a call may take.
+        """
+        if self.m.state != "unknown" or self.m.start_at is None or signal not in (Signal.STOPPED, Signal.FAILED):
+            return False
+        patience = self.policy.boot_timeout if self.m.start_taken else self.policy.call_timeout
+        if self.now - self.m.start_at < patience:
+            return True
+        self.set(start_at=None)
+        return False
+
+    def found_running(self, why: str) -> str:
+        """Take note when nobody asked for what runs there."""
+        known = self.m.ours or self.m.served or self.m.wanted
+        self.set(start_at=None)
+        if known or self.m.state not in ("unknown", "off"):
+            return why
+        self.set(orphan=self.policy.orphans != "adopt", ours=self.policy.orphans == "adopt", alarms=0)
+        why = f"it runs though nobody asked for it: {_FOUND[self.policy.orphans]} ({why})"
+        self.set(alarm_at=self.now)
+        self.alarm(why)
+        return why
+
+    def used(self) -> None:
+        """Somebody wants it: from now on it is as any other, and has the time of any boot."""
+        if self.m.orphan:
+            self.set(orphan=False, ours=True, boot_since=self.now)
+
+    def watch_orphan(self) -> None:
+        state = self.m.state
+        if self.policy.orphans == "report":
+            self.alarm("it still runs though nobody asked for it, and is left alone")
+        elif state == "online" and self.m.linked:
+            self.move(Signal.IDLE, "it runs though nobody asked for it")
+        elif state == "booted" and self.m.linked and self.answer_is_due():
+            self.ask_the_hub(drain=True)
+        if state in BOOTING and self.overdue():
+            self.move(Signal.TIMEOUT, "nobody asked for it, and it is on for the longest allowed time")
+
+    def answer_is_due(self) -> bool:
+        query = self.m.query
+        return query is None or self.now - query.asked_at >= self.policy.query_timeout
+
+    # --- the longest uptime
+
+    def overdue(self) -> bool:
+        return self.over(0.0)
+
+    def over(self, offset: float) -> bool:
+        """Whether the longest allowed uptime, moved by `offset` seconds, has passed."""
+        limit, since = self.policy.max_uptime, self.m.up_since
+        return limit is not None and since is not None and self.now - since >= limit + offset

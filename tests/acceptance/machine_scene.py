@@ -1,0 +1,136 @@
+"""Real hub, monitor and worker processes whose engine counts its runs, and a client whose every event is at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wakestream.adapters.client import Client
+from wakestream.adapters.demo import command_line
+from wakestream.adapters.hub_status import ask_hub
+from wakestream.adapters.settings import Secret, Settings
+from wakestream.operators import events as e
+from wakestream.operators.events import Job, JobEvent
+from wakestream.streams import messages as m
+
+sys.path.append(str(Path(__file__).parent.parent / "logs"))
+from scene import BRISK, Scene, make_job
+from scene import scene as empty_scene
+
+HERE = Path(__file__).parent
+BACKOFF = replace(BRISK.again, initial=0.1)
+EAGER = replace(BRISK, poll_every=0.1, health_every=0.1, again=BACKOFF)
+WITHIN = 40.0
+"""Seconds within which a job of these tests must have come to its end."""
+
+
+class House(Scene):
+    """In the present folder. The engine's runs are in `engine.log`."""
+
+    def worker(self, *, boot: float, render: float, leashed: bool = True) -> list[str]:
+        """As in every scene, with the engine that counts."""
+        command = super().worker(boot=boot, render=render, leashed=leashed)
+        engine = [sys.executable, str(HERE / "counting_engine.py"), str(Path("engine.log").absolute()), f"{render:g}"]
+        command[command.index("--command") + 1] = command_line([*engine, "{video}", "{audio}", "{output}"])
+        return command
+
+    async def hub_says(self) -> m.HubStatus:
+        """What the hub answers to the client that asks how its GPUs are."""
+        key = Secret(Path("client.key").read_text())
+        return await ask_hub(Settings(hub_url=self.hub_url, key=key))
+
+    def runs(self, word: str = "begin") -> list[int]:
+        """The process ids of the engine's runs that began, or that came to their end."""
+        log = Path("engine.log")
+        lines = log.read_text().split("\n")[:-1] if log.exists() else []
+        return [int(line.split()[1]) for line in lines if line.startswith(word)]
+
+
+@asynccontextmanager
+async def house() -> AsyncIterator[House]:
+    """At its end all programs are ended."""
+    async with empty_scene() as scene:
+        yield House(scene._stack)
+
+
+class Run:
+    """One job of a client, its events so far, and what the hub says to all meanwhile."""
+
+    def __init__(self, client: Client, job: Job) -> None:
+        self.client, self.job = client, job
+        self.events: list[JobEvent] = []
+        self.said: list[m.Message] = []
+        self._watchers: list[Callable[[JobEvent], None]] = []
+        client.link.events.subscribe(lambda event: self.said.append(event) if isinstance(event, m.Message) else None)
+
+    def once(self, happens: Callable[[JobEvent], bool], do: Callable[[], Any]) -> asyncio.Event:
+        """At the first event that is so, `do` in the same moment."""
+        done = asyncio.Event()
+
+        def watch(event: JobEvent) -> None:
+            if not done.is_set() and happens(event):
+                done.set()
+                do()
+
+        self._watchers.append(watch)
+        return done
+
+    def start(self) -> asyncio.Future[JobEvent]:
+        """Run the job."""
+        return self.client.start(self.job, self._show)
+
+    async def outcome(self) -> JobEvent:
+        """Run it to its end."""
+        async with asyncio.timeout(WITHIN):
+            return await self.start()
+
+    def _show(self, event: JobEvent) -> None:
+        self.events.append(event)
+        for watch in tuple(self._watchers):
+            watch(event)
+
+    def all(self, kind: type[JobEvent]) -> list[Any]:
+        """The events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def is_a(kind: type[JobEvent], **fields: Any) -> Callable[[JobEvent], bool]:
+    """Events of this kind, with these fields at least so large."""
+
+    def look(event: JobEvent) -> bool:
+        return isinstance(event, kind) and all(getattr(event, name) >= least for name, least in fields.items())
+
+    return look
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no mere remains of one."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return not Path("/proc").exists()
+
+
+async def died(pid: int) -> None:
+    """Returns when the process is gone."""
+    async with asyncio.timeout(15):
+        while alive(pid):
+            await _a_moment()
+
+
+async def _a_moment() -> None:
+    """A process of others ends without a word; a thread's turn is the shortest look at it."""
+    await asyncio.to_thread(os.sched_yield)
+
+
+__all__ = ["EAGER", "WITHIN", "House", "Run", "alive", "died", "e", "house", "is_a", "make_job"]

@@ -1,0 +1,185 @@
+"""A cancel in each phase and at each place: whoever was away hears of it later, and no engine is left at work."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machine_scene import EAGER, House, Run, died, e, house, is_a, make_job
+
+from wakestream.operators.events import Job
+from wakestream.operators.ports import LinkUp
+from wakestream.streams import messages as m
+
+from scene import KIB, make_file  # isort: skip - its folder is known by now
+
+pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes by the ids that they note")
+
+rendering = is_a(e.Running, percent=10)
+
+
+def second_job() -> Job:
+    """A job with files of its own, so that it is another task."""
+    return Job("job-2", make_file("clip-2.mp4", KIB), make_file("speech-2.wav", KIB), Path("out-2.mp4"))
+
+
+async def nobody_holds_it(scene: House) -> m.HubStatus:
+    """The hub's answer, in which there is no job any more."""
+    async with asyncio.timeout(20):
+        while True:
+            answer = await scene.hub_says()
+            if not answer.queue and not any(gpu["own"] or gpu["others"] for gpu in answer.gpus):
+                return answer
+
+
+async def hears(run: Run, wanted: type[Any]) -> None:
+    """Returns when the client's link says so, from now on."""
+    heard = asyncio.Event()
+    subscription = run.client.link.events.subscribe(
+        lambda event: heard.set() if isinstance(event, wanted) else None,
+    )
+    async with asyncio.timeout(20):
+        await heard.wait()
+    subscription.dispose()
+
+
+async def test_a_cancel_while_the_hub_is_down_and_the_gpu_wakes_reaches_the_hub_that_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with house() as scene:
+        await scene.start_house(boot=30.0)
+        async with scene.client(EAGER) as client:
+            run = Run(client, make_job("job-1"))
+            waking = run.once(lambda event: isinstance(event, e.Waking) and event.phase == "booted", lambda: None)
+            running = run.start()
+            await waking.wait()
+            await scene.kill_hub()
+            client.cancel("job-1")
+            assert isinstance(await running, e.Cancelled)
+            await scene.start_hub()
+            await nobody_holds_it(scene)
+    assert not scene.runs()
+
+
+async def test_a_cancel_in_mid_render_while_the_hub_is_down_ends_the_engine_at_once_and_the_lease_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with house() as scene:
+        await scene.start_house(boot=0.2, render=60.0)
+        async with scene.client(EAGER) as client:
+            run = Run(client, make_job("job-1"))
+            under_way = run.once(is_a(e.Running, percent=0), lambda: None)
+            running = run.start()
+            await under_way.wait()
+            (engine,) = await begun(scene, 1)
+            await scene.kill_hub()
+            client.cancel("job-1")
+            assert isinstance(await running, e.Cancelled)
+            await died(engine)
+            await scene.start_hub()
+            await nobody_holds_it(scene)
+    assert not scene.runs("end")
+
+
+async def begun(scene: House, count: int) -> list[int]:
+    """The engine's runs, as soon as there are so many."""
+    async with asyncio.timeout(20):
+        while len(scene.runs()) < count:
+            await asyncio.to_thread(Path("engine.log").exists)
+    return scene.runs()
+
+
+async def test_a_job_granted_by_a_hub_that_was_restarted_since_can_be_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with house() as scene:
+        await scene.start_house(boot=0.2, render=60.0)
+        async with scene.client(EAGER) as client:
+            run = Run(client, make_job("job-1"))
+            running = run.start()
+            (engine,) = await begun(scene, 1)
+            await scene.kill_hub()
+            await scene.start_hub()
+            await hears(run, LinkUp)
+            client.cancel("job-1")
+            assert isinstance(await running, e.Cancelled)
+            await died(engine)
+            await nobody_holds_it(scene)
+    assert not scene.runs("end")
+
+
+async def test_a_job_cancelled_while_its_worker_is_gone_is_not_made_by_the_worker_that_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with house() as scene:
+        await scene.start_house(boot=0.2, render=3.0)
+        async with scene.client(EAGER) as client:
+            run = Run(client, make_job("job-1"))
+            lost = run.once(rendering, scene.kill_worker)
+            running = run.start()
+            await lost.wait()
+            client.cancel("job-1")
+            assert isinstance(await running, e.Cancelled)
+            events = len(run.events)
+            await died(scene.runs()[0])  # the killed worker takes its engine along
+            other = Run(client, second_job())
+            assert isinstance(await other.outcome(), e.Done)
+            await nobody_holds_it(scene)
+    assert len(scene.runs("end")) == 1
+    assert len(run.events) == events, "nothing comes after the end"
+    assert not run.job.output.exists()
+
+
+async def test_a_job_cancelled_in_the_line_at_the_worker_never_starts_and_the_one_before_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with house() as scene:
+        await scene.start_house(boot=0.2, render=2.0)
+        async with scene.client(EAGER) as client:
+            first, second = Run(client, make_job("job-1")), Run(client, second_job())
+            running = first.start()
+            await begun(scene, 1)
+            second.once(lambda event: isinstance(event, e.Running) and event.status == "queued", second_cancel(client))
+            assert isinstance(await second.outcome(), e.Cancelled)
+            async with asyncio.timeout(20):
+                assert isinstance(await running, e.Done)
+            await nobody_holds_it(scene)
+    assert len(scene.runs()) == 1
+
+
+def second_cancel(client: Any) -> Any:
+    """Cancels it from within its own event."""
+    return lambda: client.cancel("job-2")
+
+
+async def test_a_cancel_in_mid_render_leaves_no_child_of_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with house() as scene:
+        await scene.start_house(boot=0.2, render=60.0)
+        async with scene.client(EAGER) as client:
+            run = Run(client, make_job("job-1"))
+            running = run.start()
+            await begun(scene, 1)
+            client.cancel("job-1")
+            assert isinstance(await running, e.Cancelled)
+            for engine in scene.runs():
+                await died(engine)
+            await nobody_holds_it(scene)
+            worker = int(Path("worker.pid").read_text())
+            async with asyncio.timeout(10):
+                while children(worker):
+                    await asyncio.to_thread(children, worker)
+
+
+def children(pid: int) -> str:
+    """The ids of a process's children."""
+    return "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).strip()

@@ -1,0 +1,341 @@
+"""`wakestream daemon` with a real hub and worker: what it took is done once, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from client_scene import User
+from daemon_scene import daemon, state_of
+from field_peers import field
+from our_peers import Joining, Place, gpu_online, held, until
+
+from wakestream.adapters import store
+from wakestream.adapters.sqlite_journal import open_journal
+from wakestream.operators.ports import Frame
+from wakestream.streams import outbox_facts as f
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+
+RESULT = b"video" * 1000 + b"audio" * 500
+
+
+class Counting(Joining):
+    """Counts how often it ran."""
+
+    runs = 0
+
+    async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
+        self.runs += 1
+        async for frame in super().render(video, audio, output):
+            yield frame
+
+
+def nowhere(user: User) -> None:
+    """Settings of a hub that is not there."""
+    user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
+
+
+async def test_a_job_is_done_and_the_gpu_is_given_back(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            status, kept = await api.submit(user)
+            assert (status, kept["state"]) == (201, "open")
+            assert (await api.outcome())["event"] == "done"
+            assert user.out.read_bytes() == RESULT
+            assert (await api.job())["state"] == "done"
+            await until(lambda: held(hub) == [])
+            assert user.left() == {"out.mp4"}
+
+
+async def test_killed_before_any_hub_was_there_the_job_is_done_when_all_have_come(user: User, place: Place) -> None:
+    async with asyncio.timeout(50):
+        async with place.hub():
+            pass
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            assert (await api.submit(user))[0] == 201
+            await api.until("waking", phase="hub_unreachable")
+            await api.kill()
+        port = int(place.hub_url.rsplit(":", 1)[1].split("/")[0])
+        async with daemon(user) as api, place.hub(port), place.worker(engine := Counting()):
+            assert (await api.outcome())["event"] == "done"
+            assert user.out.read_bytes() == RESULT
+            assert engine.runs == 1
+
+
+async def test_killed_while_the_gpu_wakes_the_job_keeps_its_place_and_is_done_once(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub:
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.until("queued")
+            await api.kill()
+        assert held(hub) == ["job-1"]
+        async with daemon(user) as api, place.worker(engine := Counting()):
+            assert (await api.outcome())["event"] == "done"
+            assert user.out.read_bytes() == RESULT
+            assert engine.runs == 1
+            await until(lambda: held(hub) == [])
+
+
+async def test_killed_in_the_upload_it_goes_on(user: User, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, add = asyncio.Event(), store.Incoming.add
+
+    async def slowly(incoming: store.Incoming, *block: Any) -> None:
+        await go_on.wait()
+        await add(incoming, *block)
+
+    monkeypatch.setattr(store.Incoming, "add", slowly)
+    with user.video.open("ab") as file:
+        file.truncate(16 * 1024 * 1024)
+    async with asyncio.timeout(50), place.hub(), place.worker(engine := Counting()):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.until("uploading")
+            await api.kill()
+        go_on.set()
+        async with daemon(user) as api:
+            assert (await api.outcome())["event"] == "done"
+            assert user.out.read_bytes() == user.video.read_bytes() + user.audio.read_bytes()
+            assert engine.runs == 1
+
+
+async def test_killed_in_the_render_the_engine_runs_once(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.until("running", status="synthesizing")
+            await api.kill()
+        engine.go_on.set()
+        async with daemon(user) as api:
+            assert (await api.outcome())["event"] == "done"
+            assert user.out.read_bytes() == RESULT
+            assert engine.runs == 1
+            await until(lambda: held(hub) == [])
+
+
+async def test_killed_in_the_download_nothing_half_done_is_seen_and_it_is_fetched_again(user: User) -> None:
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"half")
+        await asyncio.Event().wait()
+        return response
+
+    async with asyncio.timeout(50), field(user) as (_, worker):
+        worker.before["download"] = slow
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.until("downloading", bytes=0)
+            await api.kill()
+        assert not user.out.exists()
+        del worker.before["download"]
+        async with daemon(user) as api:
+            assert (await api.outcome())["event"] == "done"
+            assert user.out.read_bytes() == b"rendered:" + RESULT
+            assert user.left() == {"out.mp4"}
+
+
+async def test_a_result_that_came_home_before_the_kill_is_not_fetched_again(user: User) -> None:
+    nowhere(user)
+    user.environment["WAKESTREAM_DAEMON"] = str(user.folder.parent / "daemon")
+    began = time.time() - 60
+    async with open_journal(state_of(user) / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
+        await journal.append([
+            f.JobAccepted("job-1", str(user.video), str(user.audio), str(user.out), 5000, 1, 2500, 1, "x", 0, began),
+            f.JobStage("job-1", "download", began, "http://127.0.0.1:9", "task", len(RESULT)),
+        ])  # fmt: skip
+    user.out.write_bytes(RESULT)
+    async with asyncio.timeout(50), daemon(user) as api:
+        assert (await api.outcome())["event"] == "done"
+        job = await api.job()
+        assert (job["state"], job["outcome"]["size"]) == ("done", len(RESULT))
+
+
+async def test_stopped_in_order_it_tells_the_hub_nothing_and_goes_on_at_the_next_start(
+    user: User, place: Place
+) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.until("running", status="synthesizing")
+            api.running.process.terminate()
+            ran = await api.running.ended()
+            assert (ran.code, "Traceback" in ran.err) == (0, False), ran
+            assert not (state_of(user) / "daemon.json").exists()
+        await until(lambda: hub.connections == 1)
+        assert held(hub) == ["job-1"]
+        assert not engine.stopped.is_set()
+        engine.go_on.set()
+        async with daemon(user) as api:
+            assert (await api.outcome())["event"] == "done"
+            assert engine.runs == 1
+
+
+async def test_a_cancel_that_the_kill_overtook_is_carried_out_after_the_restart(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.until("running", status="synthesizing")
+            await api.kill()
+        async with open_journal(state_of(user) / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
+            assert any(isinstance(fact, f.JobStage) and fact.task for fact in journal.read())
+            await journal.append([f.JobCancelling("job-1", time.time())])
+        async with daemon(user) as api:
+            assert (await api.outcome())["event"] == "cancelled"
+            assert (await api.job())["state"] == "cancelled"
+            await engine.stopped.wait()
+            await until(lambda: held(hub) == [])
+            status, plain = await api.submit(user)
+            assert (status, plain["state"]) == (200, "cancelled")
+    assert not user.out.exists()
+
+
+async def test_a_cancel_stops_the_job_everywhere_and_an_end_is_for_ever(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.until("running", status="synthesizing")
+            assert (await api.ask("POST", "/api/jobs/job-1/cancel"))[0] == 202
+            assert (await api.outcome())["event"] == "cancelled"
+            await engine.stopped.wait()
+            await until(lambda: held(hub) == [])
+            assert (await api.ask("POST", "/api/jobs/job-1/cancel"))[0] == 200
+            engine.go_on.set()
+            status, again = await api.ask("POST", "/api/jobs/job-1/retry", {"id": "job-2"})
+            assert (status, again["retry_of"]) == (201, "job-1")
+            assert (await api.outcome("job-2"))["event"] == "done"
+            assert (await api.job())["state"] == "cancelled"
+            status, plain = await api.ask("POST", "/api/jobs/job-2/cancel")
+            assert (status, plain["code"]) == (409, "ended")
+
+
+async def test_a_job_that_waits_for_its_turn_is_cancelled_at_once(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub():
+        user.environment |= place.client_settings()
+        async with daemon(user, "--max-running", "1") as api:
+            await api.submit(user, "first")
+            await api.submit(user, "second", output=str(user.folder / "two.mp4"), task_type="other")
+            note = await api.until("note", "second")
+            assert note["text"].startswith("waiting for a turn to begin")
+            await api.ask("POST", "/api/jobs/second/cancel")
+            assert (await api.outcome("second"))["event"] == "cancelled"
+
+
+async def test_the_more_urgent_job_has_its_turn_first(user: User, place: Place) -> None:
+    order: list[str] = []
+
+    class Noting(Joining):
+        async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
+            order.append(video.read_bytes().decode())
+            async for frame in super().render(video, audio, output):
+                yield frame
+
+    engine = Noting(held=True)
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine):
+        await gpu_online(hub)
+        user.environment |= place.client_settings()
+        async with daemon(user, "--max-gpu", "1") as api:
+            for name, priority in (("first", 0), ("low", -1), ("high", 7)):
+                video = user.folder / f"{name}.mp4"
+                video.write_text(name)
+                output = str(user.folder / f"{name}.out.mp4")
+                await api.submit(user, name, video=str(video), output=output, priority=priority)
+                await api.until(*(("running", name) if name == "first" else ("note", name)))
+            engine.go_on.set()
+            for name in ("first", "low", "high"):
+                assert (await api.outcome(name))["event"] == "done"
+    assert order == ["first", "high", "low"]
+
+
+async def test_the_same_work_is_answered_from_the_result_that_lies_there(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting()):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.outcome()
+            two = user.folder / "two.mp4"
+            await api.submit(user, "job-2", output=str(two))
+            assert (await api.until("note", "job-2"))["data"] == {"same_as": "job-1"}
+            assert (await api.outcome("job-2"))["event"] == "done"
+            assert (two.read_bytes(), two.samefile(user.out)) == (RESULT, False)
+            copied = user.folder / "copied.mp4"  # the same content under another name
+            copied.write_bytes(user.video.read_bytes())
+            three = user.folder / "three.mp4"
+            await api.submit(user, "job-3", video=str(copied), output=str(three))
+            await api.outcome("job-3")
+            assert three.read_bytes() == RESULT
+            assert hub._state.jobs.keys() <= {"job-1"}
+            user.out.write_bytes(b"edited")
+            two.unlink()
+            three.unlink()
+            await api.submit(user, "job-4", output=str(user.folder / "four.mp4"))
+            await api.until("granted", "job-4")
+            await api.outcome("job-4")
+            assert (user.folder / "four.mp4").read_bytes() == RESULT
+    assert engine.runs == 1
+
+
+async def test_the_same_work_at_once_is_done_once_and_the_second_takes_the_result(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(engine := Counting(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.until("running")
+            await api.submit(user, "job-2", output=str(user.folder / "two.mp4"))
+            assert "under way as job job-1" in (await api.until("note", "job-2"))["text"]
+            engine.go_on.set()
+            assert (await api.outcome("job-2"))["event"] == "done"
+            assert (user.folder / "two.mp4").read_bytes() == RESULT
+            assert [e["event"] async for _, e in api.events("/api/jobs/job-2/events")] == [
+                "accepted", "note", "note", "done",
+            ]  # fmt: skip
+    assert engine.runs == 1
+
+
+async def test_the_second_does_the_work_itself_when_the_first_is_cancelled(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(engine := Counting(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.until("running")
+            await api.submit(user, "job-2", output=str(user.folder / "two.mp4"))
+            await api.until("note", "job-2")
+            await api.ask("POST", "/api/jobs/job-1/cancel")
+            engine.go_on.set()
+            assert (await api.outcome("job-2"))["event"] == "done"
+            assert not user.out.exists()
+
+
+async def test_its_recording_replays_with_the_turns_and_answers_as_they_were(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user, "--record", "night", "--max-gpu", "1") as api:
+            for name, priority in (("first", 0), ("low", -1), ("high", 7)):
+                video = user.folder / f"{name}.mp4"
+                video.write_text(name)
+                output = str(user.folder / f"{name}.out.mp4")
+                await api.submit(user, name, video=str(video), output=output, priority=priority)
+                await api.until(*(("running", name) if name == "first" else ("note", name)))
+            await api.submit(user, "same", video=str(video), output=str(user.folder / "same.mp4"))
+            await api.until("note", "same")
+            engine.go_on.set()
+            for name in ("first", "low", "high", "same"):
+                assert (await api.outcome(name))["event"] == "done"
+            api.running.process.terminate()
+            await api.running.ended()
+    ran = await user.run("replay", "night", "--json")
+    assert (ran.code, [log["result"] for log in ran.events if "log" in log]) == (0, ["same"]), ran.out

@@ -1,0 +1,230 @@
+"""The daemon's local API: who is let in, what is refused and how, and events that one can come back to."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from client_scene import User
+from daemon_scene import RunningDaemon, daemon, state_of
+from our_peers import until
+
+from wakestream.adapters import settings
+from wakestream.adapters.daemon_address import read
+from wakestream.adapters.daemon_program import DaemonConfig, running_daemon
+from wakestream.adapters.outbox import Outbox
+from wakestream.adapters.sqlite_journal import open_journal
+from wakestream.streams import outbox_facts as f
+
+
+@pytest.fixture
+def alone(user: User) -> User:
+    """A user whose hub is not there: whatever is asked, no job ends by itself."""
+    user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
+    return user
+
+
+async def test_only_who_has_the_token_is_let_in_and_only_its_user_can_read_it(alone: User) -> None:
+    async with asyncio.timeout(30), daemon(alone) as api:
+        for header in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}, {"Authorization": api.address.token}):
+            status, plain = await api.ask("GET", "/api/health", headers=header)
+            assert (status, plain["code"]) == (401, "unauthorized")
+        status, plain = await api.ask("GET", "/api/health")
+        assert (status, plain["program"], plain["connected"]) == (200, "daemon", False)
+        assert plain["hub"] == "ws://127.0.0.1:9/dsp"
+        assert len(api.address.token) >= 43
+        if sys.platform != "win32":
+            assert stat.S_IMODE((state_of(alone) / "daemon.json").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"Host": "evil.example"}, 421, "foreign_host"),
+        ({"Host": "127.0.0.1:1"}, 421, "foreign_host"),
+        ({"Origin": "https://evil.example"}, 403, "foreign_origin"),
+        ({"Origin": "null"}, 403, "foreign_origin"),
+    ],
+)
+async def test_a_web_page_of_elsewhere_is_refused(alone: User, headers: dict[str, str], status: int, code: str) -> None:
+    async with asyncio.timeout(30), daemon(alone) as api:
+        got, plain = await api.ask("GET", "/api/health", headers=headers)
+        assert (got, plain["code"]) == (status, code)
+        port = api.address.url.rsplit(":", 1)[1]
+        ours = {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}
+        assert (await api.ask("GET", "/api/health", headers=ours))[0] == 200
+
+
+async def test_bad_jobs_are_refused_with_a_sentence_and_nothing_is_kept(alone: User) -> None:
+    empty = alone.folder / "empty.mp4"
+    empty.write_bytes(b"")
+    nameless = alone.folder / "nameless"
+    nameless.write_bytes(b"x")
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"video": "clip.mp4"}, "absolute path"),
+        ({"video": str(alone.folder / "none.mp4")}, "does not exist"),
+        ({"audio": str(alone.folder)}, "is a folder"),
+        ({"video": str(empty)}, "is empty"),
+        ({"video": str(nameless)}, "has no ending"),
+        ({"output": str(alone.folder / "no" / "out.mp4")}, "does not exist"),
+        ({"output": str(alone.video)}, "one of the inputs"),
+        ({"video": "a\0b"}, "no path"),
+        ({"video": 7}, "no path"),
+        ({"priority": 1000}, "whole number"),
+        ({"priority": True}, "whole number"),
+        ({"task_type": "two words"}, "one word"),
+        ({"id": "x" * 500}, "one word"),
+        ({"colour": "red"}, "no field 'colour'"),
+    ]
+    async with asyncio.timeout(30), daemon(alone) as api:
+        for fields, sentence in bad:
+            status, plain = await api.submit(alone, **({"job": fields.pop("id")} if "id" in fields else {}), **fields)
+            assert (status, sentence in plain["error"]) == (400, True), (fields, plain)
+        for body in (b"{", b"[]", b"\xff", b'"text"'):
+            status, plain = await api.ask("POST", "/api/jobs", body)
+            assert (status, plain["code"]) == (400, "bad_request")
+        status, plain = await api.ask("POST", "/api/jobs", b"x" * 100_000)
+        assert (status, plain["code"]) == (413, "too_large")
+        assert (await api.ask("GET", "/api/jobs"))[1]["jobs"] == []
+        assert (await api.ask("GET", "/api/jobs/none"))[1]["code"] == "unknown_job"
+        assert (await api.ask("POST", "/api/jobs/none/cancel"))[0] == 404
+        assert (await api.ask("GET", "/api/nowhere"))[0] == 404
+        assert (await api.ask("DELETE", "/api/jobs"))[0] == 405
+        for query in ("state=odd", "limit=0", "limit=x", "limit=5000"):
+            assert (await api.ask("GET", f"/api/jobs?{query}"))[0] == 400
+
+
+async def test_the_same_id_gets_the_same_answer_and_another_wish_under_it_is_a_conflict(alone: User) -> None:
+    async with asyncio.timeout(30), daemon(alone) as api:
+        first = await api.submit(alone)
+        again = await api.submit(alone)
+        assert (first[0], again[0]) == (201, 200)
+        assert first[1]["accepted_at"] == again[1]["accepted_at"]
+        status, plain = await api.submit(alone, output=str(alone.folder / "other.mp4"))
+        assert (status, plain["code"]) == (409, "conflict")
+        status, plain = await api.submit(alone, "job-2")
+        assert (status, plain["code"]) == (409, "output_taken")
+        assert "job-1" in plain["error"]
+        if sys.platform != "win32":
+            (alone.folder / "link").symlink_to(alone.folder)
+            status, plain = await api.submit(alone, "job-2", output=str(alone.folder / "link" / "out.mp4"))
+            assert (status, plain["code"]) == (409, "output_taken")
+        status, plain = await api.ask("POST", "/api/jobs/job-1/retry")
+        assert (status, plain["code"]) == (409, "not_failed")
+        named = await api.submit(alone, None, output=str(alone.folder / "three.mp4"))  # type: ignore[arg-type]
+        assert named[1]["id"].startswith("ws-")
+        assert [job["id"] for job in (await api.ask("GET", "/api/jobs?state=open&limit=1"))[1]["jobs"]] == [
+            named[1]["id"]
+        ]
+
+
+async def test_events_are_numbered_and_go_on_where_a_reader_left(alone: User) -> None:
+    async with asyncio.timeout(30), daemon(alone, "--line-every", "0.05") as api:
+        await api.submit(alone)
+        await api.until("waking")
+        everything = api.events("/api/events")
+        number, first = await anext(everything)
+        seen = [(number, first)]
+        async for item in everything:
+            seen.append(item)
+            if len(seen) == 3:
+                break
+        await everything.aclose()
+        again = api.events("/api/events", seen[0][0])
+        assert [await anext(again), await anext(again)] == seen[1:]
+        await again.aclose()
+        missed = api.events("/api/events", "another-7")
+        assert (await anext(missed))[1] == {"event": "missed"}
+        await missed.aclose()
+        of_job = api.events()
+        assert (await anext(of_job))[1]["event"] == "accepted"
+        await of_job.aclose()
+
+
+async def test_of_a_job_that_ended_before_the_start_the_end_is_told(alone: User) -> None:
+    alone.environment["WAKESTREAM_DAEMON"] = str(alone.folder.parent / "daemon")
+    async with open_journal(state_of(alone) / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
+        await journal.append([
+            f.JobAccepted("job-1", str(alone.video), str(alone.audio), str(alone.out), 5000, 1, 2500, 1, "x", 0, 1.0),
+            f.JobEnded("job-1", "failed", 2.0, "no luck", "task_failed"),
+        ])  # fmt: skip
+    async with asyncio.timeout(30), daemon(alone) as api:
+        events = [event async for _, event in api.events()]
+        assert events == [{"job": "job-1", "at": 2.0, "event": "failed", "why": "no luck", "code": "task_failed"}]
+        status, again = await api.ask("POST", "/api/jobs/job-1/retry")
+        assert (status, again["retry_of"]) == (201, "job-1")
+
+
+@asynccontextmanager
+async def in_this_process(user: User, **limits: int) -> AsyncIterator[tuple[RunningDaemon, Outbox]]:
+    """A daemon in the test's own loop, and its insides."""
+    found = settings.load({}, environment=user.environment | {"HEYGEM_API_SECRET": "secret"}, folder=user.folder)
+    state = user.folder.parent / "daemon"
+    async with running_daemon(DaemonConfig(state, **limits), found) as running, aiohttp.ClientSession() as session:
+        address = read(state)
+        assert address is not None
+        yield RunningDaemon(None, address, session), running.outbox  # type: ignore[arg-type]
+
+
+async def test_a_full_outbox_says_so(alone: User) -> None:
+    async with asyncio.timeout(30), in_this_process(alone, open_most=1) as (api, _):
+        assert (await api.submit(alone))[0] == 201
+        status, plain = await api.submit(alone, "job-2", output=str(alone.folder / "two.mp4"))
+        assert (status, plain["code"]) == (429, "queue_full")
+
+
+async def test_a_reader_that_does_not_read_is_cut_and_the_others_hear_all(alone: User) -> None:
+    async with asyncio.timeout(50), in_this_process(alone) as (api, outbox):
+        feed, port = outbox.feed, int(api.address.url.rsplit(":", 1)[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        head = ("GET /api/events HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Authorization: Bearer {api.address.token}")
+        writer.write("\r\n".join([*head, "", ""]).encode())
+        assert await reader.read(1) == b"H"  # it is heard out, and reads no further
+        others = api.events("/api/events", f"{feed.boot}-0")
+        feed.publish("a", {"event": "note", "text": "x"})
+        await anext(others)
+        both, heard = feed.followers, 0
+        while feed.followers == both:
+            feed.publish("a", {"event": "note", "text": "x" * 10_000})
+            assert (await anext(others))[1]["event"] == "note"
+            heard += 1
+            assert heard < 20_000
+        feed.publish("a", {"event": "note", "text": "the others hear on"})
+        assert (await anext(others))[1]["text"] == "the others hear on"
+        await others.aclose()
+        assert not reader.at_eof()
+        writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def test_so_many_may_follow_and_no_more(alone: User) -> None:
+    async with asyncio.timeout(30), in_this_process(alone) as (api, outbox):
+        with ExitStack() as followers:
+            for _ in range(100 - outbox.feed.followers):
+                followers.enter_context(outbox.feed.follow(None, lambda: None))
+            status, plain = await api.ask("GET", "/api/events")
+            assert (status, plain["code"]) == (503, "too_many_followers")
+
+
+async def test_a_second_daemon_with_the_same_folder_ends_at_once_and_the_first_goes_on(alone: User) -> None:
+    async with asyncio.timeout(30), daemon(alone) as api:
+        ran = await alone.run("daemon")
+        assert ran.code == 2
+        assert "another wakestream daemon uses it" in ran.err
+        assert (await api.ask("GET", "/api/health"))[0] == 200
+
+
+async def test_a_broken_journal_and_an_open_address_are_refused(alone: User) -> None:
+    alone.environment["WAKESTREAM_DAEMON"] = str(alone.folder.parent / "daemon")
+    state_of(alone).mkdir()
+    (state_of(alone) / "outbox.sqlite3").write_bytes(b"nonsense" * 1000)
+    ran = await alone.run("daemon")
+    assert (ran.code, "it is broken" in ran.err) == (2, True), ran
+    ran = await alone.run("daemon", "--listen", "0.0.0.0:0")
+    assert (ran.code, "can be reached from other machines" in ran.err) == (2, True), ran

@@ -1,0 +1,158 @@
+"""`submit`, `jobs`, `watch` and `cancel` beside a running daemon, and without one."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+from client_scene import User
+from daemon_scene import daemon, state_of
+from field_peers import field
+from our_peers import Joining, Place, held, until
+
+from wakestream.adapters.daemon_address import Address, told
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process there")
+
+RESULT = b"video" * 1000 + b"audio" * 500
+
+
+async def test_submit_hands_the_job_to_the_daemon_and_shows_it_as_ever(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            ran = await user.submit("--job-id", "job-1")
+            assert (ran.code, ran.last["event"]) == (0, "done"), ran
+            assert Path(ran.last["path"]).samefile(user.out)
+            assert {"t", "job", "event", "branch"} <= ran.all("granted")[0].keys()
+            assert user.out.read_bytes() == RESULT
+            assert (await api.job("job-1"))["state"] == "done"
+            plain = await user.run("submit", "clip.mp4", "speech.wav", "-o", "two.mp4", "--plain")
+            assert plain.code == 0
+            assert "the same work was done before, as job job-1" in plain.out
+            await until(lambda: held(hub) == [])
+
+
+async def test_submit_to_the_daemon_needs_no_settings_of_its_own(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+        settings = place.client_settings()
+        user.environment |= settings
+        async with daemon(user):
+            for name in settings:
+                del user.environment[name]
+            ran = await user.submit()
+            assert (ran.code, ran.last["event"]) == (0, "done"), ran
+
+
+async def test_foreground_and_another_hub_run_it_here(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), field(user, online=True) as (hub, _), place.hub():
+        elsewhere = {"API_SERVER_URL": place.hub_url, "WAKESTREAM_KEY": place.keys["client"]}
+        async with daemon(user, **elsewhere) as api:
+            ran = await user.submit()
+            assert ran.code == 0
+            assert "serves the hub" in ran.err
+            assert (await user.submit("--foreground")).code == 0
+            assert (await api.ask("GET", "/api/jobs"))[1]["jobs"] == []
+            refused = await user.submit("--detach")
+            assert (refused.code, "serves the hub" in refused.err) == (2, True)
+        assert hub.faults == []
+
+
+async def test_detached_it_prints_the_id_and_jobs_watch_and_cancel_know_it(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Joining(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            files = ("submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--detach", "--priority", "3")
+            ran = await user.run(*files)
+            job = ran.out.strip()
+            assert (ran.code, job[:3]) == (0, "ws-"), ran
+            await api.until("running", job, status="synthesizing")
+            listed = await user.run("jobs", "--json")
+            assert [(each["id"], each["priority"], each["stage"]) for each in listed.events] == [(job, 3, "render")]
+            table = (await user.run("jobs")).out.splitlines()
+            assert table[0].split() == ["JOB", "STATE", "SINCE", "PRIORITY", "OUTPUT"]
+            assert table[1].split()[:2] == [job, "render"]
+            async with user.runs("watch", job, "--json") as watching, user.runs("watch", "--json") as all_watching:
+                await watching.event("running")
+                ran = await user.run("cancel", job, "unknown")
+                assert (ran.code, f"{job}: is being cancelled" in ran.out) == (1, True)
+                assert "there is no job 'unknown' here" in ran.err
+                assert (await watching.ended()).code == 130
+                async with asyncio.timeout(10):
+                    all_watching.interrupt()
+                    assert (await all_watching.ended()).code == 130
+            await engine.stopped.wait()
+            await until(lambda: held(hub) == [])
+            assert (await user.run("jobs")).out.startswith("no job is open")
+            ended = await user.run("jobs", "--all", "--json")
+            assert [each["state"] for each in ended.events] == ["cancelled"]
+            again = await user.run("cancel", job, "--json")
+            assert orjson.loads(again.out) == {"job": job, "state": "cancelled"}
+
+
+async def test_ctrl_c_while_following_cancels_the_job_and_says_so(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Joining(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            async with user.submits("--job-id", "job-1") as job:
+                await job.event("running", status="synthesizing")
+                job.interrupt()
+                ran = await job.ended()
+            assert (ran.code, ran.last["event"]) == (130, "cancelled"), ran
+            assert "asked to cancel" in ran.all("note")[0]["text"]
+            await engine.stopped.wait()
+            await until(lambda: held(hub) == [])
+            assert (await api.job())["state"] == "cancelled"
+
+
+async def test_the_end_of_the_terminal_leaves_the_job_to_the_daemon(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            async with user.submits("--job-id", "job-1") as job:
+                await job.event("running", status="synthesizing")
+                job.process.terminate()
+                ran = await job.ended()
+            assert ran.code == 130
+            assert "goes on in the daemon" in ran.err
+            engine.go_on.set()
+            assert (await api.outcome())["event"] == "done"
+
+
+async def test_a_follower_goes_on_when_the_daemon_is_killed_and_started_again(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as first:
+            async with user.submits("--job-id", "job-1") as job:
+                await job.event("running", status="synthesizing")
+                await first.kill()
+                engine.go_on.set()
+                async with daemon(user):
+                    ran = await job.ended()
+            assert (ran.code, ran.last["event"]) == (0, "done"), ran
+    assert user.out.read_bytes() == RESULT
+
+
+async def test_without_a_daemon_detach_jobs_watch_and_cancel_say_how_to_start_one(user: User) -> None:
+    for command in (user.command("--detach"), ["jobs"], ["watch"], ["watch", "x"], ["cancel", "x"]):
+        ran = await user.run(*command)
+        assert (ran.code, ran.out) == (4, ""), ran
+        assert "start one with `wakestream daemon`" in ran.err
+
+
+async def test_what_a_dead_daemon_left_behind_is_noticed_and_the_job_runs_here(user: User) -> None:
+    user.environment["WAKESTREAM_DAEMON"] = str(user.folder.parent / "daemon")
+    state_of(user).mkdir()
+    with told(state_of(user), Address("http://127.0.0.1:9", "token", 1)):
+        async with field(user, online=True):
+            ran = await user.submit()
+            assert (ran.code, ran.last["event"]) == (0, "done"), ran
+            assert (await user.run("jobs")).code == 4
+
+
+@pytest.mark.parametrize("arguments", [("--priority", "high"), ("--priority", "1000"), ("--detach", "--foreground")])
+async def test_wrong_flags_are_refused(user: User, arguments: tuple[str, ...]) -> None:
+    assert (await user.submit(*arguments)).code == 2

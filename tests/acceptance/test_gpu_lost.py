@@ -1,0 +1,141 @@
+"""The GPU goes away at each stage of a job, its worker killed by kill -9: the job goes back to submit and finishes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from machine_scene import EAGER, House, Run, e, house, is_a, make_job
+
+from wakestream.operators.events import JobEvent
+from wakestream.streams import messages as m
+
+from scene import KIB, MIB  # isort: skip - its folder is known by now
+from proxies import Valve, pipe  # isort: skip
+
+pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="kills processes by the ids that they note")
+
+VIDEO, AUDIO = 64 * KIB, 32 * KIB
+STAGES = {
+    "health": is_a(e.Granted),
+    "check": is_a(e.Online),
+    "upload": is_a(e.Checked),
+    "submit": is_a(e.Uploaded),
+    "poll": is_a(e.Running, percent=20),
+    "download": is_a(e.Rendered),
+}
+
+
+async def lost(scene: House, run: Run, when: Callable[[JobEvent], bool]) -> None:
+    """The worker is killed at that event; the job is done all the same, after one more grant, and whole."""
+    run.once(when, scene.kill_worker)
+    assert isinstance(await run.outcome(), e.Done)
+    job = run.job
+    assert job.output.read_bytes() == job.video.read_bytes() + job.audio.read_bytes()
+    assert len(run.all(e.Retrying)) == 1
+    assert len(run.all(e.Granted)) == 2
+    assert len([event for event in run.events if isinstance(event, e.Done | e.Failed | e.TimedOut)]) == 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+async def test_a_gpu_lost_in_a_stage_sends_the_job_back_to_submit(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with house() as scene:
+        await scene.start_house(boot=0.2, render=1.0)
+        async with scene.client(EAGER) as client:
+            run = Run(client, make_job("job-1", VIDEO, AUDIO))
+            await lost(scene, run, STAGES[stage])
+    _nothing_sent_twice(run)
+    # Made once, unless its result was lost with the machine before it was whole.
+    assert len(scene.runs("end")) == 1
+    assert len(scene.runs()) == (2 if stage == "poll" else 1)
+    _the_hub_told(run)
+
+
+def _nothing_sent_twice(run: Run) -> None:
+    """What the worker had is not sent again."""
+    whole = sum(uploaded.sent for uploaded in run.all(e.Uploaded))
+    assert whole == VIDEO + AUDIO
+    later = run.all(e.Checked)[-1]
+    had = any(isinstance(event, e.Uploaded) for event in run.events[: run.events.index(run.all(e.Retrying)[0])])
+    assert bool(later.missing) != had
+
+
+def _the_hub_told(run: Run) -> None:
+    """That the GPU went, that the job waits for it, that it is started, and that it is back."""
+    waits = [message for message in run.said if isinstance(message, m.Offline)]
+    assert len(waits) == 2
+    assert waits[1].phase in ("lost", "booting", "booted", "stopping")
+    assert waits[1].eta_s is not None  # by now it knows how long a boot takes
+    states = moves(run)
+    assert states.count("starting") == 2
+    assert "failed" not in states
+    assert len([message for message in run.said if isinstance(message, m.Ack)]) == 2
+
+
+def moves(run: Run) -> list[str]:
+    """The machine's states as the client was told; a boot request, answered with the same state again, is no move."""
+    states = [message.state for message in run.said if isinstance(message, m.PowerState)]
+    return [state for state, _ in itertools.groupby(states)]
+
+
+async def test_what_was_uploaded_before_the_gpu_was_lost_in_mid_upload_is_not_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    up = Valve(3 * MIB + 512 * KIB)
+    async with house() as scene, pipe(scene.worker_port, up, Valve()) as scene.worker_url:
+        await scene.start_house(boot=0.2, render=0.3)
+
+        def lose() -> None:
+            scene.kill_worker()
+            up.open()
+
+        async with scene.client(EAGER) as client:
+            run = Run(client, make_job("job-1", video=2 * MIB, audio=6 * MIB))
+            run.once(is_a(e.Uploading, bytes=2 * MIB + 1), lose)
+            assert isinstance(await run.outcome(), e.Done)
+    first, second = run.all(e.Checked)
+    assert [file.path.name for file in first.missing] == ["clip.mp4", "speech.wav"]
+    assert [file.path.name for file in second.missing] == ["speech.wav"]
+    assert len(scene.runs()) == 1
+
+
+async def test_a_gpu_lost_in_mid_download_is_woken_only_to_fetch_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    down = Valve(2 * MIB)
+    async with house() as scene, pipe(scene.worker_port, Valve(), down) as scene.worker_url:
+        await scene.start_house(boot=0.2, render=0.3)
+
+        def lose() -> None:
+            scene.kill_worker()
+            down.open()
+
+        async with scene.client(EAGER) as client:
+            run = Run(client, make_job("job-1", video=2 * MIB, audio=30 * MIB))
+            run.once(is_a(e.Downloading, bytes=MIB), lose)
+            outcome = await run.outcome()
+    assert isinstance(outcome, e.Done)
+    assert run.job.output.read_bytes() == run.job.video.read_bytes() + run.job.audio.read_bytes()
+    assert run.all(e.Submitted)[-1].cached
+    assert len(scene.runs()) == 1
+
+
+async def test_a_worker_that_comes_back_by_itself_goes_on_with_the_job_and_nothing_is_booted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with house() as scene:
+        await scene.start_house(boot=0.2, render=1.0, life="again")
+        async with scene.client(EAGER) as client:
+            run = Run(client, make_job("job-1", VIDEO, AUDIO))
+            run.once(is_a(e.Running, percent=20), scene.kill_worker)
+            assert isinstance(await run.outcome(), e.Done)
+    assert len(scene.runs("end")) == 1
+    assert moves(run).count("starting") == 1

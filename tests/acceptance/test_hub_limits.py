@@ -1,0 +1,144 @@
+"""What the hub bears of one address: connections, how fast they come, handshakes that never end, and wrong keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from our_peers import Place, until
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.websocket import guard
+from wakestream.adapters.websocket.hub_server import HubServer, open_hub
+from wakestream.streams.hub import Limits
+from wakestream.streams.hub_events import Fact
+
+
+@asynccontextmanager
+async def hub_with(place: Place, **limits: Any) -> AsyncGenerator[HubServer, None]:
+    book = LicenseBook(place.folder / "hub")
+    async with asyncio.timeout(40), open_hub(
+        "127.0.0.1", 0, book=book, journal=MemoryJournal[Fact](), limits=Limits(**limits)
+    ) as hub:  # fmt: skip
+        yield hub
+
+
+async def refusal(url: str, **options: Any) -> tuple[int, str, int]:
+    """Status, text and Retry-After of a handshake that is refused."""
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(url, **options):
+            pass
+    response = refused.value.response
+    return response.status_code, (response.body or b"").decode(), int(response.headers["Retry-After"])
+
+
+async def register(socket: ClientConnection, key: str) -> dict[str, Any]:
+    await socket.recv()
+    await socket.send(json.dumps({"type": "register", "key": key}))
+    answer: dict[str, Any] = json.loads(await socket.recv())
+    return answer
+
+
+async def test_an_address_that_shows_wrong_keys_is_kept_out_before_the_handshake_and_others_are_not(
+    place: Place,
+) -> None:
+    async with hub_with(place) as hub:
+        async with connect(hub.url) as inside:
+            assert (await register(inside, place.keys["client"]))["type"] == "registered"
+            for number in range(guard.TRIES):
+                async with connect(hub.url) as socket:
+                    assert (await register(socket, f"guess-{number}"))["code"] == "unauthorized"
+            status, text, after = await refusal(hub.url)
+            assert (status, "too many wrong keys came from this address" in text) == (429, True)
+            assert 1 <= after <= guard.AGAIN
+            assert hub.refused["wrong_keys"] == 1
+            await inside.send('{"type":"ping"}')  # who is inside stays
+            assert json.loads(await inside.recv()) == {"type": "pong"}
+        proxied = {"additional_headers": {"X-Forwarded-For": "192.0.2.7"}}
+        async with connect(hub.url, **proxied) as other:
+            assert (await register(other, place.keys["client"]))["type"] == "registered"
+        if sys.platform == "linux":  # where all of 127.0.0.0/8 is this machine
+            async with connect(hub.url, local_addr=("127.0.0.2", 0)) as other:
+                assert (await register(other, place.keys["client"]))["type"] == "registered"
+
+
+async def come_and_go(hub: HubServer, times: int) -> None:
+    for _ in range(times):
+        async with connect(hub.url):
+            pass
+        await until(lambda: not hub.connections)
+
+
+async def test_a_revoked_key_is_no_guess_and_slows_nobody_down(place: Place) -> None:
+    place.book.revoke(place.licenses["client"].id, 0.0)
+    async with hub_with(place) as hub:
+        for _ in range(guard.TRIES + 1):
+            async with connect(hub.url) as socket:
+                assert (await register(socket, place.keys["client"]))["code"] == "unauthorized"
+
+
+async def test_an_address_that_connects_too_fast_is_told_when_to_come_again(place: Place) -> None:
+    async with hub_with(place, per_address=1) as hub:
+        with pytest.raises(InvalidStatus) as refused:
+            await come_and_go(hub, 2 * guard.SPARE)
+        response = refused.value.response
+        assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
+        assert b"this address connects too often" in (response.body or b"")
+
+
+async def test_a_key_in_the_header_is_judged_before_the_handshake(place: Place) -> None:
+    async with hub_with(place, per_license=1) as hub, AsyncExitStack() as stack:
+        headers = {"additional_headers": {"Authorization": f"Bearer {place.keys['client']}"}}
+        first = await stack.enter_async_context(connect(hub.url, **headers))
+        await first.recv()
+        await first.send('{"type":"register","device_type":"pc"}')
+        assert json.loads(await first.recv())["type"] == "registered"
+        status, text, after = await refusal(hub.url, **headers)
+        assert (status, after, "this license has 1 connections already" in text) == (429, 5, True)
+        place.book.revoke(place.licenses["client"].id, 0.0)
+        hub.watch_book()
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(hub.url, **headers):
+                pass
+        assert refused.value.response.status_code == 401
+        # what we do not know may be for a gateway before us: the key can still come with register
+        other = {"additional_headers": {"Authorization": "Bearer for-somebody-else"}}
+        await stack.enter_async_context(connect(hub.url, **other))
+
+
+async def test_handshakes_that_never_end_are_bounded_and_make_room_when_they_go(place: Place) -> None:
+    async with hub_with(place, per_address=64) as hub, AsyncExitStack() as stack:
+        silent = [await asyncio.open_connection("127.0.0.1", hub.port) for _ in range(17)]
+        for _, writer in silent:
+            stack.callback(writer.close)
+        assert await ended(silent[-1][0])  # without a word
+        assert hub.refused["crowded_handshakes"] == 1
+        for _, writer in silent[:8]:
+            writer.close()
+        await until(lambda: hub.refused["bad_handshake"] >= 8)
+        async with connect(hub.url) as socket:
+            assert (await register(socket, place.keys["client"]))["type"] == "registered"
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    try:
+        return await reader.read() == b""
+    except ConnectionError:
+        return True
+
+
+async def test_connections_of_an_address_beyond_its_number_are_refused_with_a_time_to_wait(place: Place) -> None:
+    async with hub_with(place, per_address=2) as hub, AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(connect(hub.url))
+        status, text, after = await refusal(hub.url)
+        assert (status, after) == (429, 5)
+        assert "too many connections from one address, 2 at most" in text

@@ -1,0 +1,176 @@
+"""Every type of message from every kind of peer, over the hub's real socket: what a role does not give is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from our_peers import Place
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.websocket.hub_server import open_hub
+from wakestream.streams import messages as m
+from wakestream.streams import wire
+from wakestream.streams.hub_events import Fact
+
+ROLES = ("nobody", "client", "admin", "worker", "monitor")
+CLIENTS = {"client", "admin"}
+REGISTERED = {"client", "admin", "worker", "monitor"}
+
+MAY: dict[type[m.Message], set[str]] = {
+    m.Connected: set(),
+    m.Register: set(),  # a second one is refused as such; the first is what makes the role
+    m.Registered: set(),
+    m.Ping: {"nobody", *REGISTERED},
+    m.Pong: {"nobody", *REGISTERED},
+    m.Submit: CLIENTS,
+    m.Ack: set(),
+    m.Offline: set(),
+    m.Online: {"worker"},
+    m.Result: {"worker"},
+    m.Boot: CLIENTS,
+    m.StatusQuery: CLIENTS,
+    m.StatusResponse: {"monitor"},
+    m.Booted: {"monitor"},
+    m.BootResult: {"monitor"},
+    m.PowerState: {"monitor"},
+    m.TaskActive: {"worker"},
+    m.TaskQuery: {"monitor"},
+    m.TaskQueryResponse: set(),
+    m.DispatchBatch: set(),
+    m.Cancel: CLIENTS,
+    m.JobDone: CLIENTS,
+    m.JobReleased: set(),
+    m.Capability: set(),
+    m.LicenseRevoked: set(),
+    m.Error: REGISTERED,
+    m.Kicked: set(),
+    m.Url: REGISTERED,
+    m.HubStatusQuery: {*CLIENTS, "monitor"},
+    m.HubStatus: set(),
+}
+"""Who may send what. Whatever is not in here may be sent by nobody."""
+
+FIELDS: dict[str, Any] = {
+    "fd": 1, "task_id": "t1", "status": "running", "gpu": "gpu", "state": "starting", "url": "http://w:1",
+    "active_count": 0, "has_recent_active": False, "capability": "wsc1.a.b", "expires": 1, "license": "lic",
+}  # fmt: skip
+
+
+def frame(kind: type[m.Message]) -> dict[str, Any]:
+    """A whole frame of this type."""
+    fields = FIELDS | {"request_id": kind.TYPE}
+    needed = {name: fields[name] for name in sorted(wire._REQUIRED[kind])}
+    return wire.to_frame(kind(**needed))
+
+
+@pytest.fixture
+async def hub_url(place: Place) -> AsyncIterator[str]:
+    place.keys["admin"] = place.book.issue("admin", "", 0.0)[1]
+    async with open_hub(
+        "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=MemoryJournal[Fact]()
+    ) as hub:  # fmt: skip
+        yield hub.url
+
+
+async def to_its_end(socket: ClientConnection) -> list[dict[str, Any]]:
+    """All that still comes before the connection is closed."""
+    said: list[dict[str, Any]] = []
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            said.append(json.loads(await socket.recv()))
+    return said
+
+
+async def joined(socket: ClientConnection, role: str, key: str) -> None:
+    names = {"client": None, "admin": None, "worker": "worker", "monitor": "gpu_monitor"}
+    said = {"key": key} if names[role] is None else {"token": key, "role": names[role], "gpu": "gpu", "gpus": ["gpu"]}
+    await socket.send(json.dumps({"type": "register", **said}))
+    while json.loads(await socket.recv())["type"] != "registered":
+        pass
+
+
+async def answer(url: str, role: str, key: str | None, said: dict[str, Any]) -> dict[str, Any]:
+    """The first `error` to what was said, or the pong to a ping that was sent behind it."""
+    async with asyncio.timeout(20), connect(url) as socket:
+        if key is not None:
+            await joined(socket, role, key)
+        await socket.send(json.dumps(said))
+        await socket.send(json.dumps({"type": "ping"}))
+        async for text in socket:
+            reply: dict[str, Any] = json.loads(text)
+            if reply["type"] in ("error", "pong"):
+                return reply
+    raise AssertionError("the hub said nothing")
+
+
+async def test_the_table_names_every_message_that_there_is() -> None:
+    assert set(MAY) == set(m.KNOWN)
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_each_role_may_send_what_the_table_says_and_nothing_else(hub_url: str, place: Place, role: str) -> None:
+    key = place.keys.get(role)
+    wrong = {}
+    for kind in m.KNOWN:
+        reply = await answer(hub_url, role, key, frame(kind))
+        expected = expected_code(kind, role)
+        if reply.get("code") != expected:
+            wrong[kind.TYPE] = (reply, expected)
+    assert wrong == {}
+
+
+def expected_code(kind: type[m.Message], role: str) -> str | None:
+    if kind is m.Register:
+        return "already_registered" if role != "nobody" else "unauthorized"
+    if role in MAY.get(kind, ()):
+        return {m.Cancel: "unknown_job", m.Boot: "no_monitor"}.get(kind)  # allowed, and nothing there to do it to
+    return "not_registered" if role == "nobody" else "forbidden"
+
+
+@pytest.mark.parametrize("holds", ["client", "admin", "worker", "monitor"])
+@pytest.mark.parametrize("claims", [None, "worker", "gpu_monitor", "admin", "hub", "client"])
+async def test_a_license_gives_its_own_role_and_no_other(hub_url: str, place: Place, holds: str, claims: Any) -> None:
+    gives = {"client": {None, "client", "admin"}, "admin": {None, "client", "admin"}, "worker": {"worker"}}
+    gives["monitor"] = {"gpu_monitor"}
+    said = {"type": "register", "token": place.keys[holds]} | ({"role": claims} if claims else {})
+    async with asyncio.timeout(20), connect(hub_url) as socket:
+        await socket.send(json.dumps(said))
+        await socket.recv()
+        reply = json.loads(await socket.recv())
+        if claims in gives[holds]:
+            assert reply["type"] == "registered"
+        else:
+            assert (reply["type"], reply["code"]) == ("error", "forbidden")
+            await socket.wait_closed()
+            assert socket.close_code == 4403
+
+
+@pytest.mark.parametrize("role", ["client", "worker", "monitor"])
+async def test_a_revoked_license_s_connections_are_closed_at_once(place: Place, role: str) -> None:
+    async with asyncio.timeout(20), place.hub() as hub, contextlib.AsyncExitStack() as stack:
+        mine = [await stack.enter_async_context(connect(hub.url)) for _ in range(2 if role == "client" else 1)]
+        other = await stack.enter_async_context(connect(hub.url))
+        for socket in mine:
+            await joined(socket, role, place.keys[role])
+        rest = "monitor" if role == "client" else "client"
+        await joined(other, rest, place.keys[rest])
+        place.book.revoke(place.licenses[role].id, 0.0)
+        for socket in mine:
+            last = (await to_its_end(socket))[-1]
+            assert (last["type"], last["msg"]) == ("kicked", "this license was revoked")
+            assert (socket.close_code, socket.close_reason) == (4403, "this license was revoked")
+        await other.send(json.dumps({"type": "ping"}))
+        assert json.loads(await other.recv())["type"] in ("pong", "gpu.power.offline")
+        again = await stack.enter_async_context(connect(hub.url))
+        names = {"client": {}, "worker": {"role": "worker"}, "monitor": {"role": "gpu_monitor"}}
+        await again.send(json.dumps({"type": "register", "token": place.keys[role], **names[role]}))
+        await again.recv()
+        assert json.loads(await again.recv())["msg"] == "this license was revoked; ask for a new one"

@@ -1,0 +1,46 @@
+"""`wakestream license` beside a running hub, as its operator uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+import sys
+
+from client_scene import User
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+
+async def register(socket: ClientConnection, key: str) -> str:
+    await socket.recv()
+    await socket.send(json.dumps({"type": "register", "key": key}))
+    return str(json.loads(await socket.recv())["type"])
+
+
+async def test_a_running_hub_takes_licenses_that_are_issued_and_drops_those_that_are_revoked(user: User) -> None:
+    state = ("--state", "hub")
+    async with asyncio.timeout(50), user.runs("hub", "--listen", "127.0.0.1:0", *state) as hub:
+        url = await hub.address()
+        issued = await user.run("license", "issue", "--role", "client", "--note", "editing PC", *state)
+        key = issued.out.strip()
+        assert key.startswith("ws_client_")
+        assert len(key.removeprefix("ws_client_")) * 5 >= 256
+        listed = json.loads((await user.run("license", "list", "--json", *state)).out)
+        assert [(one["role"], one["note"], one["revoked"]) for one in listed] == [("client", "editing PC", None)]
+        files = [path for path in (user.folder / "hub").iterdir() if path.is_file()]
+        assert {"licenses.json", "capability.key"} <= {path.name for path in files}
+        assert not [path for path in files if key.encode() in path.read_bytes()]
+        if sys.platform != "win32":
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in files}
+            assert (modes["licenses.json"], modes["capability.key"]) == (0o600, 0o600)
+        async with connect(url) as socket:
+            assert await register(socket, key) == "registered"
+            assert (await user.run("license", "revoke", listed[0]["id"], *state)).code == 0
+            try:
+                while True:
+                    await socket.recv()
+            except ConnectionClosed:
+                assert (socket.close_code, socket.close_reason) == (4403, "this license was revoked")
+        async with connect(url) as socket:
+            assert await register(socket, key) == "error"

@@ -1,0 +1,143 @@
+"""A monitor killed by kill -9 and started again: never two starts, and it knows which machine is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+from tiny_hub import TinyHub, monitor, tiny_hub
+
+from wakestream.streams.divergence import Divergence, divergences
+from wakestream.streams.recording import Log, read_log
+from wakestream.streams.replay_monitor import replay_monitor
+
+hub = pytest.fixture(tiny_hub)
+
+PROVIDER = """
+import sys, time
+from pathlib import Path
+
+call, machine = sys.argv[1], Path("machine")
+if call == "inspect":
+    print("running" if machine.exists() else "stopped")
+    sys.exit()
+with Path("calls").open("a") as calls:
+    calls.write(call + "\\n")
+if call == "stop":
+    machine.unlink()
+    sys.exit()
+for _ in range(2000):
+    if Path("go").exists():
+        machine.touch()
+        break
+    time.sleep(0.01)
+"""
+"""A start takes until the file `go` is there; each start and stop is noted in `calls`."""
+
+
+def provider(folder: Path, *, ready: bool = True, running: bool = False) -> list[str]:
+    """The monitor's flags for a provider in `folder`."""
+    (folder / "provider.py").write_text(PROVIDER)
+    if ready:
+        (folder / "go").touch()
+    if running:
+        (folder / "machine").touch()
+    calls: list[str] = []
+    for call in ("start", "stop", "inspect"):
+        calls += [f"--{call}", orjson.dumps([sys.executable, str(folder / "provider.py"), call]).decode()]
+    return ["--power", "command", *calls, "--state", str(folder / "memory")]
+
+
+def calls(folder: Path) -> list[str]:
+    """The starts and stops so far."""
+    noted = folder / "calls"
+    return noted.read_text().split() if noted.exists() else []
+
+
+async def called(folder: Path) -> None:
+    """Returns when the provider was called for the first time."""
+    while not calls(folder):
+        await asyncio.to_thread(calls, folder)
+
+
+async def looked(hub: TinyHub, number: int) -> str:
+    """The status after a fresh look."""
+    await hub.say({"type": "gpu.status.query", "request_id": f"q-{number}"})
+    return str((await hub.hears(type="gpu.status.response", request_id=f"q-{number}"))["status"])
+
+
+async def test_killed_in_the_middle_of_a_start_it_starts_nothing_a_second_time(hub: TinyHub, tmp_path: Path) -> None:
+    flags = [*provider(tmp_path, ready=False), "--record", str(tmp_path / "record")]
+    async with monitor(hub, tmp_path, *flags) as first:
+        await hub.hears(type="gpu.power.state", state="off")
+        await hub.say({"type": "gpu.power.boot", "request_id": "boot-1"})
+        await called(tmp_path)
+        first.kill()
+        await first.wait()
+    async with monitor(hub, tmp_path, *flags):
+        await hub.hears(type="gpu.power.state", state="unknown")
+        await hub.say({"type": "gpu.power.boot", "request_id": "boot-2"})
+        assert [await looked(hub, number) for number in range(3)] == ["unknown"] * 3
+        assert calls(tmp_path) == ["start"]
+        (tmp_path / "go").touch()
+        await hub.hears(type="gpu.power.state", state="booted")
+    assert calls(tmp_path) == ["start"]
+    second = max((tmp_path / "record").glob("monitor-*.jsonl"))
+    log = read_log(second.read_bytes().splitlines(keepends=True))
+    assert log.header.config["recalled"]["start_at"] > 0
+    assert not replay_divergences(log)
+
+
+def replay_divergences(log: Log) -> list[Divergence]:
+    """What a monitor that knows as much as this one did would say otherwise."""
+    return divergences(log, replay_monitor(log))
+
+
+async def test_the_machine_that_it_started_is_its_own_also_after_a_kill(hub: TinyHub, tmp_path: Path) -> None:
+    flags = provider(tmp_path)
+    async with monitor(hub, tmp_path, *flags) as first:
+        await hub.hears(type="gpu.power.state", state="off")
+        await hub.say({"type": "gpu.power.boot", "request_id": "boot-1"})
+        await hub.hears(type="gpu.power.booted")
+        await hub.say({"type": "gpu.status.query", "request_id": "q"})
+        await hub.hears(type="gpu.status.response")
+        first.kill()
+        await first.wait()
+    async with monitor(hub, tmp_path, *flags):
+        said = await hub.hears(type="gpu.power.state", state="booted")
+    assert "nobody asked" not in said["msg"]
+    assert calls(tmp_path) == ["start"]
+
+
+async def test_a_machine_that_runs_though_nobody_asked_is_reported_and_kept_unless_told_otherwise(
+    hub: TinyHub, tmp_path: Path
+) -> None:
+    async with monitor(hub, tmp_path, *provider(tmp_path, running=True)):
+        said = await hub.hears(type="gpu.power.state", state="booted")
+    assert "nobody asked for it" in said["msg"]
+    assert calls(tmp_path) == []
+
+
+async def test_under_orphans_stop_it_is_stopped_once_the_hub_has_said_that_nobody_holds_it(
+    hub: TinyHub, tmp_path: Path
+) -> None:
+    async with monitor(hub, tmp_path, *provider(tmp_path, running=True), "--orphans", "stop"):
+        query = await hub.hears(type="gpu.task.query", drain=True)
+        assert calls(tmp_path) == []
+        answer = {"type": "gpu.task.query.response", "active_count": 0, "has_recent_active": False}
+        await hub.say({**answer, "request_id": query["request_id"]})
+        await hub.hears(type="gpu.power.state", state="off")
+    assert calls(tmp_path) == ["stop"]
+
+
+async def test_two_monitors_of_one_machine_do_not_share_a_memory(hub: TinyHub, tmp_path: Path) -> None:
+    flags = provider(tmp_path)
+    async with monitor(hub, tmp_path, *flags):
+        await hub.hears(type="gpu.power.state", state="off")
+        async with monitor(hub, tmp_path, *flags) as second:
+            _, said = await second.communicate()
+    assert second.returncode == 2
+    assert b"another wakestream monitor uses it" in said

@@ -1,0 +1,160 @@
+"""`wakestream status` and `wakestream cost` at a real hub, before and after it was killed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from client_scene import Running, User
+
+from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.sqlite_journal import open_journal
+from wakestream.adapters.websocket.link import Link, open_link
+from wakestream.operators.ports import LinkUp
+from wakestream.streams import hub_events as f
+from wakestream.streams import messages as m
+
+
+class Keeper:
+    """Somebody who runs a hub in a folder, and has a key of each role."""
+
+    def __init__(self, user: User, folder: Path) -> None:
+        self.user, self.folder = user, folder
+        book = LicenseBook(folder)
+        self.keys = {role: book.issue(role, "", time.time())[1] for role in ("client", "worker", "monitor")}
+        self.listen = "127.0.0.1:0"
+
+    @asynccontextmanager
+    async def hub(self) -> AsyncIterator[Running]:
+        """The hub; each time at the same address."""
+        flags = ("--listen", self.listen, "--state", str(self.folder), "--price-per-hour", "3600")
+        async with self.user.runs("hub", *flags) as running:
+            url = await running.address()
+            self.listen = url.removeprefix("ws://").removesuffix("/dsp")
+            self.user.environment |= {"API_SERVER_URL": url, "WAKESTREAM_KEY": self.keys["client"]}
+            yield running
+
+    @asynccontextmanager
+    async def peer(self, register: m.Register, *says: m.Message) -> AsyncIterator[Link]:
+        """Whoever registers so and says this; the block begins when the hub has answered what came after it."""
+        link = open_link(self.user.environment["API_SERVER_URL"], lambda: register)
+        answered = asyncio.Event()
+
+        def hear(event: object) -> None:
+            if isinstance(event, LinkUp):
+                for message in (*says, m.Ping()):
+                    link.send(message)
+            elif isinstance(event, m.Pong):
+                answered.set()
+
+        subscription = link.events.subscribe(hear)
+        try:
+            async with asyncio.timeout(10):
+                await answered.wait()
+            yield link
+        finally:
+            subscription.dispose()
+            await link.close()
+
+    def worker(self) -> m.Register:
+        return m.Register(role="worker", token=self.keys["worker"], gpu="studio", url="http://gpu.example:8383")
+
+    def monitor(self) -> m.Register:
+        return m.Register(role="gpu_monitor", token=self.keys["monitor"], gpus=("studio",), features=("power_state",))
+
+
+@pytest.fixture
+def keeper(user: User, tmp_path: Path) -> Keeper:
+    return Keeper(user, tmp_path / "hub")
+
+
+async def test_it_tells_in_sentences_how_the_gpus_are_and_what_they_cost(user: User, keeper: Keeper) -> None:
+    starting = m.PowerState(gpu="studio", state="starting", msg="woken by a job")
+    client = m.Register(key=keeper.keys["client"], features=("done",))
+    async with (
+        keeper.hub(),
+        keeper.peer(keeper.monitor(), m.PowerState(gpu="studio", state="off")) as monitor,
+        keeper.peer(client, m.Submit(request_id="job-1"), m.Submit(request_id="job-2")),
+    ):
+        waiting = await user.run("status")
+        monitor.send(starting)
+        async with keeper.peer(keeper.worker(), m.Online()):
+            told = await user.run("status")
+            as_json = orjson.loads((await user.run("status", "--json")).out)
+            costs = await user.run("cost")
+    assert (waiting.code, told.code, waiting.err, told.err) == (0, 0, "", "")
+    assert "GPU studio: off, for" in waiting.out
+    assert "2 jobs waiting, 2 of them yours" in waiting.out
+    assert "no boot has been seen yet" in waiting.out
+    assert "GPU studio: on and ready for work, for" in told.out
+    assert "held by 2 jobs of yours (job-1, job-2)" in told.out
+    assert "a boot usually takes" in told.out
+    assert "today: on for" in told.out
+    assert as_json["gpus"][0]["own_jobs"] == ["job-1", "job-2"]
+    assert as_json["boots"] == 1
+    head, today, month, whole, *notes = costs.out.splitlines()
+    assert head.split() == ["GPU", "SPAN", "ON", "OFF", "COST", "SAVED"]
+    assert [line.split()[0] for line in (today, month, whole)] == ["studio"] * 3
+    assert "at 3600 per hour" in notes[0]
+
+
+async def test_a_hub_that_was_killed_tells_the_same_and_its_ledger_is_kept_for_good(user: User, keeper: Keeper) -> None:
+    client = m.Register(key=keeper.keys["client"], features=("done",))
+    async with (
+        keeper.hub() as first,
+        keeper.peer(keeper.monitor(), m.PowerState(gpu="studio", state="starting", msg="woken")),
+        keeper.peer(client, m.Submit(request_id="job-1")),
+        keeper.peer(keeper.worker(), m.Online()),
+    ):
+        before = orjson.loads((await user.run("status", "--json")).out)
+        first.process.kill()
+        await first.process.wait()
+    async with keeper.hub():
+        after = orjson.loads((await user.run("status", "--json")).out)
+        async with keeper.peer(client, m.Submit(request_id="job-2")) as link:
+            heard: asyncio.Queue[m.Message] = asyncio.Queue()
+            link.events.subscribe(lambda event: heard.put_nowait(event) if isinstance(event, m.Offline) else None)
+            link.send(m.Submit(request_id="job-3"))
+            async with asyncio.timeout(10):
+                offline = await heard.get()
+    assert after["boot_s"] == before["boot_s"]
+    assert after["gpus"][0]["own_jobs"] == ["job-1"]
+    assert after["gpus"][0]["phase"] == "lost"
+    assert after["gpus"][0]["all"]["on_s"] >= before["gpus"][0]["all"]["on_s"]
+    assert isinstance(offline, m.Offline)
+    assert offline.eta_s is not None
+    async with open_journal(keeper.folder / "hub.sqlite3", f.Fact, program="test") as journal:
+        kept = await journal.ledger()
+    told = [type(fact).__name__ for fact in kept]
+    assert told[:3] == ["GpuPhase", "GpuOnline", "BootTook"]
+
+
+async def test_without_a_hub_it_says_so_and_exits_with_4(user: User) -> None:
+    ran = await user.run("status", API_SERVER_URL="http://127.0.0.1:9", WAKESTREAM_KEY="ws_client_x")
+    assert ran.code == 4
+    assert "nobody listens there" in ran.err
+
+
+async def test_a_wrong_key_is_told_and_exits_with_2(user: User, keeper: Keeper) -> None:
+    async with keeper.hub():
+        ran = await user.run("cost", WAKESTREAM_KEY="ws_client_wrong")
+    assert ran.code == 2
+    assert "does not know the license key" in ran.err
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "-3d"])
+async def test_a_day_that_is_none_is_wrong_usage(user: User, since: str) -> None:
+    ran = await user.run("cost", f"--since={since}")
+    assert ran.code == 2
+    assert "is no day; write 2026-01-31, or 30d" in ran.err
+
+
+async def test_costs_since_a_day_are_one_line_for_each_gpu(user: User, keeper: Keeper) -> None:
+    async with keeper.hub(), keeper.peer(keeper.worker(), m.Online()):
+        ran = await user.run("cost", "--since", "2d")
+    assert [line.split()[:4] for line in ran.out.splitlines()[1:2]] == [["studio", "since", "that", "day"]]

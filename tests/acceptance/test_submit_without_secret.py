@@ -1,0 +1,97 @@
+"""A user who was given a license key and no secret: hub and worker give the job access, or no GPU is woken."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from client_scene import User
+from field_peers import field
+from our_peers import SECRET, Joining, Place, held
+
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.recorder import recording
+from wakestream.adapters.websocket.hub_server import open_hub
+from wakestream.streams.hub import Limits
+from wakestream.streams.hub_events import Fact
+from wakestream.streams.recording import read_log
+from wakestream.streams.replay import replay
+
+NOTHING = {"HEYGEM_API_SECRET": ""}
+
+
+async def test_hub_and_worker_give_the_job_all_the_access_that_it_needs(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
+        user.environment |= place.client_settings() | NOTHING
+        ran = await user.submit("--log-level", "DEBUG", "--record", "log")
+        assert (ran.code, ran.last["event"]) == (0, "done"), ran
+        assert user.out.read_bytes() == b"video" * 1000 + b"audio" * 500
+        assert held(hub) == []
+    (log,) = (user.folder / "log").glob("daemon-*.jsonl")
+    assert b"wsc1." not in log.read_bytes()
+    assert b'"capability":"[redacted]"' in log.read_bytes()
+    again = await replay(read_log(log.read_bytes().splitlines(keepends=True)))
+    assert again.divergences == ()
+
+
+async def test_a_worker_of_another_hub_takes_the_secret_as_ever(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+        user.environment |= place.client_settings() | {"HEYGEM_API_SECRET": "not-the-one-of-this-worker"}
+        ran = await user.submit()
+        assert (ran.code, ran.last["event"]) == (0, "done"), ran
+
+
+async def test_a_worker_whose_clock_is_wrong_takes_the_secret_where_there_is_one(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(Joining()) as worker:
+        verifier = worker.server.calls.verifier
+        assert verifier is not None
+        verifier._clock = lambda: time.time() + 7200
+        user.environment |= place.client_settings()
+        ran = await user.submit()
+        assert (ran.code, ran.last["event"]) == (0, "done"), ran
+        lost = await user.submit("--total-timeout", "1s", **NOTHING)
+        assert (lost.code, lost.last["event"]) == (3, "timed_out"), lost
+
+
+async def test_without_any_access_no_gpu_is_woken(user: User, place: Place) -> None:
+    book, journal = LicenseBook(place.folder / "hub"), MemoryJournal[Fact]()
+    limits = Limits(capability_ttl=0)
+    async with asyncio.timeout(50), open_hub("127.0.0.1", 0, book=book, journal=journal, limits=limits) as hub:
+        place.hub_url = hub.url
+        user.environment |= place.client_settings() | NOTHING
+        ran = await user.submit("--record", "log")
+        assert (ran.code, ran.last["event"], ran.last["code"]) == (2, "failed", "no_secret"), ran
+        assert "set HEYGEM_API_SECRET" in ran.last["why"]
+        assert held(hub) == []
+        assert not [fact for fact in journal.read() if type(fact).__name__.startswith("Job")]
+    (log,) = (user.folder / "log").glob("daemon-*.jsonl")
+    again = await replay(read_log(log.read_bytes().splitlines(keepends=True)))
+    assert again.divergences == ()
+
+
+async def test_an_old_hub_is_not_asked_to_wake_its_gpu_either(user: User) -> None:
+    async with field(user, online=False) as (hub, _):
+        (user.folder / ".env").write_text(f"API_SERVER_URL={hub.url}\n")
+        ran = await user.submit(**NOTHING)
+        assert (ran.code, ran.last["code"]) == (2, "no_secret"), ran
+        assert hub.submitted == []
+
+
+async def test_the_hub_s_own_log_runs_again_and_holds_no_capability(user: User, place: Place, tmp_path: Path) -> None:
+    book = LicenseBook(place.folder / "hub")
+    with recording(tmp_path / "log", "hub", 0, {}) as tap:
+        async with asyncio.timeout(50), open_hub(
+            "127.0.0.1", 0, book=book, journal=MemoryJournal[Fact](), tap=tap
+        ) as hub:  # fmt: skip
+            place.hub_url = hub.url
+            async with place.worker(Joining()):
+                user.environment |= place.client_settings() | NOTHING
+                assert (await user.submit()).code == 0
+    (log,) = (tmp_path / "log").glob("hub-*.jsonl")
+    raw = log.read_bytes()
+    assert b'"capability":"[redacted]"' in raw
+    assert not [mark for mark in (b"wsc1.", SECRET.encode(), *map(str.encode, place.keys.values())) if mark in raw]
+    again = await replay(read_log(raw.splitlines(keepends=True)))
+    assert again.divergences == ()

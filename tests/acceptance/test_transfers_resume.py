@@ -1,0 +1,301 @@
+"""Transfers that outlive what they depend on: the connection, the worker, the client; all real, and killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from tus_scene import BODY, eventually, then_silent, tus
+from worker_process import SECRET, WorkerProcess, worker_process
+
+from wakestream.adapters.engines import Command
+from wakestream.adapters.http import client_tus
+from wakestream.adapters.http.client import HttpWorker, HttpWorkers
+from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.errors import Corrupt, WakestreamError, WorkerUnreachable
+from wakestream.operators.events import Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.ports import Resumed
+
+SIZE = 96 * 1024 * 1024
+"""More than the buffers of both sockets hold: a transfer of it can be broken off in its middle."""
+
+COPY = f'{sys.executable} -c "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[3])" {{video}} {{audio}} {{output}}'
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Fingerprint:
+    """A large file whose every part is different."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    stream = blake3(b"a film about a clock")
+    with path.open("wb") as file:
+        for at in range(0, SIZE, 1 << 20):
+            file.write(stream.digest(length=1 << 20, seek=at))
+    status = path.stat()
+    digest = blake3().update_mmap(path).hexdigest()
+    return Fingerprint(path, status.st_size, status.st_mtime_ns, {"blake3": digest})
+
+
+def ref(file: Fingerprint) -> FileRef:
+    return FileRef(file.digests["blake3"], ".mp4")
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[HttpWorker]:
+    """Our client, as it is after it has asked for the worker's health."""
+    workers = HttpWorkers(url, SECRET)
+    try:
+        async with asyncio.timeout(50):
+            worker = workers.at(None)
+            while not (await worker.health()).initialized:
+                pass
+            yield worker
+    finally:
+        await workers.close()
+
+
+@asynccontextmanager
+async def here(state: Path) -> AsyncIterator[RunningWorker]:
+    """A worker in this process."""
+    async with running_worker(WorkerConfig(state, Command(("true",)), SECRET, port=0)) as worker:
+        yield worker
+
+
+async def sent(worker: HttpWorker, film: Fingerprint) -> list[int | Resumed]:
+    return [item async for item in worker.upload(film, ref(film))]
+
+
+async def broken_off(worker: HttpWorker, film: Fingerprint, process: WorkerProcess) -> None:
+    """Send until some of it is on the worker's disk, then kill the worker."""
+    sending = asyncio.create_task(sent(worker, film))
+    await eventually(lambda: any(path.stat().st_size for path in process.state.glob("uploads/*.part")))
+    await process.kill()
+    with pytest.raises(WorkerUnreachable):
+        await sending
+
+
+async def test_an_upload_goes_on_after_the_worker_was_killed(tmp_path: Path, film: Fingerprint) -> None:
+    async with worker_process(tmp_path / "state") as process, connected(process.url) as worker:
+        await broken_off(worker, film, process)
+        await process.start()
+        first, *_, last = await sent(worker, film)
+        assert isinstance(first, Resumed)
+        assert (first.bytes > 0, last) == (True, film.size)
+        assert await worker.check([ref(film)]) == {ref(film).hash: True}
+        assert await sent(worker, film) == [Resumed(film.size), film.size]  # and nothing goes a second time
+
+
+async def test_an_upload_goes_on_after_worker_and_client_were_killed(tmp_path: Path, film: Fingerprint) -> None:
+    async with worker_process(tmp_path / "state") as process:
+        async with connected(process.url) as worker:
+            await broken_off(worker, film, process)
+        await process.start()
+        async with connected(process.url) as another:
+            first, *_, last = await sent(another, film)
+        assert isinstance(first, Resumed)
+        assert (first.bytes > 0, last) == (True, film.size)
+
+
+UPLOAD = """
+import asyncio, sys
+from pathlib import Path
+from wakestream.adapters.http.client import HttpWorkers
+from wakestream.operators.events import FileRef, Fingerprint
+url, secret, name, digest = sys.argv[1:]
+async def main():
+    worker = HttpWorkers(url, secret).at(None)
+    await worker.health()
+    status = Path(name).stat()
+    file = Fingerprint(Path(name), status.st_size, status.st_mtime_ns, {"blake3": digest})
+    async for _ in worker.upload(file, FileRef(digest, ".mp4")):
+        pass
+asyncio.run(main())
+"""
+
+
+async def test_another_client_goes_on_where_a_killed_one_was(tmp_path: Path, film: Fingerprint) -> None:
+    async with here(tmp_path) as worker:
+        uploads = worker.server.calls.uploads
+        killed = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", UPLOAD, worker.address, SECRET, str(film.path), ref(film).hash
+        )
+        await eventually(lambda: any(one.offset for one in uploads._uploads.values()))
+        killed.kill()
+        await killed.wait()
+        await eventually(lambda: not any(one.lock.locked() for one in uploads._uploads.values()))
+        async with connected(worker.address) as client:
+            first, *_ = await sent(client, film)
+        assert isinstance(first, Resumed)
+        assert 0 < first.bytes < film.size
+        assert blake3().update_mmap(worker.store.path(ref(film))).hexdigest() == ref(film).hash
+
+
+async def test_two_clients_with_the_same_file_send_it_once(
+    tmp_path: Path, film: Fingerprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_tus, "LOOK_AGAIN", 0.0)
+    async with here(tmp_path) as worker, connected(worker.address) as one, connected(worker.address) as other:
+        took = await asyncio.gather(sent(one, film), sent(other, film))
+        wire = [sum_of(items) for items in took]
+        assert [items[-1] for items in took] == [film.size, film.size]
+        assert film.size <= sum(wire) <= 1.2 * film.size
+        assert blake3().update_mmap(worker.store.path(ref(film))).hexdigest() == ref(film).hash
+
+
+def sum_of(items: list[int | Resumed]) -> int:
+    """What went over the wire."""
+    at = wire = 0
+    for item in items:
+        if isinstance(item, int):
+            wire += max(0, item - at)
+        at = item.bytes if isinstance(item, Resumed) else item
+    return wire
+
+
+async def test_bytes_under_a_checksum_do_not_outlast_a_kill_unchecked(tmp_path: Path) -> None:
+    content = blake3(b"x").digest(length=4 * 1024 * 1024)
+    async with asyncio.timeout(40), worker_process(tmp_path / "state") as process:
+        async with tus(process.url, SECRET) as caller:
+            path = await caller.created(content)
+            await caller.patch(path, 0, content[:1000])
+            body = then_silent([content[1000 : 3 << 20]], asyncio.Event())
+            headers = {"Content_Type": BODY, "Upload_Offset": "1000"}
+            sending = asyncio.create_task(
+                caller.ask("PATCH", path, body, **headers, Upload_Checksum="sha1 " + "A" * 27 + "=")
+            )
+            await caller.until_at(path, 1 << 20)
+            await process.again()
+            await asyncio.gather(sending, return_exceptions=True)
+        async with tus(process.url, SECRET) as caller:
+            assert await caller.offset(path) == 1000
+
+
+# download
+
+
+async def rendered(worker: HttpWorker, film: Fingerprint) -> str:
+    """The task whose result is the film itself."""
+    await sent(worker, film)
+    job = Job("job", film.path, film.path, Path("out.mp4"))
+    receipt = await worker.submit(job, ref(film), ref(film))
+    while (report := await worker.report(receipt.task_id)).status != "done":
+        assert report.status != "error", report
+    return receipt.task_id
+
+
+async def fetched(worker: HttpWorker, task: str, output: Path) -> list[Downloading | Done]:
+    return [step async for step in worker.download(task, output)]
+
+
+def engine() -> list[str]:
+    return ["--engine", "command", "--command", COPY]
+
+
+async def test_a_download_goes_on_after_worker_and_client_were_killed(tmp_path: Path, film: Fingerprint) -> None:
+    output = tmp_path / "out.mp4"
+    async with worker_process(tmp_path / "state", *engine()) as process:
+        async with connected(process.url) as worker:
+            task = await rendered(worker, film)
+            fetching = asyncio.create_task(fetched(worker, task, output))
+            await eventually(lambda: any(path.stat().st_size for path in tmp_path.glob("out.mp4.*.part")))
+            await process.kill()
+            with pytest.raises((WorkerUnreachable, Corrupt)):
+                await fetching
+        assert not output.exists()
+        await process.start()
+        async with connected(process.url) as another:
+            first, *_, done = await fetched(another, task, output)
+    assert isinstance(first, Downloading)
+    assert 0 < first.bytes < film.size
+    assert done == Done(output, film.size)
+    assert blake3().update_mmap(output).hexdigest() == ref(film).hash
+    assert list(tmp_path.glob("out.mp4.*")) == []
+
+
+DOWNLOAD = """
+import asyncio, sys
+from pathlib import Path
+from wakestream.adapters.http import meter
+from wakestream.adapters.http.client import HttpWorkers
+url, secret, task, output = sys.argv[1:]
+meter.INTERVAL = 0.0
+async def main():
+    worker = HttpWorkers(url, secret).at(None)
+    await worker.health()
+    async for step in worker.download(task, Path(output)):
+        if step.bytes > 4 * 1024 * 1024:  # some of it has been written by then
+            print(step.bytes, flush=True)
+            await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+async def test_a_download_goes_on_after_the_client_alone_was_killed(tmp_path: Path, film: Fingerprint) -> None:
+    output = tmp_path / "out.mp4"
+    async with worker_process(tmp_path / "state", *engine()) as process, connected(process.url) as worker:
+        task = await rendered(worker, film)
+        killed = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", DOWNLOAD, process.url, SECRET, task, str(output), stdout=asyncio.subprocess.PIPE
+        )
+        assert killed.stdout is not None
+        assert await killed.stdout.readline()
+        killed.kill()
+        await killed.wait()
+        assert sorted(path.suffix for path in tmp_path.glob("out.mp4.*")) == [".json", ".part"]
+        first, *_, done = await fetched(worker, task, output)
+    assert isinstance(first, Downloading)
+    assert (first.bytes > 0, done) == (True, Done(output, film.size))
+    assert blake3().update_mmap(output).hexdigest() == ref(film).hash
+
+
+# tasks
+
+
+COUNTED = """
+import pathlib, sys
+runs = pathlib.Path(sys.argv[1]).parent.parent / "runs"
+with runs.open("a") as file:
+    file.write("run\\n")
+pathlib.Path(sys.argv[3]).write_bytes(b"rendered")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="words of a command line are split the POSIX way")
+async def test_a_worker_that_is_killed_again_and_again_renders_a_pair_once(tmp_path: Path) -> None:
+    (tmp_path / "engine.py").write_text(COUNTED)
+    command = f"{sys.executable} {tmp_path / 'engine.py'} {{video}} {{audio}} {{output}}"
+    video, audio = (FileRef(blake3(text).hexdigest(), ".mp4") for text in (b"video", b"audio"))
+    async with (
+        asyncio.timeout(50),
+        worker_process(tmp_path / "state", "--engine", "command", "--command", command) as one,
+    ):
+        async with tus(one.url, SECRET) as caller:
+            for text in (b"video", b"audio"):
+                await caller.patch(await caller.created(text), 0, text)
+        async with connected(one.url) as worker:
+            receipt = await worker.submit(Job("a", Path("v"), Path("a"), Path("o")), video, audio)
+        result = tmp_path / "state" / "results" / f"{receipt.task_id}.mp4"
+        await eventually(result.exists)  # whole on the disk; whether the journal knows, nobody can tell
+        for _ in range(2):
+            await one.again()
+        async with connected(one.url) as worker:
+            while (report := await worker.report(receipt.task_id)).status != "done":
+                assert report.status != "error", report
+            assert (await worker.submit(Job("b", Path("v"), Path("a"), Path("o")), video, audio)).cached
+    assert (tmp_path / "state" / "runs").read_text() == "run\n"
+
+
+async def test_a_refused_upload_says_why_and_is_no_break(tmp_path: Path, film: Fingerprint) -> None:
+    wrong = FileRef("0" * 64, ".mp4")
+    async with here(tmp_path) as worker, connected(worker.address) as client:
+        with pytest.raises(Corrupt, match="did not get the file as it is"):
+            async for _ in client.upload(film, wrong):
+                pass
+        with pytest.raises(WakestreamError):
+            async for _ in client.upload(Fingerprint(film.path, film.size, 0, film.digests), ref(film)):
+                pass

@@ -1,0 +1,377 @@
+"""Our worker's tus, word for word; other people's clients are in tests/peers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from blake3 import blake3
+from tus_scene import BODY, Tus, eventually, metadata, then_silent, tus
+
+from wakestream.adapters import uploads
+from wakestream.adapters.engines import Command
+from wakestream.adapters.http import tus_append
+from wakestream.adapters.sink import BATCH, Sink
+from wakestream.adapters.store import Store
+from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
+
+SECRET = "swordfish-0123456789"
+CONTENT = blake3(b"a film about a clock").digest(length=10_240)
+HALF = len(CONTENT) // 2
+
+
+@asynccontextmanager
+async def at_work(state: Path) -> AsyncIterator[tuple[RunningWorker, Tus]]:
+    config = WorkerConfig(state, Command(("true",)), SECRET, port=0)
+    async with running_worker(config) as worker, tus(worker.address, SECRET) as caller:
+        yield worker, caller
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[tuple[RunningWorker, Tus]]:
+    async with asyncio.timeout(50), at_work(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def caller(scene: tuple[RunningWorker, Tus]) -> Tus:
+    return scene[1]
+
+
+@pytest.fixture
+def worker(scene: tuple[RunningWorker, Tus]) -> RunningWorker:
+    return scene[0]
+
+
+def everything(root: Path) -> list[str]:
+    return sorted(path.name for folder in ("files", "uploads", "partial") for path in (root / folder).iterdir())
+
+
+async def test_it_says_what_it_can_do(caller: Tus) -> None:
+    said = (await caller.ask("OPTIONS")).headers
+    assert (said["Tus-Version"], said["Tus-Resumable"]) == ("1.0.0", "1.0.0")
+    assert said["Tus-Extension"].split(",") == [
+        "creation", "creation-with-upload", "checksum", "expiration", "termination"
+    ]  # fmt: skip
+    assert "sha1" in said["Tus-Checksum-Algorithm"].split(",")
+    assert int(said["Tus-Max-Size"]) > 0
+
+
+async def test_a_file_in_two_parts_becomes_one_of_the_workers_files(caller: Tus, worker: RunningWorker) -> None:
+    response = await caller.create(CONTENT)
+    path = f"/files/{response.headers['Location']}"
+    assert (response.status, response.headers["Upload-Offset"]) == (201, "0")
+    assert response.headers["Upload-Expires"].endswith("GMT")
+    assert not await caller.has(CONTENT)
+    first = await caller.patch(path, 0, CONTENT[:HALF])
+    assert (first.status, first.headers["Upload-Offset"]) == (204, str(HALF))
+    looked = await caller.ask("HEAD", path)
+    assert looked.headers["Upload-Length"] == str(len(CONTENT))
+    assert (looked.headers["Upload-Offset"], looked.headers["Cache-Control"]) == (str(HALF), "no-store")
+    last = await caller.patch(path, HALF, CONTENT[HALF:])
+    assert (last.status, last.headers["Upload-Offset"]) == (204, str(len(CONTENT)))
+    assert "Upload-Expires" not in last.headers
+    assert await caller.has(CONTENT)
+    assert await caller.offset(path) == len(CONTENT)
+    assert [path.read_bytes() for path in (worker.store.root / "files").iterdir()] == [CONTENT]
+
+
+async def test_the_same_file_is_the_same_upload_for_whoever_comes_again(caller: Tus) -> None:
+    path = await caller.created(CONTENT)
+    await caller.patch(path, 0, CONTENT[:HALF])
+    again = await caller.create(CONTENT)
+    assert (f"/files/{again.headers['Location']}", again.headers["Upload-Offset"]) == (path, str(HALF))
+    assert await caller.created(CONTENT + b"x") != path
+
+
+async def test_a_file_that_is_here_already_needs_no_byte(caller: Tus) -> None:
+    await caller.patch(await caller.created(CONTENT), 0, CONTENT)
+    again = await caller.create(CONTENT)
+    assert (again.status, again.headers["Upload-Offset"]) == (201, str(len(CONTENT)))
+    assert (await caller.patch(await caller.created(CONTENT), len(CONTENT), b"")).status == 204
+
+
+async def test_a_file_whose_hash_is_another_is_refused_and_removed(caller: Tus, worker: RunningWorker) -> None:
+    path = await caller.created(CONTENT, Upload_Metadata=metadata(CONTENT, digest="0" * 64))
+    refused = await caller.patch(path, 0, CONTENT)
+    assert refused.status == 460
+    assert (await caller.ask("HEAD", path)).status == 404
+    assert everything(worker.store.root) == []
+
+
+async def test_of_a_file_without_a_hash_the_worker_finds_its_own(caller: Tus) -> None:
+    name = base64.b64encode(b"C:\\films\\a.mp4").decode()
+    path = await caller.created(CONTENT, Upload_Metadata=f"filename {name},private")
+    assert (await caller.patch(path, 0, CONTENT)).status == 204
+    assert await caller.has(CONTENT)
+
+
+@pytest.mark.parametrize("algorithm", sorted(tus_append.ALGORITHMS))
+async def test_a_part_with_its_checksum_is_taken_and_one_with_a_wrong_one_is_not(caller: Tus, algorithm: str) -> None:
+    path = await caller.created(CONTENT)
+    hasher = tus_append.ALGORITHMS[algorithm]()
+    hasher.update(CONTENT[:HALF])
+    right = f"{algorithm} {base64.b64encode(hasher.digest()).decode()}"
+    assert (await caller.patch(path, 0, CONTENT[:HALF], Upload_Checksum=right)).status == 204
+    wrong = await caller.patch(path, HALF, CONTENT[HALF:], Upload_Checksum=right)
+    assert (wrong.status, await caller.offset(path)) == (460, HALF)
+    assert (await caller.patch(path, HALF, CONTENT[HALF:])).status == 204
+    assert await caller.has(CONTENT)
+
+
+@pytest.mark.parametrize("checksum", ["crc32 AAAA", "sha1", "sha1 !!!", ""])
+async def test_a_checksum_that_cannot_be_checked_is_refused(caller: Tus, checksum: str) -> None:
+    path = await caller.created(CONTENT)
+    refused = await caller.patch(path, 0, CONTENT, Upload_Checksum=checksum)
+    assert (refused.status, await caller.offset(path)) == (400, 0)
+
+
+async def test_bytes_that_belong_elsewhere_are_refused_and_nothing_changes(caller: Tus) -> None:
+    path = await caller.created(CONTENT)
+    await caller.patch(path, 0, CONTENT[:HALF])
+    for offset in (0, HALF - 1, HALF + 1, len(CONTENT)):
+        assert (await caller.patch(path, offset, b"x" * 10 if offset < len(CONTENT) else b"")).status == 409
+    assert (await caller.patch(path, HALF, CONTENT)).status == 413
+    assert (await caller.patch(path, HALF, then_silent([CONTENT], asyncio.Event()))).status == 413
+    assert await caller.offset(path) == HALF
+    assert (await caller.patch(path, HALF, CONTENT[HALF:])).status == 204
+    assert await caller.has(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "headers"),
+    [
+        ("PATCH", "new", 415, {"Content_Type": "video/mp4", "Upload_Offset": "0"}),
+        ("PATCH", "new", 400, {"Content_Type": BODY}),
+        ("PATCH", "new", 400, {"Content_Type": BODY, "Upload_Offset": "-1"}),
+        ("PATCH", "new", 400, {"Content_Type": BODY, "Upload_Offset": "1e3"}),
+        ("POST", "/files/", 400, {}),
+        ("POST", "/files/", 400, {"Upload_Length": "0", "Upload_Metadata": metadata(b"x")}),
+        ("POST", "/files/", 400, {"Upload_Length": "9" * 30, "Upload_Metadata": metadata(b"x")}),
+        ("POST", "/files/", 400, {"Upload_Length": "9", "Upload_Metadata": "filename ???"}),
+        ("POST", "/files/", 400, {"Upload_Length": "9", "Upload_Metadata": metadata(b"x", filename="no ending")}),
+        ("POST", "/files/", 400, {"Upload_Length": "9", "Upload_Metadata": metadata(b"x", filename="a.mp4/../b")}),
+        ("POST", "/files/", 400, {"Upload_Length": "9", "Upload_Metadata": metadata(b"x", digest="0" * 32)}),
+        ("GET", "new", 405, {}),
+        ("PUT", "/files/", 405, {}),
+        ("HEAD", f"/files/{'0' * 32}", 404, {}),
+        ("HEAD", "/files/..%2F..%2Fworker.sqlite3", 404, {}),
+        ("DELETE", "/files/..%5C..%5Cfiles", 404, {}),
+        ("HEAD", "new", 412, {"Tus_Resumable": "0.2.2"}),
+    ],
+)  # fmt: skip
+async def test_what_makes_no_sense_is_refused(
+    caller: Tus, method: str, path: str, status: int, headers: dict[str, str]
+) -> None:
+    at = await caller.created(CONTENT) if path == "new" else path
+    response = await caller.ask(method, at, b"x" if method == "PATCH" else None, **headers)
+    assert (response.status, response.headers.get("Tus-Resumable")) == (status, "1.0.0")
+
+
+async def test_only_who_knows_the_secret_is_let_in(caller: Tus) -> None:
+    for method, path in (("POST", "/files/"), ("OPTIONS", "/files/"), ("HEAD", f"/files/{'0' * 32}")):
+        assert (await caller.ask(method, path, Authorization="Bearer other")).status == 401
+
+
+async def test_one_connection_sends_at_a_time_and_a_stalled_one_gives_way(
+    caller: Tus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, over = await caller.created(CONTENT), asyncio.Event()
+    first = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT[:HALF]], over)))
+    await eventually(lambda: not first.done())
+    while (second := await caller.patch(path, HALF, CONTENT[HALF:])).status == 409:
+        pass  # the first has not begun yet
+    assert second.status == 423
+    monkeypatch.setattr(tus_append, "STALE", 0.0)
+    assert (await caller.patch(path, HALF, CONTENT[HALF:])).status == 204
+    assert (await first).status == 423
+    over.set()
+    assert await caller.has(CONTENT)
+
+
+async def test_a_lost_connection_keeps_what_came(caller: Tus) -> None:
+    path, over = await caller.created(CONTENT), asyncio.Event()
+    sending = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT[:HALF]], over)))
+    while (await caller.patch(path, 1, b"x")).status == 409:
+        pass  # until it is being sent
+    sending.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await sending
+    await caller.until_at(path, HALF)
+    while (last := await caller.patch(path, HALF, CONTENT[HALF:])).status == 423:
+        pass
+    assert last.status == 204
+    assert await caller.has(CONTENT)
+
+
+async def test_a_lost_connection_keeps_nothing_that_was_to_be_checked(caller: Tus) -> None:
+    path, over = await caller.created(CONTENT), asyncio.Event()
+    await caller.patch(path, 0, CONTENT[:100])
+    digest = base64.b64encode(hashlib.sha1(CONTENT[100:]).digest()).decode()  # noqa: S324 - what tus asks for
+    body = then_silent([CONTENT[100:HALF]], over)
+    sending = asyncio.create_task(caller.patch(path, 100, body, Upload_Checksum=f"sha1 {digest}"))
+    while (await caller.patch(path, 1, b"x")).status == 409:
+        pass
+    sending.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await sending
+    while (last := await caller.patch(path, 100, CONTENT[100:], Upload_Checksum=f"sha1 {digest}")).status == 423:
+        pass
+    assert last.status == 204
+    assert await caller.has(CONTENT)
+
+
+async def test_an_upload_that_is_given_up_is_removed_and_its_sender_cut_off(caller: Tus, worker: RunningWorker) -> None:
+    path = await caller.created(CONTENT)
+    sending = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT[:HALF]], asyncio.Event())))
+    while (await caller.patch(path, 1, b"x")).status == 409:
+        pass
+    assert (await caller.ask("DELETE", path)).status == 204
+    assert (await sending).status == 423
+    assert (await caller.ask("HEAD", path)).status == 404
+    assert everything(worker.store.root) == []
+
+
+async def test_creation_can_bring_the_first_bytes_and_skips_those_that_are_here(caller: Tus) -> None:
+    announced = {"Upload_Length": str(len(CONTENT)), "Upload_Metadata": metadata(CONTENT), "Content_Type": BODY}
+    first = await caller.ask("POST", data=CONTENT[:HALF], **announced)
+    assert (first.status, first.headers["Upload-Offset"]) == (201, str(HALF))
+    whole = await caller.ask("POST", data=CONTENT, **announced)
+    assert (whole.status, whole.headers["Upload-Offset"]) == (201, str(len(CONTENT)))
+    assert await caller.has(CONTENT)
+
+
+async def test_the_method_may_stand_in_a_header(caller: Tus) -> None:
+    path = await caller.created(CONTENT)
+    sent = {"Content_Type": BODY, "Upload_Offset": "0", "X_HTTP_Method_Override": "PATCH"}
+    assert (await caller.ask("POST", path, CONTENT, **sent)).status == 204
+    assert (await caller.ask("POST", path, X_HTTP_Method_Override="DELETE")).status == 204
+
+
+async def test_what_does_not_fit_is_refused_before_it_comes_with_the_room_that_there_is(
+    caller: Tus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await caller.created(CONTENT)  # its bytes are as good as taken
+    monkeypatch.setattr(Store, "free", lambda _: 2 * len(CONTENT) - 1)
+    response = await caller.ask("OPTIONS")
+    assert response.headers["Tus-Max-Size"] == str(len(CONTENT) - 1)
+    content = CONTENT[::-1]
+    async with caller.session.post(
+        f"{caller.url}/files/",
+        headers={"Upload-Length": str(len(content)), "Upload-Metadata": metadata(content)},
+    ) as refused:
+        reply = await refused.json()
+    assert (refused.status, reply["error"]) == (413, "too_large")
+    assert f"room for {len(CONTENT) - 1} bytes" in reply["msg"]
+
+
+async def test_unfinished_uploads_are_counted_and_the_longest_idle_make_room(
+    caller: Tus, worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_UPLOADS", 2)
+    first, _ = await caller.created(b"1"), await caller.created(b"2")
+    assert (await caller.create(b"3")).status == 503
+    now = worker.server.calls.uploads.clock() + uploads.IDLE
+    monkeypatch.setattr(worker.server.calls.uploads, "clock", lambda: now)
+    assert (await caller.create(b"3")).status == 201
+    assert (await caller.ask("HEAD", first)).status == 404
+
+
+async def test_an_upload_that_nobody_goes_on_with_expires(
+    caller: Tus, worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, path = await caller.created(b"kept"), await caller.created(CONTENT)
+    await caller.patch(path, 0, CONTENT[:HALF])
+    now = worker.server.calls.uploads.clock() + uploads.KEPT - 60
+    monkeypatch.setattr(worker.server.calls.uploads, "clock", lambda: now)
+    await caller.patch(kept, 0, b"ke")
+    now += 120
+    assert await worker.server.calls.uploads.expire() == 1
+    assert (await caller.ask("HEAD", path)).status == 404
+    assert await caller.offset(kept) == 2
+
+
+async def test_a_disk_that_fills_up_is_told_and_what_came_stays(caller: Tus, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = CONTENT * (3 * BATCH // len(CONTENT))
+    path = await caller.created(content)
+    write = Sink.write
+
+    def full(self: Sink, batch: list[bytes]) -> None:
+        if self.written >= BATCH:
+            raise OSError(28, "No space left on device")
+        write(self, batch)
+
+    monkeypatch.setattr(Sink, "write", full)
+    assert (await caller.patch(path, 0, io.BytesIO(content))).status == 507
+    monkeypatch.undo()
+    offset = await caller.offset(path)
+    assert 0 < offset < len(content)
+    assert (await caller.patch(path, offset, io.BytesIO(content[offset:]))).status == 204
+    assert await caller.has(content)
+
+
+async def test_a_restart_finds_the_uploads_where_they_were(tmp_path: Path) -> None:
+    async with at_work(tmp_path) as (_, caller):
+        path = await caller.created(CONTENT)
+        await caller.patch(path, 0, CONTENT[:HALF])
+        done = await caller.created(b"done")
+        await caller.patch(done, 0, b"done")
+    (tmp_path / "uploads" / "rubbish.json").write_text("{")
+    async with at_work(tmp_path) as (_, caller):
+        assert await caller.offset(done) == 4
+        assert await caller.created(CONTENT) == path
+        assert await caller.offset(path) == HALF
+        assert (await caller.patch(path, HALF, CONTENT[HALF:])).status == 204
+        assert await caller.has(CONTENT)
+        assert not (tmp_path / "uploads" / "rubbish.json").exists()
+
+
+async def test_an_upload_that_was_whole_but_not_yet_verified_is_verified_when_it_is_asked_for(tmp_path: Path) -> None:
+    async with at_work(tmp_path) as (_, caller):
+        good, bad = await caller.created(CONTENT), await caller.created(b"another")
+    for path, content in ((good, CONTENT), (bad, b"not thi")):
+        (tmp_path / "uploads" / f"{path.rpartition('/')[2]}.part").write_bytes(content)
+    async with at_work(tmp_path) as (_, caller):
+        assert (await caller.create(CONTENT)).status == 201
+        assert await caller.offset(good) == len(CONTENT)
+        assert await caller.has(CONTENT)
+        assert (await caller.ask("HEAD", bad)).status == 460
+        assert (await caller.ask("HEAD", bad)).status == 404
+
+
+async def test_a_body_that_ends_early_is_the_senders_mistake_and_what_came_stays(
+    caller: Tus, worker: RunningWorker
+) -> None:
+    path = await caller.created(CONTENT)
+    host, port = worker.address.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = (
+        f"PATCH {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SECRET}\r\nTus-Resumable: 1.0.0\r\n"
+        f"Content-Type: {BODY}\r\nUpload-Offset: 0\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
+    )
+    writer.write(head.encode() + CONTENT[:HALF])
+    await writer.drain()
+    writer.close()
+    await caller.until_at(path, HALF)
+
+
+async def test_many_senders_of_one_file_end_with_one_file(caller: Tus, worker: RunningWorker) -> None:
+    async def send() -> None:
+        while True:
+            path = await caller.created(CONTENT)
+            offset = await caller.offset(path)
+            if offset == len(CONTENT):
+                return
+            with contextlib.suppress(aiohttp.ClientError):
+                await caller.patch(path, offset, CONTENT[offset : offset + 1000])
+
+    await asyncio.gather(*(send() for _ in range(5)))
+    assert [path.read_bytes() for path in (worker.store.root / "files").iterdir()] == [CONTENT]

@@ -1,0 +1,226 @@
+"""What a capability opens at the worker, call by call, and what it does not; and what wrong secrets meet."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from our_peers import SECRET, Joining, Place, gpu_online, until
+
+from wakestream.adapters.capabilities import Signer
+from wakestream.adapters.http import callers
+from wakestream.adapters.websocket.hub_server import HubServer
+from wakestream.adapters.worker_program import RunningWorker
+
+VIDEO, AUDIO = b"video" * 100, b"audio" * 100
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+PAIR = {"video_hash": md5(VIDEO), "video_ext": ".mp4", "audio_hash": md5(AUDIO), "audio_ext": ".wav"}
+
+
+class Caller:
+    """Somebody who bears a token, or nothing."""
+
+    def __init__(self, session: aiohttp.ClientSession, address: str, token: str | None) -> None:
+        self.session, self.address = session, address
+        self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    async def __call__(self, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any]]:
+        path = path if path.startswith("/") else f"/api/heygem/{path}"
+        options["headers"] = self.headers | options.pop("headers", {})
+        async with self.session.request(method, f"{self.address}{path}", **options) as response:
+            is_json = response.content_type == "application/json"
+            body: dict[str, Any] = await response.json() if is_json else {"bytes": await response.read()}
+            body["retry"] = response.headers.get("Retry-After")
+            return response.status, body
+
+    async def data(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        status, body = await self(method, path, **options)
+        assert status == 200, body
+        data: dict[str, Any] = body["data"]
+        return data
+
+    async def upload(self) -> None:
+        for content, ext in ((VIDEO, ".mp4"), (AUDIO, ".wav")):
+            form = aiohttp.FormData({"hash": md5(content), "ext": ext})
+            form.add_field("file", content, filename=f"file{ext}")
+            await self.data("POST", "upload_file", data=form)
+
+    async def submit(self, **more: str) -> str:
+        return str((await self.data("POST", "submit", json={**PAIR, **more}))["task_id"])
+
+
+class Scene:
+    """A hub and a worker of it, who have met."""
+
+    def __init__(self, hub: HubServer, worker: RunningWorker, session: aiohttp.ClientSession, engine: Joining) -> None:
+        self.hub, self.worker, self.session, self.engine = hub, worker, session, engine
+
+    def bearer(self, token: str | None) -> Caller:
+        return Caller(self.session, self.worker.address, token)
+
+    def token(self, job: str, owner: str = "lic", **more: Any) -> str:
+        now = time.time()
+        claims = {"gpu": "gpu", "now": now, "expires": now + 900} | more
+        return self.hub._signer.mint(job, owner, **claims)
+
+    def job(self, job: str, owner: str = "lic") -> Caller:
+        return self.bearer(self.token(job, owner))
+
+
+@asynccontextmanager
+async def scene(place: Place, *, held: bool = False) -> AsyncGenerator[Scene, None]:
+    engine = Joining(held=held)
+    async with (
+        asyncio.timeout(40), place.hub() as hub, place.worker(engine) as worker, aiohttp.ClientSession() as session
+    ):  # fmt: skip
+        await gpu_online(hub)
+        yield Scene(hub, worker, session, engine)
+
+
+async def test_the_worker_announces_capabilities_once_it_has_met_its_hub(place: Place) -> None:
+    async with place.worker(Joining()) as alone, aiohttp.ClientSession() as session:
+        _, health = await Caller(session, alone.address, None)("GET", "health")
+        assert "capability" not in health["features"]
+        signer = Signer.fresh()
+        token = signer.mint("j1", "lic", "gpu", time.time(), time.time() + 900)
+        status, body = await Caller(session, alone.address, token)("POST", "check_files", json={"files": []})
+        assert (status, body["error"], body["retry"]) == (503, "not_ready", "1")
+    async with scene(place) as here:
+        _, health = await here.bearer(None)("GET", "health")
+        assert "capability" in health["features"]
+
+
+async def test_one_job_goes_from_check_to_download_with_a_capability_alone(place: Place) -> None:
+    async with scene(place) as here:
+        job = here.job("j1")
+        asked = {"files": [{"hash": PAIR["video_hash"], "ext": ".mp4"}]}
+        assert await job.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: False}
+        await job.upload()
+        assert await job.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: True}
+        task = await job.submit(job_id="j1")
+        await until(lambda: here.worker.queue.state.tasks[task].status == "done")
+        assert (await job.data("GET", f"progress?task_id={task}"))["status"] == "done"
+        assert (await job("GET", f"download?task_id={task}"))[1]["bytes"] == VIDEO + AUDIO
+
+
+async def test_each_call_about_another_job_s_task_is_refused(place: Place) -> None:
+    async with scene(place, held=True) as here:
+        mine, other = here.job("mine"), here.job("other")
+        await mine.upload()
+        task = await mine.submit()
+        assert here.worker.queue.state.tasks[task].holders == {"mine"}
+        tries = [
+            await other("GET", f"progress?task_id={task}"),
+            await other("GET", f"download?task_id={task}"),
+            await other("POST", "cancel", json={"task_id": task}),
+            await other("POST", "cancel", json={"task_id": task, "job_id": "mine"}),
+            await other("POST", "submit", json={**PAIR, "job_id": "mine"}),
+            await mine("POST", "cancel", json={"task_id": task, "job_id": "other"}),
+            await mine("DELETE", "/files/" + "0" * 64, headers={"Tus-Resumable": "1.0.0"}),
+        ]
+        assert [(status, body["error"]) for status, body in tries] == [(403, "forbidden")] * len(tries)
+        assert here.worker.queue.state.tasks[task].holders == {"mine"}
+        listed = [(await caller.data("GET", "queue"))["tasks"] for caller in (mine, other, here.bearer(SECRET))]
+        assert [[one["task_id"] for one in tasks] for tasks in listed] == [[task], [], [task]]
+        here.engine.go_on.set()
+
+
+async def test_a_result_that_is_there_already_is_shared_with_the_job_that_asks_for_the_same_pair(place: Place) -> None:
+    async with scene(place) as here:
+        first, second = here.job("first", "one"), here.job("second", "two")
+        await first.upload()
+        task = await first.submit()
+        await until(lambda: here.worker.queue.state.tasks[task].status == "done")
+        assert (await second("GET", f"download?task_id={task}"))[0] == 403
+        answer = await second.data("POST", "submit", json=PAIR)
+        assert (answer["task_id"], answer["cached"]) == (task, True)
+        assert (await second("GET", f"download?task_id={task}"))[1]["bytes"] == VIDEO + AUDIO
+    async with scene(place) as here:  # also after the worker was started again
+        # the hub is a new one with a new key, and so is the worker: what it keeps is whose the result is
+        assert (await here.job("second", "two")("GET", f"download?task_id={task}"))[0] == 200
+        assert (await here.job("third", "two")("GET", f"download?task_id={task}"))[0] == 403
+
+
+async def test_a_job_that_gives_a_shared_task_up_stops_it_for_itself_alone(place: Place) -> None:
+    async with scene(place, held=True) as here:
+        first, second = here.job("first", "one"), here.job("second", "two")
+        await first.upload()
+        task = await first.submit()
+        assert await second.submit() == task
+        gone = await first.data("POST", "cancel", json={"task_id": task})
+        assert (gone["stopped"], gone["holders"]) == (False, 1)
+        assert (await first("GET", f"progress?task_id={task}"))[0] == 403
+        assert (await second("GET", f"progress?task_id={task}"))[0] == 200
+        here.engine.go_on.set()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"gpu": "another"}, (403, "forbidden")),
+        ({"now": 1000.0, "expires": 1900.0}, (401, "expired")),
+    ],
+)
+async def test_a_capability_for_elsewhere_or_of_yesterday_opens_nothing(
+    place: Place, wrong: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    async with scene(place) as here:
+        caller = here.bearer(here.token("j1", **wrong))
+        for method, path in (("POST", "submit"), ("GET", "queue"), ("POST", "/files/"), ("GET", "nothing-here")):
+            status, body = await caller(method, path)
+            assert (status, body["error"]) == expected
+
+
+async def test_who_shows_wrong_secrets_is_slowed_down_and_the_health_stays_open(place: Place) -> None:
+    async with scene(place) as here:
+        forged = Signer.fresh().mint("j1", "lic", "gpu", time.time(), time.time() + 900)
+        for number in range(callers.TRIES):
+            wrong = here.bearer(forged if number % 2 else f"guess-{number}")
+            assert (await wrong("GET", "queue"))[0] == 401
+        status, body = await here.bearer(SECRET)("GET", "queue")
+        assert (status, body["error"]) == (429, "too_many")
+        assert 1 <= int(body["retry"]) <= callers.AGAIN
+        assert (await here.bearer(None)("GET", "health"))[0] == 200
+
+
+async def test_revoking_a_license_stops_its_tasks_and_ends_its_capabilities_and_open_calls(place: Place) -> None:
+    async with scene(place, held=True) as here:
+        license_, _ = place.book.issue("client", "", time.time())
+        here.hub.watch_book()
+        mine, other = here.job("mine", license_.id), here.job("other", "stays")
+        await mine.upload()
+        task = await mine.submit()
+        open_call = asyncio.create_task(never_ending(here, mine))
+        await until(lambda: bool(here.worker.server.callers._inside))
+        place.book.revoke(license_.id, time.time())
+        here.hub.watch_book()
+        with pytest.raises(aiohttp.ClientError):
+            await open_call
+        await here.engine.stopped.wait()
+        await until(lambda: here.worker.queue.state.tasks[task].status == "cancelled")
+        status, body = await mine("GET", "queue")
+        assert (status, body["error"]) == (403, "forbidden")
+        assert (await other("GET", "queue"))[0] == 200
+        here.engine.go_on.set()
+
+
+async def never_ending(here: Scene, caller: Caller) -> None:
+    begun = asyncio.Event()
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield b'{"files":'
+        begun.set()
+        await asyncio.Event().wait()
+
+    await caller("POST", "check_files", data=body())

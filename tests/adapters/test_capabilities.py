@@ -1,0 +1,189 @@
+"""Signed capabilities: minted by the hub, judged by the worker, kept by the client."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+import orjson
+import pytest
+
+from wakestream.adapters import capabilities
+from wakestream.adapters.capabilities import Claims, Signer, Verifier, Wallet
+from wakestream.adapters.sources import SettingsError
+from wakestream.operators.errors import WorkerRefused
+from wakestream.streams import hub_events as f
+from wakestream.streams import messages as m
+
+SIGNER = Signer.fresh()
+
+
+class Clock:
+    """A clock to set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def verifier(clock: Clock) -> Verifier:
+    made = Verifier("gpu", clock)
+    assert made.pin(SIGNER.public)
+    return made
+
+
+def token(job: str = "j1", owner: str = "lic", gpu: str = "gpu", now: float = 1000.0, life: float = 900.0) -> str:
+    return SIGNER.mint(job, owner, gpu, now, now + life)
+
+
+def refusal(verifier: Verifier, text: str) -> str:
+    with pytest.raises(WorkerRefused) as refused:
+        verifier.claims(text)
+    assert text not in str(refused.value)
+    return refused.value.code
+
+
+def test_a_capability_says_what_it_was_made_for(verifier: Verifier) -> None:
+    assert verifier.claims(token()) == Claims("j1", "lic", "gpu", 1000, 1900)
+
+
+def test_it_ends_with_a_leeway_for_clocks_that_differ(verifier: Verifier, clock: Clock) -> None:
+    clock.now = 1959.0
+    assert verifier.claims(token()).job == "j1"
+    clock.now = 1961.0
+    assert refusal(verifier, token()) == "expired"
+    assert verifier.claims(token(now=2020.0)).job == "j1"
+    assert refusal(verifier, token(now=2022.0)) == "forbidden"
+
+
+def test_one_for_longer_than_a_day_is_refused_whoever_signed_it(verifier: Verifier) -> None:
+    assert refusal(verifier, token(life=25 * 3600.0)) == "forbidden"
+
+
+def test_one_for_another_gpu_or_of_another_hub_is_refused(verifier: Verifier) -> None:
+    assert refusal(verifier, token(gpu="other")) == "forbidden"
+    assert refusal(verifier, Signer.fresh().mint("j1", "lic", "gpu", 1000, 1900)) == "unauthorized"
+
+
+def test_nothing_that_was_changed_is_taken(verifier: Verifier) -> None:
+    good = token()
+    _, claims, signature = good.split(".")
+    other = token("j2").split(".")[1]
+    forged = [f"wsc1.{other}.{signature}", f"wsc1.{claims}.{signature[:-1]}", f"wsc1.{claims}.{'A' * 86}", good + "."]
+    forged += [good[:-1], f"wsc1..{signature}", "wsc1.", f"wsc2.{claims}.{signature}", f"wsc1.{claims}%00.{signature}"]
+    forged += ["wsc1." + "A" * 100_000 + "." + "A" * 86]
+    assert {refusal(verifier, one) for one in forged} == {"unauthorized"}
+
+
+@pytest.mark.parametrize("claims", [[], {}, {"job": 1, "lic": "", "gpu": "gpu", "iat": 1, "exp": 2}, "text", None])
+def test_signed_nonsense_is_refused_as_well(verifier: Verifier, claims: object) -> None:
+    signed = "wsc1." + urlsafe_b64encode(orjson.dumps(claims)).decode().rstrip("=")
+    signature = urlsafe_b64encode(SIGNER._key.sign(signed.encode())).decode().rstrip("=")
+    assert refusal(verifier, f"{signed}.{signature}") == "unauthorized"
+
+
+def test_without_the_hub_s_key_none_is_taken_and_the_caller_may_come_again() -> None:
+    fresh = Verifier("gpu")
+    assert not fresh.ready
+    assert refusal(fresh, token()) == "not_ready"
+    assert not fresh.pin("no key")
+    assert fresh.pin(None)
+    assert not fresh.ready
+
+
+def test_the_first_key_is_pinned_and_another_is_not_believed(verifier: Verifier) -> None:
+    other = Signer.fresh()
+    assert verifier.ready
+    assert not verifier.pin(other.public)
+    assert not verifier.ready
+    assert refusal(verifier, other.mint("j1", "lic", "gpu", 1000, 1900)) == "unauthorized"
+    assert verifier.claims(token()).job == "j1"
+    assert verifier.pin(SIGNER.public)
+    assert verifier.ready
+
+
+def test_a_revoked_license_opens_nothing_and_its_jobs_are_named(verifier: Verifier) -> None:
+    verifier.claims(token("j1", "gone"))
+    verifier.claims(token("j2", "stays"))
+    assert verifier.revoke("gone") == ("j1",)
+    assert refusal(verifier, token("j3", "gone")) == "forbidden"
+    assert verifier.claims(token("j2", "stays")).job == "j2"
+
+
+def test_a_job_belongs_to_the_license_that_came_with_it_first(verifier: Verifier) -> None:
+    verifier.claims(token("j1", "one"))
+    assert refusal(verifier, token("j1", "another")) == "forbidden"
+
+
+def test_what_a_worker_remembers_is_bounded(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capabilities, "REMEMBERED", 3)
+    for number in range(9):
+        verifier.claims(token(f"j{number}", "lic"))
+        verifier.revoke(f"gone-{number}")
+    assert len(verifier._revoked) == len(verifier._license_of) == 3
+
+
+def test_the_hub_s_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    first = Signer.of_folder(tmp_path / "hub")
+    path = tmp_path / "hub" / "capability.key"
+    if sys.platform != "win32":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [one.name for one in path.parent.iterdir()] == ["capability.key"]
+    assert Signer.of_folder(tmp_path / "hub").public == first.public
+
+
+def test_a_damaged_key_file_is_told_and_left(tmp_path: Path) -> None:
+    path = tmp_path / "capability.key"
+    path.write_bytes(b"short")
+    with pytest.raises(SettingsError, match=r"capability\.key is damaged; restore it"):
+        Signer.of_folder(tmp_path)
+    assert path.read_bytes() == b"short"
+
+
+def test_a_message_is_filled_in_as_it_goes_out(verifier: Verifier) -> None:
+    seal = f.Seal("gpu", "lic")
+    ack = SIGNER.sealed(m.Ack(request_id="j1", capability="?", capability_expires=1900), seal, 1000.0)
+    renewal = SIGNER.sealed(m.Capability(request_id="j1", capability="?", expires=1900), seal, 1000.0)
+    assert isinstance(ack, m.Ack)
+    assert isinstance(renewal, m.Capability)
+    assert verifier.claims(ack.capability or "") == verifier.claims(renewal.capability)
+    registered = SIGNER.sealed(m.Registered(), f.Seal(), 1000.0)
+    assert isinstance(registered, m.Registered)
+    assert registered.capability_key == SIGNER.public
+
+
+def test_neither_messages_nor_the_wallet_show_a_capability_when_they_are_printed() -> None:
+    wallet = Wallet()
+    ack = m.Ack(request_id="j1", capability=token(), capability_expires=1900)
+    wallet.feed(ack)
+    shown = repr((ack, m.Capability(request_id="j1", capability=token(), expires=1900), wallet._held))
+    assert "wsc1" not in shown
+
+
+def test_a_client_uses_the_latest_capability_of_the_job_until_it_ends(clock: Clock) -> None:
+    wallet = Wallet(clock)
+    assert wallet.of("j1") is None
+    first, second = token(), token(now=1600.0)
+    wallet.feed(m.Ack(request_id="j1", capability=first, capability_expires=1900))
+    assert (wallet.of("j1"), wallet.of("j2")) == (first, None)
+    wallet.feed(m.Capability(request_id="j1", capability=second, expires=2500))
+    wallet.feed(m.Ack(request_id="j1"))
+    assert wallet.of("j1") == second
+    clock.now = 2561.0
+    assert (wallet.of("j1"), wallet.knows("j1"), wallet.knows("j2")) == (None, True, False)
+
+
+def test_what_is_no_capability_is_never_put_into_a_header() -> None:
+    wallet = Wallet()
+    wallet.feed(m.Ack(request_id="j1", capability="x\r\nHost: elsewhere", capability_expires=1900))
+    assert not wallet.knows("j1")

@@ -1,0 +1,81 @@
+"""The feed of events: numbered, bounded, and not held up by whoever reads slowly."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+
+from wakestream.adapters import feed as feeds
+from wakestream.adapters.feed import Feed
+
+
+def never() -> None:
+    raise AssertionError("cut")
+
+
+async def test_a_reader_hears_its_job_and_one_of_all_hears_all() -> None:
+    feed = Feed("boot")
+    with feed.follow("a", never) as one, feed.follow(None, never) as all_jobs:
+        feed.publish("a", {"event": "queued"})
+        feed.publish("b", {"event": "queued"})
+        first, second = await all_jobs.next(), await all_jobs.next()
+        assert first is not None
+        assert second is not None
+        assert (first.job, second.job) == ("a", "b")
+        assert await one.next() == first
+        assert orjson.loads(first.data) == {"job": "a", "event": "queued"}
+        feed.close()
+        assert (await one.next(), await all_jobs.next()) == (None, None)
+    assert feed.followers == 0
+
+
+async def test_a_slow_reader_is_cut_and_the_others_go_on() -> None:
+    feed, cut = Feed("boot"), []
+    with feed.follow(None, lambda: cut.append(True)) as slow, feed.follow("a", never) as quick:
+        for _ in range(feeds.QUEUED + 5):
+            feed.publish("a", {"event": "note"})
+            assert await quick.next() is not None
+        assert cut == [True]
+        assert await slow.next() is None
+
+
+async def test_one_who_waits_is_woken_by_the_next_event() -> None:
+    feed = Feed("boot")
+    with feed.follow(None, never) as listener:
+        waiting = asyncio.create_task(listener.next())
+        await asyncio.sleep(0)
+        feed.publish("a", {"event": "done"})
+        item = await waiting
+        assert item is not None
+        assert item.kind == "done"
+
+
+def test_of_events_that_come_often_the_newest_in_a_row_is_kept() -> None:
+    feed = Feed("boot")
+    for kind in ("accepted", "waking", "waking", "granted", "uploading", "uploading", "done"):
+        feed.publish("a", {"event": kind})
+    assert [item.kind for item in feed.of_job("a")] == ["accepted", "waking", "granted", "uploading", "done"]
+    assert [item.number for item in feed.of_job("a", after=4)] == [6, 7]
+    assert feed.last("a") == {"job": "a", "event": "done"}
+    assert (feed.last("b"), list(feed.of_job("b"))) == (None, [])
+
+
+def test_what_is_kept_is_bounded_and_a_gap_is_told() -> None:
+    feed = Feed("boot")
+    for number in range(feeds.KEPT + 10):
+        feed.publish(f"job-{number}", {"event": "done"})
+    assert feed.recent(0) is None
+    kept = feed.recent(10)
+    assert kept is not None
+    assert len(kept) == feeds.KEPT
+    assert feed.recent(feeds.KEPT + 10) == []
+    assert feed.last("job-0") is None
+    assert len(feed._ended) == feeds.ENDED_KEPT
+
+
+def test_only_ids_of_this_run_are_known() -> None:
+    feed = Feed("boot")
+    assert feed.after("boot-17") == 17
+    for unknown in ("", "other-17", "boot-", "boot-x", "boot", "17", "boot-" + "9" * 40):
+        assert feed.after(unknown) is None

@@ -1,0 +1,185 @@
+"""Results that lie there already: when they count, and that a copy is whole or not there at all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wakestream.adapters import look_back
+from wakestream.adapters.files import DiskFiles
+from wakestream.adapters.look_back import LookBack
+from wakestream.operators.errors import FileUnusable
+from wakestream.streams import outbox
+from wakestream.streams import outbox_facts as f
+
+
+class Folder:
+    """A user's files and the outbox about them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state = outbox.OutboxState()
+        self.files = DiskFiles()
+        self.look_back = LookBack(self.state, self.files)
+        self.file("clip.mp4", b"video")
+        self.file("speech.wav", b"audio")
+
+    def file(self, name: str, content: bytes) -> Path:
+        (self.path / name).write_bytes(content)
+        return self.path / name
+
+    def accept(self, job: str, video: str = "clip.mp4", output: str | None = None) -> None:
+        looks = [(str(self.path / name), (self.path / name).stat()) for name in (video, "speech.wav")]
+        (v, vs), (a, as_) = looks
+        out = str(self.path / (output or f"{job}.out.mp4"))
+        self.be(f.JobAccepted(job, v, a, out, vs.st_size, vs.st_mtime_ns, as_.st_size, as_.st_mtime_ns, "x", 0, 1.0))
+
+    def be(self, fact: f.OutboxFact) -> None:
+        outbox.evolve(self.state, fact)
+
+    def done(self, job: str, content: bytes = b"result") -> Path:
+        out = self.file(f"{job}.out.mp4", content)
+        status = out.stat()
+        self.be(f.JobEnded(job, "done", 2.0, path=str(out), size=status.st_size, mtime_ns=status.st_mtime_ns))
+        return out
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Any:
+    made = Folder(tmp_path)
+    yield made
+    await made.files.close()
+
+
+async def test_nothing_was_done_before(folder: Folder) -> None:
+    folder.accept("a")
+    assert await folder.look_back.find("a") is None
+
+
+async def test_a_result_of_the_same_files_is_copied_to_the_new_place(folder: Folder) -> None:
+    folder.accept("a")
+    folder.done("a")
+    folder.accept("b")
+    out = folder.path / "b.out.mp4"
+    assert await folder.look_back.find("b") == {"job": "a", "path": str(out), "size": 6}
+    assert out.read_bytes() == b"result"
+    assert not list(folder.path.glob("*.part"))
+
+
+async def test_a_result_for_the_same_place_stays_where_it_is(folder: Folder) -> None:
+    folder.accept("a")
+    out = folder.done("a")
+    before = out.stat()
+    folder.accept("b", output="a.out.mp4")
+    found = await folder.look_back.find("b")
+    assert found is not None
+    assert found["job"] == "a"
+    assert out.stat() == before
+
+
+@pytest.mark.parametrize("fate", ["edited", "gone"])
+async def test_a_result_that_is_not_what_it_was_is_not_taken(folder: Folder, fate: str) -> None:
+    folder.accept("a")
+    out = folder.done("a")
+    if fate == "gone":
+        out.unlink()
+    else:
+        out.write_bytes(b"longer than the result")
+    folder.accept("b")
+    assert await folder.look_back.find("b") is None
+    assert not (folder.path / "b.out.mp4").exists()
+
+
+async def test_the_same_content_under_another_name_counts_and_other_content_of_that_size_does_not(
+    folder: Folder,
+) -> None:
+    folder.accept("a")
+    folder.done("a")
+    folder.file("copy.mp4", b"video")
+    folder.file("other.mp4", b"VIDEO")
+    folder.accept("b", "copy.mp4")
+    folder.accept("c", "other.mp4")
+    found = await folder.look_back.find("b")
+    assert found is not None
+    assert found["job"] == "a"
+    assert await folder.look_back.find("c") is None
+
+
+async def test_a_result_of_files_that_were_written_to_before_the_reading_does_not_count(folder: Folder) -> None:
+    folder.accept("a")
+    folder.be(f.JobRead("a", {"blake3": "00"}, {"blake3": "11"}, 1, 1))
+    folder.done("a")
+    folder.accept("b")
+    assert await folder.look_back.find("b") is None
+
+
+async def test_files_that_changed_since_they_were_handed_in_have_no_twins(folder: Folder) -> None:
+    folder.accept("a")
+    folder.done("a")
+    folder.accept("b")
+    folder.file("clip.mp4", b"another video")
+    assert await folder.look_back.find("b") is None
+
+
+async def test_the_same_work_under_way_is_named_and_its_end_is_heard(folder: Folder) -> None:
+    folder.accept("a")
+    folder.accept("b")
+    assert await folder.look_back.find("b") == {"job": "a"}
+    assert await folder.look_back.find("a") is None
+    waiting = asyncio.create_task(folder.look_back.ended("a"))
+    await asyncio.sleep(0)
+    folder.be(f.JobEnded("a", "failed", 2.0))
+    folder.look_back.tell("a")
+    async with asyncio.timeout(5):
+        await waiting
+        await folder.look_back.ended("a")
+        await folder.look_back.ended("unknown")
+    assert await folder.look_back.find("b") is None
+
+
+@pytest.mark.parametrize(
+    ("size", "age", "home"), [(6, -60.0, True), (7, -60.0, False), (6, 60.0, False), (None, -60.0, False)]
+)
+async def test_a_result_that_came_home_is_one_of_the_announced_size_younger_than_the_download(
+    folder: Folder, size: int | None, age: float, home: bool
+) -> None:
+    folder.accept("a")
+    folder.file("a.out.mp4", b"result")
+    folder.be(f.JobStage("a", "download", time.time() + age, "w", "t", size))
+    found = await folder.look_back.find("a")
+    assert found == ({"job": "a", "path": str(folder.path / "a.out.mp4"), "size": 6} if home else None)
+
+
+async def test_a_cancelled_copy_leaves_nothing_behind(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.accept("a")
+    folder.done("a", b"result" * 100)
+    folder.accept("b")
+    began, loop, there = asyncio.Event(), asyncio.get_running_loop(), look_back._still_there
+
+    def slowly(twin: outbox.Entry) -> bool:
+        loop.call_soon_threadsafe(began.set)
+        return there(twin)
+
+    monkeypatch.setattr(look_back, "_BLOCK", 1)
+    finding = asyncio.create_task(folder.look_back.find("b"))
+    monkeypatch.setattr(look_back, "_still_there", slowly)
+    async with asyncio.timeout(10):
+        await began.wait()
+        finding.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await finding
+    assert not list(folder.path.glob("*.part"))
+
+
+async def test_an_output_that_cannot_be_written_is_an_error_of_the_job(folder: Folder) -> None:
+    folder.accept("a")
+    folder.done("a")
+    (folder.path / "gone").mkdir()
+    folder.accept("b", output="gone/out.mp4")
+    (folder.path / "gone").rmdir()
+    with pytest.raises(FileUnusable, match="cannot be written"):
+        await folder.look_back.find("b")

@@ -1,0 +1,227 @@
+"""The outbox at work, on a journal that has its moods: nothing is promised that was not kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from wakestream.adapters import outbox as at_work
+from wakestream.adapters.client import Client
+from wakestream.adapters.feed import Feed
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.memory import MemoryWorker
+from wakestream.adapters.outbox import Outbox
+from wakestream.operators import events as e
+from wakestream.operators.errors import JournalError, NoSpace, WakestreamError
+from wakestream.streams import outbox
+from wakestream.streams import outbox_facts as f
+
+LOOK = f.Look("/in/a.mp4", 1, 1)
+
+
+class Moody(MemoryJournal[f.OutboxFact]):
+    """Raises `mood` at each append while it is set."""
+
+    mood: WakestreamError | None = None
+
+    async def append(self, facts: Sequence[f.OutboxFact]) -> None:
+        await asyncio.sleep(0)
+        if self.mood is not None:
+            raise self.mood
+        await super().append(facts)
+
+
+class Jobs:
+    """In the place of the client, its hub and its workers: its jobs say what the test wants."""
+
+    def __init__(self) -> None:
+        self.hub, self.workers = self, self
+        self.farewells: list[tuple[str, bool]] = []
+        self.worker = MemoryWorker()
+        self.shown: dict[str, Callable[[e.JobEvent], Any]] = {}
+        self.futures: dict[str, asyncio.Future[Any]] = {}
+        self.cancelled: list[str] = []
+
+    def start(self, job: e.Job, show: Callable[[e.JobEvent], Any]) -> asyncio.Future[Any]:
+        self.shown[job.id] = show
+        self.futures[job.id] = asyncio.get_running_loop().create_future()
+        return self.futures[job.id]
+
+    def farewell(self, job: str, *, cancelled: bool) -> None:
+        self.farewells.append((job, cancelled))
+
+    def at(self, _: str) -> MemoryWorker:
+        return self.worker
+
+    def cancel(self, job: str) -> bool:
+        self.cancelled.append(job)
+        return job in self.shown
+
+
+class Desk:
+    def __init__(self, *facts: f.OutboxFact) -> None:
+        self.journal, self.jobs, self.ended = Moody(), Jobs(), list[str]()
+        self.state = outbox.recover(facts)
+        self.feed = Feed("boot")
+        self.outbox = Outbox(self.journal, self.state, self.feed, self.ended.append, now=lambda: 5.0)
+
+    def serving(self) -> Any:
+        return self.outbox.serving(cast("Client", self.jobs))
+
+    async def submit(self, job: str = "a") -> f.Answer:
+        """Returns when the job has been started, if it was taken."""
+        answer = await self.outbox.submit(job, LOOK, LOOK, f"/out/{job}.mp4", "x", 0)
+        while answer.status == 201 and job not in self.jobs.shown:  # noqa: ASYNC110 - nobody else knows the moment
+            await asyncio.sleep(0)
+        return answer
+
+    async def hears(self, kind: str) -> None:
+        async with asyncio.timeout(5):
+            with self.feed.follow(None, lambda: None) as listener:
+                while (item := await listener.next()) is not None:
+                    if item.kind == kind:
+                        return
+
+
+async def test_a_job_is_kept_before_it_is_answered_and_its_end_before_it_is_told() -> None:
+    desk = Desk()
+    async with asyncio.timeout(10), desk.serving():
+        assert (await desk.submit()).status == 201
+        assert [type(fact) for fact in desk.journal.read()] == [f.JobAccepted]
+        hearing = asyncio.create_task(desk.hears("failed"))
+        await asyncio.sleep(0)
+        desk.jobs.shown["a"](e.Failed("no"))
+        assert desk.ended == []
+        await hearing
+        assert isinstance(desk.journal.read()[-1], f.JobEnded)
+        assert desk.ended == ["a"]
+
+
+async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_taken_when_there_is_room() -> None:
+    desk = Desk()
+    async with asyncio.timeout(10), desk.serving():
+        desk.journal.mood = NoSpace("the disk is full")
+        answer = await desk.submit()
+        assert (answer.status, answer.code, answer.why) == (507, "no_space", "the disk is full")
+        assert desk.state == outbox.OutboxState()
+        assert desk.jobs.shown == {}
+        desk.journal.mood = None
+        assert (await desk.submit()).status == 201
+        assert list(outbox.recover(desk.journal.read()).jobs) == ["a"]
+
+
+async def test_an_end_that_could_not_be_kept_is_told_when_there_is_room_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(at_work, "AGAIN", 0.01)
+    desk = Desk()
+    async with asyncio.timeout(10), desk.serving():
+        await desk.submit()
+        desk.journal.mood = NoSpace("the disk is full")
+        desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
+        hearing = asyncio.create_task(desk.hears("done"))
+        assert (await desk.outbox.cancel("a")).status in (202, 409)
+        assert (desk.ended, hearing.done()) == ([], False)
+        desk.journal.mood = None
+        await hearing
+        assert outbox.recover(desk.journal.read()) == desk.state
+        assert desk.state.jobs["a"].state == "done"
+
+
+async def test_a_journal_that_broke_ends_the_program_and_no_one_waits_for_an_answer() -> None:
+    desk = Desk()
+    async with asyncio.timeout(10), desk.serving():
+        await desk.submit()
+        desk.journal.mood = JournalError("broken")
+        assert (await desk.submit("b")).status == 503
+        with pytest.raises(JournalError):
+            await desk.outbox.broken
+        assert (await desk.submit("c")).status == 503
+
+
+async def test_what_is_asked_while_it_stops_is_answered_as_well() -> None:
+    desk = Desk()
+    async with asyncio.timeout(10):
+        async with desk.serving():
+            asked = asyncio.create_task(desk.submit())
+            await asyncio.sleep(0)
+        assert (await asked).status == 503
+        assert (await desk.submit()).status == 503
+
+
+async def test_a_pipeline_that_breaks_by_a_fault_of_ours_is_a_failed_job() -> None:
+    desk = Desk()
+    async with asyncio.timeout(10), desk.serving():
+        await desk.submit()
+        hearing = asyncio.create_task(desk.hears("failed"))
+        await asyncio.sleep(0)
+        desk.jobs.futures["a"].set_exception(ValueError("oops"))
+        await hearing
+        ended = desk.state.jobs["a"].ended
+        assert ended is not None
+        assert (ended.code, "oops" in ended.why) == ("internal", True)
+
+
+async def test_many_at_once_share_their_commits() -> None:
+    desk = Desk()
+    appended: list[int] = []
+    append = desk.journal.append
+
+    async def counted(facts: Sequence[f.OutboxFact]) -> None:
+        appended.append(len(facts))
+        await append(facts)
+
+    desk.journal.append = counted  # type: ignore[method-assign]
+    async with asyncio.timeout(10), desk.serving():
+        answers = await asyncio.gather(*(desk.submit(f"job-{n}") for n in range(400)))
+    assert {answer.status for answer in answers} == {201}
+    assert sum(appended) == 400
+    assert len(appended) < 10
+
+
+BEFORE = (
+    f.JobAccepted("a", "/in/a.mp4", "/in/a.wav", "/out/a.mp4", 1, 1, 1, 1, "x", 0, 1.0),
+    f.JobStage("a", "render", 2.0, "http://gpu:8383", "task-1"),
+)
+
+
+async def test_a_job_from_before_the_restart_is_let_go_of_at_hub_and_worker_when_it_is_cancelled() -> None:
+    desk = Desk(*BEFORE)
+    async with asyncio.timeout(10), desk.serving():
+        while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - nobody else knows the moment
+            await asyncio.sleep(0)
+        hearing = asyncio.create_task(desk.hears("cancelled"))
+        assert (await desk.outbox.cancel("a")).status == 202
+        assert desk.jobs.cancelled == ["a"]
+        desk.jobs.shown["a"](e.Cancelled())
+        await hearing
+        assert desk.jobs.farewells == [("a", True)]
+        while not desk.jobs.worker.said("cancel"):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        assert desk.jobs.worker.said("cancel") == ["task-1"]
+
+
+async def test_one_that_was_being_cancelled_is_not_run_again() -> None:
+    desk = Desk(*BEFORE, f.JobCancelling("a", 3.0))
+    async with asyncio.timeout(10):
+        hearing = asyncio.create_task(desk.hears("cancelled"))
+        await asyncio.sleep(0)
+        async with desk.serving():
+            await hearing
+        assert desk.jobs.shown == {}
+        assert (desk.jobs.farewells, desk.jobs.worker.said("cancel")) == ([("a", True)], ["task-1"])
+
+
+async def test_what_waits_to_be_started_is_cancelled_without_having_begun() -> None:
+    desk = Desk(*BEFORE)
+    async with asyncio.timeout(10):
+        async with desk.serving():
+            hearing = asyncio.create_task(desk.hears("cancelled"))
+            assert (await desk.outbox.cancel("a")).status == 202
+            await hearing
+        assert desk.state.jobs["a"].state == "cancelled"
+        assert ("a", True) in desk.jobs.farewells

@@ -1,0 +1,89 @@
+"""How often an address may do something."""
+
+from __future__ import annotations
+
+import pytest
+
+from wakestream.adapters.throttle import Rate, caller, neighbourhood
+
+
+class Clock:
+    """A clock to set."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_so_many_at_once_and_then_one_at_a_time(clock: Clock) -> None:
+    rate = Rate(3, 10.0, clock=clock)
+    for _ in range(3):
+        assert rate.wait("a") == 0
+        rate.count("a")
+    assert rate.wait("a") == 10.0
+    clock.now += 9.0
+    assert rate.wait("a") == 1.0
+    clock.now += 1.0
+    assert rate.wait("a") == 0
+    rate.count("a")
+    assert rate.wait("a") == 10.0
+    clock.now += 1000.0
+    for _ in range(3):
+        assert rate.wait("a") == 0
+        rate.count("a")
+    assert rate.wait("a") == 10.0
+
+
+def test_one_address_does_not_slow_another_down(clock: Clock) -> None:
+    rate = Rate(1, 10.0, clock=clock)
+    rate.count("192.0.2.1")
+    assert (rate.wait("192.0.2.1"), rate.wait("192.0.2.2")) == (10.0, 0)
+
+
+def test_memory_is_bounded_and_the_longest_unheard_of_are_forgotten(clock: Clock) -> None:
+    rate = Rate(1, 10.0, most=100, clock=clock)
+    for number in range(1000):
+        rate.count(f"10.0.{number // 256}.{number % 256}")
+    assert len(rate) == 100
+    assert (rate.wait("10.0.0.0"), rate.wait("10.0.3.231")) == (0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("address", "counts_as"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:bbbb::2", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("/run/hub.sock", "/run/hub.sock"),
+    ],
+)
+def test_what_one_person_has_counts_as_one_address(address: str, counts_as: str) -> None:
+    assert neighbourhood(address) == counts_as
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "counts_as"),
+    [
+        ("127.0.0.1", "192.0.2.7", "192.0.2.7"),
+        ("::1", "203.0.113.1, 192.0.2.7", "192.0.2.7"),
+        ("127.0.0.1", "192.0.2.7, spoofed", "127.0.0.1"),
+        ("127.0.0.1", None, "127.0.0.1"),
+        ("198.51.100.1", "192.0.2.7", "198.51.100.1"),
+        ("", "192.0.2.7", ""),
+    ],
+)
+def test_only_a_proxy_on_this_machine_is_believed_about_whom_it_speaks_for(
+    peer: str, forwarded: str | None, counts_as: str
+) -> None:
+    assert caller(peer, forwarded) == counts_as

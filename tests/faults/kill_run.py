@@ -1,0 +1,247 @@
+"""Kills the real programs at random and at chosen moments while jobs go through, and makes accounts at the end.
+
+    python tests/faults/kill_run.py --kills 300 --seed 1
+
+Every acknowledged job has to end exactly once, as done, with its own result: none lost, none rendered again while its
+first result still stood. After a failure the folder with all logs is kept, and named with the seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from kill_daemon import DaemonClients
+from kill_house import KillHouse, kill_house
+from kill_jobs import JobMaker, KillJob
+
+MOMENTS = ("random", "ack", "upload", "render", "download", "commit")
+"""When a kill comes: at any time, or right after one of these is seen."""
+
+_SEEN = {
+    "granted": "ack", "queued": "ack", "uploading": "upload", "running": "render", "downloading": "download",
+    "submitted": "render",
+}  # fmt: skip
+AIM_WITHIN = 3.0
+"""Seconds that a kill waits for its moment; then it comes anyhow."""
+
+END_WITHIN = 200.0
+"""Seconds for what is left to be done once nobody is killed any more."""
+
+
+@dataclass
+class Accounts:
+    """What a run came to. `lost`, `doubled`, `wrong`, `fell` and `left_on` are to be empty."""
+
+    seed: int
+    kills: dict[str, int] = field(default_factory=dict)
+    moments: dict[str, int] = field(default_factory=dict)
+    submitted: int = 0
+    acknowledged: int = 0
+    done: int = 0
+    lost: list[str] = field(default_factory=list)
+    ended_twice: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    pairs: int = 0
+    renders_begun: int = 0
+    renders_ended: int = 0
+    fell: list[str] = field(default_factory=list)
+    left_on: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def killed(self) -> int:
+        """All kills."""
+        return sum(self.kills.values())
+
+    @property
+    def faults(self) -> list[str]:
+        """All that should not be."""
+        return [*self.lost, *self.ended_twice, *self.wrong, *self.doubled, *self.fell, *self.left_on]
+
+
+class Ears:
+    """Knows what was last heard of the jobs, and lets a kill wait for a moment."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+
+    def hear(self, _job: str, word: str) -> None:
+        """An event of a job."""
+        for waiter in self._waiting.pop(_SEEN.get(word, ""), ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def moment(self, name: str) -> bool:
+        """Returns at the next moment of this name; False when none came in time."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(name, []).append(waiter)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AIM_WITHIN):
+                await waiter
+                return True
+        return False
+
+
+class KillRun:
+    """One run: jobs are submitted, programs killed, and then all is waited for."""
+
+    def __init__(self, folder: Path, seed: int, kills: int, say: Callable[[str], None]) -> None:
+        self.folder, self.kills, self.say = folder, kills, say
+        self.random = Random(seed)
+        self.accounts = Accounts(seed)
+        self.moments: Counter[str] = Counter()
+        self.ears = Ears()
+
+    async def run(self) -> Accounts:
+        """The accounts, after everything has ended."""
+        began = time.monotonic()
+        async with kill_house(self.folder, lambda: self.random.choice((0.0, 0.0, 0.3, 1.0))) as house:
+            clients = DaemonClients(house, self.ears.hear)
+            await clients.start()
+            maker = JobMaker(self.folder / "files", Random(self.random.random()))
+            stop = asyncio.Event()
+            submitting = asyncio.create_task(self._submit(clients, maker, stop))
+            try:
+                await self._kill(house, clients)
+                stop.set()
+                await submitting
+                await self._settle(house, maker.jobs)
+            finally:
+                submitting.cancel()
+                await clients.close()
+            clients.read_ends(maker.jobs)
+            self._account(house, maker.jobs, clients)
+        self.accounts.seconds = round(time.monotonic() - began, 1)
+        return self.accounts
+
+    async def _submit(self, clients: DaemonClients, maker: JobMaker, stop: asyncio.Event) -> None:
+        random = Random(self.random.random())
+        while not stop.is_set():
+            await clients.submit(maker.new())
+            # Now and then nobody wants anything, for long enough that the GPU is put to sleep.
+            await _pause(6.0 if random.random() < 0.02 else random.uniform(0.0, 0.5), stop)
+
+    async def _kill(self, house: KillHouse, clients: DaemonClients) -> None:
+        await self.ears.moment("render")
+        killed = 0
+        while killed < self.kills:
+            moment = self.random.choice(MOMENTS)
+            name = self.random.choice(("hub", "monitor", "worker", "worker", "daemon", "daemon"))
+            if not await self._aim(moment, house):
+                moment = "random"
+            await _pause(self.random.choice((0.0, 0.0, self.random.uniform(0.0, 0.05))))
+            if not (clients.kill(name) if name in clients.names else house.kill(name)):
+                await _pause(0.1)
+                continue
+            killed += 1
+            self.moments[f"{name} in {moment}"] += 1
+            if killed % 25 == 0:
+                self.say(f"{killed} kills: {dict(house.kills)}")
+            await _pause(self.random.uniform(0.0, 2.0))
+
+    async def _aim(self, moment: str, house: KillHouse) -> bool:
+        if moment == "random":
+            await _pause(self.random.uniform(0.0, 1.0))
+            return True
+        if moment == "commit":
+            return await _growth(self.random.choice(house.journals))
+        return await self.ears.moment(moment)
+
+    async def _settle(self, house: KillHouse, jobs: list[KillJob]) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_WITHIN):
+                await asyncio.gather(*(job.over.wait() for job in jobs))
+                # No lease may be left over: the idle GPU goes to sleep.
+                while house.worker_pids:
+                    await _pause(0.2)
+
+    def _account(self, house: KillHouse, jobs: list[KillJob], clients: DaemonClients) -> None:
+        books = self.accounts
+        books.kills, books.moments = dict(house.kills), dict(self.moments)
+        books.submitted = len(jobs)
+        promised = [job for job in jobs if job.acknowledged]
+        books.acknowledged = len(promised)
+        books.done = sum(job.ends == ["done"] and job.right for job in promised)
+        books.lost = [f"{job.id} is lost: {job.ends} {job.why}" for job in promised if "done" not in job.ends]
+        books.ended_twice = [f"{job.id} ended as {job.ends}" for job in promised if len(job.ends) > 1]
+        books.wrong = [f"{job.id} has a wrong result" for job in promised if "done" in job.ends and not job.right]
+        books.fell = [*house.fell, *clients.fell]
+        if house.worker_pids:
+            books.left_on = ["the GPU is still on though nobody holds it"]
+        lines = [line.split() for line in house.counts.read_text().splitlines()]
+        begun = Counter(words[1] for words in lines if words[0] == "start")
+        books.pairs, books.renders_begun = len(begun), begun.total()
+        books.renders_ended = sum(words[0] == "end" for words in lines)
+        again = [words[1] for words in lines if words[0] == "start" and words[3] == "again"]
+        books.doubled = [f"{pair} was rendered again though its result stood" for pair in again]
+
+
+async def _pause(seconds: float, stop: asyncio.Event | None = None) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await (stop or asyncio.Event()).wait()
+
+
+async def _growth(log: Path) -> bool:
+    """Returns when the next commit begins to be written."""
+    before, until = _stamp(log), time.monotonic() + AIM_WITHIN
+    while time.monotonic() < until:
+        if _stamp(log) != before:
+            return True
+        await asyncio.sleep(0.001)  # fine enough to hit the sync that follows the write
+    return False
+
+
+def _stamp(log: Path) -> tuple[int, int]:
+    try:
+        stat = log.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
+
+
+async def kill_run(folder: Path, seed: int, kills: int, say: Callable[[str], None] = lambda _: None) -> Accounts:
+    """See the module."""
+    return await KillRun(folder, seed, kills, say).run()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--folder", type=Path, help="where the programs keep their state (default: a temporary one)")
+    args = parser.parse_args()
+    folder = args.folder or Path(tempfile.mkdtemp(prefix="wakestream-kill-"))
+    accounts = asyncio.run(kill_run(folder, args.seed, args.kills, _say))
+    _say(json.dumps(asdict(accounts) | {"killed": accounts.killed}, indent=2))
+    if accounts.faults:
+        _say(f"{len(accounts.faults)} faults with --seed {args.seed}; everything is kept in {folder}")
+        return 1
+    if args.folder is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""Every fault of a wire, on every way between two programs: nothing hangs, nothing is lost, the message helps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from between import POLICY, WAYS, Between, Fault, between, bounded, hurry, until, whole
+from how_long import some
+
+from wakestream.operators.events import Done, Downloading, Failed, Granted, Queued, Running, Uploading
+
+MILD = {
+    "latency": Fault(latency=0.02, jitter=0.02),
+    "narrow": Fault(rate=60_000),
+    "sliced": Fault(slice=1),
+}
+"""What a job has to bear for as long as it lasts."""
+
+SILENT = [(fault, up) for fault in ("half_open", "black_hole") for up in (True, False)]
+HARD = {"half_open": Fault(swallow=True), "black_hole": Fault(stall=True)}
+"""What leaves a connection standing on which nothing comes, and in which direction."""
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Between]:
+    async with between(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def held(tmp_path: Path) -> AsyncIterator[Between]:
+    """The engine renders until it is let go."""
+    async with between(tmp_path, held=True) as running:
+        yield running
+
+
+async def done(scene: Between, running: asyncio.Future[object]) -> None:
+    """The job under way ends well, its GPU is free again, and it was rendered once."""
+    job = scene.job()
+    outcome = await running
+    assert isinstance(outcome, Done), outcome
+    assert whole(job)
+    await until(lambda: scene.settled)
+    assert scene.machine.starts == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", MILD)
+@bounded
+async def test_a_bad_line_costs_time_only(scene: Between, way: str, fault: str) -> None:
+    scene.ways[way].set(MILD[fault], MILD[fault])
+    await done(scene, asyncio.ensure_future(scene.run(scene.job())))
+
+
+# --- between client and hub
+
+
+@pytest.mark.parametrize(("fault", "up"), some(SILENT, 1))
+@bounded
+async def test_a_client_whose_hub_falls_silent_in_the_wait_connects_again(scene: Between, up: bool, fault: str) -> None:
+    scene.ways["monitor-hub"].set(up=Fault(swallow=True))  # nobody wakes the GPU meanwhile
+    running = asyncio.ensure_future(scene.run(scene.job()))
+    await scene.seen(Queued)
+    way = scene.ways["client-hub"]
+    made = way.accepted
+    way.set(**{"up" if up else "down": HARD[fault]})
+    await way.until(lambda proxy: proxy.accepted > made)
+    for proxy in scene.ways.values():
+        proxy.heal()
+    await done(scene, running)
+
+
+@pytest.mark.parametrize("when", ["wait", "render"])
+@bounded
+async def test_a_client_whose_connection_to_the_hub_is_reset_keeps_its_job(held: Between, when: str) -> None:
+    running = asyncio.ensure_future(held.run(held.job()))
+    await held.seen(Queued if when == "wait" else Running)
+    for _ in range(3):
+        await held.ways["client-hub"].until(lambda proxy: proxy.open > 0)
+        held.ways["client-hub"].break_all()
+    held.engine.go_on.set()
+    await done(held, running)
+
+
+@pytest.mark.parametrize("after", some([1, 60, 300, 700], 2))
+@bounded
+async def test_a_handshake_or_registration_that_is_cut_is_made_again(scene: Between, after: int) -> None:
+    way = scene.ways["client-hub"]
+    way.set(down=Fault(cut_after=after))
+    way.break_all()
+    made = way.accepted
+    running = asyncio.ensure_future(scene.run(scene.job()))
+    await way.until(lambda proxy: proxy.accepted > made + 2)
+    way.heal()
+    way.break_all()
+    await done(scene, running)
+
+
+@pytest.mark.parametrize("fault", ["refuse", "stall"])
+@bounded
+async def test_a_hub_that_cannot_be_reached_is_named_with_the_reason(tmp_path: Path, fault: str) -> None:
+    async with between(tmp_path, policy=replace(POLICY, hub=0.5)) as scene:
+        way = scene.ways["client-hub"]
+        way.refuse() if fault == "refuse" else way.set(Fault(stall=True), Fault(stall=True))
+        way.break_all()
+        await until(lambda: not scene.client.link.up)
+        # A client that was connected once waits on; one that comes now has never reached the hub.
+        outcome = await scene.run(scene.job())
+    assert isinstance(outcome, Failed), outcome
+    assert outcome.code == "hub_unreachable"
+    assert "hub ws://127.0.0.1" in outcome.why
+
+
+# --- between worker and hub, monitor and hub
+
+
+@pytest.mark.parametrize(("fault", "up"), some(SILENT, 1))
+@bounded
+async def test_a_worker_whose_hub_falls_silent_in_the_render_keeps_its_task(
+    held: Between, up: bool, fault: str
+) -> None:
+    running = asyncio.ensure_future(held.run(held.job()))
+    await held.seen(Running)
+    way = held.ways["worker-hub"]
+    made = way.accepted
+    way.set(**{"up" if up else "down": HARD[fault]})
+    await way.until(lambda proxy: proxy.accepted > made)
+    way.heal()
+    held.engine.go_on.set()
+    await done(held, running)
+
+
+@bounded
+async def test_a_worker_that_is_reset_from_the_hub_again_and_again_keeps_its_task(held: Between) -> None:
+    running = asyncio.ensure_future(held.run(held.job()))
+    await held.seen(Running)
+    for _ in range(3):
+        await held.ways["worker-hub"].until(lambda proxy: proxy.open > 0)
+        held.ways["worker-hub"].break_all()
+    held.engine.go_on.set()
+    await done(held, running)
+
+
+@pytest.mark.parametrize("how", ["reset", "half_open", "refused"])
+@bounded
+async def test_a_wake_that_the_monitor_could_not_hear_is_made_up_for(scene: Between, how: str) -> None:
+    way = scene.ways["monitor-hub"]
+    await until(lambda: bool(scene.hub._state.monitors))
+    if how == "half_open":
+        way.set(down=Fault(swallow=True))
+    elif how == "refused":
+        way.refuse()
+        way.break_all()
+        await until(lambda: not scene.hub._state.monitors)
+    running = asyncio.ensure_future(scene.run(scene.job()))
+    await scene.seen(Queued)
+    if how == "reset":
+        way.break_all()
+    made = way.accepted
+    if how == "half_open":
+        await way.until(lambda proxy: proxy.accepted > made)
+    way.heal()
+    await done(scene, running)
+
+
+@pytest.mark.parametrize("up", some([True, False], 1))
+@bounded
+async def test_no_monitor_stops_a_gpu_under_lease_because_its_own_line_is_dead(tmp_path: Path, up: bool) -> None:
+    async with between(tmp_path, held=True, idle_after=0.3) as scene:
+        running = asyncio.ensure_future(scene.run(scene.job()))
+        await scene.seen(Running)
+        way = scene.ways["monitor-hub"]
+        made = way.accepted
+        way.set(**{"up" if up else "down": Fault(swallow=True)})
+        await way.until(lambda proxy: proxy.accepted > made + 2)
+        assert scene.machine.stops == 0
+        way.heal()
+        await until(lambda: scene.monitor.machine.linked)
+        assert scene.machine.stops == 0
+        scene.engine.go_on.set()
+        outcome = await running
+        assert isinstance(outcome, Done), outcome
+        await until(lambda: scene.machine.stops == 1)
+
+
+# --- between client and worker
+
+
+LARGE = 400_000
+
+
+@pytest.mark.parametrize(("after", "reset"), some([(n, r) for n in (10, 300, 100_000, 399_000) for r in (0, 1)], 3))
+@bounded
+async def test_an_upload_that_is_cut_is_finished(scene: Between, after: int, reset: int) -> None:
+    way = scene.ways["client-worker"]
+    way.set(up=Fault(cut_after=after, reset=bool(reset)))
+    job = scene.job(size=LARGE)
+    running = asyncio.ensure_future(scene.run(job))
+    await way.until(lambda proxy: proxy.accepted >= 2)
+    way.heal()
+    way.break_all()
+    outcome = await running
+    assert isinstance(outcome, Done), outcome
+    assert whole(job)
+
+
+@pytest.mark.parametrize(("kind", "fault", "up"), some([(k, *s) for k in (Uploading, Downloading) for s in SILENT], 2))
+@bounded
+async def test_a_transfer_that_stands_still_is_noticed_and_made_again(
+    scene: Between, kind: type, fault: str, up: bool
+) -> None:
+    way = scene.ways["client-worker"]
+    way.set(Fault(rate=800_000), Fault(rate=800_000))
+    job = scene.job(size=LARGE)
+    running = asyncio.ensure_future(scene.run(job))
+    await scene.seen(kind)
+    made = way.accepted
+    way.set(**{"up" if up else "down": HARD[fault]})
+    if not running.done():
+        waiting = asyncio.ensure_future(way.until(lambda proxy: proxy.accepted > made))
+        await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+    way.heal()
+    outcome = await running
+    assert isinstance(outcome, Done), outcome
+    assert whole(job)
+
+
+@bounded
+async def test_a_result_that_is_cut_is_fetched_again_and_never_stands_half(scene: Between) -> None:
+    way = scene.ways["client-worker"]
+    job = scene.job(size=LARGE)
+    running = asyncio.ensure_future(scene.run(job))
+    await scene.seen(Running)
+    way.set(down=Fault(cut_after=50_000))
+    made = way.accepted
+    await way.until(lambda proxy: proxy.accepted > made + 1)
+    assert not job.output.exists()
+    way.heal()
+    outcome = await running
+    assert isinstance(outcome, Done), outcome
+    assert whole(job)
+
+
+@bounded
+async def test_a_worker_that_nobody_reaches_any_more_is_said_to_be_so(tmp_path: Path) -> None:
+    quick = replace(POLICY, lost=0.5, again=replace(POLICY.again, max_retries=1))
+    async with between(tmp_path, policy=quick) as scene:
+        scene.ways["client-worker"].refuse()
+        running = asyncio.ensure_future(scene.run(scene.job()))
+        await scene.seen(Granted)
+        outcome = await running
+        assert isinstance(outcome, Failed), outcome
+        assert outcome.code == "worker_unreachable"
+        assert scene.ways["client-worker"].url() in outcome.why
+        await until(lambda: scene.settled)

@@ -1,0 +1,188 @@
+"""Somebody sets the clock, by an hour or a day, forwards or back: no lease is lost, nothing that lasts is drawn out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from between import bounded
+from our_peers import Place, until
+
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.websocket.hub_server import HubServer, open_hub
+from wakestream.adapters.websocket.link import open_link
+from wakestream.operators.ports import LinkUp
+from wakestream.streams import hub
+from wakestream.streams import hub_events as f
+from wakestream.streams import messages as m
+
+STEPS = pytest.mark.parametrize("by", [3600.0, 86_400.0, -3600.0, -86_400.0])
+NOW = 1_700_000_000.0
+
+
+class Desk:
+    """A hub's decider, and its two clocks in hand."""
+
+    def __init__(self) -> None:
+        self.state, self.now = hub.HubState(), NOW
+        self.journal: list[f.Fact] = []
+        self.commands: list[f.Command] = []
+
+    def happens(self, event: f.Event) -> None:
+        facts, self.commands = map(list, hub.decide(self.state, event, self.now))
+        for fact in facts:
+            hub.evolve(self.state, fact)
+        self.journal += [fact for fact in facts if fact.DURABLE]
+
+    def steps(self, by: float) -> None:
+        self.now += by
+        self.happens(f.ClockMoved(by))
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.happens(f.Tick())
+
+    def joins(self, fd: int, who: f.License, **register: Any) -> None:
+        self.happens(f.Opened(fd))
+        self.happens(f.Registering(fd, m.Register(**register), who.id, who))
+
+    def sent(self, kind: type[m.Message]) -> list[Any]:
+        return [c.message for c in self.commands if isinstance(c, f.Send) and isinstance(c.message, kind)]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """A GPU is online, an old client holds it, one of ours waits for nothing."""
+    desk = Desk()
+    desk.joins(1, f.License("c", "client"), key="c")
+    desk.joins(2, f.License("w", "worker"), role="worker", gpu="gpu", url="http://w")
+    desk.joins(3, f.License("m", "monitor"), role="gpu_monitor", gpus=("gpu",), features=("power_state",))
+    desk.happens(f.Received(2, m.Online(gpu="gpu")))
+    desk.happens(f.Received(1, m.Submit(request_id="job", payload={})))
+    return desk
+
+
+@STEPS
+def test_no_lease_is_lost_by_it_and_none_lasts_longer(desk: Desk, by: float) -> None:
+    desk.passes(1800.0)
+    desk.steps(by)
+    desk.passes(1.0)
+    assert "job" in desk.state.jobs
+    desk.passes(1800.0)
+    assert "job" not in desk.state.jobs  # after an hour without a sign of work, as an old client's lease ends
+
+
+@STEPS
+def test_nor_is_that_of_a_client_that_went_away(desk: Desk, by: float) -> None:
+    desk.happens(f.Closed(1))
+    desk.passes(1800.0)
+    desk.steps(by)
+    desk.passes(1.0)
+    assert "job" in desk.state.jobs
+    desk.passes(1800.0)
+    assert "job" not in desk.state.jobs
+
+
+@STEPS
+def test_a_stop_that_was_announced_is_neither_called_off_at_once_nor_awaited_for_a_day(desk: Desk, by: float) -> None:
+    desk.happens(f.Received(1, m.Cancel(request_id="job")))
+    desk.passes(100.0)
+    desk.happens(f.Received(3, m.TaskQuery(request_id="q", gpu="gpu", drain=True)))
+    assert [answer.active_count for answer in desk.sent(m.TaskQueryResponse)] == [0]
+    desk.steps(by)
+    desk.passes(1.0)
+    assert desk.state.gpus["gpu"].phase == "draining"
+    desk.passes(61.0)
+    assert desk.state.gpus["gpu"].phase == "online"
+
+
+@STEPS
+def test_work_of_a_minute_ago_is_recent_and_that_of_an_hour_ago_is_not(desk: Desk, by: float) -> None:
+    desk.happens(f.Received(2, m.TaskActive(task_id="t")))
+    desk.steps(by)
+    desk.happens(f.Received(3, m.TaskQuery(request_id="q", gpu="gpu")))
+    assert [answer.has_recent_active for answer in desk.sent(m.TaskQueryResponse)] == [True]
+    desk.passes(90.0)
+    desk.happens(f.Received(3, m.TaskQuery(request_id="q", gpu="gpu")))
+    assert [answer.has_recent_active for answer in desk.sent(m.TaskQueryResponse)] == [False]
+
+
+@STEPS
+def test_the_ledger_counts_what_ran_and_not_what_the_clock_was_set_by(desk: Desk, by: float) -> None:
+    desk.passes(600.0)
+    desk.steps(by)
+    desk.passes(600.0)
+    desk.happens(f.Received(3, m.PowerState(gpu="gpu", state="off")))
+    assert desk.state.gpus["gpu"].account.ran(0.0, desk.now) == pytest.approx(1200.0, abs=1.0)
+
+
+@STEPS
+def test_a_restart_knows_what_the_hub_knew(desk: Desk, by: float) -> None:
+    desk.passes(10.0)
+    desk.steps(by)
+    again = hub.recover(desk.journal)
+    assert {job.id: (job.gpu, job.since) for job in again.jobs.values()} == {
+        job.id: (job.gpu, job.since) for job in desk.state.jobs.values()
+    }
+    short = hub.recover(hub.snapshot(desk.state))
+    assert [job.since for job in short.jobs.values()] == [job.since for job in desk.state.jobs.values()]
+
+
+# --- the program
+
+
+class Clocks:
+    """A wall clock that is set, and one that nobody sets."""
+
+    def __init__(self) -> None:
+        self.wall, self.steady = NOW, 5.0
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[tuple[Place, HubServer, Clocks]]:
+    place, clocks = Place(tmp_path), Clocks()
+    async with open_hub(
+        "127.0.0.1",
+        0,
+        book=place.book,
+        journal=MemoryJournal[f.Fact](),
+        clock=lambda: clocks.wall,
+        steady=lambda: clocks.steady,
+    ) as running:
+        place.hub_url = running.url
+        yield place, running, clocks
+
+
+@STEPS
+@bounded
+async def test_a_running_hub_notices_and_keeps_what_it_holds(place: tuple[Place, HubServer, Clocks], by: float) -> None:
+    at, running, clocks = place
+    told: list[Any] = []
+    link = open_link(at.hub_url, lambda: m.Register(key=at.keys["client"]))
+    link.events.subscribe(told.append)
+    await until(lambda: any(isinstance(each, LinkUp) for each in told))
+    link.send(m.Submit(request_id="job", payload={}))
+    await until(lambda: any(isinstance(each, m.Offline) for each in told))
+    since = running._state.jobs["job"].since
+    clocks.wall += by
+    running.happen(f.Tick())
+    assert running._state.jobs["job"].since == pytest.approx(since + by, abs=1.0)
+    await link.close()
+    await until(lambda: running._state.jobs["job"].gone is not None)
+    running.happen(f.Tick())
+    await asyncio.sleep(0)
+    assert "job" in running._state.jobs
+
+
+@bounded
+async def test_a_clock_that_is_trimmed_is_followed_without_a_word(place: tuple[Place, HubServer, Clocks]) -> None:
+    _, running, clocks = place
+    facts: list[f.Fact] = []
+    for _ in range(1000):
+        clocks.wall, clocks.steady = clocks.wall + 1.001, clocks.steady + 1.0
+        running.happen(f.Tick())
+        facts += [fact for each, _ in running._pending for fact in each]
+    assert not any(isinstance(fact, f.ClockSet) for fact in facts)

@@ -1,0 +1,275 @@
+"""The journal on a disk that fails: at every write and every sync the power goes, or the disk says no.
+
+After each: every append that returned is there, whatever else is there is whole appends in their order.
+`make faults` takes every step, the usual test run a seeded choice of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar
+
+import pytest
+from frail_disk import FrailDisk, Trouble
+from how_long import LONG, some
+
+from wakestream.adapters import sqlite_file
+from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
+from wakestream.operators.errors import JournalError, NoSpace
+from wakestream.streams import hub
+from wakestream.streams import hub_events as f
+
+CHOSEN = 40
+"""Steps of each kind of trouble that a short run takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Fact `n`, one of those of append `call`; `filler` makes some of them longer than a page."""
+
+    LEDGER: ClassVar[bool] = True
+    n: int
+    call: int
+    at: float
+    filler: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """All facts so far, as a snapshot has them."""
+
+    facts: tuple[tuple[int, int], ...]
+
+
+@dataclass
+class Writer:
+    """Appends and keeps account: `facts` in order, `kept` the calls that returned, `refused` those told no space.
+
+    `snapped` are those that a snapshot had in it: what is being appended may be.
+    """
+
+    facts: list[Noted] = field(default_factory=list)
+    kept: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
+    snapped: set[int] = field(default_factory=set)
+    calls: int = 0
+    broke: Exception | None = None
+
+    async def append(self, journal: SqliteJournal[Any], count: int, size: int) -> None:
+        self.calls += 1
+        call = self.calls
+        new = [Noted(len(self.facts) + i, call, float(call), "x" * size) for i in range(count)]
+        self.facts.extend(new)
+        try:
+            await journal.append(new)
+        except NoSpace:
+            self.refused.add(call)
+            self.facts = [fact for fact in self.facts if fact.call != call]
+        except JournalError as error:
+            self.broke = error
+        else:
+            self.kept.add(call)
+
+    def snapshot(self) -> Sequence[Summed]:
+        self.snapped |= {fact.call for fact in self.facts}
+        return (Summed(tuple((fact.n, fact.call) for fact in self.facts)),)
+
+
+def fold(facts: Iterable[Noted | Summed]) -> list[tuple[int, int]]:
+    """(n, call) of every fact, in order; what a snapshot has already is not there twice."""
+    found: dict[tuple[int, int], None] = {}
+    for fact in facts:
+        for each in fact.facts if isinstance(fact, Summed) else ((fact.n, fact.call),):
+            found[(each[0], each[1])] = None
+    return list(found)
+
+
+async def work(writer: Writer, journal: SqliteJournal[Any], seed: int) -> None:
+    """A few dozen appends: one at a time, and many at once."""
+    random = Random(seed)
+    for _ in range(14):
+        sizes = [(random.randint(1, 4), random.choice((10, 10, 10, 9000))) for _ in range(random.choice((1, 1, 3)))]
+        await asyncio.gather(*(writer.append(journal, count, size) for count, size in sizes))
+        if writer.broke is not None:
+            return
+
+
+async def written(disk: FrailDisk, path: Path, limit: int, seed: int) -> Writer:
+    """What a program appended to a journal on this disk before it could no more."""
+    writer = Writer()
+    try:
+        async with open_journal(path, Noted | Summed, program="test", limit=limit, vfs=disk.name) as journal:
+            journal.snapshot = writer.snapshot
+            await work(writer, journal, seed)
+    except (JournalError, NoSpace) as error:
+        writer.broke = error
+    return writer
+
+
+async def read(files: dict[str, bytearray], path: Path) -> tuple[list[tuple[int, int]], list[Noted]]:
+    """What the next start finds: the facts, and the ledger."""
+    disk = FrailDisk(files=files)
+    async with open_journal(path, Noted | Summed, program="test", vfs=disk.name) as journal:
+        facts = fold(journal.read())
+        return facts, await journal.ledger()
+
+
+def check(writer: Writer, facts: list[tuple[int, int]], ledger: list[Noted]) -> None:
+    """All that was promised is there; what is there beside it is whole and in order."""
+    found = [call for _, call in facts]
+    assert writer.kept <= set(found), "an append that returned is not there"
+    assert not (writer.refused - writer.snapped) & set(found), "an append that was refused is there"
+    facts = [fact for fact in facts if fact[1] not in writer.refused]
+    asked = [(fact.n, fact.call) for fact in writer.facts]
+    assert facts == asked[: len(facts)], "the order is not kept"
+    for call in set(found) - writer.refused:
+        assert found.count(call) == sum(fact.call == call for fact in writer.facts), "an append is there in part"
+    assert {fact.call for fact in ledger} >= writer.kept
+    assert not {fact.call for fact in ledger} & writer.refused
+
+
+@pytest.fixture(autouse=True)
+def _small_wal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints every few pages, so that the steps of many are among those that fail."""
+    monkeypatch.setattr(sqlite_file, "_CHECKPOINT_PAGES", 12)
+
+
+def steps_of(limit: int, path: Path, only: str | None = None) -> int:
+    """How many steps the whole work takes when nothing fails."""
+    disk = FrailDisk(Trouble("error", 10**9, only=only))
+    writer = asyncio.run(written(disk, path, limit, 0))
+    assert writer.broke is None
+    assert writer.kept == set(range(1, writer.calls + 1))
+    return disk.counted
+
+
+def chosen(count: int) -> list[int]:
+    return some(range(1, count + 1), CHOSEN)
+
+
+LIMITS = pytest.mark.parametrize("limit", [10_000, 12], ids=["growing", "cut_down"])
+
+
+@LIMITS
+@pytest.mark.timeout(600 if LONG else 60)
+def test_when_the_power_goes_at_any_step_nothing_promised_is_lost(tmp_path: Path, limit: int) -> None:
+    path = tmp_path / "j.sqlite"
+    interrupted = 0
+    for at in chosen(steps_of(limit, path)):
+        disk = FrailDisk(Trouble("crash", at))
+        writer = asyncio.run(written(disk, path, limit, 0))
+        interrupted += writer.broke is not None
+        for random in (None, Random(at), Random(-at)):
+            check(writer, *asyncio.run(read(disk.after_crash(random), path)))
+        check(writer, *asyncio.run(read(disk.as_it_is(), path)))
+    assert interrupted > 10
+
+
+@LIMITS
+@pytest.mark.timeout(600 if LONG else 60)
+def test_when_the_disk_fails_once_at_any_step_nothing_promised_is_lost(tmp_path: Path, limit: int) -> None:
+    path = tmp_path / "j.sqlite"
+    for at in chosen(steps_of(limit, path)):
+        disk = FrailDisk(Trouble("error", at))
+        writer = asyncio.run(written(disk, path, limit, 0))
+        assert writer.broke is None or str(path) in str(writer.broke), writer.broke
+        for files in (disk.as_it_is(), disk.after_crash(), disk.after_crash(Random(at))):
+            check(writer, *asyncio.run(read(files, path)))
+
+
+@LIMITS
+@pytest.mark.timeout(600 if LONG else 60)
+def test_when_syncs_fail_nothing_is_said_to_be_kept_that_is_not(tmp_path: Path, limit: int) -> None:
+    path = tmp_path / "j.sqlite"
+    for at in chosen(steps_of(limit, path, "sync")):
+        disk = FrailDisk(Trouble("error", at, only="sync"))
+        writer = asyncio.run(written(disk, path, limit, 0))
+        check(writer, *asyncio.run(read(disk.after_crash(), path)))
+
+
+@LIMITS
+@pytest.mark.timeout(600 if LONG else 60)
+def test_when_the_disk_is_full_for_a_while_the_journal_goes_on_afterwards(tmp_path: Path, limit: int) -> None:
+    path = tmp_path / "j.sqlite"
+    # Only the log: where a checkpoint fails, SQLite lets the commit stand, but a VFS in Python cannot keep its error to
+    # itself.
+    refusals = 0
+    for at in chosen(steps_of(limit, path, "wal write")):
+        disk = FrailDisk(Trouble("full", at, steps=5, only="wal write"))
+        writer = asyncio.run(written(disk, path, limit, 0))
+        if isinstance(writer.broke, NoSpace) and not writer.calls:
+            continue  # full already when the program starts: it says so, and does not start
+        assert writer.broke is None, writer.broke
+        assert len(writer.kept) + len(writer.refused) == writer.calls
+        refusals += len(writer.refused)
+        for files in (disk.as_it_is(), disk.after_crash()):
+            check(writer, *asyncio.run(read(files, path)))
+    assert refusals > 3
+
+
+def hub_facts() -> list[Sequence[f.Fact]]:
+    """What a hub journals of some jobs' lives."""
+    facts: list[Sequence[f.Fact]] = [(f.GpuOnline("gpu", "http://w:1", 1.0),)]
+    for number in range(12):
+        id_, at = f"job-{number}", float(number)
+        facts.append((f.JobQueued(id_, "owner", number, "heygem_submit", {"video_ext": ".mp4", "n": number}, at),))
+        facts.append((f.JobGranted(id_, "gpu", at), f.JobClaimed(id_, number + 1, {"video_ext": ".mp4"}, at)))
+        if number % 3:
+            facts.append((f.JobReleased(id_, "done", at),))
+    return facts
+
+
+async def hub_written(disk: FrailDisk, path: Path) -> int:
+    """How many of the hub's appends returned."""
+    kept = 0
+    try:
+        async with open_journal(path, f.Fact, program="hub", vfs=disk.name) as journal:
+            for facts in hub_facts():
+                await journal.append(facts)
+                kept += 1
+    except JournalError:
+        pass
+    return kept
+
+
+async def hub_read(files: dict[str, bytearray], path: Path) -> list[f.Fact]:
+    disk = FrailDisk(files=files)
+    async with open_journal(path, f.Fact, program="hub", vfs=disk.name) as journal:
+        return list(journal.read())
+
+
+@pytest.mark.timeout(600 if LONG else 60)
+def test_a_hub_knows_after_a_crash_every_job_that_it_had_answered(tmp_path: Path) -> None:
+    path = tmp_path / "hub.sqlite"
+    disk = FrailDisk(Trouble("error", 10**9))
+    assert asyncio.run(hub_written(disk, path)) == len(hub_facts())
+    for at in chosen(disk.counted):
+        disk = FrailDisk(Trouble("crash", at))
+        kept = asyncio.run(hub_written(disk, path))
+        for random in (None, Random(at)):
+            found = asyncio.run(hub_read(disk.after_crash(random), path))
+            appended = [list(each) for each in hub_facts()]
+            wholes = [list(chain(*appended[:count])) for count in range(kept, len(appended) + 1)]
+            assert found in wholes
+            state = hub.recover(found)
+            owed = hub.recover(chain(*appended[:kept]))
+            assert set(owed.jobs) - set(state.jobs) <= {fact.id for fact in found if isinstance(fact, f.JobReleased)}
+
+
+async def test_a_journal_whose_sync_failed_says_so_to_every_later_append(tmp_path: Path) -> None:
+    disk = FrailDisk()
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(
+            open_journal(tmp_path / "j.sqlite", Noted | Summed, program="test", vfs=disk.name)
+        )
+        await journal.append([Noted(0, 1, 1.0)])
+        disk.trouble = Trouble("error", disk.counted + 1, only="sync")
+        for n in (1, 2):
+            with pytest.raises(JournalError, match=r"j\.sqlite.*"):
+                await journal.append([Noted(n, n + 1, 1.0)])

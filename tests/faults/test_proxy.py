@@ -1,0 +1,171 @@
+"""The proxy does what the tests that use it count on."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+
+import pytest
+from between import bounded
+from proxy import Fault, FaultProxy, fault_proxy
+
+
+class Echo:
+    """A server that gives back what it gets, and remembers what it got."""
+
+    def __init__(self) -> None:
+        self.got = bytearray()
+        self.ended = asyncio.Event()
+        self.broke = asyncio.Event()
+        self.heard = asyncio.Event()
+
+    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                self.got += data
+                self.heard.set()
+                writer.write(data)
+                await writer.drain()
+            self.ended.set()
+        except ConnectionError:
+            self.broke.set()
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+async def proxy(echo: Echo) -> AsyncIterator[FaultProxy]:
+    server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
+    async with fault_proxy(server.sockets[0].getsockname()[1], seed=1) as running:
+        yield running
+    server.close()
+
+
+async def connect(proxy: FaultProxy) -> tuple[StreamReader, StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", proxy.port)
+
+
+async def first_byte(proxy: FaultProxy) -> bytes:
+    reader, _ = await connect(proxy)
+    return await reader.readexactly(1)
+
+
+@bounded
+async def test_bytes_pass_both_ways_and_so_does_an_orderly_end(proxy: FaultProxy, echo: Echo) -> None:
+    reader, writer = await connect(proxy)
+    writer.write(b"x" * 300_000)
+    assert await reader.readexactly(300_000) == b"x" * 300_000
+    writer.write_eof()
+    assert await reader.read() == b""
+    assert echo.ended.is_set()
+    assert proxy.passed == {"up": 300_000, "down": 300_000}
+    writer.close()
+
+
+@bounded
+async def test_a_sliced_direction_passes_byte_by_byte_and_loses_none(proxy: FaultProxy) -> None:
+    proxy.set(down=Fault(slice=1))
+    reader, writer = await connect(proxy)
+    writer.write(bytes(range(256)))
+    assert await reader.readexactly(256) == bytes(range(256))
+    writer.close()
+
+
+@bounded
+async def test_latency_holds_a_byte_back_for_as_long(proxy: FaultProxy) -> None:
+    loop = asyncio.get_running_loop()
+    proxy.set(up=Fault(latency=0.05))
+    reader, writer = await connect(proxy)
+    before = loop.time()
+    writer.write(b"x")
+    assert await reader.readexactly(1) == b"x"
+    assert loop.time() - before >= 0.05
+    writer.close()
+
+
+@bounded
+async def test_a_rate_bounds_the_bytes_in_a_time(proxy: FaultProxy) -> None:
+    loop = asyncio.get_running_loop()
+    proxy.set(up=Fault(rate=100_000))
+    reader, writer = await connect(proxy)
+    before = loop.time()
+    writer.write(b"x" * 10_000)
+    await reader.readexactly(10_000)
+    assert loop.time() - before >= 0.09
+    writer.close()
+
+
+@bounded
+async def test_a_cut_comes_after_just_so_many_bytes(proxy: FaultProxy, echo: Echo) -> None:
+    proxy.set(up=Fault(cut_after=1000))
+    reader, writer = await connect(proxy)
+    writer.write(b"x" * 5000)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await reader.readexactly(5000)
+    await asyncio.wait(
+        [asyncio.ensure_future(event.wait()) for event in (echo.ended, echo.broke)], return_when="FIRST_COMPLETED"
+    )
+    assert len(echo.got) == 1000
+    writer.close()
+
+
+@bounded
+async def test_a_reset_is_felt_at_both_ends(proxy: FaultProxy, echo: Echo) -> None:
+    reader, writer = await connect(proxy)
+    writer.write(b"x")
+    await reader.readexactly(1)
+    assert proxy.break_all() == 1
+    with pytest.raises(ConnectionError):
+        await reader.readexactly(1)
+    await echo.broke.wait()
+    writer.close()
+
+
+@bounded
+async def test_a_half_open_connection_stands_and_says_nothing_until_it_is_healed(proxy: FaultProxy, echo: Echo) -> None:
+    reader, writer = await connect(proxy)
+    proxy.set(up=Fault(swallow=True))
+    writer.write(b"lost")
+    await writer.drain()
+    writer.write(b"too")
+    proxy.set(down=Fault(latency=0.01))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await reader.read(1)
+    assert (proxy.open, bytes(echo.got)) == (1, b"")
+    proxy.heal()
+    writer.write(b"heard")
+    assert await reader.readexactly(5) == b"heard"
+    writer.close()
+
+
+@bounded
+async def test_a_black_hole_keeps_what_was_sent_until_it_opens(proxy: FaultProxy, echo: Echo) -> None:
+    proxy.set(up=Fault(stall=True))
+    reader, writer = await connect(proxy)
+    writer.write(b"kept")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await reader.read(1)
+    assert bytes(echo.got) == b""
+    proxy.heal()
+    assert await reader.readexactly(4) == b"kept"
+    writer.close()
+
+
+@bounded
+async def test_refused_connections_are_reset_and_later_ones_taken(proxy: FaultProxy) -> None:
+    proxy.refuse()
+    with pytest.raises(ConnectionError):
+        await first_byte(proxy)
+    proxy.heal()
+    reader, writer = await connect(proxy)
+    writer.write(b"x")
+    assert await reader.readexactly(1) == b"x"
+    writer.close()

@@ -1,0 +1,169 @@
+"""HTTP requests of every kind of wrongness at the daemon's local port, on every call that it has."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from bystanders import tree, watched
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from loguru import logger
+from naughty import TEXTS, VALUES, nested
+from raw_http import RawHttp, Reply, request
+
+from wakestream.adapters import daemon_address
+from wakestream.adapters.daemon_program import DaemonConfig, running_daemon
+from wakestream.adapters.http import silent_callers
+from wakestream.adapters.settings import Settings
+
+BOUNDED = settings(
+    derandomize=True, database=None, deadline=None, max_examples=80,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+
+CALLS = [
+    "/api/health", "/api/jobs", "/api/jobs/{}", "/api/jobs/{}/cancel", "/api/jobs/{}/retry", "/api/jobs/{}/events",
+    "/api/events", "/console/session", "/console/links", "/console/live", "/console/history", "/console/log",
+    "/console/uploads", "/console/uploads/{}", "/console/jobs", "/console/jobs/{}/ticket", "/console/results/{}", "/",
+    "/{}",
+]  # fmt: skip
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+
+
+@dataclass
+class Attacked:
+    """The daemon's port and token, and what it says that it refused."""
+
+    port: int
+    token: str
+    refused: list[str] = field(default_factory=list)
+
+    async def connect(self) -> RawHttp:
+        return await RawHttp.connect(self.port)
+
+    def request(self, method: str, target: str, *headers: str, body: bytes = b"") -> bytes:
+        plain = request(method, target, f"Authorization: Bearer {self.token}", *headers, body=body)
+        return plain.replace(b"Host: x", b"Host: 127.0.0.1:%d" % self.port, 1)
+
+    async def ask(self, data: bytes) -> Reply:
+        caller = await self.connect()
+        caller.write(data)
+        reply = await caller.reply(bodiless=data.startswith(b"HEAD "))
+        await caller.close()
+        return reply
+
+    async def is_well(self) -> None:
+        async with asyncio.timeout(2):
+            assert (await self.ask(self.request("GET", "/api/health"))).status == 200
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Attacked]:
+    state = tmp_path / "a" / "b" / "state"
+    state.mkdir(parents=True)
+    before = tree(tmp_path, without=state)
+    hub = Settings(hub_url="ws://127.0.0.1:9/dsp", key="a-key-of-nobody-0123456789", api_secret="a-secret-0123456789")
+    refused: list[str] = []
+    sink = logger.add(refused.append, level="DEBUG", filter=lambda line: line["message"].startswith("refused: "))
+    try:
+        with watched():
+            async with running_daemon(DaemonConfig(state), hub):
+                address = daemon_address.read(state)
+                assert address is not None
+                scene = Attacked(int(address.url.rpartition(":")[2]), address.token, refused)
+                await scene.is_well()
+                yield scene
+                await scene.is_well()
+    finally:
+        logger.remove(sink)
+    assert tree(tmp_path, without=state) == before
+
+
+FIELDS = st.sampled_from(["video", "audio", "output", "id", "priority", "task_type", "name", "size", "blake3", "code"])
+BODIES = st.one_of(
+    VALUES.map(json.dumps).map(str.encode),
+    st.dictionaries(FIELDS, VALUES).map(lambda body: json.dumps(body).encode()),
+    st.binary(max_size=50),
+    st.integers(1, 5000).map(nested),
+)
+WORDS = st.sampled_from(TEXTS) | st.text(max_size=10)
+
+
+@BOUNDED
+@given(st.sampled_from(METHODS), st.sampled_from(CALLS), WORDS, WORDS, BODIES)
+async def test_any_call_is_answered_or_refused_and_counted(
+    daemon: Attacked, method: str, call: str, name: str, query: str, body: bytes
+) -> None:
+    before = len(daemon.refused)
+    target = call.format(quote(name, safe="", errors="replace")) + "?state=all&limit=" + quote(query, errors="replace")
+    reply = await daemon.ask(daemon.request(method, target, body=body))
+    assert reply.status < 500, (method, target, body, reply)
+    assert len(daemon.refused) - before == (1 if reply.status >= 400 else 0)
+    await daemon.is_well()
+
+
+@BOUNDED
+@given(st.sampled_from(CALLS), st.sampled_from(["Origin", "Cookie", "Last-Event-ID", "Range", "Content-Type"]), WORDS)
+async def test_any_header_is_read_as_data(daemon: Attacked, call: str, name: str, value: str) -> None:
+    value = value.replace("\r", "").replace("\n", "")
+    for method in ("GET", "POST", "PUT"):
+        reply = await daemon.ask(daemon.request(method, call.format("x"), f"{name}: {value}"))
+        assert reply.status < 500, (method, call, name, value, reply)
+    await daemon.is_well()
+
+
+@pytest.mark.parametrize("climbing", ["../../x", "..%2f..%2fx", "%2e%2e/x", "..\\x", "%00", "x%0d%0aX:y", "a" * 5000])
+async def test_no_name_leads_anywhere(daemon: Attacked, climbing: str) -> None:
+    for call, method in itertools.product(CALLS, METHODS):
+        if "{}" in call:
+            reply = await daemon.ask(daemon.request(method, call.format(climbing), body=b"{}"))
+            assert 400 <= reply.status < 500, (call, reply)
+
+
+@BOUNDED
+@given(st.binary(max_size=200))
+async def test_any_bytes_leave_the_daemon_well(daemon: Attacked, data: bytes) -> None:
+    caller = await daemon.connect()
+    caller.write(data)
+    await caller.close()
+    await daemon.is_well()
+
+
+async def test_a_body_without_end_is_refused_at_its_limit(daemon: Attacked) -> None:
+    caller = await daemon.connect()
+    reply = asyncio.create_task(caller.reply())
+    head = daemon.request("POST", "/api/jobs", "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"")
+    await caller.sent(head)
+    while await caller.sent(b"10000\r\n" + b"x" * 0x10000 + b"\r\n"):
+        pass
+    assert (await reply).status == 413
+    await caller.close()
+
+
+async def test_who_says_its_head_byte_by_byte_is_cut_in_time(daemon: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silent_callers, "HEAD_WITHIN", 0.2)
+    caller = await daemon.connect()
+    for byte in b"GET /api/health HTTP/1.1\r\nX: " + b"y" * 5000:
+        if caller.reader.at_eof():
+            break
+        caller.write(bytes((byte,)))
+        await daemon.is_well()
+    assert (await caller.reply()).status == 0
+    await caller.close()
+    assert "silent" in daemon.refused[-1]
+
+
+async def test_a_flood_of_connections_is_bounded(daemon: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silent_callers, "PER_ADDRESS", 60)
+    flood = [await daemon.connect() for _ in range(200)]
+    cut = await asyncio.gather(*(caller.ended() for caller in flood[60:]))
+    assert cut == [b""] * 140
+    await asyncio.gather(*(caller.close() for caller in flood))
+    await daemon.is_well()

@@ -1,0 +1,84 @@
+"""A hub in memory for tests: what was sent to each connection, and a clock to move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from wakestream.streams import hub
+from wakestream.streams import hub_events as f
+from wakestream.streams import messages as m
+
+ROLES = {"client": None, "worker": "worker", "monitor": "gpu_monitor"}
+M = TypeVar("M", bound=m.Message)
+
+
+class Net:
+    """`restart` is a new life of the hub on what the one before had journaled, cut down to a snapshot or not."""
+
+    def __init__(self, now: float = 1_000_000.0, **limits: Any) -> None:
+        self.limits = hub.Limits(**limits)
+        self.state = hub.HubState(limits=self.limits)
+        self.now = now
+        self.sent: dict[int, list[m.Message]] = {}
+        self.closed: list[int] = []
+        self.journal: list[f.Fact] = []
+        self.fd = 0
+        self.happen(f.Started())
+
+    def restart(self, *, compacted: bool) -> None:
+        facts = list(hub.snapshot(self.state)) if compacted else list(self.journal)
+        self.journal = facts
+        self.state = hub.recover(facts, self.limits)
+        self.sent, self.fd = {}, 0
+        self.happen(f.Started())
+
+    def happen(self, event: f.Event) -> None:
+        facts, commands = hub.decide(self.state, event, self.now)
+        for fact in facts:
+            hub.evolve(self.state, fact)
+        self.journal += [fact for fact in facts if fact.DURABLE]
+        for command in commands:
+            if isinstance(command, f.Close):
+                self.closed.append(command.fd)
+                continue
+            for fd in (command.fd,) if isinstance(command, f.Send) else command.to:
+                self.sent.setdefault(fd, []).append(command.message)
+
+    def join(self, role: str, *, owner: str | None = None, **more: Any) -> int:
+        self.fd += 1
+        self.happen(f.Opened(self.fd))
+        known = f.License(owner or f"id-{role}", role)
+        key = f"key-{known.id}"
+        message = m.Register(key=key if role == "client" else None, role=ROLES[role], **more)
+        self.happen(f.Registering(self.fd, message, key, known))
+        return self.fd
+
+    def worker(self, gpu: str = "studio") -> int:
+        fd = self.join("worker", gpu=gpu, url="http://w:1")
+        self.say(fd, m.Online())
+        return fd
+
+    def monitor(self, gpu: str = "studio") -> int:
+        return self.join("monitor", gpus=(gpu,), features=("power_state",))
+
+    def leave(self, fd: int) -> None:
+        self.happen(f.Closed(fd))
+
+    def say(self, fd: int, message: m.Message) -> None:
+        self.happen(f.Received(fd, message))
+
+    def submit(self, fd: int, id_: str = "j1", payload: Mapping[str, Any] | None = None) -> m.Message:
+        self.sent.pop(fd, None)
+        self.say(fd, m.Submit(request_id=id_, payload=payload or {}))
+        return self.sent[fd][0]
+
+    def heard(self, fd: int, kind: type[M]) -> list[M]:
+        return [message for message in self.sent.get(fd, []) if isinstance(message, kind)]
+
+    def phase(self, monitor: int, state: str, gpu: str = "studio", msg: str | None = None) -> None:
+        self.say(monitor, m.PowerState(gpu=gpu, state=state, msg=msg))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.happen(f.Tick())

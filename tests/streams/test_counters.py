@@ -1,0 +1,21 @@
+"""Refusals are counted by reason, and whoever listens hears of each."""
+
+from __future__ import annotations
+
+from wakestream.streams.counters import Refusals
+
+
+def test_refusals_are_counted_by_reason_and_told_as_they_occur() -> None:
+    told: list[tuple[str, int]] = []
+    refused = Refusals(lambda reason, times: told.append((reason, times)))
+    for reason in ("malformed", "full", "malformed"):
+        refused.count(reason)
+    assert refused == {"malformed": 2, "full": 1}
+    assert (refused.total(), refused["never"]) == (3, 0)
+    assert told == [("malformed", 1), ("full", 1), ("malformed", 2)]
+
+
+def test_nobody_needs_to_listen() -> None:
+    refused = Refusals()
+    refused.count("malformed")
+    assert refused["malformed"] == 1

@@ -1,0 +1,196 @@
+"""The daemon's pipeline in virtual time: turns and priorities, endless patience, and a look back before any work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from streams_scene import URL, Scene, ack, offline, silence
+
+from wakestream.adapters.memory import MemoryFiles, MemoryWorker, MemoryWorkers
+from wakestream.operators import errors
+from wakestream.operators import events as e
+from wakestream.operators.flow.to_future import to_future
+from wakestream.operators.policy import Policy
+from wakestream.streams import messages as m
+from wakestream.streams.durable import BOOTS, DURABLE, LaneLimits, durable_pipeline, lanes
+from wakestream.streams.job import World
+
+
+class Before:
+    """What was done before: answers of `find` by job, and the moments at which other jobs end."""
+
+    def __init__(self, **found: list[Mapping[str, Any] | None]) -> None:
+        self.found = found
+        self.over: dict[str, asyncio.Event] = {}
+
+    async def find(self, job: str) -> Mapping[str, Any] | None:
+        told = self.found.get(job.replace("-", "_"), [])
+        return told.pop(0) if told else None
+
+    async def ended(self, job: str) -> None:
+        await self.over.setdefault(job, asyncio.Event()).wait()
+
+
+class House(Scene):
+    """Several jobs of one daemon."""
+
+    def __init__(self, limits: LaneLimits | None = None, before: Before | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.priorities: dict[str, int] = {}
+        self.lanes = lanes(limits or LaneLimits(), lambda job: self.priorities.get(job, 0))
+        self.before = before or Before()
+        self.build = durable_pipeline(self.lanes, self.before)
+        self.files = MemoryFiles({f"{n}.mp4": bytes([n]) * 1000 for n in range(9)} | {"speech.wav": b"a" * 500})
+        self.told: dict[str, list[tuple[float, e.JobEvent]]] = {}
+
+    def start(self, n: int, policy: Policy = DURABLE, priority: int = 0) -> asyncio.Future[e.JobEvent]:
+        job = e.Job(f"job-{n}", Path(f"{n}.mp4"), Path("speech.wav"), Path(f"{n}.out.mp4"))
+        self.priorities[job.id] = priority
+        told = self.told.setdefault(job.id, [])
+        world = World(self.hub, MemoryWorkers({URL: self.worker}, URL), self.files, Random(n))
+        events = self.build(job, world, policy, self.cancel)
+        noted = events.do_action(lambda event: told.append((round(self.loop.time(), 1), event)))
+        return noted.pipe(to_future(self.scheduler))
+
+    def kinds(self, n: int, kind: type[Any]) -> list[Any]:
+        return [event for _, event in self.told[f"job-{n}"] if isinstance(event, kind)]
+
+    def first(self, n: int, kind: type) -> float:
+        return next(at for at, event in self.told[f"job-{n}"] if isinstance(event, kind))
+
+
+async def test_one_job_alone_goes_through_as_ever_and_waits_for_nothing() -> None:
+    house = House()
+    house.connect()
+    assert await house.start(1) == e.Done(Path("1.out.mp4"), 1000)
+    assert house.kinds(1, e.Note) == []
+    assert [lane.taken for lane in (house.lanes.running, house.lanes.uploads, house.lanes.gpu)] == [0, 0, 0]
+
+
+async def test_waiting_for_a_turn_to_upload_is_told_and_is_no_stall() -> None:
+    worker = MemoryWorker()
+    worker.delays["upload"] = 50.0
+    house = House(LaneLimits(uploads=1), worker=worker)
+    house.connect()
+    jobs = [house.start(n) for n in (1, 2, 3)]
+    assert all(isinstance(outcome, e.Done) for outcome in await asyncio.gather(*jobs))
+    assert [house.first(n, e.Uploading) for n in (1, 2, 3)] == [0.0, 100.0, 150.0]
+    assert len(worker.said("upload")) == 4  # the speech, which all three need, was sent once
+    (note,) = house.kinds(3, e.Note)
+    assert note.text == "waiting for a turn to upload: another job is at it, 1 come before this one"
+    assert note.data == {"waits": "to upload", "limit": 1, "before": 1}
+    assert all(house.kinds(n, e.Retrying) == [] for n in (1, 2, 3))
+
+
+async def test_a_job_with_nothing_to_upload_waits_for_no_turn_to_do_so() -> None:
+    worker = MemoryWorker()
+    worker.delays["upload"] = 50.0
+    house = House(LaneLimits(uploads=1), worker=worker)
+    house.connect()
+    await house.start(1)
+    again = house.start(1)
+    busy = house.start(2)
+    await again
+    assert not busy.done()
+    await busy
+
+
+async def test_the_gpu_takes_the_most_urgent_first() -> None:
+    worker = MemoryWorker()
+    worker.delays["report"] = 30.0
+    house = House(LaneLimits(gpu=1), worker=worker)
+    house.connect()
+    jobs = [house.start(n, priority=priority) for n, priority in ((1, 0), (2, -1), (3, 0), (4, 9))]
+    await asyncio.gather(*jobs)
+    assert sorted((1, 2, 3, 4), key=lambda n: house.first(n, e.Rendered)) == [1, 4, 3, 2]
+
+
+async def test_jobs_beyond_those_at_work_do_not_even_ask_the_hub() -> None:
+    house = House(LaneLimits(running=1), answer=offline)
+    house.connect()
+    jobs = [house.start(n) for n in (1, 2)]
+    house.at(50, house.link.receive, m.Ack(request_id="job-1", gpu="a", url=URL))
+    await jobs[0]
+    assert [submit.request_id for submit in house.link.said(m.Submit)][:1] == ["job-1"]
+    house.at(house.loop.time() + 10, house.link.receive, m.Ack(request_id="job-2", gpu="a", url=URL))
+    assert isinstance(await jobs[1], e.Done)
+    assert house.first(2, e.Queued) >= 50
+
+
+async def test_a_hub_that_is_away_for_days_is_waited_for() -> None:
+    house = House()
+    house.at(3 * 24 * 3600.0, house.connect)
+    assert isinstance(await house.start(1), e.Done)
+    assert house.first(1, e.Granted) >= 3 * 24 * 3600.0
+
+
+async def test_a_hub_that_does_not_answer_refuses_the_license_or_is_full_is_asked_again() -> None:
+    answers = [silence, lambda s: m.Error(code="queue_full", msg="full", request_id=s.request_id), ack]
+    house = House(answer=lambda submit: answers.pop(0)(submit))
+    house.connect()
+    assert isinstance(await house.start(1), e.Done)
+    assert [retry.why for retry in house.kinds(1, e.Retrying)] == ["reply: nothing within 30 s", "full"]
+
+
+async def test_what_is_the_jobs_own_fault_ends_it_at_once() -> None:
+    house = House(answer=lambda submit: m.Error(code="conflict", msg="not yours", request_id=submit.request_id))
+    house.connect()
+    assert await house.start(1) == e.Failed("not yours", "conflict")
+
+
+async def test_a_gpu_that_does_not_boot_is_asked_for_a_few_times_only() -> None:
+    def failing(submit: m.Submit) -> m.Message:
+        return m.BootResult(request_id=submit.request_id, success=False, status="failed", msg="broken")
+
+    house = House(answer=failing)
+    house.connect()
+    outcome = await house.start(1)
+    assert isinstance(outcome, e.Failed)
+    assert outcome.code == "boot_failed"
+    assert len(house.kinds(1, e.Retrying)) == BOOTS - 1
+
+
+async def test_a_worker_that_is_away_for_a_day_is_waited_for() -> None:
+    worker = MemoryWorker()
+    worker.gone = errors.WorkerUnreachable("nobody there")
+    house = House(worker=worker)
+    house.connect()
+    house.at(24 * 3600.0, setattr, worker, "gone", None)
+    assert isinstance(await house.start(1, replace(DURABLE, line_every=600.0)), e.Done)
+    assert max(retry.delay for retry in house.kinds(1, e.Retrying)) <= 60.0
+
+
+async def test_a_result_that_was_there_already_is_the_answer_and_the_hub_is_not_asked() -> None:
+    house = House(before=Before(job_1=[{"job": "old", "path": "1.out.mp4", "size": 7}]))
+    house.connect()
+    assert await house.start(1) == e.Done(Path("1.out.mp4"), 7)
+    assert house.kinds(1, e.Note)[0].data == {"same_as": "old"}
+    assert house.link.said(m.Submit) == []
+
+
+@pytest.mark.parametrize("then", [[{"job": "job-2", "path": "1.out.mp4", "size": 7}], []])
+async def test_the_same_work_under_way_is_waited_for_and_else_done_after_all(then: list[Mapping[str, Any]]) -> None:
+    before = Before(job_1=[{"job": "job-2"}, *then])
+    house = House(before=before)
+    house.connect()
+    before.over["job-2"] = asyncio.Event()
+    house.at(500, before.over["job-2"].set)
+    outcome = await house.start(1)
+    assert isinstance(outcome, e.Done)
+    assert (outcome.size, bool(house.link.said(m.Submit))) == ((7, False) if then else (1000, True))
+    assert house.told["job-1"][-1][0] >= 500
+
+
+async def test_a_cancel_reaches_a_job_that_waits_for_its_turn_or_for_another() -> None:
+    house = House(LaneLimits(running=1), Before(job_3=[{"job": "job-1"}]), answer=offline)
+    house.connect()
+    jobs = [house.start(n) for n in (1, 2, 3)]
+    house.at(20, house.cancel.on_next, None)
+    assert await asyncio.gather(*jobs) == [e.Cancelled(), e.Cancelled(), e.Cancelled()]
+    assert (house.lanes.running.taken, house.lanes.running.waiting) == (0, 0)

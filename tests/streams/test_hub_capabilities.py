@@ -1,0 +1,215 @@
+"""Which messages of the hub bear a capability: to whom, until when, and what workers are told instead of the key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wakestream.streams import hub, wire
+from wakestream.streams import hub_events as f
+from wakestream.streams import messages as m
+from wakestream.streams.recording import REDACTED
+
+ROLES = {"client": None, "worker": "worker", "monitor": "gpu_monitor"}
+HOLD = ("capability", "done")
+
+
+class Net:
+    """A hub in memory: the commands for each connection, and a clock to move."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.state = hub.HubState(limits=hub.Limits(**limits))
+        self.now, self.fd = 1000.0, 0
+        self.sent: dict[int, list[f.Send]] = {}
+        self.closed: dict[int, int] = {}
+
+    def happen(self, event: f.Event) -> None:
+        facts, commands = hub.decide(self.state, event, self.now)
+        for fact in facts:
+            hub.evolve(self.state, fact)
+        for command in commands:
+            if isinstance(command, f.Send):
+                self.sent.setdefault(command.fd, []).append(command)
+            elif isinstance(command, f.Close):
+                self.closed[command.fd] = command.code
+
+    def join(self, role: str, *features: str, owner: str | None = None, **more: Any) -> int:
+        self.fd += 1
+        self.happen(f.Opened(self.fd))
+        message = m.Register(role=ROLES[role], features=features or None, **more)
+        self.happen(f.Registering(self.fd, message, f"key-of-{role}", f.License(owner or f"id-{role}", role)))
+        return self.fd
+
+    def worker(self, *features: str) -> int:
+        fd = self.join("worker", *features, gpu="gpu", url="http://w:1")
+        self.say(fd, m.Online())
+        return fd
+
+    def say(self, fd: int, message: m.Message) -> None:
+        self.happen(f.Received(fd, message))
+
+    def submit(self, fd: int, id_: str = "j1") -> None:
+        self.say(fd, m.Submit(request_id=id_, payload={}))
+
+    def of(self, fd: int, kind: type[m.Message]) -> list[f.Send]:
+        return [one for one in self.sent.get(fd, ()) if isinstance(one.message, kind)]
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.happen(f.Tick())
+
+
+def frame(send: f.Send) -> dict[str, Any]:
+    return wire.to_frame(send.message)
+
+
+def test_an_ack_bears_a_capability_where_client_and_worker_announced_it() -> None:
+    net = Net()
+    net.worker("capability")
+    client = net.join("client", *HOLD)
+    net.submit(client)
+    (ack,) = net.of(client, m.Ack)
+    assert ack.seal == f.Seal("gpu", "id-client")
+    assert frame(ack)["data"]["capability"] == REDACTED
+    assert frame(ack)["data"]["capability_expires"] == 1900
+
+
+@pytest.mark.parametrize(("of_client", "of_worker"), [((), ("capability",)), (HOLD, ()), ((), ())])
+def test_a_peer_that_did_not_announce_it_is_sent_nothing_new(of_client: Any, of_worker: Any) -> None:
+    net = Net()
+    net.worker(*of_worker)
+    client = net.join("client", *of_client)
+    net.submit(client)
+    (ack,) = net.of(client, m.Ack)
+    assert (ack.seal, frame(ack)["data"].keys()) == (None, {"gpu", "url", "position"})
+
+
+def test_a_hub_that_gives_none_announces_none() -> None:
+    net = Net(capability_ttl=0)
+    worker, client = net.worker("capability"), net.join("client", *HOLD)
+    net.submit(client)
+    for fd in (worker, client):
+        assert "capability" not in frame(net.of(fd, m.Registered)[0])["features"]
+    assert [one.seal for one in (*net.of(client, m.Ack), *net.of(worker, m.Registered))] == [None, None]
+
+
+def test_only_a_worker_that_announced_it_is_shown_the_hub_s_key() -> None:
+    net = Net()
+    capable, plain, client = net.worker("capability"), net.join("worker", gpu="b"), net.join("client", *HOLD)
+    shown = [net.of(fd, m.Registered)[0].seal for fd in (capable, plain, client)]
+    assert shown == [f.Seal(), None, None]
+
+
+def test_a_worker_that_takes_capabilities_is_told_the_license_and_never_its_key() -> None:
+    net = Net()
+    client = net.join("client", *HOLD)
+    net.submit(client, "queued")
+    worker = net.worker("capability")
+    net.submit(client, "at-once")
+    (batch,) = net.of(worker, m.DispatchBatch)
+    (submit,) = net.of(worker, m.Submit)
+    for job in (frame(batch)["data"]["jobs"][0], frame(submit)):
+        assert "key" not in job
+        assert (job["license"], job["sender_fd"]) == ("id-client", client)
+    assert "key-of-client" not in str([frame(one) for one in net.sent[worker]])
+
+
+def test_an_old_worker_is_told_the_key_as_ever() -> None:
+    net = Net()
+    client = net.join("client")
+    net.submit(client, "queued")
+    worker = net.worker()
+    net.submit(client, "at-once")
+    (batch,), (submit,) = net.of(worker, m.DispatchBatch), net.of(worker, m.Submit)
+    for job in (frame(batch)["data"]["jobs"][0], frame(submit)):
+        assert job["key"] == "key-of-client"
+        assert "license" not in job
+
+
+def test_a_result_that_names_the_license_finds_its_other_connections_and_shows_them_no_id() -> None:
+    net = Net()
+    worker, first, second = net.worker("capability"), net.join("client", *HOLD), net.join("client", *HOLD)
+    net.submit(first)
+    net.say(first, m.JobDone(request_id="j1"))
+    net.happen(f.Closed(first))
+    net.say(worker, m.Result(request_id="j1", license="id-client", sender_fd=first, result={}))
+    (result,) = net.of(second, m.Result)
+    assert frame(result).keys() == {"type", "request_id", "result"}
+
+
+def test_a_result_for_a_license_that_nobody_has_here_is_not_kept() -> None:
+    net = Net()
+    worker = net.worker("capability")
+    net.say(worker, m.Result(request_id="j1", license="id-of-nobody", result={}))
+    assert net.state.kept == {}
+
+
+def test_a_capability_is_renewed_before_it_ends_while_the_job_holds_its_gpu() -> None:
+    net = Net(capability_ttl=900.0)
+    net.worker("capability")
+    client = net.join("client", *HOLD)
+    net.submit(client)
+    net.pass_time(599)
+    assert net.of(client, m.Capability) == []
+    net.pass_time(1)
+    (renewal,) = net.of(client, m.Capability)
+    assert renewal.seal == f.Seal("gpu", "id-client")
+    assert frame(renewal) == {
+        "type": "gpu.job.capability", "request_id": "j1", "capability": REDACTED, "expires": 2500,
+    }  # fmt: skip
+    net.pass_time(1)
+    assert len(net.of(client, m.Capability)) == 1
+    net.pass_time(600)
+    assert len(net.of(client, m.Capability)) == 2
+
+
+def test_a_job_that_was_given_back_or_whose_client_has_gone_gets_no_renewal() -> None:
+    net = Net()
+    net.worker("capability")
+    client, other = net.join("client", *HOLD), net.join("client", *HOLD, owner="other")
+    net.submit(client, "given-back")
+    net.submit(other, "gone")
+    net.say(client, m.JobDone(request_id="given-back"))
+    net.happen(f.Closed(other))
+    net.pass_time(601)
+    assert net.of(client, m.Capability) == net.of(other, m.Capability) == []
+    assert net.state.capabilities == {}
+
+
+def test_a_client_that_comes_back_is_given_a_fresh_one_with_its_ack() -> None:
+    net = Net()
+    net.worker("capability")
+    first = net.join("client", *HOLD)
+    net.submit(first)
+    net.happen(f.Closed(first))
+    net.pass_time(300)
+    second = net.join("client", *HOLD)
+    net.submit(second)
+    (ack,) = net.of(second, m.Ack)
+    assert (ack.seal, frame(ack)["data"]["capability_expires"]) == (f.Seal("gpu", "id-client"), 2200)
+
+
+def test_workers_hear_of_a_revoked_license_at_once_and_those_who_come_soon_after_too() -> None:
+    net = Net()
+    worker, client = net.worker("capability"), net.join("client", *HOLD)
+    net.submit(client)
+    net.happen(f.Revoked("id-client"))
+    assert [frame(one)["license"] for one in net.of(worker, m.LicenseRevoked)] == ["id-client"]
+    assert [frame(one)["request_id"] for one in net.of(worker, m.Cancel)] == ["j1"]
+    assert net.closed == {client: hub.FORBIDDEN}
+    net.happen(f.Closed(worker))
+    again = net.worker("capability")
+    assert [frame(one)["license"] for one in net.of(again, m.LicenseRevoked)] == ["id-client"]
+    net.pass_time(1000)
+    net.happen(f.Closed(again))
+    assert net.of(net.worker("capability"), m.LicenseRevoked) == []
+
+
+def test_an_old_worker_hears_of_no_revocation() -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client")
+    net.submit(client)
+    net.happen(f.Revoked("id-client"))
+    assert net.of(worker, m.LicenseRevoked) == []
+    assert len(net.of(worker, m.Cancel)) == 1

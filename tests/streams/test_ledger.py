@@ -1,0 +1,116 @@
+"""What a GPU's phases come to: time on, cost, savings, boot times."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wakestream.streams import ledger
+
+HOUR = 3600.0
+DAY = ledger.DAY
+MORNING = 20_000 * DAY + 9 * HOUR
+"""Nine o'clock (UTC) of some day."""
+
+PHASES = [*sorted(ledger.RUNNING), "off", "failed", "no_capacity", "unknown"]
+
+
+def test_a_gpu_runs_from_its_start_until_it_is_off() -> None:
+    changes = {"off": 0.0, "starting": HOUR, "booted": HOUR + 60, "online": HOUR + 90, "stopping": 2 * HOUR}
+    book = ledger.account_of((phase, MORNING + after) for phase, after in changes.items())
+    book.enter("off", MORNING + 2 * HOUR + 60)
+    assert book.ran(MORNING, MORNING + 5 * HOUR) == HOUR + 60
+    assert book.running_since is None
+
+
+def test_what_still_runs_counts_until_now() -> None:
+    book = ledger.account_of([("starting", MORNING), ("online", MORNING + 60)])
+    assert book.ran(MORNING, MORNING + HOUR) == HOUR
+    assert book.running_since == MORNING
+
+
+def test_a_lost_worker_does_not_switch_its_machine_off() -> None:
+    book = ledger.account_of([("online", MORNING), ("lost", MORNING + 60), ("off", MORNING + 100)])
+    assert book.ran(MORNING, MORNING + HOUR) == 100
+
+
+@pytest.mark.parametrize(("before", "ran"), [("online", HOUR), ("off", 0.0), (None, 0.0)])
+def test_a_gpu_that_nobody_can_describe_runs_if_it_ran_before(before: str | None, ran: float) -> None:
+    changes = [(before, MORNING)] if before else []
+    book = ledger.account_of([*changes, ("unknown", MORNING)])
+    assert book.ran(MORNING, MORNING + HOUR) == ran
+
+
+def test_neither_a_failed_boot_nor_the_wait_for_capacity_is_paid_for() -> None:
+    book = ledger.account_of([("starting", MORNING), ("no_capacity", MORNING + 10), ("failed", MORNING + 500)])
+    assert book.ran(MORNING, MORNING + HOUR) == 10
+
+
+def test_the_time_is_split_at_midnight_so_that_days_and_months_can_be_told() -> None:
+    night = 20_001 * DAY
+    book = ledger.account_of([("online", night - HOUR), ("off", night + 2 * HOUR)])
+    assert book.ran(night, night + 5 * HOUR) == 2 * HOUR
+    assert book.ran(0.0, night + 5 * HOUR) == 3 * HOUR
+
+
+def test_days_beyond_those_kept_apart_are_one_sum_and_are_not_lost() -> None:
+    account = ledger.Account()
+    for day in range(ledger.KEPT_DAYS + 50):
+        account.enter("online", day * DAY)
+        account.enter("off", day * DAY + HOUR)
+    assert len(account.days) == ledger.KEPT_DAYS
+    assert account.ran(0.0, (ledger.KEPT_DAYS + 50) * DAY) == (ledger.KEPT_DAYS + 50) * HOUR
+
+
+def test_the_same_entry_again_changes_nothing() -> None:
+    once, twice = ledger.Account(), ledger.Account()
+    for phase, at in (("online", MORNING), ("off", MORNING + HOUR)):
+        once.enter(phase, at)
+        twice.enter(phase, at)
+        twice.enter(phase, at)
+    assert once == twice
+
+
+@given(st.lists(st.tuples(st.sampled_from(PHASES), st.floats(-2 * DAY, 2 * DAY)), max_size=30))
+def test_whatever_comes_a_gpu_never_runs_longer_than_it_is_known(steps: list[tuple[str, float]]) -> None:
+    account, now = ledger.Account(), MORNING
+    for phase, step in steps:
+        now += step
+        account.enter(phase, now)
+    end = max(now, account.at)
+    said = ledger.summary(account, 0.0, end, 2.0)
+    assert 0 <= said["on_s"] <= said["of_s"]
+    assert said["cost"] >= 0
+    assert said["saved"] >= 0
+
+
+def test_cost_and_savings_are_against_a_machine_that_is_always_on() -> None:
+    book = ledger.account_of([("off", MORNING), ("online", MORNING + HOUR), ("off", MORNING + 2 * HOUR)])
+    said = ledger.summary(book, 0.0, MORNING + 10 * HOUR, 1.5)
+    assert said == {"on_s": HOUR, "of_s": 10 * HOUR, "cost": 1.5, "saved": 13.5}
+
+
+def test_without_a_price_there_is_no_cost() -> None:
+    assert ledger.summary(ledger.account_of([("online", MORNING)]), 0.0, MORNING + 60, None) == {"on_s": 60, "of_s": 60}
+
+
+def test_today_and_this_month_begin_at_midnight_utc() -> None:
+    at = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
+    spans = ledger.windows(at)
+    assert spans == {"today": 1_699_920_000.0, "month": 1_698_796_800.0, "all": 0.0}
+    assert ledger.windows(at, since=at)["asked"] == spans["today"]
+
+
+@given(st.dates())
+def test_the_day_of_the_month_is_the_calendars(day: datetime.date) -> None:
+    assert ledger.day_of_month((day - datetime.date(1970, 1, 1)).days) == day.day
+
+
+def test_boot_times_are_told_by_nearest_rank() -> None:
+    assert ledger.boot_times([]) is None
+    assert ledger.boot_times([40.0]) == {"p50": 40.0, "p90": 40.0}
+    assert ledger.boot_times(float(n) for n in range(100, 0, -1)) == {"p50": 50.0, "p90": 90.0}
+    assert ledger.boot_times([10.0, 20.0, 30.0]) == {"p50": 20.0, "p90": 30.0}

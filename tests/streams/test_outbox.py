@@ -1,0 +1,248 @@
+"""The outbox's decisions: what is accepted, that an end is for ever, and that a snapshot is the whole state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wakestream.operators import events as e
+from wakestream.streams import outbox
+from wakestream.streams import outbox_facts as f
+
+VIDEO, AUDIO = f.Look("/in/a.mp4", 10, 1), f.Look("/in/a.wav", 20, 2)
+WORKER = e.Online("http://gpu:8383")
+TASK = e.Submitted(WORKER, "task-1")
+
+
+class Desk:
+    """An outbox to which things happen one after another; what was decided last stays to be looked at."""
+
+    def __init__(self, **limits: int) -> None:
+        self.state = outbox.OutboxState(**limits)
+        self.facts: list[f.OutboxFact] = []
+        self.commands: list[f.OutboxCommand] = []
+        self.kept: list[f.OutboxFact] = []
+        self.now = 100.0
+
+    def happens(self, event: f.OutboxEvent) -> Desk:
+        self.now += 1
+        before = outbox.snapshot(self.state)
+        facts, commands = outbox.decide(self.state, event, self.now)
+        assert outbox.snapshot(self.state) == before, "decide changes nothing"
+        self.facts, self.commands = list(facts), list(commands)
+        self.kept += facts
+        for fact in facts:
+            outbox.evolve(self.state, fact)
+        return self
+
+    def submit(self, job: str = "a", output: str | None = None, **fields: Any) -> Desk:
+        given: dict[str, Any] = {"video": VIDEO, "audio": AUDIO} | fields
+        return self.happens(f.Submitting(1, job, output=output or f"/out/{job}.mp4", **given))
+
+    def says(self, event: e.JobEvent, job: str = "a", mtime_ns: int = 0) -> Desk:
+        return self.happens(f.Happened(job, event, mtime_ns))
+
+    def cancel(self, job: str = "a") -> Desk:
+        return self.happens(f.Cancelling(1, job))
+
+    @property
+    def answer(self) -> tuple[int, str]:
+        found = [command for command in self.commands if isinstance(command, f.Answer)]
+        assert len(found) == 1
+        return found[0].status, found[0].code
+
+
+def test_a_job_is_accepted_before_it_is_answered_and_started() -> None:
+    desk = Desk().submit(priority=3)
+    assert desk.facts == [
+        f.JobAccepted("a", "/in/a.mp4", "/in/a.wav", "/out/a.mp4", 10, 1, 20, 2, "heygem_submit", 3, 101.0)
+    ]
+    assert desk.commands == [f.Answer(1, 201, "a"), f.Start("a")]
+    assert outbox.job_of(desk.state.jobs["a"]) == e.Job(
+        "a", Path("/in/a.mp4"), Path("/in/a.wav"), Path("/out/a.mp4"), "heygem_submit"
+    )
+
+
+def test_the_same_id_again_gets_the_same_answer_and_starts_nothing() -> None:
+    desk = Desk().submit().submit()
+    assert (desk.facts, desk.commands) == ([], [f.Answer(1, 200, "a")])
+    written_to = f.Look(VIDEO.path, 11, 5)
+    assert desk.submit(video=written_to).answer == (200, "")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"output": "/out/other.mp4"}, {"video": f.Look("/in/b.mp4", 1, 1)}, {"task_type": "other"}]
+)
+def test_another_wish_under_a_known_id_is_a_conflict(fields: dict[str, Any]) -> None:
+    desk = Desk().submit().submit(**fields)
+    assert (desk.answer, desk.facts) == ((409, "conflict"), [])
+
+
+def test_an_output_that_an_open_job_will_write_is_taken_until_that_ends() -> None:
+    desk = Desk().submit("a", "/out/x.mp4").submit("b", "/out/x.mp4")
+    assert desk.answer == (409, "output_taken")
+    desk.says(e.Done(Path("/out/x.mp4"), 5), "a").submit("b", "/out/x.mp4")
+    assert desk.answer == (201, "")
+
+
+def test_beyond_its_bound_the_outbox_is_full_and_says_so() -> None:
+    desk = Desk(open_most=2).submit("a").submit("b").submit("c")
+    assert (desk.answer, desk.facts) == ((429, "queue_full"), [])
+    assert desk.says(e.Cancelled(), "a").submit("c").answer == (201, "")
+
+
+def test_only_so_much_history_is_kept_and_open_jobs_are_never_forgotten() -> None:
+    desk = Desk(ended_most=2).submit("open")
+    for job in "abcd":
+        desk.submit(job).says(e.Failed("no"), job)
+    desk.submit("e")
+    assert list(desk.state.jobs) == ["open", "d", "e"]
+    assert f.JobForgotten("c", desk.now) in desk.facts
+
+
+def test_the_stage_is_kept_when_it_changes_and_not_at_every_line() -> None:
+    desk = Desk().submit()
+    assert [fact.stage for fact in desk.says(e.Queued()).facts if isinstance(fact, f.JobStage)] == ["wake"]
+    assert desk.says(e.Waking(10.0)).says(e.Waking(20.0)).facts == []
+    assert desk.says(TASK).facts == [f.JobStage("a", "render", desk.now, "http://gpu:8383", "task-1")]
+    assert desk.says(e.Running(50.0)).facts == []
+    desk.says(e.Rendered(TASK)).says(e.Downloading(0, 500))
+    assert desk.facts == [f.JobStage("a", "download", desk.now, "http://gpu:8383", "task-1", 500)]
+    assert desk.says(e.Downloading(400, 500)).says(e.Note("hm")).facts == []
+    assert desk.says(e.Queued()).facts == [f.JobStage("a", "wake", desk.now)]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        e.Done(Path("/out/a.mp4"), 5),
+        e.Failed("no luck", "task_failed"),
+        e.TimedOut("online", 1800.0, "too long"),
+        e.Cancelled(),
+    ],
+)
+def test_an_end_is_kept_told_and_the_same_when_it_is_read_again(outcome: e.Outcome) -> None:
+    desk = Desk().submit().says(outcome, mtime_ns=7)
+    assert desk.commands == [f.Tell("a", outcome)]
+    ended = desk.state.jobs["a"].ended
+    assert ended is not None
+    assert outbox.outcome_of(ended) == outcome
+    assert ended.mtime_ns == (7 if isinstance(outcome, e.Done) else 0)
+
+
+@pytest.mark.parametrize("late", [e.Running(99.0), e.Failed("late"), e.Done(Path("/x"), 1), e.Cancelled("late")])
+def test_nothing_that_comes_late_changes_an_end(late: e.JobEvent) -> None:
+    desk = Desk().submit().says(e.Done(Path("/out/a.mp4"), 5)).says(late)
+    assert (desk.facts, desk.commands) == ([], [])
+    assert desk.state.jobs["a"].state == "done"
+    outbox.evolve(desk.state, f.JobEnded("a", "failed", 0.0))
+    assert desk.state.jobs["a"].state == "done"
+
+
+def test_a_cancel_is_kept_before_it_is_carried_out_and_asked_for_once() -> None:
+    desk = Desk().submit().cancel()
+    assert desk.facts == [f.JobCancelling("a", desk.now)]
+    assert desk.commands == [f.Stop("a"), f.Answer(1, 202, "a")]
+    desk.cancel()
+    assert (desk.facts, desk.commands) == ([], [f.Answer(1, 202, "a")])
+    assert desk.says(e.Cancelled()).cancel().answer == (200, "")
+
+
+def test_a_result_that_was_faster_than_the_cancel_stays() -> None:
+    desk = Desk().submit().cancel().says(e.Done(Path("/out/a.mp4"), 5))
+    assert desk.state.jobs["a"].state == "done"
+    assert desk.cancel().answer == (409, "ended")
+    assert desk.cancel("unknown").answer == (404, "unknown_job")
+
+
+def test_after_a_restart_every_unfinished_job_runs_again_and_a_cancel_is_carried_out() -> None:
+    desk = Desk().submit("a").submit("b").submit("c").submit("d")
+    desk.says(TASK, "b").cancel("b").cancel("d").says(e.Failed("no"), "c")
+    again = Desk()
+    again.state = outbox.recover(desk.kept)
+    again.happens(f.Started())
+    assert again.facts == []
+    released = f.Release("c", False)  # the hub may not have heard of its end
+    assert again.commands == [f.Start("a"), f.Farewell("b", "http://gpu:8383", "task-1"), released, f.Farewell("d")]
+
+
+def names(twins: list[outbox.Entry]) -> list[str]:
+    return [twin.accepted.job for twin in twins]
+
+
+def read_as(video: str, audio: str = "11", mtime_ns: int = VIDEO.mtime_ns) -> e.Fingerprinted:
+    files = ((VIDEO, video, mtime_ns), (AUDIO, audio, AUDIO.mtime_ns))
+    return e.Fingerprinted(
+        tuple(e.Fingerprint(Path(look.path), look.size, at, {"blake3": digest}) for look, digest, at in files)
+    )
+
+
+def test_twins_are_earlier_jobs_of_the_same_files_that_did_not_fail() -> None:
+    desk = Desk().submit("a").submit("b").submit("other", task_type="other").submit("c")
+    desk.says(e.Failed("no"), "a")
+    jobs = desk.state.jobs
+    assert names(desk.state.of_same_files(jobs["c"])) == ["b"]
+    assert names(desk.state.of_same_files(jobs["b"])) == []
+    assert desk.state.alone(jobs["other"])
+    assert not desk.state.alone(jobs["b"])
+
+
+def test_or_of_the_same_content_under_other_names_and_those_that_nobody_has_read_may_be() -> None:
+    desk = Desk().submit("a").submit("b", video=f.Look("/in/b.mp4", 10, 9)).submit("mov", video=f.Look("/a.mov", 10, 1))
+    desk.submit("c", video=f.Look("/in/c.mp4", 10, 9))
+    jobs = desk.state.jobs
+    assert names(desk.state.of_same_sizes(jobs["c"])) == ["a", "b"]
+    desk.says(read_as("00"), "a").says(read_as("22"), "b").says(read_as("00"), "mov")
+    assert names(desk.state.of_same_sizes(jobs["c"])) == []
+    assert names(desk.state.of_content(jobs["c"], ("00", "11"))) == ["a"]
+    assert names(desk.state.of_content(jobs["c"], ("22", "11"))) == ["b"]
+    desk.says(read_as("33"), "a")
+    assert names(desk.state.of_content(jobs["c"], ("00", "11"))) == []
+
+
+def test_files_that_were_written_to_before_they_were_read_are_not_what_was_accepted() -> None:
+    desk = Desk().submit("a").submit("b")
+    desk.says(read_as("00"), "a").says(read_as("00", mtime_ns=99), "b")
+    assert desk.state.jobs["a"].read_as_accepted
+    assert not desk.state.jobs["b"].read_as_accepted
+
+
+JOBS = st.sampled_from(["a", "b", "c", "d"])
+PATHS = st.sampled_from(["/out/1.mp4", "/out/2.mp4", "/out/3.mp4"])
+LOOKS = st.builds(f.Look, st.sampled_from(["/in/a.mp4", "/in/b.mov"]), st.integers(1, 2), st.integers(1, 2))
+SAID = st.sampled_from([
+    e.Queued(), e.Waking(3.0), e.Granted("online", 1.0), WORKER, TASK, e.Running(5.0), e.Rendered(TASK),
+    e.Downloading(0, 9), e.Downloading(0), e.Note("x"), e.Retrying(1, 1.0, "x"), e.Done(Path("/out/1.mp4"), 9),
+    e.Failed("no"), e.TimedOut("total", 1.0), e.Cancelled(), read_as("00"), read_as("22"),
+])  # fmt: skip
+HAPPENS = st.one_of(
+    st.builds(f.Submitting, st.just(1), JOBS, LOOKS, LOOKS, PATHS),
+    st.builds(f.Cancelling, st.just(1), JOBS),
+    st.builds(f.Happened, JOBS, SAID, st.integers(0, 3)),
+    st.just(f.Started()),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(HAPPENS, max_size=40))
+def test_whatever_happens_ends_are_for_ever_and_a_snapshot_is_the_whole_state(events: list[f.OutboxEvent]) -> None:
+    desk = Desk(open_most=2, ended_most=2)
+    ends: dict[f.JobAccepted, f.JobEnded] = {}
+    for event in events:
+        desk.happens(event)
+        for entry in desk.state.jobs.values():
+            if entry.accepted in ends:
+                assert entry.ended is ends[entry.accepted]
+            elif entry.ended is not None:
+                ends[entry.accepted] = entry.ended
+        opened = [entry.accepted for entry in desk.state.jobs.values() if entry.ended is None]
+        assert desk.state.outputs == {accepted.output: accepted.job for accepted in opened}
+        assert len(opened) <= 2
+        assert len(desk.state.jobs) - len(opened) <= 3
+        bounds = {"open_most": 2, "ended_most": 2}
+        for facts in (outbox.snapshot(desk.state), desk.kept):
+            assert outbox.recover(facts, outbox.OutboxState(**bounds)) == desk.state
