@@ -36,9 +36,7 @@ def webhook_url(text: str) -> str:
     if _split(address, "https://shop.example.com/done").scheme not in ("http", "https"):
         raise ValueError("does not begin with http:// or https://")
     if not text.isascii() or not text.isprintable() or " " in text or "#" in text:
-        raise ValueError(
-            "bears a blank, a # or a letter that is not ASCII; write it as it is sent, with %20 and the like"
-        )
+        raise ValueError("bears a blank, a # or a letter that is not ASCII; write it as it is sent, with %20 and such")
     return text
 
 

@@ -115,7 +115,7 @@ def configure(level: str, secrets: Collection[str] = (), *, json: bool = False, 
     _lines.json, _lines.program = json, program
     sys.excepthook = _broke if json else sys.__excepthook__
     logger.remove()
-    logger.configure(extra={"job": "-", "stage": "-"}, patcher=None if json else _one_line)
+    logger.configure(extra={"job": "-", "stage": "-"}, patcher=_untouched if json else _one_line)
     # diagnose and backtrace would print the values of variables, secrets among them; catch would print whole records.
     logger.add(_lines.show, level=level, format=_FORMAT, backtrace=False, diagnose=False, catch=False)
     for name in LIBRARIES:
@@ -161,6 +161,10 @@ def through(write: Callable[[str], object]) -> Iterator[None]:
 
 def _one_line(record: Record) -> None:
     record["message"] = record["message"].replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _untouched(_: Record) -> None:
+    """JSON keeps a message of several lines on one by itself."""
 
 
 class _Forward(logging.Handler):

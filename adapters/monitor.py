@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -51,7 +52,7 @@ class MonitorProgram:
 
     `tick` is the longest time in seconds between two looks at the clock; outcomes of calls are recorded through `tap`.
     With a `journal`, what a restart must not forget is kept there before anything is done about it; `known` is what it
-    held, as `power_memory.ages` gives it. `clock` gives UNIX seconds.
+    held, as `power_memory.ages` gives it. `clock` gives UNIX seconds. `entered` counts how often each state was come into.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class MonitorProgram:
         self._tick, self._tap = tick, tap
         self._inbox: asyncio.Queue[p.PowerEvent] = asyncio.Queue(MAX_INBOX)
         self._calls: dict[str, asyncio.Task[None]] = {}
+        self.entered: Counter[str] = Counter()
         self._log = logger.bind(stage="power", gpu=monitor.policy.gpu)
 
     @property
@@ -110,7 +112,9 @@ class MonitorProgram:
         while True:
             event = await self._next()
             now = asyncio.get_running_loop().time()
+            before = self.machine.state
             self.machine, commands = self._monitor.decide(self.machine, event, now)
+            self.entered[self.machine.state] += self.machine.state != before
             await self._keep(now)
             if commands and isinstance(event, p.Tick):
                 self._tap.row("conn", "tick", {})

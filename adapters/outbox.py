@@ -177,8 +177,7 @@ class Outbox:
             case f.Stop(job):
                 self._stop(job)
             case f.Release(job, cancelled):
-                if self._client is not None:
-                    self._client.hub.farewell(job, cancelled=cancelled)
+                self._release(job, cancelled)
             case f.Farewell():
                 self._say(self._goodbye(command))
             case f.Tell(job, outcome):
@@ -232,6 +231,10 @@ class Outbox:
         stage = self.state.jobs[job].stage
         if isinstance(event, e.Cancelled) and stage is not None and stage.task:
             self._say(self._tell_worker(stage.worker, stage.task, job))
+
+    def _release(self, job: str, cancelled: bool) -> None:
+        if self._client is not None:
+            self._client.hub.farewell(job, cancelled=cancelled)
 
     def _say(self, goodbye: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(goodbye, name="farewell")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -84,6 +84,8 @@ class Recorder(Tap):
 
             logger.error("recording stopped: {}", error)
             self._file = None
+            with suppress(OSError):  # what could not be written cannot be written now either
+                file.close()
 
     def _open(self) -> BinaryIO:
         self._part += 1

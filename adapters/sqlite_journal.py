@@ -55,6 +55,11 @@ class SqliteJournal(Generic[F]):
         self._thread = threading.Thread(target=self._run, name=f"journal-{file.path.stem}", daemon=True)
         self._thread.start()
 
+    @property
+    def facts(self) -> int:
+        """How many facts it holds."""
+        return self._file.rows
+
     async def append(self, facts: Sequence[F]) -> None:
         """See `Journal.append`. `NoSpace`: none of them was kept, try again; `JournalError`: this journal has ended."""
         if self._broken is not None:
@@ -70,7 +75,7 @@ class SqliteJournal(Generic[F]):
                 self._batch = _Batch()
                 self._work.put(partial(self._commit, self._batch))
             self._batch.append((rows, kept))
-        await asyncio.shield(kept)
+        await kept  # whoever stops waiting takes nothing back: the commit does not look at this
 
     def read(self) -> Iterator[F]:
         """See `Journal.read`. For the start: read them all before the first `append`."""

@@ -76,6 +76,7 @@ class RunningWorker:
     queue: TaskQueue
     readiness: Readiness
     server: WorkerServer
+    journal: SqliteJournal[w.Kept]
 
 
 @asynccontextmanager
@@ -88,7 +89,10 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         store = _open(config, stack)
         stack.callback(store.close)
         uploads = _uploads(store)
-        queue = await _queue(config, store, stack)
+        journal: SqliteJournal[w.Kept] = await stack.enter_async_context(
+            open_journal(config.state / "worker.sqlite3", w.Kept, program="worker")
+        )
+        queue = await _queue(config, store, journal)
         stack.push_async_callback(queue.close)
         readiness = Readiness()
         verifier = Verifier(config.gpu) if config.gpu is not None else None
@@ -107,7 +111,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         stack.push_async_callback(_stop, tidying)
         expiring = asyncio.create_task(expire_for_ever(uploads))
         stack.push_async_callback(_stop, expiring)
-        yield RunningWorker(server.address, store, queue, readiness, server)
+        yield RunningWorker(server.address, store, queue, readiness, server, journal)
 
 
 def _open(config: WorkerConfig, stack: AsyncExitStack) -> Store:
@@ -121,10 +125,7 @@ def _uploads(store: Store) -> Uploads:
         return Uploads(store)
 
 
-async def _queue(config: WorkerConfig, store: Store, stack: AsyncExitStack) -> TaskQueue:
-    journal: SqliteJournal[w.Kept] = await stack.enter_async_context(
-        open_journal(config.state / "worker.sqlite3", w.Kept, program="worker")
-    )
+async def _queue(config: WorkerConfig, store: Store, journal: SqliteJournal[w.Kept]) -> TaskQueue:
     with _usable(config.state):
         await import_task_files(config.state / "tasks", journal)
         return TaskQueue(store, journal, config.engine)

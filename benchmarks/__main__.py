@@ -10,6 +10,7 @@ import online_to_first_byte
 import receive_path
 import replay
 import switchboard
+import transfers
 import waiting_job
 
 if __name__ == "__main__":
@@ -19,6 +20,7 @@ if __name__ == "__main__":
         asyncio.run(receive_path.main()),
         replay.main(),
         asyncio.run(online_to_first_byte.main()),
+        transfers.main(),
         asyncio.run(hub.main()),
     ]
     sys.exit(0 if all(held) else 1)

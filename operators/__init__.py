@@ -65,13 +65,13 @@ __all__ = [
     "GpuLost", "Granted", "Health", "Hub", "HubError", "HubRefused", "HubUnreachable", "Job", "JobEvent", "Journal",
     "JournalError", "LinkDown", "LinkUp", "LoopScheduler", "NoCapacity", "NoSpace", "Note", "Once", "Online", "Outcome",
     "Policy", "Power", "PowerError", "PowerReading", "Progress", "Queued", "Readings", "Refused", "Rendered", "Reply",
-    "Resumed", "Retrying", "Running", "StageTimeout", "Stalled", "Stirring", "Submitted", "TaskFailed", "TaskLost", "TaskReceipt",
-    "TaskReport", "TimedOut", "Turns", "Uploaded", "Uploading", "WakestreamError", "Waking", "Woken", "Worker",
-    "WorkerError", "WorkerRefused", "WorkerUnreachable", "Workers", "always", "before_outcome", "begin_with", "beside",
-    "branch", "cancellable", "costs", "dedupe", "download", "each_for", "effect", "emit", "every", "first_done",
-    "first_for", "follow", "from_async", "is_outcome", "mendable", "online", "outcome", "outcome_of", "poll",
-    "retry_backoff", "seconds_now", "stop_others", "submit", "synthesize", "then", "timeout_idle", "timeout_total",
-    "to_future", "unless", "upload",
+    "Resumed", "Retrying", "Running", "StageTimeout", "Stalled", "Stirring", "Submitted", "TaskFailed", "TaskLost",
+    "TaskReceipt", "TaskReport", "TimedOut", "Turns", "Uploaded", "Uploading", "WakestreamError", "Waking", "Woken",
+    "Worker", "WorkerError", "WorkerRefused", "WorkerUnreachable", "Workers", "always", "before_outcome", "begin_with",
+    "beside", "branch", "cancellable", "costs", "dedupe", "download", "each_for", "effect", "emit", "every",
+    "first_done", "first_for", "follow", "from_async", "is_outcome", "mendable", "online", "outcome", "outcome_of",
+    "poll", "retry_backoff", "seconds_now", "stop_others", "submit", "synthesize", "then", "timeout_idle",
+    "timeout_total", "to_future", "unless", "upload",
 ]
 
 _HOMES = {

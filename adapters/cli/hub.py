@@ -107,15 +107,14 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     from wakestream.adapters.capabilities import Signer
-    from wakestream.adapters.cli.program import announce, begin, listening, run_program
+    from wakestream.adapters.cli.program import announce, begin, listening, run_program, serve_metrics
     from wakestream.adapters.collector import SERVER, few_collections
     from wakestream.adapters.licenses import LicenseBook
     from wakestream.adapters.open_files import connections_allowed
     from wakestream.adapters.recorder import recording
-    from wakestream.adapters.sqlite_journal import open_journal
+    from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
     from wakestream.adapters.tls import server_tls, warn_unless_private
     from wakestream.adapters.websocket.hub_server import MAX_CONNECTIONS, open_hub
-    from wakestream.operators.ports import Journal
     from wakestream.streams.config_json import plain_config
     from wakestream.streams.hub import Limits
     from wakestream.streams.hub_events import Fact
@@ -133,7 +132,9 @@ def run(args: argparse.Namespace) -> int:
             limits = Limits(open_roles=args.open_roles, per_license=args.per_license, per_address=args.per_address)
             limits = dataclasses.replace(limits, **_prices(args.price_per_hour))
             tap = stack.enter_context(recording(settings.record, "hub", 0, {"policy": plain_config(limits)}))
-            journal: Journal[Fact] = await stack.enter_async_context(open_journal(state / JOURNAL, Fact, program="hub"))
+            journal: SqliteJournal[Fact] = await stack.enter_async_context(
+                open_journal(state / JOURNAL, Fact, program="hub")
+            )
             with listening(*args.listen):
                 hub = await stack.enter_async_context(
                     open_hub(
@@ -149,6 +150,10 @@ def run(args: argparse.Namespace) -> int:
                         steady=time.monotonic,
                     )
                 )
+            if settings.metrics is not None:
+                from wakestream.adapters.metrics.hub import HubMetrics
+
+                await serve_metrics(stack, settings.metrics, HubMetrics(hub, journal, state))
             stack.enter_context(few_collections(*SERVER))
             announce("hub", hub.url)
             await hub.until(stop)

@@ -11,6 +11,7 @@ from wakestream.adapters.cli import flags
 if TYPE_CHECKING:
     import asyncio
 
+    from wakestream.adapters.metrics.monitor import PowerWatch
     from wakestream.adapters.power import CommandPower, ProcessPower
     from wakestream.adapters.settings import Settings
     from wakestream.streams import messages as m
@@ -95,6 +96,7 @@ async def _watch(
     from contextlib import AsyncExitStack
     from random import Random
 
+    from wakestream.adapters.cli.program import serve_metrics
     from wakestream.adapters.http.client import HttpWorkers
     from wakestream.adapters.monitor import MonitorProgram
     from wakestream.adapters.recorder import recording
@@ -104,6 +106,7 @@ async def _watch(
     from wakestream.streams.config_json import plain_config
     from wakestream.streams.monitor import Monitor
     from wakestream.streams.power_memory import MachineKept, ages
+    from wakestream.streams.recording import Both
 
     ca = client_context(settings.ca)
     async with AsyncExitStack() as stack:
@@ -121,13 +124,30 @@ async def _watch(
             known = ages(journal.read(), time.time())
         config = {"policy": plain_config(policy), "recalled": known}
         tap = stack.enter_context(recording(settings.record, "monitor", seed, config))
+        watch = _power_watch(settings)
+        if watch is not None:
+            tap = Both(tap, watch)
         random = Random(seed)
         link = open_link(settings.needs_hub(), lambda: _register(settings, policy.gpu), tap=tap, random=random, ca=ca)
         stack.push_async_callback(link.close)
         program = MonitorProgram(Monitor(policy, random), link, power, health, tap=tap, journal=journal, known=known)
         if journal is not None:
             journal.snapshot = lambda: [program.remembered]
+        if settings.metrics is not None and watch is not None:
+            from wakestream.adapters.metrics.monitor import MonitorMetrics
+
+            kept = (journal, memory) if journal is not None and memory is not None else None
+            await serve_metrics(stack, settings.metrics, MonitorMetrics(program, watch, kept))
         await program.run(stop)
+
+
+def _power_watch(settings: Settings) -> PowerWatch | None:
+    """What counts the provider's answers, where somebody wants to know."""
+    if settings.metrics is None:
+        return None
+    from wakestream.adapters.metrics.monitor import PowerWatch
+
+    return PowerWatch()
 
 
 def _memory(args: argparse.Namespace) -> Path | None:

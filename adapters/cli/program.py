@@ -17,10 +17,13 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wakestream.adapters import addresses, settings
 from wakestream.adapters.cli import exit_codes
+
+if TYPE_CHECKING:
+    from wakestream.adapters.metrics.listener import Collect
 
 
 class Stop(asyncio.Event):
@@ -148,6 +151,14 @@ def listening(host: str, port: int, flag: str = "--listen") -> Iterator[None]:
         raise settings.SettingsError(f"{flag}: this machine does not know the host {host!r}") from None
     except OSError as error:
         raise _cannot_listen(error, addresses.at_port(host, port), flag) from None
+
+
+async def serve_metrics(stack: contextlib.AsyncExitStack, address: tuple[str, int], collect: Collect) -> None:
+    """Answer Prometheus at `address` with what `collect` gives, until the stack is closed; `SettingsError` if taken."""
+    from wakestream.adapters.metrics.listener import metrics_listener
+
+    with listening(*address, "--metrics"):
+        await stack.enter_async_context(metrics_listener(address, collect))
 
 
 def _cannot_listen(error: OSError, address: str, flag: str) -> Exception:

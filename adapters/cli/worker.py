@@ -10,11 +10,13 @@ from wakestream.adapters.cli import flags
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
+    from wakestream.adapters.metrics.link import LinkWatch
     from wakestream.adapters.retention import Retention
     from wakestream.adapters.settings import Settings
     from wakestream.adapters.tls import ServerTls
     from wakestream.adapters.worker_program import OpenLink, WorkerConfig
     from wakestream.operators.ports import Engine
+    from wakestream.streams.recording import Tap
 
 HELP = "take files and tasks over HTTP and run the synthesis engine, on the GPU machine"
 
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     import asyncio
     import contextlib
 
-    from wakestream.adapters.cli.program import announce, begin, listening, run_program
+    from wakestream.adapters.cli.program import announce, begin, listening, run_program, serve_metrics
     from wakestream.adapters.tls import server_tls, warn_unless_private
     from wakestream.adapters.worker_program import running_worker
 
@@ -67,9 +69,14 @@ def run(args: argparse.Namespace) -> int:
 
     async def serve(stop: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            open_link = _open_link(settings, stack.enter_context(contextlib.ExitStack()))
+            link = _link_watch(settings)
+            open_link = _open_link(settings, stack.enter_context(contextlib.ExitStack()), link)
             with listening(config.host, config.port):
                 worker = await stack.enter_async_context(running_worker(config, open_link))
+            if settings.metrics is not None:
+                from wakestream.adapters.metrics.worker import WorkerMetrics
+
+                await serve_metrics(stack, settings.metrics, WorkerMetrics(worker, link))
             announce("worker", worker.address)
             await worker.queue.until(stop)
 
@@ -141,7 +148,16 @@ def _engine(name: str, settings: Settings) -> Engine:
         raise SettingsError(f"--command {error}") from None
 
 
-def _open_link(settings: Settings, stack: ExitStack) -> OpenLink | None:
+def _link_watch(settings: Settings) -> LinkWatch | None:
+    """What counts the connections to the hub, where somebody wants to know."""
+    if settings.metrics is None or settings.hub_url is None:
+        return None
+    from wakestream.adapters.metrics.link import LinkWatch
+
+    return LinkWatch()
+
+
+def _open_link(settings: Settings, stack: ExitStack, watch: Tap | None) -> OpenLink | None:
     """How to reach the hub, where one is set; needs a running loop."""
     url = settings.hub_url
     if url is None:
@@ -151,8 +167,11 @@ def _open_link(settings: Settings, stack: ExitStack) -> OpenLink | None:
     from wakestream.adapters.recorder import recording
     from wakestream.adapters.tls import client_context
     from wakestream.adapters.websocket.link import open_link
+    from wakestream.streams.recording import Both
 
     ca = client_context(settings.ca)
     seed = Random().getrandbits(32)
     tap = stack.enter_context(recording(settings.record, "worker", seed, {}))
+    if watch is not None:
+        tap = Both(tap, watch)
     return lambda register: open_link(url, register, tap=tap, random=Random(seed), ca=ca)

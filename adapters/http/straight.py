@@ -15,7 +15,7 @@ LEAST = 4 * 1024 * 1024
 """Bytes that must be left of a body for this to pay."""
 
 BUFFER = 1024 * 1024
-_BUFFERS = 4
+_BUFFERS = 5
 
 AT_LEAST_EVERY = 1.0
 """Seconds after which what is there is handed on, though the buffer is not full."""
@@ -56,25 +56,30 @@ class _Borrower(asyncio.BufferedProtocol):
         self._free = [memoryview(bytearray(BUFFER)) for _ in range(_BUFFERS)]
         self._filling = self._free.pop()
         self._filled = 0
+        self._scrap = memoryview(bytearray(4096))
         self._out: list[memoryview] = []
         self._ready: list[tuple[memoryview, int]] = []
         self._news = asyncio.Event()
         self._paused = False
         self._lost: Exception | None = None
         self._clock = asyncio.get_running_loop().time
-        self.heard = self._clock()
+        self._heard = self._clock()
 
     # The transport's side
 
     def get_buffer(self, _: int) -> memoryview:
         """Where the next bytes go; never more than belongs to the body."""
+        if not self._left:  # some loops hand over more than was asked for
+            return self._scrap
         return self._filling[self._filled : min(BUFFER, self._filled + self._left)]
 
     def buffer_updated(self, count: int) -> None:
         """They are there."""
+        if not self._left:
+            return
         self._filled += count
         self._left -= count
-        self.heard = self._clock()
+        self._heard = self._clock()
         if not self._left:
             self.give_back()  # at once: what comes behind the body is not ours
         if self._filled == BUFFER or not self._left:
@@ -105,10 +110,9 @@ class _Borrower(asyncio.BufferedProtocol):
     def _hand_on(self) -> None:
         if self._filled:
             self._ready.append((self._filling, self._filled))
-        self._filled = 0
-        if self._free:
-            self._filling = self._free.pop()
-        elif self._left:
+            self._filling = self._free.pop() if self._free else memoryview(bytearray(BUFFER))
+            self._filled = 0
+        if not self._free and self._left and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         self._news.set()
@@ -137,21 +141,24 @@ class _Borrower(asyncio.BufferedProtocol):
             async with asyncio.timeout(min(AT_LEAST_EVERY, idle)):
                 await self._news.wait()
         except TimeoutError:
-            if not self._filled and self._clock() - self.heard >= idle:
+            if not self._filled and self._clock() - self._heard >= idle:
                 raise
 
     def _release(self) -> None:
         """The block before the last was written by now."""
         while len(self._out) > 1:
             self._free.append(self._out.pop(0))
-        if self._paused and self._free:
-            self._filling, self._paused = self._free.pop(), False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+        if self._paused and self._free and self._lost is None:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._paused = False
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def give_back(self) -> None:
         """The connection's owner reads on."""
         if self._transport.get_protocol() is self:
             self._transport.set_protocol(self._owner)
-        if self._paused and not self._transport.is_closing():
-            self._transport.resume_reading()
+        if self._paused:
+            self._resume()

@@ -51,7 +51,10 @@ Planned = tuple[Sequence[f.Fact], Sequence[f.Command]]
 
 
 class HubServer:
-    """A running hub; `url` is where it listens, `refused` counts what it refused by reason. Made by `open_hub`."""
+    """A running hub; `url` is where it listens, `refused` counts what it refused by reason. Made by `open_hub`.
+
+    `on_fact` hears of all that becomes so.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class HubServer:
         self.port = 0
         self.refused = Refusals(_note_refusal)
         self.on_wrong_key: Callable[[Any], None] = lambda _: None
+        self.on_fact: Callable[[f.Fact], None] | None = None
         self._tap = tap
         self._book = book
         self._journal = journal
@@ -101,6 +105,11 @@ class HubServer:
             stopped.cancel()
 
     @property
+    def state(self) -> hub.HubState:
+        """What the hub knows; to be looked at only."""
+        return self._state
+
+    @property
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._sockets)
@@ -125,6 +134,8 @@ class HubServer:
         for fact in facts:
             hub.evolve(self._state, fact)
             _note(fact)
+            if self.on_fact is not None:
+                self.on_fact(fact)
         durable = [fact for fact in facts if fact.DURABLE]
         if not durable and not self._pending and not self._committing:
             self._carry_out(commands)

@@ -13,7 +13,6 @@ import aiohttp
 import pytest
 from client_scene import User
 from daemon_scene import RunningDaemon, daemon, state_of
-from our_peers import until
 
 from wakestream.adapters import settings
 from wakestream.adapters.daemon_address import read

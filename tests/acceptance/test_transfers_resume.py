@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 from blake3 import blake3
@@ -15,7 +16,7 @@ from tus_scene import BODY, eventually, then_silent, tus
 from worker_process import SECRET, WorkerProcess, worker_process
 
 from wakestream.adapters.engines import Command
-from wakestream.adapters.http import client_tus
+from wakestream.adapters.http import client_tus, tus_append
 from wakestream.adapters.http.client import HttpWorker, HttpWorkers
 from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
 from wakestream.operators.errors import Corrupt, WakestreamError, WorkerUnreachable
@@ -144,6 +145,52 @@ async def test_two_clients_with_the_same_file_send_it_once(
         wire = [sum_of(items) for items in took]
         assert [items[-1] for items in took] == [film.size, film.size]
         assert film.size <= sum(wire) <= 1.2 * film.size
+        assert blake3().update_mmap(worker.store.path(ref(film))).hexdigest() == ref(film).hash
+
+
+@asynccontextmanager
+async def breaking(url: str, random: Random) -> AsyncIterator[str]:
+    """A line to `url` that breaks after some MiB of each connection, in either direction."""
+    host, port = url.removeprefix("http://").split(":")
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = random.randint(1, 12) << 20
+        while left > 0 and (block := await reader.read(1 << 16)):
+            left -= len(block)
+            writer.write(block)
+            await writer.drain()
+        writer.transport.abort()
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(carry(reader, back), carry(there, writer), return_exceptions=True)
+        writer.transport.abort()
+        back.transport.abort()
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    try:
+        yield "http://{}:{}".format(*server.sockets[0].getsockname())
+    finally:
+        server.close()
+
+
+async def test_a_film_gets_there_over_a_line_that_breaks_again_and_again(
+    tmp_path: Path, film: Fingerprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tus_append, "STALE", 0.0)
+    monkeypatch.setattr(client_tus, "LOOK_AGAIN", 0.0)
+    breaks, wire = 0, 0
+    async with here(tmp_path) as worker, breaking(worker.address, Random(1)) as url, connected(url) as client:
+        while not (await client.check([ref(film)]))[ref(film).hash]:
+            at = 0
+            try:
+                async for item in client.upload(film, ref(film)):
+                    wire += max(0, item - at) if isinstance(item, int) else 0
+                    at = item.bytes if isinstance(item, Resumed) else item
+            except WorkerUnreachable:
+                breaks += 1
+        assert breaks >= 8
+        assert wire < 2 * film.size  # what was under way at each break went twice
         assert blake3().update_mmap(worker.store.path(ref(film))).hexdigest() == ref(film).hash
 
 

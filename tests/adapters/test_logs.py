@@ -1,5 +1,9 @@
+import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import pytest
 from loguru import logger
@@ -15,7 +19,9 @@ def lines() -> Iterator[list[str]]:
     with logs.through(written.append):
         yield written
     logger.remove()
+    sys.excepthook = sys.__excepthook__
     logs._lines.secrets.clear()
+    logs._lines.json, logs._lines.program = False, ""
     for name in logs.LIBRARIES:
         library = logging.getLogger(name)
         library.handlers, library.propagate = [], True
@@ -118,3 +124,77 @@ def test_a_closed_stderr_does_not_end_the_program(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sys.stderr", Closed())
     logger.info("into nothing")
     logger.remove()
+
+
+def test_a_json_line_has_time_level_message_job_stage_program_and_error(lines: list[str]) -> None:
+    logs.configure("INFO", json=True, program="worker")
+    logger.bind(job="j1", stage="render").info("half way\nthere")
+    logger.warning("{}", "odd")
+    told, odd = map(json.loads, lines)
+    time = datetime.fromisoformat(told.pop("time"))
+    assert time.utcoffset() == timedelta(0)
+    assert told == {
+        "level": "INFO", "message": "half way\nthere", "job": "j1", "stage": "render", "program": "worker", "error": None,
+    }  # fmt: skip
+    assert (odd["level"], odd["job"], odd["stage"]) == ("WARNING", None, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'got "hunter22" from the settings',
+        'Authorization: Bearer abc.def-123\\"',
+        f"key {KEY}",
+        '{"type":"register","license_key":"abcdef"}',
+        '"{\\"key\\":\\"abcdef\\"}"',
+    ],
+)
+def test_secrets_are_redacted_in_json_and_it_stays_json(lines: list[str], text: str) -> None:
+    logs.configure("INFO", ["hunter22"], json=True)
+    logger.bind(job=text, stage=text).info("{}", text)
+    told = json.loads(lines[0])
+    for name in ("message", "job", "stage"):
+        assert "***" in told[name]
+        assert not any(secret in told[name] for secret in ("hunter22", "abc.def", KEY, "abcdef"))
+
+
+def test_an_exception_is_one_json_line_with_its_error_and_without_variables(lines: list[str]) -> None:
+    logs.configure("INFO", ["hunter22"], json=True)
+
+    def failing(password: str) -> None:
+        raise ValueError(f"bad {password}\nand more")
+
+    try:
+        failing("hunter22")
+    except ValueError:
+        logger.exception("it broke")
+    (line,) = lines
+    assert line.count("\n") == 1
+    told = json.loads(line)
+    assert (told["message"], told["error"]) == ("it broke", "ValueError: bad ***\nand more")
+    assert "in failing" in told["traceback"]
+    assert "hunter22" not in line
+
+
+@pytest.mark.parametrize("text", ["a\u2028b", "\udcff", "a\x00b", "没有", "x\x85y"])
+def test_no_letter_breaks_a_json_line_into_two(lines: list[str], text: str) -> None:
+    logs.configure("INFO", json=True)
+    logger.info("{}", text)
+    (line,) = lines[0].splitlines()
+    assert json.loads(line)["message"] == text
+
+
+def test_warnings_of_libraries_become_json_as_well(lines: list[str]) -> None:
+    logs.configure("INFO", json=True)
+    logging.getLogger("aiohttp.server").error("odd", exc_info=(ValueError, ValueError("x"), None))
+    told = json.loads(lines[0])
+    assert (told["stage"], told["level"], told["error"]) == ("aiohttp", "ERROR", "ValueError: x")
+
+
+def test_what_ends_a_program_unforeseen_is_a_json_line_too() -> None:
+    code = "from wakestream.adapters import logs; logs.configure('INFO', json=True, program='hub'); 1 / 0"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    told = json.loads(line)
+    assert (told["level"], told["program"], told["error"]) == ("CRITICAL", "hub", "ZeroDivisionError: division by zero")

@@ -28,7 +28,7 @@ from kill_daemon import DaemonClients
 from kill_house import KillHouse, kill_house
 from kill_jobs import JobMaker, KillJob
 
-MOMENTS = ("random", "ack", "upload", "render", "download", "commit")
+MOMENTS = ("random", "ack", "upload", "render", "rendered", "download", "commit")
 """When a kill comes: at any time, or right after one of these is seen."""
 
 _SEEN = {
@@ -160,6 +160,8 @@ class KillRun:
             return True
         if moment == "commit":
             return await _growth(self.random.choice(house.journals))
+        if moment == "rendered":
+            return await _growth(house.counts, b"end ")
         return await self.ears.moment(moment)
 
     async def _settle(self, house: KillHouse, jobs: list[KillJob]) -> None:
@@ -180,7 +182,7 @@ class KillRun:
         books.lost = [f"{job.id} is lost: {job.ends} {job.why}" for job in promised if "done" not in job.ends]
         books.ended_twice = [f"{job.id} ended as {job.ends}" for job in promised if len(job.ends) > 1]
         books.wrong = [f"{job.id} has a wrong result" for job in promised if "done" in job.ends and not job.right]
-        books.fell = [*house.fell, *clients.fell]
+        books.fell = [*dict.fromkeys([*house.fell, *clients.fell])]
         if house.worker_pids:
             books.left_on = ["the GPU is still on though nobody holds it"]
         lines = [line.split() for line in house.counts.read_text().splitlines()]
@@ -197,12 +199,14 @@ async def _pause(seconds: float, stop: asyncio.Event | None = None) -> None:
             await (stop or asyncio.Event()).wait()
 
 
-async def _growth(log: Path) -> bool:
-    """Returns when the next commit begins to be written."""
+async def _growth(log: Path, line: bytes = b"") -> bool:
+    """Returns when something is written to the file: a commit that begins, or a `line` that starts so."""
     before, until = _stamp(log), time.monotonic() + AIM_WITHIN
     while time.monotonic() < until:
-        if _stamp(log) != before:
-            return True
+        if (now := _stamp(log)) != before:
+            if not line or log.read_bytes()[before[1] :].startswith(line):
+                return True
+            before = now
         await asyncio.sleep(0.001)  # fine enough to hit the sync that follows the write
     return False
 

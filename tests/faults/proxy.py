@@ -21,6 +21,7 @@ Direction = Literal["up", "down"]
 """`up` is from whoever connected to the server behind, `down` is back."""
 
 _BLOCK = 65536
+_LAST_BREATH = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,14 @@ class _Pair:
                 writer.transport.abort()
             else:
                 writer.close()
+
+    async def ended(self) -> None:
+        """Returns when both sockets are closed; what is still to be sent after a moment is not sent any more."""
+        for writer in (self.near, self.far):
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_LAST_BREATH):
+                    await writer.wait_closed()
+            writer.transport.abort()
 
 
 class FaultProxy:
@@ -171,6 +180,7 @@ class FaultProxy:
             pair.end(reset=False)
             self._pairs.discard(pair)
             self._look()
+            await pair.ended()
 
     async def _pump(self, way: Direction, reader: StreamReader, writer: StreamWriter, pair: _Pair) -> None:
         side, left = self._sides[way], _Budget()
@@ -232,6 +242,7 @@ class FaultProxy:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # aborted transports close in the loop's next turn
 
 
 @dataclass(slots=True)

@@ -19,6 +19,10 @@ class Echo:
         self.ended = asyncio.Event()
         self.broke = asyncio.Event()
         self.heard = asyncio.Event()
+        self.serving: set[asyncio.Task[None]] = set()
+
+    def took(self, reader: StreamReader, writer: StreamWriter) -> None:
+        self.serving.add(asyncio.create_task(self.serve(reader, writer)))
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         try:
@@ -41,10 +45,11 @@ async def echo() -> Echo:
 
 @pytest.fixture
 async def proxy(echo: Echo) -> AsyncIterator[FaultProxy]:
-    server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(echo.took, "127.0.0.1", 0)
     async with fault_proxy(server.sockets[0].getsockname()[1], seed=1) as running:
         yield running
     server.close()
+    await asyncio.gather(*echo.serving)
 
 
 async def connect(proxy: FaultProxy) -> tuple[StreamReader, StreamWriter]:
@@ -52,8 +57,11 @@ async def connect(proxy: FaultProxy) -> tuple[StreamReader, StreamWriter]:
 
 
 async def first_byte(proxy: FaultProxy) -> bytes:
-    reader, _ = await connect(proxy)
-    return await reader.readexactly(1)
+    reader, writer = await connect(proxy)
+    try:
+        return await reader.readexactly(1)
+    finally:
+        writer.close()
 
 
 @bounded

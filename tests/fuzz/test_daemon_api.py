@@ -11,8 +11,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from bounds import BOUNDED
 from bystanders import tree, watched
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 from naughty import TEXTS, VALUES, nested
@@ -22,11 +23,6 @@ from wakestream.adapters import daemon_address
 from wakestream.adapters.daemon_program import DaemonConfig, running_daemon
 from wakestream.adapters.http import silent_callers
 from wakestream.adapters.settings import Settings
-
-BOUNDED = settings(
-    derandomize=True, database=None, deadline=None, max_examples=80,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
 
 CALLS = [
     "/api/health", "/api/jobs", "/api/jobs/{}", "/api/jobs/{}/cancel", "/api/jobs/{}/retry", "/api/jobs/{}/events",

@@ -7,17 +7,13 @@ from pathlib import Path
 
 import pytest
 from attacked_hub import ROLES, Attacked, attacked
-from hypothesis import HealthCheck, example, given, settings
+from bounds import BOUNDED
+from hypothesis import example, given
 from hypothesis import strategies as st
 from naughty import FRAMES, nested
 from raw_websocket import BINARY, CLOSE, PING, PONG, TEXT, frame
 
 from wakestream.streams import wire
-
-BOUNDED = settings(
-    derandomize=True, database=None, deadline=None, max_examples=120,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)  # fmt: skip
 
 SIZE = 256 * 1024  # beyond this the library ends the connection without a word of ours
 

@@ -9,17 +9,13 @@ from pathlib import Path
 
 import pytest
 from attacked_hub import Attacked, attacked
-from hypothesis import HealthCheck, given, settings
+from bounds import BOUNDED
+from hypothesis import given
 from hypothesis import strategies as st
 from naughty import TEXTS
 from raw_websocket import PING, REQUEST, TEXT, WITHIN, RawWebSocket, frame
 
 from wakestream.adapters.websocket import hub_server
-
-BOUNDED = settings(
-    derandomize=True, database=None, deadline=None, max_examples=100,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
 
 
 @pytest.fixture

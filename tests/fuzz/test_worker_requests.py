@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import pytest
 from attacked_worker import BEARER, Attacked, attacked, is_fit
-from hypothesis import HealthCheck, given, settings
+from bounds import BOUNDED
+from hypothesis import given
 from hypothesis import strategies as st
 from naughty import TEXTS, VALUES, nested
 from raw_http import request
@@ -24,11 +25,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::aiohttp.BadContentDispositionHeader"),
     pytest.mark.filterwarnings("ignore::aiohttp.BadContentDispositionParam"),
 ]
-
-BOUNDED = settings(
-    derandomize=True, database=None, deadline=None, max_examples=80,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
 
 AT = "/api/heygem/"
 NAMES = ("check_files", "upload_file", "submit", "upload", "progress", "download", "queue", "cancel")

@@ -146,7 +146,7 @@ function open() {
   show(by("house"), true);
   parts ??= {
     time: timeline({ nameOf: (id) => known.names.get(id) || id, toast }),
-    past: past(acts),
+    past: past(acts, (id) => known.jobs.has(id)),
     compose: composer({ toast, started: (id) => setTimeout(() => document.querySelector(`[data-job="${CSS.escape(id)}"]`)?.scrollIntoView({ block: "nearest" }), 300) }),
   };
   showGpus(known.gpu);

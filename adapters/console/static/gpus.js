@@ -60,6 +60,10 @@ function update(strip, gpu, hub) {
     }
   }
   for (const [key, value, title] of figures) figure(strip, key, value, title);
+  figures.forEach(([key], at) => {
+    const { root } = strip.cells.get(key);
+    if (strip.figures.children[at] !== root) strip.figures.insertBefore(root, strip.figures.children[at] || null);
+  });
   show(strip.figures, figures.length > 0);
   waking(strip, gpu, hub);
 }

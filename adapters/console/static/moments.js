@@ -7,6 +7,7 @@ const STEADY = new Set(["waking", "running", "uploading", "downloading", "report
   "gpu.status.response", "gpu.task.active", "connected", "upload", "download"]);
 const ENDS = new Set(["done", "failed", "timed_out", "cancelled"]);
 const MOST = 6000;
+const POWER = { "gpu.power.online": "online", "gpu.power.booted": "booted" };
 
 /** All rows that are known, each with its time in UNIX seconds. */
 export class Moments {
@@ -52,7 +53,8 @@ export class Moments {
   take(row) {
     this.rows.push(row);
     if (row.kind === "conn" && (row.label === "up" || row.label === "down")) this.change(this.link, row.at, row.label);
-    if (row.label === "gpu.power.state" && row.dir === "in") this.change(this.gpu(row.gpu || ""), row.at, row.state);
+    const state = row.dir === "in" && (row.label === "gpu.power.state" ? row.state : POWER[row.label]);
+    if (state && row.gpu) this.change(this.gpu(row.gpu), row.at, state);
     if (row.job && (row.label === "job.accept" || row.kind === "event")) this.ofJob(row);
   }
 

@@ -8,8 +8,8 @@ import { bytes, moment, number, t } from "/words.js";
 
 const PAGE = 12;
 
-/** The list and its search. `acts` are what its buttons do; `refresh()` asks anew, soon. */
-export function past(acts) {
+/** The list and its search. `acts` are what its buttons do; jobs that are `elsewhere(id)` on the page are found only. */
+export function past(acts, elsewhere) {
   let shown = PAGE;
   let turn = 0;
   let timer = 0;
@@ -21,7 +21,9 @@ export function past(acts) {
     const query = new URLSearchParams({ text, limit: String(Math.min(shown, 100)), skip: "0" });
     try {
       const found = await call("GET", `/console/history?${query}`);
-      if (mine === turn) draw(found.jobs.map(begin), found.matching, text);
+      const jobs = found.jobs.filter((job) => text || !elsewhere(job.id));
+      const hidden = found.jobs.length - jobs.length;
+      if (mine === turn) draw(jobs.map(begin), found.matching - hidden, text);
     } catch { /* the next state brings it */ }
   }
 

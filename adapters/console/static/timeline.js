@@ -114,7 +114,7 @@ export function timeline({ nameOf, toast }) {
     pen.textAlign = "left";
     pen.fillStyle = lane.kind === "job" ? view.colours.ink : view.colours.soft;
     const text = laneName(lane);
-    pen.fillText(cut(pen, text, narrow ? right : left - 16), 2, narrow ? top + 13 : middle + 4);
+    pen.fillText(cut(pen, text, narrow ? right : left - 16), 4, narrow ? top + 13 : middle + 4);
   }
 
   function laneName(lane) {
@@ -197,7 +197,7 @@ export function timeline({ nameOf, toast }) {
 
   function hold(held) {
     view.end = held ? (view.end ?? now()) : null;
-    put(by("time-pause"), "aria-pressed", held);
+    put(by("time-pause"), "aria-pressed", String(held));
     by("time-pause").replaceChildren(icon(held ? "now" : "pause"), h("span", { text: t(held ? "time.go" : "time.pause") }));
     draw();
   }

@@ -43,9 +43,9 @@ export const EN = {
   "new.hint.sending": "You can start as soon as both files are here.", "new.hint.ready": "Both files are here.",
   "new.hint.starting": "Starting…",
 
-  "now.title": "Under way",
+  "now.title": "Now",
   "now.empty": "Nothing is under way. Jobs that you start appear here and stay, also when you close this page.",
-  "stage.wake": "Wake", "stage.check": "Check", "stage.upload": "Upload", "stage.render": "Render", "stage.download": "Bring home",
+  "stage.wake": "Wake", "stage.check": "Check", "stage.upload": "Upload", "stage.render": "Render", "stage.download": "Fetch",
   "state.open": "Under way", "state.waiting": "Waiting", "state.cancelling": "Stopping", "state.done": "Done", "state.failed": "Failed",
   "state.timed_out": "Timed out", "state.cancelled": "Cancelled",
   "card.stages": "Stages", "card.cancel": "Cancel", "card.retry": "Try again", "card.play": "Play", "card.hide": "Hide the player",
@@ -90,10 +90,10 @@ export const EN = {
   "lane.link": "hub link", "lane.power": "GPU", "lane.in": "messages in", "lane.out": "messages out",
   "mark.in": "message in", "mark.out": "message out", "mark.event": "event of a job", "mark.retry": "tried again", "mark.done": "done",
   "mark.failed": "failed", "mark.fault": "call failed", "mark.cancelled": "cancelled",
-  "span.wait": "waiting", "span.check": "checking", "span.upload": "uploading", "span.render": "rendering", "span.download": "bringing home",
+  "span.wait": "waiting", "span.check": "checking", "span.upload": "uploading", "span.render": "rendering", "span.download": "fetching",
 
   "past.title": "History", "past.search": "Search the history", "past.more": "Show more",
-  "past.empty": "No job has ended yet.", "past.nothing": "No job fits “{text}”.", "past.found": "{count} found",
+  "past.empty": "Jobs that ended a while ago are listed here.", "past.nothing": "No job fits “{text}”.", "past.found": "{count} found",
 
   "foot.room": "{used} of {quota} in use by files and results of this page", "foot.local": "Served by your own machine",
   "toast.saved": "The log is saved. `wakestream replay` reads it.", "toast.offline": "The daemon does not answer. Is it running?",

@@ -42,7 +42,7 @@ export const ZH = {
   "new.hint.sending": "两个文件传完即可开始。", "new.hint.ready": "两个文件都已就绪。",
   "new.hint.starting": "正在开始…",
 
-  "now.title": "进行中",
+  "now.title": "当前",
   "now.empty": "没有进行中的任务。开始的任务会显示在这里，关闭页面也不会丢失。",
   "stage.wake": "唤醒", "stage.check": "检查", "stage.upload": "上传", "stage.render": "合成", "stage.download": "取回",
   "state.open": "进行中", "state.waiting": "等待中", "state.cancelling": "正在停止", "state.done": "完成", "state.failed": "失败",
@@ -92,7 +92,7 @@ export const ZH = {
   "span.wait": "等待", "span.check": "检查", "span.upload": "上传", "span.render": "合成", "span.download": "取回",
 
   "past.title": "历史", "past.search": "搜索历史", "past.more": "显示更多",
-  "past.empty": "还没有结束的任务。", "past.nothing": "没有符合“{text}”的任务。", "past.found": "找到 {count} 个",
+  "past.empty": "早先结束的任务会列在这里。", "past.nothing": "没有符合“{text}”的任务。", "past.found": "找到 {count} 个",
 
   "foot.room": "本页的文件和结果已用 {used}，上限 {quota}", "foot.local": "由您自己的机器提供",
   "toast.saved": "日志已保存，可用 `wakestream replay` 读取。", "toast.offline": "守护进程没有响应，它在运行吗？",

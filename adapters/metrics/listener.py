@@ -1,0 +1,68 @@
+"""The small server of `--metrics`: `GET /metrics` for Prometheus, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+from aiohttp import hdrs, web
+from loguru import logger
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from wakestream.adapters import addresses
+from wakestream.adapters.http.silent_callers import SilentCallers
+
+PATH = "/metrics"
+_GRACE = 1.0
+
+Collect = Callable[[], Iterable[Metric]]
+
+
+class _Scrape(Collector):
+    """Asks the program at each scrape."""
+
+    def __init__(self, families: Collect) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families()
+
+
+@asynccontextmanager
+async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncIterator[str]:
+    """Answer scrapes at `address` with what `collect` gives, until the block ends; gives the URL.
+
+    `OSError` if the address is taken. The registry is this listener's own: several programs may run in one process.
+    """
+    host, port = address
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Scrape(collect))
+    ProcessCollector(registry=registry)
+    silent = SilentCallers()
+    app = web.Application(middlewares=[silent.middleware()], client_max_size=0)
+    app.router.add_get(PATH, lambda request: _answer(registry, request))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE, lingering_time=_GRACE)
+    await runner.setup()
+    try:
+        server = runner.server
+        assert server is not None  # noqa: S101 - it was set up
+        listening = await asyncio.get_running_loop().create_server(silent.watch(server), host, port)
+        try:
+            taken = listening.sockets[0].getsockname()[1]
+            url = f"http://{addresses.at_port(host, taken)}{PATH}"
+            logger.bind(stage="metrics").info("metrics at {}", url)
+            yield url
+        finally:
+            listening.close()
+    finally:
+        silent.close()
+        await runner.cleanup()
+
+
+async def _answer(registry: CollectorRegistry, request: web.Request) -> web.Response:
+    encode, kind = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+    return web.Response(body=encode(registry), headers={hdrs.CONTENT_TYPE: kind})

@@ -1,0 +1,60 @@
+"""Which language people are spoken to in, and one sentence of it.
+
+`--lang`, then `WAKESTREAM_LANG`, then the locale; English where none says otherwise. What programs read (`--json`) and
+what is logged is English always.
+"""
+
+from __future__ import annotations
+
+import importlib
+import locale
+import os
+from collections.abc import Mapping
+
+LANGUAGES = ("en", "zh")
+
+_FIRST_GIVEN = ("LC_ALL", "LC_MESSAGES", "LANG")
+
+_catalogue: Mapping[str, str] | None = None
+_language = ""
+
+
+def choose(language: str | None = None, environment: Mapping[str, str] | None = None) -> None:
+    """Speak `language` from now on, or the one that the environment asks for."""
+    global _catalogue, _language  # noqa: PLW0603 - a process speaks one language
+    _language = language or asked_for(os.environ if environment is None else environment)
+    _catalogue = importlib.import_module(f"wakestream.adapters.words.{_language}").SENTENCES
+
+
+def chosen() -> str:
+    """The language that is spoken: `en` or `zh`."""
+    if _catalogue is None:
+        choose()
+    return _language
+
+
+def asked_for(environment: Mapping[str, str]) -> str:
+    """The language that these variables ask for, or else the system's own settings (Windows, macOS)."""
+    names = ("WAKESTREAM_LANG", *_FIRST_GIVEN)
+    named = next((environment[name] for name in names if environment.get(name)), None)
+    return "zh" if _is_chinese(named if named is not None else _of_the_system()) else "en"
+
+
+def _of_the_system() -> str:
+    try:
+        return locale.getlocale()[0] or ""
+    except ValueError:  # a locale of a form that Python does not know
+        return ""
+
+
+def _is_chinese(name: str) -> bool:
+    # Windows calls it "Chinese (Simplified)_China" or "Chinese_China".
+    return name.lower().startswith(("zh", "chinese"))
+
+
+def tell(name: str, **values: object) -> str:
+    """The sentence of that name. `KeyError` for one that no catalogue has."""
+    if _catalogue is None:
+        choose()
+    assert _catalogue is not None  # noqa: S101 - it was chosen
+    return _catalogue[name].format_map(values)

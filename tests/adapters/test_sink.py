@@ -1,0 +1,85 @@
+"""Bytes into a file in a thread, as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from wakestream.adapters.sink import BATCH, LATEST, Sink, hash_of
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+async def test_a_view_is_written_before_the_next_but_one_is_taken(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    path, hasher = tmp_path / "file", blake3()
+    buffers = [bytearray(1000) for _ in range(3)]
+    expected = b""
+    with path.open("wb", buffering=0) as file:
+        sink = Sink(file, [hasher], pool)
+        for number in range(20):
+            buffer = buffers[number % 3]
+            buffer[:] = bytes([number]) * 1000
+            expected += buffer
+            await sink.add(memoryview(buffer))
+        await sink.flush()
+    assert path.read_bytes() == expected
+    assert hasher.hexdigest() == blake3(expected).hexdigest()
+    assert (sink.size, sink.written) == (20_000, 20_000)
+
+
+async def test_little_waits_for_more_but_not_for_long(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        sink = Sink(file, [], pool)
+        await sink.add(b"few")
+        assert (sink.size, sink._batched) == (3, 3)
+        monkeypatch.setattr(sink, "_handed", sink._handed - LATEST)
+        await sink.add(b"more")
+        assert sink._batched == 0
+        await sink.flush()
+        assert sink.written == 7
+
+
+async def test_an_error_of_the_disk_is_raised_and_what_was_written_is_known(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        sink = Sink(file, [], pool)
+        await sink.add(bytes(BATCH))
+        await sink.flush()
+        file.close()
+        await sink.add(bytes(BATCH))
+        with pytest.raises(ValueError, match="closed"):
+            await sink.flush()
+        assert sink.written == BATCH
+
+
+async def test_a_flush_that_is_cancelled_does_not_lose_the_batch(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        sink = Sink(file, [], pool)
+        await sink.add(bytes(BATCH))
+        flushing = asyncio.create_task(sink.flush())
+        await asyncio.sleep(0)
+        flushing.cancel()
+        await asyncio.wait((flushing,))
+        await sink.flush()
+        assert sink.written == BATCH
+
+
+def test_the_hash_of_a_beginning_can_be_gone_on_with(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 10_000
+    (tmp_path / "file").write_bytes(content)
+    found = hash_of(tmp_path / "file", 1_234_567)
+    assert found.hexdigest() == blake3(content[:1_234_567]).hexdigest()
+    found.update(content[1_234_567:])
+    assert found.hexdigest() == blake3(content).hexdigest()

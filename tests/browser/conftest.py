@@ -1,0 +1,99 @@
+"""A real browser for these tests: Chromium where it is installed, else they are skipped with the reason."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from house import House, house, samples
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+ARGUMENTS = ("--disable-dev-shm-usage", "--autoplay-policy=no-user-gesture-required")
+
+EXPECTED = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")
+"""What a browser logs about a daemon that is away."""
+
+
+def chromium() -> str:
+    """The browser's program; the test is skipped where there is none, or nothing to drive it with."""
+    pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
+    named = os.environ.get("WAKESTREAM_CHROMIUM", "")
+    found = named or next(filter(None, map(shutil.which, NAMES)), "")
+    if not found:
+        pytest.skip("no Chromium here; install it (apt-get install chromium) or name it in WAKESTREAM_CHROMIUM")
+    return found
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium."""
+    program = chromium()
+    from playwright.async_api import async_playwright
+
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    async with async_playwright() as driver:
+        running = await driver.chromium.launch(
+            executable_path=program, args=[*ARGUMENTS, *(["--no-sandbox"] if root else [])]
+        )
+        yield running
+        await running.close()
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[House]:
+    """Hub and daemon, the GPU off."""
+    async with house(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def files(tmp_path: Path) -> tuple[Path, Path]:
+    """A video and a voice of a second and a half."""
+    return await samples(tmp_path, 1.5)
+
+
+class Visitor:
+    """Somebody before the console. What the browser complains about is a fault, unless the test expects it."""
+
+    def __init__(self, browser: Browser, home: House) -> None:
+        self._browser, self._home = browser, home
+        self.complaints: list[str] = []
+        self.daemon_away = False
+
+    @asynccontextmanager
+    async def page(self, *, link: bool = True, **context: Any) -> AsyncIterator[Page]:
+        """The console, opened by a link of its own in a browser that has never been there."""
+        profile = await self._browser.new_context(**{"viewport": {"width": 1100, "height": 900}, **context})
+        profile.set_default_timeout(15_000)
+        page = await profile.new_page()
+        self.watch(page)
+        await page.goto(self._home.link() if link else self._home.url)
+        try:
+            yield page
+        finally:
+            await profile.close()
+        assert self.complaints == []
+
+    def watch(self, page: Page) -> None:
+        """Note what the browser complains about."""
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda said: self._note(said.type, said.text))
+
+    def _note(self, kind: str, text: str) -> None:
+        expected = self.daemon_away and any(word in text for word in EXPECTED)
+        if kind in ("error", "warning") and not expected:
+            self.complaints.append(text)
+
+
+@pytest.fixture
+def visitor(browser: Browser, home: House) -> Visitor:
+    """See `Visitor`."""
+    return Visitor(browser, home)

@@ -1,0 +1,298 @@
+"""The console in a real browser: the whole way from two dropped files to the played result, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from house import House
+from our_peers import until
+
+from wakestream.adapters.replaying import run_log
+from wakestream.operators.ports import Frame
+from wakestream.streams.recording import read_log
+
+pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
+
+from playwright.async_api import expect  # noqa: E402
+
+if TYPE_CHECKING:
+    from conftest import Visitor
+    from playwright.async_api import Locator, Page
+
+DROP = """
+(files) => {
+  const carried = new DataTransfer();
+  for (const { name, text } of files) {
+    const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+    carried.items.add(new File([bytes], name));
+  }
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
+  }
+}
+"""
+
+
+async def drop(page: Page, *files: tuple[str, bytes]) -> None:
+    """Drop files onto the page."""
+    await page.evaluate(DROP, [{"name": name, "text": base64.b64encode(data).decode()} for name, data in files])
+
+
+async def choose(page: Page, files: tuple[Path, Path]) -> None:
+    """Choose both files and wait until they are there."""
+    await page.get_by_label("Choose a video").set_input_files(files[0])
+    await page.get_by_label("Choose an audio").set_input_files(files[1])
+    await expect(page.get_by_text("Both files are here.")).to_be_visible()
+
+
+def card(page: Page) -> Locator:
+    """The one job's card."""
+    return page.locator("#cards > li")
+
+
+async def begin(page: Page, files: tuple[Path, Path]) -> Locator:
+    """Choose, start, and wait for the job's card."""
+    await choose(page, files)
+    await page.get_by_role("button", name="Start").click()
+    await expect(card(page)).to_have_count(1)
+    return card(page)
+
+
+async def plays(page: Page) -> None:
+    """Press Play, and wait until the picture moves."""
+    await card(page).get_by_role("button", name="Play").click()
+    await page.wait_for_function("() => { const v = document.querySelector('video'); return v && v.currentTime > 0.1 }")
+    assert await page.evaluate("() => document.querySelector('video').videoWidth") == 640
+
+
+async def test_with_the_gpu_on_two_dropped_files_become_a_video_that_plays(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    async with visitor.page() as page:
+        await expect(page.locator(".gpu")).to_contain_text("on and ready")
+        await drop(page, *((path.name, path.read_bytes()) for path in files))
+        await page.get_by_role("button", name="Start").click()
+        await expect(card(page)).to_contain_text("The result is here")
+        await expect(card(page).get_by_role("listitem")).to_have_text(["Wake", "Check", "Upload", "Render", "Fetch"])
+        await plays(page)
+        async with page.expect_download() as waiting:
+            await card(page).get_by_role("button", name="Download").click()
+        assert (await waiting.value).suggested_filename == "interview - narration.mp4"
+        assert list((home.state / "console" / "uploads").iterdir()) == []
+
+
+async def test_with_the_gpu_off_the_page_says_why_it_waits_and_then_how_far_it_is(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    await home.monitor()
+    async with visitor.page() as page:
+        lamp = page.locator(".gpu")
+        await expect(lamp).to_contain_text("asleep")
+        job = await begin(page, files)
+        await expect(job).to_contain_text("The GPU is being woken")
+        await expect(job).to_contain_text("place 1 in the queue")
+        await expect(lamp).to_contain_text("waking up")
+        home.power("booted")
+        await expect(job).to_contain_text("its worker is getting ready")
+        await home.gpu_on()
+        await expect(lamp).to_contain_text("1 of yours")
+        home.engine.frames.put_nowait(Frame(21, 50, 42.0))
+        await expect(job.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "42")
+        await expect(job).to_contain_text("frame 21 of 50")
+        home.engine.go_on.set()
+        await expect(job).to_contain_text("The result is here")
+        await expect(lamp).to_contain_text("Saved")
+
+
+async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
+    await home.monitor()
+    async with visitor.page() as page:
+        job = await begin(page, files)
+        await job.get_by_role("button", name="Cancel").click()
+        await expect(job).to_contain_text("Cancelled, and stopped everywhere")
+        await job.get_by_role("button", name="Try again").click()
+        await expect(card(page)).to_have_count(2)
+        await home.gpu_on()
+        home.engine.go_on.set()
+        await expect(card(page).first).to_contain_text("another try of an earlier job")
+        await expect(page.locator("#cards > [data-state=done]")).to_contain_text("interview.mp4")
+
+
+async def test_a_reload_in_the_middle_shows_everything_and_two_pages_agree(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    await home.gpu_on()
+    async with visitor.page() as page:
+        job = await begin(page, files)
+        home.engine.frames.put_nowait(Frame(5, 50, 10.0))
+        await expect(job.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "10")
+        await page.reload()
+        await expect(job.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "10")
+        assert "link=" not in page.url
+        other = await page.context.new_page()
+        visitor.watch(other)
+        await other.goto(home.url)
+        home.engine.frames.put_nowait(Frame(30, 50, 60.0))
+        for each in (page, other):
+            await expect(card(each).get_by_role("progressbar")).to_have_attribute("aria-valuenow", "60")
+        await card(other).get_by_role("button", name="Cancel").click()
+        for each in (page, other):
+            await expect(card(each)).to_have_attribute("data-state", "cancelled")
+
+
+async def test_a_daemon_that_restarts_in_the_middle_is_found_again(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    await home.gpu_on()
+    async with visitor.page() as page:
+        job = await begin(page, files)
+        home.engine.frames.put_nowait(Frame(5, 50, 10.0))
+        await expect(job.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "10")
+        visitor.daemon_away = True
+        url = home.url
+        await home.stop_daemon()
+        await expect(page.get_by_text("Daemon away")).to_be_visible()
+        await home.start_daemon()
+        assert home.url == url
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        await expect(job).to_contain_text("interview.mp4")
+        home.engine.go_on.set()
+        await expect(job).to_contain_text("The result is here")
+        await plays(page)
+
+
+async def test_bad_files_are_refused_with_a_sentence_before_anything_is_sent(home: House, visitor: Visitor) -> None:
+    home.quota = 0
+    async with visitor.page() as page:
+        visitor.complaints.clear()
+        await drop(page, ("notes.txt", b"x"))
+        await expect(page.locator("#toasts")).to_contain_text("notes.txt is neither a video nor an audio")
+        video = page.locator("#slot-video")
+        await page.get_by_label("Choose a video").set_input_files({"name": "a.mp4", "mimeType": "", "buffer": b""})
+        await expect(video.get_by_role("alert")).to_have_text("The file is empty (0 bytes). Choose another.")
+        await page.get_by_label("Choose a video").set_input_files({"name": "a.exe", "mimeType": "", "buffer": b"x"})
+        await expect(video.get_by_role("alert")).to_contain_text("“.exe” is no video that can be read. These can: avi,")
+        big = "() => Object.defineProperty(File.prototype, 'size', { get: () => 20e9 })"
+        await page.evaluate(big)
+        await page.get_by_label("Choose a video").set_input_files({"name": "a.mp4", "mimeType": "", "buffer": b"x"})
+        await expect(video.get_by_role("alert")).to_contain_text("The file has 20 GB; this page keeps 50 MB at most.")
+        await expect(page.get_by_role("button", name="Start")).to_be_disabled()
+        assert list((home.state / "console" / "uploads").iterdir()) == []
+        visitor.complaints[:] = [said for said in visitor.complaints if "status of 4" not in said]
+
+
+async def test_a_file_that_holds_no_video_fails_with_the_reason(
+    home: House, visitor: Visitor, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"this is no video" * 50)
+    async with visitor.page() as page:
+        job = await begin(page, (broken, files[1]))
+        await expect(job.locator(".pill")).to_have_text("Failed")
+        await expect(job.locator(".card-why")).to_contain_text("Invalid data found")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ['a "quoted" & <b>bold.mp4', "..\\..\\etc\\passwd.mp4", "😀👩‍👩‍👧 клип.mp4", "\u202egpj.\u05e9\u05dc\u05d5\u05dd.mp4", f"{'n' * 300}.mp4"],
+)
+async def test_names_are_shown_as_they_are_and_never_act(
+    home: House, visitor: Visitor, files: tuple[Path, Path], name: str
+) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    async with visitor.page() as page:
+        await drop(page, (name, files[0].read_bytes()), (files[1].name, files[1].read_bytes()))
+        await page.get_by_role("button", name="Start").click()
+        await expect(card(page)).to_contain_text("The result is here")
+        shown = await card(page).locator("bdi").first.text_content()
+        assert shown is not None
+        assert shown == name.rsplit("\\", 1)[-1].replace("\u202e", "") or len(shown) == 255
+        assert await page.locator("#cards b").count() == 0
+        wide = await page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0
+        async with page.expect_download() as waiting:
+            await card(page).get_by_role("button", name="Download").click()
+        saved = (await waiting.value).suggested_filename
+        assert saved.endswith(".mp4")
+        assert "/" not in saved
+        assert all(path.resolve().is_relative_to(home.state.resolve()) for path in home.state.rglob("*"))
+
+
+async def test_a_browser_that_closes_in_an_upload_leaves_nothing(home: House, visitor: Visitor) -> None:
+    uploads = home.state / "console" / "uploads"
+    async with visitor.page() as page:
+        line = await page.context.new_cdp_session(page)
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 500_000}
+        await line.send("Network.emulateNetworkConditions", slow)
+        video = {"name": "a.mp4", "mimeType": "", "buffer": bytes(20_000_000)}
+        await page.get_by_label("Choose a video").set_input_files(video)  # type: ignore[arg-type]
+        await expect(page.locator("#slot-video")).to_contain_text("of 20 MB")
+        await until(lambda: list(uploads.iterdir()) != [])
+        await expect(page.locator("#slot-video").get_by_role("progressbar")).not_to_have_attribute("aria-valuenow", "0")
+        await page.close()
+        await until(lambda: list(uploads.iterdir()) == [])
+
+
+async def test_in_chinese_the_page_says_the_same(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
+    await home.monitor()
+    async with visitor.page(locale="zh-CN") as page:
+        await expect(page.locator(".gpu")).to_contain_text("休眠中")
+        await page.get_by_label("选择视频").set_input_files(files[0])
+        await page.get_by_label("选择音频").set_input_files(files[1])
+        await page.get_by_role("button", name="开始").click()
+        await expect(card(page)).to_contain_text("正在唤醒 GPU")
+        await expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+        await home.gpu_on()
+        home.engine.go_on.set()
+        await expect(card(page)).to_contain_text("结果已取回")
+        left = await page.evaluate("() => [...document.querySelectorAll('[data-t]')].filter((e) => /^[A-Z][a-z]/.test(e.textContent)).map((e) => e.textContent)")
+        assert left == []
+
+
+async def test_history_is_searched_and_the_timeline_is_saved_as_a_log_that_replays(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    async with visitor.page() as page:
+        job = await begin(page, files)
+        await expect(job).to_contain_text("The result is here")
+        await page.get_by_label("Search the history").fill("INTERVIEW done")
+        await expect(page.locator("#past li")).to_have_count(1)
+        await page.get_by_label("Search the history").fill("nothing of that kind")
+        await expect(page.locator("#past-empty")).to_have_text("No job fits “nothing of that kind”.")
+        await page.get_by_role("button", name="Pause").click()
+        await expect(page.get_by_role("button", name="Follow")).to_have_attribute("aria-pressed", "true")
+        await page.get_by_role("button", name="Zoom in").click()
+        await page.get_by_text("The latest as text").click()
+        await expect(page.locator("#time-rows")).to_contain_text("gpu.job.submit")
+        async with page.expect_download() as waiting:
+            await page.get_by_role("button", name="Save log").click()
+        saved = await (await waiting.value).path()
+        log = read_log(saved.read_bytes().splitlines(keepends=True))
+    assert [row.label for row in log.rows if row.label in ("job.accept", "done")] == ["job.accept", "done"]
+    trial = await asyncio.to_thread(run_log, log)
+    assert (trial.trouble, [str(found) for found in trial.replayed.divergences]) == (None, [])
+
+
+async def test_without_a_link_the_page_is_locked_and_a_link_is_good_once(home: House, visitor: Visitor) -> None:
+    link = home.link()
+    async with visitor.page(link=False) as page:
+        await expect(page.get_by_role("heading", name="This page is locked")).to_be_visible()
+        await page.get_by_label("Paste the link here").fill(link)
+        await page.get_by_role("button", name="Open").click()
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    async with visitor.page(link=False) as page:
+        await page.get_by_label("Paste the link here").fill(link)
+        await page.get_by_role("button", name="Open").click()
+        await expect(page.get_by_role("alert").first).to_contain_text("That link was used already")
+        visitor.complaints.clear()
