@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --cache-dir .venv/cache
 READY := .venv/.ready
 
-.PHONY: setup demo test faults determinism bench check lint types imports peers queues clean
+.PHONY: setup demo test faults determinism bench check lint types imports peers browser queues clean
 
 setup: $(READY)
 
@@ -39,6 +39,12 @@ check: lint types imports test
 peers:
 	npm install --prefix tests/peers --no-package-lock --no-audit --no-fund --cache tests/peers/node_modules/.cache
 
+# What tests/browser need beside Chromium itself: its driver, and axe-core where there is npm. Without them they are skipped.
+browser: setup
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet --editable '.[browser]'
+	if command -v npm >/dev/null; then npm install --prefix tests/browser --no-package-lock --no-audit --no-fund \
+		--cache tests/browser/node_modules/.cache; fi
+
 # Other people's job queues, for the benchmarks; they are run with redis-server, nats-server and PostgreSQL where these
 # are installed.
 queues: setup
@@ -57,4 +63,4 @@ imports: setup
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .typing build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache tests/peers/node_modules
+	rm -rf .venv .typing build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache tests/peers/node_modules tests/browser/node_modules

@@ -7,7 +7,7 @@ import dataclasses
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from loguru import logger
@@ -16,7 +16,7 @@ from wakestream.adapters.capabilities import Wallet
 from wakestream.adapters.files import DiskFiles
 from wakestream.adapters.http.client import HttpWorkers
 from wakestream.adapters.recorder import recording
-from wakestream.adapters.settings import Settings
+from wakestream.adapters.settings import Settings, SettingsError
 from wakestream.adapters.tls import client_context
 from wakestream.adapters.websocket.link import Link, open_link
 from wakestream.operators.events import Job, JobEvent, Outcome
@@ -95,9 +95,10 @@ async def open_client(
         if workers is None and settings.api_secret is None:
             needs = frozenset({"capability"})
             config["needs"] = sorted(needs)
+        if settings.trace:
+            config["traced"] = True
         tap = open_things.enter_context(recording(settings.record, "daemon", seed, config))
-        if watch is not None:
-            tap = Both(tap, watch(Header("daemon", time.time(), seed, config)))
+        tap = await _watched(tap, settings, Header("daemon", time.time(), seed, config), watch, open_things)
         if files is None:
             files = DiskFiles()
             open_things.push_async_callback(files.close)
@@ -112,7 +113,7 @@ async def open_client(
         open_things.push_async_callback(link.close)
         scheduler = LoopScheduler()
         open_things.push_async_callback(scheduler.close)
-        hub = HubClient(link.send, _fault, f"hub {url}", needs)
+        hub = HubClient(link.send, _fault, f"hub {url}", needs, traced=settings.trace)
         link.events.subscribe(wallet.feed)  # before the hub's: an ack's capability is there when the job goes on
         link.events.subscribe(hub.feed)
         link.events.subscribe(_complaint)
@@ -127,6 +128,25 @@ async def open_client(
         if lasting:
             open_things.callback(hub.leave)
         yield client
+
+
+async def _watched(
+    tap: Tap, settings: Settings, header: Header, watch: Callable[[Header], Tap] | None, open_things: AsyncExitStack
+) -> Tap:
+    """The record, and whoever else follows it."""
+    if settings.trace:
+        tap = Both(tap, await open_things.enter_async_context(_tracing()))
+    return Both(tap, watch(header)) if watch is not None else tap
+
+
+def _tracing() -> AbstractAsyncContextManager[Tap]:
+    try:
+        from wakestream.adapters.traces import tracing
+    except ModuleNotFoundError:
+        raise SettingsError(
+            "--trace needs OpenTelemetry, which is not installed; run: pip install 'wakestream[otel]'"
+        ) from None
+    return tracing()
 
 
 def _complaint(event: object) -> None:

@@ -26,11 +26,15 @@ from wakestream.adapters.look_back import LookBack
 from wakestream.adapters.outbox import Outbox
 from wakestream.adapters.settings import Settings, SettingsError
 from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
+from wakestream.adapters.webhooks import Webhooks, receiver, telling
+from wakestream.operators.flow.retry_backoff import Backoff
 from wakestream.operators.policy import Policy
 from wakestream.streams import outbox
 from wakestream.streams.config_json import plain_config
 from wakestream.streams.durable import DURABLE, LANES, LaneLimits, durable_pipeline, lanes
 from wakestream.streams.outbox_facts import OutboxFact
+from wakestream.streams.recording import Both, Tap, untapped
+from wakestream.streams.webhooks import AGAIN
 
 JOURNAL = "outbox.sqlite3"
 
@@ -46,6 +50,7 @@ class DaemonConfig:
     limits: LaneLimits = field(default_factory=LaneLimits)
     open_most: int = outbox.OPEN_MOST
     quota: int = QUOTA
+    webhook_again: Backoff = AGAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +60,17 @@ class RunningDaemon:
     url: str
     outbox: Outbox
     console: Console
+    journal: SqliteJournal[OutboxFact]
+    webhooks: Webhooks | None = None
 
 
 @asynccontextmanager
 async def running_daemon(
-    config: DaemonConfig, settings: Settings, policy: Policy | None = None
+    config: DaemonConfig, settings: Settings, policy: Policy | None = None, watch: Tap = untapped
 ) -> AsyncIterator[RunningDaemon]:
     """Serve until the block ends; unfinished jobs then stay in the outbox, and go on at the next start.
+
+    `watch` follows what happens to the jobs.
 
     `SettingsError` for settings that are missing or an address that others can reach, `JournalError` when the journal
     cannot be opened, `OSError` when the address is taken.
@@ -69,6 +78,7 @@ async def running_daemon(
     check_loopback(config.host)
     settings.needs_hub()
     settings.needs_key()
+    hears = receiver(settings)
     _make(config.state)
     async with AsyncExitStack() as stack:
         state = outbox.OutboxState(open_most=config.open_most)
@@ -92,7 +102,7 @@ async def running_daemon(
                 files=files,
                 about={LANES: plain_config(config.limits)},
                 lasting=True,
-                watch=timeline.begin,
+                watch=lambda header: Both(timeline.begin(header), watch),
             )
         )
         token = daemon_address.new_token()
@@ -105,9 +115,14 @@ async def running_daemon(
         )
         await stack.enter_async_context(console.serving())
         stack.callback(feed.close)  # before the server waits for those who follow
+        webhooks = None
+        if hears is not None:
+            state.webhook = True
+            webhooks = await stack.enter_async_context(telling(hears, box.settle, config.webhook_again))
+            box.on_owed = webhooks.tell
         await stack.enter_async_context(box.serving(client))
         stack.enter_context(daemon_address.told(config.state, daemon_address.Address(url, token, os.getpid())))
-        yield RunningDaemon(url, box, console)
+        yield RunningDaemon(url, box, console, journal, webhooks)
 
 
 async def _listen(

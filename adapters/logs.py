@@ -39,6 +39,7 @@ _PATTERNS = (
 )
 
 _FORMAT = "{time:HH:mm:ss.SSS} {level: <7} {extra[job]} {extra[stage]}  {message}"
+_DATED = "{time:YYYY-MM-DD} " + _FORMAT
 
 
 class _Lines:
@@ -46,12 +47,16 @@ class _Lines:
 
     def __init__(self) -> None:
         self.secrets: set[str] = set()
-        self.write: Callable[[str], object] = _to_stderr
+        self.write: Callable[[str], object] = to_stderr
+        self.keep: Callable[[str], object] = to_stderr
         self.json = False
         self.program = ""
 
     def show(self, message: Message) -> None:
         self.write(self._as_json(message.record) if self.json else self.redact(str(message)))
+
+    def show_in_file(self, message: Message) -> None:
+        self.keep(self._as_json(message.record) if self.json else self.redact(str(message)))
 
     def _as_json(self, record: Record) -> str:
         extra, broke = record["extra"], record["exception"]
@@ -93,7 +98,8 @@ class _Lines:
         return text
 
 
-def _to_stderr(text: str) -> None:
+def to_stderr(text: str) -> None:
+    """Write a line, if anybody reads it."""
     # Looked up at each line: a live display puts itself in the place of sys.stderr while it runs.
     try:
         sys.stderr.write(text)
@@ -105,11 +111,20 @@ def _to_stderr(text: str) -> None:
 _lines = _Lines()
 
 
-def configure(level: str, secrets: Collection[str] = (), *, json: bool = False, program: str = "") -> None:
+def configure(
+    level: str,
+    secrets: Collection[str] = (),
+    *,
+    json: bool = False,
+    program: str = "",
+    keep: Callable[[str], object] | None = None,
+    keep_level: str | None = None,
+) -> None:
     """Send log lines of `level` and above to stderr; `secrets` and whatever looks like a key never show.
 
     With `json` each is an object: time (ISO 8601, UTC), level, message, job, stage, program, error, and traceback where
-    there is one. What ends the program unforeseen is then such a line, too.
+    there is one. What ends the program unforeseen is then such a line, too. `keep` gets the lines as well (those of
+    `keep_level`, if that is another), with the date.
     """
     hide(*secrets)
     _lines.json, _lines.program = json, program
@@ -118,6 +133,9 @@ def configure(level: str, secrets: Collection[str] = (), *, json: bool = False, 
     logger.configure(extra={"job": "-", "stage": "-"}, patcher=_untouched if json else _one_line)
     # diagnose and backtrace would print the values of variables, secrets among them; catch would print whole records.
     logger.add(_lines.show, level=level, format=_FORMAT, backtrace=False, diagnose=False, catch=False)
+    if keep is not None:
+        _lines.keep, wanted = keep, keep_level or level
+        logger.add(_lines.show_in_file, level=wanted, format=_DATED, backtrace=False, diagnose=False, catch=False)
     for name in LIBRARIES:
         _intercept(logging.getLogger(name))
 

@@ -52,7 +52,8 @@ class MonitorProgram:
 
     `tick` is the longest time in seconds between two looks at the clock; outcomes of calls are recorded through `tap`.
     With a `journal`, what a restart must not forget is kept there before anything is done about it; `known` is what it
-    held, as `power_memory.ages` gives it. `clock` gives UNIX seconds. `entered` counts how often each state was come into.
+    held, as `power_memory.ages` gives it. `clock` gives UNIX seconds. `entered` counts how often it came into each
+    state.
     """
 
     def __init__(

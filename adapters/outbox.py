@@ -59,6 +59,7 @@ class Outbox:
         self._running: dict[str, asyncio.Future[Any]] = {}
         self._goodbyes: set[asyncio.Task[None]] = set()
         self._client: Client | None = None
+        self.on_owed: Callable[[f.WebhookOwed], object] = lambda _: None
         self.broken: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
     @asynccontextmanager
@@ -90,6 +91,10 @@ class Outbox:
     async def cancel(self, job: str) -> f.Answer:
         """Ask for a job to stop."""
         return await self._ask(lambda ticket: f.Cancelling(ticket, job))
+
+    def settle(self, settled: f.WebhookSettled) -> None:
+        """What became of a webhook that `on_owed` was told of."""
+        self._inbox.put_nowait(settled)
 
     async def _ask(self, event: Callable[[int], f.OutboxEvent]) -> f.Answer:
         ticket = next(self._tickets)
@@ -158,7 +163,7 @@ class Outbox:
         for command in commands:
             if isinstance(command, f.Answer) and command.job in refused:
                 now.append(f.Answer(command.ticket, 507, command.job, error.code, str(error)))
-            elif isinstance(command, f.Tell):
+            elif isinstance(command, f.Tell | f.Notify):
                 self._held.append(command)
             elif isinstance(command, f.Answer) or command.job not in refused:
                 now.append(command)
@@ -168,10 +173,8 @@ class Outbox:
 
     def _carry_out(self, command: f.OutboxCommand) -> None:
         match command:
-            case f.Answer(ticket):
-                asked = self._asking.get(ticket)
-                if asked is not None and not asked.done():
-                    asked.set_result(command)
+            case f.Answer():
+                self._answer(command)
             case f.Start(job):
                 self._starting.put_nowait(job)
             case f.Stop(job):
@@ -180,9 +183,16 @@ class Outbox:
                 self._release(job, cancelled)
             case f.Farewell():
                 self._say(self._goodbye(command))
+            case f.Notify(_, owed):
+                self.on_owed(owed)
             case f.Tell(job, outcome):
                 self.feed.publish(job, {"at": self._now(), **plain_event(outcome)})
                 self._on_ended(job)
+
+    def _answer(self, answer: f.Answer) -> None:
+        asked = self._asking.get(answer.ticket)
+        if asked is not None and not asked.done():
+            asked.set_result(answer)
 
     async def _start_all(self) -> None:
         """One after the other: thousands may be due at once, and others want to be heard meanwhile."""

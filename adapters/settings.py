@@ -62,6 +62,7 @@ class Settings:
     key: str | None = None
     log_level: str = "INFO"
     log_format: str = "text"
+    log_file: Path | None = None
     record: Path | None = None
     metrics: tuple[str, int] | None = None
     trace: bool = False
@@ -195,6 +196,7 @@ _PLAIN = (
     _Setting("worker", "HEYGEM_SERVER_URL", lambda value: addresses.worker_url(_text(value)), "worker_url"),
     _ours("log_level", _level),
     _ours("log_format", _format),
+    _ours("log_file", _path),
     _ours("record", _path),
     _ours("metrics", _metrics),
     _ours("trace", _yes),

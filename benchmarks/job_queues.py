@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 MANY, ALONE, FLIGHT = 1000, 200, 100
-WITHIN = 30.0
+WITHIN = 60.0
 
 
 def free_port() -> int:
@@ -166,6 +167,8 @@ async def celery(port: int, folder: Path) -> None:
     sys.path.insert(0, str(folder))
     import celery_tasks
 
+    gc.disable()  # a result that is collected once Redis is gone would try to reach it, for minutes
+
     flags = ["-A", "celery_tasks", "worker", "--pool", "solo", "--without-gossip", "--without-mingle", "-l", "ERROR"]
     with subprocess.Popen(  # noqa: ASYNC220 - nothing else runs in this loop
         [sys.executable, "-m", "celery", *flags], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -185,7 +188,7 @@ async def celery(port: int, folder: Path) -> None:
                 taken.append(time.perf_counter() - begun)
             told("Celery (Redis)", rate, statistics.median(taken))
         finally:
-            worker.terminate()
+            worker.kill()  # asked to end, it sometimes does not
 
 
 @contextlib.contextmanager
@@ -286,3 +289,4 @@ async def main() -> None:
 
 if __name__ == "__main__":
     asyncio.run(main())
+    os._exit(0)  # without collecting, see above

@@ -1,7 +1,7 @@
 """Files on the move, over loopback: fingerprints, uploads, resumable uploads and downloads, each with its yardstick.
 
 Clients and servers are processes of their own, the files lie in memory where the system has such a place (/dev/shm):
-otherwise the disk would be measured. WAKESTREAM_BENCH_MB sets the size (default 512), each figure is the best of
+otherwise the disk would be measured. WAKESTREAM_BENCH_MB sets the size (default 1024), each figure is the best of
 WAKESTREAM_BENCH_ROUNDS (default 3), taken in turns with its yardstick.
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 from blake3 import blake3
 from timing import row
 
-SIZE = int(os.environ.get("WAKESTREAM_BENCH_MB", "512")) * 1024 * 1024
+SIZE = int(os.environ.get("WAKESTREAM_BENCH_MB", "1024")) * 1024 * 1024
 ROUNDS = int(os.environ.get("WAKESTREAM_BENCH_ROUNDS", "3"))
 SECRET = "benchmark-secret"  # noqa: S105 - of this benchmark alone
 HERE = Path(__file__).resolve()

@@ -147,4 +147,6 @@ def _side(sign: str, row: Row | None, other: Row | None) -> list[str]:
 
 def _flat(row: Row) -> dict[str, str]:
     data = _decided(row)
+    if not isinstance(data, Mapping):  # a user's effect may have been given anything
+        data = {"args": data}
     return {name: orjson.dumps(value).decode()[:200] for name, value in data.items() if name not in MEASURED}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable, Sequence
 
 from reactivex import Observable, abc
@@ -48,12 +49,21 @@ class HubClient:
     A job that was granted is named to a restarted hub again (its lease lives in the hub's memory) until `release`,
     where the hub announced that it grants each job by itself; older hubs would start the job twice. `name` is what the
     user calls the hub, `needs` what the hub must announce: without a secret for the worker, no GPU is woken for a job
-    that could not use it.
+    that could not use it. With `traced`, a submit tells the trace that the job belongs to.
     """
 
-    def __init__(self, send: Send, on_fault: Fault, name: str = "the hub", needs: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        send: Send,
+        on_fault: Fault,
+        name: str = "the hub",
+        needs: frozenset[str] = frozenset(),
+        *,
+        traced: bool = False,
+    ) -> None:
         self._send = send
         self._needs = needs
+        self._traced = traced
         self._board: Switchboard[Reply] = Switchboard(on_fault)
         self._link: LinkUp | LinkDown = LinkDown(f"{name}: no answer", connecting=True)
         self._asked: dict[str, m.Submit] = {}
@@ -113,7 +123,10 @@ class HubClient:
         self._granted.discard(job.id)
         self._owed.pop(job.id, None)
         self._said.pop(job.id, None)
-        self._asked[job.id] = m.Submit(request_id=job.id, task_type=job.task_type, payload=payload(job, files))
+        trace = trace_of(job.id) if self._traced else None
+        self._asked[job.id] = m.Submit(
+            request_id=job.id, trace_id=trace, task_type=job.task_type, payload=payload(job, files)
+        )
         self._send(self._asked[job.id])
 
     def release(self, job: Job, *, cancelled: bool = False) -> None:
@@ -144,6 +157,11 @@ class HubClient:
                 del self._owed[request_id]
                 if RELEASED in self.features:
                     self._said[request_id] = message
+
+
+def trace_of(job_id: str) -> str:
+    """The trace that a job belongs to, as W3C writes it: 32 hex digits, the same wherever and whenever it is run."""
+    return hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, str]:

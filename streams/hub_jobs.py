@@ -62,7 +62,9 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, pla
         plan.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now))
     else:
         plan.fact(f.JobClaimed(job.id, peer.fd, payload, now))
-    clean = m.Submit(request_id=message.request_id, task_type=message.task_type, payload=payload)
+    clean = m.Submit(
+        request_id=message.request_id, trace_id=message.trace_id, task_type=message.task_type, payload=payload
+    )
     if gpu is None:
         place = state.position(job) if job is not None and held is None else len(state.queue) + 1
         plan.send(peer.fd, offline(state, clean, place, now), old=peer.old)
@@ -142,7 +144,7 @@ def offline(state: HubState, message: m.Submit, position: int, now: float) -> m.
     why = phase(state)
     return m.Offline(
         request_id=message.request_id,
-        trace_id=message.request_id,
+        trace_id=message.trace_id or message.request_id,
         ts=int(now),
         task_type=message.task_type,
         msg=f"no GPU is online ({why}); the job is queued and starts when one is",

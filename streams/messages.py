@@ -82,12 +82,14 @@ class Pong(Message):
 class Submit(Message):
     """client -> hub -> worker and monitor. The hub adds `key` and `sender_fd` for the worker.
 
-    To a worker that announced `capability` it adds `license`, the license's public id, in place of the key.
+    To a worker that announced `capability` it adds `license`, the license's public id, in place of the key. `trace_id`
+    (ours, from a client that is traced) names the job's trace; the hub's answers repeat it.
     """
 
     TYPE: ClassVar[str] = "gpu.job.submit"
     OLD: ClassVar[str | None] = "gpu_task"
     request_id: str
+    trace_id: str | None = None
     task_type: str = "heygem_submit"
     payload: Mapping[str, Any] = field(default_factory=dict)
     key: str | None = None

@@ -6,12 +6,14 @@ and `JobEnded`; after that only `JobForgotten` follows.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from wakestream.operators import events as e
 from wakestream.operators.job.outcome import is_outcome
 from wakestream.streams import outbox_facts as f
+from wakestream.streams import webhooks
 from wakestream.streams.event_json import kind
 from wakestream.streams.outbox_state import (
     ENDED_MOST,
@@ -51,6 +53,8 @@ def decide(
 
 
 def _started(state: OutboxState, _: f.Started, now: float, plan: f.Plan) -> None:
+    if state.webhook:
+        plan.commands += [f.Notify(owed.job, owed) for owed in state.owed.values()]
     for job, entry in state.jobs.items():
         if entry.ended is not None:
             if now - entry.ended.at < LEASE_LASTS:
@@ -134,8 +138,11 @@ def _happened(state: OutboxState, event: f.Happened, now: float, plan: f.Plan) -
     if entry is None or entry.ended is not None:
         return  # too late: an end is for ever
     if is_outcome(event.event):
-        plan.facts.append(_ended(event, now))
+        ended = _ended(event, now)
+        plan.facts.append(ended)
         plan.commands.append(f.Tell(event.job, event.event))  # type: ignore[arg-type]  # it is one
+        if state.webhook:
+            _owe(state, entry, ended, plan)
     elif isinstance(event.event, e.Fingerprinted):
         video, audio = event.event.files
         digests = dict(video.digests), dict(audio.digests)
@@ -144,21 +151,44 @@ def _happened(state: OutboxState, event: f.Happened, now: float, plan: f.Plan) -
         plan.facts += _moved(entry, event, now)
 
 
+def _owe(state: OutboxState, entry: Entry, ended: f.JobEnded, plan: f.Plan) -> None:
+    """In one commit with the end: who is told of it is told, whatever happens to this program."""
+    owed = webhooks.owed(entry.accepted, ended, entry.stage.sent if entry.stage is not None else 0)
+    if owed is None:
+        return
+    if len(state.owed) >= webhooks.OWED_MOST:
+        first = next(iter(state.owed.values()))
+        plan.facts.append(f.WebhookGivenUp(first.job, first.delivery, ended.at, "too many wait"))
+    plan.facts.append(owed)
+    plan.commands.append(f.Notify(owed.job, owed))
+
+
+def _webhook_settled(state: OutboxState, event: f.WebhookSettled, now: float, plan: f.Plan) -> None:
+    owed = state.owed.get(event.delivery)
+    if owed is None:
+        return
+    if event.why:
+        plan.facts.append(f.WebhookGivenUp(owed.job, owed.delivery, now, event.why))
+    else:
+        plan.facts.append(f.WebhookDelivered(owed.job, owed.delivery, now))
+
+
 def _moved(entry: Entry, event: f.Happened, now: float) -> list[f.OutboxFact]:
     """A new stage, or what is new about it; most events tell neither."""
     before = entry.stage or f.JobStage(event.job, "", now)
     stage = STAGES.get(type(event.event), before.stage)
-    worker, task, size = before.worker, before.task, before.size
+    worker, task, size, sent = before.worker, before.task, before.size, before.sent
     match event.event:
+        case e.Uploaded(_, more):
+            sent += more
         case e.Submitted(online, task_id):
             worker, task = online.url, task_id
         case e.Downloading(_, of):
             size = of
         case e.Queued() | e.Granted():
             worker, task, size = "", "", None
-    if (stage, worker, task, size) == (before.stage, before.worker, before.task, before.size):
-        return []
-    return [f.JobStage(event.job, stage, now, worker, task, size)]
+    moved = f.JobStage(event.job, stage, before.at, worker, task, size, sent)
+    return [] if moved == before else [dataclasses.replace(moved, at=now)]
 
 
 def _ended(event: f.Happened, now: float) -> f.JobEnded:
@@ -177,4 +207,5 @@ def _ended(event: f.Happened, now: float) -> f.JobEnded:
 
 _DECIDE: dict[type, Callable[[OutboxState, Any, float, f.Plan], None]] = {
     f.Started: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Happened: _happened,
+    f.WebhookSettled: _webhook_settled,
 }  # fmt: skip

@@ -6,6 +6,7 @@ Times are UNIX seconds, sizes bytes, paths absolute. Facts are kept for years: l
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from wakestream.operators.events import JobEvent, Outcome
 
@@ -32,7 +33,10 @@ class JobAccepted:
 
 @dataclass(frozen=True, slots=True)
 class JobStage:
-    """How far it came. `worker` and `task` once the worker has it, `size` once the result's is known."""
+    """How far it came. `worker` and `task` once the worker has it, `size` once the result's is known.
+
+    `sent` are the bytes that went to workers so far.
+    """
 
     job: str
     stage: str
@@ -40,6 +44,7 @@ class JobStage:
     worker: str = ""
     task: str = ""
     size: int | None = None
+    sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,38 @@ class JobForgotten:
     at: float
 
 
-OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | JobForgotten
+@dataclass(frozen=True, slots=True)
+class WebhookOwed:
+    """Somebody is to be told `news` of the job's end. `delivery` names it, also to the receiver, at each attempt."""
+
+    job: str
+    delivery: str
+    at: float
+    news: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDelivered:
+    """The receiver took it."""
+
+    job: str
+    delivery: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookGivenUp:
+    """It will not be told: the receiver wants no more, or too long did not take it."""
+
+    job: str
+    delivery: str
+    at: float
+    why: str
+
+
+WebhookFact = WebhookOwed | WebhookDelivered | WebhookGivenUp
+
+OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | JobForgotten | WebhookFact
 
 # What happens
 
@@ -135,7 +171,15 @@ class Happened:
     mtime_ns: int = 0
 
 
-OutboxEvent = Started | Submitting | Cancelling | Happened
+@dataclass(frozen=True, slots=True)
+class WebhookSettled:
+    """A webhook was taken, or will never be; then `why` says why."""
+
+    delivery: str
+    why: str = ""
+
+
+OutboxEvent = Started | Submitting | Cancelling | Happened | WebhookSettled
 
 # What is to be done, once the facts are kept
 
@@ -190,7 +234,15 @@ class Tell:
     outcome: Outcome
 
 
-OutboxCommand = Answer | Start | Stop | Release | Farewell | Tell
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """To the webhook: this is owed."""
+
+    job: str
+    owed: WebhookOwed
+
+
+OutboxCommand = Answer | Start | Stop | Release | Farewell | Tell | Notify
 
 
 @dataclass(slots=True)

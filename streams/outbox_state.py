@@ -78,8 +78,10 @@ class OutboxState:
     by_files: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
     by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
     by_content: dict[Content, set[str]] = field(default_factory=dict)
+    owed: dict[str, f.WebhookOwed] = field(default_factory=dict)  # by delivery, the oldest first
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
+    webhook: bool = False
 
     def of_same_files(self, entry: Entry) -> list[Entry]:
         """Earlier jobs of the same two files that may have, or get, a result for this one."""
@@ -126,6 +128,9 @@ def outcome_of(ended: f.JobEnded) -> e.Outcome:
 
 def evolve(state: OutboxState, fact: f.OutboxFact) -> None:
     """Make `fact` so. A fact about a job that is not there, or one that would change an end, changes nothing."""
+    if isinstance(fact, f.WebhookFact):
+        _webhook(state, fact)
+        return
     if isinstance(fact, f.JobAccepted):
         if fact.job not in state.jobs:
             entry = state.jobs[fact.job] = Entry(fact)
@@ -140,6 +145,14 @@ def evolve(state: OutboxState, fact: f.OutboxFact) -> None:
         _forget(state, entry_or_none)
     elif entry_or_none.ended is None:
         _note(state, entry_or_none, fact)
+
+
+def _webhook(state: OutboxState, fact: f.WebhookFact) -> None:
+    """What is owed outlives the job that it is about."""
+    if isinstance(fact, f.WebhookOwed):
+        state.owed[fact.delivery] = fact
+    else:
+        state.owed.pop(fact.delivery, None)
 
 
 def _note(state: OutboxState, entry: Entry, fact: f.OutboxFact) -> None:
@@ -200,7 +213,8 @@ def recover(facts: Iterable[f.OutboxFact], state: OutboxState | None = None) -> 
 def snapshot(state: OutboxState) -> list[f.OutboxFact]:
     """The fewest facts that lead to this state."""
     kept = ((e.accepted, e.stage, e.read, e.cancelling, e.ended) for e in state.jobs.values())
-    return [fact for facts in kept for fact in facts if fact is not None]
+    jobs: list[f.OutboxFact] = [fact for facts in kept for fact in facts if fact is not None]
+    return [*jobs, *state.owed.values()]
 
 
 def _ending(path: str) -> str:

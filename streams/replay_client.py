@@ -52,7 +52,9 @@ class _Replay:
         self.start = self.loop.time()
         self.tap = MemoryTap(lambda: self.loop.time() - self.start)
         self.scheduler = LoopScheduler(self.loop)
-        self.hub = HubClient(self._send, self._fault, needs=frozenset(log.header.config.get("needs", ())))
+        config = log.header.config
+        needs, traced = frozenset(config.get("needs", ())), bool(config.get("traced"))
+        self.hub = HubClient(self._send, self._fault, needs=needs, traced=traced)
         self.daemon = Daemon(self._world, policy, tap=self.tap, build=pipeline_of(log, build))
         self.awaited: set[str] = set()
         self.running: list[abc.DisposableBase] = []

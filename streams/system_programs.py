@@ -161,8 +161,9 @@ class ClientSide(PeerSide):
 
     def __init__(self, net: Network, log: Log, offset: float, policy: Policy, build: Build, world: MakeWorld) -> None:
         super().__init__(net, log, offset)
-        needs = frozenset(log.header.config.get("needs", ()))
-        self.hub = HubClient(self.send, lambda error, _: net.fail(error), needs=needs)
+        config = log.header.config
+        needs, traced = frozenset(config.get("needs", ())), bool(config.get("traced"))
+        self.hub = HubClient(self.send, lambda error, _: net.fail(error), needs=needs, traced=traced)
         self.daemon = Daemon(lambda job: world(job, self.hub), policy, tap=self.tap, build=pipeline_of(log, build))
         self.scheduler = LoopScheduler(net.loop)
         self.unfinished: set[str] = set()

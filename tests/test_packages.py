@@ -29,5 +29,6 @@ def test_every_package_has_an_init() -> None:
 
 
 def test_every_room_is_typed_for_its_users() -> None:
-    assert settings()["package-data"] == {f"wakestream.{room}": ["py.typed"] for room in ROOMS}
+    typed = {f"wakestream.{room}": ["py.typed"] for room in ROOMS}
+    assert settings()["package-data"] == {**typed, "wakestream.adapters.console": ["static/*"]}
     assert all((ROOT / room / "py.typed").is_file() for room in ROOMS)

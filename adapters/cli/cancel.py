@@ -8,6 +8,7 @@ from typing import Any
 from wakestream.adapters.cli import exit_codes, flags
 
 HELP = "cancel jobs of the running daemon, at the hub and the worker too"
+EXAMPLES = ("cancel ws-0123456789abcdef", "cancel ws-0123456789abcdef ws-fedcba9876543210 --json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,10 +46,12 @@ def _tell(as_json: bool, job: str, said: dict[str, Any]) -> None:
     import orjson
 
     from wakestream.adapters.cli.following import say
+    from wakestream.adapters.cli.words import reason
+    from wakestream.adapters.words import tell
 
     if as_json:
         say(orjson.dumps(said).decode())
     elif "error" in said:
-        say(f"wakestream: {said['error']}", error=True)
+        say(f"wakestream: {reason(said['code'], said['error'])}", error=True)
     else:
-        say(f"{job}: {'cancelled' if said['state'] == 'cancelled' else 'is being cancelled'}")
+        say(tell("is_cancelled" if said["state"] == "cancelled" else "is_being_cancelled", job=job))

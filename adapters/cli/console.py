@@ -7,6 +7,7 @@ import argparse
 from wakestream.adapters.cli import exit_codes, flags
 
 HELP = "give a link that opens the running daemon's web console"
+EXAMPLES = ("console --open", "console")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

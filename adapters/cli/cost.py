@@ -9,6 +9,7 @@ import re
 from wakestream.adapters.cli import flags
 
 HELP = "show how long the GPUs ran, what that cost, and what switching them off has saved"
+EXAMPLES = ("cost", "cost --since 30d", "cost --since 2026-01-01 --json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

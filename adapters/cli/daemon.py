@@ -12,9 +12,15 @@ if TYPE_CHECKING:
     import asyncio
 
     from wakestream.adapters.daemon_program import DaemonConfig
+    from wakestream.adapters.metrics.daemon import JobWatch
     from wakestream.adapters.settings import Settings
 
 HELP = "keep jobs in an outbox and see them through, also when hub, GPU or this machine go away"
+EXAMPLES = (
+    "daemon --hub http://hub.example:8765 --key-file client.key",
+    "daemon --open --max-uploads 4",
+    "daemon --webhook https://shop.example/hooks/video --log-file daemon.log",
+)
 DEFAULT_LISTEN = "127.0.0.1:0"
 
 _LANES = {
@@ -82,13 +88,19 @@ async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, 
     import asyncio
     from contextlib import AsyncExitStack
 
-    from wakestream.adapters.cli.program import announce, listening
+    from wakestream.adapters.cli.program import announce, listening, serve_metrics
     from wakestream.adapters.console.opening import shown
     from wakestream.adapters.daemon_program import running_daemon
+    from wakestream.streams.recording import untapped
 
     async with AsyncExitStack() as stack:
+        watch = _job_watch(settings)
         with listening(config.host, config.port):
-            daemon = await stack.enter_async_context(running_daemon(config, settings))
+            daemon = await stack.enter_async_context(running_daemon(config, settings, watch=watch or untapped))
+        if settings.metrics is not None and watch is not None:
+            from wakestream.adapters.metrics.daemon import DaemonMetrics
+
+            await serve_metrics(stack, settings.metrics, DaemonMetrics(daemon, watch, config.state))
         announce("daemon", daemon.url)
         stack.enter_context(shown(config.state, daemon.url, daemon.console.sessions.new_link, browser=browser))
         stopping: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
@@ -97,3 +109,12 @@ async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, 
         stopping.cancel()
         if broken.done():
             broken.result()
+
+
+def _job_watch(settings: Settings) -> JobWatch | None:
+    """What counts the jobs' stages, where somebody wants to know."""
+    if settings.metrics is None:
+        return None
+    from wakestream.adapters.metrics.daemon import JobWatch
+
+    return JobWatch()

@@ -9,7 +9,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.words import tell
 
 if TYPE_CHECKING:
     from wakestream.adapters.cli.demo_show import Show
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from wakestream.operators.events import Job
 
 HELP = "run the whole system on this machine: a sleeping GPU wakes and a video comes back"
+EXAMPLES = ("demo", "demo --video clip.mp4 --audio speech.wav -o talking.mp4", "demo --record night")
 
 IDLE_AFTER = 4.0
 """Seconds after the last job at which the demo's GPU is put back to sleep."""
@@ -29,10 +31,17 @@ PATIENCE = 60.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--video", type=Path, help="a video file (default: one is made)")
-    parser.add_argument("--audio", type=Path, help="an audio file (default: one with the rhythm of speech is made)")
+    parser.add_argument("--video", metavar="FILE", type=Path, help="a video file (default: one is made)")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("wakestream-demo.mp4"), help="the first result (default %(default)s)"
+        "--audio", metavar="FILE", type=Path, help="an audio file (default: one with the rhythm of speech is made)"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        default=Path("wakestream-demo.mp4"),
+        help="the first result (default %(default)s)",
     )
     parser.add_argument(
         "--boot-seconds", type=_seconds, default=6.0, metavar="S", help="how long the GPU takes to warm up (default 6)"
@@ -66,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     for output in _outputs(args):
         check_writable(output, keep=given)
     logs.configure(getattr(args, "log_level", "WARNING"))
-    with tempfile.TemporaryDirectory(prefix="wakestream-demo-") as folder, Show() as show:
+    with tempfile.TemporaryDirectory(prefix="wakestream-demo-") as folder, Show(quiet=flags.is_quiet(args)) as show:
         return run_program(lambda stop: _until(stop, _demo(args, Path(folder), show)))
 
 
@@ -88,13 +97,13 @@ async def _demo(args: argparse.Namespace, folder: Path, show: Show) -> int:
     from wakestream.operators.policy import Policy
 
     jobs = await _jobs(args, folder, show)
-    show.say("demo", "starting hub and monitor; the GPU (a worker process) stays off")
+    show.say("demo", tell("demo.starts"))
     async with (
         house(folder, show.say, boot_seconds=args.boot_seconds, idle_after=IDLE_AFTER, record=args.record) as running,
         open_client(running.settings, Policy(poll_every=0.5)) as client,
     ):
         await _gpu_is(client, "stopped")
-        show.say("demo", "the monitor says: the GPU is off")
+        show.say("demo", tell("demo.off"))
         status = await _both(client, jobs, show)
         if status == exit_codes.DONE:
             await _asleep(client, running, show)
@@ -121,7 +130,7 @@ async def _jobs(args: argparse.Namespace, folder: Path, show: Show) -> tuple[Job
 
     video, audio, second = args.video, args.audio, args.audio
     if video is None:
-        show.say("demo", "making a sample clip with ffmpeg")
+        show.say("demo", tell("demo.samples"))
         video = folder / "clip.mp4"
         await make_video(video, 8, size="1280x720")
     if audio is None:
@@ -139,7 +148,7 @@ def _outputs(args: argparse.Namespace) -> tuple[Path, Path]:
 
 
 async def _asleep(client: Client, running: House, show: Show) -> None:
-    show.say("demo", f"nobody holds the GPU: it is stopped after {running.idle_after:g} idle seconds")
+    show.say("demo", tell("demo.idle", time=f"{running.idle_after:g}"))
     await _gpu_is(client, "stopped")
     show.asleep()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -9,7 +10,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from wakestream.adapters.cli import words
+from wakestream.adapters.cli.log_lines import line as log_line
 from wakestream.operators import events as e
+from wakestream.operators.job.outcome import is_outcome
 from wakestream.streams.event_json import kind, plain_event
 
 STEADY = (e.Uploading, e.Running, e.Downloading, e.Waking)
@@ -57,19 +60,57 @@ class JsonLines(_Quiet):
         print(orjson.dumps(line).decode(), flush=True)  # noqa: T201
 
 
-class PlainLines(_Quiet):
-    """One line per event on standard output; of events that come often, one every few seconds."""
+class Outcomes(_Quiet):
+    """The last event alone, as a sentence or by another display."""
+
+    def __init__(self, shown: Display | None = None) -> None:
+        self._shown = shown
+
+    def show(self, event: e.JobEvent) -> None:
+        """See `Display.show`."""
+        if not is_outcome(event):
+            return
+        if self._shown is not None:
+            self._shown.show(event)
+        else:
+            print(words.outcome(event), flush=True)  # noqa: T201
+
+
+class PlainLines:
+    """One line per event on standard output; of events that come often, one every few seconds.
+
+    Within its block log lines look the same, on standard error.
+    """
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
+        self._logs = contextlib.ExitStack()
         self._start = time.monotonic()
         self._shown: dict[str, tuple[float, object]] = {}
 
     def show(self, event: e.JobEvent) -> None:
         """See `Display.show`."""
         if self._due(event):
-            passed = time.monotonic() - self._start
-            print(f"{self._prefix}{passed:7.1f} s  {words.event(event)}", flush=True)  # noqa: T201
+            print(self._line(words.event(event)), flush=True)  # noqa: T201
+
+    def __enter__(self) -> Self:
+        from wakestream.adapters import logs
+
+        self._logs.enter_context(logs.through(lambda text: logs.to_stderr(self._like_ours(text))))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._logs.close()
+
+    def _like_ours(self, text: str) -> str:
+        first, end, more = text.partition("\n")
+        found = log_line(first)
+        if not found.level or first.startswith("{"):
+            return text
+        return f"{self._line(f'{found.level.lower()}: {found.message}')}{end}{more}"
+
+    def _line(self, text: str) -> str:
+        return f"{self._prefix}{time.monotonic() - self._start:7.1f} s  {text}"
 
     def _due(self, event: e.JobEvent) -> bool:
         if not isinstance(event, STEADY):
@@ -82,8 +123,10 @@ class PlainLines(_Quiet):
         return True
 
 
-def display(job: e.Job, *, as_json: bool, plain: bool = False) -> Display:
+def display(job: e.Job, *, as_json: bool, plain: bool = False, quiet: bool = False) -> Display:
     """The display that fits where standard output goes."""
+    if quiet:
+        return Outcomes(JsonLines(job.id) if as_json else None)
     if as_json:
         return JsonLines(job.id)
     if plain or not sys.stdout.isatty() or os.environ.get("TERM") in NO_CURSOR:

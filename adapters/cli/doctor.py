@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from wakestream.adapters.cli import exit_codes, flags
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wakestream.adapters.doctor import Finding
     from wakestream.adapters.settings import Settings
 
 HELP = "check settings, license, hub, monitor, worker, disk and clock; say what to do"
+EXAMPLES = ("doctor", "doctor --wake", "doctor --json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,23 +32,23 @@ def run(args: argparse.Namespace) -> int:
     """Examine; 0 when there is no fault, 1 otherwise."""
     import asyncio
 
-    from wakestream.adapters import logs, settings
+    from wakestream.adapters.cli.program import begin
     from wakestream.adapters.cli.waiting import seconds_of
 
     wake_within = seconds_of("--wake-timeout", args.wake_timeout) if args.wake else None
-    found = settings.load(vars(args))
-    logs.configure("CRITICAL", found.secrets)
-    return asyncio.run(_examine(found, wake_within, as_json=args.json))
+    found = begin(args, usual_level="CRITICAL")
+    say = _say_json if args.json else _say_amiss if flags.is_quiet(args) else _say
+    return asyncio.run(_examine(found, wake_within, say))
 
 
-async def _examine(found: Settings, wake_within: float | None, *, as_json: bool) -> int:
+async def _examine(found: Settings, wake_within: float | None, say: Callable[[Finding], None]) -> int:
     from pathlib import Path
 
     from wakestream.adapters.doctor import examine
 
     worst = exit_codes.DONE
     async for finding in examine(found, Path.cwd(), wake_within=wake_within):
-        (_say_json if as_json else _say)(finding)
+        say(finding)
         if finding.level == "fault":
             worst = exit_codes.FAILED
     return worst
@@ -62,11 +65,21 @@ def _say_json(finding: Finding) -> None:
 _STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "dim"}
 
 
+def _say_amiss(finding: Finding) -> None:
+    if finding.level in ("warning", "fault"):
+        _say(finding)
+
+
 def _say(finding: Finding) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble((f"{finding.level:8}", _STYLES[finding.level]), f" {finding.check:9} {finding.says}")
+    from wakestream.adapters.cli.table import width
+    from wakestream.adapters.words import tell
+
+    level = tell(f"doctor.{finding.level}")
+    level += " " * (8 - width(level))
+    line = Text.assemble((level, _STYLES[finding.level]), f" {finding.check:9} {finding.says}")
     console = Console(highlight=False, soft_wrap=True)
     console.print(line)
     if finding.todo:

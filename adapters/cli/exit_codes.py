@@ -9,6 +9,8 @@ TIMED_OUT = 3
 UNREACHABLE = 4
 INTERRUPTED = 130
 
+HELP = "exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 timed out, 4 unreachable, 130 interrupted"
+
 _BY_WORD = {
     "settings": USAGE,
     "file_unusable": USAGE,

@@ -6,6 +6,8 @@ import argparse
 
 from wakestream.adapters import addresses
 
+Group = argparse.ArgumentParser | argparse._ArgumentGroup
+
 WAITS_HELP = {
     "hub_timeout": "how long to look for a hub that was never reached (default 30)",
     "reply_timeout": "how long the hub may take to answer the submit (default 30)",
@@ -23,15 +25,14 @@ WAITS_HELP = {
 
 def connection(parser: argparse.ArgumentParser) -> None:
     """`--hub`, `--key-file` and `--record`, for whatever connects to a hub."""
-    parser.add_argument("--hub", metavar="URL", help="the hub's address (API_SERVER_URL)")
-    parser.add_argument("--key-file", metavar="FILE", help="a file with this program's key (or WAKESTREAM_KEY)")
-    parser.add_argument(
-        "--ca", metavar="FILE", help="an authority of your own that hub and worker are trusted by (PEM)"
-    )
-    record(parser)
+    group = parser.add_argument_group("the hub")
+    group.add_argument("--hub", metavar="URL", help="the hub's address (API_SERVER_URL)")
+    group.add_argument("--key-file", metavar="FILE", help="a file with this program's key (or WAKESTREAM_KEY)")
+    group.add_argument("--ca", metavar="FILE", help="an authority of your own that hub and worker are trusted by (PEM)")
+    record(group)
 
 
-def record(parser: argparse.ArgumentParser) -> None:
+def record(parser: Group) -> None:
     """`--record DIR`."""
     parser.add_argument("--record", metavar="DIR", help="record every message and outcome into this folder")
 
@@ -57,10 +58,15 @@ def trace(parser: argparse.ArgumentParser) -> None:
 
 def program(parser: argparse.ArgumentParser) -> None:
     """`--exit-with-stdin` and `--metrics`, for long-lived programs."""
-    parser.add_argument(
+    group = parser.add_argument_group("the program")
+    group.add_argument(
+        "--log-file", metavar="FILE",
+        help="log into this file, too, in pieces of 10 MB of which five are kept (WAKESTREAM_LOG_FILE)",
+    )  # fmt: skip
+    group.add_argument(
         "--metrics", metavar="HOST:PORT", help="serve Prometheus metrics there, at /metrics (WAKESTREAM_METRICS)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--exit-with-stdin", action="store_true", help="stop when standard input closes (when the parent ends)"
     )
 
@@ -74,8 +80,9 @@ def listen(parser: argparse.ArgumentParser, default: str) -> None:
 
 def tls(parser: argparse.ArgumentParser) -> None:
     """`--tls-cert` and `--tls-key`, for whatever listens."""
-    parser.add_argument("--tls-cert", metavar="FILE", help="serve TLS with this certificate (chain, PEM)")
-    parser.add_argument("--tls-key", metavar="FILE", help="its key (PEM, not encrypted)")
+    group = parser.add_argument_group("TLS")
+    group.add_argument("--tls-cert", metavar="FILE", help="serve TLS with this certificate (chain, PEM)")
+    group.add_argument("--tls-key", metavar="FILE", help="its key (PEM, not encrypted)")
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -85,9 +92,14 @@ def _address(text: str) -> tuple[str, int]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def is_quiet(args: argparse.Namespace) -> bool:
+    """Whether only results and errors are to be shown (`-q`)."""
+    return getattr(args, "quiet", False)
+
+
 def daemon(parser: argparse.ArgumentParser) -> None:
     """`--state DIR`, the daemon's folder, by which the other commands find it."""
-    parser.add_argument(
+    parser.add_argument_group("the daemon").add_argument(
         "--state",
         metavar="DIR",
         default=None,

@@ -15,6 +15,7 @@ from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.display import Display
 from wakestream.adapters.daemon_client import DaemonClient, DaemonRefused
 from wakestream.adapters.settings import Settings, SettingsError
+from wakestream.adapters.words import tell
 from wakestream.operators.events import Job, JobEvent, Note
 from wakestream.operators.job.outcome import is_outcome
 from wakestream.streams.event_from_json import event_from
@@ -63,7 +64,7 @@ async def hand_over(
             if not stop.interrupted:  # the terminal or the session ends
                 logger.info("job {} goes on in the daemon; `wakestream watch {}` follows it", job.id, job.id)
                 return exit_codes.INTERRUPTED
-            shown.show(Note("the daemon is asked to cancel the job; Ctrl-C again leaves without waiting for that"))
+            shown.show(Note(tell("cancelling")))
             await _cancel(client, job.id)
         return exit_code(await following)
     finally:

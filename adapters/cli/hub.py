@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from wakestream.adapters.licenses import LicenseBook
 
 HELP = "run the hub: the always-on server that queues jobs and wakes the GPU"
+EXAMPLES = (
+    "hub --listen 127.0.0.1:8765 --state /var/lib/wakestream/hub",
+    "hub --listen 0.0.0.0:443 --tls-cert hub.pem --tls-key hub.key --price-per-hour 1.20",
+    "hub --log-file /var/log/wakestream/hub.log --metrics 127.0.0.1:9090",
+)
 DEFAULT_LISTEN = "127.0.0.1:8765"
 JOURNAL = "hub.sqlite3"
 RESERVE = 16 * 1024 * 1024

@@ -9,6 +9,7 @@ from typing import Any
 from wakestream.adapters.cli import exit_codes, flags
 
 HELP = "list the jobs of the running daemon"
+EXAMPLES = ("jobs", "jobs --all --json | jq -r .id")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,7 @@ async def _list(args: argparse.Namespace) -> int:
     from wakestream.adapters.console.requests import LIST_MOST
     from wakestream.adapters.daemon_address import folder
     from wakestream.adapters.daemon_client import open_daemon_client
+    from wakestream.adapters.words import tell
 
     async with open_daemon_client(folder(args.state)) as client:
         found, older = await client.jobs("all" if args.all else "open", LIST_MOST)
@@ -43,20 +45,21 @@ async def _list(args: argparse.Namespace) -> int:
         for line in table(found, time.time()):
             say(line)
     else:
-        say("no job at all" if args.all else "no job is open; `wakestream jobs --all` lists those that have ended")
+        say(tell("jobs.none" if args.all else "jobs.none_open"))
     if older:
-        say(f"wakestream: {older} older ones are not listed", error=True)
+        say(f"wakestream: {tell('jobs.older', count=older)}", error=True)
     return exit_codes.DONE
 
 
 def table(jobs: list[dict[str, Any]], now: float) -> list[str]:
     """The jobs as lines with a heading; `now` is UNIX seconds."""
     from wakestream.adapters.cli import words
+    from wakestream.adapters.cli.table import table
+    from wakestream.adapters.words import tell
 
-    rows = [("JOB", "STATE", "SINCE", "PRIORITY", "OUTPUT")]
+    rows = [[tell(f"jobs.{name}") for name in ("job", "state", "since", "priority", "output")]]
     for job in jobs:
-        state = job["stage"] if job["state"] == "open" else job["state"]
+        state = words.state(job["stage"] if job["state"] == "open" else job["state"])
         since = words.duration(max(0.0, now - (job["ended_at"] or job["accepted_at"])))
-        rows.append((job["id"], state, since, str(job["priority"]), job["output"]))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
+        rows.append([job["id"], state, since, str(job["priority"]), job["output"]])
+    return table(rows)

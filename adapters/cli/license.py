@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from wakestream.adapters.licenses import License, LicenseBook
 
 HELP = "issue, list and revoke the keys that the hub lets in"
+EXAMPLES = (
+    'license issue --role client --note "editing PC" > client.key',
+    "license list --json",
+    "license revoke 22f1386983ff",
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

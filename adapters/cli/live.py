@@ -24,6 +24,7 @@ from rich.table import Column
 from rich.text import Text
 
 from wakestream.adapters.cli import words
+from wakestream.adapters.words import tell
 from wakestream.operators import events as e
 
 STAGES = ("submit", "wake", "check", "upload", "render", "download")
@@ -37,8 +38,11 @@ _STAGE_OF: dict[type, str] = {
 WORTH_TELLING = 1.0
 """Seconds from which a stage's time is shown: all of them would not fit into 80 columns."""
 
-_MARKS = {"ended": "✓", "now": "▸", "ahead": "·", "failed": "✗", "becomes": "→"}
-_ASCII_MARKS = {"ended": "+", "now": ">", "ahead": ".", "failed": "x", "becomes": "->"}
+ROOMY = 72
+"""Columns from which the bar has its name, rate and times."""
+
+_MARKS = {"ended": "✓", "now": "▸", "ahead": "·", "skipped": "-", "failed": "✗", "becomes": "→"}
+_ASCII_MARKS = {"ended": "+", "now": ">", "ahead": ".", "skipped": "-", "failed": "x", "becomes": "->"}
 
 
 class _Speed(ProgressColumn):
@@ -58,15 +62,18 @@ class LiveDisplay:
         self._stage = "submit"
         self._entered: dict[str, float] = {"submit": time.monotonic()}
         self._left: dict[str, float] = {}
-        self._line = "asking the hub for a GPU"
+        self._line = tell("asking")
         self._outcome: e.JobEvent | None = None
-        self._progress = Progress(
+        note = TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+        self._few = (BarColumn(12), TextColumn("{task.percentage:3.0f} %"), note)
+        self._many = (
             TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:3.0f} %"), _Speed(),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            TimeElapsedColumn(), TextColumn(tell("left")), TimeRemainingColumn(compact=True), note,
         )  # fmt: skip
+        self._progress = Progress(*self._many)
         self._bar = self._progress.add_task("", total=None, visible=False, note="", bytes=False)
         console = console or Console()
+        self._console = console
         self._marks = _MARKS if console.encoding.lower().startswith("utf") else _ASCII_MARKS
         # Log lines go above the display, unless the user sent them elsewhere.
         self._live = Live(
@@ -104,18 +111,19 @@ class LiveDisplay:
     def _show_bar(self, event: e.JobEvent) -> None:
         match event:
             case e.Uploading():
-                self._move("upload", event.bytes, event.of, event.name, True)
+                self._move("upload", event.bytes, event.of, _bytes(event.bytes, event.of), True)
             case e.Downloading():
-                self._move("download", event.bytes, event.of, self._job.output.name, True)
+                self._move("download", event.bytes, event.of, _bytes(event.bytes, event.of), True)
             case e.Running() if event.status != "queued":
-                note = f"frame {event.frame}/{event.frames}" if event.frames else ""
+                note = tell("running.frame", frame=event.frame, frames=event.frames) if event.frames else ""
                 self._move("render", event.percent, 100, note, False)
             case _:
                 self._progress.update(self._bar, visible=False)
 
     def _move(self, name: str, done: float, total: float | None, note: str, counts_bytes: bool) -> None:
-        if self._progress.tasks[0].description != name:
-            self._progress.reset(self._bar, description=name)
+        description = tell(f"stage.{name}")
+        if self._progress.tasks[0].description != description:
+            self._progress.reset(self._bar, description=description)
         self._progress.update(self._bar, completed=done, total=total, visible=True, note=note, bytes=counts_bytes)
 
     def picture(self) -> RenderableType:
@@ -123,18 +131,20 @@ class LiveDisplay:
         becomes = self._marks["becomes"]
         title = Text(f"{self._job.video.name} + {self._job.audio.name} {becomes} {self._job.output.name}", "bold")
         stages = Columns([self._cell(stage) for stage in STAGES], padding=(0, 2))
-        parts: list[RenderableType] = [title, stages, Text(self._line, self._colour())]
-        if self._outcome is None:
-            parts.append(self._progress)
-        return Group(*parts)
+        if self._outcome is None and self._progress.tasks[0].visible:  # it says all that the line would
+            self._progress.columns = self._many if self._console.width >= ROOMY else self._few
+            return Group(title, stages, self._progress)
+        return Group(title, stages, Text(self._line, self._colour()))
 
     def _cell(self, stage: str) -> Text:
+        name = tell(f"stage.{stage}")
         if stage not in self._entered:
-            return Text(f"{self._marks['ahead']} {stage}", "dim", no_wrap=True)
+            passed = STAGES.index(stage) < STAGES.index(self._stage)
+            return Text(f"{self._marks['skipped' if passed else 'ahead']} {name}", "dim", no_wrap=True)
         took = self._left.get(stage, time.monotonic()) - self._entered[stage]
         time_taken = f" {words.duration(took)}" if took >= WORTH_TELLING else ""
         mark, style = self._state(stage)
-        return Text(f"{self._marks[mark]} {stage}{time_taken}", style, no_wrap=True)
+        return Text(f"{self._marks[mark]} {name}{time_taken}", style, no_wrap=True)
 
     def _state(self, stage: str) -> tuple[str, str]:
         if self._outcome is not None and not isinstance(self._outcome, e.Done) and stage == self._stage:
@@ -145,6 +155,10 @@ class LiveDisplay:
         if self._outcome is None:
             return "default"
         return "bold green" if isinstance(self._outcome, e.Done) else "bold red"
+
+
+def _bytes(part: int, whole: int | None) -> str:
+    return f"{words.size(part)} / {words.size(whole)}" if whole else words.size(part)
 
 
 def _is_terminal(stream: object) -> bool:

@@ -11,9 +11,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import cast
 
-from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli import exit_codes, parsing
 from wakestream.operators.errors import WakestreamError
 
 COMMANDS = (
@@ -32,30 +32,28 @@ COMMANDS = (
     "why",
     "cost",
     "doctor",
+    "logs",
     "replay",
     "shrink",
     "redact",
+    "completion",
+    "help",
 )
 
+AFTER_HELP = f"""\
+`wakestream help COMMAND` tells more of each, with examples; `wakestream demo` shows it all on this machine.
 
-class Command(Protocol):
-    """What a command's module holds."""
+{exit_codes.HELP}"""
 
-    HELP: str
-
-    def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the command's own arguments."""
-        ...
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Do it; returns the exit code."""
-        ...
+_WITH_VALUE = ("--log-level", "--lang")
+"""Flags before the command whose value is no command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (`SystemExit` for --help, --version and wrong usage, as argparse does)."""
     _speak_utf8()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    parsing.Parser.in_json = "--json" in arguments
     try:
         status = _run(arguments)
         sys.stdout.flush()
@@ -74,38 +72,26 @@ def _run(arguments: list[str]) -> int:
     name = _command_name(arguments)
     if name is not None and name not in COMMANDS:
         _unknown(name)
-    parser = _parser((name,) if name else COMMANDS)
+    parser = parser_of((name,) if name else COMMANDS)
     args = parser.parse_args(arguments)
     if name is None:
         parser.error("say what to do: wakestream COMMAND, or wakestream --help")
+    parsing.settle(parser, args)
     return _load(name).run(args)
 
 
-def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
+def parser_of(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser with the commands `names`; the others need not be imported for them."""
-    parser = argparse.ArgumentParser(
-        prog="wakestream", description="Make a GPU that is usually switched off feel always on.", allow_abbrev=False
+    parser = parsing.Parser(
+        prog="wakestream", description="Make a GPU that is usually switched off feel always on.", epilog=AFTER_HELP
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    _log_flags(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name in names:
         command = _load(name)
-        own = commands.add_parser(name, help=command.HELP, description=command.HELP, allow_abbrev=False)
-        _log_flags(own)
-        command.arguments(own)
+        parsing.declare(commands.add_parser(name, help=command.HELP, description=command.HELP), command)
+    parsing.everywhere(parser)
     return parser
-
-
-def _log_flags(parser: argparse.ArgumentParser) -> None:
-    # Allowed before and after the command; without SUPPRESS the second would undo the first.
-    parser.add_argument(
-        "--log-level", metavar="LEVEL", default=argparse.SUPPRESS, help="DEBUG, INFO (default), WARNING or ERROR"
-    )
-    parser.add_argument(
-        "--log-json", dest="log_format", action="store_const", const="json", default=argparse.SUPPRESS,
-        help="log one JSON object per line (WAKESTREAM_LOG_FORMAT=json)",
-    )  # fmt: skip
 
 
 class _Version(argparse.Action):
@@ -118,16 +104,20 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _load(name: str) -> Command:
-    return cast("Command", importlib.import_module(f"wakestream.adapters.cli.{name}"))
+def _load(name: str) -> parsing.Command:
+    return cast("parsing.Command", importlib.import_module(f"wakestream.adapters.cli.{name}"))
 
 
 def _last_word(error: WakestreamError, arguments: Sequence[str]) -> str:
     """Whoever reads JSON gets the reason for the end as JSON, too, also when that is a setting."""
+    if "--json" in arguments:
+        return parsing.complaint(str(error), error.code)
     logs = sys.modules.get("wakestream.adapters.logs")
     asked = "--log-json" in arguments or os.environ.get("WAKESTREAM_LOG_FORMAT", "").lower() == "json"
     if not asked and (logs is None or not logs.in_json()):
-        return f"wakestream: {error}"
+        from wakestream.adapters.cli.words import reason
+
+        return f"wakestream: {reason(error.code, str(error))}"
     from wakestream.adapters.logs import json_line
 
     return json_line("ERROR", str(error), program=_command_name(arguments) or "").rstrip()
@@ -137,7 +127,7 @@ def _command_name(arguments: Sequence[str]) -> str | None:
     """The first argument that is neither a flag nor a global flag's value."""
     values = iter(arguments)
     for argument in values:
-        if argument == "--log-level":
+        if argument in _WITH_VALUE:
             next(values, None)
         elif not argument.startswith("-"):
             return argument
@@ -149,8 +139,7 @@ def _unknown(name: str) -> None:
 
     close = difflib.get_close_matches(name, COMMANDS, 1, 0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(COMMANDS)}"
-    print(f"wakestream: there is no command {name!r}; {hint}", file=sys.stderr)  # noqa: T201
-    raise SystemExit(exit_codes.USAGE)
+    raise SystemExit(parsing.unusable(f"there is no command {name!r}; {hint}", "usage"))
 
 
 def _speak_utf8() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from wakestream.adapters.cli.words import duration
+from wakestream.adapters.cli.units import duration
 from wakestream.streams.divergence import Divergence
 from wakestream.streams.marbles import Diagram
 from wakestream.streams.marbles_lanes import expectation

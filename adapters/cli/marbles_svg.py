@@ -12,7 +12,7 @@ from wakestream.adapters.cli.marbles_axis import compact, ticks
 from wakestream.adapters.cli.marbles_notes import summary, told, verdict
 from wakestream.adapters.cli.marbles_style import GLYPHS, STYLE, WORDS, cut, safe, text_width
 from wakestream.adapters.cli.marbles_tracks import LEFT, RIGHT, WIDTH, Drawn
-from wakestream.adapters.cli.words import duration
+from wakestream.adapters.cli.units import duration
 from wakestream.streams.marbles import Diagram, Lane
 from wakestream.streams.marbles_scale import Scale, scale
 

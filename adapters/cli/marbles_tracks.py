@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wakestream.adapters.cli.marbles_axis import clock
 from wakestream.adapters.cli.marbles_style import POWER, cut, safe, text_width
-from wakestream.adapters.cli.words import duration
+from wakestream.adapters.cli.units import duration
 from wakestream.streams.marbles import OUTCOMES, Lane, Mark, Span
 from wakestream.streams.marbles_groups import flow, spread
 from wakestream.streams.marbles_labels import Bunch, Flag, bunched, chained, place

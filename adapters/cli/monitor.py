@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakestream.adapters.cli import flags
+from wakestream.adapters.cli import flags, refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from wakestream.streams.power_machine import PowerPolicy
 
 HELP = "switch a GPU on when a job needs it, and off when nobody holds it"
+EXAMPLES = (
+    'monitor --gpu studio --power command --start "cloud on 1" --stop "cloud off 1" --inspect "cloud state 1"',
+    'monitor --gpu studio --power process --program "wakestream worker --state worker --exit-with-stdin"',
+    "monitor --gpu studio --power process --program ./start.sh --idle-after 10min --max-uptime 8h",
+)
 
 LONGEST_NAME = 100
 
@@ -29,24 +34,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the monitor's flags."""
     flags.connection(parser)
     parser.add_argument("--gpu", metavar="NAME", default="gpu", help="this GPU's name at the hub (default gpu)")
-    parser.add_argument(
+    power = parser.add_argument_group("power")
+    power.add_argument(
         "--power",
         choices=("process", "command"),
         required=True,
         help="process: a program on this machine; command: three command lines that switch it",
     )
-    parser.add_argument(
+    power.add_argument(
         "--program", metavar="CMD", dest="power_program", help="the program that --power process starts and stops"
     )
-    parser.add_argument("--start", metavar="CMD", dest="power_start", help="powers on; exit code 75: no capacity")
-    parser.add_argument("--stop", metavar="CMD", dest="power_stop", help="powers off")
-    parser.add_argument(
+    power.add_argument("--start", metavar="CMD", dest="power_start", help="powers on; exit code 75: no capacity")
+    power.add_argument("--stop", metavar="CMD", dest="power_stop", help="powers off")
+    power.add_argument(
         "--inspect",
         metavar="CMD",
         dest="power_inspect",
         help="prints running, stopped, starting, stopping, no_capacity or failed",
     )
-    parser.add_argument(
+    power.add_argument(
         "--call-timeout", metavar="TIME", dest="power_timeout", help="longest time of each of these (default 60)"
     )
     parser.add_argument("--worker-url", metavar="URL", dest="worker", help="the worker's address (HEYGEM_SERVER_URL)")
@@ -62,6 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state", metavar="DIR", type=Path, help="where --power command remembers (default: the user's data folder)"
     )
+    refusal.flag(parser)
     flags.program(parser)
 
 
@@ -75,12 +82,15 @@ def run(args: argparse.Namespace) -> int:
     settings.needs_hub()
     policy = _policy(args, settings)
     power = _power(args, settings, policy.call_timeout)
+    _warn_of_missing(args, settings)
 
     async def watch(stop: asyncio.Event) -> None:
+        refused = refusal.Refusal(stop, args)
         try:
-            await _watch(settings, policy, power, stop, _memory(args))
+            await _watch(settings, policy, power, stop, _memory(args), refused)
         finally:
             await power.close()
+        refused.check()
 
     return run_program(watch, exit_with_stdin=args.exit_with_stdin)
 
@@ -91,6 +101,7 @@ async def _watch(
     power: ProcessPower | CommandPower,
     stop: asyncio.Event,
     memory: Path | None,
+    refused: refusal.Refusal,
 ) -> None:
     import time
     from contextlib import AsyncExitStack
@@ -130,6 +141,7 @@ async def _watch(
         random = Random(seed)
         link = open_link(settings.needs_hub(), lambda: _register(settings, policy.gpu), tap=tap, random=random, ca=ca)
         stack.push_async_callback(link.close)
+        refused.listen(link.events)
         program = MonitorProgram(Monitor(policy, random), link, power, health, tap=tap, journal=journal, known=known)
         if journal is not None:
             journal.snapshot = lambda: [program.remembered]
@@ -139,6 +151,27 @@ async def _watch(
             kept = (journal, memory) if journal is not None and memory is not None else None
             await serve_metrics(stack, settings.metrics, MonitorMetrics(program, watch, kept))
         await program.run(stop)
+
+
+def _warn_of_missing(args: argparse.Namespace, settings: Settings) -> None:
+    """A job that waits for the GPU is the worst moment to learn of a mistyped path."""
+    import shutil
+
+    from loguru import logger
+
+    if args.power == "process":
+        commands = {"--program": settings.power_program}
+    else:
+        commands = {
+            "--start": settings.power_start, "--stop": settings.power_stop, "--inspect": settings.power_inspect
+        }  # fmt: skip
+    for flag, command in commands.items():
+        if command is not None and shutil.which(command[0]) is None:
+            logger.warning(
+                "{}: {!r} is not a program that can be started here; give the full path of the program",
+                flag,
+                command[0],
+            )
 
 
 def _power_watch(settings: Settings) -> PowerWatch | None:

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from wakestream.adapters import addresses, settings
-from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli import exit_codes, flags
 
 if TYPE_CHECKING:
     from wakestream.adapters.metrics.listener import Collect
@@ -35,19 +35,37 @@ class Stop(asyncio.Event):
 Main = Callable[[Stop], Coroutine[Any, Any, int | None]]
 
 
-def begin(args: argparse.Namespace) -> settings.Settings:
-    """Load the settings, set the logs up and warn of what the settings gave cause for."""
+def begin(args: argparse.Namespace, *, usual_level: str | None = None) -> settings.Settings:
+    """Load the settings, set the logs up and warn of what the settings gave cause for.
+
+    `usual_level` is that of a command which says itself what is wrong, unless the user asks for another.
+    """
     from loguru import logger
 
     from wakestream.adapters import logs
 
     found = settings.load(vars(args))
+    asked = usual_level is None or "log_level" in args
     logs.configure(
-        found.log_level, found.secrets, json=found.log_format == "json", program=getattr(args, "command", "")
+        found.log_level if asked else str(usual_level),
+        found.secrets,
+        json=found.log_format == "json",
+        program=getattr(args, "command", ""),
+        **_kept(args, found),
     )
     for warning in found.warnings:
         logger.warning(warning)
     return found
+
+
+def _kept(args: argparse.Namespace, found: settings.Settings) -> dict[str, Any]:
+    """Long-lived programs (those with the flag) keep their log; `-q` is for the screen alone."""
+    if found.log_file is None or "log_file" not in args:
+        return {}
+    from wakestream.adapters.log_file import LogFile
+
+    os.environ.pop("WAKESTREAM_LOG_FILE", None)  # what this program starts shall not write into the same
+    return {"keep": LogFile(found.log_file).write, "keep_level": "INFO" if flags.is_quiet(args) else None}
 
 
 def run_program(main: Main, *, exit_with_stdin: bool = False) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from wakestream.adapters.cli import exit_codes
 
 HELP = "write a log anew without keys, tokens and passwords"
+EXAMPLES = ("redact daemon.jsonl", "redact daemon.jsonl -o clean.jsonl")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from wakestream.streams.trial import Trial
 
 HELP = "run recorded logs again in virtual time: what differs, what if, what in another order"
-EPILOG = "Exit code 0: the same as recorded; 1: something differs; 2: a log that cannot be used, or wrong usage."
+EXAMPLES = ("replay night", "replay night/daemon-*.jsonl --marbles", "replay night --set online_timeout=60")
+EXITS = "exit codes: 0 the same as recorded, 1 something differs, 2 a log that cannot be used or wrong usage"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.epilog = EPILOG
     parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="a .jsonl or .jsonl.gz, or a folder of them")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--strict", action="store_true", help="every field must be as recorded (default)")

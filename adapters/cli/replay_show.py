@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from wakestream.adapters.cli import exit_codes, words
+from wakestream.adapters.cli import exit_codes, units
 from wakestream.adapters.logs_on_disk import LogFile
 from wakestream.streams.divergence import Divergence
 from wakestream.streams.recording import Log, Row, row_line
@@ -151,12 +151,12 @@ def _stages(jobs: Iterable[JobReport]) -> list[str]:
 
 
 def _job_row(job: JobReport, stages: Sequence[str]) -> Sequence[str]:
-    times = (words.duration(job.stages[stage]) if stage in job.stages else "-" for stage in stages)
-    return (job.job, str(job.outcome), words.duration(job.seconds), *times)
+    times = (units.duration(job.stages[stage]) if stage in job.stages else "-" for stage in stages)
+    return (job.job, str(job.outcome), units.duration(job.seconds), *times)
 
 
 def _ended(job: JobReport | None) -> str:
-    return "-" if job is None else f"{job.outcome} after {words.duration(job.seconds)}"
+    return "-" if job is None else f"{job.outcome} after {units.duration(job.seconds)}"
 
 
 def _happening(row: Row) -> str:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from wakestream.streams.trial import Trial
 
 HELP = "reduce a failing log, by job and then by message, to the least that still fails"
+EXAMPLES = (
+    "shrink daemon.jsonl --fails-if outcome=failed",
+    'shrink daemon.jsonl --fails-if "wake>60,outcome=done" -o small.jsonl',
+)
 
 LANGUAGE = """\
 EXPR is one condition, or several joined by commas, which must then all hold. Those about a job must hold for one and
@@ -32,9 +36,9 @@ the same job.
   job=ID                it is this job
   diverged              the replay does something else than the log says, just as it does now
   crashed               the program itself raises an error
-  deadlock              nothing can happen any more, and somebody still waits
+  deadlock              nothing can happen any more, and somebody still waits"""
 
-Exit code 0: the smaller log is written; 1: the log does not fail so; 2: it cannot be used, or wrong usage."""
+EXITS = "exit codes: 0 the smaller log is written, 1 the log does not fail so, 2 it cannot be used or wrong usage"
 
 TRIES = 5000
 
@@ -42,7 +46,6 @@ TRIES = 5000
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.epilog = LANGUAGE
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("log", type=Path, metavar="LOG", help="a .jsonl or .jsonl.gz")
     parser.add_argument("--fails-if", required=True, metavar="EXPR", help="what counts as failing; see below")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="the smaller log (default LOG.shrunk.jsonl)")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wakestream.streams import messages as m
 
 HELP = "show how the GPUs are, who holds them, and what they have cost"
+EXAMPLES = ("status", "status --json --hub http://hub.example:8765")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,12 +35,11 @@ def ask_and_print(args: argparse.Namespace, words: Callable[[m.HubStatus], list[
 
     import orjson
 
-    from wakestream.adapters import logs, settings
+    from wakestream.adapters.cli.program import begin
     from wakestream.adapters.hub_status import ask_hub
     from wakestream.streams import wire
 
-    found = settings.load(vars(args))
-    logs.configure("CRITICAL", found.secrets)  # what is wrong is said once, as this command's own answer
+    found = begin(args, usual_level="CRITICAL")  # what is wrong is said once, as this command's own answer
     answer = asyncio.run(ask_hub(found, since))
     frame = wire.to_frame(answer)
     lines = [orjson.dumps({"ts": answer.ts, **frame.get("data", {})}).decode()] if args.json else words(answer)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from wakestream.operators.events import Job, JobEvent
 
 HELP = "submit a video and an audio file, wait for the GPU, and bring the result home"
+EXAMPLES = (
+    "submit clip.mp4 speech.wav -o talking.mp4 --hub http://hub.example:8765 --key-file client.key",
+    "submit clip.mp4 speech.wav --detach --priority 10",
+    "submit clip.mp4 speech.wav --json | jq .event",
+)
 
 HUB_PATIENCE = 30.0
 """Seconds that a foreground job looks for a hub before it gives up (--hub-timeout)."""
@@ -24,9 +29,11 @@ HUB_PATIENCE = 30.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("video", type=Path, help="the video file")
-    parser.add_argument("audio", type=Path, help="the audio file that it shall speak")
-    parser.add_argument("-o", "--output", type=Path, help="where the result goes (default VIDEO's name + .synced.mp4)")
+    parser.add_argument("video", metavar="VIDEO", type=Path, help="the video file")
+    parser.add_argument("audio", metavar="AUDIO", type=Path, help="the audio file that it shall speak")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", type=Path, help="where the result goes (default VIDEO's name + .synced.mp4)"
+    )
     parser.add_argument(
         "--worker-url", dest="worker", metavar="URL", help="the worker, where the hub names none (HEYGEM_SERVER_URL)"
     )
@@ -77,7 +84,7 @@ async def _run(args: argparse.Namespace, settings: Settings, stop: Stop) -> int:
     settings.needs_hub()
     settings.needs_key()
     job = job_of(args)
-    with display(job, as_json=args.json, plain=args.plain) as shown:
+    with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
         return await _submit(job, settings, shown, stop)
 
 
@@ -92,7 +99,7 @@ async def _hand_over(args: argparse.Namespace, settings: Settings, stop: Stop, s
             return None
         job = job_of(args)
         if not args.detach:
-            with display(job, as_json=args.json, plain=args.plain) as shown:
+            with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
                 return await hand_over(client, job, args.priority, shown, stop, exit_code)
         kept = await client.submit(job, args.priority)
     import orjson

@@ -8,6 +8,7 @@ import time
 from wakestream.adapters.cli import exit_codes, flags
 
 HELP = "follow one job of the running daemon, or all of them"
+EXAMPLES = ("watch", "watch ws-0123456789abcdef", "watch --json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +54,7 @@ async def _one(args: argparse.Namespace) -> int:
     async with open_daemon_client(folder(args.state)) as client:
         found = await client.job(args.job)
         job = Job(args.job, Path(found["video"]), Path(found["audio"]), Path(found["output"]), found["task_type"])
-        with display(job, as_json=args.json, plain=args.plain) as shown:
+        with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
             return exit_code(await follow(client, args.job, shown))
 
 
@@ -64,6 +65,8 @@ async def _all(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.following import say
     from wakestream.adapters.daemon_address import folder
     from wakestream.adapters.daemon_client import open_daemon_client
+    from wakestream.adapters.words import tell
+    from wakestream.operators.job.outcome import is_outcome
     from wakestream.streams.event_from_json import event_from
 
     start = time.monotonic()
@@ -76,10 +79,10 @@ async def _all(args: argparse.Namespace) -> int:
                 say(orjson.dumps({"t": round(time.monotonic() - start, 3), **plain}).decode())
                 continue
             event = event_from(plain)
-            if event is not None:
+            if event is not None and (is_outcome(event) or not flags.is_quiet(args)):
                 shown.setdefault(job, PlainLines(f"{job}  ")).show(event)
-            elif plain.get("event") == "accepted":
-                say(f"{job}  accepted")
+            elif plain.get("event") == "accepted" and not flags.is_quiet(args):
+                say(tell("accepted", job=job))
             if plain.get("event") in ("done", "failed", "timed_out", "cancelled"):
                 shown.pop(job, None)
     return exit_codes.DONE

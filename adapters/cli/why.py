@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wakestream.adapters.settings import Settings
 
 HELP = "say in one sentence why a job waits, or why the GPU is on"
+EXAMPLES = ("why ws-0123456789abcdef", "why gpu", "why gpu:studio --json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +31,9 @@ def run(args: argparse.Namespace) -> int:
 
     import orjson
 
-    from wakestream.adapters import logs, settings
+    from wakestream.adapters.cli.program import begin
 
-    found = settings.load(vars(args))
-    logs.configure("CRITICAL", found.secrets)
+    found = begin(args, usual_level="CRITICAL")
     kind, _, name = args.what.partition(":")
     sentences = asyncio.run(_gpus(found, name or None) if kind == "gpu" else _job(args))
     for sentence in sentences:
@@ -54,10 +54,11 @@ async def _gpus(found: Settings, name: str | None) -> Sequence[str]:
     from wakestream.adapters.cli import why_words
     from wakestream.adapters.hub_status import ask_hub
     from wakestream.adapters.settings import SettingsError
+    from wakestream.adapters.words import tell
 
     answer = await ask_hub(found)
     said = why_words.gpus(answer, name)
     if name is not None and not said:
         known = ", ".join(gpu["gpu"] for gpu in answer.gpus) or "none at all"
         raise SettingsError(f"the hub knows no GPU {name!r}; it knows {known}")
-    return said or ["the hub knows no GPU yet: a monitor or a worker has to register one"]
+    return said or [tell("why.no_gpu")]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wakestream.adapters.cli import words
+from wakestream.adapters.words import tell
+from wakestream.adapters.words.language import known
 from wakestream.operators import events as e
 from wakestream.streams import messages as m
 from wakestream.streams.event_from_json import event_from
@@ -17,26 +19,27 @@ def job(found: Mapping[str, Any], now: float) -> str:
     """`found` is a job as the daemon tells of it, `now` UNIX seconds."""
     name, last = found["id"], found.get("last")
     if found["state"] == "cancelling":
-        return f"{name} is being cancelled: the hub and the worker are told"
+        return tell("why.cancelling", job=name)
     if found.get("outcome"):
-        return f"{name} has ended: {words.outcome(_event(found['outcome']))}"
+        return tell("why.ended", job=name, how=words.outcome(_event(found["outcome"])))
     since = words.duration(max(0.0, now - found["accepted_at"]))
     if last is None:
-        return f"{name} waits for its turn in the outbox, handed in {since} ago"
+        return tell("why.outbox", job=name, time=since)
     happened = _event(last)
     match happened:
         case e.Waking():
-            return f"{name} waits for the GPU, {words.duration(happened.waited)} so far: {words.waking(happened)}"
+            waited = words.duration(happened.waited)
+            return tell("why.waking", job=name, time=waited, what=words.waking(happened))
         case e.Queued():
-            return f"{name} waits for the GPU: {words.event(happened)}"
+            return tell("why.queued", job=name, what=words.event(happened))
         case e.Retrying():
-            return f"{name} tries again: {words.event(happened)}"
+            return tell("why.retrying", job=name, what=words.event(happened))
         case _:
-            return f"{name} is at work, handed in {since} ago: {words.event(happened)}"
+            return tell("why.works", job=name, time=since, what=words.event(happened))
 
 
 def _event(plain: Mapping[str, Any]) -> e.JobEvent:
-    return event_from(plain) or e.Note(f"it does something that this version does not know ({plain.get('event')})")
+    return event_from(plain) or e.Note(tell("why.unknown", event=plain.get("event")))
 
 
 def gpus(answer: m.HubStatus, name: str | None = None) -> Sequence[str]:
@@ -46,30 +49,30 @@ def gpus(answer: m.HubStatus, name: str | None = None) -> Sequence[str]:
 
 
 def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
-    phase, name = gpu["phase"], f"GPU {gpu['gpu']}"
-    cause = f" (the monitor says: {gpu['why']})" if gpu.get("why") else ""
+    phase, name = gpu["phase"], tell("gpu", name=gpu["gpu"])
+    cause = tell("why.says", why=gpu["why"]) if gpu.get("why") else ""
     held = gpu.get("own", 0) + gpu.get("others", 0)
     if phase in _RUNS and held:
-        mine = f", {gpu['own']} of them yours" if gpu.get("own") else ", none of them yours"
-        return f"{name} is on because {_jobs(held)} {'holds' if held == 1 else 'hold'} it{mine}"
+        mine = tell("why.mine", count=gpu["own"]) if gpu.get("own") else tell("why.none_mine")
+        return tell("why.on.one" if held == 1 else "why.on.many", gpu=name, jobs=words.count(held), mine=mine)
+    if phase == "booted":
+        return tell("why.booted", gpu=name, cause=_for(answer) or cause)
     if phase in _RUNS:
-        return f"{name} is on though no job holds it: it stays until the monitor's idle time has passed{cause}"
+        return tell("why.idle", gpu=name, cause=cause)
     if phase == "off":
         return _off(name, answer)
-    return f"{name} is {phase.replace('_', ' ')}{cause or _for(answer)}"
+    is_ = tell(f"why.is.{phase}") if known(f"why.is.{phase}") else phase.replace("_", " ")
+    return tell("why.phase", gpu=name, phase=is_, cause=cause or _for(answer))
 
 
 def _off(name: str, answer: m.HubStatus) -> str:
     if not answer.queue:
-        return f"{name} is off because no job needs it"
-    if not answer.monitors:
-        return f"{name} is off though {_jobs(answer.queue)} wait: no monitor is connected, so nobody can start it"
-    return f"{name} is off though {_jobs(answer.queue)} wait: the monitor has been asked to start it"
+        return tell("why.off", gpu=name)
+    asked = "why.off.asked" if answer.monitors else "why.off.no_monitor"
+    return tell(asked, gpu=name, jobs=words.count(answer.queue))
 
 
 def _for(answer: m.HubStatus) -> str:
-    return f": {_jobs(answer.queue)} {'waits' if answer.queue == 1 else 'wait'} for it" if answer.queue else ""
-
-
-def _jobs(count: int) -> str:
-    return f"{count} job" if count == 1 else f"{count} jobs"
+    if not answer.queue:
+        return ""
+    return tell("why.for.one" if answer.queue == 1 else "why.for.many", jobs=words.count(answer.queue))

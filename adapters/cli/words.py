@@ -1,69 +1,61 @@
-"""A job's events in words for a person, and numbers as people read them."""
+"""A job's events in words for a person, in the person's language."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from wakestream.adapters.cli.units import size
+from wakestream.adapters.words import tell
+from wakestream.adapters.words.language import known
 from wakestream.operators import events as e
 
-PHASES = {
-    "booting": "the GPU is being started",
-    "starting": "the GPU is being started",
-    "booted": "the machine is up, its worker is starting",
-    "initializing": "the worker is up, its engine is loading",
-    "stopping": "the GPU is just being stopped and will be started again",
-    "draining": "the GPU is just being stopped and will be started again",
-    "no_capacity": "the provider has no GPU to give at the moment; the monitor keeps trying",
-    "no_monitor": "no monitor is connected to the hub, so nobody can start the GPU; waiting for one",
-    "lost": "the GPU went away; it is being started again",
-    "connecting": "connecting to the hub",
-    "hub_lost": "the connection to the hub is lost; connecting again",
-    "hub_unreachable": "the hub cannot be reached; trying again",
-}
-
-
-HINTS = {
-    "hub_unreachable": "; is the hub running, and is its address right (--hub, API_SERVER_URL)?",
-    "worker_unreachable": "; look at the worker's log",
-}
-"""What to do about a failure that cannot say it itself, by its code."""
-
-
-def size(count: float) -> str:
-    """Bytes as `12.3 MB` (powers of 1000)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+__all__ = ["count", "duration", "event", "outcome", "phase", "reason", "size", "state", "waking"]
 
 
 def duration(seconds: float) -> str:
     """Seconds as `4.2 s`, `2 min 05 s` or `1 h 03 min`."""
     if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return tell("seconds", count=f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}")
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
+        return tell("minutes", minutes=minutes, seconds=f"{rest:02}")
+    return tell("hours", hours=minutes // 60, minutes=f"{minutes % 60:02}")
+
+
+def count(jobs: int) -> str:
+    """So many jobs."""
+    return tell("jobs.one" if jobs == 1 else "jobs.many", count=jobs)
 
 
 def phase(word: str) -> str:
     """What the GPU is doing, as a clause."""
-    return PHASES.get(word, word.replace("_", " "))
+    return tell(f"phase.{word}") if known(f"phase.{word}") else word.replace("_", " ")
+
+
+def state(word: str) -> str:
+    """How a job of the daemon is, in a word."""
+    return next((tell(f"{kind}.{word}") for kind in ("state", "stage") if known(f"{kind}.{word}")), word)
+
+
+def reason(code: str, why: str) -> str:
+    """Why something failed, as a sentence: `why` comes from the program that knows, in English."""
+    return tell(f"reason.{code}", why=why) if known(f"reason.{code}") else why
 
 
 def event(happened: e.JobEvent) -> str:
     """One event as a line without its time."""
     match happened:
         case e.Queued():
-            return f"the GPU is off: job queued{_place(happened.position)}; {phase(happened.phase)}{_hope(happened)}"
+            place = _place(happened.position)
+            return tell("queued", place=place, phase=phase(happened.phase), hope=_hope(happened))
         case e.Waking():
-            return f"waiting {duration(happened.waited)}: {waking(happened)}"
+            return tell("waited", time=duration(happened.waited), what=waking(happened))
         case e.Granted():
             return _granted(happened)
         case e.Online():
-            return f"worker ready at {happened.url}"
+            return tell("online", url=happened.url)
         case e.Fingerprinted():
-            return "read: " + ", ".join(f"{file.path.name} ({size(file.size)})" for file in happened.files)
+            return tell("fingerprinted", files=tell("list.comma").join(_named(happened)))
         case e.Checked():
             return _checked(happened)
         case e.Note():
@@ -75,20 +67,20 @@ def event(happened: e.JobEvent) -> str:
 def _later(happened: e.JobEvent) -> str:
     match happened:
         case e.Uploading():
-            return f"uploading {_percent(happened.bytes, happened.of)} ({size(happened.bytes)} of {size(happened.of)})"
+            percent = _percent(happened.bytes, happened.of)
+            return tell("uploading", percent=percent, size=size(happened.bytes), of=size(happened.of))
         case e.Uploaded():
-            return f"uploaded {size(happened.sent)}, saved {size(happened.saved)}"
+            return tell("uploaded", sent=size(happened.sent), saved=size(happened.saved))
         case e.Submitted():
-            return "the worker has this result already" if happened.cached else f"work submitted ({happened.task_id})"
+            return tell("submitted.cached") if happened.cached else tell("submitted", task=happened.task_id)
         case e.Running():
             return _running(happened)
         case e.Rendered():
-            return "rendered"
+            return tell("rendered")
         case e.Downloading():
-            of = f" of {size(happened.of)}" if happened.of else ""
-            return f"downloading {size(happened.bytes)}{of}"
+            return _downloading(happened)
         case e.Retrying():
-            return f"{happened.why}; trying again in {duration(happened.delay)} (attempt {happened.attempt})"
+            return tell("retrying", why=happened.why, time=duration(happened.delay), attempt=happened.attempt)
         case _:
             return outcome(happened)
 
@@ -97,58 +89,70 @@ def outcome(happened: e.JobEvent) -> str:
     """The last event as a sentence."""
     match happened:
         case e.Done():
-            return f"done: {happened.path} ({size(happened.size)})"
+            return tell("done", path=happened.path, size=size(happened.size))
         case e.Failed():
-            return f"failed: {happened.why}{HINTS.get(happened.code, '')}"
+            hint = f"hint.{happened.code}"
+            return tell("failed", why=reason(happened.code, happened.why), hint=tell(hint) if known(hint) else "")
         case e.TimedOut():
-            return f"timed out: {_timed_out(happened)}"
+            return tell("timed_out", why=_timed_out(happened))
         case e.Cancelled():
-            return happened.why
+            return tell("cancelled", why=happened.why)
         case _:
             return type(happened).__name__
 
 
 def _timed_out(happened: e.TimedOut) -> str:
-    within = duration(happened.seconds)
-    return {
-        "reply": f"the hub is connected but did not answer the job within {within}; is the hub well?",
-        "online": f"the GPU did not come online within {within}; look at the monitor's log (--online-timeout)",
-        "ready": f"the worker answers but its engine was not ready within {within}; look at the worker's log",
-        "execution": f"the work took longer than {within} (--execution-timeout)",
-        "total": f"the whole job took longer than {within} (--total-timeout)",
-        "transfer": f"no byte was transferred for {within}; look at the network",
-    }.get(happened.stage, happened.why or f"{happened.stage} within {within}")
+    within, name = duration(happened.seconds), f"timed_out.{happened.stage}"
+    if known(name):
+        return tell(name, time=within)
+    return happened.why or tell("timed_out.other", stage=happened.stage, time=within)
 
 
 def _granted(grant: e.Granted) -> str:
-    name = f"GPU {grant.gpu}" if grant.gpu else "the GPU"
-    return f"{name} is on" if grant.branch == "online" else f"{name} came online after {duration(grant.waited)}"
+    name = tell("gpu", name=grant.gpu) if grant.gpu else tell("the_gpu")
+    if grant.branch == "online":
+        return tell("granted.online", gpu=name)
+    return tell("granted.offline", gpu=name, time=duration(grant.waited))
+
+
+def _named(read: e.Fingerprinted) -> Sequence[str]:
+    return [tell("fingerprinted.file", name=file.path.name, size=size(file.size)) for file in read.files]
 
 
 def _checked(checked: e.Checked) -> str:
     if not checked.missing:
-        return f"the worker has both files: nothing to upload, {size(checked.saved)} saved"
-    names = " and ".join(file.path.name for file in checked.missing)
-    return f"the worker lacks {names}" + (f", {size(checked.saved)} saved" if checked.saved else "")
+        return tell("checked.all", size=size(checked.saved))
+    names = tell("list.and").join(file.path.name for file in checked.missing)
+    if not checked.saved:
+        return tell("checked.lacks", names=names)
+    return tell("checked.lacks.saved", names=names, size=size(checked.saved))
 
 
 def _running(running: e.Running) -> str:
     if running.status == "queued":
-        return f"queued at the worker{_place(running.position)}"
-    frames = f", frame {running.frame} of {running.frames}" if running.frames else ""
-    return f"rendering {running.percent:.0f} %{frames}"
+        return tell("running.queued", place=_place(running.position))
+    percent = f"{running.percent:.0f} %"
+    if not running.frames:
+        return tell("running", percent=percent)
+    return tell("running.frames", percent=percent, frame=running.frame, frames=running.frames)
+
+
+def _downloading(happened: e.Downloading) -> str:
+    if not happened.of:
+        return tell("downloading", size=size(happened.bytes))
+    return tell("downloading.of", size=size(happened.bytes), of=size(happened.of))
 
 
 def waking(happened: e.Waking) -> str:
     """What is waited for, without how long it was."""
     if happened.phase == "hub_unreachable":
-        return f"{happened.why}; trying again"
-    why = f" ({happened.why})" if happened.why else ""
-    return f"{phase(happened.phase)}{_place(happened.position)}{why}{_hope(happened)}"
+        return tell("waking.hub", why=happened.why)
+    why = tell("waking.why", why=happened.why) if happened.why else ""
+    return tell("waking", phase=phase(happened.phase), place=_place(happened.position), why=why, hope=_hope(happened))
 
 
 def _place(position: int | None) -> str:
-    return f", position {position}" if position else ""
+    return tell("place", position=position) if position else ""
 
 
 def _hope(happened: e.Queued | e.Waking) -> str:
@@ -156,7 +160,7 @@ def _hope(happened: e.Queued | e.Waking) -> str:
 
 
 def _eta(eta: e.Eta | None) -> str:
-    return f" (usually {duration(eta.p50)} more, at most {duration(eta.p90)})" if eta and eta.p90 > 0 else ""
+    return tell("eta", p50=duration(eta.p50), p90=duration(eta.p90)) if eta and eta.p90 > 0 else ""
 
 
 def _percent(part: float, whole: float) -> str:

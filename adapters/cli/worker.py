@@ -5,20 +5,27 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from wakestream.adapters.cli import flags
+from wakestream.adapters.cli import flags, refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import ExitStack
 
     from wakestream.adapters.metrics.link import LinkWatch
     from wakestream.adapters.retention import Retention
     from wakestream.adapters.settings import Settings
     from wakestream.adapters.tls import ServerTls
+    from wakestream.adapters.websocket.link import Link
     from wakestream.adapters.worker_program import OpenLink, WorkerConfig
     from wakestream.operators.ports import Engine
+    from wakestream.streams import messages as m
     from wakestream.streams.recording import Tap
 
 HELP = "take files and tasks over HTTP and run the synthesis engine, on the GPU machine"
+EXAMPLES = (
+    "worker --state /var/lib/wakestream --gpu studio --public-url http://gpu.example:8383",
+    'worker --state work --engine command --command "python run.py {video} {audio} {output}"',
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,17 +34,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.tls(parser)
     parser.add_argument("--state", metavar="DIR", required=True, help="folder for files, tasks and results")
     flags.connection(parser)
-    parser.add_argument("--engine", choices=("ffmpeg", "command"), default="ffmpeg", help="default ffmpeg")
-    parser.add_argument(
+    engine = parser.add_argument_group("the engine")
+    engine.add_argument("--engine", choices=("ffmpeg", "command"), default="ffmpeg", help="default ffmpeg")
+    engine.add_argument(
         "--command",
         metavar="TEMPLATE",
         dest="engine_command",
         help='the engine\'s command line, e.g. "python run.py {video} {audio} {output}"',
     )
-    parser.add_argument("--engine-timeout", metavar="TIME", help="longest run of the engine (default 4h)")
+    engine.add_argument("--engine-timeout", metavar="TIME", help="longest run of the engine (default 4h)")
     parser.add_argument("--gpu", metavar="NAME", default="gpu", help="this GPU's name at the hub (default gpu)")
     parser.add_argument("--public-url", metavar="URL", help="the address that clients reach this worker at")
-    parser.add_argument(
+    engine.add_argument(
         "--warm-up", metavar="TIME", help="say 'not initialized' for so long after the start, as a slow machine would"
     )
     parser.add_argument(
@@ -50,6 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=2.0,
         help="remove the longest unused, of more than an hour, while less than this is free (default 2)",
     )
+    refusal.flag(parser)
     flags.program(parser)
 
 
@@ -68,9 +77,10 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args, settings, tls)
 
     async def serve(stop: asyncio.Event) -> None:
+        refused = refusal.Refusal(stop, args)
         async with contextlib.AsyncExitStack() as stack:
             link = _link_watch(settings)
-            open_link = _open_link(settings, stack.enter_context(contextlib.ExitStack()), link)
+            open_link = _open_link(settings, stack.enter_context(contextlib.ExitStack()), link, refused)
             with listening(config.host, config.port):
                 worker = await stack.enter_async_context(running_worker(config, open_link))
             if settings.metrics is not None:
@@ -79,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
                 await serve_metrics(stack, settings.metrics, WorkerMetrics(worker, link))
             announce("worker", worker.address)
             await worker.queue.until(stop)
+        refused.check()
 
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
 
@@ -157,7 +168,7 @@ def _link_watch(settings: Settings) -> LinkWatch | None:
     return LinkWatch()
 
 
-def _open_link(settings: Settings, stack: ExitStack, watch: Tap | None) -> OpenLink | None:
+def _open_link(settings: Settings, stack: ExitStack, watch: Tap | None, refused: refusal.Refusal) -> OpenLink | None:
     """How to reach the hub, where one is set; needs a running loop."""
     url = settings.hub_url
     if url is None:
@@ -174,4 +185,10 @@ def _open_link(settings: Settings, stack: ExitStack, watch: Tap | None) -> OpenL
     tap = stack.enter_context(recording(settings.record, "worker", seed, {}))
     if watch is not None:
         tap = Both(tap, watch)
-    return lambda register: open_link(url, register, tap=tap, random=Random(seed), ca=ca)
+
+    def opened(register: Callable[[], m.Register]) -> Link:
+        link = open_link(url, register, tap=tap, random=Random(seed), ca=ca)
+        refused.listen(link.events)
+        return link
+
+    return opened

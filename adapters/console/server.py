@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from wakestream.adapters import addresses
 from wakestream.adapters.console import guard
 from wakestream.adapters.console.requests import MAX_BODY
-from wakestream.adapters.http.refusals import counting, noted
+from wakestream.adapters.http.refusals import counting, expecting, noted
 from wakestream.adapters.http.silent_callers import SilentCallers
 from wakestream.adapters.settings import SettingsError
 
@@ -69,7 +69,7 @@ async def local_server(
     try:
         server = runner.server
         assert server is not None  # noqa: S101 - it was set up
-        listening = await asyncio.get_running_loop().create_server(silent.watch(server), host, port)
+        listening = await asyncio.get_running_loop().create_server(silent.watch(expecting(server)), host, port)
         port = listening.sockets[0].getsockname()[1]
         allowed |= guard.hosts(port) | {addresses.at_port(host, port)}
         try:

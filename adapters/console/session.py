@@ -38,7 +38,7 @@ class Memory:
         found = _read(self._path)
         self.key: str = found.get("key") if _is_key(found.get("key")) else secrets.token_hex(32)  # type: ignore[assignment]  # checked
         port = found.get("port")
-        self.port: int = port if isinstance(port, int) and 0 < port < 65536 else 0
+        self.port: int = port if type(port) is int and 0 < port < 65536 else 0
 
     def keep(self, port: int) -> None:
         """Remember, with this port. `FileUnusable` when the file cannot be written."""

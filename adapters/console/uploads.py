@@ -32,6 +32,9 @@ SPARE: Final = 512 * 1024**2
 BEGIN_WITHIN: Final = 120.0
 """Seconds from an announced upload to its first byte."""
 
+SILENCE: Final = 60.0
+"""Seconds without a byte after which an upload has broken off."""
+
 FILES_MOST: Final = 2000
 NAME_MOST: Final = 255
 
@@ -189,7 +192,9 @@ class Uploads:
             await self._write(upload, chunks)
         except BaseException as error:
             await asyncio.shield(asyncio.to_thread(self.remove, upload))
-            if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+            if isinstance(error, ConnectionError | TimeoutError):
+                raise Refused(400, "broken", "the transfer broke off; choose the file again") from None
+            if isinstance(error, OSError):
                 raise _of_disk(error) from None
             raise
         upload.busy, upload.complete = False, True
@@ -200,7 +205,7 @@ class Uploads:
         folder.mkdir(mode=0o700)
         written, waiting = 0, bytearray()
         with upload.path.open("xb", buffering=0) as file:
-            async for chunk in chunks:
+            async for chunk in _steady(chunks):
                 waiting += chunk
                 written += len(chunk)
                 if written > upload.size:
@@ -218,6 +223,16 @@ class Uploads:
         self._known.pop(upload.id, None)
         self._by_path.pop(str(upload.path), None)
         shutil.rmtree(upload.path.parent, ignore_errors=True)
+
+
+async def _steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks; `TimeoutError` when none comes for too long."""
+    while True:
+        async with asyncio.timeout(SILENCE):
+            chunk = await anext(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
 
 
 def checked(body: dict[str, Any]) -> tuple[Kind, str, int]:

@@ -12,6 +12,7 @@ from wakestream.adapters.doctor.worker import worker_answers
 from wakestream.adapters.settings import Settings
 from wakestream.adapters.tls import client_context
 from wakestream.adapters.websocket.link import Link, open_link
+from wakestream.adapters.words import tell
 from wakestream.streams import messages as m
 from wakestream.streams.hub_client import FEATURES
 
@@ -21,7 +22,7 @@ async def examine(found: Settings, folder: Path, *, wake_within: float | None = 
     async for finding in here.seen(found, folder):
         yield finding
     if found.hub_url is None or found.key is None:
-        for finding in here.nothing_beyond("not looked at: that needs a hub and a key"):
+        for finding in here.nothing_beyond(tell("doctor.needs")):
             yield finding
         return
     ca = client_context(found.ca)
@@ -39,7 +40,7 @@ async def examine(found: Settings, folder: Path, *, wake_within: float | None = 
 
 async def _beyond_the_hub(found: Settings, link: Link, wake_within: float | None) -> AsyncIterator[Finding]:
     if not link.up:
-        for finding in here.nothing_beyond("not looked at: the hub has to let us in first"):
+        for finding in here.nothing_beyond(tell("doctor.let_in")):
             yield finding
         return
     asleep, told = True, there.Told()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wakestream.adapters.doctor.findings import Finding, fault, ok, skipped, warning
 from wakestream.adapters.settings import Settings
+from wakestream.adapters.words import tell
 from wakestream.operators.errors import WakestreamError
 
 LITTLE_SPACE = 2 * 1000**3
@@ -30,14 +31,14 @@ def settings_found(found: Settings) -> Iterator[Finding]:
     for text in found.warnings:
         yield warning("settings", text)
     if found.hub_url is None:
-        yield fault("settings", "no hub is set", "give --hub URL, or put API_SERVER_URL=… into .env")
+        yield fault("settings", tell("doctor.no_hub"), tell("doctor.no_hub.do"))
     else:
-        yield ok("settings", f"the hub is {found.hub_url}")
+        yield ok("settings", tell("doctor.hub_set", url=found.hub_url))
     if found.key is None:
-        todo = "put the key into .license, or set WAKESTREAM_KEY; `wakestream license issue` on the hub makes one"
-        yield fault("license", "no license key is set", todo)
+        todo = tell("doctor.no_key.do")
+        yield fault("license", tell("doctor.no_key"), todo)
     else:
-        yield ok("license", f"a key of {len(found.key)} characters is set; whether it is good, the hub says")
+        yield ok("license", tell("doctor.key_set", count=len(found.key)))
 
 
 def folder_usable(folder: Path) -> Iterator[Finding]:
@@ -47,13 +48,15 @@ def folder_usable(folder: Path) -> Iterator[Finding]:
             file.write(b"x")
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        todo = "go to a folder that is yours, or name the output with -o"
-        yield fault("disk", f"{folder} cannot be written to ({error.strerror or error})", todo)
+        todo = tell("doctor.folder.do")
+        yield fault("disk", tell("doctor.folder", folder=folder, why=error.strerror or error), todo)
         return
     if free < LITTLE_SPACE:
-        yield warning("disk", f"{folder} has {free / 1e9:.1f} GB left", "make room: results are written here")
+        yield warning(
+            "disk", tell("doctor.little_space", folder=folder, free=f"{free / 1e9:.1f}"), tell("doctor.little_space.do")
+        )
     else:
-        yield ok("disk", f"{folder} can be written to and has {free / 1e9:.0f} GB left")
+        yield ok("disk", tell("doctor.disk", folder=folder, free=f"{free / 1e9:.0f}"))
 
 
 async def ffmpeg_works() -> AsyncIterator[Finding]:
@@ -64,7 +67,7 @@ async def ffmpeg_works() -> AsyncIterator[Finding]:
         program = await asyncio.to_thread(get_ffmpeg_exe)
         first = await _first_line(program, "-version")
     except (ImportError, OSError, RuntimeError, TimeoutError) as error:
-        yield warning("ffmpeg", f"it does not run ({error})", "needed by `worker --engine ffmpeg` and `demo` only")
+        yield warning("ffmpeg", tell("doctor.ffmpeg", why=error), tell("doctor.ffmpeg.do"))
         return
     yield ok("ffmpeg", first or program)
 
@@ -89,9 +92,9 @@ def engine_there(found: Settings) -> Iterator[Finding]:
         return
     program = found.engine_command[0]
     if shutil.which(program) is None:
-        yield fault("engine", f"{program} is not a program that can be started", "give its full path, or install it")
+        yield fault("engine", tell("doctor.engine", program=program), tell("doctor.engine.do"))
     else:
-        yield ok("engine", f"{program} is there")
+        yield ok("engine", tell("doctor.engine_there", program=program))
 
 
 async def power_answers(found: Settings) -> AsyncIterator[Finding]:
@@ -106,17 +109,19 @@ async def power_answers(found: Settings) -> AsyncIterator[Finding]:
     try:
         reading = await power.inspect()
     except WakestreamError as error:
-        yield fault("power", f"the provider cannot say how the machine is: {error}", "run [power] inspect by hand")
+        yield fault("power", tell("doctor.power", why=error), tell("doctor.power.do"))
     else:
         level = warning if reading in ("unknown", "failed", "no_capacity") else ok
-        yield level("power", f"the provider says that the machine is {reading} {power.detail[:80]}".rstrip())
+        yield level("power", tell("doctor.power_says", reading=f"{reading} {power.detail[:80]}".rstrip()))
     finally:
         await power.close()
     for name, command in (("start", found.power_start), ("stop", found.power_stop)):
         if command is None:
-            yield fault("power", f"[power] {name} is not set", f"set {name} in wakestream.toml")
+            yield fault("power", tell("doctor.power_unset", name=name), tell("doctor.power_unset.do", name=name))
         elif shutil.which(command[0]) is None:
-            yield fault("power", f"[power] {name}: {command[0]} is not a program", "give its full path")
+            yield fault(
+                "power", tell("doctor.power_program", name=name, program=command[0]), tell("doctor.power_program.do")
+            )
 
 
 def recordings(found: Settings) -> Iterator[Finding]:
@@ -125,9 +130,9 @@ def recordings(found: Settings) -> Iterator[Finding]:
         return
     folder = found.record if found.record.is_dir() else found.record.parent
     if folder.is_dir():
-        yield ok("record", f"recordings go to {found.record}")
+        yield ok("record", tell("doctor.record", folder=found.record))
     else:
-        yield fault("record", f"{folder} does not exist", "create it, or leave --record out")
+        yield fault("record", tell("doctor.no_record", folder=folder), tell("doctor.no_record.do"))
 
 
 def nothing_beyond(why: str) -> Iterator[Finding]:

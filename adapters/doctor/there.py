@@ -15,6 +15,7 @@ import aiohttp
 from wakestream.adapters.doctor.findings import Finding, fault, ok, skipped, warning
 from wakestream.adapters.websocket.link import Link
 from wakestream.operators.ports import LinkDown, LinkUp
+from wakestream.adapters.words import tell
 from wakestream.streams import messages as m
 
 T = TypeVar("T")
@@ -53,13 +54,14 @@ async def hub_connects(link: Link) -> AsyncIterator[Finding]:
     met: LinkUp | LinkDown | None = await first(link, _settled, HUB_WITHIN)
     if isinstance(met, LinkUp):
         known = ", ".join(sorted(met.features)) or "nothing beyond the field's protocol"
-        yield ok("hub", f"{link.url} answers and knows the license ({known})")
+        yield ok("hub", tell("doctor.hub", url=link.url, features=known))
     elif met is None:
-        yield fault("hub", f"{link.url}: no answer within {HUB_WITHIN:g} s", "is this the right address and port?")
+        says = tell("doctor.hub_silent", url=link.url, seconds=f"{HUB_WITHIN:g}")
+        yield fault("hub", says, tell("doctor.hub_silent.do"))
     elif met.code in ("unauthorized", "forbidden", "kicked"):
-        yield fault("license", met.why, "put a key into .license that this hub issued for a client")
+        yield fault("license", met.why, tell("doctor.license.do"))
     else:
-        yield fault("hub", met.why, "is the hub running, is the address right, does a firewall or proxy stand between?")
+        yield fault("hub", met.why, tell("doctor.hub_down.do"))
 
 
 def _settled(event: Any) -> LinkUp | LinkDown | None:
@@ -79,13 +81,13 @@ async def clocks_agree(address: str, ssl: Any = None) -> AsyncIterator[Finding]:
     except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
         skew = None
     if skew is None:
-        yield skipped("clock", "the hub does not say what time it has")
+        yield skipped("clock", tell("doctor.clock_unknown"))
     elif abs(skew) <= SKEW:
-        yield ok("clock", "this clock and the hub's agree")
+        yield ok("clock", tell("doctor.clock"))
     else:
-        which = "ahead of" if skew > 0 else "behind"
-        level = fault if abs(skew) > 60 else warning
-        yield level("clock", f"this clock is {abs(skew):.0f} s {which} the hub's", "let both set their clock by NTP")
+        level, off = fault if abs(skew) > 60 else warning, f"{abs(skew):.0f}"
+        says = tell("doctor.clock_ahead" if skew > 0 else "doctor.clock_behind", seconds=off)
+        yield level("clock", says, tell("doctor.clock.do"))
 
 
 async def monitor_answers(link: Link) -> AsyncIterator[Finding]:
@@ -100,12 +102,12 @@ async def monitor_answers(link: Link) -> AsyncIterator[Finding]:
     link.send(m.StatusQuery(request_id=request))
     answer = await asked
     if answer is None:
-        yield warning("monitor", f"no answer about the GPU within {ANSWER_WITHIN:g} s", "look at the hub's log")
+        yield warning("monitor", tell("doctor.gpu_silent", seconds=f"{ANSWER_WITHIN:g}"), tell("doctor.gpu_silent.do"))
     elif answer.source != "gpu_monitor":
-        todo = "start `wakestream monitor`, or look at its log: wrong key, wrong hub address?"
-        yield fault("monitor", "no monitor is connected to the hub, so nobody can start the GPU", todo)
+        todo = tell("doctor.no_monitor.do")
+        yield fault("monitor", tell("doctor.no_monitor"), todo)
     else:
-        yield ok("monitor", f"the monitor answers: the GPU is {answer.status}")
+        yield ok("monitor", tell("doctor.monitor", status=answer.status))
 
 
 @dataclass(slots=True)
@@ -133,13 +135,13 @@ async def wake(link: Link, within: float, told: Told) -> AsyncIterator[Finding]:
     match answer:
         case m.Online():
             told.url = answer.url
-            yield ok("wake", f"the GPU came online after {took:.0f} s; it goes to sleep again when it is idle")
+            yield ok("wake", tell("doctor.woken", seconds=f"{took:.0f}"))
         case m.BootResult():
-            yield fault("wake", f"the GPU did not start: {answer.msg or answer.status}", "look at the monitor's log")
+            yield fault("wake", tell("doctor.not_woken", why=answer.msg or answer.status), tell("doctor.not_woken.do"))
         case m.Error():
-            yield fault("wake", f"the hub says: {answer.text}", "start `wakestream monitor`, then try again")
+            yield fault("wake", tell("doctor.hub_says", why=answer.text), tell("doctor.hub_says.do"))
         case None:
-            yield fault("wake", f"the GPU did not come online within {within:g} s", "look at the monitor's log")
+            yield fault("wake", tell("doctor.not_online", seconds=f"{within:g}"), tell("doctor.not_woken.do"))
 
 
 def _id() -> str:

@@ -13,6 +13,7 @@ from wakestream.adapters.files import DiskFiles
 from wakestream.adapters.http.client import HttpWorker, HttpWorkers
 from wakestream.adapters.settings import Settings
 from wakestream.adapters.tls import client_context
+from wakestream.adapters.words import tell
 from wakestream.operators.errors import WakestreamError
 from wakestream.operators.events import Algorithm, FileRef
 from wakestream.operators.ports import Health
@@ -34,7 +35,7 @@ async def worker_answers(found: Settings, url: str | None, asleep: bool) -> Asyn
     else:
         yield _ready(worker.url, health)
         if found.api_secret is None:
-            yield skipped("upload", "no HEYGEM_API_SECRET is set here, so only a job that holds the GPU may upload")
+            yield skipped("upload", tell("doctor.no_secret"))
         else:
             async for finding in _opens(worker, health):
                 yield finding
@@ -44,33 +45,33 @@ async def worker_answers(found: Settings, url: str | None, asleep: bool) -> Asyn
 
 def _absent(error: WakestreamError, asleep: bool) -> Finding:
     if error.code == "no_worker":
-        return skipped("worker", "where it is, the hub tells each job")
+        return skipped("worker", tell("doctor.no_worker"))
     if asleep:
-        return skipped("worker", "the GPU is off, so its worker is not there", "`wakestream doctor --wake` wakes it")
-    return fault("worker", str(error), "look at the worker's log; can its --public-url be reached from here?")
+        return skipped("worker", tell("doctor.worker_off"), tell("doctor.worker_off.do"))
+    return fault("worker", str(error), tell("doctor.absent.do"))
 
 
 def _ready(url: str, health: Health) -> Finding:
     features = ", ".join(sorted(health.features)) or "an old worker"
     if health.initialized:
-        return ok("worker", f"{url} is ready ({features})")
-    return warning("worker", f"{url} answers, but its engine is not ready", "look at the worker's log")
+        return ok("worker", tell("doctor.worker", url=url, features=features))
+    return warning("worker", tell("doctor.engine_loads", url=url), tell("doctor.engine_loads.do"))
 
 
 async def _opens(worker: HttpWorker, health: Health) -> AsyncIterator[Finding]:
     try:
         await worker.check(())
     except WakestreamError as error:
-        yield fault("secret", str(error), "HEYGEM_API_SECRET has to be the same here and at the worker")
+        yield fault("secret", str(error), tell("doctor.secret.do"))
         return
-    yield ok("secret", "the worker accepts our secret")
+    yield ok("secret", tell("doctor.secret"))
     try:
         await _upload(worker, health)
     except WakestreamError as error:
-        todo = "is its disk full, or does a proxy limit the size of a request (nginx: client_max_body_size 0)?"
-        yield fault("upload", f"a trial upload of {TRIAL // 1024**2} MiB failed: {error}", todo)
+        todo = tell("doctor.upload.do")
+        yield fault("upload", tell("doctor.upload_failed", size=TRIAL // 1024**2, why=error), todo)
     else:
-        yield ok("upload", f"a trial upload of {TRIAL // 1024**2} MiB went through")
+        yield ok("upload", tell("doctor.upload", size=TRIAL // 1024**2))
 
 
 async def _upload(worker: HttpWorker, health: Health) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from wakestream.adapters.engines.ffmpeg_words import Which, explained
 from wakestream.adapters.engines.partial import whole
 from wakestream.adapters.engines.process import run_program
 from wakestream.operators.errors import TaskFailed
@@ -104,6 +105,10 @@ class Ffmpeg:
 
     async def _length(self, audio: Path) -> float:
         """Seconds of sound, by decoding it: what a file's head says of its length is often a guess."""
+        with _in_words("audio"):
+            return await self._decoded(audio)
+
+    async def _decoded(self, audio: Path) -> float:
         listen = [*_READ, "-i", str(audio), "-map", "0:a:0", *_REPORT, "-f", "null", "-"]
         progress = Progress()
         async with self._run(*_QUIET, *listen) as lines:
@@ -116,8 +121,17 @@ class Ffmpeg:
     async def _fps(self, video: Path) -> float | None:
         """Reads one frame, which also proves that there is one."""
         look = ["-hide_banner", "-nostdin", "-nostats", *_READ, "-i", str(video), "-map", "0:v:0", "-frames:v", "1"]
-        async with self._run(*look, "-f", "null", "-", merge=True) as lines:
-            return fps_in("\n".join([line async for line in lines]))
+        with _in_words("video"):
+            async with self._run(*look, "-f", "null", "-", merge=True) as lines:
+                return fps_in("\n".join([line async for line in lines]))
+
+
+@contextmanager
+def _in_words(which: Which) -> Iterator[None]:
+    try:
+        yield
+    except TaskFailed as error:
+        raise TaskFailed(explained(str(error), which)) from error
 
 
 def _encode(video: Path, audio: Path, seconds: float, output: Path) -> list[str]:

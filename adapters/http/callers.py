@@ -24,7 +24,7 @@ _CLAIMS = web.RequestKey("capability", Claims)
 
 
 class Callers:
-    """Lets in who knows the secret, or bears a capability that `verifier` accepts; everyone may ask for the health."""
+    """Lets in who knows the secret, or bears a capability that `verifier` accepts; everyone may ask how it is."""
 
     def __init__(self, secret: str, verifier: Verifier | None = None, wrong: Rate | None = None) -> None:
         self._secret = secret.encode()
@@ -37,7 +37,7 @@ class Callers:
 
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.path == HEALTH:
+            if request.path in (HEALTH, "/"):
                 return await handler(request)
             address = caller(request.remote or "", request.headers.get("X-Forwarded-For"))
             wait = self._wrong.wait(address)

@@ -50,3 +50,19 @@ async def no_strangers(request: web.Request, handler: Handler) -> web.StreamResp
     if response.status in (401, 403, 429):
         response.force_close()
     return response
+
+
+def expecting(server: web.Server) -> web.Server:
+    """Refuses what a caller expects beyond `100-continue`, and returns the server.
+
+    aiohttp does so too, before any of our code, but repeats the word, and breaks if that is no text.
+    """
+    handle = server.request_handler
+
+    async def look(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "100-continue").lower() == "100-continue":
+            return await handle(request)
+        return web.Response(status=417, text="Expect: 100-continue is all that is known here")
+
+    server.request_handler = look
+    return server

@@ -11,10 +11,10 @@ from typing import Self
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from wakestream.adapters import addresses
+from wakestream.adapters import addresses, status_page
 from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.http import callers, ingest, replies, requests
-from wakestream.adapters.http.refusals import counting, no_strangers, noted, plain_bodies
+from wakestream.adapters.http.refusals import counting, expecting, no_strangers, noted, plain_bodies
 from wakestream.adapters.http.result_file import put_etag, result_response
 from wakestream.adapters.http.silent_callers import SilentCallers
 from wakestream.adapters.http.tus import TusCalls, put_version
@@ -63,6 +63,7 @@ class WorkerCalls:
         """The calls by their addresses."""
         at = "/api/heygem"
         return [
+            web.get("/", self.page),
             web.get(f"{at}/health", self.health),
             web.post(f"{at}/check_files", self.check_files),
             web.post(f"{at}/upload_file", self.upload_file),
@@ -74,6 +75,12 @@ class WorkerCalls:
             web.post(f"{at}/cancel", self.cancel),
             *TusCalls(self.uploads).routes(),
         ]
+
+    async def page(self, _: web.Request) -> web.Response:
+        """How the worker is, for people who open its address in a browser."""
+        now = self.readiness
+        body = status_page.worker_page(self.queue.state, now.initialized, now.msg, self.gpu)
+        return web.Response(body=body, headers=status_page.HEADERS)
 
     async def health(self, _: web.Request) -> web.Response:
         """Whether the engine is ready, without a secret."""
@@ -208,7 +215,7 @@ class WorkerServer:
         loop = asyncio.get_running_loop()
         within = TLS_WITHIN if self._tls is not None else None
         self._listening = await loop.create_server(
-            self._silent.watch(server), self._host, self.port, ssl=self._tls, ssl_handshake_timeout=within
+            self._silent.watch(expecting(server)), self._host, self.port, ssl=self._tls, ssl_handshake_timeout=within
         )
         self.port = self._listening.sockets[0].getsockname()[1]
 

@@ -17,8 +17,8 @@ from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-Labelled = Mapping[str | tuple[str, ...], float]
-"""A value for each value of the label, or of the labels."""
+Labelled = Mapping[str, float] | Mapping[tuple[str, str], float]
+"""A value for each value of the label, or of both labels."""
 
 MANY = 50
 """Values of one label that are told apart; the others are one, `(others)`."""
@@ -83,7 +83,7 @@ def _bounded(values: Labelled) -> Iterable[tuple[tuple[str, ...], float]]:
     return found.items()
 
 
-def one_of(words: Sequence[str], now: str) -> Labelled:
+def one_of(words: Sequence[str], now: str) -> dict[str, float]:
     """1 for what is so now, 0 for the others; a word that is none of them counts as `other`."""
     now = now if now in words else "other"
     return {word: float(word == now) for word in (*words, "other")}
@@ -129,4 +129,4 @@ def journal(program: str, kept: Counted) -> Iterator[Metric]:
 def refusals(program: str, refused: Mapping[str, int]) -> Metric:
     """What was refused, by the word for why."""
     text = "What was refused, by reason (a word of the program's own)."
-    return counters(f"wakestream_{program}_refusals_total", text, ("reason",), {**refused})
+    return counters(f"wakestream_{program}_refusals_total", text, ("reason",), dict(refused))

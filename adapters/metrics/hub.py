@@ -58,7 +58,7 @@ class HubMetrics:
         yield from self._gpus(state)
         yield from ff.observed(self._boots)
         known = boot_times(seconds for _, seconds in state.boots) or {}
-        quantiles: ff.Labelled = {{"p50": "0.5", "p90": "0.9"}[name]: seconds for name, seconds in known.items()}
+        quantiles = {{"p50": "0.5", "p90": "0.9"}[name]: seconds for name, seconds in known.items()}
         text = "The median and the 90th percentile of the last 100 boots, as told to those who wait."
         yield ff.gauges("wakestream_hub_boot_eta_seconds", text, ("quantile",), quantiles)
         yield ff.refusals("hub", self._hub.refused)
@@ -67,36 +67,36 @@ class HubMetrics:
 
     def _jobs(self, state: HubState) -> Iterator[Metric]:
         words = ff.one_of(WAITING, phase(state))
-        waiting: ff.Labelled = {word: is_it * len(state.queue) for word, is_it in words.items()}
+        waiting = {word: is_it * len(state.queue) for word, is_it in words.items()}
         text = "Jobs that wait for a GPU, by what they wait for."
         yield ff.gauges("wakestream_hub_jobs_waiting", text, ("phase",), waiting)
-        moves: ff.Labelled = {move: self._moves[move] for move in ("queued", "granted", "released")}
+        moves = {move: self._moves[move] for move in ("queued", "granted", "released")}
         yield ff.counters("wakestream_hub_jobs_total", "Jobs that made this move.", ("move",), moves)
 
     def _peers(self, state: HubState) -> Iterator[Metric]:
         open_: Counter[str] = Counter(peer.role or "unregistered" for peer in state.connections.values())
-        now: ff.Labelled = {role: open_[role] for role in ROLES}
+        now = {role: open_[role] for role in ROLES}
         yield ff.gauges("wakestream_hub_connections", "Open connections.", ("role",), now)
-        ever: ff.Labelled = {role: self._registered[role] for role in ROLES[:-1]}
+        ever = {role: self._registered[role] for role in ROLES[:-1]}
         text = "Connections that registered: grows quickly when peers cannot stay."
         yield ff.counters("wakestream_hub_registrations_total", text, ("role",), ever)
 
     def _gpus(self, state: HubState) -> Iterator[Metric]:
         gpus = sorted(state.gpus.values(), key=lambda gpu: gpu.name)
-        phases: ff.Labelled = {(gpu.name, word): is_it for gpu in gpus for word, is_it in ff.one_of(PHASES, gpu.phase).items()}
+        phases = {(gpu.name, word): is_it for gpu in gpus for word, is_it in ff.one_of(PHASES, gpu.phase).items()}
         text = "1 for the phase that the GPU is in, 0 for the others."
         yield ff.gauges("wakestream_hub_gpu_phase", text, ("gpu", "phase"), phases)
-        leases: ff.Labelled = {gpu.name: len(gpu.leases) for gpu in gpus}
+        leases = {gpu.name: len(gpu.leases) for gpu in gpus}
         yield ff.gauges("wakestream_hub_leases", "Jobs that hold the GPU.", ("gpu",), leases)
         now = self._clock()
-        on: ff.Labelled = {gpu.name: gpu.account.ran(0.0, now) for gpu in gpus}
+        on = {gpu.name: gpu.account.ran(0.0, now) for gpu in gpus}
         text = "Seconds that the GPU was on, by the hub's ledger."
         yield ff.counters("wakestream_hub_gpu_uptime_seconds_total", text, ("gpu",), on)
         priced = [(gpu, price) for gpu in gpus if (price := state.limits.price_of(gpu.name)) is not None]
-        cost: ff.Labelled = {gpu.name: gpu.account.ran(0.0, now) / 3600.0 * price for gpu, price in priced}
+        cost = {gpu.name: gpu.account.ran(0.0, now) / 3600.0 * price for gpu, price in priced}
         text = "What the GPU has cost, in the money of --price-per-hour."
         yield ff.counters("wakestream_hub_gpu_cost_total", text, ("gpu",), cost)
-        saved: ff.Labelled = {gpu.name: _off(gpu, now) / 3600.0 * price for gpu, price in priced}
+        saved = {gpu.name: _off(gpu, now) / 3600.0 * price for gpu, price in priced}
         text = "What it would have cost more, had it been on since the hub knows it."
         yield ff.counters("wakestream_hub_gpu_saved_total", text, ("gpu",), saved)
 

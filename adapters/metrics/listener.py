@@ -42,9 +42,14 @@ async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncI
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Scrape(collect))
     ProcessCollector(registry=registry)
+
+    async def answer(request: web.Request) -> web.Response:
+        encode, kind = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=encode(registry), headers={hdrs.CONTENT_TYPE: kind})
+
     silent = SilentCallers()
     app = web.Application(middlewares=[silent.middleware()], client_max_size=0)
-    app.router.add_get(PATH, lambda request: _answer(registry, request))
+    app.router.add_get(PATH, answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE, lingering_time=_GRACE)
     await runner.setup()
     try:
@@ -61,8 +66,3 @@ async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncI
     finally:
         silent.close()
         await runner.cleanup()
-
-
-async def _answer(registry: CollectorRegistry, request: web.Request) -> web.Response:
-    encode, kind = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
-    return web.Response(body=encode(registry), headers={hdrs.CONTENT_TYPE: kind})

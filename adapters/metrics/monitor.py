@@ -50,11 +50,11 @@ class MonitorMetrics:
         machine, watch = self._program.machine, self._watch
         yield ff.build("monitor")
         text = "1 for the state that the machine is in, 0 for the others."
-        yield ff.gauges("wakestream_monitor_power_state", text, ("state",), {**ff.one_of(STATES, machine.state)})
-        entered: ff.Labelled = {state: self._program.entered[state] for state in STATES}
+        yield ff.gauges("wakestream_monitor_power_state", text, ("state",), ff.one_of(STATES, machine.state))
+        entered = {state: self._program.entered[state] for state in STATES}
         text = "How often the machine came into this state: starting, stopping, failed and so on."
         yield ff.counters("wakestream_monitor_power_changes_total", text, ("state",), entered)
-        calls: ff.Labelled = {(call, result): watch.calls[call, result] for call in CALLS for result in RESULTS}
+        calls = {(call, result): watch.calls[call, result] for call in CALLS for result in RESULTS}
         text = "The provider's answers to what it was asked for."
         yield ff.counters("wakestream_monitor_provider_calls_total", text, ("call", "result"), calls)
         since = machine.up_since

@@ -15,6 +15,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
+from wakestream.adapters import status_page
 from wakestream.adapters.addresses import HUB_PATH
 from wakestream.adapters.throttle import Rate, caller, neighbourhood
 from wakestream.streams.counters import Refusals
@@ -43,6 +44,7 @@ class Gate:
     def __init__(self, most: int, per_address: int, refused: Refusals) -> None:
         self._most, self._per_address, self.refused = most, per_address, refused
         self.judge: Callable[[Request], tuple[str, str] | None] = lambda _: None
+        self.page: Callable[[], bytes] = bytes
         self._inside: dict[ServerConnection, str] = {}
         self._of: Counter[str] = Counter()
         self._silent: set[ServerConnection] = set()
@@ -93,7 +95,8 @@ class Gate:
         """The answer to a handshake that is refused; None lets it through."""
         address = self._inside.get(socket, "")
         self._heard(socket, address)
-        if request.path.partition("?")[0] != HUB_PATH:
+        path = request.path.partition("?")[0]
+        if path != HUB_PATH and path != "/":
             self.refused.count("wrong_path")
             return _answer(HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
         if len(self._inside) > self._most:
@@ -105,7 +108,8 @@ class Gate:
             return _answer(
                 HTTPStatus.TOO_MANY_REQUESTS, f"{why}; close some, or raise --per-address at the hub", after=5.0
             )
-        return self._slowed(self._caller(socket, request)) or self._unwelcome(request)
+        slowed = self._slowed(self._caller(socket, request))
+        return slowed or (_page(self.page()) if path == "/" else self._unwelcome(request))
 
     def _caller(self, socket: ServerConnection, request: Request) -> str:
         forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
@@ -186,6 +190,11 @@ def cut_if_slow(socket: ServerConnection, refused: Refusals) -> None:
         logger.warning("a connection does not read what it is sent; it is cut")
         refused.count("slow_reader")
         transport.abort()
+
+
+def _page(body: bytes) -> Response:
+    fields = {**status_page.HEADERS, "Content-Length": str(len(body)), "Connection": "close"}
+    return Response(HTTPStatus.OK.value, HTTPStatus.OK.phrase, Headers(fields), body)
 
 
 def _answer(status: HTTPStatus, text: str, after: float = 0.0) -> Response:

@@ -18,6 +18,7 @@ from websockets.http11 import Request
 from wakestream.adapters.addresses import HUB_PATH, at_port
 from wakestream.adapters.capabilities import Signer
 from wakestream.adapters.licenses import LicenseBook, LicenseError
+from wakestream.adapters.status_page import hub_page
 from wakestream.adapters.tls import ServerTls
 from wakestream.adapters.websocket.guard import Gate
 from wakestream.adapters.websocket.outgoing import Outgoing, text_frame
@@ -279,6 +280,10 @@ class HubServer:
             self.look_at_disk()
             self.happen(f.Tick())
 
+    def page(self) -> bytes:
+        """How the hub is, for people who open its address in a browser."""
+        return hub_page(self._state, self._clock())
+
     def look_at_disk(self) -> None:
         """Notice that the disk is nearly full, or no longer."""
         low = self._disk_low()
@@ -349,7 +354,7 @@ async def open_hub(
     limits = limits or hub.Limits()
     running = HubServer(book, journal, limits, clock, tap, disk_low, signer or Signer.fresh(), steady)
     gate = Gate(max_connections, limits.per_address, running.refused)
-    running.on_wrong_key, gate.judge = gate.wrong_key, running.judge
+    running.on_wrong_key, gate.judge, gate.page = gate.wrong_key, running.judge, running.page
     options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}
     options |= {"open_timeout": _OPEN_WITHIN, "create_connection": gate.connection}
     if tls is not None:

@@ -104,9 +104,8 @@ class Link:
         if isinstance(event, LinkUp):
             self._tap.row("conn", "up", {"features": sorted(event.features)})
         elif isinstance(event, LinkDown):
-            logger.bind(stage="link").log(
-                "ERROR" if event.code else "WARNING", "{}" if event.code else "{}; trying again", event.why
-            )
+            said = "{}; trying again, later each time" if event.code else "{}; trying again"
+            logger.bind(stage="link").log("ERROR" if event.code else "WARNING", said, event.why)
             self._tap.row("conn", "down", {"why": event.why, "code": event.code})
         self.events.feed(event)
 

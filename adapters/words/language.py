@@ -21,7 +21,7 @@ _language = ""
 
 def choose(language: str | None = None, environment: Mapping[str, str] | None = None) -> None:
     """Speak `language` from now on, or the one that the environment asks for."""
-    global _catalogue, _language  # noqa: PLW0603 - a process speaks one language
+    global _catalogue, _language
     _language = language or asked_for(os.environ if environment is None else environment)
     _catalogue = importlib.import_module(f"wakestream.adapters.words.{_language}").SENTENCES
 
@@ -52,9 +52,17 @@ def _is_chinese(name: str) -> bool:
     return name.lower().startswith(("zh", "chinese"))
 
 
-def tell(name: str, **values: object) -> str:
+def tell(name: str, /, **values: object) -> str:
     """The sentence of that name. `KeyError` for one that no catalogue has."""
     if _catalogue is None:
         choose()
     assert _catalogue is not None  # noqa: S101 - it was chosen
     return _catalogue[name].format_map(values)
+
+
+def known(name: str) -> bool:
+    """Whether there is a sentence of that name: words that come from other programs may be of a later version."""
+    if _catalogue is None:
+        choose()
+    assert _catalogue is not None  # noqa: S101 - it was chosen
+    return name in _catalogue

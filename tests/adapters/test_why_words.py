@@ -50,6 +50,10 @@ def status(gpu: dict[str, Any], **more: Any) -> m.HubStatus:
         (status({"phase": "online", "own": 1, "others": 2}), "on because 3 jobs hold it, 1 of them yours"),
         (status({"phase": "online", "own": 0, "others": 1}), "on because 1 job holds it, none of them yours"),
         (status({"phase": "online"}), "on though no job holds it: it stays until the monitor's idle time has passed"),
+        (
+            status({"phase": "booted", "why": "up"}, queue=1),
+            "on, and its worker is not ready yet: 1 job waits for it",
+        ),
         (status({"phase": "off"}), "off because no job needs it"),
         (status({"phase": "off"}, queue=2, monitors=0), "off though 2 jobs wait: no monitor is connected"),
         (status({"phase": "off"}, queue=2), "the monitor has been asked to start it"),

@@ -76,6 +76,7 @@ class Visitor:
         page = await profile.new_page()
         self.watch(page)
         await page.goto(self._home.link() if link else self._home.url)
+        await page.wait_for_selector("body[data-link=up]" if link else "body[data-link=locked]")
         try:
             yield page
         finally:

@@ -15,14 +15,14 @@ from wakestream.adapters.console.opening import address
 from wakestream.adapters.daemon_program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.engines.samples import make_speech, make_video
+from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.licenses import LicenseBook
 from wakestream.adapters.settings import Secret, Settings
 from wakestream.adapters.websocket.hub_server import HubServer, open_hub
 from wakestream.adapters.websocket.link import open_link
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import LicenseBook
 from wakestream.operators.ports import Frame
-from wakestream.streams import hub_events as f
 from wakestream.streams import hub
+from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
 
 QUICK = {"poll_every": 0.05, "health_every": 0.05, "line_every": 0.5}

@@ -1,9 +1,10 @@
-"""The console in a real browser: the whole way from two dropped files to the played result, whatever happens meanwhile."""
+"""The console in a real browser: the whole way from two dropped files to the played result."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,14 @@ import pytest
 from house import House
 from our_peers import until
 
+from wakestream.adapters.console import uploads
 from wakestream.adapters.replaying import run_log
 from wakestream.operators.ports import Frame
 from wakestream.streams.recording import read_log
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
-from playwright.async_api import expect  # noqa: E402
+from playwright.async_api import expect
 
 if TYPE_CHECKING:
     from conftest import Visitor
@@ -197,12 +199,20 @@ async def test_a_file_that_holds_no_video_fails_with_the_reason(
     async with visitor.page() as page:
         job = await begin(page, (broken, files[1]))
         await expect(job.locator(".pill")).to_have_text("Failed")
-        await expect(job.locator(".card-why")).to_contain_text("Invalid data found")
+        await expect(job.locator(".card-why")).to_have_text("The worker could not do it with these two files.")
+        await job.get_by_text("What exactly happened").click()
+        await expect(job.locator(".card-detail p")).to_contain_text("Invalid data found")
 
 
 @pytest.mark.parametrize(
     "name",
-    ['a "quoted" & <b>bold.mp4', "..\\..\\etc\\passwd.mp4", "😀👩‍👩‍👧 клип.mp4", "\u202egpj.\u05e9\u05dc\u05d5\u05dd.mp4", f"{'n' * 300}.mp4"],
+    [
+        'a "quoted" & <b>bold.mp4',
+        "..\\..\\etc\\passwd.mp4",
+        "😀👩‍👩‍👧 клип.mp4",
+        "\u202egpj.\u05e9\u05dc\u05d5\u05dd.mp4",
+        f"{'n' * 300}.mp4",
+    ],
 )
 async def test_names_are_shown_as_they_are_and_never_act(
     home: House, visitor: Visitor, files: tuple[Path, Path], name: str
@@ -227,19 +237,20 @@ async def test_names_are_shown_as_they_are_and_never_act(
         assert all(path.resolve().is_relative_to(home.state.resolve()) for path in home.state.rglob("*"))
 
 
-async def test_a_browser_that_closes_in_an_upload_leaves_nothing(home: House, visitor: Visitor) -> None:
-    uploads = home.state / "console" / "uploads"
+async def test_a_browser_that_closes_in_an_upload_leaves_nothing(
+    home: House, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder, disk, write = home.state / "console" / "uploads", threading.Event(), uploads._write_all
+    monkeypatch.setattr(uploads, "_write_all", lambda file, block: (disk.wait(30), write(file, block)))
+    big = tmp_path / "big.mp4"
+    big.write_bytes(bytes(30_000_000))
     async with visitor.page() as page:
-        line = await page.context.new_cdp_session(page)
-        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 500_000}
-        await line.send("Network.emulateNetworkConditions", slow)
-        video = {"name": "a.mp4", "mimeType": "", "buffer": bytes(20_000_000)}
-        await page.get_by_label("Choose a video").set_input_files(video)  # type: ignore[arg-type]
-        await expect(page.locator("#slot-video")).to_contain_text("of 20 MB")
-        await until(lambda: list(uploads.iterdir()) != [])
+        await page.get_by_label("Choose a video").set_input_files(big)
         await expect(page.locator("#slot-video").get_by_role("progressbar")).not_to_have_attribute("aria-valuenow", "0")
+        await until(lambda: list(folder.glob("*/*")) != [])
         await page.close()
-        await until(lambda: list(uploads.iterdir()) == [])
+        disk.set()
+        await until(lambda: list(folder.iterdir()) == [])
 
 
 async def test_in_chinese_the_page_says_the_same(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
@@ -254,8 +265,8 @@ async def test_in_chinese_the_page_says_the_same(home: House, visitor: Visitor, 
         await home.gpu_on()
         home.engine.go_on.set()
         await expect(card(page)).to_contain_text("结果已取回")
-        left = await page.evaluate("() => [...document.querySelectorAll('[data-t]')].filter((e) => /^[A-Z][a-z]/.test(e.textContent)).map((e) => e.textContent)")
-        assert left == []
+        words = await page.evaluate("() => [...document.querySelectorAll('[data-t]')].map((each) => each.textContent)")
+        assert [word for word in words if word.isascii()] == []
 
 
 async def test_history_is_searched_and_the_timeline_is_saved_as_a_log_that_replays(

@@ -494,7 +494,7 @@ class World:
         for fd in [fd for fd, wire in self.wires.items() if wire.cut]:
             self.closed(fd)
         for _ in range(3000):
-            self._one_good_second()
+            self.one_good_second()
             if all(job in daemon.ends for daemon in self.daemons for job in daemon.promised):
                 self._no_lease_is_left()
                 return
@@ -506,10 +506,11 @@ class World:
         for _ in range(120):
             if not self.hub.jobs:
                 return
-            self._one_good_second()
+            self.one_good_second()
         raise AssertionError(f"all has ended, but the hub still holds {sorted(self.hub.jobs)}")
 
-    def _one_good_second(self) -> None:
+    def one_good_second(self, *, work: bool = True) -> None:
+        """Everything works for a second; without `work`, jobs that hold the GPU go on to do so."""
         for peer in self.peers:
             peer.connect()
         self.settle()
@@ -518,7 +519,8 @@ class World:
         for daemon in self.daemons:
             for job in list(daemon.phase):
                 daemon.try_again(job)
-                daemon.work(job)
+                if work:
+                    daemon.work(job)
         self.settle()
         self.passes(1.0)
         if int(self.mono) % 25 == 0:

@@ -76,12 +76,16 @@ class _Pair:
                 writer.close()
 
     async def ended(self) -> None:
-        """Returns when both sockets are closed; what is still to be sent after a moment is not sent any more."""
+        """Returns when both sockets are closed, or a moment has passed."""
         for writer in (self.near, self.far):
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_LAST_BREATH):
                     await writer.wait_closed()
-            writer.transport.abort()
+
+    def abort(self) -> None:
+        """What is still to be sent is not sent any more."""
+        self.near.transport.abort()
+        self.far.transport.abort()
 
 
 class FaultProxy:
@@ -159,7 +163,7 @@ class FaultProxy:
             return
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target, limit=_BLOCK)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             _linger_not(writer)
             writer.transport.abort()
             self._look()
@@ -176,11 +180,14 @@ class FaultProxy:
         finally:
             for pump in pumps:
                 pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
             pair.end(reset=False)
             self._pairs.discard(pair)
             self._look()
-            await pair.ended()
+            try:
+                await asyncio.gather(*pumps, return_exceptions=True)
+                await pair.ended()
+            finally:
+                pair.abort()
 
     async def _pump(self, way: Direction, reader: StreamReader, writer: StreamWriter, pair: _Pair) -> None:
         side, left = self._sides[way], _Budget()
@@ -238,11 +245,12 @@ class FaultProxy:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """End everything."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # aborted transports close in the loop's next turn
+        """End everything, also what comes while it ends."""
+        for _ in range(3):
+            for task in tuple(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # aborted transports close in the loop's next turn
 
 
 @dataclass(slots=True)

@@ -18,6 +18,9 @@ from wakestream.operators.ports import LinkUp
 from wakestream.streams import hub
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
+from wakestream.streams.hub_rows import event_row
+from wakestream.streams.recording import Row
+from wakestream.streams.replay_hub import event_from
 
 STEPS = pytest.mark.parametrize("by", [3600.0, 86_400.0, -3600.0, -86_400.0])
 NOW = 1_700_000_000.0
@@ -129,6 +132,12 @@ def test_a_restart_knows_what_the_hub_knew(desk: Desk, by: float) -> None:
     }
     short = hub.recover(hub.snapshot(desk.state))
     assert [job.since for job in short.jobs.values()] == [job.since for job in desk.state.jobs.values()]
+
+
+def test_a_step_is_on_the_record_and_is_replayed() -> None:
+    event = f.ClockMoved(-3600.0)
+    direction, label, data, job = event_row(event, NOW)
+    assert event_from(Row(1, 0.0, direction, label, data, job)) == event
 
 
 # --- the program

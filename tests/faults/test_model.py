@@ -41,16 +41,16 @@ class Promises(RuleBasedStateMachine):
         self.made += 1
         self.world.daemons[daemon].submit(f"job-{self.made}")
 
-    @rule(daemon=st.integers(0, 1), one=which)
-    def cancel(self, daemon: int, one: int) -> None:
+    @rule(daemon=st.integers(0, 1))
+    def cancel(self, daemon: int) -> None:
         running = sorted(self.world.daemons[daemon].phase)
-        if running and one == 0:
+        if running:
             self.world.daemons[daemon].cancel(running[0])
 
-    @rule(daemon=st.integers(0, 1), one=which)
-    def work(self, daemon: int, one: int) -> None:
+    @rule(daemon=st.integers(0, 1), count=st.integers(1, 3))
+    def work(self, daemon: int, count: int) -> None:
         at = self.world.daemons[daemon]
-        for job in sorted(at.phase)[one : one + 1]:
+        for job in sorted(at.phase)[:count]:
             at.try_again(job)
             at.work(job)
 
@@ -118,10 +118,15 @@ class Promises(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.world.passes(seconds)
 
-    @rule()
-    def a_good_minute(self) -> None:
+    @rule(work=st.booleans())
+    def a_good_minute(self, work: bool) -> None:
         for _ in range(60):
-            self.world._one_good_second()
+            self.world.one_good_second(work=work)
+
+    @rule(one=which)
+    def a_good_moment(self, one: int) -> None:
+        for _ in range(one):
+            self.world.one_good_second(work=False)
 
     # --- what is always so
 
@@ -155,7 +160,7 @@ class PromisesUnderSteppedClocks(Promises):
 
 MANY = settings(
     derandomize=not LONG,
-    max_examples=1500 if LONG else 60,
+    max_examples=3000 if LONG else 400,
     stateful_step_count=60 if LONG else 40,
     deadline=None,
     database=None,

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from bounds import BOUNDED
 from bystanders import tree, watched
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from loguru import logger
 from naughty import TEXTS, VALUES, nested
@@ -106,7 +106,12 @@ async def test_any_call_is_answered_or_refused_and_counted(
 
 
 @BOUNDED
-@given(st.sampled_from(CALLS), st.sampled_from(["Origin", "Cookie", "Last-Event-ID", "Range", "Content-Type"]), WORDS)
+@given(
+    st.sampled_from(CALLS),
+    st.sampled_from(["Origin", "Cookie", "Last-Event-ID", "Expect", "Range", "Content-Type"]),
+    WORDS,
+)
+@example("/nowhere", "Expect", "\ud800")
 async def test_any_header_is_read_as_data(daemon: Attacked, call: str, name: str, value: str) -> None:
     value = value.replace("\r", "").replace("\n", "")
     for method in ("GET", "POST", "PUT"):

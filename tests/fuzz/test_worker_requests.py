@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from attacked_worker import BEARER, Attacked, attacked, is_fit
 from bounds import BOUNDED
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from naughty import TEXTS, VALUES, nested
 from raw_http import request
@@ -157,6 +157,8 @@ async def test_any_form_is_taken_or_refused(worker: Attacked, fields: list[tuple
     ),
     WORDS,
 )
+@example("/nowhere", "Expect", "\ud800")
+@example("/api/heygem/submit", "Expect", "\ud800")
 async def test_any_header_is_read_as_data(worker: Attacked, target: str, name: str, value: str) -> None:
     for method in ("GET", "POST"):
         reply = await worker.ask(request(method, target, BEARER, f"{name}: {clean(value)}"))

@@ -1,7 +1,7 @@
 // The jobs under way: a card each, made once and then only changed.
 
 import { button, h, icon, named, put, say, show } from "/dom.js";
-import { why } from "/sentences.js";
+import { detail, why } from "/sentences.js";
 import { progress, STAGES, waits } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
 
@@ -22,6 +22,8 @@ class Card {
     this.pill = h("span", { class: "pill" });
     this.when = h("span", { class: "when" });
     this.why = h("p", { class: "card-why" });
+    this.said = h("p");
+    this.detail = h("details", { class: "card-detail", hidden: true }, h("summary", { text: t("card.details") }), this.said);
     this.steps = STAGES.map((stage) => h("li", { class: "step" },
       h("span", { class: "step-bar" }, h("span", { class: "step-fill" })), h("span", { class: "step-name", text: t(`stage.${stage}`) })));
     this.track = h("ol", { class: "track", "aria-label": t("card.stages") }, ...this.steps);
@@ -37,7 +39,7 @@ class Card {
     this.tools = h("div", { class: "card-tools" }, this.play, this.down, this.cancel, this.retry, this.bin);
     this.stage = h("div", { class: "stage" });
     this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` },
-      h("div", { class: "card-head" }, this.title, this.pill), this.why, this.track,
+      h("div", { class: "card-head" }, this.title, this.pill), this.why, this.detail, this.track,
       h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage);
   }
 
@@ -49,6 +51,8 @@ class Card {
     put(this.root, "data-state", state);
     say(this.pill, t(`state.${state}`));
     say(this.why, why(job));
+    say(this.said, detail(job));
+    show(this.detail, Boolean(detail(job)));
     this.showSteps(job, ended);
     this.showNumbers(job, ended);
     say(this.when, when(job));

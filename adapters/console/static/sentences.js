@@ -1,6 +1,6 @@
 // One plain sentence for each job and each GPU: why it waits, what it does, how it ended.
 
-import { bytes, duration, knows, number, t } from "/words.js";
+import { bytes, duration, knows, lang, number, t } from "/words.js";
 
 /** Why a job waits, or what it does. */
 export function why(job) {
@@ -56,8 +56,15 @@ function ended(job) {
     case "done": return job.result && !job.result.here ? t("card.gone") : t("end.done", { size: bytes(end.size) });
     case "timed_out": return t("end.timed_out", { seconds: duration(end.seconds), stage: end.stage });
     case "cancelled": return t("end.cancelled");
-    default: return `${sentence(end.why)}.`;
+    default: return detail(job) ? t(knows(`fail.${end.code}`) ? `fail.${end.code}` : "fail.other") : `${sentence(end.why)}.`;
   }
+}
+
+/** What exactly happened, where the sentence does not tell all of it. */
+export function detail(job) {
+  const said = (job.outcome && job.outcome.why) || "";
+  if (!job.outcome || job.outcome.event !== "failed") return "";
+  return said.length > 110 || (lang !== "en" && knows(`fail.${job.outcome.code}`)) ? said : "";
 }
 
 /** What others wrote, begun as a sentence and without its full stop. */

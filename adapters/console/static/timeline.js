@@ -21,7 +21,7 @@ export function timeline({ nameOf, toast }) {
 
   function colours() {
     const style = getComputedStyle(canvas);
-    for (const name of ["ink", "soft", "line", "surface", "accent", "wait", "check", "upload", "render", "download", "in", "out", "good", "bad", "warm", "off"]) {
+    for (const name of ["ink", "soft", "line", "surface", "accent", "wait", "check", "upload", "render", "download", "in", "out", "good", "bad", "warm", "off", "on-warm"]) {
       view.colours[name] = style.getPropertyValue(`--${name}`).trim();
     }
     view.font = style.fontFamily;
@@ -134,7 +134,8 @@ export function timeline({ nameOf, toast }) {
     if (lane.kind === "power" && wide > 44) {
       pen.font = `600 10px ${view.font}`;
       pen.textAlign = "left";
-      pen.fillStyle = view.colours[["online"].includes(span.word) ? "surface" : "ink"];
+      const ground = colourOf(lane, span.word);
+      pen.fillStyle = view.colours[ground === view.colours.off ? "ink" : ground === view.colours.warm ? "on-warm" : "surface"];
       pen.fillText(cut(pen, t(`phase.${span.word}`), wide - 10), x + 6, y + 3.5);
     }
   }

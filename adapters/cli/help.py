@@ -1,0 +1,25 @@
+"""`wakestream help COMMAND`: as `wakestream COMMAND --help`."""
+
+from __future__ import annotations
+
+import argparse
+
+from wakestream.adapters.cli import exit_codes
+
+HELP = "show the help of a command"
+EXAMPLES = ("help submit", "help")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("topic", metavar="COMMAND", nargs="*", help="a command (default: all, in a line each)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show it."""
+    from wakestream.adapters.cli.main import main
+
+    try:
+        return main([*args.topic, "--help"])
+    except SystemExit as end:
+        return exit_codes.DONE if end.code is None else int(end.code)

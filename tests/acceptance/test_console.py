@@ -1,0 +1,273 @@
+"""The console's calls as a program makes them: who is let in, what is refused and how, and what stays on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from client_scene import User
+from daemon_scene import daemon
+from house import House, house, samples
+from our_peers import until
+
+from wakestream.adapters.console import uploads
+
+
+class Caller:
+    """One who holds a session."""
+
+    def __init__(self, home: House, session: aiohttp.ClientSession) -> None:
+        self.home, self.session = home, session
+        assert home.daemon is not None
+        self.bearer = {"Authorization": f"Bearer {home.daemon.console.sessions.new_session()}"}
+
+    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, Any]]:
+        """One call: its status and its JSON."""
+        data = body if isinstance(body, bytes) else None if body is None else orjson.dumps(body)
+        sent = self.bearer | headers
+        async with self.session.request(method, self.home.url + path, data=data, headers=sent) as response:
+            return response.status, orjson.loads(await response.read())
+
+    async def upload(self, kind: str, path: Path, name: str = "") -> str:
+        """A file's id, once it is there."""
+        data = path.read_bytes()
+        asked = {"kind": kind, "name": name or path.name, "size": len(data)}
+        status, plain = await self.ask("POST", "/console/uploads", asked)
+        assert status == 201, plain
+        status, plain = await self.ask("PUT", f"/console/uploads/{plain['id']}", data)
+        assert (status, plain["complete"]) == (200, True), plain
+        return str(plain["id"])
+
+    async def start(self, video: str, audio: str, job: str = "ws-1") -> str:
+        """A job of two files."""
+        status, plain = await self.ask("POST", "/console/jobs", {"id": job, "video": video, "audio": audio})
+        assert status == 201, plain
+        return str(plain["id"])
+
+    async def outcome(self, job: str = "ws-1") -> str:
+        """How the job ended."""
+        async with (
+            asyncio.timeout(20),
+            self.session.get(f"{self.home.url}/api/jobs/{job}/events", headers=self.bearer) as response,
+        ):
+            text = (await response.read()).decode()
+        return text.rstrip().rsplit("event: ", 1)[1].partition("\n")[0]
+
+    @property
+    def kept(self) -> list[Path]:
+        """The files of uploads on the disk."""
+        return sorted(path for path in (self.home.state / "console" / "uploads").rglob("*") if path.is_file())
+
+
+@asynccontextmanager
+async def calling(folder: Path) -> AsyncIterator[Caller]:
+    """A house and one who calls."""
+    async with asyncio.timeout(50), house(folder) as home, aiohttp.ClientSession() as session:
+        yield Caller(home, session)
+
+
+PATHS = [("GET", "/console/live"), ("POST", "/console/uploads"), ("PUT", "/console/uploads/x"), ("GET", "/console/log")]
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+async def test_nobody_without_a_session_is_let_in(tmp_path: Path, method: str, path: str) -> None:
+    async with calling(tmp_path) as caller:
+        for wrong in ("", "Bearer wrong", f"Bearer {2**40}.{'0' * 64}", "Bearer 9\xfc.\xfc"):
+            status, plain = await caller.ask(method, path, Authorization=wrong)
+            assert (status, plain["code"]) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), *PATHS, ("POST", "/console/session")])
+async def test_foreign_hosts_and_origins_are_refused_whatever_they_show(tmp_path: Path, method: str, path: str) -> None:
+    async with calling(tmp_path) as caller:
+        assert (await caller.ask(method, path, Host="evil.example"))[0] == 421
+        assert (await caller.ask(method, path, Host="127.0.0.1:1"))[0] == 421
+        for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
+            assert (await caller.ask(method, path, Origin=origin))[0] == 403
+
+
+async def test_the_page_allows_nothing_but_its_own_files(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller, caller.session.get(caller.home.url + "/") as response:
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        text = await response.text()
+        assert "<script>" not in text
+        assert "style=" not in text
+        assert "http" not in text.replace("http-equiv", "")
+        tag = {"If-None-Match": response.headers["ETag"]}
+        async with caller.session.get(caller.home.url + "/", headers=tag) as again:
+            assert again.status == 304
+        async with caller.session.get(caller.home.url + "/app.js") as script:
+            assert script.content_type == "text/javascript"
+
+
+async def test_a_link_is_good_once_and_its_session_outlives_the_daemon(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        assert caller.home.daemon is not None
+        code = caller.home.daemon.console.sessions.new_link()
+        nobody = {"Authorization": ""}
+        status, plain = await caller.ask("POST", "/console/session", {"code": code}, **nobody)
+        assert status == 200
+        assert (await caller.ask("POST", "/console/session", {"code": code}, **nobody))[0] == 401
+        session = {"Authorization": f"Bearer {plain['session']}"}
+        url = caller.home.url
+        await caller.home.stop_daemon()
+        await caller.home.start_daemon()
+        assert caller.home.url == url
+        assert (await caller.ask("GET", "/console/history", **session))[0] == 200
+        assert (caller.home.state / "console.json").stat().st_mode & 0o77 == 0
+
+
+async def test_what_does_not_fit_is_refused_with_the_number_before_it_is_sent(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        asked = {"kind": "video", "name": "a.mp4", "size": 20 * 10**9}
+        status, plain = await caller.ask("POST", "/console/uploads", asked)
+        assert (status, plain["code"], plain["size"], plain["most"]) == (413, "quota", 20 * 10**9, 50_000_000)
+        assert "20.0 GB" in plain["error"]
+        assert "50.0 MB" in plain["error"]
+        status, _ = await caller.ask("POST", "/console/uploads", {**asked, "size": 30_000_000})
+        assert status == 201
+        status, plain = await caller.ask("POST", "/console/uploads", {**asked, "size": 30_000_000})
+        assert (status, plain["code"], plain["room"]) == (413, "full", 20_000_000)
+        for bad in ({"size": 0}, {"size": True}, {"size": "1"}, {"kind": "text"}, {"name": 7}, {"name": "a.exe"}):
+            status, plain = await caller.ask("POST", "/console/uploads", {**asked, "size": 5, **bad})
+            assert 400 <= status < 500, bad
+            assert plain["error"]
+        assert caller.kept == []
+
+
+async def test_a_file_of_another_size_than_announced_leaves_nothing(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        asked = {"kind": "video", "name": "a.mp4", "size": 1000}
+        for data in (bytes(999), bytes(1001)):
+            _, plain = await caller.ask("POST", "/console/uploads", asked)
+            status, refused = await caller.ask("PUT", f"/console/uploads/{plain['id']}", data)
+            assert (status, refused["code"]) == (400, "other_size")
+            assert (await caller.ask("PUT", f"/console/uploads/{plain['id']}", data))[0] == 404
+        assert caller.kept == []
+
+
+async def test_a_full_disk_is_said_and_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with calling(tmp_path) as caller:
+        _, plain = await caller.ask("POST", "/console/uploads", {"kind": "audio", "name": "a.wav", "size": 5})
+        monkeypatch.setattr(uploads, "_write_all", full)
+        status, refused = await caller.ask("PUT", f"/console/uploads/{plain['id']}", b"12345")
+        assert (status, refused["code"]) == (507, "no_space")
+        assert "the disk is full" in refused["error"]
+        assert caller.kept == []
+
+
+async def test_what_is_done_leaves_only_its_result_under_the_names_of_its_user(tmp_path: Path) -> None:
+    video, audio = await samples(tmp_path, 1.0)
+    async with calling(tmp_path) as caller:
+        await caller.home.gpu_on()
+        caller.home.engine.go_on.set()
+        odd = '../"Ünï"\u202e 😀\r\n.mp4'
+        await caller.start(await caller.upload("video", video, odd), await caller.upload("audio", audio))
+        assert await caller.outcome() == "done"
+        await until(lambda: caller.kept == [])
+        _, ticket = await caller.ask("POST", "/console/jobs/ws-1/ticket")
+        async with caller.session.get(f"{caller.home.url}{ticket['url']}&download=1") as response:
+            said = response.headers["Content-Disposition"]
+            plain, _, encoded = said.partition("; filename*=UTF-8''")
+            assert plain == 'attachment; filename="__n__ _ - narration.mp4"'
+            assert encoded == "%22%C3%9Cn%C3%AF%22%20%F0%9F%98%80%20-%20narration.mp4"
+            assert "\u202e" not in said
+        ranged = {"Range": "bytes=0-99"}
+        async with caller.session.get(caller.home.url + ticket["url"], headers=ranged) as response:
+            assert (response.status, len(await response.read())) == (206, 100)
+            assert response.content_type == "video/mp4"
+        for address in ("/console/results/ws-1", "/console/results/ws-2" + ticket["url"].partition("ws-1")[2]):
+            async with caller.session.get(caller.home.url + address) as response:
+                assert response.status == 401
+        assert (await caller.ask("DELETE", "/console/results/ws-1"))[0] == 200
+        async with caller.session.get(caller.home.url + ticket["url"]) as response:
+            assert response.status == 410
+        _, past = await caller.ask("GET", "/console/history?text=😀")
+        assert past["jobs"][0]["video"]["name"] == '"Ünï" 😀.mp4'
+        assert past["jobs"][0]["result"] == {"here": False, "size": past["jobs"][0]["result"]["size"], "ours": True}
+
+
+async def test_inputs_of_a_job_that_failed_stay_for_another_try_until_the_room_is_needed(tmp_path: Path) -> None:
+    _, audio = await samples(tmp_path, 1.0)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video" * 100)
+    async with calling(tmp_path) as caller:
+        await caller.home.gpu_on()
+        caller.home.engine.go_on.set()
+        await caller.start(await caller.upload("video", broken), await caller.upload("audio", audio))
+        assert await caller.outcome() == "failed"
+        assert len(caller.kept) == 4
+        status, again = await caller.ask("POST", "/api/jobs/ws-1/retry", {})
+        assert (status, again["retry_of"]) == (201, "ws-1")
+        assert await caller.outcome(again["id"]) == "failed"
+        big = {"kind": "video", "name": "a.mp4", "size": 49_999_900}
+        status, plain = await caller.ask("POST", "/console/uploads", big)
+        assert status == 201, plain
+        assert caller.kept == []
+
+
+async def test_started_twice_under_one_id_it_is_one_job(tmp_path: Path) -> None:
+    video, audio = await samples(tmp_path, 1.0)
+    async with calling(tmp_path) as caller:
+        ids = await caller.upload("video", video), await caller.upload("audio", audio)
+        await caller.start(*ids)
+        status, plain = await caller.ask("POST", "/console/jobs", {"id": "ws-1", "video": ids[0], "audio": ids[1]})
+        assert (status, plain["id"]) == (200, "ws-1")
+        assert (await caller.ask("DELETE", f"/console/uploads/{ids[0]}"))[0] == 409
+        status, plain = await caller.ask("POST", "/console/jobs", {"id": "ws-2", "video": "../x", "audio": ids[1]})
+        assert (status, plain["code"]) == (404, "unknown_upload")
+
+
+async def test_the_pages_of_hub_and_worker_tell_how_they_are_and_nothing_secret(tmp_path: Path) -> None:
+    video, audio = await samples(tmp_path, 1.0)
+    async with calling(tmp_path) as caller:
+        await caller.home.gpu_on()
+        await caller.start(await caller.upload("video", video), await caller.upload("audio", audio), "secret-job")
+        server = caller.home.hub_server
+        assert server is not None
+        await until(lambda: any(gpu.leases for gpu in server._state.gpus.values()))
+        hub = server.url.replace("ws://", "http://").replace("/dsp", "/")
+        worker = next(gpu.url for gpu in server._state.gpus.values())
+        for address, wanted in ((hub, "online, "), (f"{worker}/", "ready")):
+            async with caller.session.get(address) as response:
+                text = await response.text()
+                assert response.status == 200
+                assert wanted in text
+                assert "script" not in text
+                assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+                for secret in (*caller.home.place.keys.values(), "secret-job", "interview", "narration"):
+                    assert secret not in text
+
+
+async def test_the_link_is_shown_to_those_who_ask_and_put_into_no_log(user: User) -> None:
+    user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
+    async with asyncio.timeout(40), daemon(user, "--console-quota", "2GB") as api:
+        assert api.running.process.stdout is not None
+        said = (await api.running.process.stdout.readline()).decode()
+        assert said.startswith(f"web console: {api.address.url}/ (")
+        assert "#link=" not in said
+        ran = await user.run("console")
+        assert ran.code == 0, ran.err
+        url, _, code = ran.out.strip().partition("/#link=")
+        assert url == api.address.url
+        status, plain = await api.ask("POST", "/console/session", {"code": code}, {"Authorization": ""})
+        assert status == 200, plain
+        answer = await api.ask("GET", "/console/history", None, {"Authorization": f"Bearer {plain['session']}"})
+        assert answer == (200, {"jobs": [], "matching": 0})
+    ran = await user.run("console")
+    assert ran.code == 4
+    assert "no daemon runs" in ran.err

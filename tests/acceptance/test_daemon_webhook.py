@@ -1,0 +1,177 @@
+"""The daemon tells a webhook of each end: signed, at least once, whatever is killed or down meanwhile."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import hashlib
+import hmac
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from client_scene import User
+from daemon_scene import daemon
+from metrics_scene import QUICK
+from our_peers import Joining, Place, until
+from webhook_scene import Call, Shop
+
+from wakestream.adapters import settings
+from wakestream.adapters.daemon_program import DaemonConfig, RunningDaemon, running_daemon
+from wakestream.adapters.http.webhook import DELIVERY, SIGNATURE, WebhookDown, WebhookGone, post_json, signed
+from wakestream.operators.flow.retry_backoff import Backoff
+from wakestream.streams import outbox_facts as f
+
+SECRET = "marked-whsec-4711"
+SOON = Backoff(initial=0.02, max_delay=0.1)
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+def genuine() -> Callable[[str, bytes, str, float], bool]:
+    """The function that docs/operations.md prints."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if "def genuine" in block]
+    assert len(ast.parse(block).body[0].body) <= 5  # type: ignore[attr-defined]
+    names = {"hmac": hmac, "hashlib": hashlib}
+    exec(block, names)  # noqa: S102 - it is what readers do
+    found: Callable[[str, bytes, str, float], bool] = names["genuine"]  # type: ignore[assignment]
+    return found
+
+
+def told(user: User, shop: Shop) -> None:
+    user.environment |= {"WAKESTREAM_WEBHOOK_URL": shop.url, "WAKESTREAM_WEBHOOK_SECRET": SECRET}
+
+
+def check(call: Call) -> None:
+    assert genuine()(call.headers[SIGNATURE], call.body, SECRET, time.time())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+async def test_killed_between_done_and_delivery_it_is_delivered_by_the_next_run(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(Joining()), Shop(status=None).open() as shop:
+        user.environment |= place.client_settings()
+        told(user, shop)
+        async with daemon(user) as api:
+            await api.submit(user)
+            first = await shop.hears()
+            await api.kill()
+        shop.status = 200
+        async with daemon(user) as api:
+            again = await shop.hears(2)
+            assert (await api.job())["state"] == "done"
+            for call in (first, again):
+                check(call)
+            assert again.body == first.body
+            assert again.headers[DELIVERY] == first.headers[DELIVERY]
+            assert again.news["bytes"] == {"video": 5000, "audio": 2500, "sent": 7500, "result": 7500}
+            assert (again.news["id"], again.news["event"]) == ("job-1", "job.done")
+            assert again.news["files"]["output"] == str(user.out)
+            api.running.process.terminate()
+            said = await api.running.ended()
+    assert "marked-" not in said.err + said.out
+
+
+async def here(user: User, place: Place) -> settings.Settings:
+    environment = place.client_settings() | user.environment
+    return settings.load({}, environment=environment, folder=user.folder)
+
+
+def config(user: User) -> DaemonConfig:
+    return DaemonConfig(user.folder.parent / "daemon", webhook_again=SOON)
+
+
+async def submit(made: RunningDaemon, user: User, *, gone: bool = False) -> None:
+    video, audio = (f.Look(str(at), at.stat().st_size, at.stat().st_mtime_ns) for at in (user.video, user.audio))
+    if gone:
+        user.video.unlink()
+    assert (await made.outbox.submit("job-1", video, audio, str(user.out), "x", 0)).status == 201
+
+
+async def test_a_receiver_that_is_down_is_told_when_it_is_up(user: User, place: Place) -> None:
+    shop = Shop()
+    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+        async with shop.open():
+            told(user, shop)
+        async with running_daemon(config(user), await here(user, place), QUICK) as made:
+            await submit(made, user)
+            assert made.webhooks is not None
+            counted = made.webhooks.counted
+            await until(lambda: counted["failed"] >= 3)
+            assert shop.calls == []
+            async with shop.open():
+                check(await shop.hears())
+                await until(lambda: not made.outbox.state.owed)
+            assert counted["delivered"] == 1
+
+
+@pytest.mark.parametrize("status", [500, 404, 302])
+async def test_whatever_is_no_2xx_is_tried_again_and_no_redirect_is_followed(
+    user: User, place: Place, status: int
+) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(Joining()), Shop(status=status).open() as shop:
+        shop.headers = {"Location": f"http://127.0.0.1:{shop.port}/elsewhere"}
+        told(user, shop)
+        async with running_daemon(config(user), await here(user, place), QUICK) as made:
+            await submit(made, user)
+            await shop.hears(3)
+            assert (len(made.outbox.state.owed), shop.elsewhere) == (1, 0)
+            shop.status = 204
+            await until(lambda: not made.outbox.state.owed)
+        assert len({call.headers[DELIVERY] for call in shop.calls}) == 1
+
+
+async def test_a_receiver_that_wants_no_more_is_given_up_for_that_end(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(Joining()), Shop(status=410).open() as shop:
+        told(user, shop)
+        async with running_daemon(config(user), await here(user, place), QUICK) as made:
+            await submit(made, user)
+            await until(lambda: made.outbox.state.jobs["job-1"].ended is not None and not made.outbox.state.owed)
+            kept = list(made.journal.read())
+        assert [type(fact) for fact in kept if isinstance(fact, f.WebhookFact)] == [f.WebhookOwed, f.WebhookGivenUp]
+        assert len(shop.calls) == 1
+
+
+async def test_a_failed_job_is_told_with_its_reason(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), Shop().open() as shop:
+        told(user, shop)
+        async with running_daemon(config(user), await here(user, place), QUICK) as made:
+            await submit(made, user, gone=True)
+            news = (await shop.hears()).news
+        assert (news["event"], news["outcome"], news["code"]) == ("job.failed", "failed", "file_unusable")
+        assert news["why"]
+
+
+async def test_an_answer_without_end_is_not_read(user: User) -> None:
+    async with asyncio.timeout(20), Shop(body=b"x" * 50_000_000).open() as shop:
+        await post_json(shop.url, {"id": "a"}, secret=SECRET, at=int(time.time()))
+        check(shop.calls[0])
+
+
+@pytest.mark.parametrize(("status", "error"), [(410, WebhookGone), (301, WebhookDown), (503, WebhookDown)])
+async def test_errors_say_neither_address_nor_secret(status: int, error: type[Exception]) -> None:
+    async with Shop(status=status, headers={"Location": "/x"}).open() as shop:
+        with pytest.raises(error) as said:
+            await post_json(shop.url, {}, secret=SECRET)
+    assert not any(text in str(said.value) for text in ("marked", "127.0.0.1"))
+
+
+def test_the_check_of_the_page_finds_forgeries_and_old_copies() -> None:
+    body, now = b'{"id":"a"}', 1_795_570_950.0
+    header = signed(SECRET, body, int(now))
+    check_it = genuine()
+    assert check_it(header, body, SECRET, now)
+    assert not check_it(header, body + b" ", SECRET, now)
+    assert not check_it(header, body, "another", now)
+    assert not check_it(header, body, SECRET, now + 301)
+    assert not check_it(header.replace("t=1", "t=2"), body, SECRET, 2_795_570_950.0)
+
+
+async def test_without_its_secret_the_daemon_says_what_to_set(user: User) -> None:
+    settings_ = {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
+    ran = await user.run("daemon", "--webhook", "https://shop.example/done", **settings_)
+    assert (ran.code, "set WAKESTREAM_WEBHOOK_SECRET" in ran.err) == (2, True)
+    ran = await user.run("daemon", "--webhook", "ftp://shop.example/done", **settings_)
+    assert (ran.code, "http:// or https://" in ran.err) == (2, True)

@@ -1,0 +1,207 @@
+"""The files in deploy/ say what the programs understand, and what they start does start."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import plistlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as XML
+
+import pytest
+import yaml
+
+from wakestream.adapters import settings
+from wakestream.adapters.cli.main import COMMANDS, parser_of
+from wakestream.adapters.licenses import LicenseBook
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SYSTEMD = DEPLOY / "systemd"
+PROGRAM = Path(sys.executable).with_name("wakestream.exe" if os.name == "nt" else "wakestream")
+UNITS = ("wakestream-hub.service", "wakestream-monitor@.service", "wakestream-worker.service")
+USER_UNIT = "user/wakestream-daemon.service"
+FLAGS = {UNITS[0]: "hub", UNITS[1]: "monitor", UNITS[2]: "worker"}
+TASK = {"t": "http://schemas.microsoft.com/windows/2004/02/mit/task"}
+
+
+def lines(unit: str) -> list[str]:
+    """A unit's lines, those that go on joined, without what is said about them."""
+    text = (SYSTEMD / unit).read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def variables(file: Path) -> dict[str, str]:
+    """An environment file as systemd and compose read it."""
+    rows = [row for row in file.read_text(encoding="utf-8").splitlines() if row and not row.startswith("#")]
+    return dict(row.split("=", 1) for row in rows)
+
+
+def started(unit: str, state: Path) -> list[str]:
+    """What the unit starts: its arguments, with what systemd and the environment file put in."""
+    (line,) = (line for line in lines(unit) if line.startswith("ExecStart="))
+    given = variables(SYSTEMD / f"{FLAGS[unit]}.env") if unit in FLAGS else {}
+    for sign, value in {"%S": state.as_posix(), "%i": "studio", "%d": f"{state.as_posix()}/keys", "%h": "/home/me"}.items():
+        line = line.replace(sign, value)
+    words = shlex.split(line.removeprefix("ExecStart="))
+    return [part for word in words for part in (given[word[1:]].split() if word.startswith("$") else [word])]
+
+
+def understood(arguments: list[str]) -> argparse.Namespace:
+    return parser_of((arguments[0],)).parse_args(arguments)
+
+
+def composed() -> dict[str, dict[str, object]]:
+    found = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    services = found["services"]
+    assert isinstance(services, dict)
+    return services
+
+
+@pytest.mark.parametrize("unit", [*UNITS, USER_UNIT])
+def test_a_unit_starts_a_program_with_flags_that_it_has(unit: str, tmp_path: Path) -> None:
+    program, *arguments = started(unit, tmp_path)
+    assert program.endswith("/.venv/bin/wakestream")
+    assert arguments[0] in COMMANDS
+    assert understood(arguments).command == arguments[0]
+
+
+@pytest.mark.parametrize("unit", [*UNITS, USER_UNIT])
+def test_a_unit_is_started_again_but_not_for_what_does_not_mend_itself(unit: str) -> None:
+    assert {"Restart=on-failure", "RestartPreventExitStatus=2", "StartLimitIntervalSec=0"} <= set(lines(unit))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_service_owns_its_state_and_nothing_else(unit: str) -> None:
+    said = set(lines(unit))
+    assert {"User=wakestream", "NoNewPrivileges=true", "CapabilityBoundingSet=", "ProtectSystem=strict"} <= said
+    assert {"ProtectHome=true", "StateDirectoryMode=0700", f"StateDirectory=wakestream/{FLAGS[unit]}"} <= said
+    account = (SYSTEMD / "wakestream.sysusers").read_text(encoding="utf-8")
+    assert re.search(r"^u wakestream ", account, re.MULTILINE)
+
+
+@pytest.mark.parametrize("unit", [*UNITS, USER_UNIT])
+def test_systemd_finds_no_fault_in_a_unit(unit: str, tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("there is no systemd-analyze here")
+    here = tmp_path / Path(unit).name
+    text = (SYSTEMD / unit).read_text(encoding="utf-8")
+    here.write_text(re.sub(r"(?<=^ExecStart=)\S+", str(PROGRAM), text, flags=re.MULTILINE), encoding="utf-8")
+    who = ["--user"] if unit == USER_UNIT else []
+    (tmp_path / "run").mkdir()
+    done = subprocess.run(
+        [analyze, *who, "--man=no", "--recursive-errors=no", "verify", str(here)],
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path / "run"), "HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    if "Failed to initialize manager" in done.stderr:
+        pytest.skip("systemd-analyze does not work here: " + done.stderr.strip())
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("file", sorted(SYSTEMD.glob("*.env")), ids=lambda path: path.stem)
+def test_an_environment_file_holds_settings_that_there_are_and_no_secret(file: Path) -> None:
+    commented = re.sub(r"^#(?=[A-Z_]+=)", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    names = set(re.findall(r"^([A-Z_]+)=", commented, re.MULTILINE))
+    known = {one.variable for one in settings._ALL} | {f"WAKESTREAM_{file.stem.upper()}_FLAGS"}
+    assert names <= known
+    given = variables(file)
+    assert not given.get("HEYGEM_API_SECRET")
+    found = settings.load({}, environment=given, folder=DEPLOY)
+    assert found.hub_url or file.stem == "hub"
+    assert found.engine_command or file.stem != "worker"
+    assert found.power_inspect or file.stem != "monitor"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """Keys as `LoadCredential` puts them there, of the hub in this state folder."""
+    book = LicenseBook(tmp_path / "wakestream" / "hub")
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    (folder / "key").write_text(book.issue("worker", "", 0.0)[1], encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    programs: list[subprocess.Popen[str]] = []
+    yield programs
+    for program in programs:
+        program.kill()
+        program.communicate(timeout=20)
+
+
+def at_a_free_port(arguments: list[str]) -> list[str]:
+    """The same, at ports that are free."""
+    return [re.sub(r"^(127\.0\.0\.1|0\.0\.0\.0):\d+$", "127.0.0.1:0", each) for each in arguments]
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("unit", [UNITS[0], UNITS[2]])
+def test_what_a_unit_starts_listens_until_it_is_told_to_stop(
+    unit: str, tmp_path: Path, running: list[subprocess.Popen[str]]
+) -> None:
+    _, *arguments = started(unit, tmp_path)
+    file = variables(SYSTEMD / f"{FLAGS[unit]}.env")
+    extra = {name: value for name, value in file.items() if not name.startswith("WAKESTREAM_TLS")}
+    extra |= {"HEYGEM_API_SECRET": "made-up-for-the-test", "API_SERVER_URL": "http://127.0.0.1:9"}
+    program = subprocess.Popen(
+        [str(PROGRAM), *at_a_free_port(arguments), "--exit-with-stdin"], cwd=tmp_path,
+        env={**os.environ, **extra}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    running.append(program)
+    assert program.stdout is not None
+    assert program.stdout.readline().startswith(f"wakestream {FLAGS[unit]} listening on ")
+    _, said = program.communicate(timeout=30)
+    assert program.returncode == 0, said
+
+
+@pytest.mark.parametrize("service", ["hub", "monitor", "worker"])
+def test_a_container_runs_a_program_with_flags_that_it_has_and_no_rights_that_it_need_not_have(service: str) -> None:
+    found = composed()[service]
+    words = [str(word) for word in found["command"]]
+    assert understood(words).command == service
+    assert found["read_only"] is True
+    assert found["cap_drop"] == ["ALL"]
+    assert found["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_containers_share_keys_and_volumes_that_there_are() -> None:
+    document = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    for service in document["services"].values():
+        assert set(service.get("secrets", [])) <= set(document["secrets"])
+        assert {volume.split(":")[0] for volume in service["volumes"]} <= set(document["volumes"])
+        assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).resolve().is_file()
+
+
+def test_the_image_runs_as_nobody_holds_no_secret_and_says_how_it_is() -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    stages = text.split("FROM ")
+    assert len(stages) == 3
+    assert re.search(r"^USER 10001:10001$", stages[2], re.MULTILINE)
+    assert "HEALTHCHECK" in stages[2]
+    assert not re.search(r"KEY|SECRET|TOKEN|PASSWORD", text.replace("HEALTHCHECK", ""))
+    copied = {word for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE) for word in line.split()[:-1]}
+    ignored = (DEPLOY.parent / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {line[1:] for line in ignored if line.startswith("!")} == copied
+    assert all((DEPLOY.parent / name).exists() for name in copied)
+
+
+def test_the_scheduled_task_runs_the_daemon_for_ever_and_again_after_a_fault() -> None:
+    task = XML.parse(DEPLOY / "windows" / "wakestream-daemon.xml").getroot()  # noqa: S314 - our own file
+    assert understood((task.findtext(".//t:Arguments", "", TASK)).split()).command == "daemon"
+    assert task.findtext(".//t:ExecutionTimeLimit", "", TASK) == "PT0S"
+    assert task.findtext(".//t:RestartOnFailure/t:Interval", "", TASK) == "PT1M"
+
+
+def test_the_launch_agent_runs_the_daemon_and_again_after_a_fault() -> None:
+    agent = plistlib.loads((DEPLOY / "macos" / "wakestream.daemon.plist").read_bytes())
+    assert understood(agent["ProgramArguments"][1:]).command == "daemon"
+    assert agent["KeepAlive"] == {"SuccessfulExit": False}

@@ -1,0 +1,163 @@
+"""The programs' metrics, scraped as Prometheus does it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import aiohttp
+import pytest
+from client_scene import User
+from examples_scene import receiver
+from metrics_scene import House, families, house, read
+from our_peers import Joining, Place, until
+
+from wakestream.adapters.metrics import families as ff
+from wakestream.adapters.metrics.listener import metrics_listener
+
+ROOT = Path(__file__).parents[2]
+
+
+def told() -> set[str]:
+    """The names in the table of docs/operations.md."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = page[page.index("\n## Metrics") :]
+    section = section[: section.index("\n## ", 5)]
+    return set(re.findall(r"^\| `(wakestream_[a-z_]+)", section, re.MULTILINE))
+
+
+async def all_at_work(made: House, engine: Joining, webhook: str) -> None:
+    await made.begin_hub()
+    await made.begin_monitor()
+    await made.begin_worker(engine)
+    await made.begin_daemon(webhook)
+
+
+async def test_a_job_shows_in_the_metrics_of_all_four_programs(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), receiver() as (webhook, news), house(user, place) as made:
+        engine = Joining(held=True)
+        await all_at_work(made, engine, webhook)
+        await made.submit()
+        await until(lambda: made.worker.queue.state.busy is not None)
+        assert await made.says("worker", "wakestream_worker_rendering") == 1
+        assert await made.says("hub", "wakestream_hub_leases", gpu="gpu") == 1
+        assert await made.says("hub", "wakestream_hub_gpu_phase", gpu="gpu", phase="online") == 1
+        assert await made.says("hub", "wakestream_hub_gpu_phase", gpu="gpu", phase="off") == 0
+        for role in ("client", "worker", "monitor"):
+            assert await made.says("hub", "wakestream_hub_connections", role=role) == 1
+        assert await made.says("daemon", "wakestream_daemon_jobs_open", stage="render") == 1
+        engine.go_on.set()
+        await until(lambda: bool(news) and not made.daemon.outbox.state.owed)
+        await until(lambda: not made.hub.state.jobs)
+        daemon, worker, hub = [read(await made.scrape(name)) for name in ("daemon", "worker", "hub")]
+        assert daemon["wakestream_daemon_jobs_ended_total"][(("outcome", "done"),)] == 1
+        assert daemon["wakestream_daemon_sent_bytes_total"][()] == 7500
+        assert daemon["wakestream_daemon_result_bytes_total"][()] == 7500
+        for stage in ("wake", "upload", "render", "download"):
+            assert daemon["wakestream_daemon_stage_seconds_count"][(("stage", stage),)] == 1
+        assert daemon["wakestream_daemon_webhook_attempts_total"][(("result", "delivered"),)] == 1
+        assert worker["wakestream_worker_render_seconds_count"][(("outcome", "done"),)] == 1
+        assert worker["wakestream_worker_journal_commits_total"][()] >= 2
+        assert hub["wakestream_hub_jobs_total"][(("move", "released"),)] == 1
+        assert hub["wakestream_hub_gpu_uptime_seconds_total"][(("gpu", "gpu"),)] > 0
+        assert hub["wakestream_hub_gpu_cost_total"][(("gpu", "gpu"),)] > 0
+        await until(lambda: made.hub.state.gpus["gpu"].phase == "online")
+        monitor = read(await made.scrape("monitor"))
+        assert monitor["wakestream_monitor_provider_calls_total"][("call", "inspect"), ("result", "ok")] >= 1
+        assert monitor["wakestream_monitor_hub_connected"][()] == 1
+
+
+async def test_the_page_names_every_metric_and_no_other(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), receiver() as (webhook, _), house(user, place) as made:
+        await all_at_work(made, Joining(), webhook)
+        shown = set().union(*[families(await made.scrape(program)) for program in made.urls])
+    assert shown == told()
+
+
+async def test_no_label_holds_a_job_a_key_or_a_file(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), receiver() as (webhook, _), house(user, place) as made:
+        await all_at_work(made, Joining(), webhook)
+        await made.submit("job-in-no-label")
+        await until(lambda: made.daemon.outbox.state.jobs["job-in-no-label"].state == "done")
+        texts = [await made.scrape(program) for program in made.urls]
+    for secret in ("job-in-no-label", "clip", "speech", "out.mp4", *place.keys.values(), webhook, "whsec"):
+        assert not any(secret in text for text in texts), secret
+
+
+async def test_waiting_jobs_are_told_by_what_they_wait_for(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), house(user, place) as made:
+        await made.begin_hub()
+        await made.begin_daemon()
+        await made.submit()
+        await until(lambda: len(made.hub.state.queue) == 1)
+        assert await made.says("hub", "wakestream_hub_jobs_waiting", phase="no_monitor") == 1
+        assert await made.says("hub", "wakestream_hub_jobs_waiting", phase="booting") == 0
+        assert await made.says("hub", "wakestream_hub_jobs_total", move="queued") == 1
+        assert "wakestream_daemon_webhooks_owed" not in read(await made.scrape("daemon"))
+
+
+async def test_refusals_are_told_by_their_reason(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), house(user, place) as made:
+        await made.begin_hub()
+        made.place.keys["worker"] = "ws_worker_wrong0123456789abcdef"
+        await made.begin_worker(Joining())
+        await until(lambda: bool(made.hub.refused))
+        samples = read(await made.scrape("hub"))["wakestream_hub_refusals_total"]
+        assert samples[(("reason", "unauthorized"),)] >= 1
+        async with made.session.get(f"{made.worker.address}/api/heygem/queue") as response:
+            assert response.status == 401
+        worker = read(await made.scrape("worker"))["wakestream_worker_refusals_total"]
+        assert sum(worker.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/metrics/../etc", 404), ("POST", "/metrics", 405), ("GET", "/api/heygem/health", 404)],
+)
+async def test_nothing_but_a_scrape_is_answered(method: str, path: str, status: int) -> None:
+    async with (
+        metrics_listener(("127.0.0.1", 0), lambda: [ff.build("hub")]) as url,
+        aiohttp.ClientSession() as session,
+        session.request(method, url.removesuffix("/metrics") + path, data=b"x" * 10) as response,
+    ):
+        assert response.status == status
+
+
+async def test_who_asks_for_open_metrics_gets_that_format() -> None:
+    accept = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
+    async with (
+        metrics_listener(("127.0.0.1", 0), lambda: [ff.build("hub")]) as url,
+        aiohttp.ClientSession() as session,
+        session.get(url, headers=accept) as response,
+    ):
+        assert response.headers["Content-Type"].startswith("application/openmetrics-text")
+        assert (await response.text()).endswith("# EOF\n")
+
+
+async def test_several_listeners_in_one_process_do_not_mix() -> None:
+    async with (
+        metrics_listener(("127.0.0.1", 0), lambda: [ff.build("hub")]) as one,
+        metrics_listener(("127.0.0.1", 0), lambda: [ff.build("worker")]) as two,
+        aiohttp.ClientSession() as session,
+    ):
+        for url, program in ((one, "hub"), (two, "worker")):
+            async with session.get(url) as response:
+                (labels,) = read(await response.text())["wakestream_build_info"]
+                assert dict(labels)["program"] == program
+
+
+async def test_the_hub_as_a_process_announces_its_metrics_and_refuses_a_port_that_is_taken(user: User) -> None:
+    state = ("--state", str(user.folder.parent / "hub"))
+    listen = ("--listen", "127.0.0.1:0")
+    async with asyncio.timeout(50), aiohttp.ClientSession() as session:
+        async with user.runs("hub", *listen, *state, "--metrics", "127.0.0.1:0") as hub:
+            await hub.address()
+            hub.process.terminate()
+            ran = await hub.ended()
+        assert re.search(r"metrics at http://127\.0\.0\.1:\d+/metrics", ran.err)
+        async with metrics_listener(("127.0.0.1", 0), list) as url, session.get(url) as response:
+            assert response.status == 200
+            port = url.split(":")[2].split("/")[0]
+            taken = await user.run("hub", *listen, *state, WAKESTREAM_METRICS=f"127.0.0.1:{port}")
+        assert (taken.code, "--metrics: " in taken.err, "is taken" in taken.err) == (2, True, True)

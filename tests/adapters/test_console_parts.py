@@ -1,0 +1,151 @@
+"""Parts of the console by themselves: sessions, names, and what the timeline keeps."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import orjson
+import pytest
+
+from wakestream.adapters.console import opening, page, session
+from wakestream.adapters.console.console import disposition
+from wakestream.adapters.console.session import Memory, Sessions
+from wakestream.adapters.console.timeline import Timeline
+from wakestream.adapters.console.uploads import file_name, shown_name
+from wakestream.streams import messages as m
+from wakestream.streams.recording import Header, read_log
+
+KEY = "0" * 64
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_sessions_links_and_tickets_end_with_their_time() -> None:
+    clock = Clock()
+    sessions = Sessions(KEY, clock)
+    code, late = sessions.new_link(), sessions.new_link()
+    token = sessions.redeem(code)
+    assert token is not None
+    assert sessions.redeem(code) is None
+    assert sessions.is_session(token)
+    assert Sessions(KEY, clock).is_session(token)
+    assert not Sessions("1" * 64, clock).is_session(token)
+    ticket = sessions.ticket("a")
+    assert sessions.opens("a", ticket)
+    assert not sessions.opens("b", ticket)
+    assert not sessions.is_session(ticket)
+    clock.now += session.TICKET_LASTS
+    assert not sessions.opens("a", ticket)
+    assert sessions.redeem(late) is None
+    clock.now += session.SESSION_LASTS
+    assert not sessions.is_session(token)
+
+
+@pytest.mark.parametrize("token", ["", ".", "x", "9" * 40, "99999999999.", "99999999999.é", "-1.0", "²." + "0" * 64])
+def test_what_is_no_session_is_none_without_an_error(token: str) -> None:
+    assert not Sessions(KEY).is_session(token)
+
+
+def test_only_so_many_links_are_out_at_once() -> None:
+    sessions = Sessions(KEY)
+    codes = [sessions.new_link() for _ in range(session.LINKS_MOST + 1)]
+    assert sessions.redeem(codes[0]) is None
+    assert sessions.redeem(codes[-1]) is not None
+
+
+def test_the_memory_outlives_the_program_and_a_broken_one_is_made_anew(tmp_path: Path) -> None:
+    first = Memory(tmp_path)
+    first.keep(4711)
+    assert (Memory(tmp_path).key, Memory(tmp_path).port) == (first.key, 4711)
+    for broken in (b"", b"[]", b'{"key":"x","port":true}', b'{"key":7,"port":99999}'):
+        (tmp_path / session.FILE).write_bytes(broken)
+        again = Memory(tmp_path)
+        assert len(again.key) == 64
+        assert again.key != first.key
+        assert again.port == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("clip.mp4", "clip.mp4"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Users\\me\\clip.mp4", "clip.mp4"),
+        ("a\u202egpj.mp4", "agpj.mp4"),
+        ("a\r\nSet-Cookie: x.mp4", "aSet-Cookie: x.mp4"),
+        ("\N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET}.mp4", "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET}.mp4"),
+        ("/", "file"),
+        ("\0", "file"),
+        ("n" * 300 + ".mp4", "n" * 251 + ".mp4"),
+    ],
+)
+def test_names_are_shown_without_what_would_act(name: str, shown: str) -> None:
+    assert shown_name(name) == shown
+
+
+def test_a_download_keeps_its_name_in_every_language() -> None:
+    assert disposition('ü"\\;.mp4') == "attachment; filename=\"___;.mp4\"; filename*=UTF-8''%C3%BC%22%5C%3B.mp4"
+
+
+def test_a_jobs_id_makes_a_file_name_that_every_system_takes() -> None:
+    assert file_name("ws-12ab") == "ws-12ab"
+    for odd in ("a/b", "..", "con:", "x" * 81, "a*"):
+        assert file_name(odd).isalnum()
+        assert len(file_name(odd)) == 32
+
+
+async def test_the_timeline_lets_go_of_whole_jobs_and_is_a_log_without_secrets() -> None:
+    timeline = Timeline(kept=100)
+    tap = timeline.begin(Header("daemon", 1000.0, 7, {"policy": {}}))
+    tap.frame("out", m.Register(key="ws_client_0123456789abcdefgh", device_type="pc"))
+    tap.frame("in", m.Pong())
+    for number in range(30):
+        tap.row("in", "job.accept", {"video": "a"}, f"job-{number}")
+        tap.row("effect", "upload", {"item": 5}, f"job-{number}")
+        tap.row("effect", "upload", {"error": {"code": "x"}}, f"job-{number}")
+        tap.row("out", "done", {"event": "done"}, f"job-{number}")
+    assert len(timeline.rows) <= 100
+    log = read_log(io.BytesIO(b"".join(timeline.lines())))
+    assert log.header == timeline.header
+    assert "0123456789" not in b"".join(timeline.lines()).decode()
+    counts = {row.job: 0 for row in log.rows}
+    for row in log.rows:
+        counts[row.job] += 1
+    assert {count for job, count in counts.items() if job is not None} == {4}
+    assert "job-29" in counts
+    shown = timeline.since(0)
+    assert [row["label"] for row in shown[-3:]] == ["job.accept", "upload", "done"]
+    assert shown[-2]["fault"] is True
+    assert timeline.since(timeline.last) == []
+    assert orjson.dumps(shown)
+
+
+def test_every_file_of_the_page_is_shipped_and_named_by_another() -> None:
+    folder = Path(page.__file__).parent / "static"
+    texts = {each.name: each.read_text() for each in folder.iterdir()}
+    for name in texts.keys() - {"index.html"}:
+        assert any(f"/{name}" in text for other, text in texts.items() if other != name), name
+
+
+def test_both_languages_say_everything() -> None:
+    folder = Path(page.__file__).parent / "static"
+
+    def keys(name: str) -> list[str]:
+        lines = (folder / name).read_text()
+        return [part.rpartition('"')[2] for part in lines.split('": "')[:-1]]
+
+    assert keys("words-en.js") == keys("words-zh.js")
+
+
+def test_a_browser_is_not_given_the_link_on_its_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(opening.webbrowser, "open", lambda url: given.append(url) or True)
+    assert opening.in_browser(tmp_path, "http://127.0.0.1:1/#link=secret")
+    assert "secret" not in given[0]
+    assert "#link=secret" in (tmp_path / opening.PAGE).read_text()

@@ -1,0 +1,126 @@
+"""Webhooks at work, in virtual time: all are told, so many at once, and what became of each is heard."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from wakestream.adapters import webhooks as at_work
+from wakestream.adapters.http.webhook import WebhookGone
+from wakestream.adapters.settings import Secret, Settings, SettingsError
+from wakestream.adapters.webhooks import Receiver, Webhooks, receiver
+from wakestream.operators.errors import WakestreamError, WorkerUnreachable
+from wakestream.streams import outbox_facts as f
+from wakestream.streams import webhooks
+
+pytestmark = pytest.mark.virtual
+
+
+def owed(number: int) -> f.WebhookOwed:
+    return f.WebhookOwed(f"job-{number}", f"{number:032}", 0.0, {"id": f"job-{number}"})
+
+
+class Desk:
+    """Answers as told; counts how many are under way at once."""
+
+    def __init__(self) -> None:
+        self.settled: list[f.WebhookSettled] = []
+        self.posted: list[str] = []
+        self.errors: dict[str, WakestreamError] = {}
+        self.inside = self.most = 0
+        self.heard, self.never = asyncio.Event(), asyncio.Event()
+        self.webhooks = Webhooks(self.post, self.settle, now=lambda: asyncio.get_running_loop().time())
+
+    async def post(self, told: f.WebhookOwed) -> None:
+        self.posted.append(told.job)
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            await (self.never.wait() if told.job == "job-99" else _a_second())
+        finally:
+            self.inside -= 1
+        if told.job in self.errors:
+            raise self.errors[told.job]
+
+    def settle(self, settled: f.WebhookSettled) -> None:
+        self.settled.append(settled)
+        self.heard.set()
+
+    async def settles(self, count: int) -> None:
+        while len(self.settled) < count:
+            self.heard.clear()
+            await self.heard.wait()
+
+
+async def _a_second() -> None:
+    """Of virtual time."""
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    loop.call_later(1.0, over.set)
+    await over.wait()
+
+
+async def test_all_are_told_and_only_so_many_at_once() -> None:
+    desk = Desk()
+    for number in range(20):
+        desk.webhooks.tell(owed(number))
+    await desk.settles(20)
+    assert {(one.delivery, one.why) for one in desk.settled} == {(owed(number).delivery, "") for number in range(20)}
+    assert desk.most == at_work.AT_ONCE
+    assert desk.webhooks.counted == {"delivered": 20}
+    await desk.webhooks.close()
+
+
+async def test_one_that_is_being_told_is_not_told_beside_itself() -> None:
+    desk = Desk()
+    desk.webhooks.tell(owed(1))
+    desk.webhooks.tell(owed(1))
+    await desk.settles(1)
+    assert desk.posted == ["job-1"]
+    await desk.webhooks.close()
+
+
+async def test_what_is_given_up_says_why_and_others_are_told_meanwhile() -> None:
+    desk = Desk()
+    desk.errors = {"job-1": WorkerUnreachable("down"), "job-2": WebhookGone("no more")}
+    for number in range(4):
+        desk.webhooks.tell(owed(number))
+    await desk.settles(3)
+    assert asyncio.get_running_loop().time() < 10
+    await desk.settles(4)
+    assert asyncio.get_running_loop().time() > webhooks.LASTS - 700
+    assert {one.delivery[-1]: one.why for one in desk.settled} == {"0": "", "1": "down", "2": "no more", "3": ""}
+    assert (desk.webhooks.counted["delivered"], desk.webhooks.counted["given_up"]) == (2, 2)
+    assert desk.webhooks.counted["failed"] > 100
+    await desk.webhooks.close()
+
+
+async def test_what_is_under_way_at_the_end_is_settled_by_nobody() -> None:
+    desk = Desk()
+    desk.webhooks.tell(owed(99))
+    async with asyncio.timeout(5):
+        while not desk.posted:  # noqa: ASYNC110 - nobody else knows the moment
+            await asyncio.sleep(0)
+        await desk.webhooks.close()
+    assert (desk.settled, desk.inside) == ([], 0)
+
+
+async def test_the_bound_on_what_is_told_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "OWED_MOST", 3)
+    desk = Desk()
+    for number in range(10):
+        desk.webhooks.tell(owed(number))
+        await asyncio.sleep(0)
+    assert len(desk.webhooks._telling) <= 3
+    await desk.webhooks.close()
+
+
+def test_a_webhook_needs_its_secret_and_shows_neither() -> None:
+    assert receiver(Settings()) is None
+    with pytest.raises(SettingsError, match="set WAKESTREAM_WEBHOOK_SECRET"):
+        receiver(Settings(webhook_url=Secret("https://shop.example/?token=x")))
+    made = receiver(Settings(webhook_url=Secret("https://shop.example/?token=x"), webhook_secret="whsec"))
+    assert isinstance(made, Receiver)
+    assert "token" not in repr(made)
+    assert "whsec" not in repr(made)

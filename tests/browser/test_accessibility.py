@@ -1,0 +1,128 @@
+"""Everybody can use the console: no fault that axe-core finds, by keyboard, on a narrow screen, without motion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from house import House
+
+pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
+
+from playwright.async_api import expect
+
+if TYPE_CHECKING:
+    from conftest import Visitor
+    from playwright.async_api import Page
+
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+
+FOCUS = """
+() => {
+  const at = document.activeElement;
+  const style = getComputedStyle(at.type === "file" ? at.closest(".slot") : at);
+  const named = at.getAttribute("aria-label") || at.textContent.trim() || at.labels?.[0]?.textContent.trim() || "";
+  return { tag: at.tagName, id: at.id, named, seen: style.outlineStyle !== "none" };
+}
+"""
+
+
+async def faults(page: Page) -> list[str]:
+    """What axe-core finds, each with the element."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not here: `make browser` brings it (needs npm)")
+    if not await page.evaluate("() => 'axe' in window"):
+        await page.evaluate(AXE.read_text())
+    found: dict[str, Any] = await page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{each['id']} ({each['impact']}): {node['html'][:160]} {node['failureSummary'][:200]}"
+        for each in found["violations"]
+        for node in each["nodes"]
+    ]
+
+
+async def start(page: Page, files: tuple[Path, Path]) -> None:
+    """Start a job."""
+    await page.locator("#pick-video").set_input_files(files[0])
+    await page.locator("#pick-audio").set_input_files(files[1])
+    await page.locator("#start").click()
+    await expect(page.locator("#cards > li").first).to_be_visible()
+
+
+@pytest.mark.parametrize("look", [{}, {"color_scheme": "dark"}, {"locale": "zh-CN"}], ids=["light", "dark", "chinese"])
+async def test_axe_core_finds_no_fault_in_any_state(
+    home: House, visitor: Visitor, files: tuple[Path, Path], tmp_path: Path, look: dict[str, Any]
+) -> None:
+    await home.monitor()
+    look = {"reduced_motion": "reduce", **look}
+    async with visitor.page(link=False, **look) as page:
+        await expect(page.locator("#door")).to_be_visible()
+        assert await faults(page) == []
+        await page.locator("#door-code").fill(home.link())
+        await page.locator("#door-form button").click()
+        await expect(page.locator(".gpu dl")).to_be_visible()
+        assert await faults(page) == []
+        await start(page, files)
+        await expect(page.locator("[data-lamp=near]")).to_be_visible()
+        assert await faults(page) == []
+        await home.gpu_on()
+        home.engine.go_on.set()
+        await expect(page.locator("#cards > [data-state=done]")).to_be_visible()
+        broken = tmp_path / "broken.mp4"
+        broken.write_bytes(b"no video" * 50)
+        await start(page, (broken, files[1]))
+        await expect(page.locator("#cards > [data-state=failed]")).to_be_visible()
+        await page.locator("#past-search").fill("interview")
+        await expect(page.locator("#past li")).to_have_count(1)
+        await page.locator("#time-list summary").click()
+        await page.locator("[data-state=done] .button.main").click()
+        await expect(page.locator("video")).to_be_visible()
+        assert await faults(page) == []
+
+
+async def test_by_keyboard_alone_a_job_is_started_and_stopped(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    async with visitor.page() as page:
+        await page.get_by_label("Choose a video").set_input_files(files[0])
+        await page.get_by_label("Choose an audio").set_input_files(files[1])
+        await expect(page.locator("#start")).to_be_enabled()
+        seen = []
+        for _ in range(14):
+            await page.keyboard.press("Tab")
+            at = await page.evaluate(FOCUS)
+            assert at["named"], at
+            assert at["seen"], at
+            seen.append(at["id"])
+            if at["id"] == "start":
+                break
+        assert [name for name in seen if name] == ["pick-video", "pick-audio", "start"]
+        await page.keyboard.press("Enter")
+        cancel = page.get_by_role("button", name="Cancel")
+        await expect(cancel).to_be_visible()
+        await cancel.focus()
+        await page.keyboard.press("Space")
+        await expect(page.locator("#cards > li")).to_have_attribute("data-state", "cancelled")
+        await page.locator("#time-canvas").focus()
+        await page.keyboard.press("Space")
+        await expect(page.get_by_role("button", name="Follow")).to_be_visible()
+        await page.keyboard.press("+")
+        await page.keyboard.press("ArrowLeft")
+        await page.keyboard.press("End")
+        await expect(page.get_by_role("button", name="Pause")).to_be_visible()
+
+
+async def test_at_360_pixels_nothing_is_cut_off(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    async with visitor.page(viewport={"width": 360, "height": 740}, reduced_motion="reduce") as page:
+        await start(page, files)
+        await expect(page.locator("#cards > [data-state=done]")).to_be_visible()
+        await page.locator("#past-search").fill("interview")
+        await expect(page.locator("#past li")).to_have_count(1)
+        assert await page.evaluate("() => document.documentElement.scrollWidth") == 360
+        heights = "() => [...document.querySelectorAll('button')].map((each) => each.offsetHeight)"
+        assert [height for height in await page.evaluate(heights) if 0 < height < 24] == []
+        moving = "() => document.getAnimations().filter((each) => each.playState === 'running').length"
+        assert await page.evaluate(moving) == 0

@@ -1,0 +1,95 @@
+"""Histories that once broke a promise, or would: the model's world, step by step."""
+
+from __future__ import annotations
+
+import pytest
+from model_world import World
+
+from wakestream.streams import messages as m
+
+
+@pytest.fixture
+def world() -> World:
+    """Everybody is connected, the GPU is off."""
+    world = World()
+    for peer in world.peers:
+        peer.connect()
+    world.settle()
+    return world
+
+
+def online(world: World) -> None:
+    """The GPU was woken for a job, which holds it."""
+    world.daemons[0].submit("job")
+    for _ in range(60):
+        world.one_good_second(work=False)
+    assert world.leases == {"job"}
+
+
+@pytest.mark.parametrize("ends", ["cancel", "done"])
+@pytest.mark.parametrize("breaks", ["the wire", "the hub", "the daemon"])
+def test_an_end_that_was_on_its_way_when_something_broke_is_said_again(world: World, ends: str, breaks: str) -> None:
+    online(world)
+    daemon = world.daemons[0]
+    if ends == "cancel":
+        daemon.cancel("job")
+    else:
+        daemon.work("job")
+        daemon.work("job")
+    assert daemon.ends == {"job": "cancelled" if ends == "cancel" else "done"}
+    {"the wire": daemon.cut, "the hub": world.kill_hub, "the daemon": daemon.kill}[breaks]()
+    world.calm()
+    assert not world.hub.jobs
+
+
+def test_an_end_that_the_hub_had_heard_and_not_kept_is_said_again(world: World) -> None:
+    online(world)
+    daemon = world.daemons[0]
+    daemon.cancel("job")
+    assert daemon.wire is not None
+    world.deliver(daemon.wire.fd, up=True)
+    assert world.pending
+    world.kill_hub()
+    world.calm()
+    assert not world.hub.jobs
+
+
+def test_a_monitor_that_was_killed_after_a_start_that_does_not_show_yet_makes_no_second_one(world: World) -> None:
+    world.daemons[0].submit("job")
+    for _ in range(5):
+        world.one_good_second()
+    assert (world.provider.starts, world.provider.state) == (1, "stopped")
+    world.watch.kill()
+    world.calm()
+    assert world.provider.starts == 1
+
+
+def test_a_job_that_works_for_long_keeps_the_gpu_on_though_nobody_says_a_word(world: World) -> None:
+    online(world)
+    for _ in range(600):
+        world.one_good_second(work=False)
+    assert world.provider.stops == 0
+    world.calm()
+
+
+@pytest.mark.parametrize("by", [3600.0, 86_400.0, -86_400.0])
+def test_a_clock_that_is_set_while_the_gpu_drains_gives_it_to_nobody_who_then_loses_it(world: World, by: float) -> None:
+    online(world)
+    for _ in range(3):
+        world.one_good_second()
+    while not any(isinstance(message, m.TaskQuery) for message in world.watch.wire.up if world.watch.wire):
+        world.watch.answer()
+        world.passes(1.0)
+    fd = world.watch.wire.fd
+    while world.wires[fd].up:
+        world.deliver(fd, up=True)
+    world.commit()
+    world.daemons[1].submit("late")
+    while world.daemons[1].wire.up:
+        world.deliver(world.daemons[1].wire.fd, up=True)
+    world.clock_steps(by)
+    world.passes(2.0)
+    world.settle()
+    assert world.leases == set()
+    world.calm()
+    assert world.daemons[1].ends == {"late": "done"}

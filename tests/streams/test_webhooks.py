@@ -1,0 +1,184 @@
+"""Which ends are told, what is said, that it is owed together with the end, and how long it is tried."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from wakestream.operators import events as e
+from wakestream.operators.errors import WakestreamError, WorkerUnreachable
+from wakestream.operators.flow.scheduler import LoopScheduler
+from wakestream.operators.flow.to_future import to_future
+from wakestream.operators.flow.turns import Turns
+from wakestream.streams import outbox, webhooks
+from wakestream.streams import outbox_facts as f
+
+VIDEO, AUDIO = f.Look("/in/a.mp4", 10, 1), f.Look("/in/a.wav", 20, 2)
+WORKER = e.Online("http://gpu:8383")
+READING = e.Fingerprint(Path("/in/a.mp4"), 10, 1, {})
+CHECKED = e.Checked(WORKER, READING, READING, "md5", ())
+
+
+class Desk:
+    def __init__(self, *, webhook: bool = True) -> None:
+        self.state = outbox.OutboxState(webhook=webhook)
+        self.now = 100.0
+        self.facts: list[f.OutboxFact] = []
+        self.commands: list[f.OutboxCommand] = []
+
+    def happens(self, event: f.OutboxEvent) -> Desk:
+        self.now += 1
+        facts, commands = outbox.decide(self.state, event, self.now)
+        self.facts, self.commands = list(facts), list(commands)
+        for fact in facts:
+            outbox.evolve(self.state, fact)
+        return self
+
+    def submit(self, job: str = "a") -> Desk:
+        return self.happens(f.Submitting(1, job, VIDEO, AUDIO, f"/out/{job}.mp4"))
+
+    def says(self, event: e.JobEvent, job: str = "a") -> Desk:
+        return self.happens(f.Happened(job, event))
+
+    @property
+    def owed(self) -> list[f.WebhookOwed]:
+        return list(self.state.owed.values())
+
+
+def test_a_job_that_is_done_is_owed_in_the_same_commit_and_told_after_it() -> None:
+    desk = Desk().submit().says(e.Uploaded(CHECKED, 25, 5)).says(e.Done(Path("/out/a.mp4"), 30))
+    assert [type(fact) for fact in desk.facts] == [f.JobEnded, f.WebhookOwed]
+    (owed,) = desk.owed
+    assert desk.commands[-1] == f.Notify("a", owed)
+    assert owed.news == {
+        "id": "a",
+        "event": "job.done",
+        "outcome": "done",
+        "files": {"video": "/in/a.mp4", "audio": "/in/a.wav", "output": "/out/a.mp4"},
+        "times": {"accepted": 101.0, "ended": 103.0},
+        "bytes": {"video": 10, "audio": 20, "sent": 25, "result": 30},
+    }
+
+
+@pytest.mark.parametrize(
+    ("end", "event", "why"),
+    [
+        (e.Failed("no luck", "task_failed"), "job.failed", "no luck"),
+        (e.TimedOut("online", 60.0, ""), "job.failed", "online: nothing within 60 s"),
+        (e.Cancelled(), None, None),
+    ],
+)
+def test_failures_are_told_with_their_reason_and_cancelled_jobs_are_not(
+    end: e.JobEvent, event: str | None, why: str | None
+) -> None:
+    told = [owed.news for owed in Desk().submit().says(end).owed]
+    assert [(news["event"], news["why"]) for news in told] == ([] if event is None else [(event, why)])
+
+
+def test_without_a_webhook_nothing_is_owed() -> None:
+    assert Desk(webhook=False).submit().says(e.Failed("no")).owed == []
+
+
+def test_bytes_that_went_over_the_wire_in_several_attempts_are_summed_up() -> None:
+    desk = Desk().submit().says(e.Uploaded(CHECKED, 25, 5)).says(e.Queued()).says(e.Uploaded(CHECKED, 7, 23))
+    assert desk.says(e.Done(Path("/out/a.mp4"), 30)).owed[0].news["bytes"]["sent"] == 32
+
+
+def test_one_that_was_taken_or_given_up_is_owed_no_more_and_settling_twice_changes_nothing() -> None:
+    desk = Desk().submit("a").says(e.Failed("no"), "a").submit("b").says(e.Failed("no"), "b")
+    first, second = desk.owed
+    desk.happens(f.WebhookSettled(first.delivery))
+    assert desk.facts == [f.WebhookDelivered("a", first.delivery, desk.now)]
+    desk.happens(f.WebhookSettled(second.delivery, "gone"))
+    assert desk.facts == [f.WebhookGivenUp("b", second.delivery, desk.now, "gone")]
+    assert desk.owed == []
+    assert desk.happens(f.WebhookSettled(first.delivery)).facts == []
+
+
+def test_what_is_owed_survives_a_snapshot_and_outlives_its_job_and_is_told_at_the_next_start() -> None:
+    desk = Desk().submit().says(e.Failed("no"))
+    outbox.evolve(desk.state, f.JobForgotten("a", 200.0))
+    state = outbox.recover(outbox.snapshot(desk.state), outbox.OutboxState(webhook=True))
+    assert (state.jobs, list(state.owed.values())) == ({}, desk.owed)
+    assert outbox.decide(state, f.Started(), 300.0)[1] == [f.Notify("a", desk.owed[0])]
+    state.webhook = False
+    assert outbox.decide(state, f.Started(), 300.0)[1] == []
+
+
+def test_when_too_many_are_owed_the_oldest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "OWED_MOST", 2)
+    desk = Desk()
+    for job in "abc":
+        desk.submit(job).says(e.Failed("no"), job)
+    assert [owed.job for owed in desk.owed] == ["b", "c"]
+    assert any(isinstance(fact, f.WebhookGivenUp) and fact.job == "a" for fact in desk.facts)
+
+
+def test_a_delivery_has_one_name_and_that_of_another_end_differs() -> None:
+    names = {webhooks.delivery_id(job, at) for job in ("a", "b") for at in (1.0, 2.0)}
+    assert len(names) == 4
+    assert webhooks.delivery_id("a", 1.0) == webhooks.delivery_id("a", 1.0)
+    assert all(len(name) == 32 for name in names)
+
+
+OWED = f.WebhookOwed("a", "d" * 32, 1000.0, {"id": "a"})
+
+
+class Receiver:
+    """Refuses so many times, in virtual time."""
+
+    def __init__(self, refuses: float, error: WakestreamError | None = None) -> None:
+        self.refuses, self.error = refuses, error or WorkerUnreachable("down")
+        self.at: list[float] = []
+
+    async def post(self, _: f.WebhookOwed) -> None:
+        self.at.append(asyncio.get_running_loop().time())
+        if len(self.at) <= self.refuses:
+            raise self.error
+
+
+async def tell(receiver: Receiver, now: float = 1000.0, **changes: Any) -> None:
+    scheduler = LoopScheduler()
+    backoff = dataclasses.replace(webhooks.AGAIN, **changes)
+    told = webhooks.delivery(receiver.post, OWED, now, Random(1), Turns(1), backoff)
+    try:
+        await told.pipe(to_future(scheduler))
+    finally:
+        await scheduler.close()
+
+
+async def test_a_receiver_that_is_down_is_asked_later_each_time() -> None:
+    receiver = Receiver(5)
+    await tell(receiver, jitter=0.0)
+    assert [round(at) for at in receiver.at] == [0, 1, 3, 7, 15, 31]
+
+
+async def test_it_is_tried_for_a_day_and_no_longer() -> None:
+    receiver = Receiver(float("inf"))
+    with pytest.raises(WorkerUnreachable):
+        await tell(receiver, jitter=0.0)
+    assert 23.8 * 3600 < receiver.at[-1] <= 24 * 3600
+    assert max(b - a for a, b in zip(receiver.at, receiver.at[1:], strict=False)) == 600
+
+
+async def test_after_a_restart_only_the_rest_of_the_day_is_left_and_one_attempt_at_least() -> None:
+    late = Receiver(float("inf"))
+    with pytest.raises(WorkerUnreachable):
+        await tell(late, now=1000.0 + 23 * 3600)
+    assert 0 < late.at[-1] <= 3600
+    over = Receiver(float("inf"))
+    with pytest.raises(WorkerUnreachable):
+        await tell(over, now=1000.0 + 48 * 3600)
+    assert len(over.at) == 1
+
+
+async def test_a_refusal_for_good_is_not_tried_again() -> None:
+    receiver = Receiver(1, WakestreamError("gone"))
+    with pytest.raises(WakestreamError, match="gone"):
+        await tell(receiver)
+    assert len(receiver.at) == 1
