@@ -102,7 +102,7 @@ async def running_daemon(
                 files=files,
                 about={LANES: plain_config(config.limits)},
                 lasting=True,
-                watch=lambda header: Both(timeline.begin(header), watch),
+                watch=timeline.begin if watch is untapped else lambda header: Both(timeline.begin(header), watch),
             )
         )
         token = daemon_address.new_token()

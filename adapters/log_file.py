@@ -24,6 +24,7 @@ class LogFile(RotatingFileHandler):
     def __init__(self, path: Path) -> None:
         self._complained = False
         try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)  # one level, not whatever a slip of the pen names
             super().__init__(path, maxBytes=PIECE, backupCount=PIECES - 1, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise SettingsError(f"--log-file {path}: cannot be written ({error.strerror or error})") from None

@@ -6,8 +6,10 @@ Where they go is told by the standard variables (OTEL_EXPORTER_OTLP_ENDPOINT, OT
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -29,7 +31,7 @@ from wakestream.streams.hub_client import trace_of
 LONGEST: Final = 200
 """Characters of an attribute."""
 
-GOODBYE: Final = 5.0
+GOODBYE: Final = 3.0
 """Seconds that the last spans have to get away when the program ends."""
 
 _SAID: Final = {
@@ -130,7 +132,7 @@ async def tracing() -> AsyncIterator[Traces]:
         yield traces
     finally:
         traces.let_go()
-        await asyncio.to_thread(_close, provider)
+        await _closed(provider)
 
 
 def _exporter() -> SpanExporter | None:
@@ -144,6 +146,16 @@ def _exporter() -> SpanExporter | None:
     return OTLPSpanExporter()
 
 
-def _close(provider: TracerProvider) -> None:
-    provider.force_flush(int(GOODBYE * 1000))
-    provider.shutdown()
+async def _closed(provider: TracerProvider) -> None:
+    """Send what is left, if that does not take long: a thread that nobody waits for may hang with the collector."""
+    loop, sent = asyncio.get_running_loop(), asyncio.Event()
+
+    def close() -> None:
+        provider.shutdown()
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            loop.call_soon_threadsafe(sent.set)
+
+    threading.Thread(target=close, name="traces", daemon=True).start()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE):
+            await sent.wait()

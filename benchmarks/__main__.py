@@ -9,12 +9,14 @@ import hub
 import online_to_first_byte
 import receive_path
 import replay
+import startup
 import switchboard
 import transfers
 import waiting_job
 
 if __name__ == "__main__":
     held = [
+        startup.main(),
         switchboard.main(),
         asyncio.run(waiting_job.main()),
         asyncio.run(receive_path.main()),

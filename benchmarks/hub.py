@@ -130,6 +130,7 @@ async def no_ops() -> bool:
     found = [await ours(100, JOBS, done=True) for _ in range(3)]
     rate = statistics.median(one[0] for one in found)
     p50 = statistics.median([(await ours(1, JOBS // 8, done=True))[1] for _ in range(3)])
+    accepted = statistics.median([(await ours(100, JOBS))[0] for _ in range(3)])
     print("hub: jobs that do nothing, from submit through the grant to done")
     print(f"        ours {rate:,.0f}/s with 100 in flight, p50 {p50 * 1e3:.2f} ms one at a time")
     if not QUEUES.exists():
@@ -143,9 +144,11 @@ async def no_ops() -> bool:
     held = []
     for name, theirs, seconds in map(json.loads, lines.splitlines()):
         print(f"        {name}: {theirs:,.0f}/s, p50 {seconds * 1e3:.2f} ms")
+        if "JetStream" in name:  # which does no more than take the message
+            held.append(row(f"of the rate of {name}; ours is submit to ack", accepted, theirs, 1.0, at_most=False))
+            continue
         held.append(row(f"of the rate of {name}", rate, theirs, 1.0, at_most=False))
-        if "JetStream" not in name:  # which does no more than take the message
-            held.append(row(f"of the p50 of {name}", p50, seconds, 1.0))
+        held.append(row(f"of the p50 of {name}", p50, seconds, 1.0))
     return all(held)
 
 

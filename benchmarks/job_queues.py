@@ -206,7 +206,10 @@ def postgres(folder: Path) -> Iterator[str]:
     initdb = [*as_other, str(programs[-1] / "initdb"), "-D", str(data), "-U", "bench", "-A", "trust"]
     subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
     command = [*as_other, str(programs[-1] / "postgres"), "-D", str(data), "-p", str(port), "-k", str(data)]
+    ready = [str(programs[-1] / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "1"]
     with server(command, port):
+        if not any(subprocess.run(ready, check=False).returncode == 0 for _ in range(2000)):
+            raise RuntimeError("PostgreSQL does not get ready")
         yield f"host=127.0.0.1 port={port} user=bench dbname=postgres"
 
 
@@ -230,7 +233,12 @@ async def procrastinate(folder: Path) -> None:
         async with app.open_async():
             await app.schema_manager.apply_schema_async()
             running = asyncio.create_task(
-                app.run_worker_async(concurrency=FLIGHT, install_signal_handlers=False, delete_jobs="always")
+                app.run_worker_async(
+                    concurrency=FLIGHT,
+                    fetch_job_polling_interval=0.05,
+                    install_signal_handlers=False,
+                    delete_jobs="always",
+                )
             )
             try:
                 await measured("procrastinate (PostgreSQL)", job)

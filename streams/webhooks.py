@@ -22,7 +22,7 @@ LASTS: Final = 24 * 3600.0
 OWED_MOST: Final = 10_000
 """Webhooks that may be owed at a time; for one more, the oldest is given up."""
 
-AGAIN: Final = Backoff(initial=1.0, max_delay=600.0, retry_on=mendable)
+AGAIN: Final = Backoff(initial=1.0, max_delay=600.0)
 """The pauses between attempts: from a second to ten minutes."""
 
 EVENTS: Final = {"done": "job.done", "failed": "job.failed", "timed_out": "job.failed"}
@@ -61,8 +61,9 @@ def delivery(
 ) -> Observable[Any]:
     """Post until it is taken: an item and the end, or the last error. `now` is UNIX seconds.
 
-    An attempt is made in any case, also when the day was over before this program started.
+    Only errors that can be mended are tried again. An attempt is made in any case, also when the day was over before
+    this program started.
     """
     left = max(0.0, told.at + LASTS - now)
     attempt: Observable[Any] = from_async(lambda: post(told), f"webhook of {told.job}")
-    return attempt.pipe(turns.hold(), retry_backoff(replace(backoff, max_elapsed=left), random))
+    return attempt.pipe(turns.hold(), retry_backoff(replace(backoff, max_elapsed=left, retry_on=mendable), random))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from wakestream.adapters.virtual_loop import VirtualLoop
+from wakestream.adapters.words.language import asked_for
 
 HERE = Path(__file__).parent
+
+if asked_for(os.environ) != "en":  # whoever runs them: the sentences compared are the English ones
+    os.environ["LC_ALL"] = os.environ["WAKESTREAM_LANG"] = "en"
+
 VIRTUAL = (HERE / "operators", HERE / "streams")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
 from collections.abc import Coroutine
 from pathlib import Path
@@ -13,6 +12,8 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.words import tell
 
 if TYPE_CHECKING:
+    import asyncio
+
     from wakestream.adapters.cli.demo_show import Show
     from wakestream.adapters.client import Client
     from wakestream.adapters.demo import House
@@ -81,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, int]) -> int:
     """Do the work; Ctrl-C cancels it, and it cleans up behind itself."""
+    import asyncio
+
     task = asyncio.create_task(work)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -155,6 +158,8 @@ async def _asleep(client: Client, running: House, show: Show) -> None:
 
 async def _gpu_is(client: Client, wanted: str) -> None:
     """Ask the monitor for the GPU's state, through the hub, until it is as wanted."""
+    import asyncio
+
     from wakestream.streams import messages as m
 
     said: asyncio.Queue[m.StatusResponse] = asyncio.Queue()

@@ -72,7 +72,7 @@ def _run(arguments: list[str]) -> int:
     name = _command_name(arguments)
     if name is not None and name not in COMMANDS:
         _unknown(name)
-    parser = parser_of((name,) if name else COMMANDS)
+    parser = parser_of((name,)) if name else parser_of(COMMANDS, whole=False)
     args = parser.parse_args(arguments)
     if name is None:
         parser.error("say what to do: wakestream COMMAND, or wakestream --help")
@@ -80,8 +80,8 @@ def _run(arguments: list[str]) -> int:
     return _load(name).run(args)
 
 
-def parser_of(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The parser with the commands `names`; the others need not be imported for them."""
+def parser_of(names: Sequence[str] = COMMANDS, *, whole: bool = True) -> argparse.ArgumentParser:
+    """The parser with the commands `names`; the others need not be imported for them. Without `whole`, no flags."""
     parser = parsing.Parser(
         prog="wakestream", description="Make a GPU that is usually switched off feel always on.", epilog=AFTER_HELP
     )
@@ -89,7 +89,9 @@ def parser_of(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name in names:
         command = _load(name)
-        parsing.declare(commands.add_parser(name, help=command.HELP, description=command.HELP), command)
+        own = commands.add_parser(name, help=command.HELP, description=command.HELP)
+        if whole:
+            parsing.declare(own, command)
     parsing.everywhere(parser)
     return parser
 
@@ -110,17 +112,19 @@ def _load(name: str) -> parsing.Command:
 
 def _last_word(error: WakestreamError, arguments: Sequence[str]) -> str:
     """Whoever reads JSON gets the reason for the end as JSON, too, also when that is a setting."""
-    if "--json" in arguments:
-        return parsing.complaint(str(error), error.code)
     logs = sys.modules.get("wakestream.adapters.logs")
     asked = "--log-json" in arguments or os.environ.get("WAKESTREAM_LOG_FORMAT", "").lower() == "json"
-    if not asked and (logs is None or not logs.in_json()):
+    logs_json = asked or (logs is not None and logs.in_json())
+    if "--json" in arguments and not logs_json:
+        return parsing.complaint(str(error), error.code)
+    if not logs_json:
         from wakestream.adapters.cli.words import reason
 
         return f"wakestream: {reason(error.code, str(error))}"
     from wakestream.adapters.logs import json_line
 
-    return json_line("ERROR", str(error), program=_command_name(arguments) or "").rstrip()
+    line = json_line("ERROR", str(error), program=_command_name(arguments) or "").rstrip()
+    return parsing.complaint(str(error), error.code, line) if "--json" in arguments else line
 
 
 def _command_name(arguments: Sequence[str]) -> str | None:

@@ -21,7 +21,7 @@ def svg(log: Log, divergences: Sequence[Divergence] = ()) -> str:
 def terminal(
     log: Log, divergences: Sequence[Divergence] = (), *, width: int, colour: bool, boxes: bool | None = None
 ) -> str:
-    """Lines for a terminal of `width` cells (60 at least); without `boxes` they are plain ASCII.
+    """Lines for a terminal of `width` cells (40 at least); without `boxes` they are plain ASCII.
 
     Where `boxes` is None, it is as standard output can write them.
     """

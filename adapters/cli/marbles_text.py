@@ -18,7 +18,7 @@ from wakestream.streams.marbles_labels import Bunch, Flag, bunched, chained, pla
 from wakestream.streams.marbles_scale import Scale, scale
 
 FOLD = 8
-NARROWEST = 60
+NARROWEST = 40
 NOTE = 12
 LEVELS = 3
 """Rows in which the flow of many jobs is drawn."""
@@ -56,7 +56,7 @@ class _Page:
 
 
 def drawing(picture: Diagram, width: int, *, colour: bool, boxes: bool) -> str:
-    """The lines, none longer than `width` cells (60 at least)."""
+    """The lines, none longer than `width` cells (40 at least)."""
     page = _page(picture, max(NARROWEST, width), BOXES if boxes else LETTERS)
     canvases = [*_head(picture, page), *_axis(page)]
     before = ""

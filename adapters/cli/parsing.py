@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -45,9 +44,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(exit_codes.USAGE, complaint(message, "usage") + "\n")
 
 
-def complaint(why: str, code: str) -> str:
-    """An error as whoever asked for `--json` reads it."""
-    return json.dumps({"error": why, "code": code}, ensure_ascii=False)
+def complaint(why: str, code: str, line: str = "{}") -> str:
+    """An error as whoever asked for `--json` reads it; with `line`, a line of a JSON log as well."""
+    import json
+
+    return json.dumps(json.loads(line) | {"error": why, "code": code}, ensure_ascii=False)
 
 
 def unusable(why: str, code: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from wakestream.adapters.cli import exit_codes, units
+from wakestream.adapters.cli import parsing, units
 from wakestream.adapters.logs_on_disk import LogFile
 from wakestream.streams.divergence import Divergence
 from wakestream.streams.recording import Log, Row, row_line
@@ -41,8 +41,7 @@ class Show:
         """A log, or a wish, that cannot be used; returns the exit code for it."""
         if self._json:
             self.object({"result": "unusable", "why": why})
-        print(f"wakestream: {why}", file=sys.stderr)  # noqa: T201 - this is the answer to the user
-        return exit_codes.USAGE
+        return parsing.unusable(why, "unusable")
 
     def summary(self) -> None:
         """How many logs came out how, where there are several."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING
 from wakestream.adapters.cli import exit_codes, flags
 
 if TYPE_CHECKING:
+    import asyncio
+
     from wakestream.adapters.cli.display import Display
     from wakestream.adapters.cli.program import Stop
     from wakestream.adapters.settings import Settings
@@ -138,6 +139,8 @@ def _job_id(given: str | None) -> str:
 
 
 async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:
+    import asyncio
+
     from wakestream.adapters.client import open_client
     from wakestream.operators.policy import Policy
 

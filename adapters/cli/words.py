@@ -34,7 +34,7 @@ def phase(word: str) -> str:
 
 def state(word: str) -> str:
     """How a job of the daemon is, in a word."""
-    return next((tell(f"{kind}.{word}") for kind in ("state", "stage") if known(f"{kind}.{word}")), word)
+    return next((tell(name) for name in (f"state.{word}", f"stage.{word}") if known(name)), word)
 
 
 def reason(code: str, why: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from wakestream.adapters.console.uploads import Uploads, shown_name
+from wakestream.adapters.console.upload_rules import shown_name
+from wakestream.adapters.console.uploads import Uploads
 from wakestream.adapters.outbox import Outbox
 from wakestream.streams import outbox
 from wakestream.streams.event_json import plain_event
@@ -21,6 +22,7 @@ NOW_LASTS: Final = 30 * 60.0
 
 NOW_MOST: Final = 200
 ENDED_MOST: Final = 6
+NAMES_KEPT: Final = 5000
 UNFINISHED: Final = ("open", "cancelling")
 
 
@@ -31,9 +33,10 @@ class Cards:
     outbox: Outbox
     uploads: Uploads
     results: Path
+    _names: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def card(self, entry: Entry) -> dict[str, Any]:
-        """One job."""
+    def card(self, entry: Entry, *, events: bool = True) -> dict[str, Any]:
+        """One job, with what is kept of its events."""
         a, ended = entry.accepted, entry.ended
         names = self.names(entry)
         return {
@@ -43,11 +46,19 @@ class Cards:
             "output": names["output"], "priority": a.priority,
             "accepted_at": a.at, "ended_at": ended.at if ended else None, "retry_of": a.retry_of or None,
             "outcome": self._outcome(entry), "result": self._result(entry),
-            "events": [orjson.Fragment(item.data) for item in self.outbox.feed.of_job(a.job)],
+            "events": [orjson.Fragment(item.data) for item in self.outbox.feed.of_job(a.job) if events],
         }  # fmt: skip
 
     def names(self, entry: Entry) -> Mapping[str, str]:
         """What its user calls the files; a result of the page's is named for what it was made of."""
+        a = entry.accepted
+        if a.job not in self._names:
+            if len(self._names) > NAMES_KEPT:
+                self._names.clear()
+            self._names[a.job] = self._looked_up(entry)
+        return self._names[a.job]
+
+    def _looked_up(self, entry: Entry) -> Mapping[str, str]:
         a = entry.accepted
         video, audio = self._name(a.video, entry, "video"), self._name(a.audio, entry, "audio")
         ours = self.is_ours(a.output)
@@ -105,7 +116,7 @@ class Cards:
         """Ended jobs, the newest first, in whose names or id the words stand; and how many there are in all."""
         words = text.casefold().split()
         found = [one for one in self._ended(state) if all(word in self._text(one) for word in words)]
-        return [self.card(entry) for entry in found[skip : skip + limit]], len(found)
+        return [self.card(entry, events=False) for entry in found[skip : skip + limit]], len(found)
 
     def _ended(self, state: str) -> Iterator[Entry]:
         ended = [entry for entry in self.outbox.state.jobs.values() if entry.ended is not None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -98,10 +98,16 @@ class Live:
     def _state(self, request: web.Request) -> dict[str, Any]:
         boot, _, seq = request.query.get("rows", "").rpartition("-")
         known = boot == self._cards.outbox.feed.boot and seq.isascii() and seq.isdigit() and len(seq) < 16
+        rows = self._timeline.since(int(seq) if known else 0)
         return {
             "boot": self._cards.outbox.feed.boot, "epoch": self._timeline.header.epoch, "gpu": self._gpu.last,
-            "jobs": self._cards.now(), "rows": self._timeline.since(int(seq) if known else 0), **self._plain(),
+            "jobs": self._cards.now(), "rows": rows, "names": self._named(rows), **self._plain(),
         }  # fmt: skip
+
+    def _named(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+        """What their users call the jobs in these rows."""
+        jobs = self._cards.outbox.state.jobs
+        return {job: self._cards.names(jobs[job])["video"] for job in {row["job"] for row in rows} if job in jobs}
 
     async def _follow(self, response: web.StreamResponse, listener: Listener) -> None:
         while True:

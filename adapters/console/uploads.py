@@ -8,25 +8,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hashlib
 import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
-from wakestream.adapters.console.guard import ApiError
+from wakestream.adapters.console.upload_rules import ENDINGS, Kind, Refused, ending_of, in_words
 
-Kind = Literal["video", "audio"]
-
-QUOTA: Final = 10 * 1024**3
+QUOTA: Final = 10 * 10**9
 """Bytes that the files of the page may take together, results included."""
 
-SPARE: Final = 512 * 1024**2
+SPARE: Final = 500 * 10**6
 """Bytes of the disk that are left free."""
 
 BEGIN_WITHIN: Final = 120.0
@@ -36,31 +33,8 @@ SILENCE: Final = 60.0
 """Seconds without a byte after which an upload has broken off."""
 
 FILES_MOST: Final = 2000
-NAME_MOST: Final = 255
-
-ENDINGS: Final[dict[Kind, frozenset[str]]] = {
-    "video": frozenset({
-        ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".mxf",
-    }),
-    "audio": frozenset({
-        ".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".amr", ".ac3",
-        ".webm",
-    }),
-}  # fmt: skip
-"""What engines are known to read."""
 
 _BLOCK = 1024 * 1024
-
-_JOINER = "\N{ZERO WIDTH JOINER}"
-"""Invisible, and part of many an emoji."""
-
-
-class Refused(ApiError):
-    """As `ApiError`, with the numbers in it, so that the page can say it in another language."""
-
-    def __init__(self, status: int, code: str, why: str, **numbers: Any) -> None:
-        super().__init__(status, code, why)
-        self.numbers = numbers
 
 
 @dataclass(slots=True)
@@ -141,7 +115,7 @@ class Uploads:
     def announce(self, kind: Kind, name: str, size: int, referred: Collection[str]) -> Upload:
         """Make room for a file and give it a place; `Refused` says why not, with the number, before it is sent."""
         self._sweep()
-        ending = _ending(name)
+        ending = ending_of(name)
         if ending not in ENDINGS[kind]:
             known = ", ".join(sorted(each.removeprefix(".") for each in ENDINGS[kind]))
             why = f"{ending or 'a file without an ending'} is no {kind} that can be read; these can: {known}"
@@ -156,7 +130,7 @@ class Uploads:
 
     def _make_room(self, size: int, referred: Collection[str]) -> None:
         if size > self.quota:
-            why = f"the file has {_bytes(size)}, and the console keeps {_bytes(self.quota)} at most"
+            why = f"the file has {in_words(size)}, and the console keeps {in_words(self.quota)} at most"
             raise Refused(
                 413, "quota", f"{why}; use `wakestream submit`, which needs no copy", size=size, most=self.quota
             )
@@ -168,13 +142,13 @@ class Uploads:
                 self.remove(old)
         room = max(0, self.quota - self.used)
         if size > room or len(self._known) >= FILES_MOST:
-            why = f"the file has {_bytes(size)}, and there is room for {_bytes(room)} of {_bytes(self.quota)}"
+            why = f"the file has {in_words(size)}, and there is room for {in_words(room)} of {in_words(self.quota)}"
             raise Refused(
                 413, "full", f"{why}; remove results that you no longer need", size=size, room=room, most=self.quota
             )
         free = max(0, shutil.disk_usage(self._folder).free - SPARE)
         if size > free:
-            why = f"the file has {_bytes(size)}, and the disk has room for {_bytes(free)}; free some space"
+            why = f"the file has {in_words(size)}, and the disk has room for {in_words(free)}; free some space"
             raise Refused(507, "no_space", why, size=size, room=free)
 
     def _sweep(self) -> None:
@@ -191,7 +165,7 @@ class Uploads:
         try:
             await self._write(upload, chunks)
         except BaseException as error:
-            await asyncio.shield(asyncio.to_thread(self.remove, upload))
+            await asyncio.shield(self.discard(upload))
             if isinstance(error, ConnectionError | TimeoutError):
                 raise Refused(400, "broken", "the transfer broke off; choose the file again") from None
             if isinstance(error, OSError):
@@ -220,9 +194,17 @@ class Uploads:
 
     def remove(self, upload: Upload) -> None:
         """Forget a file, also on disk."""
+        self._forget(upload)
+        shutil.rmtree(upload.path.parent, ignore_errors=True)
+
+    async def discard(self, upload: Upload) -> None:
+        """As `remove`; the disk, which takes its time over large files, is not waited for by others."""
+        self._forget(upload)
+        await asyncio.to_thread(shutil.rmtree, upload.path.parent, ignore_errors=True)
+
+    def _forget(self, upload: Upload) -> None:
         self._known.pop(upload.id, None)
         self._by_path.pop(str(upload.path), None)
-        shutil.rmtree(upload.path.parent, ignore_errors=True)
 
 
 async def _steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -233,34 +215,6 @@ async def _steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if chunk is None:
             return
         yield chunk
-
-
-def checked(body: dict[str, Any]) -> tuple[Kind, str, int]:
-    """Kind, name and size of an announcement."""
-    kind, name, size = body.get("kind"), body.get("name"), body.get("size")
-    if (
-        kind not in ("video", "audio")
-        or not isinstance(name, str)
-        or isinstance(size, bool)
-        or not isinstance(size, int)
-    ):
-        raise Refused(400, "bad_request", 'send "kind" (video or audio), "name" and "size" in bytes')
-    return kind, shown_name(name), size
-
-
-def shown_name(name: str) -> str:
-    """A file's name as it may be shown: its last part, without what a page or a terminal would act on."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    kept = "".join(char for char in last if char.isprintable() or char == _JOINER)
-    head, dot, tail = kept.rpartition(".")
-    if len(kept) > NAME_MOST:
-        kept = f"{head[: NAME_MOST - 1 - len(tail)]}.{tail}" if dot and len(tail) < 12 else kept[:NAME_MOST]
-    return kept or "file"
-
-
-def _ending(name: str) -> str:
-    ending = Path(name).suffix.lower()
-    return ending if ending.isascii() else ""
 
 
 def _about(upload: Upload) -> dict[str, Any]:
@@ -274,28 +228,21 @@ def _write_all(file: Any, block: bytearray) -> None:
         view = view[file.write(view) :]
 
 
-def _of_disk(error: OSError) -> Refused:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC):
-        return Refused(507, "no_space", "the disk is full; free some space, then choose the file again")
-    return Refused(500, "disk", f"the file cannot be kept: {error.strerror or error}")
-
-
-def _bytes(count: int) -> str:
-    value, unit = float(count), "bytes"
-    for bigger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, bigger
-    return f"{value:.1f} {unit}" if unit != "bytes" else f"{count} bytes"
-
-
 def remove_file(path: Path) -> None:
     """Remove a file that may not be there."""
     with contextlib.suppress(OSError):
         path.unlink()
 
 
-def file_name(job: str) -> str:
-    """A name for a file of that job: as it is where every system takes it, else a digest of it."""
-    plain = job.isascii() and all(char.isalnum() or char in "-_" for char in job) and len(job) <= 80
-    return job if plain else hashlib.sha256(job.encode()).hexdigest()[:32]
+def keep_file(path: Path, data: bytes) -> None:
+    """Write a small file; `Refused` when the disk does not take it."""
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise _of_disk(error) from None
+
+
+def _of_disk(error: OSError) -> Refused:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC):
+        return Refused(507, "no_space", "the disk is full; free some space, then choose the file again")
+    return Refused(500, "disk", f"the file cannot be kept: {error.strerror or error}")

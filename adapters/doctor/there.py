@@ -14,8 +14,8 @@ import aiohttp
 
 from wakestream.adapters.doctor.findings import Finding, fault, ok, skipped, warning
 from wakestream.adapters.websocket.link import Link
-from wakestream.operators.ports import LinkDown, LinkUp
 from wakestream.adapters.words import tell
+from wakestream.operators.ports import LinkDown, LinkUp
 from wakestream.streams import messages as m
 
 T = TypeVar("T")

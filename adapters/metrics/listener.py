@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from wakestream.adapters import addresses
+from wakestream.adapters.http.refusals import expecting
 from wakestream.adapters.http.silent_callers import SilentCallers
 
 PATH = "/metrics"
@@ -55,7 +56,7 @@ async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncI
     try:
         server = runner.server
         assert server is not None  # noqa: S101 - it was set up
-        listening = await asyncio.get_running_loop().create_server(silent.watch(server), host, port)
+        listening = await asyncio.get_running_loop().create_server(silent.watch(expecting(server)), host, port)
         try:
             taken = listening.sockets[0].getsockname()[1]
             url = f"http://{addresses.at_port(host, taken)}{PATH}"

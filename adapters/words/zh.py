@@ -9,7 +9,7 @@ SENTENCES = {
     "days": "{days} 天 {hours} 小时",
     "jobs.one": "{count} 个任务",
     "jobs.many": "{count} 个任务",
-    "list.and": "和",
+    "list.and": " 和 ",
     "list.comma": "、",
     "phase.booting": "正在启动 GPU",
     "phase.starting": "正在启动 GPU",

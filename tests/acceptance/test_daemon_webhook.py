@@ -7,12 +7,14 @@ import asyncio
 import hashlib
 import hmac
 import re
+import ssl
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from client_scene import User
 from daemon_scene import daemon
 from metrics_scene import QUICK
@@ -22,6 +24,8 @@ from webhook_scene import Call, Shop
 from wakestream.adapters import settings
 from wakestream.adapters.daemon_program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.http.webhook import DELIVERY, SIGNATURE, WebhookDown, WebhookGone, post_json, signed
+from wakestream.adapters.sqlite_journal import open_journal
+from wakestream.adapters.tls import client_context
 from wakestream.operators.flow.retry_backoff import Backoff
 from wakestream.streams import outbox_facts as f
 
@@ -129,7 +133,8 @@ async def test_a_receiver_that_wants_no_more_is_given_up_for_that_end(user: User
         async with running_daemon(config(user), await here(user, place), QUICK) as made:
             await submit(made, user)
             await until(lambda: made.outbox.state.jobs["job-1"].ended is not None and not made.outbox.state.owed)
-            kept = list(made.journal.read())
+        async with open_journal(config(user).state / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
+            kept = list(journal.read())
         assert [type(fact) for fact in kept if isinstance(fact, f.WebhookFact)] == [f.WebhookOwed, f.WebhookGivenUp]
         assert len(shop.calls) == 1
 
@@ -175,3 +180,16 @@ async def test_without_its_secret_the_daemon_says_what_to_set(user: User) -> Non
     assert (ran.code, "set WAKESTREAM_WEBHOOK_SECRET" in ran.err) == (2, True)
     ran = await user.run("daemon", "--webhook", "ftp://shop.example/done", **settings_)
     assert (ran.code, "http:// or https://" in ran.err) == (2, True)
+
+
+async def test_a_receiver_with_tls_must_be_trusted(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    cert, key = authority.issue()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(cert, key)
+    async with asyncio.timeout(20), Shop(tls=tls).open() as shop:
+        with pytest.raises(WebhookDown) as said:
+            await post_json(shop.url, {"id": "a"})
+        assert "127.0.0.1" not in str(said.value)
+        await post_json(shop.url, {"id": "a"}, ca=client_context(authority.path))
+        assert len(shop.calls) == 1

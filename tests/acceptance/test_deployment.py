@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree as XML
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -46,7 +46,12 @@ def started(unit: str, state: Path) -> list[str]:
     """What the unit starts: its arguments, with what systemd and the environment file put in."""
     (line,) = (line for line in lines(unit) if line.startswith("ExecStart="))
     given = variables(SYSTEMD / f"{FLAGS[unit]}.env") if unit in FLAGS else {}
-    for sign, value in {"%S": state.as_posix(), "%i": "studio", "%d": f"{state.as_posix()}/keys", "%h": "/home/me"}.items():
+    for sign, value in {
+        "%S": state.as_posix(),
+        "%i": "studio",
+        "%d": f"{state.as_posix()}/keys",
+        "%h": "/home/me",
+    }.items():
         line = line.replace(sign, value)
     words = shlex.split(line.removeprefix("ExecStart="))
     return [part for word in words for part in (given[word[1:]].split() if word.startswith("$") else [word])]
@@ -195,7 +200,7 @@ def test_the_image_runs_as_nobody_holds_no_secret_and_says_how_it_is() -> None:
 
 
 def test_the_scheduled_task_runs_the_daemon_for_ever_and_again_after_a_fault() -> None:
-    task = XML.parse(DEPLOY / "windows" / "wakestream-daemon.xml").getroot()  # noqa: S314 - our own file
+    task = ElementTree.parse(DEPLOY / "windows" / "wakestream-daemon.xml").getroot()  # noqa: S314 - our own file
     assert understood((task.findtext(".//t:Arguments", "", TASK)).split()).command == "daemon"
     assert task.findtext(".//t:ExecutionTimeLimit", "", TASK) == "PT0S"
     assert task.findtext(".//t:RestartOnFailure/t:Interval", "", TASK) == "PT1M"

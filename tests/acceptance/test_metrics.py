@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
-from client_scene import User
+from client_scene import User, clean_environment
 from examples_scene import receiver
 from metrics_scene import House, families, house, read
 from our_peers import Joining, Place, until
 
 from wakestream.adapters.metrics import families as ff
 from wakestream.adapters.metrics.listener import metrics_listener
+
+METRICS = ("--metrics", "127.0.0.1:0")
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,6 +104,20 @@ async def test_waiting_jobs_are_told_by_what_they_wait_for(user: User, place: Pl
         assert "wakestream_daemon_webhooks_owed" not in read(await made.scrape("daemon"))
 
 
+async def test_a_boot_that_somebody_waited_for_is_timed(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), house(user, place) as made:
+        await made.begin_hub()
+        await made.begin_daemon()
+        await made.submit()
+        await until(lambda: len(made.hub.state.queue) == 1)
+        assert await made.says("hub", "wakestream_hub_boot_seconds_count") == 0
+        await made.begin_worker(Joining())
+        await until(lambda: not made.hub.state.queue)
+        hub = read(await made.scrape("hub"))
+        assert hub["wakestream_hub_boot_seconds_count"][()] == 1
+        assert set(hub["wakestream_hub_boot_eta_seconds"]) == {(("quantile", "0.5"),), (("quantile", "0.9"),)}
+
+
 async def test_refusals_are_told_by_their_reason(user: User, place: Place) -> None:
     async with asyncio.timeout(50), house(user, place) as made:
         await made.begin_hub()
@@ -161,3 +182,41 @@ async def test_the_hub_as_a_process_announces_its_metrics_and_refuses_a_port_tha
             port = url.split(":")[2].split("/")[0]
             taken = await user.run("hub", *listen, *state, WAKESTREAM_METRICS=f"127.0.0.1:{port}")
         assert (taken.code, "--metrics: " in taken.err, "is taken" in taken.err) == (2, True, True)
+
+
+@asynccontextmanager
+async def scraped(user: User, *command: str, **environment: str) -> AsyncIterator[str]:
+    """What a program's first scrape says, while it runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "wakestream.adapters.cli", *command, *METRICS, "--log-json",
+        stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, cwd=user.folder, env=clean_environment() | environment,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        url = ""
+        while not url:
+            line = json.loads(await process.stderr.readline())
+            url = line["message"].removeprefix("metrics at ") if line["stage"] == "metrics" else ""
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            yield await response.text()
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+@pytest.mark.parametrize("program", ["worker", "monitor", "daemon"])
+async def test_every_program_takes_the_flag(user: User, program: str) -> None:
+    more = {
+        "worker": ("--listen", "127.0.0.1:0", "--state", "worker"),
+        "monitor": ("--power", "command", "--start", "true", "--stop", "true", "--inspect", "true", "--state", "m"),
+        "daemon": ("--state", "daemon"),
+    }[program]
+    variables = {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "k" * 20, "HEYGEM_API_SECRET": "s" * 20}
+    async with asyncio.timeout(40), scraped(user, program, *more, **variables) as text:
+        shown = families(text)
+    assert shown - told() == set()
+    assert {name for name in told() if f"_{program}_" in name} - shown == (
+        {"wakestream_daemon_webhooks_owed", "wakestream_daemon_webhook_attempts_total"}
+        if program == "daemon"
+        else set()
+    )

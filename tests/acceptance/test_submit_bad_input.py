@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -21,11 +22,15 @@ NOBODY = "http://127.0.0.1:9"
 
 
 def told(ran: Ran, code: int, *words: str) -> None:
-    """It ended with `code`, one plain sentence that has these words, and nothing on standard output."""
+    """It ended with `code`, one sentence that has these words (in JSON where events would be), and no event."""
     assert ran.code == code, ran
     assert ran.out == ""
     sentence = ran.err.splitlines()[-1]
-    assert sentence.startswith("wakestream: "), ran
+    if sentence.startswith("{"):
+        assert json.loads(sentence).keys() == {"error", "code"}
+        sentence = json.loads(sentence)["error"]
+    else:
+        assert sentence.startswith("wakestream: "), ran
     assert "Traceback" not in ran.err
     for word in words:
         assert word in sentence

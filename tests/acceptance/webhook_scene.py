@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import ssl
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from aiohttp import web
-
-Answer = Callable[["Shop", "Call"], Any]
 
 
 @dataclass
@@ -37,12 +36,14 @@ class Shop:
     calls: list[Call] = field(default_factory=list)
     elsewhere: int = 0
     port: int = 0
+    tls: ssl.SSLContext | None = None
     heard: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
         """Where to tell it."""
-        return f"http://127.0.0.1:{self.port}/done?token=marked-token"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/done?token=marked-token"
 
     async def hears(self, count: int = 1) -> Call:
         """The call of that number, from 1."""
@@ -56,7 +57,7 @@ class Shop:
         self.calls.append(Call(dict(request.headers), await request.read()))
         self.heard.set()
         if self.status is None:
-            await asyncio.Event().wait()
+            await self.over.wait()
         return web.Response(status=self.status or 200, headers=self.headers, body=self.body)
 
     async def _other(self, _: web.Request) -> web.Response:
@@ -69,11 +70,12 @@ class Shop:
         app = web.Application()
         app.router.add_post("/done", self._hear)
         app.router.add_route("*", "/{other:.*}", self._other)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True).start()
+            await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self.tls).start()
             self.port = runner.addresses[0][1]
             yield self
         finally:
+            self.over.set()
             await runner.cleanup()

@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from wakestream.adapters.console import opening, page, session
-from wakestream.adapters.console.console import disposition
+from wakestream.adapters.console.job_calls import disposition
 from wakestream.adapters.console.session import Memory, Sessions
 from wakestream.adapters.console.timeline import Timeline
-from wakestream.adapters.console.uploads import file_name, shown_name
+from wakestream.adapters.console.upload_rules import file_name, shown_name
 from wakestream.streams import messages as m
 from wakestream.streams.recording import Header, read_log
 
@@ -141,6 +141,17 @@ def test_both_languages_say_everything() -> None:
         return [part.rpartition('"')[2] for part in lines.split('": "')[:-1]]
 
     assert keys("words-en.js") == keys("words-zh.js")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_link_is_shown_on_a_terminal_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
+) -> None:
+    monkeypatch.setattr(opening.sys.stdout, "isatty", lambda: terminal, raising=False)
+    with opening.shown(tmp_path, "http://127.0.0.1:1", lambda: "secret", browser=False):
+        said = capsys.readouterr().out
+    assert ("http://127.0.0.1:1/#link=secret" in said) == terminal
+    assert "http://127.0.0.1:1/" in said
 
 
 def test_a_browser_is_not_given_the_link_on_its_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

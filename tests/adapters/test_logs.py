@@ -134,8 +134,13 @@ def test_a_json_line_has_time_level_message_job_stage_program_and_error(lines: l
     time = datetime.fromisoformat(told.pop("time"))
     assert time.utcoffset() == timedelta(0)
     assert told == {
-        "level": "INFO", "message": "half way\nthere", "job": "j1", "stage": "render", "program": "worker", "error": None,
-    }  # fmt: skip
+        "level": "INFO",
+        "message": "half way\nthere",
+        "job": "j1",
+        "stage": "render",
+        "program": "worker",
+        "error": None,
+    }
     assert (odd["level"], odd["job"], odd["stage"]) == ("WARNING", None, None)
 
 

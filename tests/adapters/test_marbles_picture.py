@@ -233,7 +233,7 @@ def test_each_stage_and_each_kind_of_mark_is_explained_once() -> None:
 # The terminal
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 160])
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
 @pytest.mark.parametrize("name", CASES)
 def test_no_line_is_longer_than_the_terminal_is_wide(name: str, width: int) -> None:
     lines = terminal(recorded(name), width=width, colour=False).splitlines()

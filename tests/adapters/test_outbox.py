@@ -225,3 +225,25 @@ async def test_what_waits_to_be_started_is_cancelled_without_having_begun() -> N
             await hearing
         assert desk.state.jobs["a"].state == "cancelled"
         assert ("a", True) in desk.jobs.farewells
+
+
+async def test_a_webhook_is_told_when_it_is_kept_that_it_is_owed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at_work, "AGAIN", 0.01)
+    desk = Desk()
+    desk.state.webhook = True
+    told: list[f.WebhookOwed] = []
+    desk.outbox.on_owed = told.append
+    async with asyncio.timeout(10), desk.serving():
+        await desk.submit()
+        desk.journal.mood = NoSpace("the disk is full")
+        desk.jobs.shown["a"](e.Failed("no"))
+        hearing = asyncio.create_task(desk.hears("failed"))
+        assert (await desk.outbox.cancel("a")).status in (202, 409)
+        assert told == []
+        desk.journal.mood = None
+        await hearing
+        (owed,) = told
+        assert list(outbox.recover(desk.journal.read()).owed.values()) == [owed]
+        desk.outbox.settle(f.WebhookSettled(owed.delivery))
+        while desk.state.owed:  # noqa: ASYNC110 - nobody else knows the moment
+            await asyncio.sleep(0)

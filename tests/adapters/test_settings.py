@@ -222,3 +222,44 @@ def test_what_is_needed_and_not_set_says_how_to_set_it() -> None:
         Settings().needs_hub()
     with pytest.raises(SettingsError, match="--key-file"):
         Settings().needs_key()
+
+
+def test_metrics_traces_and_json_logs_are_set_in_every_place(tmp_path: Path) -> None:
+    (tmp_path / "wakestream.toml").write_text('metrics = "127.0.0.1:9464"\ntrace = true\nlog_format = "JSON"\n')
+    found = loaded(tmp_path)
+    assert (found.metrics, found.trace, found.log_format) == (("127.0.0.1", 9464), True, "json")
+    found = loaded(tmp_path, {"metrics": "[::1]:0"}, WAKESTREAM_TRACE="0", WAKESTREAM_LOG_FORMAT="text")
+    assert (found.metrics, found.trace, found.log_format) == (("::1", 0), False, "text")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("WAKESTREAM_METRICS", "9464", "is not HOST:PORT"),
+        ("WAKESTREAM_TRACE", "perhaps", "write true or false"),
+        ("WAKESTREAM_LOG_FORMAT", "xml", "write one of text, json"),
+        ("WAKESTREAM_WEBHOOK_URL", "shop.example/done", "lacks scheme or host"),
+        ("WAKESTREAM_WEBHOOK_URL", "ftp://shop.example/", "http:// or https://"),
+        ("WAKESTREAM_WEBHOOK_URL", "https://me:marked-word@shop.example/", "user name or password"),
+        ("WAKESTREAM_WEBHOOK_URL", "https://shop.example/?to=ä&t=marked-word", "ASCII"),
+    ],
+)
+def test_what_they_cannot_be_is_told_without_the_address(tmp_path: Path, variable: str, value: str, said: str) -> None:
+    message = refused(tmp_path, **{variable: value})
+    assert said in message
+    assert variable in message
+    assert "marked-word" not in message
+
+
+def test_the_webhook_and_its_secret_are_secrets(tmp_path: Path) -> None:
+    (tmp_path / "wakestream.toml").write_text('[webhook]\nurl = "https://shop.example/done?token=abc"\n')
+    found = loaded(tmp_path, WAKESTREAM_WEBHOOK_SECRET="hunter22")
+    assert found.webhook_url == "https://shop.example/done?token=abc"
+    assert set(found.secrets) == {"https://shop.example/done?token=abc", "hunter22"}
+    assert "abc" not in repr(found)
+    assert "hunter22" not in repr(found)
+
+
+def test_the_webhooks_secret_does_not_belong_into_the_toml_file(tmp_path: Path) -> None:
+    (tmp_path / "wakestream.toml").write_text('[webhook]\nsecret = "hunter22"\n')
+    assert "WAKESTREAM_WEBHOOK_SECRET=" in refused(tmp_path)

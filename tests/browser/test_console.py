@@ -6,13 +6,13 @@ import asyncio
 import base64
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from house import House
-from our_peers import until
 
 from wakestream.adapters.console import uploads
+from wakestream.adapters.console.uploads import Uploads
 from wakestream.adapters.replaying import run_log
 from wakestream.operators.ports import Frame
 from wakestream.streams.recording import read_log
@@ -241,16 +241,31 @@ async def test_a_browser_that_closes_in_an_upload_leaves_nothing(
     home: House, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder, disk, write = home.state / "console" / "uploads", threading.Event(), uploads._write_all
-    monkeypatch.setattr(uploads, "_write_all", lambda file, block: (disk.wait(30), write(file, block)))
+    loop, begun, gone, discard = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event(), Uploads.discard
+
+    def slow(file: Any, block: bytearray) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        assert disk.wait(30)
+        write(file, block)
+
+    async def noted(self: Uploads, upload: Any) -> None:
+        await discard(self, upload)
+        gone.set()
+
+    monkeypatch.setattr(uploads, "_write_all", slow)
+    monkeypatch.setattr(Uploads, "discard", noted)
     big = tmp_path / "big.mp4"
     big.write_bytes(bytes(30_000_000))
     async with visitor.page() as page:
         await page.get_by_label("Choose a video").set_input_files(big)
         await expect(page.locator("#slot-video").get_by_role("progressbar")).not_to_have_attribute("aria-valuenow", "0")
-        await until(lambda: list(folder.glob("*/*")) != [])
+        await begun.wait()
+        assert list(folder.glob("*/*")) != []
         await page.close()
         disk.set()
-        await until(lambda: list(folder.iterdir()) == [])
+        async with asyncio.timeout(30):
+            await gone.wait()
+        assert list(folder.iterdir()) == []
 
 
 async def test_in_chinese_the_page_says_the_same(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:

@@ -93,3 +93,13 @@ def test_a_clock_that_is_set_while_the_gpu_drains_gives_it_to_nobody_who_then_lo
     assert world.leases == set()
     world.calm()
     assert world.daemons[1].ends == {"late": "done"}
+
+
+def test_an_end_is_said_again_by_a_daemon_whose_clock_was_set_before_it_was_killed(world: World) -> None:
+    online(world)
+    daemon = world.daemons[0]
+    daemon.cancel("job")
+    world.clock_steps(86_400.0)
+    daemon.kill()
+    world.calm()
+    assert not world.hub.jobs

@@ -160,7 +160,7 @@ class PromisesUnderSteppedClocks(Promises):
 
 MANY = settings(
     derandomize=not LONG,
-    max_examples=3000 if LONG else 400,
+    max_examples=3000 if LONG else 250,
     stateful_step_count=60 if LONG else 40,
     deadline=None,
     database=None,

@@ -36,7 +36,7 @@ async def answered(hub: Attacked, request: bytes) -> bytes:
 
 
 REQUESTS = {
-    "another path": REQUEST.replace(b"/dsp", b"/") % b"",
+    "another path": REQUEST.replace(b"/dsp", b"/elsewhere") % b"",
     "a path that climbs": REQUEST.replace(b"/dsp", b"/dsp/../../etc/passwd") % b"",
     "an absolute target": REQUEST.replace(b"/dsp", b"http://x/dsp") % b"",
     "another method": REQUEST.replace(b"GET", b"POST") % b"",

@@ -14,6 +14,7 @@ import pytest
 
 from wakestream.operators.policy import Policy
 from wakestream.streams.config_json import changed, config_from, plain_config
+from wakestream.streams.divergence import Divergence
 from wakestream.streams.recording import Log, Row, UnusableLog, read_log
 from wakestream.streams.replay import replay
 
@@ -105,6 +106,13 @@ async def test_a_log_that_was_tampered_with_diverges_at_that_very_row() -> None:
     ).divergences
     assert (found.seq, found.label) == (row.seq, "submitted")
     assert found.lines()[1] == '-   task_id = "another"'
+
+
+def test_a_difference_in_an_effect_that_was_given_no_names_is_shown_as_well() -> None:
+    then, now = (Row(1, 0.1, "effect", "own.note", {"args": text, "ok": None}, job="job-1") for text in ("a", "b"))
+    assert Divergence("job-1", then, now).lines() == [
+        "- effect own.note", '-   args = "a"', "+ effect own.note", '+   args = "b"',
+    ]  # fmt: skip
 
 
 async def test_a_log_of_a_program_that_cannot_be_replayed_is_refused() -> None:

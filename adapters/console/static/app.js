@@ -62,6 +62,7 @@ const hear = {
   state(plain) {
     known.jobs = new Map(plain.jobs.map((card) => [card.id, begin(card)]));
     known.gpu = plain.gpu;
+    for (const [id, name] of Object.entries(plain.names)) known.names.set(id, name);
     for (const card of plain.jobs) remember(card);
     parts.time.add(plain.boot, plain.epoch, plain.rows);
     hear.rest(plain);

@@ -123,9 +123,9 @@ function* facts(job, part) {
     if (part.rate) yield t("card.rate", { rate: bytes(part.rate) });
   }
   if (part.frames) yield t("card.frame", { frame: number(part.frame || 0), frames: number(part.frames) });
-  if (part.waited !== undefined) yield duration(part.waited);
+  if (part.waited !== undefined) yield t("card.waited", { time: duration(part.waited) });
   if (job.last.position > 0 && job.stage === 0) yield t("card.place", { place: number(job.last.position) });
-  if (part.left > 0.5) yield t("card.eta", { left: duration(part.left) });
+  if (part.left > 0.5 && part.waited === undefined) yield t("card.eta", { left: duration(part.left) });
 }
 
 function when(job) {

@@ -30,13 +30,13 @@ export function composer({ toast, started }) {
     changed();
     const random = crypto.getRandomValues(new Uint8Array(8));
     const id = `ws-${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+    const given = { video: slots.video.give(), audio: slots.audio.give() };
     try {
-      await call("POST", "/console/jobs", { id, video: slots.video.upload.id, audio: slots.audio.upload.id });
-      slots.video.clear();
-      slots.audio.clear();
+      await call("POST", "/console/jobs", { id, video: given.video.id, audio: given.audio.id });
       started(id);
     } catch (error) {
       toast(refused(error), true);
+      for (const [kind, upload] of Object.entries(given)) slots[kind].takeBack(upload);
     } finally {
       starting = false;
       changed();
@@ -188,6 +188,20 @@ class Slot {
     this.clear();
     if (upload) forget(upload);
     this.input.focus();
+  }
+
+  /** Its file becomes a job's. */
+  give() {
+    const upload = this.upload;
+    this.clear();
+    return upload;
+  }
+
+  /** The job was not to be; unless there is another file by now. */
+  takeBack(upload) {
+    if (this.upload || this.sending) return;
+    this.upload = upload;
+    this.showUpload();
   }
 
   stop() {

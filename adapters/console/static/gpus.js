@@ -82,7 +82,7 @@ function figure(strip, key, value, title) {
 
 function* figuresOf(gpu, hub) {
   const now = Date.now() / 1000;
-  if (gpu.uptime_s) yield ["uptime", duration(gpu.uptime_s + Math.max(0, now - hub.ts))];
+  if (gpu.uptime_s && (gpu.phase === "online" || gpu.phase === "draining")) yield ["uptime", duration(gpu.uptime_s + Math.max(0, now - hub.ts))];
   else if (gpu.since) yield ["since", duration(now - gpu.since)];
   const own = gpu.own || 0;
   const others = gpu.others || 0;

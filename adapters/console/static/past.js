@@ -18,7 +18,7 @@ export function past(acts, elsewhere) {
   async function ask() {
     const mine = ++turn;
     const text = search.value.trim();
-    const query = new URLSearchParams({ text, limit: String(Math.min(shown, 100)), skip: "0" });
+    const query = new URLSearchParams({ text, limit: String(shown), skip: "0" });
     try {
       const found = await call("GET", `/console/history?${query}`);
       const jobs = found.jobs.filter((job) => text || !elsewhere(job.id));
@@ -35,7 +35,7 @@ export function past(acts, elsewhere) {
       return row && row.dataset.mark === mark(job) ? row : made(job, acts);
     }));
     say(by("past-empty"), matching ? (text ? t("past.found", { count: number(matching) }) : "") : text ? t("past.nothing", { text }) : t("past.empty"));
-    show(by("past-more"), matching > jobs.length && shown < 100);
+    show(by("past-more"), matching > jobs.length && shown < 1000);
   }
 
   search.addEventListener("input", () => {
@@ -43,7 +43,7 @@ export function past(acts, elsewhere) {
     soon(150);
   });
   by("past-more").addEventListener("click", () => {
-    shown += PAGE * 2;
+    shown = Math.min(1000, shown * 3);
     ask();
   });
 

@@ -13,7 +13,7 @@ const WINDOW = 8;
 /** A card of the daemon's, made ready to take in further events. */
 export function begin(card) {
   const job = { ...card, stage: KEPT[card.stage] ?? 0, last: null, saved: 0, samples: [], seen: {}, note: null, eta: null, frame: null };
-  for (const event of card.events) take(job, event);
+  for (const event of card.events || []) take(job, event);
   delete job.events;
   if (job.outcome && job.outcome.event === "done") job.stage = 5;
   return job;

@@ -52,6 +52,7 @@ export const EN = {
   "card.download": "Download", "card.remove": "Remove result", "card.gone": "The result is no longer there.",
   "card.eta": "{left} left", "card.rate": "{rate}/s", "card.of": "{part} of {all}", "card.took": "took {time}",
   "card.retried": "another try of an earlier job", "card.player": "Result of {name}", "card.progress": "{stage}, {percent}",
+  "card.waited": "waiting for {time}",
   "card.place": "place {place} in the queue", "card.frame": "frame {frame} of {frames}",
 
   "why.accepted": "In the outbox; it begins in a moment.",

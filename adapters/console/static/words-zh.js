@@ -51,6 +51,7 @@ export const ZH = {
   "card.download": "下载", "card.remove": "删除结果", "card.gone": "结果文件已不在。",
   "card.eta": "还需 {left}", "card.rate": "{rate}/秒", "card.of": "{part} / {all}", "card.took": "用时 {time}",
   "card.retried": "对先前任务的重试", "card.player": "{name} 的结果", "card.progress": "{stage}，{percent}",
+  "card.waited": "已等待 {time}",
   "card.place": "队列第 {place} 位", "card.frame": "第 {frame} / {frames} 帧",
 
   "why.accepted": "已在发件箱中，马上开始。",

@@ -60,7 +60,7 @@ async def test_every_worker_that_has_a_task_of_this_job_is_told_and_none_that_we
     stage, signal = Stage(), Subject[None]()
     other = replace(SUBMITTED, worker=e.Online("http://other:8383"), task_id="task-2")
     gone = replace(SUBMITTED, worker=e.Online("http://gone:8383"), task_id="task-0")
-    stage.workers.workers |= {url: stage.worker for url in ("http://other:8383", "http://gone:8383")}
+    stage.workers.workers |= dict.fromkeys(("http://other:8383", "http://gone:8383"), stage.worker)
     asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
     source = rx.never().pipe(begin_with(gone, e.Granted("offline", 1.0), SUBMITTED, other))
     assert (await stage.run(source.pipe(cancellable(signal, stage.workers))))[-1] == e.Cancelled()

@@ -1,0 +1,80 @@
+"""What a file must be like to be taken, what it may be called, and how a refusal says so. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from wakestream.adapters.console.guard import ApiError
+
+Kind = Literal["video", "audio"]
+
+NAME_MOST: Final = 255
+
+ENDINGS: Final[dict[Kind, frozenset[str]]] = {
+    "video": frozenset({
+        ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".mxf",
+    }),
+    "audio": frozenset({
+        ".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".amr", ".ac3",
+        ".webm",
+    }),
+}  # fmt: skip
+"""What engines are known to read."""
+
+_JOINER = "\N{ZERO WIDTH JOINER}"
+"""Invisible, and part of many an emoji."""
+
+
+class Refused(ApiError):
+    """As `ApiError`, with the numbers in it, so that the page can say it in another language."""
+
+    def __init__(self, status: int, code: str, why: str, **numbers: Any) -> None:
+        super().__init__(status, code, why)
+        self.numbers = numbers
+
+
+def checked(body: dict[str, Any]) -> tuple[Kind, str, int]:
+    """Kind, name and size of an announcement."""
+    kind, name, size = body.get("kind"), body.get("name"), body.get("size")
+    if (
+        kind not in ("video", "audio")
+        or not isinstance(name, str)
+        or isinstance(size, bool)
+        or not isinstance(size, int)
+    ):
+        raise Refused(400, "bad_request", 'send "kind" (video or audio), "name" and "size" in bytes')
+    return kind, shown_name(name), size
+
+
+def shown_name(name: str) -> str:
+    """A file's name as it may be shown: its last part, without what a page or a terminal would act on."""
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    kept = "".join(char for char in last if char.isprintable() or char == _JOINER)
+    head, dot, tail = kept.rpartition(".")
+    if len(kept) > NAME_MOST:
+        kept = f"{head[: NAME_MOST - 1 - len(tail)]}.{tail}" if dot and len(tail) < 12 else kept[:NAME_MOST]
+    return kept or "file"
+
+
+def ending_of(name: str) -> str:
+    """A name's ending with its dot, in lower case; empty where it is nothing that we know."""
+    ending = Path(name).suffix.lower()
+    return ending if ending.isascii() else ""
+
+
+def in_words(count: int) -> str:
+    """A size for people."""
+    value, unit = float(count), "bytes"
+    for bigger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, bigger
+    return f"{value:.1f} {unit}" if unit != "bytes" else f"{count} bytes"
+
+
+def file_name(job: str) -> str:
+    """A name for a file of that job: as it is where every system takes it, else a digest of it."""
+    plain = job.isascii() and all(char.isalnum() or char in "-_" for char in job) and len(job) <= 80
+    return job if plain else hashlib.sha256(job.encode()).hexdigest()[:32]

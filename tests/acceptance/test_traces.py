@@ -1,0 +1,69 @@
+"""`--trace` as its users run it: spans arrive by OTLP at a real server, and the hub hears of the trace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from client_scene import User
+from our_peers import Joining, Place
+
+from wakestream.streams import messages as m
+from wakestream.streams.hub_client import trace_of
+
+pytest.importorskip("opentelemetry.sdk", reason="the extra wakestream[otel] is not installed")
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+@asynccontextmanager
+async def collector() -> AsyncIterator[tuple[str, list[Any]]]:
+    """An OTLP receiver: its address, and the spans that came."""
+    spans: list[Any] = []
+
+    async def hear(request: web.Request) -> web.Response:
+        sent = ExportTraceServiceRequest.FromString(await request.read())
+        spans.extend(span for of in sent.resource_spans for scope in of.scope_spans for span in scope.spans)
+        return web.Response(content_type="application/x-protobuf")
+
+    app = web.Application()
+    app.router.add_post("/v1/traces", hear)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", spans
+    finally:
+        await runner.cleanup()
+
+
+async def test_the_spans_of_a_job_arrive_and_the_hub_learns_the_trace(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), collector() as (url, spans), place.hub() as hub, place.worker(Joining()):
+        told: list[m.Message] = []
+        happen = hub.happen
+
+        def heard(event: Any) -> None:
+            told.append(getattr(event, "message", m.Ping()))
+            happen(event)
+
+        hub.happen = heard  # type: ignore[method-assign]
+        user.environment |= place.client_settings()
+        ran = await user.submit("--job-id", "job-1", "--trace", OTEL_EXPORTER_OTLP_ENDPOINT=url)
+        assert ran.code == 0, ran.err
+    assert {span.trace_id.hex() for span in spans} == {trace_of("job-1")}
+    assert {span.name for span in spans} >= {"wakestream.job", "wakestream.upload", "wakestream.render"}
+    assert {message.trace_id for message in told if isinstance(message, m.Submit)} == {trace_of("job-1")}
+
+
+async def test_a_collector_that_is_away_does_not_hold_up_the_job(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+        user.environment |= place.client_settings()
+        ran = await user.submit("--trace", "--log-json", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    assert ran.code == 0, ran.err
+    assert ran.last["event"] == "done"
+    assert any(json.loads(line)["stage"] == "opentelemetry" for line in ran.err.splitlines())

@@ -1,0 +1,150 @@
+"""What is shown of a job: on terminals of any width, in pipes, quietly, and in Chinese."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from loguru import logger
+from rich.console import Console
+
+from wakestream.adapters import logs
+from wakestream.adapters.cli.demo_show import Show, spoken
+from wakestream.adapters.cli.display import JsonLines, Outcomes, PlainLines, display
+from wakestream.adapters.cli.live import LiveDisplay
+from wakestream.adapters.words import choose
+from wakestream.operators import events as e
+
+JOB = e.Job("ws-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
+
+
+@pytest.fixture
+def chinese() -> Iterator[None]:
+    choose("zh")
+    yield
+    choose("en")
+
+
+def picture(events: list[e.JobEvent], width: int) -> list[str]:
+    """What stands on a terminal so wide after these events."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, legacy_windows=False)
+    live = LiveDisplay(JOB, console)
+    for event in events:
+        live.show(event)
+    with console.capture() as capture:
+        console.print(live.picture())
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+ON = e.Granted("online", 0.1)
+RUNS: list[e.JobEvent] = [ON, e.Running(42, "processing", 21, 50)]
+
+
+def test_a_stage_that_was_left_out_is_not_shown_as_one_to_come() -> None:
+    assert "- wake" in picture(RUNS, 80)[1]
+    assert "▸ render" in picture(RUNS, 80)[1]
+    assert "· download" in picture(RUNS, 80)[1]
+
+
+def test_a_bar_says_what_the_line_would_once() -> None:
+    shown = picture(RUNS, 80)
+    assert len(shown) == 3
+    assert shown[2].startswith("render ━")
+    assert "42 %" in shown[2]
+    assert shown[2].endswith("frame 21/50")
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 72, 80, 200])
+@pytest.mark.parametrize("last", [RUNS[1], e.Uploading(10**9, 3 * 10**9, "clip.mp4"), e.Waking(9, "no_monitor")])
+def test_it_fits_any_terminal(width: int, last: e.JobEvent) -> None:
+    shown = picture([ON, last], width)
+    assert max(map(len, shown)) <= width
+    assert len(shown) <= 9
+    if isinstance(last, e.Uploading):
+        assert "1.0 GB / 3." in shown[-1]
+
+
+@pytest.mark.usefixtures("chinese")
+def test_the_display_speaks_chinese() -> None:
+    shown = picture(RUNS, 80)
+    assert "✓ 提交" in shown[1]
+    assert "▸ 合成" in shown[1]
+    assert shown[2].endswith("第 21 / 50 帧")
+
+
+def test_plain_lines_and_log_lines_read_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("INFO")
+    try:
+        with PlainLines() as shown:
+            shown.show(e.Rendered(e.Submitted(e.Online("http://x"), "t")))
+            logger.bind(job="ws-1", stage="link").warning("the hub is away; trying again")
+            logger.opt(exception=ValueError("no")).error("it broke")
+    finally:
+        logger.remove()
+    said = capsys.readouterr()
+    assert said.out == "    0.0 s  rendered\n"
+    first, second, *more = said.err.splitlines()
+    assert (first, second) == ("    0.0 s  warning: the hub is away; trying again", "    0.0 s  error: it broke")
+    assert more[-1] == "ValueError: no"
+
+
+def test_json_log_lines_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("INFO", json=True)
+    try:
+        with PlainLines():
+            logger.info("hello")
+    finally:
+        logger.remove()
+        logs.configure("INFO")
+        logger.remove()
+        sys.excepthook = sys.__excepthook__
+    assert orjson.loads(capsys.readouterr().err)["message"] == "hello"
+
+
+def test_quiet_shows_the_outcome_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for as_json in (False, True):
+        shown = display(JOB, as_json=as_json, quiet=True)
+        assert isinstance(shown, Outcomes)
+        with shown:
+            shown.show(ON)
+            shown.show(e.Done(Path("out.mp4"), 1500))
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "done: out.mp4 (1.5 kB)"
+    assert orjson.loads(second)["event"] == "done"
+
+
+def test_what_does_not_go_to_a_terminal_is_plain_or_json() -> None:
+    assert isinstance(display(JOB, as_json=False), PlainLines)
+    assert isinstance(display(JOB, as_json=True), JsonLines)
+
+
+def test_a_line_of_the_demo_goes_on_where_it_began() -> None:
+    console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        Show(console).say("hub", "connected to ws://127.0.0.1:41099/a/very/long/address")
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    assert len(lines) > 1
+    assert all(line.startswith(" " * 18) for line in lines[1:])
+    assert "".join(line[18:] for line in lines).replace(" ", "").endswith("/a/very/long/address")
+
+
+def test_a_quiet_demo_says_nothing_before_its_table() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    show = Show(console, quiet=True)
+    show.say("hub", "hello")
+    show.begin(1, JOB)
+    show.event(ON)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == ""
+
+
+def test_a_programs_log_line_is_told_as_its_words() -> None:
+    assert spoken("monitor", "10:00:00.000 INFO    - -  off -> starting") == ("monitor", "off -> starting")
+    assert spoken("hub", "10:00:00.000 WARNING j1 link  slow") == ("hub", "warning: slow")
+    passed_on = "10:00:00.000 INFO    - machine  [12] 10:00:00.000 INFO    - -  ready"
+    assert spoken("monitor", passed_on) == ("worker", "ready")
+    assert spoken("hub", "not a log line") == ("hub", "not a log line")

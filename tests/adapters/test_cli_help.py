@@ -1,0 +1,164 @@
+"""The command line explains itself: help, examples, exit codes, and complaints that programs can read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.cli import main, parsing
+from wakestream.adapters.words import choose, chosen
+
+LISTING = ("jobs", "watch", "cancel", "status", "why", "cost", "doctor", "logs", "replay", "shrink", "submit")
+
+
+@pytest.fixture(autouse=True)
+def _english() -> Iterator[None]:
+    choose("en")
+    yield
+    choose("en")
+    parsing.Parser.in_json = False
+
+
+def shown(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        main.main(argv)
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_a_command_says_in_a_line_what_it_does_and_gives_examples_and_exit_codes(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    text = shown(capsys, name, "--help")
+    assert text.startswith(f"usage: wakestream {name} [options]")
+    assert len(main._load(name).HELP) <= 90
+    examples = re.findall(r"^  wakestream (.*)$", text[text.index("\nexamples:") :], re.MULTILINE)
+    assert 1 <= len(examples) <= 4
+    assert text.count("exit codes: 0 ") == 1
+    assert "--quiet" in text
+    assert "\neverywhere:\n" in text
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_the_examples_are_command_lines_that_are_taken(name: str) -> None:
+    for line in main._load(name).EXAMPLES:  # type: ignore[attr-defined] - every command has some
+        words = shlex.split(re.split(r" [|>]+ ", line)[0])
+        args = main.parser_of((name,)).parse_args(words)
+        assert args.command == name
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_help_fits_a_narrow_terminal(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    text = shown(capsys, name, "--help")
+    arguments = text[text.index("\noptions:") : text.index("\nexamples:")].partition("\nEXPR ")[0]
+    assert [line for line in arguments.splitlines() if len(line) > 60] == []
+
+
+def test_the_help_of_all_names_the_exit_codes_and_where_there_is_more(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "--help")
+    assert text.count("exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 timed out, 4 unreachable") == 1
+    assert "wakestream help COMMAND" in text
+
+
+@pytest.mark.parametrize("topic", [("jobs",), ("license", "issue")])
+def test_help_with_a_command_is_that_commands_help(topic: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["help", *topic]) == 0
+    assert capsys.readouterr().out == shown(capsys, *topic, "--help")
+
+
+def test_help_with_a_mistyped_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["help", "jbos"]) == 2
+    assert "did you mean 'jobs'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", LISTING)
+def test_what_lists_something_can_say_it_in_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--json" in shown(capsys, name, "--help")
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["jobs", "--json", "--nonsense"], "usage"),
+        (["jbos", "--json"], "usage"),
+        (["why", "--json"], "usage"),
+        (["-q", "-v", "jobs", "--json"], "usage"),
+        (["--json"], "usage"),
+        (["cost", "--json", "--since", "someday"], "usage"),
+    ],
+)
+def test_wrong_usage_is_told_in_json_where_that_was_asked_for(
+    argv: list[str], code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main(argv)
+    said = capsys.readouterr()
+    assert (end.value.code, said.out) == (2, "")
+    assert json.loads(said.err).keys() == {"error", "code"}
+    assert json.loads(said.err)["code"] == code
+
+
+def test_an_error_is_told_in_json_where_that_was_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAKESTREAM_LANG", "zh")
+    assert main.main(["jobs", "--json", "--state", "nowhere"]) == 4
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert json.loads(said.err) == {
+        "error": f"no daemon runs for {Path('nowhere').absolute()}; start one with `wakestream daemon`",
+        "code": "daemon_unreachable",
+    }
+
+
+def test_a_log_that_cannot_be_used_is_told_in_json_on_standard_error_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main.main(["replay", "no-such-log.jsonl", "--json"]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.err)["code"] == "unusable"
+    assert all(json.loads(line) for line in said.out.splitlines())
+
+
+def settled(*argv: str) -> argparse.Namespace:
+    parser = main.parser_of(("jobs",))
+    args = parser.parse_args(argv)
+    parsing.settle(parser, args)
+    return args
+
+
+@pytest.mark.parametrize(
+    ("argv", "level"),
+    [
+        (["jobs", "-v"], "DEBUG"),
+        (["--verbose", "jobs"], "DEBUG"),
+        (["jobs", "-q"], "ERROR"),
+        (["-q", "jobs", "--log-level", "INFO"], "INFO"),
+        (["jobs"], None),
+    ],
+)
+def test_quiet_and_verbose_are_log_levels(argv: list[str], level: str | None) -> None:
+    assert getattr(settled(*argv), "log_level", None) == level
+
+
+def test_the_language_can_be_chosen_but_programs_read_english() -> None:
+    settled("jobs", "--lang", "zh")
+    assert chosen() == "zh"
+    settled("jobs", "--lang", "zh", "--json")
+    assert chosen() == "en"
+
+
+def test_the_last_word_is_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["jobs", "--lang", "zh", "--state", "nowhere"]) == 4
+    assert capsys.readouterr().err.startswith("wakestream: 无法连接守护进程")

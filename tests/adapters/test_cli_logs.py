@@ -1,0 +1,233 @@
+"""`--log-file` and `wakestream logs`: kept within bounds, clean of secrets, read back in either form."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from loguru import logger
+
+from wakestream.adapters import log_file, logs
+from wakestream.adapters.cli import main, program
+from wakestream.adapters.cli.log_lines import Tail, followed, line, wanted
+from wakestream.adapters.log_file import LogFile, pieces
+from wakestream.adapters.settings import SettingsError
+
+PLAIN = """\
+2026-01-01 10:00:00.123 INFO    ws-1 upload  half way
+2026-01-01 10:00:01.000 ERROR   - link  broke
+Traceback (most recent call last):
+ValueError: no
+2026-01-01 10:00:02.000 DEBUG   ws-2 -  it waits for ws-1
+"""
+AS_JSON = {"time": "2026-01-01T10:00:03.000Z", "level": "WARNING", "message": "late", "job": "ws-2", "stage": None}
+
+
+@pytest.fixture(autouse=True)
+def _quiet_afterwards() -> Iterator[None]:
+    with logs.through(lambda _: None):
+        yield
+    logger.remove()
+    sys.excepthook = sys.__excepthook__
+    logs._lines.secrets.clear()
+    logs._lines.json, logs._lines.program = False, ""
+    kept, logs._lines.keep = getattr(logs._lines.keep, "__self__", None), logs.to_stderr
+    if isinstance(kept, LogFile):
+        kept.close()
+    for name in logs.LIBRARIES:
+        library = logging.getLogger(name)
+        library.handlers, library.propagate = [], True
+        library.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / "hub.log"
+    path.write_text(PLAIN + json.dumps(AS_JSON) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_program_keeps_its_log_with_the_date_and_without_secrets(tmp_path: Path, as_json: bool) -> None:
+    path = tmp_path / "hub.log"
+    logs.configure("INFO", ("swordfish",), json=as_json, program="hub", keep=LogFile(path).write)
+    logger.bind(job="ws-1", stage="upload").info("the word is swordfish")
+    logger.debug("not this")
+    text = path.read_text(encoding="utf-8")
+    (each,) = [line(row) for row in text.splitlines()]
+    assert (each.level, each.job, each.stage, each.message) == ("INFO", "ws-1", "upload", "the word is ***")
+    assert each.time[:2] == "20"
+    assert text.startswith("{") is as_json
+
+
+def test_a_log_file_is_cut_into_pieces_of_which_a_few_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_file, "PIECE", 1000)
+    path = tmp_path / "hub.log"
+    file = LogFile(path)
+    for number in range(500):
+        file.write(f"line {number:03} {'x' * 40}\n")
+    file.close()
+    assert [piece.name for piece in pieces(path)] == [*(f"hub.log.{number}" for number in (4, 3, 2, 1)), "hub.log"]
+    assert sum(piece.stat().st_size for piece in tmp_path.iterdir()) <= 5000
+    assert "line 499" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX")
+def test_a_log_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    LogFile(tmp_path / "hub.log").close()
+    assert (tmp_path / "hub.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Full(io.StringIO):
+        def write(self, _text: str, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    file = LogFile(tmp_path / "hub.log")
+    file.stream.close()
+    file.stream = Full()  # type: ignore[assignment]
+    file.write("one\n")
+    file.write("two\n")
+    file.stream = None  # type: ignore[assignment]
+    assert capsys.readouterr().err.count("No space left on device") == 1
+
+
+def test_a_place_that_cannot_be_written_to_is_wrong_settings(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"--log-file .*cannot be written"):
+        LogFile(tmp_path / "no such folder" / "logs" / "hub.log")
+
+
+def begun(**flags: object) -> None:
+    program.begin(argparse.Namespace(command="hub", **flags))
+
+
+def test_only_what_has_the_flag_writes_the_log_and_what_it_starts_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WAKESTREAM_LOG_FILE", str(tmp_path / "a.log"))
+    begun()
+    assert not (tmp_path / "a.log").exists()
+    begun(log_file=None)
+    logger.info("here")
+    assert "here" in (tmp_path / "a.log").read_text(encoding="utf-8")
+    assert "WAKESTREAM_LOG_FILE" not in os.environ
+
+
+def test_quiet_is_for_the_screen_not_for_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown: list[str] = []
+    with logs.through(shown.append):
+        begun(log_file="a.log", quiet=True, log_level="ERROR")
+        logger.info("all is well")
+    assert shown == []
+    assert "all is well" in Path("a.log").read_text(encoding="utf-8")
+
+
+def seen(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:
+    assert main.main(["logs", *argv]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_both_forms_are_shown_alike(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = seen(capsys, str(written))
+    assert shown[:5] == PLAIN.splitlines()
+    assert shown[5].endswith("WARNING ws-2 -  late")
+    assert "\x1b" not in "".join(shown)
+
+
+@pytest.mark.parametrize(
+    ("flags", "messages"),
+    [
+        (("--level", "error"), ["broke", "Traceback (most recent call last):", "ValueError: no"]),
+        (("--job", "ws-1"), ["half way", "it waits for ws-1"]),
+        (("--job", "ws-2", "--level", "WARNING"), ["late"]),
+        (("--last", "2"), ["it waits for ws-1", "late"]),
+        (("--job", "ws-3"), []),
+    ],
+)
+def test_lines_are_chosen_by_job_and_level(
+    written: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], messages: list[str]
+) -> None:
+    shown = [json.loads(text) for text in seen(capsys, str(written), "--json", *flags)]
+    assert [each["message"] for each in shown] == messages
+
+
+def test_older_pieces_come_first_and_a_last_line_without_end_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.log.1").write_text("older\n", encoding="utf-8")
+    (tmp_path / "a.log").write_bytes(b"newer\r\ntorn \xff")
+    assert seen(capsys, str(tmp_path / "a.log")) == ["older", "newer", "torn \ufffd"]
+
+
+def test_what_would_steer_the_terminal_is_taken_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.log").write_text("10:00:00.000 INFO    - -  \x1b[2Jgone\n", encoding="utf-8")
+    assert seen(capsys, str(tmp_path / "a.log")) == ["10:00:00.000 INFO    - -  \ufffd[2Jgone"]
+
+
+def test_without_a_file_that_of_the_daemon_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WAKESTREAM_LOG_FILE", raising=False)
+    assert main.main(["logs", "--state", str(tmp_path)]) == 2
+    assert "--log-file FILE" in capsys.readouterr().err
+    (tmp_path / "daemon.log").write_text("here\n", encoding="utf-8")
+    assert seen(capsys, "--state", str(tmp_path)) == ["here"]
+
+
+def steps(*each: Callable[[], object]) -> Callable[[], None]:
+    """Something else to do in each wait; the last one ends it."""
+    todo = iter(each)
+
+    def wait() -> None:
+        step = next(todo, None)
+        if step is None:
+            raise KeyboardInterrupt
+        step()
+
+    return wait
+
+
+def test_a_log_is_followed_through_half_lines_and_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"one\nhalf ")
+    heard: list[str] = []
+
+    def more(text: bytes) -> None:
+        with path.open("ab") as file:
+            file.write(text)
+
+    def rotated() -> None:
+        more(b"last of the old\n")
+        path.rename(tmp_path / "a.log.1")
+        more(b"first of the new\n")
+
+    wait = steps(lambda: more(b"a line\n"), lambda: None, rotated, lambda: more(b"and on\n"))
+    with pytest.raises(KeyboardInterrupt):
+        heard.extend(followed(Tail(path), wait))
+    assert heard == ["one", "half a line", "last of the old", "first of the new", "and on"]
+
+
+def test_a_log_that_was_emptied_is_followed_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"a long first line\n")
+    tail = Tail(path)
+    assert list(tail.lines()) == ["a long first line"]
+    path.write_bytes(b"new\n")
+    assert list(tail.lines()) == ["new"]
+    path.unlink()
+    assert list(tail.lines()) == []
+
+
+def test_what_is_json_but_no_log_line_is_shown_as_it_is() -> None:
+    texts = ['{"a": 1}', "{", '{"time": 5, "level": "INFO", "message": "m"}']
+    assert [each.text for each in wanted(map(line, texts))] == texts
+    assert [each.level for each in map(line, texts)] == ["", "", ""]

@@ -1,0 +1,33 @@
+"""The commonest failures of ffmpeg, in a sentence each."""
+
+from __future__ import annotations
+
+import pytest
+
+from wakestream.adapters.engines.ffmpeg_words import explained
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("Error opening input: Invalid data found when processing input", "the video file is damaged, or of a kind"),
+        ("[mov] moov atom not found | Invalid data found when processing input", "the video file is incomplete"),
+        ("Stream map '0:v:0' matches no streams.", "the video file has no picture in it"),
+        ("Format not on whitelist 'mov,wav'", "the video file is of a kind that is not taken here"),
+        ("Decoder (codec av2) not found for input stream #0:0", "in a format that this ffmpeg cannot decode"),
+        ("Picture size 99999x99999 is invalid", "the video file's picture is too large"),
+    ],
+)
+def test_a_failure_is_said_in_a_sentence_and_in_ffmpegs_own_words(said: str, sentence: str) -> None:
+    told = explained(said, "video")
+    assert told.startswith(sentence) or sentence in told
+    assert told.endswith(f"({said})")
+
+
+def test_a_file_without_sound_is_told_as_such() -> None:
+    assert explained("Stream map '0:a:0' matches no streams.", "audio").startswith("the audio file has no sound in it")
+
+
+def test_what_is_not_known_is_left_as_it_is() -> None:
+    said = "ffmpeg ended with code 9: it said nothing"
+    assert explained(said, "audio") == said

@@ -1,0 +1,114 @@
+"""README.md is true where a machine can tell, and README.zh-CN.md is the same page."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from wakestream.adapters.cli import main
+from wakestream.adapters.rehearsal import Rehearsal, sample_job
+from wakestream.adapters.virtual_loop import run_virtual
+from wakestream.operators import Done
+
+ROOT = Path(__file__).parents[2]
+PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")}
+ENGLISH, CHINESE = PAGES.values()
+FILES = dict(re.findall(r"^```python\n# file: (\S+)\n(.*?)^```$", ENGLISH, re.MULTILINE | re.DOTALL))
+
+
+def commands(page: str) -> list[list[str]]:
+    """Every `wakestream …` that stands in an indented block, as its arguments."""
+    text = re.sub(r" \\\n +", " ", page)
+    found = re.findall(r"^    (?:\S+/)?wakestream (.+)$", text, re.MULTILINE)
+    return [shlex.split(line.split(" > ")[0], comments=True) for line in found]
+
+
+def blocks(page: str) -> list[str]:
+    """All code, fenced and indented, without what is said in it to people."""
+    fenced = re.findall(r"^```.*?^```$", page, re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    indented = [re.sub(r" *(?<!\S)# .*", "", line) for line in re.findall(r"^    .+$", rest, re.MULTILINE)]
+    return fenced + [line for line in indented if line.strip()]
+
+
+def shape(page: str) -> list[str]:
+    """The page without its words: headings by depth, list items, rows of tables by their columns, in their order."""
+    text = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    marks = [mark[0] for line in text.splitlines() if (mark := re.match(r"#+ |- |\|.*", line))]
+    return [f"| {mark.count('|')}" if mark.startswith("|") else mark for mark in marks]
+
+
+def links(page: str) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", page)
+
+
+def loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pipeline_of_the_page_brings_the_result_home_and_announces_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "announced.py").write_text(FILES["announced.py"], encoding="utf-8")
+    module = loaded(tmp_path / "announced.py")
+    told: list[tuple[str, object]] = []
+
+    async def post(url: str, body: object) -> None:
+        told.append((url, body))
+
+    monkeypatch.setattr(module, "post_json", post)
+    monkeypatch.setenv("CHAT", "https://chat.example/hook")
+
+    async def rehearse() -> object:
+        return (await Rehearsal().run(module.announced, sample_job("film")))["film"]
+
+    done = run_virtual(rehearse())
+    assert isinstance(done, Done)
+    assert told == [("https://chat.example/hook", {"video": "film.mp4", "bytes": done.size})]
+
+
+def test_the_replay_test_of_the_page_passes_on_a_recorded_log(tmp_path: Path) -> None:
+    (tmp_path / "test_last_night.py").write_text(FILES["test_last_night.py"], encoding="utf-8")
+    shutil.copy(ROOT / "tests" / "logs" / "offline.jsonl", tmp_path / "last-night.jsonl")
+    run = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path))
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
+    assert "1 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("arguments", commands(ENGLISH), ids=" ".join)
+def test_a_command_of_the_page_is_one_that_the_program_understands(arguments: list[str]) -> None:
+    assert main.parser_of((arguments[0],)).parse_args(arguments).command == arguments[0]
+
+
+def test_the_picture_of_the_page_is_what_the_command_below_it_draws(tmp_path: Path) -> None:
+    log, picture = re.findall(r"`wakestream replay (\S+) --svg (\S+)`", ENGLISH)[0]
+    assert main.main(["replay", str(ROOT / log), "--svg", str(tmp_path / "now.svg")]) == 0
+    drawn = (tmp_path / "now.svg").read_text(encoding="utf-8")
+    assert drawn == (ROOT / picture).read_text(encoding="utf-8"), f"draw it anew: replay {log} --svg {picture}"
+    assert "prefers-color-scheme:dark" in drawn
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_links_only_to_what_is_there(name: str) -> None:
+    inside = [link.split("#")[0] for link in links(PAGES[name]) if not link.startswith("http")]
+    assert [link for link in inside if not (ROOT / link).exists()] == []
+
+
+def test_both_languages_have_the_same_headings_lists_tables_links_and_code() -> None:
+    assert shape(CHINESE) == shape(ENGLISH)
+    assert blocks(CHINESE) == blocks(ENGLISH)
+    other = {"README.md": "README.zh-CN.md"}
+    assert sorted(other.get(link, link) for link in links(CHINESE)) == sorted(links(ENGLISH))

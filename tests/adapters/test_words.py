@@ -1,0 +1,165 @@
+"""What people are told, in each language: nothing missing, nothing left over, every blank filled."""
+
+from __future__ import annotations
+
+import ast
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.cli import words
+from wakestream.adapters.cli.table import table, width
+from wakestream.adapters.words import choose, chosen, en, tell, zh
+from wakestream.adapters.words.language import asked_for, known
+from wakestream.operators import events as e
+
+ROOT = Path(__file__).parent.parent.parent
+CATALOGUES = {"en": en.SENTENCES, "zh": zh.SENTENCES}
+
+
+@pytest.fixture
+def chinese() -> Iterator[None]:
+    choose("zh")
+    yield
+    choose("en")
+
+
+def blanks(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
+
+
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    """Every `tell(...)` and `known(...)` of the code."""
+    for path in (ROOT / "adapters").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("tell", "known"):
+                yield f"{path.name}:{node.lineno}", node
+
+
+def names(argument: ast.expr) -> Iterator[str]:
+    """The names that this may be; one that ends with * stands for all that begin so."""
+    match argument:
+        case ast.Constant(value=str(name)):
+            yield name
+        case ast.IfExp(body=body, orelse=other):
+            yield from (*names(body), *names(other))
+        case ast.JoinedStr(values=[ast.Constant(value=str(begin)), *_]):
+            yield f"{begin}*"
+
+
+SAID = [(where, name, call) for where, call in calls() for name in names(call.args[0])]
+
+
+def test_the_languages_say_the_same_things() -> None:
+    assert zh.SENTENCES.keys() == en.SENTENCES.keys()
+
+
+def test_a_sentence_has_the_same_blanks_in_each_language() -> None:
+    other = {name: blanks(zh.SENTENCES[name]) for name in en.SENTENCES}
+    assert other == {name: blanks(sentence) for name, sentence in en.SENTENCES.items()}
+
+
+def test_what_the_code_says_is_there_and_its_blanks_are_filled() -> None:
+    assert len(SAID) > 150
+    for where, name, call in SAID:
+        if name.endswith("*"):
+            assert any(key.startswith(name[:-1]) for key in en.SENTENCES), where
+        else:
+            assert blanks(en.SENTENCES[name]) == {keyword.arg for keyword in call.keywords}, where
+
+
+def test_no_sentence_is_left_over() -> None:
+    nodes = [
+        node
+        for path in (ROOT / "adapters").rglob("*.py")
+        if path.parent.name != "words"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    exact = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    begun = {name[:-1] for node in nodes if isinstance(node, ast.JoinedStr) for name in names(node)}
+    families = tuple(begin for begin in begun if begin.endswith("."))
+    assert [key for key in en.SENTENCES if key not in exact and not key.startswith(families)] == []
+
+
+def test_chinese_is_chinese() -> None:
+    neutral = {"waking", "cost.gpu", "gpu", "the_gpu", "why.phase"}
+    assert {key for key, sentence in zh.SENTENCES.items() if sentence.isascii()} == neutral
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "zh-Hans"}, "zh"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C.UTF-8"}, "en"),
+        ({"LANG": "en_US.UTF-8", "LC_MESSAGES": "zh_CN.UTF-8"}, "zh"),
+        ({"LC_ALL": "zh_CN.UTF-8", "WAKESTREAM_LANG": "en"}, "en"),
+        ({"LANG": "C", "WAKESTREAM_LANG": "zh"}, "zh"),
+        ({"LANG": "de_DE.UTF-8"}, "en"),
+    ],
+)
+def test_the_language_is_that_of_the_locale_unless_told_otherwise(environment: dict[str, str], language: str) -> None:
+    assert asked_for(environment) == language
+
+
+@pytest.mark.parametrize(
+    ("system", "language"),
+    [("Chinese (Simplified)_China", "zh"), ("zh_CN", "zh"), ("English_United States", "en"), (None, "en")],
+)
+def test_where_no_variable_is_set_the_system_says_it(
+    monkeypatch: pytest.MonkeyPatch, system: str | None, language: str
+) -> None:
+    monkeypatch.setattr("locale.getlocale", lambda: (system, "cp936"))
+    assert asked_for({}) == language
+
+
+@pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (
+            e.Queued(2, "booting", e.Eta(60, 125)),
+            "GPU 已关机，任务已排队，队列第 2 位；正在启动 GPU（通常还需 1 分 00 秒，最多 2 分 05 秒）",
+        ),
+        (e.Waking(42, "no_monitor"), "已等待 42 秒：没有监控程序连接到中枢，无法启动 GPU；等待其连接"),
+        (e.Granted("offline", 61, "studio"), "GPU studio 已上线，等待了 1 分 01 秒"),
+        (e.Uploading(5, 10), "正在上传 50 %（5 B / 10 B）"),
+        (e.Running(12, "processing", 3, 25), "正在合成 12 %，第 3 / 25 帧"),
+        (e.Failed("it is gone", "gpu_lost"), "失败：GPU 中途失去联系：it is gone"),
+        (
+            e.Failed("nobody is there", "hub_unreachable"),
+            "失败：无法连接中枢：nobody is there；中枢在运行吗？地址是否正确（--hub、API_SERVER_URL）？",
+        ),
+        (e.TimedOut("online", 1800), "超时：GPU 在 30 分 00 秒内没有上线；请查看监控程序的日志（--online-timeout）"),
+        (e.Done(Path("out.mp4"), 1500), "完成：out.mp4（1.5 kB）"),
+    ],
+)  # fmt: skip
+def test_what_happens_to_a_job_is_told_in_chinese(event: e.JobEvent, said: str) -> None:
+    assert chosen() == "zh"
+    assert words.event(event) == said
+
+
+def test_every_end_of_a_wait_names_the_flag_or_the_place_to_look() -> None:
+    for key, sentence in en.SENTENCES.items():
+        if key.startswith("timed_out.") and key != "timed_out.other":
+            assert "-timeout" in sentence or "look at" in sentence or "is the hub well" in sentence, key
+
+
+def test_a_word_of_a_later_version_is_shown_as_it_is() -> None:
+    assert words.phase("warming_up") == "warming up"
+    assert words.state("dreaming") == "dreaming"
+    assert words.reason("moonstruck", "why not") == "why not"
+    assert not known("reason.moonstruck")
+
+
+def test_a_name_that_no_catalogue_has_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        tell("no such sentence")
+
+
+def test_a_table_is_straight_also_with_wide_letters() -> None:
+    lines = table([("任务", "STATE"), ("ws-1", "完成"), ("x", "cancelled")], right=(1,))
+    assert lines == ["任务      STATE", "ws-1       完成", "x     cancelled"]
+    assert {width(line) for line in lines} == {15}

@@ -1,0 +1,39 @@
+"""Whatever comes to the port for scrapes, the next scrape is answered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from bounds import BOUNDED
+from bystanders import watched
+from hypothesis import example, given
+from hypothesis import strategies as st
+from raw_http import RawHttp, request
+
+from wakestream.adapters.metrics.listener import metrics_listener
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    with watched():
+        async with metrics_listener(("127.0.0.1", 0), lambda: ()) as url:
+            yield int(url.rpartition(":")[2].partition("/")[0])
+
+
+@BOUNDED
+@given(st.binary(max_size=200))
+@example(request("GET", "/metrics", "Expect: \ud800"))
+@example(request("POST", "/metrics", body=b"x" * 100_000))
+@example(request("GET", "/metrics", "Accept: " + "," * 5000))
+@example(request("GET", "/../../etc/passwd"))
+async def test_any_bytes_leave_the_metrics_well(port: int, data: bytes) -> None:
+    caller = await RawHttp.connect(port)
+    caller.write(data)
+    if data.endswith(b"\r\n\r\n"):
+        await caller.reply()
+    await caller.close()
+    scrape = await RawHttp.connect(port)
+    scrape.write(request("GET", "/metrics"))
+    assert (await scrape.reply()).status == 200
+    await scrape.close()
