@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import SplitResult, urlsplit
 
 HUB_PATH = "/dsp"
@@ -48,6 +49,14 @@ def listen_address(text: str) -> tuple[str, int]:
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ValueError(f"{text!r}: an IPv6 address stands in brackets; write for example [::1]:8080")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
+
+
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """One IP address, or all of a network."""
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise ValueError(f"{text[:60]!r} is no address; write one such as 10.0.0.2, or 172.18.0.0/16 for all") from None
 
 
 def at_port(host: str, port: int) -> str:

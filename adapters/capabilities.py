@@ -13,13 +13,15 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import msgspec
 import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from msgspec.structs import replace
 
 from wakestream.adapters.sources import Secret, SettingsError
 from wakestream.operators.errors import WakestreamError, WorkerRefused
@@ -139,17 +141,13 @@ class Verifier:
     def claims(self, token: str) -> Claims:
         """What `token` says, if the hub said it and it is still so.
 
-        `WorkerRefused` says why not: `expired`, `forbidden` for one that is good elsewhere, `unauthorized` for a forged
-        one, `not_ready` before the hub was met.
+        `WorkerRefused` says why not: `expired` and `not_yet` by this machine's clock, `forbidden` for one that is good
+        elsewhere, `unauthorized` for a forged one, `not_ready` before the hub was met.
         """
         if self._pinned is None:
             raise WorkerRefused("this worker has not met its hub yet: try again shortly", code="not_ready")
         claims = _read(token, self._pinned[1])
-        now = self._clock()
-        if now > claims.exp + LEEWAY:
-            raise _refused("it has ended; the hub gives a new one to a job that still holds the GPU", "expired")
-        if now < claims.iat - LEEWAY or claims.exp - claims.iat > LONGEST_LIFE:
-            raise _refused("it begins in the future: compare the clocks of hub and worker")
+        _check_times(claims, self._clock())
         if claims.gpu != self._gpu:
             raise _refused("it is for another GPU")
         if claims.lic in self._revoked:
@@ -168,6 +166,7 @@ class Wallet:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._ahead = 0.0  # of this clock before the hub's, when the last one came
         self._held: OrderedDict[str, tuple[Secret, float]] = OrderedDict()
 
     def feed(self, event: object) -> None:
@@ -181,19 +180,31 @@ class Wallet:
     def _hold(self, job: str, token: str, expires: float) -> None:
         if not _FORM.fullmatch(token) or len(token) > LONGEST:
             return
-        self._held[job] = (Secret(token), expires)
+        now = self._clock()
+        # How long it is good is the hub's to say, what time it is then is not: this machine's clock may be off.
+        issued, ends = _times(token) or (now, expires)
+        self._ahead = now - issued
+        self._held[job] = (Secret(token), now + ends - issued)
         self._held.move_to_end(job)
         while len(self._held) > REMEMBERED:
             self._held.popitem(last=False)
 
     def of(self, job: str) -> Secret | None:
-        """The job's capability, if it has one that has not ended by this machine's clock."""
+        """The job's capability, if it has one that has not ended since it came."""
         token, expires = self._held.get(job, (None, 0.0))
         return token if token is not None and self._clock() <= expires + LEEWAY else None
 
     def knows(self, job: str) -> bool:
         """Whether the job has one, or had one that ended."""
         return job in self._held
+
+    def ahead_of_hub(self, date: str | None) -> float:
+        """Seconds that the clock which gave this HTTP date just now is ahead of the hub's; 0 where that is unknown."""
+        try:
+            theirs = parsedate_to_datetime(date or "").timestamp()
+        except ValueError:
+            return 0.0
+        return theirs - (self._clock() - self._ahead) if self._held else 0.0
 
 
 def looks_like_one(token: str) -> bool:
@@ -210,6 +221,26 @@ def _read(token: str, key: Ed25519PublicKey) -> Claims:
         return msgspec.json.decode(_bytes(signed.removeprefix(PREFIX)), type=Claims)
     except (InvalidSignature, ValueError):
         raise _refused("it is not of the hub that this worker knows", "unauthorized") from None
+
+
+def _times(token: str) -> tuple[int, int] | None:
+    """When a capability begins and ends by the hub's clock, as it says itself."""
+    try:
+        claims = msgspec.json.decode(_bytes(token.split(".")[1]), type=Claims)
+    except ValueError:
+        return None
+    return claims.iat, claims.exp
+
+
+def _check_times(claims: Claims, now: float) -> None:
+    if now > claims.exp + LEEWAY:
+        ended = f"by this worker's clock it ended {now - claims.exp:.0f} s ago"
+        raise _refused(f"{ended}; the hub gives a new one to a job that still holds the GPU", "expired")
+    if now < claims.iat - LEEWAY:
+        begins = f"by this worker's clock it begins in {claims.iat - now:.0f} s"
+        raise _refused(f"{begins}: compare the clocks of hub and worker", "not_yet")
+    if claims.exp - claims.iat > LONGEST_LIFE:
+        raise _refused("it is good for longer than any may be")
 
 
 def _refused(why: str, code: str = "forbidden") -> WakestreamError:

@@ -44,7 +44,10 @@ class Client:
     running: set[asyncio.Future[Any]] = dataclasses.field(default_factory=set)
 
     async def run(self, job: Job, show: Callable[[JobEvent], Any]) -> Outcome:
-        """Show every event of the job and return the last: its outcome. Never raises for what befalls the job."""
+        """Show every event of the job and return the last: its outcome. Never raises for what befalls the job.
+
+        Ids are unique among the jobs that run: see `Daemon.events`.
+        """
         return cast("Outcome", await self.start(job, show))
 
     def start(self, job: Job, show: Callable[[JobEvent], Any]) -> asyncio.Future[Any]:
@@ -97,6 +100,8 @@ async def open_client(
             config["needs"] = sorted(needs)
         if settings.trace:
             config["traced"] = True
+        if lasting:
+            config["lasting"] = True
         tap = open_things.enter_context(recording(settings.record, "daemon", seed, config))
         tap = await _watched(tap, settings, Header("daemon", time.time(), seed, config), watch, open_things)
         if files is None:
@@ -113,7 +118,7 @@ async def open_client(
         open_things.push_async_callback(link.close)
         scheduler = LoopScheduler()
         open_things.push_async_callback(scheduler.close)
-        hub = HubClient(link.send, _fault, f"hub {url}", needs, traced=settings.trace)
+        hub = HubClient(link.send, _fault, f"hub {url}", needs, traced=settings.trace, lasting=lasting)
         link.events.subscribe(wallet.feed)  # before the hub's: an ack's capability is there when the job goes on
         link.events.subscribe(hub.feed)
         link.events.subscribe(_complaint)
@@ -150,9 +155,13 @@ def _tracing() -> AbstractAsyncContextManager[Tap]:
 
 
 def _complaint(event: object) -> None:
-    """Old hubs do not say which job an error is about: nobody fails by it, and the user sees it."""
-    if isinstance(event, m.Error) and event.request_id is None:
-        logger.bind(stage="hub").warning("the hub says: {}", event.text)
+    """What is about no one job: nobody fails by it, and the user sees it. Old hubs never say which job it is about."""
+    match event:
+        case m.Error(request_id=None):
+            logger.bind(stage="hub").warning("the hub says: {}", event.text)
+        case m.PowerState(gpu=gpu, stops_in=int(seconds)):
+            why = "its longest allowed uptime is nearly over. A job that it does not finish begins anew"
+            logger.bind(stage="hub").warning("{} will be stopped in {} s, whoever uses it: {}", gpu, seconds, why)
 
 
 def _fault(error: Exception, item: Any) -> None:

@@ -28,6 +28,9 @@ from wakestream.streams.recording import Tap, untapped
 MAX_INBOX = 10_000
 """Events that may wait; the decider takes each in microseconds."""
 
+COMPLAIN_EVERY = 60.0
+"""Seconds between two complaints about one thing that stays as it is."""
+
 HEALTH_WITHIN = 10.0
 """Seconds that the worker has to answer for its health."""
 
@@ -73,6 +76,7 @@ class MonitorProgram:
         self.machine = memory.recalled(known, now)
         self._journal, self._clock = journal, clock
         self._kept = memory.kept(self.machine, now, clock())
+        self._complained = now - COMPLAIN_EVERY
         self._monitor, self._link, self._power, self._health = monitor, link, power, health
         self._tick, self._tap = tick, tap
         self._inbox: asyncio.Queue[p.PowerEvent] = asyncio.Queue(MAX_INBOX)
@@ -130,7 +134,9 @@ class MonitorProgram:
             await self._journal.append([kept])
             self._kept = kept
         except (NoSpace, JournalError) as error:  # a machine that is wanted is started all the same
-            self._log.error("the monitor's memory cannot be written, a restart would not know: {}", error)
+            if now - self._complained >= COMPLAIN_EVERY:
+                self._complained = now
+                self._log.error("the monitor's memory cannot be written, a restart would not know: {}", error)
 
     async def _next(self) -> p.PowerEvent:
         try:

@@ -55,6 +55,7 @@ class Outbox:
         self._asking: dict[int, asyncio.Future[f.Answer]] = {}
         self._owed: list[f.OutboxFact] = []
         self._held: list[f.OutboxCommand] = []
+        self._full = False
         self._resumed = frozenset(state.jobs)
         self._running: dict[str, asyncio.Future[Any]] = {}
         self._goodbyes: set[asyncio.Task[None]] = set()
@@ -66,6 +67,8 @@ class Outbox:
     async def serving(self, client: Client) -> AsyncIterator[None]:
         """Take up every unfinished job, and whatever is asked, until the block ends. Jobs are not ended by that."""
         self._client = client
+        soon = asyncio.get_running_loop().call_soon  # the job's end may be said in this very turn, and comes first
+        client.hub.on_released = lambda job: soon(self._inbox.put_nowait, f.Released(job))
         self._inbox.put_nowait(f.Started())
         working = [asyncio.create_task(self._work(), name="outbox"), asyncio.create_task(self._start_all())]
         try:
@@ -146,6 +149,9 @@ class Outbox:
         else:
             commands = [*self._held, *commands]
             self._owed, self._held = [], []
+            if self._full:
+                self._full = False
+                logger.info("there is room on the disk again; the daemon goes on")
         for command in commands:
             self._carry_out(command)
 
@@ -153,7 +159,8 @@ class Outbox:
         self, facts: Sequence[f.OutboxFact], commands: Sequence[f.OutboxCommand], error: NoSpace
     ) -> list[f.OutboxCommand]:
         """New jobs are refused, the rest is kept as soon as there is room; what may be done meanwhile."""
-        logger.error("{}", error)
+        logger.log("DEBUG" if self._full else "ERROR", "{}", error)
+        self._full = True
         refused = {fact.job for fact in facts if isinstance(fact, f.JobAccepted)}
         forgotten = [f.JobForgotten(job, self._now()) for job in sorted(refused)]
         for fact in forgotten:
@@ -218,7 +225,9 @@ class Outbox:
 
     def _stop(self, job: str) -> None:
         if self._client is not None and not self._client.cancel(job):
-            self._released(job, e.Cancelled())
+            if job in self._resumed:
+                self._client.hub.farewell(job, cancelled=True)
+            self._let_go(job, e.Cancelled())
             self._inbox.put_nowait(f.Happened(job, e.Cancelled()))
 
     def _show(self, job: str, event: e.JobEvent) -> None:
@@ -226,18 +235,17 @@ class Outbox:
         if is_outcome(event):
             mtime_ns = _mtime_ns(event.path) if isinstance(event, e.Done) else 0
             self._inbox.put_nowait(f.Happened(job, event, mtime_ns))
-            self._released(job, event)
+            self._let_go(job, event)
             return
         self.feed.publish(job, {"at": self._now(), **plain_event(event)})
         happened = f.Happened(job, event)
         if outbox.decide(self.state, happened, 0.0)[0]:
             self._inbox.put_nowait(happened)
 
-    def _released(self, job: str, event: e.JobEvent) -> None:
-        """A job from before the restart may hold a GPU, or be at a worker, that this run knows nothing of."""
+    def _let_go(self, job: str, event: e.JobEvent) -> None:
+        """A job from before the restart may be at a worker that this run knows nothing of."""
         if job not in self._resumed or self._client is None:
             return
-        self._client.hub.farewell(job, cancelled=isinstance(event, e.Cancelled | e.TimedOut))
         stage = self.state.jobs[job].stage
         if isinstance(event, e.Cancelled) and stage is not None and stage.task:
             self._say(self._tell_worker(stage.worker, stage.task, job))

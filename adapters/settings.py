@@ -28,7 +28,7 @@ from wakestream.adapters.sources import (
 if TYPE_CHECKING:
     from wakestream.operators.policy import Policy
 
-__all__ = ["LEVELS", "WAITS", "Secret", "Settings", "SettingsError", "load", "seconds"]
+__all__ = ["LEVELS", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "seconds"]
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
@@ -161,11 +161,17 @@ def _webhook(value: object) -> Secret:
     return Secret(addresses.webhook_url(_text(value)))
 
 
+_FOR_EXAMPLE = 'write for example ["python", "start.py"]'
+
+
 def _command(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        value = _split_command(value)
+        try:
+            value = _split_command(value)
+        except ValueError as error:
+            raise ValueError(f"is no command line ({error}); {_FOR_EXAMPLE}") from None
     if not isinstance(value, list | tuple) or not value or not all(isinstance(part, str) and part for part in value):
-        raise ValueError('must be a command line; write for example ["python", "start.py"]')
+        raise ValueError(f"must be a command line; {_FOR_EXAMPLE}")
     return tuple(value)
 
 
@@ -218,6 +224,12 @@ _KEY_FILE = _ours("key_file", _text)
 _API_SECRET = _Setting("api_secret", "HEYGEM_API_SECRET", _text, "api_secret")
 _WEBHOOK_SECRET = _ours("webhook_secret", _text)
 _ALL = (*_PLAIN, *_TIMES, _KEY, _KEY_FILE, _API_SECRET, _WEBHOOK_SECRET)
+_FLAGS = {
+    "worker": "--worker-url", "webhook_url": "--webhook", "log_format": "--log-json", "engine_command": "--command",
+    "power_program": "--program", "power_start": "--start", "power_stop": "--stop", "power_inspect": "--inspect",
+    "power_timeout": "--call-timeout",
+}  # fmt: skip
+"""Settings whose flags have other names."""
 _SECRET = {_KEY.name, _API_SECRET.name, _WEBHOOK_SECRET.name}
 
 _Layer = Mapping[str, Given]
@@ -245,9 +257,14 @@ def load(
     )
 
 
+def flag_of(name: str) -> str:
+    """The flag by which a setting is given on the command line."""
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
 def _layers(flags: Mapping[str, object], environment: Mapping[str, str], folder: Path) -> tuple[_Layer, ...]:
     """The sources from the strongest to the weakest, each by setting's name."""
-    given = {name: Given(value, f"--{name.replace('_', '-')}") for name, value in flags.items() if name not in _SECRET}
+    given = {name: Given(value, flag_of(name)) for name, value in flags.items() if name not in _SECRET}
     variables = {name: Given(value, f"the environment variable {name}") for name, value in environment.items()}
     file = read_toml(folder / "wakestream.toml")
     _check_names(file)

@@ -1,14 +1,16 @@
 """Bytes on their way into one file, written and hashed in a thread while the next ones come.
 
-A batch goes to the thread at a time, one ahead of the network: a disk that stalls then stalls one transfer and not the
-whole program. Writing and hashing free the interpreter lock, and the hop (some 50 us) is small beside a batch.
-Blocks are written as they came, never joined.
+The thread goes from batch to batch by itself: to come back to the loop in between took it half as long again as the
+work. A few are ahead of it and no more, so a disk that stalls stalls one transfer and not the whole program. Writing
+and hashing free the interpreter lock. Blocks are written as they came, never joined.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from io import FileIO
@@ -21,6 +23,9 @@ from wakestream.operators.events import Algorithm
 
 BATCH = 1024 * 1024
 """Bytes that go to the disk at a time."""
+
+AHEAD = 2
+"""Batches that are with the thread at most when the next is asked for: one that it writes, and one for after that."""
 
 LATEST = 1.0
 """Seconds after which they go there though they are fewer: what came must outlast a kill."""
@@ -60,7 +65,7 @@ def hash_of(path: Path, size: int) -> blake3:
 
 
 class Sink:
-    """Appends to `file` and feeds the `hashers`. Every method may raise the disk's `OSError`.
+    """Appends to `file` and feeds the `hashers`. Every method may raise the disk's `OSError`; nothing is written after.
 
     `size` counts what was taken, `written` what the disk has; both begin at `size`. Used by one task at a time.
     """
@@ -72,41 +77,64 @@ class Sink:
         self._executor = executor
         self._batch: list[bytes | memoryview] = []
         self._batched = 0
-        self._clock = asyncio.get_running_loop().time
-        self._handed = self._clock()
-        self._writing: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._handed = self._loop.time()
+        self._ahead: deque[list[bytes | memoryview]] = deque()  # its first is being written
+        self._lock = threading.Lock()
+        self._at_work = False
+        self._work: asyncio.Future[None] | None = None
+        self._enough = -1
+        self._news = asyncio.Event()
 
     async def add(self, block: bytes | memoryview) -> None:
-        """Take the next bytes; waits only while the batch before the last is still being written.
+        """Take the next bytes; waits only while more than `AHEAD` batches are with the thread.
 
-        A view is written at once: whose memory it is may use it again after the next but one.
+        A view is handed over at once: whose memory it is may use it again once the next `AHEAD` were taken.
         """
         self.size += len(block)
         self._batch.append(block)
         self._batched += len(block)
-        late = self._clock() - self._handed >= LATEST
+        late = self._loop.time() - self._handed >= LATEST
         if self._batched >= BATCH or late or isinstance(block, memoryview):
-            await self._hand_over()
+            self._hand_over()
+            await self._until(AHEAD)
 
     async def flush(self) -> None:
-        """Returns when all that was taken is written. It can be called again after an error, and when cancelled."""
+        """Returns when all that was taken is written, and raises when no more will be. It can be called again."""
         if self._batch:
-            await self._hand_over()
-        await self._settled()
+            self._hand_over()
+        await self._until(0)
 
-    async def _hand_over(self) -> None:
-        await self._settled()
+    def _hand_over(self) -> None:
         batch, self._batch, self._batched = self._batch, [], 0
-        self._handed = self._clock()
-        loop = asyncio.get_running_loop()
-        self._writing = loop.run_in_executor(self._executor, self.write, batch)
+        self._handed = self._loop.time()
+        with self._lock:
+            self._ahead.append(batch)
+            idle, self._at_work = not self._at_work, True
+        if idle:
+            self._work = self._loop.run_in_executor(self._executor, self._write_all)
+            self._work.add_done_callback(lambda _: self._news.set())
 
-    async def _settled(self) -> None:
-        if self._writing is not None:
-            # Shielded: the thread writes on when we are cancelled, and must have ended before the file is closed.
-            await asyncio.wait((self._writing,))
-            writing, self._writing = self._writing, None
-            writing.result()
+    async def _until(self, enough: int) -> None:
+        """Wait until the thread has no more than `enough` batches, or has ended with an error, which is raised."""
+        self._enough = enough
+        while len(self._ahead) > enough and self._work is not None and not self._work.done():
+            self._news.clear()
+            await self._news.wait()
+        if self._work is not None and self._work.done():
+            self._work.result()
+
+    def _write_all(self) -> None:
+        """In the thread: batch after batch. After an error it counts as at work for ever, so that no other begins."""
+        more = True
+        while more:
+            self.write(self._ahead[0])
+            with self._lock:
+                self._ahead.popleft()
+                left = len(self._ahead)
+                more = self._at_work = left > 0
+            if left == self._enough and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._news.set)
 
     def write(self, batch: Sequence[bytes | memoryview]) -> None:
         """In the thread."""

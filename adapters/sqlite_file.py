@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,15 +66,15 @@ class SqliteFile:
         self._change(lambda: self._insert(rows))
         self.rows += len(rows)
 
-    def replace(self, rows: Sequence[Row]) -> None:
+    def replace(self, rows: Iterable[Row]) -> None:
         """These instead of all facts; the ledger stays as it is."""
 
         def change() -> None:
             self._db.execute("DELETE FROM facts")
-            self._db.executemany("INSERT INTO facts (kind, data) VALUES (?, ?)", [row[:2] for row in rows])
+            self._db.executemany("INSERT INTO facts (kind, data) VALUES (?, ?)", (row[:2] for row in rows))
 
         self._change(change)
-        self.rows = len(rows)
+        self.rows = self.count()
 
     def close(self) -> None:
         """Let go of the file; the write-ahead log becomes part of it."""

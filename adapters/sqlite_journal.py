@@ -35,7 +35,7 @@ class SqliteJournal(Generic[F]):
 
     `snapshot`, if set, gives the fewest facts that lead to the same state; beyond `limit` facts, and when at least
     half of what is kept has become history, an `append` cuts the journal down to them first. The snapshot must
-    therefore hold all that was appended before; what is being appended may be in it or not.
+    therefore hold all that was appended before; what is being appended may be in it or not. It is read in a thread.
     Facts of a class with `LEDGER = True` (and a field `at`, UNIX seconds) are kept a second time, for good, and read
     with `ledger`. `commits` counts the syncs that all appends together have cost.
     """
@@ -94,10 +94,9 @@ class SqliteJournal(Generic[F]):
 
     def _cut(self, facts: Sequence[F]) -> None:
         self._next_cut = sys.maxsize
-        rows = [self._json.row(fact) for fact in facts]
         with self._lock:
             self._batch = None  # nothing may slip into a commit before the cut, which would then remove it
-            self._work.put(lambda: self._replace(rows))
+            self._work.put(lambda: self._replace(facts))
 
     # In the thread
 
@@ -125,9 +124,10 @@ class SqliteJournal(Generic[F]):
             return self._broken
         return None
 
-    def _replace(self, rows: Sequence[Row]) -> None:
+    def _replace(self, facts: Sequence[F]) -> None:
+        # They are written as JSON here, since a large state would keep the loop waiting for too long.
         try:
-            self._file.replace(rows)
+            self._file.replace(map(self._json.row, facts))
         except Exception as error:
             logger.warning("the journal {} could not be cut down, it grows on: {}", self._file.path.name, error)
         self._next_cut = max(self._limit, 2 * self._file.rows)

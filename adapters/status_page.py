@@ -1,4 +1,7 @@
-"""A page for people who open a program's address in a browser: how it is, read only, nothing secret, no script."""
+"""A page for people who open a program's address in a browser: how it is, read only, nothing secret, no script.
+
+In English, or in Chinese where the browser asks for that first.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from wakestream.adapters.status_page_words import Words, words_for
 from wakestream.streams.hub_state import HubState
 from wakestream.streams.ledger import boot_times
 from wakestream.streams.worker import State
@@ -35,58 +39,48 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 
 
-def page(title: str, text: str, facts: Iterable[tuple[str, str]]) -> bytes:
+def page(words: Words, title: str, text: str, facts: Iterable[tuple[str, str]]) -> bytes:
     """The page's HTML: a title, a sentence, and what is known."""
     rows = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in facts)
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<meta http-equiv="refresh" content="{EVERY}"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
+        f'<!doctype html><html lang="{words.lang}"><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="{EVERY}">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
         f"<main><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p><dl>{rows}</dl></main></html>"
     ).encode()
 
 
-def hub_page(state: HubState, now: float) -> bytes:
-    """How a hub is: its GPUs, and how many wait. No job and no license is named."""
-    return page("wakestream hub", "Programs connect here; this page only shows how it is.", hub_facts(state, now))
+def hub_page(state: HubState, now: float, languages: str = "") -> bytes:
+    """How a hub is: its GPUs, and how many wait. No job and no license is named.
+
+    `languages` is what the browser's `Accept-Language` says.
+    """
+    words = words_for(languages)
+    return page(words, "wakestream hub", words.hub, hub_facts(state, now, words))
 
 
-def hub_facts(state: HubState, now: float) -> Sequence[tuple[str, str]]:
+def hub_facts(state: HubState, now: float, words: Words) -> Sequence[tuple[str, str]]:
     """What a hub's page tells."""
     gpus = [
-        (f"GPU {gpu.name}", f"{gpu.phase}, {_time(max(0.0, now - gpu.since))}, {_jobs(len(gpu.leases))}")
+        (f"GPU {gpu.name}", f"{words.phase(gpu.phase)} · {words.time(now - gpu.since)} · {words.jobs(len(gpu.leases))}")
         for gpu in list(state.gpus.values())[:50]
     ]
     boots = boot_times(seconds for _, seconds in state.boots)
-    usual = f"{_time(boots['p50'])}, nine of ten within {_time(boots['p90'])}" if boots else "none seen yet"
     return [
-        *(gpus or [("GPU", "none known yet")]),
-        ("Waiting", _jobs(len(state.queue))),
-        ("A boot takes", usual),
-        ("Connected", f"{_many(len(state.clients), 'client')}, {_many(len(state.monitors), 'monitor')}"),
+        *(gpus or [("GPU", words.no_gpu)]),
+        (words.waiting, words.jobs(len(state.queue))),
+        (words.boot, words.usual(boots["p50"], boots["p90"]) if boots else words.no_boot),
+        (words.connected, words.peers(len(state.clients), len(state.monitors))),
     ]
 
 
-def worker_page(state: State, ready: bool, said: str, gpu: str | None) -> bytes:
+def worker_page(state: State, ready: bool, said: str, gpu: str | None, languages: str = "") -> bytes:
     """How a worker is: whether its engine is ready, and how much there is to do. No file and no task is named."""
-    tasks = [task.status for task in state.tasks.values()]
+    words, tasks = words_for(languages), [task.status for task in state.tasks.values()]
     facts = [
-        ("Engine", "ready" if ready else said),
+        (words.engine, words.ready if ready else said),
         *([("GPU", gpu)] if gpu else []),
-        ("At work", _jobs(tasks.count("running"))),
-        ("Waiting", _jobs(tasks.count("queued"))),
+        (words.at_work, words.jobs(tasks.count("running"))),
+        (words.waiting, words.jobs(tasks.count("queued"))),
     ]
-    return page("wakestream worker", "Clients bring their files here; this page only shows how it is.", facts)
-
-
-def _jobs(count: int) -> str:
-    return _many(count, "job")
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    return page(words, "wakestream worker", words.worker, facts)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MOST = 10_000
 """Addresses that are remembered at once."""
@@ -39,14 +41,25 @@ class Rate:
         return len(self._clean)
 
 
-def caller(peer: str, forwarded: str | None) -> str:
-    """Whose doing it is: behind a proxy on this machine (nobody else is believed) the address that the proxy saw."""
+def caller(peer: str, forwarded: str | None, proxies: Collection[Network] = ()) -> str:
+    """Whose doing it is: the address that a proxy saw, on this machine or in `proxies`; nobody else is believed.
+
+    Of several in `forwarded` it is the last: those before it may have been written by anybody.
+    """
     last = (forwarded or "").rpartition(",")[2].strip()
-    return last if _is_loopback(peer) and _is_address(last) else peer
+    return last if _is_address(last) and _speaks_for_others(peer, proxies) else peer
 
 
-def _is_loopback(text: str) -> bool:
-    return _is_address(text) and ipaddress.ip_address(text).is_loopback
+def _speaks_for_others(peer: str, proxies: Collection[Network]) -> bool:
+    if not _is_address(peer):
+        return False
+    found = ipaddress.ip_address(peer)
+    found = getattr(found, "ipv4_mapped", None) or found
+    return _is_here(found) or any(found in network for network in proxies)
+
+
+def _is_here(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.is_loopback
 
 
 def _is_address(text: str) -> bool:

@@ -122,9 +122,17 @@ class Uploads:
         return max(0, self.store.free() - sum(one.announced.length - one.offset for one in self._unfinished()))
 
     async def create(self, announced: Announced) -> Upload:
-        """A new upload, or the one that began before. `WorkerRefused`: `too_large`, `queue_full`."""
-        async with self._creating:
-            return await self._create(announced)
+        """A new upload, or the one that began before, verified if all of it is here.
+
+        `WorkerRefused`: `too_large`, `queue_full`.
+        """
+        while True:
+            async with self._creating:
+                upload = await self._create(announced)
+            try:
+                return await self._verified(upload)
+            except Corrupt as error:
+                logger.warning("{}; that upload begins anew", error)
 
     async def _create(self, announced: Announced) -> Upload:
         known = self._uploads.get(announced.name())
@@ -145,9 +153,12 @@ class Uploads:
         upload = self._uploads.get(name)
         if upload is None or not await self._still(upload):
             raise WorkerRefused("there is no such upload here: begin it again", code="not_found")
+        return await self._verified(upload)
+
+    async def _verified(self, upload: Upload) -> Upload:
         if upload.complete and not upload.finished:
             async with upload.lock:
-                if self._uploads.get(name) is not upload:
+                if self._uploads.get(upload.id) is not upload:
                     raise Corrupt("what came of this upload was not what was announced: begin it again")
                 await self.finish(upload)
         return upload
@@ -207,10 +218,21 @@ class Uploads:
         if upload.finished:
             here = upload.announced.ref is not None and self.store.claim(upload.announced.ref)
         else:
-            here = upload.lock.locked() or upload.expires > self.clock()
+            here = upload.lock.locked() or (upload.expires > self.clock() and self._on_disk(upload))
         if not here:
             await self.remove(upload)
         return here
+
+    def _on_disk(self, upload: Upload) -> bool:
+        """Whether its partial is there; what was cut off it behind our back counts no more."""
+        try:
+            size = self.partial(upload).stat().st_size
+        except OSError:
+            return False
+        if size < upload.offset:
+            upload.offset = size
+            upload.forget_hash()
+        return True
 
     async def _make_room(self, length: int) -> None:
         await self.expire()
@@ -275,7 +297,9 @@ class Uploads:
 
     def _publish(self, upload: Upload, ref: FileRef) -> None:
         partial = self.partial(upload)
-        self.store.publish(partial.open("rb+", buffering=0), partial, ref)
+        file = partial.open("rb+", buffering=0)
+        file.truncate(upload.announced.length)  # what was hashed, and no more
+        self.store.publish(file, partial, ref)
         partial.unlink(missing_ok=True)  # Windows, when the same content was there already
 
     def _erase(self, upload: Upload) -> None:

@@ -20,6 +20,7 @@ from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_files import import_task_files
 from wakestream.adapters.task_queue import TaskQueue
+from wakestream.adapters.throttle import Network
 from wakestream.adapters.tls import ServerTls
 from wakestream.adapters.uploads import Uploads, expire_for_ever
 from wakestream.adapters.worker_hub import HubLink, WorkerHub
@@ -51,7 +52,7 @@ class WorkerConfig:
     """What a worker is told. `secret` guards its HTTP side, `key` is its own at the hub; `warm_up` is in seconds.
 
     `public_url` is the address that clients are told; without one they use the address that they have set. With `tls`
-    it serves https.
+    it serves https. `proxies` are believed about whose calls they bring.
     """
 
     state: Path
@@ -65,6 +66,7 @@ class WorkerConfig:
     warm_up: float = 0.0
     retention: Retention = field(default_factory=Retention)
     tls: ServerTls | None = None
+    proxies: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         if config.tls is not None:
             context = config.tls.context
             stack.push_async_callback(_stop, asyncio.create_task(config.tls.watch()))
-        server = WorkerServer(calls, config.secret, config.host, config.port, context)
+        server = WorkerServer(calls, config.secret, config.host, config.port, context, config.proxies)
         await stack.enter_async_context(server)
         store.sweep()  # not before the port is ours: another worker may be at work in this folder
         hub = await _join(stack, config, server, queue, open_link)

@@ -39,7 +39,9 @@ def _of(row: Row, number: int) -> Row:
 
 def main() -> bool:
     """Print the row; True if the budget holds."""
-    log = many(read_log(RECORDED.read_bytes().splitlines(keepends=True)))
+    longer = many(read_log(RECORDED.read_bytes().splitlines(keepends=True)))
+    # The recorded job waited for seconds. What it would have said in 30 minutes is in the log of a replay of it.
+    log = run_virtual(replay(longer)).again
     taken = []
     for _ in range(3):
         gc.collect()
@@ -48,7 +50,8 @@ def main() -> bool:
         taken.append(time.perf_counter() - start)
     done = sum(each.label == "done" for each in again.again.rows)
     assert done == JOBS, f"only {done} of {JOBS} jobs were done"
-    print(f"replay of {JOBS} jobs with a 30-minute wait ({len(log.rows)} rows, {len(again.divergences)} divergences)")
+    assert not again.divergences, again.divergences[0].lines()
+    print(f"replay of {JOBS} jobs with a 30-minute wait ({len(log.rows)} rows)")
     seconds = statistics.median(taken)
     print(f"        {seconds:.2f} s")
     return row("1.5 s", seconds, 1.5, 1.0)

@@ -12,7 +12,7 @@ from wakestream.operators.flow.retry_backoff import Backoff
 class Policy:
     """The waits of one job; each has its own name in `TimedOut.stage`.
 
-    `hub` is how long a job looks for a hub it has never reached (None: for ever, as the daemon does),
+    `hub` is how long a job looks for a hub it has never reached, in no attempt (None: for ever, as the daemon does),
     `reply` how long a hub may take to answer a submit, `online` the whole wait for the GPU since the first submit,
     `ready` how long an online worker may stay uninitialized, `lost` how long one may be unreachable before the
     job goes back to submit, `transfer` the longest silence within an upload or download,

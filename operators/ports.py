@@ -30,12 +30,14 @@ class LinkUp:
 class LinkDown:
     """There is no connection to the hub; one is being made again. `code` is set when the hub itself turned us away.
 
-    `connecting`: nothing is wrong yet, the first attempt is under way.
+    `connecting`: nothing is wrong yet, the first attempt is under way. `asked`: the job that hears it has asked this
+    hub before, in an attempt that came to nothing.
     """
 
     why: str = ""
     code: str | None = None
     connecting: bool = False
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 from reactivex import Observable, abc
 
-from wakestream.operators.events import Job, JobEvent
+from wakestream.operators.events import Failed, Job, JobEvent
+from wakestream.operators.flow.emit import emit
 from wakestream.operators.flow.first_for import each_for
-from wakestream.operators.flow.lean import Lean, Passing
+from wakestream.operators.flow.lean import Lean, Passing, along
 from wakestream.operators.policy import Policy
 from wakestream.streams.effects import recorded
 from wakestream.streams.event_json import plain_event, plain_text
@@ -34,11 +35,16 @@ class Daemon:
         self._cancels: Switchboard[None] = Switchboard(_fault)
 
     def events(self, job: Job) -> Observable[JobEvent]:
-        """The job's pipeline, on the record; cold, ends in exactly one outcome."""
+        """The job's pipeline, on the record; cold, ends in exactly one outcome.
+
+        While a job of its id runs, that is `Failed` with code `already_running`, and the running one is not disturbed.
+        """
 
         def subscribe(
             observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
+            if self._cancels.reaches(job.id):  # one lease and one place in the log: two could not be told apart
+                return along(emit(_already_running(job)), observer, scheduler)
             self._tap.row("in", "job.accept", plain_job(job), job.id)
             seen = recorded(self._world(job), self._tap, job)
             pipeline = self._build(job, seen, self._policy, each_for(self._cancels, job.id))
@@ -48,11 +54,16 @@ class Daemon:
 
     def cancel(self, job_id: str) -> bool:
         """Stop a running job; False when there is none of that id."""
-        if job_id not in self._cancels.keys:
+        if not self._cancels.reaches(job_id):
             return False
         self._tap.row("in", "job.cancel", {}, job_id)
         self._cancels.feed(None, job_id)
         return True
+
+
+def _already_running(job: Job) -> JobEvent:
+    why = f"job {job.id} is already running; wait for its end, or run this one under an id of its own"
+    return Failed(why, "already_running")
 
 
 class _Noted(Passing[JobEvent]):

@@ -15,6 +15,7 @@ import orjson
 
 from wakestream.operators import errors
 from wakestream.operators.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.flow.own_cancel import own_cancel
 from wakestream.operators.ports import Effects, Files, Health, Resumed, TaskReceipt, TaskReport, Worker, Workers
 from wakestream.streams.event_json import plain_text
 from wakestream.streams.job import World
@@ -53,7 +54,8 @@ class _Effects:
 
     async def call(self, label: str, args: Plain, effect: Awaitable[T], plain: Callable[[T], Any]) -> T:
         try:
-            value = await effect
+            with own_cancel(label):
+                value = await effect
         except Exception as error:
             self.note(label, args, error=plain_error(error))
             raise
@@ -64,10 +66,11 @@ class _Effects:
         self, label: str, args: Plain, effect: AsyncIterator[T], plain: Callable[[T], Any]
     ) -> AsyncIterator[T]:
         try:
-            async with _closing(effect):
-                async for item in effect:
-                    self.note(label, args, item=plain(item))
-                    yield item
+            with own_cancel(label):
+                async with _closing(effect):
+                    async for item in effect:
+                        self.note(label, args, item=plain(item))
+                        yield item
         except Exception as error:
             self.note(label, args, error=plain_error(error))
             raise
@@ -243,21 +246,33 @@ def transfer_from(plain: Plain) -> Downloading | Done:
 def plain_error(error: Exception) -> dict[str, Any]:
     """An error as an object: its kind, its code and its sentence. One that is not ours is `internal`, as in outcomes.
 
-    A kind of the user's own is named by the nearest of ours; `retryable` is told where it differs from that.
+    A kind of the user's own is named by the nearest of ours; `retryable` is told where it differs from that. A wait
+    that ended is told with its stage and its seconds, of which its outcome is made.
     """
     if not isinstance(error, errors.WakestreamError):
         return {"kind": "WakestreamError", "code": "internal", "why": plain_text(f"{type(error).__name__}: {error}")}
     kind = next(each for each in type(error).__mro__ if each.__module__ == errors.__name__)
-    plain = {"kind": kind.__name__, "code": error.code, "why": plain_text(str(error))}
+    plain: dict[str, Any] = {"kind": kind.__name__, "code": error.code, "why": plain_text(str(error))}
+    if isinstance(error, errors.StageTimeout):
+        plain.update(stage=plain_text(error.stage), seconds=error.seconds)
     return plain if error.retryable == getattr(kind, "retryable", False) else {**plain, "retryable": error.retryable}
 
 
 def error_from(plain: Plain) -> errors.WakestreamError:
     """The reverse of `plain_error`."""
-    found = getattr(errors, str(plain["kind"]), None)
-    kind: type[errors.WakestreamError] = errors.WakestreamError
-    if isinstance(found, type) and issubclass(found, kind) and not issubclass(found, errors.StageTimeout):
-        kind = found
+    kind = _kind(str(plain["kind"]))
     if "retryable" in plain:
         kind = type(kind.__name__, (kind,), {"retryable": bool(plain["retryable"])})
-    return kind(str(plain["why"]), code=plain.get("code"))
+    why, code = str(plain["why"]), plain.get("code")
+    if not issubclass(kind, errors.StageTimeout):
+        return kind(why, code=code)
+    late = kind(str(plain.get("stage", "")), float(plain.get("seconds", 0.0)), why)
+    late.code = code or late.code
+    return late
+
+
+def _kind(name: str) -> type[errors.WakestreamError]:
+    found = getattr(errors, name, None)
+    if isinstance(found, type) and issubclass(found, errors.WakestreamError):
+        return found
+    return errors.WakestreamError

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +41,24 @@ def plain_event(event: JobEvent) -> dict[str, Any]:
     return _plain_fields(event, {"event": kind(event)})
 
 
-_NAMES: dict[type, tuple[str, ...]] = {}
+_Values = Callable[[Any], tuple[Any, ...]]
+
+
+@cache
+def _fields(kind: type) -> tuple[tuple[str, ...], _Values]:
+    """The names of a dataclass's fields, and all of their values at once."""
+    names = tuple(field.name for field in fields(kind))
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, lambda value: tuple(getattr(value, name) for name in names)
 
 
 def _plain_fields(value: Any, plain: dict[str, Any]) -> dict[str, Any]:
     """Adds the fields of `value` to `plain`. A job that waits says thousands of one kind, so the usual comes first."""
-    kind = type(value)
-    names = _NAMES.get(kind)
-    if names is None:
-        names = _NAMES[kind] = tuple(field.name for field in fields(kind))
-    for name in names:
-        item = getattr(value, name)
-        plain[name] = item if type(item) in _AS_IT_IS else _plain(item)
+    names, values = _fields(type(value))
+    for name, item in zip(names, values(value), strict=True):
+        kind = type(item)
+        plain[name] = item if kind in _AS_IT_IS or (kind is str and item.isascii()) else _plain(item)
     return plain
 
 

@@ -6,7 +6,7 @@ for the license key and for the worker's secret. It is given only where client a
 
 from __future__ import annotations
 
-import dataclasses
+from msgspec.structs import replace
 
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
@@ -38,8 +38,8 @@ def given(state: HubState, commands: list[f.Command], now: float) -> list[f.Fact
             seal = _seal(state, command.fd, state.gpus.get(ack.gpu or ""))
             if seal is not None:
                 expires = int(now + state.limits.capability_ttl)
-                marked = dataclasses.replace(ack, capability=REDACTED, capability_expires=expires)
-                commands[index] = dataclasses.replace(command, message=marked, seal=seal)
+                marked = replace(ack, capability=REDACTED, capability_expires=expires)
+                commands[index] = replace(command, message=marked, seal=seal)
                 facts.append(f.CapabilityGiven(ack.request_id, float(expires)))
     return facts
 
@@ -75,8 +75,8 @@ def renewed(state: HubState, now: float) -> tuple[list[f.Fact], list[f.Command]]
 def for_worker(state: HubState, gpu: Gpu, job: m.Submit, owner: str, key: str | None, fd: int | None) -> m.Submit:
     """The job as its worker is told it: whose it is by the license's id, or by its key where an old one needs that."""
     if announced(state, gpu.worker):
-        return dataclasses.replace(job, license=owner or None, sender_fd=fd)
-    return dataclasses.replace(job, key=key, sender_fd=fd)
+        return replace(job, license=owner or None, sender_fd=fd)
+    return replace(job, key=key, sender_fd=fd)
 
 
 def told_of(state: HubState) -> list[int]:

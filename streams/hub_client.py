@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 
 from reactivex import Observable, abc
 
@@ -49,7 +50,9 @@ class HubClient:
     A job that was granted is named to a restarted hub again (its lease lives in the hub's memory) until `release`,
     where the hub announced that it grants each job by itself; older hubs would start the job twice. `name` is what the
     user calls the hub, `needs` what the hub must announce: without a secret for the worker, no GPU is woken for a job
-    that could not use it. With `traced`, a submit tells the trace that the job belongs to.
+    that could not use it. With `traced`, a submit tells the trace that the job belongs to; with `lasting`, an earlier
+    run of the program may have asked for a job, so each is released, also one that this run never asked for.
+    `on_released` is told of each job whose end the hub keeps; where a hub confirms nothing, of each whose end was said.
     """
 
     def __init__(
@@ -60,10 +63,12 @@ class HubClient:
         needs: frozenset[str] = frozenset(),
         *,
         traced: bool = False,
+        lasting: bool = False,
     ) -> None:
         self._send = send
         self._needs = needs
         self._traced = traced
+        self._lasting = lasting
         self._board: Switchboard[Reply] = Switchboard(on_fault)
         self._link: LinkUp | LinkDown = LinkDown(f"{name}: no answer", connecting=True)
         self._asked: dict[str, m.Submit] = {}
@@ -71,14 +76,15 @@ class HubClient:
         self._owed: dict[str, m.Message] = {}
         self._said: dict[str, m.Message] = {}  # and not yet confirmed: said again at the next connection
         self._leaving = False
+        self.on_released: Callable[[str], object] = lambda _: None
 
     def feed(self, event: Event) -> None:
         """One event of the link."""
         if isinstance(event, LinkUp | LinkDown):
             self._linked(event)
             return
-        if isinstance(event, m.JobReleased | m.Error):
-            self._said.pop(event.request_id or "", None)
+        if isinstance(event, m.JobReleased | m.Error) and self._said.pop(event.request_id or "", None) is not None:
+            self.on_released(event.request_id or "")
         answer = reply_to(event, grants="grant" in self.features)
         if answer is not None:
             reply, request_id = answer
@@ -110,10 +116,15 @@ class HubClient:
 
         def subscribe(observer: abc.ObserverBase[Reply], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             waiting = self._board.listen(job.id, observer.on_next)
-            observer.on_next(self._link)
+            observer.on_next(self._link_of(job))
             return waiting
 
         return Lean(subscribe)
+
+    def _link_of(self, job: Job) -> LinkUp | LinkDown:
+        if isinstance(self._link, LinkDown) and job.id in self._asked:
+            return replace(self._link, asked=True)
+        return self._link
 
     def submit(self, job: Job, files: Sequence[Fingerprint] = ()) -> None:
         """See `Hub.submit`."""
@@ -135,7 +146,7 @@ class HubClient:
         if self._leaving:
             return
         self._granted.discard(job.id)
-        if self._asked.pop(job.id, None) is not None:
+        if self._asked.pop(job.id, None) is not None or self._lasting:
             self.farewell(job.id, cancelled=cancelled)
 
     def farewell(self, job_id: str, *, cancelled: bool) -> None:
@@ -157,6 +168,8 @@ class HubClient:
                 del self._owed[request_id]
                 if RELEASED in self.features:
                     self._said[request_id] = message
+                else:
+                    self.on_released(request_id)
 
 
 def trace_of(job_id: str) -> str:

@@ -7,14 +7,13 @@ describe connections, which do not outlive the process. A license key is a secre
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from wakestream.streams import messages as m
+from wakestream.streams.frozen import Frozen
 
 
-@dataclass(frozen=True, slots=True)
-class License:
+class License(Frozen, frozen=True):
     """What is known of a presented key: the license's public `id`, the `role` it gives, and whether it is `revoked`."""
 
     id: str
@@ -25,8 +24,7 @@ class License:
 # Events
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Frozen, frozen=True):
     """The hub's process starts; what the journal says of connections is no longer so.
 
     `kept` are the facts of the journal, which the state holds already: for the record.
@@ -35,22 +33,19 @@ class Started:
     kept: tuple[Fact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Frozen, frozen=True):
     """A connection passed the handshake."""
 
     fd: int
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Frozen, frozen=True):
     """A connection is gone."""
 
     fd: int
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Frozen, frozen=True):
     """A message came; `old` tells that its sender spelt the type in the older way."""
 
     fd: int
@@ -58,18 +53,17 @@ class Received:
     old: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Registering:
+class Registering(Frozen, frozen=True):
     """A `register` came. `credential` is the key, token or header presented, `license` what the book says of it."""
 
+    HIDDEN: ClassVar[frozenset[str]] = frozenset({"message", "credential"})
     fd: int
-    message: m.Register = field(repr=False)
-    credential: str | None = field(default=None, repr=False)
+    message: m.Register
+    credential: str | None = None
     license: License | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Frozen, frozen=True):
     """A frame came that is no message; `why` is a sentence for its sender."""
 
     fd: int
@@ -77,29 +71,25 @@ class Unreadable:
     code: str = "malformed"
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
+class Revoked(Frozen, frozen=True):
     """A license is no longer valid."""
 
     license: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClockMoved:
+class ClockMoved(Frozen, frozen=True):
     """The wall clock was set, by `by` seconds (negative: back), or the machine slept for so long."""
 
     by: float
 
 
-@dataclass(frozen=True, slots=True)
-class DiskSeen:
+class DiskSeen(Frozen, frozen=True):
     """Whether the disk of the journal is nearly full."""
 
     low: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Frozen, frozen=True):
     """Time passes; comes about once a second."""
 
 
@@ -109,8 +99,7 @@ Event = Started | Opened | Closed | Received | Registering | Unreadable | Revoke
 # Facts
 
 
-@dataclass(frozen=True, slots=True)
-class JobQueued:
+class JobQueued(Frozen, frozen=True):
     """A job waits for a GPU: it is new, or the GPU that it held is gone."""
 
     DURABLE: ClassVar[bool] = True
@@ -122,8 +111,7 @@ class JobQueued:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class JobClaimed:
+class JobClaimed(Frozen, frozen=True):
     """The job's owner submitted it again, perhaps from another connection, perhaps with hashes it lacked before."""
 
     DURABLE: ClassVar[bool] = True
@@ -133,8 +121,7 @@ class JobClaimed:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class JobGranted:
+class JobGranted(Frozen, frozen=True):
     """The job holds a lease on `gpu`."""
 
     DURABLE: ClassVar[bool] = True
@@ -143,8 +130,7 @@ class JobGranted:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class JobReleased:
+class JobReleased(Frozen, frozen=True):
     """The job has left the hub; `why` is a word (done, cancelled, result, boot_failed, expired, revoked).
 
     `fd` is the connection that cancelled it, if one did.
@@ -157,8 +143,7 @@ class JobReleased:
     fd: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResultKept:
+class ResultKept(Frozen, frozen=True):
     """A result came while no connection of its owner was open; it is delivered when one registers."""
 
     DURABLE: ClassVar[bool] = True
@@ -167,16 +152,14 @@ class ResultKept:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ResultsGone:
+class ResultsGone(Frozen, frozen=True):
     """What was kept for `owner` was delivered, or nobody came for it in time."""
 
     DURABLE: ClassVar[bool] = True
     owner: str
 
 
-@dataclass(frozen=True, slots=True)
-class GpuOnline:
+class GpuOnline(Frozen, frozen=True):
     """The worker of `gpu` takes work at `url`. Part of the power ledger."""
 
     DURABLE: ClassVar[bool] = True
@@ -186,8 +169,7 @@ class GpuOnline:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class GpuPhase:
+class GpuPhase(Frozen, frozen=True):
     """`gpu` is in another phase than online; `lost` is an online GPU whose worker went away. Part of the power ledger.
 
     `cause` is a sentence for people.
@@ -201,8 +183,7 @@ class GpuPhase:
     cause: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GpuNote:
+class GpuNote(Frozen, frozen=True):
     """There is something new to say of `gpu`, whose phase is as it was."""
 
     DURABLE: ClassVar[bool] = False
@@ -210,8 +191,7 @@ class GpuNote:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class BootTook:
+class BootTook(Frozen, frozen=True):
     """`gpu` came online `seconds` after the first job had begun to wait for one. Part of the power ledger."""
 
     DURABLE: ClassVar[bool] = True
@@ -221,8 +201,7 @@ class BootTook:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class BootTimes:
+class BootTimes(Frozen, frozen=True):
     """The last boots, oldest first, each with its end and its seconds; `waking` is since when somebody waits.
 
     Only in a snapshot, in place of the facts that it stands for; likewise `AccountKept` and `CancelOwed`.
@@ -233,8 +212,7 @@ class BootTimes:
     waking: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class AccountKept:
+class AccountKept(Frozen, frozen=True):
     """What `gpu`'s account in the power ledger came to, as in `ledger.Account`; `days` are pairs of day and seconds."""
 
     DURABLE: ClassVar[bool] = True
@@ -246,8 +224,7 @@ class AccountKept:
     before: float
 
 
-@dataclass(frozen=True, slots=True)
-class CancelOwed:
+class CancelOwed(Frozen, frozen=True):
     """The worker of `gpu` is to stop this job, should it still have it."""
 
     DURABLE: ClassVar[bool] = True
@@ -256,8 +233,7 @@ class CancelOwed:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class CancelsSettled:
+class CancelsSettled(Frozen, frozen=True):
     """The worker of `gpu` is known not to have these jobs any more, or too much time has passed."""
 
     DURABLE: ClassVar[bool] = True
@@ -265,16 +241,14 @@ class CancelsSettled:
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HubStarted:
+class HubStarted(Frozen, frozen=True):
     """All connections of the journal are gone."""
 
     DURABLE: ClassVar[bool] = True
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionOpened:
+class ConnectionOpened(Frozen, frozen=True):
     """A connection that has not registered yet."""
 
     DURABLE: ClassVar[bool] = False
@@ -282,23 +256,22 @@ class ConnectionOpened:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionRegistered:
+class ConnectionRegistered(Frozen, frozen=True):
     """Who is at the other end. `owner` is the license's id (None for peers without one), `key` what it presented."""
 
     DURABLE: ClassVar[bool] = False
+    HIDDEN: ClassVar[frozenset[str]] = frozenset({"key"})
     fd: int
     role: str
     owner: str | None
-    key: str | None = field(repr=False)
+    key: str | None
     gpu: str | None
     url: str | None
     gpus: tuple[str, ...]
     features: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionClosed:
+class ConnectionClosed(Frozen, frozen=True):
     """A connection is gone."""
 
     DURABLE: ClassVar[bool] = False
@@ -306,16 +279,14 @@ class ConnectionClosed:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class FrameRefused:
+class FrameRefused(Frozen, frozen=True):
     """A connection sent something that is no message."""
 
     DURABLE: ClassVar[bool] = False
     fd: int
 
 
-@dataclass(frozen=True, slots=True)
-class MonitorsTold:
+class MonitorsTold(Frozen, frozen=True):
     """Something that this connection said was passed on to the monitors, or cost the hub as much."""
 
     DURABLE: ClassVar[bool] = False
@@ -323,16 +294,14 @@ class MonitorsTold:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class OldNamesSpoken:
+class OldNamesSpoken(Frozen, frozen=True):
     """A connection spells types in the older way, and is answered likewise."""
 
     DURABLE: ClassVar[bool] = False
     fd: int
 
 
-@dataclass(frozen=True, slots=True)
-class GpuActive:
+class GpuActive(Frozen, frozen=True):
     """The worker of `gpu` reports that it works."""
 
     DURABLE: ClassVar[bool] = False
@@ -340,8 +309,7 @@ class GpuActive:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerUrl:
+class WorkerUrl(Frozen, frozen=True):
     """The worker of `gpu` told its address by itself."""
 
     DURABLE: ClassVar[bool] = False
@@ -349,8 +317,7 @@ class WorkerUrl:
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Frozen, frozen=True):
     """A client's question (`kind` is status or boot) went to the monitors under its `request_id`."""
 
     DURABLE: ClassVar[bool] = False
@@ -360,8 +327,7 @@ class Asked:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Frozen, frozen=True):
     """The question was answered, or nobody will."""
 
     DURABLE: ClassVar[bool] = False
@@ -369,8 +335,7 @@ class Answered:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class CapabilityGiven:
+class CapabilityGiven(Frozen, frozen=True):
     """The client of job `id` holds a capability until `expires` (UNIX seconds); None: it needs no other."""
 
     DURABLE: ClassVar[bool] = False
@@ -378,8 +343,7 @@ class CapabilityGiven:
     expires: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class LicenseGone:
+class LicenseGone(Frozen, frozen=True):
     """`license` was revoked; workers that come later must hear of it while its capabilities could still be shown."""
 
     DURABLE: ClassVar[bool] = False
@@ -387,8 +351,7 @@ class LicenseGone:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ClockSet:
+class ClockSet(Frozen, frozen=True):
     """All times before this fact are `by` seconds later by the clock as it goes now; `at` is by that."""
 
     DURABLE: ClassVar[bool] = True
@@ -396,8 +359,7 @@ class ClockSet:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class DiskLow:
+class DiskLow(Frozen, frozen=True):
     """New jobs are turned away while there is hardly room for what was promised."""
 
     DURABLE: ClassVar[bool] = False
@@ -416,8 +378,7 @@ Fact = (
 # Commands
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(Frozen, frozen=True):
     """What only the holder of the hub's signing key can put into a message, when it is sent.
 
     Into an `ack` or a renewal, a capability for its job on `gpu` in the name of `license`; into `registered`, where
@@ -428,8 +389,7 @@ class Seal:
     license: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Frozen, frozen=True):
     """One message to one connection; `old` sends it under its older name as well."""
 
     fd: int
@@ -438,8 +398,7 @@ class Send:
     seal: Seal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(Frozen, frozen=True):
     """One message to many connections; `old` sends it under its older name as well."""
 
     to: tuple[int, ...]
@@ -447,8 +406,7 @@ class Broadcast:
     old: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Frozen, frozen=True):
     """End a connection with a WebSocket close code, after what was sent to it before."""
 
     fd: int

@@ -23,7 +23,10 @@ def evolve(state: HubState, fact: f.Fact) -> HubState:
 
 
 def _gpu(state: HubState, name: str) -> Gpu:
-    return state.gpus.setdefault(name, Gpu(name))
+    gpu = state.gpus.get(name)
+    if gpu is None:
+        gpu = state.gpus[name] = Gpu(name)
+    return gpu
 
 
 def _detach(state: HubState, job: Job) -> None:
@@ -68,8 +71,8 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     if job.last not in (None, fact.gpu):
         _owe(state, job.last, job.id, fact.at)  # it is made elsewhere: the worker that lost it shall not make it too
     job.gpu, job.since = fact.gpu, fact.at
-    _gpu(state, fact.gpu).leases[job.id] = None
-    _gpu(state, fact.gpu).active = fact.at
+    gpu = _gpu(state, fact.gpu)
+    gpu.leases[job.id], gpu.active = None, fact.at
     if not state.queue:
         state.waking = None
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from wakestream.streams import hub_capabilities as capabilities
 from wakestream.streams import hub_events as f
@@ -107,7 +108,7 @@ def _refusal(state: HubState, peer: Connection, job: Job | None, message: m.Subm
             "queue_full",
             f"this license has {limit.jobs_per_key} open jobs already; wait for one to end or cancel it",
         )
-    if len(wire.octets(message)) > limit.batch:
+    if wire.weight(message) > limit.batch:
         return "too_large", f"a job may have {limit.batch} bytes at most; send hashes in the payload, not files"
     return None
 
@@ -249,7 +250,7 @@ def _own(state: HubState, peer: Connection, request_id: str) -> Job | None:
 def result(state: HubState, peer: Connection, message: m.Result, now: float, plan: Plan) -> None:
     """Bring a worker's result to the connection that asked, or else to its owner's others; without secrets."""
     job = state.jobs.get(message.request_id)
-    clean = dataclasses.replace(message, key=None, license=None, sender_fd=None)
+    clean = replace(message, key=None, license=None, sender_fd=None)
     owner = job.owner if job is not None else _owner_of(state, message)
     to = _addressees(state, job, message, owner)
     if job is not None and job.gpu in (None, peer.gpu):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
+
+from msgspec.structs import replace
 
 from wakestream.streams import hub_events as f
 from wakestream.streams import ledger, wire
@@ -52,7 +53,7 @@ def _fitting(state: HubState, answer: m.HubStatus, entries: Iterator[dict[str, A
         if room < 0:
             break
         taken.append(entry)
-    return dataclasses.replace(answer, gpus=tuple(taken), more=len(state.gpus) - len(taken) or None)
+    return replace(answer, gpus=tuple(taken), more=len(state.gpus) - len(taken) or None)
 
 
 def _gpu(state: HubState, gpu: Gpu, owner: str | None, now: float, since: int | None) -> dict[str, Any]:

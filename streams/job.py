@@ -91,28 +91,33 @@ def guarded(
     def subscribe(
         observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        readings = Readings(job, world.files)
+        readings, held = Readings(job, world.files), _Held(job, world.hub)
         whole = stages(readings).pipe(
             retry_backoff(_announced(policy.again), world.random),
             timeout_total(policy.total, "total"),
             cancellable(cancel or silence(), world.workers, job.id),
-            outcome(lambda event: world.hub.release(job, cancelled=isinstance(event, Cancelled | TimedOut))),
+            outcome(lambda event: held.release(cancelled=isinstance(event, Cancelled | TimedOut))),
         )
-        return Both(along(whole, observer, scheduler), Both(readings, _LetGo(job, world.hub)))
+        return Both(along(whole, observer, scheduler), Both(readings, held))
 
     return Lean(subscribe)
 
 
-class _LetGo(abc.DisposableBase):
-    """Whoever disposes of a job before its end no longer wants it; after its end the hub knows already."""
+class _Held(abc.DisposableBase):
+    """What the hub holds for a job is given back once. Who disposes of a job before its end no longer wants it."""
 
-    __slots__ = ("hub", "job")
+    __slots__ = ("hub", "job", "released")
 
     def __init__(self, job: Job, hub: Hub) -> None:
-        self.job, self.hub = job, hub
+        self.job, self.hub, self.released = job, hub, False
+
+    def release(self, *, cancelled: bool) -> None:
+        if not self.released:
+            self.released = True
+            self.hub.release(self.job, cancelled=cancelled)
 
     def dispose(self) -> None:
-        self.hub.release(self.job, cancelled=True)
+        self.release(cancelled=True)
 
 
 def _announced(backoff: Backoff) -> Backoff:

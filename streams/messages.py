@@ -2,40 +2,38 @@
 
 `streams/wire.py` reads and writes them.
 
-A field marked `data()` stands inside the frame's `data` object, all others at its top. None means: not on the wire.
+A field marked `Data` stands inside the frame's `data` object, all others at its top. None means: not on the wire.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from wakestream.streams.frozen import Frozen
+
+T = TypeVar("T")
+Data = Annotated[T, "data"]
+"""The type of a field that the wire keeps in the frame's `data` object."""
 
 
-def data(default: Any = None) -> Any:
-    """A field that the wire keeps in the frame's `data` object."""
-    return field(default=default, metadata={"in": "data"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Frozen, frozen=True, kw_only=True):
     """Base of all. `TYPE` is the wire's name, `OLD` its older alias, `ENVELOPE` constants that old peers expect."""
 
     TYPE: ClassVar[str] = ""
     OLD: ClassVar[str | None] = None
     ENVELOPE: ClassVar[Mapping[str, str]] = {}
+    HIDDEN: ClassVar[frozenset[str]] = frozenset({"key", "token", "capability"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connected(Message):
+class Connected(Message, frozen=True, kw_only=True):
     """hub -> any: first frame after the handshake; `fd` is an opaque connection number."""
 
     TYPE: ClassVar[str] = "connected"
     fd: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Register(Message):
+class Register(Message, frozen=True, kw_only=True):
     """any -> hub. A client gives `key`; worker and monitor give `role`, ours also `token` and what they serve."""
 
     TYPE: ClassVar[str] = "register"
@@ -49,8 +47,7 @@ class Register(Message):
     features: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registered(Message):
+class Registered(Message, frozen=True, kw_only=True):
     """hub -> any: the answer to `register`; `features` are this hub's additions.
 
     `capability_key` (ours, to workers that announced `capability`): the hub's public Ed25519 key, base64url.
@@ -64,22 +61,19 @@ class Registered(Message):
     capability_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ping(Message):
+class Ping(Message, frozen=True, kw_only=True):
     """any <-> hub, every 25 s."""
 
     TYPE: ClassVar[str] = "ping"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pong(Message):
+class Pong(Message, frozen=True, kw_only=True):
     """The answer to `ping`."""
 
     TYPE: ClassVar[str] = "pong"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submit(Message):
+class Submit(Message, frozen=True, kw_only=True):
     """client -> hub -> worker and monitor. The hub adds `key` and `sender_fd` for the worker.
 
     To a worker that announced `capability` it adds `license`, the license's public id, in place of the key. `trace_id`
@@ -91,14 +85,13 @@ class Submit(Message):
     request_id: str
     trace_id: str | None = None
     task_type: str = "heygem_submit"
-    payload: Mapping[str, Any] = field(default_factory=dict)
+    payload: Mapping[str, Any] = {}
     key: str | None = None
     license: str | None = None
     sender_fd: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack(Message):
+class Ack(Message, frozen=True, kw_only=True):
     """hub -> client: a GPU is online and took the job.
 
     `capability` (ours, to clients that announced it) opens the worker for this job until `capability_expires`.
@@ -108,15 +101,14 @@ class Ack(Message):
     request_id: str
     task_type: str | None = None
     msg: str | None = None
-    gpu: str | None = data()
-    url: str | None = data()
-    position: int | None = data()
-    capability: str | None = field(default=None, metadata={"in": "data"}, repr=False)
-    capability_expires: int | None = data()
+    gpu: Data[str | None] = None
+    url: Data[str | None] = None
+    position: Data[int | None] = None
+    capability: Data[str | None] = None
+    capability_expires: Data[int | None] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offline(Message):
+class Offline(Message, frozen=True, kw_only=True):
     """hub -> client: no GPU is online, the job is queued. `eta_s` is `{"p50": s, "p90": s}`."""
 
     TYPE: ClassVar[str] = "gpu.power.offline"
@@ -127,14 +119,13 @@ class Offline(Message):
     ts: int | None = None
     task_type: str | None = None
     msg: str | None = None
-    status: str | None = data("offline")
-    phase: str | None = data()
-    position: int | None = data()
-    eta_s: Mapping[str, Any] | None = data()
+    status: Data[str | None] = "offline"
+    phase: Data[str | None] = None
+    position: Data[int | None] = None
+    eta_s: Data[Mapping[str, Any] | None] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Online(Message):
+class Online(Message, frozen=True, kw_only=True):
     """worker -> hub -> all clients: a GPU is online."""
 
     TYPE: ClassVar[str] = "gpu.power.online"
@@ -143,14 +134,13 @@ class Online(Message):
     request_id: str | None = None
     trace_id: str | None = None
     ts: int | None = None
-    status: str | None = data("online")
-    msg: str | None = data()
-    gpu: str | None = data()
-    url: str | None = data()
+    status: Data[str | None] = "online"
+    msg: Data[str | None] = None
+    gpu: Data[str | None] = None
+    url: Data[str | None] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result(Message):
+class Result(Message, frozen=True, kw_only=True):
     """worker -> hub -> client. The worker's frame bears `key` or `license`, and `sender_fd`; the hub strips them."""
 
     TYPE: ClassVar[str] = "gpu.job.result"
@@ -165,8 +155,7 @@ class Result(Message):
     sender_fd: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boot(Message):
+class Boot(Message, frozen=True, kw_only=True):
     """client or hub -> monitor: wake the GPU."""
 
     TYPE: ClassVar[str] = "gpu.power.boot"
@@ -176,16 +165,14 @@ class Boot(Message):
     gpu: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusQuery(Message):
+class StatusQuery(Message, frozen=True, kw_only=True):
     """client -> hub -> monitor."""
 
     TYPE: ClassVar[str] = "gpu.status.query"
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusResponse(Message):
+class StatusResponse(Message, frozen=True, kw_only=True):
     """monitor -> hub -> client; `status` is unknown, starting, running, stopping or stopped."""
 
     TYPE: ClassVar[str] = "gpu.status.response"
@@ -195,8 +182,7 @@ class StatusResponse(Message):
     fresh: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubStatusQuery(Message):
+class HubStatusQuery(Message, frozen=True, kw_only=True):
     """client or monitor -> hub, ours: what the hub knows of its GPUs. `since` (UNIX seconds) asks for one span more."""
 
     TYPE: ClassVar[str] = "hub.status.query"
@@ -204,8 +190,7 @@ class HubStatusQuery(Message):
     since: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubStatus(Message):
+class HubStatus(Message, frozen=True, kw_only=True):
     """hub -> whoever asked, ours. `gpus` are objects as docs/protocol.md tells; `more` of them found no room.
 
     `queue` jobs wait, `own_queued` of them the asker's; `boot_s` are the median and the ninetieth percentile in seconds
@@ -215,17 +200,16 @@ class HubStatus(Message):
     TYPE: ClassVar[str] = "hub.status.response"
     request_id: str
     ts: int | None = None
-    gpus: tuple[Mapping[str, Any], ...] = data(())
-    more: int | None = data()
-    queue: int = data(0)
-    own_queued: int = data(0)
-    monitors: int = data(0)
-    boots: int = data(0)
-    boot_s: Mapping[str, float] | None = data()
+    gpus: Data[tuple[Mapping[str, Any], ...]] = ()
+    more: Data[int | None] = None
+    queue: Data[int] = 0
+    own_queued: Data[int] = 0
+    monitors: Data[int] = 0
+    boots: Data[int] = 0
+    boot_s: Data[Mapping[str, float] | None] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Booted(Message):
+class Booted(Message, frozen=True, kw_only=True):
     """monitor -> hub -> clients: the machine is up, its HTTP side perhaps not. Not `online`."""
 
     TYPE: ClassVar[str] = "gpu.power.booted"
@@ -236,8 +220,7 @@ class Booted(Message):
     gpu: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BootResult(Message):
+class BootResult(Message, frozen=True, kw_only=True):
     """monitor -> hub -> client: a boot that failed (`status` is `failed` or `error`)."""
 
     TYPE: ClassVar[str] = "gpu.power.boot.result"
@@ -248,18 +231,20 @@ class BootResult(Message):
     gpu: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PowerState(Message):
-    """monitor -> hub, ours: each change of the power state (docs/protocol.md lists the words)."""
+class PowerState(Message, frozen=True, kw_only=True):
+    """monitor -> hub, ours: each change of the power state (docs/protocol.md lists the words).
+
+    `stops_in`: seconds until it is stopped whoever uses it, once that is near.
+    """
 
     TYPE: ClassVar[str] = "gpu.power.state"
     gpu: str
     state: str
     msg: str | None = None
+    stops_in: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskActive(Message):
+class TaskActive(Message, frozen=True, kw_only=True):
     """worker -> hub -> monitor, at most every 30 s: keeps the GPU on."""
 
     TYPE: ClassVar[str] = "gpu.task.active"
@@ -267,8 +252,7 @@ class TaskActive(Message):
     task_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskQuery(Message):
+class TaskQuery(Message, frozen=True, kw_only=True):
     """monitor -> hub, before an idle stop. `drain` (ours): if nothing is active, admit nothing more on `gpu`."""
 
     TYPE: ClassVar[str] = "gpu.task.query"
@@ -277,8 +261,7 @@ class TaskQuery(Message):
     drain: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskQueryResponse(Message):
+class TaskQueryResponse(Message, frozen=True, kw_only=True):
     """hub -> monitor: how many jobs hold the GPU or wait for it."""
 
     TYPE: ClassVar[str] = "gpu.task.query.response"
@@ -287,61 +270,54 @@ class TaskQueryResponse(Message):
     has_recent_active: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchBatch(Message):
+class DispatchBatch(Message, frozen=True, kw_only=True):
     """hub -> worker, after its `gpu.power.online`: what was queued. Each of `jobs` is a submit frame."""
 
     TYPE: ClassVar[str] = "gpu.job.dispatch.batch"
     ENVELOPE: ClassVar[Mapping[str, str]] = {"version": "1.0", "source": "api", "target": "gpu"}
     ts: int | None = None
-    batch_id: str = data("")
-    jobs: tuple[Mapping[str, Any], ...] = data(())
+    batch_id: Data[str] = ""
+    jobs: Data[tuple[Mapping[str, Any], ...]] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel(Message):
+class Cancel(Message, frozen=True, kw_only=True):
     """client -> hub (-> worker), ours: stop the job and release its GPU."""
 
     TYPE: ClassVar[str] = "gpu.job.cancel"
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobDone(Message):
+class JobDone(Message, frozen=True, kw_only=True):
     """client -> hub, ours: the job no longer needs its GPU."""
 
     TYPE: ClassVar[str] = "gpu.job.done"
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobReleased(Message):
+class JobReleased(Message, frozen=True, kw_only=True):
     """hub -> client, ours: its `done` or `cancel` is kept, and need not be said again."""
 
     TYPE: ClassVar[str] = "gpu.job.released"
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capability(Message):
+class Capability(Message, frozen=True, kw_only=True):
     """hub -> client, ours: a fresh capability for a job that still holds its GPU. `expires` is UNIX seconds."""
 
     TYPE: ClassVar[str] = "gpu.job.capability"
     request_id: str
-    capability: str = field(repr=False)
+    capability: str
     expires: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LicenseRevoked(Message):
+class LicenseRevoked(Message, frozen=True, kw_only=True):
     """hub -> worker, ours: `license` (a public id) is no longer valid, nor is any capability of it."""
 
     TYPE: ClassVar[str] = "license.revoked"
     license: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Error(Message):
+class Error(Message, frozen=True, kw_only=True):
     """hub -> any. Both spellings of the text occur; `code` and `request_id` are ours."""
 
     TYPE: ClassVar[str] = "error"
@@ -356,28 +332,25 @@ class Error(Message):
         return self.msg or self.message or "the hub reported an error without a text"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kicked(Message):
+class Kicked(Message, frozen=True, kw_only=True):
     """hub -> any: this connection is no longer wanted."""
 
     TYPE: ClassVar[str] = "kicked"
     msg: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Url(Message):
+class Url(Message, frozen=True, kw_only=True):
     """A bare `http(s)://…` string stands for this."""
 
     TYPE: ClassVar[str] = "url"
     url: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown(Message):
+class Unknown(Message, frozen=True, kw_only=True):
     """A frame of a type that we do not know: ignored by clients, answered with `error` by a hub."""
 
     type: str
-    frame: Mapping[str, Any] = field(default_factory=dict)
+    frame: Mapping[str, Any] = {}
 
 
 KNOWN: tuple[type[Message], ...] = (

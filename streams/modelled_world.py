@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from wakestream.operators.errors import TaskLost, WorkerUnreachable
 from wakestream.operators.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.ports import Files, Health, PowerReading, TaskReceipt, TaskReport, Worker, Workers
+from wakestream.operators.ports import Files, Health, PowerReading, Resumed, TaskReceipt, TaskReport, Worker, Workers
 from wakestream.streams import messages as m
 from wakestream.streams.network import Network
 
@@ -25,7 +25,7 @@ ACTIVE_EVERY = 30.0
 SIZE = 1_000_000
 """Bytes of a file that the logs do not tell of."""
 
-FEATURES = frozenset({"blake3", "cancel", "range"})
+FEATURES = frozenset({"blake3", "cancel", "range", "tus"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ class ModelledGpu:
     serving: bool = False
     initialized: bool = False
     known: set[str] = field(default_factory=set)
+    begun: set[str] = field(default_factory=set)
     tasks: dict[str, _Task] = field(default_factory=dict)
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
@@ -206,9 +207,10 @@ class _ModelledWorker(Worker):
         known = (await self._call()).known
         return {file.hash: file.hash in known for file in files}
 
-    async def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int]:
-        await self._call(self._gpu.pace.transfer)
-        yield file.size // 2
+    async def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
+        half, resumed = file.size // 2, ref.hash in self._gpu.begun
+        (await self._call(None if resumed else self._gpu.pace.transfer)).begun.add(ref.hash)
+        yield Resumed(half) if resumed else half
         (await self._call(self._gpu.pace.transfer)).known.add(ref.hash)
         yield file.size
 

@@ -349,7 +349,7 @@ class _Turn(Findings):
             self.set(warned=True)
             text = f"will be stopped in {self.policy.warning:g} s: the longest allowed uptime is nearly over"
             self.do(p.Note(text, warning=True))
-            self.announce(text)
+            self.announce(text, stops_in=round(self.policy.warning))
 
 
 _HANDLERS: Mapping[type, Callable[[_Turn, Any], None]] = {

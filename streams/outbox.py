@@ -32,9 +32,6 @@ __all__ = [
     "snapshot", "unknown",
 ]  # fmt: skip
 
-LEASE_LASTS = 2 * 3600.0
-"""Seconds for which a hub may still hold something for a job that ended: longer than any lease of an absent client."""
-
 STAGES: dict[type, str] = {
     e.Queued: "wake", e.Waking: "wake", e.Granted: "check", e.Online: "check", e.Checked: "upload",
     e.Uploading: "upload", e.Uploaded: "render", e.Submitted: "render", e.Running: "render", e.Rendered: "download",
@@ -57,7 +54,7 @@ def _started(state: OutboxState, _: f.Started, now: float, plan: f.Plan) -> None
         plan.commands += [f.Notify(owed.job, owed) for owed in state.owed.values()]
     for job, entry in state.jobs.items():
         if entry.ended is not None:
-            if now - entry.ended.at < LEASE_LASTS:
+            if entry.released is None:
                 plan.commands.append(f.Release(job, entry.ended.outcome in ("cancelled", "timed_out")))
             continue
         if entry.cancelling is None:
@@ -151,6 +148,13 @@ def _happened(state: OutboxState, event: f.Happened, now: float, plan: f.Plan) -
         plan.facts += _moved(entry, event, now)
 
 
+def _released(state: OutboxState, event: f.Released, now: float, plan: f.Plan) -> None:
+    """No later start has to say it again. A job that was being cancelled when the program ended is released first."""
+    entry = state.jobs.get(event.job)
+    if entry is not None and entry.released is None and (entry.ended or entry.cancelling) is not None:
+        plan.facts.append(f.JobReleased(event.job, now))
+
+
 def _owe(state: OutboxState, entry: Entry, ended: f.JobEnded, plan: f.Plan) -> None:
     """In one commit with the end: who is told of it is told, whatever happens to this program."""
     owed = webhooks.owed(entry.accepted, ended, entry.stage.sent if entry.stage is not None else 0)
@@ -207,5 +211,5 @@ def _ended(event: f.Happened, now: float) -> f.JobEnded:
 
 _DECIDE: dict[type, Callable[[OutboxState, Any, float, f.Plan], None]] = {
     f.Started: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Happened: _happened,
-    f.WebhookSettled: _webhook_settled,
+    f.Released: _released, f.WebhookSettled: _webhook_settled,
 }  # fmt: skip

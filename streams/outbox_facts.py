@@ -83,6 +83,14 @@ class JobEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class JobReleased:
+    """The hub knows that it needs no GPU any more, and keeps that."""
+
+    job: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class JobForgotten:
     """It ended long ago, and only so much history is kept."""
 
@@ -121,7 +129,7 @@ class WebhookGivenUp:
 
 WebhookFact = WebhookOwed | WebhookDelivered | WebhookGivenUp
 
-OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | JobForgotten | WebhookFact
+OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | JobReleased | JobForgotten | WebhookFact
 
 # What happens
 
@@ -172,6 +180,13 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
+class Released:
+    """The hub confirmed the job's end."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookSettled:
     """A webhook was taken, or will never be; then `why` says why."""
 
@@ -179,7 +194,7 @@ class WebhookSettled:
     why: str = ""
 
 
-OutboxEvent = Started | Submitting | Cancelling | Happened | WebhookSettled
+OutboxEvent = Started | Submitting | Cancelling | Happened | Released | WebhookSettled
 
 # What is to be done, once the facts are kept
 
@@ -211,7 +226,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The job ended not long before the program did, which may not have told the hub."""
+    """The job ended in an earlier run, to which the hub did not confirm that: tell it again."""
 
     job: str
     cancelled: bool

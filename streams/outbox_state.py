@@ -26,6 +26,7 @@ class Entry:
     read: f.JobRead | None = None
     cancelling: f.JobCancelling | None = None
     ended: f.JobEnded | None = None
+    released: f.JobReleased | None = None
 
     @property
     def state(self) -> str:
@@ -143,6 +144,8 @@ def evolve(state: OutboxState, fact: f.OutboxFact) -> None:
         return
     if isinstance(fact, f.JobForgotten):
         _forget(state, entry_or_none)
+    elif isinstance(fact, f.JobReleased):
+        entry_or_none.released = fact
     elif entry_or_none.ended is None:
         _note(state, entry_or_none, fact)
 
@@ -212,7 +215,7 @@ def recover(facts: Iterable[f.OutboxFact], state: OutboxState | None = None) -> 
 
 def snapshot(state: OutboxState) -> list[f.OutboxFact]:
     """The fewest facts that lead to this state."""
-    kept = ((e.accepted, e.stage, e.read, e.cancelling, e.ended) for e in state.jobs.values())
+    kept = ((e.accepted, e.stage, e.read, e.cancelling, e.ended, e.released) for e in state.jobs.values())
     jobs: list[f.OutboxFact] = [fact for facts in kept for fact in facts if fact is not None]
     return [*jobs, *state.owed.values()]
 

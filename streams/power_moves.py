@@ -50,9 +50,10 @@ class Moves:
         _ENTER[target](self, origin, signal)
         return True
 
-    def announce(self, msg: str | None = None) -> None:
+    def announce(self, msg: str | None = None, stops_in: int | None = None) -> None:
         if FEATURE in (self.m.features or ()):
-            self.say(m.PowerState(gpu=self.policy.gpu, state=self.m.state, msg=msg or self.m.why))
+            said = m.PowerState(gpu=self.policy.gpu, state=self.m.state, msg=msg or self.m.why, stops_in=stops_in)
+            self.say(said)
 
     def enter_unknown(self, _origin: PowerWord, _signal: Signal) -> None:
         self.set(ready=False, next_look=self.now if self.m.wanted else self.m.next_look)

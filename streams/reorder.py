@@ -2,7 +2,7 @@
 
 What holds in every such log: a connection's frames keep their order; an answer comes after its question, also when that
 is asked later now; outcomes of calls of one kind keep theirs. What a person does (accept, cancel) may come at any time,
-calls may be slower or faster, the wire may stall.
+calls may be slower or faster, the wire may stall, and break sooner or later.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class _ClientMover(_Mover):
             case _, "job.cancel":
                 return max(row.t + self.draw("people", sooner=True), self.accepted.get(str(row.job), 0.0) + TICK)
         question = self.said[row.job] if row.job in self.accepted else 0.0
-        return self.note(row, self.after("link", row.t + self.draw("link"), question))
+        # A connection may also break sooner, once all is in that came over it.
+        moved = self.draw("link", sooner=row.dir == "conn" and row.label == "down")
+        return self.note(row, self.after("link", row.t + moved, question))
 
     def out(self, row: Row) -> float:
         """No sooner than this is it said now: all that the job waited for until then came so much later, at most."""

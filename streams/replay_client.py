@@ -6,7 +6,7 @@ Run it on a virtual loop (`wakestream.adapters.virtual_loop`) and thirty minutes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,7 @@ class _Replay:
         self.start = self.loop.time()
         self.tap = MemoryTap(lambda: self.loop.time() - self.start)
         self.scheduler = LoopScheduler(self.loop)
-        config = log.header.config
-        needs, traced = frozenset(config.get("needs", ())), bool(config.get("traced"))
-        self.hub = HubClient(self._send, self._fault, needs=needs, traced=traced)
+        self.hub = HubClient(self._send, self._fault, **client_config(log))
         self.daemon = Daemon(self._world, policy, tap=self.tap, build=pipeline_of(log, build))
         self.awaited: set[str] = set()
         self.running: list[abc.DisposableBase] = []
@@ -63,10 +61,11 @@ class _Replay:
         self.over: asyncio.Future[None] = self.loop.create_future()
 
     async def run(self) -> Log:
-        drives = [row for row in self.log.rows if row.dir in ("conn", "in")]
-        self.watch.open.update(row.job for row in drives if row.label == "job.accept" and row.job)
+        accepted = {row.job for row in self.log.rows if row.label == "job.accept" and row.job}
+        drives = [row for row in self.log.rows if row.dir in ("conn", "in") or _by_hand(row, accepted)]
+        self.watch.open.update(accepted)
         self.awaited = ended_jobs(self.log) & self.watch.open
-        if self.watch.open:
+        if accepted or any(row.dir == "out" for row in drives):
             for row in drives:
                 self.loop.call_at(self.start + row.t, self._drive, row)
             self.loop.call_at(self.start + self.log.rows[-1].t + TICK, self._log_ends)
@@ -110,8 +109,10 @@ class _Replay:
             return partial(self._accept, job_from(row))
         if row.label == "job.cancel":
             return partial(self.daemon.cancel, str(row.job))
-        event = link_event(row) if row.dir == "conn" else wire.from_frame(row.data, strict=False)
-        return partial(self._feed, row, event)
+        if row.dir == "conn":
+            return partial(self._feed, row, link_event(row))
+        message = wire.from_frame(row.data, strict=False)
+        return partial(self._send, message) if row.dir == "out" else partial(self._feed, row, message)
 
     def _feed(self, row: Row, event: Event) -> None:
         self.tap.row(row.dir, row.label, row.data, row.job)
@@ -148,6 +149,21 @@ class _Replay:
         except asyncio.CancelledError:
             timer.cancel()
             raise
+
+
+def _by_hand(row: Row, accepted: Collection[str]) -> bool:
+    """Whether the frame is about a job that an earlier run of the program had, or was sent by hand."""
+    return row.dir == "out" and row.label in OURS and row.job not in accepted
+
+
+def client_config(log: Log) -> dict[str, Any]:
+    """What a client's log says of how it spoke to its hub."""
+    config = log.header.config
+    return {
+        "needs": frozenset(config.get("needs", ())),
+        "traced": bool(config.get("traced")),
+        "lasting": bool(config.get("lasting")),
+    }
 
 
 def _arrive(due: asyncio.Future[None]) -> None:

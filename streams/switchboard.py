@@ -41,6 +41,10 @@ class Switchboard(Observable[T], Generic[T]):
         """The keys that somebody waits for, oldest first."""
         return tuple(self._by_key)
 
+    def reaches(self, key: Hashable) -> bool:
+        """Whether somebody waits for this key."""
+        return key in self._by_key
+
     def feed(self, item: T, key: Hashable | None = None) -> None:
         """Deliver one item."""
         if self._feeding:

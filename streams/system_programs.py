@@ -31,7 +31,7 @@ from wakestream.streams.monitor import Monitor, hear
 from wakestream.streams.network import Lane, Network
 from wakestream.streams.power_memory import recalled
 from wakestream.streams.recording import TICK, Log, MemoryTap, Row
-from wakestream.streams.replay_client import OURS, job_from, link_event
+from wakestream.streams.replay_client import OURS, client_config, job_from, link_event
 from wakestream.streams.replay_hub import event_from, take_in
 from wakestream.streams.replay_monitor import outcome_from
 
@@ -161,9 +161,7 @@ class ClientSide(PeerSide):
 
     def __init__(self, net: Network, log: Log, offset: float, policy: Policy, build: Build, world: MakeWorld) -> None:
         super().__init__(net, log, offset)
-        config = log.header.config
-        needs, traced = frozenset(config.get("needs", ())), bool(config.get("traced"))
-        self.hub = HubClient(self.send, lambda error, _: net.fail(error), needs=needs, traced=traced)
+        self.hub = HubClient(self.send, lambda error, _: net.fail(error), **client_config(log))
         self.daemon = Daemon(lambda job: world(job, self.hub), policy, tap=self.tap, build=pipeline_of(log, build))
         self.scheduler = LoopScheduler(net.loop)
         self.unfinished: set[str] = set()

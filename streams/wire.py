@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
+import msgspec
 import orjson
 
 from wakestream.streams import messages as m
@@ -34,6 +35,7 @@ class Malformed(ValueError):
     """The peer's frame is not one that the protocol knows; `str()` says what to send instead."""
 
 
+_OBJECT = "an object"
 _WORDS: dict[type, str] = {str: "a string", int: "a whole number", bool: "true or false", float: "a number"}
 
 
@@ -47,13 +49,13 @@ def _checker(annotation: Any) -> tuple[Callable[[Any], bool], str]:
         check, word = _checker(typing.get_args(annotation)[0])
         return (lambda value: isinstance(value, list) and all(map(check, value))), f"a list, each {word}"
     if origin is not None and issubclass(origin, Mapping):
-        return (lambda value: isinstance(value, dict)), "an object"
+        return (lambda value: isinstance(value, dict)), _OBJECT
     if annotation is int:
         return (lambda value: type(value) is int), _WORDS[int]
     return (lambda value: isinstance(value, annotation)), _WORDS[annotation]
 
 
-_EXACT: dict[str, type] = {word: kind for kind, word in _WORDS.items()}
+_EXACT: dict[str, type] = {word: kind for kind, word in _WORDS.items()} | {_OBJECT: dict}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,16 +71,21 @@ class _Field:
 
 
 def _fields(kind: type[m.Message]) -> tuple[_Field, ...]:
-    hints = typing.get_type_hints(kind)
-    return tuple(_field(field, hints[field.name]) for field in dataclasses.fields(kind))
+    return tuple(_field(field) for field in msgspec.structs.fields(kind))
 
 
-def _field(field: dataclasses.Field[Any], hint: Any) -> _Field:
-    check, word = _checker(hint)
-    missing = dataclasses.MISSING
-    required = field.default is missing and field.default_factory is missing
-    nested, listed = field.metadata.get("in") == "data", word.startswith("a list")
-    return _Field(field.name, nested, required, check, word, listed, _EXACT.get(word), _limit(field.name))
+def _field(field: msgspec.structs.FieldInfo) -> _Field:
+    nested = typing.get_origin(field.type) is typing.Annotated
+    check, word = _checker(typing.get_args(field.type)[0] if nested else field.type)
+    listed = word.startswith("a list")
+    return _Field(field.name, nested, field.required, check, word, listed, _EXACT.get(word), _limit(field.name))
+
+
+def _written(kind: type[m.Message]) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...], frozenset[str]]:
+    """What stands in each frame, the names of its fields at the top and in `data`, and which of these are lists."""
+    fields = _FIELDS[kind].values()
+    outer, inner = (tuple(one.name for one in fields if one.nested is nested) for nested in (False, True))
+    return {"type": kind.TYPE, **kind.ENVELOPE}, outer, inner, frozenset(one.name for one in fields if one.listed)
 
 
 def _limit(name: str) -> int:
@@ -88,7 +95,7 @@ def _limit(name: str) -> int:
 _FIELDS: dict[type, dict[str, _Field]] = {kind: {one.name: one for one in _fields(kind)} for kind in m.KNOWN}
 _NESTED = {kind: {name: one for name, one in fields.items() if one.nested} for kind, fields in _FIELDS.items()}
 _REQUIRED = {kind: frozenset(one.name for one in fields.values() if one.required) for kind, fields in _FIELDS.items()}
-_WRITTEN = {kind: tuple((one.name, one.nested, one.listed) for one in _FIELDS[kind].values()) for kind in m.KNOWN}
+_WRITTEN = {kind: _written(kind) for kind in m.KNOWN}
 _BY_NAME: dict[str, type[m.Message]] = {kind.TYPE: kind for kind in m.KNOWN}
 _BY_NAME.update({kind.OLD: kind for kind in m.KNOWN if kind.OLD})
 
@@ -116,6 +123,11 @@ def decode(text: str | bytes, *, strict: bool = True) -> m.Message:
 def size(text: str | bytes) -> int:
     """Bytes that a frame of this text has on the wire."""
     return len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
+def weight(job: m.Submit) -> int:
+    """Bytes of what may be long in a job; the rest of its frame is short, and left out as this is asked for each."""
+    return len(orjson.dumps((job.task_type, job.payload)))
 
 
 def _bare(text: str | bytes) -> m.Message:
@@ -198,15 +210,21 @@ def to_frame(message: m.Message) -> dict[str, Any]:
     """A message as the object that goes onto the wire; None fields are left out, an `Unknown` is as it came."""
     if isinstance(message, m.Unknown):
         return dict(message.frame)
-    frame: dict[str, Any] = {"type": message.TYPE, **message.ENVELOPE}
-    inner: dict[str, Any] = {}
-    for name, nested, listed in _WRITTEN[type(message)]:
-        value = getattr(message, name)
-        if value is not None:
-            (inner if nested else frame)[name] = list(value) if listed else value
+    constants, outer, inner, lists = _WRITTEN[type(message)]
+    frame: dict[str, Any] = constants.copy()
+    _write(frame, message, outer, lists)
     if inner:
-        frame["data"] = inner
+        data: dict[str, Any] = {}
+        _write(data, message, inner, lists)
+        if data:
+            frame["data"] = data
     return frame
+
+
+def _write(into: dict[str, Any], message: m.Message, names: Iterable[str], lists: Container[str]) -> None:
+    for name in names:
+        if (value := getattr(message, name)) is not None:
+            into[name] = value if name not in lists else list(value)
 
 
 def octets(message: m.Message) -> bytes:

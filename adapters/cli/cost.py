@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="from this day (UTC) on: 2026-01-31, or 30d for thirty days ago; without it today, this month, and all",
     )
     parser.add_argument("--json", action="store_true", help="the hub's answer as one JSON object")
-    flags.connection(parser)
+    flags.question(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -32,8 +33,8 @@ class Display(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None: ...
 
-    def show(self, event: e.JobEvent) -> None:
-        """One more event of the job."""
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
+        """One more event of the job, which happened so many seconds ago."""
         ...
 
 
@@ -46,17 +47,19 @@ class _Quiet:
 
 
 class JsonLines(_Quiet):
-    """One JSON object per event on standard output, each with `t`, the seconds since the start."""
+    """One JSON object per event on standard output, each with `t`, the seconds since the start or the first event."""
 
     def __init__(self, job: str) -> None:
         self._job = job
         self._start = time.monotonic()
 
-    def show(self, event: e.JobEvent) -> None:
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
         """See `Display.show`."""
         import orjson
 
-        line = {"t": round(time.monotonic() - self._start, 3), "job": self._job, **plain_event(event)}
+        at = time.monotonic() - ago
+        self._start = min(self._start, at)
+        line = {"t": round(at - self._start, 3), "job": self._job, **plain_event(event)}
         print(orjson.dumps(line).decode(), flush=True)  # noqa: T201
 
 
@@ -66,12 +69,12 @@ class Outcomes(_Quiet):
     def __init__(self, shown: Display | None = None) -> None:
         self._shown = shown
 
-    def show(self, event: e.JobEvent) -> None:
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
         """See `Display.show`."""
         if not is_outcome(event):
             return
         if self._shown is not None:
-            self._shown.show(event)
+            self._shown.show(event, ago)
         else:
             print(words.outcome(event), flush=True)  # noqa: T201
 
@@ -88,10 +91,12 @@ class PlainLines:
         self._start = time.monotonic()
         self._shown: dict[str, tuple[float, object]] = {}
 
-    def show(self, event: e.JobEvent) -> None:
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
         """See `Display.show`."""
-        if self._due(event):
-            print(self._line(words.event(event)), flush=True)  # noqa: T201
+        at = time.monotonic() - ago
+        self._start = min(self._start, at)
+        if self._due(event, at):
+            print(self._line(words.event(event), at), flush=True)  # noqa: T201
 
     def __enter__(self) -> Self:
         from wakestream.adapters import logs
@@ -107,19 +112,19 @@ class PlainLines:
         found = log_line(first)
         if not found.level or first.startswith("{"):
             return text
-        return f"{self._line(f'{found.level.lower()}: {found.message}')}{end}{more}"
+        return f"{self._line(f'{found.level.lower()}: {found.message}', time.monotonic())}{end}{more}"
 
-    def _line(self, text: str) -> str:
-        return f"{self._prefix}{time.monotonic() - self._start:7.1f} s  {text}"
+    def _line(self, text: str, at: float) -> str:
+        return f"{self._prefix}{at - self._start:7.1f} s  {text}"
 
-    def _due(self, event: e.JobEvent) -> bool:
+    def _due(self, event: e.JobEvent, at: float) -> bool:
         if not isinstance(event, STEADY):
             return True
-        now, changed = time.monotonic(), getattr(event, "phase", getattr(event, "status", None))
-        last, before = self._shown.get(kind(event), (-PLAIN_EVERY, None))
-        if now - last < PLAIN_EVERY and changed == before:
+        changed = getattr(event, "phase", getattr(event, "status", None))
+        last, before = self._shown.get(kind(event), (-math.inf, None))
+        if at - last < PLAIN_EVERY and changed == before:
             return False
-        self._shown[kind(event)] = (now, changed)
+        self._shown[kind(event)] = (at, changed)
         return True
 
 

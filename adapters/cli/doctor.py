@@ -9,6 +9,7 @@ from wakestream.adapters.cli import exit_codes, flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from wakestream.adapters.doctor import Finding
     from wakestream.adapters.settings import Settings
@@ -20,12 +21,15 @@ EXAMPLES = ("doctor", "doctor --wake", "doctor --json")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--wake", action="store_true", help="also wake the GPU for a moment, without a job")
-    parser.add_argument("--wake-timeout", metavar="TIME", default="15min", help="how long that may take (15min)")
+    parser.add_argument(
+        "--wake-timeout", metavar="TIME", default="15min", help="how long that may take (default 15min)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object for each finding")
     parser.add_argument(
         "--worker-url", dest="worker", metavar="URL", help="the worker, where the hub names none (HEYGEM_SERVER_URL)"
     )
-    flags.connection(parser)
+    flags.question(parser)
+    flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,20 +38,21 @@ def run(args: argparse.Namespace) -> int:
 
     from wakestream.adapters.cli.program import begin
     from wakestream.adapters.cli.waiting import seconds_of
+    from wakestream.adapters.daemon_address import folder
 
     wake_within = seconds_of("--wake-timeout", args.wake_timeout) if args.wake else None
     found = begin(args, usual_level="CRITICAL")
     say = _say_json if args.json else _say_amiss if flags.is_quiet(args) else _say
-    return asyncio.run(_examine(found, wake_within, say))
+    return asyncio.run(_examine(found, wake_within, folder(args.state), say))
 
 
-async def _examine(found: Settings, wake_within: float | None, say: Callable[[Finding], None]) -> int:
+async def _examine(found: Settings, wake_within: float | None, state: Path, say: Callable[[Finding], None]) -> int:
     from pathlib import Path
 
     from wakestream.adapters.doctor import examine
 
     worst = exit_codes.DONE
-    async for finding in examine(found, Path.cwd(), wake_within=wake_within):
+    async for finding in examine(found, Path.cwd(), wake_within=wake_within, state=state):
         say(finding)
         if finding.level == "fault":
             worst = exit_codes.FAILED

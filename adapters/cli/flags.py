@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from wakestream.adapters import addresses
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
 
 Group = argparse.ArgumentParser | argparse._ArgumentGroup
 
 WAITS_HELP = {
-    "hub_timeout": "how long to look for a hub that was never reached (default 30)",
+    "hub_timeout": "how long to look for a hub that was never reached (default 30; the daemon: for ever)",
     "reply_timeout": "how long the hub may take to answer the submit (default 30)",
-    "online_timeout": "the whole wait for the GPU (default 30min)",
+    "online_timeout": "the whole wait for the GPU (default 30min; the daemon: 30 days)",
     "line_every": "how often to say that it still waits (default 10)",
     "health_every": "how often to ask a worker that is not ready yet (default 1)",
     "ready_timeout": "how long an online worker may stay uninitialized (default 10min)",
@@ -19,17 +23,22 @@ WAITS_HELP = {
     "transfer_timeout": "the longest silence within an upload or download (default 60)",
     "poll_every": "the pause between two questions for progress (default 2)",
     "execution_timeout": "the whole synthesis (default 4h)",
-    "total_timeout": "the whole job (default 12h)",
+    "total_timeout": "the whole job (default 12h; the daemon: 30 days)",
 }
 
 
 def connection(parser: argparse.ArgumentParser) -> None:
-    """`--hub`, `--key-file` and `--record`, for whatever connects to a hub."""
+    """`--hub`, `--key-file` and `--record`, for whatever stays connected to a hub."""
+    record(question(parser))
+
+
+def question(parser: argparse.ArgumentParser) -> Group:
+    """`--hub` and `--key-file`, for whatever asks a hub something; returns their group."""
     group = parser.add_argument_group("the hub")
     group.add_argument("--hub", metavar="URL", help="the hub's address (API_SERVER_URL)")
     group.add_argument("--key-file", metavar="FILE", help="a file with this program's key (or WAKESTREAM_KEY)")
     group.add_argument("--ca", metavar="FILE", help="an authority of your own that hub and worker are trusted by (PEM)")
-    record(group)
+    return group
 
 
 def record(parser: Group) -> None:
@@ -83,6 +92,26 @@ def tls(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("TLS")
     group.add_argument("--tls-cert", metavar="FILE", help="serve TLS with this certificate (chain, PEM)")
     group.add_argument("--tls-key", metavar="FILE", help="its key (PEM, not encrypted)")
+
+
+def behind_proxy(parser: argparse.ArgumentParser) -> None:
+    """`--behind-proxy ADDRESS`, parsed into networks in `args.behind_proxy`, for whatever counts callers."""
+    parser.add_argument(
+        "--behind-proxy",
+        metavar="ADDRESS",
+        type=_network,
+        action="append",
+        default=[],
+        help="the proxy in front, such as 10.0.0.2 or 172.18.0.0/16, which says whom it speaks for "
+        "(X-Forwarded-For); may be repeated. One on this machine needs no flag",
+    )
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return addresses.network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _address(text: str) -> tuple[str, int]:

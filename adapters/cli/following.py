@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from loguru import logger
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.display import Display
 from wakestream.adapters.daemon_client import DaemonClient, DaemonRefused
-from wakestream.adapters.settings import Settings, SettingsError
+from wakestream.adapters.settings import Settings, SettingsError, flag_of
 from wakestream.adapters.words import tell
 from wakestream.operators.events import Job, JobEvent, Note
 from wakestream.operators.job.outcome import is_outcome
@@ -47,7 +48,7 @@ async def daemon_for(client: DaemonClient, settings: Settings, args: argparse.Na
         return False
     for name in THE_DAEMONS:
         if getattr(args, name, None) is not None:
-            logger.warning("--{} is the daemon's to set, and of no effect here", name.replace("_", "-"))
+            logger.warning("{} is the daemon's to set, and of no effect here", flag_of(name))
     return True
 
 
@@ -83,20 +84,20 @@ async def _cancel(client: DaemonClient, job: str) -> None:
 
 async def follow(client: DaemonClient, job: str, shown: Display) -> JobEvent:
     """Show what happens to a job of the daemon; returns its outcome."""
-    async for event in job_events(client, job):
-        shown.show(event)
+    async for event, at in job_events(client, job):
+        shown.show(event, max(0.0, time.time() - at))
         if is_outcome(event):
             return event
     raise AssertionError("the events of a job end with its outcome")
 
 
-async def job_events(client: DaemonClient, job: str) -> AsyncIterator[JobEvent]:
-    """The events that this version knows."""
+async def job_events(client: DaemonClient, job: str) -> AsyncIterator[tuple[JobEvent, float]]:
+    """The events that this version knows, each with its time in UNIX seconds."""
     async with contextlib.aclosing(client.events(job)) as happened:  # type: ignore[type-var]
         async for plain in happened:
             event = event_from(plain)
             if event is not None:
-                yield event
+                yield event, float(plain.get("at") or time.time())
 
 
 def say(text: str, *, error: bool = False) -> None:

@@ -29,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The hub's own flags."""
     flags.listen(parser, DEFAULT_LISTEN)
     flags.tls(parser)
+    flags.behind_proxy(parser)
     state(parser)
     parser.add_argument(
         "--open-roles",
@@ -153,6 +154,7 @@ def run(args: argparse.Namespace) -> int:
                         signer=signer,
                         tls=tls,
                         steady=time.monotonic,
+                        proxies=args.behind_proxy,
                     )
                 )
             if settings.metrics is not None:

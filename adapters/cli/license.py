@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from wakestream.adapters.cli import exit_codes, hub
+from wakestream.adapters.cli import exit_codes, hub, parsing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The three things to do with licenses."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     issue = actions.add_parser("issue", help="make a license and print its key, this once", allow_abbrev=False)
-    issue.add_argument("--role", required=True, choices=("client", "worker", "monitor", "admin"))
+    roles = ("client", "worker", "monitor", "admin")
+    issue.add_argument("--role", required=True, choices=roles, help="what the key is good for")
     issue.add_argument("--note", default="", metavar="TEXT", help="what it is for, such as a person's name")
     listed = actions.add_parser("list", help="show all licenses, without their keys", allow_abbrev=False)
     listed.add_argument("--json", action="store_true", help="as a JSON array")
@@ -32,6 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("id", metavar="ID", help="the license's id, or how it begins")
     for action in (issue, listed, revoke):
         hub.state(action)
+        parsing.part(action)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,8 +49,10 @@ def _issue(args: argparse.Namespace, book: LicenseBook) -> str:
     import sys
     import time
 
+    from wakestream.adapters.words import tell
+
     license_, key = book.issue(args.role, args.note, time.time())
-    said = f"license {license_.id} ({license_.role}); its key is shown this once, keep it in a file:"
+    said = tell("license.issued", id=license_.id, role=license_.role)
     print(said, file=sys.stderr, flush=True)  # noqa: T201 - beside the key, so that `> FILE` gets the key alone
     return key
 
@@ -56,18 +60,23 @@ def _issue(args: argparse.Namespace, book: LicenseBook) -> str:
 def _revoke(args: argparse.Namespace, book: LicenseBook) -> str:
     import time
 
+    from wakestream.adapters.words import tell
+
     license_ = book.revoke(args.id, time.time())
-    return f"license {license_.id} ({license_.role}) is revoked"
+    return tell("license.revoked", id=license_.id, role=license_.role)
 
 
 def _list(args: argparse.Namespace, book: LicenseBook) -> str:
     if args.json:
         return _as_json(book.all())
+    from wakestream.adapters.cli.table import table
+    from wakestream.adapters.words import tell
+
     if not book.all():
-        return "no licenses yet; `wakestream license issue` makes one"
-    rows = [("ID", "ROLE", "ISSUED", "REVOKED", "NOTE")]
+        return tell("license.none")
+    rows = [tuple(tell(f"license.{name}") for name in ("id", "role", "when", "until", "note"))]
     rows += [(one.id, one.role, _day(one.issued), _day(one.revoked), one.note) for one in book.all()]
-    return "\n".join("{:<12}  {:<7}  {:<16}  {:<16}  {}".format(*row).rstrip() for row in rows)
+    return "\n".join(table(rows))
 
 
 def _as_json(licenses: Sequence[License]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -46,12 +47,13 @@ _ASCII_MARKS = {"ended": "+", "now": ">", "ahead": ".", "skipped": "-", "failed"
 
 
 class _Speed(ProgressColumn):
-    """The rate, where the bar counts bytes."""
+    """The rate, where the bar counts bytes and it is known."""
 
     _bytes = TransferSpeedColumn()
 
     def render(self, task: Task) -> RenderableType:
-        return self._bytes.render(task) if task.fields.get("bytes") else Text("")
+        known = task.fields.get("bytes") and (task.finished_speed or task.speed)
+        return self._bytes.render(task) if known else Text("")
 
 
 class LiveDisplay:
@@ -63,6 +65,7 @@ class LiveDisplay:
         self._entered: dict[str, float] = {"submit": time.monotonic()}
         self._left: dict[str, float] = {}
         self._line = tell("asking")
+        self._wait: tuple[e.Queued | e.Waking, float] | None = None
         self._outcome: e.JobEvent | None = None
         note = TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
         self._few = (BarColumn(12), TextColumn("{task.percentage:3.0f} %"), note)
@@ -87,24 +90,25 @@ class LiveDisplay:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._live.stop()
 
-    def show(self, event: e.JobEvent) -> None:
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
         """See `Display.show`."""
-        # The stage's own time goes on between two lines of a wait.
-        self._line = words.waking(event) if isinstance(event, e.Waking) else words.event(event)
+        at = time.monotonic() - ago
+        self._entered["submit"] = min(self._entered["submit"], at)
+        self._line = words.event(event)
+        self._wait = (event, at) if isinstance(event, e.Queued | e.Waking) else None
         stage = _STAGE_OF.get(type(event))
         if stage and stage != self._stage:
-            self._enter(stage)
+            self._enter(stage, at)
         if isinstance(event, e.Retrying):
             self._live.console.print(Text(self._line, "yellow"))
         self._show_bar(event)
         if isinstance(event, e.Done | e.Failed | e.TimedOut | e.Cancelled):
             self._outcome = event
-            self._left.setdefault(self._stage, time.monotonic())
+            self._left.setdefault(self._stage, at)
 
-    def _enter(self, stage: str) -> None:
-        now = time.monotonic()
-        self._left[self._stage] = now
-        self._entered[stage] = now
+    def _enter(self, stage: str, at: float) -> None:
+        self._left[self._stage] = at
+        self._entered[stage] = at
         self._left.pop(stage, None)
         self._stage = stage
 
@@ -134,12 +138,23 @@ class LiveDisplay:
         if self._outcome is None and self._progress.tasks[0].visible:  # it says all that the line would
             self._progress.columns = self._many if self._console.width >= ROOMY else self._few
             return Group(title, stages, self._progress)
-        return Group(title, stages, Text(self._line, self._colour()))
+        return Group(title, stages, Text(self._said(), self._colour()))
+
+    def _said(self) -> str:
+        """The line; what is hoped for in a wait comes nearer between two events."""
+        if self._wait is None:
+            return self._line
+        event, at = self._wait
+        passed = time.monotonic() - at
+        if event.eta is not None:
+            event = replace(event, eta=e.Eta(max(0.0, event.eta.p50 - passed), max(0.0, event.eta.p90 - passed)))
+        # The stage's own time says how long it was.
+        return words.waking(event) if isinstance(event, e.Waking) else words.event(event)
 
     def _cell(self, stage: str) -> Text:
         name = tell(f"stage.{stage}")
         if stage not in self._entered:
-            passed = STAGES.index(stage) < STAGES.index(self._stage)
+            passed = self._outcome is not None or STAGES.index(stage) < STAGES.index(self._stage)
             return Text(f"{self._marks['skipped' if passed else 'ahead']} {name}", "dim", no_wrap=True)
         took = self._left.get(stage, time.monotonic()) - self._entered[stage]
         time_taken = f" {words.duration(took)}" if took >= WORTH_TELLING else ""

@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _speak_utf8()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parsing.Parser.in_json = "--json" in arguments
+    parsing.speak(arguments)
     try:
         status = _run(arguments)
         sys.stdout.flush()
@@ -73,7 +74,9 @@ def _run(arguments: list[str]) -> int:
     if name is not None and name not in COMMANDS:
         _unknown(name)
     parser = parser_of((name,)) if name else parser_of(COMMANDS, whole=False)
-    args = parser.parse_args(arguments)
+    args, left = parser.parse_known_args(arguments)
+    if left:
+        parsing.not_understood(parser, args, left)
     if name is None:
         parser.error("say what to do: wakestream COMMAND, or wakestream --help")
     parsing.settle(parser, args)

@@ -7,12 +7,19 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NoReturn, Protocol
 
 from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.table import wrapped
+from wakestream.adapters.words import tell
+from wakestream.adapters.words.language import LANGUAGES, choose, chosen
 
 WIDEST = 110
 """Columns of a help text on a wide terminal."""
+
+QUIET = "ERROR"
+"""The log level that `-q` means."""
 
 
 class Command(Protocol):
@@ -38,10 +45,36 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, "formatter_class": _Layout, **options})
 
     def error(self, message: str) -> NoReturn:
-        """As argparse has it: two lines on standard error, exit code 2."""
-        if not Parser.in_json:
-            super().error(message)
-        self.exit(exit_codes.USAGE, complaint(message, "usage") + "\n")
+        """As argparse has it: the usage and a line on standard error, exit code 2."""
+        if Parser.in_json:
+            self.exit(exit_codes.USAGE, complaint(message, "usage") + "\n")
+        self.print_usage(sys.stderr)
+        self.exit(exit_codes.USAGE, f"{self.prog}: {tell('usage.wrong', why=message)}\n")
+
+    def format_help(self) -> str:
+        """In the language that is spoken."""
+        if chosen() == "zh":
+            from wakestream.adapters.words.help_zh import translate
+
+            translate(self)
+        return super().format_help()
+
+
+def not_understood(parser: argparse.ArgumentParser, args: argparse.Namespace, left: Sequence[str]) -> NoReturn:
+    """Complain of what no parser took, as the innermost command that was named; with the flag that may be meant."""
+    import difflib
+
+    command = _innermost(parser, args)
+    known = command._option_string_actions
+    strange = next((each for each in left if each not in known), left[0])
+    close = difflib.get_close_matches(strange.partition("=")[0], known, 1, 0.6)
+    command.error(f"unrecognized arguments: {' '.join(left)}{f'; did you mean {close[0]}?' if close else ''}")
+
+
+def _innermost(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.ArgumentParser:
+    commands = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    named = commands[0].choices.get(getattr(args, commands[0].dest)) if commands else None
+    return parser if named is None else _innermost(named, args)
 
 
 def complaint(why: str, code: str, line: str = "{}") -> str:
@@ -53,7 +86,10 @@ def complaint(why: str, code: str, line: str = "{}") -> str:
 
 def unusable(why: str, code: str) -> int:
     """Say on standard error why what was given cannot be used; returns the exit code for that."""
-    print(complaint(why, code) if Parser.in_json else f"wakestream: {why}", file=sys.stderr)  # noqa: T201
+    from wakestream.adapters.cli.words import reason
+
+    said = complaint(why, code) if Parser.in_json else f"wakestream: {reason(code, why)}"
+    print(said, file=sys.stderr)  # noqa: T201 - the answer
     return exit_codes.USAGE
 
 
@@ -62,15 +98,26 @@ class _Layout(argparse.RawDescriptionHelpFormatter):
         width = min(shutil.get_terminal_size().columns - 2, WIDEST)
         super().__init__(prog, **{"max_help_position": 30, "width": max(width, 30), **options})
 
+    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        super().add_usage(usage, actions, groups, tell("usage") if prefix is None else prefix)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return super()._split_lines(text, width) if text.isascii() else wrapped(text, width)
+
 
 def declare(parser: argparse.ArgumentParser, command: Command) -> None:
     """The command's arguments, those of every command, and the end of its help."""
     command.arguments(parser)
-    parser.usage = _usage(parser)
-    everywhere(parser)
+    part(parser)
     parser.epilog = "\n\n".join(
         filter(None, (parser.epilog, examples(command), getattr(command, "EXITS", exit_codes.HELP)))
     )
+
+
+def part(parser: argparse.ArgumentParser) -> None:
+    """The end of what declares one of several actions of a command."""
+    parser.usage = _usage(parser)
+    everywhere(parser)
 
 
 def _usage(parser: argparse.ArgumentParser) -> str:
@@ -114,10 +161,18 @@ def settle(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if quiet and verbose:
         parser.error("-q and -v contradict each other")
     if (quiet or verbose) and "log_level" not in args:
-        args.log_level = "DEBUG" if verbose else "ERROR"
+        args.log_level = "DEBUG" if verbose else QUIET
     if getattr(args, "json", False):
         args.lang = "en"
     if "lang" in args or "WAKESTREAM_LANG" in os.environ:
-        from wakestream.adapters.words import choose
-
         choose(getattr(args, "lang", None))
+
+
+def speak(arguments: Sequence[str]) -> None:
+    """Choose the language that `--lang` names, wherever it stands: help and complaints come before it is understood."""
+    pairs = pairwise((*arguments, ""))
+    named = [after if flag == "--lang" else flag[7:] for flag, after in pairs if flag.partition("=")[0] == "--lang"]
+    if Parser.in_json:
+        choose("en")
+    elif named and named[-1] in LANGUAGES:
+        choose(named[-1])

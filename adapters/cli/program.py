@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from wakestream.adapters import addresses, settings
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.parsing import QUIET
 
 if TYPE_CHECKING:
     from wakestream.adapters.metrics.listener import Collect
@@ -38,14 +39,14 @@ Main = Callable[[Stop], Coroutine[Any, Any, int | None]]
 def begin(args: argparse.Namespace, *, usual_level: str | None = None) -> settings.Settings:
     """Load the settings, set the logs up and warn of what the settings gave cause for.
 
-    `usual_level` is that of a command which says itself what is wrong, unless the user asks for another.
+    `usual_level` is that of a command which says itself what is wrong, unless the user asks for another; `-q` does not.
     """
     from loguru import logger
 
     from wakestream.adapters import logs
 
     found = settings.load(vars(args))
-    asked = usual_level is None or "log_level" in args
+    asked = usual_level is None or ("log_level" in args and not (flags.is_quiet(args) and args.log_level == QUIET))
     logs.configure(
         found.log_level if asked else str(usual_level),
         found.secrets,

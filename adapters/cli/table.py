@@ -1,14 +1,29 @@
-"""Tables of plain text, also with letters that take two columns of a terminal."""
+"""Tables and paragraphs of plain text, also with letters that take two columns of a terminal."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Collection, Sequence
+
+
+# A word, or any letter, with the full-width brackets and stops that belong to it.
+_PARTS = re.compile(r"[\uff08\u201c]?(?:[!-~]+|.)[\uff0c\u3002\uff1b\uff1a\u3001\uff1f\uff09\u201d]* *")
 
 
 def width(text: str) -> int:
     """Columns that `text` takes."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def wrapped(text: str, columns: int) -> list[str]:
+    """`text` in lines of so many columns: broken at blanks, and between any two wide letters."""
+    lines = [""]
+    for part in _PARTS.findall(text):
+        if lines[-1] and width((lines[-1] + part).rstrip()) > columns:
+            lines.append("")
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
 
 
 def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:

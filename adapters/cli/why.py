@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("what", metavar="JOB|gpu", help="a job of the daemon's, gpu for all GPUs, gpu:NAME for one")
     parser.add_argument("--json", action="store_true", help="one JSON object for each sentence")
-    flags.connection(parser)
+    flags.question(parser)
     flags.daemon(parser)
 
 

@@ -32,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the worker's flags."""
     flags.listen(parser, "127.0.0.1:8383")
     flags.tls(parser)
+    flags.behind_proxy(parser)
     parser.add_argument("--state", metavar="DIR", required=True, help="folder for files, tasks and results")
     flags.connection(parser)
     engine = parser.add_argument_group("the engine")
@@ -120,6 +121,7 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
         warm_up=_warm_up(args.warm_up),
         retention=_retention(args.keep, args.spare_disk),
         tls=tls,
+        proxies=tuple(args.behind_proxy),
     )
 
 

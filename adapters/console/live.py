@@ -1,7 +1,8 @@
 """One stream of server-sent events for the page: all that it shows, and then what changes of it.
 
 Each connection begins with the whole state. So a page that was away, or a daemon that was, has nothing to catch
-up with, and two pages cannot disagree. Browsers open six connections to one server at most: a page needs one of them.
+up with, and two pages cannot disagree. Browsers open six connections to one server at most: where more pages are open
+than may hold one, the others ask for the state alone (`?once`), again and again.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Live:
             await asyncio.sleep(GATHERED)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """The whole state, then every change, until the page goes."""
+        """The whole state, then every change, until the page goes; with `?once` the state alone."""
         if len(self._pages) >= PAGES:
             raise ApiError(503, "too_many_pages", f"{PAGES} pages are open; close one, then try again")
 
@@ -90,7 +91,8 @@ class Live:
                 first = _text("state", orjson.dumps(self._state(request)))
                 await response.prepare(request)
                 await response.write(first)
-                await self._follow(response, listener)
+                if "once" not in request.query:
+                    await self._follow(response, listener)
             finally:
                 self._pages.discard(listener)
         return response

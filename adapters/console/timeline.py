@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 import orjson
@@ -66,18 +67,20 @@ class Timeline(Tap):
             self.row(direction, label, data, job)
 
     def _cut_down(self) -> None:
-        """Down to three quarters: whole jobs that ended go first, as half a job could not be replayed."""
+        """Down to three quarters: whole jobs that ended go first, as half a job could not be replayed.
+
+        Those that were under way together go together: one may have waited for its turn after another.
+        """
         spare = len(self.rows) - self._kept * 3 // 4
-        ended = [row.job for row in self.rows if row.label in OUTCOME_KINDS and row.dir == "out"]
+        ended = {row.job: None for row in self.rows if row.label in OUTCOME_KINDS and row.dir == "out"}
+        of_job = Counter(row.job for row in self.rows)
+        over = [group for group in _together(self.rows) if ended.keys() >= set(group)]
         gone: set[str | None] = set()
-        of_job: dict[str | None, int] = {}
-        for row in self.rows:
-            of_job[row.job] = of_job.get(row.job, 0) + 1
-        for job in ended:
+        for group in (*over, *([job] for job in ended)):
             if spare <= 0:
                 break
-            gone.add(job)
-            spare -= of_job[job]
+            spare -= sum(of_job[job] for job in group if job not in gone)
+            gone |= set(group)
         self.rows = deque(row for row in self.rows if row.job is None or row.job not in gone)
         while len(self.rows) > self._kept:
             self.rows.popleft()
@@ -98,10 +101,29 @@ class Timeline(Tap):
         return self.rows[-1].seq if self.rows else 0
 
     def lines(self) -> Iterator[bytes]:
-        """The log, without secrets, as a recorder writes it."""
-        yield header_line(self.header)
-        for row in tuple(self.rows):
-            yield row_line(Row(row.seq, row.t, row.dir, row.label, redact(row.data, logs.redact), row.job))
+        """The log as it is now, without secrets, as a recorder writes it. May be read in another thread."""
+        told = map(_told, tuple(self.rows))
+        return chain((header_line(self.header),), told)
+
+
+def _together(rows: Iterable[Row]) -> list[list[str]]:
+    """The jobs in groups, the oldest first: between two groups no job was under way."""
+    last = {row.job: row.seq for row in rows if row.job is not None}
+    groups: list[list[str]] = []
+    until, seen = -1, set[str]()
+    for row in rows:
+        if row.job is None or row.job in seen:
+            continue
+        seen.add(row.job)
+        if row.seq > until:
+            groups.append([])
+        groups[-1].append(row.job)
+        until = max(until, last[row.job])
+    return groups
+
+
+def _told(row: Row) -> bytes:
+    return row_line(Row(row.seq, row.t, row.dir, row.label, redact(row.data, logs.redact), row.job))
 
 
 def _counts_bytes(row: Row) -> bool:

@@ -41,11 +41,16 @@ def settings_found(found: Settings) -> Iterator[Finding]:
         yield ok("license", tell("doctor.key_set", count=len(found.key)))
 
 
+def written_to(folder: Path) -> None:
+    """`OSError` when nothing can be written there."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".wakestream-") as file:
+        file.write(b"x")
+
+
 def folder_usable(folder: Path) -> Iterator[Finding]:
     """Results are written here."""
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".wakestream-") as file:
-            file.write(b"x")
+        written_to(folder)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         todo = tell("doctor.folder.do")

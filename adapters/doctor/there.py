@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -15,8 +15,10 @@ import aiohttp
 from wakestream.adapters.doctor.findings import Finding, fault, ok, skipped, warning
 from wakestream.adapters.websocket.link import Link
 from wakestream.adapters.words import tell
+from wakestream.adapters.words.language import known
 from wakestream.operators.ports import LinkDown, LinkUp
 from wakestream.streams import messages as m
+from wakestream.streams.hub_status import FEATURE
 
 T = TypeVar("T")
 
@@ -28,6 +30,20 @@ ANSWER_WITHIN = 12.0
 
 SKEW = 5.0
 """Seconds that two clocks may differ before it is said, a minute before it is a fault."""
+
+
+AMISS = ("unknown", "failed", "lost", "no_capacity")
+"""Phases of a GPU in which somebody should look at it."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What was learned on the way: the hub's version, as it is shown, and features; how the GPU is, and where."""
+
+    hub_version: str = ""
+    tells_status: bool = False
+    running: bool = False
+    url: str | None = None
 
 
 async def first(link: Link, wanted: Callable[[Any], T | None], within: float) -> T | None:
@@ -49,12 +65,13 @@ async def first(link: Link, wanted: Callable[[Any], T | None], within: float) ->
         subscription.dispose()
 
 
-async def hub_connects(link: Link) -> AsyncIterator[Finding]:
+async def hub_connects(link: Link, told: Told) -> AsyncIterator[Finding]:
     """Whether the hub is there and lets us in."""
     met: LinkUp | LinkDown | None = await first(link, _settled, HUB_WITHIN)
     if isinstance(met, LinkUp):
-        known = ", ".join(sorted(met.features)) or "nothing beyond the field's protocol"
-        yield ok("hub", tell("doctor.hub", url=link.url, features=known))
+        features = ", ".join(sorted(met.features)) or tell("doctor.field_hub")
+        told.tells_status = FEATURE in met.features
+        yield ok("hub", tell("doctor.hub", url=link.url, features=f"{told.hub_version}{features}"))
     elif met is None:
         says = tell("doctor.hub_silent", url=link.url, seconds=f"{HUB_WITHIN:g}")
         yield fault("hub", says, tell("doctor.hub_silent.do"))
@@ -70,15 +87,28 @@ def _settled(event: Any) -> LinkUp | LinkDown | None:
     return event if isinstance(event, LinkUp | LinkDown) else None
 
 
-async def clocks_agree(address: str, ssl: Any = None) -> AsyncIterator[Finding]:
-    """The time in the hub's HTTP answer beside ours. `address` is its http(s) URL."""
+async def headers_of(address: str, ssl: Any = None) -> Mapping[str, str]:
+    """What the hub says at the head of an HTTP answer, nothing if there is none. `address` is its http(s) URL."""
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
             options = {} if ssl is None else {"ssl": ssl}
             async with session.get(address, allow_redirects=False, **options) as response:
-                said = response.headers.get("Date")
-        skew = time.time() - parsedate_to_datetime(said).timestamp() if said else None
+                return response.headers
     except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
+        return {}
+
+
+def version_in(headers: Mapping[str, str]) -> str:
+    """`wakestream 1.2.3: ` where the hub says so, and no proxy has put its own name there."""
+    program, slash, number = headers.get("Server", "").partition("/")
+    return f"{program} {number[:20]}: " if program == "wakestream" and slash else ""
+
+
+def clocks_agree(headers: Mapping[str, str]) -> Iterator[Finding]:
+    """The time in the hub's HTTP answer beside ours."""
+    try:
+        skew: float | None = time.time() - parsedate_to_datetime(headers["Date"]).timestamp()
+    except (KeyError, ValueError):
         skew = None
     if skew is None:
         yield skipped("clock", tell("doctor.clock_unknown"))
@@ -90,7 +120,7 @@ async def clocks_agree(address: str, ssl: Any = None) -> AsyncIterator[Finding]:
         yield level("clock", says, tell("doctor.clock.do"))
 
 
-async def monitor_answers(link: Link) -> AsyncIterator[Finding]:
+async def monitor_answers(link: Link, told: Told) -> AsyncIterator[Finding]:
     """Whether somebody is there who can switch the GPU on, and how it is."""
     request = _id()
 
@@ -107,14 +137,32 @@ async def monitor_answers(link: Link) -> AsyncIterator[Finding]:
         todo = tell("doctor.no_monitor.do")
         yield fault("monitor", tell("doctor.no_monitor"), todo)
     else:
+        told.running = answer.status == "running"
         yield ok("monitor", tell("doctor.monitor", status=answer.status))
 
 
-@dataclass(slots=True)
-class Told:
-    """What the hub let fall on the way: where the worker is."""
+async def gpus_stand(link: Link, told: Told) -> AsyncIterator[Finding]:
+    """How the GPUs are, as the hub knows it from their monitors: whether the provider can be reached and has any."""
+    if not told.tells_status:
+        return
+    request = _id()
 
-    url: str | None = None
+    def mine(event: Any) -> m.HubStatus | None:
+        return event if isinstance(event, m.HubStatus) and event.request_id == request else None
+
+    asked = asyncio.create_task(first(link, mine, ANSWER_WITHIN))
+    await asyncio.sleep(0)
+    link.send(m.HubStatusQuery(request_id=request))
+    answer = await asked
+    for gpu in answer.gpus if answer is not None else ():
+        phase, why = str(gpu["phase"]), gpu.get("why")
+        clause = tell(f"status.{phase}") if known(f"status.{phase}") else phase
+        says = tell("doctor.gpu", gpu=gpu["gpu"], phase=clause)
+        if phase not in AMISS:
+            yield ok("gpu", says)
+        else:
+            level = fault if phase == "unknown" else warning
+            yield level("gpu", says + (tell("why.says", why=why) if why else ""), tell("doctor.gpu.do"))
 
 
 async def wake(link: Link, within: float, told: Told) -> AsyncIterator[Finding]:
@@ -134,7 +182,7 @@ async def wake(link: Link, within: float, told: Told) -> AsyncIterator[Finding]:
     took = time.monotonic() - began
     match answer:
         case m.Online():
-            told.url = answer.url
+            told.url, told.running = answer.url, True
             yield ok("wake", tell("doctor.woken", seconds=f"{took:.0f}"))
         case m.BootResult():
             yield fault("wake", tell("doctor.not_woken", why=answer.msg or answer.status), tell("doctor.not_woken.do"))

@@ -52,7 +52,7 @@ def _absent(error: WakestreamError, asleep: bool) -> Finding:
 
 
 def _ready(url: str, health: Health) -> Finding:
-    features = ", ".join(sorted(health.features)) or "an old worker"
+    features = ", ".join(sorted(health.features)) or tell("doctor.field_worker")
     if health.initialized:
         return ok("worker", tell("doctor.worker", url=url, features=features))
     return warning("worker", tell("doctor.engine_loads", url=url), tell("doctor.engine_loads.do"))

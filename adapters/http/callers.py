@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import math
+from collections.abc import Collection
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from wakestream.adapters.capabilities import Claims, Verifier, looks_like_one
 from wakestream.adapters.http.replies import HEALTH, failure, status_of
-from wakestream.adapters.throttle import Rate, caller
+from wakestream.adapters.throttle import Network, Rate, caller
 from wakestream.operators.errors import WakestreamError, WorkerRefused
 from wakestream.streams.worker import Task
 
@@ -26,10 +27,18 @@ _CLAIMS = web.RequestKey("capability", Claims)
 class Callers:
     """Lets in who knows the secret, or bears a capability that `verifier` accepts; everyone may ask how it is."""
 
-    def __init__(self, secret: str, verifier: Verifier | None = None, wrong: Rate | None = None) -> None:
+    def __init__(
+        self,
+        secret: str,
+        verifier: Verifier | None = None,
+        wrong: Rate | None = None,
+        *,
+        proxies: Collection[Network] = (),
+    ) -> None:
         self._secret = secret.encode()
         self._verifier = verifier
         self._wrong = wrong or Rate(TRIES, AGAIN)
+        self._proxies = proxies
         self._inside: dict[str, set[asyncio.Transport]] = {}
 
     def middleware(self) -> Middleware:
@@ -39,7 +48,8 @@ class Callers:
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.path in (HEALTH, "/"):
                 return await handler(request)
-            address = caller(request.remote or "", request.headers.get("X-Forwarded-For"))
+            forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+            address = caller(request.remote or "", forwarded, self._proxies)
             wait = self._wrong.wait(address)
             if wait > 0:
                 return _later(f"too many wrong secrets came from {address}", "too_many", 429, wait)

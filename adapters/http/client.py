@@ -18,7 +18,7 @@ import orjson
 from wakestream.adapters import addresses
 from wakestream.adapters.capabilities import Wallet
 from wakestream.adapters.http import client_replies as replies
-from wakestream.adapters.http.client_authorization import Bearer, bearer_of
+from wakestream.adapters.http.client_authorization import Bearer
 from wakestream.adapters.http.client_download import Partial, blocks
 from wakestream.adapters.http.client_errors import worker_errors
 from wakestream.adapters.http.client_tus import KnownUploads, tus_upload
@@ -110,9 +110,9 @@ class HttpWorkers:
             self.partials.popitem(last=False)
         return partial
 
-    def give_up(self, task_id: str) -> None:
-        """Nobody wants this task any more: nothing stays of its downloads."""
-        for key in [key for key in self.partials if key[0] == task_id]:
+    def give_up(self, task_id: str, output: Path | None = None) -> None:
+        """Nobody wants this task any more, or not at `output`: nothing stays of its downloads."""
+        for key in [key for key in self.partials if key[0] == task_id and output in (None, key[1])]:
             partial = self.partials.pop(key)
             partial.unwanted = True
             partial.discard()
@@ -130,7 +130,7 @@ class _JobsWorkers:
 
     def __init__(self, shared: HttpWorkers, job_id: str, wallet: Wallet) -> None:
         self._shared = shared
-        self._bearer = bearer_of(job_id, wallet)
+        self._bearer = Bearer(job_id, wallet)
 
     def at(self, url: str | None) -> HttpWorker:
         """See `Workers.at`."""
@@ -143,10 +143,10 @@ class _JobsWorkers:
 
 @dataclass(slots=True)
 class Known:
-    """What is remembered of a worker, by all who speak to it."""
+    """What is remembered of a worker, by all who speak to it; `outputs` of each task, by the jobs that submitted it."""
 
     features: frozenset[str] = frozenset()
-    jobs: OrderedDict[str, dict[str, None]] = field(default_factory=OrderedDict)
+    outputs: OrderedDict[str, dict[str, Path]] = field(default_factory=OrderedDict)
 
 
 class HttpWorker:
@@ -167,10 +167,6 @@ class HttpWorker:
     def features(self, announced: frozenset[str]) -> None:
         self._known.features = announced
 
-    @property
-    def _jobs(self) -> OrderedDict[str, dict[str, None]]:
-        return self._known.jobs
-
     def borne_by(self, bearer: Bearer) -> HttpWorker:
         """The same worker, spoken to with another authorization."""
         worker = HttpWorker(self.url, self._shared, bearer)
@@ -182,7 +178,7 @@ class HttpWorker:
         """The header that opens the worker; `WorkerError` when we have nothing to show."""
         if self._bearer is None:
             return self._shared.authorization
-        return self._bearer(self.features, self._shared.authorization)
+        return self._bearer.header(self.features, self._shared.authorization)
 
     async def health(self) -> Health:
         """Asks without the secret, as old workers expect."""
@@ -208,7 +204,7 @@ class HttpWorker:
             asked["job_id"] = job.id
         with replies.task_known():  # a worker that lacks the files by now has forgotten as well
             receipt = replies.receipt(await self._call("POST", "submit", json=asked))
-        self._hold(receipt.task_id, {**self._jobs.get(receipt.task_id, {}), job.id: None})
+        self._hold(receipt.task_id, job)
         return receipt
 
     async def report(self, task_id: str) -> TaskReport:
@@ -218,12 +214,14 @@ class HttpWorker:
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         """Give the task up for `job_id`, or for a job that submitted it; old workers cannot, and are not asked."""
-        jobs = self._jobs.pop(task_id, {})
-        job = job_id or next(iter(jobs), None)
-        others = {one: None for one in jobs if one != job}
-        self._hold(task_id, others)
-        if not others:
+        outputs = self._known.outputs.get(task_id, {})
+        job = job_id or next(iter(outputs), None)
+        output = outputs.pop(job, None) if job else None
+        if not outputs:
+            self._known.outputs.pop(task_id, None)
             self._shared.give_up(task_id)
+        elif output is not None:  # what the other jobs download stays
+            self._shared.give_up(task_id, output)
         if "cancel" not in self.features:
             return
         asked = {"task_id": task_id} if job is None else {"task_id": task_id, "job_id": job}
@@ -320,19 +318,26 @@ class HttpWorker:
         shared = self._shared.timeout
         return aiohttp.ClientTimeout(total=CALL, sock_connect=shared.sock_connect, sock_read=shared.sock_read)
 
-    def _hold(self, task_id: str, jobs: dict[str, None]) -> None:
-        """Remember which jobs submitted a task, for its cancellation."""
-        if jobs:
-            self._jobs[task_id] = jobs
-        if len(self._jobs) > REMEMBERED:
-            self._jobs.popitem(last=False)
+    def _hold(self, task_id: str, job: Job) -> None:
+        """Remember who submitted a task: its cancel must name one of them, and spare what the others download."""
+        outputs = self._known.outputs
+        outputs.setdefault(task_id, {})[job.id] = job.output
+        outputs.move_to_end(task_id)
+        if len(outputs) > REMEMBERED:
+            outputs.popitem(last=False)
 
-    def _doubt(self, sent: Mapping[str, str]) -> None:
+    def _doubt(self, sent: Mapping[str, str], response: aiohttp.ClientResponse) -> None:
         """A capability was not taken (clocks differ, another hub's worker): the next try is made with our secret."""
         secret = self._shared.authorization.get("Authorization")
-        if secret is not None and sent.get("Authorization", secret) != secret:
+        if self._bearer is None or sent.get("Authorization", secret) == secret:
+            return
+        clock = self._bearer.wrong_clock(response.headers.get("Date")) if response.status == 401 else ""
+        why = f"{self.url} does not take what the hub gave us{f', and {clock}' if clock else ''}"
+        if secret is not None:
             self.features -= {"capability"}
-            raise WorkerUnreachable(f"{self.url} does not take what the hub gave us; it is tried with the secret")
+            raise WorkerUnreachable(f"{why}; it is tried with the secret")
+        if clock:
+            raise WorkerUnreachable(why)
 
     @asynccontextmanager
     async def _exchange(
@@ -357,7 +362,7 @@ class HttpWorker:
                 method, address, headers=sent, allow_redirects=False, **options
             ) as response:
                 if response.status in (401, 403):
-                    self._doubt(sent)
+                    self._doubt(sent, response)
                 try:
                     yield response
                 finally:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from wakestream.adapters.capabilities import Wallet
 from wakestream.operators.errors import WorkerRefused, WorkerUnreachable
-
-Bearer = Callable[[Collection[str], Mapping[str, str]], Mapping[str, str]]
-"""From a worker's features and the header with the secret (empty without one) to the header that is sent."""
+from wakestream.streams.hub_capabilities import LEEWAY
 
 
-def bearer_of(job_id: str, wallet: Wallet) -> Bearer:
-    """The header for this job. `WorkerRefused` (`no_secret`) when there is nothing that the worker would take."""
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """One job's way to be let in."""
 
-    def bearer(features: Collection[str], by_secret: Mapping[str, str]) -> Mapping[str, str]:
-        token = wallet.of(job_id) if "capability" in features else None
+    job_id: str
+    wallet: Wallet
+
+    def header(self, features: Collection[str], by_secret: Mapping[str, str]) -> Mapping[str, str]:
+        """From a worker's `features` and the header with the secret (empty without one) to the header that is sent.
+
+        `WorkerRefused` (`no_secret`) when there is nothing that the worker would take.
+        """
+        token = self.wallet.of(self.job_id) if "capability" in features else None
         if token is not None:
             return {"Authorization": f"Bearer {token}"}
         if by_secret:
             return by_secret
-        if "capability" in features and wallet.knows(job_id):
+        if "capability" in features and self.wallet.knows(self.job_id):
             # Asked again, the hub grants the job anew, with a fresh one.
             raise WorkerUnreachable("the job's permission to use the worker has ended; the hub is asked for another")
         raise WorkerRefused(
@@ -29,4 +36,9 @@ def bearer_of(job_id: str, wallet: Wallet) -> Bearer:
             code="no_secret",
         )
 
-    return bearer
+    def wrong_clock(self, date: str | None) -> str:
+        """How far the clock of a worker that answered with this `Date` is off; empty when it is not, or not known."""
+        off = self.wallet.ahead_of_hub(date)
+        if abs(off) <= LEEWAY:
+            return ""
+        return f"its clock is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the hub's; set it right, by NTP"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import aiohttp
 
+from wakestream.adapters.no_connection import no_connection
 from wakestream.adapters.tls import explained
 from wakestream.operators.errors import WakestreamError, WorkerRefused, WorkerUnreachable
 
@@ -32,7 +33,7 @@ def _ours(url: str, error: Exception) -> WakestreamError:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
             return WorkerRefused(f"no safe connection to {url}: {explained(error) or error}", code="tls")
         case aiohttp.ClientConnectorError():
-            return WorkerUnreachable(f"nobody answers at {url}: {error.os_error.strerror or error.os_error}")
+            return WorkerUnreachable(f"nobody answers at {url}: {no_connection(error.os_error)}")
         case aiohttp.ClientResponseError():
             return WorkerRefused(
                 f"what answers at {url} does not speak HTTP: {shortened(error.message)}", code="bad_reply"

@@ -20,7 +20,7 @@ MAX_REPLY = 4 * 1024 * 1024
 
 _WORDS = {400: "bad_request", 401: "unauthorized", 403: "unauthorized", 404: "not_found", 507: "no_space"}
 _GATEWAY = (502, 503, 504)
-_PASSING = ("expired", "not_ready", "too_many")
+_PASSING = ("expired", "not_yet", "not_ready", "too_many")
 """What our own workers say to one who may come again."""
 
 

@@ -22,6 +22,7 @@ _STATUS = {
     "file_unusable": 400,
     "unauthorized": 401,
     "expired": 401,
+    "not_yet": 401,
     "forbidden": 403,
     "not_found": 404,
     "timeout": 408,

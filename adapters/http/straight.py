@@ -11,10 +11,14 @@ from collections.abc import AsyncGenerator
 
 from aiohttp import StreamReader
 
+from wakestream.adapters.sink import AHEAD
+
 LEAST = 4 * 1024 * 1024
 """Bytes that must be left of a body for this to pay."""
 
-BUFFER = 1024 * 1024
+BUFFER = 2 * 1024 * 1024
+"""Bytes of one: a change of threads for each costs less in large ones, and in still larger ones memory."""
+
 _BUFFERS = 5
 
 AT_LEAST_EVERY = 1.0
@@ -29,7 +33,7 @@ def can_borrow(content: StreamReader, transport: asyncio.Transport | None, taken
 
 
 async def straight(transport: asyncio.Transport, left: int, idle: float) -> AsyncGenerator[memoryview, None]:
-    """The next `left` bytes of the connection. A block is yours until you have taken the next but one.
+    """The next `left` bytes of the connection. A block is yours until you ask for more with `AHEAD` others after it.
 
     `ConnectionResetError` when it breaks, `TimeoutError` when nothing comes for `idle` seconds. Whatever happens, the
     connection is given back.
@@ -145,8 +149,8 @@ class _Borrower(asyncio.BufferedProtocol):
                 raise
 
     def _release(self) -> None:
-        """The block before the last was written by now."""
-        while len(self._out) > 1:
+        """What is before the last `AHEAD` was written by now."""
+        while len(self._out) > AHEAD:
             self._free.append(self._out.pop(0))
         if self._paused and self._free and self._lost is None:
             self._resume()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Self
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from wakestream.adapters import addresses, status_page
@@ -20,6 +21,7 @@ from wakestream.adapters.http.silent_callers import SilentCallers
 from wakestream.adapters.http.tus import TusCalls, put_version
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_queue import TaskQueue
+from wakestream.adapters.throttle import Network
 from wakestream.adapters.uploads import Uploads
 from wakestream.operators.errors import WorkerRefused
 from wakestream.operators.events import FileRef
@@ -76,10 +78,11 @@ class WorkerCalls:
             *TusCalls(self.uploads).routes(),
         ]
 
-    async def page(self, _: web.Request) -> web.Response:
+    async def page(self, request: web.Request) -> web.Response:
         """How the worker is, for people who open its address in a browser."""
         now = self.readiness
-        body = status_page.worker_page(self.queue.state, now.initialized, now.msg, self.gpu)
+        languages = request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
+        body = status_page.worker_page(self.queue.state, now.initialized, now.msg, self.gpu, languages)
         return web.Response(body=body, headers=status_page.HEADERS)
 
     async def health(self, _: web.Request) -> web.Response:
@@ -170,11 +173,19 @@ class WorkerServer:
     `refused` counts what was refused, by reason.
     """
 
-    def __init__(self, calls: WorkerCalls, secret: str, host: str, port: int, tls: SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        calls: WorkerCalls,
+        secret: str,
+        host: str,
+        port: int,
+        tls: SSLContext | None = None,
+        proxies: Collection[Network] = (),
+    ) -> None:
         self.refused = noted("http")
         self._silent = SilentCallers(self.refused)
         self._tls = tls
-        self.callers = callers.Callers(secret, calls.verifier)
+        self.callers = callers.Callers(secret, calls.verifier, proxies=proxies)
         before = [self._silent.middleware(), no_strangers, replies.errors_as_json, self.callers.middleware()]
         app = web.Application(middlewares=[*before, plain_bodies], client_max_size=requests.MAX_BODY)
         app.add_routes(calls.routes())

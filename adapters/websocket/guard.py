@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
@@ -17,7 +18,7 @@ from websockets.protocol import State
 
 from wakestream.adapters import status_page
 from wakestream.adapters.addresses import HUB_PATH
-from wakestream.adapters.throttle import Rate, caller, neighbourhood
+from wakestream.adapters.throttle import Network, Rate, caller, neighbourhood
 from wakestream.streams.counters import Refusals
 
 MAX_BUFFER = 1024 * 1024
@@ -41,10 +42,10 @@ _BROKEN: Mapping[int, str] = {1002: "bad_frame", 1007: "bad_frame", 1009: "huge_
 class Gate:
     """Counts the connections of each address from their first byte on, and refuses handshakes that are not for us."""
 
-    def __init__(self, most: int, per_address: int, refused: Refusals) -> None:
-        self._most, self._per_address, self.refused = most, per_address, refused
+    def __init__(self, most: int, per_address: int, refused: Refusals, proxies: Collection[Network] = ()) -> None:
+        self._most, self._per_address, self.refused, self._proxies = most, per_address, refused, proxies
         self.judge: Callable[[Request], tuple[str, str] | None] = lambda _: None
-        self.page: Callable[[], bytes] = bytes
+        self.page: Callable[[str], bytes] = lambda _: b""
         self._inside: dict[ServerConnection, str] = {}
         self._of: Counter[str] = Counter()
         self._silent: set[ServerConnection] = set()
@@ -109,11 +110,13 @@ class Gate:
                 HTTPStatus.TOO_MANY_REQUESTS, f"{why}; close some, or raise --per-address at the hub", after=5.0
             )
         slowed = self._slowed(self._caller(socket, request))
-        return slowed or (_page(self.page()) if path == "/" else self._unwelcome(request))
+        if slowed is None and path == "/":
+            return _page(self.page(",".join(request.headers.get_all("Accept-Language"))))
+        return slowed or self._unwelcome(request)
 
     def _caller(self, socket: ServerConnection, request: Request) -> str:
         forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
-        return caller(str((socket.remote_address or ("",))[0]), forwarded)
+        return caller(str((socket.remote_address or ("",))[0]), forwarded, self._proxies)
 
     def _unwelcome(self, request: Request) -> Response | None:
         refusal = self.judge(request)
@@ -192,8 +195,13 @@ def cut_if_slow(socket: ServerConnection, refused: Refusals) -> None:
         transport.abort()
 
 
+def _now() -> Mapping[str, str]:
+    """By which `wakestream doctor` compares the clocks."""
+    return {"Date": formatdate(usegmt=True)}
+
+
 def _page(body: bytes) -> Response:
-    fields = {**status_page.HEADERS, "Content-Length": str(len(body)), "Connection": "close"}
+    fields = {**status_page.HEADERS, "Content-Length": str(len(body)), "Connection": "close", **_now()}
     return Response(HTTPStatus.OK.value, HTTPStatus.OK.phrase, Headers(fields), body)
 
 
@@ -205,6 +213,7 @@ def _answer(status: HTTPStatus, text: str, after: float = 0.0) -> Response:
         "Content-Type": "text/plain; charset=utf-8",
         "Content-Length": str(len(body)),
         "Connection": "close",
+        **_now(),
         **({"Retry-After": str(seconds)} if after else {}),
     }
     return Response(status.value, status.phrase, Headers(fields), body)

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from loguru import logger
@@ -192,21 +192,23 @@ class HubServer:
                 case f.Close():
                     self._close(command)
 
-    def _send(self, to: Iterable[int], message: m.Message, old: bool, seal: f.Seal | None = None) -> None:
+    def _send(self, to: Collection[int], message: m.Message, old: bool, seal: f.Seal | None = None) -> None:
         if isinstance(message, m.Error):
             self.refused.count(message.code or "refused")
-        to = [fd for fd in to if fd in self._sockets]
         if self._tap is not untapped:
-            self._tap.row(*sent_row(to, message, old))
+            self._tap.row(*sent_row([fd for fd in to if fd in self._sockets], message, old))
         if seal is not None:  # after the record was made: what is filled in now is in no log
             message = self._signer.sealed(message, seal, self._clock())
-        sockets = [self._sockets[fd] for fd in to]
-        alias = wire.encode_old(message) if old else None
-        for text in (wire.octets(message), alias.encode() if alias is not None else None):
-            if text is not None and len(text) <= wire.MAX_FRAME:
-                self._outgoing.put(sockets, text_frame(text))
-            elif text is not None:  # whoever got it would have to hang up
-                logger.warning("a {} has grown too large to be passed on", message.TYPE)
+        sockets = [socket for fd in to if (socket := self._sockets.get(fd)) is not None]
+        self._put(sockets, message, wire.octets(message))
+        if old and (alias := wire.encode_old(message)) is not None:
+            self._put(sockets, message, alias.encode())
+
+    def _put(self, sockets: Iterable[ServerConnection], message: m.Message, text: bytes) -> None:
+        if len(text) <= wire.MAX_FRAME:
+            self._outgoing.put(sockets, text_frame(text))
+        else:  # whoever got it would have to hang up
+            logger.warning("a {} has grown too large to be passed on", message.TYPE)
 
     def _close(self, command: f.Close) -> None:
         socket = self._sockets.get(command.fd)

@@ -20,6 +20,7 @@ from websockets.asyncio.connection import broadcast
 from websockets.exceptions import ConnectionClosedOK, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
 from websockets.http11 import Response
 
+from wakestream.adapters.no_connection import no_connection
 from wakestream.adapters.tls import explained, hung_up
 from wakestream.operators.errors import HubError, HubRefused, HubUnreachable, Stalled
 from wakestream.operators.flow.every import every
@@ -252,13 +253,10 @@ def _turned_away(response: Response) -> str:
     return f"the connection was turned away with HTTP {response.status_code}{f': {said}' if said else ''}"
 
 
-def _plain(error: Exception) -> str:
-    text = explained(error) or str(error)
-    if isinstance(error, ConnectionRefusedError) or "refused" in text or "Connect call failed" in text:
-        return "nobody listens there (connection refused)"
+def _plain(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "no answer within 10 s"
-    return text or type(error).__name__
+    return explained(error) or no_connection(error)
 
 
 def _fault(error: Exception, item: Any) -> None:

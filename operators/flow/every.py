@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.flow.lean import Lean
-from wakestream.operators.flow.scheduler import Alarm, clock, seconds_now
+from wakestream.operators.flow.scheduler import Alarm, clock
 
 T = TypeVar("T")
 
@@ -35,17 +35,18 @@ class _Beats(Alarm):
     ) -> None:
         super().__init__(time)
         self.seconds, self.make, self.observer = seconds, make, observer
-        self.start = seconds_now(time)
+        self.start = self.now()
         self.count = 0
-        self.set(seconds)
+        self.set(self.start + seconds)
 
     def ring(self, *_: Any) -> None:
-        self.count = max(self.count + 1, int((seconds_now(self.time) - self.start) / self.seconds))
+        start, seconds = self.start, self.seconds
+        self.count = count = max(self.count + 1, int((self.now() - start) / seconds))
         try:
-            item = self.make(self.count * self.seconds)
+            item = self.make(count * seconds)
         except Exception as error:  # a line that cannot be made
             self.observer.on_error(error)
             return
         if not self.disposed:  # set before the item is given, lest an observer that raises stop the clock
-            self.set(self.start + (self.count + 1) * self.seconds - seconds_now(self.time))
+            self.set(start + (count + 1) * seconds)
             self.observer.on_next(item)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 from reactivex import Observable, abc
 
 from wakestream.operators.flow.lean import Lean
+from wakestream.operators.flow.own_cancel import own_cancel
 from wakestream.operators.flow.scheduler import LoopScheduler
 
 T = TypeVar("T")
@@ -21,25 +22,27 @@ def from_async(effect: Callable[[], Awaitable[T]], name: str | None = None) -> O
 def from_async(effect: Callable[[], Any], name: str | None = None) -> Observable[Any]:
     """Run `effect()` anew at each subscription, as a task of the `LoopScheduler` given there.
 
-    A coroutine gives one item, an async generator all of its items. Disposing cancels the task; `CancelledError` is
-    neither caught nor retried, and nothing is emitted after it. `name` is the task's, to see who still waits.
+    A coroutine gives one item, an async generator all of its items. Disposing cancels the task; that `CancelledError`
+    is neither caught nor retried, and nothing is emitted after it. One that the effect raises by itself is an error,
+    see `own_cancel`. `name` is the task's, to see who still waits.
     """
 
     def subscribe(observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         if not isinstance(scheduler, LoopScheduler):
             raise TypeError("effects run on a LoopScheduler: give one at the single subscribe")
-        return scheduler.spawn(_drive(effect, observer), name)
+        return scheduler.spawn(_drive(effect, observer, name), name)
 
     return Lean(subscribe)
 
 
-async def _drive(effect: Callable[[], Any], observer: abc.ObserverBase[Any]) -> None:
+async def _drive(effect: Callable[[], Any], observer: abc.ObserverBase[Any], name: str | None) -> None:
     try:
-        running = effect()
-        if isinstance(running, AsyncIterator):
-            await _each(running, observer)
-        else:
-            observer.on_next(await running)
+        with own_cancel(name):
+            running = effect()
+            if isinstance(running, AsyncIterator):
+                await _each(running, observer)
+            else:
+                observer.on_next(await running)
     except Exception as error:  # whatever an effect raises is the observable's error
         observer.on_error(error)
     else:

@@ -111,28 +111,32 @@ def seconds_now(scheduler: abc.SchedulerBase) -> float:
 
 
 class Alarm(abc.DisposableBase):
-    """What waits again and again: `set` starts the next wait, `ring` is called at its end. One timer for all of them.
+    """What waits again and again: `set` says until when, `ring` is called then. One timer for all of the waits.
 
     On the loop itself a wait makes nothing but a timer of the loop, as thousands of jobs say a line every few seconds.
     """
 
-    __slots__ = ("_cancel", "time")
+    __slots__ = ("_cancel", "_loop", "_time")
 
     def __init__(self, time: abc.SchedulerBase) -> None:
-        self.time = time
+        self._time = time
+        self._loop = time.loop if isinstance(time, LoopScheduler) else None
         self._cancel: Callable[[], object] | None = None
 
     def ring(self, *_: Any) -> None:
         """The wait is over."""
         raise NotImplementedError
 
-    def set(self, seconds: float) -> None:
-        """Ring in `seconds`. The wait before must be over."""
-        time = self.time
-        if isinstance(time, LoopScheduler):
-            self._cancel = time.loop.call_at(time.loop.time() + max(0.0, seconds), self.ring).cancel
+    def now(self) -> float:
+        """As `seconds_now`."""
+        return seconds_now(self._time) if self._loop is None else self._loop.time()
+
+    def set(self, when: float) -> None:
+        """Ring when `now` is `when`, or soon where that has been. The wait before must be over."""
+        if self._loop is None:
+            self._cancel = self._time.schedule_relative(max(0.0, when - self.now()), self.ring).dispose
         else:
-            self._cancel = time.schedule_relative(max(0.0, seconds), self.ring).dispose
+            self._cancel = self._loop.call_at(when, self.ring).cancel
 
     @property
     def disposed(self) -> bool:

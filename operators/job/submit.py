@@ -30,6 +30,7 @@ def submit(job: Job, hub: Hub, readings: Readings, policy: Policy) -> Observable
 
     The waiter is registered first, then the job is sent, and sent again with the same id at each new connection. The
     whole wait counts from the subscription, whatever happens in between. While the GPU wakes, the files are hashed.
+    A hub that was reached in an earlier attempt is waited for like one that was reached in this.
 
     Raises `StageTimeout` (`reply`, `online`), `HubUnreachable`, `HubRefused`, `BootFailed`.
     """
@@ -78,6 +79,7 @@ class _Wait:
     def disconnected(self, link: LinkDown) -> Observable[JobEvent]:
         if link.code is not None:
             raise HubRefused(link.why, code=link.code)
+        self.reached = self.reached or link.asked
         never = "connecting" if link.connecting else "hub_unreachable"
         lines = self._lines("hub_lost" if self.reached else never, why="" if link.connecting else link.why)
         if self.reached or self.policy.hub is None:

@@ -242,8 +242,15 @@ async def test_the_pages_of_hub_and_worker_tell_how_they_are_and_nothing_secret(
         await until(lambda: any(gpu.leases for gpu in server._state.gpus.values()))
         hub = server.url.replace("ws://", "http://").replace("/dsp", "/")
         worker = next(gpu.url for gpu in server._state.gpus.values())
-        for address, wanted in ((hub, "online, "), (f"{worker}/", "ready")):
-            async with caller.session.get(address) as response:
+        english, chinese = (
+            {"Accept-Language": "en-US,en;q=0.9,zh;q=0.5"},
+            {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"},
+        )
+        for address, languages, wanted in (
+            (hub, english, "online · "), (hub, chinese, "已就绪 · "), (hub, {}, "none seen yet"),
+            (f"{worker}/", english, "At work"), (f"{worker}/", chinese, "进行中"),
+        ):  # fmt: skip
+            async with caller.session.get(address, headers=languages) as response:
                 text = await response.text()
                 assert response.status == 200
                 assert wanted in text

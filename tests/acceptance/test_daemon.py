@@ -189,6 +189,7 @@ async def test_a_cancel_that_the_kill_overtook_is_carried_out_after_the_restart(
         async with daemon(user) as api:
             await api.submit(user)
             await api.until("running", status="synthesizing")
+            await api.ask("POST", "/api/jobs/no-such/cancel")  # answered when all that came before is kept
             await api.kill()
         async with open_journal(state_of(user) / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
             assert any(isinstance(fact, f.JobStage) and fact.task for fact in journal.read())
@@ -335,6 +336,27 @@ async def test_its_recording_replays_with_the_turns_and_answers_as_they_were(use
             engine.go_on.set()
             for name in ("first", "low", "high", "same"):
                 assert (await api.outcome(name))["event"] == "done"
+            api.running.process.terminate()
+            await api.running.ended()
+    ran = await user.run("replay", "night", "--json")
+    assert (ran.code, [log["result"] for log in ran.events if "log" in log]) == (0, ["same"]), ran.out
+
+
+async def test_the_recording_of_a_daemon_that_took_up_what_an_earlier_run_left_replays(
+    user: User, place: Place
+) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            for name in ("over", "open"):
+                await api.submit(user, name, output=str(user.folder / f"{name}.mp4"), task_type=f"heygem_{name}")
+            await api.until("running", "open")
+            await api.kill()
+        async with open_journal(state_of(user) / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
+            await journal.append([f.JobEnded("over", "failed", time.time())])  # which the hub has not heard
+        async with daemon(user, "--record", "night") as api:
+            engine.go_on.set()
+            assert (await api.outcome("open"))["event"] == "done"
             api.running.process.terminate()
             await api.running.ended()
     ran = await user.run("replay", "night", "--json")

@@ -203,7 +203,20 @@ def test_the_scheduled_task_runs_the_daemon_for_ever_and_again_after_a_fault() -
     task = ElementTree.parse(DEPLOY / "windows" / "wakestream-daemon.xml").getroot()  # noqa: S314 - our own file
     assert understood((task.findtext(".//t:Arguments", "", TASK)).split()).command == "daemon"
     assert task.findtext(".//t:ExecutionTimeLimit", "", TASK) == "PT0S"
-    assert task.findtext(".//t:RestartOnFailure/t:Interval", "", TASK) == "PT1M"
+    assert task.findtext(".//t:LogonTrigger/t:Repetition/t:Interval", "", TASK) == "PT5M"
+    assert task.findtext(".//t:MultipleInstancesPolicy", "", TASK) == "IgnoreNew"
+
+
+def test_the_scheduled_task_is_of_one_user_and_can_be_read_by_schtasks() -> None:
+    text = (DEPLOY / "windows" / "wakestream-daemon.xml").read_bytes()
+    assert text.startswith(b'<?xml version="1.0"?>')  # it refuses a declared UTF-8
+    assert text.isascii()
+    task = ElementTree.fromstring(text)  # noqa: S314 - our own file
+    trigger, principal = (
+        task.findtext(".//t:LogonTrigger/t:UserId", "", TASK),
+        task.findtext(".//t:Principal/t:UserId", "", TASK),
+    )
+    assert trigger == principal != ""
 
 
 def test_the_launch_agent_runs_the_daemon_and_again_after_a_fault() -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from email.utils import formatdate
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 
@@ -18,9 +19,11 @@ import pytest
 from aiohttp import web
 from our_peers import SECRET, Joining, Place, gpu_online, until
 
+from wakestream.adapters.daemon_program import DaemonConfig, running_daemon
 from wakestream.adapters.demo import house
 from wakestream.adapters.doctor import Finding, examine
 from wakestream.adapters.doctor import there as there_room
+from wakestream.adapters.doctor.daemon import daemon_stands
 from wakestream.adapters.memory import MemoryPower
 from wakestream.adapters.monitor import MonitorProgram
 from wakestream.adapters.settings import Secret, Settings
@@ -79,8 +82,11 @@ async def test_when_all_is_well_everything_is_ok_and_a_file_really_went_through(
     await scene.worker()
     found = await scene.look()
     assert {check: finding.level for check, finding in found.items()} == dict.fromkeys(
-        ("settings", "license", "disk", "ffmpeg", "hub", "clock", "monitor", "worker", "secret", "upload"), "ok"
+        ("settings", "license", "disk", "ffmpeg", "hub", "clock", "monitor", "gpu", "worker", "secret", "upload"), "ok"
     )
+    assert f"(wakestream {version('wakestream')}: " in found["hub"].says
+    assert scene.running is not None
+    assert not scene.running.refused  # a look is no attempt to get in
     assert "the GPU is running" in found["monitor"].says
     assert "2 MiB went through" in found["upload"].says
 
@@ -165,7 +171,7 @@ async def test_a_clock_that_is_wrong_is_told(scene: Scene, ahead: int, level: st
     scene.stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     address = f"http://127.0.0.1:{runner.addresses[0][1]}/dsp"
-    (found,) = [finding async for finding in there_room.clocks_agree(address)]
+    (found,) = there_room.clocks_agree(await there_room.headers_of(address))
     assert (found.check, found.level) == ("clock", level)
 
 
@@ -216,3 +222,48 @@ async def test_the_command_wakes_a_sleeping_gpu_and_says_all_as_json(tmp_path: P
     assert process.returncode == 0, said
     assert "came online after" in found["wake"]["says"]
     assert found["upload"]["level"] == found["worker"]["level"] == "ok"
+
+
+async def test_a_provider_that_the_monitor_cannot_reach_is_a_fault_of_the_gpu_with_its_own_words(scene: Scene) -> None:
+    await scene.hub()
+    key = scene.place.keys["monitor"]
+    link = open_link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",)))
+    scene.stack.push_async_callback(link.close)
+    await until(lambda: link.up)
+    assert scene.running is not None
+    gpus = scene.running.state.gpus
+    for phase, level in (("failed", "warning"), ("no_capacity", "warning"), ("off", "ok"), ("unknown", "fault")):
+        link.send(m.PowerState(gpu="studio", state=phase, msg="the provider's words"))
+        await until(lambda: "studio" in gpus and gpus["studio"].phase == phase)  # noqa: B023 - called within the turn
+        found = (await scene.look())["gpu"]
+        assert (found.level, "the provider's words" in found.says) == (level, level != "ok"), phase
+        assert ("monitor's log" in found.todo) == (level != "ok")
+
+
+async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.hub()
+    state = scene.folder / "not" / "there"
+
+    async def daemons(settings: Settings) -> Finding:
+        (found,) = [finding async for finding in daemon_stands(settings, state)]
+        return found
+
+    assert (await daemons(scene.settings)).level == "skipped"
+    assert not state.exists()
+    async with running_daemon(DaemonConfig(state), scene.settings):
+        assert scene.running is not None
+        peers = scene.running.state.connections
+        await until(lambda: any(peer.role for peer in peers.values()))
+        assert (await daemons(scene.settings)).level == "ok"
+        elsewhere = await daemons(replace(scene.settings, hub_url="ws://127.0.0.1:9/dsp"))
+        assert (elsewhere.level, "--hub" in elsewhere.todo) == ("warning", True)
+    async with running_daemon(DaemonConfig(state), replace(scene.settings, hub_url="ws://127.0.0.1:9/dsp")):
+        alone = await daemons(replace(scene.settings, hub_url="ws://127.0.0.1:9/dsp"))
+        assert (alone.level, "not connected" in alone.says) == ("warning", True)
+
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("wakestream.adapters.doctor.daemon.written_to", full)
+    broken = await daemons(scene.settings)
+    assert (broken.level, "No space left" in broken.says, "--state" in broken.todo) == ("fault", True, True)

@@ -4,8 +4,10 @@ import asyncio
 import errno
 import hashlib
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from aiohttp import web
 from blake3 import blake3
 
+from wakestream.adapters.capabilities import Signer, Wallet
 from wakestream.adapters.http.client import THREADS, HttpWorker, HttpWorkers
 from wakestream.operators.errors import (
     Corrupt,
@@ -25,6 +28,7 @@ from wakestream.operators.errors import (
 )
 from wakestream.operators.events import Done, Downloading, FileRef, Fingerprint, Job
 from wakestream.operators.ports import Health, TaskReceipt, TaskReport
+from wakestream.streams import messages as m
 
 SECRET = "swordfish-0123456789"
 VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 32, ".wav")
@@ -250,6 +254,34 @@ async def test_jobs_that_share_a_task_are_cancelled_one_by_one() -> None:
         await worker.cancel("t1", "two")
         await worker.cancel("t1")
     assert dropped == ["two", "one"]
+
+
+@pytest.mark.parametrize(
+    ("off", "secret", "says"),
+    [
+        (7200, None, r"does not take what the hub gave us, and its clock is 7\d\d\d s ahead of the hub's; set it"),
+        (-7200, None, r"and its clock is 7\d\d\d s behind the hub's; set it right, by NTP$"),
+        (7200, SECRET, r"its clock is 7\d\d\d s ahead of the hub's; set it right, by NTP; it is tried with the secret"),
+        (0, None, r"the worker does not let us in at the moment: it has ended"),
+    ],
+)
+async def test_a_worker_whose_clock_is_wrong_is_told_by_its_answer(off: int, secret: str | None, says: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        said = {"code": 401, "data": None, "msg": "it has ended", "error": "expired"}
+        date = {"Date": formatdate(time.time() + off, usegmt=True)}
+        return web.json_response(said, status=401, headers=date)
+
+    now, wallet = time.time(), Wallet()
+    token = Signer.fresh().mint("job-1", "lic", "gpu", now, now + 900)
+    wallet.feed(m.Ack(request_id="job-1", capability=token, capability_expires=int(now + 900)))
+    async with asyncio.timeout(30), serving(answer) as url:
+        workers = HttpWorkers(url, secret)
+        worker = workers.of_job("job-1", wallet).at(None)
+        assert isinstance(worker, HttpWorker)
+        worker.features = frozenset({"capability"})
+        with pytest.raises(WorkerUnreachable, match=says):
+            await worker.check([VIDEO])
+        await workers.close()
 
 
 async def test_a_report_of_an_old_worker_is_read_with_what_it_lacks() -> None:
@@ -605,6 +637,27 @@ async def test_nothing_stays_of_a_download_whose_job_is_cancelled(tmp_path: Path
         with pytest.raises(Corrupt):
             await fetched(worker, tmp_path / "out.mp4")
         await worker.cancel("t1")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_of_two_jobs_that_share_a_task_the_cancelled_one_alone_takes_its_part_along(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"/submit" in head:
+            writer.write(b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"code":0,"data":{"task_id":"t1"}}')
+        else:
+            writer.write(b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 1000\r\nConnection: close\r\n\r\nxxx')
+
+    outputs = {name: tmp_path / f"{name}.mp4" for name in ("one", "two")}
+    async with raw_serving(answer) as url, connected(url) as worker:
+        worker.features = frozenset({"range"})
+        for name, output in outputs.items():
+            await worker.submit(Job(name, JOB.video, JOB.audio, output), VIDEO, AUDIO)
+            with pytest.raises(Corrupt, match="broke off"):
+                await fetched(worker, output)
+        await worker.cancel("t1", "one")
+        assert {path.name[:3] for path in tmp_path.iterdir()} == {"two"}
+        await worker.cancel("t1", "two")
     assert list(tmp_path.iterdir()) == []
 
 

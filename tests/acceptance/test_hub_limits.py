@@ -14,8 +14,11 @@ from our_peers import Place, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from wakestream.adapters import throttle
+from wakestream.adapters.addresses import network
 from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.throttle import Network
 from wakestream.adapters.websocket import guard
 from wakestream.adapters.websocket.hub_server import HubServer, open_hub
 from wakestream.streams.hub import Limits
@@ -23,10 +26,10 @@ from wakestream.streams.hub_events import Fact
 
 
 @asynccontextmanager
-async def hub_with(place: Place, **limits: Any) -> AsyncGenerator[HubServer, None]:
+async def hub_with(place: Place, proxies: tuple[Network, ...] = (), **limits: Any) -> AsyncGenerator[HubServer, None]:
     book = LicenseBook(place.folder / "hub")
     async with asyncio.timeout(40), open_hub(
-        "127.0.0.1", 0, book=book, journal=MemoryJournal[Fact](), limits=Limits(**limits)
+        "127.0.0.1", 0, book=book, journal=MemoryJournal[Fact](), limits=Limits(**limits), proxies=proxies
     ) as hub:  # fmt: skip
         yield hub
 
@@ -70,6 +73,29 @@ async def test_an_address_that_shows_wrong_keys_is_kept_out_before_the_handshake
                 assert (await register(other, place.keys["client"]))["type"] == "registered"
 
 
+async def test_a_proxy_that_was_named_keeps_a_guesser_from_slowing_the_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "_is_here", lambda _: False)  # as if this machine were another
+
+    def seen_as(address: str) -> dict[str, Any]:
+        return {"additional_headers": {"X-Forwarded-For": f"203.0.113.1, {address}"}}
+
+    async def guessed(hub: HubServer) -> None:
+        for number in range(guard.TRIES):
+            async with connect(hub.url, **seen_as("192.0.2.66")) as socket:
+                assert (await register(socket, f"guess-{number}"))["code"] == "unauthorized"
+        assert (await refusal(hub.url, **seen_as("192.0.2.66")))[0] == 429
+
+    async with hub_with(place, proxies=(network("127.0.0.1"),)) as hub:
+        await guessed(hub)
+        async with connect(hub.url, **seen_as("192.0.2.7")) as other:
+            assert (await register(other, place.keys["client"]))["type"] == "registered"
+    async with hub_with(place) as hub:
+        await guessed(hub)
+        assert (await refusal(hub.url, **seen_as("192.0.2.7")))[0] == 429, "who was not named is not believed"
+
+
 async def come_and_go(hub: HubServer, times: int) -> None:
     for _ in range(times):
         async with connect(hub.url):
@@ -85,7 +111,10 @@ async def test_a_revoked_key_is_no_guess_and_slows_nobody_down(place: Place) -> 
                 assert (await register(socket, place.keys["client"]))["code"] == "unauthorized"
 
 
-async def test_an_address_that_connects_too_fast_is_told_when_to_come_again(place: Place) -> None:
+async def test_an_address_that_connects_too_fast_is_told_when_to_come_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "NEW_EVERY", 1.0)  # faster than this machine at its slowest
     async with hub_with(place, per_address=1) as hub:
         with pytest.raises(InvalidStatus) as refused:
             await come_and_go(hub, 2 * guard.SPARE)

@@ -26,12 +26,22 @@ METRICS = ("--metrics", "127.0.0.1:0")
 ROOT = Path(__file__).parents[2]
 
 
-def told() -> set[str]:
-    """The names in the table of docs/operations.md."""
+def told() -> dict[str, set[str]]:
+    """The names in the table of docs/operations.md, with their labels."""
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     section = page[page.index("\n## Metrics") :]
     section = section[: section.index("\n## ", 5)]
-    return set(re.findall(r"^\| `(wakestream_[a-z_]+)", section, re.MULTILINE))
+    rows = re.findall(r"^\| `(wakestream_[a-z_]+)(?:\{([a-z,]+)\})?`", section, re.MULTILINE)
+    return {name: set(labels.split(",")) - {""} for name, labels in rows}
+
+
+def labelled(text: str) -> dict[str, set[str]]:
+    """The labels of each family that has a sample; a histogram's samples are named after it."""
+    found: dict[str, set[str]] = {}
+    for sample, values in read(text).items():
+        name = re.sub(r"_(bucket|count|sum)$", "", sample)
+        found[name] = {label for labels in values for label, _ in labels} - {"le"}
+    return found
 
 
 async def all_at_work(made: House, engine: Joining, webhook: str) -> None:
@@ -78,8 +88,10 @@ async def test_a_job_shows_in_the_metrics_of_all_four_programs(user: User, place
 async def test_the_page_names_every_metric_and_no_other(user: User, place: Place) -> None:
     async with asyncio.timeout(50), receiver() as (webhook, _), house(user, place) as made:
         await all_at_work(made, Joining(), webhook)
-        shown = set().union(*[families(await made.scrape(program)) for program in made.urls])
-    assert shown == told()
+        texts = [await made.scrape(program) for program in made.urls]
+    assert set().union(*map(families, texts)) == set(told())
+    for name, labels in {name: labels for text in texts for name, labels in labelled(text).items()}.items():
+        assert labels == told().get(name, labels), name
 
 
 async def test_no_label_holds_a_job_a_key_or_a_file(user: User, place: Place) -> None:
@@ -214,7 +226,7 @@ async def test_every_program_takes_the_flag(user: User, program: str) -> None:
     variables = {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "k" * 20, "HEYGEM_API_SECRET": "s" * 20}
     async with asyncio.timeout(40), scraped(user, program, *more, **variables) as text:
         shown = families(text)
-    assert shown - told() == set()
+    assert shown - told().keys() == set()
     assert {name for name in told() if f"_{program}_" in name} - shown == (
         {"wakestream_daemon_webhooks_owed", "wakestream_daemon_webhook_attempts_total"}
         if program == "daemon"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from wakestream.adapters.engines import Command
 from wakestream.adapters.http import straight as module
 from wakestream.adapters.http import tus as tus_calls
 from wakestream.adapters.http.straight import BUFFER, straight
+from wakestream.adapters.sink import AHEAD
 from wakestream.adapters.tls import ServerTls
 from wakestream.adapters.worker_program import WorkerConfig, running_worker
 
@@ -65,12 +67,13 @@ async def connection() -> AsyncIterator[tuple[Owner, asyncio.StreamWriter]]:
 
 async def taken(owner: Owner, left: int, idle: float = 20.0) -> bytes:
     """The body, each block copied at the last moment at which it must still be whole."""
-    found, held = b"", None
+    found, held = b"", deque[memoryview]()
     async with aclosing(straight(owner.transport, left, idle)) as blocks:
         async for block in blocks:
-            found += bytes(held) if held is not None else b""
-            held = block
-        return found + (bytes(held) if held is not None else b"")
+            held.append(block)
+            if len(held) > AHEAD:
+                found += held.popleft()
+        return found + b"".join(held)
 
 
 @pytest.mark.parametrize("length", [1, BUFFER, BUFFER + 1, len(CONTENT)])

@@ -16,6 +16,8 @@ from our_peers import Joining, Place, held
 from websockets.asyncio.server import Response, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from wakestream.adapters.cli.log_lines import line
+
 Talk = Callable[[ServerConnection], Awaitable[None]]
 
 
@@ -136,6 +138,21 @@ async def test_an_old_hubs_complaint_about_a_submit_is_shown(user: User) -> None
         ran = await user.submit("--reply-timeout", "0.5")
     assert ran.code == 3
     assert "Task queue is closed" in ran.err
+
+
+async def test_that_the_gpu_is_soon_stopped_whoever_uses_it_is_told(user: User) -> None:
+    async with field(user, online=False) as (hub, _), user.runs(*user.command()) as running:
+        await running.event("queued")
+        news = {"type": "gpu.power.state", "gpu": "studio", "state": "online"}
+        await hub.tell(news | {"msg": "its worker is initialized"})
+        await hub.tell(news | {"msg": "will be stopped in 600 s: the longest uptime is nearly over", "stops_in": 600})
+        await hub.go_online()
+        ran = await running.ended()
+    assert (ran.code, ran.last["event"]) == (0, "done")
+    warned = [each for each in map(line, ran.err.splitlines()) if "studio" in each.message]
+    assert [(each.level, each.message.partition(":")[0]) for each in warned] == [
+        ("WARNING", "studio will be stopped in 600 s, whoever uses it")
+    ]
 
 
 @pytest.mark.parametrize("kind", ["ours", "old"])

@@ -135,6 +135,37 @@ async def test_a_renewed_certificate_is_used_by_new_connections_without_a_restar
         await stays.close()
 
 
+class Attentive(ServerTls):
+    """Looks at its files all the time, and tells when it took new ones."""
+
+    def __init__(self, cert: Path, key: Path) -> None:
+        super().__init__(cert, key)
+        self.renewed = asyncio.Event()
+
+    def refresh(self) -> bool:
+        fresh = super().refresh()
+        if fresh:
+            self.renewed.set()
+        return fresh
+
+    async def watch(self, every: float = 0.01) -> None:
+        await super().watch(every)
+
+
+@pytest.mark.parametrize("program", ["hub", "worker"])
+async def test_hub_and_worker_look_by_themselves_whether_their_certificate_was_renewed(
+    place: Place, authority: Authority, program: str
+) -> None:
+    tls = Attentive(*authority.issue())
+    running = hub_with(place, tls) if program == "hub" else place.worker(Joining(), tls=tls)
+    async with asyncio.timeout(30), running as server:
+        port = int((server.url if isinstance(server, HubServer) else server.address).split(":")[2].split("/")[0])
+        before = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=10)
+        authority.issue(days=200)
+        await tls.renewed.wait()
+        assert await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=10) != before
+
+
 @pytest.mark.parametrize(
     ("hosts", "days", "own_ca", "says"),
     [

@@ -13,8 +13,11 @@ import aiohttp
 import pytest
 from our_peers import SECRET, Joining, Place, gpu_online, until
 
+from wakestream.adapters import throttle
+from wakestream.adapters.addresses import network
 from wakestream.adapters.capabilities import Signer
 from wakestream.adapters.http import callers
+from wakestream.adapters.throttle import Network
 from wakestream.adapters.websocket.hub_server import HubServer
 from wakestream.adapters.worker_program import RunningWorker
 
@@ -79,10 +82,11 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(place: Place, *, held: bool = False) -> AsyncGenerator[Scene, None]:
+async def scene(place: Place, *, held: bool = False, proxies: tuple[Network, ...] = ()) -> AsyncGenerator[Scene, None]:
     engine = Joining(held=held)
     async with (
-        asyncio.timeout(40), place.hub() as hub, place.worker(engine) as worker, aiohttp.ClientSession() as session
+        asyncio.timeout(40), place.hub() as hub, place.worker(engine, proxies=proxies) as worker,
+        aiohttp.ClientSession() as session,
     ):  # fmt: skip
         await gpu_online(hub)
         yield Scene(hub, worker, session, engine)
@@ -192,6 +196,22 @@ async def test_who_shows_wrong_secrets_is_slowed_down_and_the_health_stays_open(
         assert (status, body["error"]) == (429, "too_many")
         assert 1 <= int(body["retry"]) <= callers.AGAIN
         assert (await here.bearer(None)("GET", "health"))[0] == 200
+
+
+async def test_a_proxy_that_was_named_keeps_a_guesser_from_slowing_the_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "_is_here", lambda _: False)  # as if this machine were another
+
+    async def asked(here: Scene, token: str, address: str) -> int:
+        return (await here.bearer(token)("GET", "queue", headers={"X-Forwarded-For": f"203.0.113.1, {address}"}))[0]
+
+    for named, others in (((network("127.0.0.0/8"),), 200), ((), 429)):
+        async with scene(place, proxies=named) as here:
+            for number in range(callers.TRIES):
+                assert await asked(here, f"guess-{number}", "192.0.2.66") == 401
+            assert await asked(here, SECRET, "192.0.2.66") == 429
+            assert await asked(here, SECRET, "192.0.2.7") == others
 
 
 async def test_revoking_a_license_stops_its_tasks_and_ends_its_capabilities_and_open_calls(place: Place) -> None:

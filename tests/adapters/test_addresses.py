@@ -1,6 +1,6 @@
 import pytest
 
-from wakestream.adapters.addresses import hub_url, listen_address, worker_url
+from wakestream.adapters.addresses import hub_url, listen_address, network, worker_url
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,17 @@ def test_a_listen_address_is_a_host_and_a_port(written: str, meant: tuple[str, i
 def test_what_is_no_listen_address_is_refused_with_an_example(written: str) -> None:
     with pytest.raises(ValueError, match="write for example"):
         listen_address(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("10.0.0.2", "10.0.0.2/32"), ("172.18.0.1/16", "172.18.0.0/16"), (" fd00::1 ", "fd00::1/128")],
+)
+def test_a_network_is_one_address_or_many(written: str, meant: str) -> None:
+    assert str(network(written)) == meant
+
+
+@pytest.mark.parametrize("written", ["", "proxy.example", "10.0.0.2:80", "10.0.0.0/33"])
+def test_what_is_no_network_is_told_what_one_looks_like(written: str) -> None:
+    with pytest.raises(ValueError, match="is no address; write one such as"):
+        network(written)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import sys
 from base64 import urlsafe_b64encode
+from email.utils import formatdate
 from pathlib import Path
 
 import orjson
@@ -63,7 +64,7 @@ def test_it_ends_with_a_leeway_for_clocks_that_differ(verifier: Verifier, clock:
     clock.now = 1961.0
     assert refusal(verifier, token()) == "expired"
     assert verifier.claims(token(now=2020.0)).job == "j1"
-    assert refusal(verifier, token(now=2022.0)) == "forbidden"
+    assert refusal(verifier, token(now=2022.0)) == "not_yet"
 
 
 def test_one_for_longer_than_a_day_is_refused_whoever_signed_it(verifier: Verifier) -> None:
@@ -181,6 +182,27 @@ def test_a_client_uses_the_latest_capability_of_the_job_until_it_ends(clock: Clo
     assert wallet.of("j1") == second
     clock.now = 2561.0
     assert (wallet.of("j1"), wallet.knows("j1"), wallet.knows("j2")) == (None, True, False)
+
+
+@pytest.mark.parametrize("off", [-86_400.0, 86_400.0])
+def test_a_client_whose_own_clock_is_off_uses_it_as_long_as_it_lasts(clock: Clock, off: float) -> None:
+    wallet = Wallet(clock)
+    clock.now = 1000.0 + off
+    wallet.feed(m.Ack(request_id="j1", capability=token(), capability_expires=1900))
+    clock.now += 959.0
+    assert wallet.of("j1") is not None
+    assert wallet.ahead_of_hub(formatdate(1959.0 + 3600, usegmt=True)) == 3600.0
+    assert wallet.ahead_of_hub(formatdate(1959.0 - 90, usegmt=True)) == -90.0
+    clock.now += 2.0
+    assert wallet.of("j1") is None
+
+
+@pytest.mark.parametrize("date", [None, "", "yesterday", "Thu, 99 Jan 1970 00:00:00 GMT"])
+def test_who_does_not_say_what_time_it_has_is_not_said_to_be_wrong(clock: Clock, date: str | None) -> None:
+    wallet = Wallet(clock)
+    assert wallet.ahead_of_hub(formatdate(1000.0 + 3600, usegmt=True)) == 0.0, "nothing is known of the hub's clock"
+    wallet.feed(m.Ack(request_id="j1", capability=token(), capability_expires=1900))
+    assert wallet.ahead_of_hub(date) == 0.0
 
 
 def test_what_is_no_capability_is_never_put_into_a_header() -> None:

@@ -58,6 +58,45 @@ def test_a_bar_says_what_the_line_would_once() -> None:
     assert shown[2].endswith("frame 21/50")
 
 
+def test_a_rate_that_is_not_known_yet_is_not_shown_as_a_question() -> None:
+    assert "?" not in picture([ON, e.Uploading(0, 3 * 10**9, "clip.mp4")], 80)[-1]
+
+
+def test_a_result_that_was_there_already_leaves_no_stage_that_looks_as_if_it_were_to_come() -> None:
+    shown = picture([e.Done(Path("out.mp4"), 1500)], 80)
+    assert shown[1] == "✓ submit  - wake  - check  - upload  - render  - download"
+
+
+def test_what_happened_before_one_looked_is_shown_with_its_own_times(capsys: pytest.CaptureFixture[str]) -> None:
+    plain, as_json = PlainLines(), JsonLines("ws-1")
+    for event, ago in ((e.Waking(0, "booting"), 600.0), (ON, 540.0), (e.Running(10, "processing"), 30.0)):
+        plain.show(event, ago)
+        as_json.show(event, ago)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:9] for line in lines[::2]] == ["    0.0 s", "   60.0 s", "  570.0 s"]
+    assert [round(orjson.loads(line)["t"]) for line in lines[1::2]] == [0, 60, 570]
+
+
+def test_the_stages_of_a_job_that_has_long_been_at_work_have_taken_as_long_as_they_did() -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None, legacy_windows=False)
+    live = LiveDisplay(JOB, console)
+    for event, ago in ((e.Queued(1, "booting", None), 600.0), (e.Granted("offline", 1, "x"), 480.0)):
+        live.show(event, ago)
+    with console.capture() as capture:
+        console.print(live.picture())
+    assert "✓ wake 2 min 00 s" in capture.get()
+
+
+def test_what_is_left_of_a_wait_grows_less_between_two_events() -> None:
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None, legacy_windows=False)
+    live = LiveDisplay(JOB, console)
+    for event in (e.Queued(1, "booting", e.Eta(60, 90)), e.Waking(1, "booting", 1, e.Eta(60, 90))):
+        live.show(event, 15.0)
+        with console.capture() as capture:
+            console.print(live.picture())
+        assert "(usually 45 s more, at most 1 min 15 s)" in capture.get()
+
+
 @pytest.mark.parametrize("width", [30, 40, 60, 72, 80, 200])
 @pytest.mark.parametrize("last", [RUNS[1], e.Uploading(10**9, 3 * 10**9, "clip.mp4"), e.Waking(9, "no_monitor")])
 def test_it_fits_any_terminal(width: int, last: e.JobEvent) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.cli import main, parsing
+from wakestream.adapters.cli import exit_codes, main, parsing
+from wakestream.adapters.cli.table import width
 from wakestream.adapters.words import choose, chosen
+from wakestream.adapters.words.help_zh import SENTENCES
 
 LISTING = ("jobs", "watch", "cancel", "status", "why", "cost", "doctor", "logs", "replay", "shrink", "submit")
 
@@ -162,3 +164,81 @@ def test_the_language_can_be_chosen_but_programs_read_english() -> None:
 def test_the_last_word_is_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["jobs", "--lang", "zh", "--state", "nowhere"]) == 4
     assert capsys.readouterr().err.startswith("wakestream: 无法连接守护进程")
+
+
+def sentences(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """All that a help says in words, those of the commands within it, too."""
+    yield parser.description or ""
+    for group in parser._action_groups:
+        yield from (group.title or "", group.description or "")
+    for action in parser._actions:
+        yield action.help or ""
+        if isinstance(action, argparse._SubParsersAction):
+            yield from (choice.help or "" for choice in action._choices_actions)
+            for inner in action.choices.values():
+                yield from sentences(inner)
+
+
+def ends() -> Iterator[str]:
+    """The sentences below the arguments, in tables the second column."""
+    for command in (main._load(name) for name in main.COMMANDS):
+        yield from getattr(command, "EXITS", "").splitlines()
+        yield from (re.split(r"\s{2,}", line)[-1] for line in getattr(command, "LANGUAGE", "").splitlines())
+    yield from ("examples:", exit_codes.HELP, main.AFTER_HELP.splitlines()[0])
+
+
+def test_all_that_a_help_says_is_there_in_chinese_and_nothing_else() -> None:
+    said = {*sentences(main.parser_of()), *ends()} - {"", argparse.SUPPRESS, "TLS"}
+    assert sorted(said - SENTENCES.keys()) == []
+    assert sorted(SENTENCES.keys() - said) == []
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_a_help_in_chinese_has_the_same_flags_and_examples_and_fits_a_narrow_terminal(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    english = shown(capsys, name, "--help")
+    chinese = shown(capsys, name, "--help", "--lang", "zh")
+    assert chinese.startswith(f"用法：wakestream {name} [选项]")
+    assert re.findall(r"^  (--?\w\S*)", chinese, re.MULTILINE) == re.findall(r"^  (--?\w\S*)", english, re.MULTILINE)
+    assert chinese[chinese.index("\n示例：") :].count("wakestream ") == english[english.index("\nexamples:") :].count(
+        "wakestream "
+    )
+    arguments = chinese[chinese.index("\n选项:") : chinese.index("\n示例：")].partition("\nEXPR ")[0]
+    assert [line for line in arguments.splitlines() if width(line) > 60] == []
+
+
+def test_wrong_usage_is_told_in_the_language_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["jobs", "--lang=zh", "--nonsense"], ["--lang", "zh", "jbos"]):
+        with pytest.raises(SystemExit) as end:
+            main.main(argv)
+        assert end.value.code == 2
+        assert "用法有误：" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "prog", "meant"),
+    [
+        (["jobs", "--al"], "wakestream jobs", "--all"),
+        (["license", "issue", "--role", "client", "--nte=x"], "wakestream license issue", "--note"),
+        (["status", "--record", "DIR"], "wakestream status", None),
+    ],
+)
+def test_a_flag_that_the_command_does_not_have_is_told_by_that_command_with_the_one_that_may_be_meant(
+    argv: list[str], prog: str, meant: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main(argv)
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert said.startswith(f"usage: {prog} [options]")
+    assert f"{prog}: error: unrecognized arguments: " in said
+    assert f"did you mean {meant}?" in said if meant else "did you mean" not in said
+
+
+def test_what_stands_everywhere_may_stand_behind_an_action_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main(["license", "issue", "-q", "--lang", "zh", "--help"])
+    assert end.value.code == 0
+    assert "--quiet" in capsys.readouterr().out

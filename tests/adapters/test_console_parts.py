@@ -126,6 +126,26 @@ async def test_the_timeline_lets_go_of_whole_jobs_and_is_a_log_without_secrets()
     assert orjson.dumps(shown)
 
 
+async def test_jobs_that_were_under_way_together_leave_the_timeline_together() -> None:
+    timeline = Timeline(kept=40)
+    tap = timeline.begin(Header("daemon", 1000.0, 7, {"policy": {}}))
+
+    def rows(label: str, *jobs: str, count: int = 1) -> None:
+        for job in jobs * count:
+            tap.row("out", label, {"event": label}, job)
+
+    rows("job.accept", "a", "b")
+    rows("running", "a", "b", count=5)
+    rows("done", "a", "b")
+    rows("job.accept", "c", "d")
+    rows("done", "c")
+    rows("running", "d", count=25)
+    assert {row.job for row in timeline.rows} == {"c", "d"}
+    rows("running", "d", count=30)
+    assert {row.job for row in timeline.rows} == {"d"}
+    assert len(timeline.rows) <= 40
+
+
 def test_every_file_of_the_page_is_shipped_and_named_by_another() -> None:
     folder = Path(page.__file__).parent / "static"
     texts = {each.name: each.read_text() for each in folder.iterdir()}

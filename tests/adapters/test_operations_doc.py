@@ -1,4 +1,4 @@
-"""What docs/operations.md prints is real: the programs' sentences, their flags and settings, the replay."""
+"""What docs/operations.md prints is real: sentences, flags, settings, proxies, the replay; and none is left out."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ import re
 import runpy
 import sys
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
 from wakestream.adapters import settings
 from wakestream.adapters.cli.main import parser_of
+from wakestream.adapters.cli.submit import HUB_PATIENCE
+from wakestream.adapters.http.tus import AT
+from wakestream.operators.policy import Policy
+from wakestream.streams.durable import DURABLE
 
 ROOT = Path(__file__).parent.parent.parent
 DOC = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+FLAGS = re.compile(r"--[a-z][a-z-]+")
+OF_THE_DEMO = ("--audio", "--boot-seconds", "--video")
 
 
 def spoken() -> str:
@@ -57,11 +64,54 @@ def test_a_sentence_of_the_page_is_one_that_the_programs_say(sentence: str) -> N
         assert part in SPOKEN, part
 
 
-def test_every_flag_of_the_page_exists() -> None:
-    known = set(re.findall(r"--[a-z][a-z-]+", _all_help(parser_of())))
+def test_every_flag_that_exists_is_on_the_page_and_every_flag_of_the_page_exists() -> None:
+    known = set(FLAGS.findall(_all_help(parser_of())))
     ours = re.sub(r"^    (docker|systemctl|schtasks|git) .*", _what_it_runs, DOC, flags=re.MULTILINE)
-    shown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours)) - {"--format", "--profile"}
+    shown = set(re.findall(rf"(?<![\w-]){FLAGS.pattern}", ours)) - {"--format", "--profile"}
     assert shown <= known
+    assert known - shown == {"--help", "--version", *OF_THE_DEMO}
+
+
+def cells(heading: str) -> list[list[list[str]]]:
+    """The names in each cell of each row of the table that begins with `heading`."""
+    table = DOC[DOC.index(heading) :].partition("\n\n")[0]
+    return [[re.findall(r"`([^`]+)`", cell) for cell in row.split("|")[1:-1]] for row in table.splitlines()[2:]]
+
+
+def test_every_setting_is_in_the_table_with_its_variable_and_its_flag() -> None:
+    told: set[tuple[str | None, str]] = set()
+    for names, variables, flags, _ in cells("| in `wakestream.toml` |"):
+        told |= set(zip(names, variables, strict=True)) if names else {(None, *variables)}
+        assert set(flags) <= set(FLAGS.findall(_all_help(parser_of())))
+        assert len(flags) in (0, len(variables))
+    plain = [one for one in settings._ALL if one not in settings._TIMES]
+    assert told == {(None if one.name in settings._SECRET else one.name, one.variable) for one in plain}
+
+
+def test_the_waits_of_the_page_are_those_of_submit_and_of_the_daemon() -> None:
+    rows = re.findall(r"^\| `--([a-z-]+)`:[^|]*\| ([^|]+) \| ([^|]+) \|$", DOC, re.MULTILINE)
+    fields = {setting: name for name, setting in settings.WAITS.items()}
+    policies = (Policy(hub=HUB_PATIENCE), DURABLE)
+    for name, *said in rows:
+        waits = [getattr(policy, fields[name.replace("-", "_")]) for policy in policies]
+        assert [_in_seconds(text) for text in said] == waits, name
+    assert {name.replace("-", "_") for name, *_ in rows} == set(settings.WAITS.values())
+
+
+def _in_seconds(text: str) -> float | None:
+    """What the page says: `30 min`, `30 s, then again`, `for ever`."""
+    if text == "for ever":
+        return None
+    number, unit = text.partition(",")[0].split()
+    return float(number) * {"s": 1, "min": 60, "h": 3600, "days": 86400}[unit]
+
+
+@pytest.mark.parametrize("path", ["/api/heygem/health", "/api/heygem/download", AT, f"{AT}0123"])
+def test_the_proxies_of_the_page_pass_on_all_that_a_client_asks_a_worker(path: str) -> None:
+    (nginx,) = re.findall(r"location ~ (\S+) \{\n +proxy_pass http://127.0.0.1:8383;", DOC)
+    assert re.match(nginx, path)
+    (caddy,) = re.findall(r"@worker path (.+)", DOC)
+    assert any(fnmatchcase(path, pattern) for pattern in caddy.split())
 
 
 def _what_it_runs(line: re.Match[str]) -> str:

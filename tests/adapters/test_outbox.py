@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from loguru import logger
 
 from wakestream.adapters import outbox as at_work
 from wakestream.adapters.client import Client
@@ -45,6 +46,7 @@ class Jobs:
         self.shown: dict[str, Callable[[e.JobEvent], Any]] = {}
         self.futures: dict[str, asyncio.Future[Any]] = {}
         self.cancelled: list[str] = []
+        self.on_released: Callable[[str], object] = lambda _: None
 
     def start(self, job: e.Job, show: Callable[[e.JobEvent], Any]) -> asyncio.Future[Any]:
         self.shown[job.id] = show
@@ -118,6 +120,8 @@ async def test_an_end_that_could_not_be_kept_is_told_when_there_is_room_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(at_work, "AGAIN", 0.01)
+    complaints = list[str]()
+    listening = logger.add(lambda line: complaints.append(str(line)), level="ERROR")
     desk = Desk()
     async with asyncio.timeout(10), desk.serving():
         await desk.submit()
@@ -126,6 +130,10 @@ async def test_an_end_that_could_not_be_kept_is_told_when_there_is_room_again(
         hearing = asyncio.create_task(desk.hears("done"))
         assert (await desk.outbox.cancel("a")).status in (202, 409)
         assert (desk.ended, hearing.done()) == ([], False)
+        for _ in range(3):
+            assert (await desk.submit("b")).status == 507
+        logger.remove(listening)
+        assert len(complaints) == 1
         desk.journal.mood = None
         await hearing
         assert outbox.recover(desk.journal.read()) == desk.state
@@ -189,7 +197,7 @@ BEFORE = (
 )
 
 
-async def test_a_job_from_before_the_restart_is_let_go_of_at_hub_and_worker_when_it_is_cancelled() -> None:
+async def test_a_job_from_before_the_restart_is_let_go_of_at_its_worker_when_it_is_cancelled() -> None:
     desk = Desk(*BEFORE)
     async with asyncio.timeout(10), desk.serving():
         while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - nobody else knows the moment
@@ -199,7 +207,7 @@ async def test_a_job_from_before_the_restart_is_let_go_of_at_hub_and_worker_when
         assert desk.jobs.cancelled == ["a"]
         desk.jobs.shown["a"](e.Cancelled())
         await hearing
-        assert desk.jobs.farewells == [("a", True)]
+        assert desk.jobs.farewells == []  # its pipeline tells the hub
         while not desk.jobs.worker.said("cancel"):  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
         assert desk.jobs.worker.said("cancel") == ["task-1"]
@@ -214,6 +222,21 @@ async def test_one_that_was_being_cancelled_is_not_run_again() -> None:
             await hearing
         assert desk.jobs.shown == {}
         assert (desk.jobs.farewells, desk.jobs.worker.said("cancel")) == ([("a", True)], ["task-1"])
+
+
+async def test_what_the_hub_confirmed_is_not_said_again_by_the_next_start() -> None:
+    desk = Desk(*BEFORE, f.JobEnded("a", "done", 3.0))
+    async with asyncio.timeout(10), desk.serving():
+        while not desk.jobs.farewells:  # noqa: ASYNC110 - nobody else knows the moment
+            await asyncio.sleep(0)
+        desk.jobs.on_released("a")
+        while not desk.journal.read():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+    assert list(desk.journal.read()) == [f.JobReleased("a", 5.0)]
+    again = Desk(*BEFORE, f.JobEnded("a", "done", 3.0), *desk.journal.read())
+    async with asyncio.timeout(10), again.serving():
+        await again.submit("b")
+    assert again.jobs.farewells == []
 
 
 async def test_what_waits_to_be_started_is_cancelled_without_having_begun() -> None:

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.memory import MemoryLink, MemoryPower
@@ -222,3 +223,18 @@ async def test_a_monitor_whose_memory_cannot_be_written_does_its_work_all_the_sa
         room.link.receive(m.Boot(request_id="boot-1"))
         await room.becomes("online")
     assert power.starts == 1
+
+
+async def test_it_complains_of_that_now_and_then_and_keeps_all_when_there_is_room_again() -> None:
+    power = MemoryPower(boot=40.0, halt=5.0)
+    journal, complaints = Memory(power, full=True), list[str]()
+    listening = logger.add(lambda line: complaints.append(str(line)), level="ERROR")
+    async with at_work(Room(power, journal)) as room:
+        room.link.receive(m.Boot(request_id="boot-1"))
+        await room.becomes("online")
+        await asyncio.sleep(600.0)
+        assert 2 <= len(complaints) <= 12
+        journal.full = False
+        await asyncio.sleep(10.0)
+        assert journal.read()[-1].ours
+    logger.remove(listening)

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -48,6 +49,12 @@ def shape(page: str) -> list[str]:
 
 def links(page: str) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", page)
+
+
+def words_of_code(page: str) -> Counter[str]:
+    """What stands in backquotes within the text: names, flags, commands."""
+    text = re.sub(r"^```.*?^```$|^    .*?$", "", page, flags=re.MULTILINE | re.DOTALL)
+    return Counter(re.findall(r"`([^`\n]+)`", text))
 
 
 def loaded(path: Path) -> ModuleType:
@@ -101,6 +108,20 @@ def test_the_picture_of_the_page_is_what_the_command_below_it_draws(tmp_path: Pa
     assert "prefers-color-scheme:dark" in drawn
 
 
+def test_the_page_names_every_command() -> None:
+    assert {name.split()[0] for name in words_of_code(ENGLISH)} >= set(main.COMMANDS) - {
+        "daemon",
+        "hub",
+        "monitor",
+        "worker",
+    }
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_code_is_narrow_enough_to_be_read_without_scrolling(page: str) -> None:
+    assert [line for line in page.splitlines() if line.startswith("    ") and len(line) > 108] == []
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_links_only_to_what_is_there(name: str) -> None:
     inside = [link.split("#")[0] for link in links(PAGES[name]) if not link.startswith("http")]
@@ -110,5 +131,6 @@ def test_a_page_links_only_to_what_is_there(name: str) -> None:
 def test_both_languages_have_the_same_headings_lists_tables_links_and_code() -> None:
     assert shape(CHINESE) == shape(ENGLISH)
     assert blocks(CHINESE) == blocks(ENGLISH)
+    assert words_of_code(CHINESE) == words_of_code(ENGLISH)
     other = {"README.md": "README.zh-CN.md"}
     assert sorted(other.get(link, link) for link in links(CHINESE)) == sorted(links(ENGLISH))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
-from wakestream.adapters.sink import BATCH, LATEST, Sink, hash_of
+from wakestream.adapters.sink import AHEAD, BATCH, LATEST, Sink, hash_of
 
 
 @pytest.fixture
@@ -19,14 +21,16 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-async def test_a_view_is_written_before_the_next_but_one_is_taken(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+async def test_the_memory_of_a_view_can_be_used_again_as_soon_as_is_promised(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
     path, hasher = tmp_path / "file", blake3()
-    buffers = [bytearray(1000) for _ in range(3)]
+    buffers = [bytearray(1000) for _ in range(AHEAD + 1)]
     expected = b""
     with path.open("wb", buffering=0) as file:
         sink = Sink(file, [hasher], pool)
         for number in range(20):
-            buffer = buffers[number % 3]
+            buffer = buffers[number % len(buffers)]
             buffer[:] = bytes([number]) * 1000
             expected += buffer
             await sink.add(memoryview(buffer))
@@ -34,6 +38,40 @@ async def test_a_view_is_written_before_the_next_but_one_is_taken(tmp_path: Path
     assert path.read_bytes() == expected
     assert hasher.hexdigest() == blake3(expected).hexdigest()
     assert (sink.size, sink.written) == (20_000, 20_000)
+
+
+class Gate:
+    """A hasher that stands still until it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        assert self.opened.wait(20)
+
+    def digest(self) -> bytes:
+        return b""
+
+    def hexdigest(self) -> str:
+        return ""
+
+
+async def test_a_disk_that_stands_still_holds_up_who_adds_and_not_the_loop(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    gate = Gate()
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        sink = Sink(file, [gate], pool)
+        for _ in range(AHEAD):
+            await sink.add(bytes(BATCH))
+        one_more = asyncio.create_task(sink.add(bytes(BATCH)))
+        await asyncio.sleep(0)
+        held = not one_more.done()
+        gate.opened.set()
+        assert held
+        await asyncio.wait_for(one_more, 20)
+        await sink.flush()
+        assert sink.written == (AHEAD + 1) * BATCH
 
 
 async def test_little_waits_for_more_but_not_for_long(
@@ -62,6 +100,33 @@ async def test_an_error_of_the_disk_is_raised_and_what_was_written_is_known(
         with pytest.raises(ValueError, match="closed"):
             await sink.flush()
         assert sink.written == BATCH
+
+
+async def test_after_an_error_nothing_more_is_written(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    class FullForAMoment(FileIO):
+        full = False
+
+        def write(self, data: bytes | memoryview, /) -> int:
+            if self.full:
+                self.full = False
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    with FullForAMoment(tmp_path / "file", "wb") as file:
+        hasher = blake3()
+        sink = Sink(file, [hasher], pool)
+        await sink.add(b"a" * BATCH)
+        await sink.flush()
+        file.full = True
+        await sink.add(b"b" * BATCH)
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space"):
+                await sink.flush()
+            with pytest.raises(OSError, match="No space"):
+                await sink.add(b"c" * BATCH)
+        assert sink.written == BATCH
+    assert (tmp_path / "file").read_bytes() == b"a" * BATCH
+    assert hasher.digest() == blake3(b"a" * BATCH).digest()
 
 
 async def test_a_flush_that_is_cancelled_does_not_lose_the_batch(tmp_path: Path, pool: ThreadPoolExecutor) -> None:

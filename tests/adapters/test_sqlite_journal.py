@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,6 +117,24 @@ async def test_it_is_cut_down_to_a_snapshot_and_nothing_is_lost_by_that(tmp_path
     for fact in await kept(path):
         again[fact.key] = fact.value
     assert again == state
+
+
+async def test_the_loop_goes_on_while_a_snapshot_is_written_as_json(tmp_path: Path) -> None:
+    went_on = threading.Event()
+
+    class Slow(type(Path())):  # type: ignore[misc]
+        def __str__(self) -> str:
+            assert went_on.wait(10)
+            return super().__str__()
+
+    path = tmp_path / "j.sqlite3"
+    async with journal(path, limit=3) as first:
+        await first.append([Put("a", n) for n in range(4)])
+        first.snapshot = lambda: [Put("a", 3, where=Slow("here"))]
+        asyncio.get_running_loop().call_soon(went_on.set)
+        await first.append([Put("b", 0)])
+        assert first.facts == 2
+    assert await kept(path) == [Put("a", 3, where=Path("here")), Put("b", 0)]
 
 
 async def test_the_ledger_outlives_a_cut(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from wakestream.adapters.addresses import network
 from wakestream.adapters.throttle import Rate, caller, neighbourhood
 
 
@@ -87,3 +88,21 @@ def test_only_a_proxy_on_this_machine_is_believed_about_whom_it_speaks_for(
     peer: str, forwarded: str | None, counts_as: str
 ) -> None:
     assert caller(peer, forwarded) == counts_as
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "counts_as"),
+    [
+        ("172.18.0.2", "192.0.2.7", "192.0.2.7"),
+        ("::ffff:172.18.0.2", "192.0.2.7", "192.0.2.7"),
+        ("172.18.0.2", "203.0.113.1, 192.0.2.7", "192.0.2.7"),
+        ("172.18.0.2", None, "172.18.0.2"),
+        ("2001:db8::7", "192.0.2.7", "192.0.2.7"),
+        ("127.0.0.1", "192.0.2.7", "192.0.2.7"),
+        ("172.19.0.2", "192.0.2.7", "172.19.0.2"),
+        ("2001:db8::8", "192.0.2.7", "2001:db8::8"),
+        ("/run/hub.sock", "192.0.2.7", "/run/hub.sock"),
+    ],
+)
+def test_a_proxy_elsewhere_is_believed_where_it_was_named(peer: str, forwarded: str | None, counts_as: str) -> None:
+    assert caller(peer, forwarded, (network("172.18.0.1/16"), network("2001:db8::7"))) == counts_as

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,56 +18,11 @@ from wakestream.streams.recording import read_log
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
+from acts import begin, card, drop, plays
 from playwright.async_api import expect
 
 if TYPE_CHECKING:
     from conftest import Visitor
-    from playwright.async_api import Locator, Page
-
-DROP = """
-(files) => {
-  const carried = new DataTransfer();
-  for (const { name, text } of files) {
-    const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
-    carried.items.add(new File([bytes], name));
-  }
-  for (const kind of ["dragenter", "dragover", "drop"]) {
-    document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
-  }
-}
-"""
-
-
-async def drop(page: Page, *files: tuple[str, bytes]) -> None:
-    """Drop files onto the page."""
-    await page.evaluate(DROP, [{"name": name, "text": base64.b64encode(data).decode()} for name, data in files])
-
-
-async def choose(page: Page, files: tuple[Path, Path]) -> None:
-    """Choose both files and wait until they are there."""
-    await page.get_by_label("Choose a video").set_input_files(files[0])
-    await page.get_by_label("Choose an audio").set_input_files(files[1])
-    await expect(page.get_by_text("Both files are here.")).to_be_visible()
-
-
-def card(page: Page) -> Locator:
-    """The one job's card."""
-    return page.locator("#cards > li")
-
-
-async def begin(page: Page, files: tuple[Path, Path]) -> Locator:
-    """Choose, start, and wait for the job's card."""
-    await choose(page, files)
-    await page.get_by_role("button", name="Start").click()
-    await expect(card(page)).to_have_count(1)
-    return card(page)
-
-
-async def plays(page: Page) -> None:
-    """Press Play, and wait until the picture moves."""
-    await card(page).get_by_role("button", name="Play").click()
-    await page.wait_for_function("() => { const v = document.querySelector('video'); return v && v.currentTime > 0.1 }")
-    assert await page.evaluate("() => document.querySelector('video').videoWidth") == 640
 
 
 async def test_with_the_gpu_on_two_dropped_files_become_a_video_that_plays(

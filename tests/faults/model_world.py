@@ -104,8 +104,8 @@ class Daemon(Peer):
         self.state = outbox.OutboxState()
         for fact in self.journal:
             outbox.evolve(self.state, fact)
-        self.resumed = set(self.state.jobs)
-        self.client = HubClient(self.send, _raise)
+        self.client = HubClient(self.send, _raise, lasting=True)
+        self.client.on_released = lambda job: self.happen(o.Released(job))
         self.phase: dict[str, str] = {}
         self.listening: dict[str, Any] = {}
 
@@ -197,8 +197,6 @@ class Daemon(Peer):
         entry = self.state.jobs[job]
         cancelled = isinstance(outcome, e.Cancelled)
         self.client.release(outbox.job_of(entry), cancelled=cancelled)
-        if job in self.resumed:
-            self.client.farewell(job, cancelled=cancelled)
         self.happen(o.Happened(job, outcome))
 
     def submit(self, job: str, *, kept: bool = True) -> None:
@@ -473,14 +471,15 @@ class World:
         else:
             wire.hears(message)
 
-    def passes(self, seconds: float) -> None:
-        """Time goes by, in seconds of which every program hears."""
+    def passes(self, seconds: float, *, watched: bool = True) -> None:
+        """Time goes by, a second at a time, of which all programs hear; the monitor only if it is `watched`."""
         while seconds > 0:
             part = min(seconds, 1.0)
             self.mono, seconds = self.mono + part, seconds - part
             self.provider.passes()
             self.happen(f.Tick())
-            self.watch.passes()
+            if watched:
+                self.watch.passes()
 
     def clock_steps(self, by: float) -> None:
         """Somebody sets the hub's wall clock, which notices that."""

@@ -72,18 +72,39 @@ def test_a_job_that_works_for_long_keeps_the_gpu_on_though_nobody_says_a_word(wo
     world.calm()
 
 
-@pytest.mark.parametrize("by", [3600.0, 86_400.0, -86_400.0])
-def test_a_clock_that_is_set_while_the_gpu_drains_gives_it_to_nobody_who_then_loses_it(world: World, by: float) -> None:
+def asked_whether_anybody_holds_it(world: World) -> None:
+    """Nobody does any more: the monitor drains the GPU, and the hub has answered; the answer is on its way."""
     online(world)
     for _ in range(3):
         world.one_good_second()
     while not any(isinstance(message, m.TaskQuery) for message in world.watch.wire.up if world.watch.wire):
         world.watch.answer()
         world.passes(1.0)
-    fd = world.watch.wire.fd
+    all_arrives(world, world.watch.wire.fd)
+
+
+def all_arrives(world: World, fd: int) -> None:
+    """At the hub, from this connection; and it keeps what that leads to."""
     while world.wires[fd].up:
         world.deliver(fd, up=True)
     world.commit()
+
+
+def test_a_monitor_that_stood_still_over_the_hubs_answer_stops_nothing(world: World) -> None:
+    asked_whether_anybody_holds_it(world)
+    world.passes(70.0, watched=False)
+    world.daemons[1].submit("late")
+    all_arrives(world, world.daemons[1].wire.fd)
+    assert world.leases == {"late"}
+    world.settle()
+    assert world.provider.stops == 0
+    world.calm()
+    assert world.provider.starts == 1
+
+
+@pytest.mark.parametrize("by", [3600.0, 86_400.0, -86_400.0])
+def test_a_clock_that_is_set_while_the_gpu_drains_gives_it_to_nobody_who_then_loses_it(world: World, by: float) -> None:
+    asked_whether_anybody_holds_it(world)
     world.daemons[1].submit("late")
     while world.daemons[1].wire.up:
         world.deliver(world.daemons[1].wire.fd, up=True)

@@ -118,6 +118,10 @@ class Promises(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.world.passes(seconds)
 
+    @rule(seconds=st.sampled_from([35.0, 70.0]))
+    def the_monitor_stands_still(self, seconds: float) -> None:
+        self.world.passes(seconds, watched=False)
+
     @rule(work=st.booleans())
     def a_good_minute(self, work: bool) -> None:
         for _ in range(60):

@@ -39,6 +39,49 @@ async def test_a_hub_that_knows_no_such_message_is_told_nothing() -> None:
     assert link.said(m.Cancel) == []
 
 
+def heard(hub: HubClient) -> list[str]:
+    """The jobs whose ends the hub keeps."""
+    jobs: list[str] = []
+    hub.on_released = jobs.append
+    return jobs
+
+
+async def test_an_end_is_known_to_be_kept_when_the_hub_confirms_it_and_not_before() -> None:
+    hub, link = connected("cancel", "done", "released")
+    released = heard(hub)
+    hub.farewell("old", cancelled=True)
+    hub.farewell("done", cancelled=False)
+    link.receive(m.JobReleased(request_id="somebody else's"))
+    link.disconnect()
+    link.connect("cancel", "done", "released")
+    assert link.said(m.JobDone) == [m.JobDone(request_id="done")] * 2
+    assert released == []
+    link.receive(m.JobReleased(request_id="done"))
+    link.receive(m.Error(request_id="old", code="unknown_job"))
+    assert released == ["done", "old"]
+
+
+async def test_where_the_hub_confirms_nothing_what_was_said_has_to_do() -> None:
+    hub, link = connected()
+    released = heard(hub)
+    hub.farewell("old", cancelled=True)
+    assert released == []
+    link.connect("cancel", "done")
+    assert released == ["old"]
+
+
+async def test_a_program_whose_jobs_outlive_it_releases_also_what_it_never_asked_for() -> None:
+    link = MemoryLink()
+    hub = HubClient(link.send, lambda error, _: None, lasting=True)
+    link.events.subscribe(hub.feed)
+    link.connect("cancel", "done")
+    hub.release(JOB)
+    assert link.said(m.JobDone) == [m.JobDone(request_id="job-1")]
+    other, at = connected("cancel", "done")
+    other.release(JOB)
+    assert at.said(m.JobDone) == []
+
+
 async def test_a_program_that_leaves_releases_nothing_any_more() -> None:
     hub, link = connected("cancel", "done")
     hub.submit(JOB)

@@ -17,6 +17,7 @@ from wakestream.operators import events as e
 from wakestream.operators.policy import Policy
 from wakestream.operators.ports import Health, TaskReceipt, TaskReport
 from wakestream.streams import messages as m
+from wakestream.streams.hub_client import HubClient
 
 
 async def test_a_job_on_the_online_branch_passes_through_every_stage_in_order() -> None:
@@ -130,6 +131,20 @@ async def test_a_foreground_job_gives_up_on_a_hub_that_it_never_reached() -> Non
         scene.at(second, scene.link.disconnect, "hub ws://nowhere: connection refused")
     assert await scene.run(hub=30.0) == e.Failed("hub ws://nowhere: connection refused", "hub_unreachable")
     assert scene.events[-1][0] == 30.0
+
+
+async def test_a_hub_that_was_reached_is_waited_for_also_when_the_gpu_is_lost_with_it() -> None:
+    worker = MemoryWorker()
+    worker.failures["submit"] = [errors.WorkerUnreachable("the network is away")] * 4
+    scene = Scene(worker=worker)
+    scene.connect()
+    scene.at(1, scene.link.disconnect)
+    scene.at(200, scene.link.disconnect, "connection refused")
+    scene.at(300, scene.connect)
+    assert isinstance(await scene.run(hub=30.0), e.Done)
+    assert len(scene.of(e.Granted)) == 2
+    assert {waking.phase for waking in scene.of(e.Waking)} == {"hub_lost"}
+    assert scene.when(e.Granted)[1] > 300
 
 
 async def test_a_hub_that_turns_us_away_ends_the_job_at_once() -> None:
@@ -444,3 +459,12 @@ async def test_a_job_that_times_out_takes_its_work_back() -> None:
     scene.connect()
     assert isinstance(await scene.run(execution=20.0), e.TimedOut)
     assert scene.link.said(m.Cancel) == [m.Cancel(request_id="job-1")]
+
+
+async def test_the_end_of_a_job_is_said_once_also_by_a_program_that_says_each() -> None:
+    scene = Scene()
+    scene.hub = HubClient(scene._send, lambda error, _: scene.faults.append(error), lasting=True)
+    scene.link.events.subscribe(scene.hub.feed)
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert (scene.link.said(m.JobDone), scene.link.said(m.Cancel)) == ([m.JobDone(request_id="job-1")], [])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wakestream.operators.errors import StageTimeout, TaskFailed, WakestreamError, WorkerError, mendable
+from wakestream.operators.errors import StageTimeout, Stalled, TaskFailed, WakestreamError, WorkerError, mendable
 from wakestream.operators.events import FileRef
 from wakestream.operators.ports import TaskReport
 from wakestream.streams.effects import error_from, plain_error
@@ -109,13 +109,22 @@ class Busy(WorkerError):
     retryable = True
 
 
+class Patience(StageTimeout):
+    """A wait of the user's own."""
+
+    code = "patience"
+    retryable = True
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "again"),
     [
         (Busy("wait"), WorkerError, True),
         (TaskFailed("no"), TaskFailed, False),
         (WakestreamError("no", code="mine"), WakestreamError, False),
-        (StageTimeout("stage", 3.0), WakestreamError, False),
+        (StageTimeout("stage", 3.0), StageTimeout, False),
+        (Stalled("upload", 60.0, "no byte for a minute"), Stalled, True),
+        (Patience("kiln", 9.0), StageTimeout, True),
     ],
 )
 def test_an_error_comes_back_as_the_nearest_kind_of_ours_and_as_mendable_as_it_was(
@@ -124,6 +133,11 @@ def test_an_error_comes_back_as_the_nearest_kind_of_ours_and_as_mendable_as_it_w
     back = error_from(plain_error(error))
     assert isinstance(back, kind)
     assert (str(back), back.code, mendable(back)) == (str(error), error.code, again)
+    assert _limit(back) == _limit(error)
+
+
+def _limit(error: WakestreamError) -> tuple[str, float] | None:
+    return (error.stage, error.seconds) if isinstance(error, StageTimeout) else None
 
 
 def test_an_error_that_is_not_ours_comes_back_with_the_words_of_its_outcome() -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from wakestream.adapters.http.worker_server import FEATURES as WORKER_FEATURES
 from wakestream.operators.errors import TaskLost, WorkerUnreachable
 from wakestream.operators.events import Done, FileRef, Fingerprint, Job
+from wakestream.operators.ports import Resumed
 from wakestream.streams import messages as m
-from wakestream.streams.modelled_world import Line, ModelledFiles, ModelledGpu, ModelledWorkers, Pace
+from wakestream.streams.modelled_world import FEATURES, Line, ModelledFiles, ModelledGpu, ModelledWorkers, Pace
 from wakestream.streams.network import Network
 
 URL = "http://gpu"
@@ -138,3 +140,21 @@ async def test_files_are_as_the_log_has_them_or_made_up_the_same_each_time() -> 
     assert len(first.digests["md5"]) == 32
     assert first == await files.fingerprint(known.path, {"md5", "blake3"})
     assert (await files.fingerprint(Path("other.wav"), {"blake3"})).digests != first.digests
+
+
+async def test_an_upload_that_was_cut_off_goes_on_where_it_was_also_after_the_machine_was_off() -> None:
+    machine = Machine()
+    await machine.started()
+    file = Fingerprint(Path("a.mp4"), 10, 0, {})
+    steps = machine.worker.upload(file, VIDEO)
+    assert await anext(steps) == 5
+    machine.gpu.stop()
+    await machine.after(PACE.halt)
+    with pytest.raises(WorkerUnreachable):
+        await anext(steps)
+    await machine.started()
+    assert [step async for step in machine.worker.upload(file, VIDEO)] == [Resumed(5), 10]
+
+
+async def test_the_modelled_worker_announces_what_ours_does() -> None:
+    assert tuple(sorted(FEATURES)) == WORKER_FEATURES

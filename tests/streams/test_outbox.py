@@ -170,6 +170,26 @@ def test_after_a_restart_every_unfinished_job_runs_again_and_a_cancel_is_carried
     assert again.commands == [f.Start("a"), f.Farewell("b", "http://gpu:8383", "task-1"), released, f.Farewell("d")]
 
 
+def test_an_end_is_told_to_the_hub_at_every_start_until_the_hub_keeps_it_however_long_ago_it_was() -> None:
+    desk = Desk().submit("done").submit("cancelled").submit("open")
+    desk.says(e.Done(Path("/out/done.mp4"), 5), "done").says(e.Cancelled(), "cancelled")
+    desk.now += 30 * 86_400.0
+    desk.happens(f.Started())
+    assert desk.commands == [f.Release("done", False), f.Release("cancelled", True), f.Start("open")]
+    assert desk.happens(f.Released("done")).facts == [f.JobReleased("done", desk.now)]
+    desk.happens(f.Started())
+    assert desk.commands == [f.Release("cancelled", True), f.Start("open")]
+
+
+def test_a_release_is_kept_once_and_never_of_a_job_that_goes_on() -> None:
+    desk = Desk().submit()
+    assert desk.happens(f.Released("a")).facts == []
+    assert desk.happens(f.Released("unknown")).facts == []
+    assert desk.cancel().happens(f.Released("a")).facts == [f.JobReleased("a", desk.now)]
+    assert desk.happens(f.Released("a")).facts == []
+    assert desk.says(e.Cancelled()).happens(f.Started()).commands == []
+
+
 def names(twins: list[outbox.Entry]) -> list[str]:
     return [twin.accepted.job for twin in twins]
 
@@ -223,6 +243,7 @@ HAPPENS = st.one_of(
     st.builds(f.Submitting, st.just(1), JOBS, LOOKS, LOOKS, PATHS),
     st.builds(f.Cancelling, st.just(1), JOBS),
     st.builds(f.Happened, JOBS, SAID, st.integers(0, 3)),
+    st.builds(f.Released, JOBS),
     st.just(f.Started()),
 )
 

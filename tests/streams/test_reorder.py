@@ -12,11 +12,16 @@ from replay_scene import crowd, deaf_while_hashing, frame, hub_log, recorded, un
 from wakestream.adapters.replaying import run_log
 from wakestream.streams.daemon import Build
 from wakestream.streams.job import job_pipeline
+from wakestream.streams.log_edit import told_again, with_rows
 from wakestream.streams.recording import Header, Log, Row
 from wakestream.streams.reorder import SPREAD, failing, reordered, worse
 from wakestream.streams.trial import Trial
 
 SEEDS = range(40)
+DROPPED = "hub_restart/daemon"
+"""A log in which the link breaks and comes up again."""
+QUIET = 5.0
+"""Seconds of silence before it breaks, in `broken_later`."""
 
 
 def in_lanes(log: Log, lane: str = "link") -> dict[Hashable, list[object]]:
@@ -52,7 +57,7 @@ def test_a_seed_gives_the_same_order_again_and_another_seed_another() -> None:
     assert len({tuple(times(reordered(log, seed))) for seed in SEEDS}) > len(SEEDS) / 2
 
 
-@pytest.mark.parametrize("name", ["online", "offline"])
+@pytest.mark.parametrize("name", ["online", "offline", DROPPED])
 def test_each_lane_keeps_its_order_and_nothing_is_lost_or_added(name: str) -> None:
     log = recorded(name)
     for seed in SEEDS:
@@ -91,6 +96,28 @@ def test_an_answer_never_comes_before_its_question(name: str) -> None:
 @pytest.mark.parametrize("name", ["online", "offline"])
 def test_the_pipeline_ends_well_in_every_order(name: str) -> None:
     log = crowd(recorded(name), f"job-{name}", ["job-2", "job-3"])
+    assert findings(log, job_pipeline) == []
+
+
+def broken_later() -> Log:
+    """`DROPPED` with a silence before the break, so that there is room for it to come sooner."""
+    log = recorded(DROPPED)
+    drop = next(row.t for row in log.rows if row.label == "down")
+    later = [dataclasses.replace(row, t=row.t + QUIET) if row.t >= drop else row for row in log.rows]
+    quiet = with_rows(under(log, lost=30.0), later)
+    replayed = run_log(quiet).replayed
+    assert replayed is not None
+    return told_again(quiet, replayed.again)
+
+
+def test_a_link_breaks_sooner_and_later_and_the_job_comes_home_whenever_it_does() -> None:
+    log = broken_later()
+    (_, drop, _), *others = (
+        [row.t for row in each.rows if row.dir == "conn"] for each in (log, *(reordered(log, s) for s in SEEDS))
+    )
+    assert min(other[1] for other in others) < drop - 0.5
+    assert max(other[1] for other in others) > drop + 0.5
+    assert all(other[1] < other[2] for other in others)
     assert findings(log, job_pipeline) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from wakestream.operators import (
     JobEvent,
     Note,
     Rendered,
+    StageTimeout,
     TaskReport,
     TimedOut,
     WorkerUnreachable,
@@ -92,6 +94,34 @@ async def test_an_effect_of_a_stages_own_is_on_the_record_and_a_replay_does_not_
     assert isinstance((await rehearsal.run(published))["job-1"], Done)
     assert (await replay(rehearsal.log, build=published)).divergences == ()
     assert done == ["published"]
+
+
+async def test_a_wait_that_ended_in_an_effect_of_ones_own_is_replayed_as_that_wait() -> None:
+    async def fire() -> str:
+        raise StageTimeout("kiln", 90.0)
+
+    @pipeline
+    def fired(stages: Stages) -> Observable[JobEvent]:
+        return stages.standard().pipe(then(lambda end: stages.effect("fire", {}, fire).map(lambda _: end)))
+
+    rehearsal = Rehearsal()
+    assert (await rehearsal.run(fired))["job-1"] == TimedOut("kiln", 90.0, "kiln: nothing within 90 s")
+    assert (await replay(rehearsal.log, build=fired)).divergences == ()
+
+
+async def test_an_effect_that_cancels_itself_fails_its_job_then_and_in_a_replay() -> None:
+    async def fire() -> str:
+        raise asyncio.CancelledError
+
+    @pipeline
+    def fired(stages: Stages) -> Observable[JobEvent]:
+        return stages.standard().pipe(then(lambda end: stages.effect("fire", {}, fire).map(lambda _: end)))
+
+    rehearsal = Rehearsal()
+    end = (await rehearsal.run(fired))["job-1"]
+    assert isinstance(end, Failed)
+    assert (end.code, "cancelled itself" in end.why) == ("internal", True)
+    assert (await replay(rehearsal.log, build=fired)).divergences == ()
 
 
 async def test_around_the_stages_stands_what_every_job_needs() -> None:

@@ -2,7 +2,7 @@
 
 import { makeCard } from "/cards.js";
 import { composer } from "/compose.js";
-import { by, h, say, show } from "/dom.js";
+import { by, h, put, say, show } from "/dom.js";
 import { showGpus } from "/gpus.js";
 import { follow } from "/live.js";
 import { past } from "/past.js";
@@ -14,6 +14,8 @@ import { bytes, number, t, translate } from "/words.js";
 
 const known = { jobs: new Map(), gpu: { hub: "connecting" }, names: new Map() };
 const cards = new Map();
+const MANY = 6;
+const ENDED = 6;
 let parts = null;
 
 function toast(text, bad = false) {
@@ -65,14 +67,16 @@ const hear = {
     for (const [id, name] of Object.entries(plain.names)) known.names.set(id, name);
     for (const card of plain.jobs) remember(card);
     parts.time.add(plain.boot, plain.epoch, plain.rows);
+    parts.time.power(plain.gpu);
     hear.rest(plain);
     showJobs();
-    showGpus(known.gpu);
+    showLamps();
     parts.past.refresh();
   },
   card(card) {
     remember(card);
     known.jobs.set(card.id, begin(card));
+    if (card.outcome) letGo();
     showJobs();
     if (card.outcome) parts.past.refresh();
   },
@@ -84,7 +88,8 @@ const hear = {
   },
   gpu(plain) {
     known.gpu = plain;
-    showGpus(plain);
+    parts.time.power(plain);
+    showLamps();
   },
   rows: (rows) => parts.time.more(rows),
   rest(plain) {
@@ -95,9 +100,28 @@ const hear = {
 
 const remember = (card) => known.names.set(card.id, card.video.name);
 
+/** What is under way in its order, and then what ended, the latest first. */
+function inTurn(one, other) {
+  if (Boolean(one.outcome) !== Boolean(other.outcome)) return one.outcome ? 1 : -1;
+  return one.outcome ? other.ended_at - one.ended_at : one.accepted_at - other.accepted_at;
+}
+
+/** What ended before the last few goes over into the history, unless somebody is at it. */
+function letGo() {
+  const ended = [...known.jobs.values()].filter((job) => job.outcome).sort(inTurn);
+  for (const job of ended.slice(ENDED)) if (!cards.get(job.id)?.busy) known.jobs.delete(job.id);
+}
+
+/** The lamps, with what those who wait were told. */
+function showLamps() {
+  const waiting = [...known.jobs.values()].find((job) => !job.outcome && job.stage === 0 && job.eta);
+  showGpus(known.gpu, waiting ? waiting.eta : null, (id) => known.names.get(id) || id);
+}
+
 function showJobs() {
   const list = by("cards");
-  const jobs = [...known.jobs.values()].sort((one, other) => Boolean(one.outcome) - Boolean(other.outcome) || other.accepted_at - one.accepted_at);
+  const jobs = [...known.jobs.values()].sort(inTurn);
+  put(list, "data-many", jobs.length > MANY);
   for (const [id, card] of cards) {
     if (!known.jobs.has(id)) {
       card.root.remove();
@@ -124,7 +148,7 @@ setInterval(() => {
     const job = known.jobs.get(id);
     if (job && !job.outcome) card.update(job);
   }
-  showGpus(known.gpu);
+  showLamps();
 }, 1000);
 
 // The way in
@@ -147,10 +171,10 @@ function open() {
   show(by("house"), true);
   parts ??= {
     time: timeline({ nameOf: (id) => known.names.get(id) || id, toast }),
-    past: past(acts, (id) => known.jobs.has(id)),
+    past: past(acts, () => [...known.jobs.values()].filter((job) => job.outcome)),
     compose: composer({ toast, started: (id) => setTimeout(() => document.querySelector(`[data-job="${CSS.escape(id)}"]`)?.scrollIntoView({ block: "nearest" }), 300) }),
   };
-  showGpus(known.gpu);
+  showLamps();
   follow({ hear: (kind, plain) => hear[kind]?.(plain), linked, rows: parts.time.last });
 }
 

@@ -17,7 +17,7 @@ class Card {
     this.job = job;
     this.acts = acts;
     this.player = null;
-    this.title = h("h3", { class: "card-title", id: `job-${job.id}` },
+    this.title = h("h3", { class: "card-title", id: `job-${job.id}`, tabindex: "-1" },
       named(job.video.name), h("span", { class: "with", "aria-hidden": "true", text: "+" }), named(job.audio.name));
     this.pill = h("span", { class: "pill" });
     this.when = h("span", { class: "when" });
@@ -46,6 +46,7 @@ class Card {
   /** Shows where the job stands; called again each second, as times go on. */
   update(job) {
     this.job = job;
+    const held = this.root.contains(document.activeElement) ? document.activeElement : null;
     const ended = Boolean(job.outcome);
     const state = ended ? job.outcome.event : job.state === "cancelling" ? "cancelling" : waits(job) ? "waiting" : "open";
     put(this.root, "data-state", state);
@@ -62,6 +63,7 @@ class Card {
     for (const each of [this.play, this.down]) show(each, here);
     show(this.bin, here && job.result.ours);
     if (!here) this.close();
+    if (held && held.hidden) this.title.focus({ preventScroll: true }); // the keyboard stays at this job
   }
 
   showSteps(job, ended) {
@@ -82,16 +84,21 @@ class Card {
   showNumbers(job, ended) {
     const part = ended ? null : progress(job);
     const known = part && part.value !== null && part.value !== undefined && part.part !== null;
-    show(this.numbers, Boolean(part));
+    const told = part ? [...facts(job, part)].join("  ·  ") : "";
+    show(this.numbers, Boolean(known) || told !== "");
     show(this.meter, Boolean(known));
-    if (!part) return;
     if (known) {
       const text = percent(part.part);
       say(this.percent, text);
       put(this.meter, "aria-valuenow", Math.floor(100 * part.part));
       put(this.meter, "aria-label", t("card.progress", { stage: t(`stage.${STAGES[job.stage]}`), percent: text }));
     }
-    say(this.facts, [...facts(job, part)].join("  ·  "));
+    say(this.facts, told);
+  }
+
+  /** Whether somebody looks at its result, or has the keyboard there. */
+  get busy() {
+    return this.player !== null || this.root.contains(document.activeElement);
   }
 
   async toggle() {

@@ -3,7 +3,10 @@
 import { by, button, h, icon, named, put, say, show } from "/dom.js";
 import { refused } from "/sentences.js";
 import { bearer, call, Refusal } from "/session.js";
-import { bytes, percent, t } from "/words.js";
+import { bytes, duration, percent, t } from "/words.js";
+
+const WINDOW = 5000;
+const TRIES = 5;
 
 const KINDS = {
   video: "mp4 mov m4v mkv webm avi mpg mpeg ts flv wmv mxf".split(" "),
@@ -43,6 +46,7 @@ export function composer({ toast, started }) {
     }
   });
 
+  addEventListener("beforeunload", (event) => { if (slots.video.sending || slots.audio.sending) event.preventDefault(); });
   dropping(slots, toast);
   changed();
   return {
@@ -95,6 +99,7 @@ class Slot {
     this.changed = changed;
     this.upload = null;
     this.request = null;
+    this.samples = [];
     this.turn = 0;
     this.root = by(`slot-${kind}`);
     this.input = h("input", { type: "file", class: "hide", id: `pick-${kind}`, accept: KINDS[kind].map((ending) => `.${ending}`).concat(`${kind}/*`).join(","),
@@ -111,7 +116,7 @@ class Slot {
   }
 
   get sending() {
-    return this.request !== null;
+    return this.root.dataset.slot === "sending";
   }
 
   picked() {
@@ -126,10 +131,9 @@ class Slot {
     this.upload = null;
     const turn = ++this.turn;
     this.showName(file.name, t("slot.sending", { percent: percent(0), size: bytes(file.size) }), "sending");
+    this.changed();
     try {
-      const given = await call("POST", "/console/uploads", { kind: this.kind, name: file.name, size: file.size });
-      if (turn !== this.turn) return;
-      const upload = await this.send(given, file, turn);
+      const upload = await this.whole(file, turn);
       if (turn !== this.turn) return;
       this.upload = upload;
       this.showUpload();
@@ -145,11 +149,30 @@ class Slot {
     }
   }
 
+  /** The file's upload. A daemon that goes away in the middle is sent it again, as the page still has it. */
+  async whole(file, turn) {
+    for (let broken = 0; ;) {
+      try {
+        const given = await call("POST", "/console/uploads", { kind: this.kind, name: file.name, size: file.size });
+        if (turn !== this.turn) return null;
+        return await this.send(given, file, turn);
+      } catch (error) {
+        if (error.code === "broken") broken += 1;
+        if (turn !== this.turn || (error.status && error.code !== "broken") || broken >= TRIES) throw error;
+        await file.slice(0, 1).arrayBuffer().catch(() => { throw new Refusal(499, { code: "unreadable" }); });
+        this.progress(0, file.size);
+        say(this.text, t("slot.again"));
+        await new Promise((go) => { setTimeout(go, 1500); });
+        if (turn !== this.turn) return null;
+      }
+    }
+  }
+
   send(given, file, turn) {
+    this.samples = [];
     return new Promise((done, failed) => {
       const request = new XMLHttpRequest();
       this.request = request;
-      this.changed();
       request.open("PUT", `/console/uploads/${given.id}`);
       for (const [name, value] of Object.entries(bearer())) request.setRequestHeader(name, value);
       request.upload.onprogress = (event) => { if (turn === this.turn) this.progress(event.loaded, file.size); };
@@ -170,7 +193,18 @@ class Slot {
     const part = size ? sent / size : 0;
     this.fill.style.width = `${100 * part}%`;
     put(this.bar, "aria-valuenow", Math.floor(100 * part));
-    say(this.text, t("slot.sending", { percent: percent(part), size: bytes(size) }));
+    say(this.text, [t("slot.sending", { percent: percent(part), size: bytes(size) }), ...this.pace(sent, size)].join("  ·  "));
+  }
+
+  /** How fast it goes and how long it takes yet, once that can be told. */
+  pace(sent, size) {
+    const now = performance.now();
+    this.samples.push([now, sent]);
+    while (this.samples.length > 2 && now - this.samples[0][0] > WINDOW) this.samples.shift();
+    const [[since, before]] = this.samples;
+    const rate = (1000 * (sent - before)) / (now - since);
+    if (now - since < 800 || !(rate > 0)) return [];
+    return [t("card.rate", { rate: bytes(rate) }), t("card.eta", { left: duration((size - sent) / rate) })];
   }
 
   settle(uploads) {

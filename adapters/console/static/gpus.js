@@ -10,8 +10,8 @@ const LAMPS = {
 };
 const strips = new Map();
 
-/** Shows what the hub told; called again each second, as times go on. */
-export function showGpus(hub) {
+/** Shows what the hub told; called again each second, as times go on. `eta` is what a job was told that waits. */
+export function showGpus(hub, eta, nameOf) {
   const wanted = hub.hub === "up" && hub.gpus && hub.gpus.length ? hub.gpus : [nobody(hub)];
   const names = new Set(wanted.map((gpu) => gpu.gpu));
   for (const [name, strip] of strips) {
@@ -24,7 +24,7 @@ export function showGpus(hub) {
     if (!strips.has(gpu.gpu)) strips.set(gpu.gpu, made());
     const strip = strips.get(gpu.gpu);
     if (by("gpus").children[at] !== strip.root) by("gpus").insertBefore(strip.root, by("gpus").children[at] || null);
-    update(strip, gpu, hub);
+    update(strip, gpu, { ...hub, eta, nameOf });
   });
 }
 
@@ -49,7 +49,7 @@ function update(strip, gpu, hub) {
   put(strip.root, "data-lamp", LAMPS[gpu.phase] || "off");
   say(strip.name, gpu.gpu);
   say(strip.phase, gpu.title || t(`phase.${gpu.phase}`));
-  say(strip.text, gpu.title ? gpu.text : gpuSays(gpu, hub));
+  say(strip.text, gpu.title ? gpu.text : gpuSays(gpu, hub, hub.eta));
   put(strip.text, "title", gpu.why || null);
   const figures = gpu.title ? [] : [...figuresOf(gpu, hub)];
   const wanted = new Set(figures.map(([key]) => key));
@@ -87,7 +87,7 @@ function* figuresOf(gpu, hub) {
   const own = gpu.own || 0;
   const others = gpu.others || 0;
   const who = own && others ? "both" : own ? "own" : others ? "others" : "nobody";
-  yield ["holders", t(`fig.${who}`, { own: number(own), others: number(others) }), (gpu.own_jobs || []).join(", ") || null];
+  yield ["holders", t(`fig.${who}`, { own: number(own), others: number(others) }), (gpu.own_jobs || []).map(hub.nameOf).join(", ") || null];
   if (hub.queue) yield ["queue", number(hub.queue)];
   const month = gpu.month;
   if (month && "cost" in month) {

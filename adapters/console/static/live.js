@@ -3,7 +3,18 @@
 import { bearer } from "/session.js";
 
 const SILENCE = 25000;
-const HIDDEN = 30000;
+const HIDDEN = 5000;
+
+// Browsers open six connections to one server, for all pages together. So two pages have a stream, and the others ask.
+const STREAMS = ["wakestream.live.1", "wakestream.live.2"];
+const ASKING = 2500;
+
+/** Runs `what(true)` while this page may have a stream, or else `what(false)`. */
+async function inTurn(what, [name, ...others] = STREAMS) {
+  if (!name) return what(false);
+  if (!navigator.locks) return what(true);
+  return navigator.locks.request(name, { ifAvailable: true }, (lock) => (lock ? what(true) : inTurn(what, others)));
+}
 
 /** Follows the daemon for ever. `hear(kind, plain)`; `linked("up" | "down" | "locked")`; `rows()` names the last row. */
 export function follow({ hear, linked, rows }) {
@@ -12,7 +23,7 @@ export function follow({ hear, linked, rows }) {
   let away = 0;
   let wake = null;
 
-  async function once() {
+  async function once(stays) {
     stop = new AbortController();
     let timer = 0;
     const alive = () => {
@@ -21,7 +32,7 @@ export function follow({ hear, linked, rows }) {
     };
     try {
       alive();
-      const response = await fetch(`/console/live?rows=${encodeURIComponent(rows())}`, {
+      const response = await fetch(`/console/live?rows=${encodeURIComponent(rows())}${stays ? "" : "&once"}`, {
         headers: bearer(), signal: stop.signal, cache: "no-store", credentials: "omit",
       });
       if (response.status === 401) return "locked";
@@ -30,7 +41,7 @@ export function follow({ hear, linked, rows }) {
       let rest = "";
       for (;;) {
         const { value, done } = await reader.read();
-        if (done) return "down";
+        if (done) return stays ? "down" : "asked";
         alive();
         rest += value;
         const parts = rest.split("\n\n");
@@ -51,7 +62,11 @@ export function follow({ hear, linked, rows }) {
       wait = 300;
       linked("up");
     }
-    hear(found[1], JSON.parse(found[2]));
+    try {
+      hear(found[1], JSON.parse(found[2]));
+    } catch (error) {
+      reportError(error); // a mistake of the page's own is no reason to let go of the daemon
+    }
   }
 
   const pause = (ms) => new Promise((go) => {
@@ -65,8 +80,12 @@ export function follow({ hear, linked, rows }) {
         await new Promise((go) => { wake = go; });
         continue;
       }
-      const how = await once();
+      const how = await inTurn(once);
       if (how === "locked") return linked("locked");
+      if (how === "asked") {
+        await pause(ASKING);
+        continue;
+      }
       if (away !== -1) linked("down");
       await pause(wait * (0.75 + Math.random() / 2));
       wait = Math.min(wait * 1.6, 4000);
@@ -74,7 +93,7 @@ export function follow({ hear, linked, rows }) {
   }
 
   // A page that nobody looks at for a while lets go of its connection: browsers give one server six at most.
-  document.addEventListener("visibilitychange", () => {
+  function look() {
     clearTimeout(away);
     if (document.hidden) {
       away = setTimeout(() => { away = -1; if (stop) stop.abort(); }, HIDDEN);
@@ -83,7 +102,9 @@ export function follow({ hear, linked, rows }) {
       wait = 300;
       if (wake) wake();
     }
-  });
+  }
+  document.addEventListener("visibilitychange", look);
+  look();
   window.addEventListener("online", () => { if (wake) wake(); });
   forever();
 }

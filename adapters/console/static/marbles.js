@@ -1,7 +1,7 @@
 // The timeline's picture: lanes, spans and marbles on a canvas, in the page's own colours.
 
 import { shape } from "/moments.js";
-import { clock, t } from "/words.js";
+import { clock, number, t } from "/words.js";
 
 const HEAD = 24;
 const PAD = 14;
@@ -23,18 +23,24 @@ export function painter(canvas, nameOf) {
     const wide = canvas.clientWidth;
     if (!wide) return null;
     const narrow = wide < 620;
-    const left = narrow ? 0 : 132;
+    const left = narrow ? 4 : 132;
     const high = narrow ? 40 : 32;
     const from = to - span;
     const at = (time) => left + ((time - from) / span) * (wide - left - PAD);
     const seen = lanesOf(from, to);
-    const tall = HEAD + seen.lanes.length * high + 8;
+    const tall = HEAD + seen.lanes.length * high + (seen.hidden ? 26 : 8);
     size(wide, tall);
     const pen = canvas.getContext("2d");
     const scale = devicePixelRatio || 1;
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     pen.clearRect(0, 0, wide, tall);
     axis(pen, { at, from, to, right: wide - PAD, tall, live });
+    if (seen.hidden) {
+      pen.font = `12px ${view.font}`;
+      pen.textAlign = "left";
+      pen.fillStyle = view.colours.soft;
+      pen.fillText(t("time.more", { count: number(seen.hidden) }), 4, tall - 8);
+    }
     view.hits = [];
     seen.lanes.forEach((lane, row) => drawLane(pen, lane, HEAD + row * high, { at, left, right: wide - PAD, high, narrow, from, to }));
     return seen;
@@ -119,12 +125,13 @@ export function painter(canvas, nameOf) {
     pen.beginPath();
     pen.roundRect(x, y - tall / 2, wide, tall, Math.min(3, wide / 2));
     pen.fill();
-    if (lane.kind === "power" && wide > 44) {
-      pen.font = `600 10px ${view.font}`;
+    pen.font = `600 10px ${view.font}`;
+    const said = lane.kind === "power" ? t(`phase.${span.word}`) : "";
+    if (said && pen.measureText(said).width <= wide - 10) {
       pen.textAlign = "left";
       const ground = colourOf(lane, span.word);
       pen.fillStyle = view.colours[ground === view.colours.off ? "ink" : ground === view.colours.warm ? "on-warm" : "surface"];
-      pen.fillText(cut(pen, t(`phase.${span.word}`), wide - 10), x + 6, y + 3.5);
+      pen.fillText(said, x + 6, y + 3.5);
     }
   }
 

@@ -55,7 +55,7 @@ export class Moments {
     if (row.kind === "conn" && (row.label === "up" || row.label === "down")) this.change(this.link, row.at, row.label);
     const state = row.dir === "in" && (row.label === "gpu.power.state" ? row.state : POWER[row.label]);
     if (state && row.gpu) this.change(this.gpu(row.gpu), row.at, state);
-    if (row.job && (row.label === "job.accept" || row.kind === "event")) this.ofJob(row);
+    if (row.job && (row.label === "job.accept" || row.kind === "event" || (row.fault && this.jobs.has(row.job)))) this.ofJob(row);
   }
 
   gpu(name) {
@@ -64,22 +64,39 @@ export class Moments {
   }
 
   change(changes, at, word) {
-    if (!changes.length || changes.at(-1).word !== word) changes.push({ at, word });
+    const last = changes.at(-1);
+    if (!last || last.word !== word) changes.push({ at: last ? Math.max(at, last.at) : at, word });
   }
 
   ofJob(row) {
     if (!this.jobs.has(row.job)) this.jobs.set(row.job, { id: row.job, from: row.at, to: null, end: "", changes: [{ at: row.at, word: "wait" }], marks: [] });
     const job = this.jobs.get(row.job);
-    const stage = STAGE_AFTER[row.label];
+    const stage = row.kind === "event" || row.label === "job.accept" ? STAGE_AFTER[row.label] : "";
     if (stage) this.change(job.changes, row.at, stage);
-    if (ENDS.has(row.label)) {
+    if (row.kind === "event" && ENDS.has(row.label)) {
       job.to = row.at;
       job.end = row.label;
     }
-    if (!STEADY.has(row.label) && row.label !== "job.accept") job.marks.push(row);
+    if (row.fault || (!STEADY.has(row.label) && row.label !== "job.accept")) job.marks.push(row);
   }
 
-  /** What is seen from `from` to `to`: lanes with spans and marks. At most `most` jobs, the newest. */
+  /** How a GPU is since `at`, as the hub told it elsewhere: for what no message has told, or not yet. */
+  told(name, state, at) {
+    const changes = this.gpu(name);
+    if (!changes.length || changes.at(-1).at < at) this.change(changes, at, state);
+  }
+
+  /** The last rows that tell of something new, the newest first. */
+  latest(most) {
+    const found = [];
+    for (let at = this.rows.length - 1; at >= 0 && found.length < most; at -= 1) {
+      const row = this.rows[at];
+      if (row.fault || !STEADY.has(row.label)) found.push(row);
+    }
+    return found;
+  }
+
+  /** What is seen from `from` to `to`: lanes with spans and marks. At most `most` jobs: first those that are at work. */
   lanes(from, to, most, now) {
     const seen = this.rows.filter((row) => row.at >= from && row.at <= to);
     const frames = seen.filter((row) => row.kind === "frame" && !STEADY.has(row.label));
@@ -87,7 +104,10 @@ export class Moments {
     for (const [name, changes] of this.power) lanes.push({ kind: "power", name, spans: spans(changes, now), marks: [] });
     for (const dir of ["in", "out"]) lanes.push({ kind: dir, name: "", spans: [], marks: frames.filter((row) => row.dir === dir) });
     const jobs = [...this.jobs.values()].filter((job) => job.from <= to && (job.to === null || job.to >= from));
-    for (const job of jobs.slice(-most)) {
+    // Those that ended a while ago make room first, then those that are last in turn.
+    const recent = (job) => job.to === null || job.to > to - (to - from) / 8;
+    const chosen = [...jobs.filter(recent), ...jobs.filter((job) => !recent(job)).reverse()].slice(0, most);
+    for (const job of jobs.filter((one) => chosen.includes(one))) {
       lanes.push({ kind: "job", name: job.id, spans: spans(job.changes, job.to ?? now), marks: job.marks, end: job.end });
     }
     return { lanes, messages: frames.length, jobs: jobs.length, hidden: Math.max(0, jobs.length - most) };

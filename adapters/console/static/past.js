@@ -7,8 +7,9 @@ import { begin } from "/store.js";
 import { bytes, moment, number, t } from "/words.js";
 
 const PAGE = 12;
+const MOST = 1000;
 
-/** The list and its search. `acts` are what its buttons do; jobs that are `elsewhere(id)` on the page are found only. */
+/** The list and its search. `acts` are what its buttons do; what is `elsewhere()` on the page is listed when searched. */
 export function past(acts, elsewhere) {
   let shown = PAGE;
   let turn = 0;
@@ -18,24 +19,28 @@ export function past(acts, elsewhere) {
   async function ask() {
     const mine = ++turn;
     const text = search.value.trim();
-    const query = new URLSearchParams({ text, limit: String(shown), skip: "0" });
+    const above = new Set(text ? [] : elsewhere().map((job) => job.id));
+    const query = new URLSearchParams({ text, limit: String(Math.min(MOST, shown + above.size)), skip: "0" });
     try {
       const found = await call("GET", `/console/history?${query}`);
-      const jobs = found.jobs.filter((job) => text || !elsewhere(job.id));
+      const jobs = found.jobs.filter((job) => !above.has(job.id));
       const hidden = found.jobs.length - jobs.length;
-      if (mine === turn) draw(jobs.map(begin), found.matching - hidden, text);
+      if (mine === turn) draw(jobs.slice(0, shown).map(begin), found.matching - hidden, text);
     } catch { /* the next state brings it */ }
   }
 
   function draw(jobs, matching, text) {
     const list = by("past");
     const known = new Map([...list.children].map((row) => [row.dataset.job, row]));
-    list.replaceChildren(...jobs.map((job) => {
+    const rows = jobs.map((job) => {
       const row = known.get(job.id);
       return row && row.dataset.mark === mark(job) ? row : made(job, acts);
-    }));
+    });
+    // What stays is not touched: whoever has the keyboard there keeps it.
+    for (const row of [...list.children]) if (!rows.includes(row)) row.remove();
+    rows.forEach((row, at) => { if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null); });
     say(by("past-empty"), matching ? (text ? t("past.found", { count: number(matching) }) : "") : text ? t("past.nothing", { text }) : t("past.empty"));
-    show(by("past-more"), matching > jobs.length && shown < 1000);
+    show(by("past-more"), matching > jobs.length && shown < MOST);
   }
 
   search.addEventListener("input", () => {
@@ -43,7 +48,7 @@ export function past(acts, elsewhere) {
     soon(150);
   });
   by("past-more").addEventListener("click", () => {
-    shown = Math.min(1000, shown * 3);
+    shown = Math.min(MOST, shown * 3);
     ask();
   });
 

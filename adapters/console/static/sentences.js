@@ -2,6 +2,8 @@
 
 import { bytes, duration, knows, lang, number, t } from "/words.js";
 
+const LONG = 110;
+
 /** Why a job waits, or what it does. */
 export function why(job) {
   if (job.outcome) return ended(job);
@@ -19,7 +21,7 @@ export function why(job) {
       if (last.position > 0 && !last.percent) return t("why.behind", { position: number(last.position) });
       return t(last.event === "running" ? "why.running" : "why.submitted");
     case "retrying":
-      return t("why.retrying", { why: sentence(last.why), delay: duration(last.delay), attempt: number(last.attempt) });
+      return t("why.retrying", { why: sentence(brief(last.why)), delay: duration(last.delay), attempt: number(last.attempt) });
     default: return t(`why.${last.event}`);
   }
 }
@@ -33,16 +35,21 @@ function noted(note) {
 
 function waking(job, last) {
   if (last.phase === "connecting") return t("why.connecting");
-  if (last.phase.startsWith("hub_")) return t("why.down", { why: sentence(last.why || "?") });
+  if (last.phase.startsWith("hub_")) return t("why.down", { why: sentence(brief(last.why || "?")) });
   if (last.phase === "draining" || last.phase === "stopping") return t("why.stopping");
+  if (last.phase === "booted" && left(job.eta) >= 1) return t("why.booted.left", times(job.eta));
   if (knows(`why.${last.phase}`)) return t(`why.${last.phase}`);
   if (last.phase === "online") return t("why.queued");
-  if (last.why) return `${sentence(last.why)}.`;
+  if (last.why) return `${sentence(brief(last.why))}.`;
   if (!job.eta) return t("why.waking.new");
-  const gone = Date.now() / 1000 - job.eta.at;
-  if (job.eta.p50 - gone < 1) return t("why.waking.late");
-  return t("why.waking", { p50: duration(job.eta.p50 - gone), p90: duration(job.eta.p90 - gone) });
+  return left(job.eta) < 1 ? t("why.waking.late") : t("why.waking", times(job.eta));
 }
+
+const passed = (eta) => Date.now() / 1000 - eta.at;
+const times = (eta) => ({ p50: duration(eta.p50 - passed(eta)), p90: duration(eta.p90 - passed(eta)) });
+
+/** Seconds until a GPU is usually there; 0 where nobody knows. */
+const left = (eta) => (eta ? eta.p50 - passed(eta) : 0);
 
 function checked(last) {
   const size = last.missing.reduce((sum, file) => sum + file.size, 0);
@@ -62,9 +69,19 @@ function ended(job) {
 
 /** What exactly happened, where the sentence does not tell all of it. */
 export function detail(job) {
-  const said = (job.outcome && job.outcome.why) || "";
-  if (!job.outcome || job.outcome.event !== "failed") return "";
-  return said.length > 110 || (lang !== "en" && knows(`fail.${job.outcome.code}`)) ? said : "";
+  const told = job.outcome ?? job.last ?? {};
+  const said = told.why || "";
+  if (job.outcome && told.event !== "failed") return "";
+  if (job.note || job.state === "cancelling") return "";
+  return said.length > LONG || (job.outcome && lang !== "en" && knows(`fail.${told.code}`)) ? said : "";
+}
+
+/** What others wrote, without what only a programmer reads: a program's last words may be long. */
+export function brief(text) {
+  const said = String(text || "").trim();
+  if (said.length <= LONG) return said;
+  const [head] = said.split(/: | \(| \| |\n/);
+  return head.length >= 8 && head.length <= LONG ? head : `${said.slice(0, LONG)}…`;
 }
 
 /** What others wrote, begun as a sentence and without its full stop. */
@@ -73,18 +90,20 @@ function sentence(text) {
   return trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
 }
 
-/** What a GPU is at, and what that means. */
-export function gpuSays(gpu, hub) {
+/** What a GPU is at, and what that means; `eta` is what a job was told that waits for it. */
+export function gpuSays(gpu, hub, eta) {
   const { p50, p90 } = hub.boot_s || {};
-  const times = { p50: duration(p50 || 0), p90: duration(p90 || 0) };
+  const usual = { p50: duration(p50 || 0), p90: duration(p90 || 0) };
+  if (gpu.phase === "booted" && left(eta) >= 1) return t("say.starting.left", { left: times(eta).p50, p90: times(eta).p90 });
   if ((gpu.phase === "off" || gpu.phase === "failed") && hub.monitors === 0) return t("say.monitor");
   if (gpu.phase === "starting") {
     if (!p50) return t("say.starting.new");
-    const left = p50 - (Date.now() / 1000 - gpu.since);
-    return left > 1 ? t("say.starting.left", { ...times, left: duration(left) }) : t("say.starting.late", times);
+    const gone = Date.now() / 1000 - gpu.since;
+    if (p50 - gone <= 1) return t("say.starting.late", usual);
+    return t("say.starting.left", { left: duration(p50 - gone), p90: duration(p90 - gone) });
   }
-  if (gpu.phase === "off" && p50) return t("say.off.eta", times);
-  if (gpu.phase === "failed" && gpu.why) return `${sentence(gpu.why)}.`;
+  if (gpu.phase === "off" && p50) return t("say.off.eta", usual);
+  if (gpu.phase === "failed" && gpu.why) return `${sentence(brief(gpu.why))}.`;
   return t(`say.${gpu.phase}`);
 }
 

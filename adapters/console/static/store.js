@@ -52,7 +52,10 @@ export function progress(job, now = Date.now() / 1000) {
   switch (last.event) {
     case "uploading": return paced(job, last.bytes, last.of, "bytes");
     case "downloading": return paced(job, last.bytes, last.of, "bytes");
-    case "running": return { ...paced(job, last.percent, 100, "percent"), frame: last.frames ? last.frame : null, frames: last.frames };
+    case "submitted": return behind(job) ? { part: null, value: null, place: last.position } : { part: null, value: null };
+    case "running":
+      if (behind(job)) return { part: null, value: null, place: last.position };
+      return { ...paced(job, last.percent, 100, "percent"), frame: last.frames ? last.frame : null, frames: last.frames };
     case "queued":
     case "waking": {
       const waited = job.seen[0] ? now - job.seen[0] : last.waited || 0;
@@ -71,7 +74,12 @@ function paced(job, value, all, unit) {
   return { part: all ? value / all : null, value, all, unit, rate: rate > 0 ? rate : null, left };
 }
 
+/** Whether the worker has the job, and others before it. */
+export function behind(job) {
+  return Boolean(job.last && job.stage === 3 && job.last.position > 0 && !job.last.percent);
+}
+
 /** Whether the job stands still for something else. */
 export function waits(job) {
-  return !job.outcome && (Boolean(job.note && job.note.data && job.note.data.waits) || job.stage === 0);
+  return !job.outcome && (Boolean(job.note && job.note.data && job.note.data.waits) || job.stage === 0 || behind(job));
 }

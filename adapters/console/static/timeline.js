@@ -7,7 +7,7 @@ import { bearer } from "/session.js";
 import { clock, duration, number, t } from "/words.js";
 
 const SPANS = [10, 20, 45, 90, 180, 600, 1800, 7200, 28800];
-const JOBS = 8;
+const JOBS = 10;
 const LISTED = 40;
 
 /** `nameOf(job id)` is what its user calls it; `toast(text, bad)` tells the user. */
@@ -15,7 +15,7 @@ export function timeline({ nameOf, toast }) {
   const moments = new Moments();
   const canvas = by("time-canvas");
   const paint = painter(canvas, nameOf);
-  const view = { span: 3, end: null, seen: true, drawn: 0, told: -1e9 };
+  const view = { span: canvas.clientWidth < 620 ? 2 : 3, end: null, seen: true, drawn: 0, told: -1e9, wide: 1000 };
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const now = () => Date.now() / 1000;
   const end = () => view.end ?? now();
@@ -92,6 +92,15 @@ export function timeline({ nameOf, toast }) {
     tip.style.top = `${best.y + 14}px`;
   }
 
+  let pinched = 0;
+  canvas.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && !event.metaKey) return; // the page's own scrolling stays; a pinch comes with ctrl
+    event.preventDefault();
+    pinched += event.deltaY;
+    if (Math.abs(pinched) < 40) return;
+    zoom(Math.sign(pinched));
+    pinched = 0;
+  }, { passive: false });
   by("time-pause").addEventListener("click", () => hold(view.end === null));
   by("time-in").append(icon("plus"));
   by("time-out").append(icon("minus"));
@@ -117,26 +126,25 @@ export function timeline({ nameOf, toast }) {
   for (const kind of ["wait", "check", "upload", "render", "download"]) {
     by("time-legend").append(h("li", {}, h("span", { class: `swatch ${kind}`, "aria-hidden": "true" }), h("span", { text: t(`span.${kind}`) })));
   }
-  for (const kind of ["in", "out", "event"]) {
+  for (const kind of ["in", "out", "event", "fault"]) {
     by("time-legend").append(h("li", {}, h("span", { class: `marble ${kind}`, "aria-hidden": "true" }), h("span", { text: t(`mark.${kind}`) })));
   }
   by("time-list").addEventListener("toggle", list);
 
   function list() {
     if (!by("time-list").open) return;
-    const rows = moments.rows.slice(-LISTED).reverse();
-    by("time-rows").replaceChildren(...rows.map((row) => h("li", {}, h("time", { text: clock(row.at, true) }), h("span", { class: "dir", text: row.dir }), h("span", { text: row.label }), h("bdi", { class: "of", text: row.job ? nameOf(row.job) : "" }))));
+    by("time-rows").replaceChildren(...moments.latest(LISTED).map((row) => h("li", {}, h("time", { text: clock(row.at, true) }), h("span", { class: "dir", text: row.dir }), h("span", { text: row.label }), h("bdi", { class: "of", text: row.job ? nameOf(row.job) : "" }))));
   }
 
   // Time goes on
 
   function tick() {
-    const every = still.matches ? 1000 : Math.max(33, (SPANS[view.span] / Math.max(1, canvas.clientWidth)) * 500);
+    const every = still.matches ? 1000 : Math.max(33, (SPANS[view.span] / view.wide) * 500);
     if (view.end === null && view.seen && !document.hidden && performance.now() - view.drawn >= every) draw();
     requestAnimationFrame(tick);
   }
   new IntersectionObserver((found) => { view.seen = found.at(-1).isIntersecting; }).observe(canvas);
-  new ResizeObserver(draw).observe(by("time-box"));
+  new ResizeObserver(() => { view.wide = Math.max(1, canvas.clientWidth); draw(); }).observe(by("time-box"));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { paint.colours(); draw(); });
   hold(false);
   zoom(0);
@@ -147,6 +155,10 @@ export function timeline({ nameOf, toast }) {
       moments.add(boot, epoch, rows);
       list();
       if (view.end === null) draw();
+    },
+    /** How the GPUs are, as the hub tells it beside the messages. */
+    power(hub) {
+      for (const gpu of hub.gpus || []) if (gpu.since) moments.told(gpu.gpu, gpu.phase, gpu.since);
     },
     more(rows) {
       this.add(moments.boot, moments.epoch, rows);

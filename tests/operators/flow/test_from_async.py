@@ -12,6 +12,7 @@ import pytest
 from reactivex import Observable
 from reactivex.testing import TestScheduler
 
+from wakestream.operators.errors import WakestreamError, mendable
 from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.scheduler import LoopScheduler
 from wakestream.operators.flow.to_future import to_future
@@ -169,13 +170,34 @@ async def test_an_observer_that_has_enough_stops_a_generator_that_never_waits() 
     assert seen == [0, 1, "finally"]
 
 
-async def test_cancellation_from_within_is_neither_caught_nor_emitted() -> None:
+async def test_an_effect_that_cancels_itself_is_an_error_and_not_silence() -> None:
     async def effect() -> None:
         raise asyncio.CancelledError
 
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        inner = asyncio.get_running_loop().create_future()
+        inner.cancel()
+        await inner
+
     scheduler = LoopScheduler()
-    heard = collect(from_async(effect, "cancelled from within"), scheduler)
-    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "cancelled from within")
+    heard = [collect(from_async(each, "upload"), scheduler) for each in (effect, items)]
+    await scheduler.close()
+    (error,), (first, same) = heard
+    assert (first, type(error), error.code, mendable(error)) == (1, WakestreamError, "internal", False)
+    assert str(error) == str(same)
+    assert str(error).startswith("upload cancelled itself")
+
+
+async def test_cancellation_from_outside_is_neither_caught_nor_emitted() -> None:
+    async def effect() -> None:
+        await asyncio.Event().wait()
+
+    scheduler = LoopScheduler()
+    heard = collect(from_async(effect, "cancelled from outside"), scheduler)
+    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "cancelled from outside")
+    await asyncio.sleep(0)
+    task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert task.cancelled()

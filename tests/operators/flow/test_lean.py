@@ -10,7 +10,7 @@ from reactivex import Observable, abc
 
 from wakestream.operators.flow.emit import begin_with, emit
 from wakestream.operators.flow.lean import Lean, Letting, Serial, along
-from wakestream.operators.flow.scheduler import Alarm, LoopScheduler, seconds_now
+from wakestream.operators.flow.scheduler import Alarm, LoopScheduler
 
 
 def passing(source: Observable[Any]) -> Observable[Any]:
@@ -71,14 +71,14 @@ class Ticking(Alarm):
         self.rung: list[float] = []
 
     def ring(self, *_: Any) -> None:
-        self.rung.append(seconds_now(self.time))
-        self.set(10)
+        self.rung.append(self.now())
+        self.set(self.now() + 10)
 
 
 async def test_an_alarm_rings_each_time_it_is_set_and_never_after_disposal() -> None:
     alarm = Ticking(LoopScheduler())
     assert alarm.disposed
-    alarm.set(10)
+    alarm.set(alarm.now() + 10)
     await asyncio.sleep(35)  # virtual
     alarm.dispose()
     await asyncio.sleep(35)  # virtual

@@ -1,0 +1,277 @@
+"""命令行帮助的简体中文：以英文原句为键，所以两者不会走样。"""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+SENTENCES = {
+    "Make a GPU that is usually switched off feel always on.": "让平时关机的 GPU 用起来像一直开着。",
+    "positional arguments": "参数",
+    "options": "选项",
+    "commands": "命令",
+    "everywhere": "通用",
+    "the daemon": "守护进程",
+    "the hub": "中枢",
+    "the program": "程序",
+    "the engine": "引擎",
+    "waits": "等待时间",
+    "power": "电源",
+    "chaos": "扰动",
+    "examples:": "示例：",
+    # Every command
+    "show this help message and exit": "显示此帮助后退出",
+    "show the version and exit": "显示版本后退出",
+    "show only results and errors": "只显示结果和错误",
+    "log everything (--log-level DEBUG)": "记录一切（--log-level DEBUG）",
+    "the language (WAKESTREAM_LANG; default: the system's)": "语言（WAKESTREAM_LANG；默认随系统）",
+    "DEBUG, INFO (default), WARNING or ERROR (WAKESTREAM_LOG_LEVEL)":
+        "DEBUG、INFO（默认）、WARNING 或 ERROR（WAKESTREAM_LOG_LEVEL）",
+    "log one JSON object per line (WAKESTREAM_LOG_FORMAT=json)": "日志每行一个 JSON 对象（WAKESTREAM_LOG_FORMAT=json）",
+    "exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 timed out, 4 unreachable, 130 interrupted":
+        "退出码：0 完成，1 失败，2 用法或设置有误，3 超时，4 无法连接，130 被中断",
+    "`wakestream help COMMAND` tells more of each, with examples; `wakestream demo` shows it all on this machine.":
+        "`wakestream help COMMAND` 详述每个命令并附示例；`wakestream demo` 在本机演示全部。",
+    # What each is for
+    "run the whole system on this machine: a sleeping GPU wakes and a video comes back":
+        "在本机运行整个系统：休眠的 GPU 被唤醒，视频合成后取回",
+    "submit a video and an audio file, wait for the GPU, and bring the result home":
+        "提交一个视频和一个音频文件，等待 GPU，取回结果",
+    "keep jobs in an outbox and see them through, also when hub, GPU or this machine go away":
+        "把任务存入发件箱并完成，即使中枢、GPU 或本机一时不在",
+    "give a link that opens the running daemon's web console": "给出打开守护进程网页控制台的链接",
+    "list the jobs of the running daemon": "列出守护进程的任务",
+    "follow one job of the running daemon, or all of them": "跟踪守护进程的一个或全部任务",
+    "cancel jobs of the running daemon, at the hub and the worker too": "取消守护进程的任务，中枢和工作节点处也一并取消",
+    "run the hub: the always-on server that queues jobs and wakes the GPU": "运行中枢：一直开着的服务器，让任务排队并唤醒 GPU",
+    "switch a GPU on when a job needs it, and off when nobody holds it": "任务需要时打开 GPU，无人使用时关闭",
+    "take files and tasks over HTTP and run the synthesis engine, on the GPU machine":
+        "在 GPU 机器上：通过 HTTP 接收文件和任务，运行合成引擎",
+    "issue, list and revoke the keys that the hub lets in": "签发、列出、吊销中枢接受的密钥",
+    "show how the GPUs are, who holds them, and what they have cost": "显示各 GPU 的状态、使用者和费用",
+    "say in one sentence why a job waits, or why the GPU is on": "用一句话说明任务为何等待，或 GPU 为何开着",
+    "show how long the GPUs ran, what that cost, and what switching them off has saved":
+        "显示各 GPU 运行多久、花费多少、关机省下多少",
+    "check settings, license, hub, monitor, worker, disk and clock; say what to do":
+        "检查设置、许可、中枢、监控程序、工作节点、磁盘和时钟，并说明该做什么",
+    "show a program's log file, by job and level, also as it grows": "按任务和级别显示程序的日志文件，也可持续跟踪",
+    "run recorded logs again in virtual time: what differs, what if, what in another order":
+        "在虚拟时间中重放记录：有何不同，换个设置或次序会怎样",
+    "reduce a failing log, by job and then by message, to the least that still fails":
+        "缩减出错的记录：先按任务、再按消息，直到仍会出错的最小部分",
+    "write a log anew without keys, tokens and passwords": "重写记录，去掉密钥、令牌和密码",
+    "print a script with which your shell completes wakestream's commands and flags":
+        "输出让 shell 补全 wakestream 命令和选项的脚本",
+    "show the help of a command": "显示某个命令的帮助",
+    # demo
+    "a video file (default: one is made)": "视频文件（默认自动制作）",
+    "an audio file (default: one with the rhythm of speech is made)": "音频文件（默认自动制作，有说话的节奏）",
+    "the first result (default %(default)s)": "第一个结果（默认 %(default)s）",
+    "how long the GPU takes to warm up (default 6)": "GPU 预热多久（默认 6）",
+    "record every program's messages into this folder": "把每个程序的消息记录到此文件夹",
+    # submit
+    "the video file": "视频文件",
+    "the audio file that it shall speak": "要它说的音频文件",
+    "where the result goes (default VIDEO's name + .synced.mp4)": "结果存放处（默认 VIDEO 的名字 + .synced.mp4）",
+    "the worker, where the hub names none (HEYGEM_SERVER_URL)": "中枢没有指明时的工作节点（HEYGEM_SERVER_URL）",
+    "the job's idempotency key (default: a new one)": "任务的幂等键（默认新建）",
+    "events as JSON lines on standard output": "在标准输出上以 JSON 行给出事件",
+    "plain lines even on a terminal": "在终端上也用普通行",
+    "run it here, also when a daemon runs": "在此处运行，即使有守护进程",
+    "hand it to the daemon, print its id and return (needs `wakestream daemon`)":
+        "交给守护进程，输出编号后返回（需要 `wakestream daemon`）",
+    "in the daemon: -100 to 100, the higher the sooner (default 0)": "在守护进程中：-100 到 100，越大越先（默认 0）",
+    "send OpenTelemetry traces, as the OTEL_* variables say (WAKESTREAM_TRACE; needs wakestream[otel])":
+        "按 OTEL_* 变量发送 OpenTelemetry 跟踪（WAKESTREAM_TRACE；需要 wakestream[otel]）",
+    # The hub, the daemon, the program
+    "the hub's address (API_SERVER_URL)": "中枢的地址（API_SERVER_URL）",
+    "a file with this program's key (or WAKESTREAM_KEY)": "存有本程序密钥的文件（或 WAKESTREAM_KEY）",
+    "an authority of your own that hub and worker are trusted by (PEM)": "用来信任中枢和工作节点的自有证书颁发机构（PEM）",
+    "record every message and outcome into this folder": "把每条消息和结果记录到此文件夹",
+    "the daemon's folder (WAKESTREAM_DAEMON; default: the user's data folder)":
+        "守护进程的文件夹（WAKESTREAM_DAEMON；默认在用户数据文件夹中）",
+    "log into this file, too, in pieces of 10 MB of which five are kept (WAKESTREAM_LOG_FILE)":
+        "日志也写入此文件，每 10 MB 一份，保留五份（WAKESTREAM_LOG_FILE）",
+    "serve Prometheus metrics there, at /metrics (WAKESTREAM_METRICS)":
+        "在此地址的 /metrics 提供 Prometheus 指标（WAKESTREAM_METRICS）",
+    "stop when standard input closes (when the parent ends)": "标准输入关闭（父进程结束）时停止",
+    "serve TLS with this certificate (chain, PEM)": "用此证书提供 TLS（证书链，PEM）",
+    "its key (PEM, not encrypted)": "证书的密钥（PEM，未加密）",
+    "end with exit code 2 when the hub does not take this program's key (default: try again, later each time)":
+        "中枢不接受本程序的密钥时以退出码 2 结束（默认重试，间隔逐次加长）",
+    # Waits
+    "in seconds, or with a unit: 90, 30min, 2h": "以秒计，或带单位：90、30min、2h",
+    "how long to look for a hub that was never reached (default 30; the daemon: for ever)": "从未连上中枢时找多久（默认 30；守护进程：永远）",
+    "how long the hub may take to answer the submit (default 30)": "中枢答复提交最多多久（默认 30）",
+    "the whole wait for the GPU (default 30min; the daemon: 30 days)": "等待 GPU 的总时间（默认 30min；守护进程：30 天）",
+    "how often to say that it still waits (default 10)": "多久报告一次仍在等待（默认 10）",
+    "how often to ask a worker that is not ready yet (default 1)": "多久询问一次未就绪的工作节点（默认 1）",
+    "how long an online worker may stay uninitialized (default 10min)": "已上线的工作节点最多多久未就绪（默认 10min）",
+    "how long a worker may be unreachable before the job asks for a GPU again (default 30)":
+        "工作节点多久连不上后任务重新申请 GPU（默认 30）",
+    "the longest silence within an upload or download (default 60)": "上传或取回中最长的静默（默认 60）",
+    "the pause between two questions for progress (default 2)": "两次询问进度的间隔（默认 2）",
+    "the whole synthesis (default 4h)": "整个合成（默认 4h）",
+    "the whole job (default 12h; the daemon: 30 days)": "整个任务（默认 12h；守护进程：30 天）",
+    # daemon, console, jobs, watch, cancel
+    "where to listen (default 127.0.0.1:0)": "监听地址（默认 127.0.0.1:0）",
+    "open the web console in a browser": "在浏览器中打开网页控制台",
+    "what files of the web console may take (default 10GB)": "网页控制台的文件最多占用（默认 10GB）",
+    "jobs that are at work at once (default 200); further ones wait in the outbox":
+        "同时进行的任务数（默认 200）；其余在发件箱中等待",
+    "jobs that upload at once (default 2)": "同时上传的任务数（默认 2）",
+    "jobs that are with a worker at once, its queue included (default 8)": "同时在工作节点的任务数，含其队列（默认 8）",
+    "jobs that download at once (default 2)": "同时取回的任务数（默认 2）",
+    "tell this address of each job that is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)":
+        "任务完成或失败时通知此地址（WAKESTREAM_WEBHOOK_URL、WAKESTREAM_WEBHOOK_SECRET）",
+    "open it in a browser instead of showing the link": "在浏览器中打开，而不是显示链接",
+    "also those that have ended": "包括已结束的",
+    "one JSON object for each job": "每个任务一个 JSON 对象",
+    "a job's id (default: all jobs, from now on)": "任务编号（默认：从现在起的全部任务）",
+    "a job's id, as `wakestream jobs` lists it": "任务编号，如 `wakestream jobs` 所列",
+    # hub, license
+    "where to listen (default 127.0.0.1:8765)": "监听地址（默认 127.0.0.1:8765）",
+    "the hub's folder (default: the user's data folder)": "中枢的文件夹（默认在用户数据文件夹中）",
+    "worker, monitor or worker,monitor: let such peers in without a token, as old ones need (unsafe)":
+        "worker、monitor 或 worker,monitor：不要令牌就接受，旧程序需要（不安全）",
+    "connections of one license (default 200)": "一个许可的连接数（默认 200）",
+    "connections from one address (default 500); behind a proxy all come from one":
+        "来自一个地址的连接数（默认 500）；经代理时都来自同一个",
+    "the proxy in front, such as 10.0.0.2 or 172.18.0.0/16, which says whom it speaks for (X-Forwarded-For); may be "
+    "repeated. One on this machine needs no flag":
+        "前面的代理，例如 10.0.0.2 或 172.18.0.0/16，它说明替谁转发（X-Forwarded-For）；可重复。本机上的代理不必写",
+    "what an hour of a GPU costs, in whatever money: 1.20 for each, studio=2.50 for one; may be repeated":
+        "GPU 每小时的价格，货币不限：1.20 用于全部，studio=2.50 用于一个；可重复",
+    "make a license and print its key, this once": "签发许可并输出密钥，仅此一次",
+    "show all licenses, without their keys": "显示全部许可，不含密钥",
+    "end a license; open connections are closed at once": "吊销许可；已有连接立即关闭",
+    "what the key is good for": "密钥可用作什么",
+    "what it is for, such as a person's name": "用途，例如人名",
+    "as a JSON array": "以 JSON 数组给出",
+    "the license's id, or how it begins": "许可的编号，或其开头",
+    # monitor
+    "this GPU's name at the hub (default gpu)": "此 GPU 在中枢的名字（默认 gpu）",
+    "process: a program on this machine; command: three command lines that switch it":
+        "process：本机上的一个程序；command：三条开关机器的命令行",
+    "the program that --power process starts and stops": "--power process 启动和停止的程序",
+    "powers on; exit code 75: no capacity": "开机；退出码 75 表示没有资源",
+    "powers off": "关机",
+    "prints running, stopped, starting, stopping, no_capacity or failed":
+        "输出 running、stopped、starting、stopping、no_capacity 或 failed",
+    "longest time of each of these (default 60)": "每条命令最长的时间（默认 60）",
+    "the worker's address (HEYGEM_SERVER_URL)": "工作节点的地址（HEYGEM_SERVER_URL）",
+    "off after so long (default 30min)": "空闲多久后关机（默认 30min）",
+    "longest boot (default 10min)": "最长启动时间（默认 10min）",
+    "stop in any case after so long (default: never)": "多久后无论如何停机（默认从不）",
+    "a machine found running though nobody asked: taken over (default), stopped, or left alone and reported":
+        "发现无人要求却在运行的机器：接管（默认）、停机，或只报告",
+    "where --power command remembers (default: the user's data folder)": "--power command 的记忆所在（默认在用户数据文件夹中）",
+    # worker
+    "where to listen (default 127.0.0.1:8383)": "监听地址（默认 127.0.0.1:8383）",
+    "folder for files, tasks and results": "存放文件、任务和结果的文件夹",
+    "default ffmpeg": "默认 ffmpeg",
+    'the engine\'s command line, e.g. "python run.py {video} {audio} {output}"':
+        '引擎的命令行，例如 "python run.py {video} {audio} {output}"',
+    "longest run of the engine (default 4h)": "引擎最长运行时间（默认 4h）",
+    "the address that clients reach this worker at": "客户端访问此工作节点的地址",
+    "say 'not initialized' for so long after the start, as a slow machine would": "启动后这么久声称未就绪，模拟慢机器",
+    "remove files and results unused for so long (default 168h)": "删除这么久未用的文件和结果（默认 168h）",
+    "remove the longest unused, of more than an hour, while less than this is free (default 2)":
+        "剩余空间少于此数时，删除闲置最久且超过一小时的（默认 2）",
+    # status, why, cost, doctor, logs
+    "the hub's answer as one JSON object": "以一个 JSON 对象给出中枢的答复",
+    "a job of the daemon's, gpu for all GPUs, gpu:NAME for one": "守护进程的任务；gpu 指全部 GPU，gpu:NAME 指一个",
+    "one JSON object for each sentence": "每句话一个 JSON 对象",
+    "from this day (UTC) on: 2026-01-31, or 30d for thirty days ago; without it today, this month, and all":
+        "从这天（UTC）起：2026-01-31，或 30d 表示三十天前；不写则是今天、本月和总计",
+    "also wake the GPU for a moment, without a job": "不带任务，真的唤醒一下 GPU",
+    "how long that may take (default 15min)": "最多多久（默认 15min）",
+    "one JSON object for each finding": "每个检查结果一个 JSON 对象",
+    "a log file, or - for standard input (default: WAKESTREAM_LOG_FILE, or daemon.log in the daemon's folder)":
+        "日志文件，- 为标准输入（默认 WAKESTREAM_LOG_FILE，或守护进程文件夹中的 daemon.log）",
+    "only lines of this job": "只要此任务的行",
+    "only lines of this level and above": "只要此级别及以上的行",
+    "only the last N of these": "只要其中最后 N 行",
+    "go on with what comes, until Ctrl-C": "持续显示新内容，直到 Ctrl-C",
+    "one JSON object for each line": "每行一个 JSON 对象",
+    # replay, shrink, redact
+    "a .jsonl or .jsonl.gz, or a folder of them": "一个 .jsonl 或 .jsonl.gz，或存有它们的文件夹",
+    "every field must be as recorded (default)": "每个字段都须与记录一致（默认）",
+    "tolerate fields that are new since the recording": "容许记录之后新增的字段",
+    "what if: replay under another setting, such as online_timeout=60, poll_every=5s or again.max_retries=2":
+        "假如：换个设置重放，例如 online_timeout=60、poll_every=5s 或 again.max_retries=2",
+    "show what happens as it happens: 1 at the recorded pace, 10 ten times as fast (default 0: at once)":
+        "按发生的节奏显示：1 为记录时的速度，10 为十倍（默认 0：立即）",
+    "the results as JSON lines": "以 JSON 行给出结果",
+    "replay the logs of one run against each other": "让同一次运行的各份记录互相重放",
+    "draw each log as a marble diagram": "把每份记录画成弹珠图",
+    "draw one log as a marble diagram into an SVG file": "把一份记录画成弹珠图，存为 SVG 文件",
+    "the function that builds the jobs' pipeline, if they had one of your own; looked for in this folder too":
+        "构造任务流水线的函数（若用了自己的）；也在当前文件夹中寻找",
+    "replay in other orders that are as legal, looking for a worse outcome": "以同样合法的其他次序重放，寻找更坏的结果",
+    "the first order to try (default 0)": "从第几种次序试起（默认 0）",
+    "how many to try (default 1)": "试多少种（默认 1）",
+    "how far a message is moved at most (default 2)": "消息最多移动多远（默认 2）",
+    "the failing log (default: beside LOG)": "出错的记录（默认在 LOG 旁边）",
+    "exit codes: 0 the same as recorded, 1 something differs, 2 a log that cannot be used or wrong usage":
+        "退出码：0 与记录一致，1 有不同，2 记录无法使用或用法有误",
+    "a .jsonl or .jsonl.gz": "一个 .jsonl 或 .jsonl.gz",
+    "what counts as failing; see below": "什么算出错；见下文",
+    "the smaller log (default LOG.shrunk.jsonl)": "缩减后的记录（默认 LOG.shrunk.jsonl）",
+    "replays after which it stops (default 5000)": "最多重放多少次（默认 5000）",
+    "the result as a JSON object": "以 JSON 对象给出结果",
+    "exit codes: 0 the smaller log is written, 1 the log does not fail so, 2 it cannot be used or wrong usage":
+        "退出码：0 已写出缩减的记录，1 记录并不这样出错，2 记录无法使用或用法有误",
+    "the clean log (default LOG.redacted.jsonl)": "干净的记录（默认 LOG.redacted.jsonl）",
+    "EXPR is one condition, or several joined by commas, which must then all hold. Those about a job must hold for one "
+    "and":
+        "EXPR 是一个条件，或以逗号相连、须同时成立的几个条件。关于任务的条件须对",
+    "the same job.": "同一个任务成立。",
+    "a job ends so: done, failed, timed_out, cancelled or unfinished":
+        "任务这样结束：done、failed、timed_out、cancelled 或 unfinished",
+    "(in a monitor's log: its machine's last state, such as off or failed)":
+        "（在监控程序的记录中：机器最后的状态，例如 off 或 failed）",
+    "with this code (failed:gpu_lost) or in this stage (timed_out:online)":
+        "带此代码（failed:gpu_lost）或在此阶段（timed_out:online）",
+    "a job fails with this code, such as boot_failed": "任务以此代码失败，例如 boot_failed",
+    "a job has an event of this kind, such as retrying": "任务有此类事件，例如 retrying",
+    "a job has more events than that; or < or =, as in the next two": "任务的事件多于此数；也可用 < 或 =，下面两项相同",
+    "a job takes longer than that": "任务耗时长于此数",
+    "a stage of a job does: submit, wake, ready, check, upload, render, download":
+        "任务的某个阶段耗时长于此数：submit、wake、ready、check、upload、render、download",
+    "it is this job": "就是此任务",
+    "the replay does something else than the log says, just as it does now": "重放与记录不同，正如现在这样",
+    "the program itself raises an error": "程序本身抛出错误",
+    "nothing can happen any more, and somebody still waits": "再无事可发生，却仍有人在等待",
+    # completion, help
+    "your shell": "您的 shell",
+    "a command (default: all, in a line each)": "一个命令（默认：全部，每个一行）",
+}  # fmt: skip
+
+_OPTIONS = ("[options]", "[选项]")
+
+
+def translate(parser: argparse.ArgumentParser) -> None:
+    """Put Chinese in the place of all that the parser's help says."""
+    if parser.usage:
+        parser.usage = parser.usage.replace(*_OPTIONS)
+    parser.description = _chinese(parser.description)
+    parser.epilog = "\n".join(map(_line, (parser.epilog or "").split("\n")))
+    for group in parser._action_groups:  # argparse has no other way to look at a parser
+        group.title, group.description = _chinese(group.title), _chinese(group.description)
+    for action in parser._actions:
+        action.help = _chinese(action.help)
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action._choices_actions:
+                choice.help = _chinese(choice.help)
+
+
+def _chinese(text: str | None) -> str | None:
+    return None if text is None else SENTENCES.get(text, text)
+
+
+def _line(text: str) -> str:
+    """A line of the end of a help; in tables the second column is a sentence."""
+    found = re.fullmatch(r"(\s*(?:\S+\s{2,})?)(.*)", text)
+    assert found is not None  # noqa: S101 - it matches any line
+    return found[1] + SENTENCES.get(found[2], found[2])

@@ -1,0 +1,174 @@
+"""What a power cut or a stranger did to half an upload: it ends with the right file, or begins anew; never wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from tus_scene import tus
+
+from wakestream.adapters.engines import Command
+from wakestream.adapters.http.client import HttpWorker, HttpWorkers
+from wakestream.adapters.worker_program import WorkerConfig, running_worker
+from wakestream.operators.errors import Corrupt
+from wakestream.operators.events import FileRef, Fingerprint
+from wakestream.operators.ports import Resumed
+
+SECRET = "swordfish-0123456789"
+CONTENT = blake3(b"a film about a power cut").digest(length=300_000)
+HALF = len(CONTENT) // 2
+REF = FileRef(blake3(CONTENT).hexdigest(), ".mp4")
+
+Damage = Callable[[Path], None]
+
+
+def cut(part: Path) -> None:
+    """The tail that was not synced is lost."""
+    with part.open("rb+") as file:
+        file.truncate(HALF // 2)
+
+
+def emptied(part: Path) -> None:
+    """All of it is lost, but not its name."""
+    part.write_bytes(b"")
+
+
+def gone(part: Path) -> None:
+    """Its name is lost, too."""
+    part.unlink()
+
+
+def zeros(part: Path) -> None:
+    """Its length outlasted its tail."""
+    part.write_bytes(part.read_bytes()[: HALF // 2] + bytes(HALF - HALF // 2))
+
+
+def garbage(part: Path) -> None:
+    """Something else stands in its middle."""
+    part.write_bytes(CONTENT[:1000] + b"rubbish" + CONTENT[1007:HALF])
+
+
+def too_long(part: Path) -> None:
+    """There is more of it than there should ever be."""
+    part.write_bytes(part.read_bytes() + bytes(len(CONTENT)))
+
+
+def whole_but_wrong(part: Path) -> None:
+    """It looks complete."""
+    part.write_bytes(CONTENT[:-1] + b"?")
+
+
+def forgotten(part: Path) -> None:
+    """The record beside it is lost."""
+    part.with_suffix(".json").write_bytes(b"")
+
+
+def half_remembered(part: Path) -> None:
+    """Of the record beside it there is half."""
+    record = part.with_suffix(".json")
+    record.write_bytes(record.read_bytes()[:20])
+
+
+def whole(part: Path) -> None:
+    """All came, but the worker could not say so any more."""
+    part.write_bytes(CONTENT)
+
+
+def whole_and_more(part: Path) -> None:
+    """All came, and something stands behind it."""
+    part.write_bytes(CONTENT + b"rubbish")
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Fingerprint:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(CONTENT)
+    status = path.stat()
+    return Fingerprint(path, status.st_size, status.st_mtime_ns, {"blake3": REF.hash})
+
+
+@asynccontextmanager
+async def at_work(state: Path) -> AsyncIterator[tuple[HttpWorker, str]]:
+    """A worker, as a client knows it who has met it, and its address."""
+    async with running_worker(WorkerConfig(state, Command(("true",)), SECRET, port=0)) as running:
+        workers = HttpWorkers(running.address, SECRET)
+        try:
+            worker = workers.at(None)
+            await worker.health()
+            yield worker, running.address
+        finally:
+            await workers.close()
+
+
+async def half_sent(address: str, state: Path) -> Path:
+    """The partial of an upload of which the half came."""
+    async with tus(address, SECRET) as caller:
+        path = await caller.created(CONTENT)
+        assert (await caller.patch(path, 0, CONTENT[:HALF])).status == 204
+    return state / "uploads" / f"{path.rpartition('/')[2]}.part"
+
+
+async def comes_through(worker: HttpWorker, film: Fingerprint, state: Path) -> int | Resumed:
+    """Send until it is there, as a job does; returns at which byte the attempt that succeeded began."""
+    for _ in range(3):
+        try:
+            async with aclosing(worker.upload(film, REF)) as steps:
+                first, *_rest = [step async for step in steps]
+        except Corrupt:
+            assert not await there(worker), "what was refused must not be told to be there"
+            continue
+        break
+    else:
+        raise AssertionError("it does not come through")
+    assert await there(worker)
+    assert {path.name: path.read_bytes() for path in (state / "files").iterdir()} == {f"{REF.hash}.mp4": CONTENT}
+    assert not list((state / "uploads").glob("*.part"))
+    return first
+
+
+async def there(worker: HttpWorker) -> bool:
+    return (await worker.check([REF]))[REF.hash]
+
+
+@pytest.mark.parametrize(
+    ("damage", "goes_on_at"),
+    [
+        (cut, HALF // 2),
+        (emptied, 0),
+        (gone, 0),
+        (zeros, 0),
+        (garbage, 0),
+        (too_long, 0),
+        (whole_but_wrong, 0),
+        (forgotten, 0),
+        (half_remembered, 0),
+        (whole, len(CONTENT)),
+        (whole_and_more, len(CONTENT)),
+    ],
+)
+async def test_what_a_power_cut_left_becomes_the_right_file(
+    tmp_path: Path, film: Fingerprint, damage: Damage, goes_on_at: int
+) -> None:
+    state = tmp_path / "state"
+    async with asyncio.timeout(50):
+        async with at_work(state) as (_, address):
+            part = await half_sent(address, state)
+        damage(part)
+        async with at_work(state) as (worker, _):
+            first = await comes_through(worker, film, state)
+    assert (first.bytes if isinstance(first, Resumed) else 0) == goes_on_at
+
+
+@pytest.mark.parametrize(("damage", "goes_on_at"), [(cut, HALF // 2), (emptied, 0), (gone, 0)])
+async def test_what_was_taken_away_behind_the_workers_back_is_sent_again(
+    tmp_path: Path, film: Fingerprint, damage: Damage, goes_on_at: int
+) -> None:
+    state = tmp_path / "state"
+    async with asyncio.timeout(50), at_work(state) as (worker, address):
+        damage(await half_sent(address, state))
+        first = await comes_through(worker, film, state)
+    assert (first.bytes if isinstance(first, Resumed) else 0) == goes_on_at

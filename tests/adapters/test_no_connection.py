@@ -1,0 +1,50 @@
+"""Why no connection came about, in words."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+
+import aiohttp
+import pytest
+
+from wakestream.adapters.http.client_errors import worker_errors
+from wakestream.adapters.no_connection import no_connection
+from wakestream.operators.errors import WorkerUnreachable
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no host of that name is known"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "does this machine have a network?"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "nobody listens there (connection refused)"),
+        (OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1), [Errno 111] …"), "nobody listens"),
+        (OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH)), "no way leads there from this machine"),
+        (OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH)), "no way leads there from this machine"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (OSError("odd"), "odd"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_what_the_system_says_is_said_in_words_that_help(error: OSError, said: str) -> None:
+    assert said in no_connection(error)
+    assert "[Errno" not in no_connection(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:9", "nobody listens there (connection refused)"),
+        ("http://no-such-host.invalid:9", "host"),
+    ],
+)
+async def test_a_worker_that_is_not_there_is_told_without_numbers_of_the_system(url: str, said: str) -> None:
+    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+        with pytest.raises(WorkerUnreachable, match="nobody answers at") as told, worker_errors(url):
+            await session.get(url)
+    assert said in str(told.value)
+    assert "Errno" not in str(told.value)
+    assert "Connect call" not in str(told.value)

@@ -1,0 +1,139 @@
+"""The page's own modules, asked in a browser: what they make of events, rows and what other programs say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from house import House
+
+pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
+
+if TYPE_CHECKING:
+    from conftest import Visitor
+
+JOB = """
+async ([events, outcome]) => {
+  const { begin, progress, waits } = await import("/store.js");
+  const { detail, why } = await import("/sentences.js");
+  const job = begin({ id: "a", state: "open", stage: "submit", events, outcome });
+  return { why: why(job), detail: detail(job), waits: waits(job), ...progress(job, events.at(-1)?.at) };
+}
+"""
+
+GPU = """
+async ([gpu, hub, eta]) => (await import("/sentences.js")).gpuSays(gpu, hub, eta)
+"""
+
+LANES = """
+async ([batches, from, to, most, told]) => {
+  const { Moments } = await import("/moments.js");
+  const moments = new Moments();
+  for (const [boot, epoch, rows] of batches) moments.add(boot, epoch, rows);
+  for (const one of told) moments.told(...one);
+  return { ...moments.lanes(from, to, most, to), latest: moments.latest(5), last: moments.last };
+}
+"""
+
+PILE = "the program ended by itself with code 1: Traceback (most recent call last): | " + "File x, line 7 | " * 20
+
+
+def row(seq: int, label: str, **more: Any) -> dict[str, Any]:
+    """A row of the timeline, `seq` seconds after the start."""
+    return {"seq": seq, "t": float(seq), "dir": "out", "kind": "event", "label": label, "job": None, "text": "", **more}
+
+
+def a_job(name: str, begin: int, end: int | None) -> list[dict[str, Any]]:
+    """The rows of one."""
+    begun = [row(begin, "job.accept", kind="in", job=name)]
+    return begun if end is None else [*begun, row(end, "done", job=name)]
+
+
+async def test_a_programs_last_words_are_told_apart_from_the_sentence(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        events = [{"event": "retrying", "at": 5.0, "attempt": 2, "delay": 1.0, "why": PILE}]
+        found = await page.evaluate(JOB, [events, None])
+        assert found["why"] == "The program ended by itself with code 1. Tried again in 1 s (attempt 2)."
+        assert found["detail"] == PILE
+        short = [{"event": "retrying", "at": 5.0, "attempt": 2, "delay": 1.0, "why": "the hub is away."}]
+        found = await page.evaluate(JOB, [short, None])
+        assert (found["why"], found["detail"]) == ("The hub is away. Tried again in 1 s (attempt 2).", "")
+        said = await page.evaluate(GPU, [{"phase": "failed", "why": PILE}, {"monitors": 1}, None])
+        assert said == "The program ended by itself with code 1."
+        said = await page.evaluate(GPU, [{"phase": "failed", "why": "x" * 500}, {"monitors": 1}, None])
+        assert len(said) < 120
+
+
+async def test_a_job_behind_others_at_the_worker_waits_and_is_not_at_0_percent(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        queued = {"event": "running", "at": 5.0, "percent": 0.0, "status": "queued", "position": 3}
+        found = await page.evaluate(JOB, [[queued], None])
+        assert (found["waits"], found["part"], found["why"]) == (
+            True,
+            None,
+            "The worker has the job: place 3 in its queue.",
+        )
+        at_work = [{**queued, "at": float(at), "percent": at * 10.0, "position": 0} for at in (5, 6)]
+        found = await page.evaluate(JOB, [at_work, None])
+        assert (found["waits"], found["part"], found["left"]) == (False, 0.6, 4.0)
+
+
+async def test_how_long_a_boot_takes_yet_is_said_in_every_phase_of_it(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        now = await page.evaluate("() => Date.now() / 1000")
+        hub = {"monitors": 1, "boot_s": {"p50": 60, "p90": 90}}
+        eta = {"p50": 40, "p90": 70, "at": now}
+        off = await page.evaluate(GPU, [{"phase": "off"}, hub, None])
+        assert off == "It wakes when you start a job: usually in 1 min, nine times of ten within 1 min 30 s."
+        starting = await page.evaluate(GPU, [{"phase": "starting", "since": now - 20}, hub, None])
+        assert starting == "Ready in about 40 s; nine times of ten within 1 min 10 s."
+        assert await page.evaluate(GPU, [{"phase": "booted", "since": now}, hub, eta]) == starting
+        late = await page.evaluate(GPU, [{"phase": "starting", "since": now - 80}, hub, None])
+        assert late.startswith("Takes longer than the usual 1 min")
+
+
+async def test_the_timeline_shows_who_is_at_work_first_and_counts_the_others(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        rows = [*a_job("old", 1, 5), *a_job("new", 6, 98)]
+        rows += [one for number in range(10) for one in a_job(f"open-{number}", 10 + number, None)]
+        rows.sort(key=lambda one: one["seq"])
+        seen = await page.evaluate(LANES, [[["x", 0, rows]], 0, 100, 4, []])
+        jobs = [lane["name"] for lane in seen["lanes"] if lane["kind"] == "job"]
+        assert (jobs, seen["jobs"], seen["hidden"]) == (["new", "open-0", "open-1", "open-2"], 12, 8)
+
+
+async def test_the_timeline_shows_calls_that_failed_and_lists_no_crowd_of_polls(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        rows = [row(1, "job.accept", kind="in", job="a"), row(2, "granted", job="a")]
+        rows += [row(3 + at, "report", kind="effect", dir="effect", job="a") for at in range(50)]
+        rows.append(row(60, "report", kind="effect", dir="effect", job="a", fault=True))
+        seen = await page.evaluate(LANES, [[["x", 0, rows]], 0, 100, 4, []])
+        assert [one["seq"] for one in seen["latest"]] == [60, 2, 1]
+        [lane] = [lane for lane in seen["lanes"] if lane["kind"] == "job"]
+        assert [mark["seq"] for mark in lane["marks"]] == [2, 60]
+
+
+async def test_the_gpus_lane_is_there_before_any_message_and_goes_on_over_a_restart(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        told = [["studio", "off", 2.0], ["studio", "off", 4.0], ["studio", "lost", 50.0]]
+        seen = await page.evaluate(LANES, [[["x", 0, []]], 0, 100, 4, told])
+        [lane] = [lane for lane in seen["lanes"] if lane["kind"] == "power"]
+        assert [(span["word"], span["from"]) for span in lane["spans"]] == [("off", 2.0), ("lost", 50.0)]
+        power = {"kind": "frame", "dir": "in", "gpu": "studio", "state": "online"}
+        batches = [["x", 0, [row(10, "gpu.power.state", **power)]], ["y", 40, [row(1, "up", kind="conn")]]]
+        seen = await page.evaluate(LANES, [batches, 0, 100, 4, [["studio", "off", 3.0]]])
+        [lane] = [lane for lane in seen["lanes"] if lane["kind"] == "power"]
+        assert [(span["word"], span["from"], span["to"]) for span in lane["spans"]] == [("online", 10, 100)]
+        [link] = [lane for lane in seen["lanes"] if lane["kind"] == "link"]
+        assert [(span["word"], span["from"]) for span in link["spans"]] == [("down", 40), ("up", 41)]
+        assert seen["last"] == "y-1"
+
+
+async def test_the_page_chooses_the_same_kinds_of_files_as_the_daemon(visitor: Visitor, home: House) -> None:
+    from wakestream.adapters.console.upload_rules import ENDINGS
+
+    async with visitor.page() as page:
+        for kind, endings in ENDINGS.items():
+            accepts = await page.locator(f"#pick-{kind}").get_attribute("accept")
+            assert accepts is not None
+            assert {*accepts.split(","), ".webm"} == {*endings, f"{kind}/*", ".webm"}
