@@ -46,6 +46,11 @@ class MemoryLink:
         self.up = False
         self._subject.on_next(LinkDown(why))
 
+    def refuse(self, why: str, code: str) -> None:
+        """The hub turns us away, for the reason that `code` names."""
+        self.up = False
+        self._subject.on_next(LinkDown(why, code))
+
     def receive(self, message: m.Message) -> None:
         """The hub says something."""
         self._subject.on_next(message)

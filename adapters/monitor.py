@@ -81,6 +81,7 @@ class MonitorProgram:
         self._tick, self._tap = tick, tap
         self._inbox: asyncio.Queue[p.PowerEvent] = asyncio.Queue(MAX_INBOX)
         self._calls: dict[str, asyncio.Task[None]] = {}
+        self._refused = False
         self.entered: Counter[str] = Counter()
         self._log = logger.bind(stage="power", gpu=monitor.policy.gpu)
 
@@ -103,9 +104,21 @@ class MonitorProgram:
             await _cancel(working, stopping, *self._calls.values())
 
     def _hear(self, message: m.Message | LinkUp | LinkDown) -> None:
+        if isinstance(message, LinkUp | LinkDown):
+            self._explain(message)
         event = hear(message, self._monitor.policy.gpu)
         if event is not None:
             self._put(event)
+
+    def _explain(self, link: LinkUp | LinkDown) -> None:
+        refused = isinstance(link, LinkDown) and link.code is not None
+        if refused and not self._refused:  # the link says why at every try; what to do about it is said once
+            self._log.error(
+                "the hub does not take this monitor: give it a key of role monitor (`wakestream license issue --role "
+                "monitor` at the hub). Until then no job wakes {}",
+                self._monitor.policy.gpu,
+            )
+        self._refused = refused or (self._refused and isinstance(link, LinkDown))
 
     def _put(self, event: p.PowerEvent) -> None:
         try:

@@ -193,6 +193,7 @@ class Outbox:
             case f.Notify(_, owed):
                 self.on_owed(owed)
             case f.Tell(job, outcome):
+                _log(job, outcome)
                 self.feed.publish(job, {"at": self._now(), **plain_event(outcome)})
                 self._on_ended(job)
 
@@ -214,6 +215,7 @@ class Outbox:
             return
         if job not in self._resumed:
             self.feed.publish(job, {"event": "accepted", "at": entry.accepted.at})
+            logger.bind(job=job, stage="outbox").info("accepted, for {}", entry.accepted.output)
         running = self._running[job] = self._client.start(outbox.job_of(entry), lambda event: self._show(job, event))
         running.add_done_callback(lambda _: self._over(job))
 
@@ -277,6 +279,20 @@ class Outbox:
 
 def _stopping(ticket: int) -> f.Answer:
     return f.Answer(ticket, 503, "", "stopping", "the daemon is stopping; ask again when it runs")
+
+
+def _log(job: str, outcome: e.JobEvent) -> None:
+    """How a job has ended, for who reads the log."""
+    log = logger.bind(job=job, stage="outbox")
+    match outcome:
+        case e.Done():
+            log.info("done: {} ({} bytes)", outcome.path, outcome.size)
+        case e.Failed():
+            log.warning("failed ({}): {}", outcome.code, outcome.why)
+        case e.TimedOut():
+            log.warning("timed out in {}: {}", outcome.stage, outcome.why or f"nothing within {outcome.seconds:g} s")
+        case e.Cancelled():
+            log.info("cancelled: {}", outcome.why)
 
 
 def _mtime_ns(path: Path) -> int:

@@ -12,7 +12,7 @@ import reactivex as rx
 from reactivex import Observable
 
 from wakestream.operators.errors import BootFailed, HubRefused, StageTimeout, mendable
-from wakestream.operators.events import Checked, Done, Job, JobEvent, Note, Uploaded
+from wakestream.operators.events import Checked, Done, Job, JobEvent, Note, Online, Uploaded
 from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.retry_backoff import Backoff
 from wakestream.operators.flow.then import then
@@ -43,7 +43,7 @@ LANES: Final = "lanes"
 """Where the header of a daemon's log has its limits."""
 
 BOOTS = 5
-"""How often one job may make the monitor try to start a GPU that does not start: each try costs."""
+"""How often in a row one job may make the monitor try to start a GPU that does not start: each try costs."""
 
 DURABLE: Final = Policy(
     hub=None, online=MONTH, total=MONTH, again=Backoff(max_retries=None, initial=1.0, max_delay=60.0, retry_on=mendable)
@@ -202,4 +202,10 @@ def _patient(again: Backoff) -> Backoff:
             return error.code in PASSING_REFUSALS or again.retry_on(error)
         return (isinstance(error, StageTimeout) and error.stage in PASSING_STAGES) or again.retry_on(error)
 
-    return dataclasses.replace(again, retry_on=passes)
+    def succeeds(event: JobEvent) -> bool:
+        nonlocal boots
+        if isinstance(event, Online):
+            boots = 0
+        return again.reset_on_success is not None and again.reset_on_success(event)
+
+    return dataclasses.replace(again, retry_on=passes, reset_on_success=succeeds)

@@ -40,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.waiting import seconds_of
     from wakestream.adapters.daemon_address import folder
 
-    wake_within = seconds_of("--wake-timeout", args.wake_timeout) if args.wake else None
+    patience = seconds_of("--wake-timeout", args.wake_timeout)
     found = begin(args, usual_level="CRITICAL")
     say = _say_json if args.json else _say_amiss if flags.is_quiet(args) else _say
-    return asyncio.run(_examine(found, wake_within, folder(args.state), say))
+    return asyncio.run(_examine(found, patience if args.wake else None, folder(args.state), say))
 
 
 async def _examine(found: Settings, wake_within: float | None, state: Path, say: Callable[[Finding], None]) -> int:

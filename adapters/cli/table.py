@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Collection, Sequence
 
-
 # A word, or any letter, with the full-width brackets and stops that belong to it.
 _PARTS = re.compile(r"[\uff08\u201c]?(?:[!-~]+|.)[\uff0c\u3002\uff1b\uff1a\u3001\uff1f\uff09\u201d]* *")
 

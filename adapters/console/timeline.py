@@ -76,7 +76,8 @@ class Timeline(Tap):
         of_job = Counter(row.job for row in self.rows)
         over = [group for group in _together(self.rows) if ended.keys() >= set(group)]
         gone: set[str | None] = set()
-        for group in (*over, *([job] for job in ended)):
+        groups: list[list[str | None]] = [*over, *([job] for job in ended)]
+        for group in groups:
             if spare <= 0:
                 break
             spare -= sum(of_job[job] for job in group if job not in gone)
@@ -106,10 +107,10 @@ class Timeline(Tap):
         return chain((header_line(self.header),), told)
 
 
-def _together(rows: Iterable[Row]) -> list[list[str]]:
+def _together(rows: Iterable[Row]) -> list[list[str | None]]:
     """The jobs in groups, the oldest first: between two groups no job was under way."""
     last = {row.job: row.seq for row in rows if row.job is not None}
-    groups: list[list[str]] = []
+    groups: list[list[str | None]] = []
     until, seen = -1, set[str]()
     for row in rows:
         if row.job is None or row.job in seen:

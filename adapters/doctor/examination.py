@@ -9,9 +9,9 @@ from urllib.parse import urlsplit, urlunsplit
 from wakestream.adapters.addresses import HUB_PATH
 from wakestream.adapters.doctor import here, there
 from wakestream.adapters.doctor.daemon import daemon_stands
-from wakestream.adapters.doctor.findings import Finding
+from wakestream.adapters.doctor.findings import Finding, fault
 from wakestream.adapters.doctor.worker import worker_answers
-from wakestream.adapters.settings import Settings
+from wakestream.adapters.settings import Settings, SettingsError
 from wakestream.adapters.tls import client_context
 from wakestream.adapters.websocket.link import Link, open_link
 from wakestream.adapters.words import tell
@@ -38,7 +38,11 @@ async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterat
         for finding in here.nothing_beyond(tell("doctor.needs")):
             yield finding
         return
-    ca = client_context(found.ca)
+    try:
+        ca = client_context(found.ca)
+    except SettingsError as error:
+        yield fault("settings", str(error), tell("doctor.ca.do"))
+        return
     features = (*FEATURES, hub_status.FEATURE)
     link = open_link(found.hub_url, lambda: m.Register(key=found.key, device_type="pc", features=features), ca=ca)
     try:

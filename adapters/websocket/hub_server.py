@@ -8,6 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from loguru import logger
@@ -19,6 +20,7 @@ from wakestream.adapters.addresses import HUB_PATH, at_port
 from wakestream.adapters.capabilities import Signer
 from wakestream.adapters.licenses import LicenseBook, LicenseError
 from wakestream.adapters.status_page import hub_page
+from wakestream.adapters.throttle import Network
 from wakestream.adapters.tls import ServerTls
 from wakestream.adapters.websocket.guard import Gate
 from wakestream.adapters.websocket.outgoing import Outgoing, text_frame
@@ -282,9 +284,9 @@ class HubServer:
             self.look_at_disk()
             self.happen(f.Tick())
 
-    def page(self) -> bytes:
-        """How the hub is, for people who open its address in a browser."""
-        return hub_page(self._state, self._clock())
+    def page(self, languages: str) -> bytes:
+        """How the hub is, for people who open its address in a browser, in one of these `languages`."""
+        return hub_page(self._state, self._clock(), languages)
 
     def look_at_disk(self) -> None:
         """Notice that the disk is nearly full, or no longer."""
@@ -345,17 +347,18 @@ async def open_hub(
     signer: Signer | None = None,
     tls: ServerTls | None = None,
     steady: Callable[[], float] | None = None,
+    proxies: Collection[Network] = (),
 ) -> AsyncIterator[HubServer]:
     """A hub that listens at `host:port` (0 takes a free one) until the block ends; `OSError` when it cannot.
 
     `LicenseError` when the license file is broken. `clock` gives UNIX seconds, `steady` seconds that nobody sets:
     with it, no lease is lost and no wait drawn out when the clock is set. `disk_low` says whether new jobs must be
-    turned away so that there is room for what was promised.
+    turned away so that there is room for what was promised. `proxies` are believed about whom they speak for.
     """
     book.refresh()
     limits = limits or hub.Limits()
     running = HubServer(book, journal, limits, clock, tap, disk_low, signer or Signer.fresh(), steady)
-    gate = Gate(max_connections, limits.per_address, running.refused)
+    gate = Gate(max_connections, limits.per_address, running.refused, proxies)
     running.on_wrong_key, gate.judge, gate.page = gate.wrong_key, running.judge, running.page
     options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}
     options |= {"open_timeout": _OPEN_WITHIN, "create_connection": gate.connection}
@@ -368,6 +371,7 @@ async def open_hub(
         process_request=gate.admit,
         max_size=_LIBRARY_LIMIT,
         logger=_quiet(),
+        server_header=f"wakestream/{version('wakestream')}",
         **options,
     ) as server:
         running.begin(server, tls)

@@ -274,6 +274,7 @@ SENTENCES = {
     "doctor.clock_ahead": "this clock is {seconds} s ahead of the hub's",
     "doctor.clock_behind": "this clock is {seconds} s behind the hub's",
     "doctor.clock.do": "let both set their clock by NTP",
+    "doctor.ca.do": "give the certificate of the authority that the hub's own was issued by, or leave --ca out",
     "doctor.field_hub": "nothing beyond the field's protocol",
     "doctor.field_worker": "an old worker",
     "doctor.gpu": "GPU {gpu}: {phase}",

@@ -42,8 +42,10 @@ SENTENCES = {
     "give a link that opens the running daemon's web console": "给出打开守护进程网页控制台的链接",
     "list the jobs of the running daemon": "列出守护进程的任务",
     "follow one job of the running daemon, or all of them": "跟踪守护进程的一个或全部任务",
-    "cancel jobs of the running daemon, at the hub and the worker too": "取消守护进程的任务，中枢和工作节点处也一并取消",
-    "run the hub: the always-on server that queues jobs and wakes the GPU": "运行中枢：一直开着的服务器，让任务排队并唤醒 GPU",
+    "cancel jobs of the running daemon, at the hub and the worker too":
+        "取消守护进程的任务，中枢和工作节点处也一并取消",
+    "run the hub: the always-on server that queues jobs and wakes the GPU":
+        "运行中枢：一直开着的服务器，让任务排队并唤醒 GPU",
     "switch a GPU on when a job needs it, and off when nobody holds it": "任务需要时打开 GPU，无人使用时关闭",
     "take files and tasks over HTTP and run the synthesis engine, on the GPU machine":
         "在 GPU 机器上：通过 HTTP 接收文件和任务，运行合成引擎",
@@ -86,7 +88,8 @@ SENTENCES = {
     # The hub, the daemon, the program
     "the hub's address (API_SERVER_URL)": "中枢的地址（API_SERVER_URL）",
     "a file with this program's key (or WAKESTREAM_KEY)": "存有本程序密钥的文件（或 WAKESTREAM_KEY）",
-    "an authority of your own that hub and worker are trusted by (PEM)": "用来信任中枢和工作节点的自有证书颁发机构（PEM）",
+    "an authority of your own that hub and worker are trusted by (PEM)":
+        "用来信任中枢和工作节点的自有证书颁发机构（PEM）",
     "record every message and outcome into this folder": "把每条消息和结果记录到此文件夹",
     "the daemon's folder (WAKESTREAM_DAEMON; default: the user's data folder)":
         "守护进程的文件夹（WAKESTREAM_DAEMON；默认在用户数据文件夹中）",
@@ -101,9 +104,11 @@ SENTENCES = {
         "中枢不接受本程序的密钥时以退出码 2 结束（默认重试，间隔逐次加长）",
     # Waits
     "in seconds, or with a unit: 90, 30min, 2h": "以秒计，或带单位：90、30min、2h",
-    "how long to look for a hub that was never reached (default 30; the daemon: for ever)": "从未连上中枢时找多久（默认 30；守护进程：永远）",
+    "how long to look for a hub that was never reached (default 30; the daemon: for ever)":
+        "从未连上中枢时找多久（默认 30；守护进程：永远）",
     "how long the hub may take to answer the submit (default 30)": "中枢答复提交最多多久（默认 30）",
-    "the whole wait for the GPU (default 30min; the daemon: 30 days)": "等待 GPU 的总时间（默认 30min；守护进程：30 天）",
+    "the whole wait for the GPU (default 30min; the daemon: 30 days)":
+        "等待 GPU 的总时间（默认 30min；守护进程：30 天）",
     "how often to say that it still waits (default 10)": "多久报告一次仍在等待（默认 10）",
     "how often to ask a worker that is not ready yet (default 1)": "多久询问一次未就绪的工作节点（默认 1）",
     "how long an online worker may stay uninitialized (default 10min)": "已上线的工作节点最多多久未就绪（默认 10min）",
@@ -165,7 +170,8 @@ SENTENCES = {
     "stop in any case after so long (default: never)": "多久后无论如何停机（默认从不）",
     "a machine found running though nobody asked: taken over (default), stopped, or left alone and reported":
         "发现无人要求却在运行的机器：接管（默认）、停机，或只报告",
-    "where --power command remembers (default: the user's data folder)": "--power command 的记忆所在（默认在用户数据文件夹中）",
+    "where --power command remembers (default: the user's data folder)":
+        "--power command 的记忆所在（默认在用户数据文件夹中）",
     # worker
     "where to listen (default 127.0.0.1:8383)": "监听地址（默认 127.0.0.1:8383）",
     "folder for files, tasks and results": "存放文件、任务和结果的文件夹",

@@ -260,6 +260,7 @@ SENTENCES = {
     "doctor.clock_ahead": "本机时钟比中枢快 {seconds} 秒",
     "doctor.clock_behind": "本机时钟比中枢慢 {seconds} 秒",
     "doctor.clock.do": "请让两者都用 NTP 校时",
+    "doctor.ca.do": "请给出签发中枢证书的机构的证书，或不写 --ca",
     "doctor.field_hub": "只有基本协议",
     "doctor.field_worker": "旧工作节点",
     "doctor.gpu": "GPU {gpu}：{phase}",

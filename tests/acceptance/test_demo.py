@@ -19,6 +19,8 @@ from wakestream.adapters.engines.samples import make_speech, make_video
 
 DEMO = ("demo", "--boot-seconds", "0.2", "-o", "out.mp4", "--video", "clip.mp4", "--audio", "speech.wav")
 
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are looked up in /proc")
 
 
@@ -85,9 +87,18 @@ def decoded(file: Path, stream: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
+def roughly(text: str) -> set[str]:
+    """Its lines and the rows of its table by their words, without numbers and names of files."""
+    lines = [re.sub(r"\S+\.(?:mp4|wav)|[\d.]+(?: (?:[kMG]?B|s)\b)?", "#", line) for line in text.splitlines()]
+    rows = [line.split("│")[1] if "│" in line else re.sub("[─-╿]+", "", line) for line in lines]
+    return {" ".join(row.split()) for row in rows}
+
+
 async def test_it_wakes_the_gpu_renders_twice_sends_nothing_twice_and_lets_it_sleep(newcomer: User) -> None:
     ran = await newcomer.run(*DEMO)
     assert ran.code == 0, ran
+    shown = re.findall(r"^```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)[0]
+    assert roughly(shown) - roughly(ran.out) == set()
     table = {
         cells[0]: cells[1:] for line in ran.out.splitlines() if (cells := re.findall(r"[^│]*[^│\s][^│]*", line))[1:]
     }

@@ -100,6 +100,12 @@ async def test_without_a_hub_the_socket_does_not_connect_and_that_is_said_with_w
     assert found["monitor"].level == found["worker"].level == "skipped"
 
 
+async def test_an_authority_that_cannot_be_read_is_a_finding_like_any_other(scene: Scene) -> None:
+    scene.settings = Settings(hub_url="wss://127.0.0.1:9/dsp", key=Secret("ws_client_x"), ca=scene.folder / "none.pem")
+    found = await scene.look()
+    assert (found["settings"].level, "none.pem cannot be read" in found["settings"].says) == ("fault", True)
+
+
 async def test_a_license_that_the_hub_does_not_know_is_the_fault_and_not_the_hub(scene: Scene) -> None:
     await scene.hub()
     scene.settings = replace(scene.settings, key=Secret("ws_client_" + "A" * 43))

@@ -11,18 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "pipelines.md").read_text()
-FILES = dict(re.findall(r"```python\n# file: (\S+)\n(.*?)```", DOC, re.DOTALL))
+FILES = dict(re.findall(r"```(?:python|ini)\n# file: (\S+)\n(.*?)```", DOC, re.DOTALL))
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A reader's folder with all of it."""
+    """A reader's folder with all of it; his tests are strict."""
     for name, code in FILES.items():
         (tmp_path / name).write_text(code)
-    (tmp_path / "pytest.ini").write_text(
-        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
-        "addopts = --strict-markers\n"
-    )
+    with (tmp_path / "pytest.ini").open("a") as settings:
+        settings.write("filterwarnings = error\naddopts = --strict-markers\n")
     return tmp_path
 
 
@@ -33,7 +31,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_block_of_code_is_a_file_that_runs() -> None:
-    assert DOC.count("```python") == len(FILES) == 5
+    assert DOC.count("```python") + DOC.count("```ini") == len(FILES) == 6
 
 
 def test_the_tests_of_the_page_record_their_log_once_and_then_replay_it(folder: Path) -> None:

@@ -238,3 +238,19 @@ async def test_it_complains_of_that_now_and_then_and_keeps_all_when_there_is_roo
         await asyncio.sleep(10.0)
         assert journal.read()[-1].ours
     logger.remove(listening)
+
+
+async def test_a_hub_that_turns_the_monitor_away_is_explained_once_until_it_takes_it() -> None:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), level="ERROR")
+    async with at_work(Room()) as room:
+        for _ in range(2):
+            room.link.refuse("unknown key", "unauthorized")
+            room.link.disconnect("connection refused")
+        room.link.refuse("unknown key", "unauthorized")
+        assert len(lines) == 1
+        assert "--role monitor" in lines[0]
+        room.link.connect("power_state")
+        room.link.refuse("revoked", "unauthorized")
+    logger.remove(sink)
+    assert len(lines) == 2

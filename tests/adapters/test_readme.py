@@ -1,4 +1,4 @@
-"""README.md is true where a machine can tell, and README.zh-CN.md is the same page."""
+"""README.md is true where a machine can tell, README.zh-CN.md is the same page, and no page links to nothing."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from wakestream.operators import Done
 ROOT = Path(__file__).parents[2]
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")}
 ENGLISH, CHINESE = PAGES.values()
+ALL_PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 FILES = dict(re.findall(r"^```python\n# file: (\S+)\n(.*?)^```$", ENGLISH, re.MULTILINE | re.DOTALL))
 
 
@@ -49,6 +50,12 @@ def shape(page: str) -> list[str]:
 
 def links(page: str) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", page)
+
+
+def anchors(page: str) -> set[str]:
+    """Its headings, as GitHub names them in addresses."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def words_of_code(page: str) -> Counter[str]:
@@ -122,10 +129,15 @@ def test_code_is_narrow_enough_to_be_read_without_scrolling(page: str) -> None:
     assert [line for line in page.splitlines() if line.startswith("    ") and len(line) > 108] == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_links_only_to_what_is_there(name: str) -> None:
-    inside = [link.split("#")[0] for link in links(PAGES[name]) if not link.startswith("http")]
-    assert [link for link in inside if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_a_page_links_only_to_what_is_there(page: Path) -> None:
+    for link in links(page.read_text(encoding="utf-8")):
+        place, _, heading = link.partition("#")
+        if place.startswith("http"):
+            continue
+        target = page.parent / place if place else page
+        assert target.exists(), link
+        assert not heading or heading in anchors(target.read_text(encoding="utf-8")), link
 
 
 def test_both_languages_have_the_same_headings_lists_tables_links_and_code() -> None:

@@ -36,8 +36,9 @@ def chromium() -> str:
 async def browser() -> AsyncIterator[Browser]:
     """Chromium."""
     program = chromium()
-    from playwright.async_api import async_playwright
+    from playwright.async_api import async_playwright, expect
 
+    expect.set_options(timeout=15_000)
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     async with async_playwright() as driver:
         running = await driver.chromium.launch(

@@ -1,4 +1,4 @@
-"""Hub, monitor, worker and client in one loop on loopback, and a fault proxy on each of the four ways between them."""
+"""Hub, monitor, worker and client in one loop on loopback, and a fault proxy on each of the ways between them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from typing import Any
 from our_peers import SECRET, Joining, Place, until
 from proxy import CLEAR, Fault, FaultProxy, fault_proxy
 
+from wakestream.adapters import monitor as monitor_program
 from wakestream.adapters.client import Client, open_client
+from wakestream.adapters.http.client import HttpWorkers
 from wakestream.adapters.monitor import MonitorProgram
 from wakestream.adapters.settings import Secret, Settings
 from wakestream.adapters.websocket import link
@@ -30,7 +32,7 @@ from wakestream.streams import messages as m
 from wakestream.streams.monitor import Monitor
 from wakestream.streams.power_machine import PowerPolicy
 
-WAYS = ("client-hub", "worker-hub", "monitor-hub", "client-worker")
+WAYS = ("client-hub", "worker-hub", "monitor-hub", "client-worker", "monitor-worker")
 SILENCE = 0.6
 """Seconds after which a silent link counts as dead in these tests."""
 
@@ -63,6 +65,7 @@ def hurry(monkeypatch: Any) -> None:
     monkeypatch.setattr(link, "SILENCE", SILENCE)
     monkeypatch.setattr(link, "RECONNECT", Backoff(initial=0.05, max_delay=0.2))
     monkeypatch.setattr(link, "REGISTER_WITHIN", 1.0)
+    monkeypatch.setattr(monitor_program, "HEALTH_WITHIN", SILENCE / 2)
 
 
 class Machine:
@@ -171,9 +174,9 @@ async def between(folder: Path, *, held: bool = False, policy: Policy = POLICY, 
             folder / "worker", engine, SECRET, port=0, gpu="gpu", key=place.keys["worker"],
             public_url=ways["client-worker"].url(),
         )  # fmt: skip
-        machine = _Aiming(worker, ways["worker-hub"].url("ws", "/dsp"), ways["client-worker"])
+        machine = _Aiming(worker, ways["worker-hub"].url("ws", "/dsp"), (ways["client-worker"], ways["monitor-worker"]))
         stack.push_async_callback(machine.close)
-        monitor = await _monitor(stack, place, ways["monitor-hub"], machine, power)
+        monitor = await _monitor(stack, place, ways, machine, power)
         settings = Settings(
             hub_url=ways["client-hub"].url("ws", "/dsp"), api_secret=Secret(SECRET), key=Secret(place.keys["client"])
         )
@@ -184,28 +187,32 @@ async def between(folder: Path, *, held: bool = False, policy: Policy = POLICY, 
 
 
 class _Aiming(Machine):
-    """Its worker takes a new port at each start, and the proxy before it follows."""
+    """Its worker takes a new port at each start, and the proxies before it follow."""
 
-    def __init__(self, config: WorkerConfig, hub_url: str, proxy: FaultProxy) -> None:
+    def __init__(self, config: WorkerConfig, hub_url: str, proxies: tuple[FaultProxy, ...]) -> None:
         super().__init__(config, hub_url)
-        self._proxy = proxy
+        self._proxies = proxies
 
     async def _run(self, on: asyncio.Event) -> None:
         async with running_worker(self.config, lambda register: open_link(self.hub_url, register)) as self.worker:
-            self._proxy.aim(int(self.worker.address.rpartition(":")[2]))
+            for proxy in self._proxies:
+                proxy.aim(int(self.worker.address.rpartition(":")[2]))
             await on.wait()
 
 
 async def _monitor(
-    stack: AsyncExitStack, place: Place, way: FaultProxy, machine: Machine, power: dict[str, Any]
+    stack: AsyncExitStack, place: Place, ways: dict[str, FaultProxy], machine: Machine, power: dict[str, Any]
 ) -> MonitorProgram:
-    policy = PowerPolicy(
-        gpu="gpu", checks_health=False, look_soon=0.1, look_rarely=0.2, look_online=0.2, query_timeout=1.0, **power
-    )
+    policy = PowerPolicy(gpu="gpu", look_soon=0.1, look_rarely=0.2, look_online=0.2, query_timeout=1.0, **power)
     key = place.keys["monitor"]
-    hub = open_link(way.url("ws", "/dsp"), lambda: m.Register(role="gpu_monitor", token=key, gpus=("gpu",)))
+    hub = open_link(
+        ways["monitor-hub"].url("ws", "/dsp"), lambda: m.Register(role="gpu_monitor", token=key, gpus=("gpu",))
+    )
+    workers = HttpWorkers(ways["monitor-worker"].url())
+    stack.push_async_callback(workers.close)
     stack.push_async_callback(hub.close)
-    program, stop = MonitorProgram(Monitor(policy, Random(1)), hub, machine, None, tick=0.05), asyncio.Event()
+    monitor, health = Monitor(policy, Random(1)), workers.at(None).health
+    program, stop = MonitorProgram(monitor, hub, machine, health, tick=0.05), asyncio.Event()
     running = asyncio.create_task(program.run(stop))
 
     async def end() -> None:

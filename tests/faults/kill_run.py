@@ -38,6 +38,9 @@ _SEEN = {
 AIM_WITHIN = 3.0
 """Seconds that a kill waits for its moment; then it comes anyhow."""
 
+IN_A_ROW = 3
+"""Workers that are killed before one has come up: a GPU that fails to start five times in a row ends a job."""
+
 END_WITHIN = 200.0
 """Seconds for what is left to be done once nobody is killed any more."""
 
@@ -75,13 +78,16 @@ class Accounts:
 
 
 class Ears:
-    """Knows what was last heard of the jobs, and lets a kill wait for a moment."""
+    """Hears what the jobs go through, and lets a kill wait for a moment; `killed` workers since one was seen online."""
 
     def __init__(self) -> None:
+        self.killed = 0
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
     def hear(self, _job: str, word: str) -> None:
         """An event of a job."""
+        if word == "online":
+            self.killed = 0
         for waiter in self._waiting.pop(_SEEN.get(word, ""), ()):
             if not waiter.done():
                 waiter.set_result(None)
@@ -145,10 +151,12 @@ class KillRun:
             if not await self._aim(moment, house):
                 moment = "random"
             await _pause(self.random.choice((0.0, 0.0, self.random.uniform(0.0, 0.05))))
-            if not (clients.kill(name) if name in clients.names else house.kill(name)):
+            spared = name == "worker" and self.ears.killed >= IN_A_ROW
+            if spared or not (clients.kill(name) if name in clients.names else house.kill(name)):
                 await _pause(0.1)
                 continue
             killed += 1
+            self.ears.killed += name in ("worker", "monitor")
             self.moments[f"{name} in {moment}"] += 1
             if killed % 25 == 0:
                 self.say(f"{killed} kills: {dict(house.kills)}")

@@ -192,6 +192,31 @@ async def test_no_monitor_stops_a_gpu_under_lease_because_its_own_line_is_dead(t
         await until(lambda: scene.machine.stops == 1)
 
 
+# --- between monitor and worker
+
+
+@pytest.mark.parametrize("fault", some(["refuse", "half_open", "black_hole"], 2))
+@bounded
+async def test_no_monitor_stops_a_gpu_under_lease_because_it_does_not_reach_the_worker(
+    tmp_path: Path, fault: str
+) -> None:
+    async with between(tmp_path, held=True, boot_timeout=1.0) as scene:
+        running = asyncio.ensure_future(scene.run(scene.job()))
+        await scene.seen(Running)
+        await until(lambda: scene.monitor.machine.state == "online")
+        way = scene.ways["monitor-worker"]
+        way.refuse() if fault == "refuse" else way.set(up=HARD[fault])
+        way.break_all()
+        await until(lambda: scene.monitor.entered["failed"] > 0)
+        await until(lambda: scene.monitor.machine.active == 1)  # it would stop it, and the hub has said who holds it
+        assert scene.machine.stops == 0
+        way.heal()
+        await until(lambda: scene.monitor.machine.state == "online")
+        scene.engine.go_on.set()
+        await done(scene, running)
+        assert scene.machine.stops == 0
+
+
 # --- between client and worker
 
 

@@ -156,6 +156,18 @@ async def test_a_gpu_that_does_not_boot_is_asked_for_a_few_times_only() -> None:
     assert len(house.kinds(1, e.Retrying)) == BOOTS - 1
 
 
+async def test_a_gpu_that_came_up_meanwhile_may_fail_to_boot_as_often_again() -> None:
+    def failing(submit: m.Submit) -> m.Message:
+        return m.BootResult(request_id=submit.request_id, success=False, status="failed", msg="broken")
+
+    answers = [*[failing] * (BOOTS - 1), ack, *[failing] * (BOOTS - 1), ack]
+    house = House(answer=lambda submit: answers.pop(0)(submit))
+    house.worker.failures["check"] = [errors.WorkerUnreachable("taken back")] * 5
+    house.connect()
+    assert isinstance(await house.start(1), e.Done)
+    assert answers == []
+
+
 async def test_a_worker_that_is_away_for_a_day_is_waited_for() -> None:
     worker = MemoryWorker()
     worker.gone = errors.WorkerUnreachable("nobody there")
