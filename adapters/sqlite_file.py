@@ -128,7 +128,8 @@ class SqliteFile:
         try:
             yield
         except apsw.FullError as error:
-            raise NoSpace(f"no space left for {self.path}; make room, it then goes on by itself") from error
+            then = ", it then goes on by itself" if what == "be written" else " and start it again"
+            raise NoSpace(f"no space left for {self.path}; make room{then}") from error
         except (apsw.BusyError, apsw.LockedError) as error:
             raise self._unusable(busy) from error
         except (apsw.CorruptError, apsw.NotADBError) as error:

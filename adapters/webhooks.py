@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -71,7 +72,7 @@ class Webhooks:
     ) -> None:
         self.counted: Counter[str] = Counter()
         self._post, self._settle, self._now = post, settle, now
-        self._backoff = replace(backoff, on_retry=self._again)
+        self._backoff = backoff
         self._random = random or Random()
         self._scheduler = LoopScheduler()
         self._turns = Turns(AT_ONCE)
@@ -83,7 +84,8 @@ class Webhooks:
             return
         if len(self._telling) >= webhooks.OWED_MOST:
             next(iter(self._telling.values())).cancel()
-        told = webhooks.delivery(self._attempt, owed, self._now(), self._random, self._turns, self._backoff)
+        backoff = replace(self._backoff, on_retry=partial(self._again, owed.job))
+        told = webhooks.delivery(self._attempt, owed, self._now(), self._random, self._turns, backoff)
         telling = self._telling[owed.delivery] = told.pipe(to_future(self._scheduler))
         telling.add_done_callback(lambda ended: self._over(owed, ended))
 
@@ -100,10 +102,10 @@ class Webhooks:
             logger.bind(job=owed.job, stage="webhook").debug("{}", error)
             raise
 
-    def _again(self, attempt: int, delay: float, error: Exception) -> None:
+    def _again(self, job: str, attempt: int, delay: float, error: Exception) -> None:
         self.counted["failed"] += 1
         level = "WARNING" if attempt == 1 else "DEBUG"
-        logger.bind(stage="webhook").log(level, "{}; again in {:.0f} s, for a day at most", error, delay)
+        logger.bind(job=job, stage="webhook").log(level, "{}; again in {:.0f} s, for a day at most", error, delay)
 
     def _over(self, owed: f.WebhookOwed, ended: asyncio.Future[Any]) -> None:
         del self._telling[owed.delivery]

@@ -169,12 +169,13 @@ class Counting(hub_load.Lean):
                 Counting.over.set_result(None)
 
 
-async def crowd(port: int, frame: bytes, count: int) -> list[hub_load.Lean]:
-    """So many connections."""
+async def crowd(port: int, count: int, frame: bytes | None = None) -> list[hub_load.Lean]:
+    """So many connections, which register with `frame` if there is one; a hundred at a time have room in a backlog."""
     peers: list[hub_load.Lean] = []
     while len(peers) < count:
-        some = (hub_load.registered(port, Counting(), frame) for _ in range(min(100, count - len(peers))))
-        peers += await asyncio.gather(*some)
+        fresh = [Counting() for _ in range(min(100, count - len(peers)))]
+        opened = (hub_load.registered(port, one, frame) if frame else hub_load.opened(port, one) for one in fresh)
+        peers += await asyncio.gather(*opened)
     return peers
 
 
@@ -195,7 +196,7 @@ async def broadcasts(peers: Sequence[hub_load.Lean], teller: hub_load.Lean) -> f
 async def bare_broadcast(count: int) -> float:
     """Seconds of the yardstick."""
     async with program(HERE / "bare_broadcast.py") as (port, _):
-        peers = await asyncio.gather(*(hub_load.opened(port, Counting()) for _ in range(count)))
+        peers = await crowd(port, count)
         teller = await hub_load.opened(port, hub_load.Lean())
         seconds = await broadcasts(peers, teller)
         for peer in (*peers, teller):
@@ -208,9 +209,9 @@ async def our_broadcast(count: int) -> tuple[float, float, float]:
     async with our_hub() as (place, port, pid):
         teller = await hub_load.registered(port, hub_load.Lean(), place.monitor)
         worker = await with_gpu(place, port)
-        first = await crowd(port, place.client, 100)
+        first = await crowd(port, 100, place.client)
         before = memory(pid)
-        peers = await crowd(port, place.client, count - len(first))
+        peers = await crowd(port, count - len(first), place.client)
         each = (memory(pid) - before) / len(peers)
         seconds = await broadcasts([*first, *peers], teller)
         start = time.perf_counter()

@@ -44,9 +44,18 @@ def plain_event(event: JobEvent) -> dict[str, Any]:
 _Values = Callable[[Any], tuple[Any, ...]]
 
 
-@cache
+class _Kinds(dict[type, tuple[tuple[str, ...], _Values]]):
+    """For each dataclass the names of its fields, and what takes all of their values at once."""
+
+    def __missing__(self, kind: type) -> tuple[tuple[str, ...], _Values]:
+        self[kind] = _fields(kind)
+        return self[kind]
+
+
+_KINDS = _Kinds()
+
+
 def _fields(kind: type) -> tuple[tuple[str, ...], _Values]:
-    """The names of a dataclass's fields, and all of their values at once."""
     names = tuple(field.name for field in fields(kind))
     if len(names) > 1:
         return names, attrgetter(*names)
@@ -55,7 +64,7 @@ def _fields(kind: type) -> tuple[tuple[str, ...], _Values]:
 
 def _plain_fields(value: Any, plain: dict[str, Any]) -> dict[str, Any]:
     """Adds the fields of `value` to `plain`. A job that waits says thousands of one kind, so the usual comes first."""
-    names, values = _fields(type(value))
+    names, values = _KINDS[type(value)]
     for name, item in zip(names, values(value), strict=True):
         kind = type(item)
         plain[name] = item if kind in _AS_IT_IS or (kind is str and item.isascii()) else _plain(item)

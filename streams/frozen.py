@@ -1,4 +1,4 @@
-"""The base of what a hub makes by the dozen for each frame: frozen, and made several times as quickly as a dataclass."""
+"""The base of what a hub makes by the dozen for each frame: frozen, and made much more quickly than a dataclass."""
 
 from __future__ import annotations
 

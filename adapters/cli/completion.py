@@ -33,9 +33,18 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.main import parser_of
 
     parser = parser_of()
+    _name_commands(parser)
     _name_files(parser, shtab.FILE, shtab.DIRECTORY)
     print(shtab.complete(parser, shell=args.shell))  # noqa: T201 - the answer
     return exit_codes.DONE
+
+
+def _name_commands(parser: argparse.ArgumentParser) -> None:
+    """Tell the library which values are commands."""
+    (commands,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    for action in commands.choices["help"]._actions:
+        if action.metavar == "COMMAND":
+            action.choices = tuple(commands.choices)
 
 
 def _name_files(parser: argparse.ArgumentParser, file: Any, folder: Any) -> None:

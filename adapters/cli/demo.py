@@ -147,7 +147,7 @@ async def _jobs(args: argparse.Namespace, folder: Path, show: Show) -> tuple[Job
 def _outputs(args: argparse.Namespace) -> tuple[Path, Path]:
     """Where the two results go."""
     output: Path = args.output
-    return output, output.with_name(f"{output.stem}-2{output.suffix}")
+    return output, output.parent / f"{output.stem}-2{output.suffix}"
 
 
 async def _asleep(client: Client, running: House, show: Show) -> None:

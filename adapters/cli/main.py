@@ -7,6 +7,8 @@ imported up here: `wakestream --help` must not wait for a web server's imports.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -51,6 +53,7 @@ _WITH_VALUE = ("--log-level", "--lang")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (`SystemExit` for --help, --version and wrong usage, as argparse does)."""
+    _open_streams()
     _speak_utf8()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parsing.Parser.in_json = "--json" in arguments
@@ -65,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()
+        return exit_codes.FAILED
+    except OSError as error:
+        if "-v" in arguments or "--verbose" in arguments:
+            raise
+        _forget_stdout()
+        print(_last_word(_refused_by_system(error), arguments), file=sys.stderr)  # noqa: T201 - the answer
         return exit_codes.FAILED
     return status
 
@@ -149,6 +158,22 @@ def _unknown(name: str) -> None:
     raise SystemExit(parsing.unusable(f"there is no command {name!r}; {hint}", "usage"))
 
 
+def _open_streams() -> None:
+    """Whoever closed one of them wants to hear nothing; the number must not come to be a socket's."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - as long as the program
+
+
+def _refused_by_system(error: OSError) -> WakestreamError:
+    """What nobody expected: where the output goes is full, a disk does not answer, too many files are open."""
+    why = error.strerror or str(error) or type(error).__name__
+    what = f"{error.filename}: {why}" if error.filename else why
+    if error.errno == errno.ENOSPC:
+        return WakestreamError(f"{what}; make room where the output or the files go", code="no_space")
+    return WakestreamError(f"the system refused something: {what}; with -v there is more of it", code="system")
+
+
 def _speak_utf8() -> None:
     # A Windows console with a legacy code page would end the program at the first character it lacks.
     for stream in (sys.stdout, sys.stderr):
@@ -158,7 +183,6 @@ def _speak_utf8() -> None:
 
 
 def _forget_stdout() -> None:
-    """The reader is gone: let the interpreter flush into nothing at its end."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)
+    """Nobody takes it any more: let the interpreter flush into nothing at its end."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as devnull:  # noqa: PTH123
+        os.dup2(devnull.fileno(), sys.stdout.fileno())

@@ -21,8 +21,8 @@ from wakestream.streams.hub_status import FEATURE
 EVERY: Final = 5.0
 """Seconds between two questions; news of a GPU's power is a reason to ask at once."""
 
-LINGER: Final = 10.0
-"""Seconds for which the connection is kept when nobody looks any more, as at a reload."""
+LINGER: Final = 60.0
+"""Seconds for which the connection is kept when nobody looks any more: somebody who looks elsewhere mostly returns."""
 
 _NEWS = m.PowerState | m.Online | m.Offline | m.Booted | m.BootResult | m.Ack
 

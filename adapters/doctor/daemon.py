@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -42,7 +43,8 @@ def _unusable(state: Path) -> Finding | None:
         free = shutil.disk_usage(there).free
     except OSError as error:
         says = tell("doctor.folder", folder=there, why=error.strerror or error)
-        return fault("daemon", says, tell("doctor.daemon_folder.do"))
+        todo = tell("doctor.daemon_space.do") if error.errno == errno.ENOSPC else tell("doctor.daemon_folder.do")
+        return fault("daemon", says, todo)
     if free < LITTLE_SPACE:
         says = tell("doctor.little_space", folder=there, free=f"{free / 1e9:.1f}")
         return warning("daemon", says, tell("doctor.daemon_space.do"))

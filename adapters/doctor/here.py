@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -53,7 +54,7 @@ def folder_usable(folder: Path) -> Iterator[Finding]:
         written_to(folder)
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        todo = tell("doctor.folder.do")
+        todo = tell("doctor.little_space.do") if error.errno == errno.ENOSPC else tell("doctor.folder.do")
         yield fault("disk", tell("doctor.folder", folder=folder, why=error.strerror or error), todo)
         return
     if free < LITTLE_SPACE:

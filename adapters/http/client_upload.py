@@ -16,8 +16,13 @@ from aiohttp.payload import Payload, StringPayload
 from wakestream.operators.errors import FileChanged, FileUnusable, WakestreamError, WorkerUnreachable
 from wakestream.operators.events import FileRef, Fingerprint
 
-BLOCK = 1024 * 1024
-"""Bytes that are read at a time."""
+LEAST = 256 * 1024
+MOST = 2 * 1024 * 1024
+"""Bytes of a block: few where it takes long to send them, since within `idle` seconds a block must have gone; many
+where it does not, since a change of threads for each would cost more than its bytes."""
+
+QUICK, SLOW = 0.05, 0.5
+"""Seconds for one block at which the next but one is twice as large, or half."""
 
 
 class FilePart(Payload):
@@ -36,6 +41,8 @@ class FilePart(Payload):
         self._executor = executor
         self._idle = idle
         self._sent = sent
+        self._block = LEAST
+        self._clock = asyncio.get_running_loop().time
         self.fault: WakestreamError | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -53,19 +60,20 @@ class FilePart(Payload):
     async def _write(self, writer: AbstractStreamWriter) -> None:
         opened = _open(self._file, self._start)
         left = self._file.size - self._start
-        ahead = self._executor.submit(_read, opened, self._file, left)
+        ahead = self._executor.submit(_read, opened, self._file, left, self._block)
         try:
             while left:
                 block = await asyncio.shield(asyncio.wrap_future(ahead))
                 left -= len(block)
                 if left:
-                    ahead = self._executor.submit(_read, opened, self._file, left)
+                    ahead = self._executor.submit(_read, opened, self._file, left, self._block)
                 await self._send(writer, block)
         finally:
             # A read may still be running in its thread: close after it, whether or not anybody still waits here.
             ahead.add_done_callback(lambda _: opened.close())
 
     async def _send(self, writer: AbstractStreamWriter, block: bytes) -> None:
+        began = self._clock()
         try:
             async with asyncio.timeout(self._idle):
                 await writer.write(block)
@@ -74,6 +82,11 @@ class FilePart(Payload):
                 f"the worker took no byte for {self._idle:g} s in the middle of an upload"
             ) from None
         self._sent(len(block))
+        took = self._clock() - began
+        if took <= QUICK:
+            self._block = min(MOST, self._block * 2)
+        elif took >= SLOW:
+            self._block = max(LEAST, self._block // 2)
 
 
 def form(part: FilePart, ref: FileRef) -> MultipartWriter:
@@ -103,9 +116,9 @@ def _open(file: Fingerprint, start: int) -> FileIO:
     return opened
 
 
-def _read(opened: FileIO, file: Fingerprint, left: int) -> bytes:
+def _read(opened: FileIO, file: Fingerprint, left: int, most: int) -> bytes:
     try:
-        block = opened.read(min(BLOCK, left))
+        block = opened.read(min(most, left))
         last = len(block) >= left
         if not block or (last and not _unchanged(opened.fileno(), file)):
             raise changed(file.path)

@@ -11,6 +11,8 @@ from typing import Any
 import aiohttp
 import orjson
 
+from wakestream.adapters.no_connection import no_connection
+from wakestream.adapters.tls import explained
 from wakestream.operators.errors import WakestreamError
 
 PATIENCE = 10.0
@@ -66,11 +68,24 @@ async def post_json(
             "the webhook was not told: its address is none that can be called", code="bad_url"
         ) from None
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise WebhookDown(f"the webhook was not told: no answer ({type(error).__name__})") from None
+        raise WebhookDown(f"the webhook was not told: {_why(error)}") from None
     if status == 410:
         raise WebhookGone("the webhook was not told: its receiver wants no more (HTTP 410)")
     if not 200 <= status < 300:
         raise WebhookDown(f"the webhook was not told: it answers HTTP {status}")
+
+
+def _why(error: Exception) -> str:
+    """In words that hold neither the address nor what is secret in it."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return f"no safe connection to it: {explained(error) or 'the TLS handshake failed'}"
+        case aiohttp.ClientConnectorError(os_error=OSError() as cause):
+            return no_connection(cause)
+        case TimeoutError():
+            return f"no answer within {PATIENCE:g} s"
+        case _:
+            return f"no answer ({type(error).__name__})"
 
 
 async def _post(url: str, body: bytes, headers: Mapping[str, str], ca: ssl.SSLContext | None) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import locale
 import os
+import sys
 from collections.abc import Mapping
 
 LANGUAGES = ("en", "zh")
@@ -20,10 +21,20 @@ _language = ""
 
 
 def choose(language: str | None = None, environment: Mapping[str, str] | None = None) -> None:
-    """Speak `language` from now on, or the one that the environment asks for."""
+    """Speak `language` from now on, or the one that the environment asks for; English where no other can be shown."""
     global _catalogue, _language
-    _language = language or asked_for(os.environ if environment is None else environment)
+    wanted = language or asked_for(os.environ if environment is None else environment)
+    _language = wanted if wanted == "en" or _can_be_shown() else "en"
     _catalogue = importlib.import_module(f"wakestream.adapters.words.{_language}").SENTENCES
+
+
+def _can_be_shown() -> bool:
+    """Whether Chinese would be more than question marks on standard output."""
+    try:
+        "\u4e2d".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def chosen() -> str:

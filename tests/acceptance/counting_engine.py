@@ -1,6 +1,7 @@
 """An engine that notes each of its runs: python counting_engine.py LOG SECONDS VIDEO AUDIO OUTPUT
 
-LOG gets a line `begin PID` and, when it comes to that, `end PID`. The result is the two inputs, one after the other.
+LOG gets a line `begin PID` and, when it comes to that, `end PID`. The result is the two inputs, one after the other. It
+does not come to its end while there is a file LOG.hold.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ def main(log: str, seconds: float, video: str, audio: str, output: str) -> None:
     for step in range(STEPS):
         print(f"{100 * step // STEPS}%", flush=True)  # noqa: T201 - the worker reads it
         time.sleep(seconds / STEPS)
+    while Path(log + ".hold").exists():
+        time.sleep(0.01)
     Path(output).write_bytes(Path(video).read_bytes() + Path(audio).read_bytes())
     note(log, "end")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from house import House, house, samples
 from our_peers import until
 
 from wakestream.adapters.console import uploads
+from wakestream.adapters.console.live import PAGES
+from wakestream.adapters.replaying import run_log
+from wakestream.streams.recording import read_log
 
 
 class Caller:
@@ -63,7 +67,8 @@ class Caller:
     @property
     def kept(self) -> list[Path]:
         """The files of uploads on the disk."""
-        return sorted(path for path in (self.home.state / "console" / "uploads").rglob("*") if path.is_file())
+        found = os.walk(self.home.state / "console" / "uploads")  # which takes it that a folder goes meanwhile
+        return sorted(Path(folder, name) for folder, _, names in found for name in names)
 
 
 @asynccontextmanager
@@ -258,6 +263,67 @@ async def test_the_pages_of_hub_and_worker_tell_how_they_are_and_nothing_secret(
                 assert "default-src 'none'" in response.headers["Content-Security-Policy"]
                 for secret in (*caller.home.place.keys.values(), "secret-job", "interview", "narration"):
                     assert secret not in text
+
+
+async def test_pages_beyond_the_limit_are_told_so_and_find_room_when_one_closes(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        live = f"{caller.home.url}/console/live"
+        async with AsyncExitStack() as stack:
+            for _ in range(PAGES):
+                response = await stack.enter_async_context(caller.session.get(live, headers=caller.bearer))
+                assert response.status == 200
+            status, plain = await caller.ask("GET", "/console/live")
+            assert (status, plain["code"]) == (503, "too_many_pages")
+            assert (await caller.ask("GET", "/console/history"))[0] == 200
+        assert caller.home.daemon is not None
+        async with asyncio.timeout(20):
+            while True:
+                async with caller.session.get(f"{live}?once", headers=caller.bearer) as response:
+                    text = await response.text()
+                if response.status == 200:
+                    break
+        assert text.startswith("event: state\ndata: {")
+        assert text.count("event: ") == 1
+
+
+async def test_what_a_full_timeline_still_holds_replays(tmp_path: Path) -> None:
+    video, audio = await samples(tmp_path, 1.0)
+    async with calling(tmp_path) as caller:
+        assert caller.home.daemon is not None
+        caller.home.daemon.console._timeline._kept = 120
+        await caller.home.gpu_on()
+        caller.home.engine.go_on.set()
+        for number in range(6):
+            given = video.with_name(f"v{number}.mp4")
+            given.write_bytes(video.read_bytes() + bytes(number))
+            await caller.start(await caller.upload("video", given), await caller.upload("audio", audio), f"ws-{number}")
+            assert await caller.outcome(f"ws-{number}") == "done"
+        async with caller.session.get(f"{caller.home.url}/console/log", headers=caller.bearer) as response:
+            log = read_log((await response.read()).splitlines(keepends=True))
+    assert len(log.rows) <= 120
+    jobs = {row.job for row in log.rows if row.label == "job.accept"}
+    assert "ws-5" in jobs
+    assert "ws-0" not in jobs
+    trial = await asyncio.to_thread(run_log, log)
+    assert (trial.trouble, [str(found) for found in trial.replayed.divergences]) == (None, [])
+
+
+async def test_the_browser_is_opened_when_asked_and_given_no_secret_on_its_command_line(user: User) -> None:
+    user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
+    told, browser = user.folder / "told", user.folder / "browser"
+    browser.write_text('#!/bin/sh\ncat "${1#file://}" > told.new\nprintf "%s\\n" "$1" >> told.new\nmv told.new told\n')
+    browser.chmod(0o755)
+    async with asyncio.timeout(50), daemon(user, "--open", BROWSER=f"{browser} %s") as api:
+        for command in ((), ("console", "--open")):
+            if command:
+                assert (await user.run(*command, BROWSER=f"{browser} %s")).code == 0
+            await until(told.exists)
+            page, _, address = told.read_text().rstrip().rpartition(">")
+            assert "#link=" not in address
+            code = page.partition("#link=")[2].partition('"')[0]
+            status, plain = await api.ask("POST", "/console/session", {"code": code}, {"Authorization": ""})
+            assert status == 200, plain
+            told.unlink()
 
 
 async def test_the_link_is_shown_to_those_who_ask_and_put_into_no_log(user: User) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -267,9 +268,14 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
         alone = await daemons(replace(scene.settings, hub_url="ws://127.0.0.1:9/dsp"))
         assert (alone.level, "not connected" in alone.says) == ("warning", True)
 
-    def full(_: Path) -> None:
-        raise OSError(28, "No space left on device")
+    for number, todo in ((errno.ENOSPC, "make room"), (errno.EROFS, "--state")):
 
-    monkeypatch.setattr("wakestream.adapters.doctor.daemon.written_to", full)
-    broken = await daemons(scene.settings)
-    assert (broken.level, "No space left" in broken.says, "--state" in broken.todo) == ("fault", True, True)
+        def refuse(_: Path, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        for room in ("daemon", "here"):
+            monkeypatch.setattr(f"wakestream.adapters.doctor.{room}.written_to", refuse)
+        broken = await daemons(scene.settings)
+        assert (broken.level, os.strerror(number) in broken.says, todo in broken.todo) == ("fault", True, True)
+        results = (await scene.look())["disk"]
+        assert (results.level, "make room" in results.todo) == ("fault", number == errno.ENOSPC)

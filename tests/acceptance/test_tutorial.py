@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 SHELL = shutil.which("sh") or "sh"
-WITHIN = 40.0
+WITHIN = 60.0
 """Seconds that a program of the page has to show what the page says."""
 
 

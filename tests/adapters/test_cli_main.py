@@ -1,5 +1,6 @@
 import argparse
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +70,44 @@ def test_an_error_becomes_one_line_and_its_exit_code(
     assert capsys.readouterr().err == f"wakestream: {error}\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; make room"),
+        (OSError(errno.EMFILE, "Too many open files", "x.db"), "x.db: Too many open files"),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence_and_with_v_all_of_it(
+    command: Callable[[Run], None], capsys: pytest.CaptureFixture[str], error: OSError, said: str
+) -> None:
+    def fail(_args: argparse.Namespace) -> int:
+        raise error
+
+    command(fail)
+    assert main.main(["wave"]) == exit_codes.FAILED
+    assert said in capsys.readouterr().err
+    with pytest.raises(OSError, match=str(error.strerror)):
+        main.main(["wave", "-v"])
+
+
+def run_in_shell(redirected: str) -> subprocess.CompletedProcess[str]:
+    line = f"{sys.executable} -m wakestream.adapters.cli completion bash {redirected}"
+    return subprocess.run(line, shell=True, capture_output=True, text=True, check=False, timeout=60)  # noqa: S602 - ours
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_where_the_output_finds_no_room_that_is_said_in_one_line() -> None:
+    ran = run_in_shell("> /dev/full")
+    assert (ran.returncode, ran.stderr.count("\n")) == (exit_codes.FAILED, 1)
+    assert "No space left on device; make room" in ran.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's way of closing it")
+def test_who_closes_the_output_hears_nothing_and_nothing_breaks() -> None:
+    ran = run_in_shell(">&-")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (exit_codes.DONE, "", "")
+
+
 def test_ctrl_c_outside_of_a_loop_is_130(command: Callable[[Run], None]) -> None:
     def interrupted(_args: argparse.Namespace) -> int:
         raise KeyboardInterrupt
@@ -81,6 +121,11 @@ def test_a_mistyped_command_is_answered_with_the_nearest_one(capsys: pytest.Capt
         main.main(["--log-level", "INFO", "submitt"])
     assert end.value.code == exit_codes.USAGE
     assert "did you mean 'submit'?" in capsys.readouterr().err
+
+
+def test_a_result_without_a_name_is_refused_before_anything_is_started(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["demo", "--output", ""]) == exit_codes.USAGE
+    assert "name a file in it for the result" in capsys.readouterr().err
 
 
 def test_no_command_at_all_is_wrong_usage(command: Callable[[Run], None], capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,6 +153,15 @@ def test_every_file_of_the_page_is_shipped_and_named_by_another() -> None:
         assert any(f"/{name}" in text for other, text in texts.items() if other != name), name
 
 
+def test_no_script_of_the_page_takes_text_for_markup_or_code() -> None:
+    folder = Path(page.__file__).parent / "static"
+    acting = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "eval(", "new Function")
+    texts = {each.name: each.read_text() for each in folder.glob("*.js")}
+    assert "app.js" in texts
+    assert [(name, word) for name, text in texts.items() for word in acting if word in text] == []
+    assert "http" not in (folder / "style.css").read_text()
+
+
 def test_both_languages_say_everything() -> None:
     folder = Path(page.__file__).parent / "static"
 

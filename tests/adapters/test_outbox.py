@@ -20,6 +20,7 @@ from wakestream.operators import events as e
 from wakestream.operators.errors import JournalError, NoSpace, WakestreamError
 from wakestream.streams import outbox
 from wakestream.streams import outbox_facts as f
+from wakestream.streams.event_json import kind
 
 LOOK = f.Look("/in/a.mp4", 1, 1)
 
@@ -138,6 +139,36 @@ async def test_an_end_that_could_not_be_kept_is_told_when_there_is_room_again(
         await hearing
         assert outbox.recover(desk.journal.read()) == desk.state
         assert desk.state.jobs["a"].state == "done"
+
+
+async def test_the_log_tells_of_each_job_that_it_was_taken_and_how_it_ended() -> None:
+    lines = list[str]()
+    listening = logger.add(lambda line: lines.append(str(line).strip()), format="{level} {extra[job]} {message}")
+    desk = Desk()
+    ends = {
+        "a": e.Done(Path("/out/a.mp4"), 3),
+        "b": e.Failed("it broke", "task_failed"),
+        "c": e.TimedOut("online", 60),
+        "d": e.Cancelled(),
+    }
+    async with asyncio.timeout(10), desk.serving():
+        for job, end in ends.items():
+            await desk.submit(job)
+            hearing = asyncio.create_task(desk.hears(kind(end)))
+            await asyncio.sleep(0)
+            desk.jobs.shown[job](end)
+            await hearing
+    logger.remove(listening)
+    assert lines == [
+        "INFO a accepted, for /out/a.mp4",
+        "INFO a done: /out/a.mp4 (3 bytes)",
+        "INFO b accepted, for /out/b.mp4",
+        "WARNING b failed (task_failed): it broke",
+        "INFO c accepted, for /out/c.mp4",
+        "WARNING c timed out in online: nothing within 60 s",
+        "INFO d accepted, for /out/d.mp4",
+        "INFO d cancelled: cancelled by the user",
+    ]
 
 
 async def test_a_journal_that_broke_ends_the_program_and_no_one_waits_for_an_answer() -> None:

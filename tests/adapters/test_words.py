@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,16 @@ def test_where_no_variable_is_set_the_system_says_it(
 ) -> None:
     monkeypatch.setattr("locale.getlocale", lambda: (system, "cp936"))
     assert asked_for({}) == language
+
+
+@pytest.mark.parametrize(("encoding", "spoken"), [("ascii", "en"), ("latin-1", "en"), ("utf-8", "zh"), ("gbk", "zh")])
+def test_chinese_that_could_not_be_shown_is_not_spoken(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, spoken: str
+) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace"))
+    choose("zh")
+    assert chosen() == spoken
+    choose("en")
 
 
 @pytest.mark.usefixtures("chinese")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from loguru import logger
+from msgspec.structs import replace
 
 from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.store import Store

@@ -35,6 +35,8 @@ async def test_with_the_gpu_on_two_dropped_files_become_a_video_that_plays(
         await drop(page, *((path.name, path.read_bytes()) for path in files))
         await page.get_by_role("button", name="Start").click()
         await expect(card(page)).to_contain_text("The result is here")
+        await expect(page.locator("#told")).to_have_text("interview.mp4: Done")
+        assert await page.title() == "wakestream"
         await expect(card(page).get_by_role("listitem")).to_have_text(["Wake", "Check", "Upload", "Render", "Fetch"])
         await plays(page)
         async with page.expect_download() as waiting:
@@ -51,6 +53,7 @@ async def test_with_the_gpu_off_the_page_says_why_it_waits_and_then_how_far_it_i
         lamp = page.locator(".gpu")
         await expect(lamp).to_contain_text("asleep")
         job = await begin(page, files)
+        assert await page.title() == "(1) wakestream"
         await expect(job).to_contain_text("The GPU is being woken")
         await expect(job).to_contain_text("place 1 in the queue")
         await expect(lamp).to_contain_text("waking up")

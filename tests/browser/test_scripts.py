@@ -12,17 +12,18 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 if TYPE_CHECKING:
     from conftest import Visitor
 
-JOB = """
+JOB = r"""
 async ([events, outcome]) => {
   const { begin, progress, waits } = await import("/store.js");
   const { detail, why } = await import("/sentences.js");
   const job = begin({ id: "a", state: "open", stage: "submit", events, outcome });
-  return { why: why(job), detail: detail(job), waits: waits(job), ...progress(job, events.at(-1)?.at) };
+  const said = { why: why(job).replaceAll("\u00a0", " "), detail: detail(job), waits: waits(job) };
+  return { ...said, ...progress(job, events.at(-1)?.at) };
 }
 """
 
-GPU = """
-async ([gpu, hub, eta]) => (await import("/sentences.js")).gpuSays(gpu, hub, eta)
+GPU = r"""
+async ([gpu, hub, eta]) => (await import("/sentences.js")).gpuSays(gpu, hub, eta).replaceAll("\u00a0", " ")
 """
 
 LANES = """

@@ -124,6 +124,16 @@ async def test_an_effect_that_cancels_itself_fails_its_job_then_and_in_a_replay(
     assert (await replay(rehearsal.log, build=fired)).divergences == ()
 
 
+async def test_so_does_one_of_ours_that_gives_many_items() -> None:
+    worker = MemoryWorker()
+    worker.failures["upload"] = [asyncio.CancelledError()]  # type: ignore[list-item]
+    rehearsal = Rehearsal(workers=MemoryWorkers({GPU: worker}, GPU))
+    end = (await rehearsal.run(job_pipeline))["job-1"]
+    assert isinstance(end, Failed)
+    assert end.why.startswith("upload cancelled itself")
+    assert (await replay(rehearsal.log)).divergences == ()
+
+
 async def test_around_the_stages_stands_what_every_job_needs() -> None:
     lost = MemoryWorker()
     lost.failures["submit"] = [WorkerUnreachable("gone")] * 4

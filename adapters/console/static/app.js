@@ -75,6 +75,7 @@ const hear = {
   },
   card(card) {
     remember(card);
+    if (card.outcome && known.jobs.has(card.id)) say(by("told"), `${card.video.name}: ${t(`state.${card.outcome.event}`)}`);
     known.jobs.set(card.id, begin(card));
     if (card.outcome) letGo();
     showJobs();
@@ -139,6 +140,7 @@ function showJobs() {
   });
   const open = jobs.filter((job) => !job.outcome).length;
   say(by("now-count"), open ? number(open) : "");
+  document.title = open ? `(${number(open)}) wakestream` : "wakestream";
   show(by("now-empty"), !jobs.length);
 }
 

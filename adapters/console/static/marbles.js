@@ -5,6 +5,7 @@ import { clock, number, t } from "/words.js";
 
 const HEAD = 24;
 const PAD = 14;
+const letters = new Intl.Segmenter(); // an emoji may be many characters
 
 /** Draws on `canvas`; `nameOf(job id)` is what its user calls it. */
 export function painter(canvas, nameOf) {
@@ -108,7 +109,7 @@ export function painter(canvas, nameOf) {
     pen.textAlign = "left";
     pen.fillStyle = lane.kind === "job" ? view.colours.ink : view.colours.soft;
     const text = laneName(lane);
-    pen.fillText(cut(pen, text, narrow ? right : left - 16), 4, narrow ? top + 13 : middle + 4);
+    pen.fillText(fit(pen, text, narrow ? right : left - 16), 4, narrow ? top + 13 : middle + 4);
   }
 
   function laneName(lane) {
@@ -195,9 +196,19 @@ export function painter(canvas, nameOf) {
   return { draw, under, colours };
 }
 
+const fitted = new Map();
+
+/** The text as far as it has room, worked out once: the picture is drawn many times a second. */
+function fit(pen, text, wide) {
+  const key = `${pen.font} ${wide} ${text}`;
+  if (fitted.size > 500) fitted.clear();
+  if (!fitted.has(key)) fitted.set(key, cut(pen, text, wide));
+  return fitted.get(key);
+}
+
 function cut(pen, text, wide) {
   if (pen.measureText(text).width <= wide) return text;
-  let short = text;
-  while (short.length > 1 && pen.measureText(`${short}…`).width > wide) short = short.slice(0, -1);
-  return `${short}…`;
+  const signs = Array.from(letters.segment(text), (each) => each.segment);
+  while (signs.length > 1 && pen.measureText(`${signs.join("")}…`).width > wide) signs.pop();
+  return `${signs.join("")}…`;
 }

@@ -32,6 +32,8 @@ export const number = (value) => whole.format(value);
 export const money = (value) => amount.format(value);
 export const percent = (part) => `${whole.format(Math.floor(100 * Math.min(1, Math.max(0, part))))}%`;
 
+const TOGETHER = "\u00a0";
+
 /** A size in bytes, decimal as disks are sold. */
 export function bytes(count) {
   const units = ["B", "kB", "MB", "GB", "TB"];
@@ -41,7 +43,7 @@ export function bytes(count) {
     value /= 1000;
     unit += 1;
   }
-  return `${(value < 100 && unit > 0 ? short : whole).format(value)} ${units[unit]}`;
+  return `${(value < 100 && unit > 0 ? short : whole).format(value)}${TOGETHER}${units[unit]}`;
 }
 
 /** A length of time in seconds, with two units at most. */
@@ -53,7 +55,7 @@ export function duration(seconds) {
   for (const [size, unit] of parts) {
     const count = Math.floor(rest / size);
     rest -= count * size;
-    if (count || (unit === "s" && !found.length)) found.push(`${whole.format(count)} ${t(`unit.${unit}`)}`);
+    if (count || (unit === "s" && !found.length)) found.push(`${whole.format(count)}${TOGETHER}${t(`unit.${unit}`)}`);
     else if (found.length) break;
     if (found.length === 2) break;
   }
