@@ -21,7 +21,7 @@ from pathlib import Path
 from blake3 import blake3
 from loguru import logger
 
-from wakestream.adapters.sink import hash_of
+from wakestream.adapters.sink import Sink, hash_of
 from wakestream.adapters.store import Store, check, disk_errors
 from wakestream.operators.errors import Corrupt, WorkerRefused
 from wakestream.operators.events import FileRef
@@ -74,7 +74,8 @@ class Upload:
     def __init__(self, name: str, announced: Announced, offset: int, used: float) -> None:
         self.id = name
         self.announced = announced
-        self.offset = offset
+        self.sink: Sink | None = None
+        """Where bytes go while they come: it knows best how many are on the disk."""
         self.used = used
         self.hasher = blake3()
         self.hashed = 0
@@ -83,6 +84,18 @@ class Upload:
         """While bytes come under a checksum: how many there were before, since no others may outlast a crash."""
         self.lock = asyncio.Lock()
         """Held by whoever appends, finishes or removes."""
+        self._offset = offset
+
+    @property
+    def offset(self) -> int:
+        """Also while the sender is silent; the file's last byte counts only when he is done."""
+        if self.sink is None:
+            return self._offset
+        return min(self.sink.written, self.announced.length - 1)
+
+    @offset.setter
+    def offset(self, offset: int) -> None:
+        self._offset = offset
 
     @property
     def complete(self) -> bool:

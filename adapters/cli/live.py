@@ -128,6 +128,7 @@ class LiveDisplay:
         description = tell(f"stage.{name}")
         if self._progress.tasks[0].description != description:
             self._progress.reset(self._bar, description=description)
+            self._progress.tasks[0].start_time = self._entered[self._stage]
         self._progress.update(self._bar, completed=done, total=total, visible=True, note=note, bytes=counts_bytes)
 
     def picture(self) -> RenderableType:

@@ -78,9 +78,9 @@ async def _all(args: argparse.Namespace) -> int:
             if args.json:
                 say(orjson.dumps({"t": round(time.monotonic() - start, 3), **plain}).decode())
                 continue
-            event = event_from(plain)
+            event, lines = event_from(plain), shown.setdefault(job, PlainLines(f"{job}  "))
             if event is not None and (is_outcome(event) or not flags.is_quiet(args)):
-                shown.setdefault(job, PlainLines(f"{job}  ")).show(event)
+                lines.show(event)
             elif plain.get("event") == "accepted" and not flags.is_quiet(args):
                 say(tell("accepted", job=job))
             if plain.get("event") in ("done", "failed", "timed_out", "cancelled"):

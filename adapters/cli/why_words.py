@@ -53,8 +53,11 @@ def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
     cause = tell("why.says", why=gpu["why"]) if gpu.get("why") else ""
     held = gpu.get("own", 0) + gpu.get("others", 0)
     if phase in _RUNS and held:
+        if held == 1:
+            mine = tell("why.is_mine" if gpu.get("own") else "why.not_mine")
+            return tell("why.on.one", gpu=name, jobs=words.count(held), mine=mine)
         mine = tell("why.mine", count=gpu["own"]) if gpu.get("own") else tell("why.none_mine")
-        return tell("why.on.one" if held == 1 else "why.on.many", gpu=name, jobs=words.count(held), mine=mine)
+        return tell("why.on.many", gpu=name, jobs=words.count(held), mine=mine)
     if phase == "booted":
         return tell("why.booted", gpu=name, cause=_for(answer) or cause)
     if phase in _RUNS:
@@ -62,7 +65,8 @@ def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
     if phase == "off":
         return _off(name, answer)
     is_ = tell(f"why.is.{phase}") if known(f"why.is.{phase}") else phase.replace("_", " ")
-    return tell("why.phase", gpu=name, phase=is_, cause=cause or _for(answer))
+    alone = "" if answer.monitors else tell("why.but.no_monitor")
+    return tell("why.phase", gpu=name, phase=is_, cause=f"{cause}{_for(answer)}{alone}")
 
 
 def _off(name: str, answer: m.HubStatus) -> str:

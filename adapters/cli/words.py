@@ -12,6 +12,13 @@ from wakestream.operators import events as e
 __all__ = ["count", "duration", "event", "outcome", "phase", "reason", "size", "state", "waking"]
 
 
+UP = ("booted", "initializing", "draining", "stopping", "lost")
+"""Phases in which the GPU's machine is not off, though no job can be given to it."""
+
+NO_HOPE = ("no_monitor", "no_capacity", "connecting", "hub_lost", "hub_unreachable")
+"""Phases whose end nobody can foretell: the time of a boot has not begun, or is not known of."""
+
+
 def duration(seconds: float) -> str:
     """Seconds as `4.2 s`, `2 min 05 s` or `1 h 03 min`."""
     if seconds < 60:
@@ -46,8 +53,10 @@ def event(happened: e.JobEvent) -> str:
     """One event as a line without its time."""
     match happened:
         case e.Queued():
-            place = _place(happened.position)
-            return tell("queued", place=place, phase=phase(happened.phase), hope=_hope(happened))
+            place, what = _place(happened.position), phase(happened.phase)
+            return tell(
+                "queued.up" if happened.phase in UP else "queued", place=place, phase=what, hope=_hope(happened)
+            )
         case e.Waking():
             return tell("waited", time=duration(happened.waited), what=waking(happened))
         case e.Granted():
@@ -156,7 +165,7 @@ def _place(position: int | None) -> str:
 
 
 def _hope(happened: e.Queued | e.Waking) -> str:
-    return "" if happened.phase == "no_monitor" else _eta(happened.eta)
+    return "" if happened.phase in NO_HOPE else _eta(happened.eta)
 
 
 def _eta(eta: e.Eta | None) -> str:

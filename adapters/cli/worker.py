@@ -55,7 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spare-disk",
         metavar="GIB",
-        type=float,
+        type=_gib,
         default=2.0,
         help="remove the longest unused, of more than an hour, while less than this is free (default 2)",
     )
@@ -125,12 +125,20 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
     )
 
 
+def _gib(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of GiB; write 0 or more, such as 2")
+    return number
+
+
 def _retention(keep: str, spare: float) -> Retention:
     from wakestream.adapters.retention import Retention
     from wakestream.adapters.settings import SettingsError, seconds
 
-    if not 0 <= spare <= 1_000_000:
-        raise SettingsError("--spare-disk: a number of GiB, 0 or more")
     try:
         return Retention(seconds(keep), int(spare * 1024**3))
     except ValueError as error:

@@ -139,6 +139,7 @@ class Appends:
             with disk_errors():
                 file.seek(upload.offset)
                 file.truncate()
+            upload.sink = sink
             await self._fill(sink, upload, blocks, sender)
             if checksum is not None and not checksum.holds():
                 why = "these bytes do not have the hash of Upload-Checksum: send them again"
@@ -155,7 +156,6 @@ class Appends:
             with disk_errors():
                 await sink.add(block)
             sender.heard = self._now()
-            upload.offset = upload.hashed = sink.written
         with disk_errors():
             await sink.flush()
 
@@ -163,6 +163,7 @@ class Appends:
         """What came is on the disk and counted; with `back_to`, all of it behind that byte is taken back."""
         with suppress(OSError):
             await sink.flush()
+        upload.sink = None
         upload.offset = upload.hashed = sink.written
         upload.used = self._uploads.clock()
         if back_to is not None:

@@ -7,7 +7,6 @@ what is logged is English always.
 from __future__ import annotations
 
 import importlib
-import locale
 import os
 import sys
 from collections.abc import Mapping
@@ -52,6 +51,8 @@ def asked_for(environment: Mapping[str, str]) -> str:
 
 
 def _of_the_system() -> str:
+    import locale
+
     try:
         return locale.getlocale()[0] or ""
     except ValueError:  # a locale of a form that Python does not know

@@ -100,6 +100,15 @@ class Run:
         return [event for event in self.events if isinstance(event, kind)]
 
 
+async def comes_to(seen: asyncio.Event, running: asyncio.Future[JobEvent]) -> None:
+    """Returns when that was seen; a job that ends without it is a failure at once, and says how it ended."""
+    waiting = asyncio.ensure_future(seen.wait())
+    async with asyncio.timeout(WITHIN):
+        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    assert seen.is_set(), f"it never came to that: {running.result()}"
+
+
 def is_a(kind: type[JobEvent], **fields: Any) -> Callable[[JobEvent], bool]:
     """Events of this kind, with these fields at least so large."""
 
@@ -133,4 +142,4 @@ async def _a_moment() -> None:
     await asyncio.to_thread(os.sched_yield)
 
 
-__all__ = ["EAGER", "WITHIN", "House", "Run", "alive", "died", "e", "house", "is_a", "make_job"]
+__all__ = ["EAGER", "WITHIN", "House", "Run", "alive", "comes_to", "died", "e", "house", "is_a", "make_job"]

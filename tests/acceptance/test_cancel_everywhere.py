@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machine_scene import EAGER, House, Run, died, e, house, is_a, make_job
+from machine_scene import EAGER, House, Run, comes_to, died, e, house, is_a, make_job
 
 from wakestream.operators.events import Job
 from wakestream.operators.ports import LinkUp
@@ -55,7 +55,7 @@ async def test_a_cancel_while_the_hub_is_down_and_the_gpu_wakes_reaches_the_hub_
             run = Run(client, make_job("job-1"))
             waking = run.once(lambda event: isinstance(event, e.Waking) and event.phase == "booted", lambda: None)
             running = run.start()
-            await waking.wait()
+            await comes_to(waking, running)
             await scene.kill_hub()
             client.cancel("job-1")
             assert isinstance(await running, e.Cancelled)
@@ -74,7 +74,7 @@ async def test_a_cancel_in_mid_render_while_the_hub_is_down_ends_the_engine_at_o
             run = Run(client, make_job("job-1"))
             under_way = run.once(is_a(e.Running, percent=0), lambda: None)
             running = run.start()
-            await under_way.wait()
+            await comes_to(under_way, running)
             (engine,) = await begun(scene, 1)
             await scene.kill_hub()
             client.cancel("job-1")
@@ -125,7 +125,7 @@ async def test_a_job_cancelled_while_its_worker_is_gone_is_not_made_by_the_worke
             run = Run(client, make_job("job-1"))
             lost = run.once(rendering, scene.kill_worker)
             running = run.start()
-            await lost.wait()
+            await comes_to(lost, running)
             client.cancel("job-1")
             assert isinstance(await running, e.Cancelled)
             events = len(run.events)

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import hashlib
 import io
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from blake3 import blake3
 from tus_scene import BODY, Tus, eventually, metadata, then_silent, tus
 
-from wakestream.adapters import uploads
+from wakestream.adapters import sink, uploads
 from wakestream.adapters.engines import Command
 from wakestream.adapters.http import tus_append
 from wakestream.adapters.sink import BATCH, Sink
@@ -316,6 +317,48 @@ async def test_a_disk_that_fills_up_is_told_and_what_came_stays(caller: Tus, mon
     assert 0 < offset < len(content)
     assert (await caller.patch(path, offset, io.BytesIO(content[offset:]))).status == 204
     assert await caller.has(content)
+
+
+async def test_all_that_is_on_the_disk_is_told_while_the_sender_is_silent(
+    caller: Tus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = blake3(b"x").digest(length=2 * BATCH + 1000)
+    written, writing = Sink.write, threading.Event()
+
+    def held_up(self: Sink, batch: list[bytes]) -> None:
+        assert writing.wait(20)
+        written(self, batch)
+
+    monkeypatch.setattr(Sink, "write", held_up)
+    taken, add = asyncio.Event(), Sink.add
+
+    async def added(self: Sink, block: bytes) -> None:
+        await add(self, block)
+        if self.size - self._batched >= 2 * BATCH:
+            taken.set()
+
+    monkeypatch.setattr(Sink, "add", added)
+    path, until = await caller.created(content), asyncio.Event()
+    blocks = [content[at : at + BATCH] for at in range(0, 2 * BATCH, BATCH)]
+    sending = asyncio.create_task(caller.patch(path, 0, then_silent([*blocks, content[2 * BATCH :]], until)))
+    await taken.wait()
+    assert await caller.offset(path) == 0
+    writing.set()
+    await caller.until_at(path, 2 * BATCH)
+    until.set()
+    assert (await sending).status == 204
+    assert await caller.has(content)
+
+
+async def test_the_last_byte_counts_only_when_its_sender_is_done(caller: Tus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink, "LATEST", 0.0)
+    path, until = await caller.created(CONTENT), asyncio.Event()
+    sending = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT], until)))
+    await caller.until_at(path, len(CONTENT) - 1)
+    assert await caller.offset(path) == len(CONTENT) - 1
+    until.set()
+    assert (await sending).status == 204
+    assert await caller.offset(path) == len(CONTENT)
 
 
 async def test_a_restart_finds_the_uploads_where_they_were(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         (["--engine", "command", "--command", "run {video} {audio}"], "{output}"),
         (["--engine", "magic"], "invalid choice"),
         (["--keep", "for ever"], "--keep is not a time"),
-        (["--spare-disk", "-1"], "--spare-disk: a number of GiB"),
+        (["--spare-disk=-1"], "--spare-disk: '-1' is no number of GiB"),
         (["--warm-up", "soon"], "--warm-up is not a time"),
         (["--public-url", "ftp://gpu"], "--public-url begins with ftp://"),
         (["--listen", "nowhere"], "HOST:PORT"),

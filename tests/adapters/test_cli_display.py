@@ -85,6 +85,11 @@ def test_the_stages_of_a_job_that_has_long_been_at_work_have_taken_as_long_as_th
     with console.capture() as capture:
         console.print(live.picture())
     assert "✓ wake 2 min 00 s" in capture.get()
+    live.show(e.Uploading(1, 2), 90.0)
+    with console.capture() as capture:
+        console.print(live.picture())
+    assert "▸ upload 1 min 30 s" in capture.get()
+    assert "0:01:30" in capture.get()
 
 
 def test_what_is_left_of_a_wait_grows_less_between_two_events() -> None:

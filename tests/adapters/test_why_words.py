@@ -18,6 +18,18 @@ def job(last: e.JobEvent | None = None, **more: Any) -> dict[str, Any]:
     return {**found, "last": plain_event(last) if last else None, **more}
 
 
+def test_no_end_of_a_wait_is_foretold_that_nobody_knows() -> None:
+    soon = e.Eta(5, 20)
+    for phase in ("hub_lost", "no_monitor", "no_capacity"):
+        assert "usually" not in why_words.job(job(e.Waking(42.0, phase, 1, soon)), 190.0)
+    assert "usually" in why_words.job(job(e.Waking(42.0, "booting", 1, soon)), 190.0)
+
+
+def test_a_job_is_not_said_to_wait_for_a_machine_that_is_off_when_it_is_up() -> None:
+    said = why_words.job(job(e.Queued(2, "booted", None)), 190.0)
+    assert said == "ws-1 waits for the GPU: job queued, position 2; the machine is up, its worker is starting"
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [
@@ -48,7 +60,8 @@ def status(gpu: dict[str, Any], **more: Any) -> m.HubStatus:
     ("answer", "said"),
     [
         (status({"phase": "online", "own": 1, "others": 2}), "on because 3 jobs hold it, 1 of them yours"),
-        (status({"phase": "online", "own": 0, "others": 1}), "on because 1 job holds it, none of them yours"),
+        (status({"phase": "online", "own": 0, "others": 1}), "on because 1 job holds it, and it is not yours"),
+        (status({"phase": "online", "own": 1, "others": 0}), "on because 1 job holds it, and it is yours"),
         (status({"phase": "online"}), "on though no job holds it: it stays until the monitor's idle time has passed"),
         (
             status({"phase": "booted", "why": "up"}, queue=1),
@@ -57,8 +70,10 @@ def status(gpu: dict[str, Any], **more: Any) -> m.HubStatus:
         (status({"phase": "off"}), "off because no job needs it"),
         (status({"phase": "off"}, queue=2, monitors=0), "off though 2 jobs wait: no monitor is connected"),
         (status({"phase": "off"}, queue=2), "the monitor has been asked to start it"),
-        (status({"phase": "starting"}, queue=1), "starting: 1 job waits for it"),
-        (status({"phase": "no_capacity", "why": "sold out"}), "no capacity (the monitor says: sold out)"),
+        (status({"phase": "starting"}, queue=1), "is being started: 1 job waits for it"),
+        (status({"phase": "lost", "why": "it broke"}, queue=2), "studio is lost (it broke): 2 jobs wait for it"),
+        (status({"phase": "lost"}, queue=1, monitors=0), "lost: 1 job waits for it; no monitor is connected"),
+        (status({"phase": "no_capacity", "why": "sold out"}), "is not to be had at the moment (sold out)"),
     ],
 )
 def test_a_gpu(answer: m.HubStatus, said: str) -> None:

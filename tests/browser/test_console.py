@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,8 @@ async def test_with_the_gpu_off_the_page_says_why_it_waits_and_then_how_far_it_i
         await expect(job).to_contain_text("frame 21 of 50")
         home.engine.go_on.set()
         await expect(job).to_contain_text("The result is here")
-        await expect(lamp).to_contain_text("Saved")
+        for figure in ("Running for", "In use by", "Cost this month", "Saved"):
+            await expect(lamp).to_contain_text(figure)
 
 
 async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
@@ -265,6 +267,39 @@ async def test_history_is_searched_and_the_timeline_is_saved_as_a_log_that_repla
     assert [row.label for row in log.rows if row.label in ("job.accept", "done")] == ["job.accept", "done"]
     trial = await asyncio.to_thread(run_log, log)
     assert (trial.trouble, [str(found) for found in trial.replayed.divergences]) == (None, [])
+
+
+async def test_the_timeline_moves_until_it_is_held_and_shows_what_it_is_told(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    picture = "() => document.querySelector('#time-canvas').toDataURL()"
+    moved = "(before) => document.querySelector('#time-canvas').toDataURL() !== before"
+    frames = """
+    () => new Promise((go) => {
+      let left = 30;
+      const one = () => (left-- ? requestAnimationFrame(one) : go());
+      one();
+    })
+    """
+    async with visitor.page() as page:
+        job = await begin(page, files)
+        await expect(job).to_contain_text("The result is here")
+        canvas = page.locator("#time-canvas")
+        await canvas.scroll_into_view_if_needed()
+        await page.wait_for_function(moved, arg=await page.evaluate(picture))
+        await expect(canvas).to_have_attribute("aria-label", re.compile(r"last 1\smin 30\ss; messages: \d+, jobs: 1"))
+        await page.get_by_role("button", name="Pause").click()
+        held = await page.evaluate(picture)
+        await page.evaluate(frames)
+        assert await page.evaluate(picture) == held
+        await page.get_by_role("button", name="Zoom in").click()
+        assert await page.evaluate(picture) != held
+        await page.get_by_role("button", name="Zoom out").click()
+        assert await page.evaluate(picture) == held
+        await page.get_by_role("button", name="Follow").click()
+        await page.wait_for_function(moved, arg=held)
 
 
 async def test_without_a_link_the_page_is_locked_and_a_link_is_good_once(home: House, visitor: Visitor) -> None:

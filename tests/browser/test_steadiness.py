@@ -65,6 +65,24 @@ async def test_a_file_on_its_way_is_sent_again_when_the_daemon_is_back(
         assert [path.stat().st_size for path in kept] == [files[0].stat().st_size]
 
 
+async def test_chosen_files_outlast_a_reload_and_the_daemon(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    await home.monitor()
+    async with visitor.page() as page:
+        await choose(page, files)
+        await page.reload()
+        await expect(page.get_by_text("Both files are here.")).to_be_visible()
+        visitor.daemon_away = True
+        await home.stop_daemon()
+        await home.start_daemon()
+        await page.reload()
+        await expect(page.locator("#slot-audio")).to_contain_text("narration.wav")
+        await page.get_by_role("button", name="Start").click()
+        await expect(card(page)).to_contain_text("interview.mp4")
+        await expect(page.locator("#slot-video")).to_have_attribute("data-slot", "empty")
+
+
 async def test_a_full_disk_is_said_where_the_file_was_chosen(
     visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

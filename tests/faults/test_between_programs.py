@@ -200,7 +200,7 @@ async def test_no_monitor_stops_a_gpu_under_lease_because_its_own_line_is_dead(t
 async def test_no_monitor_stops_a_gpu_under_lease_because_it_does_not_reach_the_worker(
     tmp_path: Path, fault: str
 ) -> None:
-    async with between(tmp_path, held=True, boot_timeout=3.0) as scene:
+    async with between(tmp_path, held=True, boot_timeout=2.0) as scene:
         running = asyncio.ensure_future(scene.run(scene.job()))
         await scene.seen(Running)
         await until(lambda: scene.monitor.machine.state == "online")

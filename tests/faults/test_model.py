@@ -172,7 +172,7 @@ MANY = settings(
 )
 TestPromises = Promises.TestCase
 TestPromises.settings = MANY
-TestPromises = pytest.mark.timeout(3000 if LONG else 60)(TestPromises)
+TestPromises = pytest.mark.timeout(3000 if LONG else 180)(TestPromises)
 TestSteppedClocks = PromisesUnderSteppedClocks.TestCase
 TestSteppedClocks.settings = MANY
-TestSteppedClocks = pytest.mark.timeout(3000 if LONG else 60)(TestSteppedClocks)
+TestSteppedClocks = pytest.mark.timeout(3000 if LONG else 180)(TestSteppedClocks)

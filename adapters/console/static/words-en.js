@@ -103,7 +103,7 @@ export const EN = {
 
   "time.title": "Timeline", "time.tools": "Timeline tools", "time.pause": "Pause", "time.go": "Follow", "time.in": "Zoom in", "time.out": "Zoom out",
   "time.save": "Save log", "time.list": "The latest as text",
-  "time.label": "Timeline of the last {span}: {messages} messages, {jobs} jobs. Arrow keys move it, plus and minus zoom, space pauses.",
+  "time.label": "Timeline of the last {span}; messages: {messages}, jobs: {jobs}. Arrow keys move it, plus and minus zoom, space pauses.",
   "time.now": "now", "time.more": "and {count} more jobs",
   "lane.link": "hub link", "lane.power": "GPU", "lane.in": "messages in", "lane.out": "messages out",
   "mark.in": "message in", "mark.out": "message out", "mark.event": "job event", "mark.fault": "failed call",
