@@ -2,7 +2,8 @@
 
 Clients and servers are processes of their own, the files lie in memory where the system has such a place (/dev/shm):
 otherwise the disk would be measured. WAKESTREAM_BENCH_MB sets the size (default 1024), each figure is the best of
-WAKESTREAM_BENCH_ROUNDS (default 3), taken in turns with its yardstick.
+WAKESTREAM_BENCH_ROUNDS (default 3), taken in turns with its yardstick. The machine must be quiet: on a few cores,
+whoever shares them holds up those most who share their work out to threads, which is us and not curl.
 """
 
 from __future__ import annotations

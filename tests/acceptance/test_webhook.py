@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from examples_scene import receiver
 
+from wakestream.adapters.http import webhook
 from wakestream.adapters.http.webhook import WebhookDown, post_json
 from wakestream.operators import WakestreamError, mendable
 
@@ -33,3 +36,26 @@ async def test_an_address_that_is_none_is_not_called_again(url: str) -> None:
     with pytest.raises(WakestreamError) as error:
         await post_json(url, {})
     assert (mendable(error.value), error.value.code) == (False, "bad_url")
+
+
+async def test_a_receiver_that_is_slow_or_speaks_no_tls_is_told_apart_without_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    monkeypatch.setattr(webhook, "PATIENCE", 0.2)
+    async with server:
+        with pytest.raises(WebhookDown, match=r"no answer within 0\.2 s") as slow:
+            await post_json(f"http://{address}/?token=hush", {})
+    async with receiver() as (url, _):
+        with pytest.raises(WebhookDown, match="it does not speak TLS") as plain:
+            monkeypatch.setattr(webhook, "PATIENCE", 10.0)
+            await post_json(url.replace("http://", "https://"), {})
+    for error in (slow.value, plain.value):
+        assert mendable(error)
+        assert "127.0.0.1" not in str(error)
+        assert "hush" not in str(error)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.cli import exit_codes, flags, main, program
+from wakestream.adapters.cli import exit_codes, flags, main, parsing, program
 from wakestream.adapters.settings import SettingsError
 from wakestream.operators.errors import HubUnreachable, NoSpace, StageTimeout, WakestreamError, WorkerUnreachable
 
@@ -268,3 +268,20 @@ def test_help_loads_nothing_that_is_slow_to_import() -> None:
     ).stdout
     assert f"SLOW [] {len(main.COMMANDS)}" in shown
     assert all(f"\n    {name} " in shown for name in main.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("argv", "level"),
+    [([], "CRITICAL"), (["-q"], "CRITICAL"), (["-v"], "DEBUG"), (["-q", "--log-level", "INFO"], "INFO")],
+)
+def test_a_command_that_says_itself_what_is_wrong_does_not_log_it_too_unless_asked(
+    argv: list[str], level: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    levels: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("wakestream.adapters.logs.configure", lambda given, *_, **__: levels.append(given))
+    parser = main.parser_of(("status",))
+    args = parser.parse_args(["status", *argv])
+    parsing.settle(parser, args)
+    program.begin(args, usual_level="CRITICAL")
+    assert levels == [level]

@@ -263,3 +263,24 @@ def test_the_webhook_and_its_secret_are_secrets(tmp_path: Path) -> None:
 def test_the_webhooks_secret_does_not_belong_into_the_toml_file(tmp_path: Path) -> None:
     (tmp_path / "wakestream.toml").write_text('[webhook]\nsecret = "hunter22"\n')
     assert "WAKESTREAM_WEBHOOK_SECRET=" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "flag"),
+    [
+        ("worker", "ftp://x", "--worker-url"),
+        ("webhook_url", "nonsense", "--webhook"),
+        ("power_start", "a 'b", "--start"),
+        ("power_timeout", "soon", "--call-timeout"),
+        ("online_timeout", "soon", "--online-timeout"),
+    ],
+)
+def test_a_setting_is_named_by_the_flag_that_it_was_given_by(name: str, value: str, flag: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"^{flag} "):
+        load({name: value}, environment={}, folder=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[1", "a 'b"])
+def test_a_command_line_that_does_not_parse_is_told_with_one_that_does(text: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"is no command line \(.*\); write for example"):
+        load({}, environment={"WAKESTREAM_POWER_START": text}, folder=tmp_path)
