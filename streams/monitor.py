@@ -15,6 +15,7 @@ from wakestream.operators.ports import LinkDown, LinkUp, PowerReading
 from wakestream.streams import messages as m
 from wakestream.streams import power_machine as p
 from wakestream.streams.power_findings import Findings
+from wakestream.streams.power_moves import LONGEST_WHY
 from wakestream.streams.power_table import BOOTING, STATUS, Signal
 
 MAX_ASKED = 100
@@ -169,7 +170,13 @@ class _Turn(Findings):
         self.say_unread(f"cannot look at the machine ({unread} times in a row): {why}", alive=alive)
         self.answer_asked(fresh=None)
         if unread >= self.policy.misses and not alive:
-            self.move(Signal.LOST, f"cannot look at the machine: {why}")
+            self.lost_sight(f"cannot look at the machine: {why}")
+
+    def lost_sight(self, why: str) -> None:
+        """Once only: what is lost already, or was never seen, stays so."""
+        if not self.move(Signal.LOST, why) and self.m.state == "unknown" and self.m.unread == self.policy.misses:
+            self.set(why=why[:LONGEST_WHY])
+            self.announce()
 
     def say_unread(self, text: str, *, alive: bool) -> None:
         if self.m.unread <= self.policy.misses:

@@ -47,6 +47,9 @@ AFTER_HELP = f"""\
 
 {exit_codes.HELP}"""
 
+LASTING = ("daemon", "hub", "monitor", "worker")
+"""Those that run until they are told to stop."""
+
 _WITH_VALUE = ("--log-level", "--lang")
 """Flags before the command whose value is no command."""
 
@@ -70,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_stdout()
         return exit_codes.FAILED
     except OSError as error:
-        if "-v" in arguments or "--verbose" in arguments:
+        if _whole(error, arguments):
             raise
         _forget_stdout()
         print(_last_word(_refused_by_system(error), arguments), file=sys.stderr)  # noqa: T201 - the answer
@@ -163,6 +166,12 @@ def _open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - as long as the program
+
+
+def _whole(error: OSError, arguments: Sequence[str]) -> bool:
+    """Whether it is shown with where it was: on request, and when it ends a program that nobody was looking at."""
+    asked = "-v" in arguments or "--verbose" in arguments
+    return asked or (_command_name(arguments) in LASTING and error.errno != errno.ENOSPC)
 
 
 def _refused_by_system(error: OSError) -> WakestreamError:

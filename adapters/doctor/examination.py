@@ -65,12 +65,13 @@ async def _beyond_the_hub(
         for finding in here.nothing_beyond(tell("doctor.let_in")):
             yield finding
         return
-    for more in (there.monitor_answers(link, told), there.gpus_stand(link, told)):
-        async for finding in more:
-            yield finding
+    async for finding in there.monitor_answers(link, told):
+        yield finding
     if wake_within is not None:
         async for finding in there.wake(link, wake_within, told):
             yield finding
+    async for finding in there.gpus_stand(link, told):  # after the wake: if that failed, they say why
+        yield finding
     async for finding in worker_answers(found, told.url, asleep=not told.running):
         yield finding
 

@@ -199,17 +199,20 @@ class OldWorker:
         return done({file["hash"]: file["hash"] in self.files for file in files})
 
     async def _upload(self, request: web.Request) -> web.Response:
-        form = await request.post()
-        file = form["file"]
-        if set(form) != {"file", "hash", "ext"} or not isinstance(file, web.FileField):
+        form: dict[str, bytes] = {}
+        files: set[str] = set()
+        async for part in await request.multipart():  # `post` would leave a temporary file when the client goes away
+            name = str(part.name)
+            form[name] = bytes(await part.read())
+            files |= {name} if part.filename else set()
+        if set(form) != {"file", "hash", "ext"} or files != {"file"}:
             self.faults.append(f"a form of {sorted(form)}")
             return failed(400, "file, hash and ext are required")
-        with file.file:
-            data, name = file.file.read(), str(form["hash"])
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() != name:
+        data, digest = form["file"], form["hash"].decode()
+        if hashlib.md5(data, usedforsecurity=False).hexdigest() != digest:
             self.faults.append("a file under a wrong hash, which it stores all the same")
-        self.files[name] = data
-        return done({"hash": name, "server_path": f"/data/{name}{form['ext']}"})
+        self.files[digest] = data
+        return done({"hash": digest, "server_path": f"/data/{digest}{form['ext'].decode()}"})
 
     async def _submit(self, request: web.Request) -> web.Response:
         asked = await request.json()

@@ -279,3 +279,20 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
         assert (broken.level, os.strerror(number) in broken.says, todo in broken.todo) == ("fault", True, True)
         results = (await scene.look())["disk"]
         assert (results.level, "make room" in results.todo) == ("fault", number == errno.ENOSPC)
+
+
+async def test_after_a_wake_that_failed_the_gpu_says_why(scene: Scene) -> None:
+    await scene.hub()
+    key = scene.place.keys["monitor"]
+    link = open_link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",)))
+    scene.stack.push_async_callback(link.close)
+
+    def sold_out(event: object) -> None:
+        if isinstance(event, m.Boot):
+            link.send(m.PowerState(gpu="studio", state="no_capacity", msg="sold out"))
+
+    link.events.subscribe(sold_out)
+    await until(lambda: link.up)
+    found = await scene.look(wake_within=1.0)
+    assert found["wake"].level == "fault"
+    assert (found["gpu"].level, "sold out" in found["gpu"].says) == ("warning", True)

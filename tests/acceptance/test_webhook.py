@@ -51,9 +51,9 @@ async def test_a_receiver_that_is_slow_or_speaks_no_tls_is_told_apart_without_it
     async with server:
         with pytest.raises(WebhookDown, match=r"no answer within 0\.2 s") as slow:
             await post_json(f"http://{address}/?token=hush", {})
+    monkeypatch.setattr(webhook, "PATIENCE", 10.0)
     async with receiver() as (url, _):
         with pytest.raises(WebhookDown, match="it does not speak TLS") as plain:
-            monkeypatch.setattr(webhook, "PATIENCE", 10.0)
             await post_json(url.replace("http://", "https://"), {})
     for error in (slow.value, plain.value):
         assert mendable(error)

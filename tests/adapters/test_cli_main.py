@@ -90,6 +90,18 @@ def test_what_the_system_refuses_is_a_sentence_and_with_v_all_of_it(
         main.main(["wave", "-v"])
 
 
+def test_a_program_that_runs_for_long_ends_with_all_that_is_known_of_why(
+    command: Callable[[Run], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_args: argparse.Namespace) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    command(fail)
+    monkeypatch.setattr(main, "LASTING", ("wave",))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        main.main(["wave"])
+
+
 def run_in_shell(redirected: str) -> subprocess.CompletedProcess[str]:
     line = f"{sys.executable} -m wakestream.adapters.cli completion bash {redirected}"
     return subprocess.run(line, shell=True, capture_output=True, text=True, check=False, timeout=60)  # noqa: S602 - ours

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -185,3 +187,15 @@ def test_a_log_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> N
 
 def test_a_log_made_of_another_lies_beside_it(tmp_path: Path) -> None:
     assert LogFile((tmp_path / "x-001.jsonl.gz",)).beside("shrunk") == tmp_path / "x-001.shrunk.jsonl"
+
+
+def test_a_folder_in_which_nothing_can_be_written_or_removed_is_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UnusableLog, match=f"cannot be written: {os.strerror(errno.EROFS)}"):
+        write(Log(HEADER, ROWS), tmp_path / "x.jsonl")

@@ -21,9 +21,18 @@ from wakestream.operators.errors import WorkerUnreachable
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no host of that name is known"),
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "does this machine have a network?"),
         (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "nobody listens there (connection refused)"),
-        (OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1), [Errno 111] …"), "nobody listens"),
+        (OSError(f"Multiple exceptions: [Errno {errno.ECONNREFUSED}] Connect call failed ('::1', 1), …"), "nobody listens"),
         (OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH)), "no way leads there from this machine"),
         (OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH)), "no way leads there from this machine"),
+        (OSError(errno.EHOSTUNREACH, "Connect call failed ('192.0.2.1', 80)"), "(no route to host)"),
+        (TimeoutError(errno.ETIMEDOUT, "Connect call failed ('192.0.2.1', 80)"), "no answer from there"),
+        (OSError(errno.EINVAL, "Connect call failed ('192.0.2.1', 80)"), os.strerror(errno.EINVAL)),
+        (OSError(f"Multiple exceptions: [Errno {errno.ENETUNREACH}] Connect call failed ('::1', 1), …"), "no way leads"),
+        (
+            OSError(f"Multiple exceptions: [Errno {errno.ENETUNREACH}] x, [Errno {errno.ECONNREFUSED}] y"),
+            "nobody listens there",
+        ),
+        (OSError("Multiple exceptions: [Errno 1] Connect call failed ('::1', 1), …"), "no connection to any"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
         (OSError("odd"), "odd"),
         (OSError(), "OSError"),
@@ -32,6 +41,7 @@ from wakestream.operators.errors import WorkerUnreachable
 def test_what_the_system_says_is_said_in_words_that_help(error: OSError, said: str) -> None:
     assert said in no_connection(error)
     assert "[Errno" not in no_connection(error)
+    assert "Connect call" not in no_connection(error)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import pytest
+from rich.pretty import pretty_repr
 
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
@@ -24,9 +26,10 @@ def test_it_cannot_be_changed_and_is_equal_to_its_like() -> None:
     assert one == Pass("a", "secret") != Pass("a", "other")
 
 
-def test_repr_shows_all_but_the_secrets() -> None:
-    assert repr(Pass("a", "secret")) == "Pass(name='a')"
-    shown = repr((m.Register(key="secret", token="secret"), f.Registering(1, m.Register(key="secret"), "secret")))
+@pytest.mark.parametrize("written", [repr, pretty_repr], ids=["repr", "rich"])
+def test_repr_shows_all_but_the_secrets(written: Callable[[object], str]) -> None:
+    assert written(Pass("a", "secret")) == "Pass(name='a')"
+    shown = written((m.Register(key="secret", token="secret"), f.Registering(1, m.Register(key="secret"), "secret")))
     assert "secret" not in shown
     assert "Registering(fd=1, license=None)" in shown
 

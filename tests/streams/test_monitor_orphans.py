@@ -169,6 +169,15 @@ def test_a_machine_that_cannot_be_described_is_never_taken_for_off_and_never_for
     assert desk.state == "off"
 
 
+def test_of_a_machine_that_could_never_be_described_it_is_told_why_once() -> None:
+    desk = Desk()
+    for _ in range(20):
+        desk.fails("no route to the provider")
+    assert (desk.state, desk.machine.why) == ("unknown", "cannot look at the machine: no route to the provider")
+    told = [message.msg for message in desk.said(m.PowerState)]
+    assert told == ["not looked at yet", "cannot look at the machine: no route to the provider"]
+
+
 def test_the_alarm_about_it_comes_at_growing_intervals() -> None:
     desk = Desk()
     began, told = desk.now, []
