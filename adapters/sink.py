@@ -1,15 +1,18 @@
 """Bytes on their way into one file, written and hashed in a thread while the next ones come.
 
 The thread goes from batch to batch by itself: to come back to the loop in between took it half as long again as the
-work. A few are ahead of it and no more, so a disk that stalls stalls one transfer and not the whole program. Writing
-and hashing free the interpreter lock. Blocks are written as they came, never joined.
+work. A few are ahead of it and no more, so a disk that stalls stalls one transfer and not the whole program. It stands
+in the pool's line again after a while, so more transfers than there are threads go on side by side. Writing and hashing
+free the interpreter lock. Blocks are written as they came, never joined.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -26,6 +29,9 @@ BATCH = 1024 * 1024
 
 AHEAD = 2
 """Batches that are with the thread at most when the next is asked for: one that it writes, and one for after that."""
+
+TURN = 0.05
+"""Seconds after which a thread is left to others who wait for one, though there is more to write."""
 
 LATEST = 1.0
 """Seconds after which they go there though they are fewer: what came must outlast a kill."""
@@ -82,7 +88,7 @@ class Sink:
         self._ahead: deque[list[bytes | memoryview]] = deque()  # its first is being written
         self._lock = threading.Lock()
         self._at_work = False
-        self._work: asyncio.Future[None] | None = None
+        self._error: BaseException | None = None
         self._enough = -1
         self._news = asyncio.Event()
 
@@ -112,29 +118,56 @@ class Sink:
             self._ahead.append(batch)
             idle, self._at_work = not self._at_work, True
         if idle:
-            self._work = self._loop.run_in_executor(self._executor, self._write_all)
-            self._work.add_done_callback(lambda _: self._news.set())
+            self._in_line()
 
     async def _until(self, enough: int) -> None:
         """Wait until the thread has no more than `enough` batches, or has ended with an error, which is raised."""
         self._enough = enough
-        while len(self._ahead) > enough and self._work is not None and not self._work.done():
+        while len(self._ahead) > enough and self._error is None:
             self._news.clear()
             await self._news.wait()
-        if self._work is not None and self._work.done():
-            self._work.result()
+        if self._error is not None:
+            raise self._error
 
-    def _write_all(self) -> None:
-        """In the thread: batch after batch. After an error it counts as at work for ever, so that no other begins."""
-        more = True
-        while more:
-            self.write(self._ahead[0])
-            with self._lock:
-                self._ahead.popleft()
-                left = len(self._ahead)
-                more = self._at_work = left > 0
-            if left == self._enough and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._news.set)
+    def _in_line(self) -> None:
+        try:
+            self._executor.submit(self._turn)
+        except RuntimeError as error:  # the pool was closed
+            self._end(error)
+
+    # In the thread
+
+    def _turn(self) -> None:
+        """Batch after batch, for a while. After an error it counts as at work for ever, so that no other begins."""
+        ends = time.monotonic() + TURN
+        try:
+            while more := self._write_next():
+                if time.monotonic() >= ends:
+                    break
+        except BaseException as error:  # raised where it is waited for
+            self._end(error)
+        else:
+            if more:
+                self._in_line()
+
+    def _write_next(self) -> bool:
+        """Write the next batch; whether there is another."""
+        self.write(self._ahead[0])
+        with self._lock:
+            self._ahead.popleft()
+            left = len(self._ahead)
+            self._at_work = left > 0
+        if left == self._enough:
+            self._tell()
+        return left > 0
+
+    def _end(self, error: BaseException) -> None:
+        self._error = error
+        self._tell()
+
+    def _tell(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._news.set)
 
     def write(self, batch: Sequence[bytes | memoryview]) -> None:
         """In the thread."""

@@ -163,9 +163,9 @@ async def open_journal(
 ) -> AsyncIterator[SqliteJournal[F]]:
     """The journal at `path`, made if it is not there, for as long as the block runs.
 
-    `facts` is the class of the facts, or the union of their classes: frozen dataclasses, whose later fields have
-    defaults. `JournalError` when another `program` uses it, when a later version wrote it, or when it is broken.
-    `vfs` names the SQLite VFS to use instead of the system's.
+    `facts` is the class of the facts, or the union of their classes: frozen dataclasses or structs, whose later
+    fields have defaults. `JournalError` when another `program` uses it, when a later version wrote it, or when it is
+    broken. `vfs` names the SQLite VFS to use instead of the system's.
     """
     file = await asyncio.to_thread(SqliteFile, path, program, vfs)
     try:

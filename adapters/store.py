@@ -212,7 +212,7 @@ class Incoming:
         await self._store.in_thread(self._discard)
 
     async def add(self, block: bytes) -> None:
-        """Take the next bytes; waits only while the batch before the last is still being written."""
+        """As `Sink.add`."""
         with disk_errors():
             await self._sink.add(block)
 

@@ -34,7 +34,7 @@ class FactsJson(Generic[F]):
         self._path = path
 
     def row(self, fact: F) -> Row:
-        """The fact as a row. Fields may be text, numbers, lists, mappings, paths and dataclasses of these."""
+        """The fact as a row. Fields may be text, numbers, lists, mappings, paths, dataclasses and structs of these."""
         kind = type(fact)
         return Row(kind.__name__, self._encode(fact), getattr(fact, "at", None) if self._dated[kind] else None)
 

@@ -125,7 +125,7 @@ class _Turn(Findings):
             return
         if signal in (Signal.RUNNING, Signal.STARTING):
             why = self.found_running(why)
-        if reading not in ("running", "starting"):
+        if reading not in ("running", "starting") and self.m.state != "starting":  # there the hub may know better
             self.set(ready=False)
         if self.m.state == "starting" and reading == "stopped" and before == "starting":
             why = "it stopped again before it ran"

@@ -116,8 +116,8 @@ class Moves:
 
     def give_up_on_machine(self) -> None:
         # Switched off, so that the next wake is a cold start. Where jobs may have come to hold it, the hub is asked
-        # first: perhaps it is only from here that its worker cannot be reached.
-        if self.m.served or self.m.active:
+        # first, however long that takes: perhaps it is only from here that its worker cannot be reached.
+        if self.m.served or self.m.active or not self.m.linked:
             self.ask_the_hub(drain=False)
         else:
             self.move(Signal.UNUSABLE, "switching off the machine that did not come online")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli import exit_codes, flags, parsing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +24,6 @@ DAEMONS = "daemon.log"
 LOOK_EVERY = 0.25
 """Seconds between two looks at a log that is followed."""
 
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
@@ -35,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--job", metavar="ID", help="only lines of this job")
     parser.add_argument(
-        "--level", type=str.upper, choices=LEVELS, default="DEBUG", help="only lines of this level and above"
+        "--level", type=str.upper, choices=parsing.LEVELS, default="DEBUG", help="only lines of this level and above"
     )
     parser.add_argument("--last", metavar="N", type=_number, help="only the last N of these")
     parser.add_argument("--follow", action="store_true", help="go on with what comes, until Ctrl-C")

@@ -18,6 +18,8 @@ from wakestream.adapters.words.language import LANGUAGES, choose, chosen
 WIDEST = 110
 """Columns of a help text on a wide terminal."""
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
 QUIET = "ERROR"
 """The log level that `-q` means."""
 
@@ -148,7 +150,13 @@ def everywhere(parser: argparse.ArgumentParser) -> None:
     flag("-q", "--quiet", action="store_true", help="show only results and errors")
     flag("-v", "--verbose", action="store_true", help="log everything (--log-level DEBUG)")
     flag("--lang", choices=("en", "zh"), help="the language (WAKESTREAM_LANG; default: the system's)")
-    flag("--log-level", metavar="LEVEL", help="DEBUG, INFO (default), WARNING or ERROR (WAKESTREAM_LOG_LEVEL)")
+    flag(
+        "--log-level",
+        metavar="LEVEL",
+        type=str.upper,
+        choices=LEVELS,
+        help="DEBUG, INFO (default), WARNING or ERROR (WAKESTREAM_LOG_LEVEL)",
+    )
     flag(
         "--log-json", dest="log_format", action="store_const", const="json",
         help="log one JSON object per line (WAKESTREAM_LOG_FORMAT=json)",

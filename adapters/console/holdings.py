@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from wakestream.adapters.console import uploads
 from wakestream.adapters.console.uploads import Uploads
-from wakestream.adapters.feed import OUTCOMES
+from wakestream.adapters.feed import OUTCOMES, Item
 from wakestream.adapters.outbox import Outbox
 from wakestream.streams.outbox import Entry
 
@@ -58,14 +58,25 @@ class Holdings:
 
         The inputs of a job that is done go; those of others stay for another try.
         """
-        with self._outbox.feed.follow(None, lambda: None) as happened:
-            while (item := await happened.next()) is not None:
-                entry = self._outbox.state.jobs.get(item.job)
-                if item.kind == "accepted":
-                    await self._remove_results()  # for a new job, an old one may have been forgotten
-                elif item.kind in OUTCOMES and entry is not None and entry.state == "done":
-                    await self._remove_inputs(entry)
+        cut = asyncio.Event()
+        while True:
+            with self._outbox.feed.follow(None, cut.set) as happened:
+                if cut.is_set():  # more happened at once than waits for a reader: what was missed is looked for
+                    cut.clear()
+                    await self.tidy()
                     changed()
+                while (item := await happened.next()) is not None:
+                    await self._after(item, changed)
+            if not cut.is_set():
+                return
+
+    async def _after(self, item: Item, changed: Callable[[], None]) -> None:
+        entry = self._outbox.state.jobs.get(item.job)
+        if item.kind == "accepted":
+            await self._remove_results()  # for a new job, an old one may have been forgotten
+        elif item.kind in OUTCOMES and entry is not None and entry.state == "done":
+            await self._remove_inputs(entry)
+            changed()
 
     async def tidy(self) -> None:
         """Remove what earlier runs left: results of forgotten jobs, inputs of done ones, files that nobody used."""
@@ -83,11 +94,18 @@ class Holdings:
                 await self.uploads.discard(upload)
 
     async def _remove_results(self) -> None:
+        found = await asyncio.to_thread(_results_in, self.results)
+        if not found:
+            return
+        # Worked out after the look: a job that began meanwhile has its files in the folder, and is known here.
         wanted = {entry.accepted.output for entry in self._outbox.state.jobs.values()} | self.beginning
-        await asyncio.to_thread(_remove_all_but, self.results, wanted)
+        for each in found:
+            if str(each.with_suffix(".mp4")) not in wanted:
+                await asyncio.to_thread(uploads.remove_file, each)
 
 
-def _remove_all_but(results: Path, wanted: Collection[str]) -> None:
-    for each in results.iterdir():
-        if str(each.with_suffix(".mp4")) not in wanted and each.suffix in (".mp4", ".json"):
-            uploads.remove_file(each)
+def _results_in(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        found += (each for each in folder.iterdir() if each.suffix in (".mp4", ".json"))
+    return found

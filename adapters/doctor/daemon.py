@@ -37,8 +37,9 @@ async def daemon_stands(found: Settings, state: Path | None) -> AsyncIterator[Fi
 
 def _unusable(state: Path) -> Finding | None:
     """What is wrong with the folder, or with the one in which it would be made."""
-    there = next((folder for folder in (state, *state.parents) if folder.exists()), state)
+    there = state
     try:
+        there = next((folder for folder in (state, *state.parents) if folder.exists()), state)
         written_to(there)
         free = shutil.disk_usage(there).free
     except OSError as error:

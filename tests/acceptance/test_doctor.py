@@ -29,7 +29,7 @@ from wakestream.adapters.memory import MemoryPower
 from wakestream.adapters.monitor import MonitorProgram
 from wakestream.adapters.settings import Secret, Settings
 from wakestream.adapters.websocket.hub_server import HubServer
-from wakestream.adapters.websocket.link import open_link
+from wakestream.adapters.websocket.link import Link, open_link
 from wakestream.streams import messages as m
 from wakestream.streams.monitor import Monitor
 from wakestream.streams.power_machine import PowerPolicy
@@ -214,8 +214,16 @@ async def test_a_provider_that_cannot_say_how_its_machine_is_and_programs_that_a
 
 async def test_the_command_wakes_a_sleeping_gpu_and_says_all_as_json(tmp_path: Path) -> None:
     (tmp_path / "house").mkdir()
-    async with house(tmp_path / "house", lambda *_: None, boot_seconds=0.2, idle_after=60.0) as running:
+    monitor_came = asyncio.Event()
+
+    def hear(program: str, line: str) -> None:
+        if program == "monitor" and "connected to" in line:
+            monitor_came.set()
+
+    async with house(tmp_path / "house", hear, boot_seconds=0.2, idle_after=60.0) as running:
         settings = running.settings
+        async with asyncio.timeout(30):
+            await monitor_came.wait()
         environment = {
             **os.environ, "API_SERVER_URL": str(settings.hub_url), "WAKESTREAM_KEY": str(settings.key),
             "HEYGEM_API_SECRET": str(settings.api_secret), "HEYGEM_SERVER_URL": str(settings.worker_url),
@@ -231,11 +239,18 @@ async def test_the_command_wakes_a_sleeping_gpu_and_says_all_as_json(tmp_path: P
     assert found["upload"]["level"] == found["worker"]["level"] == "ok"
 
 
+def answer_status(link: Link, event: object) -> None:
+    """As a monitor does; without an answer the doctor waits for one."""
+    if isinstance(event, m.StatusQuery):
+        link.send(m.StatusResponse(request_id=event.request_id, status="stopped", source="gpu_monitor"))
+
+
 async def test_a_provider_that_the_monitor_cannot_reach_is_a_fault_of_the_gpu_with_its_own_words(scene: Scene) -> None:
     await scene.hub()
     key = scene.place.keys["monitor"]
     link = open_link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",)))
     scene.stack.push_async_callback(link.close)
+    link.events.subscribe(lambda event: answer_status(link, event))
     await until(lambda: link.up)
     assert scene.running is not None
     gpus = scene.running.state.gpus
@@ -245,6 +260,18 @@ async def test_a_provider_that_the_monitor_cannot_reach_is_a_fault_of_the_gpu_wi
         found = (await scene.look())["gpu"]
         assert (found.level, "the provider's words" in found.says) == (level, level != "ok"), phase
         assert ("monitor's log" in found.todo) == (level != "ok")
+
+
+async def test_a_folder_of_the_daemons_that_others_closed_is_told_and_no_error_of_the_doctor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: Path, **_: object) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "exists", closed)  # as it does below a folder that may not be entered
+    (found,) = [finding async for finding in daemon_stands(Settings(), tmp_path)]
+    assert found.level == "fault"
+    assert os.strerror(errno.EACCES) in found.says
 
 
 async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,6 +317,7 @@ async def test_after_a_wake_that_failed_the_gpu_says_why(scene: Scene) -> None:
     def sold_out(event: object) -> None:
         if isinstance(event, m.Boot):
             link.send(m.PowerState(gpu="studio", state="no_capacity", msg="sold out"))
+        answer_status(link, event)
 
     link.events.subscribe(sold_out)
     await until(lambda: link.up)

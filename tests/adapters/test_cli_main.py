@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.cli import exit_codes, flags, main, parsing, program
-from wakestream.adapters.settings import SettingsError
+from wakestream.adapters.settings import LEVELS, SettingsError
 from wakestream.operators.errors import HubUnreachable, NoSpace, StageTimeout, WakestreamError, WorkerUnreachable
 
 Run = Callable[[argparse.Namespace], int]
@@ -133,6 +133,16 @@ def test_a_mistyped_command_is_answered_with_the_nearest_one(capsys: pytest.Capt
         main.main(["--log-level", "INFO", "submitt"])
     assert end.value.code == exit_codes.USAGE
     assert "did you mean 'submit'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["demo", "license", "completion", "hub"])
+def test_a_log_level_that_there_is_not_is_wrong_usage_of_every_command(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main([name, "--log-level", "loud"])
+    assert end.value.code == exit_codes.USAGE
+    assert "argument --log-level: invalid choice: 'LOUD'" in capsys.readouterr().err
 
 
 def test_a_result_without_a_name_is_refused_before_anything_is_started(capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,3 +307,7 @@ def test_a_command_that_says_itself_what_is_wrong_does_not_log_it_too_unless_ask
     parsing.settle(parser, args)
     program.begin(args, usual_level="CRITICAL")
     assert levels == [level]
+
+
+def test_the_levels_of_the_flag_are_those_of_the_settings() -> None:
+    assert parsing.LEVELS == LEVELS

@@ -21,13 +21,19 @@ from wakestream.operators.errors import WorkerUnreachable
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no host of that name is known"),
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "does this machine have a network?"),
         (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "nobody listens there (connection refused)"),
-        (OSError(f"Multiple exceptions: [Errno {errno.ECONNREFUSED}] Connect call failed ('::1', 1), …"), "nobody listens"),
+        (
+            OSError(f"Multiple exceptions: [Errno {errno.ECONNREFUSED}] Connect call failed ('::1', 1), …"),
+            "nobody listens",
+        ),
         (OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH)), "no way leads there from this machine"),
         (OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH)), "no way leads there from this machine"),
         (OSError(errno.EHOSTUNREACH, "Connect call failed ('192.0.2.1', 80)"), "(no route to host)"),
         (TimeoutError(errno.ETIMEDOUT, "Connect call failed ('192.0.2.1', 80)"), "no answer from there"),
         (OSError(errno.EINVAL, "Connect call failed ('192.0.2.1', 80)"), os.strerror(errno.EINVAL)),
-        (OSError(f"Multiple exceptions: [Errno {errno.ENETUNREACH}] Connect call failed ('::1', 1), …"), "no way leads"),
+        (
+            OSError(f"Multiple exceptions: [Errno {errno.ENETUNREACH}] Connect call failed ('::1', 1), …"),
+            "no way leads",
+        ),
         (
             OSError(f"Multiple exceptions: [Errno {errno.ENETUNREACH}] x, [Errno {errno.ECONNREFUSED}] y"),
             "nobody listens there",

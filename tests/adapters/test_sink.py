@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from wakestream.adapters import sink as at_work
 from wakestream.adapters.sink import AHEAD, BATCH, LATEST, Sink, hash_of
 
 
@@ -148,3 +149,61 @@ def test_the_hash_of_a_beginning_can_be_gone_on_with(tmp_path: Path) -> None:
     assert found.hexdigest() == blake3(content[:1_234_567]).hexdigest()
     found.update(content[1_234_567:])
     assert found.hexdigest() == blake3(content).hexdigest()
+
+
+class Step:
+    """A hasher that takes one block each time that it may."""
+
+    def __init__(self) -> None:
+        self.may = threading.Semaphore(0)
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        assert self.may.acquire(timeout=20)
+
+    def digest(self) -> bytes:
+        return b""
+
+    def hexdigest(self) -> str:
+        return ""
+
+
+async def test_a_file_whose_bytes_never_pause_leaves_the_thread_to_others_in_between(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(at_work, "TURN", 0.0)
+    step, over = Step(), asyncio.Event()
+
+    async def never_pausing(sink: Sink) -> None:
+        await sink.add(bytes(BATCH))
+        while not over.is_set():
+            await sink.add(bytes(BATCH))  # and only then the one before may be written: there is always one more
+            step.may.release()
+        step.may.release()
+        await sink.flush()
+
+    with (tmp_path / "long").open("wb", buffering=0) as long, (tmp_path / "short").open("wb", buffering=0) as short:
+        busy = asyncio.create_task(never_pausing(Sink(long, [step], pool)))
+        await asyncio.sleep(0)  # it has the thread
+        other = Sink(short, [], pool)
+        try:
+            async with asyncio.timeout(10):
+                await other.add(bytes(BATCH))
+                await other.flush()
+        finally:
+            over.set()
+            await asyncio.wait_for(busy, 20)
+        assert other.written == BATCH
+    assert (tmp_path / "long").stat().st_size > BATCH
+
+
+async def test_a_pool_that_is_closed_is_an_error_and_no_wait_for_ever(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as closed:
+        pass
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        sink = Sink(file, [], closed)
+        async with asyncio.timeout(10):
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match="after shutdown"):
+                    await sink.add(bytes(BATCH))
+                with pytest.raises(RuntimeError, match="after shutdown"):
+                    await sink.flush()

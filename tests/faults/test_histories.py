@@ -64,6 +64,37 @@ def test_a_monitor_that_was_killed_after_a_start_that_does_not_show_yet_makes_no
     assert world.provider.starts == 1
 
 
+def test_a_look_that_is_older_than_the_word_of_the_hub_does_not_take_that_back(world: World) -> None:
+    world.daemons[0].submit("job")
+    for _ in range(2):
+        world.one_good_second(work=False)
+    assert world.watch.calls
+    world.passes(35.0, watched=False)  # the machine boots meanwhile, and its worker says so
+    for _ in range(400):
+        world.one_good_second(work=False)
+    assert world.watch.machine.state == "online"
+    assert world.provider.stops == 0
+    world.calm()
+
+
+def test_a_monitor_that_is_cut_off_from_the_hub_stops_no_machine_that_others_may_use(world: World) -> None:
+    world.daemons[0].submit("job")
+    for _ in range(2):
+        world.one_good_second(work=False)
+    world.watch.cut()  # it will not hear that the worker is online
+    for _ in range(400):
+        for peer in world.peers:
+            if peer is not world.watch:
+                peer.connect()
+        world.settle()
+        while world.watch.calls:
+            world.watch.answer()
+        world.passes(1.0)
+    assert world.leases == {"job"}
+    assert world.provider.stops == 0
+    world.calm()
+
+
 def test_a_job_that_works_for_long_keeps_the_gpu_on_though_nobody_says_a_word(world: World) -> None:
     online(world)
     for _ in range(600):
