@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from io import FileIO
 from pathlib import Path
 from typing import Protocol
@@ -131,9 +131,13 @@ class Sink:
 
     def _in_line(self) -> None:
         try:
-            self._executor.submit(self._turn)
+            self._executor.submit(self._turn).add_done_callback(self._over)
         except RuntimeError as error:  # the pool was closed
             self._end(error)
+
+    def _over(self, turn: Future[None]) -> None:
+        if turn.cancelled():
+            self._end(RuntimeError("the pool was closed while there was more to write"))
 
     # In the thread
 

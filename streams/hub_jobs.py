@@ -18,6 +18,9 @@ from wakestream.streams.ledger import boot_times
 RELEASED = "released"
 """Announced to clients that announce it: they are told once the end of a job is kept."""
 
+ASKS = "hub_status"
+"""Announced by programs that only ask how the GPUs are: nobody there waits for a result."""
+
 FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 """The additions that this hub announces; docs/protocol.md says what each means."""
 
@@ -275,7 +278,7 @@ def _owner_of(state: HubState, message: m.Result) -> str | None:
 def _addressees(state: HubState, job: Job | None, message: m.Result, owner: str | None) -> tuple[int, ...]:
     if owner is None:
         return ()
-    mine = state.of_owner(owner)
+    mine = tuple(fd for fd in state.of_owner(owner) if ASKS not in state.connections[fd].features)
     for fd in (job.fd if job is not None else None, message.sender_fd):
         if fd in mine:
             return (fd,)
@@ -283,7 +286,7 @@ def _addressees(state: HubState, job: Job | None, message: m.Result, owner: str 
 
 
 def deliver(state: HubState, fd: int, owner: str, plan: Plan) -> None:
-    """What was kept for `owner` goes to its first connection that comes."""
+    """What was kept for `owner` goes to its first connection that comes for more than to ask."""
     kept = state.kept.get(owner)
     if kept:
         for _, message in kept:

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from wakestream.streams import hub_events as f
 from wakestream.streams import ledger, wire
 from wakestream.streams import messages as m
-from wakestream.streams.hub_jobs import Plan
+from wakestream.streams.hub_jobs import ASKS, Plan
 from wakestream.streams.hub_state import Connection, Gpu, HubState
 
-FEATURE = "hub_status"
+FEATURE = ASKS
 """What a peer announces that wants to ask, and a hub that answers."""
 
 A_SECOND = 20

@@ -113,9 +113,7 @@ class HttpWorkers:
     def give_up(self, task_id: str, output: Path | None = None) -> None:
         """Nobody wants this task any more, or not at `output`: nothing stays of its downloads."""
         for key in [key for key in self.partials if key[0] == task_id and output in (None, key[1])]:
-            partial = self.partials.pop(key)
-            partial.unwanted = True
-            partial.discard()
+            self.partials.pop(key).give_up()
 
     async def close(self) -> None:
         """Let go of all connections and threads."""

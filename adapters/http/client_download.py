@@ -153,6 +153,12 @@ class Partial:
         else:
             self.discard()
 
+    def give_up(self) -> None:
+        """Nothing of it may stay. What is being written goes when its transfer leaves: a thread has the file."""
+        self.unwanted = True
+        if self._sink is None:
+            self.discard()
+
     def close(self) -> None:
         """Let go of the file."""
         if self._sink is not None:

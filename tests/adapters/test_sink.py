@@ -207,3 +207,16 @@ async def test_a_pool_that_is_closed_is_an_error_and_no_wait_for_ever(tmp_path: 
                     await sink.add(bytes(BATCH))
                 with pytest.raises(RuntimeError, match="after shutdown"):
                     await sink.flush()
+
+
+async def test_so_is_a_turn_that_never_comes_since_the_pool_is_closed(tmp_path: Path) -> None:
+    gate, pool = threading.Event(), ThreadPoolExecutor(1)
+    pool.submit(gate.wait, 20)
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        sink = Sink(file, [], pool)
+        await sink.add(bytes(BATCH))
+        pool.shutdown(wait=False, cancel_futures=True)
+        gate.set()
+        async with asyncio.timeout(10):
+            with pytest.raises(RuntimeError, match="pool"):
+                await sink.flush()

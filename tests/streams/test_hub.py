@@ -555,6 +555,18 @@ def test_a_result_that_nobody_is_there_for_is_kept_until_its_owner_registers(net
     assert net.state.kept == {}
 
 
+def test_a_result_is_not_lost_on_a_program_that_only_asks_how_the_gpus_are(net: Net) -> None:
+    worker, client = net.worker(), net.join("client", key="k")
+    net.submit(client)
+    net.happen(f.Closed(client))
+    page = net.join("client", key="k", features=("hub_status",))
+    net.say(worker, m.Result(request_id="j1"))
+    asking = net.join("client", key="k", features=("hub_status",))
+    back = net.join("client", key="k")
+    again = net.join("client", key="k")
+    assert [net.old.get(fd) for fd in (page, asking, back, again)] == [None, None, [m.Result(request_id="j1")], None]
+
+
 def test_cancel_and_done_release_and_the_worker_hears_of_the_cancel(net: Net) -> None:
     worker, client = net.worker(), net.join("client")
     net.submit(client, "a")
