@@ -165,7 +165,7 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
             plan.send(fd, m.LicenseRevoked(license=id_))
     if role == "monitor":
         power.greet_monitor(state, dataclasses.replace(peer, gpus=gpus, features=features), now, plan)
-    elif role == "client" and owner is not None and jobs.ASKS not in features:
+    elif role == "client" and owner is not None and jobs.hears_results(features):
         jobs.deliver(state, fd, owner, plan)
 
 

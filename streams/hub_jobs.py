@@ -278,15 +278,22 @@ def _owner_of(state: HubState, message: m.Result) -> str | None:
 def _addressees(state: HubState, job: Job | None, message: m.Result, owner: str | None) -> tuple[int, ...]:
     if owner is None:
         return ()
-    mine = tuple(fd for fd in state.of_owner(owner) if ASKS not in state.connections[fd].features)
+    mine = state.of_owner(owner)
     for fd in (job.fd if job is not None else None, message.sender_fd):
         if fd in mine:
             return (fd,)
-    return mine
+    return tuple(fd for fd in mine if hears_results(state.connections[fd].features))
+
+
+def hears_results(features: frozenset[str]) -> bool:
+    """Whether a result of another connection's job is of use to a client: those that follow their jobs at the worker
+    (they say `done`), and those that only ask, pass over it.
+    """
+    return features.isdisjoint((ASKS, "done"))
 
 
 def deliver(state: HubState, fd: int, owner: str, plan: Plan) -> None:
-    """What was kept for `owner` goes to its first connection that comes for more than to ask."""
+    """What was kept for `owner` goes to its first connection that hears results."""
     kept = state.kept.get(owner)
     if kept:
         for _, message in kept:

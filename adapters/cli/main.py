@@ -192,6 +192,12 @@ def _speak_utf8() -> None:
 
 
 def _forget_stdout() -> None:
-    """Nobody takes it any more: let the interpreter flush into nothing at its end."""
+    """Where nobody takes it any more, let the interpreter flush into nothing at its end."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        pass
+    else:
+        return
     with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as devnull:  # noqa: PTH123
         os.dup2(devnull.fileno(), sys.stdout.fileno())

@@ -155,9 +155,9 @@ async def gpus_stand(link: Link, told: Told) -> AsyncIterator[Finding]:
     link.send(m.HubStatusQuery(request_id=request))
     answer = await asked
     for gpu in answer.gpus if answer is not None else ():
-        phase, why = str(gpu["phase"]), gpu.get("why")
+        phase, why = str(gpu.get("phase", "unknown")), gpu.get("why")
         clause = tell(f"status.{phase}") if known(f"status.{phase}") else phase
-        says = tell("doctor.gpu", gpu=gpu["gpu"], phase=clause)
+        says = tell("doctor.gpu", gpu=gpu.get("gpu", "?"), phase=clause)
         if phase not in AMISS:
             yield ok("gpu", says)
         else:

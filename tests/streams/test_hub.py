@@ -555,13 +555,14 @@ def test_a_result_that_nobody_is_there_for_is_kept_until_its_owner_registers(net
     assert net.state.kept == {}
 
 
-def test_a_result_is_not_lost_on_a_program_that_only_asks_how_the_gpus_are(net: Net) -> None:
+@pytest.mark.parametrize("feature", ["hub_status", "done"])
+def test_a_result_is_not_lost_on_a_program_that_passes_over_it(net: Net, feature: str) -> None:
     worker, client = net.worker(), net.join("client", key="k")
     net.submit(client)
     net.happen(f.Closed(client))
-    page = net.join("client", key="k", features=("hub_status",))
+    page = net.join("client", key="k", features=(feature,))
     net.say(worker, m.Result(request_id="j1"))
-    asking = net.join("client", key="k", features=("hub_status",))
+    asking = net.join("client", key="k", features=(feature,))
     back = net.join("client", key="k")
     again = net.join("client", key="k")
     assert [net.old.get(fd) for fd in (page, asking, back, again)] == [None, None, [m.Result(request_id="j1")], None]

@@ -129,7 +129,7 @@ def test_an_old_worker_is_told_the_key_as_ever() -> None:
 
 def test_a_result_that_names_the_license_finds_its_other_connections_and_shows_them_no_id() -> None:
     net = Net()
-    worker, first, second = net.worker("capability"), net.join("client", *HOLD), net.join("client", *HOLD)
+    worker, first, second = net.worker("capability"), net.join("client", *HOLD), net.join("client")
     net.submit(first)
     net.say(first, m.JobDone(request_id="j1"))
     net.happen(f.Closed(first))
