@@ -137,6 +137,12 @@ class KillHouse:
         return sorted(self.folder.glob("*/*-wal")) or [self.folder / "none-wal"]
 
     @property
+    def results(self) -> int:
+        """How many whole results lie at the worker: half ones have a dot more in their names."""
+        folder = self.folder / "worker" / "results"
+        return sum(path.name.count(".") == 1 for path in folder.iterdir()) if folder.is_dir() else 0
+
+    @property
     def fell(self) -> list[str]:
         """What ended by itself though nobody had killed it."""
         return [line for program in self.programs.values() for line in program.fell]

@@ -28,7 +28,7 @@ from kill_daemon import DaemonClients
 from kill_house import KillHouse, kill_house
 from kill_jobs import JobMaker, KillJob
 
-MOMENTS = ("random", "ack", "upload", "render", "rendered", "download", "commit")
+MOMENTS = ("random", "ack", "upload", "render", "rendered", "named", "download", "commit")
 """When a kill comes: at any time, or right after one of these is seen."""
 
 _SEEN = {
@@ -170,6 +170,8 @@ class KillRun:
             return await _growth(self.random.choice(house.journals))
         if moment == "rendered":
             return await _growth(house.counts, b"end ")
+        if moment == "named":
+            return await _more(lambda: house.results)
         return await self.ears.moment(moment)
 
     async def _settle(self, house: KillHouse, jobs: list[KillJob]) -> None:
@@ -216,6 +218,16 @@ async def _growth(log: Path, line: bytes = b"") -> bool:
                 return True
             before = now
         await asyncio.sleep(0.001)  # fine enough to hit the sync that follows the write
+    return False
+
+
+async def _more(count: Callable[[], int]) -> bool:
+    """Returns when there are more of them: a result has its name, and the worker has not kept yet that it is done."""
+    before, until = count(), time.monotonic() + AIM_WITHIN
+    while time.monotonic() < until:
+        if count() > before:
+            return True
+        await asyncio.sleep(0.001)
     return False
 
 
