@@ -71,6 +71,7 @@ class HubClient:
         self._lasting = lasting
         self._board: Switchboard[Reply] = Switchboard(on_fault)
         self._link: LinkUp | LinkDown = LinkDown(f"{name}: no answer", connecting=True)
+        self._grants = False
         self._asked: dict[str, m.Submit] = {}
         self._granted: set[str] = set()
         self._owed: dict[str, m.Message] = {}
@@ -80,17 +81,21 @@ class HubClient:
 
     def feed(self, event: Event) -> None:
         """One event of the link."""
-        if isinstance(event, LinkUp | LinkDown):
+        if isinstance(event, LinkUp) or isinstance(event, LinkDown):  # noqa: SIM101 - each message comes by: a union is slow
             self._linked(event)
             return
-        if isinstance(event, m.JobReleased | m.Error) and self._said.pop(event.request_id or "", None) is not None:
-            self.on_released(event.request_id or "")
-        answer = reply_to(event, grants="grant" in self.features)
+        if self._said and isinstance(event, m.JobReleased | m.Error):
+            self._confirmed(event.request_id or "")
+        answer = reply_to(event, grants=self._grants)
         if answer is not None:
             reply, request_id = answer
-            if isinstance(reply, Accepted) and request_id in self._asked:
+            if request_id in self._asked and isinstance(reply, Accepted):
                 self._granted.add(request_id)
             self._board.feed(reply, request_id)
+
+    def _confirmed(self, request_id: str) -> None:
+        if self._said.pop(request_id, None) is not None:
+            self.on_released(request_id)
 
     @property
     def features(self) -> frozenset[str]:
@@ -104,10 +109,11 @@ class HubClient:
 
     def _linked(self, event: LinkUp | LinkDown) -> None:
         self._link = event
+        self._grants = "grant" in self.features
         self._owed, self._said = {**self._said, **self._owed}, {}
         self._settle()
         self._board.feed(event, None)
-        if "grant" in self.features:
+        if self._grants:
             for request_id in sorted(self._granted):
                 self._send(self._asked[request_id])
 

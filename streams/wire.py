@@ -93,11 +93,21 @@ def _limit(name: str) -> int:
 
 
 _FIELDS: dict[type, dict[str, _Field]] = {kind: {one.name: one for one in _fields(kind)} for kind in m.KNOWN}
-_NESTED = {kind: {name: one for name, one in fields.items() if one.nested} for kind, fields in _FIELDS.items()}
-_REQUIRED = {kind: frozenset(one.name for one in fields.values() if one.required) for kind, fields in _FIELDS.items()}
 _WRITTEN = {kind: _written(kind) for kind in m.KNOWN}
-_BY_NAME: dict[str, type[m.Message]] = {kind.TYPE: kind for kind in m.KNOWN}
-_BY_NAME.update({kind.OLD: kind for kind in m.KNOWN if kind.OLD})
+
+
+_Read = tuple[type[m.Message], dict[str, _Field], dict[str, _Field], tuple[str, ...]]
+
+
+def _read_as(kind: type[m.Message]) -> _Read:
+    """All fields of a kind by name, those that may stand in `data`, and the names of those that must be there."""
+    fields = _FIELDS[kind]
+    nested = {name: one for name, one in fields.items() if one.nested}
+    return kind, fields, nested, tuple(sorted(one.name for one in fields.values() if one.required))
+
+
+_BY_NAME: dict[str, _Read] = {kind.TYPE: _read_as(kind) for kind in m.KNOWN}
+_BY_NAME.update({kind.OLD: _read_as(kind) for kind in m.KNOWN if kind.OLD})
 
 
 def decode(text: str | bytes, *, strict: bool = True) -> m.Message:
@@ -160,17 +170,18 @@ def from_frame(frame: Mapping[str, Any], *, strict: bool = True) -> m.Message:
     name = frame.get("type")
     if not isinstance(name, str) or not name:
         raise Malformed('a frame needs "type", a string such as "gpu.job.submit"')
-    kind = _BY_NAME.get(name)
-    if kind is None:
+    known = _BY_NAME.get(name)
+    if known is None:
         return m.Unknown(type=name[:MAX_ID], frame=frame)
+    kind, fields, nested, required = known
     values: dict[str, Any] = {}
-    _read(values, name, _FIELDS[kind], frame, strict)
+    _read(values, name, fields, frame, strict)
     inner = frame.get("data")
-    if isinstance(inner, dict):
-        _read(values, name, _NESTED[kind], inner, strict)
-    if not values.keys() >= _REQUIRED[kind]:
-        lacking = _FIELDS[kind][min(_REQUIRED[kind] - values.keys())]
-        raise Malformed(f'{name}: "{lacking.name}" is missing, {lacking.word} is needed')
+    if nested and isinstance(inner, dict):
+        _read(values, name, nested, inner, strict)
+    for lacking in required:
+        if lacking not in values:
+            raise Malformed(f'{name}: "{lacking}" is missing, {fields[lacking].word} is needed')
     return kind(**values)
 
 
