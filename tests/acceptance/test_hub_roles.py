@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from our_peers import Place
 from websockets.asyncio.client import ClientConnection, connect
@@ -67,7 +68,7 @@ FIELDS: dict[str, Any] = {
 def frame(kind: type[m.Message]) -> dict[str, Any]:
     """A whole frame of this type."""
     fields = FIELDS | {"request_id": kind.TYPE}
-    needed = {name: fields[name] for name in sorted(wire._REQUIRED[kind])}
+    needed = {one.name: fields[one.name] for one in msgspec.structs.fields(kind) if one.required}
     return wire.to_frame(kind(**needed))
 
 
