@@ -113,7 +113,7 @@ def _streams_of(program: str, row: Row) -> Iterable[Hashable]:
 
 
 def _alike(expected: Row, got: Row, lenient: bool) -> bool:
-    if expected.dir != got.dir or expected.label != got.label:
+    if (expected.dir, expected.label) != (got.dir, got.label):
         return False
     return _same(_decided(expected), _decided(got), lenient)
 
@@ -122,11 +122,8 @@ def _decided(row: Row) -> Any:
     """Of an effect the program decides the arguments, the world the outcome."""
     if row.dir == "effect":
         return row.data.get("args", row.data)
-    data = row.data
-    if "frame" not in data:
-        return data
-    frame = data["frame"]  # a hub's row holds one; the event `running` has a number of that name
-    return frame if isinstance(frame, Mapping) else data
+    frame = row.data.get("frame")  # a hub's row holds one; the event `running` has a number of that name
+    return frame if isinstance(frame, Mapping) else row.data
 
 
 def _same(expected: Any, got: Any, lenient: bool) -> bool:
@@ -134,12 +131,7 @@ def _same(expected: Any, got: Any, lenient: bool) -> bool:
         return True
     if isinstance(expected, Mapping) and isinstance(got, Mapping):
         names = expected.keys() if lenient else expected.keys() | got.keys()
-        return not any(
-            name not in MEASURED
-            and expected.get(name) != got.get(name)
-            and not _same(expected.get(name), got.get(name), lenient)
-            for name in names
-        )
+        return all(_same(expected.get(name), got.get(name), lenient) for name in names - MEASURED)
     if isinstance(expected, list | tuple) and isinstance(got, list | tuple):  # of JSON, and of ours
         return len(expected) == len(got) and all(_same(a, b, lenient) for a, b in zip(expected, got, strict=True))
     return False

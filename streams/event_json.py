@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import cache
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -41,33 +39,19 @@ def plain_event(event: JobEvent) -> dict[str, Any]:
     return _plain_fields(event, {"event": kind(event)})
 
 
-_Values = Callable[[Any], tuple[Any, ...]]
-
-
-class _Kinds(dict[type, tuple[tuple[str, ...], _Values]]):
-    """For each dataclass the names of its fields, and what takes all of their values at once."""
-
-    def __missing__(self, kind: type) -> tuple[tuple[str, ...], _Values]:
-        self[kind] = _fields(kind)
-        return self[kind]
-
-
-_KINDS = _Kinds()
-
-
-def _fields(kind: type) -> tuple[tuple[str, ...], _Values]:
-    names = tuple(field.name for field in fields(kind))
-    if len(names) > 1:
-        return names, attrgetter(*names)
-    return names, lambda value: tuple(getattr(value, name) for name in names)
+_NAMES: dict[type, tuple[str, ...]] = {}
 
 
 def _plain_fields(value: Any, plain: dict[str, Any]) -> dict[str, Any]:
     """Adds the fields of `value` to `plain`. A job that waits says thousands of one kind, so the usual comes first."""
-    names, values = _KINDS[type(value)]
-    for name, item in zip(names, values(value), strict=True):
-        kind = type(item)
-        plain[name] = item if kind in _AS_IT_IS or (kind is str and item.isascii()) else _plain(item)
+    kind = type(value)
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = tuple(field.name for field in fields(kind))
+    for name in names:
+        item = getattr(value, name)
+        of = type(item)
+        plain[name] = item if of in _AS_IT_IS or (of is str and item.isascii()) else _plain(item)
     return plain
 
 

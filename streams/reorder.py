@@ -8,6 +8,7 @@ calls may be slower or faster, the wire may stall, and break sooner or later.
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from random import Random
@@ -37,7 +38,7 @@ def _patience(log: Log) -> float:
     return min([value / 4 for value in waits if isinstance(value, int | float)], default=SPREAD)
 
 
-class _Mover:
+class _Mover(ABC):
     """Gives rows their new times, in the order of the log."""
 
     def __init__(self, log: Log, random: Random, spread: float) -> None:
@@ -49,9 +50,9 @@ class _Mover:
         """`row` at its new time."""
         return dataclasses.replace(row, t=round(max(0.0, self.time(row)), 6))
 
+    @abstractmethod
     def time(self, row: Row) -> float:
         """Seconds since the log's epoch at which `row` happens now."""
-        raise NotImplementedError
 
     def draw(self, lane: Hashable, *, sooner: bool = False) -> float:
         """Seconds to move a row of `lane` by."""

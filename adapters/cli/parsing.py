@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -164,23 +163,19 @@ def everywhere(parser: argparse.ArgumentParser) -> None:
 
 
 def settle(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """What `-q`, `-v` and `--lang` mean for the others. What programs read (`--json`) is English."""
+    """What `-q` and `-v` mean for the others."""
     quiet, verbose = (getattr(args, name, False) for name in ("quiet", "verbose"))
     if quiet and verbose:
         parser.error("-q and -v contradict each other")
     if (quiet or verbose) and "log_level" not in args:
         args.log_level = "DEBUG" if verbose else QUIET
-    if getattr(args, "json", False):
-        args.lang = "en"
-    if "lang" in args or "WAKESTREAM_LANG" in os.environ:
-        choose(getattr(args, "lang", None))
 
 
 def speak(arguments: Sequence[str]) -> None:
-    """Choose the language that `--lang` names, wherever it stands: help and complaints come before it is understood."""
+    """Choose the language that `--lang` names, wherever it stands: help and complaints come before it is understood.
+
+    What programs read (`--json`) is English.
+    """
     pairs = pairwise((*arguments, ""))
     named = [after if flag == "--lang" else flag[7:] for flag, after in pairs if flag.partition("=")[0] == "--lang"]
-    if Parser.in_json:
-        choose("en")
-    elif named and named[-1] in LANGUAGES:
-        choose(named[-1])
+    choose("en" if "--json" in arguments else named[-1] if named and named[-1] in LANGUAGES else None)

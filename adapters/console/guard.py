@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
@@ -11,16 +12,20 @@ from aiohttp.typedefs import Handler, Middleware
 
 
 class ApiError(Exception):
-    """An answer that is a refusal: an HTTP status, a word for programs and a sentence for people."""
+    """An answer that is a refusal: an HTTP status, a word for programs and a sentence for people.
 
-    def __init__(self, status: int, code: str, why: str) -> None:
+    `numbers` are those of the sentence, so that the page can say it in another language.
+    """
+
+    def __init__(self, status: int, code: str, why: str, **numbers: Any) -> None:
         super().__init__(why)
-        self.status, self.code = status, code
+        self.status, self.code, self.numbers = status, code, numbers
 
 
-def refusal(status: int, code: str, why: str) -> web.Response:
+def refusal(status: int, code: str, why: str, numbers: Mapping[str, Any] | None = None) -> web.Response:
     """A refusal as JSON."""
-    return web.Response(status=status, body=orjson.dumps({"code": code, "error": why}), content_type="application/json")
+    said = {"code": code, "error": why, **(numbers or {})}
+    return web.Response(status=status, body=orjson.dumps(said), content_type="application/json")
 
 
 def hosts(port: int) -> frozenset[str]:
@@ -59,7 +64,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except ApiError as error:
-        return refusal(error.status, error.code, str(error))
+        return refusal(error.status, error.code, str(error), error.numbers)
     except web.HTTPRequestEntityTooLarge:
         return refusal(413, "too_large", "the body of this call is too large; send paths, not files")
     except web.HTTPException as error:

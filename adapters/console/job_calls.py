@@ -7,7 +7,7 @@ import mimetypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import orjson
@@ -56,19 +56,13 @@ class JobCalls:
 
     async def announce(self, request: web.Request) -> web.Response:
         """A file is to come: 201 with its place, or why not."""
-        try:
-            kind, name, size = upload_rules.checked(await requests.json_object(request))
-            upload = self.holdings.uploads.announce(kind, name, size, self.holdings.referred())
-        except upload_rules.Refused as refused:
-            return _refused(refused)
+        kind, name, size = upload_rules.checked(await requests.json_object(request))
+        upload = self.holdings.uploads.announce(kind, name, size, self.holdings.referred())
         return plain_answer(upload.plain(), 201)
 
     async def receive(self, request: web.Request) -> web.Response:
         """The file's bytes."""
-        try:
-            upload = await self.holdings.uploads.receive(request.match_info["id"], request.content.iter_any())
-        except upload_rules.Refused as refused:
-            return _refused(refused)
+        upload = await self.holdings.uploads.receive(request.match_info["id"], request.content.iter_any())
         self.changed()
         return plain_answer(upload.plain())
 
@@ -93,7 +87,8 @@ class JobCalls:
         names = orjson.dumps({"video": video.name, "audio": audio.name})
         self.holdings.beginning.add(str(output))
         try:
-            await asyncio.to_thread(uploads.keep_file, output.with_suffix(".json"), names)
+            if job not in self.outbox.state.jobs:  # it has its names, and a job refused for its id must not change them
+                await asyncio.to_thread(uploads.keep_file, output.with_suffix(".json"), names)
             wish = await asyncio.to_thread(requests.looked_at, **asked)
             answer = await self.outbox.submit(
                 wish.job, wish.video, wish.audio, wish.output, wish.task_type, wish.priority
@@ -162,12 +157,6 @@ def disposition(name: str) -> str:
 def plain_answer(plain: object, status: int = 200) -> web.Response:
     """JSON."""
     return web.Response(status=status, body=orjson.dumps(plain), content_type="application/json", headers=SAFE)
-
-
-def _refused(refused: upload_rules.Refused) -> web.Response:
-    """The refusal with its numbers."""
-    said: dict[str, Any] = {"code": refused.code, "error": str(refused), **refused.numbers}
-    return plain_answer(said, refused.status)
 
 
 def _number(text: str, most: int) -> int:

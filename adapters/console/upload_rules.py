@@ -1,4 +1,4 @@
-"""What a file must be like to be taken, what it may be called, and how a refusal says so. Pure."""
+"""What a file must be like to be taken, and what it may be called. Pure."""
 
 from __future__ import annotations
 
@@ -27,14 +27,6 @@ _JOINER = "\N{ZERO WIDTH JOINER}"
 """Invisible, and part of many an emoji."""
 
 
-class Refused(ApiError):
-    """As `ApiError`, with the numbers in it, so that the page can say it in another language."""
-
-    def __init__(self, status: int, code: str, why: str, **numbers: Any) -> None:
-        super().__init__(status, code, why)
-        self.numbers = numbers
-
-
 def checked(body: dict[str, Any]) -> tuple[Kind, str, int]:
     """Kind, name and size of an announcement."""
     kind, name, size = body.get("kind"), body.get("name"), body.get("size")
@@ -44,7 +36,7 @@ def checked(body: dict[str, Any]) -> tuple[Kind, str, int]:
         or isinstance(size, bool)
         or not isinstance(size, int)
     ):
-        raise Refused(400, "bad_request", 'send "kind" (video or audio), "name" and "size" in bytes')
+        raise ApiError(400, "bad_request", 'send "kind" (video or audio), "name" and "size" in bytes')
     return kind, shown_name(name), size
 
 

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import orjson
 
-from wakestream.adapters.console.upload_rules import ENDINGS, Kind, Refused, ending_of, in_words
+from wakestream.adapters.console.guard import ApiError
+from wakestream.adapters.console.upload_rules import ENDINGS, Kind, ending_of, in_words
 
 QUOTA: Final = 10 * 10**9
 """Bytes that the files of the page may take together, results included."""
@@ -107,21 +108,21 @@ class Uploads:
         """A whole upload by its id; `ApiError` when there is none."""
         upload = self._known.get(id_) if isinstance(id_, str) else None
         if upload is None or not upload.complete:
-            raise Refused(404, "unknown_upload", "this file is no longer here; choose it again")
+            raise ApiError(404, "unknown_upload", "this file is no longer here; choose it again")
         return upload
 
     # A new one
 
     def announce(self, kind: Kind, name: str, size: int, referred: Collection[str]) -> Upload:
-        """Make room for a file and give it a place; `Refused` says why not, with the number, before it is sent."""
+        """Make room for a file and give it a place; `ApiError` says why not, with the number, before it is sent."""
         self._sweep()
         ending = ending_of(name)
         if ending not in ENDINGS[kind]:
             known = ", ".join(sorted(each.removeprefix(".") for each in ENDINGS[kind]))
             why = f"{ending or 'a file without an ending'} is no {kind} that can be read; these can: {known}"
-            raise Refused(415, "unsupported", why, kind=kind, ending=ending, known=known)
+            raise ApiError(415, "unsupported", why, kind=kind, ending=ending, known=known)
         if size <= 0:
-            raise Refused(400, "empty", "the file is empty (0 bytes); choose another")
+            raise ApiError(400, "empty", "the file is empty (0 bytes); choose another")
         self._make_room(size, referred)
         upload = Upload(secrets.token_hex(8), kind, name, size, self._now(), Path())
         upload.path = self._folder / upload.id / f"{kind}{ending}"
@@ -131,7 +132,7 @@ class Uploads:
     def _make_room(self, size: int, referred: Collection[str]) -> None:
         if size > self.quota:
             why = f"the file has {in_words(size)}, and the console keeps {in_words(self.quota)} at most"
-            raise Refused(
+            raise ApiError(
                 413, "quota", f"{why}; use `wakestream submit`, which needs no copy", size=size, most=self.quota
             )
         needed = set(self._needed())
@@ -143,13 +144,13 @@ class Uploads:
         room = max(0, self.quota - self.used)
         if size > room or len(self._known) >= FILES_MOST:
             why = f"the file has {in_words(size)}, and there is room for {in_words(room)} of {in_words(self.quota)}"
-            raise Refused(
+            raise ApiError(
                 413, "full", f"{why}; remove results that you no longer need", size=size, room=room, most=self.quota
             )
         free = max(0, shutil.disk_usage(self._folder).free - SPARE)
         if size > free:
             why = f"the file has {in_words(size)}, and the disk has room for {in_words(free)}; free some space"
-            raise Refused(507, "no_space", why, size=size, room=free)
+            raise ApiError(507, "no_space", why, size=size, room=free)
 
     def _sweep(self) -> None:
         late = self._now() - BEGIN_WITHIN
@@ -160,14 +161,14 @@ class Uploads:
         """The bytes of an announced file. Whatever goes wrong, nothing of it stays."""
         upload = self._known.get(id_)
         if upload is None or upload.complete or upload.busy:
-            raise Refused(404, "unknown_upload", "this upload was not announced, or took too long to begin; try again")
+            raise ApiError(404, "unknown_upload", "this upload was not announced, or took too long to begin; try again")
         upload.busy = True
         try:
             await self._write(upload, chunks)
         except BaseException as error:
             await asyncio.shield(self.discard(upload))
             if isinstance(error, ConnectionError | TimeoutError):
-                raise Refused(400, "broken", "the transfer broke off; choose the file again") from None
+                raise ApiError(400, "broken", "the transfer broke off; choose the file again") from None
             if isinstance(error, OSError):
                 raise _of_disk(error) from None
             raise
@@ -183,13 +184,13 @@ class Uploads:
                 waiting += chunk
                 written += len(chunk)
                 if written > upload.size:
-                    raise Refused(400, "other_size", "the file grew while it was sent; choose it again")
+                    raise ApiError(400, "other_size", "the file grew while it was sent; choose it again")
                 if len(waiting) >= _BLOCK:
                     block, waiting = waiting, bytearray()
                     await asyncio.to_thread(_write_all, file, block)
             await asyncio.to_thread(_write_all, file, waiting)
         if written != upload.size:
-            raise Refused(400, "other_size", "the file did not arrive as a whole; choose it again")
+            raise ApiError(400, "other_size", "the file did not arrive as a whole; choose it again")
         (folder / "about.json").write_bytes(orjson.dumps(_about(upload)))
 
     def remove(self, upload: Upload) -> None:
@@ -235,14 +236,14 @@ def remove_file(path: Path) -> None:
 
 
 def keep_file(path: Path, data: bytes) -> None:
-    """Write a small file; `Refused` when the disk does not take it."""
+    """Write a small file; `ApiError` when the disk does not take it."""
     try:
         path.write_bytes(data)
     except OSError as error:
         raise _of_disk(error) from None
 
 
-def _of_disk(error: OSError) -> Refused:
+def _of_disk(error: OSError) -> ApiError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC):
-        return Refused(507, "no_space", "the disk is full; free some space, then choose the file again")
-    return Refused(500, "disk", f"the file cannot be kept: {error.strerror or error}")
+        return ApiError(507, "no_space", "the disk is full; free some space, then choose the file again")
+    return ApiError(500, "disk", f"the file cannot be kept: {error.strerror or error}")

@@ -46,8 +46,8 @@ class FilePart(Payload):
         self.fault: WakestreamError | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Not for files: they are never held as a whole."""
-        raise NotImplementedError
+        """Refused: a file is never held as a whole."""
+        raise TypeError("a file is sent in blocks, never as one text")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send the file; nothing of its last block goes out before the file has been looked at again."""

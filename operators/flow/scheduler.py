@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any, TypeVar
@@ -123,9 +124,9 @@ class Alarm(abc.DisposableBase):
         self._loop = time.loop if isinstance(time, LoopScheduler) else None
         self._cancel: Callable[[], object] | None = None
 
+    @abstractmethod
     def ring(self, *_: Any) -> None:
         """The wait is over."""
-        raise NotImplementedError
 
     def now(self) -> float:
         """As `seconds_now`."""

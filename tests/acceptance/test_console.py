@@ -237,6 +237,19 @@ async def test_started_twice_under_one_id_it_is_one_job(tmp_path: Path) -> None:
         assert (status, plain["code"]) == (404, "unknown_upload")
 
 
+async def test_other_files_under_the_id_of_a_job_are_refused_and_leave_its_names_alone(tmp_path: Path) -> None:
+    video, audio = await samples(tmp_path, 1.0)
+    async with calling(tmp_path) as caller:
+        audio_id = await caller.upload("audio", audio)
+        await caller.start(await caller.upload("video", video), audio_id)
+        names = caller.home.state / "console" / "results" / "ws-1.json"
+        before = names.read_bytes()
+        other = {"id": "ws-1", "video": await caller.upload("video", video, "other.mp4"), "audio": audio_id}
+        status, plain = await caller.ask("POST", "/console/jobs", other)
+        assert (status, plain["code"]) == (409, "conflict")
+        assert names.read_bytes() == before
+
+
 async def test_the_pages_of_hub_and_worker_tell_how_they_are_and_nothing_secret(tmp_path: Path) -> None:
     video, audio = await samples(tmp_path, 1.0)
     async with calling(tmp_path) as caller:

@@ -155,9 +155,9 @@ def test_quiet_and_verbose_are_log_levels(argv: list[str], level: str | None) ->
 
 
 def test_the_language_can_be_chosen_but_programs_read_english() -> None:
-    settled("jobs", "--lang", "zh")
+    parsing.speak(("jobs", "--lang", "zh"))
     assert chosen() == "zh"
-    settled("jobs", "--lang", "zh", "--json")
+    parsing.speak(("jobs", "--lang", "zh", "--json"))
     assert chosen() == "en"
 
 
