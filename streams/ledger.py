@@ -82,14 +82,6 @@ def _split(begin: float, end: float) -> Iterable[tuple[int, float]]:
         begin, day = until, day + 1
 
 
-def account_of(changes: Iterable[tuple[str, float]]) -> Account:
-    """The account that a GPU's changes, each a phase and since when, lead to."""
-    account = Account()
-    for phase, at in changes:
-        account.enter(phase, at)
-    return account
-
-
 def windows(now: float, since: float | None = None) -> Mapping[str, float]:
     """Where the spans begin that people ask for: today, this month, all of it, and from the day of `since` on."""
     today = math.floor(now / DAY)

@@ -52,13 +52,21 @@ class Parser(argparse.ArgumentParser):
         self.print_usage(sys.stderr)
         self.exit(exit_codes.USAGE, f"{self.prog}: {tell('usage.wrong', why=message)}\n")
 
+    def format_usage(self) -> str:
+        """In the language that is spoken."""
+        self._translate()
+        return super().format_usage()
+
     def format_help(self) -> str:
         """In the language that is spoken."""
+        self._translate()
+        return super().format_help()
+
+    def _translate(self) -> None:
         if chosen() == "zh":
             from wakestream.adapters.words.help_zh import translate
 
             translate(self)
-        return super().format_help()
 
 
 def not_understood(parser: argparse.ArgumentParser, args: argparse.Namespace, left: Sequence[str]) -> NoReturn:

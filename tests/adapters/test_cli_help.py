@@ -166,6 +166,12 @@ def test_the_last_word_is_in_the_chosen_language(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.startswith("wakestream: 无法连接守护进程")
 
 
+def test_the_usage_beside_a_complaint_is_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.main(["jobs", "--lang", "zh", "--nonsense"])
+    assert capsys.readouterr().err.startswith("用法：wakestream jobs [选项]")
+
+
 def sentences(parser: argparse.ArgumentParser) -> Iterator[str]:
     """All that a help says in words, those of the commands within it, too."""
     yield parser.description or ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -18,40 +19,48 @@ MORNING = 20_000 * DAY + 9 * HOUR
 PHASES = [*sorted(ledger.RUNNING), "off", "failed", "no_capacity", "unknown"]
 
 
+def account_of(changes: Iterable[tuple[str, float]]) -> ledger.Account:
+    """The account that a GPU's changes, each a phase and since when, lead to."""
+    account = ledger.Account()
+    for phase, at in changes:
+        account.enter(phase, at)
+    return account
+
+
 def test_a_gpu_runs_from_its_start_until_it_is_off() -> None:
     changes = {"off": 0.0, "starting": HOUR, "booted": HOUR + 60, "online": HOUR + 90, "stopping": 2 * HOUR}
-    book = ledger.account_of((phase, MORNING + after) for phase, after in changes.items())
+    book = account_of((phase, MORNING + after) for phase, after in changes.items())
     book.enter("off", MORNING + 2 * HOUR + 60)
     assert book.ran(MORNING, MORNING + 5 * HOUR) == HOUR + 60
     assert book.running_since is None
 
 
 def test_what_still_runs_counts_until_now() -> None:
-    book = ledger.account_of([("starting", MORNING), ("online", MORNING + 60)])
+    book = account_of([("starting", MORNING), ("online", MORNING + 60)])
     assert book.ran(MORNING, MORNING + HOUR) == HOUR
     assert book.running_since == MORNING
 
 
 def test_a_lost_worker_does_not_switch_its_machine_off() -> None:
-    book = ledger.account_of([("online", MORNING), ("lost", MORNING + 60), ("off", MORNING + 100)])
+    book = account_of([("online", MORNING), ("lost", MORNING + 60), ("off", MORNING + 100)])
     assert book.ran(MORNING, MORNING + HOUR) == 100
 
 
 @pytest.mark.parametrize(("before", "ran"), [("online", HOUR), ("off", 0.0), (None, 0.0)])
 def test_a_gpu_that_nobody_can_describe_runs_if_it_ran_before(before: str | None, ran: float) -> None:
     changes = [(before, MORNING)] if before else []
-    book = ledger.account_of([*changes, ("unknown", MORNING)])
+    book = account_of([*changes, ("unknown", MORNING)])
     assert book.ran(MORNING, MORNING + HOUR) == ran
 
 
 def test_neither_a_failed_boot_nor_the_wait_for_capacity_is_paid_for() -> None:
-    book = ledger.account_of([("starting", MORNING), ("no_capacity", MORNING + 10), ("failed", MORNING + 500)])
+    book = account_of([("starting", MORNING), ("no_capacity", MORNING + 10), ("failed", MORNING + 500)])
     assert book.ran(MORNING, MORNING + HOUR) == 10
 
 
 def test_the_time_is_split_at_midnight_so_that_days_and_months_can_be_told() -> None:
     night = 20_001 * DAY
-    book = ledger.account_of([("online", night - HOUR), ("off", night + 2 * HOUR)])
+    book = account_of([("online", night - HOUR), ("off", night + 2 * HOUR)])
     assert book.ran(night, night + 5 * HOUR) == 2 * HOUR
     assert book.ran(0.0, night + 5 * HOUR) == 3 * HOUR
 
@@ -88,13 +97,13 @@ def test_whatever_comes_a_gpu_never_runs_longer_than_it_is_known(steps: list[tup
 
 
 def test_cost_and_savings_are_against_a_machine_that_is_always_on() -> None:
-    book = ledger.account_of([("off", MORNING), ("online", MORNING + HOUR), ("off", MORNING + 2 * HOUR)])
+    book = account_of([("off", MORNING), ("online", MORNING + HOUR), ("off", MORNING + 2 * HOUR)])
     said = ledger.summary(book, 0.0, MORNING + 10 * HOUR, 1.5)
     assert said == {"on_s": HOUR, "of_s": 10 * HOUR, "cost": 1.5, "saved": 13.5}
 
 
 def test_without_a_price_there_is_no_cost() -> None:
-    assert ledger.summary(ledger.account_of([("online", MORNING)]), 0.0, MORNING + 60, None) == {"on_s": 60, "of_s": 60}
+    assert ledger.summary(account_of([("online", MORNING)]), 0.0, MORNING + 60, None) == {"on_s": 60, "of_s": 60}
 
 
 def test_today_and_this_month_begin_at_midnight_utc() -> None:
