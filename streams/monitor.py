@@ -121,7 +121,7 @@ class _Turn(Findings):
 
     def believe(self, reading: PowerReading, before: PowerReading | None, why: str) -> None:
         signal = _SIGNALS[reading]
-        if self.may_yet_start(signal):
+        if self.may_yet_start(signal) or self.given_up_on(signal):
             return
         if signal in (Signal.RUNNING, Signal.STARTING):
             why = self.found_running(why)
@@ -130,6 +130,14 @@ class _Turn(Findings):
         if self.m.state == "starting" and reading == "stopped" and before == "starting":
             why = "it stopped again before it ran"
         self.move(self.meaning(reading, before, signal), why)
+
+    def given_up_on(self, signal: Signal) -> bool:
+        """Whether the machine is known to run, and stays failed until the hub has said who holds it."""
+        return self.m.state == "failed" and signal is Signal.RUNNING and self.awaits_the_hub()
+
+    def awaits_the_hub(self) -> bool:
+        query = self.m.query
+        return query is not None and self.now - query.asked_at <= self.policy.query_timeout
 
     def meaning(self, reading: PowerReading, before: PowerReading | None, signal: Signal) -> Signal:
         """What a reading signals, where that depends on what is known besides."""
@@ -232,14 +240,16 @@ class _Turn(Findings):
         query = self.m.query
         if query is None or query.id != event.request_id:
             return
-        if self.now - query.asked_at > self.policy.query_timeout:
-            return  # the hub may have given the GPU to somebody since
+        if not self.awaits_the_hub():
+            return  # it may have given the GPU to somebody since
         held = event.active_count != 0 or event.has_recent_active
         self.set(active=event.active_count, orphan=self.m.orphan and not held)
         if self.m.state != "draining":
             self.set(query=None)
             if not held:
                 self.move(Signal.UNUSABLE, self.unusable())
+            elif self.m.state == "failed":
+                self.set(next_look=self.now)
         elif not held:
             self.move(Signal.FREE, "nobody holds it")
         elif not self.overdue():

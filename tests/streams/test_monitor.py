@@ -162,6 +162,36 @@ def test_a_machine_that_was_online_and_fails_is_stopped_only_when_the_hub_says_t
     assert desk.states()[-2:] == ["failed", "stopping"]
 
 
+def failed_and_asking() -> Desk:
+    """A monitor that gave up on a machine that had served, and has asked the hub who holds it."""
+    desk = Desk(boot_timeout=100.0, idle_after=500.0).online()
+    for _ in range(3):
+        desk.happens(p.HealthAnswer(False, "refused"))
+    desk.passes(100.0)
+    assert desk.state == "failed"
+    return desk
+
+
+@pytest.mark.parametrize(("active", "then"), [(0, "stopping"), (1, "booted")])
+def test_a_look_that_overtakes_the_hubs_word_on_a_failed_machine_does_not_lose_it(active: int, then: str) -> None:
+    desk = failed_and_asking()
+    desk.reads("running")
+    desk.answers(active)
+    assert desk.machine.active == active
+    if active:
+        desk.reads("running")
+    assert desk.state == then
+
+
+def test_a_failed_machine_of_which_the_hub_does_not_speak_is_looked_at_as_before() -> None:
+    desk = failed_and_asking()
+    desk.reads("running")
+    assert desk.state == "failed"
+    desk.passes(desk.policy.query_timeout + 1)
+    desk.reads("running")
+    assert desk.state == "booted"
+
+
 def test_an_adopted_machine_whose_worker_cannot_be_reached_from_here_is_not_stopped_unasked() -> None:
     desk = Desk(boot_timeout=100.0)
     desk.reads("running")
