@@ -162,10 +162,10 @@ class Outbox:
         logger.log("DEBUG" if self._full else "ERROR", "{}", error)
         self._full = True
         refused = {fact.job for fact in facts if isinstance(fact, f.JobAccepted)}
-        forgotten = [f.JobForgotten(job, self._now()) for job in sorted(refused)]
-        for fact in forgotten:
-            outbox.evolve(self.state, fact)
-        self._owed += [*(fact for fact in facts if fact.job not in refused), *forgotten]
+        for job in sorted(refused):
+            outbox.evolve(self.state, f.JobForgotten(job, self._now()))
+        # Of a refused job nothing is kept, but that an older one of its name had to make room.
+        self._owed += [fact for fact in facts if fact.job not in refused or isinstance(fact, f.JobForgotten)]
         now: list[f.OutboxCommand] = []
         for command in commands:
             if isinstance(command, f.Answer) and command.job in refused:

@@ -25,6 +25,11 @@ from wakestream.streams.event_json import kind
 LOOK = f.Look("/in/a.mp4", 1, 1)
 
 
+def taken(job: str) -> f.JobAccepted:
+    """That a job was taken long ago."""
+    return f.JobAccepted(job, f"/in/{job}.mp4", f"/in/{job}.wav", f"/out/{job}.mp4", 1, 1, 1, 1, "x", 0, 1.0)
+
+
 class Moody(MemoryJournal[f.OutboxFact]):
     """Raises `mood` at each append while it is set."""
 
@@ -115,6 +120,31 @@ async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_t
         desk.journal.mood = None
         assert (await desk.submit()).status == 201
         assert list(outbox.recover(desk.journal.read()).jobs) == ["a"]
+
+
+async def test_jobs_refused_while_the_disk_is_full_leave_nothing_to_be_kept_later() -> None:
+    desk = Desk()
+    async with asyncio.timeout(10), desk.serving():
+        desk.journal.mood = NoSpace("the disk is full")
+        for number in range(20):
+            assert (await desk.submit(f"job-{number}")).status == 507
+        desk.journal.mood = None
+        await desk.submit("a")
+        assert [(type(fact), fact.job) for fact in desk.journal.read()] == [(f.JobAccepted, "a")]
+
+
+async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_forgotten() -> None:
+    before = [fact for job in "xy" for fact in (taken(job), f.JobEnded(job, "failed", at=1.0))]
+    desk = Desk(*before)
+    desk.state.ended_most = 2
+    async with asyncio.timeout(10), desk.serving():
+        desk.journal.mood = NoSpace("the disk is full")
+        answers = await asyncio.gather(desk.submit("a"), desk.submit("x"))
+        assert [answer.status for answer in answers] == [507, 507]
+        desk.journal.mood = None
+        await desk.submit("b")
+        kept = outbox.recover([*before, *desk.journal.read()])
+        assert (list(kept.jobs), list(desk.state.jobs)) == (["y", "b"], ["y", "b"])
 
 
 async def test_an_end_that_could_not_be_kept_is_told_when_there_is_room_again(
@@ -223,7 +253,7 @@ async def test_many_at_once_share_their_commits() -> None:
 
 
 BEFORE = (
-    f.JobAccepted("a", "/in/a.mp4", "/in/a.wav", "/out/a.mp4", 1, 1, 1, 1, "x", 0, 1.0),
+    taken("a"),
     f.JobStage("a", "render", 2.0, "http://gpu:8383", "task-1"),
 )
 
