@@ -135,10 +135,6 @@ class _Turn(Findings):
         """Whether the machine is known to run, and stays failed until the hub has said who holds it."""
         return self.m.state == "failed" and signal is Signal.RUNNING and self.awaits_the_hub()
 
-    def awaits_the_hub(self) -> bool:
-        query = self.m.query
-        return query is not None and self.now - query.asked_at <= self.policy.query_timeout
-
     def meaning(self, reading: PowerReading, before: PowerReading | None, signal: Signal) -> Signal:
         """What a reading signals, where that depends on what is known besides."""
         state, gone = self.m.state, signal in (Signal.STOPPED, Signal.FAILED)
@@ -334,7 +330,7 @@ class _Turn(Findings):
         if self.over(self.policy.warning):
             self.do(p.Note("stopping although jobs may hold it: the longest allowed uptime is long over", warning=True))
             self.move(Signal.FREE, "the longest allowed uptime is long over")
-        elif self.m.query is None or self.now - self.m.query.asked_at < self.policy.query_timeout:
+        elif self.m.query is None or self.awaits_the_hub():
             return
         elif self.overdue():
             self.ask_the_hub(drain=True)

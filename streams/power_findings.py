@@ -58,14 +58,15 @@ class Findings(Moves):
             self.alarm("it still runs though nobody asked for it, and is left alone")
         elif state == "online" and self.m.linked:
             self.move(Signal.IDLE, "it runs though nobody asked for it")
-        elif state == "booted" and self.m.linked and self.answer_is_due():
+        elif state == "booted" and self.m.linked and not self.awaits_the_hub():
             self.ask_the_hub(drain=True)
         if state in BOOTING and self.overdue():
             self.move(Signal.TIMEOUT, "nobody asked for it, and it is on for the longest allowed time")
 
-    def answer_is_due(self) -> bool:
+    def awaits_the_hub(self) -> bool:
+        """Whether it was asked who holds the machine, so lately that its word would still be true."""
         query = self.m.query
-        return query is None or self.now - query.asked_at >= self.policy.query_timeout
+        return query is not None and self.now - query.asked_at < self.policy.query_timeout
 
     # --- the longest uptime
 
