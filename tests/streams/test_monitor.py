@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.operators.ports import LinkUp
+from wakestream.operators.ports import LinkDown, LinkUp
 from wakestream.streams import messages as m
 from wakestream.streams import power_machine as p
 from wakestream.streams.monitor import hear
@@ -179,6 +179,7 @@ def test_a_look_that_overtakes_the_hubs_word_on_a_failed_machine_does_not_lose_i
     desk.answers(active)
     assert desk.machine.active == active
     if active:
+        assert desk.call().kind == "inspect"  # at once
         desk.reads("running")
     assert desk.state == then
 
@@ -491,3 +492,101 @@ def test_a_flood_of_boot_requests_is_answered_at_once_and_then_once_a_second() -
     desk.passes(1.0)
     desk.passes(1.0)
     assert desk.states()[before:] == ["online", "online"]
+
+
+def overdue_and_draining() -> Desk:
+    """A machine that is on for longer than allowed; the hub is asked who holds it."""
+    desk = Desk(max_uptime=1000.0, idle_after=100_000.0).online()
+    desk.passes(1000.0)
+    assert desk.state == "draining"
+    return desk
+
+
+@pytest.mark.parametrize(
+    "event", [p.Active(), LinkDown("cut"), p.Wake("job-2")], ids=["at work", "the hub is gone", "woken"]
+)
+def test_the_end_of_the_longest_uptime_is_called_off_by_nothing(event: p.PowerEvent) -> None:
+    desk = overdue_and_draining()
+    desk.happens(event)
+    assert desk.state == "draining"
+    assert desk.states()[-1] == "draining"
+
+
+def test_a_wake_for_a_machine_that_is_overdue_starts_it_anew_when_it_is_off() -> None:
+    desk = overdue_and_draining()
+    desk.happens(p.Wake("job-2"))
+    desk.answers(0)
+    desk.taken()
+    desk.reads("stopped")
+    assert desk.states()[-3:] == ["stopping", "off", "starting"]
+
+
+def asks(desk: Desk, seconds: int) -> list[int]:
+    """After how many of the next seconds the worker was asked for its health, and answered that it is well."""
+    asked = []
+    for second in range(1, seconds + 1):
+        if any(isinstance(command, p.CheckHealth) for command in desk.passes(1.0)):
+            asked.append(second)
+            desk.happens(p.HealthAnswer(True))
+    return asked
+
+
+def test_a_worker_is_asked_for_its_health_at_leisure_and_often_while_it_may_have_gone() -> None:
+    desk = Desk(look_soon=2.0, look_online=10.0).online()
+    assert asks(desk, 2) == [2]  # once more soon after it came
+    assert asks(desk, 30) == [10, 20, 30]
+    desk.happens(p.WorkerGone())
+    assert desk.did(p.CheckHealth)
+    desk.happens(p.HealthAnswer(False, "refused"))
+    assert [any(isinstance(c, p.CheckHealth) for c in desk.passes(1.0)) for _ in range(2)] == [False, True]
+
+
+def test_a_worker_that_is_not_ready_yet_is_asked_again_and_again() -> None:
+    desk = Desk(look_soon=2.0).booted()
+    desk.happens(p.HealthAnswer(False, "loading"))
+    desk.passes(1.0)
+    before = len(desk.did(p.CheckHealth))
+    desk.passes(1.0)
+    assert len(desk.did(p.CheckHealth)) == before + 1
+
+
+def test_a_status_query_during_a_start_is_answered_at_once_and_not_as_fresh() -> None:
+    desk = Desk().off()
+    desk.passes(desk.policy.fresh_for + 0.1)
+    desk.happens(p.Wake("job-1"))
+    desk.happens(p.Asked("q-1"))
+    assert desk.said(m.StatusResponse) == [m.StatusResponse(request_id="q-1", status="starting")]
+
+
+def test_a_reading_counts_as_fresh_for_a_while_and_no_longer() -> None:
+    desk = Desk(fresh_for=5.0).off()
+    desk.now += 5.0
+    desk.happens(p.Asked("q-1"))
+    assert [said.fresh for said in desk.said(m.StatusResponse)] == [True]
+    desk.now += 0.1
+    desk.happens(p.Asked("q-2"))
+    assert len(desk.said(m.StatusResponse)) == 1
+
+
+def test_a_worker_that_the_hub_saw_before_the_provider_shows_the_machine_is_online_with_the_first_look() -> None:
+    desk = Desk().starting()
+    desk.happens(p.HubOnline())
+    desk.reads("stopped")
+    assert desk.state == "starting"
+    desk.reads("running")
+    assert desk.states()[-2:] == ["booted", "online"]
+
+
+def test_a_machine_whose_worker_was_ready_before_it_went_away_is_not_online_when_it_only_runs_again() -> None:
+    desk = Desk().online()
+    desk.reads("stopped")
+    desk.reads("running")
+    assert desk.state == "booted"
+
+
+def test_a_wake_without_an_id_leaves_the_id_of_the_one_before_and_a_look_says_what_it_saw() -> None:
+    desk = Desk().starting()
+    desk.happens(p.Wake())
+    desk.reads("running")
+    assert [said.request_id for said in desk.said(m.Booted)] == ["job-1"]
+    assert desk.machine.why == "the provider says running"
