@@ -267,3 +267,19 @@ def test_whatever_happens_ends_are_for_ever_and_a_snapshot_is_the_whole_state(ev
         bounds = {"open_most": 2, "ended_most": 2}
         for facts in (outbox.snapshot(desk.state), desk.kept):
             assert outbox.recover(facts, outbox.OutboxState(**bounds)) == desk.state
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_what_is_forgotten_leaves_nothing_behind(order: str) -> None:
+    desk, digests = Desk(), {"blake3": "same"}
+    for job in "ab":
+        desk.submit(job)
+        outbox.evolve(desk.state, f.JobRead(job, digests, digests, 1, 2))
+        assert len(desk.state.by_content) == 1
+    outbox.evolve(desk.state, f.JobRead("b", digests, {"blake3": "new"}, 1, 3))  # its audio was changed
+    assert len(desk.state.by_content) == 2
+    for job in "ab":
+        desk.says(e.Failed("no"), job)
+    for job in order:
+        outbox.evolve(desk.state, f.JobForgotten(job, 1.0))
+    assert desk.state == outbox.OutboxState()
