@@ -1,5 +1,7 @@
 """What the user has set: flags > environment > `.env` > `wakestream.toml` > defaults, each value with its source.
 
+The files of the current folder go before those of the user's own.
+
 Light on purpose: the command line imports it for its list of names, so what only `load` needs is imported there.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,10 @@ from wakestream.adapters.sources import (
 if TYPE_CHECKING:
     from wakestream.operators.policy import Policy
 
-__all__ = ["LEVELS", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "seconds"]
+__all__ = ["LEVELS", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "seconds", "user_folder"]
+
+USER_FOLDER = "WAKESTREAM_CONFIG"
+"""The variable that names the folder of the user's own settings."""
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
@@ -179,8 +184,14 @@ def _split_command(text: str) -> object:
     import json
     import shlex
 
-    # On Windows a backslash is part of a path, not an escape; a JSON list says exactly what is meant everywhere.
-    return json.loads(text) if text.lstrip().startswith("[") else shlex.split(text, posix=os.name == "posix")
+    if text.lstrip().startswith("["):  # says exactly what is meant everywhere
+        return json.loads(text)
+    if os.name == "posix":
+        return shlex.split(text)
+    words = shlex.shlex(text, posix=True)  # so that it takes quotation marks off
+    words.whitespace_split, words.commenters = True, ""
+    words.escape, words.quotes = "", '"'  # on Windows a backslash is part of a path, and an apostrophe a letter
+    return list(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +251,12 @@ def load(
 ) -> Settings:
     """Settings from `flags` (named as argparse does; None and unknown names are not given) and the other sources.
 
-    `folder` is where `.env`, `wakestream.toml` and `.license` are looked for: the current one, unless told.
+    `folder` is where `.env`, `wakestream.toml` and `.license` are looked for; unless told, the current one, and then the
+    user's own (`user_folder`), for what is not set before.
     """
-    folder = folder if folder is not None else Path()
-    layers = _layers(flags, os.environ if environment is None else environment, folder)
+    environment = os.environ if environment is None else environment
+    folders = [folder] if folder is not None else [Path(), *_readable(user_folder(environment))]
+    layers = _layers(flags, environment, folders)
     values: dict[str, Any] = {one.field: value for one in _PLAIN if (value := _value(one, layers)) is not None}
     by_setting = {setting: name for name, setting in WAITS.items()}
     values["waits"] = {by_setting[one.name]: value for one in _TIMES if (value := _value(one, layers)) is not None}
@@ -252,9 +265,24 @@ def load(
         **values,
         api_secret=_secret(layers, _API_SECRET),
         webhook_secret=_secret(layers, _WEBHOOK_SECRET),
-        key=_key(layers, folder / ".license", warnings),
+        key=_key(layers, warnings),
         warnings=tuple(warnings),
     )
+
+
+def user_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """Where a user's own settings are, wherever a command is called: `WAKESTREAM_CONFIG`, else the system's place."""
+    named = (os.environ if environment is None else environment).get(USER_FOLDER)
+    if named:
+        return Path(named).expanduser()
+    from platformdirs import user_config_path
+
+    return user_config_path("wakestream", appauthor=False)
+
+
+def _readable(folder: Path) -> list[Path]:
+    # A service may be shut out of all home folders, its own among them.
+    return [folder] if os.access(folder, os.R_OK | os.X_OK) else []
 
 
 def flag_of(name: str) -> str:
@@ -262,14 +290,20 @@ def flag_of(name: str) -> str:
     return _FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
-def _layers(flags: Mapping[str, object], environment: Mapping[str, str], folder: Path) -> tuple[_Layer, ...]:
+def _layers(flags: Mapping[str, object], environment: Mapping[str, str], folders: Iterable[Path]) -> tuple[_Layer, ...]:
     """The sources from the strongest to the weakest, each by setting's name."""
     given = {name: Given(value, flag_of(name)) for name, value in flags.items() if name not in _SECRET}
     variables = {name: Given(value, f"the environment variable {name}") for name, value in environment.items()}
+    layers = (given, _by_name(variables), *(layer for folder in folders for layer in _of_folder(folder)))
+    return tuple({name: one for name, one in layer.items() if one.value not in (None, "")} for layer in layers)
+
+
+def _of_folder(folder: Path) -> tuple[_Layer, ...]:
     file = read_toml(folder / "wakestream.toml")
     _check_names(file)
-    layers = (given, _by_name(variables), _by_name(read_env(folder / ".env")), file)
-    return tuple({name: one for name, one in layer.items() if one.value not in (None, "")} for layer in layers)
+    key = folder / ".license"
+    license_file = {_KEY_FILE.name: Given(str(key), str(key))} if os.path.exists(key) else {}  # noqa: PTH110 - False, whatever hinders
+    return _by_name(read_env(folder / ".env")), file, license_file
 
 
 def _by_name(variables: _Layer) -> _Layer:
@@ -315,20 +349,20 @@ def _secret(layers: tuple[_Layer, ...], setting: _Setting) -> Secret | None:
     return Secret(text)
 
 
-def _key(layers: tuple[_Layer, ...], license_file: Path, warnings: list[str]) -> Secret | None:
+def _key(layers: tuple[_Layer, ...], warnings: list[str]) -> Secret | None:
     for layer in layers:
         if _KEY.name in layer:
             return checked_key(str(layer[_KEY.name].value), layer[_KEY.name].where)
         if _KEY_FILE.name in layer:
             given = layer[_KEY_FILE.name]
             return _key_in(Path(_read(_KEY_FILE, given)).expanduser(), given.where, warnings)
-    return _key_in(license_file, None, warnings)
+    return None
 
 
-def _key_in(path: Path, where: str | None, warnings: list[str]) -> Secret | None:
+def _key_in(path: Path, where: str, warnings: list[str]) -> Secret:
     key = read_key(path)
-    if key is None and where is not None:
+    if key is None:
         raise SettingsError(f"{where} names {path}, which does not exist; give the file that holds the key")
-    if key is not None and world_readable(path):
+    if world_readable(path):
         warnings.append(f"{path} holds a key and can be read by every account on this machine; run: chmod 600 {path}")
     return key

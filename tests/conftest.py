@@ -17,6 +17,8 @@ HERE = Path(__file__).parent
 if asked_for(os.environ) != "en":  # whoever runs them: the sentences compared are the English ones
     os.environ["LC_ALL"] = os.environ["WAKESTREAM_LANG"] = "en"
 
+os.environ["WAKESTREAM_CONFIG"] = os.devnull  # nor are the settings of whoever runs them any of theirs
+
 VIRTUAL = (HERE / "operators", HERE / "streams")
 
 

@@ -284,3 +284,55 @@ def test_a_setting_is_named_by_the_flag_that_it_was_given_by(name: str, value: s
 def test_a_command_line_that_does_not_parse_is_told_with_one_that_does(text: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"is no command line \(.*\); write for example"):
         load({}, environment={"WAKESTREAM_POWER_START": text}, folder=tmp_path)
+
+
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], here: dict[str, str]) -> Settings:
+    """What is found with these files in the user's own folder and those in the current one."""
+    for name, given in (("home", files), ("here", here)):
+        (tmp_path / name).mkdir()
+        for file, text in given.items():
+            (tmp_path / name / file).write_text(text)
+            (tmp_path / name / file).chmod(0o600)
+    monkeypatch.chdir(tmp_path / "here")
+    return load({}, environment={"WAKESTREAM_CONFIG": str(tmp_path / "home")})
+
+
+def test_a_users_own_settings_are_found_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {
+        ".env": "API_SERVER_URL=http://hub:1\nHEYGEM_API_SECRET=s\n",
+        "wakestream.toml": "trace = true\n",
+        ".license": KEY,
+    }
+    found = at_home(tmp_path, monkeypatch, own, {})
+    assert (found.hub_url, found.api_secret, found.trace, found.key) == ("ws://hub:1/dsp", "s", True, KEY)
+
+
+def test_the_current_folder_goes_before_the_users_own_each_setting_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {".env": f"API_SERVER_URL=http://hub:1\nHEYGEM_API_SECRET=s\nWAKESTREAM_KEY={KEY}\n"}
+    found = at_home(tmp_path, monkeypatch, own, {"wakestream.toml": 'hub = "http://hub:2"\n', ".license": "another"})
+    assert (found.hub_url, found.api_secret, found.key) == ("ws://hub:2/dsp", "s", "another")
+
+
+def test_a_mistake_in_the_users_own_settings_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"home.wakestream.toml line 1 .*did you mean 'hub'"):
+        at_home(tmp_path, monkeypatch, {"wakestream.toml": "hubb = 1\n"}, {})
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_users_folder_that_is_not_there_or_shut_is_none(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if there:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        assert at_home(tmp_path, monkeypatch, {".env": "nonsense"}, {}) == Settings()
+    else:
+        assert load({}, environment={"WAKESTREAM_CONFIG": str(tmp_path / "none")}) == Settings()
+
+
+def test_a_folder_that_is_given_is_the_only_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAKESTREAM_CONFIG", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".env").write_text("API_SERVER_URL=http://hub:1\n")
+    assert loaded(tmp_path / "else", WAKESTREAM_CONFIG=str(tmp_path / "home")) == Settings()
