@@ -33,7 +33,7 @@ def file_lock(path: Path, within: float) -> Iterator[None]:
 
 def _wait(handle: int, within: float) -> None:
     for _ in range(max(1, int(within / _TRY_EVERY))):
-        if _locked(handle):
+        if locked(handle):
             return
         time.sleep(_TRY_EVERY)
     raise HeldElsewhereError
@@ -42,7 +42,8 @@ def _wait(handle: int, within: float) -> None:
 if sys.platform == "win32":
     import msvcrt
 
-    def _locked(handle: int) -> bool:
+    def locked(handle: int) -> bool:
+        """Whether this process has the lock now, on an open file."""
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -51,7 +52,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _locked(handle: int) -> bool:
+    def locked(handle: int) -> bool:
+        """Whether this process has the lock now, on an open file."""
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

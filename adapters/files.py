@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import Protocol, cast
@@ -31,6 +31,10 @@ REMEMBERED = 4096
 """Files whose digests are kept."""
 
 
+_NO_NAME = re.compile(r'[<>:"|?*\x00-\x1f]|[. ]$|^(?:con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³])(?:\.|$)', re.IGNORECASE)
+"""What Windows has no file for, but a device, a stream of another file, or an error."""
+
+
 class _Hash(Protocol):
     def update(self, data: memoryview, /) -> object: ...
 
@@ -46,12 +50,13 @@ _ALGORITHMS: dict[str, Callable[[], _Hash]] = {"md5": _md5, "blake3": lambda: ca
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """One state of one file: written to, it becomes another."""
+    """One state of one file: written to, it becomes another. The date of it can be put back, `ctime_ns` cannot."""
 
     path: Path
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int
 
 
 @dataclass(slots=True)
@@ -144,7 +149,7 @@ def _look(path: Path) -> _Key:
 
 
 def _key(path: Path, status: os.stat_result) -> _Key:
-    return _Key(path.absolute(), status.st_size, status.st_mtime_ns, status.st_ino)
+    return _Key(path.absolute(), status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
 
 def _unreadable(path: Path, error: Exception) -> FileUnusable:
@@ -171,6 +176,9 @@ def check_named(path: Path) -> None:
 def check_writable(path: Path, *, keep: Collection[Path] = ()) -> None:
     """`FileUnusable` unless a file can be put at `path`, and unless that would replace one of `keep`."""
     folder = path.parent
+    if os.name == "nt" and _NO_NAME.search(path.name):
+        why = "a file's name on Windows has none of <>:\"|?*, no dot or space at its end, and is no device such as nul"
+        raise FileUnusable(f"no file can be called {path.name}: {why}; choose another with -o")
     if path.is_dir():
         raise FileUnusable(f"{path} is a folder; name a file in it for the result")
     if not folder.is_dir():
@@ -228,7 +236,7 @@ def _feed_alone(file: FileIO, hashes: list[_Hash], buffer: bytearray) -> None:
 
 def _unchanged(key: _Key, file: FileIO | None) -> None:
     status = os.fstat(file.fileno()) if file is not None else key.path.stat()
-    if _key(key.path, status) != key:
+    if replace(_key(key.path, status), ctime_ns=key.ctime_ns) != key:  # a new link or owner is no writing
         raise _changed(key.path)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,8 @@ from typing import Any
 
 from wakestream.adapters.files import DiskFiles
 from wakestream.adapters.http.client_download import disk_errors
+from wakestream.adapters.http.part_file import beside, settle
+from wakestream.adapters.patience import put
 from wakestream.operators.errors import FileChanged, FileError
 from wakestream.streams.outbox import Entry, OutboxState
 
@@ -144,8 +145,7 @@ async def _taken(twin: Entry, entry: Entry) -> bool:
 
 def _copy(source: Path, output: Path, job: str, wanted: Callable[[], bool]) -> None:
     """`FileChanged` when the copy was not `wanted` any more at its end."""
-    mark = hashlib.sha256(job.encode()).hexdigest()[:8]
-    partial = output.with_name(f"{output.name[:100]}.{mark}.part")
+    partial = beside(output, job)
     try:
         with disk_errors(partial), _opened(source) as whole, partial.open("wb") as file:
             while wanted() and (block := whole.read(_BLOCK)):
@@ -155,7 +155,8 @@ def _copy(source: Path, output: Path, job: str, wanted: Callable[[], bool]) -> N
         if not wanted():
             raise FileChanged(f"{source} is no longer what it was, or nobody wants it any more")
         with disk_errors(output):
-            partial.replace(output)
+            put(partial, output)
+        settle(output)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

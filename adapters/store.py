@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +20,9 @@ from typing import Self, TypeVar
 from blake3 import blake3
 
 from wakestream.adapters.engines.partial import remove
+from wakestream.adapters.patience import put
 from wakestream.adapters.sink import BATCH, Sink, hasher
+from wakestream.adapters.sync_folder import sync_folder
 from wakestream.operators.errors import Corrupt, FileUnusable, NoSpace, WorkerError
 from wakestream.operators.events import Algorithm, FileRef
 
@@ -34,17 +36,6 @@ _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 def algorithm_of(digest: str) -> Algorithm:
     """MD5 has 32 hex digits (the field's clients), BLAKE3 has 64."""
     return "md5" if len(digest) == 32 else "blake3"
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` outlast a power cut, where the platform lets one open a folder."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def disk_error(error: OSError) -> WorkerError | NoSpace:
@@ -88,6 +79,10 @@ def _use(path: Path) -> bool:
     return path.is_file()
 
 
+async def _nothing_may_go(_: int) -> None:
+    """Until somebody knows what may."""
+
+
 class Store:
     """Files by content under `root`. `OSError` when that cannot be written to."""
 
@@ -98,6 +93,8 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         self._leftovers = [*self._partials.iterdir(), *self._results.glob("*.part.*")]
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        self.make_room: Callable[[int], Awaitable[object]] = _nothing_may_go
+        """Asked for so many free bytes, whoever knows what may go removes that."""
 
     def sweep(self) -> None:
         """Remove what an earlier run left half-written. Only once no other worker can be at work here."""
@@ -169,7 +166,7 @@ class Store:
         file.close()
         path = self.path(ref)
         try:
-            partial.replace(path)
+            put(partial, path)
         except PermissionError:  # Windows, when the same content is there already and being read
             if not path.is_file():
                 raise

@@ -148,7 +148,11 @@ class TaskQueue:
         size, digest, error = _outcome(rendering)
         log.info("task ended: {}", error or f"{size} bytes")
         ended = w.Ended(task.id, task.attempt, self._clock(), size, digest, error)
-        await self._tell(lambda: ended, promised=False)
+        try:
+            await self._tell(lambda: ended, promised=False)
+        except Exception as fault:  # nobody else would notice that the engine never gets another task
+            log.opt(exception=fault).error("the queue broke")
+            self._break(JournalError(f"the queue broke ({type(fault).__name__}): the worker's log says more"))
 
     async def _render(self, task: w.Task) -> tuple[int, str]:
         if self._store.has_result(task.id):
@@ -177,6 +181,6 @@ def _outcome(rendering: asyncio.Task[tuple[int, str]]) -> tuple[int, str | None,
     if error is None:
         return (*rendering.result(), None)
     if isinstance(error, WakestreamError):
-        return 0, None, str(error)
+        return 0, None, str(error).encode(errors="replace").decode()  # it may repeat a name that is no text
     logger.opt(exception=error).error("the engine broke")
     return 0, None, f"the engine broke ({type(error).__name__}): the worker's log says more"

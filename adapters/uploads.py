@@ -21,6 +21,7 @@ from pathlib import Path
 from blake3 import blake3
 from loguru import logger
 
+from wakestream.adapters.patience import put
 from wakestream.adapters.sink import Sink, hash_of
 from wakestream.adapters.store import Store, check, disk_errors
 from wakestream.operators.errors import Corrupt, WorkerRefused
@@ -47,11 +48,15 @@ _EXT = re.compile(r"\.[a-z0-9]{1,10}")
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What the sender said: bytes in all, ending with its dot, and the BLAKE3 (hex) if it knows it."""
+    """What the sender said: bytes in all, ending with its dot, and the BLAKE3 (hex) if it knows it.
+
+    `metadata` is all that it said of the file, in its own words.
+    """
 
     length: int
     ext: str
     blake3: str | None = None
+    metadata: str = ""
 
     @property
     def ref(self) -> FileRef | None:
@@ -132,7 +137,10 @@ class Uploads:
 
     def room(self) -> int:
         """Bytes that the disk has left beyond what other uploads still wait for. It blocks."""
-        return max(0, self.store.free() - sum(one.announced.length - one.offset for one in self._unfinished()))
+        return max(0, self.store.free() - self._awaited())
+
+    def _awaited(self) -> int:
+        return sum(one.announced.length - one.offset for one in self._unfinished())
 
     async def create(self, announced: Announced) -> Upload:
         """A new upload, or the one that began before, verified if all of it is here.
@@ -165,13 +173,17 @@ class Uploads:
         """The upload of this id, verified if all of it is here. `WorkerRefused` (`not_found`), `Corrupt`."""
         upload = self._uploads.get(name)
         if upload is None or not await self._still(upload):
-            raise WorkerRefused("there is no such upload here: begin it again", code="not_found")
+            raise gone()
         return await self._verified(upload)
+
+    def knows(self, upload: Upload) -> bool:
+        """Whether it was not removed meanwhile."""
+        return self._uploads.get(upload.id) is upload
 
     async def _verified(self, upload: Upload) -> Upload:
         if upload.complete and not upload.finished:
             async with upload.lock:
-                if self._uploads.get(upload.id) is not upload:
+                if not self.knows(upload):
                     raise Corrupt("what came of this upload was not what was announced: begin it again")
                 await self.finish(upload)
         return upload
@@ -254,7 +266,11 @@ class Uploads:
         for one in sorted(self._unfinished(), key=lambda one: one.used):
             if one.used + IDLE <= self.clock() and not one.lock.locked():
                 await self.remove(one)
-        if (why := self._lacks(length)) is not None:
+        if (why := self._lacks(length)) is not None and why.code == "too_large":
+            with disk_errors():
+                await self.store.make_room(length + self._awaited())
+            why = self._lacks(length)
+        if why is not None:
             raise why
 
     def _lacks(self, length: int) -> WorkerRefused | None:
@@ -268,7 +284,8 @@ class Uploads:
         return None
 
     def _unfinished(self) -> list[Upload]:
-        return [one for one in self._uploads.values() if not one.finished]
+        # A copy in one go: a thread asks too, while the loop adds and removes.
+        return [one for one in list(self._uploads.values()) if not one.finished]
 
     # On the disk
 
@@ -281,6 +298,10 @@ class Uploads:
                 path.with_suffix(".part").unlink(missing_ok=True)
             else:
                 yield upload
+        for path in self._folder.iterdir():
+            if path.suffix in (".part", ".new") and not path.with_suffix(".json").exists():
+                with suppress(OSError):  # of an upload that was removed when a kill came in between
+                    path.unlink()
 
     def _restored(self, path: Path) -> Upload | None:
         if not _ID.fullmatch(path.stem) or (found := _read(path)) is None:
@@ -306,7 +327,7 @@ class Uploads:
         path = self._folder / f"{upload.id}.json"
         half = path.with_suffix(".new")
         half.write_text(json.dumps({"v": 1, "sure": upload.sure, **asdict(upload.announced)}), encoding="utf-8")
-        half.replace(path)
+        put(half, path)
 
     def _publish(self, upload: Upload, ref: FileRef) -> None:
         partial = self.partial(upload)
@@ -328,10 +349,15 @@ async def expire_for_ever(uploads: Uploads) -> None:
         await asyncio.sleep(LOOK_EVERY)
 
 
+def gone() -> WorkerRefused:
+    """What is said to one who goes on with an upload that is not here."""
+    return WorkerRefused("there is no such upload here: begin it again", code="not_found")
+
+
 def upload_id(text: str) -> str:
     """The id in a caller's address; what is none is as unknown as one that was never given out."""
     if not _ID.fullmatch(text):
-        raise WorkerRefused("there is no such upload here: begin it again", code="not_found")
+        raise gone()
     return text
 
 
@@ -340,10 +366,11 @@ def _read(path: Path) -> tuple[Announced, int] | None:
     try:
         plain = json.loads(path.read_bytes())
         length, ext, digest = int(plain["length"]), str(plain["ext"]), plain["blake3"]
+        metadata = str(plain.get("metadata", ""))
         sure = length if plain["sure"] is None else int(plain["sure"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
     known = digest is None or _HASH.fullmatch(str(digest))
     if length <= 0 or sure < 0 or not known or not _EXT.fullmatch(ext):
         return None
-    return Announced(length, ext, None if digest is None else str(digest)), sure
+    return Announced(length, ext, None if digest is None else str(digest), metadata), sure

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from loguru import logger
 from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.http.worker_server import CAPABILITY, FEATURES, Readiness, WorkerCalls, WorkerServer
-from wakestream.adapters.retention import Retention, tidy_up
+from wakestream.adapters.retention import Retention, tidy, tidy_up
 from wakestream.adapters.settings import SettingsError
 from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
 from wakestream.adapters.store import Store
@@ -24,7 +25,7 @@ from wakestream.adapters.throttle import Network
 from wakestream.adapters.tls import ServerTls
 from wakestream.adapters.uploads import Uploads, expire_for_ever
 from wakestream.adapters.worker_hub import HubLink, WorkerHub
-from wakestream.operators.errors import TaskFailed
+from wakestream.operators.errors import WakestreamError
 from wakestream.operators.ports import Engine
 from wakestream.streams import messages as m
 from wakestream.streams import worker as w
@@ -109,6 +110,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         hub = await _join(stack, config, server, queue, open_link)
         warming = asyncio.create_task(_warm_up(config, queue, readiness, hub))
         stack.push_async_callback(_stop, warming)
+        store.make_room = lambda wanted: tidy(store, queue, replace(config.retention, spare=wanted), time.time())
         tidying = asyncio.create_task(tidy_up(store, queue, config.retention))
         stack.push_async_callback(_stop, tidying)
         expiring = asyncio.create_task(expire_for_ever(uploads))
@@ -187,8 +189,11 @@ async def _warm_up(config: WorkerConfig, queue: TaskQueue, readiness: Readiness,
 async def _fault(engine: Engine) -> str | None:
     try:
         await engine.check()
-    except TaskFailed as error:
-        return str(error)
+    except WakestreamError as error:
+        return str(error).encode(errors="replace").decode()  # health is to tell it, so it must be text
+    except Exception as error:  # an engine is somebody's own code, and one that never gets ready must say why
+        logger.opt(exception=error).error("the engine's check broke")
+        return f"its check broke ({type(error).__name__}), the worker's log says more"
     return None
 
 

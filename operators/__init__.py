@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from wakestream.operators.flow.then import then
     from wakestream.operators.flow.timeout_idle import timeout_idle
     from wakestream.operators.flow.timeout_total import timeout_total
+    from wakestream.operators.flow.timeout_unchanged import timeout_unchanged
     from wakestream.operators.flow.to_future import to_future
     from wakestream.operators.flow.turns import Turns
     from wakestream.operators.flow.unless import unless
@@ -71,7 +72,7 @@ __all__ = [
     "beside", "branch", "cancellable", "costs", "dedupe", "download", "each_for", "effect", "emit", "every",
     "first_done", "first_for", "follow", "from_async", "is_outcome", "mendable", "online", "outcome", "outcome_of",
     "poll", "retry_backoff", "seconds_now", "stop_others", "submit", "synthesize", "then", "timeout_idle",
-    "timeout_total", "to_future", "unless", "upload",
+    "timeout_total", "timeout_unchanged", "to_future", "unless", "upload",
 ]
 
 _HOMES = {
@@ -104,6 +105,7 @@ _HOMES = {
     "flow.then": "then",
     "flow.timeout_idle": "timeout_idle",
     "flow.timeout_total": "timeout_total",
+    "flow.timeout_unchanged": "timeout_unchanged",
     "flow.to_future": "to_future",
     "flow.turns": "Turns",
     "flow.unless": "unless",

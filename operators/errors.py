@@ -28,7 +28,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class WakestreamError(Exception):
@@ -129,10 +129,14 @@ class TaskLost(WorkerError):
 
 
 class Corrupt(WorkerError):
-    """Bytes arrived that are not the announced ones (truncated, or a wrong hash)."""
+    """Bytes arrived that are not the announced ones: truncated, or all of them with a wrong hash (code `DAMAGED`)."""
 
     code = "corrupt"
     retryable = True
+
+
+DAMAGED: Final = "damaged"
+"""`Corrupt` that no better line would mend."""
 
 
 class FileError(WakestreamError):

@@ -16,8 +16,8 @@ class Policy:
     `reply` how long a hub may take to answer a submit, `online` the whole wait for the GPU since the first submit,
     `ready` how long an online worker may stay uninitialized, `lost` how long one may be unreachable before the
     job goes back to submit, `transfer` the longest silence within an upload or download,
-    `execution` the whole synthesis, `total` the whole job. `call` is how one call to the worker is tried again, `again`
-    how the whole job is, from submit.
+    `execution` the synthesis, and each place in the worker's line before it, `total` the whole job. `call` is how one
+    call to the worker is tried again, `again` how the whole job is, from submit.
     """
 
     hub: float | None = None

@@ -11,13 +11,23 @@ from typing import Any, Final, Protocol, TypeVar
 import reactivex as rx
 from reactivex import Observable
 
-from wakestream.operators.errors import BootFailed, HubRefused, StageTimeout, mendable
-from wakestream.operators.events import Checked, Done, Job, JobEvent, Note, Online, Uploaded
+from wakestream.operators.errors import (
+    DAMAGED,
+    BootFailed,
+    Corrupt,
+    HubRefused,
+    StageTimeout,
+    TaskLost,
+    WorkerRefused,
+    mendable,
+)
+from wakestream.operators.events import Checked, Done, Job, JobEvent, Note, Online, Running, Uploaded
 from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.retry_backoff import Backoff
 from wakestream.operators.flow.then import then
 from wakestream.operators.flow.turns import Turns
 from wakestream.operators.flow.unless import unless
+from wakestream.operators.job.follow import FINISHED
 from wakestream.operators.policy import Policy
 from wakestream.operators.ports import Effects
 from wakestream.streams.config_json import config_from
@@ -44,6 +54,9 @@ LANES: Final = "lanes"
 
 BOOTS = 5
 """How often in a row one job may make the monitor try to start a GPU that does not start: each try costs."""
+
+VAIN = 5
+"""How often in a row a worker may lose or damage what one job has there, without working on it: the GPU is on."""
 
 DURABLE: Final = Policy(
     hub=None, online=MONTH, total=MONTH, again=Backoff(max_retries=None, initial=1.0, max_delay=60.0, retry_on=mendable)
@@ -190,22 +203,40 @@ def _is_done(event: JobEvent) -> bool:
 
 
 def _patient(again: Backoff) -> Backoff:
-    """`again`, and also after what is no fault of the job's; made anew for each job, as it counts the boots."""
-    boots = 0
+    """`again`, and also after what is no fault of the job's; made anew for each job, as it counts what is in vain."""
+    patience = _Patience(again)
+    return dataclasses.replace(again, retry_on=patience.passes, reset_on_success=patience.succeeds)
 
-    def passes(error: Exception) -> bool:
-        nonlocal boots
+
+class _Patience:
+    """What one job is begun again after."""
+
+    def __init__(self, again: Backoff) -> None:
+        self.again = again
+        self.boots = self.vain = 0
+
+    def passes(self, error: Exception) -> bool:
         if isinstance(error, BootFailed):
-            boots += 1
-            return boots < BOOTS
-        if isinstance(error, HubRefused):
-            return error.code in PASSING_REFUSALS or again.retry_on(error)
-        return (isinstance(error, StageTimeout) and error.stage in PASSING_STAGES) or again.retry_on(error)
+            self.boots += 1
+            return self.boots < BOOTS
+        if isinstance(error, TaskLost) or (isinstance(error, Corrupt) and error.code == DAMAGED):
+            self.vain += 1
+            return self.vain < VAIN and self.again.retry_on(error)
+        return self._passing(error) or self.again.retry_on(error)
 
-    def succeeds(event: JobEvent) -> bool:
-        nonlocal boots
+    def _passing(self, error: Exception) -> bool:
+        match error:
+            case HubRefused():
+                return error.code in PASSING_REFUSALS
+            case WorkerRefused():
+                return error.code == "queue_full"
+            case StageTimeout():
+                return error.stage in PASSING_STAGES
+        return False
+
+    def succeeds(self, event: JobEvent) -> bool:
         if isinstance(event, Online):
-            boots = 0
-        return again.reset_on_success is not None and again.reset_on_success(event)
-
-    return dataclasses.replace(again, retry_on=passes, reset_on_success=succeeds)
+            self.boots = 0
+        elif isinstance(event, Running) and event.status not in FINISHED:  # there is work, which may be interrupted
+            self.vain = 0
+        return self.again.reset_on_success is not None and self.again.reset_on_success(event)

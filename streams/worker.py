@@ -279,8 +279,16 @@ def _ask(state: State, ask: Ask) -> list[Fact]:
 
 
 def _created(state: State, now: float) -> float:
-    # Later than all before: a restart orders the line by it, while clocks are coarse and may be set back.
-    return max(now, *(task.created_at + 1e-6 for task in state.tasks.values()), 0.0)
+    return _later(now, (task.created_at for task in state.tasks.values()))
+
+
+def _finished(state: State, now: float) -> float:
+    return _later(now, (task.finished_at or 0.0 for task in state.tasks.values()))
+
+
+def _later(now: float, before: Iterable[float]) -> float:
+    # Than all before: the line after a restart and what is forgotten first are told by it, and clocks may be set back.
+    return max(now, *(time + 1e-6 for time in before), 0.0)
 
 
 def _admit(state: State) -> None:
@@ -313,7 +321,8 @@ def _drop(state: State, drop: Drop) -> _Step:
     holders = task.holders - {drop.holder}
     if holders:
         return [Changed(replace(task, holders=holders))], []
-    stopped = replace(task, holders=holders, status="cancelled", finished_at=drop.now, error=CANCELLED)
+    at = _finished(state, drop.now)
+    stopped = replace(task, holders=holders, status="cancelled", finished_at=at, error=CANCELLED)
     return [Changed(stopped)], [Kill(task.id)] if task.status == "running" else []
 
 
@@ -324,7 +333,8 @@ def _ended(state: State, ended: Ended) -> list[Fact]:
     # A task that was cancelled, and perhaps asked for again, has already moved on: only the engine becomes free.
     if task is None or task.status != "running" or task.attempt != ended.attempt:
         return [EngineFree()]
-    finished = replace(task, finished_at=ended.now, size=ended.size, digest=ended.digest, error=ended.error)
+    at = _finished(state, ended.now)
+    finished = replace(task, finished_at=at, size=ended.size, digest=ended.digest, error=ended.error)
     return [EngineFree(), Changed(replace(finished, status="done" if ended.digest else "failed"))]
 
 

@@ -63,6 +63,16 @@ def fps_in(text: str) -> float | None:
     return fps if 0 < fps <= _MOST_FPS else None
 
 
+def found_ffmpeg() -> str:
+    """The program's path, of the package imageio-ffmpeg or else of the system. `TaskFailed` where there is none."""
+    import imageio_ffmpeg  # type: ignore[import-untyped]  # slow to import, and only this engine needs it
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise TaskFailed(f"no ffmpeg: {str(error).rstrip('.')}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Ffmpeg:
     """`binary` is found in the package imageio-ffmpeg unless given; `limit` bounds each of its runs, in seconds."""
@@ -71,14 +81,7 @@ class Ffmpeg:
     binary: str | None = None
 
     def _program(self) -> str:
-        if self.binary:
-            return self.binary
-        import imageio_ffmpeg  # type: ignore[import-untyped]  # slow to import, and only this engine needs it
-
-        try:
-            return str(imageio_ffmpeg.get_ffmpeg_exe())
-        except RuntimeError as error:
-            raise TaskFailed(f"no ffmpeg: {error}") from error
+        return self.binary or found_ffmpeg()
 
     def _run(self, *arguments: str, merge: bool = False) -> AbstractAsyncContextManager[AsyncGenerator[str, None]]:
         return aclosing(run_program([self._program(), *arguments], limit=self.limit, merge=merge))

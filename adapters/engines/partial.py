@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from wakestream.adapters.patience import put
 from wakestream.operators.errors import TaskFailed
 
 
@@ -18,7 +20,8 @@ async def whole(output: Path) -> AsyncIterator[Path]:
 
     `TaskFailed` when nothing was written there, or it cannot be renamed.
     """
-    partial = output.with_name(f"{output.stem}.part{output.suffix}")
+    # A name of its own: where a killed worker's engine lives on, it may still be writing to the former one.
+    partial = output.with_name(f"{output.stem}.{uuid.uuid4().hex[:8]}.part{output.suffix}")
     try:
         yield partial
         await asyncio.to_thread(_rename, partial, output)
@@ -27,11 +30,12 @@ async def whole(output: Path) -> AsyncIterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Away with it, whatever an engine has made of it; nothing happens when it is not there."""
+    """Away with it, whatever an engine has made of it; what cannot go yet is left to the next sweep."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # Windows, while what the engine left running writes to it
+            path.unlink(missing_ok=True)
 
 
 def _rename(partial: Path, output: Path) -> None:
@@ -41,6 +45,6 @@ def _rename(partial: Path, output: Path) -> None:
         # Before it gets its name: after a power cut a name without its bytes would pass for a result.
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
-        partial.replace(output)
+        put(partial, output)
     except OSError as error:
         raise TaskFailed(f"cannot write the result: {error.strerror}") from error

@@ -15,7 +15,9 @@ from typing import TypeVar
 
 from loguru import logger
 
+from wakestream.adapters.power.programs import own_group
 from wakestream.adapters.sources import VARIABLES
+from wakestream.adapters.startable import startable
 from wakestream.operators.errors import TaskFailed
 
 T = TypeVar("T")
@@ -31,6 +33,8 @@ _READ = 16 * 1024
 _LAST_BREATH = 5.0
 _LAST_WORD = 2.0
 _LOOK_EVERY = 0.02
+_TREE = ("taskkill", "/F", "/T", "/PID")
+"""How Windows ends a program and what that has started."""
 
 
 async def run_program(argv: Sequence[str], *, limit: float, merge: bool = False) -> AsyncGenerator[str, None]:
@@ -65,14 +69,15 @@ async def run_program(argv: Sequence[str], *, limit: float, merge: bool = False)
 
 async def _start(argv: Sequence[str], stderr: int) -> Process:
     try:
-        # A session of its own, so that the program's children are killed with it; Windows has no such thing to kill.
+        # A group of its own: on POSIX its children are killed by it, and a Ctrl-C for this worker does not reach it,
+        # which would make its task fail.
         return await asyncio.create_subprocess_exec(
-            *argv,
+            *startable(argv),
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=stderr,
-            start_new_session=sys.platform != "win32",
             env=unbuffered(),
+            **own_group(),
         )
     except (OSError, ValueError) as error:
         raise TaskFailed(f"cannot start {argv[0]!r} ({error}): install it, or give its full path") from error
@@ -143,21 +148,21 @@ async def _unless(over: asyncio.Task[None], what: Coroutine[None, None, T]) -> T
 
 
 async def _leash(process: Process) -> Process | None:
-    """A shell that kills the program's group when this worker is gone, even by kill -9: it then reads an end."""
-    if sys.platform == "win32":
-        return None
+    """What kills the program and its children when this worker is gone, even by kill -9: its input then ends."""
     try:
         return await asyncio.create_subprocess_exec(
-            *("/bin/sh", "-c", f"read -r _; kill -KILL -{process.pid}"),
-            stdin=PIPE,
-            stdout=DEVNULL,
-            stderr=DEVNULL,
-            start_new_session=True,
-            env=unbuffered(),
+            *_watching(process.pid), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, env=unbuffered(), **own_group()
         )
     except OSError as error:
         logger.warning("a program could outlive this worker: {}", error)
         return None
+
+
+def _watching(pid: int) -> tuple[str, ...]:
+    if sys.platform == "win32":
+        kill = f"subprocess.call({[*_TREE, str(pid)]}) and os.kill({pid}, 9)"
+        return (sys.executable, "-I", "-S", "-c", f"import os, subprocess, sys; sys.stdin.read(); {kill}")
+    return ("/bin/sh", "-c", f"read -r _; kill -KILL -{pid}")
 
 
 def _reason(program: str, code: int, said: deque[str]) -> str:
@@ -178,6 +183,8 @@ async def _surely(what: Coroutine[None, None, None]) -> None:
 
 
 async def _end_both(process: Process, leashing: asyncio.Task[Process | None]) -> None:
+    if process.returncode is None:
+        await _end_children(process.pid)
     await _end(process)
     leash = await leashing
     if leash is not None:
@@ -194,6 +201,24 @@ async def _end(process: Process) -> None:
     # Only so are pipes let go of that a child which got away holds open.
     process._transport.close()  # type: ignore[attr-defined]
     await asyncio.sleep(0)
+
+
+if sys.platform == "win32":
+
+    async def _end_children(pid: int) -> None:
+        """No group can be killed; and only while the program runs can its children be told from others."""
+        try:
+            ending = await asyncio.create_subprocess_exec(
+                *_TREE, str(pid), stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, env=unbuffered()
+            )
+            async with asyncio.timeout(_LAST_BREATH):
+                await ending.wait()
+        except (OSError, TimeoutError) as error:
+            logger.warning("what process {} has started may outlive it: {}", pid, error)
+else:
+
+    async def _end_children(_: int) -> None:
+        """They are killed with the program's group."""
 
 
 def _kill(process: Process) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from wakestream.adapters.engines.ffmpeg import found_ffmpeg
 from wakestream.operators.errors import TaskFailed
 
 SYLLABLES = "(0.55+0.45*sin(2*PI*3.7*t))*(0.5+0.5*sin(2*PI*0.6*t+{phase}))"
@@ -29,9 +30,7 @@ async def make_speech(path: Path, seconds: float, *, pitch: float = 140.0, phase
 
 
 async def _ffmpeg(*arguments: str) -> None:
-    import imageio_ffmpeg  # type: ignore[import-untyped]  # slow to import, and only this needs it
-
-    command = (imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments)
+    command = (found_ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments)
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     try:
         _, said = await process.communicate()

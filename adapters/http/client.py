@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,9 +23,10 @@ from wakestream.adapters.http.client_download import Partial, blocks
 from wakestream.adapters.http.client_errors import worker_errors
 from wakestream.adapters.http.client_tus import KnownUploads, tus_upload
 from wakestream.adapters.http.client_upload import FilePart, form
+from wakestream.adapters.http.meanwhile import meanwhile
 from wakestream.adapters.http.meter import Meter
 from wakestream.adapters.store import algorithm_of
-from wakestream.operators.errors import WakestreamError, WorkerRefused, WorkerUnreachable
+from wakestream.operators.errors import Corrupt, FileError, WakestreamError, WorkerRefused, WorkerUnreachable
 from wakestream.operators.events import Done, Downloading, FileRef, Fingerprint, Job
 from wakestream.operators.ports import Health, Resumed, TaskReceipt, TaskReport, Workers
 
@@ -105,7 +106,8 @@ class HttpWorkers:
 
     def partial(self, task_id: str, output: Path) -> Partial:
         """A download that begins. What stays of it on the disk another goes on with, wherever the worker is then."""
-        partial = self.partials[task_id, output] = Partial(task_id, output, self.executor)
+        before = self.partials.get((task_id, output))
+        partial = self.partials[task_id, output] = Partial(task_id, output, self.executor, before)
         if len(self.partials) > REMEMBERED:
             self.partials.popitem(last=False)
         return partial
@@ -258,27 +260,44 @@ class HttpWorker:
     async def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
         """Fetch the result. After an error that another try can mend, that try goes on where this one broke off."""
         partial = self._shared.partial(task_id, output)
+        resumable = "range" in self.features
         try:
-            await partial.prepare(resumable="range" in self.features)
-            async with aclosing(self._fetch(task_id, partial)) as steps:
-                async for step in steps:
-                    yield step
-            await partial.finish()
+            for part in (
+                self._patiently(lambda: partial.prepare(resumable=resumable), partial),
+                self._fetch(task_id, partial),
+                self._patiently(partial.finish, partial),
+            ):
+                async with aclosing(part) as steps:
+                    async for step in steps:
+                        yield step
         except BaseException as error:
-            if isinstance(error, WakestreamError) and not error.retryable:
+            if isinstance(error, FileError):  # there is no place for it, so nothing of it may take up any
                 partial.unwanted = True
             await partial.leave()
             raise
         self._shared.partials.pop((task_id, output), None)
         yield Done(output, partial.size)
 
+    async def _patiently(
+        self, work: Callable[[], Coroutine[Any, Any, None]], partial: Partial
+    ) -> AsyncGenerator[Downloading, None]:
+        """A disk may read or sync for longer than a transfer may be silent: signs of life meanwhile."""
+        async with aclosing(meanwhile(work(), self._shared.idle / 4)) as waiting:
+            async for _ in waiting:
+                yield Downloading(partial.size, partial.size or None)
+
     async def _fetch(self, task_id: str, partial: Partial) -> AsyncGenerator[Downloading, None]:
         headers = {"Range": f"bytes={partial.size}-", "If-Range": partial.etag} if partial.etag else None
         with replies.task_known():
             async with self._exchange("GET", "download", params={"task_id": task_id}, headers=headers) as response:
-                length = await self._begin(response, partial)
+                try:
+                    length = await self._begin(response, partial)
+                except Corrupt:
+                    partial.etag = None  # what is here is a part of something else
+                    raise
                 meter = Meter(partial.size)
                 yield Downloading(partial.size, length)
+                cut = False
                 try:
                     async with aclosing(blocks(response, self._shared.idle)) as chunks:
                         async for chunk in chunks:
@@ -286,13 +305,16 @@ class HttpWorker:
                             if meter.add(len(chunk)):
                                 yield Downloading(partial.size, length)
                 except (aiohttp.ClientPayloadError, ConnectionError):
-                    pass  # cut off: what came decides what to call it
-                await partial.verify(length)
+                    cut = True  # what came decides what to call it
+                await partial.verify(length, cut=cut)
                 yield Downloading(partial.size, length)
 
     async def _begin(self, response: aiohttp.ClientResponse, partial: Partial) -> int | None:
         """Open the file for what the reply brings; returns the length of the whole result, where it is said."""
-        begun, partial.etag = partial.etag, None  # whatever goes wrong in here, there is nothing to go on with
+        begun = partial.etag
+        if begun is not None and replies.nothing_left(response.status, response.headers, begun, partial.size):
+            partial.resume(begun, verified="blake3" in self.features)
+            return partial.size
         expected = (200,) if begun is None else (200, 206)
         if response.status not in expected or response.content_type == "application/json":
             raise replies.no_result(response.status, await replies.body(response))

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import shutil
+import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import aclosing, contextmanager
@@ -23,9 +23,11 @@ import orjson
 from aiohttp import ClientResponse
 from blake3 import blake3
 
+from wakestream.adapters.http.part_file import beside, said_of, settle, taken, unlink
 from wakestream.adapters.http.straight import LEAST, can_borrow, straight
+from wakestream.adapters.patience import put
 from wakestream.adapters.sink import Sink, hash_of
-from wakestream.operators.errors import Corrupt, FileUnusable, NoSpace
+from wakestream.operators.errors import DAMAGED, Corrupt, FileUnusable, NoSpace
 
 T = TypeVar("T")
 
@@ -36,22 +38,27 @@ _BLAKE3 = re.compile(r'(?:W/)?"?([0-9a-f]{64})"?')
 class Partial:
     """The bytes of one result that are here so far. `etag` is the strong validator under which more can be had.
 
-    `unwanted`: nobody will go on with it.
+    `unwanted`: nobody will go on with it. `before` is an earlier try of the same, which may still be letting go.
     """
 
-    def __init__(self, task_id: str, output: Path, executor: Executor) -> None:
+    def __init__(self, task_id: str, output: Path, executor: Executor, before: Partial | None = None) -> None:
         self.output = output
         # The task's id comes from the worker: only its hash may become part of a path.
-        mark = hashlib.sha256(task_id.encode()).hexdigest()[:8]
-        self.path = output.with_name(f"{output.name[:100]}.{mark}.part")
+        self._at(task_id)
         self.etag: str | None = None
         self.expected: str | None = None
         self.unwanted = False
-        self._said = self.path.with_name(f"{self.path.name}.json")
+        self._before = before
+        self._closed = asyncio.Event()
         self._executor = executor
         self._hash = blake3()
+        self._file: FileIO | None = None
         self._sink: Sink | None = None
         self._found = 0
+
+    def _at(self, mark: str) -> None:
+        self.path = beside(self.output, mark)
+        self._said = said_of(self.path)
 
     @property
     def size(self) -> int:
@@ -65,9 +72,20 @@ class Partial:
             raise FileUnusable(f"the folder {folder} does not exist; create it or choose another output")
         if self.output.is_dir():
             raise FileUnusable(f"{self.output} is a folder; name the file that the result is to become")
+        while self._before is not None:
+            await self._before._closed.wait()
+            self._before = self._before._before  # which may have given up to wait for another
+        with disk_errors(self.path):
+            self._file = self._taken()
         if resumable:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 await self._look()
+
+    def _taken(self) -> FileIO:
+        while (file := taken(self.path)) is None:  # another program fetches the same to the same place
+            self._at(uuid.uuid4().hex)
+            self.unwanted = True  # its name is known to nobody else
+        return file
 
     async def _look(self) -> None:
         etag = orjson.loads(self._said.read_bytes())["etag"]
@@ -78,13 +96,12 @@ class Partial:
 
     def begin(self, *, etag: str | None, verified: bool, resumable: bool) -> None:
         """The result comes from its first byte."""
-        self.close()
         self._found, self._hash = 0, blake3()
         self._expect(etag, verified=verified)
         self.etag = etag if resumable and etag and not etag.startswith("W/") else None
         with disk_errors(self.path):
             self._said.unlink(missing_ok=True)  # it must not be taken for what the new bytes are a part of
-            self._open("w")
+            self._open()
             if self.etag is not None:
                 self._said.write_bytes(orjson.dumps({"etag": self.etag}))
 
@@ -93,17 +110,16 @@ class Partial:
         self._expect(etag, verified=verified)
         self.etag = etag
         with disk_errors(self.path):
-            self._open("r+")
+            self._open()
 
     def _expect(self, etag: str | None, *, verified: bool) -> None:
         found = _BLAKE3.fullmatch(etag) if etag and verified else None
         self.expected = found[1] if found else None
 
-    def _open(self, mode: str) -> None:
-        file = FileIO(self.path, mode)
-        if self._found:
-            file.seek(self._found)
-            file.truncate()
+    def _open(self) -> None:
+        file = self._file = self._file or self._taken()
+        file.seek(self._found)
+        file.truncate()
         self._sink = Sink(file, [self._hash] if self.expected is not None else [], self._executor, self._found)
 
     def make_room(self, size: int) -> None:
@@ -120,15 +136,16 @@ class Partial:
         with disk_errors(self.path):
             await self._opened().add(chunk)
 
-    async def verify(self, length: int | None) -> None:
-        """`Corrupt` if what came is not what was announced."""
+    async def verify(self, length: int | None, *, cut: bool) -> None:
+        """`Corrupt` if what came is not what was announced, or was `cut` short where no length was."""
         with disk_errors(self.path):
             await self._opened().flush()
-        if self.size == 0 or (length is not None and self.size != length):
+        if self.size == 0 or (cut if length is None else self.size != length):
             raise Corrupt(f"the result broke off: {self.size} bytes came of {length or 'some'}")
         if self.expected is not None and self._hash.hexdigest() != self.expected:
             self.etag = None  # what lies here is of no use
-            raise Corrupt("the result's BLAKE3 is not the one that the worker announced; it was thrown away")
+            why = "the result's BLAKE3 is not the one that the worker announced; it was thrown away"
+            raise Corrupt(why, code=DAMAGED)
 
     async def finish(self) -> None:
         """Make the bytes durable, then put the file into its place."""
@@ -137,18 +154,18 @@ class Partial:
     def _put(self) -> None:
         with disk_errors(self.path):
             os.fsync(self._opened().file.fileno())
-            self.close()
         with disk_errors(self.output):
-            self.path.replace(self.output)
+            self._close_after(lambda: put(self.path, self.output))
         with contextlib.suppress(OSError):
             self._said.unlink(missing_ok=True)
+        settle(self.output)
 
     async def leave(self) -> None:
         """The transfer has ended early: all that can be gone on with stays for another, or nothing."""
         if self._sink is not None:
             with contextlib.suppress(OSError):
                 await self._sink.flush()
-        if self.etag is not None and self.size and not self.unwanted:
+        if self._file is None or (self.etag is not None and self.size and not self.unwanted):
             self.close()
         else:
             self.discard()
@@ -162,17 +179,28 @@ class Partial:
     def close(self) -> None:
         """Let go of the file."""
         if self._sink is not None:
-            self._found = self._sink.size
-            self._sink.file.close()
-            self._sink = None
+            self._found, self._sink = self._sink.size, None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._closed.set()
+
+    def _close_after(self, last: Callable[[], object]) -> None:
+        """`last` while it is still ours, where what is open can be renamed and removed."""
+        if os.name == "posix":
+            last()
+            self.close()
+        else:
+            self.close()
+            last()
 
     def discard(self) -> None:
         """Nothing of it stays."""
-        self.close()
+        self._close_after(self._unlink)
         self._found, self.etag = 0, None
-        for path in (self.path, self._said):
-            with contextlib.suppress(OSError):  # on Windows somebody may have it open; the name says that it is a part
-                path.unlink(missing_ok=True)
+
+    def _unlink(self) -> None:
+        unlink(self.path)
 
     def _opened(self) -> Sink:
         assert self._sink is not None  # noqa: S101 - begin or resume comes first
@@ -185,7 +213,7 @@ class Partial:
 async def blocks(response: ClientResponse, idle: float) -> AsyncGenerator[bytes | memoryview, None]:
     """The body in the blocks in which it comes; `TimeoutError` when nothing does for `idle` seconds."""
     taken, length = 0, response.content_length or 0
-    while not response.content.at_eof():
+    while response.status != 416 and not response.content.at_eof():  # that one brings but words
         transport = response.connection.transport if response.connection is not None else None
         plain = "Content-Encoding" not in response.headers
         if plain and transport and length - taken >= LEAST and can_borrow(response.content, transport, taken):
@@ -206,4 +234,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL or getattr(error, "winerror", None) == 112:
             raise NoSpace(f"no space left for {path}; make room and run it again") from error
+        if os.name == "nt" and isinstance(error, PermissionError):
+            why = f"{path} cannot be written: it is open in another program, or closed to this account"
+            raise FileUnusable(f"{why}; close it there and run it again, or choose another output") from error
         raise FileUnusable(f"{path} cannot be written: {error.strerror or error}; choose another output") from error

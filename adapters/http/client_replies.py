@@ -19,7 +19,9 @@ MAX_REPLY = 4 * 1024 * 1024
 """Bytes of a JSON reply that are read at most."""
 
 _WORDS = {400: "bad_request", 401: "unauthorized", 403: "unauthorized", 404: "not_found", 507: "no_space"}
-_GATEWAY = (502, 503, 504)
+_GATEWAY = (502, 503, 504, *range(520, 531))
+"""What proxies say of a server that they do not reach; those from 520 on are Cloudflare's."""
+
 _PASSING = ("expired", "not_yet", "not_ready", "too_many")
 """What our own workers say to one who may come again."""
 
@@ -106,10 +108,15 @@ def no_result(status: int, raw: bytes) -> WorkerError:
 def continued(headers: Mapping[str, str], etag: str | None, have: int) -> int:
     """The whole length, if `headers` are those of the part of `etag` that begins at byte `have`."""
     content_range = headers.get("Content-Range", "")
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", content_range.strip())
+    found = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18})", content_range.strip())
     if found is None or int(found[1]) != have or headers.get("ETag", etag) != etag:
         raise Corrupt(f"asked to go on at byte {have}, the worker sent {shortened(content_range)!r}")
     return int(found[2])
+
+
+def nothing_left(status: int, headers: Mapping[str, str], etag: str, have: int) -> bool:
+    """Whether the answer says that the `have` bytes of `etag` are all that there are."""
+    return status == 416 and headers.get("ETag") == etag and headers.get("Content-Range") == f"bytes */{have}"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -19,9 +20,10 @@ from yarl import URL
 
 from wakestream.adapters.http import client_replies as replies
 from wakestream.adapters.http.client_errors import shortened
-from wakestream.adapters.http.client_upload import FilePart
+from wakestream.adapters.http.client_upload import FilePart, changed
 from wakestream.adapters.http.meter import Meter
-from wakestream.operators.errors import Corrupt, WakestreamError, WorkerRefused, WorkerUnreachable
+from wakestream.adapters.sink import hash_of
+from wakestream.operators.errors import DAMAGED, Corrupt, WakestreamError, WorkerRefused, WorkerUnreachable
 from wakestream.operators.events import FileRef, Fingerprint
 
 VERSION = {"Tus-Resumable": "1.0.0"}
@@ -82,7 +84,21 @@ async def tus_upload(
     def part(start: int) -> FilePart:
         return FilePart(file, means.executor, means.idle, meter.add, start)
 
-    await _TusUpload(exchange, endpoint, ref, file, part, means.uploads, means.idle).run(meter)
+    try:
+        await _TusUpload(exchange, endpoint, ref, file, part, means.uploads, means.idle).run(meter)
+    except Corrupt:
+        # Either end may be at fault; a file that is another by now would be sent again for ever.
+        await asyncio.get_running_loop().run_in_executor(means.executor, _check, file, ref)
+        raise
+
+
+def _check(file: Fingerprint, ref: FileRef) -> None:
+    try:
+        same = hash_of(file.path, file.size).hexdigest() == ref.hash
+    except OSError:
+        same = False
+    if not same:
+        raise changed(file.path)
 
 
 class _TusUpload:
@@ -137,7 +153,10 @@ class _TusUpload:
         return ",".join(f"{name} {base64.b64encode(text.encode()).decode()}" for name, text in said.items())
 
     def _remember(self, location: str) -> None:
-        url = URL(self._endpoint).join(URL(location)) if location else None
+        try:
+            url = URL(self._endpoint).join(URL(location)) if location else None
+        except ValueError:
+            url = None
         if url is None or url.origin() != URL(self._endpoint).origin():
             # Anywhere else our secret has no business.
             raise WorkerRefused(f"{self._endpoint} sends the upload to {shortened(location)!r}", code="bad_reply")
@@ -215,7 +234,7 @@ def _offset(response: ClientResponse, default: int | None = None) -> int:
     text = response.headers.get("Upload-Offset")
     if text is None and default is not None:
         return default
-    if text is None or not text.isascii() or not text.isdigit():
+    if text is None or not re.fullmatch(r"[0-9]{1,18}", text):
         raise WorkerRefused(f"the worker's reply lacks Upload-Offset: {shortened(str(text))}", code="bad_reply")
     return int(text)
 
@@ -225,5 +244,5 @@ async def _refused(response: ClientResponse) -> WakestreamError:
     reply = replies.parsed(raw)
     if response.status == _MISMATCH:
         said = shortened(str(reply.get("msg"))) if reply else "its hash is another"
-        return Corrupt(f"the worker did not get the file as it is: {said}")
+        return Corrupt(f"the worker did not get the file as it is: {said}", code=DAMAGED)
     return replies.not_json(response.status, raw) if reply is None else replies.refusal(response.status, reply)

@@ -63,7 +63,7 @@ class EasyEngine(Workers, Worker):
 
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
         """What lies in the shared folder."""
-        return {ref.hash: self.folder.has(ref) for ref in files}
+        return {ref.hash: all(self.folder.has(one) for one in files if one.hash == ref.hash) for ref in files}
 
     def upload(self, file: Fingerprint, ref: FileRef) -> AsyncGenerator[int, None]:
         """Copy it there; it gets its name when it is whole."""

@@ -12,7 +12,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 
 from wakestream.adapters.http import requests
 from wakestream.adapters.http.replies import bad_request
-from wakestream.adapters.store import Incoming, Store, algorithm_of, disk_error
+from wakestream.adapters.store import Incoming, Store, algorithm_of, disk_errors
 from wakestream.operators.errors import NoSpace
 from wakestream.operators.events import Algorithm, FileRef
 
@@ -79,16 +79,21 @@ async def _form(
 async def _reader(request: web.Request, store: Store) -> MultipartReader:
     if request.content_type != "multipart/form-data":
         raise bad_request("this call takes a form: Content-Type multipart/form-data")
-    try:
-        free = await store.in_thread(store.free)
-    except OSError as error:
-        raise disk_error(error) from error
-    if request.content_length and request.content_length > free:
-        raise NoSpace(f"the worker's disk has {free} bytes left, the upload {request.content_length}: free some space")
+    await _check_room(store, request.content_length or 0)
     try:
         return await request.multipart()
     except ValueError as error:
         raise bad_request(f"the form does not parse: {error}") from error
+
+
+async def _check_room(store: Store, length: int) -> None:
+    with disk_errors():
+        free = await store.in_thread(store.free)
+        if length > free:
+            await store.make_room(length)
+            free = await store.in_thread(store.free)
+    if length > free:
+        raise NoSpace(f"the worker's disk has {free} bytes left, the upload {length}: free some space")
 
 
 async def _next(reader: MultipartReader) -> BodyPartReader | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from aiohttp import hdrs, web
@@ -16,12 +17,15 @@ _CONDITIONS = (
     hdrs.ACCEPT_ENCODING,
 )
 
+_ONE_PART = re.compile(r"bytes=(\d+-\d*|-\d+)", re.ASCII | re.IGNORECASE)
+
 
 class ResultFile(web.FileResponse):
     """The file at `path` whose BLAKE3 is `digest`.
 
     aiohttp knows only ETags of size and date, so the request's conditions are answered here and not handed on: a part
-    asked for with `If-Range` of another result gets the whole file, as RFC 9110 (13.1.5) wants it.
+    asked for with `If-Range` of another result gets the whole file, as RFC 9110 (13.1.5) wants it. So do several parts
+    at once, and units that are no bytes (14.2), which aiohttp would refuse.
     """
 
     def __init__(self, path: Path, digest: str) -> None:
@@ -31,7 +35,8 @@ class ResultFile(web.FileResponse):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send it."""
         headers = request.headers.copy()
-        if headers.get(hdrs.IF_RANGE, self.tag) != self.tag:
+        one_part = _ONE_PART.fullmatch(headers.get(hdrs.RANGE, ""))
+        if one_part is None or headers.get(hdrs.IF_RANGE, self.tag) != self.tag:
             headers.popall(hdrs.RANGE, None)
         for condition in _CONDITIONS:
             headers.popall(condition, None)
@@ -45,8 +50,10 @@ async def put_etag(_: web.Request, response: web.StreamResponse) -> None:
 
 
 def result_response(request: web.Request, path: Path, digest: str) -> web.StreamResponse:
-    """The whole file, the part that was asked for, or 304 to one who has it."""
-    held = request.headers.get(hdrs.IF_NONE_MATCH, "")
-    if digest in held:
+    """The whole file, the part that was asked for, 304 to one who has it, or 412 to one who wants another's rest."""
+    wanted, held = request.headers.get(hdrs.IF_MATCH, "*"), request.headers.get(hdrs.IF_NONE_MATCH, "")
+    if f'"{digest}"' not in wanted and wanted.strip() != "*":
+        return web.Response(status=412, headers={hdrs.ETAG: f'"{digest}"'})
+    if digest in held or held.strip() == "*":
         return web.Response(status=304, headers={hdrs.ETAG: f'"{digest}"'})
     return ResultFile(path, digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -14,12 +15,18 @@ import orjson
 
 from wakestream.adapters.http.client_download import disk_errors
 from wakestream.adapters.http.client_upload import changed
+from wakestream.adapters.http.meanwhile import meanwhile
+from wakestream.adapters.http.part_file import settle
+from wakestream.adapters.patience import put
 from wakestream.operators.errors import FileUnusable, TaskLost
 from wakestream.operators.events import Done, Downloading, FileRef, Fingerprint
 from wakestream.operators.ports import TaskReport
 
 BLOCK = 4 * 1024 * 1024
 """Bytes that are copied at a time."""
+
+ALIVE = 10.0
+"""Seconds between two signs of life while the disk takes them in."""
 
 
 class SharedFolder:
@@ -69,7 +76,7 @@ class SharedFolder:
         partial = self._ended(code).with_suffix(".part")
         with disk_errors(self._ended(code)):
             partial.write_bytes(orjson.dumps(report))
-            partial.replace(self._ended(code))
+            put(partial, self._ended(code))
 
     def ended(self, code: str) -> TaskReport | None:
         """How the task ended, if that is known; one whose result has been cleared away is not known any more."""
@@ -100,10 +107,15 @@ async def _copy(source: Path, target: Path, file: Fingerprint | None = None) -> 
             while count := await asyncio.to_thread(_block, reading, writing, partial):
                 copied += count
                 yield copied
+            with disk_errors(partial):  # on the disk before it has its name
+                async with aclosing(meanwhile(asyncio.to_thread(os.fsync, writing.fileno()), ALIVE)) as syncing:
+                    async for _ in syncing:
+                        yield copied
         if file is not None:
             _check(file)
         with disk_errors(target):
-            partial.replace(target)
+            put(partial, target)
+        await asyncio.to_thread(settle, target)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

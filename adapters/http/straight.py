@@ -60,7 +60,7 @@ class _Borrower(asyncio.BufferedProtocol):
         self._free = [memoryview(bytearray(BUFFER)) for _ in range(_BUFFERS)]
         self._filling = self._free.pop()
         self._filled = 0
-        self._scrap = memoryview(bytearray(4096))
+        self._behind = memoryview(bytearray(4096))
         self._out: list[memoryview] = []
         self._ready: list[tuple[memoryview, int]] = []
         self._news = asyncio.Event()
@@ -73,13 +73,14 @@ class _Borrower(asyncio.BufferedProtocol):
 
     def get_buffer(self, _: int) -> memoryview:
         """Where the next bytes go; never more than belongs to the body."""
-        if not self._left:  # some loops hand over more than was asked for
-            return self._scrap
+        if not self._left:  # some loops (that of Windows) hand over more than was asked for
+            return self._behind
         return self._filling[self._filled : min(BUFFER, self._filled + self._left)]
 
     def buffer_updated(self, count: int) -> None:
         """They are there."""
         if not self._left:
+            self._owner.data_received(bytes(self._behind[:count]))  # type: ignore[attr-defined]
             return
         self._filled += count
         self._left -= count

@@ -87,7 +87,10 @@ class TusCalls:
     async def offset(self, request: web.Request) -> web.Response:
         """How far an upload is."""
         upload = await self.uploads.find(_id(request))
-        return self._state(upload, 200, {"Upload-Length": str(upload.announced.length), hdrs.CACHE_CONTROL: "no-store"})
+        headers = {"Upload-Length": str(upload.announced.length), hdrs.CACHE_CONTROL: "no-store"}
+        if upload.announced.metadata:
+            headers["Upload-Metadata"] = upload.announced.metadata
+        return self._state(upload, 200, headers)
 
     async def append(self, request: web.Request) -> web.Response:
         """Take what comes next; all that came stays, also when the connection is lost."""
@@ -95,7 +98,7 @@ class TusCalls:
             raise WorkerRefused(f"send 'Content-Type: {BODY}'", code="unsupported_media")
         upload, offset = await self.uploads.find(_id(request)), _whole(request, "Upload-Offset")
         left = upload.announced.length - offset
-        if request.content_length is not None and request.content_length > left:
+        if offset == upload.offset and (request.content_length or 0) > left:
             raise WorkerRefused(f"the upload lacks {left} bytes, this call has more", code="too_large")
         await self._appends.take(upload, offset, _blocks(request), _checksum(request))
         return self._state(upload, 204, {})
@@ -132,12 +135,13 @@ def _announced(request: web.Request) -> Announced:
     length = _whole(request, "Upload-Length")
     if not 0 < length <= _MAX_LENGTH:
         raise bad_request("Upload-Length must be the file's size in bytes, which is not empty")
-    said = _metadata(request.headers.get("Upload-Metadata", ""))
+    metadata = request.headers.get("Upload-Metadata", "")
+    said = _metadata(metadata)
     ext = requests.file_ext(PurePosixPath(said.get("filename", "")).suffix, "the ending of filename in Upload-Metadata")
     digest = requests.file_hash(said["blake3"], "blake3 in Upload-Metadata") if said.get("blake3") else None
     if digest is not None and len(digest) != 64:
         raise bad_request('"blake3" in Upload-Metadata must be 64 hex digits')
-    return Announced(length, ext, digest)
+    return Announced(length, ext, digest, metadata if metadata.isascii() else "")  # what is none may be in no header
 
 
 def _metadata(header: str) -> dict[str, str]:

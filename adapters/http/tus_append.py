@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from wakestream.adapters.sink import Hasher, Sink
 from wakestream.adapters.store import disk_errors
-from wakestream.adapters.uploads import Upload, Uploads
+from wakestream.adapters.uploads import Upload, Uploads, gone
 from wakestream.operators.errors import WorkerRefused
 
 STALE = 5.0
@@ -74,11 +74,13 @@ class Appends:
         """Append `blocks`, the first of which belongs at `offset`; finishes the upload when it is complete.
 
         `whole`: they begin with the file's first byte, whatever is here already. `WorkerRefused`: `wrong_offset`,
-        `locked` (another is sending), `hash_mismatch` (the checksum), `too_large`; `Corrupt` if the whole is not what
-        was announced.
+        `locked` (another is sending), `hash_mismatch` (the checksum), `too_large`, `not_found` (it was given up);
+        `Corrupt` if the whole is not what was announced.
         """
         self._make_way(upload)
         async with upload.lock:
+            if not self._uploads.knows(upload):
+                raise gone()
             if upload.finished and offset == upload.offset:
                 return
             if whole:

@@ -100,7 +100,10 @@ class WorkerCalls:
     async def check_files(self, request: web.Request) -> web.Response:
         """Which of these files are here."""
         files = requests.wanted(await requests.json_object(request))
-        return replies.ok({file.hash: self.store.claim(file) for file in files})
+        here: dict[str, bool] = {}
+        for file in files:  # the answer knows it by its hash alone: under two endings it is here when both are
+            here[file.hash] = self.store.claim(file) and here.get(file.hash, True)
+        return replies.ok(here)
 
     async def upload_file(self, request: web.Request) -> web.Response:
         """One file, under its hash."""

@@ -32,7 +32,8 @@ def cancellable(
         ) -> abc.DisposableBase:
             running = _Running(observer, workers, job_id, scheduler)
             signalled = signal.subscribe(running.stop, scheduler=scheduler)
-            running.body.hold(source.subscribe(running, scheduler=scheduler))
+            if not running.stopped:  # by a signal that was given before
+                running.body.hold(source.subscribe(running, scheduler=scheduler))
             return Both(signalled, running.body)
 
         return Lean(subscribe)

@@ -14,7 +14,7 @@ from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.poll import poll
 from wakestream.operators.flow.retry_backoff import retry_backoff
 from wakestream.operators.flow.then import then
-from wakestream.operators.flow.timeout_total import timeout_total
+from wakestream.operators.flow.timeout_unchanged import timeout_unchanged
 from wakestream.operators.policy import Policy
 from wakestream.operators.ports import TaskReport, Workers
 
@@ -25,7 +25,8 @@ FINISHED = frozenset({"done", "error", "cancelled"})
 def follow(workers: Workers, policy: Policy, random: Random) -> Callable[[Submitted], Observable[JobEvent]]:
     """From `Submitted` to `Rendered`: polls every `policy.poll_every` seconds, each time after the last answer.
 
-    Raises `TaskFailed` with the engine's own reason, `TaskLost`, `StageTimeout("execution")`.
+    `policy.execution` is for the work, and before that for each place in the worker's line. Raises `TaskFailed` with
+    the engine's own reason, `TaskLost`, `StageTimeout("execution")`.
     """
 
     def stage(task: Submitted) -> Observable[JobEvent]:
@@ -38,12 +39,16 @@ def follow(workers: Workers, policy: Policy, random: Random) -> Callable[[Submit
             return from_async(lambda: worker.report(task.task_id), "report").pipe(retry_backoff(policy.call, random))
 
         reports = poll(ask, policy.poll_every, lambda report: report.status in FINISHED)
-        running: Observable[JobEvent] = reports.map(_running)
-        return running.distinct_until_changed().pipe(
-            then(lambda _: ready), timeout_total(policy.execution, "execution")
-        )
+        in_time = reports.pipe(timeout_unchanged(_place, policy.execution, "execution"))
+        running: Observable[JobEvent] = in_time.map(_running)
+        return running.distinct_until_changed().pipe(then(lambda _: ready))
 
     return stage
+
+
+def _place(report: TaskReport) -> int:
+    """In the line; 0 while it is worked on, -1 where the worker does not say."""
+    return (report.position or -1) if report.status == "queued" else 0
 
 
 def _running(report: TaskReport) -> JobEvent:

@@ -81,7 +81,8 @@ class _Wait:
             raise HubRefused(link.why, code=link.code)
         self.reached = self.reached or link.asked
         never = "connecting" if link.connecting else "hub_unreachable"
-        lines = self._lines("hub_lost" if self.reached else never, why="" if link.connecting else link.why)
+        phase = "hub_lost" if self.reached else never  # of the last one, why is all that there is to say
+        lines = self._lines(phase, why="" if link.connecting else link.why, always=phase == "hub_unreachable")
         if self.reached or self.policy.hub is None:
             return lines
         patience = rx.timer(max(0.0, self.policy.hub - self.waited))
@@ -108,11 +109,11 @@ class _Wait:
     def boot_failed(self, reply: BootFailure) -> NoReturn:
         raise BootFailed(reply.why)
 
-    def _lines(self, phase: str, why: str) -> Observable[JobEvent]:
-        return self._waking(phase).pipe(begin_with(self._line(phase, why)))
+    def _lines(self, phase: str, why: str, *, always: bool = False) -> Observable[JobEvent]:
+        return self._waking(phase, why if always else "").pipe(begin_with(self._line(phase, why)))
 
-    def _waking(self, phase: str) -> Observable[JobEvent]:
-        lines = every(self.policy.line_every, lambda _: self._line(phase))
+    def _waking(self, phase: str, why: str = "") -> Observable[JobEvent]:
+        lines = every(self.policy.line_every, lambda _: self._line(phase, why))
         # While the GPU wakes the files are read, and one that cannot be read ends the wait on whichever road.
         return lines.pipe(beside(self.readings.of(EVERY_ALGORITHM))) if self.asleep else lines
 

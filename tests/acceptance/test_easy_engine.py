@@ -243,6 +243,22 @@ async def test_a_result_is_brought_home_whole(tmp_path: Path) -> None:
     assert output.read_bytes() == b"r" * 1000
 
 
+async def test_what_has_its_name_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "code-r.mp4").write_bytes(b"r" * 1000)
+    done: list[str] = []
+    sync, rename = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append("synced"), sync(file)))
+    monkeypatch.setattr(Path, "replace", lambda self, target: (done.append("named"), rename(self, target))[1])
+    _ = [item async for item in EasyEngine("http://engine", tmp_path).download("code", tmp_path / "out.mp4")]
+    assert done == ["synced", "named", "synced"]  # at last the folder with the name
+
+
+async def test_one_content_under_two_endings_is_there_when_both_are(tmp_path: Path) -> None:
+    engine, other = EasyEngine("http://engine", tmp_path), FileRef(VIDEO.hash, ".mov")
+    (tmp_path / f"{other.hash}.mov").write_bytes(b"v")
+    assert await engine.check([VIDEO, other]) == await engine.check([other, VIDEO]) == {VIDEO.hash: False}
+
+
 async def test_there_is_but_one_engine_and_nothing_to_cancel(tmp_path: Path) -> None:
     engine = EasyEngine("http://engine:8383/", tmp_path)
     assert engine.at("http://elsewhere") is engine

@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 from blake3 import blake3
+from tus_scene import eventually
 
 from wakestream.adapters.capabilities import Signer, Wallet
 from wakestream.adapters.http.client import THREADS, HttpWorker, HttpWorkers
+from wakestream.adapters.http.client_download import Partial
 from wakestream.operators.errors import (
+    DAMAGED,
     Corrupt,
     FileChanged,
     FileUnusable,
@@ -176,9 +179,10 @@ async def test_nobody_at_the_address_is_unreachable() -> None:
             await worker.health()
 
 
-async def test_a_gateway_whose_worker_is_not_up_is_unreachable() -> None:
+@pytest.mark.parametrize("status", [502, 503, 504, 520, 522, 530])
+async def test_a_gateway_whose_worker_is_not_up_is_unreachable(status: int) -> None:
     async with (
-        serving(answering(lambda: web.Response(status=502, text="Bad Gateway"))) as url,
+        serving(answering(lambda: web.Response(status=status, text="Bad Gateway"))) as url,
         connected(url) as worker,
     ):
         with pytest.raises(WorkerUnreachable, match="gateway"):
@@ -417,6 +421,23 @@ async def test_a_file_that_changes_while_it_is_sent_never_arrives_whole(large: F
     assert whole == []
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Location": "a", "Upload-Offset": "9" * 5000},
+        {"Location": "http://[::1", "Upload-Offset": "0"},
+        {"Location": "http://elsewhere.example/a", "Upload-Offset": "0"},
+        {"Upload-Offset": "0"},
+    ],
+)
+async def test_a_worker_that_says_nonsense_of_an_upload_is_refused(video: Fingerprint, headers: dict[str, str]) -> None:
+    async with serving(answering(lambda: web.Response(status=201, headers=headers))) as url, connected(url) as worker:
+        worker.features = frozenset({"tus", "blake3"})
+        with pytest.raises(WorkerRefused) as refused:
+            _ = [total async for total in worker.upload(video, FileRef("a" * 64, ".mp4"))]
+    assert (refused.value.code, len(str(refused.value)) < 400) == ("bad_reply", True)
+
+
 @pytest.mark.parametrize(("status", "words"), [(401, "HEYGEM_API_SECRET"), (400, "wrong ext"), (507, "disk is full")])
 async def test_a_refusal_in_the_middle_of_an_upload_is_told_as_such(
     large: Fingerprint, status: int, words: str
@@ -487,6 +508,7 @@ async def test_many_uploads_at_once_share_a_few_threads(video: Fingerprint) -> N
 # download
 
 RESULT = bytes(range(256)) * 10_000
+HALF = len(RESULT) // 2
 
 
 def result(body: bytes = RESULT, **headers: str) -> web.Response:
@@ -514,8 +536,9 @@ async def test_a_result_is_verified_by_its_blake3(tmp_path: Path, quoted: str) -
     wrong = answering(lambda: result(ETag=quoted.format("0" * 64)))
     async with serving(wrong) as url, connected(url) as worker:
         worker.features = frozenset({"blake3", "range"})
-        with pytest.raises(Corrupt, match="BLAKE3"):
+        with pytest.raises(Corrupt, match="BLAKE3") as wrong_hash:
             await fetched(worker, tmp_path / "other.mp4")
+        assert wrong_hash.value.code == DAMAGED
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
@@ -532,6 +555,18 @@ async def test_a_truncated_result_is_corrupt_and_leaves_nothing(tmp_path: Path) 
         with pytest.raises(Corrupt, match="400 bytes came of 1000"):
             await fetched(worker, tmp_path / "out.mp4")
         assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_result_without_a_length_that_breaks_off_is_corrupt_and_leaves_nothing(tmp_path: Path) -> None:
+    async def cut_off_in_a_chunk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n400\r\nxxx")
+        await writer.drain()
+
+    async with raw_serving(cut_off_in_a_chunk) as url, connected(url) as worker:
+        with pytest.raises(Corrupt, match="broke off"):
+            await fetched(worker, tmp_path / "out.mp4")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_an_empty_result_is_corrupt(tmp_path: Path) -> None:
@@ -580,6 +615,33 @@ async def test_a_result_goes_on_where_it_broke_off_if_it_is_still_the_same(tmp_p
     assert list(tmp_path.iterdir()) == [output]
 
 
+@pytest.mark.parametrize(
+    ("says_no", "error"),
+    [
+        (lambda: web.Response(status=502, text="Bad Gateway"), WorkerUnreachable),
+        (lambda: failure(401, "who are you"), WorkerRefused),
+        (lambda: failure(404, "no such task"), TaskLost),
+    ],
+)
+async def test_what_came_outlasts_a_worker_that_says_no_in_between(
+    tmp_path: Path, says_no: Callable[[], web.Response], error: type[Exception]
+) -> None:
+    digest = f'"{blake3(RESULT).hexdigest()}"'
+    asked: list[str | None] = []
+    output = tmp_path / "out.mp4"
+    async with raw_serving(breaking(asked, [digest, digest])) as url, serving(answering(says_no)) as other:
+        workers = HttpWorkers(url, SECRET)
+        for worker in (workers.at(url), workers.at(other)):
+            worker.features = frozenset({"blake3", "range"})
+        with pytest.raises(Corrupt):
+            await fetched(workers.at(url), output)
+        with pytest.raises(error):
+            await fetched(workers.at(other), output)
+        assert (await fetched(workers.at(url), output))[-1] == Done(output, len(RESULT))
+        await workers.close()
+    assert asked == [None, f"bytes={HALF}-"]
+
+
 async def test_another_client_goes_on_where_one_that_is_gone_broke_off(tmp_path: Path) -> None:
     digest = f'"{blake3(RESULT).hexdigest()}"'
     asked: list[str | None] = []
@@ -598,6 +660,109 @@ async def test_another_client_goes_on_where_one_that_is_gone_broke_off(tmp_path:
     assert (first, done) == (Downloading(half, len(RESULT)), Done(output, len(RESULT)))
     assert output.read_bytes() == RESULT
     assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_part_that_is_whole_already_is_verified_and_not_fetched_again(tmp_path: Path, same: bool) -> None:
+    digest = f'"{blake3(RESULT).hexdigest()}"'
+    asked: list[str | None] = []
+    output = tmp_path / "out.mp4"
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.headers.get("Range"))
+        if asked[-1] is None:
+            return result(ETag=digest)
+        length = len(RESULT) if same else 5
+        return web.Response(status=416, text="x", headers={"ETag": digest, "Content-Range": f"bytes */{length}"})
+
+    async with serving(answer) as url, connected(url) as worker:
+        worker.features = frozenset({"blake3", "range"})
+        part = worker._shared.partial("t1", output)  # of a client that was killed just before the renaming
+        part.begin(etag=digest, verified=True, resumable=True)
+        await part.write(RESULT)
+        await part.leave()
+        if not same:
+            with pytest.raises(Corrupt, match="from its start"):
+                await fetched(worker, output)
+        assert (await fetched(worker, output))[-1] == Done(output, len(RESULT))
+    assert asked == [f"bytes={len(RESULT)}-"] + ([] if same else [None])
+    assert output.read_bytes() == RESULT
+    assert list(tmp_path.iterdir()) == [output]
+
+
+async def test_two_programs_that_fetch_the_same_to_the_same_place_do_not_write_into_each_others_part(
+    tmp_path: Path,
+) -> None:
+    under_way, both, cut, output = [0], asyncio.Event(), asyncio.Event(), tmp_path / "out.mp4"
+
+    async def in_two_halves(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"ETag": f'"{blake3(RESULT).hexdigest()}"'})
+        response.content_length = len(RESULT)
+        await response.prepare(request)
+        under_way[0] += 1
+        if under_way[0] == 1:
+            await response.write(RESULT[:HALF])
+            await both.wait()
+            await response.write(RESULT[HALF:])
+        else:
+            await response.write(RESULT[:10])
+            both.set()
+            await cut.wait()
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+    async with serving(in_two_halves) as url, connected(url) as one, connected(url) as other:
+        for each in (one, other):
+            each.features = frozenset({"blake3", "range"})
+        first = asyncio.create_task(fetched(one, output))
+        await eventually(lambda: any(path.stat().st_size for path in tmp_path.glob("*.part")))
+        second = asyncio.create_task(fetched(other, output))
+        done, there = (await first)[-1], output.read_bytes()
+        cut.set()
+        with pytest.raises(Corrupt, match="broke off"):
+            await second
+    assert (done, there == RESULT) == (Done(output, len(RESULT)), True)
+    assert output.read_bytes() == RESULT
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("says", ["bytes {half}-5/{many}", "bytes 0-5/10", "lines 1-2/3", ""])
+async def test_a_part_that_is_another_than_was_asked_for_is_not_taken(tmp_path: Path, says: str) -> None:
+    digest = f'"{blake3(RESULT).hexdigest()}"'
+    headers = {"ETag": digest, "Content-Range": says.format(half=HALF, many="9" * 5000)}
+    answer = answering(lambda: web.Response(status=206, body=b"x", headers=headers))
+    async with serving(answer) as url, connected(url) as worker:
+        worker.features = frozenset({"blake3", "range"})
+        part = worker._shared.partial("t1", tmp_path / "out.mp4")
+        part.begin(etag=digest, verified=True, resumable=True)
+        await part.write(RESULT[:HALF])
+        await part.leave()
+        with pytest.raises(Corrupt, match="asked to go on"):
+            await fetched(worker, tmp_path / "out.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("work", ["prepare", "finish"])
+async def test_a_disk_that_takes_its_time_is_waited_for_with_signs_of_life(
+    tmp_path: Path, work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, waited = asyncio.Event(), []
+    carried_out = getattr(Partial, work)
+
+    async def slowly(self: Partial, **how: bool) -> None:
+        await go_on.wait()
+        await carried_out(self, **how)
+
+    monkeypatch.setattr(Partial, work, slowly)
+    output = tmp_path / "out.mp4"
+    async with serving(answering(result)) as url, connected(url, idle=0.1) as worker:
+        async for step in worker.download("t1", output):
+            waited.append(step)
+            if waited[-3:] == [waited[-1]] * 3:
+                go_on.set()
+    assert waited[-1] == Done(output, len(RESULT))
+    assert output.read_bytes() == RESULT
 
 
 async def test_a_part_whose_bytes_were_damaged_meanwhile_is_found_out_and_fetched_anew(tmp_path: Path) -> None:
@@ -693,6 +858,13 @@ async def test_a_worker_without_the_result_has_lost_the_task(tmp_path: Path) -> 
     async with serving(answering(lambda: failure(404, "no such task"))) as url, connected(url) as worker:
         with pytest.raises(TaskLost):
             await fetched(worker, tmp_path / "out.mp4")
+
+
+async def test_a_result_may_have_the_longest_name_that_the_disk_takes(tmp_path: Path) -> None:
+    output = tmp_path / f"{'语' * 83}.mp4"  # 253 of 255 bytes
+    async with serving(answering(result)) as url, connected(url) as worker:
+        await fetched(worker, output)
+    assert list(tmp_path.iterdir()) == [output]
 
 
 async def test_a_place_that_cannot_take_the_result_is_refused_before_anything_is_asked(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import base64
 import contextlib
 import hashlib
 import io
+import os
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from tus_scene import BODY, Tus, eventually, metadata, then_silent, tus
 from wakestream.adapters import sink, uploads
 from wakestream.adapters.engines import Command
 from wakestream.adapters.http import tus_append
+from wakestream.adapters.retention import Retention
 from wakestream.adapters.sink import BATCH, Sink
 from wakestream.adapters.store import Store
 from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
@@ -147,6 +150,23 @@ async def test_bytes_that_belong_elsewhere_are_refused_and_nothing_changes(calle
     assert await caller.has(CONTENT)
 
 
+async def test_bytes_that_belong_elsewhere_are_a_conflict_however_many_they_are(caller: Tus) -> None:
+    path = await caller.created(CONTENT)
+    await caller.patch(path, 0, CONTENT[:100])
+    for offset, body in ((200, CONTENT), (0, CONTENT + b"x"), (len(CONTENT) + 1, b"")):
+        refused = await caller.patch(path, offset, body)
+        assert (refused.status, await caller.offset(path)) == (409, 100)
+
+
+async def test_what_was_said_of_a_file_is_said_again(tmp_path: Path) -> None:
+    said = metadata(CONTENT) + ",private"
+    async with at_work(tmp_path) as (_, caller):
+        path = await caller.created(CONTENT, Upload_Metadata=said)
+        assert (await caller.ask("HEAD", path)).headers["Upload-Metadata"] == said
+    async with at_work(tmp_path) as (_, caller):
+        assert (await caller.ask("HEAD", path)).headers["Upload-Metadata"] == said
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "headers"),
     [
@@ -241,6 +261,25 @@ async def test_an_upload_that_is_given_up_is_removed_and_its_sender_cut_off(call
     assert everything(worker.store.root) == []
 
 
+async def test_who_waited_while_an_upload_was_given_up_begins_it_again(
+    caller: Tus, worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, threads = await caller.created(CONTENT), threading.Event()
+    upload = await worker.server.calls.uploads.find(Path(path).name)
+    sending = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT[:HALF]], asyncio.Event())))
+    await eventually(lambda: upload.sink is not None and upload.sink.size == HALF)
+    for _ in range(4):  # so that the sender cannot leave at once
+        worker.store.pool.submit(threads.wait, 20)
+    monkeypatch.setattr(tus_append, "STALE", 0.0)
+    given_up = asyncio.create_task(caller.ask("DELETE", path))
+    await eventually(lambda: len(upload.lock._waiters or ()) == 1)
+    later = asyncio.create_task(caller.patch(path, HALF, CONTENT[HALF:]))
+    await eventually(lambda: len(upload.lock._waiters or ()) == 2)
+    threads.set()
+    assert [(await each).status for each in (given_up, sending, later)] == [204, 423, 404]
+    assert (await caller.patch(await caller.created(CONTENT), 0, CONTENT)).status == 204
+
+
 async def test_creation_can_bring_the_first_bytes_and_skips_those_that_are_here(caller: Tus) -> None:
     announced = {"Upload_Length": str(len(CONTENT)), "Upload_Metadata": metadata(CONTENT), "Content_Type": BODY}
     first = await caller.ask("POST", data=CONTENT[:HALF], **announced)
@@ -272,6 +311,31 @@ async def test_what_does_not_fit_is_refused_before_it_comes_with_the_room_that_t
         reply = await refused.json()
     assert (refused.status, reply["error"]) == (413, "too_large")
     assert f"room for {len(CONTENT) - 1} bytes" in reply["msg"]
+
+
+@pytest.mark.parametrize("by", ["tus", "form"])
+@pytest.mark.parametrize("unused_for", [2 * 3600, 60])
+async def test_what_was_not_used_for_an_hour_makes_room_for_what_comes(
+    tmp_path: Path, by: str, unused_for: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = WorkerConfig(tmp_path, Command(("true",)), SECRET, port=0, retention=Retention(spare=0))
+    async with asyncio.timeout(50), running_worker(config) as worker, tus(worker.address, SECRET) as caller:
+        files = worker.store.root / "files"
+        old, older = files / f"{'0' * 32}.mp4", files / f"{'1' * 32}.mp4"
+        for path, age in ((old, unused_for), (older, unused_for + 1)):
+            path.write_bytes(bytes(len(CONTENT)))
+            os.utime(path, (time.time() - age,) * 2)
+        disk = len(CONTENT) * 2 + 1000  # the form has some bytes more than the file
+        monkeypatch.setattr(Store, "free", lambda _: disk - sum(path.stat().st_size for path in files.iterdir()))
+        if by == "tus":
+            status = (await caller.create(CONTENT)).status
+        else:
+            form = aiohttp.FormData({"hash": blake3(CONTENT).hexdigest(), "ext": ".mp4"})
+            form.add_field("file", CONTENT, filename="film.mp4")
+            status = (await caller.ask("POST", "/api/heygem/upload_file", form)).status
+    makes_room = unused_for > 3600
+    assert (status == {"tus": 201, "form": 200}[by]) is makes_room
+    assert (old.exists(), older.exists()) == (True, not makes_room)
 
 
 async def test_unfinished_uploads_are_counted_and_the_longest_idle_make_room(
@@ -375,6 +439,18 @@ async def test_a_restart_finds_the_uploads_where_they_were(tmp_path: Path) -> No
         assert (await caller.patch(path, HALF, CONTENT[HALF:])).status == 204
         assert await caller.has(CONTENT)
         assert not (tmp_path / "uploads" / "rubbish.json").exists()
+
+
+async def test_a_restart_removes_what_a_kill_in_the_middle_of_a_removal_left(tmp_path: Path) -> None:
+    async with at_work(tmp_path) as (_, caller):
+        kept, path = await caller.created(b"kept"), await caller.created(CONTENT)
+        await caller.patch(path, 0, CONTENT[:HALF])
+    folder = tmp_path / "uploads"
+    (folder / f"{Path(path).name}.json").unlink()
+    (folder / f"{'0' * 32}.new").touch()
+    async with at_work(tmp_path) as (_, caller):
+        assert await caller.offset(kept) == 0
+        assert {one.stem for one in folder.iterdir()} == {Path(kept).name}
 
 
 async def test_an_upload_that_was_whole_but_not_yet_verified_is_verified_when_it_is_asked_for(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from wakestream.adapters.http.client import HttpWorkers
 from wakestream.adapters.settings import SettingsError
 from wakestream.adapters.sink import Sink
 from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.errors import TaskFailed, WorkerUnreachable
 from wakestream.operators.events import Done, FileRef, Fingerprint, Job
 from wakestream.operators.ports import Engine
 
@@ -249,8 +250,23 @@ async def test_a_result_comes_in_parts_and_is_not_sent_twice(caller: Caller, cli
     assert await get(Range="bytes=100-") == (206, whole[100:], tag)
     assert await get(Range="bytes=100-199", If_Range=tag) == (206, whole[100:200], tag)
     assert await get(Range="bytes=100-", If_Range='"another"') == (200, whole, tag)
-    assert await get(If_None_Match=tag) == (304, b"", tag)
+    assert await get(If_None_Match=tag) == await get(If_None_Match="*") == (304, b"", tag)
+    assert await get(Range="bytes=100-", If_Match=f'"another", {tag}') == (206, whole[100:], tag)
+    assert await get(Range="bytes=100-", If_Match='"another"') == (412, b"", tag)
     assert (await get(Range=f"bytes={len(whole)}-"))[0] == 416
+    # What is no one part is the whole: RFC 9110, 14.2 and 15.3.7.
+    assert await get(Range="bytes=0-1,5-6") == (200, whole, tag)
+    assert await get(Range="lines=1-2") == (200, whole, tag)
+
+
+async def test_what_is_here_under_one_ending_only_is_not_said_to_be_here(caller: Caller, tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"film")
+    digest = digest_of(film, "md5")
+    await caller.upload(film, digest)
+    for endings in ((".mp4", ".mov"), (".mov", ".mp4")):  # the answer knows them by their hash alone
+        asked = {"files": [{"hash": digest, "ext": ext} for ext in endings]}
+        assert await caller.data("POST", "check_files", json=asked) == {digest: False}
 
 
 async def test_wrong_files_are_refused_and_leave_nothing(caller: Caller, clip: Path, tmp_path: Path) -> None:
@@ -477,3 +493,34 @@ async def test_an_engine_that_is_not_installed_is_told_in_health(tmp_path: Path)
         health = await caller.call("GET", "health")
     assert "no-such-ffmpeg" in health["msg"]
     assert health["initialized"] is False
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (WorkerUnreachable("its server is not up yet"), "its server is not up yet"),
+        (TaskFailed("there is no caf\udce9.bin"), "there is no caf?.bin"),
+        (KeyError("model"), "its check broke (KeyError)"),
+    ],
+)
+async def test_whatever_an_engines_check_fails_with_is_told_and_it_is_looked_at_again(
+    tmp_path: Path, fault: Exception, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Ffmpeg):
+        checks = 0
+
+        async def check(self) -> None:
+            Slow.checks += 1
+            if Slow.checks == 1:
+                raise fault
+
+    monkeypatch.setattr(worker_program, "CHECK_AGAIN", 0.01)
+    async with at_work(tmp_path, Slow()) as caller:
+        seen: set[str] = set()
+
+        def initialized() -> bool:
+            seen.add(caller.worker.readiness.msg)
+            return caller.worker.readiness.initialized
+
+        await until(initialized)
+    assert any(told in msg for msg in seen), seen

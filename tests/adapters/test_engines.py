@@ -9,8 +9,9 @@ import pytest
 
 from wakestream.adapters.engines import BadTemplateError, checked_template
 from wakestream.adapters.engines.command import percent_in
-from wakestream.adapters.engines.ffmpeg import Progress, fps_in
+from wakestream.adapters.engines.ffmpeg import Ffmpeg, Progress, fps_in
 from wakestream.adapters.engines.partial import whole
+from wakestream.adapters.engines.samples import make_video
 from wakestream.operators.errors import TaskFailed
 
 GOOD = ("python", "run.py", "{video}", "--audio={audio}", "{output}")
@@ -104,3 +105,13 @@ async def test_an_engine_that_ends_well_without_an_output_has_failed(tmp_path: P
     with pytest.raises(TaskFailed, match=r"\{output\}"):
         await write()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_where_no_ffmpeg_is_engine_and_samples_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise RuntimeError("No ffmpeg exe could be found. Install ffmpeg on your system.")
+
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", none)
+    for asked in (Ffmpeg().check(), make_video(tmp_path / "clip.mp4", 1)):
+        with pytest.raises(TaskFailed, match=r"^no ffmpeg: .* Install ffmpeg on your system$"):
+            await asked

@@ -91,6 +91,18 @@ async def test_a_file_replaced_by_one_of_the_same_size_and_time_is_read_again(
     assert len(readings) == 2
 
 
+async def test_a_file_that_was_written_to_and_dated_back_is_read_again(
+    disk: DiskFiles, video: Path, readings: list[set[str]]
+) -> None:
+    status = video.stat()
+    await disk.fingerprint(video, ["md5"])
+    with video.open("r+b") as file:
+        file.write(b"changed")
+    os.utime(video, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (await disk.fingerprint(video, ["md5"])).digests != {"md5": DIGESTS["md5"]}
+    assert len(readings) == 2
+
+
 async def test_those_who_ask_at_once_share_one_reading(disk: DiskFiles, video: Path, readings: list[set[str]]) -> None:
     found = await asyncio.gather(*(disk.fingerprint(video, ["md5", "blake3"]) for _ in range(50)))
     assert len(set(map(id, found))) == 50

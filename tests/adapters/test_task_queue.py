@@ -111,6 +111,13 @@ async def test_an_engine_with_a_bug_fails_its_task_and_not_the_worker(bench: Ben
     assert "secret" not in error
 
 
+async def test_last_words_that_are_no_text_can_be_kept_and_told(bench: Bench) -> None:
+    bench.engine.fail = TaskFailed("cannot read caf\udce9.mp4")
+    task = await bench.queue.ask(*bench.put(1))
+    bench.engine.go.set()
+    assert (await bench.status(task, "failed")).error == "cannot read caf?.mp4"
+
+
 async def test_cancelling_kills_the_engine_and_the_next_task_runs(bench: Bench) -> None:
     first = await bench.queue.ask(*bench.put(1), "a")
     second = await bench.queue.ask(*bench.put(2), "b")
@@ -256,6 +263,20 @@ async def test_a_journal_that_broke_ends_the_program_and_promises_nothing(
     assert bench.queue.state.tasks == {}
     with pytest.raises(JournalError):
         await bench.queue.until(stop)
+
+
+async def test_an_end_that_cannot_be_taken_in_by_a_fault_of_ours_ends_the_program_instead_of_a_queue_that_stands_still(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def faulty(facts: object) -> None:
+        raise ZeroDivisionError
+
+    await bench.queue.ask(*bench.put(1))
+    monkeypatch.setattr(bench.journal, "append", faulty)
+    bench.engine.go.set()
+    async with asyncio.timeout(10):
+        with pytest.raises(JournalError, match="ZeroDivisionError"):
+            await bench.queue.until(asyncio.Event())
 
 
 async def test_without_a_fault_it_runs_until_it_is_told_to_stop(bench: Bench) -> None:

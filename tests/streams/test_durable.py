@@ -17,8 +17,9 @@ from wakestream.operators import errors
 from wakestream.operators import events as e
 from wakestream.operators.flow.to_future import to_future
 from wakestream.operators.policy import Policy
+from wakestream.operators.ports import TaskReceipt, TaskReport
 from wakestream.streams import messages as m
-from wakestream.streams.durable import BOOTS, DURABLE, LaneLimits, durable_pipeline, lanes
+from wakestream.streams.durable import BOOTS, DURABLE, VAIN, LaneLimits, durable_pipeline, lanes
 from wakestream.streams.job import World
 
 
@@ -136,6 +137,48 @@ async def test_a_hub_that_does_not_answer_refuses_the_license_or_is_full_is_aske
     house.connect()
     assert isinstance(await house.start(1), e.Done)
     assert [retry.why for retry in house.kinds(1, e.Retrying)] == ["reply: nothing within 30 s", "full"]
+
+
+@pytest.mark.parametrize("call", ["upload", "submit"])
+async def test_a_worker_whose_line_is_full_is_asked_again(call: str) -> None:
+    house = House()
+    house.worker.failures[call] = [errors.WorkerRefused("full: try again later", code="queue_full")] * 5
+    house.connect()
+    assert isinstance(await house.start(1), e.Done)
+    assert [retry.why for retry in house.kinds(1, e.Retrying)] == ["full: try again later"] * 5
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("download", errors.TaskLost("the result is gone")),
+        ("download", errors.Corrupt("its BLAKE3 is another", code="damaged")),
+        ("upload", errors.Corrupt("that is not what was announced", code="damaged")),
+    ],
+)
+async def test_a_worker_that_never_has_what_it_says_does_not_keep_the_gpu_on_for_good(
+    call: str, error: errors.WakestreamError
+) -> None:
+    house = House(worker=MemoryWorker(receipt=TaskReceipt("task", cached=True)))
+    house.worker.failures[call] = [error] * 1000
+    house.connect()
+    assert await house.start(1) == e.Failed(str(error), error.code)
+    assert len(house.kinds(1, e.Retrying)) == VAIN - 1
+
+
+async def test_a_line_that_breaks_again_and_again_is_no_reason_to_give_up() -> None:
+    house = House(worker=MemoryWorker(receipt=TaskReceipt("task", cached=True)))
+    house.worker.failures["download"] = [errors.Corrupt("the result broke off")] * 100
+    house.connect()
+    assert isinstance(await house.start(1), e.Done)
+
+
+async def test_a_task_that_is_lost_in_mid_work_is_begun_again_as_often_as_it_takes() -> None:
+    house = House(worker=MemoryWorker(reports=[TaskReport("processing", 5.0), errors.TaskLost("restarted")] * 20))
+    house.worker.reports += [TaskReport("processing", 5.0), TaskReport("done", 100.0)]
+    house.connect()
+    assert isinstance(await house.start(1, replace(DURABLE, call=replace(DURABLE.call, max_retries=0))), e.Done)
+    assert len(house.kinds(1, e.Retrying)) == 20
 
 
 async def test_what_is_the_jobs_own_fault_ends_it_at_once() -> None:

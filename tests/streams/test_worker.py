@@ -197,6 +197,15 @@ def test_the_oldest_finished_task_is_forgotten_with_its_result(monkeypatch: pyte
     assert queue.commands[-1] == w.Erase(name(1))
 
 
+def test_a_clock_that_was_set_back_makes_the_newest_result_no_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(w, "MAX_FINISHED", 1)
+    queue = running(1, 2, 3).tell(done(1, now=1000.0), done(2, now=2.0))
+    assert set(queue.state.tasks) == {name(2), name(3)}
+    assert queue.commands[-1] == w.Erase(name(1))
+    queue.tell(w.Drop(name(3), "job", 1.0))
+    assert set(queue.state.tasks) == {name(3)}
+
+
 def test_after_a_restart_what_had_not_finished_waits_again_in_its_order() -> None:
     before = running(2, 1).tell(ask(3, now=9.0), w.Drop(name(3), "", 9.5)).state
     state = w.restore(w.snapshot(before))

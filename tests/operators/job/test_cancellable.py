@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import reactivex as rx
-from reactivex.subject import Subject
+from reactivex.subject import BehaviorSubject, Subject
 from stage import SUBMITTED, Stage
 
 from wakestream.operators import errors
@@ -34,6 +34,16 @@ async def test_before_the_submit_no_worker_is_told() -> None:
     asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
     assert await stage.run(rx.never().pipe(cancellable(signal, stage.workers))) == [e.Cancelled()]
     assert stage.worker.calls == []
+
+
+async def test_a_signal_that_was_given_before_is_heard_and_nothing_begins() -> None:
+    begun: list[str] = []
+    source = rx.defer(lambda _: begun.append("begun") or rx.never())
+    for signal in (BehaviorSubject(None), emit(None)):
+        stage = Stage()
+        assert await stage.run(source.pipe(cancellable(signal, stage.workers))) == [e.Cancelled()]
+        assert stage.end == "|"
+    assert begun == []
 
 
 async def test_a_worker_that_fails_to_cancel_changes_nothing() -> None:

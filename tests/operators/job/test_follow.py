@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from random import Random
 
@@ -58,3 +59,25 @@ async def test_execution_has_a_limit() -> None:
     await stage.run(follow(stage.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
     assert isinstance(stage.end, errors.StageTimeout)
     assert stage.end.stage == "execution"
+
+
+async def test_the_wait_in_the_workers_line_is_no_part_of_the_execution() -> None:
+    waiting = [TaskReport("queued", position=1 + n // 10) for n in range(100, 0, -1)]
+    stage = Stage(MemoryWorker(reports=[*waiting, TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
+    items = await stage.run(follow(stage.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
+    assert (items[-1], stage.items[-1][0]) == (e.Rendered(SUBMITTED), 202.0)
+    slow = Stage(MemoryWorker(reports=[*waiting, TaskReport("processing", 1.0)]))
+    await slow.run(follow(slow.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
+    assert isinstance(slow.end, errors.StageTimeout)
+    assert slow.end.stage == "execution"
+    assert asyncio.get_running_loop().time() - stage.items[-1][0] == 200.0 + 60.0
+
+
+@pytest.mark.parametrize("position", [3, None])
+async def test_a_line_that_does_not_move_is_not_waited_in_for_longer_than_one_execution_takes(
+    position: int | None,
+) -> None:
+    stage = Stage(MemoryWorker(reports=[TaskReport("queued", position=position)]))
+    await stage.run(follow(stage.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
+    assert isinstance(stage.end, errors.StageTimeout)
+    assert (stage.end.stage, asyncio.get_running_loop().time()) == ("execution", 60.0)
