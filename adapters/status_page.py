@@ -19,6 +19,9 @@ from wakestream.streams.worker import State
 EVERY: Final = 5
 """Seconds after which a browser asks again."""
 
+GPUS: Final = 50
+"""GPUs that are shown one by one."""
+
 _STYLE = """:root{color-scheme:light dark;--page:#f6f7f9;--panel:#fff;--ink:#14181f;--soft:#56606d;--line:#e2e6eb}
 @media(prefers-color-scheme:dark){:root{--page:#0d1015;--panel:#151a21;--ink:#e9edf2;--soft:#9aa6b4;--line:#262d37}}
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,Arial,
@@ -63,8 +66,10 @@ def hub_facts(state: HubState, now: float, words: Words) -> Sequence[tuple[str, 
     """What a hub's page tells."""
     gpus = [
         (f"GPU {gpu.name}", f"{words.phase(gpu.phase)} · {words.time(now - gpu.since)} · {words.jobs(len(gpu.leases))}")
-        for gpu in list(state.gpus.values())[:50]
+        for gpu in list(state.gpus.values())[:GPUS]
     ]
+    if len(state.gpus) > GPUS:
+        gpus.append((words.more, str(len(state.gpus) - GPUS)))
     boots = boot_times(seconds for _, seconds in state.boots)
     return [
         *(gpus or [("GPU", words.no_gpu)]),

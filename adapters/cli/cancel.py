@@ -48,9 +48,10 @@ def _tell(as_json: bool, job: str, said: dict[str, Any]) -> None:
     from wakestream.adapters.cli.following import say
     from wakestream.adapters.cli.words import reason
     from wakestream.adapters.words import tell
+    from wakestream.streams.event_json import plain_text
 
     if as_json:
-        say(orjson.dumps(said).decode())
+        say(orjson.dumps({name: plain_text(text) for name, text in said.items()}).decode())
     elif "error" in said:
         say(f"wakestream: {reason(said['code'], said['error'])}", error=True)
     else:

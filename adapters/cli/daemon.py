@@ -91,8 +91,11 @@ async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, 
     from wakestream.adapters.cli.program import announce, listening, serve_metrics
     from wakestream.adapters.console.opening import shown
     from wakestream.adapters.daemon_program import running_daemon
+    from wakestream.adapters.http.silent_callers import MOST
+    from wakestream.adapters.open_files import connections_allowed
     from wakestream.streams.recording import untapped
 
+    connections_allowed(MOST)
     async with AsyncExitStack() as stack:
         watch = _job_watch(settings)
         with listening(config.host, config.port):

@@ -76,7 +76,11 @@ def run(args: argparse.Namespace) -> int:
     for output in _outputs(args):
         check_writable(output, keep=given)
     logs.configure(getattr(args, "log_level", "WARNING"))
-    with tempfile.TemporaryDirectory(prefix="wakestream-demo-") as folder, Show(quiet=flags.is_quiet(args)) as show:
+    # On Windows its files stay in use for a moment after their programs' end, which is no reason to fail.
+    with (
+        tempfile.TemporaryDirectory(prefix="wakestream-demo-", ignore_cleanup_errors=True) as folder,
+        Show(quiet=flags.is_quiet(args)) as show,
+    ):
         return run_program(lambda stop: _until(stop, _demo(args, Path(folder), show)))
 
 

@@ -64,7 +64,10 @@ def _say_json(finding: Finding) -> None:
 
     import orjson
 
-    print(orjson.dumps(asdict(finding)).decode(), flush=True)  # noqa: T201
+    from wakestream.streams.event_json import plain_text
+
+    plain = {name: plain_text(text) for name, text in asdict(finding).items()}
+    print(orjson.dumps(plain).decode(), flush=True)  # noqa: T201
 
 
 _STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "dim"}

@@ -15,13 +15,13 @@ from loguru import logger
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.display import Display
 from wakestream.adapters.daemon_client import DaemonClient, DaemonRefused
-from wakestream.adapters.settings import Settings, SettingsError, flag_of
+from wakestream.adapters.settings import WAITS, Settings, SettingsError, flag_of
 from wakestream.adapters.words import tell
 from wakestream.operators.events import Job, JobEvent, Note
 from wakestream.operators.job.outcome import is_outcome
 from wakestream.streams.event_from_json import event_from
 
-THE_DAEMONS = ("worker", "record", "hub_timeout", "online_timeout", "total_timeout", "execution_timeout")
+THE_DAEMONS = ("worker", "record", "trace", *WAITS.values())
 """Settings of a submit that are the daemon's own to have."""
 
 

@@ -52,7 +52,7 @@ def _issue(args: argparse.Namespace, book: LicenseBook) -> str:
     from wakestream.adapters.words import tell
 
     license_, key = book.issue(args.role, args.note, time.time())
-    said = tell("license.issued", id=license_.id, role=license_.role)
+    said = tell("license.issued", id=license_.id, role=license_.role, folder=book.path.parent)
     print(said, file=sys.stderr, flush=True)  # noqa: T201 - beside the key, so that `> FILE` gets the key alone
     return key
 
@@ -73,7 +73,7 @@ def _list(args: argparse.Namespace, book: LicenseBook) -> str:
     from wakestream.adapters.words import tell
 
     if not book.all():
-        return tell("license.none")
+        return tell("license.none", folder=book.path.parent)
     rows = [tuple(tell(f"license.{name}") for name in ("id", "role", "when", "until", "note"))]
     rows += [(one.id, one.role, _day(one.issued), _day(one.revoked), one.note) for one in book.all()]
     return "\n".join(table(rows))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -146,9 +145,7 @@ class LiveDisplay:
         if self._wait is None:
             return self._line
         event, at = self._wait
-        passed = time.monotonic() - at
-        if event.eta is not None:
-            event = replace(event, eta=e.Eta(max(0.0, event.eta.p50 - passed), max(0.0, event.eta.p90 - passed)))
+        event = words.nearer(event, time.monotonic() - at)
         # The stage's own time says how long it was.
         return words.waking(event) if isinstance(event, e.Waking) else words.event(event)
 

@@ -36,9 +36,8 @@ class Line:
     def plain(self) -> dict[str, Any]:
         """As the programs' JSON has it."""
         parts = {"time": self.time, "level": self.level, "job": self.job, "stage": self.stage}
-        return {name: None if part in ("", "-") else part for name, part in parts.items()} | {
-            "message": self.message or self.text
-        }
+        found = {name: None if part in ("", "-") else part for name, part in parts.items()}
+        return found | {"message": self.message or self.text} | ({"traceback": self.trace} if self.trace else {})
 
 
 def line(text: str) -> Line:

@@ -113,7 +113,9 @@ def _printer(*, as_json: bool) -> Callable[[Line], None]:
 
     def show(line: Line) -> None:
         if as_json:
-            print(redact(json.dumps(line.plain(), ensure_ascii=False)), flush=True)  # noqa: T201 - the answer
+            # Redacted before it is JSON: what is hidden may not take a quotation mark with it.
+            clean = {name: text and redact(text) for name, text in line.plain().items()}
+            print(json.dumps(clean, ensure_ascii=False), flush=True)  # noqa: T201 - the answer
             return
         shown = f"{line.time} {line.level:<7} {line.job} {line.stage}  {line.message}" if line.level else line.text
         text = shown + (f"\n{line.trace}" if line.trace else "")

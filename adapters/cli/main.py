@@ -53,12 +53,14 @@ LASTING = ("daemon", "hub", "monitor", "worker")
 _WITH_VALUE = ("--log-level", "--lang")
 """Flags before the command whose value is no command."""
 
+_WITHOUT_VALUE = ("-q", "--quiet", "-v", "--verbose", "--log-json")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (`SystemExit` for --help, --version and wrong usage, as argparse does)."""
-    _open_streams()
-    _speak_utf8()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
+    _speak_utf8(as_json="--json" in arguments)
     parsing.Parser.in_json = "--json" in arguments
     parsing.speak(arguments)
     try:
@@ -84,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     name = _command_name(arguments)
     if name is not None and name not in COMMANDS:
-        _unknown(name)
+        _unknown(name, arguments)
     parser = parser_of((name,)) if name else parser_of(COMMANDS, whole=False)
     args, left = parser.parse_known_args(arguments)
     if left:
@@ -153,11 +155,14 @@ def _command_name(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _unknown(name: str) -> None:
+def _unknown(name: str, arguments: Sequence[str]) -> None:
     import difflib
 
     close = difflib.get_close_matches(name, COMMANDS, 1, 0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(COMMANDS)}"
+    before = arguments[max(0, arguments.index(name) - 1)]
+    if before.startswith("-") and before not in _WITHOUT_VALUE and not close:
+        hint = f"if it belongs to {before}: a command's flags stand behind it, as in `wakestream status --hub URL`"
     raise SystemExit(parsing.unusable(f"there is no command {name!r}; {hint}", "usage"))
 
 
@@ -165,7 +170,7 @@ def _open_streams() -> None:
     """Whoever closed one of them wants to hear nothing; the number must not come to be a socket's."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - as long as the program
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - as long as the program
 
 
 def _whole(error: OSError, arguments: Sequence[str]) -> bool:
@@ -183,12 +188,13 @@ def _refused_by_system(error: OSError) -> WakestreamError:
     return WakestreamError(f"the system refused something: {what}; with -v there is more of it", code="system")
 
 
-def _speak_utf8() -> None:
-    # A Windows console with a legacy code page would end the program at the first character it lacks.
+def _speak_utf8(*, as_json: bool) -> None:
+    # A Windows console with a legacy code page would end the program at the first character it lacks. And JSON is
+    # UTF-8 wherever it is read.
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="replace", **({"encoding": "utf-8"} if os.name == "nt" else {}))
+            reconfigure(errors="replace", **({"encoding": "utf-8"} if as_json or os.name == "nt" else {}))
 
 
 def _forget_stdout() -> None:

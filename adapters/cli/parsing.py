@@ -76,8 +76,10 @@ def not_understood(parser: argparse.ArgumentParser, args: argparse.Namespace, le
     command = _innermost(parser, args)
     known = command._option_string_actions
     strange = next((each for each in left if each not in known), left[0])
-    close = difflib.get_close_matches(strange.partition("=")[0], known, 1, 0.6)
-    command.error(f"unrecognized arguments: {' '.join(left)}{f'; did you mean {close[0]}?' if close else ''}")
+    flag = strange.partition("=")[0]
+    close = difflib.get_close_matches(flag, known, 1, 0.6)
+    hint = f"; {flag} stands behind the command" if flag in known else f"; did you mean {close[0]}?" if close else ""
+    command.error(f"unrecognized arguments: {' '.join(left)}{hint}")
 
 
 def _innermost(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.ArgumentParser:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from wakestream.adapters import addresses, settings
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.parsing import QUIET
+from wakestream.adapters.windows_loop import loop_factory
 
 if TYPE_CHECKING:
     from wakestream.adapters.metrics.listener import Collect
@@ -76,7 +77,7 @@ def run_program(main: Main, *, exit_with_stdin: bool = False) -> int:
     """
     stopping = _Stopping()
     try:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(_supervise(main, stopping, exit_with_stdin))
     except asyncio.CancelledError:
         return exit_codes.INTERRUPTED

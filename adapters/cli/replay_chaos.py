@@ -10,6 +10,7 @@ from typing import Any
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.replay_show import Show, plain_outcome, trouble
 from wakestream.adapters.logs_on_disk import LogFile, output_beside, write
+from wakestream.streams.event_json import plain_text
 from wakestream.streams.recording import Log, UnusableLog
 from wakestream.streams.reorder import SPREAD, failing, reordered, worse
 from wakestream.streams.trial import Trial
@@ -59,8 +60,8 @@ class _Chaos:
         return code
 
     def tell(self, seed: int | None, trial: Trial | None, path: Path | None, why: str) -> int:
-        result: dict[str, Any] = {"log": [str(part) for part in self.file.parts], "reorder": True, "why": why}
-        result |= {"seed": seed, "written": None if path is None else str(path)}
+        result: dict[str, Any] = {"log": [plain_text(part) for part in self.file.parts], "reorder": True, "why": why}
+        result |= {"seed": seed, "written": None if path is None else plain_text(path)}
         if trial is not None and trial.report is not None:
             result["jobs"] = {job: plain_outcome(each.outcome) for job, each in trial.report.now.items()}
         self.show.result(result, f"{self.file.name}: {why}")

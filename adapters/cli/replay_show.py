@@ -15,6 +15,7 @@ import orjson
 from wakestream.adapters.cli import parsing, units
 from wakestream.adapters.logs_on_disk import LogFile
 from wakestream.streams.divergence import Divergence
+from wakestream.streams.event_json import plain_text
 from wakestream.streams.recording import Log, Row, row_line
 from wakestream.streams.report import JobReport, Outcome, Report, by_weight
 from wakestream.streams.timeline import STAGES
@@ -40,7 +41,7 @@ class Show:
     def unusable(self, why: str) -> int:
         """A log, or a wish, that cannot be used; returns the exit code for it."""
         if self._json:
-            self.object({"result": "unusable", "why": why})
+            self.object({"result": "unusable", "why": plain_text(why)})
         return parsing.unusable(why, "unusable")
 
     def summary(self) -> None:
@@ -165,7 +166,7 @@ def _happening(row: Row) -> str:
 
 def _plain(file: LogFile, log: Log, trial: Trial, asked: Asked) -> dict[str, Any]:
     said: dict[str, Any] = {
-        "log": [str(part) for part in file.parts],
+        "log": [plain_text(part) for part in file.parts],
         "program": log.header.program,
         "rows": len(log.rows),
         "torn": log.torn,

@@ -107,9 +107,10 @@ def _shrink(args: argparse.Namespace, show: Show) -> int:
 
 def with_note(small: Log, file: LogFile, log: Log, fails_if: str) -> Log:
     """`small` with a word in its header on where it comes from."""
+    from wakestream.streams.event_json import plain_text
     from wakestream.streams.log_edit import with_rows
 
-    note = {"log": file.parts[0].name, "rows": len(log.rows), "fails_if": fails_if}
+    note = {"log": plain_text(file.parts[0].name), "rows": len(log.rows), "fails_if": fails_if}
     return with_rows(small, small.rows, {"shrunk_from": note})
 
 
@@ -124,6 +125,7 @@ def _why_not(args: argparse.Namespace, file: LogFile, first: Trial) -> str:
 
 
 def _told(log: Log, small: Log, search: Search, output: Path, show: Show) -> None:
+    from wakestream.streams.event_json import plain_text
     from wakestream.streams.log_edit import inputs
     from wakestream.streams.report import jobs_in
 
@@ -132,5 +134,5 @@ def _told(log: Log, small: Log, search: Search, output: Path, show: Show) -> Non
     was = {"rows": len(log.rows), "inputs": len(inputs(log)), "jobs": inner}
     stopped = "; stopped there, give more --tries to go on" if search.used_up else ""
     left = ", ".join(f"{of[what]} of {was[what]} {what}" for what in ("jobs", "inputs", "rows"))
-    plain = {"result": "shrunk", "written": str(output), "left": of, "was": was, "tries": search.tries}
+    plain = {"result": "shrunk", "written": plain_text(output), "left": of, "was": was, "tries": search.tries}
     show.result(plain, f"{left} are left after {search.tries} replays{stopped}\nwritten to {output}")

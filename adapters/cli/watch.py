@@ -10,6 +10,9 @@ from wakestream.adapters.cli import exit_codes, flags
 HELP = "follow one job of the running daemon, or all of them"
 EXAMPLES = ("watch", "watch ws-0123456789abcdef", "watch --json")
 
+_ENDS = ("done", "failed", "timed_out", "cancelled", "missed")
+"""What `-q` shows, too. After `missed` some events of before are kept no longer: a job may have ended unheard."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
@@ -66,7 +69,6 @@ async def _all(args: argparse.Namespace) -> int:
     from wakestream.adapters.daemon_address import folder
     from wakestream.adapters.daemon_client import open_daemon_client
     from wakestream.adapters.words import tell
-    from wakestream.operators.job.outcome import is_outcome
     from wakestream.streams.event_from_json import event_from
 
     start = time.monotonic()
@@ -75,14 +77,18 @@ async def _all(args: argparse.Namespace) -> int:
         await client.needed()
         async for plain in client.events():
             job = str(plain.get("job", ""))
+            if flags.is_quiet(args) and plain.get("event") not in _ENDS:
+                continue
             if args.json:
                 say(orjson.dumps({"t": round(time.monotonic() - start, 3), **plain}).decode())
                 continue
             event, lines = event_from(plain), shown.setdefault(job, PlainLines(f"{job}  "))
-            if event is not None and (is_outcome(event) or not flags.is_quiet(args)):
+            if event is not None:
                 lines.show(event)
-            elif plain.get("event") == "accepted" and not flags.is_quiet(args):
+            elif plain.get("event") == "accepted":
                 say(tell("accepted", job=job))
-            if plain.get("event") in ("done", "failed", "timed_out", "cancelled"):
+            elif plain.get("event") == "missed":
+                say(tell("missed"))
+            if plain.get("event") in _ENDS:
                 shown.pop(job, None)
     return exit_codes.DONE

@@ -25,13 +25,13 @@ def job(found: Mapping[str, Any], now: float) -> str:
     since = words.duration(max(0.0, now - found["accepted_at"]))
     if last is None:
         return tell("why.outbox", job=name, time=since)
-    happened = _event(last)
+    happened, passed = _event(last), max(0.0, now - last.get("at", now))
     match happened:
         case e.Waking():
-            waited = words.duration(happened.waited)
-            return tell("why.waking", job=name, time=waited, what=words.waking(happened))
+            waited = words.duration(happened.waited + passed)
+            return tell("why.waking", job=name, time=waited, what=words.waking(words.nearer(happened, passed)))
         case e.Queued():
-            return tell("why.queued", job=name, what=words.event(happened))
+            return tell("why.queued", job=name, what=words.event(words.nearer(happened, passed)))
         case e.Retrying():
             return tell("why.retrying", job=name, what=words.event(happened))
         case _:
@@ -73,7 +73,8 @@ def _off(name: str, answer: m.HubStatus) -> str:
     if not answer.queue:
         return tell("why.off", gpu=name)
     asked = "why.off.asked" if answer.monitors else "why.off.no_monitor"
-    return tell(asked, gpu=name, jobs=words.count(answer.queue))
+    wait = tell("why.wait.one" if answer.queue == 1 else "why.wait.many", jobs=words.count(answer.queue))
+    return tell(asked, gpu=name, jobs=wait)
 
 
 def _for(answer: m.HubStatus) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from wakestream.adapters.cli.units import size
 from wakestream.adapters.words import tell
 from wakestream.adapters.words.language import known
 from wakestream.operators import events as e
 
-__all__ = ["count", "duration", "event", "outcome", "phase", "reason", "size", "state", "waking"]
+__all__ = ["count", "duration", "event", "nearer", "outcome", "phase", "reason", "size", "state", "waking"]
 
+
+Wait = TypeVar("Wait", bound=e.Queued | e.Waking)
 
 UP = ("booted", "initializing", "draining", "stopping", "lost")
 """Phases in which the GPU's machine is not off, though no job can be given to it."""
@@ -21,8 +25,8 @@ NO_HOPE = ("no_monitor", "no_capacity", "connecting", "hub_lost", "hub_unreachab
 
 def duration(seconds: float) -> str:
     """Seconds as `4.2 s`, `2 min 05 s` or `1 h 03 min`."""
-    if seconds < 60:
-        return tell("seconds", count=f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}")
+    if round(seconds) < 60:
+        return tell("seconds", count=f"{seconds:.1f}" if seconds < 9.95 else f"{seconds:.0f}")
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return tell("minutes", minutes=minutes, seconds=f"{rest:02}")
@@ -150,6 +154,13 @@ def _downloading(happened: e.Downloading) -> str:
     if not happened.of:
         return tell("downloading", size=size(happened.bytes))
     return tell("downloading.of", size=size(happened.bytes), of=size(happened.of))
+
+
+def nearer(wait: Wait, passed: float) -> Wait:
+    """The same wait so many seconds after it was told of: what is hoped for has come nearer."""
+    if wait.eta is None:
+        return wait
+    return replace(wait, eta=e.Eta(max(0.0, wait.eta.p50 - passed), max(0.0, wait.eta.p90 - passed)))
 
 
 def waking(happened: e.Waking) -> str:

@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     import contextlib
 
     from wakestream.adapters.cli.program import announce, begin, listening, run_program, serve_metrics
+    from wakestream.adapters.http.silent_callers import MOST
+    from wakestream.adapters.open_files import connections_allowed
     from wakestream.adapters.tls import server_tls, warn_unless_private
     from wakestream.adapters.worker_program import running_worker
 
@@ -78,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args, settings, tls)
 
     async def serve(stop: asyncio.Event) -> None:
+        connections_allowed(MOST)
         refused = refusal.Refusal(stop, args)
         async with contextlib.AsyncExitStack() as stack:
             link = _link_watch(settings)

@@ -21,6 +21,8 @@ NOW_LASTS: Final = 30 * 60.0
 """Seconds for which a job that ended stays among those that are under way."""
 
 NOW_MOST: Final = 200
+"""Unfinished jobs that one who opens the page is given; of the others it hears when they begin."""
+
 ENDED_MOST: Final = 6
 NAMES_KEPT: Final = 5000
 UNFINISHED: Final = ("open", "cancelling")
@@ -99,18 +101,16 @@ class Cards:
             return None
         return {"here": Path(ended.path).is_file(), "size": ended.size, "ours": self.is_ours(ended.path)}
 
+    def told(self, entry: Entry) -> dict[str, Any]:
+        """A card as it is told when it is new, or another than before: with how many jobs there are besides."""
+        return {**self.card(entry), "open": len(self.outbox.state.outputs)}
+
     def now(self) -> list[dict[str, Any]]:
-        """What is under way, and what ended a short while ago: the newest first."""
-        since, ended, found = time.time() - NOW_LASTS, 0, []
-        for entry in reversed(self.outbox.state.jobs.values()):
-            if entry.ended is not None:
-                ended += 1
-                if entry.ended.at < since or ended > ENDED_MOST:
-                    continue
-            found.append(self.card(entry))
-            if len(found) >= NOW_MOST:
-                break
-        return found
+        """What is under way, and what comes first in turn; and what ended a short while ago."""
+        jobs, since = self.outbox.state.jobs.values(), time.time() - NOW_LASTS
+        ended = [entry for entry in self._ended("") if entry.ended and entry.ended.at >= since]
+        open_ = sorted((entry for entry in jobs if entry.ended is None), key=_turn)
+        return [self.card(entry) for entry in (*open_[:NOW_MOST], *ended[:ENDED_MOST])]
 
     def history(self, text: str, state: str, limit: int, skip: int) -> tuple[list[dict[str, Any]], int]:
         """Ended jobs, the newest first, in whose names or id the words stand; and how many there are in all."""
@@ -125,3 +125,9 @@ class Cards:
 
     def _text(self, entry: Entry) -> str:
         return f"{' '.join(self.names(entry).values())} {entry.accepted.job} {entry.state}".casefold()
+
+
+def _turn(entry: Entry) -> tuple[bool, int]:
+    """Who has begun comes first, then the more urgent; a sort leaves equals in the order of their acceptance."""
+    begun = entry.stage is not None and entry.stage.stage != ""
+    return not begun, -entry.accepted.priority

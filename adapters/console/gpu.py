@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ EVERY: Final = 5.0
 
 LINGER: Final = 60.0
 """Seconds for which the connection is kept when nobody looks any more: somebody who looks elsewhere mostly returns."""
+
+CLOSE: Final = 3.0
+"""Seconds that the hub's clock may differ from ours, with the time that its answer took."""
 
 _NEWS = m.PowerState | m.Online | m.Offline | m.Booted | m.BootResult | m.Ack
 
@@ -98,11 +102,13 @@ class GpuWatch:
                 if not self._up:
                     self._note({"hub": "old"})
                 self._ask_now.set()
-            case LinkDown(why=why, connecting=connecting):
+            case LinkDown(why=why, code=code, connecting=connecting):
                 self._up = False
-                self._note({**self.last, "hub": "connecting" if connecting else "down", "why": why})
+                hub = "refused" if code else "connecting" if connecting else "down"
+                self._note({**self.last, "hub": hub, "why": why})
             case m.HubStatus():
-                self._note({"hub": "up", **wire.to_frame(event).get("data", {}), "ts": event.ts})
+                told = wire.to_frame(event).get("data", {})
+                self._note({"hub": "up", **by_our_clock({**told, "ts": event.ts}, time.time())})
             case _ if isinstance(event, _NEWS):
                 self._ask_now.set()
 
@@ -110,3 +116,12 @@ class GpuWatch:
         if known != self.last:
             self.last = known
             self._tell(known)
+
+
+def by_our_clock(told: dict[str, Any], now: float) -> dict[str, Any]:
+    """A status whose times are those of this machine's clock: the page counts on from them."""
+    ahead = (told["ts"] or now) - now
+    if abs(ahead) < CLOSE:
+        return told
+    gpus = [{**gpu, "since": gpu["since"] - ahead} if gpu.get("since") else gpu for gpu in told.get("gpus", ())]
+    return {**told, "ts": now, "gpus": gpus}

@@ -131,8 +131,8 @@ class JobCalls:
         entry, path = self._done(request)
         if not self.cards.is_ours(str(path)):
             raise ApiError(409, "not_ours", "this result was not asked for here; remove the file where it lies")
-        await asyncio.to_thread(uploads.remove_file, path)
-        self.tell("card", self.cards.card(entry))
+        await asyncio.to_thread(uploads.remove_result, path)
+        self.tell("card", self.cards.told(entry))
         self.changed()
         return plain_answer({})
 

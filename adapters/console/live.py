@@ -88,11 +88,12 @@ class Live:
         with contextlib.suppress(ConnectionError), self._gpu.watched(), feed.follow(None, cut) as listener:
             self._pages.add(listener)
             try:
-                first = _text("state", orjson.dumps(self._state(request)))
+                state = self._state(request)
+                known = {card["id"] for card in state["jobs"]}
                 await response.prepare(request)
-                await response.write(first)
+                await response.write(_text("state", orjson.dumps(state)))
                 if "once" not in request.query:
-                    await self._follow(response, listener)
+                    await self._follow(response, listener, known)
             finally:
                 self._pages.discard(listener)
         return response
@@ -111,7 +112,7 @@ class Live:
         jobs = self._cards.outbox.state.jobs
         return {job: self._cards.names(jobs[job])["video"] for job in {row["job"] for row in rows} if job in jobs}
 
-    async def _follow(self, response: web.StreamResponse, listener: Listener) -> None:
+    async def _follow(self, response: web.StreamResponse, listener: Listener, known: set[str]) -> None:
         while True:
             try:
                 async with asyncio.timeout(HEARTBEAT):
@@ -121,15 +122,20 @@ class Live:
                 continue
             if item is None:
                 return
-            await response.write(self._told(item))
+            await response.write(self._told(item, known))
 
-    def _told(self, item: Item) -> bytes:
+    def _told(self, item: Item, known: set[str]) -> bytes:
+        """An item for a page that knows the jobs `known`."""
         if not item.job:
             return _text(item.kind, item.data)
         entry = self._cards.outbox.state.jobs.get(item.job)
-        if item.kind in _CARDS and entry is not None:
-            return _text("card", orjson.dumps(self._cards.card(entry)))
-        return _text("event", item.data)
+        if entry is None or (item.kind not in _CARDS and item.job in known):
+            return _text("event", item.data)
+        if entry.ended is None:
+            known.add(item.job)
+        else:
+            known.discard(item.job)
+        return _text("card", orjson.dumps(self._cards.told(entry)))
 
 
 def _text(kind: str, data: bytes) -> bytes:

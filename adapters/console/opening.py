@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from wakestream.adapters.patience import patiently
+
 PAGE: Final = "open-console.html"
 
 
@@ -40,7 +42,7 @@ def shown(state: Path, url: str, code: Callable[[], str], *, browser: bool) -> I
 
 
 def in_browser(state: Path, link: str) -> bool:
-    """Open the link in the user's browser; False when there is none.
+    """Open the link in the user's browser; False when there is none, or it could not be told.
 
     The browser is told of a file that only this user can read, and which leads to the link: all users of a machine can
     read what its programs were started with.
@@ -48,7 +50,10 @@ def in_browser(state: Path, link: str) -> bool:
     path = state / PAGE
     text = f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={html.escape(link)}">'
     with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
+        patiently(lambda: path.unlink(missing_ok=True))
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:  # Windows, while a browser still reads the last one
+        return False
     return webbrowser.open(path.as_uri())

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import orjson
 
+from wakestream.adapters.patience import put
 from wakestream.operators.errors import FileUnusable
 
 FILE: Final = "console.json"
@@ -48,7 +49,7 @@ class Memory:
             fresh.unlink(missing_ok=True)
             with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(orjson.dumps({"key": self.key, "port": port}))
-            fresh.replace(self._path)
+            put(fresh, self._path)
         except OSError as error:
             why = f"{self._path} cannot be written: {error.strerror or error}; choose another --state"
             raise FileUnusable(why) from error

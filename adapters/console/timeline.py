@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
@@ -33,17 +35,27 @@ SHOWN: Final = 3_000
 
 TEXT_MOST: Final = 240
 
+LEAP: Final = 1.0
+"""Seconds by which the clock on the wall must part from the time that has passed, to be followed."""
+
+LEAPS: Final = 100
+
 _TOO_MANY: Final = frozenset({"uploading", "downloading", "pong", "ping"})
 
 
 class Timeline(Tap):
-    """Implements `Tap` in memory. `news` is set at every row; whoever waits for it clears it. Needs a running loop."""
+    """Implements `Tap` in memory. `news` is set at every row; whoever waits for it clears it. Needs a running loop.
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self._kept = kept
+    A machine that slept counts no time, and so do the rows of a log; the page draws by the clock `now`, UNIX seconds.
+    """
+
+    def __init__(self, kept: int = KEPT, now: Callable[[], float] = time.time) -> None:
+        self._kept, self._now = kept, now
+        self._leaps: deque[tuple[int, float]] = deque(((0, 0.0),), maxlen=LEAPS)
         self.header = Header("daemon", 0.0, 0)
         self.news = asyncio.Event()
         self.rows: deque[Row] = deque()
+        self._link: Row | None = None
         loop = asyncio.get_running_loop()
         start = loop.time()
         self._maker = RowMaker(lambda: loop.time() - start)
@@ -55,7 +67,13 @@ class Timeline(Tap):
 
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
         """See `Tap.row`. What is secret goes when the row is shown, which most are not."""
-        self.rows.append(self._maker.make(direction, label, data, job))
+        row = self._maker.make(direction, label, data, job)
+        self.rows.append(row)
+        ahead = self._now() - self.header.epoch - row.t
+        if abs(ahead - self._leaps[-1][1]) > LEAP:
+            self._leaps.append((row.seq, ahead))
+        if direction == "conn":
+            self._link = row
         if len(self.rows) > self._kept:
             self._cut_down()
         self.news.set()
@@ -83,18 +101,27 @@ class Timeline(Tap):
             spare -= sum(of_job[job] for job in group if job not in gone)
             gone |= set(group)
         self.rows = deque(row for row in self.rows if row.job is None or row.job not in gone)
-        while len(self.rows) > self._kept:
+        while len(self.rows) > self._kept * 3 // 4:  # as far as that, so that it is not done again at the next row
             self.rows.popleft()
 
     def since(self, seq: int) -> list[dict[str, Any]]:
-        """The rows after that one as the page draws them, without those that only count bytes; `SHOWN` at most."""
+        """The rows after that one as the page draws them, without those that only count bytes; `SHOWN` at most.
+
+        How the link is stands before them, however long ago it came up.
+        """
         found: list[Row] = []
         for row in reversed(self.rows):
             if row.seq <= seq or len(found) >= SHOWN:
                 break
             if not _counts_bytes(row):
                 found.append(row)
-        return [_brief(row) for row in reversed(found)]
+        if self._link is not None and seq < self._link.seq < (found[-1].seq if found else 0):
+            found.append(self._link)
+        return [{**_brief(row), "t": row.t + self._ahead(row)} for row in reversed(found)]
+
+    def _ahead(self, row: Row) -> float:
+        """By how much the clock was ahead of the row's time."""
+        return self._leaps[max(0, bisect_right(self._leaps, row.seq, key=lambda leap: leap[0]) - 1)][1]
 
     @property
     def last(self) -> int:

@@ -60,13 +60,17 @@ def in_words(count: int) -> str:
     """A size for people."""
     value, unit = float(count), "bytes"
     for bigger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
+        if value < (1000 if unit == "bytes" else 999.95):
             break
         value, unit = value / 1000, bigger
     return f"{value:.1f} {unit}" if unit != "bytes" else f"{count} bytes"
 
 
 def file_name(job: str) -> str:
-    """A name for a file of that job: as it is where every system takes it, else a digest of it."""
-    plain = job.isascii() and all(char.isalnum() or char in "-_" for char in job) and len(job) <= 80
+    """A name for a file of that job: as it is where every system takes it and tells it apart, else a digest of it.
+
+    Windows has no files of the name `con` or `com1`, and takes `A` for `a`, as macOS does.
+    """
+    plain = job.isascii() and all(char.isalnum() or char in "-_" for char in job) and 4 < len(job) <= 80
+    plain = plain and job == job.lower()
     return job if plain else hashlib.sha256(job.encode()).hexdigest()[:32]

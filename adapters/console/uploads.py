@@ -135,14 +135,18 @@ class Uploads:
             raise ApiError(
                 413, "quota", f"{why}; use `wakestream submit`, which needs no copy", size=size, most=self.quota
             )
-        needed = set(self._needed())
+        needed, used = set(self._needed()), self.used  # counted once: that looks at every result
         for old in sorted(self._known.values(), key=lambda one: one.at):
-            if self.used + size <= self.quota:
+            if used + size <= self.quota and len(self._known) < FILES_MOST:
                 break
             if old.complete and str(old.path) in referred and str(old.path) not in needed:
                 self.remove(old)
-        room = max(0, self.quota - self.used)
-        if size > room or len(self._known) >= FILES_MOST:
+                used -= old.size
+        if len(self._known) >= FILES_MOST:
+            why = f"{FILES_MOST} files are kept already, which is as many as may be; wait until some jobs have ended"
+            raise ApiError(413, "many_files", why, count=FILES_MOST)
+        room = max(0, self.quota - used)
+        if size > room:
             why = f"the file has {in_words(size)}, and there is room for {in_words(room)} of {in_words(self.quota)}"
             raise ApiError(
                 413, "full", f"{why}; remove results that you no longer need", size=size, room=room, most=self.quota
@@ -233,6 +237,17 @@ def remove_file(path: Path) -> None:
     """Remove a file that may not be there."""
     with contextlib.suppress(OSError):
         path.unlink()
+
+
+def remove_result(path: Path) -> None:
+    """Remove a result that may not be there; `ApiError` when it cannot go, as on Windows while it is played."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError as error:
+        why = f"the result is in use or cannot be removed ({error.strerror}); close whatever plays it, then try again"
+        raise ApiError(409, "in_use", why) from None
+    except OSError as error:
+        raise _of_disk(error) from None
 
 
 def keep_file(path: Path, data: bytes) -> None:

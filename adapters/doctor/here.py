@@ -117,8 +117,9 @@ async def power_answers(found: Settings) -> AsyncIterator[Finding]:
     except WakestreamError as error:
         yield fault("power", tell("doctor.power", why=error), tell("doctor.power.do"))
     else:
-        level = warning if reading in ("unknown", "failed", "no_capacity") else ok
-        yield level("power", tell("doctor.power_says", reading=f"{reading} {power.detail[:80]}".rstrip()))
+        says = tell("doctor.power_says", reading=f"{reading} {power.detail[:80]}".rstrip())
+        amiss = reading in ("unknown", "failed", "no_capacity")
+        yield warning("power", says, tell("doctor.power_says.do")) if amiss else ok("power", says)
     finally:
         await power.close()
     for name, command in (("start", found.power_start), ("stop", found.power_stop)):

@@ -169,8 +169,8 @@ async def wake(link: Link, within: float, told: Told) -> AsyncIterator[Finding]:
     """A real wake, without a job: the GPU goes to sleep again by itself when it is idle."""
     request, began = _id(), time.monotonic()
 
-    def ended(event: Any) -> m.Online | m.BootResult | m.Error | None:
-        if isinstance(event, m.Online):
+    def ended(event: Any) -> m.Online | m.Booted | m.BootResult | m.Error | None:
+        if isinstance(event, m.Online) or (isinstance(event, m.Booted) and event.source == "hub"):
             return event
         mine = isinstance(event, m.BootResult | m.Error) and event.request_id == request
         return event if mine and not getattr(event, "success", False) else None
@@ -184,6 +184,8 @@ async def wake(link: Link, within: float, told: Told) -> AsyncIterator[Finding]:
         case m.Online():
             told.url, told.running = answer.url, True
             yield ok("wake", tell("doctor.woken", seconds=f"{took:.0f}"))
+        case m.Booted():
+            yield ok("wake", tell("doctor.awake"))
         case m.BootResult():
             yield fault("wake", tell("doctor.not_woken", why=answer.msg or answer.status), tell("doctor.not_woken.do"))
         case m.Error():

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import IO
 
 from loguru import logger
 
 from wakestream.adapters.power.programs import kill, last_lines, own_group
+from wakestream.adapters.startable import startable
 from wakestream.operators.errors import NoCapacity, PowerError
 from wakestream.operators.ports import PowerReading
 
@@ -102,7 +104,7 @@ class CommandPower:
 
     async def _run(self, argv: Sequence[str]) -> _Ended:
         # Files rather than pipes: what a start command leaves running would hold a pipe open, and must not be killed.
-        with TemporaryFile() as output, TemporaryFile() as errors:
+        with _scratch() as output, _scratch() as errors:
             code = await self._code(argv, output, errors)
             return _Ended(code, _head(output), _tail(errors))
 
@@ -123,9 +125,25 @@ class CommandPower:
                 await _kill(process)
 
 
+def _scratch() -> IO[bytes]:
+    """For what a command prints. On a full disk it is in memory: a machine must be switched off then as well."""
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        file = stack.enter_context(TemporaryFile(buffering=0))
+        if file.write(bytes(KEPT)) == KEPT:
+            file.seek(0)
+            file.truncate()
+            stack.pop_all()
+            return file
+    if not hasattr(os, "memfd_create"):
+        raise PowerError(f"no space left in {gettempdir()} for what the command prints; make room")
+    return os.fdopen(os.memfd_create("wakestream"), "w+b", buffering=0)
+
+
 async def _begin(argv: Sequence[str], output: IO[bytes], errors: IO[bytes]) -> Process:
     try:
-        return await asyncio.create_subprocess_exec(*argv, stdin=DEVNULL, stdout=output, stderr=errors, **own_group())
+        return await asyncio.create_subprocess_exec(
+            *startable(argv), stdin=DEVNULL, stdout=output, stderr=errors, **own_group()
+        )
     except (OSError, ValueError) as error:
         raise PowerError(f"cannot start {argv[0]!r}: {error}; give the full path of the program") from None
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from loguru import logger
 
 from wakestream.adapters.power.programs import LAST_LINES, kill, own_group, terminate
+from wakestream.adapters.startable import startable
 from wakestream.operators.errors import PowerError
 from wakestream.operators.ports import PowerReading
 
@@ -38,6 +39,7 @@ class ProcessPower:
         self._process: Process | None = None
         self._said: deque[str] = deque(maxlen=LAST_LINES)
         self._reading: asyncio.Task[None] | None = None
+        self._cleaning: asyncio.Task[None] | None = None
         self._stopped = False
         self._ending: asyncio.Task[None] | None = None
 
@@ -66,11 +68,12 @@ class ProcessPower:
         env = {"PYTHONUNBUFFERED": "1", **(os.environ if self._env is None else self._env)}
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *self._argv, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=env, **own_group()
+                *startable(self._argv), stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=env, **own_group()
             )
         except (OSError, ValueError) as error:
             raise PowerError(f"cannot start {self._argv[0]!r}: {error}; give the full path of the program") from None
         self._reading = asyncio.create_task(self._read(self._process), name="power-output")
+        self._cleaning = asyncio.create_task(_clean_up(self._process), name="power-clean-up")
 
     async def stop(self) -> None:
         """Ask the program to end, and see to it in the background that it does."""
@@ -111,10 +114,7 @@ class ProcessPower:
                 await process.wait()
         except TimeoutError:
             logger.warning("process {} did not end within {:g} s, killing it", process.pid, self._grace)
-        await self._clear(process)
-
-    async def _clear(self, process: Process) -> None:
-        kill(process)  # what it left behind, too: that would keep its output open
+            kill(process)
         try:
             async with asyncio.timeout(_LAST_BREATH):
                 await process.wait()
@@ -125,15 +125,27 @@ class ProcessPower:
         """Let go of a program that ended or ends."""
         process, self._process = self._process, None
         if self._ending is not None:
-            await self._ending
+            await self._see_it_end(self._ending, process)
             self._ending = None
         elif process is not None:
             assert process.stdin is not None  # noqa: S101 - it was asked for
             process.stdin.close()
-            await self._clear(process)
+        if self._cleaning is not None:
+            if process is None or process.returncode is None:  # it does not end, whatever is done
+                self._cleaning.cancel()
+            await asyncio.gather(self._cleaning, return_exceptions=True)
+            self._cleaning = None
         if self._reading is not None:
             await self._finish_reading(self._reading)
             self._reading = None
+
+    async def _see_it_end(self, ending: asyncio.Task[None], process: Process | None) -> None:
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            if process is not None and process.returncode is None:
+                kill(process)  # nobody waits for the grace to pass
+            raise
 
     async def _finish_reading(self, reading: asyncio.Task[None]) -> None:
         try:
@@ -158,6 +170,12 @@ class ProcessPower:
         texts = [text for line in lines if (text := line.strip()[:LONGEST_LINE])]
         self._said.extend(texts)
         chatter.log(texts)
+
+
+async def _clean_up(process: Process) -> None:
+    """What it leaves behind goes with it, as that would keep its output open. Later its number may be another's."""
+    await process.wait()
+    kill(process)
 
 
 class _Chatter:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 from asyncio.subprocess import Process
 from typing import Any
+
+_STEERING = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
+"""What a program says to the terminal that it takes its output for."""
 
 LAST_LINES = 8
 """Lines that a failure quotes."""
@@ -23,7 +27,7 @@ def own_group() -> dict[str, Any]:
 def terminate(process: Process) -> None:
     """Ask the program, and on POSIX its children too, to end."""
     if sys.platform == "win32":
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with contextlib.suppress(OSError):  # without a console (a service) it cannot be: the end of its input then asks
             process.send_signal(signal.CTRL_BREAK_EVENT)
     else:
         _signal_group(process, signal.SIGTERM)
@@ -48,5 +52,10 @@ if sys.platform != "win32":
 
 def last_lines(output: bytes) -> str:
     """The last lines that say something, as one line."""
-    lines = [line.strip() for line in output.decode(errors="replace").splitlines()]
+    lines = [_harmless(line).strip() for line in output.decode(errors="replace").splitlines()]
     return " | ".join([line for line in lines if line][-LAST_LINES:])
+
+
+def _harmless(line: str) -> str:
+    """It is shown in people's terminals, and on pages: without colours, and whatever else is not to be seen."""
+    return "".join(letter for letter in _STEERING.sub("", line) if letter.isprintable() or letter == "\t")

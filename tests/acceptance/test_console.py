@@ -20,6 +20,7 @@ from our_peers import until
 
 from wakestream.adapters.console import uploads
 from wakestream.adapters.console.live import PAGES
+from wakestream.adapters.console.upload_rules import file_name
 from wakestream.adapters.replaying import run_log
 from wakestream.streams.recording import read_log
 
@@ -242,7 +243,7 @@ async def test_other_files_under_the_id_of_a_job_are_refused_and_leave_its_names
     async with calling(tmp_path) as caller:
         audio_id = await caller.upload("audio", audio)
         await caller.start(await caller.upload("video", video), audio_id)
-        names = caller.home.state / "console" / "results" / "ws-1.json"
+        names = caller.home.state / "console" / "results" / f"{file_name('ws-1')}.json"
         before = names.read_bytes()
         other = {"id": "ws-1", "video": await caller.upload("video", video, "other.mp4"), "audio": audio_id}
         status, plain = await caller.ask("POST", "/console/jobs", other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -91,6 +92,21 @@ async def test_detached_it_prints_the_id_and_jobs_watch_and_cancel_know_it(user:
             assert [each["state"] for each in ended.events] == ["cancelled"]
             again = await user.run("cancel", job, "--json")
             assert orjson.loads(again.out) == {"job": job, "state": "cancelled"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file is text")
+async def test_a_name_that_no_json_can_hold_is_refused_in_words(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub():
+        user.environment |= place.client_settings()
+        async with daemon(user):
+            odd = os.fsdecode(b"clip-\xff.mp4")
+            (user.folder / "clip.mp4").rename(user.folder / odd)
+            refused = await user.run("submit", odd, "speech.wav", "-o", "out.mp4")
+            assert (refused.code, refused.out) == (2, ""), refused
+            assert "clip-?.mp4 cannot be named to the daemon: its name is not UTF-8; rename it" in refused.err
+            for command in ("watch", "why", "cancel"):
+                ran = await user.run(command, odd)
+                assert (ran.code, "there is no job 'clip-?.mp4' here" in ran.err) == (1, True), ran
 
 
 async def test_ctrl_c_while_following_cancels_the_job_and_says_so(user: User, place: Place) -> None:

@@ -131,6 +131,14 @@ async def test_a_gpu_that_does_not_start_is_found_by_waking_it(scene: Scene) -> 
     assert "no monitor is connected" in found["wake"].says
 
 
+async def test_a_gpu_that_is_online_already_need_not_be_waited_for_to_wake(scene: Scene) -> None:
+    await scene.hub()
+    await scene.monitor(on=True)
+    await scene.worker()
+    found = await scene.look(wake_within=5.0)
+    assert (found["wake"].level, found["wake"].says) == ("ok", "the GPU is online already")
+
+
 async def test_a_wrong_secret_is_found_before_an_upload_fails_by_it(scene: Scene) -> None:
     await scene.hub()
     await scene.monitor(on=True)
@@ -210,6 +218,14 @@ async def test_a_provider_that_cannot_say_how_its_machine_is_and_programs_that_a
     assert any("[power] start: no-such-program-here is not a program" in text for text in faults)
     assert any("no-such-engine-here is not a program" in text for text in faults)
     assert any(text.startswith("record:") for text in faults)
+
+
+@pytest.mark.parametrize(("word", "level"), [("no_capacity", "warning"), ("failed", "warning"), ("running", "ok")])
+async def test_a_machine_that_is_not_well_is_said_with_what_to_do(scene: Scene, word: str, level: str) -> None:
+    says = (sys.executable, "-c", f"print({word!r})")
+    scene.settings = Settings(power_start=says, power_stop=says, power_inspect=says)
+    found = [finding async for finding in examine(scene.settings, scene.folder) if finding.check == "power"]
+    assert [(finding.level, bool(finding.todo)) for finding in found] == [(level, level != "ok")]
 
 
 async def test_the_command_wakes_a_sleeping_gpu_and_says_all_as_json(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import orjson
@@ -12,7 +13,8 @@ import pytest
 from loguru import logger
 from rich.console import Console
 
-from wakestream.adapters import logs
+from wakestream.adapters import daemon_client, logs
+from wakestream.adapters.cli import main
 from wakestream.adapters.cli.demo_show import Show, spoken
 from wakestream.adapters.cli.display import JsonLines, Outcomes, PlainLines, display
 from wakestream.adapters.cli.live import LiveDisplay
@@ -192,3 +194,34 @@ def test_a_programs_log_line_is_told_as_its_words() -> None:
     passed_on = "10:00:00.000 INFO    - machine  [12] 10:00:00.000 INFO    - -  ready"
     assert spoken("monitor", passed_on) == ("worker", "ready")
     assert spoken("hub", "not a log line") == ("hub", "not a log line")
+
+
+class Telling:
+    """In the place of a daemon that is asked for the events of all jobs."""
+
+    async def needed(self) -> None:
+        """It runs."""
+
+    async def events(self) -> AsyncIterator[dict[str, object]]:
+        for event in ("accepted", "missed", "done"):
+            path = {"path": "out.mp4", "size": 5} if event == "done" else {}
+            yield {"job": "ws-1", "event": event, "at": 1.0, **path}
+
+
+@pytest.mark.parametrize(
+    ("flag", "shown"), [([], ["accepted", "missed", "done"]), (["-q"], ["missed", "done"])], ids=["all", "quiet"]
+)
+def test_quiet_shows_who_follows_all_jobs_their_ends_alone_in_json_too(
+    flag: list[str], shown: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @asynccontextmanager
+    async def client(_: Path) -> AsyncIterator[Telling]:
+        yield Telling()
+
+    monkeypatch.setattr(daemon_client, "open_daemon_client", client)
+    assert main.main(["watch", "--json", *flag]) == 0
+    assert [orjson.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == shown
+    assert main.main(["watch", *flag]) == 0
+    said = capsys.readouterr().out
+    assert said.count("ws-1") == len(shown) - 1
+    assert "some events were not seen; `wakestream jobs --all` tells how the jobs are" in said

@@ -6,6 +6,8 @@ import argparse
 import json
 import re
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from wakestream.adapters.cli.table import width
 from wakestream.adapters.words import choose, chosen
 from wakestream.adapters.words.help_zh import SENTENCES
 
+LOGS = Path(__file__).parents[1] / "logs"
 LISTING = ("jobs", "watch", "cancel", "status", "why", "cost", "doctor", "logs", "replay", "shrink", "submit")
 
 
@@ -84,6 +87,27 @@ def test_help_with_a_mistyped_command_is_wrong_usage(capsys: pytest.CaptureFixtu
     assert "did you mean 'jobs'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--json", "--hub=http://hub.example:1"])
+def test_a_flag_of_the_command_before_it_is_not_called_unknown(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.main([flag, "status"])
+    said = capsys.readouterr().err
+    assert f"unrecognized arguments: {flag}; {flag.partition('=')[0]} stands behind the command" in said
+
+
+@pytest.mark.parametrize(
+    "argv", [["--hub", "http://hub.example:1", "status"], ["-q", "--state", "there", "jobs"], ["-o", "x.mp4", "submit"]]
+)
+def test_a_flag_before_its_command_is_said_to_belong_behind_it(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    flag, value = argv[-3:-1]
+    with pytest.raises(SystemExit):
+        main.main(argv)
+    said = capsys.readouterr().err
+    assert f"there is no command {value!r}; if it belongs to {flag}: a command's flags stand behind it" in said
+
+
 @pytest.mark.parametrize("name", LISTING)
 def test_what_lists_something_can_say_it_in_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--json" in shown(capsys, name, "--help")
@@ -115,13 +139,18 @@ def test_an_error_is_told_in_json_where_that_was_asked_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAKESTREAM_LANG", "zh")
+    where = Path("nowhere").absolute()
     assert main.main(["jobs", "--json", "--state", "nowhere"]) == 4
     said = capsys.readouterr()
     assert said.out == ""
     assert json.loads(said.err) == {
-        "error": f"no daemon runs for {Path('nowhere').absolute()}; start one with `wakestream daemon`",
+        "error": f"no daemon runs for {where}; start one with `wakestream daemon --state {where}`",
         "code": "daemon_unreachable",
     }
+    monkeypatch.setenv("WAKESTREAM_DAEMON", "nowhere")
+    assert main.main(["jobs", "--json"]) == 4
+    here = "start one with `wakestream daemon`, or name the folder of one that runs by --state"
+    assert json.loads(capsys.readouterr().err)["error"] == f"no daemon runs for {where}; {here}"
 
 
 def test_a_log_that_cannot_be_used_is_told_in_json_on_standard_error_too(
@@ -248,3 +277,29 @@ def test_what_stands_everywhere_may_stand_behind_an_action_too(capsys: pytest.Ca
         main.main(["license", "issue", "-q", "--lang", "zh", "--help"])
     assert end.value.code == 0
     assert "--quiet" in capsys.readouterr().out
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, object]]:
+    main.main(list(argv))
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_json_is_json_where_the_bytes_of_a_name_are_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    log = folder / "r\udce9.jsonl"
+    shutil.copy(LOGS / "system" / "daemon.jsonl", log)
+    (found,) = lines_of(capsys, "replay", str(log), "--json")
+    assert (found["result"], found["log"]) == ("same", [f"{tmp_path}/caf\\udce9/r\\udce9.jsonl"])
+    (found,) = lines_of(capsys, "replay", str(folder / "none\udce9"), "--json")
+    assert found["result"] == "unusable"
+    (found, *_) = lines_of(capsys, "replay", str(log), "--json", "--reorder")
+    assert found["reorder"] is True
+    (*_, found) = lines_of(capsys, "shrink", str(log), "--json", "--fails-if", "outcome=done")
+    assert "caf\\udce9" in str(found["written"])
+    disk = next(one for one in lines_of(capsys, "doctor", "--json", "--state", "d") if one["check"] == "disk")
+    assert "caf\\udce9" in str(disk["says"])

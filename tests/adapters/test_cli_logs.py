@@ -231,3 +231,14 @@ def test_what_is_json_but_no_log_line_is_shown_as_it_is() -> None:
     texts = ['{"a": 1}', "{", '{"time": 5, "level": "INFO", "message": "m"}']
     assert [each.text for each in wanted(map(line, texts))] == texts
     assert [each.level for each in map(line, texts)] == ["", "", ""]
+
+
+def test_json_stays_json_whatever_is_hidden_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "hub.log"
+    quoted = {**AS_JSON, "message": 'it said "Authorization: Bearer abc"', "traceback": "Traceback\nValueError: no"}
+    plain = '2026-01-01 10:00:00.123 INFO    - -  refused "Authorization: Bearer ***" again\n'
+    path.write_text(plain + json.dumps(quoted) + "\n", encoding="utf-8")
+    first, second = (json.loads(text) for text in seen(capsys, str(path), "--json"))
+    assert first["message"] == 'refused "Authorization: Bearer ***" again'
+    assert second["message"] == 'it said "Authorization: Bearer ***"'
+    assert second["traceback"] == "Traceback\nValueError: no"

@@ -1,6 +1,7 @@
 import argparse
 import asyncio
 import errno
+import json
 import os
 import signal
 import socket
@@ -9,11 +10,14 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+from loguru import logger
 
-from wakestream.adapters.cli import exit_codes, flags, main, parsing, program
-from wakestream.adapters.settings import LEVELS, SettingsError
+from wakestream.adapters.cli import exit_codes, flags, following, main, parsing, program
+from wakestream.adapters.daemon_client import DaemonClient
+from wakestream.adapters.settings import LEVELS, Settings, SettingsError
 from wakestream.operators.errors import HubUnreachable, NoSpace, StageTimeout, WakestreamError, WorkerUnreachable
 
 Run = Callable[[argparse.Namespace], int]
@@ -118,6 +122,16 @@ def test_where_the_output_finds_no_room_that_is_said_in_one_line() -> None:
 def test_who_closes_the_output_hears_nothing_and_nothing_breaks() -> None:
     ran = run_in_shell(">&-")
     assert (ran.returncode, ran.stdout, ran.stderr) == (exit_codes.DONE, "", "")
+
+
+def test_json_is_utf_8_in_every_locale(tmp_path: Path) -> None:
+    log = tmp_path / "hub.log"
+    log.write_text("2026-01-01 10:00:00.123 INFO    - -  \u89c6\u9891 \U0001f600\n", encoding="utf-8")
+    asked = (sys.executable, "-m", "wakestream.adapters.cli", "logs", str(log), "--json")
+    ran = subprocess.run(
+        asked, capture_output=True, check=True, timeout=60, env={**os.environ, "PYTHONIOENCODING": "gbk"}
+    )
+    assert json.loads(ran.stdout.decode("utf-8"))["message"] == "\u89c6\u9891 \U0001f600"
 
 
 def test_ctrl_c_outside_of_a_loop_is_130(command: Callable[[Run], None]) -> None:
@@ -311,3 +325,18 @@ def test_a_command_that_says_itself_what_is_wrong_does_not_log_it_too_unless_ask
 
 def test_the_levels_of_the_flag_are_those_of_the_settings() -> None:
     assert parsing.LEVELS == LEVELS
+
+
+async def test_a_wait_that_the_daemon_has_its_own_of_is_said_to_be_of_no_effect() -> None:
+    class Client:
+        async def look(self) -> dict[str, object]:
+            return {"hub": None}
+
+    said: list[str] = []
+    sink = logger.add(lambda message: said.append(message.record["message"]), level="WARNING")
+    try:
+        args = argparse.Namespace(detach=False, transfer_timeout="5", poll_every="1", trace="true", online_timeout=None)
+        assert await following.daemon_for(cast("DaemonClient", Client()), Settings(), args)
+    finally:
+        logger.remove(sink)
+    assert [text.partition(" ")[0] for text in said] == ["--trace", "--transfer-timeout", "--poll-every"]

@@ -11,7 +11,11 @@ from typing import Any, cast
 import pytest
 
 from wakestream.adapters.console import holdings as of_console
+from wakestream.adapters.console import uploads as of_uploads
+from wakestream.adapters.console.cards import NOW_MOST, Cards
+from wakestream.adapters.console.guard import ApiError
 from wakestream.adapters.console.holdings import Holdings
+from wakestream.adapters.console.uploads import Uploads
 from wakestream.adapters.feed import QUEUED, Feed
 from wakestream.adapters.outbox import Outbox
 from wakestream.streams import outbox
@@ -105,3 +109,52 @@ async def test_the_names_of_a_job_that_begins_meanwhile_stay(tmp_path: Path, mon
     await house.holdings.tidy()
     assert names.exists()
     assert not forgotten.exists()
+
+
+def test_of_many_jobs_the_page_is_given_those_at_work_then_the_urgent_then_the_first(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    found = Cards(cast("Outbox", house.jobs), house.holdings.uploads, house.holdings.results)
+    for number in range(NOW_MOST + 50):
+        house.jobs.accept(f"job-{number:03}", Path(f"/v/{number}.mp4"), Path(f"/v/{number}.out.mp4"))
+    urgent = f.JobAccepted("urgent", "/v/u.mp4", "/a.wav", "/v/u.out.mp4", 1, 1, 1, 1, "x", 5, 2.0)
+    outbox.evolve(house.jobs.state, urgent)
+    outbox.evolve(house.jobs.state, f.JobStage("job-240", "render", 3.0))
+    house.jobs.done("job-001")
+    cards = [card["id"] for card in found.now()]
+    assert cards[:4] == ["job-240", "urgent", "job-000", "job-002"]
+    assert len(cards) == NOW_MOST
+    assert found.told(house.jobs.state.jobs["job-240"])["open"] == NOW_MOST + 50
+
+
+async def test_room_for_a_file_is_made_with_one_look_at_the_results(tmp_path: Path) -> None:
+    looks: list[int] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"1" * 10
+
+    found = Uploads(tmp_path / "uploads", lambda: (), lambda: looks.append(1) or 500, quota=1000)
+    given = [await found.receive(found.announce("video", "a.mp4", 10, ()).id, chunks()) for _ in range(20)]
+    looks.clear()
+    found.announce("video", "b.mp4", 400, [str(upload.path) for upload in given])
+    assert [upload.path.exists() for upload in given] == [False] * 10 + [True] * 10
+    assert len(looks) == 1
+
+
+async def test_where_there_are_as_many_files_as_may_be_the_oldest_that_nobody_needs_make_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"1"
+
+    monkeypatch.setattr(of_uploads, "FILES_MOST", 4)
+    needed: list[str] = []
+    found = Uploads(tmp_path / "uploads", lambda: needed, lambda: 0, quota=1000)
+    given = [await found.receive(found.announce("video", "a.mp4", 1, ()).id, chunks()) for _ in range(4)]
+    paths = [str(upload.path) for upload in given]
+    needed.append(paths[0])
+    found.announce("video", "b.mp4", 1, paths)
+    assert [upload.path.exists() for upload in given] == [True, False, True, True]
+    needed += paths
+    with pytest.raises(ApiError, match="4 files are kept already") as refused:
+        found.announce("video", "c.mp4", 1, paths)
+    assert (refused.value.code, refused.value.numbers) == ("many_files", {"count": 4})

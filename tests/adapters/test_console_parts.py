@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import orjson
 import pytest
 
-from wakestream.adapters.console import opening, page, session
+from wakestream.adapters.console import gpu, opening, page, session
+from wakestream.adapters.console import timeline as timelines
 from wakestream.adapters.console.job_calls import disposition
 from wakestream.adapters.console.session import Memory, Sessions
 from wakestream.adapters.console.timeline import Timeline
 from wakestream.adapters.console.upload_rules import file_name, shown_name
+from wakestream.adapters.status_page import hub_facts
+from wakestream.adapters.status_page_words import words_for
 from wakestream.streams import messages as m
+from wakestream.streams import outbox
+from wakestream.streams.hub_state import Gpu, HubState
 from wakestream.streams.recording import Header, read_log
 
 KEY = "0" * 64
@@ -172,6 +178,22 @@ def test_both_languages_say_everything() -> None:
     assert keys("words-en.js") == keys("words-zh.js")
 
 
+NO_PAGE = {
+    "bad_request", "conflict", "disk", "foreign_host", "foreign_origin", "no_session", "no_ticket", "not_ours",
+    "timeout", "too_large", "too_many_followers", "too_many_pages",
+}  # fmt: skip
+"""Refusals of calls that the page does not make, or of which their own sentence tells more."""
+
+
+def test_what_the_daemon_refuses_to_the_page_is_said_in_both_languages() -> None:
+    console = Path(page.__file__).parent
+    asked = "".join(path.read_text() for path in (*console.glob("*.py"), Path(outbox.__file__)))
+    codes = set(re.findall(r'\b[45]\d\d, (?:event\.job, )?"([a-z_]+)"', asked)) - NO_PAGE
+    said = (console / "static" / "words-zh.js").read_text()
+    assert {"ended", "output_taken", "result_gone", "other_size", "quota"} <= codes
+    assert {code for code in codes if f'"bad.{code}"' not in said} == set()
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_link_is_shown_on_a_terminal_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
@@ -189,3 +211,56 @@ def test_a_browser_is_not_given_the_link_on_its_command_line(tmp_path: Path, mon
     assert opening.in_browser(tmp_path, "http://127.0.0.1:1/#link=secret")
     assert "secret" not in given[0]
     assert "#link=secret" in (tmp_path / opening.PAGE).read_text()
+
+
+async def test_a_timeline_of_jobs_that_all_go_on_is_not_sorted_anew_at_every_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(timelines, "_together", lambda rows: looks.append(len(rows)) or [])
+    timeline = Timeline(kept=100)
+    for number in range(400):
+        timeline.row("out", "running", {"event": "running"}, f"job-{number % 90}")
+    assert 75 <= len(timeline.rows) <= 100
+    assert len(looks) < 20
+
+
+async def test_how_the_link_is_stays_known_however_many_rows_come_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timelines, "SHOWN", 50)
+    timeline = Timeline(kept=100)
+    timeline.row("conn", "up", {"url": "ws://hub"})
+    for _ in range(500):
+        timeline.row("in", "gpu.power.state", {"type": "gpu.power.state"})
+    shown = timeline.since(0)
+    assert [row["label"] for row in shown] == ["up", *["gpu.power.state"] * 50]
+    assert [row["label"] for row in timeline.since(shown[-2]["seq"])] == ["gpu.power.state"]
+
+
+async def test_a_machine_that_slept_has_its_rows_where_the_clock_says_and_its_log_without_the_gap() -> None:
+    clock = Clock()
+    timeline = Timeline(now=clock)
+    timeline.begin(Header("daemon", clock.now, 7))
+    for slept in (0.0, 28_800.0, 0.0):
+        clock.now += slept
+        timeline.row("out", "running", {"event": "running"}, "a")
+    before, after, later = (row["t"] for row in timeline.since(0))
+    assert (round(after - before), round(later - after)) == (28_800, 0)
+    log = read_log(io.BytesIO(b"".join(timeline.lines())))
+    assert log.rows[-1].t < 60
+
+
+def test_the_times_of_a_hub_whose_clock_is_wrong_are_told_by_ours() -> None:
+    told = {"ts": 1000, "gpus": [{"gpu": "a", "since": 940}, {"gpu": "b"}]}
+    found = gpu.by_our_clock(told, 4600.5)
+    assert (found["ts"], found["gpus"]) == (4600.5, [{"gpu": "a", "since": 4540.5}, {"gpu": "b"}])
+    assert gpu.by_our_clock(told, 1001.0) == told
+    assert gpu.by_our_clock({**told, "ts": None}, 1001.0)["gpus"] == told["gpus"]
+
+
+@pytest.mark.parametrize(("languages", "said"), [("en", ("further GPUs", "10")), ("zh-CN", ("其他 GPU", "10"))])
+def test_the_hubs_page_says_how_many_gpus_it_leaves_out(languages: str, said: tuple[str, str]) -> None:
+    state = HubState()
+    state.gpus = {f"gpu-{number}": Gpu(f"gpu-{number}") for number in range(60)}
+    facts = hub_facts(state, 5.0, words_for(languages))
+    assert said in facts
+    assert len([name for name, _ in facts if name.startswith("GPU gpu-")]) == 50

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -74,6 +76,28 @@ def test_revoking_takes_the_beginning_of_an_id_and_keeps_the_first_date(book: Li
         with pytest.raises(LicenseError) as caught:
             book.revoke(wrong, 8.0)
         assert key not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there a folder can be synced")
+def test_what_was_issued_or_revoked_is_on_the_disk_name_and_all_when_that_is_said(
+    book: LicenseBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def renamed(old: Path, new: Path) -> Path:
+        steps.append("name")
+        return replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    license_, _ = book.issue("client", "", 0.0)
+    book.revoke(license_.id, 1.0)
+    assert steps == ["file", "name", "folder"] * 2
 
 
 def test_an_id_that_fits_several_is_refused(book: LicenseBook) -> None:

@@ -51,6 +51,18 @@ def test_what_the_system_says_is_said_in_words_that_help(error: OSError, said: s
 
 
 @pytest.mark.parametrize(
+    ("number", "said"),
+    [(1225, "nobody listens there"), (1231, "network unreachable"), (1232, "no route to host"), (121, "timed out")],
+)
+def test_windows_is_understood_by_its_numbers_as_its_words_are_in_its_users_language(number: int, said: str) -> None:
+    alone = OSError(errno.EINVAL, "远程计算机拒绝网络连接。")
+    alone.winerror = number  # type: ignore[attr-defined]
+    several = OSError(f"Multiple exceptions: [WinError {number}] 远程计算机拒绝网络连接。, [WinError 1] 函数不正确。")
+    assert said in no_connection(alone)
+    assert said in no_connection(several)
+
+
+@pytest.mark.parametrize(
     ("url", "said"),
     [
         ("http://127.0.0.1:9", "nobody listens there (connection refused)"),

@@ -49,3 +49,17 @@ def test_a_system_that_refuses_keeps_its_limit(limits: list[tuple[int, int]], mo
 def test_without_a_limit_all_are_allowed(limits: list[tuple[int, int]]) -> None:
     limits.append((resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert connections_allowed(20_000) == 20_000
+
+
+def test_where_a_lower_limit_is_kept_secret_as_on_macos_what_it_always_allows_is_taken(
+    limits: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choosy(_: int, limit: tuple[int, int]) -> None:
+        if limit[0] > 10_240:
+            raise ValueError("current limit exceeds maximum limit")
+        limits.append(limit)
+
+    limits.append((256, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", choosy)
+    assert connections_allowed(20_000) == 10_240 - SPARE
+    assert limits[-1] == (10_240, resource.RLIM_INFINITY)

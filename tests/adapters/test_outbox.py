@@ -13,6 +13,7 @@ from loguru import logger
 from wakestream.adapters import outbox as at_work
 from wakestream.adapters.client import Client
 from wakestream.adapters.feed import Feed
+from wakestream.adapters.http.part_file import beside
 from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.memory import MemoryWorker
 from wakestream.adapters.outbox import Outbox
@@ -212,6 +213,42 @@ async def test_a_journal_that_broke_ends_the_program_and_no_one_waits_for_an_ans
         assert (await desk.submit("c")).status == 503
 
 
+async def test_a_fault_of_its_own_ends_the_program_and_no_one_waits_for_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+
+    def breaks(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    async with asyncio.timeout(5), desk.serving():
+        await desk.submit()
+        monkeypatch.setattr(outbox, "decide", breaks)
+        assert (await desk.submit("b")).status == 503
+        with pytest.raises(ZeroDivisionError):
+            await desk.outbox.broken
+        assert (await desk.submit("c")).status == 503
+
+
+async def test_a_job_that_cannot_even_be_started_by_a_fault_of_ours_has_failed_and_the_others_go_on() -> None:
+    desk = Desk()
+    start = desk.jobs.start
+
+    def breaks(job: e.Job, show: Callable[[e.JobEvent], Any]) -> asyncio.Future[Any]:
+        return start(job, show) if job.id != "a" else cast("asyncio.Future[Any]", 1 // 0)
+
+    desk.jobs.start = breaks  # type: ignore[method-assign]
+    async with asyncio.timeout(5), desk.serving():
+        hearing = asyncio.create_task(desk.hears("failed"))
+        await asyncio.sleep(0)
+        await desk.outbox.submit("a", LOOK, LOOK, "/out/a.mp4", "x", 0)
+        await hearing
+        ended = desk.state.jobs["a"].ended
+        assert ended is not None
+        assert ended.code == "internal"
+        await desk.submit("b")
+
+
 async def test_what_is_asked_while_it_stops_is_answered_as_well() -> None:
     desk = Desk()
     async with asyncio.timeout(10):
@@ -283,6 +320,30 @@ async def test_one_that_was_being_cancelled_is_not_run_again() -> None:
             await hearing
         assert desk.jobs.shown == {}
         assert (desk.jobs.farewells, desk.jobs.worker.said("cancel")) == ([("a", True)], ["task-1"])
+
+
+@pytest.mark.parametrize("when", ["before the restart", "after it"])
+async def test_what_a_run_before_fetched_of_a_job_goes_when_it_is_cancelled(tmp_path: Path, when: str) -> None:
+    other, output = tmp_path / "other.mp4", tmp_path / "out.mp4"
+    part = beside(output, "task-1")
+    for path in (other, part, part.with_name(f"{part.name}.json")):
+        path.write_bytes(b"half")
+    taken = f.JobAccepted("a", "/in/a.mp4", "/in/a.wav", str(output), 1, 1, 1, 1, "x", 0, 1.0)
+    before = [f.JobCancelling("a", 3.0)] if when == "before the restart" else []
+    desk = Desk(taken, BEFORE[1], *before)
+    async with asyncio.timeout(10):
+        hearing = asyncio.create_task(desk.hears("cancelled"))
+        await asyncio.sleep(0)
+        async with desk.serving():
+            if not before:
+                while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - nobody else knows the moment
+                    await asyncio.sleep(0)
+                await desk.outbox.cancel("a")
+                desk.jobs.shown["a"](e.Cancelled())
+            await hearing
+            while not desk.jobs.worker.said("cancel"):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+    assert list(tmp_path.iterdir()) == [other]
 
 
 async def test_what_the_hub_confirmed_is_not_said_again_by_the_next_start() -> None:

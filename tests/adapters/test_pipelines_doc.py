@@ -41,6 +41,8 @@ def test_the_tests_of_the_page_record_their_log_once_and_then_replay_it(folder: 
     assert (folder / "logs" / "night.jsonl").is_file()
     again = run(folder, *quiet)
     assert "4 passed" in again.stdout, again.stdout
+    anew = run(folder, *quiet, "--replay-record=rewrite")
+    assert "4 passed" in anew.stdout, anew.stdout
 
 
 def test_a_replay_by_hand_finds_no_difference(folder: Path) -> None:

@@ -175,6 +175,54 @@ async def test_a_provider_that_breaks_is_a_failed_boot_and_does_not_wedge_the_mo
         assert (await room.link.next(m.BootResult)).request_id == "boot-2"
 
 
+class Giddy(MemoryPower):
+    """A provider of which something that it awaits was cancelled: it cancels itself, so often."""
+
+    cancels = 0
+
+    async def inspect(self) -> PowerReading:
+        if self.cancels:
+            self.cancels -= 1
+            raise asyncio.CancelledError
+        return await super().inspect()
+
+    async def start(self) -> None:
+        if self.cancels:
+            self.cancels -= 1
+            raise asyncio.CancelledError
+        await super().start()
+
+
+async def test_a_provider_that_cancels_itself_is_asked_again_and_does_not_wedge_the_monitor() -> None:
+    power = Giddy()
+    power.cancels = 1
+    async with asyncio.timeout(1000), at_work(Room(power)) as room:
+        await room.becomes("off")
+        power.cancels = 1
+        room.link.receive(m.Boot(request_id="boot-1"))
+        assert "cancelled itself" in ((await room.link.next(m.BootResult)).msg or "")
+        room.link.receive(m.Boot(request_id="boot-2"))
+        await room.becomes("online")
+
+
+@pytest.mark.parametrize("fault", [ZeroDivisionError, asyncio.CancelledError])
+async def test_a_worker_whose_health_cannot_be_asked_by_a_fault_of_ours_is_asked_again(
+    fault: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = Room(MemoryPower())
+    faults = [fault(), fault()]
+
+    async def health() -> Health:
+        if faults:
+            raise faults.pop()
+        return Health(True)
+
+    monkeypatch.setattr(room.program, "_health", health)
+    async with asyncio.timeout(1000), at_work(room):
+        room.link.receive(m.Boot(request_id="boot-1"))
+        await room.becomes("online")
+
+
 async def test_a_machine_that_cannot_be_looked_at_is_found_again() -> None:
     async with at_work(Room()) as room:
         await room.becomes("off")

@@ -338,6 +338,19 @@ def test_a_missing_log_is_recorded_once_and_then_only_replayed(project: pytest.P
     assert [path.name for path in log.parent.iterdir()] == ["here.jsonl"]
 
 
+def test_a_log_that_several_tests_share_is_recorded_anew_once(project: pytest.Pytester) -> None:
+    counted = 'with open("count", "a") as count:\n        count.write("x")\n    rehearsal = Rehearsal()'
+    project.makepyfile(
+        RECORDING.format(**BY_MARK).replace("rehearsal = Rehearsal()", counted)
+        + '\n@pytest.mark.replay("made/here.jsonl", record=record)\ndef test_also(replay):\n    pass\n'
+        + '\n@pytest.mark.replay("made/here.jsonl")\ndef test_what_if(replay):\n    pass\n'
+    )
+    result = run(project, "--replay-record=rewrite")
+    result.assert_outcomes(passed=3)
+    assert str(result.stdout).count("recorded ") == 1
+    assert (project.path / "count").read_text() == "x"
+
+
 def test_recording_without_a_recording_function_says_what_to_give(project: pytest.Pytester) -> None:
     write(project)
     before = (project.path / "online.jsonl").read_bytes()

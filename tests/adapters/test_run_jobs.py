@@ -99,7 +99,9 @@ def test_its_help_begins_with_what_it_is_about(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as end:
         run_job(about="Renders twice.", arguments=["--help"])
     assert end.value.code == 0
-    assert "Renders twice." in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "VIDEO AUDIO [RESULT] Renders twice." in said
+    assert "RESULT where the result goes (default VIDEO's name + .synced.mp4)" in said
 
 
 def test_a_line_names_the_result_that_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
-from wakestream.operators.errors import JournalError
+from wakestream.operators.errors import JournalError, NoSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,12 @@ async def test_a_folder_in_its_place_is_a_sentence(tmp_path: Path) -> None:
         await kept(tmp_path / "file" / "j.sqlite3")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file is text")
+async def test_a_folder_whose_name_is_no_text_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="its name is not UTF-8; choose another folder"):
+        await kept(tmp_path / "odd-\udcff" / "j.sqlite3")
+
+
 async def test_a_fact_that_this_version_does_not_know_is_named(tmp_path: Path) -> None:
     async with open_journal(tmp_path / "j.sqlite3", Paid, program="hub") as first:
         await first.append([Paid(1.0, 2.0)])
@@ -215,6 +221,34 @@ async def test_when_the_disk_is_full_nothing_is_kept_and_it_goes_on_when_there_i
         db.execute("PRAGMA max_page_count = 1000000")
         await first.append([Put("after", 4)])
     assert [fact.key for fact in await kept(path)] == ["before", "after"]
+
+
+async def test_what_finds_no_room_is_not_kept_by_a_cut_either(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    old, new = [Put("old", n, {"x": "y" * 8_000}) for n in range(4)], Put("new", 1, {"x": "y" * 20_000})
+    async with journal(path, limit=3) as first:
+        await first.append(old)
+        first.snapshot = lambda: [old[-1], new]
+        db = first._file._db
+        db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').get}")
+        with pytest.raises(NoSpace):
+            await first.append([new])
+        db.execute("PRAGMA max_page_count = 1000000")
+    assert await kept(path) == old
+
+
+async def test_what_fits_is_kept_though_the_cut_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    facts = [Put("old", n) for n in range(4)]
+    async with journal(path, limit=3) as first:
+        await first.append(facts)
+        first.snapshot = lambda: [Put("old", 3, {"x": "y" * 100_000})]
+        db = first._file._db
+        db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').get}")
+        await first.append([Put("new", 1)])
+        db.execute("PRAGMA max_page_count = 1000000")
+        assert first.facts == 5
+    assert await kept(path) == [*facts, Put("new", 1)]
 
 
 async def test_after_a_failed_write_it_promises_nothing_any_more(tmp_path: Path) -> None:

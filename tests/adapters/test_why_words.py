@@ -25,6 +25,16 @@ def test_no_end_of_a_wait_is_foretold_that_nobody_knows() -> None:
     assert "usually" in why_words.job(job(e.Waking(42.0, "booting", 1, soon)), 190.0)
 
 
+def test_a_wait_has_grown_since_it_was_last_told_of_and_its_end_come_nearer() -> None:
+    waiting = job(e.Waking(10.0, "booting", 1, e.Eta(45, 60)))
+    said = why_words.job(waiting | {"last": {**waiting["last"], "at": 182.0}}, 190.0)
+    assert "waits for the GPU, 18 s so far: " in said
+    assert "(usually 37 s more, at most 52 s)" in said
+    queued = job(e.Queued(1, "booting", e.Eta(45, 60)))
+    said = why_words.job(queued | {"last": {**queued["last"], "at": 182.0}}, 190.0)
+    assert "(usually 37 s more, at most 52 s)" in said
+
+
 def test_a_job_is_not_said_to_wait_for_a_machine_that_is_off_when_it_is_up() -> None:
     said = why_words.job(job(e.Queued(2, "booted", None)), 190.0)
     assert said == "ws-1 waits for the GPU: job queued, position 2; the machine is up, its worker is starting"
@@ -70,6 +80,8 @@ def status(gpu: dict[str, Any], **more: Any) -> m.HubStatus:
         (status({"phase": "off"}), "off because no job needs it"),
         (status({"phase": "off"}, queue=2, monitors=0), "off though 2 jobs wait: no monitor is connected"),
         (status({"phase": "off"}, queue=2), "the monitor has been asked to start it"),
+        (status({"phase": "off"}, queue=1, monitors=0), "off though 1 job waits: no monitor is connected"),
+        (status({"phase": "off"}, queue=1), "off though 1 job waits: the monitor has been asked to start it"),
         (status({"phase": "starting"}, queue=1), "is being started: 1 job waits for it"),
         (status({"phase": "lost", "why": "it broke"}, queue=2), "studio is lost (it broke): 2 jobs wait for it"),
         (status({"phase": "lost"}, queue=1, monitors=0), "lost: 1 job waits for it; no monitor is connected"),

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.cli import words
+from wakestream.adapters.cli import units, words
 from wakestream.adapters.cli.table import table, width
+from wakestream.adapters.console.upload_rules import in_words
 from wakestream.adapters.words import choose, chosen, en, tell, zh
 from wakestream.adapters.words.language import asked_for, known
 from wakestream.operators import events as e
@@ -174,3 +175,21 @@ def test_a_table_is_straight_also_with_wide_letters() -> None:
     lines = table([("任务", "STATE"), ("ws-1", "完成"), ("x", "cancelled")], right=(1,))
     assert lines == ["任务      STATE", "ws-1       完成", "x     cancelled"]
     assert {width(line) for line in lines} == {15}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.6, "1 h 00 min")],
+)
+def test_a_time_is_rounded_before_its_unit_is_chosen(seconds: float, said: str) -> None:
+    assert words.duration(seconds) == said
+    assert units.duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (999_960, "1.0 MB"), (10**15, "1000.0 TB")],
+)
+def test_so_is_a_size(count: int, said: str) -> None:
+    assert units.size(count) == said
+    assert in_words(count) == said.replace(" B", " bytes")

@@ -36,7 +36,7 @@ async def test_with_the_gpu_on_two_dropped_files_become_a_video_that_plays(
         await drop(page, *((path.name, path.read_bytes()) for path in files))
         await page.get_by_role("button", name="Start").click()
         await expect(card(page)).to_contain_text("The result is here")
-        await expect(page.locator("#told")).to_have_text("interview.mp4: Done")
+        await expect(page.locator("#told")).to_have_text("interview.mp4, narration.wav: Done")
         assert await page.title() == "wakestream"
         await expect(card(page).get_by_role("listitem")).to_have_text(["Wake", "Check", "Upload", "Render", "Fetch"])
         await plays(page)

@@ -52,13 +52,14 @@ def a_job(name: str, begin: int, end: int | None) -> list[dict[str, Any]]:
 
 async def test_a_programs_last_words_are_told_apart_from_the_sentence(visitor: Visitor) -> None:
     async with visitor.page() as page:
-        events = [{"event": "retrying", "at": 5.0, "attempt": 2, "delay": 1.0, "why": PILE}]
+        now = await page.evaluate("() => Date.now() / 1000")
+        events = [{"event": "retrying", "at": now, "attempt": 2, "delay": 60.4, "why": PILE}]
         found = await page.evaluate(JOB, [events, None])
-        assert found["why"] == "The program ended by itself with code 1. Tried again in 1 s (attempt 2)."
+        assert found["why"] == "The program ended by itself with code 1. Tried again in 1 min (attempt 2)."
         assert found["detail"] == PILE
-        short = [{"event": "retrying", "at": 5.0, "attempt": 2, "delay": 1.0, "why": "the hub is away."}]
+        short = [{"event": "retrying", "at": now - 39.6, "attempt": 2, "delay": 60.0, "why": "the hub is away."}]
         found = await page.evaluate(JOB, [short, None])
-        assert (found["why"], found["detail"]) == ("The hub is away. Tried again in 1 s (attempt 2).", "")
+        assert (found["why"], found["detail"]) == ("The hub is away. Tried again in 20 s (attempt 2).", "")
         said = await page.evaluate(GPU, [{"phase": "failed", "why": PILE}, {"monitors": 1}, None])
         assert said == "The program ended by itself with code 1."
         said = await page.evaluate(GPU, [{"phase": "failed", "why": "x" * 500}, {"monitors": 1}, None])
@@ -138,3 +139,75 @@ async def test_the_page_chooses_the_same_kinds_of_files_as_the_daemon(visitor: V
             accepts = await page.locator(f"#pick-{kind}").get_attribute("accept")
             assert accepts is not None
             assert {*accepts.split(","), ".webm"} == {*endings, f"{kind}/*", ".webm"}
+
+
+async def test_a_page_that_is_open_for_long_still_knows_how_link_gpu_and_jobs_are(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        rows = [row(1, "up", kind="conn", dir="conn"), row(2, "job.accept", kind="in", dir="in", job="long")]
+        rows += [row(3, "uploaded", job="long"), row(4, "running", job="long"), *a_job("short", 5, 6)]
+        rows += [row(7 + at, "running", job="long") for at in range(6100)]
+        seen = await page.evaluate(LANES, [[["x", 0, rows]], 5000, 6200, 4, []])
+        [link] = [lane for lane in seen["lanes"] if lane["kind"] == "link"]
+        assert [(span["word"], span["from"], span["to"]) for span in link["spans"]] == [("up", 1, 6200)]
+        [job] = [lane for lane in seen["lanes"] if lane["kind"] == "job"]
+        assert (job["name"], [span["word"] for span in job["spans"]]) == ("long", ["render"])
+
+
+async def test_a_job_that_ended_while_nobody_looked_does_not_go_on_after_a_restart(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        before = [*a_job("ended", 1, None), *a_job("goes-on", 2, None)]
+        batches = [["x", 0, before], ["y", 50, [row(1, "job.accept", kind="in", job="goes-on")]]]
+        seen = await page.evaluate(LANES, [batches, 0, 100, 4, []])
+        ends = {lane["name"]: lane["spans"][-1]["to"] for lane in seen["lanes"] if lane["kind"] == "job"}
+        assert ends == {"ended": 50, "goes-on": 100}
+
+
+async def test_one_is_not_said_to_be_many(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        note = {"event": "note", "at": 5.0, "text": "x", "data": {"waits": "to upload", "limit": 1, "before": 3}}
+        found = await page.evaluate(JOB, [[note], None])
+        assert found["why"] == "Waits for its turn: one job at a time. Before it when it came: 3."
+
+
+@pytest.mark.parametrize("stage", ["reply", "online", "ready", "execution", "transfer", "total"])
+async def test_what_took_too_long_is_said_in_words(visitor: Visitor, stage: str) -> None:
+    async with visitor.page() as page:
+        outcome = {"event": "timed_out", "stage": stage, "seconds": 1800.0, "why": ""}
+        found = await page.evaluate(JOB, [[], outcome])
+        assert f"“{stage}”" not in found["why"]
+        assert "30 min" in found["why"]
+
+
+async def test_a_phase_of_a_later_hub_is_shown_as_its_word(visitor: Visitor) -> None:
+    show = """
+    async (gpu) => {
+      (await import("/gpus.js")).showGpus({ hub: "up", gpus: [gpu] }, null, (id) => id);
+      return document.querySelector("#gpus").innerText;
+    }
+    """
+    async with visitor.page() as page:
+        said = await page.evaluate(show, {"gpu": "studio", "phase": "warming_up", "why": "it is cold"})
+        assert "warming up" in said
+        assert "it is cold" in said
+        assert "phase." not in said
+        assert "say." not in said
+
+
+async def test_a_page_that_asks_from_time_to_time_knows_the_rate_too(visitor: Visitor) -> None:
+    ask = """
+    async (asked) => {
+      const { begin, progress } = await import("/store.js");
+      let job;
+      for (const event of asked) {
+        const events = [{ event: "accepted", at: 1 }, { event: "checked", at: 2 }, event];
+        job = begin({ id: "a", state: "open", stage: "upload", events }, job);
+      }
+      return { ...progress(job), samples: job.samples.length };
+    }
+    """
+    async with visitor.page() as page:
+        asked = [{"event": "uploading", "at": 5.0 + at, "bytes": 100 * at, "of": 1000} for at in (0, 2, 2, 4)]
+        found = await page.evaluate(ask, asked)
+        assert (found["rate"], found["left"], found["samples"]) == (100, 6, 3)
+        later = [*asked, {"event": "running", "at": 20.0, "percent": 5.0}]
+        assert (await page.evaluate(ask, later))["samples"] == 1

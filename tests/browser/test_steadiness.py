@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import errno
+import re
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +15,18 @@ import aiohttp
 import pytest
 from house import House
 
-from wakestream.adapters.console import uploads
+from wakestream.adapters.console import cards, uploads
+from wakestream.streams import outbox
+from wakestream.streams import outbox_facts as f
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
-from acts import begin, card, choose
+from acts import begin, card, choose, plays
 from playwright.async_api import expect
 
 if TYPE_CHECKING:
     from conftest import Visitor
+    from playwright.async_api import Dialog, Page
 
 
 async def cancelled(home: House, files: tuple[Path, Path], job: str) -> str:
@@ -223,3 +229,305 @@ async def test_another_name_for_this_machine_and_another_page_get_nothing(home: 
         }
         """
         assert await foreign.evaluate(ask, f"{home.url}/console/session") == ["refused", "refused"]
+
+
+def of_yesterday(home: House, job: str, ago: float, folder: Path | None = None) -> Path:
+    """A job of the page's that was done so many seconds ago; its result."""
+    assert home.daemon is not None
+    result = (folder or home.state / "console" / "results") / f"{job}.mp4"
+    result.write_bytes(b"x" * 1000)
+    at = time.time() - ago
+    accepted = f.JobAccepted(job, f"/gone/{job}.mp4", "/gone/voice.wav", str(result), 1, 1, 1, 1, "x", 0, at - 60)
+    for fact in (accepted, f.JobEnded(job, "done", at, path=str(result), size=1000)):
+        outbox.evolve(home.daemon.outbox.state, fact)
+    return result
+
+
+async def test_a_result_is_removed_when_its_user_is_sure_and_does_not_come_back_as_new(
+    home: House, visitor: Visitor
+) -> None:
+    result = of_yesterday(home, "old", 86_400)
+    async with visitor.page() as page:
+        past = page.locator("#past li")
+        await expect(past).to_have_count(1)
+        remove = past.get_by_role("button", name="Remove result")
+        asked: list[str] = []
+
+        async def answer(dialog: Dialog) -> None:
+            asked.append(dialog.message)
+            await (dialog.dismiss() if len(asked) == 1 else dialog.accept())
+
+        page.on("dialog", answer)
+        await remove.click()
+        assert result.exists()
+        await remove.click()
+        await expect(past).to_contain_text("no longer there")
+        assert asked == ["Remove “old - voice.mp4”? Only another render would bring it back."] * 2
+        assert not result.exists()
+        await expect(card(page)).to_have_count(0)
+        await expect(page.locator("#told")).to_be_empty()
+
+
+async def test_a_result_that_plays_goes_on_when_the_page_comes_back(
+    home: House, visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert home.daemon is not None
+    of_yesterday(home, "old", 60).write_bytes(files[0].read_bytes())
+    async with visitor.page() as page:
+        await plays(page)
+        async with page.expect_response("**/console/live?*"):
+            visitor.daemon_away = True
+            monkeypatch.setattr(cards, "NOW_LASTS", 30.0)
+            home.daemon.console._live.close()
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        await expect(card(page)).to_have_count(1)
+        assert await page.evaluate("() => document.querySelector('video').currentTime > 0.1")
+
+
+async def test_of_thousands_of_jobs_those_at_work_are_shown_and_the_others_counted(
+    home: House, visitor: Visitor
+) -> None:
+    assert home.daemon is not None
+    box = home.daemon.outbox
+
+    def accept(number: int) -> None:
+        job = f"job-{number:04}"
+        wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, 1000.0 + number)
+        outbox.evolve(box.state, f.JobAccepted(*wish))
+        box.feed.publish(job, {"event": "accepted", "at": 1000.0 + number})
+
+    def begins(number: int) -> None:
+        job = f"job-{number:04}"
+        outbox.evolve(box.state, f.JobStage(job, "render", 9000.0))
+        box.feed.publish(job, {"event": "running", "at": 9000.0, "percent": 5.0, "frame": 0, "frames": 0})
+
+    for number in range(2000):
+        accept(number)
+    for number in range(8):
+        begins(number)
+    async with visitor.page() as page:
+        await expect(card(page)).to_have_count(200)
+        await expect(card(page).first).to_contain_text("job-0000.mp4")
+        await expect(page.locator("#now-count")).to_have_text("2,000")
+        await expect(page.locator("#now-more")).to_have_text("The first 200 are shown; 1,800 more come after them.")
+        begins(1900)
+        await expect(card(page).last).to_contain_text("job-1900.mp4")
+        await expect(card(page)).to_have_count(200)
+        for number in range(2000, 5000):
+            accept(number)
+            if not number % 100:
+                await asyncio.sleep(0)
+        await expect(page.locator("#now-count")).to_have_text("5,000")
+        await expect(card(page)).to_have_count(200)
+        await expect(card(page).last).to_contain_text("job-1900.mp4")
+
+
+async def test_news_that_come_late_neither_empty_nor_fill_the_form(
+    home: House, visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert home.daemon is not None
+    await home.monitor()
+    console, used = home.daemon.console, 10_000
+    tell = console._live.tell
+    monkeypatch.setattr(console._live, "tell", lambda kind, plain: None if kind == "rest" else tell(kind, plain))
+
+    async def late(page: Page, idle: list[Any]) -> None:
+        nonlocal used
+        used += 1000
+        tell("rest", {**console._rest(), "uploads": idle, "used": used})
+        await expect(page.locator("#foot")).to_contain_text(f"{used // 1000}\u00a0kB")
+
+    async with visitor.page() as page:
+        await choose(page, files)
+        await late(page, [])
+        assert await page.locator("#start").is_enabled()
+        idle = console.holdings.plain()["uploads"]
+        await late(page, idle)
+        await page.locator("#start").click()
+        await expect(card(page)).to_have_count(1)
+        await late(page, idle)
+        assert await page.locator("#slot-video").get_attribute("data-slot") == "empty"
+        await late(page, [])
+        await choose(page, files)
+        await page.get_by_role("button", name="Remove interview.mp4").click()
+        await late(page, [])
+
+
+async def test_a_file_that_was_replaced_or_removed_does_not_come_back(
+    home: House, visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert home.daemon is not None
+    disk, write = threading.Event(), uploads._write_all
+
+    def slow(file: Any, block: bytearray) -> None:
+        assert disk.wait(30)
+        write(file, block)
+
+    async with visitor.page() as page:
+        video = page.locator("#slot-video")
+        await page.get_by_label("Choose a video").set_input_files(files[0])
+        await expect(video).to_have_attribute("data-slot", "ready")
+        [first] = (home.state / "console" / "uploads").iterdir()
+        monkeypatch.setattr(uploads, "_write_all", slow)
+        other = files[0].with_name("other.mp4")
+        other.write_bytes(files[0].read_bytes())
+        await page.get_by_label("Choose a video").set_input_files(other)
+        await expect(video).to_have_attribute("data-slot", "sending")
+        async with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+            await video.get_by_role("button", name="Remove other.mp4").click()
+        disk.set()
+        await page.get_by_label("Choose an audio").set_input_files(files[1])
+        await expect(page.locator("#slot-audio")).to_have_attribute("data-slot", "ready")
+        await expect(page.locator("#foot")).to_contain_text(re.compile(r"[\d.]+\skB of"))
+        assert await video.get_attribute("data-slot") == "empty"
+        assert not first.exists()
+
+
+async def test_the_keyboards_place_is_kept_where_its_button_goes(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    held = "() => document.activeElement.closest('[data-job]')?.dataset.job"
+    for number in range(14):
+        of_yesterday(home, f"old-{number:02}", 86_400 + number)
+    async with visitor.page(link=False) as page:
+        await page.locator("#door-code").fill(home.link())
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#past li")).to_have_count(12)
+        assert await page.evaluate("() => document.activeElement.id") == "work"
+        await page.locator("#past-more").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#past li")).to_have_count(14)
+        assert await page.evaluate(held) == "old-12"
+        page.on("dialog", lambda dialog: dialog.accept())
+        await page.locator("#past li").nth(3).get_by_role("button", name="Remove result").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#past li").nth(3)).to_contain_text("no longer there")
+        assert await page.evaluate(held) == "old-03"
+        await choose(page, files)
+        await page.locator("#start").focus()
+        await page.keyboard.press("Enter")
+        await expect(card(page).locator("h3")).to_be_focused()
+
+
+async def test_each_end_is_told_to_those_who_hear_the_page_and_a_removed_result_is_none(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    await home.monitor()
+    told = "() => { new MutationObserver(() => window.told.push(document.querySelector('#told').textContent))"
+    told += ".observe(document.querySelector('#told'), { childList: true, characterData: true, subtree: true });"
+    async with visitor.page() as page:
+        await page.evaluate(f"{told} window.told = []; }}")
+        for number in range(2):
+            await cancelled(home, files, f"job-{number}")
+            await expect(card(page)).to_have_count(number + 1)
+        heard = await page.evaluate("() => window.told")
+        assert heard == ["interview.mp4, narration.wav: Cancelled"] * 2
+
+
+async def test_what_was_today_is_yesterday_after_midnight(home: House, visitor: Visitor) -> None:
+    assert home.daemon is not None
+    noon = datetime.datetime(2026, 1, 10, 12).astimezone()
+    of_yesterday(home, "old", time.time() - noon.timestamp())
+    async with visitor.page() as page:
+        visitor.daemon_away = True
+        when = page.locator("#past li time")
+        for later, shown in ((6, r"^12:00\sPM$"), (30, r"^Jan 10, 2026, 12:00\sPM$")):
+            await page.clock.set_fixed_time(noon + datetime.timedelta(hours=later))
+            home.daemon.console._live.close()
+            await expect(when).to_have_text(re.compile(shown))
+
+
+async def test_a_timeline_that_is_held_stands_still_as_text_too(home: House, visitor: Visitor) -> None:
+    assert home.daemon is not None
+    timeline = home.daemon.console._timeline
+    async with visitor.page() as page:
+        await page.get_by_text("The latest as text").click()
+        rows = page.locator("#time-rows")
+        timeline.row("out", "before", {"event": "before"}, "a")
+        await expect(rows).to_contain_text("before")
+        await page.get_by_role("button", name="Pause").click()
+        await expect(page.get_by_role("button", name="Follow")).to_be_visible()
+        timeline.row("out", "meanwhile", {"event": "meanwhile"}, "a")
+        async with page.expect_response("**/console/live?*"):
+            visitor.daemon_away = True
+            home.daemon.console._live.close()
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        assert "meanwhile" not in await rows.inner_text()
+        await page.get_by_role("button", name="Follow").click()
+        await expect(rows).to_contain_text("meanwhile")
+
+
+async def test_a_job_that_is_over_before_the_page_hears_of_it_is_shown_and_told(home: House, visitor: Visitor) -> None:
+    assert home.daemon is not None
+    box = home.daemon.outbox
+    async with visitor.page() as page:
+        of_yesterday(home, "quick", 0)
+        for kind in ("accepted", "done"):
+            box.feed.publish("quick", {"event": kind, "at": time.time()})
+        await expect(card(page)).to_have_attribute("data-state", "done")
+        await expect(page.locator("#told")).to_have_text("quick.mp4, voice.wav: Done")
+
+
+async def test_a_browser_that_knows_no_segments_of_text_shows_the_page(home: House, visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        await page.add_init_script("delete Intl.Segmenter")
+        await page.reload()
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+
+
+async def test_what_ended_while_the_page_was_away_is_told_when_it_is_back(home: House, visitor: Visitor) -> None:
+    assert home.daemon is not None
+    box, now = home.daemon.outbox, time.time()
+    async with visitor.page() as page:
+        for job in ("one", "two"):
+            wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, now)
+            outbox.evolve(box.state, f.JobAccepted(*wish))
+            box.feed.publish(job, {"event": "accepted", "at": now})
+        await expect(card(page)).to_have_count(2)
+        visitor.daemon_away = True
+        home.daemon.console._live.close()
+        for job in ("one", "two"):
+            outbox.evolve(box.state, f.JobEnded(job, "failed", now, why="broken", code="task_failed"))
+        told = page.locator("#told")
+        await expect(told).to_contain_text("one.mp4, voice.wav: Failed")
+        await expect(told).to_contain_text("two.mp4, voice.wav: Failed")
+
+
+async def test_a_hub_that_refuses_the_key_is_not_said_to_be_away(home: House, visitor: Visitor) -> None:
+    await home.stop_daemon()
+    home.place.keys["client"] = "ws_client_0123456789abcdef0123456789abcdef"
+    await home.start_daemon()
+    async with visitor.page() as page:
+        await expect(page.locator(".gpu-title")).to_have_text("The hub does not let this program in")
+        await expect(page.locator(".gpu-text")).to_contain_text("license")
+
+
+async def test_the_history_is_searched_by_how_a_job_ended_in_the_pages_language(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    of_yesterday(home, "old", 86_400)
+    await cancelled(home, files, "stopped")
+    async with visitor.page(locale="zh-CN") as page:
+        past = page.locator("#past li")
+        for text, job in (("完成", "old"), ("已取消 interview", "stopped")):
+            await page.locator("#past-search").fill(text)
+            await expect(past).to_have_count(1)
+            await expect(past).to_have_attribute("data-job", job)
+
+
+async def test_a_stream_that_is_there_again_at_once_is_no_news(home: House, visitor: Visitor) -> None:
+    assert home.daemon is not None
+    seen = "() => { window.seen = []; const link = document.querySelector('#link');"
+    seen += " new MutationObserver(() => window.seen.push(link.textContent))"
+    seen += ".observe(link, { childList: true, characterData: true, subtree: true }); }"
+    async with visitor.page() as page:
+        await page.evaluate(seen)
+        visitor.daemon_away = True
+        home.daemon.console._live.close()
+        of_yesterday(home, "new", 10)
+        await expect(card(page)).to_have_count(1)
+        assert await page.evaluate("() => window.seen") == []
+        await home.stop_daemon()
+        await expect(page.locator("#link")).to_have_text("Daemon away, coming back…")
+        await home.start_daemon()
+        await expect(page.locator("#link")).to_have_text("Live")

@@ -12,11 +12,14 @@ import { begin, take } from "/store.js";
 import { timeline } from "/timeline.js";
 import { bytes, number, t, translate } from "/words.js";
 
-const known = { jobs: new Map(), gpu: { hub: "connecting" }, names: new Map() };
+const known = { jobs: new Map(), open: 0, gpu: { hub: "connecting" }, names: new Map() };
 const cards = new Map();
 const MANY = 6;
 const ENDED = 6;
+const SHOWN = 200;
+const NAMES = 20000;
 let parts = null;
+let drawing = 0;
 
 function toast(text, bad = false) {
   const note = h("p", { class: bad ? "toast bad" : "toast", text });
@@ -29,7 +32,8 @@ function toast(text, bad = false) {
 const acts = {
   cancel: (job) => asked(() => call("POST", `/api/jobs/${encodeURIComponent(job.id)}/cancel`)),
   retry: (job) => asked(() => call("POST", `/api/jobs/${encodeURIComponent(job.id)}/retry`, {})),
-  remove: (job) => asked(() => call("DELETE", `/console/results/${encodeURIComponent(job.id)}`)),
+  remove: (job) => confirm(t("card.remove.sure", { name: job.output }))
+    && asked(() => call("DELETE", `/console/results/${encodeURIComponent(job.id)}`)),
   address: (job) => asked(async () => (await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/ticket`)).url),
   download: async (job) => {
     const url = await acts.address(job);
@@ -62,7 +66,11 @@ function theatre(job, url) {
 
 const hear = {
   state(plain) {
-    known.jobs = new Map(plain.jobs.map((card) => [card.id, begin(card)]));
+    tell(plain.jobs.filter((card) => card.outcome && known.jobs.has(card.id) && !known.jobs.get(card.id).outcome));
+    // What somebody is at stays, however long ago it ended.
+    const busy = [...known.jobs.values()].filter((job) => job.outcome && cards.get(job.id)?.busy);
+    known.jobs = new Map([...busy.map((job) => [job.id, job]), ...plain.jobs.map((card) => [card.id, begin(card, known.jobs.get(card.id))])]);
+    known.open = plain.open;
     known.gpu = plain.gpu;
     for (const [id, name] of Object.entries(plain.names)) known.names.set(id, name);
     for (const card of plain.jobs) remember(card);
@@ -75,17 +83,21 @@ const hear = {
   },
   card(card) {
     remember(card);
-    if (card.outcome && known.jobs.has(card.id)) say(by("told"), `${card.video.name}: ${t(`state.${card.outcome.event}`)}`);
-    known.jobs.set(card.id, begin(card));
+    const before = known.jobs.get(card.id);
+    const removed = card.result && !card.result.here; // which may be a result of the history's
+    if (card.outcome && !before?.outcome && !removed) tell([card]);
+    known.open = card.open;
+    if (before || !removed) known.jobs.set(card.id, begin(card));
     if (card.outcome) letGo();
-    showJobs();
+    soon();
     if (card.outcome) parts.past.refresh();
   },
   event(event) {
     const job = known.jobs.get(event.job);
     if (!job) return;
     take(job, event);
-    cards.get(event.job)?.update(job);
+    if (cards.has(event.job)) cards.get(event.job).update(job);
+    else soon(); // it begins, and there may be room for it now
   },
   gpu(plain) {
     known.gpu = plain;
@@ -99,7 +111,16 @@ const hear = {
   },
 };
 
-const remember = (card) => known.names.set(card.id, card.video.name);
+function remember(card) {
+  if (known.names.size > NAMES) known.names.delete(known.names.keys().next().value);
+  known.names.set(card.id, card.video.name);
+}
+
+/** How jobs have ended, for those who hear the page; in elements of their own, as two may end alike. */
+function tell(ended) {
+  const words = (card) => `${card.video.name}, ${card.audio.name}: ${t(`state.${card.outcome.event}`)}`;
+  if (ended.length) by("told").replaceChildren(...ended.map((card, at) => h("span", { text: `${at ? "; " : ""}${words(card)}` })));
+}
 
 /** What is under way in its order, and then what ended, the latest first. */
 function inTurn(one, other) {
@@ -119,12 +140,31 @@ function showLamps() {
   showGpus(known.gpu, waiting ? waiting.eta : null, (id) => known.names.get(id) || id);
 }
 
+/** What the page has room for: what is under way, then what comes first in turn, and what ended. */
+function chosen() {
+  const jobs = [...known.jobs.values()];
+  const open = jobs.filter((job) => !job.outcome);
+  if (open.length <= SHOWN) return jobs.sort(inTurn);
+  const begun = (job) => Number(Boolean(job.last) && job.last.event !== "accepted" && !job.note?.data?.waits);
+  open.sort((one, other) => begun(other) - begun(one) || other.priority - one.priority || inTurn(one, other));
+  return [...open.slice(0, SHOWN), ...jobs.filter((job) => job.outcome)].sort(inTurn);
+}
+
+/** Shows the jobs shortly: thousands may come at once. */
+function soon() {
+  drawing ||= setTimeout(() => {
+    drawing = 0;
+    showJobs();
+  }, 20);
+}
+
 function showJobs() {
   const list = by("cards");
-  const jobs = [...known.jobs.values()].sort(inTurn);
+  const jobs = chosen();
+  const shown = new Set(jobs.map((job) => job.id));
   put(list, "data-many", jobs.length > MANY);
   for (const [id, card] of cards) {
-    if (!known.jobs.has(id)) {
+    if (!shown.has(id)) {
       card.root.remove();
       cards.delete(id);
     }
@@ -138,7 +178,9 @@ function showJobs() {
       else list.insertBefore(root, list.children[at] || null);
     }
   });
-  const open = jobs.filter((job) => !job.outcome).length;
+  const here = jobs.filter((job) => !job.outcome).length;
+  const open = Math.max(here, known.open);
+  say(by("now-more"), open > here ? t(open - here === 1 ? "now.more.one" : "now.more", { shown: number(here), count: number(open - here) }) : "");
   say(by("now-count"), open ? number(open) : "");
   document.title = open ? `(${number(open)}) wakestream` : "wakestream";
   show(by("now-empty"), !jobs.length);
@@ -148,7 +190,7 @@ setInterval(() => {
   if (document.hidden || !parts) return;
   for (const [id, card] of cards) {
     const job = known.jobs.get(id);
-    if (job && !job.outcome) card.update(job);
+    if (job) card.update(job);
   }
   showLamps();
 }, 1000);
@@ -174,15 +216,27 @@ function open() {
   parts ??= {
     time: timeline({ nameOf: (id) => known.names.get(id) || id, toast }),
     past: past(acts, () => [...known.jobs.values()].filter((job) => job.outcome)),
-    compose: composer({ toast, started: (id) => setTimeout(() => document.querySelector(`[data-job="${CSS.escape(id)}"]`)?.scrollIntoView({ block: "nearest" }), 300) }),
+    compose: composer({ toast, started: (id) => setTimeout(() => goTo(id), 300) }),
   };
   showLamps();
   follow({ hear: (kind, plain) => hear[kind]?.(plain), linked, rows: parts.time.last });
 }
 
+/** The job that was just started comes into view; and the keyboard to it, where its button went away. */
+function goTo(id) {
+  const card = document.querySelector(`#cards > [data-job="${CSS.escape(id)}"]`);
+  card?.scrollIntoView({ block: "nearest" });
+  if (document.activeElement === document.body) card?.querySelector("h3").focus({ preventScroll: true });
+}
+
 async function knock(code) {
   try {
-    if (await enter(code)) return open();
+    const locked = !by("door").hidden;
+    if (await enter(code)) {
+      open();
+      if (locked) by("work").focus({ preventScroll: true });
+      return;
+    }
     lock();
     if (code) say(by("door-wrong"), t("door.wrong"));
   } catch {

@@ -98,7 +98,11 @@ class Slot {
     this.kind = kind;
     this.changed = changed;
     this.upload = null;
+    this.before = null;
+    this.listed = ""; // the last upload of which the daemon said that it waits here
+    this.gone = new Set(); // those that were used or removed here
     this.request = null;
+    this.coming = null;
     this.samples = [];
     this.turn = 0;
     this.root = by(`slot-${kind}`);
@@ -127,7 +131,7 @@ class Slot {
 
   async take(file) {
     this.stop();
-    const before = this.upload;
+    this.before ??= this.upload;
     this.upload = null;
     const turn = ++this.turn;
     this.showName(file.name, t("slot.sending", { percent: percent(0), size: bytes(file.size) }), "sending");
@@ -136,12 +140,13 @@ class Slot {
       const upload = await this.whole(file, turn);
       if (turn !== this.turn) return;
       this.upload = upload;
+      this.coming = null;
       this.showUpload();
-      if (before) forget(before);
+      this.replaced();
     } catch (error) {
       if (turn !== this.turn) return;
-      this.upload = before;
-      if (before) this.showUpload();
+      [this.upload, this.before] = [this.before, null];
+      if (this.upload) this.showUpload();
       else this.showEmpty();
       this.complain(refused(error, file.name));
     } finally {
@@ -170,6 +175,7 @@ class Slot {
 
   send(given, file, turn) {
     this.samples = [];
+    this.coming = given.id;
     return new Promise((done, failed) => {
       const request = new XMLHttpRequest();
       this.request = request;
@@ -207,11 +213,15 @@ class Slot {
     return [t("card.rate", { rate: bytes(rate) }), t("card.eta", { left: duration((size - sent) / rate) })];
   }
 
+  /** What the daemon says may be older than what was done here meanwhile. */
   settle(uploads) {
     if (this.sending) return;
-    if (this.upload && !uploads.some((one) => one.id === this.upload.id)) this.clear();
-    else if (!this.upload && uploads.length && this.root.dataset.slot === "empty") {
-      this.upload = uploads.at(-1);
+    const others = uploads.filter((one) => !this.gone.has(one.id));
+    if (this.upload && uploads.some((one) => one.id === this.upload.id)) this.listed = this.upload.id;
+    else if (this.upload && this.listed === this.upload.id) this.clear();
+    else if (!this.upload && others.length && this.root.dataset.slot === "empty") {
+      this.upload = others.at(-1);
+      this.listed = this.upload.id;
       this.showUpload();
     }
   }
@@ -220,19 +230,34 @@ class Slot {
     const upload = this.upload;
     this.stop();
     this.clear();
-    if (upload) forget(upload);
+    this.forget(upload);
+    this.replaced();
     this.input.focus();
+  }
+
+  /** The file that was here before is not wanted any more. */
+  replaced() {
+    this.forget(this.before);
+    this.before = null;
+  }
+
+  forget(upload) {
+    if (!upload) return;
+    this.gone.add(upload.id);
+    call("DELETE", `/console/uploads/${upload.id}`).catch(() => {});
   }
 
   /** Its file becomes a job's. */
   give() {
     const upload = this.upload;
+    this.gone.add(upload.id);
     this.clear();
     return upload;
   }
 
   /** The job was not to be; unless there is another file by now. */
   takeBack(upload) {
+    this.gone.delete(upload.id);
     if (this.upload || this.sending) return;
     this.upload = upload;
     this.showUpload();
@@ -241,7 +266,8 @@ class Slot {
   stop() {
     this.turn += 1;
     if (this.request) this.request.abort();
-    this.request = null;
+    if (this.coming) this.gone.add(this.coming); // it may have got there whole
+    this.request = this.coming = null;
   }
 
   clear() {
@@ -278,5 +304,3 @@ class Slot {
     put(this.away, "aria-label", t("slot.remove", { name }));
   }
 }
-
-const forget = (upload) => call("DELETE", `/console/uploads/${upload.id}`).catch(() => {});

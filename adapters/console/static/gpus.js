@@ -1,8 +1,8 @@
 // The lamp of each GPU: its phase, what that means, and the figures that its user pays for.
 
 import { by, h, put, say, show } from "/dom.js";
-import { gpuSays } from "/sentences.js";
-import { duration, money, number, percent, t } from "/words.js";
+import { brief, gpuSays } from "/sentences.js";
+import { duration, money, number, percent, phase, t } from "/words.js";
 
 const LAMPS = {
   online: "on", booted: "near", starting: "near", draining: "leave", stopping: "leave", off: "off", lost: "bad",
@@ -30,7 +30,9 @@ export function showGpus(hub, eta, nameOf) {
 
 function nobody(hub) {
   const key = hub.hub === "up" ? "none" : hub.hub;
-  return { gpu: "", phase: hub.hub === "down" ? "failed" : "unknown", title: t(`gpu.${key}`), text: key === "connecting" ? "" : t(`gpu.${key}.text`), why: hub.why };
+  const text = key === "connecting" ? "" : t(`gpu.${key}.text`, { why: brief(hub.why).replace(/[.。]+$/, "") });
+  const phase = key === "down" || key === "refused" ? "failed" : "unknown";
+  return { gpu: "", phase, title: t(`gpu.${key}`), text, why: hub.why };
 }
 
 function made() {
@@ -48,7 +50,7 @@ function made() {
 function update(strip, gpu, hub) {
   put(strip.root, "data-lamp", LAMPS[gpu.phase] || "off");
   say(strip.name, gpu.gpu);
-  say(strip.phase, gpu.title || t(`phase.${gpu.phase}`));
+  say(strip.phase, gpu.title || phase(gpu.phase));
   say(strip.text, gpu.title ? gpu.text : gpuSays(gpu, hub, hub.eta));
   put(strip.text, "title", gpu.why || null);
   const figures = gpu.title ? [] : [...figuresOf(gpu, hub)];

@@ -4,6 +4,7 @@ import { bearer } from "/session.js";
 
 const SILENCE = 25000;
 const HIDDEN = 5000;
+const SOON = 300;
 
 // Browsers open six connections to one server, for all pages together. So two pages have a stream, and the others ask.
 const STREAMS = ["wakestream.live.1", "wakestream.live.2"];
@@ -18,7 +19,7 @@ async function inTurn(what, [name, ...others] = STREAMS) {
 
 /** Follows the daemon for ever. `hear(kind, plain)`; `linked("up" | "down" | "locked")`; `rows()` names the last row. */
 export function follow({ hear, linked, rows }) {
-  let wait = 300;
+  let wait = SOON;
   let stop = null;
   let away = 0;
   let wake = null;
@@ -59,7 +60,7 @@ export function follow({ hear, linked, rows }) {
     const found = /^event: (\w+)\ndata: (.*)$/s.exec(part);
     if (!found || found[1] === "beat") return;
     if (found[1] === "state") {
-      wait = 300;
+      wait = SOON;
       linked("up");
     }
     try {
@@ -86,7 +87,7 @@ export function follow({ hear, linked, rows }) {
         await pause(ASKING);
         continue;
       }
-      if (away !== -1) linked("down");
+      if (away !== -1 && wait > SOON) linked("down"); // a stream that is there again at once is no news
       await pause(wait * (0.75 + Math.random() / 2));
       wait = Math.min(wait * 1.6, 4000);
     }
@@ -99,7 +100,7 @@ export function follow({ hear, linked, rows }) {
       away = setTimeout(() => { away = -1; if (stop) stop.abort(); }, HIDDEN);
     } else {
       away = 0;
-      wait = 300;
+      wait = SOON;
       if (wake) wake();
     }
   }

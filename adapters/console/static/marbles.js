@@ -1,11 +1,12 @@
 // The timeline's picture: lanes, spans and marbles on a canvas, in the page's own colours.
 
 import { shape } from "/moments.js";
-import { clock, number, t } from "/words.js";
+import { clock, number, phase, t } from "/words.js";
 
 const HEAD = 24;
 const PAD = 14;
-const letters = new Intl.Segmenter(); // an emoji may be many characters
+// An emoji may be many characters; older browsers cannot tell.
+const letters = Intl.Segmenter ? new Intl.Segmenter() : { segment: (text) => Array.from(text, (segment) => ({ segment })) };
 
 /** Draws on `canvas`; `nameOf(job id)` is what its user calls it. */
 export function painter(canvas, nameOf) {
@@ -40,7 +41,7 @@ export function painter(canvas, nameOf) {
       pen.font = `12px ${view.font}`;
       pen.textAlign = "left";
       pen.fillStyle = view.colours.soft;
-      pen.fillText(t("time.more", { count: number(seen.hidden) }), 4, tall - 8);
+      pen.fillText(t(seen.hidden === 1 ? "time.more.one" : "time.more", { count: number(seen.hidden) }), 4, tall - 8);
     }
     view.hits = [];
     seen.lanes.forEach((lane, row) => drawLane(pen, lane, HEAD + row * high, { at, left, right: wide - PAD, high, narrow, from, to }));
@@ -127,7 +128,7 @@ export function painter(canvas, nameOf) {
     pen.roundRect(x, y - tall / 2, wide, tall, Math.min(3, wide / 2));
     pen.fill();
     pen.font = `600 10px ${view.font}`;
-    const said = lane.kind === "power" ? t(`phase.${span.word}`) : "";
+    const said = lane.kind === "power" ? phase(span.word) : "";
     if (said && pen.measureText(said).width <= wide - 10) {
       pen.textAlign = "left";
       const ground = colourOf(lane, span.word);

@@ -14,10 +14,6 @@ export class Moments {
   constructor() {
     this.boot = "";
     this.seq = 0;
-    this.clear();
-  }
-
-  clear() {
     this.rows = [];
     this.link = [];
     this.power = new Map();
@@ -33,6 +29,7 @@ export class Moments {
   add(boot, epoch, rows) {
     if (boot !== this.boot) {
       if (this.boot && rows.length) this.change(this.link, epoch, "down");
+      for (const job of this.jobs.values()) job.to ??= epoch; // what goes on is told of again
       this.boot = boot;
       this.epoch = epoch;
       this.seq = 0;
@@ -42,12 +39,20 @@ export class Moments {
       this.seq = row.seq;
       this.take({ ...row, at: epoch + row.t });
     }
-    if (this.rows.length > MOST) this.rebuild(this.rows.slice(-MOST * 0.75));
+    if (this.rows.length > MOST) this.forget();
   }
 
-  rebuild(rows) {
-    this.clear();
-    for (const row of rows) this.take(row);
+  /** The oldest rows go; how things were at their end stays. */
+  forget() {
+    this.rows = this.rows.slice(-MOST * 0.75);
+    const since = this.rows[0].at;
+    this.link = after(this.link, since);
+    for (const [name, changes] of this.power) this.power.set(name, after(changes, since));
+    for (const [id, job] of this.jobs) {
+      if (job.to !== null && job.to < since) this.jobs.delete(id);
+      job.changes = after(job.changes, since);
+      job.marks = job.marks.filter((row) => row.at >= since);
+    }
   }
 
   take(row) {
@@ -71,6 +76,7 @@ export class Moments {
   ofJob(row) {
     if (!this.jobs.has(row.job)) this.jobs.set(row.job, { id: row.job, from: row.at, to: null, end: "", changes: [{ at: row.at, word: "wait" }], marks: [] });
     const job = this.jobs.get(row.job);
+    if (!job.end) job.to = null;
     const stage = row.kind === "event" || row.label === "job.accept" ? STAGE_AFTER[row.label] : "";
     if (stage) this.change(job.changes, row.at, stage);
     if (row.kind === "event" && ENDS.has(row.label)) {
@@ -86,12 +92,12 @@ export class Moments {
     if (!changes.length || changes.at(-1).at < at) this.change(changes, at, state);
   }
 
-  /** The last rows that tell of something new, the newest first. */
-  latest(most) {
+  /** The last rows up to `to` that tell of something new, the newest first. */
+  latest(most, to = Infinity) {
     const found = [];
     for (let at = this.rows.length - 1; at >= 0 && found.length < most; at -= 1) {
       const row = this.rows[at];
-      if (row.fault || !STEADY.has(row.label)) found.push(row);
+      if (row.at <= to && (row.fault || !STEADY.has(row.label))) found.push(row);
     }
     return found;
   }
@@ -112,6 +118,11 @@ export class Moments {
     }
     return { lanes, messages: frames.length, jobs: jobs.length, hidden: Math.max(0, jobs.length - most) };
   }
+}
+
+/** The changes from `since` on, and the one that held then. */
+function after(changes, since) {
+  return changes.slice(Math.max(0, changes.findLastIndex((change) => change.at <= since)));
 }
 
 function spans(changes, end) {

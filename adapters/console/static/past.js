@@ -3,7 +3,7 @@
 import { button, by, h, named, put, say, show } from "/dom.js";
 import { why } from "/sentences.js";
 import { call } from "/session.js";
-import { begin } from "/store.js";
+import { begin, ENDS } from "/store.js";
 import { bytes, moment, number, t } from "/words.js";
 
 const PAGE = 12;
@@ -20,12 +20,12 @@ export function past(acts, elsewhere) {
     const mine = ++turn;
     const text = search.value.trim();
     const above = new Set(text ? [] : elsewhere().map((job) => job.id));
-    const query = new URLSearchParams({ text, limit: String(Math.min(MOST, shown + above.size)), skip: "0" });
+    const query = new URLSearchParams({ text: asked(text), limit: String(Math.min(MOST, shown + above.size)), skip: "0" });
     try {
       const found = await call("GET", `/console/history?${query}`);
       const jobs = found.jobs.filter((job) => !above.has(job.id));
       const hidden = found.jobs.length - jobs.length;
-      if (mine === turn) draw(jobs.slice(0, shown).map(begin), found.matching - hidden, text);
+      if (mine === turn) draw(jobs.slice(0, shown).map((card) => begin(card)), found.matching - hidden, text);
     } catch { /* the next state brings it */ }
   }
 
@@ -36,11 +36,23 @@ export function past(acts, elsewhere) {
       const row = known.get(job.id);
       return row && row.dataset.mark === mark(job) ? row : made(job, acts);
     });
-    // What stays is not touched: whoever has the keyboard there keeps it.
+    // What stays is not touched: whoever has the keyboard there keeps it. Where a row becomes another, it goes over.
+    const held = document.activeElement?.closest("#past > li");
     for (const row of [...list.children]) if (!rows.includes(row)) row.remove();
     rows.forEach((row, at) => { if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null); });
+    if (held && !held.isConnected) reach(rows.find((row) => row.dataset.job === held.dataset.job));
     say(by("past-empty"), matching ? (text ? t("past.found", { count: number(matching) }) : "") : text ? t("past.nothing", { text }) : t("past.empty"));
-    show(by("past-more"), matching > jobs.length && shown < MOST);
+    const more = by("past-more");
+    const next = more === document.activeElement ? rows[known.size] : null;
+    show(more, matching > jobs.length && shown < MOST);
+    if (more.hidden) reach(next);
+  }
+
+  /** The keyboard comes to a row: to its first button, or to itself. */
+  function reach(row) {
+    if (!row) return;
+    row.tabIndex = -1;
+    (row.querySelector("button") ?? row).focus({ preventScroll: true });
   }
 
   search.addEventListener("input", () => {
@@ -60,7 +72,14 @@ export function past(acts, elsewhere) {
   return { refresh: () => soon(60) };
 }
 
-const mark = (job) => `${job.state} ${job.result ? job.result.here : ""}`;
+/** What was typed, with the words for how a job ended as the daemon knows them. */
+function asked(text) {
+  const ends = new Map([...ENDS].map((state) => [t(`state.${state}`), state]));
+  return text.split(/\s+/).map((word) => ends.get(word) ?? word).join(" ");
+}
+
+/** What a row says that may become another thing: at midnight its time is one of yesterday. */
+const mark = (job) => `${job.state} ${job.result ? job.result.here : ""} ${moment(job.ended_at)}`;
 
 function made(job, acts) {
   const state = job.outcome.event;

@@ -21,14 +21,14 @@ export function why(job) {
       if (last.position > 0 && !last.percent) return t("why.behind", { position: number(last.position) });
       return t(last.event === "running" ? "why.running" : "why.submitted");
     case "retrying":
-      return t("why.retrying", { why: sentence(brief(last.why)), delay: duration(last.delay), attempt: number(last.attempt) });
+      return t("why.retrying", { why: sentence(brief(last.why)), delay: duration(last.delay - passed(last)), attempt: number(last.attempt) });
     default: return t(`why.${last.event}`);
   }
 }
 
 function noted(note) {
   const data = note.data || {};
-  if (data.waits) return t("why.turn", { limit: number(data.limit), before: number(data.before) });
+  if (data.waits) return t(data.limit === 1 ? "why.turn.one" : "why.turn", { limit: number(data.limit), before: number(data.before) });
   if (data.same_as) return t("why.same");
   return note.text;
 }
@@ -45,7 +45,8 @@ function waking(job, last) {
   return left(job.eta) < 1 ? t("why.waking.late") : t("why.waking", times(job.eta));
 }
 
-const passed = (eta) => Date.now() / 1000 - eta.at;
+/** Seconds since something was told. */
+const passed = (told) => Date.now() / 1000 - told.at;
 const times = (eta) => ({ p50: duration(eta.p50 - passed(eta)), p90: duration(eta.p90 - passed(eta)) });
 
 /** Seconds until a GPU is usually there; 0 where nobody knows. */
@@ -61,7 +62,7 @@ function ended(job) {
   const end = job.outcome;
   switch (end.event) {
     case "done": return job.result && !job.result.here ? t("card.gone") : t("end.done", { size: bytes(end.size) });
-    case "timed_out": return t("end.timed_out", { seconds: duration(end.seconds), stage: end.stage });
+    case "timed_out": return t(knows(`end.timed_out.${end.stage}`) ? `end.timed_out.${end.stage}` : "end.timed_out", { seconds: duration(end.seconds), stage: end.stage });
     case "cancelled": return t("end.cancelled");
     default: return detail(job) ? t(knows(`fail.${end.code}`) ? `fail.${end.code}` : "fail.other") : `${sentence(end.why)}.`;
   }
@@ -104,13 +105,13 @@ export function gpuSays(gpu, hub, eta) {
   }
   if (gpu.phase === "off" && p50) return t("say.off.eta", usual);
   if (gpu.phase === "failed" && gpu.why) return `${sentence(brief(gpu.why))}.`;
-  return t(`say.${gpu.phase}`);
+  return knows(`say.${gpu.phase}`) ? t(`say.${gpu.phase}`) : brief(gpu.why);
 }
 
 /** A refusal as a sentence, in this language where there is one. */
 export function refused(error, name = "") {
   const said = error.numbers || {};
-  const values = { name, kind: t(`kind.${said.kind}`), ending: said.ending || "?", known: said.known };
+  const values = { name, kind: t(`kind.${said.kind}`), ending: said.ending || "?", known: said.known, count: number(said.count ?? 0) };
   for (const key of ["size", "most", "room"]) values[key] = key in said ? bytes(said[key]) : "";
   if (!error.status) return t("toast.offline");
   return knows(`bad.${error.code}`) ? t(`bad.${error.code}`, values) : `${sentence(error.message)}.`;

@@ -10,13 +10,21 @@ const AFTER = {
 const KEPT = { submit: 0, wake: 0, check: 1, upload: 2, render: 3, download: 4 };
 const WINDOW = 8;
 
-/** A card of the daemon's, made ready to take in further events. */
-export function begin(card) {
+/** A card of the daemon's, made ready to take in further events; `before` is what was known of the job, if anything. */
+export function begin(card, before) {
   const job = { ...card, stage: KEPT[card.stage] ?? 0, last: null, saved: 0, samples: [], seen: {}, note: null, eta: null, frame: null };
   for (const event of card.events || []) take(job, event);
   delete job.events;
   if (job.outcome && job.outcome.event === "done") job.stage = 5;
+  if (before && before.stage === job.stage) goOn(job, before.samples);
   return job;
+}
+
+/** How fast it goes is seen over several cards: each has the last event alone of those that count. */
+function goOn(job, samples) {
+  const mine = job.samples;
+  job.samples = samples.filter(([at]) => !mine.length || at < mine[0][0]);
+  for (const [at, value] of mine) sample(job, at, value);
 }
 
 /** One more event of the job. */

@@ -37,6 +37,7 @@ export function timeline({ nameOf, toast }) {
     put(by("time-pause"), "aria-pressed", String(held));
     by("time-pause").replaceChildren(icon(held ? "now" : "pause"), h("span", { text: t(held ? "time.go" : "time.pause") }));
     draw();
+    list();
   }
 
   function zoom(steps) {
@@ -133,7 +134,7 @@ export function timeline({ nameOf, toast }) {
 
   function list() {
     if (!by("time-list").open) return;
-    by("time-rows").replaceChildren(...moments.latest(LISTED).map((row) => h("li", {}, h("time", { text: clock(row.at, true) }), h("span", { class: "dir", text: row.dir }), h("span", { text: row.label }), h("bdi", { class: "of", text: row.job ? nameOf(row.job) : "" }))));
+    by("time-rows").replaceChildren(...moments.latest(LISTED, end()).map((row) => h("li", {}, h("time", { text: clock(row.at, true) }), h("span", { class: "dir", text: row.dir }), h("span", { text: row.label }), h("bdi", { class: "of", text: row.job ? nameOf(row.job) : "" }))));
   }
 
   // Time goes on

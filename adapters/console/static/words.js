@@ -15,6 +15,9 @@ export function t(key, values = {}) {
 /** Whether there is a text for `key`. */
 export const knows = (key) => key in WORDS;
 
+/** A GPU's phase in words; a hub may be of a later version than this page. */
+export const phase = (word) => (knows(`phase.${word}`) ? t(`phase.${word}`) : word.replaceAll("_", " "));
+
 /** Puts the page's fixed words into its elements. */
 export function translate(root) {
   document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
