@@ -7,6 +7,7 @@ seconds). `Signer` is the hub's side, `Verifier` the worker's, `Wallet` the clie
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -23,7 +24,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec.structs import replace
 
+from wakestream.adapters.patience import put
 from wakestream.adapters.sources import Secret, SettingsError
+from wakestream.adapters.sync_folder import sync_folder
 from wakestream.operators.errors import WakestreamError, WorkerRefused
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
@@ -257,7 +260,9 @@ def _make(path: Path) -> bytes:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
+        put(fresh, path)
+        with contextlib.suppress(OSError):  # not every folder on a network can be synced
+            sync_folder(path.parent)
     finally:
         fresh.unlink(missing_ok=True)
     return raw

@@ -12,6 +12,7 @@ from typing import Final
 
 import orjson
 
+from wakestream.adapters.patience import patiently, put
 from wakestream.operators.errors import FileUnusable
 
 FILE: Final = "daemon.json"
@@ -59,7 +60,7 @@ def told(state: Path, address: Address) -> Iterator[None]:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
+        put(fresh, path)
     except OSError as error:
         raise FileUnusable(f"{path} cannot be written: {error.strerror or error}; choose another --state") from error
     try:
@@ -74,7 +75,7 @@ def told(state: Path, address: Address) -> Iterator[None]:
 def read(state: Path) -> Address | None:
     """What `state/daemon.json` says; None when it does not read. The daemon may be dead all the same."""
     try:
-        plain = orjson.loads((state / FILE).read_bytes())
+        plain = orjson.loads(patiently((state / FILE).read_bytes))
         url, token, pid = plain["url"], plain["token"], plain["pid"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

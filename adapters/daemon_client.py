@@ -15,7 +15,7 @@ import orjson
 
 from wakestream.adapters import daemon_address
 from wakestream.adapters.daemon_address import Address
-from wakestream.operators.errors import WakestreamError
+from wakestream.operators.errors import FileUnusable, WakestreamError
 from wakestream.operators.events import Job
 
 HEALTH_WITHIN: Final = 3.0
@@ -70,14 +70,21 @@ class DaemonClient:
         """As `look`; `DaemonUnreachable` when there is none."""
         found = await self.look()
         if found is None:
-            raise DaemonUnreachable(f"no daemon runs for {self.state}; start one with `wakestream daemon`")
+            if self.state == daemon_address.folder(None):
+                how = "`wakestream daemon`, or name the folder of one that runs by --state"
+            else:
+                how = f"`wakestream daemon --state {self.state}`"
+            raise DaemonUnreachable(f"no daemon runs for {self.state}; start one with {how}")
         return found
 
     async def submit(self, job: Job, priority: int) -> dict[str, Any]:
-        """Hand a job in; it is kept when this returns. Asking again under the same id does no harm."""
+        """Hand a job in; it is kept when this returns. Asking again under the same id does no harm.
+
+        `FileUnusable` for a path that no JSON can hold.
+        """
         asked = {
-            "id": job.id, "video": str(job.video.absolute()), "audio": str(job.audio.absolute()),
-            "output": str(job.output.absolute()), "task_type": job.task_type, "priority": priority,
+            "id": job.id, "video": _named(job.video), "audio": _named(job.audio),
+            "output": _named(job.output), "task_type": job.task_type, "priority": priority,
         }  # fmt: skip
         return await self.call("POST", "/api/jobs", asked)
 
@@ -88,11 +95,11 @@ class DaemonClient:
 
     async def job(self, job: str) -> dict[str, Any]:
         """One job."""
-        return await self.call("GET", f"/api/jobs/{quote(job, safe='')}")
+        return await self.call("GET", _path_of(job))
 
     async def cancel(self, job: str) -> dict[str, Any]:
         """Ask for a job to stop."""
-        return await self.call("POST", f"/api/jobs/{quote(job, safe='')}/cancel")
+        return await self.call("POST", f"{_path_of(job)}/cancel")
 
     async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One call. `DaemonRefused` has the daemon's own sentence, `DaemonUnreachable` when it is gone."""
@@ -130,7 +137,7 @@ class DaemonClient:
 
         A daemon that restarts is found again; `DaemonUnreachable` when it stays away for longer than `patience`.
         """
-        path = "/api/events" if job is None else f"/api/jobs/{quote(job, safe='')}/events"
+        path = "/api/events" if job is None else f"{_path_of(job)}/events"
         last_id, lost = "", 0.0
         while True:
             try:
@@ -169,6 +176,20 @@ class DaemonClient:
                     last_id = line[4:].decode().strip()
                 elif line.startswith(b"data: "):
                     yield last_id, orjson.loads(line[6:])
+
+
+def _path_of(job: str) -> str:
+    return f"/api/jobs/{quote(job, safe='', errors='replace')}"
+
+
+def _named(path: Path) -> str:
+    whole = str(path.absolute())
+    try:
+        whole.encode()
+    except UnicodeEncodeError:
+        why = f"{path} cannot be named to the daemon: its name is not UTF-8; rename it, or use --foreground"
+        raise FileUnusable(why) from None
+    return whole
 
 
 def _headers(address: Address) -> dict[str, str]:

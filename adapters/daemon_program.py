@@ -24,6 +24,7 @@ from wakestream.adapters.feed import Feed
 from wakestream.adapters.files import DiskFiles
 from wakestream.adapters.look_back import LookBack
 from wakestream.adapters.outbox import Outbox
+from wakestream.adapters.places import place_of
 from wakestream.adapters.settings import Settings, SettingsError
 from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
 from wakestream.adapters.webhooks import Webhooks, receiver, telling
@@ -81,7 +82,7 @@ async def running_daemon(
     hears = receiver(settings)
     _make(config.state)
     async with AsyncExitStack() as stack:
-        state = outbox.OutboxState(open_most=config.open_most)
+        state = outbox.OutboxState(open_most=config.open_most, place=place_of)
         path = config.state / JOURNAL
         journal: SqliteJournal[OutboxFact] = await stack.enter_async_context(
             open_journal(path, OutboxFact, program="daemon")

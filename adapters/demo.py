@@ -60,7 +60,7 @@ async def house(
         hub = await program.start("hub", listen, listens=True)
         worker = _worker_command(folder, keys["worker"], hub, worker_url, boot_seconds)
         await program.start("monitor", (*_monitor(keys["monitor"], hub, worker_url, worker, idle_after), *keep))
-        key = Secret(keys["client"].read_text().strip())
+        key = Secret(keys["client"].read_text("ascii").strip())
         yield House(
             Settings(hub_url=hub, worker_url=worker_url, api_secret=Secret(secret), key=key, record=record), idle_after
         )
@@ -74,7 +74,7 @@ def _issue_keys(folder: Path) -> Mapping[str, Path]:
     for role in ("client", "worker", "monitor"):
         files[role] = folder / f"{role}.key"
         files[role].touch(mode=0o600)
-        files[role].write_text(book.issue(role, "demo", time.time())[1])
+        files[role].write_text(book.issue(role, "demo", time.time())[1], "ascii")
     return files
 
 

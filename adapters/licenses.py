@@ -11,16 +11,17 @@ import hmac
 import os
 import secrets
 import tempfile
-import time
 from base64 import b32encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
 from wakestream.adapters.file_lock import HeldElsewhereError, file_lock
+from wakestream.adapters.patience import patiently, put
+from wakestream.adapters.sync_folder import sync_folder
 from wakestream.operators.errors import WakestreamError
 
 ROLES = ("client", "worker", "monitor", "admin")
@@ -29,7 +30,6 @@ LOCK_WITHIN = 10.0
 """Seconds that another process may hold the file before we give up."""
 _ID = 12
 _VERSION = 1
-T = TypeVar("T")
 
 
 class LicenseError(WakestreamError):
@@ -130,7 +130,7 @@ class LicenseBook:
 
     def _read(self) -> dict[str, License]:
         try:
-            text = _patiently(self.path.read_bytes)
+            text = patiently(self.path.read_bytes)
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -201,18 +201,9 @@ def _replace(path: Path, text: bytes) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        _patiently(lambda: Path(name).replace(path))
+        put(Path(name), path)
+        with contextlib.suppress(OSError):  # not every folder on a network can be synced
+            sync_folder(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def _patiently(call: Callable[[], T]) -> T:
-    """Windows refuses to replace or open a file in the moment that another process has it open: try again shortly."""
-    for _ in range(50):
-        with contextlib.suppress(PermissionError):
-            return call()
-        if os.name != "nt":
-            break
-        time.sleep(0.02)
-    return call()

@@ -35,9 +35,17 @@ class LogFile(RotatingFileHandler):
 
     def doRollover(self) -> None:  # noqa: N802 - the base class's word
         """Begin a new piece; where that fails (on Windows, while somebody reads it), the old one goes on."""
+        path = Path(self.baseFilename)
+        aside = path.with_name(f"{path.name}.next")
         try:
+            self.close()
+            path.replace(aside)  # first: each try that fails after that has moved the older pieces on, and one out
             super().doRollover()
+            aside.replace(path.with_name(f"{path.name}.1"))
         except OSError:
+            if aside.exists() and not path.exists():
+                aside.replace(path)
+        if self.stream is None:
             self.stream = self._open()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's word

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from wakestream.adapters.patience import put
 from wakestream.streams.log_checks import check, refuse_secrets
 from wakestream.streams.recording import Log, Row, UnusableLog, header_line, read_log, row_line
 
@@ -193,7 +194,7 @@ def write(log: Log, path: Path) -> None:
         with gzip.open(partial, "wb") if path.name.endswith(".gz") else partial.open("wb") as file:
             file.write(header_line(log.header))
             file.writelines(map(row_line, log.rows))
-        partial.replace(path)
+        put(partial, path)
     except OSError as error:
         with suppress(OSError):  # where nothing can be written, nothing can be removed either
             partial.unlink(missing_ok=True)

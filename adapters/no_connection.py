@@ -14,6 +14,12 @@ _WHY = {
     errno.ETIMEDOUT: "no answer from there (timed out)",
 }
 
+_WINDOWS = {
+    1225: errno.ECONNREFUSED, 10061: errno.ECONNREFUSED, 1231: errno.ENETUNREACH, 10051: errno.ENETUNREACH,
+    1232: errno.EHOSTUNREACH, 10065: errno.EHOSTUNREACH, 121: errno.ETIMEDOUT, 10060: errno.ETIMEDOUT,
+}  # fmt: skip
+"""Its numbers of the same: those of connections that are made in the background, and those of sockets."""
+
 
 def no_connection(error: OSError) -> str:
     """A clause about it."""
@@ -24,6 +30,8 @@ def no_connection(error: OSError) -> str:
     text = str(error)
     # asyncio sums up several failed addresses in one error without a number, but with the number of each.
     numbers = {error.errno, *map(int, re.findall(r"\[Errno (\d+)\]", text))}
+    there = {getattr(error, "winerror", None), *map(int, re.findall(r"\[WinError (\d+)\]", text))}
+    numbers |= {number for each, number in _WINDOWS.items() if each in there}
     if isinstance(error, ConnectionRefusedError) or "refused" in text:
         numbers.add(errno.ECONNREFUSED)
     known = next((why for number, why in _WHY.items() if number in numbers), None)

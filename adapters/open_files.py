@@ -8,6 +8,9 @@ import sys
 SPARE = 100
 """Kept free for files, pipes and what else is no connection."""
 
+OPEN_MAX = 10_240
+"""What macOS always allows; above it there is another limit, which it does not tell."""
+
 
 def connections_allowed(wanted: int) -> int:
     """Raise the limit of open files as far as needed and allowed; how many connections of `wanted` then fit."""
@@ -18,9 +21,11 @@ def connections_allowed(wanted: int) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     need = wanted + SPARE
-    if soft != unlimited and soft < need:
-        more = need if hard == unlimited else min(need, hard)
-        with contextlib.suppress(ValueError, OSError):  # macOS has another limit besides, which it does not tell
+    for most in (need, min(need, OPEN_MAX)):
+        more = most if hard == unlimited else min(most, hard)
+        if soft == unlimited or soft >= more:
+            break
+        with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
             soft = more
     return wanted if soft == unlimited else max(1, min(wanted, soft - SPARE))

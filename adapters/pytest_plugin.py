@@ -97,11 +97,12 @@ def replay(request: pytest.FixtureRequest) -> Replay:
     if marker is None:
         pytest.fail('the fixture `replay` needs a log: @pytest.mark.replay("x.jsonl")', pytrace=False)
     wanted = pytest_replay.wanted(marker, request.node)
-    mode = request.config.getoption("replay_record")
-    if mode == "rewrite" or (mode == "once" and not wanted.path.exists()):
+    mode, recorded = request.config.getoption("replay_record"), request.config.stash[_RECORDED]
+    anew = mode == "rewrite" and wanted.path not in recorded  # several tests may share a log
+    if anew or (mode == "once" and not wanted.path.exists()):
         record = wanted.record or request.getfixturevalue("replay_record")
         pytest_replay.record_log(wanted, record)
-        request.config.stash[_RECORDED].append(wanted.path)
+        recorded.append(wanted.path)
     done = pytest_replay.run(wanted)
     request.node.stash[_REPLAY] = done
     return done

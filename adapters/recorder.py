@@ -108,7 +108,8 @@ class Recorder(Tap):
         ours = sorted(self._folder.glob(f"{self._header.program}-*.jsonl"))
         spare = [path for path in ours if path.name.startswith(self._name) or path.stat().st_mtime < old]
         for path in spare[: max(0, len(ours) - self._max_files)]:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # Windows, while somebody reads it: the next new file removes it
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -87,9 +87,10 @@ def run_job(
     given; `arguments` are those of the command line unless given. The rest is as with `run_jobs`.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", type=Path, help="the video file")
-    parser.add_argument("audio", type=Path, help="the audio file that it shall speak")
-    parser.add_argument("output", type=Path, nargs="?", metavar="RESULT", help="where the result goes")
+    parser.add_argument("video", metavar="VIDEO", type=Path, help="the video file")
+    parser.add_argument("audio", metavar="AUDIO", type=Path, help="the audio file that it shall speak")
+    goes = "where the result goes (default VIDEO's name + .synced.mp4)"
+    parser.add_argument("output", type=Path, nargs="?", metavar="RESULT", help=goes)
     given = parser.parse_args(arguments)
     try:
         job = job_of(argparse.Namespace(**vars(given), job_id=None))

@@ -147,9 +147,9 @@ def _text(path: Path) -> str | None:
             raw = file.read(MAX_FILE + 1)
     except FileNotFoundError:
         return None
-    except IsADirectoryError:
-        raise SettingsError(f"{path} is a folder; a file is needed") from None
     except OSError as error:
+        if path.is_dir():  # which each system refuses in a way of its own
+            raise SettingsError(f"{path} is a folder; a file is needed") from None
         raise SettingsError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from None
     if len(raw) > MAX_FILE:
         raise SettingsError(f"{path} has more than {MAX_FILE} bytes; this cannot be the file that is meant")

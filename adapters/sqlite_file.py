@@ -66,12 +66,13 @@ class SqliteFile:
         self._change(lambda: self._insert(rows))
         self.rows += len(rows)
 
-    def replace(self, rows: Iterable[Row]) -> None:
-        """These instead of all facts; the ledger stays as it is."""
+    def replace(self, snapshot: Iterable[Row], rows: Sequence[Row]) -> None:
+        """The snapshot instead of all facts, and then these, or nothing of both; the ledger stays as it is."""
 
         def change() -> None:
             self._db.execute("DELETE FROM facts")
-            self._db.executemany("INSERT INTO facts (kind, data) VALUES (?, ?)", (row[:2] for row in rows))
+            self._db.executemany("INSERT INTO facts (kind, data) VALUES (?, ?)", (row[:2] for row in snapshot))
+            self._insert(rows)
 
         self._change(change)
         self.rows = self.count()
@@ -134,6 +135,8 @@ class SqliteFile:
             raise self._unusable(busy) from error
         except (apsw.CorruptError, apsw.NotADBError) as error:
             raise self._unusable("it is broken; restore a backup, or move it away to begin anew") from error
+        except UnicodeEncodeError as error:
+            raise self._unusable("its name is not UTF-8; choose another folder") from error
         except (apsw.Error, OSError) as error:
             raise JournalError(f"{self.path} cannot {what}: {error}; look at the disk and its permissions") from error
 

@@ -26,16 +26,19 @@ from wakestream.streams.facts_json import FactsJson, Row
 F = TypeVar("F")
 
 
-class _Batch(list[tuple[Sequence[Row], "asyncio.Future[None]"]]):
-    """What one commit writes."""
+class _Batch(list[tuple[Sequence[Row], "asyncio.Future[None]"]], Generic[F]):
+    """What one commit writes, after it has put a `snapshot` in the place of all that was there, if it has one."""
+
+    snapshot: Sequence[F] | None = None
 
 
 class SqliteJournal(Generic[F]):
     """Implements the port `Journal`. Made by `open_journal`, and used from the event loop that made it.
 
     `snapshot`, if set, gives the fewest facts that lead to the same state; beyond `limit` facts, and when at least
-    half of what is kept has become history, an `append` cuts the journal down to them first. The snapshot must
-    therefore hold all that was appended before; what is being appended may be in it or not. It is read in a thread.
+    half of what is kept has become history, an `append` cuts the journal down to them, in its own commit: what finds no
+    room is not kept by its being in the snapshot. The snapshot must therefore hold all that was appended before; what
+    is being appended may be in it or not. It is read in a thread.
     Facts of a class with `LEDGER = True` (and a field `at`, UNIX seconds) are kept a second time, for good, and read
     with `ledger`. `commits` counts the syncs that all appends together have cost.
     """
@@ -50,7 +53,7 @@ class SqliteJournal(Generic[F]):
         self._loop = asyncio.get_running_loop()
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
-        self._batch: _Batch | None = None  # what the next commit will write; None once it has begun
+        self._batch: _Batch[F] | None = None  # what the next commit will write; None once it has begun
         self._broken: JournalError | None = None
         self._thread = threading.Thread(target=self._run, name=f"journal-{file.path.stem}", daemon=True)
         self._thread.start()
@@ -67,12 +70,12 @@ class SqliteJournal(Generic[F]):
         if not facts:
             return
         rows = [self._json.row(fact) for fact in facts]
-        if self.snapshot is not None and self._file.rows > self._next_cut:
-            self._cut(self.snapshot())
+        snapshot = self._due()
         kept = self._loop.create_future()
         with self._lock:
-            if self._batch is None:
+            if self._batch is None or snapshot is not None:  # what was before the cut has a commit before it
                 self._batch = _Batch()
+                self._batch.snapshot = snapshot
                 self._work.put(partial(self._commit, self._batch))
             self._batch.append((rows, kept))
         await kept  # whoever stops waiting takes nothing back: the commit does not look at this
@@ -92,11 +95,12 @@ class SqliteJournal(Generic[F]):
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _cut(self, facts: Sequence[F]) -> None:
+    def _due(self) -> Sequence[F] | None:
+        """What the journal is to be cut down to, when it is time for that."""
+        if self.snapshot is None or self._file.rows <= self._next_cut:
+            return None
         self._next_cut = sys.maxsize
-        with self._lock:
-            self._batch = None  # nothing may slip into a commit before the cut, which would then remove it
-            self._work.put(lambda: self._replace(facts))
+        return self.snapshot()
 
     # In the thread
 
@@ -105,16 +109,18 @@ class SqliteJournal(Generic[F]):
             work()
         self._file.close()
 
-    def _commit(self, batch: _Batch) -> None:
+    def _commit(self, batch: _Batch[F]) -> None:
         with self._lock:
             if self._batch is batch:
                 self._batch = None
-        error: Exception | None = self._broken or self._write([row for rows, _ in batch for row in rows])
+        rows = [row for rows, _ in batch for row in rows]
+        error: Exception | None = self._broken or self._write(rows, batch.snapshot)
         self._loop.call_soon_threadsafe(_tell, [kept for _, kept in batch], error)
 
-    def _write(self, rows: Sequence[Row]) -> Exception | None:
+    def _write(self, rows: Sequence[Row], snapshot: Sequence[F] | None) -> Exception | None:
         try:
-            self._file.append(rows)
+            if snapshot is None or not self._cut(snapshot, rows):
+                self._file.append(rows)
             self.commits += 1
         except NoSpace as error:
             return error
@@ -124,13 +130,17 @@ class SqliteJournal(Generic[F]):
             return self._broken
         return None
 
-    def _replace(self, facts: Sequence[F]) -> None:
-        # They are written as JSON here, since a large state would keep the loop waiting for too long.
+    def _cut(self, snapshot: Sequence[F], rows: Sequence[Row]) -> bool:
+        """Whether all was replaced by the snapshot and these."""
+        # It is written as JSON here, since a large state would keep the loop waiting for too long.
         try:
-            self._file.replace(map(self._json.row, facts))
+            self._file.replace(map(self._json.row, snapshot), rows)
         except Exception as error:
             logger.warning("the journal {} could not be cut down, it grows on: {}", self._file.path.name, error)
-        self._next_cut = max(self._limit, 2 * self._file.rows)
+            return False
+        finally:
+            self._next_cut = max(self._limit, 2 * self._file.rows)
+        return True
 
 
 def _tell(waiting: Sequence[asyncio.Future[None]], error: Exception | None) -> None:

@@ -95,7 +95,7 @@ def _same(one: f.JobAccepted, other: f.JobAccepted) -> bool:
 
 
 def _refusal(state: OutboxState, event: f.Submitting) -> tuple[int, str, str] | None:
-    writer = state.outputs.get(event.output)
+    writer = state.outputs.get(state.place(event.output))
     if writer is not None:
         why = f"job {writer} will write its result to {event.output}; choose another output, or wait for its end"
         return 409, "output_taken", why

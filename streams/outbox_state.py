@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class OutboxState:
     """All jobs that are known, in the order of their acceptance; only `evolve` writes here."""
 
     jobs: dict[str, Entry] = field(default_factory=dict)
-    outputs: dict[str, str] = field(default_factory=dict)  # of open jobs: who writes where
+    outputs: dict[str, str] = field(default_factory=dict)  # of open jobs: who writes where, by `place`
     by_files: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
     by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
     by_content: dict[Content, set[str]] = field(default_factory=dict)
@@ -83,6 +83,7 @@ class OutboxState:
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
     webhook: bool = False
+    place: Callable[[str], str] = str  # one word for one file, where a disk takes several names for it
 
     def of_same_files(self, entry: Entry) -> list[Entry]:
         """Earlier jobs of the same two files that may have, or get, a result for this one."""
@@ -135,7 +136,7 @@ def evolve(state: OutboxState, fact: f.OutboxFact) -> None:
     if isinstance(fact, f.JobAccepted):
         if fact.job not in state.jobs:
             entry = state.jobs[fact.job] = Entry(fact)
-            state.outputs[fact.output] = fact.job
+            state.outputs[state.place(fact.output)] = fact.job
             state.by_sizes.setdefault(entry.sizes, []).append(fact.job)
             state.by_files.setdefault(entry.files, []).append(fact.job)
         return
@@ -201,8 +202,9 @@ def _drop(index: dict[Any, list[str]], key: Any, job: str) -> None:
 
 
 def _release_output(state: OutboxState, entry: Entry) -> None:
-    if state.outputs.get(entry.accepted.output) == entry.accepted.job:
-        del state.outputs[entry.accepted.output]
+    place = state.place(entry.accepted.output)
+    if state.outputs.get(place) == entry.accepted.job:
+        del state.outputs[place]
 
 
 def recover(facts: Iterable[f.OutboxFact], state: OutboxState | None = None) -> OutboxState:

@@ -118,8 +118,9 @@ class Partial:
 
     def _open(self) -> None:
         file = self._file = self._file or self._taken()
+        if os.fstat(file.fileno()).st_size > self._found:
+            file.truncate(self._found)
         file.seek(self._found)
-        file.truncate()
         self._sink = Sink(file, [self._hash] if self.expected is not None else [], self._executor, self._found)
 
     def make_room(self, size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -185,4 +186,8 @@ async def test_a_cancel_in_mid_render_leaves_no_child_of_the_worker(
 
 def children(pid: int) -> str:
     """The ids of a process's children."""
-    return "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).strip()
+    found = ""
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # that thread has just ended
+            found += path.read_text()
+    return found.strip()

@@ -74,7 +74,7 @@ async def test_the_custom_pipeline_ends_with_a_note_beside_the_result(user: User
 async def test_without_arguments_or_settings_they_say_what_is_needed(user: User, name: str) -> None:
     code, said = await run(user, name)
     assert code == 2
-    assert "required: video, audio" in said
+    assert "required: VIDEO, AUDIO" in said
     code, said = await run(user, name, "clip.mp4", "speech.wav", "out.mp4")
     assert code == 2
     assert said.startswith("wakestream: no hub is set")

@@ -9,7 +9,7 @@ import pytest
 from wakestream.adapters.files import DiskFiles
 from wakestream.adapters.http.client import HttpWorker, HttpWorkers
 from wakestream.adapters.worker_program import WorkerConfig, running_worker
-from wakestream.operators.errors import Corrupt, TaskLost, WorkerRefused
+from wakestream.operators.errors import FileChanged, TaskLost, WorkerRefused
 from wakestream.operators.events import Algorithm, Done, FileRef, Fingerprint, Job
 from wakestream.operators.ports import Frame, TaskReport
 
@@ -93,12 +93,12 @@ async def test_files_go_there_and_the_result_comes_back(worker: HttpWorker, job:
     assert (await worker.submit(job, video, audio)).cached
 
 
-async def test_a_wrong_hash_is_refused_and_not_kept(worker: HttpWorker, job: Job) -> None:
+async def test_a_file_that_has_not_the_hash_that_was_read_is_refused_and_not_kept(worker: HttpWorker, job: Job) -> None:
     await initialized(worker)
     status = job.video.stat()
     wrong = FileRef("0" * 64, ".mp4")
     file = Fingerprint(job.video, status.st_size, status.st_mtime_ns, {"blake3": wrong.hash})
-    with pytest.raises(Corrupt, match="not 0000"):
+    with pytest.raises(FileChanged, match="submit it again"):
         await last_total(worker, file, wrong)
     assert await worker.check([wrong]) == {wrong.hash: False}
 

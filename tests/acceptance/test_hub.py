@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hub_scene import ONLINE, WITHIN, Frame, Peer, Place
+from loguru import logger
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -225,6 +226,18 @@ async def test_a_license_issued_while_the_hub_runs_is_good_at_once(place: Place)
     await place.client(key)
 
 
+async def test_the_log_warns_of_two_monitors_of_one_gpu(place: Place) -> None:
+    said: list[str] = []
+    sink = logger.add(lambda line: said.append(str(line)), level="WARNING", format="{message}")
+    try:
+        await place.hub()
+        first, _, second = await place.monitor("a", "b"), await place.monitor("c"), await place.monitor("b")
+    finally:
+        logger.remove(sink)
+    both = f"connections {first.fd} and {second.fd} are monitors of one GPU, b"
+    assert [line.partition(":")[0] for line in said] == [both]
+
+
 async def test_a_waiting_job_survives_a_restart_of_the_hub(place: Place) -> None:
     journal = MemoryJournal[f.Fact]()
     async with open_hub("127.0.0.1", 0, book=LicenseBook(place.book.path.parent), journal=journal) as first:
@@ -286,6 +299,49 @@ async def test_a_consumer_that_does_not_read_is_cut_and_the_others_are_served(
     await other.silent()
     assert running.connections == 2
     slow.socket.transport.abort()  # or else closing it would wait for an answer that cannot be read
+
+
+async def test_a_worker_that_reads_is_given_all_that_waits_however_much_that_is(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
+    running = await place.hub()
+    client, worker = await place.client(), await place.worker()
+    for number in range(100):
+        await client.ask(type="gpu.job.submit", request_id=f"r{number}", payload={"text": "x" * 10_000})
+    for connection in running._sockets.values():  # as on a long way, the system takes little at a time
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    await worker.send(**ONLINE)
+    jobs: list[str] = []
+    while len(jobs) < 100:
+        jobs += [job["request_id"] for job in (await worker.get())["data"]["jobs"]]
+    assert jobs == [f"r{number}" for number in range(100)]
+    await worker.silent()
+
+
+async def test_a_worker_that_does_not_read_what_it_is_given_is_cut_like_anybody(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
+    running = await place.hub()
+    client = await place.client()
+    for number in range(100):
+        await client.ask(type="gpu.job.submit", request_id=f"r{number}", payload={"text": "x" * 10_000})
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", running.port))
+    slow = await place.connect(sock=raw, max_queue=1)
+    await slow.ask(type="register", role="worker", token=place.keys["worker"], gpu="gpu", url="http://w:1")
+    running._sockets[slow.fd].transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    slow.socket.transport.pause_reading()
+    await slow.send(**ONLINE)
+    async with asyncio.timeout(WITHIN):
+        while slow.fd in running._sockets:
+            await client.ask(type="gpu.job.cancel", request_id="r0")
+            await client.ask(type="gpu.job.submit", request_id="r0", payload={"text": "x" * 50_000})
+    assert running.refused["slow_reader"] == 1
+    slow.socket.transport.abort()
 
 
 async def test_who_floods_protocol_pings_and_reads_no_pongs_is_cut(

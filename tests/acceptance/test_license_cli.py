@@ -44,3 +44,11 @@ async def test_a_running_hub_takes_licenses_that_are_issued_and_drops_those_that
                 assert (socket.close_code, socket.close_reason) == (4403, "this license was revoked")
         async with connect(url) as socket:
             assert await register(socket, key) == "error"
+
+
+async def test_the_folder_that_the_keys_belong_to_is_named(user: User) -> None:
+    async with asyncio.timeout(50):
+        issued = await user.run("license", "issue", "--role", "client", "--state", "hub")
+        assert "(client) is in hub; its key is shown this once" in issued.err
+        none = await user.run("license", "list", "--state", "elsewhere")
+        assert none.out.startswith("no licenses in elsewhere yet; ")

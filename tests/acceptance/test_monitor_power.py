@@ -168,6 +168,52 @@ async def test_a_program_that_ends_well_by_itself_is_not_quoted(process: Start) 
     assert power.detail == "the program has ended"
 
 
+async def test_a_program_is_killed_when_its_end_is_not_waited_for_any_longer(process: Start, log: Log) -> None:
+    power = process(STUBBORN, grace=1000.0)
+    await power.start()
+    await log.has("up")
+    ended = asyncio.create_task(power.ended())
+    closing = asyncio.create_task(power.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    async with asyncio.timeout(10):
+        await ended
+
+
+LEAVES_A_CHILD = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+print("child", child.pid, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="groups are killed on POSIX only")
+async def test_what_a_program_leaves_behind_goes_with_it_and_no_other_is_killed_for_its_number_later(
+    process: Start, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    killpg = os.killpg
+
+    def kill(group: int, number: int) -> None:
+        killed.append(group)
+        killpg(group, number)
+
+    monkeypatch.setattr(os, "killpg", kill)
+    power = process(LEAVES_A_CHILD)
+    await power.start()
+    await power.ended()
+    async with asyncio.timeout(5):
+        while not killed:  # noqa: ASYNC110 - nobody else knows the moment
+            await asyncio.sleep(0)
+    assert await power.inspect() == "failed"
+    killed.clear()  # from now on the number may be another program's
+    await power.stop()
+    await power.close()
+    assert killed == []
+
+
 async def test_a_program_that_does_not_exist_is_a_clear_error() -> None:
     with pytest.raises(PowerError, match=r"cannot start 'no-such-program-here': .*give the full path"):
         await ProcessPower(["no-such-program-here"]).start()
@@ -222,6 +268,12 @@ async def test_a_command_that_fails_is_quoted_with_its_last_lines() -> None:
     power = commands(stop="import sys; print('first', file=sys.stderr); sys.exit('locked by another job')")
     with pytest.raises(PowerError, match=r"exit code 1: first \| locked by another job"):
         await power.stop()
+
+
+async def test_what_a_command_says_is_quoted_without_its_colours_and_whatever_else_steers_a_terminal() -> None:
+    said = "\\x1b[1;31mERROR\\x1b[0m\\x07 \u914d\u989d: none\\x1b]0;title\\x07 left"
+    with pytest.raises(PowerError, match=r"exit code 1: ERROR \u914d\u989d: none left$"):
+        await commands(stop=f"import sys; sys.stderr.buffer.write('{said}'.encode()); sys.exit(1)").stop()
 
 
 async def test_exit_code_75_of_start_is_no_capacity() -> None:

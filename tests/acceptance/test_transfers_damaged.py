@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -13,8 +14,9 @@ from tus_scene import tus
 
 from wakestream.adapters.engines import Command
 from wakestream.adapters.http.client import HttpWorker, HttpWorkers
+from wakestream.adapters.uploads import Upload, Uploads
 from wakestream.adapters.worker_program import WorkerConfig, running_worker
-from wakestream.operators.errors import Corrupt
+from wakestream.operators.errors import Corrupt, FileChanged
 from wakestream.operators.events import FileRef, Fingerprint
 from wakestream.operators.ports import Resumed
 
@@ -172,3 +174,24 @@ async def test_what_was_taken_away_behind_the_workers_back_is_sent_again(
         damage(await half_sent(address, state))
         first = await comes_through(worker, film, state)
     assert (first.bytes if isinstance(first, Resumed) else 0) == goes_on_at
+
+
+@pytest.mark.parametrize("change", ["dated back", "gone"])
+async def test_a_file_that_is_no_longer_what_was_read_is_not_sent_again_and_again(
+    tmp_path: Path, film: Fingerprint, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with film.path.open("r+b") as file:
+        file.write(b"changed")
+    os.utime(film.path, ns=(film.mtime_ns, film.mtime_ns))
+    if change == "gone":  # after it was sent
+        finish = Uploads.finish
+
+        async def and_gone(self: Uploads, upload: Upload) -> None:
+            film.path.unlink()
+            await finish(self, upload)
+
+        monkeypatch.setattr(Uploads, "finish", and_gone)
+    async with asyncio.timeout(50), at_work(tmp_path / "state") as (worker, _):
+        with pytest.raises(FileChanged):
+            _ = [step async for step in worker.upload(film, REF)]
+        assert not await there(worker)

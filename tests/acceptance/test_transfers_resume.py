@@ -16,7 +16,7 @@ from tus_scene import BODY, eventually, then_silent, tus
 from worker_process import SECRET, WorkerProcess, worker_process
 
 from wakestream.adapters.engines import Command
-from wakestream.adapters.http import client_tus, tus_append
+from wakestream.adapters.http import client_tus, client_upload, tus_append
 from wakestream.adapters.http.client import HttpWorker, HttpWorkers
 from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
 from wakestream.operators.errors import Corrupt, WakestreamError, WorkerUnreachable
@@ -337,12 +337,16 @@ async def test_a_worker_that_is_killed_again_and_again_renders_a_pair_once(tmp_p
     assert (tmp_path / "state" / "runs").read_text() == "run\n"
 
 
-async def test_a_refused_upload_says_why_and_is_no_break(tmp_path: Path, film: Fingerprint) -> None:
-    wrong = FileRef("0" * 64, ".mp4")
+async def test_a_refused_upload_says_why_and_is_no_break(
+    tmp_path: Path, film: Fingerprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = client_upload._read
     async with here(tmp_path) as worker, connected(worker.address) as client:
+        monkeypatch.setattr(client_upload, "_read", lambda *what: bytes(len(read(*what))))  # the memory fails
         with pytest.raises(Corrupt, match="did not get the file as it is"):
-            async for _ in client.upload(film, wrong):
+            async for _ in client.upload(film, ref(film)):
                 pass
+        monkeypatch.undo()
         with pytest.raises(WakestreamError):
             async for _ in client.upload(Fingerprint(film.path, film.size, 0, film.digests), ref(film)):
                 pass

@@ -133,6 +133,16 @@ async def test_a_foreground_job_gives_up_on_a_hub_that_it_never_reached() -> Non
     assert scene.events[-1][0] == 30.0
 
 
+async def test_each_line_of_a_wait_for_a_hub_that_was_never_reached_says_why() -> None:
+    scene = Scene()
+    scene.at(1, scene.link.disconnect, "connection refused")
+    scene.at(40, scene.connect)
+    assert isinstance(await scene.run(hub=None), e.Done)
+    unreached = [waking for waking in scene.of(e.Waking) if waking.phase == "hub_unreachable"]
+    assert len(unreached) == 4
+    assert {waking.why for waking in unreached} == {"connection refused"}
+
+
 async def test_a_hub_that_was_reached_is_waited_for_also_when_the_gpu_is_lost_with_it() -> None:
     worker = MemoryWorker()
     worker.failures["submit"] = [errors.WorkerUnreachable("the network is away")] * 4

@@ -21,7 +21,7 @@ TASK = e.Submitted(WORKER, "task-1")
 class Desk:
     """An outbox to which things happen one after another; what was decided last stays to be looked at."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, **limits: Any) -> None:
         self.state = outbox.OutboxState(**limits)
         self.facts: list[f.OutboxFact] = []
         self.commands: list[f.OutboxCommand] = []
@@ -80,6 +80,14 @@ def test_the_same_id_again_gets_the_same_answer_and_starts_nothing() -> None:
 def test_another_wish_under_a_known_id_is_a_conflict(fields: dict[str, Any]) -> None:
     desk = Desk().submit().submit(**fields)
     assert (desk.answer, desk.facts) == ((409, "conflict"), [])
+
+
+def test_an_output_is_taken_under_all_names_that_a_disk_takes_for_one() -> None:
+    desk = Desk(place=str.casefold).submit("a", "/out/Talk.mp4").submit("b", "/out/talk.MP4")
+    assert desk.answer == (409, "output_taken")
+    desk.says(e.Done(Path("/out/Talk.mp4"), 5), "a").submit("b", "/out/talk.MP4")
+    assert desk.answer == (201, "")
+    assert Desk().submit("a", "/out/Talk.mp4").submit("b", "/out/talk.MP4").answer == (201, "")
 
 
 def test_an_output_that_an_open_job_will_write_is_taken_until_that_ends() -> None:

@@ -1,0 +1,13 @@
+"""Places on a disk, whatever they are called."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+
+_ONE_CASE = ("win32", "darwin")
+
+
+def place_of(path: str) -> str:
+    """One word for one file: Windows and macOS take no notice of case, and macOS none of how an accent is written."""
+    return unicodedata.normalize("NFC", path).casefold() if sys.platform in _ONE_CASE else path

@@ -1,0 +1,42 @@
+"""A system that gives a program few open files at first, as macOS does (256): it takes what it may have."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+
+import pytest
+from client_scene import User, clean_environment
+
+from wakestream.adapters.http.silent_callers import MOST
+from wakestream.adapters.open_files import SPARE
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are seen on Linux")
+
+PROGRAMS = {
+    "worker": ("worker", "--listen", "127.0.0.1:0", "--state", "worker"),
+    "daemon": ("daemon", "--hub", "http://127.0.0.1:9", "--state", "daemon"),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_as_many_callers_as_are_let_in_have_room(name: str, user: User) -> None:
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = MOST + SPARE if hard == resource.RLIM_INFINITY else min(hard, MOST + SPARE)
+    few = ("/bin/sh", "-c", 'ulimit -S -n 256; exec "$@"', "sh", sys.executable, "-m", "wakestream.adapters.cli")
+    secrets = {"HEYGEM_API_SECRET": "swordfish-0123456789", "WAKESTREAM_KEY": "k" * 20}
+    process = await asyncio.create_subprocess_exec(
+        *few, *PROGRAMS[name], stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, cwd=user.folder,
+        env=clean_environment() | secrets,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            assert b"listening on" in await process.stdout.readline()
+        assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (wanted, hard)
+    finally:
+        process.kill()
+        await process.wait()

@@ -1,0 +1,9 @@
+"""What is in `under` runs under the emulation only: `test_rules.py` starts it so."""
+
+from __future__ import annotations
+
+import os
+
+from as_on_windows import MARK
+
+collect_ignore = [] if MARK in os.environ else ["under"]

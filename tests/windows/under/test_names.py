@@ -1,0 +1,91 @@
+"""Names that are none there, or mean another thing; and programs that are found by an ending."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters import files
+from wakestream.adapters.console.upload_rules import file_name
+from wakestream.adapters.engines import Command
+from wakestream.adapters.places import place_of
+from wakestream.adapters.power import CommandPower
+from wakestream.adapters.settings import load
+from wakestream.operators.errors import FileUnusable
+
+BAD = (
+    "talk 12:30.mp4",
+    "what?.mp4",
+    "a|b.mp4",
+    "nul.mp4",
+    "COM1",
+    "aux.final.mp4",
+    "talk.mp4.",
+    "talk ",
+    'say "hi".mp4',
+)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_an_output_that_can_have_no_such_name_is_refused_before_a_gpu_is_woken(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FileUnusable, match="Windows"):
+        files.check_writable(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["talk.mp4", "说话.mp4", "console.mp4", "com10.mp4", "a b (1).mp4"])
+def test_other_names_are_taken(name: str, tmp_path: Path) -> None:
+    files.check_writable(tmp_path / name)
+
+
+def test_results_of_the_console_have_names_that_every_disk_tells_apart() -> None:
+    assert file_name("ws-0123456789abcdef") == "ws-0123456789abcdef"
+    assert len({file_name(job).casefold() for job in ("Night-Job-1", "night-job-1", "con", "CON", "a:b", "a")}) == 6
+    assert "con" not in (file_name("con"), file_name("CON"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (r'"C:\Program Files\cloud\ctl.exe" start gpu-1', (r"C:\Program Files\cloud\ctl.exe", "start", "gpu-1")),
+        (r"C:\tools\ctl.cmd --name=O'Brien", (r"C:\tools\ctl.cmd", "--name=O'Brien")),
+        (r'py run.py -o "{output}" --note="a b"', ("py", "run.py", "-o", "{output}", "--note=a b")),
+        (r"copy \\nas\films {output}", ("copy", r"\\nas\films", "{output}")),
+        ("ctl start # not a comment", ("ctl", "start", "#", "not", "a", "comment")),
+        (r'["C:\\ctl.exe", "a b"]', (r"C:\ctl.exe", "a b")),
+    ],
+)  # fmt: skip
+def test_a_command_line_keeps_its_backslashes_and_loses_its_quotation_marks(text: str, words: tuple[str, ...]) -> None:
+    assert load({}, environment={"WAKESTREAM_POWER_START": text}).power_start == words
+
+
+def _script(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="ascii")
+    path.chmod(0o755)
+
+
+async def test_a_power_command_that_is_a_batch_file_needs_no_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _script(tmp_path, "cloudctl.cmd", "echo running")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert await CommandPower(("cloudctl",), ("cloudctl",), ("cloudctl", "state")).inspect() == "running"
+
+
+async def test_an_engine_that_is_a_batch_file_needs_no_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _script(tmp_path, "lipsync.bat", 'cp "$1" "$3"; echo 50%')
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"film")
+    engine = Command(("lipsync", "{video}", "{audio}", "{output}"), limit=20)
+    await engine.check()
+    frames = [frame.percent async for frame in engine.render(video, video, tmp_path / "out.mp4")]
+    assert frames == [50.0]
+    assert (tmp_path / "out.mp4").read_bytes() == b"film"
+
+
+def test_two_names_of_one_file_there_are_one_place() -> None:
+    assert place_of("C:/Out/Überblick.mp4") == place_of("c:/out/u\u0308BERBLICK.MP4")
+    assert place_of("C:/out/a.mp4") != place_of("C:/out/b.mp4")
