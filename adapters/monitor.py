@@ -18,6 +18,7 @@ from loguru import logger
 from reactivex import Observable
 
 from wakestream.operators.errors import JournalError, NoCapacity, NoSpace, WakestreamError
+from wakestream.operators.flow.own_cancel import own_cancel
 from wakestream.operators.ports import Health, Journal, LinkDown, LinkUp, Power
 from wakestream.streams import messages as m
 from wakestream.streams import power_machine as p
@@ -180,7 +181,8 @@ class MonitorProgram:
         event: p.Taken | p.CallFailed = p.Taken(number)
         try:
             async with asyncio.timeout(self._monitor.policy.call_timeout):
-                await call()
+                with own_cancel(kind):
+                    await call()
         except Exception as error:
             event = self._failed(kind, number, error)
         self._tell(kind, event)
@@ -189,7 +191,8 @@ class MonitorProgram:
         event: p.Reading | p.CallFailed
         try:
             async with asyncio.timeout(self._monitor.policy.call_timeout):
-                event = p.Reading(number, await self._power.inspect(), self._power.detail)
+                with own_cancel("inspect"):
+                    event = p.Reading(number, await self._power.inspect(), self._power.detail)
         except Exception as error:
             event = self._failed("inspect", number, error)
         self._tell("inspect", event)
@@ -207,12 +210,16 @@ class MonitorProgram:
         assert self._health is not None  # noqa: S101 - the decider asks only where there is one
         try:
             async with asyncio.timeout(HEALTH_WITHIN):
-                answer = await self._health()
+                with own_cancel("health"):
+                    answer = await self._health()
             event = p.HealthAnswer(answer.initialized, "" if answer.initialized else "it is not initialized")
         except WakestreamError as error:
             event = p.HealthAnswer(False, str(error))
         except TimeoutError:
             event = p.HealthAnswer(False, f"it did not answer within {HEALTH_WITHIN:g} s")
+        except Exception as error:  # unanswered, it would never be asked again
+            self._log.opt(exception=error).error("asking the worker for its health broke")
+            event = p.HealthAnswer(False, f"asking it broke ({type(error).__name__}); see the log")
         self._tell("health", event)
 
     def _tell(self, label: str, event: p.Taken | p.Reading | p.CallFailed | p.HealthAnswer) -> None:

@@ -15,6 +15,7 @@ from loguru import logger
 
 from wakestream.adapters.client import Client
 from wakestream.adapters.feed import Feed
+from wakestream.adapters.http.part_file import remove_part
 from wakestream.operators import events as e
 from wakestream.operators.errors import JournalError, NoSpace, WakestreamError
 from wakestream.operators.job.outcome import is_outcome
@@ -117,8 +118,11 @@ class Outbox:
         try:
             while True:
                 await self._round(await self._next())
-        except JournalError as error:
+        except Exception as error:  # nothing is decided any more, so the program has to end
+            if not isinstance(error, JournalError):
+                logger.opt(exception=error).error("the outbox cannot go on")
             self.broken.set_exception(error)
+            self.broken.exception()  # retrieved: whoever waits for it hears of it, and the log has it anyhow
             for ticket, asked in self._asking.items():
                 if not asked.done():
                     asked.set_result(_stopping(ticket))
@@ -205,7 +209,11 @@ class Outbox:
     async def _start_all(self) -> None:
         """One after the other: thousands may be due at once, and others want to be heard meanwhile."""
         for number in count(1):
-            self._start(await self._starting.get())
+            job = await self._starting.get()
+            try:
+                self._start(job)
+            except Exception as error:
+                self._broke(job, error)
             if number % BREATHE == 0:
                 await asyncio.sleep(0)
 
@@ -221,9 +229,13 @@ class Outbox:
 
     def _over(self, job: str) -> None:
         running = self._running.pop(job)
-        if not running.cancelled() and running.exception() is not None:
-            logger.bind(job=job).opt(exception=running.exception()).error("the job's pipeline is broken")
-            self._inbox.put_nowait(f.Happened(job, e.Failed(f"internal error: {running.exception()!r}", "internal")))
+        error = None if running.cancelled() else running.exception()
+        if error is not None:
+            self._broke(job, error)
+
+    def _broke(self, job: str, error: BaseException) -> None:
+        logger.bind(job=job).opt(exception=error).error("the job's pipeline is broken")
+        self._inbox.put_nowait(f.Happened(job, e.Failed(f"internal error: {error!r}", "internal")))
 
     def _stop(self, job: str) -> None:
         if self._client is not None and not self._client.cancel(job):
@@ -270,6 +282,8 @@ class Outbox:
     async def _tell_worker(self, url: str, task: str, job: str) -> None:
         if self._client is None or not task:
             return
+        if (entry := self.state.jobs.get(job)) is not None:
+            remove_part(Path(entry.accepted.output), task)
         with contextlib.suppress(WakestreamError, TimeoutError):  # the hub tells it too
             async with asyncio.timeout(GOODBYE):
                 worker = self._client.workers.at(url)

@@ -83,8 +83,9 @@ def _job_released(state: HubState, fact: f.JobReleased) -> None:
     if job is None:
         return
     gpu = state.gpus[job.gpu] if job.gpu is not None else None
-    if gpu is not None and fact.why in _STOPPED:
-        _owe(state, gpu.name, job.id, fact.at)
+    holder = job.gpu or job.last  # one that was lost may have it still, and would make it when it is back
+    if holder is not None and fact.why in _STOPPED:
+        _owe(state, holder, job.id, fact.at)
     if fact.fd is not None:
         state.cancelled[job.id] = (job.owner, fact.fd)
         _shorten(state.cancelled, _CANCELLED)
@@ -184,6 +185,9 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
         gpu.worker, gpu.ready = None, False
         if gpu.phase == "online":
             gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was started anew"
+        if gpu.account.at > fact.at:
+            gpu.account.moved(fact.at, fact.at - gpu.account.at)
+    _move_times(state, lambda at: min(at, fact.at))  # a clock that was ahead may have been set right meanwhile
 
 
 def _opened(state: HubState, fact: f.ConnectionOpened) -> None:
@@ -289,22 +293,27 @@ def _license_gone(state: HubState, fact: f.LicenseGone) -> None:
 
 def _clock_set(state: HubState, fact: f.ClockSet) -> None:
     """How long things have lasted stays as it was; capabilities are due to be renewed, as they bear the old time."""
-    by = fact.by
-    for peer in state.connections.values():
-        peer.opened += by
-    for job in state.jobs.values():
-        job.since += by
-        job.gone = None if job.gone is None else job.gone + by
     for gpu in state.gpus.values():
-        gpu.since, gpu.active = gpu.since + by, gpu.active + by
-        gpu.account.moved(fact.at, by)
-    state.unregistered = {fd: at + by for fd, at in state.unregistered.items()}
-    state.kept = {owner: [(at + by, result) for at, result in kept] for owner, kept in state.kept.items()}
-    state.asked = {key: (at + by, fds) for key, (at, fds) in state.asked.items()}
-    state.owed = {gpu: {id_: at + by for id_, at in owed.items()} for gpu, owed in state.owed.items()}
-    state.revoked = {id_: at + by for id_, at in state.revoked.items()}
-    state.waking = None if state.waking is None else state.waking + by
+        gpu.account.moved(fact.at, fact.by)
+    _move_times(state, lambda at: min(at + fact.by, fact.at))
     state.capabilities = dict.fromkeys(state.capabilities, fact.at)
+
+
+def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
+    """Every time that something is counted from. One that is still to come would let what lasts last for ever."""
+    for peer in state.connections.values():
+        peer.opened = moved(peer.opened)
+    for job in state.jobs.values():
+        job.since = moved(job.since)
+        job.gone = None if job.gone is None else moved(job.gone)
+    for gpu in state.gpus.values():
+        gpu.since, gpu.active = moved(gpu.since), moved(gpu.active)
+    state.unregistered = {fd: moved(at) for fd, at in state.unregistered.items()}
+    state.kept = {owner: [(moved(at), result) for at, result in kept] for owner, kept in state.kept.items()}
+    state.asked = {key: (moved(at), fds) for key, (at, fds) in state.asked.items()}
+    state.owed = {gpu: {id_: moved(at) for id_, at in owed.items()} for gpu, owed in state.owed.items()}
+    state.revoked = {id_: moved(at) for id_, at in state.revoked.items()}
+    state.waking = None if state.waking is None else moved(state.waking)
 
 
 def _disk_low(state: HubState, fact: f.DiskLow) -> None:

@@ -79,23 +79,46 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, pla
         plan.fact(f.JobGranted(clean.request_id, gpu.name, now))
         plan.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1))
         _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), plan)
-        tell_monitors(state, peer, clean, now, plan)
+        tell_monitors(state, peer, clean, now, plan, gpu=gpu.name)
 
 
 def tell_monitors(
-    state: HubState, peer: Connection, message: m.Message, now: float, plan: Plan, *, first: bool = False
+    state: HubState,
+    peer: Connection,
+    message: m.Message,
+    now: float,
+    plan: Plan,
+    *,
+    first: bool = False,
+    gpu: str | None = None,
 ) -> bool:
-    """Pass a client's message on to all monitors, or to the `first`; False when it has had its share of this second.
+    """Pass a message on to all monitors, to the `first`, or to those whose `gpu` it is about.
 
-    A submit that is left out has been preceded by many that woke the GPU.
+    False when its sender has had its share of this second. A submit that is left out has been preceded by many that
+    woke the GPU.
     """
-    second, times = peer.told
-    if second == int(now) and times >= state.limits.passed_on:
+    if had_its_share(state, peer, now):
         return False
     if state.monitors:
         plan.fact(f.MonitorsTold(peer.fd, now))
-    plan.send(list(state.monitors)[:1] if first else state.monitors, message)
+    to = _concerned(state, gpu) if gpu is not None else list(state.monitors)
+    plan.send(to[:1] if first else to, message)
     return True
+
+
+def _concerned(state: HubState, gpu: str) -> list[int]:
+    """The monitors of `gpu`, and those who name none: others would start their machine for it, or keep it on.
+
+    Where nobody names it, it may be anybody's under another name.
+    """
+    named = {fd for fd in state.monitors if gpu in state.connections[fd].gpus}
+    return [fd for fd in state.monitors if not named or fd in named or not state.connections[fd].gpus]
+
+
+def had_its_share(state: HubState, peer: Connection, now: float) -> bool:
+    """Whether others have heard enough of this connection in this second."""
+    second, times = peer.told
+    return second == int(now) and times >= state.limits.passed_on
 
 
 def _refusal(state: HubState, peer: Connection, job: Job | None, message: m.Submit) -> tuple[str, str] | None:
@@ -279,9 +302,10 @@ def _addressees(state: HubState, job: Job | None, message: m.Result, owner: str 
     if owner is None:
         return ()
     mine = state.of_owner(owner)
-    for fd in (job.fd if job is not None else None, message.sender_fd):
-        if fd in mine:
-            return (fd,)
+    # The number in the frame may be of a former life of the hub, and somebody else's now.
+    fd = message.sender_fd if job is None else job.fd
+    if fd in mine and (job is not None or ASKS not in state.connections[fd].features):
+        return (fd,)
     return tuple(fd for fd in mine if hears_results(state.connections[fd].features))
 
 

@@ -11,6 +11,9 @@ from wakestream.streams.hub_state import Connection, Gpu, HubState
 LONGEST_CAUSE = 300
 """Characters that are kept of why a GPU is in its phase."""
 
+UNMET = "its worker says that it is ready, but has not come to this hub; if it does not, look at the worker's log"
+"""Why a GPU is not online of which its monitor says so."""
+
 STATES = ("unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed")
 
 # What a monitor may say of a GPU whose worker is online without being believed: it lags behind, or speaks of a start
@@ -32,6 +35,10 @@ _STATUS = {
 def online(state: HubState, peer: Connection, message: m.Online, now: float, plan: Plan) -> None:
     """A worker takes work: everyone hears of it, and all who wait are granted it."""
     gpu = state.gpus[peer.gpu or ""]
+    if gpu.online and gpu.ready:
+        if jobs.had_its_share(state, peer, now):
+            return
+        plan.fact(f.MonitorsTold(peer.fd, now))
     if not gpu.ready:
         jobs.settle_cancels(state, gpu, peer.fd, plan)
     _online(state, gpu, message.url or peer.url or gpu.url, now, plan, again=not gpu.ready, said=message)
@@ -40,7 +47,8 @@ def online(state: HubState, peer: Connection, message: m.Online, now: float, pla
 def _online(
     state: HubState, gpu: Gpu, url: str | None, now: float, plan: Plan, *, again: bool, said: m.Online | None = None
 ) -> None:
-    plan.fact(f.GpuOnline(gpu.name, url, now))
+    if not (gpu.online and gpu.ready and gpu.url == url):  # said again, it is nothing to be kept for good
+        plan.fact(f.GpuOnline(gpu.name, url, now))
     if gpu.phase not in _WARM and state.waking is not None:
         plan.fact(f.BootTook(gpu.name, round(max(0.0, now - state.waking), 3), now))
     note = _announcement(gpu.name, url, now, said)
@@ -107,8 +115,8 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
     if message.state == "online" and not gpu.online:
         if serving:
             _online(state, gpu, gpu.url, now, plan, again=False)
-        else:
-            plan.fact(f.GpuPhase(gpu.name, "booted", now, cause))
+        elif (gpu.phase, gpu.cause) != ("booted", UNMET):
+            plan.fact(f.GpuPhase(gpu.name, "booted", now, UNMET))
     elif message.state not in ("online", gpu.phase) and not (gpu.online and message.state in _STALE):
         plan.fact(f.GpuPhase(gpu.name, message.state, now, cause))
     elif message.state == gpu.phase and cause and gpu.cause != cause:
@@ -183,17 +191,28 @@ def _with_id(message: m.BootResult, request_id: str) -> m.BootResult:
 
 
 def boot(state: HubState, peer: Connection, message: m.Boot, now: float, plan: Plan) -> None:
-    """A client asks for the GPU to be woken."""
-    if not state.monitors:
+    """A client asks for the GPU to be woken. Of one that is online the hub says so itself."""
+    awake = next((gpu for gpu in state.gpus.values() if gpu.online and message.gpu in (None, gpu.name)), None)
+    if awake is not None:
+        _awake(state, peer, message, awake, now, plan)
+    elif not state.monitors:
         why = "no monitor is connected, so nobody can start the GPU; start `wakestream monitor`"
         plan.refuse(peer.fd, "no_monitor", why, message.request_id)
-        return
-    if message.request_id is not None and _crowded(state, peer.fd):
+    elif message.request_id is not None and _crowded(state, peer.fd):
         _refuse_question(peer.fd, message.request_id, plan)
     elif not jobs.tell_monitors(state, peer, message, now, plan):
         _too_fast(peer, message.request_id, plan)
     elif message.request_id is not None:
         plan.fact(f.Asked("boot", message.request_id, peer.fd, now))
+
+
+def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: float, plan: Plan) -> None:
+    """Its monitor hears of it all the same: somebody is about to use it."""
+    if jobs.tell_monitors(state, peer, message, now, plan, gpu=gpu.name):
+        text = "the GPU is online already"
+        plan.send(peer.fd, m.Booted(msg=text, source="hub", request_id=message.request_id, gpu=gpu.name))
+    else:
+        _too_fast(peer, message.request_id, plan)
 
 
 def _too_fast(peer: Connection, request_id: str | None, plan: Plan) -> None:
@@ -236,9 +255,9 @@ def status_response(state: HubState, peer: Connection, message: m.StatusResponse
 
 
 def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: float, plan: Plan) -> None:
-    """The worker works: the monitors keep its GPU on."""
+    """The worker works: its monitor keeps the GPU on."""
     plan.fact(f.GpuActive(peer.gpu or "", now))
-    plan.send(state.monitors, message)
+    jobs.tell_monitors(state, peer, message, now, plan, gpu=peer.gpu)
 
 
 def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, plan: Plan) -> None:

@@ -15,7 +15,7 @@ from wakestream.operators.ports import LinkDown, LinkUp, PowerReading
 from wakestream.streams import messages as m
 from wakestream.streams import power_machine as p
 from wakestream.streams.power_findings import Findings
-from wakestream.streams.power_moves import LONGEST_WHY
+from wakestream.streams.power_moves import FEATURE, LONGEST_WHY
 from wakestream.streams.power_table import BOOTING, STATUS, Signal
 
 MAX_ASKED = 100
@@ -94,6 +94,26 @@ class _Turn(Findings):
             self.move(Signal.KEPT, f"{why}; the stop is called off")
         elif event.boot:
             self.set(owes_answer=True)
+        self.set(seen_from=self.m.calls)
+        if self.serves() and self.hub_is_old():
+            self.want()  # if the machine is gone already, such a hub does not ask again
+            self.set(next_look=self.now)
+
+    def hub_is_old(self) -> bool:
+        return FEATURE not in (self.m.features or ())
+
+    def serves(self) -> bool:
+        """Whether it is taken to be at work, as it has been before."""
+        return self.m.state == "online" or (self.m.state == "booted" and self.m.served)
+
+    def lives(self) -> None:
+        """The machine was there at the last wake, which need not be remembered."""
+        if self.serves():
+            self.set(wanted=False)
+
+    def alone_tells(self) -> bool:
+        """Whether nobody but the provider says how the machine is."""
+        return not self.policy.checks_health and not self.m.gone
 
     def want(self) -> None:
         self.set(wanted=True, wanted_at=self.m.wanted_at if self.m.wanted else self.now)
@@ -114,7 +134,12 @@ class _Turn(Findings):
         if self.m.unread:
             self.set(unread=0, alarms=0, alarm_at=self.now)
         self.set(reading=event.reading, read_at=self.now)
+        stale, wanted = event.number <= self.m.seen_from, self.m.wanted
+        if event.reading == "running" and not stale and self.alone_tells():
+            self.lives()
         self.believe(event.reading, before, event.detail or f"the provider says {event.reading}")
+        if wanted and stale and self.serves() and self.hub_is_old():
+            self.want()
         pause = self.policy.look_soon if self.m.gone else self.policy.look_every(self.m.state)
         self.set(next_look=self.now + pause)
         self.answer_asked(fresh=True)
@@ -148,7 +173,9 @@ class _Turn(Findings):
             return Signal.STOPPED
         if state == "unknown" and self.m.wanted and gone:
             return Signal.GO
-        return Signal.GONE if state == "booted" and self.m.served and gone else signal
+        if state == "booted" and self.m.served:
+            return Signal.GONE if gone else Signal.GOING if signal is Signal.STOPPING else signal
+        return signal
 
     def on_call_failed(self, event: p.CallFailed) -> None:
         call = self.finish(event.number)
@@ -205,6 +232,7 @@ class _Turn(Findings):
         self.set(checking=False, next_health=self.now + pause)
         if event.initialized:
             self.set(misses=0, gone=False)
+            self.lives()
             self.move(Signal.READY, "its worker is initialized")
         elif self.m.state == "online":
             self.missed(event.why)
@@ -217,6 +245,7 @@ class _Turn(Findings):
 
     def on_hub_online(self, _event: p.HubOnline) -> None:
         self.set(ready=True, gone=False, misses=0, next_look=self.now)
+        self.lives()
         self.move(Signal.READY, "the hub saw its worker come online")
 
     def on_worker_gone(self, _event: p.WorkerGone) -> None:
@@ -226,6 +255,7 @@ class _Turn(Findings):
 
     def on_active(self, _event: p.Active) -> None:
         self.set(last_use=self.now, misses=0, remembered=False)
+        self.lives()
         self.used()
         if not self.policy.checks_health:  # the frame does not say which worker: with a health to ask, that counts
             self.move(Signal.READY, "its worker is at work")
@@ -348,7 +378,8 @@ class _Turn(Findings):
 
     def watch_wanted(self) -> None:
         # Those who wait for a machine that cannot be looked at, or does not end to stop, must hear of it too.
-        if self.m.wanted and self.now - self.m.wanted_at >= self.policy.boot_timeout:
+        serving = self.serves() or self.m.state == "draining"
+        if self.m.wanted and not serving and self.now - self.m.wanted_at >= self.policy.boot_timeout:
             self.tell_failure(f"not started within {self.policy.boot_timeout:g} s, it is {self.m.state}: {self.m.why}")
 
     def answer_boots(self) -> None:

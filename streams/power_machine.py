@@ -84,6 +84,7 @@ class Machine:
 
     `start_at` is when a start was asked for that does not show yet, `start_taken` that the provider took it. `ours` is
     a machine that this monitor started, `orphan` one that is treated as nobody's, `gone` one whose worker the hub lost.
+    Looks after the call `seen_from` show how the machine was at the last wake.
     """
 
     state: PowerWord = "unknown"
@@ -102,6 +103,7 @@ class Machine:
     # the boot
     wanted: bool = False
     wanted_at: float = 0.0
+    seen_from: int = 0
     request_id: str | None = None
     boot_since: float = 0.0
     retries: int = 0

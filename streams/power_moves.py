@@ -62,7 +62,7 @@ class Moves:
         self.set(ready=False, up_since=None, active=None, served=False, warned=False, due=None)
         self.set(ours=False, orphan=False, gone=False, start_at=None)
         if self.m.wanted:
-            self.move(Signal.GO, "a wake came while it was stopping")
+            self.move(Signal.GO, "a wake came meanwhile")
 
     def enter_starting(self, origin: PowerWord, signal: Signal) -> None:
         if origin != "no_capacity":
@@ -116,8 +116,9 @@ class Moves:
 
     def give_up_on_machine(self) -> None:
         # Switched off, so that the next wake is a cold start. Where jobs may have come to hold it, the hub is asked
-        # first, however long that takes: perhaps it is only from here that its worker cannot be reached.
-        if self.m.served or self.m.active or not self.m.linked:
+        # first, however long that takes: perhaps it is only from here that its worker cannot be reached, and an old hub
+        # does not say when one comes online.
+        if self.m.served or self.m.active or FEATURE not in (self.m.features or ()):
             self.ask_the_hub(drain=False)
         else:
             self.move(Signal.UNUSABLE, "switching off the machine that did not come online")

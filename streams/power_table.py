@@ -39,6 +39,7 @@ class Signal(Enum):
     KEPT = "somebody holds the GPU or wants it, or the hub does not say"
     UNUSABLE = "it runs, but never came online, or nobody asked for it; and nobody holds it"
     GONE = "the provider says: stopped or failed, of a machine that had served before"
+    GOING = "the provider says: stopping, of a machine that had served before"
     RUNS_ON = "it was to stop, and runs on"
 
 
@@ -72,7 +73,7 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
         S.TIMEOUT: "failed",
     },
     # A machine that goes away before it came online has failed to boot: those who wait must hear of it. One that had
-    # served, and whose worker was no longer to be reached, is merely off.
+    # served, and whose worker was no longer to be reached, is merely off, or on its way there.
     "booted": {
         S.READY: "online",
         S.STOPPING: "failed",
@@ -80,6 +81,7 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
         S.FAILED: "failed",
         S.TIMEOUT: "failed",
         S.GONE: "off",
+        S.GOING: "stopping",
         S.UNUSABLE: "stopping",
     },
     # One that goes away later (a spot machine taken back, a crash) is merely off, and may be woken again.

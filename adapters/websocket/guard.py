@@ -22,7 +22,7 @@ from wakestream.adapters.throttle import Network, Rate, caller, neighbourhood
 from wakestream.streams.counters import Refusals
 
 MAX_BUFFER = 1024 * 1024
-"""Bytes that may wait for one slow connection before it is cut."""
+"""Bytes that may wait for one slow connection before it is cut; the work that a worker is given does not count."""
 
 NEW_EVERY = 0.02
 """Seconds to the next new connection of an address that has just opened all it may have and `SPARE` more."""
@@ -146,12 +146,17 @@ class Gate:
 
 
 class GuardedConnection(ServerConnection):
-    """A connection that is cut when it makes the hub answer and reads no answers, as with unread protocol pings."""
+    """A connection that is cut when it makes the hub answer and reads no answers, as with unread protocol pings.
+
+    `given` are bytes of work that was handed over, as far as they may still wait: all that waits for a GPU comes at
+    once, and who gets it has had no time to read it.
+    """
 
     def __init__(self, gate: Gate, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._gate = gate
         self._counted = False
+        self.given = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -186,10 +191,12 @@ def _reason(socket: ServerConnection) -> str | None:
     return _BROKEN.get(sent.code) if sent is not None and not socket.protocol.close_rcvd_then_sent else None
 
 
-def cut_if_slow(socket: ServerConnection, refused: Refusals) -> None:
+def cut_if_slow(socket: GuardedConnection, refused: Refusals) -> None:
     """Cut a connection for which too much waits."""
     transport = socket.transport
-    if transport.get_write_buffer_size() > MAX_BUFFER and not transport.is_closing():
+    waits = transport.get_write_buffer_size()
+    socket.given = min(socket.given, waits)
+    if waits - socket.given > MAX_BUFFER and not transport.is_closing():
         logger.warning("a connection does not read what it is sent; it is cut")
         refused.count("slow_reader")
         transport.abort()

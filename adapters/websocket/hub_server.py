@@ -22,7 +22,7 @@ from wakestream.adapters.licenses import LicenseBook, LicenseError
 from wakestream.adapters.status_page import hub_page
 from wakestream.adapters.throttle import Network
 from wakestream.adapters.tls import ServerTls
-from wakestream.adapters.websocket.guard import Gate
+from wakestream.adapters.websocket.guard import Gate, GuardedConnection
 from wakestream.adapters.websocket.outgoing import Outgoing, text_frame
 from wakestream.operators.errors import NoSpace
 from wakestream.operators.ports import Journal
@@ -86,7 +86,7 @@ class HubServer:
         self._state = hub.recover(journal.read(), limits)
         journal.snapshot = lambda: hub.snapshot(self._state)
         self._fds = itertools.count(1)
-        self._sockets: dict[int, ServerConnection] = {}
+        self._sockets: dict[int, GuardedConnection] = {}
         self._outgoing = Outgoing(self.refused)
         self._pending: list[Planned] = []
         self._work = asyncio.Event()
@@ -137,6 +137,8 @@ class HubServer:
         for fact in facts:
             hub.evolve(self._state, fact)
             _note(fact)
+            if isinstance(fact, f.ConnectionRegistered) and fact.role == "monitor":
+                _note_twins(self._state, fact)
             if self.on_fact is not None:
                 self.on_fact(fact)
         durable = [fact for fact in facts if fact.DURABLE]
@@ -202,11 +204,15 @@ class HubServer:
         if seal is not None:  # after the record was made: what is filled in now is in no log
             message = self._signer.sealed(message, seal, self._clock())
         sockets = [socket for fd in to if (socket := self._sockets.get(fd)) is not None]
-        self._put(sockets, message, wire.octets(message))
+        text = wire.octets(message)
+        if isinstance(message, m.DispatchBatch):
+            for socket in sockets:
+                socket.given += len(text)
+        self._put(sockets, message, text)
         if old and (alias := wire.encode_old(message)) is not None:
             self._put(sockets, message, alias.encode())
 
-    def _put(self, sockets: Iterable[ServerConnection], message: m.Message, text: bytes) -> None:
+    def _put(self, sockets: Iterable[GuardedConnection], message: m.Message, text: bytes) -> None:
         if len(text) <= wire.MAX_FRAME:
             self._outgoing.put(sockets, text_frame(text))
         else:  # whoever got it would have to hang up
@@ -224,6 +230,7 @@ class HubServer:
 
     async def serve_connection(self, socket: ServerConnection) -> None:
         """One connection, from its first frame to its end."""
+        assert isinstance(socket, GuardedConnection)  # noqa: S101 - the gate made it
         fd = next(self._fds)
         self._sockets[fd] = socket
         self.happen(f.Opened(fd))
@@ -408,6 +415,17 @@ def _note(fact: f.Fact) -> None:
             logger.info("{} is online", fact.gpu, stage="hub")
         case f.GpuPhase():
             logger.info("{} is {}", fact.gpu, fact.phase, stage="hub")
+
+
+def _note_twins(state: hub.HubState, monitor: f.ConnectionRegistered) -> None:
+    """Each would tell of the GPU what the other knows better, and jobs would wait for one that is on."""
+    for gpu in monitor.gpus:
+        for fd in state.monitors:
+            if fd != monitor.fd and gpu in state.connections[fd].gpus:
+                logger.warning(
+                    "connections {} and {} are monitors of one GPU, {}: if the first is no former one of the second, "
+                    "stop one of them", fd, monitor.fd, gpu, stage="hub",
+                )  # fmt: skip
 
 
 def _bearer(request: Request | None) -> str | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
-from wakestream.adapters.websocket.guard import cut_if_slow
+from wakestream.adapters.websocket.guard import GuardedConnection, cut_if_slow
 from wakestream.streams.counters import Refusals
 
 _TEXT = 0x81  # the last frame of a text message
@@ -30,9 +29,9 @@ class Outgoing:
 
     def __init__(self, refused: Refusals) -> None:
         self._refused = refused
-        self._waiting: dict[ServerConnection, list[bytes]] = {}
+        self._waiting: dict[GuardedConnection, list[bytes]] = {}
 
-    def put(self, sockets: Iterable[ServerConnection], frame: bytes) -> None:
+    def put(self, sockets: Iterable[GuardedConnection], frame: bytes) -> None:
         """Send `frame` to each of them at the next `flush`."""
         waiting = self._waiting
         for socket in sockets:
@@ -47,7 +46,7 @@ class Outgoing:
         for socket, frames in waiting.items():
             self._write(socket, frames)
 
-    def _write(self, socket: ServerConnection, frames: list[bytes]) -> None:
+    def _write(self, socket: GuardedConnection, frames: list[bytes]) -> None:
         if socket.protocol.state is State.OPEN:
             socket.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
             cut_if_slow(socket, self._refused)

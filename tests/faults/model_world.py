@@ -496,6 +496,7 @@ class World:
             self.one_good_second()
             if all(job in daemon.ends for daemon in self.daemons for job in daemon.promised):
                 self._no_lease_is_left()
+                self._it_is_switched_off()
                 return
         lost = [job for daemon in self.daemons for job in daemon.promised if job not in daemon.ends]
         raise AssertionError(f"{lost} never end; the GPU is {self.watch.machine}, the hub holds {self.hub.jobs}")
@@ -507,6 +508,14 @@ class World:
                 return
             self.one_good_second()
         raise AssertionError(f"all has ended, but the hub still holds {sorted(self.hub.jobs)}")
+
+    def _it_is_switched_off(self) -> None:
+        """Nobody pays for a machine that nobody needs: after its idle time it is off."""
+        for _ in range(600):
+            if self.provider.state == "stopped" and not self.provider.hidden:
+                return
+            self.one_good_second()
+        raise AssertionError(f"nobody needs the machine, and it stays on: {self.watch.machine}, {self.hub.gpus}")
 
     def one_good_second(self, *, work: bool = True) -> None:
         """Everything works for a second; without `work`, jobs that hold the GPU go on to do so."""

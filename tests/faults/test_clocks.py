@@ -140,6 +140,56 @@ def test_a_step_is_on_the_record_and_is_replayed() -> None:
     assert event_from(Row(1, 0.0, direction, label, data, job)) == event
 
 
+def starts_anew(before: Desk, now: float) -> Desk:
+    """The hub's next life, which begins when the clock says `now`, with worker and monitor back."""
+    desk = Desk()
+    desk.state, desk.now, desk.journal = hub.recover(before.journal), now, list(before.journal)
+    desk.happens(f.Started())
+    desk.joins(2, f.License("w", "worker"), role="worker", gpu="gpu", url="http://w")
+    desk.joins(3, f.License("m", "monitor"), role="gpu_monitor", gpus=("gpu",), features=("power_state",))
+    desk.happens(f.Received(2, m.Online(gpu="gpu")))
+    return desk
+
+
+def lets_the_gpu_go(desk: Desk) -> None:
+    """After the hour that a lease may last whose client is gone, nobody holds the GPU."""
+    desk.passes(1800.0)
+    assert "job" in desk.state.jobs
+    desk.passes(1801.0)
+    assert "job" not in desk.state.jobs
+    desk.happens(f.Received(3, m.TaskQuery(request_id="q", gpu="gpu")))
+    (answer,) = desk.sent(m.TaskQueryResponse)
+    assert (answer.active_count, answer.has_recent_active) == (0, False)
+
+
+BEHIND = pytest.mark.parametrize("by", [3600.0, 10 * 86_400.0, 10 * 365 * 86_400.0])
+
+
+@BEHIND
+def test_no_lease_is_for_ever_when_a_clock_that_was_ahead_is_set_right_while_the_hub_is_down(
+    desk: Desk, by: float
+) -> None:
+    lets_the_gpu_go(starts_anew(desk, NOW - by))
+
+
+@BEHIND
+def test_nor_when_the_hub_starts_before_its_machine_knows_the_time(desk: Desk, by: float) -> None:
+    again = starts_anew(desk, NOW + 60.0 - by)
+    again.steps(by)
+    lets_the_gpu_go(again)
+
+
+@BEHIND
+def test_the_ledger_counts_on_when_the_clock_was_ahead(desk: Desk, by: float) -> None:
+    desk.passes(600.0)
+    again = starts_anew(desk, desk.now - by)
+    again.passes(3000.0)
+    account = again.state.gpus["gpu"].account
+    assert account.ran(0.0, again.now) == pytest.approx(3000.0)
+    assert account.running_since is not None
+    assert account.running_since < again.now
+
+
 # --- the program
 
 

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from small_disk import SmallDisk, small_disk
 
 from wakestream.adapters.engines import Command, checked_template
 from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.power import CommandPower
 from wakestream.adapters.recorder import recording
 from wakestream.adapters.sqlite_journal import open_journal
 from wakestream.adapters.websocket.hub_server import HubServer, open_hub
@@ -265,3 +267,18 @@ async def test_a_journal_that_cannot_even_be_made_says_that_there_is_no_space(di
     async with open_journal(disk.path / "j.sqlite3", Fact, program="hub") as journal:
         await asyncio.sleep(0)
         assert list(journal.read()) == []
+
+
+@bounded
+async def test_a_machine_is_looked_at_and_switched_off_though_the_monitors_disk_is_full(
+    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(disk.path))
+    say = (sys.executable, "-c", "import sys; print(sys.argv[1], flush=True)")
+    power = CommandPower((*say, "started"), (*say, "stopped"), (*say, "running"))
+    for _ in range(2):
+        disk.fill()
+        assert await power.inspect() == "running"
+        await power.stop()
+        disk.make_room()
+        assert await power.inspect() == "running"

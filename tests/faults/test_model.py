@@ -1,7 +1,8 @@
 """A model of the promises against the real deciders of hub, monitor and daemons: killed, cut, doubled, clocks stepped.
 
 Never two starts, never a stop while a lease is held, never an answer without a commit, an end is for ever, and in the
-end every job that was taken has ended. `make faults` looks at far more runs, and new ones each time.
+end every job that was taken has ended, and the machine is off. `make faults` looks at far more runs, and new ones each
+time.
 """
 
 from __future__ import annotations

@@ -144,6 +144,24 @@ def test_a_cancel_that_the_worker_could_not_hear_is_told_when_it_is_back(*, rest
     assert not net.heard(back, m.DispatchBatch)
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_so_is_the_cancel_of_a_job_that_had_come_back_to_the_queue_when_its_gpu_was_lost(
+    *, restarted: bool, compacted: bool
+) -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=OURS)
+    net.submit(client)
+    net.leave(worker)
+    net.submit(client)
+    if restarted:
+        net.restart(compacted=compacted)
+        client = net.join("client", features=OURS)
+    net.say(client, m.Cancel(request_id="j1"))
+    assert not net.state.jobs
+    assert net.heard(net.worker(), m.Cancel) == [m.Cancel(request_id="j1")]
+
+
 def test_a_cancelled_job_that_is_wanted_again_is_not_stopped_for_what_was_said_before() -> None:
     net = Net()
     worker, client = net.worker(), net.join("client", features=OURS)
@@ -241,3 +259,32 @@ def test_a_job_that_returns_to_the_gpu_that_lost_it_is_made_there() -> None:
     back = net.worker("attic")
     assert not net.heard(back, m.Cancel)
     assert net.state.jobs["j1"].gpu == "attic"
+
+
+# Numbers of connections begin anew with each life of the hub
+
+
+@pytest.mark.parametrize("features", [(), ("hub_status",)])
+def test_a_result_of_before_the_restart_is_not_taken_to_whoever_has_the_asking_connections_number_now(
+    features: tuple[str, ...],
+) -> None:
+    net = Net()
+    net.worker()
+    client = net.join("client")
+    net.submit(client)
+    net.restart(compacted=False)
+    worker = net.worker()
+    assert net.join("client", features=features) == client  # another program of the same license
+    again = net.join("client")
+    net.say(worker, m.Result(request_id="j1", result={}, key="key-id-client", sender_fd=client))
+    assert [told.request_id for told in net.heard(again, m.Result)] == ["j1"]
+    assert not net.state.jobs
+
+
+def test_a_result_of_a_job_that_is_over_is_not_lost_on_a_program_that_only_asks() -> None:
+    net = Net()
+    worker = net.worker()
+    asker, client = net.join("client", features=("hub_status",)), net.join("client")
+    net.say(worker, m.Result(request_id="j1", result={}, key="key-id-client", sender_fd=asker))
+    assert [told.request_id for told in net.heard(client, m.Result)] == ["j1"]
+    assert not net.heard(asker, m.Result)

@@ -123,6 +123,27 @@ def test_a_warning_of_the_monitor_is_told_though_the_phase_is_as_it_was() -> Non
     assert (after["since"], after["all"]) == (before["since"], before["all"])
 
 
+def test_of_a_gpu_whose_worker_is_well_and_does_not_come_to_the_hub_it_says_so_and_since_when() -> None:
+    net = Net()
+    monitor, client = net.monitor(), net.join("client")
+    net.phase(monitor, "booted", msg="the provider says running")
+    net.pass_time(60.0)
+    net.phase(monitor, "online", msg="its worker is initialized")
+    began, kept = net.now, len(net.journal)
+    net.pass_time(1800.0)
+    net.phase(monitor, "draining", msg="no work for 1800 s")
+    net.phase(monitor, "online", msg="still in use (1 jobs)")
+    net.phase(monitor, "online", msg="still in use (1 jobs)")
+    (gpu,) = asked(net, client).gpus
+    assert gpu["phase"] == "booted"
+    assert "has not come to this hub" in gpu["why"]
+    assert gpu["since"] == net.now > began
+    assert len(net.journal) == kept + 2
+    net.worker()
+    (gpu,) = asked(net, client).gpus
+    assert (gpu["phase"], gpu.get("why")) == ("online", None)
+
+
 def test_a_span_of_ones_own_begins_with_its_day() -> None:
     net, _, client = a_day()
     yesterday = int(MORNING - ledger.DAY)

@@ -193,6 +193,18 @@ def test_a_failed_machine_of_which_the_hub_does_not_speak_is_looked_at_as_before
     assert desk.state == "booted"
 
 
+@pytest.mark.parametrize(("active", "stops"), [(0, 1), (1, 0)])
+def test_an_old_hub_which_does_not_tell_who_is_online_is_asked_before_a_machine_is_given_up(
+    active: int, stops: int
+) -> None:
+    desk = Desk(ours=False, checks_health=False).booted()
+    desk.passes(desk.policy.boot_timeout)
+    assert desk.state == "failed"
+    assert not desk.did(p.Stop)
+    desk.answers(active)
+    assert len(desk.did(p.Stop)) == stops
+
+
 def test_an_adopted_machine_whose_worker_cannot_be_reached_from_here_is_not_stopped_unasked() -> None:
     desk = Desk(boot_timeout=100.0)
     desk.reads("running")

@@ -275,6 +275,100 @@ def test_a_machine_that_served_and_goes_away_after_its_worker_is_off_and_no_fail
     assert not desk.said(m.BootResult)
 
 
+def test_one_that_is_seen_as_it_goes_away_is_no_failed_boot_either() -> None:
+    desk = lost()
+    desk.happens(p.WorkerGone())
+    for _ in range(desk.policy.misses):
+        desk.happens(p.HealthAnswer(False, "refused"))
+    desk.happens(p.Wake("job-1"))
+    desk.reads("stopping", "it is taken back")
+    assert desk.state == "stopping"
+    desk.reads("stopped")
+    assert desk.state == "off"
+    assert not desk.said(m.BootResult)
+    assert not desk.did(p.Stop)
+    desk.happens(p.Wake("job-1"))  # the hub asks anew when it hears that the machine is off
+    assert desk.state == "starting"
+
+
+@pytest.mark.parametrize("checks_health", [True, False])
+def test_a_wake_that_finds_the_machine_already_gone_is_not_lost_though_an_old_hub_does_not_ask_again(
+    *, checks_health: bool
+) -> None:
+    desk = lost(ours=False, checks_health=checks_health)
+    desk.happens(p.Wake("job-1"))
+    desk.reads("stopped")
+    assert desk.state == "starting"
+    assert len(desk.did(p.Start)) == 2
+
+
+def test_nor_does_a_look_from_before_the_wake_say_that_the_machine_was_there_for_it() -> None:
+    desk = lost(ours=False, checks_health=False)
+    desk.passes(desk.policy.look_online)
+    assert desk.call().kind == "inspect"
+    desk.happens(p.Wake("job-1"))
+    desk.reads("running")
+    desk.reads("stopped")
+    assert desk.state == "starting"
+
+
+def test_nor_does_such_a_look_by_a_monitor_that_has_just_started() -> None:
+    desk = Desk(ours=False, checks_health=False)
+    assert desk.call().kind == "inspect"
+    desk.happens(p.Wake("job-1"))
+    desk.reads("running")
+    desk.reads("stopped")
+    assert desk.state == "starting"
+
+
+def test_nor_is_one_that_comes_when_its_worker_answers_no_more() -> None:
+    desk = lost(ours=False)
+    for _ in range(desk.policy.misses):
+        desk.happens(p.HealthAnswer(False, "refused"))
+    desk.happens(p.Wake("job-1"))
+    desk.reads("stopping")
+    desk.reads("stopped")
+    assert desk.state == "starting"
+
+
+@pytest.mark.parametrize("checks_health", [True, False])
+def test_a_wake_that_the_running_machine_served_starts_nothing_after_its_stop(*, checks_health: bool) -> None:
+    desk = lost(ours=False, checks_health=checks_health)
+    desk.happens(p.Wake("job-1"))
+    if checks_health:
+        desk.happens(p.HealthAnswer(True))
+    else:
+        desk.reads("running")
+    desk.passes(desk.policy.idle_after)
+    desk.answers(0)
+    desk.taken()
+    desk.reads("stopped")
+    assert desk.state == "off"
+    assert len(desk.did(p.Start)) == 1
+
+
+def test_a_late_answer_of_its_worker_does_not_take_away_a_wake_that_came_while_it_stops() -> None:
+    desk = lost(ours=False)
+    desk.passes(desk.policy.idle_after)
+    desk.answers(0)
+    desk.taken()
+    desk.happens(p.Wake("job-2"))
+    desk.happens(p.HealthAnswer(True))
+    desk.reads("stopped")
+    assert desk.state == "starting"
+
+
+def test_those_who_wait_for_a_worker_that_nobody_can_ask_are_told_no_failed_boot_while_its_machine_runs() -> None:
+    desk = lost(ours=False, checks_health=False)
+    desk.happens(p.WorkerGone())
+    desk.happens(p.Wake("job-2"))
+    for _ in range(10):
+        desk.passes(desk.policy.boot_timeout)
+        desk.reads("running")
+    assert not desk.said(m.BootResult)
+    assert desk.state == "online"
+
+
 def test_a_late_word_of_the_hub_stops_nothing() -> None:
     desk = Desk().draining()
     desk.now += 2 * desk.policy.query_timeout  # the monitor itself stood still

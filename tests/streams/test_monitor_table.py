@@ -87,6 +87,7 @@ ROWS: dict[tuple[PowerWord, Signal], Happening] = {
     ("booted", S.FAILED): reads("failed"),
     ("booted", S.TIMEOUT): boot_time_passes,
     ("booted", S.GONE): reads("stopped"),
+    ("booted", S.GOING): reads("stopping"),
     ("booted", S.UNUSABLE): lambda desk: desk.answers(0),
     ("online", S.UNREADY): misses,
     ("online", S.IDLE): lambda desk: desk.passes(desk.policy.idle_after),
@@ -111,7 +112,7 @@ ROWS: dict[tuple[PowerWord, Signal], Happening] = {
 }
 
 
-FOUND_RUNNING = (("booted", S.GONE), ("booted", S.UNUSABLE))
+FOUND_RUNNING = (("booted", S.GONE), ("booted", S.GOING), ("booted", S.UNUSABLE))
 
 
 def test_the_rows_below_are_the_rows_of_the_table() -> None:
