@@ -251,8 +251,8 @@ def load(
 ) -> Settings:
     """Settings from `flags` (named as argparse does; None and unknown names are not given) and the other sources.
 
-    `folder` is where `.env`, `wakestream.toml` and `.license` are looked for; unless told, the current one, and for what
-    is not set there the user's own (`user_folder`).
+    `folder` is where `.env`, `wakestream.toml` and `.license` are looked for. Unless it is told, that is the current
+    one, and for what is not set there the user's own (`user_folder`).
     """
     environment = os.environ if environment is None else environment
     folders = [folder] if folder is not None else [Path(), *_readable(user_folder(environment))]
