@@ -35,6 +35,7 @@ from wakestream.streams.daemon import Build
 from wakestream.streams.effects import own
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.recording import Log
+from wakestream.streams.resting import resting
 from wakestream.streams.stages import Stages, pipeline
 
 T = TypeVar("T")
@@ -116,7 +117,8 @@ def durable_pipeline(shared: Lanes, earlier: Earlier) -> Build:
     def stages(s: Stages) -> Observable[JobEvent]:
         asked = {"priority": shared.priority(s.job.id)}
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, asked), f"look back for {s.job.id}")
-        whole = s.submit().pipe(then(*_in_turns(s, shared)))
+        let_go = resting(s.job, s.world.hub, s.world.random, _is_no_progress)
+        whole = s.submit().pipe(then(*_in_turns(s, shared)), let_go)
         return before.pipe(unless(_is_done, whole.pipe(_turn(s.job, shared, shared.running, "to begin"))))
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
@@ -202,6 +204,14 @@ def _is_done(event: JobEvent) -> bool:
     return isinstance(event, Done)
 
 
+def _is_no_progress(error: Exception) -> bool:
+    return mendable(error) or _waits_passed(error)
+
+
+def _waits_passed(error: Exception) -> bool:
+    return isinstance(error, StageTimeout) and error.stage in PASSING_STAGES
+
+
 def _patient(again: Backoff) -> Backoff:
     """`again`, and also after what is no fault of the job's; made anew for each job, as it counts what is in vain."""
     patience = _Patience(again)
@@ -230,9 +240,7 @@ class _Patience:
                 return error.code in PASSING_REFUSALS
             case WorkerRefused():
                 return error.code == "queue_full"
-            case StageTimeout():
-                return error.stage in PASSING_STAGES
-        return False
+        return _waits_passed(error)
 
     def succeeds(self, event: JobEvent) -> bool:
         if isinstance(event, Online):

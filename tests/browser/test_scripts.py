@@ -80,6 +80,17 @@ async def test_a_job_behind_others_at_the_worker_waits_and_is_not_at_0_percent(v
         assert (found["waits"], found["part"], found["left"]) == (False, 0.6, 4.0)
 
 
+async def test_a_job_that_let_its_gpu_go_says_so_and_waits(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        data = {"rests": 290.0, "tries": 10, "why": "nobody listens there"}
+        found = await page.evaluate(JOB, [[{"event": "note", "at": 5.0, "text": "…", "data": data}], None])
+        assert (found["waits"], found.get("part")) == (True, None)
+        assert found["why"] == (
+            "10 tries with the GPU came to nothing: Nobody listens there. It is let go, so that it costs nothing; "
+            "the next try comes within 4 min 50 s."
+        )
+
+
 async def test_how_long_a_boot_takes_yet_is_said_in_every_phase_of_it(visitor: Visitor) -> None:
     async with visitor.page() as page:
         now = await page.evaluate("() => Date.now() / 1000")

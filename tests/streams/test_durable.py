@@ -21,6 +21,7 @@ from wakestream.operators.ports import TaskReceipt, TaskReport
 from wakestream.streams import messages as m
 from wakestream.streams.durable import BOOTS, DURABLE, VAIN, LaneLimits, durable_pipeline, lanes
 from wakestream.streams.job import World
+from wakestream.streams.resting import FRUITLESS
 
 
 class Before:
@@ -211,14 +212,102 @@ async def test_a_gpu_that_came_up_meanwhile_may_fail_to_boot_as_often_again() ->
     assert answers == []
 
 
-async def test_a_worker_that_is_away_for_a_day_is_waited_for() -> None:
+def unreachable() -> MemoryWorker:
     worker = MemoryWorker()
     worker.gone = errors.WorkerUnreachable("nobody there")
-    house = House(worker=worker)
+    return worker
+
+
+async def rests(house: House) -> None:
+    """Returns when the first job has let go of its GPU."""
+    async with asyncio.timeout(3600):
+        while not house.kinds(1, e.Note):  # noqa: ASYNC110 - nobody else knows the moment
+            await asyncio.sleep(1)
+
+
+PATIENT = replace(DURABLE, line_every=600.0)
+
+
+async def test_a_worker_that_is_away_for_a_day_is_waited_for_and_the_gpu_let_go_meanwhile() -> None:
+    house = House(worker=unreachable())
     house.connect()
-    house.at(24 * 3600.0, setattr, worker, "gone", None)
-    assert isinstance(await house.start(1, replace(DURABLE, line_every=600.0)), e.Done)
+    house.at(24 * 3600.0, setattr, house.worker, "gone", None)
+    assert isinstance(await house.start(1, PATIENT), e.Done)
+    rests = house.kinds(1, e.Note)
+    assert len(house.link.said(m.JobDone)) == len(rests) + 1  # the last when it was done
+    assert len(house.link.said(m.Submit)) < 30
+    seconds = [note.data["rests"] for note in rests]
+    assert 150 <= seconds[0] <= 300
+    assert max(seconds) <= 4 * 3600
+    assert sum(seconds) > 20 * 3600
+    assert rests[0].text == "10 tries with a GPU came to nothing (nobody there); it is let go and asked for again later"
     assert max(retry.delay for retry in house.kinds(1, e.Retrying)) <= 60.0
+
+
+async def test_the_gpu_is_asked_for_again_at_once_when_the_hub_was_away_and_is_back() -> None:
+    house = House(worker=unreachable())
+    house.connect()
+    running = house.start(1, PATIENT)
+    await rests(house)
+    before, rest = house.loop.time(), house.kinds(1, e.Note)[0].data["rests"]
+    house.worker.gone = None
+    house.link.disconnect()
+    house.connect()
+    assert isinstance(await running, e.Done)
+    assert house.loop.time() - before < rest / 2
+
+
+async def test_a_job_that_gets_further_each_time_keeps_its_gpu() -> None:
+    house = House()
+    house.worker.failures["upload"] = [errors.WorkerUnreachable("cut")] * (FRUITLESS - 1)
+    house.worker.failures["submit"] = [errors.WorkerUnreachable("cut")] * (FRUITLESS - 1)
+    house.worker.failures["download"] = [errors.WorkerUnreachable("cut")] * (FRUITLESS - 1)
+    house.connect()
+    assert isinstance(await house.start(1, PATIENT), e.Done)
+    assert house.kinds(1, e.Note) == []
+    assert len(house.link.said(m.JobDone)) == 1
+
+
+async def test_an_upload_that_never_gets_through_lets_the_gpu_go_too() -> None:
+    house = House()
+    house.worker.failures["upload"] = [errors.WorkerUnreachable("the proxy cuts it")] * 100
+    house.connect()
+    house.at(12 * 3600.0, house.cancel.on_next, None)
+    assert await house.start(1, PATIENT) == e.Cancelled()
+    assert len(house.kinds(1, e.Note)) > 3
+
+
+async def test_a_cancel_ends_a_rest() -> None:
+    house = House(worker=unreachable())
+    house.connect()
+    running = house.start(1, PATIENT)
+    await rests(house)
+    before = house.loop.time()
+    house.cancel.on_next(None)
+    assert await running == e.Cancelled()
+    assert house.loop.time() == before
+
+
+async def test_a_worker_that_is_busy_with_others_is_no_reason_to_let_its_gpu_go() -> None:
+    house = House()
+    house.worker.failures["submit"] = [errors.WorkerRefused("its line is full", code="queue_full")] * 40
+    house.connect()
+    assert isinstance(await house.start(1, PATIENT), e.Done)
+    assert house.kinds(1, e.Note) == []
+
+
+async def test_what_ends_a_job_ends_it_at_once_after_however_many_tries_in_vain() -> None:
+    house = House(worker=unreachable())
+    house.connect()
+    running = house.start(1, PATIENT)
+    await rests(house)
+    house.worker.gone = errors.WorkerRefused("wrong key", code="unauthorized")
+    rest = house.kinds(1, e.Note)[0].data["rests"]
+    began = house.loop.time()
+    outcome = await running
+    assert isinstance(outcome, e.Failed)
+    assert house.loop.time() - began <= rest + 60
+    assert len(house.kinds(1, e.Note)) == 1
 
 
 async def test_a_result_that_was_there_already_is_the_answer_and_the_hub_is_not_asked() -> None:

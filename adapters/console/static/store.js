@@ -89,5 +89,6 @@ export function behind(job) {
 
 /** Whether the job stands still for something else. */
 export function waits(job) {
-  return !job.outcome && (Boolean(job.note && job.note.data && job.note.data.waits) || job.stage === 0 || behind(job));
+  const said = job.note?.data;
+  return !job.outcome && (Boolean(said?.waits || said?.rests) || job.stage === 0 || behind(job));
 }

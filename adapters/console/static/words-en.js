@@ -77,6 +77,7 @@ export const EN = {
   "why.online": "The worker is ready; it is asked which files it has already.",
   "why.turn": "Waits for its turn: {limit} jobs at once. Before it when it came: {before}.",
   "why.turn.one": "Waits for its turn: one job at a time. Before it when it came: {before}.",
+  "why.rests": "{tries} tries with the GPU came to nothing: {why}. It is let go, so that it costs nothing; the next try comes within {time}.",
   "why.same": "The same work is under way as another job; its result is taken as soon as it is there.",
   "why.checked": "{size} to send.", "why.checked.saved": "{size} to send; {saved} are there already.",
   "why.uploading": "Sending the files to the worker.",

@@ -76,6 +76,7 @@ export const ZH = {
   "why.online": "工作节点已就绪，正在查询已有哪些文件。",
   "why.turn": "等待轮到它：同时进行 {limit} 个，加入时前面有 {before} 个。",
   "why.turn.one": "等待轮到它：每次只进行一个，加入时前面有 {before} 个。",
+  "why.rests": "用 GPU 试了 {tries} 次都没有进展：{why}。现已释放 GPU 以免产生费用，{time}内再试。",
   "why.same": "相同的任务正在进行，完成后直接取用其结果。",
   "why.checked": "需要发送 {size}。", "why.checked.saved": "需要发送 {size}，另有 {saved} 已在对方。",
   "why.uploading": "正在把文件发给工作节点。",
