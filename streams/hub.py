@@ -248,6 +248,7 @@ def _tick(state: HubState, event: f.Tick, now: float, plan: Plan) -> None:
     plan.commands.extend(renewals)
     jobs.expire(state, now, plan)
     power.overdue(state, now, plan)
+    power.unmet(state, now, plan)
 
 
 def _received(state: HubState, event: f.Received, now: float, plan: Plan) -> None:

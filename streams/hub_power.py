@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from wakestream.streams import hub_events as f
 from wakestream.streams import hub_jobs as jobs
 from wakestream.streams import messages as m
 from wakestream.streams.hub_jobs import Plan
-from wakestream.streams.hub_state import Connection, Gpu, HubState
+from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
 
 LONGEST_CAUSE = 300
 """Characters that are kept of why a GPU is in its phase."""
@@ -159,13 +161,22 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
     for name in failed:
         if name in state.gpus and not state.gpus[name].online:
             plan.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
-    if any(gpu.phase in _HOPEFUL for gpu in state.gpus.values() if gpu.name not in failed):
-        return
-    for job in state.queued():
-        to = [fd for fd in state.listeners(job) if (job.id, fd) not in told]
-        plan.send(to, _with_id(message, job.id))
-        if to or (job.id == message.request_id and told):
-            plan.fact(f.JobReleased(job.id, "boot_failed", now))
+    if _hopeless_but_for(state, failed):
+        for job in state.queued():
+            _let_down(state, job, message, told, now, plan)
+
+
+def _hopeless_but_for(state: HubState, failed: Collection[str]) -> bool:
+    return not any(gpu.phase in _HOPEFUL for gpu in state.gpus.values() if gpu.name not in failed)
+
+
+def _let_down(
+    state: HubState, job: Job, message: m.BootResult, told: Collection[tuple[str, int]], now: float, plan: Plan
+) -> None:
+    to = [fd for fd in state.listeners(job) if (job.id, fd) not in told]
+    plan.send(to, _with_id(message, job.id))
+    if to or (job.id == message.request_id and told):
+        plan.fact(f.JobReleased(job.id, "boot_failed", now))
 
 
 def _tell_asker(state: HubState, message: m.BootResult, plan: Plan) -> set[tuple[str, int]]:
@@ -274,6 +285,28 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     )
     if message.drain and active == 0 and not recent:
         plan.fact(*(f.GpuPhase(gpu.name, "draining", now, "nobody holds it") for gpu in gpus if gpu.online))
+
+
+def unmet(state: HubState, now: float, plan: Plan) -> None:
+    """Whoever waits for a GPU that is on, and whose worker is well but stays away from this hub, is told at last.
+
+    The monitor finds it online, so nothing more would happen; and while jobs wait for it, it is not switched off.
+    """
+    late = [
+        gpu.name
+        for gpu in state.gpus.values()
+        if (gpu.phase, gpu.cause) == ("booted", UNMET) and now - gpu.since >= state.limits.unmet
+    ]
+    if not late or not _hopeless_but_for(state, late):
+        return
+    why = (
+        f"the GPU {late[0]} is on and its worker says that it is ready, but it did not come to the hub within "
+        f"{state.limits.unmet:g} s; look at the worker's log: is its key refused, its --hub another?"
+    )
+    message = m.BootResult(success=False, status="failed", msg=why, gpu=late[0])
+    for job in state.queued():
+        if now - job.since >= state.limits.unmet:
+            _let_down(state, job, message, (), now, plan)
 
 
 def overdue(state: HubState, now: float, plan: Plan) -> None:

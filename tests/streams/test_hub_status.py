@@ -144,6 +144,47 @@ def test_of_a_gpu_whose_worker_is_well_and_does_not_come_to_the_hub_it_says_so_a
     assert (gpu["phase"], gpu.get("why")) == ("online", None)
 
 
+def test_who_waits_for_a_gpu_that_is_on_and_whose_worker_stays_away_is_told_after_the_time_of_a_boot() -> None:
+    net = Net(unmet=600.0)
+    monitor, client = net.monitor(), net.join("client")
+    net.phase(monitor, "online", msg="its worker is initialized")
+    net.pass_time(300.0)
+    net.submit(client, "early")
+    net.pass_time(300.0)
+    net.submit(client, "late")
+    assert net.heard(client, m.BootResult) == []
+    net.pass_time(300.0)
+    (told,) = net.heard(client, m.BootResult)
+    assert (told.request_id, told.success, told.gpu) == ("early", False, "studio")
+    assert "did not come to the hub within 600 s; look at the worker's log" in (told.msg or "")
+    assert list(net.state.jobs) == ["late"]
+    net.worker()
+    assert [ack.request_id for ack in net.heard(client, m.Ack)] == ["late"]
+
+
+def test_where_another_gpu_may_come_yet_nobody_is_let_down_for_the_one_that_stays_away() -> None:
+    net = Net(unmet=600.0)
+    monitor, other, client = net.monitor(), net.monitor("attic"), net.join("client")
+    net.phase(monitor, "online")
+    net.phase(other, "starting", "attic")
+    net.submit(client)
+    net.pass_time(3600.0)
+    assert list(net.state.jobs) == ["j1"]
+    net.phase(other, "off", "attic")
+    net.pass_time(1.0)
+    assert list(net.state.jobs) == []
+
+
+def test_a_job_whose_owner_is_away_waits_on_for_a_gpu_that_stays_away() -> None:
+    net = Net(unmet=600.0)
+    monitor, client = net.monitor(), net.join("client")
+    net.phase(monitor, "online")
+    net.submit(client)
+    net.leave(client)
+    net.pass_time(700.0)
+    assert list(net.state.jobs) == ["j1"]
+
+
 def test_a_span_of_ones_own_begins_with_its_day() -> None:
     net, _, client = a_day()
     yesterday = int(MORNING - ledger.DAY)
