@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loguru import logger
@@ -48,6 +48,14 @@ async def tidy(store: Store, queue: TaskQueue, retention: Retention, now: float)
             logger.info("{} was not used for {:.0f} h and is removed", one.path.name, age / 3600)
             gone += 1
     return gone
+
+
+async def make_room(store: Store, queue: TaskQueue, retention: Retention, wanted: int, now: float) -> None:
+    """Remove the longest unused until `wanted` bytes are free; nothing where all that may go would not be enough."""
+    found, needed = await store.in_thread(store.stored), _needed(store, queue)
+    spare = sum(one.size for one in found if now - one.used >= PROMISED and one.path not in needed)
+    if await store.in_thread(store.free) + spare >= wanted:
+        await tidy(store, queue, replace(retention, spare=wanted), now)
 
 
 def _needed(store: Store, queue: TaskQueue) -> frozenset[Path]:

@@ -60,13 +60,18 @@ def hasher(algorithm: Algorithm) -> Hasher:
 
 def hash_of(path: Path, size: int) -> blake3:
     """The BLAKE3 of the file's first `size` bytes, to go on with. It blocks: for a thread."""
+    with path.open("rb", buffering=0) as file:
+        return hash_in(file, size)
+
+
+def hash_in(file: FileIO, size: int) -> blake3:
+    """As `hash_of`, of the next `size` bytes of a file that is open: where it is locked, another may not read it."""
     found = blake3()
     buffer = bytearray(BATCH)
     view = memoryview(buffer)
-    with path.open("rb", buffering=0) as file:
-        while size and (count := file.readinto(view[: min(size, BATCH)])):
-            found.update(view[:count])
-            size -= count
+    while size and (count := file.readinto(view[: min(size, BATCH)])):
+        found.update(view[:count])
+        size -= count
     return found
 
 

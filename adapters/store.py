@@ -56,17 +56,19 @@ def disk_errors() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A file on the disk, last used at `used` (Unix seconds)."""
+    """A file of `size` bytes on the disk, last used at `used` (Unix seconds)."""
 
     path: Path
     used: float
+    size: int
 
 
 def _stored(folder: Path) -> Iterator[Stored]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                yield Stored(folder / entry.name, entry.stat().st_mtime)
+                status = entry.stat()
+                yield Stored(folder / entry.name, status.st_mtime, status.st_size)
 
 
 def _use(path: Path) -> bool:

@@ -261,9 +261,9 @@ class Uploads:
 
     async def _make_room(self, length: int) -> None:
         await self.expire()
-        if self._lacks(length) is None:
-            return
         for one in sorted(self._unfinished(), key=lambda one: one.used):
+            if self._lacks(length) is None:
+                return
             if one.used + IDLE <= self.clock() and not one.lock.locked():
                 await self.remove(one)
         if (why := self._lacks(length)) is not None and why.code == "too_large":

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from loguru import logger
 from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.http.worker_server import CAPABILITY, FEATURES, Readiness, WorkerCalls, WorkerServer
-from wakestream.adapters.retention import Retention, tidy, tidy_up
+from wakestream.adapters.retention import Retention, make_room, tidy_up
 from wakestream.adapters.settings import SettingsError
 from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
 from wakestream.adapters.store import Store
@@ -110,7 +110,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         hub = await _join(stack, config, server, queue, open_link)
         warming = asyncio.create_task(_warm_up(config, queue, readiness, hub))
         stack.push_async_callback(_stop, warming)
-        store.make_room = lambda wanted: tidy(store, queue, replace(config.retention, spare=wanted), time.time())
+        store.make_room = lambda wanted: make_room(store, queue, config.retention, wanted, time.time())
         tidying = asyncio.create_task(tidy_up(store, queue, config.retention))
         stack.push_async_callback(_stop, tidying)
         expiring = asyncio.create_task(expire_for_ever(uploads))

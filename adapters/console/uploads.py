@@ -135,23 +135,36 @@ class Uploads:
             raise ApiError(
                 413, "quota", f"{why}; use `wakestream submit`, which needs no copy", size=size, most=self.quota
             )
-        needed, used = set(self._needed()), self.used  # counted once: that looks at every result
+        used = self.used  # counted once: that looks at every result
+        going = self._in_the_way(used + size - self.quota, referred)
+        self._check_room(size, used, going)
+        for old in going:
+            self.remove(old)
+
+    def _in_the_way(self, too_much: int, referred: Collection[str]) -> list[Upload]:
+        """The oldest that no unfinished job needs, as far as there are so many bytes, or files, too many."""
+        needed, going = set(self._needed()), list[Upload]()
         for old in sorted(self._known.values(), key=lambda one: one.at):
-            if used + size <= self.quota and len(self._known) < FILES_MOST:
+            if too_much <= 0 and len(self._known) - len(going) < FILES_MOST:
                 break
             if old.complete and str(old.path) in referred and str(old.path) not in needed:
-                self.remove(old)
-                used -= old.size
-        if len(self._known) >= FILES_MOST:
+                going.append(old)
+                too_much -= old.size
+        return going
+
+    def _check_room(self, size: int, used: int, going: Collection[Upload]) -> None:
+        """`ApiError` where there is none even without those that can go."""
+        freed = sum(old.size for old in going)
+        if len(self._known) - len(going) >= FILES_MOST:
             why = f"{FILES_MOST} files are kept already, which is as many as may be; wait until some jobs have ended"
             raise ApiError(413, "many_files", why, count=FILES_MOST)
-        room = max(0, self.quota - used)
+        room = max(0, self.quota - used + freed)
         if size > room:
             why = f"the file has {in_words(size)}, and there is room for {in_words(room)} of {in_words(self.quota)}"
             raise ApiError(
                 413, "full", f"{why}; remove results that you no longer need", size=size, room=room, most=self.quota
             )
-        free = max(0, shutil.disk_usage(self._folder).free - SPARE)
+        free = max(0, shutil.disk_usage(self._folder).free + freed - SPARE)
         if size > free:
             why = f"the file has {in_words(size)}, and the disk has room for {in_words(free)}; free some space"
             raise ApiError(507, "no_space", why, size=size, room=free)

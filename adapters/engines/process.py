@@ -18,6 +18,7 @@ from loguru import logger
 from wakestream.adapters.power.programs import own_group
 from wakestream.adapters.sources import VARIABLES
 from wakestream.adapters.startable import startable
+from wakestream.adapters.surely import surely
 from wakestream.operators.errors import TaskFailed
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ async def run_program(argv: Sequence[str], *, limit: float, merge: bool = False)
     finally:
         over.cancel()
         complaints.cancel()
-        await _surely(_end_both(process, leashing))
+        await surely(_end_both(process, leashing))
 
 
 async def _start(argv: Sequence[str], stderr: int) -> Process:
@@ -170,16 +171,6 @@ def _reason(program: str, code: int, said: deque[str]) -> str:
     words = " | ".join(_ADDRESS.sub("", line) for line in said)
     words = "".join(letter if letter.isprintable() else " " for letter in words)  # it is shown in people's terminals
     return f"{name} ended with code {code}: {words or 'it said nothing'}"
-
-
-async def _surely(what: Coroutine[None, None, None]) -> None:
-    """Carry `what` out to its end, also when cancelled meanwhile."""
-    task = asyncio.ensure_future(what)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        raise
 
 
 async def _end_both(process: Process, leashing: asyncio.Task[Process | None]) -> None:

@@ -26,7 +26,8 @@ from blake3 import blake3
 from wakestream.adapters.http.part_file import beside, said_of, settle, taken, unlink
 from wakestream.adapters.http.straight import LEAST, can_borrow, straight
 from wakestream.adapters.patience import put
-from wakestream.adapters.sink import Sink, hash_of
+from wakestream.adapters.sink import Sink, hash_in
+from wakestream.adapters.surely import surely
 from wakestream.operators.errors import DAMAGED, Corrupt, FileUnusable, NoSpace
 
 T = TypeVar("T")
@@ -76,22 +77,24 @@ class Partial:
             await self._before._closed.wait()
             self._before = self._before._before  # which may have given up to wait for another
         with disk_errors(self.path):
-            self._file = self._taken()
+            file = self._file = self._taken()
         if resumable:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                await self._look()
+                await self._look(file)
 
     def _taken(self) -> FileIO:
-        while (file := taken(self.path)) is None:  # another program fetches the same to the same place
+        file = taken(self.path)
+        if file is None:  # another program fetches the same to the same place
             self._at(uuid.uuid4().hex)
             self.unwanted = True  # its name is known to nobody else
+            file = FileIO(self.path, "x+")
         return file
 
-    async def _look(self) -> None:
+    async def _look(self, file: FileIO) -> None:
         etag = orjson.loads(self._said.read_bytes())["etag"]
-        size = self.path.stat().st_size
+        size = os.fstat(file.fileno()).st_size
         if isinstance(etag, str) and size:
-            self._hash = await self._in_thread(lambda: hash_of(self.path, size))
+            self._hash = await self._in_thread(lambda: hash_in(file, size))
             self._found, self.etag = size, etag
 
     def begin(self, *, etag: str | None, verified: bool, resumable: bool) -> None:
@@ -149,8 +152,9 @@ class Partial:
             raise Corrupt(why, code=DAMAGED)
 
     async def finish(self) -> None:
-        """Make the bytes durable, then put the file into its place."""
-        await self._in_thread(self._put)
+        """Make the bytes durable, then put the file into its place. Once begun, it is done: nobody can stop a disk."""
+        await surely(self._in_thread(self._put))
+        self._closed.set()
 
     def _put(self) -> None:
         with disk_errors(self.path):
@@ -163,13 +167,15 @@ class Partial:
 
     async def leave(self) -> None:
         """The transfer has ended early: all that can be gone on with stays for another, or nothing."""
-        if self._sink is not None:
-            with contextlib.suppress(OSError):
-                await self._sink.flush()
-        if self._file is None or (self.etag is not None and self.size and not self.unwanted):
-            self.close()
-        else:
-            self.discard()
+        try:
+            if self._sink is not None:
+                with contextlib.suppress(OSError):
+                    await surely(self._sink.flush())
+        finally:
+            if self._file is None or (self.etag is not None and self.size and not self.unwanted):
+                self.close()
+            else:
+                self.discard()
 
     def give_up(self) -> None:
         """Nothing of it may stay. What is being written goes when its transfer leaves: a thread has the file."""
@@ -178,30 +184,31 @@ class Partial:
             self.discard()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, and tell who waits for it."""
+        self._let_go()
+        self._closed.set()
+
+    def _let_go(self) -> None:
         if self._sink is not None:
             self._found, self._sink = self._sink.size, None
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._closed.set()
 
     def _close_after(self, last: Callable[[], object]) -> None:
         """`last` while it is still ours, where what is open can be renamed and removed."""
         if os.name == "posix":
             last()
-            self.close()
+            self._let_go()
         else:
-            self.close()
+            self._let_go()
             last()
 
     def discard(self) -> None:
         """Nothing of it stays."""
-        self._close_after(self._unlink)
+        self._close_after(lambda: unlink(self.path))
         self._found, self.etag = 0, None
-
-    def _unlink(self) -> None:
-        unlink(self.path)
+        self._closed.set()
 
     def _opened(self) -> Sink:
         assert self._sink is not None  # noqa: S101 - begin or resume comes first

@@ -14,6 +14,9 @@ from wakestream.adapters.sync_folder import sync_folder
 _LONGEST = 200
 """Bytes of the result's own name in that of its part: disks take 255 in all."""
 
+_LOOKS = 10
+"""After so many a disk is believed that gives one file another number at each look."""
+
 
 def beside(output: Path, of: str) -> Path:
     """Where a part of `output` is until it is whole; `of`, a task or a job, tells parts apart."""
@@ -28,12 +31,15 @@ def said_of(part: Path) -> Path:
 
 def taken(part: Path) -> FileIO | None:
     """The part, made if it is not there, and ours alone until it is closed; None while another program has it."""
+    looks = _LOOKS
     while True:
         file = FileIO(part, "r+", opener=_made)
         if not _ours(file):
             file.close()
             return None
-        if os.name != "posix" or _is_at(part, file):  # elsewhere what is open can neither be renamed nor removed
+        looks -= 1
+        # Elsewhere what is open can neither be renamed nor removed.
+        if os.name != "posix" or not looks or _is_at(part, file):
             return file
         file.close()  # it became the result, or went, before it was locked
 
@@ -43,7 +49,7 @@ def _made(path: str, flags: int) -> int:
 
 
 def _ours(file: FileIO) -> bool:
-    if os.name != "posix":  # a lock there would keep ourselves from reading it
+    if os.name != "posix":  # a lock there stops whoever reads it, and nobody has tried it with one
         return True
     try:
         return locked(file.fileno())

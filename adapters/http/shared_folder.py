@@ -16,7 +16,7 @@ import orjson
 from wakestream.adapters.http.client_download import disk_errors
 from wakestream.adapters.http.client_upload import changed
 from wakestream.adapters.http.meanwhile import meanwhile
-from wakestream.adapters.http.part_file import settle
+from wakestream.adapters.http.part_file import beside, settle
 from wakestream.adapters.patience import put
 from wakestream.operators.errors import FileUnusable, TaskLost
 from wakestream.operators.events import Done, Downloading, FileRef, Fingerprint
@@ -100,7 +100,7 @@ class SharedFolder:
 
 async def _copy(source: Path, target: Path, file: Fingerprint | None = None) -> AsyncGenerator[int, None]:
     """Yields the bytes so far; the target gets its name at the end, if `file` is still what it was."""
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")  # two jobs may bring the same file
+    partial = beside(target, uuid.uuid4().hex)  # two jobs may bring the same file
     try:
         with _opened(source) as reading, _opened(partial, "wb") as writing:
             copied = 0

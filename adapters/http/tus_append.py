@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from blake3 import blake3
 
 from wakestream.adapters.sink import Hasher, Sink
 from wakestream.adapters.store import disk_errors
+from wakestream.adapters.surely import surely
 from wakestream.adapters.uploads import Upload, Uploads, gone
 from wakestream.operators.errors import WorkerRefused
 
@@ -148,7 +149,7 @@ class Appends:
                 raise WorkerRefused(why, code="hash_mismatch")
             back_to = None
         finally:
-            await _surely(self._leave(sink, upload, back_to))
+            await surely(self._leave(sink, upload, back_to))
 
     async def _fill(self, sink: Sink, upload: Upload, blocks: Blocks, sender: _Sender) -> None:
         length = upload.announced.length
@@ -178,16 +179,6 @@ class Appends:
             sink.file.close()
         if upload.sure is not None:
             await self._uploads.doubt(upload, None)
-
-
-async def _surely(work: Coroutine[None, None, None]) -> None:
-    """Carry `work` out to its end, also when cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        raise
 
 
 async def _behind(blocks: Blocks, skipped: int) -> Blocks:

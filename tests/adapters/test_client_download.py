@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from blake3 import blake3
 
+from wakestream.adapters.http import part_file
 from wakestream.adapters.http.client import THREADS, HttpWorkers
+from wakestream.adapters.http.part_file import taken
 from wakestream.adapters.sink import BATCH
 
 ETAG = f'"{"0" * 64}"'
@@ -101,3 +106,127 @@ async def test_another_try_waits_for_the_one_before_to_let_go_and_goes_on_with_w
     second.discard()
     assert list(tmp_path.iterdir()) == []
     await workers.close()
+
+
+async def test_another_try_does_not_wait_for_one_that_was_cancelled_while_it_let_go(tmp_path: Path) -> None:
+    workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
+    first = workers.partial("task", output)
+    first.begin(etag=ETAG, verified=True, resumable=True)
+    with threads_at_a_standstill(workers):
+        await first.write(bytes(BATCH))
+        leaving = asyncio.create_task(first.leave())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await asyncio.wait((leaving,))
+        second = workers.partial("task", output)
+        await second.prepare(resumable=True)
+    assert (leaving.cancelled(), second.size) == (True, BATCH)
+    second.discard()
+    await workers.close()
+
+
+async def test_who_waits_for_another_to_let_go_is_told_of_it_in_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
+    first, second = workers.partial("task", output), workers.partial("task", output)
+    first.begin(etag=ETAG, verified=True, resumable=True)
+    await first.write(bytes(BATCH))
+    told, tell = set(), first._closed.set
+    monkeypatch.setattr(first._closed, "set", lambda: (told.add(threading.get_ident()), tell()))
+    async with asyncio.timeout(20):
+        preparing = asyncio.create_task(second.prepare(resumable=True))
+        await asyncio.sleep(0)
+        await first.finish()
+        await preparing
+    assert (output.stat().st_size, second.size, told) == (BATCH, 0, {threading.get_ident()})
+    second.discard()
+    await workers.close()
+
+
+async def test_who_is_cancelled_while_the_disk_syncs_lets_go_when_it_has_and_another_try_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, go_on, sync = threading.Event(), threading.Event(), os.fsync
+
+    def slowly(descriptor: int) -> None:
+        entered.set()
+        go_on.wait(20)
+        sync(descriptor)
+
+    workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
+    first = workers.partial("task", output)
+    first.begin(etag=ETAG, verified=True, resumable=True)
+    await first.write(bytes(BATCH))
+    monkeypatch.setattr(os, "fsync", slowly)
+    finishing = asyncio.create_task(first.finish())
+    async with asyncio.timeout(20):
+        await asyncio.to_thread(entered.wait, 20)
+        finishing.cancel()
+        second = workers.partial("task", output)
+        preparing = asyncio.create_task(second.prepare(resumable=True))
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.wait((finishing,))
+        await first.leave()
+        await preparing
+    assert finishing.cancelled()
+    assert (output.stat().st_size, second.path.exists(), second.etag) == (BATCH, True, None)
+    second.discard()
+    assert list(tmp_path.iterdir()) == [output]
+    await workers.close()
+
+
+async def test_a_disk_whose_locks_stop_other_readers_keeps_what_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlocked = Path.open
+
+    def stopped(self: Path, *how: Any, **more: Any) -> Any:  # as in a network folder of Windows's (SMB)
+        if self.suffix == ".part":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return unlocked(self, *how, **more)
+
+    workers, content = HttpWorkers("http://gpu:8383"), os.urandom(BATCH)
+    etag = f'"{blake3(content).hexdigest()}"'
+    first = workers.partial("task", tmp_path / "out.mp4")
+    first.begin(etag=etag, verified=True, resumable=True)
+    await first.write(content)
+    await first.leave()
+    second = workers.partial("task", tmp_path / "out.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", stopped)
+        await second.prepare(resumable=True)
+    assert (second.size, second.etag) == (BATCH, etag)
+    second.resume(etag, verified=True)
+    await second.verify(BATCH, cut=False)
+    await second.finish()
+    assert (tmp_path / "out.mp4").read_bytes() == content
+    await workers.close()
+
+
+def test_a_disk_that_knows_no_locks_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> bool:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(part_file, "locked", unknown)
+    file = taken(tmp_path / "out.part")
+    assert file is not None
+    file.close()
+
+
+def test_a_disk_that_gives_a_file_another_number_at_each_look_is_taken_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter(range(1000))
+
+    def another(*_: object) -> bool:
+        next(looks)
+        return False
+
+    monkeypatch.setattr(os.path, "samestat", another)
+    file = taken(tmp_path / "out.part")
+    assert file is not None
+    file.close()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -138,6 +139,25 @@ async def test_room_for_a_file_is_made_with_one_look_at_the_results(tmp_path: Pa
     found.announce("video", "b.mp4", 400, [str(upload.path) for upload in given])
     assert [upload.path.exists() for upload in given] == [False] * 10 + [True] * 10
     assert len(looks) == 1
+
+
+async def test_for_a_file_that_would_not_fit_even_so_nothing_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"1" * 10
+
+    found = Uploads(tmp_path / "uploads", lambda: (), lambda: 500, quota=1000)
+    given = [await found.receive(found.announce("video", "a.mp4", 10, ()).id, chunks()) for _ in range(20)]
+    paths = [str(upload.path) for upload in given]
+    with pytest.raises(ApiError) as refused:
+        found.announce("video", "b.mp4", 501, paths)
+    assert (refused.value.code, refused.value.numbers["room"]) == ("full", 500)
+    monkeypatch.setattr(of_uploads.shutil, "disk_usage", lambda _: SimpleNamespace(free=of_uploads.SPARE))
+    with pytest.raises(ApiError) as refused:
+        found.announce("video", "b.mp4", 500, paths)
+    assert (refused.value.code, refused.value.numbers["room"]) == ("no_space", 200)
+    assert all(upload.path.exists() for upload in given)
 
 
 async def test_where_there_are_as_many_files_as_may_be_the_oldest_that_nobody_needs_make_room(

@@ -100,6 +100,6 @@ async def test_files_of_a_task_that_waits_stay_however_old(shelf: Shelf) -> None
 
 
 async def test_a_file_that_went_by_itself_is_no_trouble(shelf: Shelf) -> None:
-    assert not await shelf.store.remove(Stored(shelf.store.root / "files" / "gone.mp4", 1.0))
+    assert not await shelf.store.remove(Stored(shelf.store.root / "files" / "gone.mp4", 1.0, 1))
     async with asyncio.timeout(5):
         assert await shelf.tidy(Retention()) == 0

@@ -80,6 +80,11 @@ def test_an_env_file_that_is_a_folder_or_far_too_large_is_refused(tmp_path: Path
     assert "more than" in refused(tmp_path)
 
 
+def test_a_key_file_that_cannot_even_be_looked_at_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="x cannot be read"):
+        load({"key_file": "x" * 5000}, environment={}, folder=tmp_path)
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfAPI_SERVER_URL=http://h\r\n")
     assert loaded(tmp_path).hub_url == "ws://h/dsp"
@@ -305,6 +310,17 @@ def test_a_users_own_settings_are_found_from_every_folder(tmp_path: Path, monkey
     }
     found = at_home(tmp_path, monkeypatch, own, {})
     assert (found.hub_url, found.api_secret, found.trace, found.key) == ("ws://hub:1/dsp", "s", True, KEY)
+
+
+def test_a_path_in_the_users_own_settings_is_one_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {
+        "wakestream.toml": 'key_file = "pc.key"\nca = "hub.pem"\n',
+        ".env": "WAKESTREAM_RECORD=/logs\n",
+        "pc.key": KEY,
+    }
+    found = at_home(tmp_path, monkeypatch, own, {"wakestream.toml": 'log_file = "here.log"\n'})
+    assert (found.key, found.ca) == (KEY, tmp_path / "home" / "hub.pem")
+    assert (found.record, found.log_file) == (Path("/logs"), Path("here.log"))
 
 
 def test_the_current_folder_goes_before_the_users_own_each_setting_by_itself(

@@ -1,0 +1,45 @@
+"""Work that nobody's cancel stops half-way."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+
+from wakestream.adapters.surely import surely
+
+
+@pytest.mark.parametrize("fault", [None, OSError("the disk is gone")])
+async def test_who_is_cancelled_waits_for_the_end_and_a_fault_in_it_is_no_news(fault: OSError | None) -> None:
+    go_on, done, complaints = asyncio.Event(), [], list[Any]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def work() -> None:
+        await go_on.wait()
+        done.append("done")
+        if fault is not None:
+            raise fault
+
+    task = asyncio.create_task(surely(work()))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    go_on.set()
+    async with asyncio.timeout(10):
+        await asyncio.wait((task,))
+    assert (task.cancelled(), done) == (True, ["done"])
+    del task
+    gc.collect()
+    await asyncio.sleep(0)
+    assert complaints == []
+
+
+async def test_without_a_cancel_its_fault_is_raised() -> None:
+    async def work() -> None:
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="gone"):
+        await surely(work())
