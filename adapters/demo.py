@@ -17,7 +17,7 @@ from pathlib import Path
 
 from wakestream.adapters.licenses import LicenseBook
 from wakestream.adapters.power.programs import own_group
-from wakestream.adapters.settings import Secret, Settings
+from wakestream.adapters.settings import USER_FOLDER, Secret, Settings
 from wakestream.operators.errors import WakestreamError
 
 GPU = "demo-gpu"
@@ -53,7 +53,8 @@ async def house(
     keys = _issue_keys(folder)
     secret = secrets.token_urlsafe(24)
     worker_url = f"http://127.0.0.1:{_free_port()}"
-    program = _Programs(say, {**os.environ, "HEYGEM_API_SECRET": secret, "WAKESTREAM_KEY": "", "PYTHONUNBUFFERED": "1"})
+    ours = {"HEYGEM_API_SECRET": secret, "WAKESTREAM_KEY": "", USER_FOLDER: str(folder), "PYTHONUNBUFFERED": "1"}
+    program = _Programs(say, os.environ | ours)
     try:
         keep = () if record is None else ("--record", str(record.resolve()))
         listen = ("--listen", "127.0.0.1:0", "--state", str(folder / "hub"), *keep)

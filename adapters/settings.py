@@ -242,6 +242,7 @@ _FLAGS = {
 }  # fmt: skip
 """Settings whose flags have other names."""
 _SECRET = {_KEY.name, _API_SECRET.name, _WEBHOOK_SECRET.name}
+_PATHS = {_KEY_FILE.name, *(one.name for one in _PLAIN if one.read is _path)}
 
 _Layer = Mapping[str, Given]
 
@@ -303,7 +304,17 @@ def _of_folder(folder: Path) -> tuple[_Layer, ...]:
     _check_names(file)
     key = folder / ".license"
     license_file = {_KEY_FILE.name: Given(str(key), str(key))} if os.path.exists(key) else {}  # noqa: PTH110 - False, whatever hinders
-    return _by_name(read_env(folder / ".env")), file, license_file
+    return _from(folder, _by_name(read_env(folder / ".env"))), _from(folder, file), license_file
+
+
+def _from(folder: Path, layer: _Layer) -> _Layer:
+    """A path in a settings file is one from there, wherever the program is called."""
+    return {name: _placed(folder, given) if name in _PATHS else given for name, given in layer.items()}
+
+
+def _placed(folder: Path, given: Given) -> Given:
+    text = given.value
+    return Given(str(folder / Path(text).expanduser()), given.where) if isinstance(text, str) and text else given
 
 
 def _by_name(variables: _Layer) -> _Layer:

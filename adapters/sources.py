@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
@@ -136,8 +137,6 @@ def _license(text: str, path: Path) -> str:
 
 def world_readable(path: Path) -> bool:
     """Whether every account on this machine may read the file; never on systems without POSIX permissions."""
-    import os
-
     return os.name == "posix" and path.exists() and bool(path.stat().st_mode & stat.S_IROTH)
 
 
@@ -148,7 +147,7 @@ def _text(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if path.is_dir():  # which each system refuses in a way of its own
+        if os.path.isdir(path):  # noqa: PTH112 - which each system refuses in a way of its own; False, whatever hinders
             raise SettingsError(f"{path} is a folder; a file is needed") from None
         raise SettingsError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from None
     if len(raw) > MAX_FILE:

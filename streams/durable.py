@@ -118,8 +118,8 @@ def durable_pipeline(shared: Lanes, earlier: Earlier) -> Build:
         asked = {"priority": shared.priority(s.job.id)}
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, asked), f"look back for {s.job.id}")
         let_go = resting(s.job, s.world.hub, s.world.random, _is_no_progress)
-        whole = s.submit().pipe(then(*_in_turns(s, shared)), let_go)
-        return before.pipe(unless(_is_done, whole.pipe(_turn(s.job, shared, shared.running, "to begin"))))
+        whole = s.submit().pipe(then(*_in_turns(s, shared)))
+        return before.pipe(unless(_is_done, whole.pipe(_turn(s.job, shared, shared.running, "to begin"), let_go)))
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
         return stages(job, world, dataclasses.replace(policy, again=_patient(policy.again)), cancel)

@@ -204,7 +204,7 @@ class BootTook(Frozen, frozen=True):
 class BootTimes(Frozen, frozen=True):
     """The last boots, oldest first, each with its end and its seconds; `waking` is since when somebody waits.
 
-    Only in a snapshot, in place of the facts that it stands for; likewise `AccountKept` and `CancelOwed`.
+    Only in a snapshot, in place of the facts that it stands for; likewise `AccountKept`.
     """
 
     DURABLE: ClassVar[bool] = True
@@ -225,7 +225,7 @@ class AccountKept(Frozen, frozen=True):
 
 
 class CancelOwed(Frozen, frozen=True):
-    """The worker of `gpu` is to stop this job, should it still have it."""
+    """The worker of `gpu` is to stop this job, should it still have it. A snapshot has it for other facts as well."""
 
     DURABLE: ClassVar[bool] = True
     gpu: str

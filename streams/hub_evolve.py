@@ -14,6 +14,7 @@ _STOPPED = ("cancelled", "expired", "revoked")  # what a worker is to stop
 
 _OWED = 1000
 _CANCELLED = 1000
+_LET_GO = 1000
 
 
 def evolve(state: HubState, fact: f.Fact) -> HubState:
@@ -86,6 +87,9 @@ def _job_released(state: HubState, fact: f.JobReleased) -> None:
     holder = job.gpu or job.last  # one that was lost may have it still, and would make it when it is back
     if holder is not None and fact.why in _STOPPED:
         _owe(state, holder, job.id, fact.at)
+    if job.gpu is not None and fact.why == "done":
+        state.let_go[job.id] = (job.owner, job.gpu)
+        _shorten(state.let_go, _LET_GO)
     if fact.fd is not None:
         state.cancelled[job.id] = (job.owner, fact.fd)
         _shorten(state.cancelled, _CANCELLED)
@@ -125,11 +129,13 @@ def _shorten(known: dict[str, Any], size: int) -> None:
 def _forgive(state: HubState, id_: str) -> None:
     """The job is wanted again: no worker may stop it for what was owed before."""
     state.cancelled.pop(id_, None)
+    state.let_go.pop(id_, None)
     for owed in state.owed.values():
         owed.pop(id_, None)
 
 
 def _cancel_owed(state: HubState, fact: f.CancelOwed) -> None:
+    state.let_go.pop(fact.id, None)
     _owe(state, fact.gpu, fact.id, fact.at)
 
 

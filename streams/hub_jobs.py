@@ -232,12 +232,17 @@ def _batch(frames: Sequence[dict[str, Any]], now: float) -> m.DispatchBatch:
 
 
 def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, plan: Plan) -> None:
-    """Release the job and have its worker stop it."""
+    """Release the job and have its worker stop it, also one that had let its GPU go for a while."""
     job = _own(state, peer, message.request_id)
-    if job is None:
+    owner, gpu = state.let_go.get(message.request_id, (None, ""))
+    if job is not None:
+        stop(state, job, "cancelled", now, plan, peer.fd)
+    elif owner == _owner(peer):
+        plan.fact(f.CancelOwed(gpu, message.request_id, now))
+        _to_worker(state.gpus[gpu], message, plan)
+    else:
         plan.refuse(peer.fd, "unknown_job", "no open job of this license has that request_id", message.request_id)
         return
-    stop(state, job, "cancelled", now, plan, peer.fd)
     _confirm(peer, message.request_id, plan)
 
 

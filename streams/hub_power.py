@@ -117,15 +117,24 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
     if message.state == "online" and not gpu.online:
         if serving:
             _online(state, gpu, gpu.url, now, plan, again=False)
-        elif (gpu.phase, gpu.cause) != ("booted", UNMET):
+        elif not _is_unmet(gpu):
             plan.fact(f.GpuPhase(gpu.name, "booted", now, UNMET))
-    elif message.state not in ("online", gpu.phase) and not (gpu.online and message.state in _STALE):
+    elif message.state not in ("online", gpu.phase) and not _is_no_news(gpu, message.state):
         plan.fact(f.GpuPhase(gpu.name, message.state, now, cause))
     elif message.state == gpu.phase and cause and gpu.cause != cause:
         plan.fact(f.GpuNote(gpu.name, cause))
     if message.state == "off":
         # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
         _boot_for_the_queue(state, peer.fd, plan)
+
+
+def _is_unmet(gpu: Gpu) -> bool:
+    return (gpu.phase, gpu.cause) == ("booted", UNMET)
+
+
+def _is_no_news(gpu: Gpu, state: str) -> bool:
+    # That it drains is a question, and how long a worker has stayed away is not counted anew from each.
+    return (gpu.online and state in _STALE) or (_is_unmet(gpu) and state == "draining")
 
 
 def _nameable(state: HubState, name: str) -> bool:
@@ -167,7 +176,11 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
 
 
 def _hopeless_but_for(state: HubState, failed: Collection[str]) -> bool:
-    return not any(gpu.phase in _HOPEFUL for gpu in state.gpus.values() if gpu.name not in failed)
+    named = _named(state)
+    hopeful = (
+        gpu for gpu in state.gpus.values() if gpu.phase in _HOPEFUL and (gpu.name in named or not _is_unmet(gpu))
+    )
+    return all(gpu.name in failed for gpu in hopeful)
 
 
 def _let_down(
@@ -274,7 +287,7 @@ def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: f
 def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, plan: Plan) -> None:
     """Whether a GPU may be stopped; with `drain`, and if so, it is given no more work from this moment on."""
     names = _meant(peer, message.gpu)
-    named = {name for fd in state.monitors for name in state.connections[fd].gpus}
+    named = _named(state)
     # A GPU that no monitor answers for may be this very machine under another name: nobody's work is stopped for that.
     gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
     active = sum(len(gpu.leases) for gpu in gpus) + len(state.queue)
@@ -287,23 +300,25 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
         plan.fact(*(f.GpuPhase(gpu.name, "draining", now, "nobody holds it") for gpu in gpus if gpu.online))
 
 
+def _named(state: HubState) -> set[str]:
+    """The GPUs that monitors answer for."""
+    return {name for fd in state.monitors for name in state.connections[fd].gpus}
+
+
 def unmet(state: HubState, now: float, plan: Plan) -> None:
     """Whoever waits for a GPU that is on, and whose worker is well but stays away from this hub, is told at last.
 
     The monitor finds it online, so nothing more would happen; and while jobs wait for it, it is not switched off.
     """
-    late = [
-        gpu.name
-        for gpu in state.gpus.values()
-        if (gpu.phase, gpu.cause) == ("booted", UNMET) and now - gpu.since >= state.limits.unmet
-    ]
-    if not late or not _hopeless_but_for(state, late):
+    late = [gpu.name for gpu in state.gpus.values() if _is_unmet(gpu) and now - gpu.since >= state.limits.unmet]
+    watched = sorted(_named(state).intersection(late))  # of others nobody knows whether they are on still
+    if not watched or not _hopeless_but_for(state, late):
         return
     why = (
-        f"the GPU {late[0]} is on and its worker says that it is ready, but it did not come to the hub within "
+        f"the GPU {watched[0]} is on and its worker says that it is ready, but it did not come to the hub within "
         f"{state.limits.unmet:g} s; look at the worker's log: is its key refused, its --hub another?"
     )
-    message = m.BootResult(success=False, status="failed", msg=why, gpu=late[0])
+    message = m.BootResult(success=False, status="failed", msg=why, gpu=watched[0])
     for job in state.queued():
         if now - job.since >= state.limits.unmet:
             _let_down(state, job, message, (), now, plan)

@@ -127,7 +127,8 @@ class HubState:
 
     `capabilities` says until when each job's is good, the first to end first; `revoked` when a license was. `boots` are
     the last ones, each with its end and its seconds. `owed` are the cancelled jobs of each GPU that its worker may
-    still have, `cancelled` the owner and the connection of each of the last ones that were cancelled.
+    still have, `cancelled` the owner and the connection of each of the last ones that were cancelled, `let_go` the
+    owner and the GPU of each of the last ones whose client was done with it: it may rest only, and be cancelled then.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -148,6 +149,7 @@ class HubState:
     boots: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=100))
     owed: dict[str, dict[str, float]] = field(default_factory=dict)
     cancelled: dict[str, tuple[str, int]] = field(default_factory=dict)
+    let_go: dict[str, tuple[str, str]] = field(default_factory=dict)
     serial: int = 0
     disk_low: bool = False
     capabilities: dict[str, float] = field(default_factory=dict)

@@ -51,14 +51,16 @@ def resting(
     So the GPU may fall asleep as ever. A try is fruitless that was granted a GPU and broke, by an error that is one of
     these, before the job was further than in any try before: a worker that clients do not reach, a proxy that lets
     nothing through. The rest ends early when the hub is there again after it was away: perhaps the network was what
-    was missing.
+    was missing. Where that was in vain once, the next ones last for half their time at least, as a line may break
+    again and again.
     """
     tries = _Tries(fruitless)
 
     def rest(error: Exception) -> Observable[JobEvent]:
         hub.release(job)
         seconds = RESTS.delay(tries.count - FRUITLESS + 1, random)
-        again: Observable[Any] = hub.replies(job).pipe(ops.skip(1), ops.filter(lambda reply: isinstance(reply, LinkUp)))
+        up: Observable[Any] = hub.replies(job).pipe(ops.skip(1), ops.filter(lambda reply: isinstance(reply, LinkUp)))
+        again = up.pipe(ops.combine_latest(rx.timer(seconds / 2 if tries.hurried else 0.0)), ops.do_action(tries.hurry))
         over = rx.timer(seconds).pipe(ops.amb(again), ops.take(1), ops.flat_map(lambda _: rx.throw(error)))
         why = f"{tries.count} tries with a GPU came to nothing ({error}); it is let go and asked for again later"
         data = {"rests": round(seconds, 3), "tries": tries.count, "why": str(error)}
@@ -77,19 +79,23 @@ def resting(
 
 
 class _Tries:
-    """How far the job has come at best, and how many tries in a row have come no further."""
+    """How far the job came at best, how many tries in a row came no further, and whether a rest was cut short since."""
 
-    __slots__ = ("best", "count", "fruitless")
+    __slots__ = ("best", "count", "fruitless", "hurried")
 
     def __init__(self, fruitless: Callable[[Exception], bool]) -> None:
         self.fruitless = fruitless
         self.best: tuple[int, float] = (0, 0.0)
         self.count = 0
+        self.hurried = False
+
+    def hurry(self, _: Any) -> None:
+        self.hurried = True
 
     def sees(self, event: JobEvent) -> None:
         reached = (_STAGES.get(type(event), 0), _amount(event))
         if reached > self.best:
-            self.best, self.count = reached, 0
+            self.best, self.count, self.hurried = reached, 0, False
 
     def too_many(self, error: Exception) -> bool:
         """After a try with a GPU that broke."""

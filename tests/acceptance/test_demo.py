@@ -131,6 +131,17 @@ async def test_ctrl_c_in_the_middle_stops_and_cleans_everything(newcomer: User) 
     assert newcomer.left() == {"tmp"}
 
 
+async def test_settings_of_ones_own_are_none_of_its_programs(
+    newcomer: User, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    own = tmp_path_factory.mktemp("own")
+    (own / "wakestream.toml").write_text("nonsense = 1\n", "utf-8")
+    async with newcomer.runs(*DEMO, WAKESTREAM_CONFIG=str(own)) as demo:
+        await until(demo, "the GPU is off: job queued")
+        demo.interrupt()
+        assert (await demo.ended()).code == 130
+
+
 @linux
 @pytest.mark.parametrize("words", ["starting hub and monitor", "listening on http", "rendering"])
 async def test_killed_in_the_middle_it_leaves_no_program_behind(newcomer: User, words: str) -> None:

@@ -257,6 +257,19 @@ async def test_the_gpu_is_asked_for_again_at_once_when_the_hub_was_away_and_is_b
     assert house.loop.time() - before < rest / 2
 
 
+async def test_a_line_that_breaks_again_and_again_does_not_keep_the_gpu_awake() -> None:
+    house = House(worker=unreachable())
+    house.connect()
+    for minutes in range(10, 24 * 60, 10):
+        house.at(60.0 * minutes, house.link.disconnect)
+        house.at(60.0 * minutes + 1, house.connect)
+    house.at(24 * 3600.0, house.cancel.on_next, None)
+    assert await house.start(1, PATIENT) == e.Cancelled()
+    assert len(house.link.said(m.Submit)) < 50
+    rests = house.kinds(1, e.Note)
+    assert max(note.data["rests"] for note in rests) > 2 * 3600
+
+
 async def test_a_job_that_gets_further_each_time_keeps_its_gpu() -> None:
     house = House()
     house.worker.failures["upload"] = [errors.WorkerUnreachable("cut")] * (FRUITLESS - 1)
@@ -275,6 +288,18 @@ async def test_an_upload_that_never_gets_through_lets_the_gpu_go_too() -> None:
     house.at(12 * 3600.0, house.cancel.on_next, None)
     assert await house.start(1, PATIENT) == e.Cancelled()
     assert len(house.kinds(1, e.Note)) > 3
+
+
+async def test_a_job_that_rests_holds_up_no_other() -> None:
+    house = House(LaneLimits(running=1), worker=unreachable())
+    house.connect()
+    resting = house.start(1, PATIENT)
+    await rests(house)
+    house.worker.gone = None
+    began, rest = house.loop.time(), house.kinds(1, e.Note)[0].data["rests"]
+    assert isinstance(await house.start(2, PATIENT), e.Done)
+    assert house.loop.time() - began < rest / 2
+    assert isinstance(await resting, e.Done)
 
 
 async def test_a_cancel_ends_a_rest() -> None:

@@ -162,6 +162,30 @@ def test_so_is_the_cancel_of_a_job_that_had_come_back_to_the_queue_when_its_gpu_
     assert net.heard(net.worker(), m.Cancel) == [m.Cancel(request_id="j1")]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_job_that_let_its_gpu_go_and_is_cancelled_then_is_stopped_by_the_worker_that_may_have_it(
+    *, restarted: bool
+) -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=(*OURS, "released"))
+    stranger = net.join("client", owner="id-stranger", features=OURS)
+    net.submit(client)
+    net.say(client, m.JobDone(request_id="j1"))
+    if restarted:
+        net.restart(compacted=False)
+        worker, client = net.worker(), net.join("client", features=(*OURS, "released"))
+        stranger = net.join("client", owner="id-stranger", features=OURS)
+    net.say(stranger, m.Cancel(request_id="j1"))
+    assert not net.heard(worker, m.Cancel)
+    net.say(client, m.Cancel(request_id="j1"))
+    assert net.heard(worker, m.Cancel) == [m.Cancel(request_id="j1")]
+    assert net.heard(client, m.JobReleased)[-1] == m.JobReleased(request_id="j1")
+    net.leave(worker)
+    assert net.heard(net.worker(), m.Cancel) == [m.Cancel(request_id="j1")]
+    net.say(client, m.Cancel(request_id="j1"))
+    assert net.heard(client, m.Error)[-1].code == "unknown_job"
+
+
 def test_a_cancelled_job_that_is_wanted_again_is_not_stopped_for_what_was_said_before() -> None:
     net = Net()
     worker, client = net.worker(), net.join("client", features=OURS)
