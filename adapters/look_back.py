@@ -12,7 +12,7 @@ from typing import Any
 
 from wakestream.adapters.files import DiskFiles
 from wakestream.adapters.http.client_download import disk_errors
-from wakestream.adapters.http.part_file import beside, settle
+from wakestream.adapters.part_file import beside, settle
 from wakestream.adapters.patience import put
 from wakestream.operators.errors import FileChanged, FileError
 from wakestream.streams.outbox import Entry, OutboxState

@@ -15,7 +15,7 @@ from loguru import logger
 
 from wakestream.adapters.client import Client
 from wakestream.adapters.feed import Feed
-from wakestream.adapters.http.part_file import remove_part
+from wakestream.adapters.part_file import remove_part
 from wakestream.operators import events as e
 from wakestream.operators.errors import JournalError, NoSpace, WakestreamError
 from wakestream.operators.job.outcome import is_outcome

@@ -30,7 +30,7 @@ from wakestream.adapters.sources import (
 if TYPE_CHECKING:
     from wakestream.operators.policy import Policy
 
-__all__ = ["LEVELS", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "seconds", "user_folder"]
+__all__ = ["LEVELS", "USER_FOLDER", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "seconds"]
 
 USER_FOLDER = "WAKESTREAM_CONFIG"
 """The variable that names the folder of the user's own settings."""

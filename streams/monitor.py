@@ -15,7 +15,7 @@ from wakestream.operators.ports import LinkDown, LinkUp, PowerReading
 from wakestream.streams import messages as m
 from wakestream.streams import power_machine as p
 from wakestream.streams.power_findings import Findings
-from wakestream.streams.power_moves import FEATURE, LONGEST_WHY
+from wakestream.streams.power_moves import LONGEST_WHY
 from wakestream.streams.power_table import BOOTING, STATUS, Signal
 
 MAX_ASKED = 100
@@ -95,12 +95,9 @@ class _Turn(Findings):
         elif event.boot:
             self.set(owes_answer=True)
         self.set(seen_from=self.m.calls)
-        if self.serves() and self.hub_is_old():
+        if self.serves() and not self.hub_is_ours():
             self.want()  # if the machine is gone already, such a hub does not ask again
             self.set(next_look=self.now)
-
-    def hub_is_old(self) -> bool:
-        return FEATURE not in (self.m.features or ())
 
     def serves(self) -> bool:
         """Whether it is taken to be at work, as it has been before."""
@@ -138,7 +135,7 @@ class _Turn(Findings):
         if event.reading == "running" and not stale and self.alone_tells():
             self.lives()
         self.believe(event.reading, before, event.detail or f"the provider says {event.reading}")
-        if wanted and stale and self.serves() and self.hub_is_old():
+        if wanted and stale and self.serves() and not self.hub_is_ours():
             self.want()
         pause = self.policy.look_soon if self.m.gone else self.policy.look_every(self.m.state)
         self.set(next_look=self.now + pause)

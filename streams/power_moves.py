@@ -50,8 +50,12 @@ class Moves:
         _ENTER[target](self, origin, signal)
         return True
 
+    def hub_is_ours(self) -> bool:
+        """Whether there is a hub that keeps account of the power, and asks again for those who wait."""
+        return FEATURE in (self.m.features or ())
+
     def announce(self, msg: str | None = None, stops_in: int | None = None) -> None:
-        if FEATURE in (self.m.features or ()):
+        if self.hub_is_ours():
             said = m.PowerState(gpu=self.policy.gpu, state=self.m.state, msg=msg or self.m.why, stops_in=stops_in)
             self.say(said)
 
@@ -118,7 +122,7 @@ class Moves:
         # Switched off, so that the next wake is a cold start. Where jobs may have come to hold it, the hub is asked
         # first, however long that takes: perhaps it is only from here that its worker cannot be reached, and an old hub
         # does not say when one comes online.
-        if self.m.served or self.m.active or FEATURE not in (self.m.features or ()):
+        if self.m.served or self.m.active or not self.hub_is_ours():
             self.ask_the_hub(drain=False)
         else:
             self.move(Signal.UNUSABLE, "switching off the machine that did not come online")
@@ -127,7 +131,7 @@ class Moves:
         number = self.m.queries + 1
         query = f"query-{self.policy.gpu}-{number}"
         self.set(queries=number, query=p.Query(query, self.now))
-        if FEATURE in (self.m.features or ()):
+        if self.hub_is_ours():
             self.say(m.TaskQuery(request_id=query, gpu=self.policy.gpu, drain=drain or None))
         else:
             self.say(m.TaskQuery(request_id=query))

@@ -23,8 +23,8 @@ import orjson
 from aiohttp import ClientResponse
 from blake3 import blake3
 
-from wakestream.adapters.http.part_file import beside, said_of, settle, taken, unlink
 from wakestream.adapters.http.straight import LEAST, can_borrow, straight
+from wakestream.adapters.part_file import beside, said_of, settle, taken, unlink
 from wakestream.adapters.patience import put
 from wakestream.adapters.sink import Sink, hash_in
 from wakestream.adapters.surely import surely

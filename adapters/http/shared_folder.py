@@ -16,7 +16,7 @@ import orjson
 from wakestream.adapters.http.client_download import disk_errors
 from wakestream.adapters.http.client_upload import changed
 from wakestream.adapters.http.meanwhile import meanwhile
-from wakestream.adapters.http.part_file import beside, settle
+from wakestream.adapters.part_file import beside, settle
 from wakestream.adapters.patience import put
 from wakestream.operators.errors import FileUnusable, TaskLost
 from wakestream.operators.events import Done, Downloading, FileRef, Fingerprint

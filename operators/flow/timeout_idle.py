@@ -22,7 +22,7 @@ def timeout_idle(seconds: float, stage: str) -> Callable[[Observable[T]], Observ
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            silence = _Silence(observer, clock(scheduler), seconds, stage)
+            silence = Still(observer, clock(scheduler), seconds, stage, Stalled)
             return Both(silence.timer, source.subscribe(silence, scheduler=scheduler))
 
         return Lean(subscribe)
@@ -30,26 +30,34 @@ def timeout_idle(seconds: float, stage: str) -> Callable[[Observable[T]], Observ
     return operator
 
 
-class _Silence(Passing[Any]):
-    """When the source was last heard."""
+class Still(Passing[Any]):
+    """Since when nothing has happened; after `seconds` of that, `fault(stage, seconds)` is the end."""
 
-    __slots__ = ("heard", "seconds", "stage", "time", "timer")
+    __slots__ = ("fault", "seconds", "since", "stage", "time", "timer")
 
-    def __init__(self, observer: abc.ObserverBase[Any], time: abc.SchedulerBase, seconds: float, stage: str) -> None:
+    def __init__(
+        self,
+        observer: abc.ObserverBase[Any],
+        time: abc.SchedulerBase,
+        seconds: float,
+        stage: str,
+        fault: Callable[[str, float], Exception],
+    ) -> None:
         super().__init__(observer)
-        self.time, self.seconds, self.stage = time, seconds, stage
-        self.heard = seconds_now(time)
+        self.time, self.seconds, self.stage, self.fault = time, seconds, stage, fault
+        self.since = seconds_now(time)
         self.timer = Serial()
         self.timer.hold(time.schedule_relative(seconds, self.look))
 
     def on_next(self, value: Any) -> None:
-        self.heard = seconds_now(self.time)
+        self.since = seconds_now(self.time)
         self.observer.on_next(value)
 
     def look(self, *_: Any) -> None:
+        """Whether it is over; else the timer waits for the rest."""
         # Schedulers tell microseconds apart, no less.
-        left = round(self.heard + self.seconds - seconds_now(self.time), 6)
+        left = round(self.since + self.seconds - seconds_now(self.time), 6)
         if left <= 0:
-            self.observer.on_error(Stalled(self.stage, self.seconds))
+            self.observer.on_error(self.fault(self.stage, self.seconds))
         else:
             self.timer.hold(self.time.schedule_relative(left, self.look))

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.errors import StageTimeout
-from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
+from wakestream.operators.flow.lean import Both, Lean
 from wakestream.operators.flow.scheduler import clock, seconds_now
+from wakestream.operators.flow.timeout_idle import Still
 
 T = TypeVar("T")
 _NOTHING = object()
@@ -25,7 +26,7 @@ def timeout_unchanged(
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            limit = _Limit(observer, clock(scheduler), place, seconds, stage)
+            limit = _Unchanged(observer, clock(scheduler), seconds, stage, place)
             return Both(limit.timer, source.subscribe(limit, scheduler=scheduler))
 
         return Lean(subscribe)
@@ -33,35 +34,25 @@ def timeout_unchanged(
     return operator
 
 
-class _Limit(Passing[Any]):
-    """Where it stands, and since when; one timer stands for the whole subscription, as in `timeout_idle`."""
+class _Unchanged(Still):
+    """Where the source stands."""
 
-    __slots__ = ("last", "place", "seconds", "since", "stage", "time", "timer")
+    __slots__ = ("last", "place")
 
     def __init__(
         self,
         observer: abc.ObserverBase[Any],
         time: abc.SchedulerBase,
-        place: Callable[[Any], object],
         seconds: float,
         stage: str,
+        place: Callable[[Any], object],
     ) -> None:
-        super().__init__(observer)
-        self.time, self.place, self.seconds, self.stage = time, place, seconds, stage
+        super().__init__(observer, time, seconds, stage, StageTimeout)
+        self.place = place
         self.last: object = _NOTHING
-        self.since = seconds_now(time)
-        self.timer = Serial()
-        self.timer.hold(time.schedule_relative(seconds, self.look))
 
     def on_next(self, value: Any) -> None:
         before, self.last = self.last, self.place(value)
         if self.last != before:
             self.since = seconds_now(self.time)
         self.observer.on_next(value)
-
-    def look(self, *_: Any) -> None:
-        left = round(self.since + self.seconds - seconds_now(self.time), 6)
-        if left <= 0:
-            self.observer.on_error(StageTimeout(self.stage, self.seconds))
-        else:
-            self.timer.hold(self.time.schedule_relative(left, self.look))

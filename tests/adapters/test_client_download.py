@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from wakestream.adapters.http import part_file
+from wakestream.adapters import part_file
 from wakestream.adapters.http.client import THREADS, HttpWorkers
-from wakestream.adapters.http.part_file import taken
+from wakestream.adapters.part_file import taken
 from wakestream.adapters.sink import BATCH
 
 ETAG = f'"{"0" * 64}"'

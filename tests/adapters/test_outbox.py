@@ -13,10 +13,10 @@ from loguru import logger
 from wakestream.adapters import outbox as at_work
 from wakestream.adapters.client import Client
 from wakestream.adapters.feed import Feed
-from wakestream.adapters.http.part_file import beside
 from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.memory import MemoryWorker
 from wakestream.adapters.outbox import Outbox
+from wakestream.adapters.part_file import beside
 from wakestream.operators import events as e
 from wakestream.operators.errors import JournalError, NoSpace, WakestreamError
 from wakestream.streams import outbox
