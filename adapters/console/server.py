@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,7 +14,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from wakestream.adapters import addresses
 from wakestream.adapters.console import guard
 from wakestream.adapters.console.requests import MAX_BODY
-from wakestream.adapters.http.refusals import counting, expecting, noted
+from wakestream.adapters.http.listening import listening
+from wakestream.adapters.http.refusals import counting, noted
 from wakestream.adapters.http.silent_callers import SilentCallers
 from wakestream.adapters.settings import SettingsError
 
@@ -65,20 +65,9 @@ async def local_server(
         lingering_time=_GRACE,
         keepalive_timeout=_KEEP_ALIVE,
     )
-    await runner.setup()
-    try:
-        server = runner.server
-        assert server is not None  # noqa: S101 - it was set up
-        listening = await asyncio.get_running_loop().create_server(silent.watch(expecting(server)), host, port)
-        port = listening.sockets[0].getsockname()[1]
-        allowed |= guard.hosts(port) | {addresses.at_port(host, port)}
-        try:
-            yield f"http://{addresses.at_port(host, port)}"
-        finally:
-            listening.close()
-    finally:
-        silent.close()
-        await runner.cleanup()
+    async with listening(runner, silent, host, port) as taken:
+        allowed |= guard.hosts(taken) | {addresses.at_port(host, taken)}
+        yield f"http://{addresses.at_port(host, taken)}"
 
 
 def _quiet() -> logging.Logger:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from wakestream.adapters import addresses, status_page
 from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.http import callers, ingest, replies, requests
-from wakestream.adapters.http.refusals import counting, expecting, no_strangers, noted, plain_bodies
+from wakestream.adapters.http.listening import listening
+from wakestream.adapters.http.refusals import counting, no_strangers, noted, plain_bodies
 from wakestream.adapters.http.result_file import put_etag, result_response
 from wakestream.adapters.http.silent_callers import SilentCallers
 from wakestream.adapters.http.tus import TusCalls, put_version
@@ -186,14 +186,14 @@ class WorkerServer:
         proxies: Collection[Network] = (),
     ) -> None:
         self.refused = noted("http")
-        self._silent = SilentCallers(self.refused)
-        self._tls = tls
+        silent = SilentCallers(self.refused)
+        self._scheme = "https" if tls else "http"
         self.callers = callers.Callers(secret, calls.verifier, proxies=proxies)
-        before = [self._silent.middleware(), no_strangers, replies.errors_as_json, self.callers.middleware()]
+        before = [silent.middleware(), no_strangers, replies.errors_as_json, self.callers.middleware()]
         app = web.Application(middlewares=[*before, plain_bodies], client_max_size=requests.MAX_BODY)
         app.add_routes(calls.routes())
         app.on_response_prepare.extend((put_etag, put_version))
-        self._runner = web.AppRunner(
+        runner = web.AppRunner(
             app,
             access_log_class=counting(self.refused),
             logger=_quiet(),
@@ -203,7 +203,7 @@ class WorkerServer:
             lingering_time=_GRACE,
             keepalive_timeout=_KEEP_ALIVE,
         )
-        self._listening: asyncio.Server | None = None
+        self._listening = listening(runner, silent, host, port, tls=tls, tls_within=TLS_WITHIN)
         self.calls = calls
         self._host = host
         self.port = port
@@ -211,33 +211,15 @@ class WorkerServer:
     @property
     def address(self) -> str:
         """Where it listens, as a URL."""
-        return f"{'https' if self._tls else 'http'}://{addresses.at_port(self._host, self.port)}"
+        return f"{self._scheme}://{addresses.at_port(self._host, self.port)}"
 
     async def __aenter__(self) -> Self:
         """Listen; `OSError` when the port is taken."""
-        await self._runner.setup()
-        try:
-            await self._listen()
-        except BaseException:
-            await self._runner.cleanup()
-            raise
+        self.port = await self._listening.__aenter__()
         return self
 
-    async def _listen(self) -> None:
-        server = self._runner.server
-        assert server is not None  # noqa: S101 - it was set up
-        loop = asyncio.get_running_loop()
-        within = TLS_WITHIN if self._tls is not None else None
-        self._listening = await loop.create_server(
-            self._silent.watch(expecting(server)), self._host, self.port, ssl=self._tls, ssl_handshake_timeout=within
-        )
-        self.port = self._listening.sockets[0].getsockname()[1]
-
     async def __aexit__(self, *_: object) -> None:
-        if self._listening is not None:
-            self._listening.close()
-        self._silent.close()
-        await self._runner.cleanup()
+        await self._listening.__aexit__(None, None, None)
 
 
 def _quiet() -> logging.Logger:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
@@ -14,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from wakestream.adapters import addresses
-from wakestream.adapters.http.refusals import expecting
+from wakestream.adapters.http.listening import listening
 from wakestream.adapters.http.silent_callers import SilentCallers
 
 PATH = "/metrics"
@@ -52,18 +51,7 @@ async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncI
     app = web.Application(middlewares=[silent.middleware()], client_max_size=0)
     app.router.add_get(PATH, answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE, lingering_time=_GRACE)
-    await runner.setup()
-    try:
-        server = runner.server
-        assert server is not None  # noqa: S101 - it was set up
-        listening = await asyncio.get_running_loop().create_server(silent.watch(expecting(server)), host, port)
-        try:
-            taken = listening.sockets[0].getsockname()[1]
-            url = f"http://{addresses.at_port(host, taken)}{PATH}"
-            logger.bind(stage="metrics").info("metrics at {}", url)
-            yield url
-        finally:
-            listening.close()
-    finally:
-        silent.close()
-        await runner.cleanup()
+    async with listening(runner, silent, host, port) as taken:
+        url = f"http://{addresses.at_port(host, taken)}{PATH}"
+        logger.bind(stage="metrics").info("metrics at {}", url)
+        yield url

@@ -16,6 +16,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 
+from wakestream.adapters.accepting import accept_no_more
 from wakestream.adapters.addresses import HUB_PATH, at_port
 from wakestream.adapters.capabilities import Signer
 from wakestream.adapters.licenses import LicenseBook, LicenseError
@@ -390,11 +391,12 @@ async def open_hub(
         try:
             yield running
         finally:
+            await accept_no_more(server)
             for task in tasks:
                 task.cancel()
             running.let_go()
-            gate.cut_handshakes()
             await asyncio.gather(*tasks, return_exceptions=True)
+            gate.cut_handshakes()
 
 
 def _note_refusal(reason: str, times: int) -> None:

@@ -1,0 +1,59 @@
+"""Whoever is let in at the very moment a server closes hears so, and no connection stays that nobody has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+from aiohttp import web
+from our_peers import Joining, Place
+from yarl import URL
+
+from wakestream.adapters.console.server import local_server
+from wakestream.adapters.metrics.listener import metrics_listener
+
+LOOPBACK = ("127.0.0.1", 0)
+
+
+@asynccontextmanager
+async def hub(place: Place) -> AsyncIterator[str]:
+    async with place.hub() as running:
+        yield running.url
+
+
+@asynccontextmanager
+async def worker(place: Place) -> AsyncIterator[str]:
+    async with place.hub(), place.worker(Joining()) as running:
+        yield running.address
+
+
+def metrics(_: Place) -> AbstractAsyncContextManager[str]:
+    return metrics_listener(LOOPBACK, list)
+
+
+def console(_: Place) -> AbstractAsyncContextManager[str]:
+    return local_server(list[web.RouteDef](), *LOOPBACK, "token")
+
+
+@pytest.mark.parametrize("turns", range(5))
+@pytest.mark.parametrize("server", [hub, worker, metrics, console])
+async def test_a_caller_of_the_last_moment_is_let_go(
+    place: Place, server: Callable[[Place], AbstractAsyncContextManager[str]], turns: int
+) -> None:
+    async with server(place) as url:
+        at = URL(url)
+        caller = socket.create_connection((at.host, at.port))  # blocks: the server's loop has not turned since
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    with caller:
+        caller.setblocking(False)
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionResetError):
+                while await asyncio.get_running_loop().sock_recv(caller, 1024):
+                    pass
+    gc.collect()  # which tells of what was left open
