@@ -21,6 +21,8 @@ from client_scene import User
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from wakestream.adapters.accepting import accept_no_more
+
 KEY = "field-license-key-0001"
 SECRET = "field-secret-0123456789"
 
@@ -141,7 +143,10 @@ async def old_hub(*, online: bool = False, port: int = 0) -> AsyncIterator[OldHu
     hub = OldHub(online=online)
     async with serve(hub.serve, "127.0.0.1", port, ping_interval=None, close_timeout=0.2) as server:
         hub.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        yield hub
+        try:
+            yield hub
+        finally:
+            await accept_no_more(server)
 
 
 class OldWorker:

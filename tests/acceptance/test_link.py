@@ -15,6 +15,7 @@ import pytest
 from our_peers import SECRET, Place, held, until
 from websockets.asyncio.server import ServerConnection, serve
 
+from wakestream.adapters.accepting import accept_no_more
 from wakestream.adapters.client import open_client
 from wakestream.adapters.settings import Settings
 from wakestream.adapters.websocket import link as links
@@ -60,7 +61,10 @@ async def hub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
     hub = Hub()
     async with asyncio.timeout(20), serve(hub.serve, "127.0.0.1", 0, close_timeout=0.1) as server:
         hub.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dsp"
-        yield hub
+        try:
+            yield hub
+        finally:
+            await accept_no_more(server)
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from our_peers import Joining, Place, held
 from websockets.asyncio.server import Response, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from wakestream.adapters.accepting import accept_no_more
 from wakestream.adapters.cli.log_lines import line
 
 Talk = Callable[[ServerConnection], Awaitable[None]]
@@ -34,7 +35,10 @@ async def talking(user: User, talk: Talk, **options: Any) -> AsyncIterator[str]:
     async with asyncio.timeout(50), serve(served, "127.0.0.1", 0, close_timeout=0.1, **options) as server:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         user.environment |= {"API_SERVER_URL": f"http://{address}", "WAKESTREAM_KEY": KEY}
-        yield address
+        try:
+            yield address
+        finally:
+            await accept_no_more(server)
 
 
 async def until_closed(socket: ServerConnection) -> None:

@@ -15,6 +15,8 @@ import orjson
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from wakestream.adapters.accepting import accept_no_more
+
 
 class TinyHub:
     """Registers whoever comes, and keeps what is said."""
@@ -51,7 +53,10 @@ async def tiny_hub() -> AsyncIterator[TinyHub]:
     async with asyncio.timeout(50), serve(tiny.serve, "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         tiny.url = f"http://127.0.0.1:{port}"
-        yield tiny
+        try:
+            yield tiny
+        finally:
+            await accept_no_more(server)
 
 
 @asynccontextmanager
