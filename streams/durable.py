@@ -50,6 +50,9 @@ PASSING_REFUSALS = frozenset({
 })  # fmt: skip
 """Refusals of the hub that are not about the job: somebody will mend them, and the job waits for that."""
 
+FULL_DISK: Final = "no_space"
+"""A worker's refusal that somebody will mend as well; until then its GPU has nothing to do for this job."""
+
 LANES: Final = "lanes"
 """Where the header of a daemon's log has its limits."""
 
@@ -205,7 +208,7 @@ def _is_done(event: JobEvent) -> bool:
 
 
 def _is_no_progress(error: Exception) -> bool:
-    return mendable(error) or _waits_passed(error)
+    return mendable(error) or _waits_passed(error) or (isinstance(error, WorkerRefused) and error.code == FULL_DISK)
 
 
 def _waits_passed(error: Exception) -> bool:
@@ -239,7 +242,7 @@ class _Patience:
             case HubRefused():
                 return error.code in PASSING_REFUSALS
             case WorkerRefused():
-                return error.code == "queue_full"
+                return error.code in ("queue_full", FULL_DISK)
         return _waits_passed(error)
 
     def succeeds(self, event: JobEvent) -> bool:

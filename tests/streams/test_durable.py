@@ -321,6 +321,17 @@ async def test_a_worker_that_is_busy_with_others_is_no_reason_to_let_its_gpu_go(
     assert house.kinds(1, e.Note) == []
 
 
+@pytest.mark.parametrize("call", ["upload", "submit"])
+async def test_a_worker_whose_disk_is_full_is_waited_for_without_keeping_its_gpu_on(call: str) -> None:
+    house = House()
+    house.worker.failures[call] = [errors.WorkerRefused("the worker's disk is full", code="no_space")] * 40
+    house.connect()
+    assert isinstance(await house.start(1, PATIENT), e.Done)
+    rests = house.kinds(1, e.Note)
+    assert len(rests) > 3
+    assert len(house.link.said(m.JobDone)) == len(rests) + 1
+
+
 async def test_what_ends_a_job_ends_it_at_once_after_however_many_tries_in_vain() -> None:
     house = House(worker=unreachable())
     house.connect()
