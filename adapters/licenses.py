@@ -29,6 +29,7 @@ MAX_NOTE = 200
 LOCK_WITHIN = 10.0
 """Seconds that another process may hold the file before we give up."""
 _ID = 12
+_LEAST = 4  # characters of an id: a slip of the finger ends no license
 _VERSION = 1
 
 
@@ -79,10 +80,15 @@ class LicenseBook:
         return license_, key
 
     def revoke(self, prefix: str, now: float) -> License:
-        """Revoke the license whose id begins with `prefix`; revoked already, it stays as it is."""
+        """Revoke the license whose id begins with `prefix` (4 characters or more); revoked already, it stays as it is.
+
+        `LicenseError` where none or several begin so.
+        """
         with self._locked():
             known = self._read()
             found = [id_ for id_ in known if prefix and id_.startswith(prefix)]
+            if found and len(prefix) < _LEAST:
+                raise LicenseError(f"give at least {_LEAST} characters of the id; `wakestream license list` shows them")
             if len(found) != 1:
                 raise LicenseError(_none_or_many(prefix, found))
             license_ = known[found[0]]

@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     listed = actions.add_parser("list", help="show all licenses, without their keys", allow_abbrev=False)
     listed.add_argument("--json", action="store_true", help="as a JSON array")
     revoke = actions.add_parser("revoke", help="end a license; open connections are closed at once", allow_abbrev=False)
-    revoke.add_argument("id", metavar="ID", help="the license's id, or how it begins")
+    revoke.add_argument("id", metavar="ID", help="the license's id, or its first 4 characters or more")
     for action in (issue, listed, revoke):
         hub.state(action)
         parsing.part(action)

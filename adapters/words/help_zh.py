@@ -153,7 +153,7 @@ SENTENCES = {
     "what the key is good for": "密钥可用作什么",
     "what it is for, such as a person's name": "用途，例如人名",
     "as a JSON array": "以 JSON 数组给出",
-    "the license's id, or how it begins": "许可的编号，或其开头",
+    "the license's id, or its first 4 characters or more": "许可的编号，或其开头（至少 4 个字符）",
     # monitor
     "this GPU's name at the hub (default gpu)": "此 GPU 在中枢的名字（默认 gpu）",
     "process: a program on this machine; command: three command lines that switch it":
