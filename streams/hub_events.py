@@ -233,6 +233,15 @@ class CancelOwed(Frozen, frozen=True):
     at: float
 
 
+class LetGo(Frozen, frozen=True):
+    """This job's client was done with `gpu`, which may have its task still. A snapshot has it for other facts."""
+
+    DURABLE: ClassVar[bool] = True
+    id: str
+    owner: str
+    gpu: str
+
+
 class CancelsSettled(Frozen, frozen=True):
     """The worker of `gpu` is known not to have these jobs any more, or too much time has passed."""
 
@@ -368,7 +377,7 @@ class DiskLow(Frozen, frozen=True):
 
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobReleased | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
-    | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | CancelsSettled
+    | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl
     | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone

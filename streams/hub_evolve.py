@@ -88,8 +88,7 @@ def _job_released(state: HubState, fact: f.JobReleased) -> None:
     if holder is not None and fact.why in _STOPPED:
         _owe(state, holder, job.id, fact.at)
     if job.gpu is not None and fact.why == "done":
-        state.let_go[job.id] = (job.owner, job.gpu)
-        _shorten(state.let_go, _LET_GO)
+        _let_go(state, f.LetGo(job.id, job.owner, job.gpu))
     if fact.fd is not None:
         state.cancelled[job.id] = (job.owner, fact.fd)
         _shorten(state.cancelled, _CANCELLED)
@@ -119,6 +118,11 @@ def _owe(state: HubState, gpu: str, id_: str, at: float) -> None:
     owed = state.owed.setdefault(gpu, {})
     owed[id_] = at
     _shorten(owed, _OWED)
+
+
+def _let_go(state: HubState, fact: f.LetGo) -> None:
+    state.let_go[fact.id] = (fact.owner, fact.gpu)
+    _shorten(state.let_go, _LET_GO)
 
 
 def _shorten(known: dict[str, Any], size: int) -> None:
@@ -340,6 +344,7 @@ _EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.BootTimes: _boot_times,
     f.AccountKept: _account_kept,
     f.CancelOwed: _cancel_owed,
+    f.LetGo: _let_go,
     f.CancelsSettled: _cancels_settled,
     f.HubStarted: _hub_started,
     f.ConnectionOpened: _opened,

@@ -35,6 +35,7 @@ def _snapshot(state: HubState) -> Iterator[f.Fact]:
             yield queued
     for owner, results in state.kept.items():
         yield from (f.ResultKept(owner, result, at) for at, result in results)
+    yield from (f.LetGo(id_, owner, gpu) for id_, (owner, gpu) in state.let_go.items())
     for name, owed in state.owed.items():
         yield from (f.CancelOwed(name, id_, at) for id_, at in owed.items())
     if state.boots or state.jobs:

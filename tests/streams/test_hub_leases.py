@@ -162,17 +162,17 @@ def test_so_is_the_cancel_of_a_job_that_had_come_back_to_the_queue_when_its_gpu_
     assert net.heard(net.worker(), m.Cancel) == [m.Cancel(request_id="j1")]
 
 
-@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("compacted", [None, False, True])
 def test_a_job_that_let_its_gpu_go_and_is_cancelled_then_is_stopped_by_the_worker_that_may_have_it(
-    *, restarted: bool
+    *, compacted: bool | None
 ) -> None:
     net = Net()
     worker, client = net.worker(), net.join("client", features=(*OURS, "released"))
     stranger = net.join("client", owner="id-stranger", features=OURS)
     net.submit(client)
     net.say(client, m.JobDone(request_id="j1"))
-    if restarted:
-        net.restart(compacted=False)
+    if compacted is not None:
+        net.restart(compacted=compacted)
         worker, client = net.worker(), net.join("client", features=(*OURS, "released"))
         stranger = net.join("client", owner="id-stranger", features=OURS)
     net.say(stranger, m.Cancel(request_id="j1"))
