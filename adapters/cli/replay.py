@@ -110,12 +110,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _replayable(logs: list[tuple[LogFile, Log]], show: Show | None) -> list[tuple[LogFile, Log]]:
     """The logs without those that are records only, unless there are no others."""
+    from wakestream.adapters.words import tell
     from wakestream.streams.replay import PROGRAMS
 
     found = [each for each in logs if each[1].header.program in PROGRAMS]
     for file, log in logs:
         if found and show is not None and log.header.program not in PROGRAMS:
-            show.line(f"{file.parts[0]}: left out, a log of a {log.header.program} is a record only")
+            show.line(tell("replay.left_out", name=file.parts[0], program=log.header.program))
     return found or logs
 
 
@@ -186,6 +187,7 @@ def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: Show, *, as_as
     if not args.marbles and not args.svg:
         return exit_codes.DONE
     from wakestream.adapters.cli import marbles
+    from wakestream.adapters.words import tell
 
     again = trial.replayed.again if as_asked and trial.replayed is not None else None
     drawn, divergences = (log, trial.divergences) if again is None else (again, ())
@@ -196,7 +198,7 @@ def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: Show, *, as_as
             args.svg.write_text(marbles.svg(drawn, divergences), encoding="utf-8")
         except OSError as error:
             return show.unusable(f"{args.svg}: cannot be written: {error.strerror or error}")
-        show.note(f"drawn into {args.svg}")
+        show.note(tell("replay.drawn", path=args.svg))
     return exit_codes.DONE
 
 

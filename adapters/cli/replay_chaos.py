@@ -10,6 +10,7 @@ from typing import Any
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.replay_show import Show, plain_outcome, trouble
 from wakestream.adapters.logs_on_disk import LogFile, output_beside, write
+from wakestream.adapters.words import tell
 from wakestream.streams.event_json import plain_text
 from wakestream.streams.recording import Log, UnusableLog
 from wakestream.streams.reorder import SPREAD, failing, reordered, worse
@@ -39,30 +40,38 @@ class _Chaos:
     def run(self) -> int:
         before = self.replay(self.log)
         if before.trouble is not None:
-            return self.tell(None, before, None, f"fails as it is: {trouble(before)}")
+            why = trouble(before)
+            self.tell(tell("replay.as_it_is", name=self.file.name, why=why), f"fails as it is: {why}", trial=before)
+            return exit_codes.FAILED
         for seed in self.seeds:
             perturbed = reordered(self.log, seed, self.spread)
             after = self.replay(perturbed)
             if after.trouble is not None or worse(before, after):
                 return self.found(seed, before, perturbed, after)
-        tried = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {self.seeds[0]} to {self.seeds[-1]}"
-        return self.tell(None, None, None, f"no order makes anything worse ({tried})")
+        first, last = str(self.seeds[0]), str(self.seeds[-1])
+        one = first == last
+        said = tell("replay.no_order", name=self.file.name, seeds=first if one else f"{first}-{last}")
+        self.tell(said, f"no order makes anything worse ({f'seed {first}' if one else f'seeds {first} to {last}'})")
+        return exit_codes.DONE
 
     def found(self, seed: int, before: Trial, perturbed: Log, after: Trial) -> int:
         path = output_beside(self.file, self.output, f"seed-{seed}")
         write(failing(perturbed, before, after), path)
-        code = self.tell(seed, after, path, f"seed {seed} fails")
+        said = tell("replay.seed", name=self.file.name, seed=seed)
+        self.tell(said, f"seed {seed} fails", seed=seed, trial=after, path=path)
         if after.trouble is not None:
             self.show.note(f"  {trouble(after)}")
         for each in worse(before, after):
-            self.show.note(f"  {each.job}: {each.then} then, {each.now} now ({each.now.why})")
-        self.show.note(f"  written to {path}; look at it with: wakestream replay {path}")
-        return code
+            said = tell("replay.worse", job=each.job, then=each.then, now=each.now, why=each.now.why)
+            self.show.note(f"  {said}")
+        self.show.note("  " + tell("replay.written", path=path))
+        return exit_codes.FAILED
 
-    def tell(self, seed: int | None, trial: Trial | None, path: Path | None, why: str) -> int:
+    def tell(
+        self, said: str, why: str, *, seed: int | None = None, trial: Trial | None = None, path: Path | None = None
+    ) -> None:
         result: dict[str, Any] = {"log": [plain_text(part) for part in self.file.parts], "reorder": True, "why": why}
         result |= {"seed": seed, "written": None if path is None else plain_text(path)}
         if trial is not None and trial.report is not None:
             result["jobs"] = {job: plain_outcome(each.outcome) for job, each in trial.report.now.items()}
-        self.show.result(result, f"{self.file.name}: {why}")
-        return exit_codes.DONE if trial is None else exit_codes.FAILED
+        self.show.result(result, said)

@@ -13,7 +13,9 @@ from typing import Any
 import orjson
 
 from wakestream.adapters.cli import parsing, units
+from wakestream.adapters.cli.table import table
 from wakestream.adapters.logs_on_disk import LogFile
+from wakestream.adapters.words import tell
 from wakestream.streams.divergence import Divergence
 from wakestream.streams.event_json import plain_text
 from wakestream.streams.recording import Log, Row, row_line
@@ -48,7 +50,7 @@ class Show:
         """How many logs came out how, where there are several."""
         if self._results.total() > 1:
             counts = ", ".join(f"{count} {result}" for result, count in self._results.items())
-            self.note(f"{self._results.total()} logs: {counts}")
+            self.note(tell("replay.logs", count=self._results.total(), results=counts))
 
     def note(self, line: str) -> None:
         """A remark for a person."""
@@ -90,8 +92,8 @@ class Show:
         if self._json:
             self.object(_plain(file, log, trial, asked))
             return
-        torn = "; its last line was cut off and is left out" if log.torn else ""
-        self.line(f"{file.name}: {log.header.program}, {len(log.rows)} rows{torn}")
+        torn = tell("replay.torn") if log.torn else ""
+        self.line(tell("replay.log", name=file.name, program=log.header.program, count=len(log.rows), torn=torn))
         if trial.report is None:
             self.line(f"  {trouble(trial)}")
         elif asked:
@@ -102,33 +104,33 @@ class Show:
 
     def _jobs(self, report: Report) -> None:
         stages = _stages(report.now.values())
-        head = ("job", "outcome", "total", *stages)
+        head = (tell("replay.job"), tell("replay.outcome"), tell("replay.total"), *stages)
         rows = [_job_row(job, stages) for job in report.now.values()]
         self._table((head, *rows) if rows else ())
 
     def _what_if(self, report: Report, asked: Asked) -> None:
         under = ", ".join(f"{name}={'none' if value is None else f'{value:g}'}" for name, value in asked.items())
-        self.line(f"  what if {under}: {len(report.changed)} of {len(report.now)} outcomes differ")
+        said = tell("replay.what_if", settings=under, changed=len(report.changed), count=len(report.now))
+        self.line(f"  {said}")
         named = report.now if len(report.now) <= UNCHANGED else report.changed
         rows = [(job, _ended(report.then.get(job)), _ended(report.now[job])) for job in named]
-        self._table((("job", "then", "now"), *rows) if rows else ())
+        self._table(((tell("replay.job"), tell("replay.then"), tell("replay.now")), *rows) if rows else ())
 
     def _table(self, rows: Sequence[Sequence[str]]) -> None:
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            self.line("  " + "  ".join(cells).rstrip())
+        for line in table(rows):
+            self.line(f"  {line}")
 
     def _divergences(self, found: Sequence[Divergence]) -> None:
         if not found:
-            self.line("  same as recorded")
+            self.line(f"  {tell('replay.same')}")
             return
         for divergence in by_weight(found)[:SHOWN]:
-            self.line(f"  {divergence.stream}: first divergence at seq {divergence.seq}, {divergence.label}")
+            stream, seq, label = divergence.stream, divergence.seq, divergence.label
+            self.line("  " + tell("replay.diverges", stream=stream, seq=seq, label=label))
             for line in divergence.lines():
                 self.line(f"    {self._painted(line)}")
         if len(found) > SHOWN:
-            self.line(f"  and {len(found) - SHOWN} more streams diverge")
+            self.line("  " + tell("replay.more", count=len(found) - SHOWN))
 
     def _painted(self, line: str) -> str:
         if not self._colour:
@@ -139,9 +141,9 @@ class Show:
 def trouble(trial: Trial) -> str:
     """Why a replay came to no end, as a sentence."""
     if trial.trouble == "crashed":
-        return f"crashed: the program raised {trial.why}"
-    who = f"; waiting: {', '.join(trial.waiting)}" if trial.waiting else ""
-    return f"deadlock: {trial.why}{who}"
+        return tell("replay.crashed", why=trial.why)
+    who = tell("replay.waiting", jobs=", ".join(trial.waiting)) if trial.waiting else ""
+    return tell("replay.deadlock", why=trial.why, who=who)
 
 
 def _stages(jobs: Iterable[JobReport]) -> list[str]:
@@ -156,7 +158,7 @@ def _job_row(job: JobReport, stages: Sequence[str]) -> Sequence[str]:
 
 
 def _ended(job: JobReport | None) -> str:
-    return "-" if job is None else f"{job.outcome} after {units.duration(job.seconds)}"
+    return "-" if job is None else tell("replay.ended", outcome=job.outcome, time=units.duration(job.seconds))
 
 
 def _happening(row: Row) -> str:

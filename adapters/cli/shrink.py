@@ -116,23 +116,28 @@ def with_note(small: Log, file: LogFile, log: Log, fails_if: str) -> Log:
 
 def _why_not(args: argparse.Namespace, file: LogFile, first: Trial) -> str:
     from wakestream.adapters.cli.replay_show import trouble
+    from wakestream.adapters.words import tell
 
     if first.report is None:
-        return f"{file.name} does not fail so: {trouble(first)}"
-    ends = ", ".join(sorted({str(job.outcome) for job in first.report.now.values()})) or "without jobs"
-    same = "as recorded" if first.result == "same" else "not as recorded"
-    return f"{file.name} does not fail so ({args.fails_if}): it replays {same}, and its jobs end {ends}"
+        return tell("shrink.why_not", name=file.name, why=trouble(first))
+    ends = ", ".join(sorted({str(job.outcome) for job in first.report.now.values()})) or tell("shrink.no_jobs")
+    how = "shrink.same" if first.result == "same" else "shrink.other"
+    return tell(how, name=file.name, condition=args.fails_if, ends=ends)
 
 
 def _told(log: Log, small: Log, search: Search, output: Path, show: Show) -> None:
+    from wakestream.adapters.words import tell
     from wakestream.streams.event_json import plain_text
     from wakestream.streams.log_edit import inputs
     from wakestream.streams.report import jobs_in
 
-    jobs, inner = (len(jobs_in(each)) for each in (small, log))
+    jobs, all_jobs = (len(jobs_in(each)) for each in (small, log))
     of = {"rows": len(small.rows), "inputs": len(inputs(small)), "jobs": jobs}
-    was = {"rows": len(log.rows), "inputs": len(inputs(log)), "jobs": inner}
-    stopped = "; stopped there, give more --tries to go on" if search.used_up else ""
-    left = ", ".join(f"{of[what]} of {was[what]} {what}" for what in ("jobs", "inputs", "rows"))
+    was = {"rows": len(log.rows), "inputs": len(inputs(log)), "jobs": all_jobs}
+    left = tell(
+        "shrink.left", tries=search.tries, stopped=tell("shrink.stopped") if search.used_up else "",
+        jobs=jobs, all_jobs=all_jobs, inputs=of["inputs"], all_inputs=was["inputs"],
+        rows=of["rows"], all_rows=was["rows"],
+    )  # fmt: skip
     plain = {"result": "shrunk", "written": plain_text(output), "left": of, "was": was, "tries": search.tries}
-    show.result(plain, f"{left} are left after {search.tries} replays{stopped}\nwritten to {output}")
+    show.result(plain, f"{left}\n{tell('shrink.written', path=output)}")

@@ -18,6 +18,7 @@ from client_scene import User
 from our_peers import Joining, Place
 from replay_scene import LOGS, crowd, recorded, under
 
+from wakestream.adapters.cli.table import width
 from wakestream.adapters.logs_on_disk import write
 from wakestream.streams.recording import Log
 from wakestream.streams.timeline import STAGES
@@ -236,8 +237,19 @@ def test_no_order_makes_the_recorded_logs_worse(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_bytes((LOGS / f"{name}.jsonl").read_bytes())
     said = Answer("replay", tmp_path, "--reorder", "--runs", "20")
     assert said.code == 0
-    assert said.out.count("no order makes anything worse (seeds 0 to 19)") == 2
+    assert said.out.count("no order makes anything worse (seeds tried: 0-19)") == 2
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_replay_and_shrink_speak_chinese_but_keep_the_words_of_conditions(tmp_path: Path) -> None:
+    said = Answer("replay", OFFLINE, "--lang", "zh")
+    assert said.code == 0
+    assert "与记录一致" in said.out
+    assert re.search(r"job-offline +done ", said.out)
+    head, row = said.out.splitlines()[1:3]
+    assert width(head[: head.index("submit")]) == row.index("0.0 s"), "the columns are aligned"
+    small = Answer("shrink", OFFLINE, "--fails-if", "outcome=done", "-o", tmp_path / "x.jsonl", "--lang", "zh")
+    assert "次重放后余下" in small.out
 
 
 def test_a_log_that_does_not_fail_is_not_shrunk(tmp_path: Path) -> None:
