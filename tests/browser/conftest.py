@@ -22,6 +22,13 @@ EXPECTED = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CO
 """What a browser logs about a daemon that is away."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A browser, a page and an engine on one slow core take their time; the tests wait for what happens, not for it."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(180))
+
+
 def chromium() -> str:
     """The browser's program; the test is skipped where there is none, or nothing to drive it with."""
     pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
@@ -38,7 +45,7 @@ async def browser() -> AsyncIterator[Browser]:
     program = chromium()
     from playwright.async_api import async_playwright, expect
 
-    expect.set_options(timeout=15_000)
+    expect.set_options(timeout=40_000)
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     async with async_playwright() as driver:
         running = await driver.chromium.launch(
@@ -73,7 +80,7 @@ class Visitor:
     async def page(self, *, link: bool = True, **context: Any) -> AsyncIterator[Page]:
         """The console, opened by a link of its own in a browser that has never been there."""
         profile = await self._browser.new_context(**{"viewport": {"width": 1100, "height": 900}, **context})
-        profile.set_default_timeout(15_000)
+        profile.set_default_timeout(40_000)
         page = await profile.new_page()
         self.watch(page)
         await page.goto(self._home.link() if link else self._home.url)
