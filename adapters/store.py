@@ -23,7 +23,7 @@ from wakestream.adapters.engines.partial import remove
 from wakestream.adapters.patience import put
 from wakestream.adapters.sink import BATCH, Sink, hasher
 from wakestream.adapters.sync_folder import sync_folder
-from wakestream.operators.errors import Corrupt, FileUnusable, NoSpace, WorkerError
+from wakestream.operators.errors import Corrupt, FileUnusable, NoSpace, WorkerError, WorkerRefused
 from wakestream.operators.events import Algorithm, FileRef
 
 T = TypeVar("T")
@@ -135,6 +135,19 @@ class Store:
     def free(self) -> int:
         """Bytes left on the disk."""
         return shutil.disk_usage(self.root).free
+
+    def size(self) -> int:
+        """Bytes that the disk could hold, were it empty."""
+        return shutil.disk_usage(self.root).total
+
+    def refusal(self, length: int, room: int) -> WorkerRefused:
+        """What is said of `length` bytes where there is room for `room`: `too_large` if no removing would help."""
+        size = self.size()
+        if length > size:
+            why = f"the worker's whole disk has {size} bytes, the upload has {length}: give it a larger one"
+            return WorkerRefused(why, code="too_large")
+        why = f"the worker's disk is full, it has room for {room} bytes, the upload has {length}: free some space there"
+        return WorkerRefused(why, code="no_space")
 
     def stored(self) -> list[Stored]:
         """All whole files and results. It blocks: call it in a thread."""

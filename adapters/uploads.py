@@ -145,7 +145,7 @@ class Uploads:
     async def create(self, announced: Announced) -> Upload:
         """A new upload, or the one that began before, verified if all of it is here.
 
-        `WorkerRefused`: `too_large`, `queue_full`.
+        `WorkerRefused`: `no_space`, `too_large` (for the whole disk), `queue_full`.
         """
         while True:
             async with self._creating:
@@ -266,7 +266,7 @@ class Uploads:
                 return
             if one.used + IDLE <= self.clock() and not one.lock.locked():
                 await self.remove(one)
-        if (why := self._lacks(length)) is not None and why.code == "too_large":
+        if (why := self._lacks(length)) is not None and why.code == "no_space":
             with disk_errors():
                 await self.store.make_room(length + self._awaited())
             why = self._lacks(length)
@@ -278,10 +278,7 @@ class Uploads:
             return WorkerRefused(f"{MAX_UPLOADS} uploads are unfinished here: try again later", code="queue_full")
         with disk_errors():
             room = self.room()
-        if length > room:
-            why = f"the worker's disk has room for {room} bytes, the upload has {length}: free some space there"
-            return WorkerRefused(why, code="too_large")
-        return None
+            return self.store.refusal(length, room) if length > room else None
 
     def _unfinished(self) -> list[Upload]:
         # A copy in one go: a thread asks too, while the loop adds and removes.

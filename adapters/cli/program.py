@@ -186,7 +186,8 @@ def _cannot_listen(error: OSError, address: str, flag: str) -> Exception:
     numbers = {error.errno, getattr(error, "winerror", None)}
     if numbers & {errno.EADDRINUSE, 10048} or "in use" in str(error):
         return settings.SettingsError(f"{flag}: {address} is taken by another program; stop it or choose another port")
-    if numbers & {errno.EADDRNOTAVAIL, 10049} or "assign requested" in str(error):
+    absent = ("assign requested", "could not bind on any")  # the latter since Python 3.13
+    if numbers & {errno.EADDRNOTAVAIL, 10049} or any(words in str(error) for words in absent):
         return settings.SettingsError(f"{flag}: {address} is no address of this machine; use 127.0.0.1 or 0.0.0.0")
     if numbers & {errno.EACCES, 10013} or "ermission" in str(error):
         return settings.SettingsError(f"{flag}: {address} is not allowed to this account; use a port above 1023")

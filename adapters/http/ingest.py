@@ -13,7 +13,6 @@ from aiohttp import BodyPartReader, MultipartReader, web
 from wakestream.adapters.http import requests
 from wakestream.adapters.http.replies import bad_request
 from wakestream.adapters.store import Incoming, Store, algorithm_of, disk_errors
-from wakestream.operators.errors import NoSpace
 from wakestream.operators.events import Algorithm, FileRef
 
 _CHUNK = 1024 * 1024
@@ -92,8 +91,8 @@ async def _check_room(store: Store, length: int) -> None:
         if length > free:
             await store.make_room(length)
             free = await store.in_thread(store.free)
-    if length > free:
-        raise NoSpace(f"the worker's disk has {free} bytes left, the upload {length}: free some space")
+        if length > free:
+            raise store.refusal(length, free)
 
 
 async def _next(reader: MultipartReader) -> BodyPartReader | None:

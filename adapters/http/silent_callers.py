@@ -28,6 +28,7 @@ class SilentCallers:
         self._waiting: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self._inside: dict[web.RequestHandler, str] = {}
         self._of: Counter[str] = Counter()
+        self._closed = False
 
     def watch(self, server: web.Server) -> web.Server:
         """Watch all that connects to `server` from now on; returns it."""
@@ -52,7 +53,9 @@ class SilentCallers:
         loop = asyncio.get_running_loop()
         self._waiting[caller] = loop.call_later(HEAD_WITHIN, self._cut, transport, "silent")
         # Cut a little later: aiohttp logs a traceback for one who is gone before it has begun with him.
-        if len(self._inside) > MOST:
+        if self._closed:  # his TLS handshake ended only now
+            loop.call_soon(transport.abort)
+        elif len(self._inside) > MOST:
             loop.call_soon(self._cut, transport, "full")
         elif self._of[address] > PER_ADDRESS:
             loop.call_soon(self._cut, transport, "crowded_address")
@@ -85,7 +88,8 @@ class SilentCallers:
         return heard
 
     def close(self) -> None:
-        """Forget them all."""
+        """Forget them all, and take nobody else: the server stops."""
+        self._closed = True
         for timer in self._waiting.values():
             timer.cancel()
         self._waiting.clear()

@@ -391,12 +391,14 @@ async def open_hub(
         try:
             yield running
         finally:
-            await accept_no_more(server)
-            for task in tasks:
-                task.cancel()
-            running.let_go()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            gate.cut_handshakes()
+            try:
+                await accept_no_more(server)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                running.let_go()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                gate.cut_handshakes()
 
 
 def _note_refusal(reason: str, times: int) -> None:

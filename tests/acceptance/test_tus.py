@@ -296,11 +296,16 @@ async def test_the_method_may_stand_in_a_header(caller: Tus) -> None:
     assert (await caller.ask("POST", path, X_HTTP_Method_Override="DELETE")).status == 204
 
 
+@pytest.mark.parametrize(
+    ("size", "status", "word"), [(None, 507, "no_space"), (len(CONTENT) - 1, 413, "too_large")], ids=["now", "ever"]
+)
 async def test_what_does_not_fit_is_refused_before_it_comes_with_the_room_that_there_is(
-    caller: Tus, monkeypatch: pytest.MonkeyPatch
+    caller: Tus, monkeypatch: pytest.MonkeyPatch, size: int | None, status: int, word: str
 ) -> None:
     await caller.created(CONTENT)  # its bytes are as good as taken
     monkeypatch.setattr(Store, "free", lambda _: 2 * len(CONTENT) - 1)
+    if size is not None:
+        monkeypatch.setattr(Store, "size", lambda _: size)
     response = await caller.ask("OPTIONS")
     assert response.headers["Tus-Max-Size"] == str(len(CONTENT) - 1)
     content = CONTENT[::-1]
@@ -309,8 +314,8 @@ async def test_what_does_not_fit_is_refused_before_it_comes_with_the_room_that_t
         headers={"Upload-Length": str(len(content)), "Upload-Metadata": metadata(content)},
     ) as refused:
         reply = await refused.json()
-    assert (refused.status, reply["error"]) == (413, "too_large")
-    assert f"room for {len(CONTENT) - 1} bytes" in reply["msg"]
+    assert (refused.status, reply["error"]) == (status, word)
+    assert f"{len(CONTENT) - 1} bytes" in reply["msg"]
 
 
 @pytest.mark.parametrize("by", ["tus", "form"])

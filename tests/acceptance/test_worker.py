@@ -314,12 +314,17 @@ async def test_a_full_disk_is_told_to_the_sender_and_leaves_nothing(
     assert not any((tmp_path / "files").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("disk", "status", "says"),
+    [({"free": 10}, 507, "has room for 10 bytes"), ({"free": 10, "total": 20}, 413, "whole disk has 20 bytes")],
+    ids=["now", "ever"],
+)
 async def test_an_upload_larger_than_the_free_space_is_refused_before_it_comes(
-    caller: Caller, clip: Path, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, clip: Path, monkeypatch: pytest.MonkeyPatch, disk: dict[str, int], status: int, says: str
 ) -> None:
-    usage = shutil.disk_usage(clip)._replace(free=10)
+    usage = shutil.disk_usage(clip)._replace(**disk)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    assert "10 bytes left" in (await caller.upload(clip, digest_of(clip, "md5"), status=507))["msg"]
+    assert says in (await caller.upload(clip, digest_of(clip, "md5"), status=status))["msg"]
 
 
 BAD_BODIES: list[tuple[str, bytes]] = [

@@ -201,6 +201,18 @@ def _received(conn: Any, count: int, flags: int) -> bytes:
 
 
 class _Subprocess(base_subprocess.BaseSubprocessTransport):
+    def send_signal(self, signal: int) -> None:  # as asyncio has them for Windows; elsewhere it asks the system itself
+        self._check_proc()
+        self._proc.send_signal(signal)
+
+    def terminate(self) -> None:
+        self._check_proc()
+        self._proc.terminate()
+
+    def kill(self) -> None:
+        self._check_proc()
+        self._proc.kill()
+
     def _start(self, args: Any, shell: Any, stdin: Any, stdout: Any, stderr: Any, bufsize: int, **named: Any) -> None:
         import subprocess
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -131,6 +132,7 @@ async def test_a_waiter_that_raises_at_an_effects_item_is_reported_to_the_loop()
     heard = collect(once, scheduler)
     await scheduler.close()
     assert heard == ["item", "|"]
+    gc.collect()  # asyncio tells when the task is forgotten
     assert [str(context["exception"]) for context in reported] == ["observer"]
 
 
