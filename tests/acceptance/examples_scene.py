@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import plain_server
 from aiohttp import web
 from fake_engine import FakeEngine
 
@@ -118,12 +119,8 @@ async def receiver(refuses: int = 0) -> AsyncIterator[tuple[str, list[dict[str, 
     app = web.Application()
     app.router.add_post("/done", hear)
     runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/done", news
-    finally:
-        await runner.cleanup()
+    async with plain_server.serving(runner) as port:
+        yield f"http://127.0.0.1:{port}/done", news
 
 
 async def act_engine() -> Acted:

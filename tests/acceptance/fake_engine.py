@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import plain_server
 from aiohttp import web
 
 
@@ -32,14 +33,9 @@ class FakeEngine:
         app.router.add_post("/easy/submit", self._submit)
         app.router.add_get("/easy/query", self._query)
         runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
+        async with plain_server.serving(runner) as port:
+            self.url = f"http://127.0.0.1:{port}"
             yield self
-        finally:
-            await runner.cleanup()
 
     def restart(self) -> None:
         """It forgets everything."""

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import orjson
+import plain_server
 from aiohttp import web
 from client_scene import User
 from websockets.asyncio.server import ServerConnection, serve
@@ -267,13 +268,9 @@ async def old_worker(port: int = 0) -> AsyncIterator[OldWorker]:
     app = web.Application(client_max_size=2**30)
     app.router.add_route("*", "/{path:.*}", worker.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        worker.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with plain_server.serving(runner, port) as taken:
+        worker.url = f"http://127.0.0.1:{taken}"
         yield worker
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

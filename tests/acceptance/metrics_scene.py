@@ -88,6 +88,12 @@ class House:
         """One sample."""
         return read(await self.scrape(program))[name][tuple(sorted(labels.items()))]
 
+    async def comes(self, value: float, program: str, name: str, **labels: str) -> None:
+        """Returns when this sample has this value."""
+        async with asyncio.timeout(20):
+            while await self.says(program, name, **labels) != value:
+                pass
+
     async def begin_hub(self) -> None:
         folder = self.place.folder / "hub"
         journal = await self._stack.enter_async_context(open_journal(folder / "hub.sqlite3", Fact, program="hub"))

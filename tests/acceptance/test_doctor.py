@@ -16,13 +16,14 @@ from importlib.metadata import version
 from pathlib import Path
 from random import Random
 
+import plain_server
 import pytest
 from aiohttp import web
 from our_peers import SECRET, Joining, Place, gpu_online, until
 
 from wakestream.adapters.daemon_program import DaemonConfig, running_daemon
 from wakestream.adapters.demo import house
-from wakestream.adapters.doctor import Finding, examine
+from wakestream.adapters.doctor import Finding, examine, here
 from wakestream.adapters.doctor import there as there_room
 from wakestream.adapters.doctor.daemon import daemon_stands
 from wakestream.adapters.memory import MemoryPower
@@ -77,7 +78,10 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         yield Scene(tmp_path, stack)
 
 
-async def test_when_all_is_well_everything_is_ok_and_a_file_really_went_through(scene: Scene) -> None:
+async def test_when_all_is_well_everything_is_ok_and_a_file_really_went_through(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(here, "LITTLE_SPACE", 1)  # however full the disk of this machine is
     await scene.hub()
     await scene.monitor(on=True)
     await scene.worker()
@@ -164,11 +168,8 @@ async def test_a_proxy_that_lets_no_large_request_through_is_found_by_the_trial_
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app)
-    await runner.setup()
-    scene.stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    scene.settings = replace(scene.settings, worker_url=f"http://127.0.0.1:{runner.addresses[0][1]}")
+    port = await scene.stack.enter_async_context(plain_server.serving(runner))
+    scene.settings = replace(scene.settings, worker_url=f"http://127.0.0.1:{port}")
     found = await scene.look()
     assert found["upload"].level == "fault"
     assert "client_max_body_size" in found["upload"].todo
@@ -182,10 +183,8 @@ async def test_a_clock_that_is_wrong_is_told(scene: Scene, ahead: int, level: st
     app = web.Application()
     app.router.add_get("/dsp", answer)
     runner = web.AppRunner(app)
-    await runner.setup()
-    scene.stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    address = f"http://127.0.0.1:{runner.addresses[0][1]}/dsp"
+    port = await scene.stack.enter_async_context(plain_server.serving(runner))
+    address = f"http://127.0.0.1:{port}/dsp"
     (found,) = there_room.clocks_agree(await there_room.headers_of(address))
     assert (found.check, found.level) == ("clock", level)
 

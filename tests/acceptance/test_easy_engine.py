@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import plain_server
 import pytest
 from aiohttp import web
 from examples_scene import with_engine
@@ -45,12 +46,8 @@ async def saying(answer: str, status: int = 200) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", say)
     runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with plain_server.serving(runner) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def brought(folder: Path) -> None:

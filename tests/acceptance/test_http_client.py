@@ -11,6 +11,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import plain_server
 import pytest
 from aiohttp import web
 from blake3 import blake3
@@ -41,18 +42,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[str]:
-    """A web server that answers everything with `handler`."""
+async def serving(handler: Handler, reads_on: float = 0) -> AsyncIterator[str]:
+    """A web server that answers everything with `handler`, and reads on for so many seconds what it did not want."""
     app = web.Application(client_max_size=2**30)
     app.router.add_route("*", "/{call:.*}", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0, lingering_time=0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0, lingering_time=reads_on)
+    async with plain_server.serving(runner) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @asynccontextmanager
@@ -69,11 +65,8 @@ async def raw_serving(
         finally:
             writer.close()
 
-    server = await asyncio.start_server(served, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
+    async with plain_server.talking(served) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @asynccontextmanager
@@ -442,7 +435,8 @@ async def test_a_worker_that_says_nonsense_of_an_upload_is_refused(video: Finger
 async def test_a_refusal_in_the_middle_of_an_upload_is_told_as_such(
     large: Fingerprint, status: int, words: str
 ) -> None:
-    async with serving(answering(lambda: failure(status, words))) as url, connected(url) as worker:
+    # Ours reads on for a while as well: after a reset nobody can be sure of what was said before.
+    async with serving(answering(lambda: failure(status, words)), reads_on=2.0) as url, connected(url) as worker:
         for _ in range(5):
             with pytest.raises(WorkerRefused, match=words):
                 await sent(worker, large)

@@ -62,8 +62,8 @@ async def test_a_job_shows_in_the_metrics_of_all_four_programs(user: User, place
         assert await made.says("hub", "wakestream_hub_gpu_phase", gpu="gpu", phase="online") == 1
         assert await made.says("hub", "wakestream_hub_gpu_phase", gpu="gpu", phase="off") == 0
         for role in ("client", "worker", "monitor"):
-            assert await made.says("hub", "wakestream_hub_connections", role=role) == 1
-        assert await made.says("daemon", "wakestream_daemon_jobs_open", stage="render") == 1
+            await made.comes(1, "hub", "wakestream_hub_connections", role=role)
+        await made.comes(1, "daemon", "wakestream_daemon_jobs_open", stage="render")
         engine.go_on.set()
         await until(lambda: bool(news) and not made.daemon.outbox.state.owed)
         await until(lambda: not made.hub.state.jobs)

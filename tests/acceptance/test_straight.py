@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import ssl
 from collections import deque
@@ -60,8 +61,11 @@ async def connection() -> AsyncIterator[tuple[Owner, asyncio.StreamWriter]]:
             await owner.there.wait()
             yield owner, writer
     finally:
-        writer.close()
-        owner.transport.close()
+        writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        owner.transport.abort()
+        await owner.lost.wait()
         server.close()
 
 

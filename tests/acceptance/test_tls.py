@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import plain_server
 import pytest
 from certificates import Authority
 from client_scene import User, clean_environment
@@ -203,12 +204,8 @@ async def tls_port(context: ssl.SSLContext | None) -> AsyncGenerator[int, None]:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await server.wait_closed()
+    async with plain_server.talking(hang_up, context) as port:
+        yield port
 
 
 async def test_who_speaks_plainly_to_a_port_of_tls_is_told_to_write_https(place: Place, authority: Authority) -> None:

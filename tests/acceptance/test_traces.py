@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import plain_server
 import pytest
 from aiohttp import web
 from client_scene import User
@@ -34,12 +35,8 @@ async def collector() -> AsyncIterator[tuple[str, list[Any]]]:
     app = web.Application()
     app.router.add_post("/v1/traces", hear)
     runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", spans
-    finally:
-        await runner.cleanup()
+    async with plain_server.serving(runner) as port:
+        yield f"http://127.0.0.1:{port}", spans
 
 
 async def test_the_spans_of_a_job_arrive_and_the_hub_learns_the_trace(user: User, place: Place) -> None:

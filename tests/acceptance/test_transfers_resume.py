@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+import plain_server
 import pytest
 from blake3 import blake3
 from tus_scene import BODY, eventually, then_silent, tus
@@ -167,11 +168,8 @@ async def breaking(url: str, random: Random) -> AsyncIterator[str]:
         writer.transport.abort()
         back.transport.abort()
 
-    server = await asyncio.start_server(served, "127.0.0.1", 0)
-    try:
-        yield "http://{}:{}".format(*server.sockets[0].getsockname())
-    finally:
-        server.close()
+    async with plain_server.talking(served) as taken:
+        yield f"http://127.0.0.1:{taken}"
 
 
 async def test_a_film_gets_there_over_a_line_that_breaks_again_and_again(

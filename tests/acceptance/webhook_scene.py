@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import plain_server
 from aiohttp import web
 
 
@@ -71,11 +72,8 @@ class Shop:
         app.router.add_post("/done", self._hear)
         app.router.add_route("*", "/{other:.*}", self._other)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self.tls).start()
-            self.port = runner.addresses[0][1]
-            yield self
-        finally:
-            self.over.set()
-            await runner.cleanup()
+        async with plain_server.serving(runner, self.port, self.tls) as self.port:
+            try:
+                yield self
+            finally:
+                self.over.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,6 +53,7 @@ def a_job(name: str, begin: int, end: int | None) -> list[dict[str, Any]]:
 
 async def test_a_programs_last_words_are_told_apart_from_the_sentence(visitor: Visitor) -> None:
     async with visitor.page() as page:
+        await page.clock.set_fixed_time(datetime.datetime.now())
         now = await page.evaluate("() => Date.now() / 1000")
         events = [{"event": "retrying", "at": now, "attempt": 2, "delay": 60.4, "why": PILE}]
         found = await page.evaluate(JOB, [events, None])
@@ -93,6 +95,7 @@ async def test_a_job_that_let_its_gpu_go_says_so_and_waits(visitor: Visitor) -> 
 
 async def test_how_long_a_boot_takes_yet_is_said_in_every_phase_of_it(visitor: Visitor) -> None:
     async with visitor.page() as page:
+        await page.clock.set_fixed_time(datetime.datetime.now())
         now = await page.evaluate("() => Date.now() / 1000")
         hub = {"monitors": 1, "boot_s": {"p50": 60, "p90": 90}}
         eta = {"p50": 40, "p90": 70, "at": now}

@@ -427,6 +427,7 @@ async def test_each_end_is_told_to_those_who_hear_the_page_and_a_removed_result_
         for number in range(2):
             await cancelled(home, files, f"job-{number}")
             await expect(card(page)).to_have_count(number + 1)
+            await page.wait_for_function("(ends) => window.told.length >= ends", arg=number + 1)
         heard = await page.evaluate("() => window.told")
         assert heard == ["interview.mp4, narration.wav: Cancelled"] * 2
 

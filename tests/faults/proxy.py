@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
+from wakestream.adapters.accepting import accept_no_more
+
 Direction = Literal["up", "down"]
 """`up` is from whoever connected to the server behind, `down` is back."""
 
@@ -284,5 +286,6 @@ async def fault_proxy(
     try:
         yield proxy
     finally:
+        await accept_no_more(server)
         server.close()
         await proxy.close()

@@ -18,7 +18,7 @@ from wakestream.adapters.websocket.hub_server import HubServer, open_hub
 from wakestream.streams import hub
 from wakestream.streams.hub_events import Fact
 
-ANSWERED_WITHIN = 2.0
+ANSWERED_WITHIN = 10.0
 ROLES = ("", "client", "worker", "monitor")
 
 

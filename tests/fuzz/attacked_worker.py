@@ -15,7 +15,7 @@ from raw_http import RawHttp, Reply, request
 from wakestream.adapters.http.worker_server import WorkerServer
 from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
 
-ANSWERED_WITHIN = 2.0
+ANSWERED_WITHIN = 10.0
 SECRET = "worker-secret-0123456789"
 BEARER = f"Authorization: Bearer {SECRET}"
 

@@ -14,6 +14,8 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from wakestream.adapters.accepting import accept_no_more
+
 QUIET = 0.1
 """Seconds after which no more frames belong to a burst."""
 
@@ -70,6 +72,7 @@ async def pipe(port: int, up: Valve, down: Valve) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
+        await accept_no_more(server)
         server.close()
 
 
@@ -98,7 +101,10 @@ async def wire(hub: str, harm: Harm) -> AsyncIterator[str]:
                     pumps.create_task(_until_closed(down(there.recv, client.send), client.close))
 
     async with serve(connected, "127.0.0.1", 0, compression=None) as server:
-        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dsp"
+        try:
+            yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dsp"
+        finally:
+            await accept_no_more(server)
 
 
 Receive = Callable[[], Awaitable[Any]]

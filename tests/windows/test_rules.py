@@ -25,7 +25,7 @@ OTHERS_WARNINGS = ("EncodingWarning", "pytest.PytestUnraisableExceptionWarning")
 """Of libraries and tests; in `wakestream` the first is an error. The second is asyncio's, of connections that broke."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform != "linux", reason="what is emulated is emulated upon Linux")
 async def test_the_parts_of_the_house_keep_the_rules_of_windows() -> None:
     warnings = [word for each in OTHERS_WARNINGS for word in ("-W", f"ignore::{each}")]
@@ -37,7 +37,7 @@ async def test_the_parts_of_the_house_keep_the_rules_of_windows() -> None:
         env=environment(os.environ), cwd=TESTS.parent, stdout=PIPE, stderr=STDOUT,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(110):
+        async with asyncio.timeout(280):
             said, _ = await process.communicate()
     finally:
         if process.returncode is None:
