@@ -49,8 +49,9 @@ async def browser() -> AsyncIterator[Browser]:
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     async with async_playwright() as driver:
         running = await driver.chromium.launch(
-            executable_path=program, args=[*ARGUMENTS, *(["--no-sandbox"] if root else [])]
-        )
+            executable_path=program, args=[*ARGUMENTS, *(["--no-sandbox"] if root else [])],
+            env={**os.environ, "LC_ALL": "C.UTF-8"},  # where the locale is not there, it saves no name but ASCII ones
+        )  # fmt: skip
         yield running
         await running.close()
 
