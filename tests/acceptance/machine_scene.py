@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -132,14 +133,14 @@ def alive(pid: int) -> bool:
 
 async def died(pid: int) -> None:
     """Returns when the process is gone."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(WITHIN):
         while alive(pid):
-            await _a_moment()
+            await a_moment()
 
 
-async def _a_moment() -> None:
-    """A process of others ends without a word; a thread's turn is the shortest look at it."""
-    await asyncio.to_thread(os.sched_yield)
+async def a_moment() -> None:
+    """Between two looks at a process that says nothing of itself, which needs the processor more than we do."""
+    await asyncio.to_thread(time.sleep, 0.01)
 
 
-__all__ = ["EAGER", "WITHIN", "House", "Run", "alive", "comes_to", "died", "e", "house", "is_a", "make_job"]
+__all__ = ["EAGER", "WITHIN", "House", "Run", "a_moment", "alive", "comes_to", "died", "e", "house", "is_a", "make_job"]

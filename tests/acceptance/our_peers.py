@@ -94,6 +94,6 @@ async def gpu_online(hub: HubServer) -> None:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Let the loop go round until this holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 - nobody else knows the moment
             await asyncio.sleep(0)

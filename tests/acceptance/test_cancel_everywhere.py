@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machine_scene import EAGER, House, Run, comes_to, died, e, house, is_a, make_job
+from machine_scene import EAGER, WITHIN, House, Run, a_moment, comes_to, died, e, house, is_a, make_job
 
 from wakestream.operators.events import Job
 from wakestream.operators.ports import LinkUp
@@ -28,7 +28,7 @@ def second_job() -> Job:
 
 async def nobody_holds_it(scene: House) -> m.HubStatus:
     """The hub's answer, in which there is no job any more."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN):
         while True:
             answer = await scene.hub_says()
             if not answer.queue and not any(gpu["own"] or gpu["others"] for gpu in answer.gpus):
@@ -41,7 +41,7 @@ async def hears(run: Run, wanted: type[Any]) -> None:
     subscription = run.client.link.events.subscribe(
         lambda event: heard.set() if isinstance(event, wanted) else None,
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN):
         await heard.wait()
     subscription.dispose()
 
@@ -88,9 +88,9 @@ async def test_a_cancel_in_mid_render_while_the_hub_is_down_ends_the_engine_at_o
 
 async def begun(scene: House, count: int) -> list[int]:
     """The engine's runs, as soon as there are so many."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN):
         while len(scene.runs()) < count:
-            await asyncio.to_thread(Path("engine.log").exists)
+            await a_moment()
     return scene.runs()
 
 
@@ -152,7 +152,7 @@ async def test_a_job_cancelled_in_the_line_at_the_worker_never_starts_and_the_on
             await begun(scene, 1)
             second.once(lambda event: isinstance(event, e.Running) and event.status == "queued", second_cancel(client))
             assert isinstance(await second.outcome(), e.Cancelled)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(WITHIN):
                 assert isinstance(await running, e.Done)
             await nobody_holds_it(scene)
     assert len(scene.runs()) == 1
@@ -179,9 +179,9 @@ async def test_a_cancel_in_mid_render_leaves_no_child_of_the_worker(
                 await died(engine)
             await nobody_holds_it(scene)
             worker = int(Path("worker.pid").read_text())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN):
                 while children(worker):
-                    await asyncio.to_thread(children, worker)
+                    await a_moment()
 
 
 def children(pid: int) -> str:
