@@ -41,6 +41,7 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
         "PYTHONWARNDEFAULTENCODING": "1",
         "PYTHONIOENCODING": "cp1252",
         "PYTHONUTF8": "0",
+        "LC_ALL": "C.UTF-8",  # names of files are text there, whatever the language
         MARK: "1",
     }
 
