@@ -26,7 +26,7 @@ async def accept_no_more(listener: Listener) -> None:
     """
     loop = listener.get_loop()
     for listening in listener.sockets:
-        with suppress(NotImplementedError):  # Windows' loop has no readers; it lets in within one turn, to the end
+        with suppress(NotImplementedError):  # Windows' loop has no readers: there a caller of the last turn may be lost
             loop.remove_reader(listening.fileno())
     for _ in range(2):  # the connection is made in the one turn, its protocol hears of it in the other
         await asyncio.sleep(0)

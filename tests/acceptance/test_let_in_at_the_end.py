@@ -1,4 +1,7 @@
-"""Whoever is let in at the very moment a server closes hears so, and no connection stays that nobody has."""
+"""Whoever is let in at the very moment a server closes hears so, and no connection stays that nobody has.
+
+That is of plain connections: who is in the middle of a TLS handshake is let go when the time for that is over.
+"""
 
 from __future__ import annotations
 
