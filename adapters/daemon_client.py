@@ -127,10 +127,7 @@ class DaemonClient:
         async with self._session.request(
             method, address.url + path, data=data, headers=_headers(address), allow_redirects=False
         ) as response:
-            plain = orjson.loads(await response.content.read(_MOST))
-            if not isinstance(plain, dict):
-                raise ValueError("no object")  # noqa: TRY004 - as when it does not parse
-            return response.status, plain
+            return response.status, await _object_in(response)
 
     async def events(self, job: str | None = None) -> AsyncIterator[dict[str, Any]]:
         """What happens to one job, up to its outcome, or to all without end.
@@ -167,7 +164,7 @@ class DaemonClient:
         timeout = aiohttp.ClientTimeout(total=None, sock_read=SILENCE)
         async with self._session.get(address.url + path, headers=headers, timeout=timeout) as response:
             if response.status != 200:
-                plain = orjson.loads(await response.content.read(_MOST))
+                plain = await _object_in(response)
                 if response.status == 401:
                     return  # another daemon has taken its place: its address is read anew
                 raise DaemonRefused(str(plain.get("error")), code=str(plain.get("code", "refused")))
@@ -176,6 +173,19 @@ class DaemonClient:
                     last_id = line[4:].decode().strip()
                 elif line.startswith(b"data: "):
                     yield last_id, orjson.loads(line[6:])
+
+
+async def _object_in(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """The reply's JSON object; `ValueError` for anything else, and for one that is too long to be ours."""
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > _MOST:
+            raise ValueError("too long")
+    plain = orjson.loads(body)
+    if not isinstance(plain, dict):
+        raise ValueError("no object")  # noqa: TRY004 - as when it does not parse
+    return plain
 
 
 def _path_of(job: str) -> str:
