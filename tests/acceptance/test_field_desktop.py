@@ -1,0 +1,27 @@
+"""The deployed desktop client, as tests/support/field plays it, with our worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from our_peers import SECRET, Joining
+
+from tests.support.field.desktop import FieldDesktop
+from wakestream.adapters.worker_program import WorkerConfig, running_worker
+
+NO_HUB = "http://127.0.0.1:9"
+
+
+def files(folder: Path, name: str = "") -> tuple[Path, Path]:
+    video, audio = folder / f"video{name}.mp4", folder / f"audio{name}.wav"
+    video.write_bytes(b"film" * 500 + name.encode())
+    audio.write_bytes(b"sound" * 500 + name.encode())
+    return video, audio
+
+
+async def test_a_deployed_desktop_without_a_hub_brings_a_film_home(tmp_path: Path) -> None:
+    video, audio = files(tmp_path)
+    async with running_worker(WorkerConfig(tmp_path / "worker", Joining(), SECRET, port=0)) as worker:
+        desktop = FieldDesktop(NO_HUB, worker.address, SECRET, license_key="old-license")
+        assert await desktop.render(video, audio) == video.read_bytes() + audio.read_bytes()
+    assert desktop.went_on_by == "health"
