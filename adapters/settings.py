@@ -30,7 +30,10 @@ from wakestream.adapters.sources import (
 if TYPE_CHECKING:
     from wakestream.operators.policy import Policy
 
-__all__ = ["LEVELS", "USER_FOLDER", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "seconds"]
+__all__ = [
+    "LEVELS", "USER_FOLDER", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "seconds",
+    "variables",
+]  # fmt: skip
 
 USER_FOLDER = "WAKESTREAM_CONFIG"
 """The variable that names the folder of the user's own settings."""
@@ -269,6 +272,11 @@ def load(
         key=_key(layers, warnings),
         warnings=tuple(warnings),
     )
+
+
+def variables() -> frozenset[str]:
+    """All environment variables that are settings."""
+    return frozenset({USER_FOLDER, *(one.variable for one in _ALL)})
 
 
 def user_folder(environment: Mapping[str, str] | None = None) -> Path:

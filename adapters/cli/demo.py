@@ -99,24 +99,45 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _demo(args: argparse.Namespace, folder: Path, show: Show) -> int:
-    from wakestream.adapters.client import open_client
     from wakestream.adapters.demo import house
-    from wakestream.operators.policy import Policy
 
     jobs = await _jobs(args, folder, show)
     show.say("demo", tell("demo.starts"))
-    async with (
-        house(folder, show.say, boot_seconds=args.boot_seconds, idle_after=IDLE_AFTER, record=args.record) as running,
-        open_client(running.settings, Policy(poll_every=0.5)) as client,
-    ):
+    async with house(
+        folder, show.say, boot_seconds=args.boot_seconds, idle_after=IDLE_AFTER, record=args.record
+    ) as running:
+        status = await _unless_broken(running, _jobs_and_sleep(running, jobs, show))
+    if status == exit_codes.DONE:
+        show.table()
+    return status
+
+
+async def _unless_broken(running: House, work: Coroutine[Any, Any, int]) -> int:
+    """Do the work; `DemoBroken` as soon as a program of the demo has ended."""
+    import asyncio
+
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait((task, running.broken), return_when=asyncio.FIRST_COMPLETED)
+        if running.broken.done():
+            running.broken.result()
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _jobs_and_sleep(running: House, jobs: tuple[Job, Job], show: Show) -> int:
+    from wakestream.adapters.client import open_client
+    from wakestream.operators.policy import Policy
+
+    async with open_client(running.settings, Policy(poll_every=0.5)) as client:
         await _gpu_is(client, "stopped")
         show.say("demo", tell("demo.off"))
         status = await _both(client, jobs, show)
         if status == exit_codes.DONE:
             await _asleep(client, running, show)
-    if status == exit_codes.DONE:
-        show.table()
-    return status
+        return status
 
 
 async def _both(client: Client, jobs: tuple[Job, Job], show: Show) -> int:
@@ -164,6 +185,7 @@ async def _gpu_is(client: Client, wanted: str) -> None:
     """Ask the monitor for the GPU's state, through the hub, until it is as wanted."""
     import asyncio
 
+    from wakestream.adapters.demo import DemoBroken
     from wakestream.streams import messages as m
 
     said: asyncio.Queue[m.StatusResponse] = asyncio.Queue()
@@ -178,5 +200,7 @@ async def _gpu_is(client: Client, wanted: str) -> None:
                 if answer is not None and answer.source == "gpu_monitor" and answer.status == wanted:
                     return
                 await asyncio.sleep(ASK_EVERY)
+    except TimeoutError:
+        raise DemoBroken(f"the monitor of the demo did not say {wanted!r} within {PATIENCE:g} s") from None
     finally:
         heard.dispose()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -45,6 +46,12 @@ def processes_of(user: User) -> set[int]:
         except OSError:  # it ended meanwhile, or is somebody else's
             continue
     return found
+
+
+def program_of(demo: Running, name: str) -> int:
+    """The process of one of the demo's own programs."""
+    children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text("ascii").split()
+    return next(int(pid) for pid in children if f"\0{name}\0" in Path(f"/proc/{pid}/cmdline").read_text())
 
 
 async def gone(pids: set[int]) -> None:
@@ -131,15 +138,40 @@ async def test_ctrl_c_in_the_middle_stops_and_cleans_everything(newcomer: User) 
     assert newcomer.left() == {"tmp"}
 
 
-async def test_settings_of_ones_own_are_none_of_its_programs(
+async def test_neither_the_demo_nor_its_programs_see_the_users_settings(
     newcomer: User, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     own = tmp_path_factory.mktemp("own")
     (own / "wakestream.toml").write_text("nonsense = 1\n", "utf-8")
-    async with newcomer.runs(*DEMO, WAKESTREAM_CONFIG=str(own)) as demo:
+    (newcomer.folder / "wakestream.toml").write_text('tls_cert = "a.pem"\ntls_key = "a.key"\n', "utf-8")
+    (newcomer.folder / ".env").write_text("WAKESTREAM_LOG_FORMAT=json\nHEYGEM_SERVER_URL=http://127.0.0.1:9\n", "utf-8")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        users = {
+            "WAKESTREAM_CONFIG": str(own),
+            "WAKESTREAM_METRICS": f"127.0.0.1:{taken.getsockname()[1]}",
+            "WAKESTREAM_TLS_CERT": "no.pem",
+            "WAKESTREAM_RECORD": str(own / "records"),
+            "API_SERVER_URL": "http://127.0.0.1:9",
+        }
+        ran = await newcomer.run(*DEMO, **users)
+    assert ran.code == 0, ran
+    assert {path.name for path in own.iterdir()} == {"wakestream.toml"}
+
+
+@linux
+@pytest.mark.parametrize("name", ["hub", "monitor"])
+async def test_a_program_of_the_demo_that_dies_is_reported_with_its_last_lines_at_once(
+    newcomer: User, name: str
+) -> None:
+    async with newcomer.runs("demo", "--boot-seconds", "600", *DEMO[3:]) as demo:
         await until(demo, "the GPU is off: job queued")
-        demo.interrupt()
-        assert (await demo.ended()).code == 130
+        os.kill(program_of(demo, name), signal.SIGKILL)
+        ran = await demo.ended()
+    assert ran.code == 1, ran
+    assert f"the {name} of the demo has ended (signal 9); its last lines:" in ran.err, ran
+    assert "Traceback" not in ran.out + ran.err
+    await gone(processes_of(newcomer))  # the worker ends with the monitor that started it
 
 
 @linux
