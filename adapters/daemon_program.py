@@ -25,8 +25,9 @@ from wakestream.adapters.files import DiskFiles
 from wakestream.adapters.look_back import LookBack
 from wakestream.adapters.outbox import Outbox
 from wakestream.adapters.places import place_of
-from wakestream.adapters.settings import Settings, SettingsError
+from wakestream.adapters.settings import Settings
 from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
+from wakestream.adapters.state_folder import make_private
 from wakestream.adapters.webhooks import Webhooks, receiver, telling
 from wakestream.operators.flow.retry_backoff import Backoff
 from wakestream.operators.policy import Policy
@@ -80,7 +81,7 @@ async def running_daemon(
     settings.needs_hub()
     settings.needs_key()
     hears = receiver(settings)
-    _make(config.state)
+    make_private(config.state)
     async with AsyncExitStack() as stack:
         state = outbox.OutboxState(open_most=config.open_most, place=place_of)
         path = config.state / JOURNAL
@@ -139,15 +140,6 @@ async def _listen(
     url = await stack.enter_async_context(server(config.port))
     memory.keep(int(url.rpartition(":")[2]))
     return url
-
-
-def _make(state: Path) -> None:
-    try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f"--state: {state} cannot be used ({error.strerror or error}); choose another folder"
-        ) from error
 
 
 def _health(client: Client, settings: Settings) -> Callable[[], dict[str, Any]]:

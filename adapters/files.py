@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 from blake3 import blake3
 
+from wakestream.adapters.state_folder import holds_state
 from wakestream.operators.errors import FileChanged, FileUnusable
 from wakestream.operators.events import Algorithm, Fingerprint
 
@@ -183,6 +184,8 @@ def check_writable(path: Path, *, keep: Collection[Path] = ()) -> None:
         raise FileUnusable(f"{path} is a folder; name a file in it for the result")
     if not folder.is_dir():
         raise FileUnusable(f"the folder {folder} for the result does not exist; create it first")
+    if holds_state(folder.resolve()):
+        raise FileUnusable(f"{folder} belongs to a wakestream program's state; choose another folder with -o")
     if not os.access(folder, os.W_OK):
         raise FileUnusable(f"the folder {folder} for the result is not writable; choose another with -o")
     if any(path.exists() and path.samefile(other) for other in keep):

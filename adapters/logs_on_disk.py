@@ -191,7 +191,8 @@ def write(log: Log, path: Path) -> None:
     """Write a log into a file, in whole or not at all. `UnusableLog` when that cannot be done."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with gzip.open(partial, "wb") if path.name.endswith(".gz") else partial.open("wb") as file:
+        partial.unlink(missing_ok=True)
+        with gzip.open(partial, "xb") if path.name.endswith(".gz") else partial.open("xb") as file:
             file.write(header_line(log.header))
             file.writelines(map(row_line, log.rows))
         put(partial, path)

@@ -147,7 +147,9 @@ def _copy(source: Path, output: Path, job: str, wanted: Callable[[], bool]) -> N
     """`FileChanged` when the copy was not `wanted` any more at its end."""
     partial = beside(output, job)
     try:
-        with disk_errors(partial), _opened(source) as whole, partial.open("wb") as file:
+        with disk_errors(partial):
+            partial.unlink(missing_ok=True)
+        with disk_errors(partial), _opened(source) as whole, partial.open("xb") as file:
             while wanted() and (block := whole.read(_BLOCK)):
                 file.write(block)
             file.flush()

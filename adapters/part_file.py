@@ -14,6 +14,8 @@ from wakestream.adapters.sync_folder import sync_folder
 _LONGEST = 200
 """Bytes of the result's own name in that of its part: disks take 255 in all."""
 
+_NO_FOLLOW: int | None = getattr(os, "O_NOFOLLOW", None)
+
 _LOOKS = 10
 """After so many a disk is believed that gives one file another number at each look."""
 
@@ -30,10 +32,18 @@ def said_of(part: Path) -> Path:
 
 
 def taken(part: Path) -> FileIO | None:
-    """The part, made if it is not there, and ours alone until it is closed; None while another program has it."""
+    """The part, made if it is not there, and ours alone until it is closed; None while another program has it.
+
+    Also None where the name is a link, or another account's file: in a shared folder, others can guess it.
+    """
     looks = _LOOKS
     while True:
-        file = FileIO(part, "r+", opener=_made)
+        try:
+            file = FileIO(part, "r+", opener=_made)
+        except OSError:
+            if part.is_symlink():
+                return None
+            raise
         if not _ours(file):
             file.close()
             return None
@@ -45,10 +55,15 @@ def taken(part: Path) -> FileIO | None:
 
 
 def _made(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT, 0o666)
+    if _NO_FOLLOW is None and os.path.islink(path):  # noqa: PTH114 - FileIO gives a string
+        raise FileExistsError(path)
+    return os.open(path, flags | os.O_CREAT | (_NO_FOLLOW or 0), 0o666)
 
 
 def _ours(file: FileIO) -> bool:
+    found = os.fstat(file.fileno())
+    if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_nlink > 1):
+        return False
     if os.name != "posix":  # a lock there stops whoever reads it, and nobody has tried it with one
         return True
     try:
@@ -62,6 +77,13 @@ def _is_at(path: Path, file: FileIO) -> bool:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except OSError:
         return False
+
+
+def write_fresh(path: Path, data: bytes) -> None:
+    """Replace the small file at `path`; a link of that name is removed, never followed."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        file.write(data)
 
 
 def unlink(part: Path) -> None:

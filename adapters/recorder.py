@@ -93,8 +93,8 @@ class Recorder(Tap):
         self._name = f"{self._header.program}-{begun}-{os.getpid()}-"
         path = self._folder / f"{self._name}{self._part:03}.jsonl"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("xb")
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = open(path, "xb", opener=_private)  # noqa: SIM115 - it is closed with the recorder
             file.write(header_line(self._header))
             file.flush()
         except OSError as error:
@@ -110,6 +110,10 @@ class Recorder(Tap):
         for path in spare[: max(0, len(ours) - self._max_files)]:
             with suppress(OSError):  # Windows, while somebody reads it: the next new file removes it
                 path.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @contextmanager

@@ -38,6 +38,9 @@ __all__ = [
 USER_FOLDER = "WAKESTREAM_CONFIG"
 """The variable that names the folder of the user's own settings."""
 
+SHORT = 16
+"""A secret or key of fewer characters is warned of."""
+
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
 
@@ -188,7 +191,10 @@ def _split_command(text: str) -> object:
     import shlex
 
     if text.lstrip().startswith("["):  # says exactly what is meant everywhere
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
     if os.name == "posix":
         return shlex.split(text)
     words = shlex.shlex(text, posix=True)  # so that it takes quotation marks off
@@ -267,8 +273,8 @@ def load(
     warnings: list[str] = []
     return Settings(
         **values,
-        api_secret=_secret(layers, _API_SECRET),
-        webhook_secret=_secret(layers, _WEBHOOK_SECRET),
+        api_secret=_secret(layers, _API_SECRET, warnings),
+        webhook_secret=_secret(layers, _WEBHOOK_SECRET, warnings),
         key=_key(layers, warnings),
         warnings=tuple(warnings),
     )
@@ -358,23 +364,35 @@ def _read(setting: _Setting, given: Given) -> Any:
         raise SettingsError(f"{given.where} {error}") from None
 
 
-def _secret(layers: tuple[_Layer, ...], setting: _Setting) -> Secret | None:
+def _secret(layers: tuple[_Layer, ...], setting: _Setting, warnings: list[str]) -> Secret | None:
     given = next((layer[setting.name] for layer in layers if setting.name in layer), None)
     if given is None:
         return None
     text = str(given.value).strip()
     if not text.isascii() or not text.isprintable():
         raise SettingsError(f"{given.where} may only have printable ASCII characters, as it goes into an HTTP header")
-    return Secret(text)
+    if not text:
+        raise SettingsError(
+            f"{given.where} is blank; set a secret of {SHORT} characters or more, or remove the setting"
+        )
+    return _long_enough(Secret(text), given.where, warnings)
+
+
+def _long_enough(secret: Secret, where: str, warnings: list[str]) -> Secret:
+    if len(secret) < SHORT:
+        warnings.append(f"{where}: this secret has {len(secret)} characters and can be guessed; use {SHORT} or more")
+    return secret
 
 
 def _key(layers: tuple[_Layer, ...], warnings: list[str]) -> Secret | None:
     for layer in layers:
         if _KEY.name in layer:
-            return checked_key(str(layer[_KEY.name].value), layer[_KEY.name].where)
+            given = layer[_KEY.name]
+            return _long_enough(checked_key(str(given.value), given.where), given.where, warnings)
         if _KEY_FILE.name in layer:
             given = layer[_KEY_FILE.name]
-            return _key_in(Path(_read(_KEY_FILE, given)).expanduser(), given.where, warnings)
+            key = _key_in(Path(_read(_KEY_FILE, given)).expanduser(), given.where, warnings)
+            return _long_enough(key, given.where, warnings)
     return None
 
 

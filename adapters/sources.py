@@ -126,7 +126,7 @@ def _license(text: str, path: Path) -> str:
         return text
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         place = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise SettingsError(f'{path}{place}: broken JSON; write {{"license_key": "…"}} or the bare key') from None
     key = document.get("license_key")

@@ -18,6 +18,7 @@ from wakestream.adapters.http.worker_server import CAPABILITY, FEATURES, Readine
 from wakestream.adapters.retention import Retention, make_room, tidy_up
 from wakestream.adapters.settings import SettingsError
 from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
+from wakestream.adapters.state_folder import make_private
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_files import import_task_files
 from wakestream.adapters.task_queue import TaskQueue
@@ -119,6 +120,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
 
 
 def _open(config: WorkerConfig, stack: AsyncExitStack) -> Store:
+    make_private(config.state)
     with _usable(config.state):
         stack.enter_context(file_lock(config.state / ".lock", _LOCK_WITHIN))
         return Store(config.state)

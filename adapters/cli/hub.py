@@ -119,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.open_files import connections_allowed
     from wakestream.adapters.recorder import recording
     from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
+    from wakestream.adapters.state_folder import make_private
     from wakestream.adapters.tls import server_tls, warn_unless_private
     from wakestream.adapters.websocket.hub_server import MAX_CONNECTIONS, open_hub
     from wakestream.streams.config_json import plain_config
@@ -127,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
 
     settings = begin(args)
     state = folder(args.state)
+    make_private(state)
     book = LicenseBook(state)
     _warn(book, args.open_roles)
     tls = server_tls(settings.tls_cert, settings.tls_key)

@@ -48,7 +48,7 @@ def line(text: str) -> Line:
     try:
         plain = json.loads(text) if text.startswith("{") else None
         return Line(text) if plain is None else _from_json(text, plain)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Line(text)
 
 

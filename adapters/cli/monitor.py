@@ -78,7 +78,6 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.program import begin, run_program
 
     settings = begin(args)
-    _keep_the_key(settings)
     settings.needs_hub()
     policy = _policy(args, settings)
     power = _power(args, settings, policy.call_timeout)
@@ -112,6 +111,7 @@ async def _watch(
     from wakestream.adapters.monitor import MonitorProgram
     from wakestream.adapters.recorder import recording
     from wakestream.adapters.sqlite_journal import open_journal
+    from wakestream.adapters.state_folder import make_private
     from wakestream.adapters.tls import client_context
     from wakestream.adapters.websocket.link import open_link
     from wakestream.streams.config_json import plain_config
@@ -129,6 +129,7 @@ async def _watch(
         seed = Random().getrandbits(32)
         journal, known = None, None
         if memory is not None:
+            make_private(memory.parent)
             journal = await stack.enter_async_context(
                 open_journal(memory, MachineKept, program="monitor", limit=MEMORIES)
             )
@@ -195,14 +196,6 @@ def _memory(args: argparse.Namespace) -> Path | None:
     folder = args.state.expanduser() if args.state is not None else user_data_path("wakestream") / "monitor"
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", args.gpu)[:40]
     return Path(folder) / f"{plain}-{hashlib.sha256(args.gpu.encode()).hexdigest()[:8]}.sqlite3"
-
-
-def _keep_the_key(settings: Settings) -> None:
-    """What we start inherits our environment: our own key has no business there."""
-    import os
-
-    if settings.key is not None and os.environ.get("WAKESTREAM_KEY") == settings.key:
-        del os.environ["WAKESTREAM_KEY"]
 
 
 def _register(settings: Settings, gpu: str) -> m.Register:

@@ -113,7 +113,7 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
     except ValueError as error:
         raise SettingsError(f"--public-url {error}") from None
     return WorkerConfig(
-        state=Path(args.state).expanduser(),
+        state=Path(args.state).expanduser().absolute(),  # an engine is given paths in it
         engine=_engine(args.engine, settings),
         secret=settings.api_secret,
         host=host,

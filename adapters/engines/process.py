@@ -15,8 +15,7 @@ from typing import TypeVar
 
 from loguru import logger
 
-from wakestream.adapters.power.programs import own_group
-from wakestream.adapters.sources import VARIABLES
+from wakestream.adapters.power.programs import environment, own_group
 from wakestream.adapters.startable import startable
 from wakestream.adapters.surely import surely
 from wakestream.operators.errors import TaskFailed
@@ -77,19 +76,11 @@ async def _start(argv: Sequence[str], stderr: int) -> Process:
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=stderr,
-            env=unbuffered(),
+            env=environment(),
             **own_group(),
         )
     except (OSError, ValueError) as error:
         raise TaskFailed(f"cannot start {argv[0]!r} ({error}): install it, or give its full path") from error
-
-
-def unbuffered() -> dict[str, str]:
-    """Our environment, in which a Python program says things when they happen: its last words must not overtake.
-
-    Without our secrets: an engine has no use for them, and may print all it has.
-    """
-    return {"PYTHONUNBUFFERED": "1"} | {name: value for name, value in os.environ.items() if name not in VARIABLES}
 
 
 async def _before(deadline: float, limit: float, what: Awaitable[T]) -> T:
@@ -152,7 +143,7 @@ async def _leash(process: Process) -> Process | None:
     """What kills the program and its children when this worker is gone, even by kill -9: its input then ends."""
     try:
         return await asyncio.create_subprocess_exec(
-            *_watching(process.pid), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, env=unbuffered(), **own_group()
+            *_watching(process.pid), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, env=environment(), **own_group()
         )
     except OSError as error:
         logger.warning("a program could outlive this worker: {}", error)
@@ -200,7 +191,7 @@ if sys.platform == "win32":
         """No group can be killed; and only while the program runs can its children be told from others."""
         try:
             ending = await asyncio.create_subprocess_exec(
-                *_TREE, str(pid), stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, env=unbuffered()
+                *_TREE, str(pid), stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, env=environment()
             )
             async with asyncio.timeout(_LAST_BREATH):
                 await ending.wait()

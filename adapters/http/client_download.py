@@ -24,7 +24,7 @@ from aiohttp import ClientResponse
 from blake3 import blake3
 
 from wakestream.adapters.http.straight import LEAST, can_borrow, straight
-from wakestream.adapters.part_file import beside, said_of, settle, taken, unlink
+from wakestream.adapters.part_file import beside, said_of, settle, taken, unlink, write_fresh
 from wakestream.adapters.patience import put
 from wakestream.adapters.sink import Sink, hash_in
 from wakestream.adapters.surely import surely
@@ -106,7 +106,7 @@ class Partial:
             self._said.unlink(missing_ok=True)  # it must not be taken for what the new bytes are a part of
             self._open()
             if self.etag is not None:
-                self._said.write_bytes(orjson.dumps({"etag": self.etag}))
+                write_fresh(self._said, orjson.dumps({"etag": self.etag}))
 
     def resume(self, etag: str, *, verified: bool) -> None:
         """The result comes from where it broke off."""

@@ -14,7 +14,7 @@ from typing import IO
 
 from loguru import logger
 
-from wakestream.adapters.power.programs import kill, last_lines, own_group
+from wakestream.adapters.power.programs import environment, kill, last_lines, own_group
 from wakestream.adapters.startable import startable
 from wakestream.operators.errors import NoCapacity, PowerError
 from wakestream.operators.ports import PowerReading
@@ -142,7 +142,7 @@ def _scratch() -> IO[bytes]:
 async def _begin(argv: Sequence[str], output: IO[bytes], errors: IO[bytes]) -> Process:
     try:
         return await asyncio.create_subprocess_exec(
-            *startable(argv), stdin=DEVNULL, stdout=output, stderr=errors, **own_group()
+            *startable(argv), stdin=DEVNULL, stdout=output, stderr=errors, env=environment(), **own_group()
         )
     except (OSError, ValueError) as error:
         raise PowerError(f"cannot start {argv[0]!r}: {error}; give the full path of the program") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
@@ -11,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from loguru import logger
 
-from wakestream.adapters.power.programs import LAST_LINES, kill, own_group, terminate
+from wakestream.adapters.power.programs import LAST_LINES, environment, kill, own_group, terminate
 from wakestream.adapters.startable import startable
 from wakestream.operators.errors import PowerError
 from wakestream.operators.ports import PowerReading
@@ -24,13 +23,14 @@ LINES_A_SECOND = 200
 
 _LAST_BREATH = 5.0
 _PAUSE = 0.01
+_MONITOR_ONLY = ("WAKESTREAM_KEY", "WAKESTREAM_WEBHOOK_SECRET")
 
 
 class ProcessPower:
     """Powers a program on and off; it stops when this provider is closed, and its standard input then ends.
 
-    `grace` seconds after it was asked to end it is killed. It inherits the environment (or gets `env`), where its
-    secrets belong; what it prints goes to the log, line by line.
+    `grace` seconds after it was asked to end it is killed. It inherits the environment (or gets `env`) with the
+    worker's secret, and without the monitor's own key; what it prints goes to the log, line by line.
     """
 
     def __init__(self, argv: Sequence[str], *, grace: float = 10.0, env: Mapping[str, str] | None = None) -> None:
@@ -65,7 +65,7 @@ class ProcessPower:
         await self._forget()
         self._said.clear()
         self._stopped = False
-        env = {"PYTHONUNBUFFERED": "1", **(os.environ if self._env is None else self._env)}
+        env = environment(*_MONITOR_ONLY) if self._env is None else {"PYTHONUNBUFFERED": "1", **self._env}
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *startable(self._argv), stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=env, **own_group()

@@ -10,6 +10,18 @@ import sys
 from asyncio.subprocess import Process
 from typing import Any
 
+from wakestream.adapters.sources import VARIABLES
+
+
+def environment(*removed: str) -> dict[str, str]:
+    """Our environment for a program that we start, without our secrets (or those `removed`): it may print all it has.
+
+    A Python program prints without a buffer, so that its lines come in time.
+    """
+    hidden = removed or tuple(VARIABLES)
+    return {"PYTHONUNBUFFERED": "1"} | {name: value for name, value in os.environ.items() if name not in hidden}
+
+
 _STEERING = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
 """What a program says to the terminal that it takes its output for."""
 

@@ -351,3 +351,25 @@ async def test_a_start_command_that_is_accepted_without_effect_is_told_as_a_fail
         link.receive(m.Boot(request_id="boot-1"))
         result = await link.next(m.BootResult)
     assert "accepted the start, but the machine does not run" in (result.msg or "")
+
+
+def shows(variable: str) -> str:
+    return f"import os; print('running' if os.environ.get({variable!r}) else 'stopped')"
+
+
+@pytest.mark.parametrize("variable", ["HEYGEM_API_SECRET", "WAKESTREAM_KEY", "WAKESTREAM_WEBHOOK_SECRET"])
+async def test_a_power_command_is_given_none_of_our_secrets(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "secret-0123456789abcdef")
+    monkeypatch.setenv("CLOUD_TOKEN", "its own")
+    assert await commands(inspect=shows(variable)).inspect() == "stopped"
+    assert await commands(inspect=shows("CLOUD_TOKEN")).inspect() == "running"
+
+
+async def test_a_worker_that_is_started_gets_its_secret_and_not_the_key_of_the_monitor(
+    process: Start, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEYGEM_API_SECRET", "secret-0123456789abcdef")
+    monkeypatch.setenv("WAKESTREAM_KEY", "key-0123456789abcdef")
+    code = "import os; print('has', [name in os.environ for name in ('HEYGEM_API_SECRET', 'WAKESTREAM_KEY')])"
+    await process(code).start()
+    await log.has("has [True, False]")

@@ -87,3 +87,17 @@ def test_a_state_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     refused = ended(tmp_path, "--listen", "127.0.0.1:0", HEYGEM_API_SECRET=SECRET)
     assert refused.returncode == 2
     assert "--state" in refused.stderr
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", " \r\n "])
+def test_a_blank_secret_opens_no_worker(tmp_path: Path, blank: str) -> None:
+    refused = ended(tmp_path, "--listen", "127.0.0.1:0", HEYGEM_API_SECRET=blank)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "HEYGEM_API_SECRET is blank; set a secret of 16 characters or more" in refused.stderr
+
+
+def test_a_blank_secret_in_the_env_file_opens_no_worker(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text('HEYGEM_API_SECRET=" "\n')
+    refused = ended(tmp_path, "--listen", "127.0.0.1:0")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert ".env line 1 (HEYGEM_API_SECRET) is blank" in refused.stderr

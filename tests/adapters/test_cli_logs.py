@@ -242,3 +242,8 @@ def test_json_stays_json_whatever_is_hidden_in_it(tmp_path: Path, capsys: pytest
     assert first["message"] == 'refused "Authorization: Bearer ***" again'
     assert second["message"] == 'it said "Authorization: Bearer ***"'
     assert second["traceback"] == "Traceback\nValueError: no"
+
+
+def test_a_line_that_is_nested_too_deeply_is_shown_as_it_is() -> None:
+    deep = '{"message": ' + "[" * 100_000
+    assert (line(deep).text, line(deep).level) == (deep, "")

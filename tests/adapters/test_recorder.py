@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from pathlib import Path
 
 import orjson
@@ -143,3 +145,14 @@ async def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
 def test_what_is_no_log_is_refused_with_a_reason(lines: list[bytes], why: str) -> None:
     with pytest.raises(UnusableLog, match=why):
         read_log(lines)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+async def test_a_log_is_for_its_owner_alone_whatever_the_umask_is(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        Recorder(tmp_path / "logs", HEADER).close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "logs").stat().st_mode) == 0o700
+    assert [stat.S_IMODE(path.stat().st_mode) for path in logs(tmp_path / "logs")] == [0o600]

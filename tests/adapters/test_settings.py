@@ -352,3 +352,30 @@ def test_a_folder_that_is_given_is_the_only_one(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / ".env").write_text("API_SERVER_URL=http://hub:1\n")
     assert loaded(tmp_path / "else", WAKESTREAM_CONFIG=str(tmp_path / "home")) == Settings()
+
+
+@pytest.mark.parametrize("variable", ["HEYGEM_API_SECRET", "WAKESTREAM_KEY", "WAKESTREAM_WEBHOOK_SECRET"])
+def test_a_secret_that_is_blank_is_refused(tmp_path: Path, variable: str) -> None:
+    for blank in (" ", "\t", "\n"):
+        assert variable in refused(tmp_path, **{variable: blank})
+
+
+@pytest.mark.parametrize("variable", ["HEYGEM_API_SECRET", "WAKESTREAM_KEY", "WAKESTREAM_WEBHOOK_SECRET"])
+def test_a_short_secret_is_warned_of_and_not_shown(tmp_path: Path, variable: str) -> None:
+    (warning,) = loaded(tmp_path, **{variable: "hunter2-hunter2"}).warnings
+    assert "has 15 characters" in warning
+    assert variable in warning
+    assert "hunter2" not in warning
+    assert loaded(tmp_path, **{variable: "hunter2-hunter2-"}).warnings == ()
+
+
+def test_a_short_key_in_a_file_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / ".license").touch(mode=0o600)
+    (tmp_path / ".license").write_text("short")
+    assert "has 5 characters" in loaded(tmp_path).warnings[0]
+
+
+def test_a_setting_that_is_nested_too_deeply_is_wrong_usage(tmp_path: Path) -> None:
+    assert "nested too deeply" in refused(tmp_path, {"engine_command": "[" * 100_000})
+    (tmp_path / ".license").write_text('{"license_key":' + "[" * 100_000)
+    assert "broken JSON" in refused(tmp_path)

@@ -1,0 +1,57 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.part_file import beside, said_of, taken, write_fresh
+
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX links and accounts")
+
+
+def test_a_part_that_is_a_link_is_not_opened(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    part = beside(tmp_path / "result.mp4", "job-1")
+    part.symlink_to(victim)
+    assert taken(part) is None
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_part_that_is_a_link_to_nothing_makes_no_file_there(tmp_path: Path) -> None:
+    part = beside(tmp_path / "result.mp4", "job-1")
+    part.symlink_to(tmp_path / "elsewhere")
+    assert taken(part) is None
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_link_is_noticed_where_the_system_cannot_refuse_to_follow_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakestream.adapters.part_file._NO_FOLLOW", None)
+    test_a_part_that_is_a_link_is_not_opened(tmp_path)
+
+
+@posix
+def test_a_part_that_is_another_name_of_a_file_is_not_opened(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    part = beside(tmp_path / "result.mp4", "job-1")
+    part.hardlink_to(victim)
+    assert taken(part) is None
+
+
+@posix
+def test_a_part_of_another_account_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = beside(tmp_path / "result.mp4", "job-1")
+    part.touch()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert taken(part) is None
+
+
+def test_what_is_said_of_a_part_is_written_to_no_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    said = said_of(beside(tmp_path / "result.mp4", "job-1"))
+    said.symlink_to(victim)
+    write_fresh(said, b"{}")
+    assert (victim.read_bytes(), said.read_bytes(), said.is_symlink()) == (b"precious", b"{}", False)

@@ -1,0 +1,74 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from loguru import logger
+
+from wakestream.adapters.files import check_writable
+from wakestream.adapters.settings import SettingsError
+from wakestream.adapters.state_folder import make_private
+from wakestream.operators.errors import FileUnusable
+
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def warned() -> list[str]:
+    lines: list[str] = []
+    number = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
+    yield lines
+    logger.remove(number)
+
+
+@posix
+def test_a_new_folder_is_closed_to_others(tmp_path: Path, warned: list[str]) -> None:
+    make_private(tmp_path / "state")
+    assert mode(tmp_path / "state") == 0o700
+    assert warned == []
+
+
+@posix
+def test_a_folder_that_others_can_read_is_closed_with_a_warning(tmp_path: Path, warned: list[str]) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(0o755)
+    make_private(tmp_path / "state")
+    assert mode(tmp_path / "state") == 0o700
+    assert "its permissions are now 0700" in warned[0]
+
+
+@posix
+def test_a_folder_that_all_share_keeps_its_permissions(tmp_path: Path, warned: list[str]) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    make_private(tmp_path / "shared")
+    assert mode(tmp_path / "shared") == 0o1777
+    assert "choose a folder of your own" in warned[0]
+
+
+def test_a_folder_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"cannot be used .*; choose another folder"):
+        make_private(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["outbox.sqlite3", "hub.sqlite3", "worker.sqlite3", "licenses.json"])
+def test_no_result_goes_into_a_state_folder(tmp_path: Path, name: str) -> None:
+    inside = tmp_path / "state" / "inside"
+    inside.mkdir(parents=True)
+    (tmp_path / "state" / name).touch()
+    for output in (tmp_path / "state" / name, tmp_path / "state" / "new.mp4", inside / "new.mp4"):
+        with pytest.raises(FileUnusable, match="belongs to a wakestream program's state"):
+            check_writable(output)
+    check_writable(tmp_path / "beside.mp4")
+
+
+def test_the_results_of_the_console_belong_into_its_own_folder(tmp_path: Path) -> None:
+    results = tmp_path / "console" / "results" / "job-1"
+    results.mkdir(parents=True)
+    (tmp_path / "outbox.sqlite3").touch()
+    check_writable(results / "talking.mp4")
