@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from wakestream.adapters import addresses
 from wakestream.adapters.console import guard
 from wakestream.adapters.console.requests import MAX_BODY
 from wakestream.adapters.http.listening import listening
-from wakestream.adapters.http.refusals import counting, noted
+from wakestream.adapters.http.refusals import counting, noted, quiet_logger
 from wakestream.adapters.http.silent_callers import SilentCallers
 from wakestream.adapters.settings import SettingsError
 
@@ -59,7 +57,7 @@ async def local_server(
     runner = web.AppRunner(
         app,
         access_log_class=counting(refused),
-        logger=_quiet(),
+        logger=quiet_logger("daemon"),
         auto_decompress=False,
         shutdown_timeout=_GRACE,
         lingering_time=_GRACE,
@@ -68,14 +66,3 @@ async def local_server(
     async with listening(runner, silent, host, port) as taken:
         allowed |= guard.hosts(taken) | {addresses.at_port(host, taken)}
         yield f"http://{addresses.at_port(host, taken)}"
-
-
-def _quiet() -> logging.Logger:
-    quiet = logging.getLogger("wakestream.daemon.aiohttp")
-    quiet.addFilter(_ours)
-    return quiet
-
-
-def _ours(record: logging.LogRecord) -> bool:
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError)

@@ -6,6 +6,7 @@ import logging
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 from loguru import logger
 
@@ -33,6 +34,18 @@ def counting(refused: Refusals) -> type[AbstractAccessLogger]:
                 refused.count(response.get(WORD) or f"http_{response.status}")
 
     return Counting
+
+
+def quiet_logger(program: str) -> logging.Logger:
+    """For the server: without the tracebacks of broken requests, with which a port scan would fill the log."""
+    quiet = logging.getLogger(f"wakestream.{program}.aiohttp")
+    quiet.addFilter(_is_fault)
+    return quiet
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError)
 
 
 @web.middleware

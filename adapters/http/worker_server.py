@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Self
 
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from wakestream.adapters import addresses, status_page
 from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.http import callers, ingest, replies, requests
 from wakestream.adapters.http.listening import listening
-from wakestream.adapters.http.refusals import counting, no_strangers, noted, plain_bodies
+from wakestream.adapters.http.refusals import counting, no_strangers, noted, plain_bodies, quiet_logger
 from wakestream.adapters.http.result_file import put_etag, result_response
 from wakestream.adapters.http.silent_callers import SilentCallers
 from wakestream.adapters.http.tus import TusCalls, put_version
@@ -196,7 +194,7 @@ class WorkerServer:
         runner = web.AppRunner(
             app,
             access_log_class=counting(self.refused),
-            logger=_quiet(),
+            logger=quiet_logger("worker"),
             auto_decompress=False,
             read_bufsize=_READ_BUFFER,
             shutdown_timeout=_GRACE,
@@ -220,15 +218,3 @@ class WorkerServer:
 
     async def __aexit__(self, *_: object) -> None:
         await self._listening.__aexit__(None, None, None)
-
-
-def _quiet() -> logging.Logger:
-    # Whoever scans the port would fill the log with tracebacks of broken requests.
-    quiet = logging.getLogger("wakestream.worker.aiohttp")
-    quiet.addFilter(_ours)
-    return quiet
-
-
-def _ours(record: logging.LogRecord) -> bool:
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError)

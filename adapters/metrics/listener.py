@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from wakestream.adapters import addresses
 from wakestream.adapters.http.listening import listening
+from wakestream.adapters.http.refusals import quiet_logger
 from wakestream.adapters.http.silent_callers import SilentCallers
 
 PATH = "/metrics"
@@ -50,7 +51,9 @@ async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncI
     silent = SilentCallers()
     app = web.Application(middlewares=[silent.middleware()], client_max_size=0)
     app.router.add_get(PATH, answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE, lingering_time=_GRACE)
+    runner = web.AppRunner(
+        app, access_log=None, logger=quiet_logger("metrics"), shutdown_timeout=_GRACE, lingering_time=_GRACE
+    )
     async with listening(runner, silent, host, port) as taken:
         url = f"http://{addresses.at_port(host, taken)}{PATH}"
         logger.bind(stage="metrics").info("metrics at {}", url)

@@ -27,6 +27,9 @@ async def port() -> AsyncIterator[int]:
 @example(request("POST", "/metrics", body=b"x" * 100_000))
 @example(request("GET", "/metrics", "Accept: " + "," * 5000))
 @example(request("GET", "/../../etc/passwd"))
+@example(request("GET", "/metrics", "Bad Name: x"))
+@example(request("GET", "/metrics", "Content-Length: -1"))
+@example(b"GET / HTTP/9.9\r\n\r\n")
 async def test_any_bytes_leave_the_metrics_well(port: int, data: bytes) -> None:
     caller = await RawHttp.connect(port)
     caller.write(data)
