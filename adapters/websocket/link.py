@@ -207,11 +207,19 @@ def _reason(socket: ClientConnection) -> str:
     return f" ({socket.close_code}{' ' + said if said else ''})" if socket.close_code else ""
 
 
+class _ConnectHere(connect):
+    """Follows no redirect: the key that comes next is for the hub that the user has set."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """See `connect.process_redirect`."""
+        return exc
+
+
 @contextlib.asynccontextmanager
 async def _connected(url: str, ca: SSLContext | None) -> AsyncIterator[ClientConnection]:
     """A WebSocket; the library's and the system's errors become ours."""
     try:
-        async with connect(
+        async with _ConnectHere(
             url,
             compression=None,
             max_size=wire.MAX_FRAME,
@@ -248,7 +256,10 @@ def _hint(url: str) -> str:
 def _turned_away(response: Response) -> str:
     """What an HTTP answer in place of a handshake says; a hub of ours says it in one line of plain text."""
     said = ""
-    if response.headers.get("Content-Type", "").startswith("text/plain"):
+    if 300 <= response.status_code < 400:
+        there = response.headers.get("Location", "elsewhere")[:200]
+        said = f"it points to {there!r}; if that is your hub, set its address there"
+    elif response.headers.get("Content-Type", "").startswith("text/plain"):
         said = " ".join((response.body or b"")[:300].decode(errors="replace").split())
     return f"the connection was turned away with HTTP {response.status_code}{f': {said}' if said else ''}"
 

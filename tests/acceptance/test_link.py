@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import orjson
 import pytest
 from our_peers import SECRET, Place, held, until
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from wakestream.adapters.accepting import accept_no_more
 from wakestream.adapters.client import open_client
@@ -143,6 +145,25 @@ async def test_a_hub_that_kicks_is_told_with_the_code(hub: Hub) -> None:
         await hub.sockets[0].send('{"type":"kicked","msg":"somebody else uses this key"}')
         down = await first(heard, LinkDown)
         assert (down.code, "somebody else uses this key" in down.why) == ("kicked", True)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed_so_the_key_stays_here(hub: Hub, status: int) -> None:
+    def elsewhere(connection: ServerConnection, request: Request) -> Response:
+        answer = connection.respond(HTTPStatus(status), "")
+        answer.headers["Location"] = hub.url
+        return answer
+
+    async with serve(hub.serve, "127.0.0.1", 0, process_request=elsewhere, close_timeout=0.1) as pointing:
+        other = f"ws://127.0.0.1:{pointing.sockets[0].getsockname()[1]}/dsp"
+        link = open_link(other, lambda: m.Register(key="key-0123456789abcdef"))
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        link.events.subscribe(heard.put_nowait)
+        down = await heard.get()
+        await link.close()
+        await accept_no_more(pointing)
+    assert f"HTTP {status}: it points to '{hub.url}'; if that is your hub, set its address there" in down.why
+    assert hub.sockets == []
 
 
 async def test_a_hundred_waiting_jobs_share_one_connection_and_start_no_thread(place: Place, tmp_path: Path) -> None:
