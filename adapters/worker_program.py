@@ -51,15 +51,16 @@ OpenLink = Callable[[Callable[[], m.Register]], ClosableLink]
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What a worker is told. `secret` guards its HTTP side, `key` is its own at the hub; `warm_up` is in seconds.
+    """What a worker is told. `secret` guards its HTTP side; None leaves that open to everyone.
 
+    `key` is its own at the hub; `warm_up` is in seconds.
     `public_url` is the address that clients are told; without one they use the address that they have set. With `tls`
     it serves https. `proxies` are believed about whose calls they bring.
     """
 
     state: Path
     engine: Engine
-    secret: str
+    secret: str | None
     host: str = "127.0.0.1"
     port: int = 8383
     gpu: str | None = None

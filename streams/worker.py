@@ -190,6 +190,14 @@ def task_id(video: FileRef, audio: FileRef) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def find(state: State, name: str) -> Task | None:
+    """The task of this name. Deployed clients also name one by the hub's request that began it: the latest of these."""
+    if name == ANONYMOUS or name in state.tasks:
+        return state.tasks.get(name)
+    held = [task for task in state.tasks.values() if name in task.holders]
+    return max(held, key=lambda task: task.created_at, default=None)
+
+
 def restore(facts: Iterable[Kept]) -> State:
     """The state after a restart: what had not finished waits again, in the order in which it was asked for."""
     tasks: dict[str, Task] = {}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import math
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from wakestream.adapters.capabilities import Claims, Verifier, looks_like_one
+from wakestream.adapters.http import progress_socket
 from wakestream.adapters.http.replies import HEALTH, failure, status_of
 from wakestream.adapters.throttle import Network, Rate, caller
 from wakestream.operators.errors import WakestreamError, WorkerRefused
@@ -21,21 +23,25 @@ TRIES = 20
 
 AGAIN = 5.0
 
+_BEARER = re.compile("bearer( |$)", re.IGNORECASE)
 _CLAIMS = web.RequestKey("capability", Claims)
 
 
 class Callers:
-    """Lets in who knows the secret, or bears a capability that `verifier` accepts; everyone may ask how it is."""
+    """Lets in who knows the secret, or bears a capability that `verifier` accepts; everyone may ask how it is.
+
+    Without a secret it lets everyone in.
+    """
 
     def __init__(
         self,
-        secret: str,
+        secret: str | None,
         verifier: Verifier | None = None,
         wrong: Rate | None = None,
         *,
         proxies: Collection[Network] = (),
     ) -> None:
-        self._secret = secret.encode()
+        self._secret = None if secret is None else secret.encode()
         self._verifier = verifier
         self._wrong = wrong or Rate(TRIES, AGAIN)
         self._proxies = proxies
@@ -53,11 +59,14 @@ class Callers:
             wait = self._wrong.wait(address)
             if wait > 0:
                 return _later(f"too many wrong secrets came from {address}", "too_many", 429, wait)
+            shown = _shown(request)
             try:
-                claims = self._admit(request)
+                claims = self._admit(shown)
             except WakestreamError as error:
-                if error.code == "unauthorized":
+                if error.code == "unauthorized" and any(shown):  # who shows nothing guesses nothing
                     self._wrong.count(address)
+                if progress_socket.is_handshake(request):
+                    return await progress_socket.turn_away(request)
                 return _turned_away(error)
             if claims is None:
                 return await handler(request)
@@ -65,14 +74,14 @@ class Callers:
 
         return check
 
-    def _admit(self, request: web.Request) -> Claims | None:
+    def _admit(self, shown: Sequence[str]) -> Claims | None:
         """None for the secret, which opens all."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        token = token.strip() if scheme.lower() == "bearer" else ""
-        if hmac.compare_digest(token.encode(errors="replace"), self._secret):
+        if self._secret is None:
             return None
-        if self._verifier is not None and looks_like_one(token):
-            return self._verifier.claims(token)
+        if any(hmac.compare_digest(one.encode(errors="replace"), self._secret) for one in shown):
+            return None
+        if self._verifier is not None and looks_like_one(shown[0]):
+            return self._verifier.claims(shown[0])
         raise WorkerRefused(
             "send 'Authorization: Bearer <HEYGEM_API_SECRET>' with the worker's secret", code="unauthorized"
         )
@@ -95,6 +104,13 @@ class Callers:
         """Cut what goes on in the name of this license."""
         for transport in tuple(self._inside.get(owner, ())):
             transport.abort()
+
+
+def _shown(request: web.Request) -> Sequence[str]:
+    """What the call bears as its secret: in the header, with or without `Bearer`; for the socket in its address."""
+    if progress_socket.is_handshake(request):
+        return progress_socket.tokens(request)
+    return (_BEARER.sub("", request.headers.get("Authorization", "")).strip(),)
 
 
 def job_of(request: web.Request) -> str | None:

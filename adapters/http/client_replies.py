@@ -182,7 +182,7 @@ def report(data: Mapping[str, Any]) -> TaskReport:
     error = data.get("error")
     return TaskReport(
         status=status,
-        percent=_percent(data.get("progress")),
+        percent=_percent(data.get("percent", data.get("progress"))),
         message=str(data.get("message") or ""),
         frame=_whole(data.get("current_frame")),
         frames=_whole(data.get("total_frames")),

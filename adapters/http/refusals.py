@@ -30,8 +30,9 @@ def counting(refused: Refusals) -> type[AbstractAccessLogger]:
             super().__init__(logger, log_format)
 
         def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-            if response.status >= 400:
-                refused.count(response.get(WORD) or f"http_{response.status}")
+            word = response.get(WORD)
+            if word or response.status >= 400:
+                refused.count(word or f"http_{response.status}")
 
     return Counting
 

@@ -113,23 +113,32 @@ def status_word(task: Task) -> str:
 
 
 def report(state: State, task: Task) -> dict[str, Any]:
-    """A task as the field's clients know it. Times are Unix seconds; `queue_position` is 1 for the next to start."""
+    """A task as the field's clients know it: whole numbers, and 0 or the empty string for what is not known yet.
+
+    Times are Unix seconds; `queue_position` is 1 for the next to start. `percent` (ours) has the engine's decimals.
+    """
     position = state.position(task.id)
-    done = task.status == "done"
+    percent = {"done": 100.0, "failed": 0.0, "cancelled": 0.0}.get(task.status, min(task.progress.percent, 99.9))
     frames = max(task.progress.frames, task.progress.frame)
     return {
         "task_id": task.id,
         "status": status_word(task),
-        "progress": 100 if done else round(min(task.progress.percent, 99.9), 1),
+        "progress": int(percent),
+        "percent": round(percent, 1),
         "message": _message(task, position),
         "total_frames": frames,
-        "current_frame": frames if done else task.progress.frame,
+        "current_frame": frames if task.status == "done" else task.progress.frame,
         "queue_position": position,
-        "created_at": task.created_at,
-        "started_at": task.started_at,
-        "finished_at": task.finished_at,
-        "error": task.error,
+        "created_at": int(task.created_at),
+        "started_at": int(task.started_at or 0),
+        "finished_at": int(task.finished_at or 0),
+        "error": task.error or "",
     }
+
+
+def progress(state: State, task: Task) -> dict[str, Any]:
+    """The same, with the queue that it is in."""
+    return {**report(state, task), "queue": queue(state)}
 
 
 def _message(task: Task, position: int) -> str:
@@ -141,9 +150,10 @@ def _message(task: Task, position: int) -> str:
 
 
 def queue(state: State) -> dict[str, Any]:
-    """The queue in numbers, for health and submit."""
+    """The queue in numbers, for health, submit and progress; `running` (ours) is the task that the engine has."""
     running = [task.id for task in state.tasks.values() if task.status == "running"]
-    return {"running": running[0] if running else None, "queued": len(state.line)}
+    numbers = {"total_tasks": len(state.tasks), "processing": len(running), "queued": len(state.line)}
+    return {**numbers, "max_concurrent": 1, "running": running[0] if running else None}
 
 
 def queue_listing(state: State, job: str | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from wakestream.adapters import addresses, status_page
 from wakestream.adapters.capabilities import Verifier
-from wakestream.adapters.http import callers, ingest, replies, requests
+from wakestream.adapters.http import callers, ingest, progress_socket, replies, requests
 from wakestream.adapters.http.listening import listening
 from wakestream.adapters.http.refusals import counting, no_strangers, noted, plain_bodies, quiet_logger
 from wakestream.adapters.http.result_file import put_etag, result_response
@@ -23,7 +23,7 @@ from wakestream.adapters.throttle import Network
 from wakestream.adapters.uploads import Uploads
 from wakestream.operators.errors import WorkerRefused
 from wakestream.operators.events import FileRef
-from wakestream.streams.worker import ANONYMOUS, Task
+from wakestream.streams import worker as w
 
 FEATURES = ("blake3", "cancel", "range", "tus")
 """What this worker can do beyond the field's calls."""
@@ -117,11 +117,11 @@ class WorkerCalls:
     async def upload(self, request: web.Request) -> web.Response:
         """Two files and a submit in one call."""
         video, audio = await ingest.receive_pair(request, self.store)
-        return await self._start(video, audio, callers.holder_of(request, ANONYMOUS))
+        return await self._start(video, audio, callers.holder_of(request, w.ANONYMOUS))
 
     async def progress(self, request: web.Request) -> web.Response:
         """How far a task is."""
-        return replies.ok(replies.report(self.queue.state, self._task(request, request.query.get("task_id"))))
+        return replies.ok(replies.progress(self.queue.state, self._task(request, request.query.get("task_id"))))
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """A task's result, also in parts."""
@@ -148,11 +148,11 @@ class WorkerCalls:
         held = "" if stopped or not task.unfinished else f"still wanted by {len(task.holders)} others"
         return replies.ok({"task_id": task.id, "stopped": stopped, "holders": len(task.holders)}, held or "ok")
 
-    def _task(self, request: web.Request, task_id: object) -> Task:
+    def _task(self, request: web.Request, task_id: object) -> w.Task:
         name = requests.known_task(task_id)
-        task = self.queue.state.tasks.get(name)
+        task = w.find(self.queue.state, name)
         if task is None:
-            raise WorkerRefused(f"there is no task {name!r} here: submit again", code="not_found")
+            raise WorkerRefused(f"there is no task {name[:64]!r} here: submit again", code="not_found")
         callers.check_task(request, task)
         return task
 
@@ -177,7 +177,7 @@ class WorkerServer:
     def __init__(
         self,
         calls: WorkerCalls,
-        secret: str,
+        secret: str | None,
         host: str,
         port: int,
         tls: SSLContext | None = None,
@@ -189,7 +189,9 @@ class WorkerServer:
         self.callers = callers.Callers(secret, calls.verifier, proxies=proxies)
         before = [silent.middleware(), no_strangers, replies.errors_as_json, self.callers.middleware()]
         app = web.Application(middlewares=[*before, plain_bodies], client_max_size=requests.MAX_BODY)
-        app.add_routes(calls.routes())
+        sockets = progress_socket.ProgressSockets(calls.queue)
+        app.add_routes([*calls.routes(), *sockets.routes()])
+        app.on_shutdown.append(sockets.close)
         app.on_response_prepare.extend((put_etag, put_version))
         runner = web.AppRunner(
             app,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import pytest
 from our_peers import SECRET, Joining
 
-from tests.support.field.desktop import FieldDesktop
+from tests.support.field.desktop import DesktopLimits, FieldDesktop
+from wakestream.adapters.http import progress_socket
 from wakestream.adapters.worker_program import WorkerConfig, running_worker
 
 NO_HUB = "http://127.0.0.1:9"
@@ -25,3 +28,21 @@ async def test_a_deployed_desktop_without_a_hub_brings_a_film_home(tmp_path: Pat
         desktop = FieldDesktop(NO_HUB, worker.address, SECRET, license_key="old-license")
         assert await desktop.render(video, audio) == video.read_bytes() + audio.read_bytes()
     assert desktop.went_on_by == "health"
+
+
+async def test_three_desktops_of_one_office_with_14_quick_jobs_each_bring_all_films_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_socket, "LOOK_EVERY", 0.01)
+    async with running_worker(WorkerConfig(tmp_path / "worker", Joining(), SECRET, port=0)) as worker:
+
+        async def office(name: str) -> FieldDesktop:
+            desktop = FieldDesktop(NO_HUB, worker.address, SECRET, limits=DesktopLimits().shortened(20))
+            for number in range(14):
+                video, audio = files(tmp_path, f"{name}-{number}")
+                assert await desktop.render(video, audio) == video.read_bytes() + audio.read_bytes()
+            return desktop
+
+        desktops = await asyncio.gather(*map(office, ("one", "two", "three")))
+        assert not worker.server.refused
+    assert not any(desktop.polled for desktop in desktops)

@@ -160,7 +160,7 @@ async def test_a_pair_is_uploaded_rendered_and_brought_home(
     receipt = await caller.data("POST", "submit", json={**body, "license_key": "old", "sender_fd": 3})
     assert "cached" not in receipt
     report = await caller.finished(receipt["task_id"])
-    assert (report["status"], report["progress"], report["error"]) == ("done", 100, None)
+    assert (report["status"], report["progress"], report["error"]) == ("done", 100, "")
     assert report["total_frames"] == report["current_frame"]
     assert abs(report["total_frames"] - SECONDS * 25) <= 2
     assert report["created_at"] <= report["started_at"] <= report["finished_at"]
@@ -465,7 +465,7 @@ async def test_unknown_tasks_files_calls_and_methods_are_named(caller: Caller, c
     assert "no call" in (await caller.call("GET", "nonsense", status=404))["msg"]
 
 
-@pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer", f"Basic {SECRET}", "Bearer \u00e9", SECRET])
+@pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer", f"Basic {SECRET}", "Bearer \u00e9", f"{SECRET}0"])
 async def test_only_who_knows_the_secret_is_let_in_and_all_may_ask_for_health(
     caller: Caller, header: str | None
 ) -> None:
@@ -486,7 +486,8 @@ async def test_health_says_when_the_engine_is_ready_and_what_the_worker_can_do(t
         health = await caller.call("GET", "health")
     assert (health["initialized"], health["msg"]) == (False, "warming up")
     assert health["features"] == ["blake3", "cancel", "range", "tus"]
-    assert health["queue"] == {"running": None, "queued": 0}
+    numbers = {"total_tasks": 0, "processing": 0, "queued": 0, "max_concurrent": 1}
+    assert health["queue"] == {**numbers, "running": None}
     async with at_work(tmp_path, Ffmpeg()) as caller:
         await until(lambda: caller.worker.readiness.initialized)
         assert (await caller.call("GET", "health"))["initialized"] is True
