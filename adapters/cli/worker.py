@@ -34,6 +34,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.tls(parser)
     flags.behind_proxy(parser)
     parser.add_argument("--state", metavar="DIR", required=True, help="folder for files, tasks and results")
+    parser.add_argument(
+        "--no-secret",
+        action="store_true",
+        help="serve everyone who reaches the port, beside clients that have no secret; only in a closed network",
+    )
     flags.connection(parser)
     engine = parser.add_argument_group("the engine")
     engine.add_argument("--engine", choices=("ffmpeg", "command"), default="ffmpeg", help="default ffmpeg")
@@ -105,8 +110,13 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
     from wakestream.adapters.settings import SettingsError
     from wakestream.adapters.worker_program import WorkerConfig
 
-    if settings.api_secret is None:
-        raise SettingsError("no secret is set; set HEYGEM_API_SECRET in the environment or in .env, as the clients do")
+    if settings.api_secret is None and not args.no_secret:
+        raise SettingsError(
+            "no secret is set; set HEYGEM_API_SECRET in the environment or in .env, as the clients do "
+            "(where they have none: --no-secret)"
+        )
+    if settings.api_secret is not None and args.no_secret:
+        raise SettingsError("--no-secret contradicts HEYGEM_API_SECRET; remove one of the two")
     host, port = args.listen
     try:
         public_url = addresses.worker_url(args.public_url) if args.public_url else None

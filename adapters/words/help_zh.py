@@ -181,6 +181,8 @@ SENTENCES = {
     "longest run of the engine (default 4h)": "引擎最长运行时间（默认 4h）",
     "the address that clients reach this worker at": "客户端访问此工作节点的地址",
     "say 'not initialized' for so long after the start, as a slow machine would": "启动后这么久声称未就绪，模拟慢机器",
+    "serve everyone who reaches the port, beside clients that have no secret; only in a closed network":
+        "不要求密钥，能连到端口的人都可使用（客户端没有密钥时用）；仅限封闭网络",
     "remove files and results unused for so long (default 168h)": "删除这么久未用的文件和结果（默认 168h）",
     "remove the longest unused, of more than an hour, while less than this is free (default 2)":
         "剩余空间少于此数时，删除闲置最久且超过一小时的（默认 2）",

@@ -101,3 +101,33 @@ def test_a_blank_secret_in_the_env_file_opens_no_worker(tmp_path: Path) -> None:
     refused = ended(tmp_path, "--listen", "127.0.0.1:0")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert ".env line 1 (HEYGEM_API_SECRET) is blank" in refused.stderr
+
+
+def test_with_no_secret_it_warns_and_serves_callers_that_show_any_secret_or_none(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HEYGEM_API_SECRET=\n")  # as deployed installations have it
+    argv = command("--listen", "127.0.0.1:0", "--state", str(tmp_path / "state"), "--no-secret", "--exit-with-stdin")
+    with subprocess.Popen(
+        argv, cwd=tmp_path, env=environment(), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as program:  # fmt: skip
+        assert program.stdout is not None
+        url = program.stdout.readline().split()[-1]
+        for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer any"}):
+            asked = urllib.request.Request(f"{url}/api/heygem/queue", headers=headers)  # noqa: S310
+            with urllib.request.urlopen(asked, timeout=20) as reply:  # noqa: S310
+                assert json.load(reply)["code"] == 0
+        _, log = program.communicate(timeout=20)
+    assert program.returncode == 0
+    assert "WARNING" in log
+    assert "no secret guards this worker" in log
+
+
+def test_no_secret_beside_a_secret_is_refused(tmp_path: Path) -> None:
+    refused = ended(tmp_path, "--listen", "127.0.0.1:0", "--no-secret", HEYGEM_API_SECRET=SECRET)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--no-secret" in refused.stderr
+    assert SECRET not in refused.stderr
+
+
+def test_without_a_secret_the_flag_that_opens_the_worker_is_named(tmp_path: Path) -> None:
+    assert "--no-secret" in ended(tmp_path, "--listen", "127.0.0.1:0").stderr
