@@ -175,6 +175,8 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, plan: Pla
     features = (*FEATURES, capabilities.FEATURE) if capable else FEATURES
     if hub_status.FEATURE in (message.features or ()) and role in ("client", "monitor"):
         features = (*features, hub_status.FEATURE)
+        if hub_status.WHERE in (message.features or ()):
+            features = (*features, hub_status.WHERE)
     if jobs.RELEASED in (message.features or ()) and role == "client":
         features = (*features, jobs.RELEASED)
     registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)

@@ -16,6 +16,9 @@ from wakestream.streams.hub_state import Connection, Gpu, HubState
 FEATURE = ASKS
 """What a peer announces that wants to ask, and a hub that answers."""
 
+WHERE = "gpu_url"
+"""What such a peer announces besides that reads where the workers are, and a hub that tells it."""
+
 A_SECOND = 20
 """Times in a second that one connection is answered; an answer sums up days of many GPUs."""
 
@@ -30,7 +33,7 @@ def hub_status_query(state: HubState, peer: Connection, message: m.HubStatusQuer
         plan.refuse(peer.fd, "too_fast", "this connection asks too often; ask again in a second", message.request_id)
         return
     plan.fact(f.MonitorsTold(peer.fd, now))
-    entries = (_gpu(state, gpu, peer.owner, now, message.since) for gpu in state.gpus.values())
+    entries = (_gpu(state, gpu, peer, now, message.since) for gpu in state.gpus.values())
     queue = [state.jobs[id_] for id_ in state.queue]
     answer = m.HubStatus(
         request_id=message.request_id,
@@ -56,8 +59,8 @@ def _fitting(state: HubState, answer: m.HubStatus, entries: Iterator[dict[str, A
     return replace(answer, gpus=tuple(taken), more=len(state.gpus) - len(taken) or None)
 
 
-def _gpu(state: HubState, gpu: Gpu, owner: str | None, now: float, since: int | None) -> dict[str, Any]:
-    own = [id_ for id_ in gpu.leases if state.jobs[id_].owner == owner]
+def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | None) -> dict[str, Any]:
+    own = [id_ for id_ in gpu.leases if state.jobs[id_].owner == peer.owner]
     price, book = state.limits.price_of(gpu.name), gpu.account
     entry: dict[str, Any] = {
         "gpu": gpu.name,
@@ -68,6 +71,8 @@ def _gpu(state: HubState, gpu: Gpu, owner: str | None, now: float, since: int | 
         "own": len(own),
         "others": len(gpu.leases) - len(own),
     }
+    if gpu.online and gpu.url is not None and WHERE in peer.features:
+        entry["url"] = gpu.url
     if gpu.cause:
         entry["why"] = gpu.cause
     if price is not None:

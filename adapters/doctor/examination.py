@@ -10,7 +10,7 @@ from wakestream.adapters.addresses import HUB_PATH
 from wakestream.adapters.doctor import here, there
 from wakestream.adapters.doctor.daemon import daemon_stands
 from wakestream.adapters.doctor.findings import Finding, fault
-from wakestream.adapters.doctor.worker import worker_answers
+from wakestream.adapters.doctor.worker import workers_answer
 from wakestream.adapters.settings import Settings, SettingsError
 from wakestream.adapters.tls import client_context
 from wakestream.adapters.websocket.link import Link, open_link
@@ -43,7 +43,7 @@ async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterat
     except SettingsError as error:
         yield fault("settings", str(error), tell("doctor.ca.do"))
         return
-    features = (*FEATURES, hub_status.FEATURE)
+    features = (*FEATURES, hub_status.FEATURE, hub_status.WHERE)
     link = open_link(found.hub_url, lambda: m.Register(key=found.key, device_type="pc", features=features), ca=ca)
     try:
         headers = await there.headers_of(_page(found.hub_url), ca)
@@ -72,7 +72,7 @@ async def _beyond_the_hub(
             yield finding
     async for finding in there.gpus_stand(link, told):  # after the wake: if that failed, they say why
         yield finding
-    async for finding in worker_answers(found, told.url, asleep=not told.running):
+    async for finding in workers_answer(found, told):
         yield finding
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from wakestream.adapters.words import tell
 from wakestream.adapters.words.language import known
 from wakestream.operators.ports import LinkDown, LinkUp
 from wakestream.streams import messages as m
-from wakestream.streams.hub_status import FEATURE
+from wakestream.streams.hub_status import FEATURE, WHERE
 
 T = TypeVar("T")
 
@@ -38,12 +38,28 @@ AMISS = ("unknown", "failed", "lost", "no_capacity")
 
 @dataclass(slots=True)
 class Told:
-    """What was learned on the way: the hub's version, as it is shown, and features; how the GPU is, and where."""
+    """What was learned on the way: the hub's version, as it is shown, and features; how the GPU is, and where.
+
+    `online` has the address of each online GPU's worker; None where the hub names none.
+    """
 
     hub_version: str = ""
-    tells_status: bool = False
+    features: frozenset[str] = frozenset()
     running: bool = False
     url: str | None = None
+    online: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def workers(self) -> list[str | None]:
+        """The addresses that jobs are given now; nothing while all GPUs are off."""
+        named = [*dict.fromkeys(self.online.values())] if WHERE in self.features else []
+        return named or ([self.url] if self.running else [])
+
+    @property
+    def nowhere(self) -> bool:
+        """Whether jobs are given a GPU, but no address: some hubs name it to jobs alone."""
+        unnamed = WHERE in self.features and None in self.online.values()
+        return bool(self.workers) and (FEATURE not in self.features or unnamed)
 
 
 async def first(link: Link, wanted: Callable[[Any], T | None], within: float) -> T | None:
@@ -70,7 +86,7 @@ async def hub_connects(link: Link, told: Told) -> AsyncIterator[Finding]:
     met: LinkUp | LinkDown | None = await first(link, _settled, HUB_WITHIN)
     if isinstance(met, LinkUp):
         features = ", ".join(sorted(met.features)) or tell("doctor.field_hub")
-        told.tells_status = FEATURE in met.features
+        told.features = met.features
         yield ok("hub", tell("doctor.hub", url=link.url, features=f"{told.hub_version}{features}"))
     elif met is None:
         says = tell("doctor.hub_silent", url=link.url, seconds=f"{HUB_WITHIN:g}")
@@ -143,7 +159,7 @@ async def monitor_answers(link: Link, told: Told) -> AsyncIterator[Finding]:
 
 async def gpus_stand(link: Link, told: Told) -> AsyncIterator[Finding]:
     """How the GPUs are, as the hub knows it from their monitors: whether the provider can be reached and has any."""
-    if not told.tells_status:
+    if FEATURE not in told.features:
         return
     request = _id()
 
@@ -156,6 +172,8 @@ async def gpus_stand(link: Link, told: Told) -> AsyncIterator[Finding]:
     answer = await asked
     for gpu in answer.gpus if answer is not None else ():
         phase, why = str(gpu.get("phase", "unknown")), gpu.get("why")
+        if phase == "online":
+            told.online[str(gpu.get("gpu", "?"))] = gpu.get("url")
         clause = tell(f"status.{phase}") if known(f"status.{phase}") else phase
         says = tell("doctor.gpu", gpu=gpu.get("gpu", "?"), phase=clause)
         if phase not in AMISS:

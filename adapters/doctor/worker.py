@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from wakestream.adapters.doctor.findings import Finding, fault, ok, skipped, warning
+from wakestream.adapters.doctor.there import Told
 from wakestream.adapters.files import DiskFiles
 from wakestream.adapters.http.client import HttpWorker, HttpWorkers
 from wakestream.adapters.settings import Settings
@@ -17,36 +18,45 @@ from wakestream.adapters.words import tell
 from wakestream.operators.errors import WakestreamError
 from wakestream.operators.events import Algorithm, FileRef
 from wakestream.operators.ports import Health
+from wakestream.streams.hub_capabilities import FEATURE as CAPABILITY
 
 TRIAL = 2 * 1024 * 1024
 """Bytes of the trial upload: more than a proxy lets through that was left at its default."""
 
 
-async def worker_answers(found: Settings, url: str | None, asleep: bool) -> AsyncIterator[Finding]:
-    """The worker at `url`, or at the configured address: there, ready, and open to our files."""
-    workers = HttpWorkers(
-        found.worker_url or url, found.api_secret, idle=20.0, connect=5.0, ca=client_context(found.ca)
-    )
+async def workers_answer(found: Settings, told: Told) -> AsyncIterator[Finding]:
+    """The worker of each GPU that is on, where the jobs are sent: there, ready, and open to our files."""
+    workers = HttpWorkers(found.worker_url, found.api_secret, idle=20.0, connect=5.0, ca=client_context(found.ca))
     try:
-        worker = workers.at(None)
-        health = await worker.health()
-    except WakestreamError as error:
-        yield _absent(error, asleep)
-    else:
-        yield _ready(worker.url, health)
-        if found.api_secret is None:
-            yield skipped("upload", tell("doctor.no_secret"))
-        else:
-            async for finding in _opens(worker, health):
+        for url in told.workers or [told.url]:
+            async for finding in _worker(workers, url, told, secret=found.api_secret is not None):
                 yield finding
     finally:
         await workers.close()
 
 
-def _absent(error: WakestreamError, asleep: bool) -> Finding:
+async def _worker(workers: HttpWorkers, url: str | None, told: Told, *, secret: bool) -> AsyncIterator[Finding]:
+    try:
+        worker = workers.at(url)
+        health = await worker.health()
+    except WakestreamError as error:
+        yield _absent(error, told)
+        return
+    yield _ready(worker.url, health)
+    capable = CAPABILITY in told.features & health.features
+    if not secret and capable:
+        yield skipped("upload", tell("doctor.no_secret"))
+        return
+    async for finding in _opens(worker, health, refused=warning if capable else fault):
+        yield finding
+
+
+def _absent(error: WakestreamError, told: Told) -> Finding:
+    if error.code == "no_worker" and told.nowhere:
+        return fault("worker", tell("doctor.nowhere"), tell("doctor.nowhere.do"))
     if error.code == "no_worker":
-        return skipped("worker", tell("doctor.no_worker"))
-    if asleep:
+        return skipped("worker", tell("doctor.no_worker"), tell("doctor.worker_off.do"))
+    if not told.workers:
         return skipped("worker", tell("doctor.worker_off"), tell("doctor.worker_off.do"))
     return fault("worker", str(error), tell("doctor.absent.do"))
 
@@ -58,11 +68,14 @@ def _ready(url: str, health: Health) -> Finding:
     return warning("worker", tell("doctor.engine_loads", url=url), tell("doctor.engine_loads.do"))
 
 
-async def _opens(worker: HttpWorker, health: Health) -> AsyncIterator[Finding]:
+async def _opens(
+    worker: HttpWorker, health: Health, refused: Callable[[str, str, str], Finding]
+) -> AsyncIterator[Finding]:
+    """`refused` makes a finding of a secret that is not accepted: where jobs have capabilities, they need none."""
     try:
         await worker.check(())
     except WakestreamError as error:
-        yield fault("secret", str(error), tell("doctor.secret.do"))
+        yield refused("secret", str(error), tell("doctor.secret.do"))
         return
     yield ok("secret", tell("doctor.secret"))
     try:

@@ -310,6 +310,8 @@ SENTENCES = {
     "doctor.not_online": "the GPU did not come online within {seconds} s",
     "doctor.no_secret": "no HEYGEM_API_SECRET is set here, so only a job that holds the GPU may upload",
     "doctor.no_worker": "where it is, the hub tells each job",
+    "doctor.nowhere": "the GPU is on, but neither the hub nor the settings name its worker: every job fails",
+    "doctor.nowhere.do": "give the worker --public-url URL, or set HEYGEM_SERVER_URL here",
     "doctor.worker_off": "the GPU is off, so its worker is not there",
     "doctor.worker_off.do": "`wakestream doctor --wake` wakes it",
     "doctor.absent.do": "look at the worker's log; can its --public-url be reached from here?",

@@ -296,6 +296,8 @@ SENTENCES = {
     "doctor.not_online": "GPU 在 {seconds} 秒内没有上线",
     "doctor.no_secret": "此处没有设置 HEYGEM_API_SECRET，只有分到 GPU 的任务才能上传",
     "doctor.no_worker": "它的地址由中枢告诉每个任务",
+    "doctor.nowhere": "GPU 已开机，但中枢和设置都没有给出其工作节点的地址：所有任务都会失败",
+    "doctor.nowhere.do": "请给工作节点加上 --public-url URL，或在此处设置 HEYGEM_SERVER_URL",
     "doctor.worker_off": "GPU 已关机，工作节点不在",
     "doctor.worker_off.do": "`wakestream doctor --wake` 可唤醒它",
     "doctor.absent.do": "请查看工作节点的日志；从这里能访问它的 --public-url 吗？",

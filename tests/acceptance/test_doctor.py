@@ -15,10 +15,12 @@ from email.utils import formatdate
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import plain_server
 import pytest
 from aiohttp import web
+from client_scene import User
 from our_peers import SECRET, Joining, Place, gpu_online, until
 
 from wakestream.adapters.daemon_program import DaemonConfig, running_daemon
@@ -31,8 +33,11 @@ from wakestream.adapters.monitor import MonitorProgram
 from wakestream.adapters.settings import Secret, Settings
 from wakestream.adapters.websocket.hub_server import HubServer
 from wakestream.adapters.websocket.link import Link, open_link
+from wakestream.operators.ports import LinkUp
 from wakestream.streams import messages as m
+from wakestream.streams.durable import DURABLE
 from wakestream.streams.monitor import Monitor
+from wakestream.streams.outbox_facts import Look
 from wakestream.streams.power_machine import PowerPolicy
 
 
@@ -50,11 +55,32 @@ class Scene:
             hub_url=self.place.hub_url, api_secret=Secret(SECRET), key=Secret(self.place.keys["client"])
         )
 
-    async def worker(self) -> None:
-        running = await self.stack.enter_async_context(self.place.worker(Joining()))
+    async def worker(self, **more: Any) -> None:
+        running = await self.stack.enter_async_context(self.place.worker(Joining(), **more))
         self.settings = replace(self.settings, worker_url=running.server.address)
         assert self.running is not None
         await gpu_online(self.running)
+
+    async def nameless_worker(self, url: str | None = None) -> None:
+        """A worker that tells the hub nothing of itself but perhaps where it is."""
+        register = m.Register(role="worker", token=self.place.keys["worker"], gpu="gpu", url=url)
+        link = open_link(self.place.hub_url, lambda: register)
+        self.stack.push_async_callback(link.close)
+        link.events.subscribe(lambda event: link.send(m.Online()) if isinstance(event, LinkUp) else None)
+        assert self.running is not None
+        await gpu_online(self.running)
+
+    async def field_worker(self) -> str:
+        """One that takes no capabilities; where it is."""
+
+        async def answer(request: web.Request) -> web.Response:
+            if request.path.endswith("health"):
+                return web.json_response({"code": 0, "msg": "ok", "initialized": True, "queue": {}})
+            return web.json_response({"code": 401, "msg": "no"}, status=401)
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", answer)
+        return f"http://127.0.0.1:{await self.stack.enter_async_context(plain_server.serving(web.AppRunner(app)))}"
 
     async def monitor(self, *, on: bool) -> None:
         key = self.place.keys["monitor"]
@@ -94,6 +120,51 @@ async def test_when_all_is_well_everything_is_ok_and_a_file_really_went_through(
     assert not scene.running.refused  # a look is no attempt to get in
     assert "the GPU is running" in found["monitor"].says
     assert "2 MiB went through" in found["upload"].says
+
+
+GAVE_UP = frozenset({"failed", "timed_out", "retrying"})
+"""What happens to a job that does not get through; a daemon tries again."""
+
+
+async def _fate(scene: Scene) -> str:
+    """What becomes of a job of a daemon with these settings: `done`, or the first thing that went wrong."""
+    user = User(scene.folder)
+    policy = replace(DURABLE, lost=0.1, poll_every=0.05, health_every=0.05)
+    async with asyncio.timeout(30), running_daemon(DaemonConfig(scene.folder / "daemon"), scene.settings, policy) as it:
+        at = [Look(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (user.video, user.audio)]
+        with it.outbox.feed.follow("job-1", lambda: None) as told:
+            await it.outbox.submit("job-1", *at, str(user.out), "heygem_submit", 0)
+            while (item := await told.next()) is not None:
+                if item.kind in GAVE_UP | {"done"}:
+                    return item.kind
+    raise AssertionError("a job has an end")
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [("nothing", ""), ("address", "connection refused"), ("no address", "--public-url"), ("secret", ""),
+     ("secret at a field worker", "the same"), ("no secret at a field worker", "the same"), ("settings", "")],
+)  # fmt: skip
+async def test_the_doctor_finds_a_fault_exactly_where_the_jobs_of_a_daemon_do_not_get_through(
+    scene: Scene, broken: str, says: str
+) -> None:
+    await scene.hub()
+    await scene.monitor(on=True)
+    if broken == "no address":
+        await scene.nameless_worker()
+    elif "field worker" in broken:
+        await scene.nameless_worker(url=await scene.field_worker())
+    else:
+        await scene.worker(**({"public_url": "http://127.0.0.1:9"} if broken == "address" else {}))
+    elsewhere = "http://127.0.0.1:9" if broken == "settings" else None  # the hub's address goes before it
+    secret = Secret("wrong") if "secret" in broken else scene.settings.api_secret
+    secret = None if "no secret" in broken else secret
+    scene.settings = replace(scene.settings, worker_url=elsewhere, api_secret=secret)
+    found = await scene.look()
+    faults = {check: f"{one.says} {one.todo}" for check, one in found.items() if one.level == "fault"}
+    assert (await _fate(scene) == "done") == (not faults), faults
+    assert [says] == [says for text in faults.values() if says in text] or not says, faults
+    assert found["worker"].level != "skipped"
 
 
 async def test_without_a_hub_the_socket_does_not_connect_and_that_is_said_with_what_to_look_at(scene: Scene) -> None:
@@ -143,13 +214,13 @@ async def test_a_gpu_that_is_online_already_need_not_be_waited_for_to_wake(scene
     assert (found["wake"].level, found["wake"].says) == ("ok", "the GPU is online already")
 
 
-async def test_a_wrong_secret_is_found_before_an_upload_fails_by_it(scene: Scene) -> None:
+async def test_a_wrong_secret_is_a_warning_where_jobs_need_none(scene: Scene) -> None:
     await scene.hub()
     await scene.monitor(on=True)
     await scene.worker()
     scene.settings = replace(scene.settings, api_secret=Secret("wrong"))
     found = await scene.look()
-    assert found["secret"].level == "fault"
+    assert found["secret"].level == "warning"
     assert "HEYGEM_API_SECRET has to be the same" in found["secret"].todo
     assert "upload" not in found
 

@@ -84,6 +84,19 @@ def test_one_connection_cannot_keep_the_hub_busy_with_questions() -> None:
     assert asked(net, client).gpus
 
 
+def test_where_the_worker_of_an_online_gpu_is_is_told_to_those_who_announced_that_they_read_it() -> None:
+    net = Net(MORNING)
+    doctor = net.join("client", features=("hub_status", "gpu_url"))
+    other = net.join("client", features=("hub_status",))
+    assert "gpu_url" in (net.heard(doctor, m.Registered)[0].features or ())
+    assert "gpu_url" not in (net.heard(other, m.Registered)[0].features or ())
+    worker = net.worker()
+    assert asked(net, doctor).gpus[0]["url"] == net.state.gpus["studio"].url is not None
+    assert "url" not in asked(net, other).gpus[0]
+    net.leave(worker)
+    assert "url" not in asked(net, doctor).gpus[0]
+
+
 def test_other_licenses_jobs_are_counted_and_not_named() -> None:
     net, monitor, _ = a_day()
     stranger = net.join("client", owner="other")
