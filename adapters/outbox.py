@@ -18,6 +18,7 @@ from wakestream.adapters.feed import Feed
 from wakestream.adapters.part_file import remove_part
 from wakestream.operators import events as e
 from wakestream.operators.errors import JournalError, NoSpace, WakestreamError
+from wakestream.operators.faults import described
 from wakestream.operators.job.outcome import is_outcome
 from wakestream.operators.ports import Journal
 from wakestream.streams import outbox
@@ -235,7 +236,7 @@ class Outbox:
 
     def _broke(self, job: str, error: BaseException) -> None:
         logger.bind(job=job).opt(exception=error).error("the job's pipeline is broken")
-        self._inbox.put_nowait(f.Happened(job, e.Failed(f"internal error: {error!r}", "internal")))
+        self._inbox.put_nowait(f.Happened(job, e.Failed(described(error), "internal")))
 
     def _stop(self, job: str) -> None:
         if self._client is not None and not self._client.cancel(job):

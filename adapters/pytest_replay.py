@@ -18,12 +18,14 @@ from wakestream.adapters.virtual_loop import VirtualDeadlock, run_virtual
 from wakestream.operators.events import Job, JobEvent, Outcome
 from wakestream.operators.job.outcome import is_outcome
 from wakestream.operators.policy import Policy
+from wakestream.streams import divergence as streams_divergence
 from wakestream.streams import replay as streams_replay
 from wakestream.streams.daemon import Build
 from wakestream.streams.divergence import Divergence
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.logged_world import Watch
 from wakestream.streams.recording import Log, Row, UnusableLog
+from wakestream.streams.report import by_weight
 from wakestream.streams.timeline import stage_times
 
 Record = Callable[[Path], Awaitable[None] | None]
@@ -221,7 +223,8 @@ def _not_replayable(wanted: Wanted, attempts: list[str]) -> str:
 
 def failure(replay: Replay) -> str:
     """Where the program parts from the log first, in each stream, and what to do about it."""
-    first, *others = replay.divergences
+    first, *others = by_weight(replay.divergences)
+    crashes = list(streams_divergence.crashes(replay.recorded, replay.again).items())
     lines = first.lines()
     shown = [f"    {line}" for line in lines[:SHOWN]] + ([f"    … {len(lines) - SHOWN} more"] if lines[SHOWN:] else [])
     also = [f"  and in {each.stream!s}: seq {each.seq}, {each.label}" for each in others[:5]]
@@ -229,6 +232,7 @@ def failure(replay: Replay) -> str:
     return "\n".join(
         [
             f"{replay.path}: the program now does otherwise than the log says",
+            *(f"  the pipeline of {job} breaks: {why}" for job, why in crashes[:5]),
             f"  first in {first.stream!s}: seq {first.seq}, {first.label}   (- the log, + now)",
             *shown, *also, *more,
             f"If what it does now is right, record the log anew: {_how_to_record(replay.wanted, 'rewrite')}",

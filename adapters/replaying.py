@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from wakestream.adapters.virtual_loop import VirtualDeadlock, run_virtual
+from wakestream.operators.faults import described
 from wakestream.streams.daemon import Build
 from wakestream.streams.job import job_pipeline
 from wakestream.streams.logged_world import Watch
@@ -52,4 +53,4 @@ def _run(replaying: Coroutine[Any, Any, T], watch: Watch) -> T | Trial:
     except OWN_FAULTS:
         raise
     except Exception as error:  # whatever the program raises is what we want to know
-        return Trial(trouble="crashed", why=f"{type(error).__name__}: {error}", waiting=tuple(sorted(watch.open)))
+        return Trial(trouble="crashed", why=described(error), waiting=tuple(sorted(watch.open)))

@@ -9,9 +9,11 @@ from typing import Any
 from reactivex import Observable, abc
 
 from wakestream.operators.events import Failed, Job, JobEvent
+from wakestream.operators.faults import observable
 from wakestream.operators.flow.emit import emit
 from wakestream.operators.flow.first_for import each_for
 from wakestream.operators.flow.lean import Lean, Passing, along
+from wakestream.operators.job.outcome import outcome_of
 from wakestream.operators.policy import Policy
 from wakestream.streams.effects import recorded
 from wakestream.streams.event_json import plain_event, plain_text
@@ -47,10 +49,17 @@ class Daemon:
                 return along(emit(_already_running(job)), observer, scheduler)
             self._tap.row("in", "job.accept", plain_job(job), job.id)
             seen = recorded(self._world(job), self._tap, job)
-            pipeline = self._build(job, seen, self._policy, each_for(self._cancels, job.id))
+            pipeline = self._built(job, seen)
             return pipeline.subscribe(_Noted(observer, self._tap, job.id), scheduler=scheduler)
 
         return Lean(subscribe)
+
+    def _built(self, job: Job, seen: World) -> Observable[JobEvent]:
+        try:
+            made = self._build(job, seen, self._policy, each_for(self._cancels, job.id))
+            return observable(made, self._build, "pipeline")
+        except Exception as error:  # a pipeline that cannot be put together is a job that failed
+            return emit(outcome_of(error))
 
     def cancel(self, job_id: str) -> bool:
         """Stop a running job; False when there is none of that id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ BY_LINK = frozenset({"register", "ping", "pong"})
 """Frames that the link sends by itself, beneath what is replayed."""
 
 ROW = ("dir", "label", "data")
+
+_PLACE = re.compile(r" \([^():]+:\d+\)$")
+"""Where an internal failure comes from: a line that moves with every edit of the file, and no decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Divergence:
 def divergences(recorded: Log, again: Log, *, lenient: bool = False) -> list[Divergence]:
     """The first difference of each stream, earliest first; empty when the replay did as the log says.
 
+    Where the program now breaks, that comes before all else: what it did not do any more follows from it.
+
     Compared are frames sent, events of jobs, and the arguments of effects, in their order within each stream. With
     `lenient`, fields that only the replay has are tolerated. What the replay does beyond the point where a log was cut
     off is no difference.
@@ -61,7 +67,18 @@ def divergences(recorded: Log, again: Log, *, lenient: bool = False) -> list[Div
     then, now = _streams(program, recorded.rows), _streams(program, again.rows)
     beyond = _beyond(recorded, again)
     found = [_first(stream, then[stream], now[stream], lenient, beyond) for stream in dict.fromkeys([*then, *now])]
-    return sorted((each for each in found if each is not None), key=lambda each: each.seq)
+    broken = crashes(recorded, again)
+    return sorted((each for each in found if each is not None), key=lambda each: (each.stream not in broken, each.seq))
+
+
+def crashes(recorded: Log, again: Log) -> dict[str, str]:
+    """The jobs of a client's log whose pipeline now breaks where it did not then: why, in the error's own words."""
+    then = {row.job for row in recorded.rows if _broke(row)}
+    return {str(row.job): str(row.data["why"]) for row in again.rows if _broke(row) and row.job not in then}
+
+
+def _broke(row: Row | None) -> bool:
+    return row is not None and row.label == "failed" and row.data.get("code") == "internal"
 
 
 Beyond = Callable[[Row], bool]
@@ -115,7 +132,11 @@ def _streams_of(program: str, row: Row) -> Iterable[Hashable]:
 def _alike(expected: Row, got: Row, lenient: bool) -> bool:
     if (expected.dir, expected.label) != (got.dir, got.label):
         return False
-    return _same(_decided(expected), _decided(got), lenient)
+    return _same(_compared(expected), _compared(got), lenient)
+
+
+def _compared(row: Row) -> Any:
+    return {**row.data, "why": _PLACE.sub("", str(row.data.get("why")))} if _broke(row) else _decided(row)
 
 
 def _decided(row: Row) -> Any:

@@ -15,6 +15,7 @@ import orjson
 
 from wakestream.operators import errors
 from wakestream.operators.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.faults import described
 from wakestream.operators.flow.own_cancel import own_cancel
 from wakestream.operators.ports import Effects, Files, Health, Resumed, TaskReceipt, TaskReport, Worker, Workers
 from wakestream.streams.event_json import plain_text
@@ -250,7 +251,7 @@ def plain_error(error: Exception) -> dict[str, Any]:
     that ended is told with its stage and its seconds, of which its outcome is made.
     """
     if not isinstance(error, errors.WakestreamError):
-        return {"kind": "WakestreamError", "code": "internal", "why": plain_text(f"{type(error).__name__}: {error}")}
+        return {"kind": "WakestreamError", "code": "internal", "why": plain_text(described(error))}
     kind = next(each for each in type(error).__mro__ if each.__module__ == errors.__name__)
     plain: dict[str, Any] = {"kind": kind.__name__, "code": error.code, "why": plain_text(str(error))}
     if isinstance(error, errors.StageTimeout):

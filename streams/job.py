@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import reactivex as rx
 from reactivex import Observable, abc
 
 from wakestream.operators.events import Cancelled, Job, JobEvent, Retrying, TimedOut
+from wakestream.operators.faults import observable
 from wakestream.operators.flow.emit import silence
+from wakestream.operators.flow.from_async import awaitable
 from wakestream.operators.flow.lean import Both, Lean, along
 from wakestream.operators.flow.retry_backoff import Backoff, retry_backoff
 from wakestream.operators.flow.then import then
@@ -35,7 +38,7 @@ class Direct(Effects):
 
     async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
         """See `Effects.call`."""
-        return await effect()
+        return await awaitable(effect(), effect, label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def guarded(
         observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         readings, held = Readings(job, world.files), _Held(job, world.hub)
-        whole = stages(readings).pipe(
+        whole = _composed(stages, readings).pipe(
             retry_backoff(_announced(policy.again), world.random),
             timeout_total(policy.total, "total"),
             cancellable(cancel or silence(), world.workers, job.id),
@@ -101,6 +104,14 @@ def guarded(
         return Both(along(whole, observer, scheduler), Both(readings, held))
 
     return Lean(subscribe)
+
+
+def _composed(stages: Callable[[Readings], Observable[JobEvent]], readings: Readings) -> Observable[JobEvent]:
+    """The stages; where they cannot be put together, what that raised, so that the job ends in an outcome."""
+    try:
+        return observable(stages(readings), stages, "pipeline")
+    except Exception as error:
+        return rx.throw(error)
 
 
 class _Held(abc.DisposableBase):

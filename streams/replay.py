@@ -10,7 +10,7 @@ from wakestream.operators.policy import Policy
 from wakestream.streams import hub
 from wakestream.streams.config_json import changed, config_from
 from wakestream.streams.daemon import Build
-from wakestream.streams.divergence import Divergence, divergences
+from wakestream.streams.divergence import Divergence, crashes, divergences
 from wakestream.streams.job import job_pipeline
 from wakestream.streams.log_checks import check_policy
 from wakestream.streams.logged_world import Watch
@@ -31,6 +31,11 @@ class Replayed:
     recorded: Log
     again: Log
     divergences: tuple[Divergence, ...]
+
+    @property
+    def crashes(self) -> Mapping[str, str]:
+        """The jobs whose pipeline breaks now and did not then, and why."""
+        return crashes(self.recorded, self.again) if self.divergences else {}
 
 
 async def replay(

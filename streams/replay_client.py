@@ -69,9 +69,12 @@ class _Replay:
             for row in drives:
                 self.loop.call_at(self.start + row.t, self._drive, row)
             self.loop.call_at(self.start + self.log.rows[-1].t + TICK, self._log_ends)
+            before = self.loop.get_exception_handler()
+            self.loop.set_exception_handler(self._escaped)
             try:
                 await self.over
             finally:
+                self.loop.set_exception_handler(before)
                 self.closed = True  # what is let go of now, the recorded program did not let go of
                 for running in self.running:
                     running.dispose()
@@ -91,6 +94,14 @@ class _Replay:
     def _fault(self, error: Exception, _: Any) -> None:
         if not self.over.done():
             self.over.set_exception(error)
+
+    def _escaped(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What a callback of the loop raised: whoever waited for it would wait for ever."""
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            self._fault(error, None)
+        else:
+            loop.default_exception_handler(context)
 
     def _drive(self, row: Row) -> None:
         try:

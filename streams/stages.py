@@ -10,6 +10,7 @@ from typing import Any
 from reactivex import Observable
 
 from wakestream.operators.events import Checked, Granted, Job, JobEvent, Online, Rendered, Submitted, Uploaded
+from wakestream.operators.faults import observable
 from wakestream.operators.flow.then import then
 from wakestream.operators.job.dedupe import dedupe
 from wakestream.operators.job.download import download
@@ -91,6 +92,9 @@ def pipeline(stages: Callable[[Stages], Events]) -> Build:
 
     @wraps(stages)
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Events:
-        return guarded(lambda readings: stages(Stages(job, world, policy, readings)), job, world, policy, cancel)
+        def composed(readings: Readings) -> Events:
+            return observable(stages(Stages(job, world, policy, readings)), stages, "pipeline")
+
+        return guarded(composed, job, world, policy, cancel)
 
     return build

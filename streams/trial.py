@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +41,11 @@ class Trial:
     def divergences(self) -> tuple[Divergence, ...]:
         """The first divergence of each stream, earliest first."""
         return self.replayed.divergences if self.replayed is not None else ()
+
+    @property
+    def crashes(self) -> Mapping[str, str]:
+        """The jobs whose pipeline breaks now and did not then, and why."""
+        return self.replayed.crashes if self.replayed is not None else {}
 
     def meets(self, condition: Condition) -> bool:
         """Whether it fails as `condition` says."""

@@ -100,6 +100,7 @@ class Show:
             self._what_if(trial.report, asked)
         else:
             self._jobs(trial.report)
+            self._crashes(trial.crashes)
             self._divergences(trial.divergences)
 
     def _jobs(self, report: Report) -> None:
@@ -119,6 +120,10 @@ class Show:
     def _table(self, rows: Sequence[Sequence[str]]) -> None:
         for line in table(rows):
             self.line(f"  {line}")
+
+    def _crashes(self, crashes: Mapping[str, str]) -> None:
+        for job, why in list(crashes.items())[:SHOWN]:
+            self.line("  " + tell("replay.broke", job=job, why=why))
 
     def _divergences(self, found: Sequence[Divergence]) -> None:
         if not found:

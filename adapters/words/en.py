@@ -330,6 +330,7 @@ SENTENCES = {
     "replay.left_out": "{name}: left out, a log of a {program} is a record only",
     "replay.logs": "{count} logs: {results}",
     "replay.same": "same as recorded",
+    "replay.broke": "{job}: its pipeline breaks now: {why}",
     "replay.diverges": "{stream}: first divergence at seq {seq}, {label}",
     "replay.more": "and {count} more streams diverge",
     "replay.what_if": "what if {settings}: {changed} of {count} outcomes differ",

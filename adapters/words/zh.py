@@ -314,6 +314,7 @@ SENTENCES = {
     "replay.left_out": "{name}：已略去，{program} 的日志只是记录",
     "replay.logs": "{count} 个日志：{results}",
     "replay.same": "与记录一致",
+    "replay.broke": "{job}：其流水线现在出错：{why}",
     "replay.diverges": "{stream}：首处分歧在 seq {seq}，{label}",
     "replay.more": "另有 {count} 条流出现分歧",
     "replay.what_if": "若 {settings}：{count} 个结局中有 {changed} 个不同",

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from reactivex import Observable, abc
 
+from wakestream.operators.faults import observable
 from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 
 U = TypeVar("U")
@@ -55,7 +56,8 @@ class _Fork(Passing[Any]):
         if case is None:
             return
         try:
-            road = case(value)
+            made = case(value)
+            road = None if made is None else observable(made, case, "branch")
         except Exception as error:  # a case that raises is a branch that failed
             self.end()
             self.observer.on_error(error)

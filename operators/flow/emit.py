@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
+from wakestream.operators.faults import sources
 from wakestream.operators.flow.lean import Both, Lean, Serial, along
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ def begin_with(*items: Any) -> Callable[[Observable[T]], Observable[T]]:
 
 def beside(other: Observable[Any]) -> Callable[[Observable[T]], Observable[T]]:
     """The source, and `other` subscribed along with it: its items and its end are of no interest, its error is."""
+    sources("beside", other)
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:

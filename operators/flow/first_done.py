@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
+from wakestream.operators.faults import sources
 from wakestream.operators.flow.lean import Lean, Passing
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ def first_done(*lanes: Observable[T], dropped: Callable[[int, Exception], T | No
     """
     if not lanes:
         raise ValueError("first_done needs at least one lane")
+    sources("first_done", *lanes)
 
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         race = _Race(observer, len(lanes), dropped)

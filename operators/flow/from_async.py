@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 from reactivex import Observable, abc
 
+from wakestream.operators.faults import wrong_return
 from wakestream.operators.flow.lean import Lean
 from wakestream.operators.flow.own_cancel import own_cancel
 from wakestream.operators.flow.scheduler import LoopScheduler
@@ -42,11 +43,19 @@ async def _drive(effect: Callable[[], Any], observer: abc.ObserverBase[Any], nam
             if isinstance(running, AsyncIterator):
                 await _each(running, observer)
             else:
-                observer.on_next(await running)
+                observer.on_next(await awaitable(running, effect, name or "from_async"))
     except Exception as error:  # whatever an effect raises is the observable's error
         observer.on_error(error)
     else:
         observer.on_completed()
+
+
+def awaitable(made: Any, effect: Callable[[], Any], name: str) -> Awaitable[Any]:
+    """What `effect()` returned; `WrongReturn` where it cannot be awaited."""
+    if isinstance(made, Awaitable):
+        return made
+    how = "Make it an async function, or return what can be awaited"
+    raise wrong_return(made, effect, name, f"cannot be awaited. {how}")
 
 
 async def _each(items: AsyncIterator[Any], observer: abc.ObserverBase[Any]) -> None:

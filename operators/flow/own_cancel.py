@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wakestream.operators.errors import WakestreamError
+from wakestream.operators.faults import place_of
 
 
 @contextmanager
@@ -21,5 +22,9 @@ def own_cancel(name: str | None) -> Iterator[None]:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        why = f"{name or 'an effect'} cancelled itself: something that it waited for was cancelled, not the job"
+        place = place_of(cancelled)
+        why = (
+            f"{name or 'an effect'} cancelled itself (CancelledError): something that it waited for was cancelled, "
+            "not the job"
+        ) + (f" ({place})" if place else "")
         raise WakestreamError(why, code="internal") from cancelled

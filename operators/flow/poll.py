@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
+from wakestream.operators.faults import observable
 from wakestream.operators.flow.lean import Both, Lean, Serial
 from wakestream.operators.flow.scheduler import clock
 
@@ -45,7 +46,7 @@ class _Poll:
 
     def _ask(self, *_: Any) -> None:
         try:
-            answer = self.ask()
+            answer = observable(self.ask(), self.ask, "poll")
         except Exception as error:  # a question that cannot be built fails like one that was asked
             self.observer.on_error(error)
             return

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
+from wakestream.operators.faults import observable, shown
 from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 
 T = TypeVar("T")
@@ -18,8 +19,12 @@ def then(*following: Stage[T]) -> Callable[[Observable[T]], Observable[T]]:
     """Pass every item on; when the source completes, go on with what the first of `following` makes of its last item.
 
     When that completes, the second goes on with its last item, and so forth. A stage's progress and its result thus
-    travel together: its last item is its result. A stage without items ends the whole.
+    travel together: its last item is its result. A stage without items ends the whole; one that returns no observable
+    fails it with `WrongReturn`. `TypeError` where a stage is no function.
     """
+    for place, stage in enumerate(following, 1):
+        if not callable(stage):
+            raise TypeError(f"then: stage {place} is {shown(stage)}, which is no function")
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -57,7 +62,7 @@ class _Chain(Passing[Any]):
         stage, self.left = self.left[0], self.left[1:]
         before, self.last = self.last, _NOTHING
         try:
-            after = stage(before)
+            after = observable(stage(before), stage, "then")
         except Exception as error:  # a stage that cannot even be built fails like one that ran
             self.observer.on_error(error)
         else:

@@ -21,7 +21,7 @@ def timeout_unchanged(
 ) -> Callable[[Observable[T]], Observable[T]]:
     """`StageTimeout(stage)` if the source has not ended `seconds` after `place(item)` became what it is.
 
-    Counted from the subscription while there is no item.
+    Counted from the subscription while there is no item. What `place` raises ends it.
     """
 
     def operator(source: Observable[T]) -> Observable[T]:
@@ -52,7 +52,12 @@ class _Unchanged(Still):
         self.last: object = _NOTHING
 
     def on_next(self, value: Any) -> None:
-        before, self.last = self.last, self.place(value)
-        if self.last != before:
+        try:
+            before, self.last = self.last, self.place(value)
+            changed = self.last != before
+        except Exception as error:  # the rule is broken
+            self.observer.on_error(error)
+            return
+        if changed:
             self.since = seconds_now(self.time)
         self.observer.on_next(value)

@@ -90,7 +90,12 @@ class _Turn(Passing[Any], abc.DisposableBase):
 
     def wait(self, priority: int, on_wait: Callable[[int], Any]) -> None:
         self.state = "waits"
-        item = on_wait(self.turns._queue(self, priority))
+        before = self.turns._queue(self, priority)
+        try:
+            item = on_wait(before)
+        except Exception:
+            self.over()
+            raise
         if item is not None:
             self.observer.on_next(item)
 

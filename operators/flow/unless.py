@@ -7,13 +7,18 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
+from wakestream.operators.faults import sources
 from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 
 T = TypeVar("T")
 
 
 def unless(answer: Callable[[T], bool], rest: Observable[T]) -> Callable[[Observable[T]], Observable[T]]:
-    """The source, and after it `rest`, unless one of the source's items is an `answer`."""
+    """The source, and after it `rest`, unless one of the source's items is an `answer`.
+
+    What `answer` raises ends it.
+    """
+    sources("unless", rest)
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -43,8 +48,13 @@ class _First(Passing[Any]):
         self.rest = Serial()
 
     def on_next(self, value: Any) -> None:
-        self.answered = self.answered or self.answer(value)
-        self.observer.on_next(value)
+        try:
+            self.answered = self.answered or self.answer(value)
+        except Exception as error:  # the rule is broken: neither the rest nor anything else follows
+            self.answered = True
+            self.observer.on_error(error)
+        else:
+            self.observer.on_next(value)
 
     def on_completed(self) -> None:
         if self.answered:

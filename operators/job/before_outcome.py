@@ -8,6 +8,7 @@ from reactivex import Observable, abc
 
 from wakestream.operators.errors import WakestreamError
 from wakestream.operators.events import JobEvent, Note, Outcome
+from wakestream.operators.faults import WrongReturn, observable
 from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 from wakestream.operators.job.outcome import is_outcome
 
@@ -64,10 +65,11 @@ class _Job(Passing[JobEvent]):
         self.ending.hold(ending.subscribe(self.observer.on_next, self._failed, self._over, scheduler=self.scheduler))
 
     def _last(self) -> Observable[JobEvent]:
-        return self.last(self.outcome)  # type: ignore[arg-type]  # what is_outcome let through
+        made = self.last(self.outcome)  # type: ignore[arg-type]  # what is_outcome let through
+        return observable(made, self.last, "before_outcome")
 
     def _failed(self, error: Exception) -> None:
-        ours = isinstance(error, WakestreamError)
+        ours = isinstance(error, WakestreamError | WrongReturn)
         self.observer.on_next(Note(str(error) if ours else f"{type(error).__name__}: {error}"))
         self._over()
 

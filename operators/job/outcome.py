@@ -9,6 +9,7 @@ from reactivex import Observable, abc
 
 from wakestream.operators.errors import StageTimeout, WakestreamError
 from wakestream.operators.events import Failed, JobEvent, Outcome, TimedOut
+from wakestream.operators.faults import described
 from wakestream.operators.flow.lean import Lean, Passing
 
 _SILENT = Failed("the pipeline ended without an outcome", "internal")
@@ -28,7 +29,7 @@ def outcome(on_end: Callable[[JobEvent], None] = _nothing) -> Callable[[Observab
     """End with exactly one outcome: the last that the stages gave, or what their error stands for.
 
     An outcome is held back until the source completes, as a stage may follow the one that gave it. `on_end` is called
-    with it, once, before it is given.
+    with it, once, before it is given; what that raises is the outcome instead.
     """
 
     def operator(source: Observable[JobEvent]) -> Observable[JobEvent]:
@@ -58,15 +59,18 @@ class _Ending(Passing[JobEvent]):
         self.on_completed()
 
     def on_completed(self) -> None:
-        self.on_end(self.last)
+        try:
+            self.on_end(self.last)
+        except Exception as error:  # or the job would never end
+            self.last = outcome_of(error)
         self.observer.on_next(self.last)
         self.observer.on_completed()
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """The outcome that an error stands for."""
+    """The outcome that an error stands for; one that no operator raises on purpose tells its type, file and line."""
     if isinstance(error, StageTimeout):
         return TimedOut(error.stage, error.seconds, str(error))
     if isinstance(error, WakestreamError):
         return Failed(str(error), error.code)
-    return Failed(f"{type(error).__name__}: {error}", "internal")
+    return Failed(described(error), "internal")

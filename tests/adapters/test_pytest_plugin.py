@@ -94,6 +94,32 @@ def test_a_failure_names_log_stream_row_and_difference_and_how_to_record_anew(pr
     )
 
 
+def test_a_pipeline_that_breaks_says_so_before_what_it_did_not_do(project: pytest.Pytester) -> None:
+    broken = "{}['size']"
+    project.makepyfile(
+        f"""
+import pytest
+from wakestream.operators import then
+from wakestream.streams import pipeline
+
+@pipeline
+def broken(stages):
+    return stages.submit().pipe(then(lambda grant: {broken}))
+
+@pytest.mark.replay("online.jsonl", build=broken)
+def test_it():
+    pass
+"""
+    )
+    result = run(project)
+    result.assert_outcomes(failed=1)
+    lines = result.stdout.str().splitlines()
+    at = next(number for number, line in enumerate(lines) if "does otherwise than the log says" in line)
+    file = "test_a_pipeline_that_breaks_says_so_before_what_it_did_not_do.py"
+    assert f"the pipeline of job-online breaks: KeyError: 'size' ({file}:7)" in lines[at + 1]
+    assert "first in job-online" in lines[at + 2]
+
+
 def test_without_strict_the_divergences_are_for_the_test_to_judge(project: pytest.Pytester) -> None:
     write(project, "assert replay.divergences[0].label == 'submitted'", options=", strict=False")
     tamper(project)

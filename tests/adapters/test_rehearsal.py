@@ -122,7 +122,10 @@ async def test_a_run_sees_of_an_effect_what_its_replay_will_see(given: object, s
 
     rehearsal = Rehearsal()
     await rehearsal.run(build)
-    assert rehearsal.events["job-1"][0][1] == seen
+    first = rehearsal.events["job-1"][0][1]
+    if isinstance(first, Failed):
+        first = Failed(first.why.partition(" (wakestream/streams/effects.py:")[0], first.code)
+    assert first == seen
     assert (await replay(rehearsal.log, build=build)).divergences == ()
 
 

@@ -78,5 +78,12 @@ def never_ending(job: Job, world: World, policy: Policy, cancel: Observable[Any]
 
 
 def breaking(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Any:
-    """A pipeline that raises an error of its own, not of the world."""
-    raise ZeroDivisionError("a bug")
+    """A pipeline of which a callback of the loop raises: no operator hears of that."""
+
+    def later(observer: Any, scheduler: Any) -> Any:
+        return scheduler.schedule(raises)
+
+    def raises(*_: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    return rx.create(later)

@@ -143,8 +143,49 @@ async def test_around_the_stages_stands_what_every_job_needs() -> None:
     assert isinstance((await late.run(shortened))["job-1"], TimedOut)
     broken = Rehearsal()
     outcomes = await broken.run(pipeline(lambda stages: stages.submit().pipe(then(lambda _: 1 / 0))))
-    assert outcomes["job-1"] == Failed("ZeroDivisionError: division by zero", "internal")
+    line = test_around_the_stages_stands_what_every_job_needs.__code__.co_firstlineno + 8
+    why = f"ZeroDivisionError: division by zero (test_stages.py:{line})"
+    assert outcomes["job-1"] == Failed(why, "internal")
 
 
 def test_a_pipeline_keeps_the_name_and_the_words_of_its_function() -> None:
     assert (shortened.__name__, shortened.__doc__) == ("shortened", "Renders, and leaves the result where it is.")
+
+
+WRONG = {
+    "a stage gives its value": lambda stages: stages.submit().pipe(then(lambda grant: grant)),
+    "a stage forgets to return": lambda stages: stages.submit().pipe(then(lambda _: None)),
+    "the pipeline forgets to return": lambda stages: None,
+    "the pipeline raises": lambda stages: stages.no_such_stage(),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_a_pipeline_that_is_put_together_wrongly_fails_its_job_at_once(wrong: str) -> None:
+    rehearsal = Rehearsal()
+    end = (await rehearsal.run(pipeline(WRONG[wrong])))["job-1"]
+    assert isinstance(end, Failed)
+    assert (end.code, "(test_stages.py:" in end.why) == ("internal", True)
+    assert rehearsal.events["job-1"][-1][0] < 1.0
+    assert (await replay(rehearsal.log, build=pipeline(WRONG[wrong]))).divergences == ()
+
+
+async def test_so_does_one_whose_build_returns_nothing() -> None:
+    end = (await Rehearsal().run(lambda *_: None))["job-1"]  # type: ignore[arg-type,return-value]
+    assert isinstance(end, Failed)
+    assert "a lambda returned None" in end.why
+
+
+async def test_an_effect_that_is_not_async_fails_its_job_and_is_named() -> None:
+    def fire() -> str:
+        return "lit"
+
+    @pipeline
+    def fired(stages: Stages) -> Observable[JobEvent]:
+        return stages.standard().pipe(then(lambda end: stages.effect("fire", {}, fire).map(lambda _: end)))  # type: ignore[arg-type]
+
+    rehearsal = Rehearsal()
+    end = (await rehearsal.run(fired))["job-1"]
+    assert isinstance(end, Failed)
+    assert "fire: fire() returned 'lit', which cannot be awaited" in end.why
+    assert (await replay(rehearsal.log, build=fired)).divergences == ()

@@ -1,0 +1,127 @@
+"""A pipeline that breaks tells the error's type, file and line: in its run, in its log, and in the replay of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import reactivex as rx
+from reactivex import Observable, abc
+
+from wakestream.adapters.cli.replay_show import Show
+from wakestream.adapters.logs_on_disk import LogFile
+from wakestream.adapters.memory import MemoryWorker, MemoryWorkers
+from wakestream.adapters.rehearsal import GPU, Rehearsal
+from wakestream.adapters.replaying import run_log
+from wakestream.operators import Done, Failed, JobEvent, Note, emit, then
+from wakestream.streams import Stages, pipeline
+from wakestream.streams.recording import Log, Row
+from wakestream.streams.replay import replay
+
+HERE = Path(__file__).name
+
+
+def broken_at(stage: str) -> Observable[JobEvent]:
+    """Fails in a function of its own."""
+    raise KeyError(stage)
+
+
+LINE = broken_at.__code__.co_firstlineno + 2
+WHY = f"KeyError: 'upload' ({HERE}:{LINE})"
+
+
+@pipeline
+def broken(stages: Stages) -> Observable[JobEvent]:
+    return stages.submit().pipe(then(stages.online, stages.dedupe, lambda _: broken_at("upload")))
+
+
+async def recorded() -> Log:
+    rehearsal = Rehearsal()
+    assert isinstance((await rehearsal.run())["job-1"], Done)
+    return rehearsal.log
+
+
+def ends(log: Log) -> list[Row]:
+    return [row for row in log.rows if row.label == "failed"]
+
+
+async def test_a_run_tells_type_file_and_line_and_so_do_its_log_and_the_replay_of_it() -> None:
+    rehearsal = Rehearsal()
+    assert (await rehearsal.run(broken))["job-1"] == Failed(WHY, "internal")
+    replayed = await replay(rehearsal.log, build=broken)
+    assert [row.data["why"] for log in (rehearsal.log, replayed.again) for row in ends(log)] == [WHY, WHY]
+    assert replayed.divergences == ()
+
+
+async def test_an_effect_that_breaks_tells_the_same_although_a_replay_does_not_run_it() -> None:
+    async def fire() -> None:
+        broken_at("upload")
+
+    @pipeline
+    def fired(stages: Stages) -> Observable[JobEvent]:
+        return stages.submit().pipe(then(lambda _: stages.effect("fire", {}, fire)))
+
+    rehearsal = Rehearsal()
+    assert (await rehearsal.run(fired))["job-1"] == Failed(WHY, "internal")
+    replayed = await replay(rehearsal.log, build=fired)
+    assert [row.data["why"] for row in ends(replayed.again)] == [WHY]
+
+
+async def test_a_port_that_breaks_tells_where() -> None:
+    worker = MemoryWorker()
+    worker.failures["check"] = [ValueError("odd")]  # type: ignore[list-item]
+    rehearsal = Rehearsal(workers=MemoryWorkers({GPU: worker}, GPU))
+    end = (await rehearsal.run())["job-1"]
+    assert isinstance(end, Failed)
+    assert end.why.startswith("ValueError: odd (wakestream/adapters/memory.py:")
+    assert (await replay(rehearsal.log)).divergences == ()
+
+
+async def test_a_line_that_moved_is_no_divergence_and_another_error_is_one() -> None:
+    rehearsal = Rehearsal()
+    await rehearsal.run(broken)
+
+    def moved(grant: object) -> Observable[JobEvent]:
+        raise KeyError("upload")
+
+    def other(grant: object) -> Observable[JobEvent]:
+        raise KeyError("download")
+
+    for stage, diverges in ((moved, 0), (other, 1)):
+        stages = pipeline(lambda s, stage=stage: s.submit().pipe(then(s.online, s.dedupe, stage)))
+        assert len((await replay(rehearsal.log, build=stages)).divergences) == diverges
+
+
+async def test_a_replay_that_breaks_says_so_before_what_it_did_not_do() -> None:
+    replayed = await replay(await recorded(), build=broken)
+    assert [each.stream for each in replayed.divergences] == ["job-1", "job-1 effects"]
+    assert replayed.crashes == {"job-1": WHY}
+
+
+async def test_also_where_it_did_something_else_before() -> None:
+    @pipeline
+    def noted(stages: Stages) -> Observable[JobEvent]:
+        return stages.submit().pipe(then(lambda _: emit(Note("hello")), lambda _: broken_at("upload")))
+
+    replayed = await replay(await recorded(), build=noted)
+    assert replayed.divergences[0].label == "online"
+    assert replayed.crashes == {"job-1": WHY}
+
+
+def test_the_command_line_says_it_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with asyncio.Runner() as runner:
+        log = runner.run(recorded())
+    Show(as_json=False).trial(LogFile((Path("x.jsonl"),)), log, run_log(log, build=broken), {})
+    printed = capsys.readouterr().out
+    assert printed.index(f"job-1: its pipeline breaks now: {WHY}") < printed.index("first divergence")
+
+
+async def test_what_escapes_into_the_loop_ends_the_replay_with_that_error() -> None:
+    def late(observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
+        assert scheduler is not None
+        return scheduler.schedule_relative(1.0, lambda *_: 1 / 0)  # type: ignore[arg-type,return-value]
+
+    log = await recorded()
+    with pytest.raises(ZeroDivisionError):
+        await replay(log, build=pipeline(lambda stages: rx.create(late)))
