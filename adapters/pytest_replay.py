@@ -22,6 +22,7 @@ from wakestream.streams import divergence as streams_divergence
 from wakestream.streams import replay as streams_replay
 from wakestream.streams.daemon import Build
 from wakestream.streams.divergence import Divergence
+from wakestream.streams.durable import own_effects
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.logged_world import Watch
 from wakestream.streams.recording import Log, Row, UnusableLog
@@ -150,7 +151,8 @@ def _replayed(wanted: Wanted, log: Log, seen: dict[str, Timed]) -> streams_repla
         return cast("streams_replay.Replayed", run_virtual(again))
     except VirtualDeadlock:
         calls = "".join(f"; the log has no answer to {label} of {job}" for job, label in sorted(watch.unanswered))
-        _fail(wanted, f"the replay comes to no end: {', '.join(sorted(watch.open))} wait for ever{calls}")
+        hints = "".join(f"\n{hint}" for hint in _no_build(wanted, log))
+        _fail(wanted, f"the replay comes to no end: {', '.join(sorted(watch.open))} wait for ever{calls}{hints}")
     except (UnusableLog, ValueError) as error:
         _fail(wanted, str(error))
 
@@ -221,6 +223,14 @@ def _not_replayable(wanted: Wanted, attempts: list[str]) -> str:
     )
 
 
+def _no_build(wanted: Wanted, log: Log) -> list[str]:
+    """The hint that the mark names no pipeline, where the log's jobs had one of their own."""
+    effects = own_effects(log) if wanted.build is job_pipeline else ()
+    if not effects:
+        return []
+    return [f"The jobs of this log called {', '.join(effects)}: give the mark build=, the pipeline that they had"]
+
+
 def failure(replay: Replay) -> str:
     """Where the program parts from the log first, in each stream, and what to do about it."""
     first, *others = by_weight(replay.divergences)
@@ -234,7 +244,7 @@ def failure(replay: Replay) -> str:
             f"{replay.path}: the program now does otherwise than the log says",
             *(f"  the pipeline of {job} breaks: {why}" for job, why in crashes[:5]),
             f"  first in {first.stream!s}: seq {first.seq}, {first.label}   (- the log, + now)",
-            *shown, *also, *more,
+            *shown, *also, *more, *_no_build(replay.wanted, replay.recorded),
             f"If what it does now is right, record the log anew: {_how_to_record(replay.wanted, 'rewrite')}",
             "To look at it within the test: @pytest.mark.replay(..., strict=False), then replay.divergences",
         ]

@@ -32,7 +32,7 @@ def run_log(log: Log, *, settings: Settings | None = None, lenient: bool = False
     replayed = _run(replay(log, settings=settings, lenient=lenient, build=build, watch=watch), watch)
     if isinstance(replayed, Trial):
         return replayed
-    return Trial(replayed, report(replayed), unanswered=frozenset(watch.unanswered))
+    return Trial(replayed, report(replayed), unanswered=frozenset(watch.unanswered), asked=tuple(watch.asked))
 
 
 def run_together(

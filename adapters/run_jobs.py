@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from wakestream.adapters import logs, settings
-from wakestream.adapters.cli import exit_codes, words
+from wakestream.adapters.cli import exit_codes, flags, words
 from wakestream.adapters.cli.submit import exit_code, job_of
 from wakestream.adapters.client import open_client
 from wakestream.adapters.sources import SettingsError, read_env
@@ -84,31 +84,39 @@ def run_job(
     """A whole program for one job, `PROGRAM VIDEO AUDIO [RESULT]`: run it through `build`; returns the exit code.
 
     `about` is what `--help` says first, such as the program's `__doc__`; RESULT is VIDEO's name + .synced.mp4 unless
-    given; `arguments` are those of the command line unless given. The rest is as with `run_jobs`.
+    given, `--record DIR` writes a log of the run. `arguments` are those of the command line unless given. The rest is
+    as with `run_jobs`.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", metavar="VIDEO", type=Path, help="the video file")
     parser.add_argument("audio", metavar="AUDIO", type=Path, help="the audio file that it shall speak")
     goes = "where the result goes (default VIDEO's name + .synced.mp4)"
     parser.add_argument("output", type=Path, nargs="?", metavar="RESULT", help=goes)
+    flags.record(parser)
     given = parser.parse_args(arguments)
     try:
         job = job_of(argparse.Namespace(**vars(given), job_id=None))
     except WakestreamError as error:
         return _complain(error)
-    return run_jobs([job], build, workers=workers, show=show)
+    return run_jobs([job], build, workers=workers, show=show, record=given.record)
 
 
 def run_jobs(
-    jobs: Sequence[Job], build: Build = job_pipeline, *, workers: Workers | None = None, show: Show = show_line
+    jobs: Sequence[Job],
+    build: Build = job_pipeline,
+    *,
+    workers: Workers | None = None,
+    show: Show = show_line,
+    record: str | None = None,
 ) -> int:
     """Run the jobs side by side, each through `build`, and show every event; returns the program's exit code.
 
-    Settings are those of `wakestream submit`. `workers` are those of another protocol than ours. The exit code is that
-    of the first job that was not done; whatever cannot even begin is told on standard error.
+    Settings are those of `wakestream submit`; `record` is a folder for a log of the run. `workers` are those of another
+    protocol than ours. The exit code is that of the first job that was not done; what cannot even begin is told on
+    standard error.
     """
     try:
-        outcomes = asyncio.run(_run(jobs, build, workers, show))
+        outcomes = asyncio.run(_run(jobs, build, workers, show, record))
     except WakestreamError as error:
         return _complain(error)
     except KeyboardInterrupt:
@@ -121,8 +129,10 @@ def _complain(error: WakestreamError) -> int:
     return exit_codes.of_word(error.code)
 
 
-async def _run(jobs: Sequence[Job], build: Build, workers: Workers | None, show: Show) -> Sequence[Outcome]:
-    found = settings.load({})
+async def _run(
+    jobs: Sequence[Job], build: Build, workers: Workers | None, show: Show, record: str | None
+) -> Sequence[Outcome]:
+    found = settings.load({} if record is None else {"record": record})
     logs.configure("ERROR", found.secrets)
     async with open_client(found, found.policy(Policy(hub=HUB_PATIENCE)), build, workers) as client:
         return await asyncio.gather(*(client.run(job, partial(show, job)) for job in jobs))

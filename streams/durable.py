@@ -56,6 +56,11 @@ FULL_DISK: Final = "no_space"
 LANES: Final = "lanes"
 """Where the header of a daemon's log has its limits."""
 
+EARLIER: Final = "earlier"
+EARLIER_ENDED: Final = "earlier_ended"
+OURS = frozenset({own(EARLIER), own(EARLIER_ENDED)})
+"""Effects of the daemon's own pipeline, as rows of a log name them."""
+
 BOOTS = 5
 """How often in a row one job may make the monitor try to start a GPU that does not start: each try costs."""
 
@@ -134,10 +139,16 @@ def pipeline_of(log: Log, build: Build) -> Build:
     """What the jobs of a log go through again: `build`; where that is the standard one, what a daemon had instead."""
     if build is not job_pipeline or LANES not in log.header.config:
         return build
-    asked = (row for row in log.rows if row.dir == "effect" and row.label == own("earlier"))
+    asked = (row for row in log.rows if row.dir == "effect" and row.label == own(EARLIER))
     priorities = {str(row.job): int(row.data.get("args", {}).get("priority", 0)) for row in asked}
     limits = config_from(LaneLimits(), log.header.config[LANES])
     return durable_pipeline(lanes(limits, lambda job: priorities.get(job, 0)), _Nothing())
+
+
+def own_effects(log: Log) -> tuple[str, ...]:
+    """The labels of what a client's jobs did beside the stages: a pipeline of the user's own had these effects."""
+    labels = dict.fromkeys(row.label for row in log.rows if row.dir == "effect" and row.label not in OURS)
+    return tuple(label.removeprefix(own("")) for label in labels if label.startswith(own("")))
 
 
 class _Nothing(Earlier):
@@ -190,7 +201,7 @@ def _turn(
 
 async def _before(job: Job, effects: Effects, earlier: Earlier, asked: Mapping[str, Any]) -> AsyncIterator[JobEvent]:
     """Ends with `Done` when the result was to be had without any work."""
-    while (found := await effects.call("earlier", asked, lambda: earlier.find(job.id))) is not None:
+    while (found := await effects.call(EARLIER, asked, lambda: earlier.find(job.id))) is not None:
         same = str(found["job"])
         if "path" in found:
             if same == job.id:
@@ -200,7 +211,7 @@ async def _before(job: Job, effects: Effects, earlier: Earlier, asked: Mapping[s
             yield Done(Path(found["path"]), int(found["size"]))
             return
         yield Note(f"the same work is under way as job {same}: its result will be taken", {"same_as": same})
-        await effects.call("earlier_ended", {"job": same}, lambda: earlier.ended(same))  # noqa: B023 - awaited here
+        await effects.call(EARLIER_ENDED, {"job": same}, lambda: earlier.ended(same))  # noqa: B023 - awaited here
 
 
 def _is_done(event: JobEvent) -> bool:

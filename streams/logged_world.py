@@ -18,15 +18,30 @@ Until = Callable[[float], Awaitable[None]]
 """Waits until so many seconds after the log's epoch."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A job asks something of the world, at `t` seconds on the loop's clock: a call, or a submit to the hub."""
+
+    t: float
+    job: str
+    label: str
+
+
 @dataclass(slots=True)
 class Watch:
     """What is known while a replay runs, and not from its log: for whoever has to explain how it ended.
 
-    `open` are the jobs that have not ended, `unanswered` the calls, as (job, label), that the log has no outcome for.
+    `open` are the jobs that have not ended, `unanswered` the calls, as (job, label), that the log has no outcome for,
+    `asked` all that jobs asked of hub, worker and files, in its order.
     """
 
     open: set[str] = field(default_factory=set)
     unanswered: set[tuple[str, str]] = field(default_factory=set)
+    asked: list[Ask] = field(default_factory=list)
+
+    def asks(self, job: str, label: str) -> None:
+        """A job asks something now."""
+        self.asked.append(Ask(asyncio.get_running_loop().time(), job, label))
 
 
 Known = Mapping[str | None, Sequence[Row]]
@@ -75,6 +90,7 @@ class Answers:
             yield data["item"]
 
     async def _next(self, label: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._watch.asks(self._job, label)
         row = self._take(self._rows[label], asked)
         if row is None:
             # The log tells of no end: the call was let go of, or the log ends here. Only a dispose helps.

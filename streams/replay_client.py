@@ -88,6 +88,8 @@ class _Replay:
 
     def _send(self, message: m.Message) -> bool:
         if not self.closed:
+            if isinstance(message, m.Submit):
+                self.watch.asks(message.request_id, message.TYPE)
             self.tap.frame("out", message)
         return True
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from wakestream.streams.conditions import Condition
 from wakestream.streams.divergence import Divergence
+from wakestream.streams.logged_world import Ask
 from wakestream.streams.replay import Replayed
 from wakestream.streams.report import Report
 
@@ -20,7 +22,7 @@ class Trial:
     """A replay and its report; or, where there is none, the `trouble`: why the program came to no end.
 
     `waiting` are the jobs that had not ended then, `unanswered` the calls, as (job, label), that the log has no
-    outcome for: what a job does after such a call is the log's doing.
+    outcome for: what a job does after such a call is the log's doing. `asked` is all that its jobs asked.
     """
 
     replayed: Replayed | None = None
@@ -29,6 +31,7 @@ class Trial:
     why: str = ""
     waiting: tuple[str, ...] = ()
     unanswered: frozenset[tuple[str, str]] = frozenset()
+    asked: tuple[Ask, ...] = ()
 
     @property
     def result(self) -> str:
@@ -59,3 +62,32 @@ class Trial:
             return self
         now = {job: each for job, each in self.report.now.items() if job not in jobs or not each.outcome.waited}
         return dataclasses.replace(self, report=dataclasses.replace(self.report, now=now))
+
+
+SOONER = 0.001
+"""Seconds by which a question may move without another answer being due."""
+
+
+def asks_otherwise(before: Trial, after: Trial) -> Ask | None:
+    """The first question of `after` that its job did not ask then in `before`: the log answers it as if it had.
+
+    Questions that are not asked any more change no answer.
+    """
+    then, now = _by_job(before.asked), _by_job(after.asked)
+    found = (_first_new(then[job], asked) for job, asked in now.items())
+    return min((ask for ask in found if ask is not None), key=lambda ask: ask.t, default=None)
+
+
+def _by_job(asked: Iterable[Ask]) -> defaultdict[str, list[Ask]]:
+    jobs: defaultdict[str, list[Ask]] = defaultdict(list)
+    for ask in asked:
+        jobs[ask.job].append(ask)
+    return jobs
+
+
+def _first_new(then: Sequence[Ask], now: Sequence[Ask]) -> Ask | None:
+    for place, ask in enumerate(now):
+        same = then[place] if place < len(then) else None
+        if same is None or same.label != ask.label or abs(same.t - ask.t) > SOONER:
+            return ask
+    return None

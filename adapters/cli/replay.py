@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wakestream.adapters.cli.what_if import WhatIf
     from wakestream.adapters.logs_on_disk import LogFile
     from wakestream.streams.daemon import Build
+    from wakestream.streams.logged_world import Ask
     from wakestream.streams.recording import Log
     from wakestream.streams.trial import Trial
 
@@ -138,42 +139,54 @@ def _replay(args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], show:
         return show.unusable(f"--svg draws one log into {args.svg}, and these are {len(logs)}; name one")
     try:
         settings = what_if(args.changes, [log for _, log in logs])
-        build = pipelines.pipeline(args.pipeline)
+        make = pipelines.pipeline(args.pipeline)
     except (BadSetting, pipelines.NoPipeline) as error:
         return show.unusable(str(error))
     if args.together:
-        return _together(args, logs, settings, build, show)
+        return _together(args, logs, settings, make(), show)
     if args.reorder:
-        return max(_in_other_orders(args, file, log, settings, build, show) for file, log in logs)
-    return max(_one(args, file, log, settings, build, show) for file, log in logs)
+        return max(_in_other_orders(args, file, log, settings, make, show) for file, log in logs)
+    return max(_one(args, file, log, settings, make, show) for file, log in logs)
 
 
 def _in_other_orders(
-    args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, build: Build, show: Show
+    args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: Show
 ) -> int:
-    from functools import partial
-
     from wakestream.adapters.cli.replay_chaos import chaos
     from wakestream.adapters.replaying import run_log
 
-    return chaos(args, file, log, partial(run_log, settings=settings.of(log), build=build), show)
+    return chaos(args, file, log, lambda each: run_log(each, settings=settings.of(log), build=make()), show)
 
 
-def _one(args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, build: Build, show: Show) -> int:
+def _one(args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: Show) -> int:
     from wakestream.adapters.replaying import run_log
     from wakestream.streams.recording import UnusableLog
+    from wakestream.streams.trial import asks_otherwise
 
+    asked, otherwise = settings.of(log), None
     try:
-        trial = run_log(log, settings=settings.of(log), lenient=args.lenient, build=build)
+        trial = run_log(log, settings=asked, lenient=args.lenient, build=make())
+        if asked:
+            otherwise = asks_otherwise(run_log(log, build=make()), trial)
     except UnusableLog as error:
         return show.unusable(f"{file.name}: {error}")
-    return _shown(args, file, log, trial, settings, show)
+    return _shown(args, file, log, trial, settings, show, otherwise)
 
 
-def _shown(args: argparse.Namespace, file: LogFile, log: Log, trial: Trial, settings: WhatIf, show: Show) -> int:
+def _shown(
+    args: argparse.Namespace,
+    file: LogFile,
+    log: Log,
+    trial: Trial,
+    settings: WhatIf,
+    show: Show,
+    otherwise: Ask | None = None,
+) -> int:
+    from wakestream.adapters.cli.replay_remarks import remarks
+
     asked = settings.all if args.together else settings.of(log)
     show.pace(trial)
-    show.trial(file, log, trial, asked)
+    show.trial(file, log, trial, asked, remarks(log, trial, args.pipeline, otherwise))
     drawn = _draw(args, log, trial, show, as_asked=bool(asked))
     if drawn != exit_codes.DONE:
         return drawn

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from wakestream.adapters.cli import parsing, units
+from wakestream.adapters.cli.replay_remarks import NONE, Remarks
 from wakestream.adapters.cli.table import table
 from wakestream.adapters.logs_on_disk import LogFile
 from wakestream.adapters.words import tell
@@ -86,11 +87,11 @@ class Show:
             self.line(row_line(row).decode().rstrip() if self._json else _happening(row))
             sys.stdout.flush()
 
-    def trial(self, file: LogFile, log: Log, trial: Trial, asked: Asked) -> None:
+    def trial(self, file: LogFile, log: Log, trial: Trial, asked: Asked, remarks: Remarks = NONE) -> None:
         """One log's replay."""
         self._results[trial.result] += 1
         if self._json:
-            self.object(_plain(file, log, trial, asked))
+            self.object({**_plain(file, log, trial, asked), **remarks.plain()})
             return
         torn = tell("replay.torn") if log.torn else ""
         self.line(tell("replay.log", name=file.name, program=log.header.program, count=len(log.rows), torn=torn))
@@ -102,6 +103,8 @@ class Show:
             self._jobs(trial.report)
             self._crashes(trial.crashes)
             self._divergences(trial.divergences)
+        for line in remarks.lines(_under(asked)):
+            self.line(f"  {line}")
 
     def _jobs(self, report: Report) -> None:
         stages = _stages(report.now.values())
@@ -110,8 +113,7 @@ class Show:
         self._table((head, *rows) if rows else ())
 
     def _what_if(self, report: Report, asked: Asked) -> None:
-        under = ", ".join(f"{name}={'none' if value is None else f'{value:g}'}" for name, value in asked.items())
-        said = tell("replay.what_if", settings=under, changed=len(report.changed), count=len(report.now))
+        said = tell("replay.what_if", settings=_under(asked), changed=len(report.changed), count=len(report.now))
         self.line(f"  {said}")
         named = report.now if len(report.now) <= UNCHANGED else report.changed
         rows = [(job, _ended(report.then.get(job)), _ended(report.now[job])) for job in named]
@@ -141,6 +143,10 @@ class Show:
         if not self._colour:
             return line
         return f"\x1b[{31 if line.startswith('-') else 32}m{line}\x1b[0m"
+
+
+def _under(asked: Asked) -> str:
+    return ", ".join(f"{name}={'none' if value is None else f'{value:g}'}" for name, value in asked.items())
 
 
 def trouble(trial: Trial) -> str:

@@ -78,8 +78,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _shrink(args: argparse.Namespace, show: Show) -> int:
-    from functools import partial
-
     from wakestream.adapters.logs_on_disk import one, output_beside, read, write
     from wakestream.adapters.replaying import run_log
     from wakestream.streams.conditions import parse
@@ -90,7 +88,11 @@ def _shrink(args: argparse.Namespace, show: Show) -> int:
     file = one(args.log)
     output = output_beside(file, args.output, "shrunk")
     log = read(file)
-    run = partial(run_log, build=pipelines.pipeline(args.pipeline))
+    make = pipelines.pipeline(args.pipeline)
+
+    def run(log: Log) -> Trial:
+        return run_log(log, build=make())
+
     first = run(log)
     if not first.meets(condition):
         show.result({"result": "does not fail", "was": first.result}, _why_not(args, file, first))

@@ -73,8 +73,9 @@ def _value(log: Log, name: str, text: str) -> float | None:
         if type(None) not in typing.get_args(kind):
             raise BadSetting(f"--set {name}: cannot be none; give a number")
         return None
-    if not {int, float} & {kind, *typing.get_args(kind)}:
-        raise BadSetting(f"--set {name}: is {today!r} in this log, and no number; only numbers can be changed")
+    if not any(each in (int, float) for each in (kind, *typing.get_args(kind))):
+        what = "a function" if callable(today) else f"{today!r} in this log"
+        raise BadSetting(f"--set {name}: is {what}, and no number; only numbers can be changed")
     return _number(name, text, 0.0 if inner else SHORTEST)
 
 

@@ -334,6 +334,10 @@ SENTENCES = {
     "replay.diverges": "{stream}: first divergence at seq {seq}, {label}",
     "replay.more": "and {count} more streams diverge",
     "replay.what_if": "what if {settings}: {changed} of {count} outcomes differ",
+    "replay.own_effects": "the jobs of this log called {effects}, as no standard stage does: "
+    "add --pipeline MODULE:NAME, the pipeline of your own that they went through",
+    "replay.asks": "under {settings}, {job} first asks otherwise ({label}, at {time}). The log has only the answers of "
+    "the recorded run, so times from there on are not what they would be; --together models hub and worker",
     "replay.job": "job",
     "replay.outcome": "outcome",
     "replay.total": "total",

@@ -214,8 +214,9 @@ SENTENCES = {
     "replay the logs of one run against each other": "让同一次运行的各份记录互相重放",
     "draw each log as a marble diagram": "把每份记录画成弹珠图",
     "draw one log as a marble diagram into an SVG file": "把一份记录画成弹珠图，存为 SVG 文件",
-    "the function that builds the jobs' pipeline, if they had one of your own; looked for in this folder too":
-        "构造任务流水线的函数（若用了自己的）；也在当前文件夹中寻找",
+    "the jobs' pipeline, if it was one of your own, or a call that makes it, such as batch:batched(5, 60.0); "
+    "looked for in this folder too":
+        "任务的流水线（若用了自己的），或构造它的调用，例如 batch:batched(5, 60.0)；也在当前文件夹中寻找",
     "replay in other orders that are as legal, looking for a worse outcome": "以同样合法的其他次序重放，寻找更坏的结果",
     "the first order to try (default 0)": "从第几种次序试起（默认 0）",
     "how many to try (default 1)": "试多少种（默认 1）",

@@ -154,6 +154,13 @@ def test_another_pipeline_may_be_built(project: pytest.Pytester) -> None:
     run(project).assert_outcomes(passed=1)
 
 
+def test_a_log_of_jobs_with_a_pipeline_of_their_own_asks_for_that_pipeline(project: pytest.Pytester) -> None:
+    shutil.copy(LOGS / "examples" / "custom_pipeline.jsonl", project.path / "online.jsonl")
+    write(project)
+    hint = "*The jobs of this log called note: give the mark build=, the pipeline that they had"
+    run(project).stdout.fnmatch_lines([hint])
+
+
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_an_async_marked_test_runs_in_virtual_time_and_its_neighbours_do_not(
     project: pytest.Pytester, mode: str

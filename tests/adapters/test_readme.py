@@ -5,9 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -92,14 +89,6 @@ def test_the_pipeline_of_the_page_brings_the_result_home_and_announces_it(
     done = run_virtual(rehearse())
     assert isinstance(done, Done)
     assert told == [("https://chat.example/hook", {"video": "film.mp4", "bytes": done.size})]
-
-
-def test_the_replay_test_of_the_page_passes_on_a_recorded_log(tmp_path: Path) -> None:
-    (tmp_path / "test_last_night.py").write_text(FILES["test_last_night.py"], encoding="utf-8")
-    shutil.copy(ROOT / "tests" / "logs" / "offline.jsonl", tmp_path / "last-night.jsonl")
-    run = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path))
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
-    assert "1 passed" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("arguments", commands(ENGLISH), ids=" ".join)

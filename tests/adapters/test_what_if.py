@@ -56,6 +56,7 @@ def test_each_program_gets_the_settings_that_it_has() -> None:
         ("online_timeout=inf", "is not between"),
         ("online_timeout=none", "cannot be none; give a number"),
         ("again.on_retry=1", "only numbers can be changed"),
+        ("call.retry_on=1", "--set call.retry_on: is a function, and no number; only numbers can be changed"),
     ],
 )
 def test_anything_else_is_refused_with_a_sentence(change: str, why: str) -> None:
