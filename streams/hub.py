@@ -14,6 +14,7 @@ from wakestream.streams import hub_capabilities as capabilities
 from wakestream.streams import hub_events as f
 from wakestream.streams import hub_jobs as jobs
 from wakestream.streams import hub_power as power
+from wakestream.streams import hub_relays as relays
 from wakestream.streams import hub_status, wire
 from wakestream.streams import messages as m
 from wakestream.streams.hub_evolve import evolve
@@ -158,7 +159,8 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
             return
     gpus = message.gpus or ((message.gpu,) if message.gpu else ())
     features = frozenset(message.features or ())
-    plan.fact(f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features))
+    device = message.device_type or "pc"
+    plan.fact(f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features, device))
     _welcome(state, message, role, fd, plan)
     if role == "worker" and _capable(state, message, role):
         for id_ in capabilities.recently_revoked(state, now):
@@ -249,6 +251,7 @@ def _tick(state: HubState, event: f.Tick, now: float, plan: Plan) -> None:
     plan.fact(*facts)
     plan.commands.extend(renewals)
     jobs.expire(state, now, plan)
+    relays.tick(state, now, plan)
     power.overdue(state, now, plan)
     power.unmet(state, now, plan)
 
@@ -264,7 +267,7 @@ def _received(state: HubState, event: f.Received, now: float, plan: Plan) -> Non
     if isinstance(message, m.Ping):
         plan.send(event.fd, m.Pong())
         return
-    handler = _BY_ROLE.get(peer.role or "", {}).get(type(message))
+    handler = _BY_ROLE.get(peer.role or "", {}).get(type(message)) or relays.handler(peer, message)
     if handler is not None:
         handler(state, peer, message, now, plan)
     else:
@@ -299,6 +302,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
     "": {m.Pong: _nothing},
     "client": {
         **_ALL,
+        m.Url: relays.url,
         m.Submit: jobs.submit,
         m.Cancel: jobs.cancel,
         m.JobDone: jobs.done,

@@ -278,6 +278,7 @@ class ConnectionRegistered(Frozen, frozen=True):
     url: str | None
     gpus: tuple[str, ...]
     features: frozenset[str]
+    device: str = "pc"
 
 
 class ConnectionClosed(Frozen, frozen=True):
@@ -368,6 +369,33 @@ class ClockSet(Frozen, frozen=True):
     at: float
 
 
+class TextAsked(Frozen, frozen=True):
+    """A client asked for a text or a video; `frame` is what a text worker is to be sent, less the key."""
+
+    DURABLE: ClassVar[bool] = False
+    kind: str
+    owner: str
+    fd: int
+    frame: Mapping[str, Any]
+    at: float
+
+
+class TextGiven(Frozen, frozen=True):
+    """The text request `id` is at the connection `worker`."""
+
+    DURABLE: ClassVar[bool] = False
+    id: int
+    worker: int
+
+
+class TextEnded(Frozen, frozen=True):
+    """The text request `id` was answered, or given up; `in_vain`: a GPU was online, but no text worker came."""
+
+    DURABLE: ClassVar[bool] = False
+    id: int
+    in_vain: bool = False
+
+
 class DiskLow(Frozen, frozen=True):
     """New jobs are turned away while there is hardly room for what was promised."""
 
@@ -380,7 +408,7 @@ Fact = (
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl
-    | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone
+    | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 
 

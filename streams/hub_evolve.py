@@ -209,7 +209,7 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
     peer = state.connections[fact.fd]
     state.unregistered.pop(fact.fd, None)
     peer.role, peer.owner, peer.key, peer.features = fact.role, fact.owner, fact.key, fact.features
-    peer.gpu, peer.url, peer.gpus = fact.gpu, fact.url, fact.gpus
+    peer.gpu, peer.url, peer.gpus, peer.device = fact.gpu, fact.url, fact.gpus, fact.device
     if fact.owner is not None:
         state.by_owner.setdefault(fact.owner, {})[fact.fd] = None
         if fact.key is not None:
@@ -232,6 +232,7 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
     state.unregistered.pop(fact.fd, None)
     state.clients.pop(fact.fd, None)
     state.monitors.pop(fact.fd, None)
+    state.texts.end(lambda text: text.worker == fact.fd)
     if peer.owner is not None:
         _leave(state, peer, peer.owner, fact.at)
     gpu = state.gpus.get(peer.gpu) if peer.gpu is not None else None
@@ -299,6 +300,7 @@ def _license_gone(state: HubState, fact: f.LicenseGone) -> None:
     for id_ in [id_ for id_, at in state.revoked.items() if fact.at - at > 2 * state.limits.capability_ttl + 600]:
         del state.revoked[id_]
     state.revoked[fact.license] = fact.at
+    state.texts.end(lambda text: text.owner == fact.license)
 
 
 def _clock_set(state: HubState, fact: f.ClockSet) -> None:
@@ -324,6 +326,7 @@ def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
     state.owed = {gpu: {id_: moved(at) for id_, at in owed.items()} for gpu, owed in state.owed.items()}
     state.revoked = {id_: moved(at) for id_, at in state.revoked.items()}
     state.waking = None if state.waking is None else moved(state.waking)
+    state.texts.move_times(moved)
 
 
 def _disk_low(state: HubState, fact: f.DiskLow) -> None:
@@ -361,4 +364,7 @@ _EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.DiskLow: _disk_low,
     f.CapabilityGiven: _capability_given,
     f.LicenseGone: _license_gone,
+    f.TextAsked: lambda state, fact: state.texts.asked(fact),
+    f.TextGiven: lambda state, fact: state.texts.given(fact),
+    f.TextEnded: lambda state, fact: state.texts.ended(fact),
 }

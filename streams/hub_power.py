@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from wakestream.streams import hub_events as f
 from wakestream.streams import hub_jobs as jobs
+from wakestream.streams import hub_relays as relays
 from wakestream.streams import messages as m
 from wakestream.streams.hub_jobs import Plan
 from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
@@ -290,7 +291,7 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     named = _named(state)
     # A GPU that no monitor answers for may be this very machine under another name: nobody's work is stopped for that.
     gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
-    active = sum(len(gpu.leases) for gpu in gpus) + len(state.queue)
+    active = sum(len(gpu.leases) for gpu in gpus) + len(state.queue) + relays.active(state)
     recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
     plan.send(
         peer.fd,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NewType
 
 from wakestream.streams import messages as m
+from wakestream.streams.hub_texts import Texts
 from wakestream.streams.ledger import Account
 
 Prices = NewType("Prices", Mapping[str, float])
@@ -25,7 +26,8 @@ class Limits:
     to come to the hub, while jobs wait for it. `per_license` and `per_address` bound open connections; behind a proxy
     all have its address. `passed_on` bounds what one connection makes the monitors hear in a second, so that none can
     drown out the others. `capability_ttl` is how long one is good for; 0: none are given. `price` is what an hour of a
-    GPU costs, `prices` that of single ones.
+    GPU costs, `prices` that of single ones. `texts` and `texts_per_license` bound the open text requests, `text_ttl` how
+    long each stays open.
     """
 
     register: float = 10.0
@@ -46,6 +48,9 @@ class Limits:
     kept_results: int = 100
     batch: int = 56 * 1024
     capability_ttl: float = 15 * 60.0
+    texts: int = 2000
+    texts_per_license: int = 50
+    text_ttl: float = 600.0
     open_roles: frozenset[str] = frozenset()
     price: float | None = None
     prices: Prices = field(default_factory=lambda: Prices({}))
@@ -67,6 +72,7 @@ class Connection:
     role: str | None = None
     owner: str | None = None
     key: str | None = field(default=None, repr=False)
+    device: str = "pc"
     gpu: str | None = None
     url: str | None = None
     gpus: tuple[str, ...] = ()
@@ -154,6 +160,7 @@ class HubState:
     disk_low: bool = False
     capabilities: dict[str, float] = field(default_factory=dict)
     revoked: dict[str, float] = field(default_factory=dict)
+    texts: Texts = field(default_factory=Texts)
 
     def position(self, job: Job) -> int:
         """The job's place in the queue, 1 for the next one."""

@@ -110,10 +110,18 @@ _BY_NAME: dict[str, _Read] = {kind.TYPE: _read_as(kind) for kind in m.KNOWN}
 _BY_NAME.update({kind.OLD: _read_as(kind) for kind in m.KNOWN if kind.OLD})
 
 
-def decode(text: str | bytes, *, strict: bool = True) -> m.Message:
+_MADE_IDS = {
+    "gpu.job.submit": "gt_", "gpu_task": "gt_", "gpu.power.boot": "boot_", "gpu.status.query": "sq_",
+    "chatglm_video": "cv_", "mobile_task": "mt_",
+}  # fmt: skip
+"""What clients may send without a `request_id`, and how the id begins that a hub makes for it."""
+
+
+def decode(text: str | bytes, *, strict: bool = True, make_id: Callable[[str], str] | None = None) -> m.Message:
     """One frame as a message; `Unknown` for a type we do not know, `Malformed` for anything that is no frame at all.
 
     A client reads with `strict=False`: an optional field of the wrong kind counts as absent, as old hubs differ there.
+    A hub gives `make_id`, which makes the `request_id` that old clients leave out, from how it is to begin.
     """
     if len(text) > MAX_DEPTH and size(text) > MAX_FRAME:
         raise Malformed(f"a frame may have {MAX_FRAME} bytes at most, this one has {size(text)}")
@@ -127,6 +135,10 @@ def decode(text: str | bytes, *, strict: bool = True) -> m.Message:
         raise Malformed(f"a frame may be nested {MAX_DEPTH} deep at most")
     if not isinstance(frame, dict):
         raise Malformed(f"a frame is a JSON object, this is {_kind(frame)}")
+    if make_id is not None and frame.get("request_id") in (None, ""):
+        kind = frame.get("type")
+        if isinstance(kind, str) and kind in _MADE_IDS:
+            frame["request_id"] = make_id(_MADE_IDS[kind])
     return from_frame(frame, strict=strict)
 
 

@@ -29,6 +29,7 @@ from wakestream.operators.errors import NoSpace
 from wakestream.operators.ports import Journal
 from wakestream.streams import hub, wire
 from wakestream.streams import hub_events as f
+from wakestream.streams import hub_relays as relays
 from wakestream.streams import messages as m
 from wakestream.streams.counters import Refusals
 from wakestream.streams.hub_rows import event_row, sent_row
@@ -48,6 +49,14 @@ _LIBRARY_LIMIT = 4 * wire.MAX_FRAME
 _OPEN_WITHIN = 10.0
 
 _FULL_DISK_PAUSE = 0.5
+
+_last_id = itertools.count(time.time_ns() // 1000)
+
+
+def _make_id(prefix: str) -> str:
+    """For a frame that lacks one: 13 hex digits, as old hubs make them, and none twice."""
+    return f"{prefix}{next(_last_id):013x}"
+
 
 _OLD_SUBMIT = f'"{m.Submit.OLD}"'.encode()
 
@@ -256,14 +265,23 @@ class HubServer:
             self.happen(f.Unreadable(fd, why, "too_large"))
             return
         try:
-            message = wire.decode(data)
+            message = wire.decode(data, make_id=_make_id)
         except wire.Malformed as error:
             self.happen(f.Unreadable(fd, str(error)))
             return
         if isinstance(message, m.Register):
             self._register(fd, socket, message)
         else:
+            if isinstance(message, m.Unknown) and message.type in relays.BEAR_A_KEY:
+                message = self._with_license(message)
             self.happen(f.Received(fd, message, old=_OLD_SUBMIT in data))
+
+    def _with_license(self, message: m.Unknown) -> m.Unknown:
+        """The frame with the id of the license whose key it bears: the key itself is no part of any decision."""
+        key = message.frame.get("key")
+        found = self._book.find(key) if isinstance(key, str) else None
+        frame = {name: value for name, value in message.frame.items() if name != "license"}
+        return m.Unknown(type=message.type, frame=frame | ({"license": found.id} if found is not None else {}))
 
     def _register(self, fd: int, socket: ServerConnection, message: m.Register) -> None:
         credential = message.token or message.key or _bearer(socket.request)
