@@ -26,8 +26,8 @@ class Limits:
     to come to the hub, while jobs wait for it. `per_license` and `per_address` bound open connections; behind a proxy
     all have its address. `passed_on` bounds what one connection makes the monitors hear in a second, so that none can
     drown out the others. `capability_ttl` is how long one is good for; 0: none are given. `price` is what an hour of a
-    GPU costs, `prices` that of single ones. `texts` and `texts_per_license` bound the open text requests, `text_ttl` how
-    long each stays open.
+    GPU costs, `prices` that of single ones. `texts` and `texts_per_license` bound the open text requests, `text_ttl`
+    how long each stays open.
     """
 
     register: float = 10.0

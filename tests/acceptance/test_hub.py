@@ -120,7 +120,7 @@ async def test_one_connection_too_many_is_turned_away(place: Place) -> None:
         ('"text"', "malformed"),
         ("{}", "malformed"),
         ('{"type":5}', "malformed"),
-        ('{"type":"gpu.job.submit"}', "malformed"),
+        ('{"type":"gpu.job.result"}', "malformed"),
         ('{"type":"gpu.job.submit","request_id":7}', "malformed"),
         ('{"type":"gpu.job.submit","request_id":"' + "x" * 201 + '"}', "malformed"),
         ("[" * 60_000, "malformed"),

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 from hub_scene import Place
 
+from tests.support.field.desktop import DesktopLimits, FieldDesktop
 from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
+from tests.support.field.text_worker import field_text_worker
+from tests.support.field.worker import field_worker
+from wakestream.adapters.websocket.hub_server import HubServer
 from wakestream.streams.hub import Limits
 
 QUICK = MonitorTimes().scaled(0.001)
@@ -22,6 +26,16 @@ OPEN = Limits(open_roles=frozenset({"worker", "monitor"}))
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     async with asyncio.timeout(50), contextlib.AsyncExitStack() as stack:
         yield Place(tmp_path, stack)
+
+
+def address(hub: HubServer) -> str:
+    """What deployed programs have in `API_SERVER_URL`."""
+    return hub.url.replace("ws", "http", 1).removesuffix("/dsp")
+
+
+def desktop(hub: HubServer, place: Place, worker_url: str = "http://127.0.0.1:9") -> FieldDesktop:
+    """One whose license is a client's key; it waits as long as it likes."""
+    return FieldDesktop(address(hub), worker_url, license_key=place.keys["client"], limits=DesktopLimits())
 
 
 async def test_a_phone_boots_a_gpu_that_a_deployed_monitor_starts_by_our_hub(place: Place) -> None:
@@ -39,3 +53,121 @@ async def test_a_deployed_monitor_switches_the_machine_off_when_our_hub_says_tha
     async with field_monitor(hub.url, cloud, times=QUICK) as monitor:
         await monitor.heard.wait("gpu.task.query.response", active_count=0)
         await asyncio.wait_for(cloud.stopped.wait(), 20)
+
+
+async def test_a_desktops_texts_and_videos_come_from_a_deployed_text_worker(place: Place) -> None:
+    hub = await place.hub(limits=OPEN)
+    async with (
+        field_worker(hub=address(hub)) as gpu,
+        field_text_worker(address(hub)),
+        desktop(hub, place).texts() as texts,
+    ):
+        assert await texts.text_of("https://video.test/1") == "text of https://video.test/1"
+        assert await texts.video_of("a sunset") == "https://videos.invalid/8.mp4"
+        assert gpu.line is not None
+        assert not [frame for frame in gpu.line.heard if frame["type"] in ("url", "chatglm_video")]
+
+
+async def test_a_phones_text_request_wakes_the_machine_whose_text_worker_then_answers(place: Place) -> None:
+    hub = await place.hub(limits=OPEN)
+    async with contextlib.AsyncExitStack() as machine:
+
+        async def start() -> None:
+            await machine.enter_async_context(field_text_worker(address(hub)))
+
+        cloud = FieldCloud(on_start=start)
+        async with field_monitor(hub.url, cloud, times=QUICK), field_phone(hub.url, place.keys["client"]) as phone:
+            assert await phone.extract_text("https://video.test/2") == "text of https://video.test/2"
+        assert cloud.starts == 1
+
+
+async def test_an_error_of_a_text_worker_ends_the_phones_wait_with_its_words(place: Place) -> None:
+    hub = await place.hub(limits=OPEN)
+
+    async def fails(_: str) -> str:
+        raise ValueError("no sound")
+
+    async with (
+        field_text_worker(address(hub), extract=fails),
+        field_phone(hub.url, place.keys["client"]) as phone,
+    ):
+        assert await phone.extract_text("https://video.test/3") == "错误: no sound"
+
+
+async def test_a_phones_task_goes_to_the_desktop_of_its_key_and_to_no_other(place: Place) -> None:
+    hub = await place.hub(limits=OPEN)
+    place.keys["other"] = place.book.issue("client", "", 0.0)[1]
+    stranger = await place.client(place.keys["other"])
+    async with field_phone(hub.url, place.keys["client"]) as phone:
+        await phone.mobile_task("render", {"text": "hello"})
+        assert (await phone.heard.wait("error"))["message"].startswith("no PC of this license is connected")
+        pc = await place.client()
+        await phone.mobile_task("render", {"text": "hello"})
+        task = await pc.get()
+        assert (task["type"], task["payload"], task["key"]) == ("mobile_task", {"text": "hello"}, place.keys["client"])
+        assert task["request_id"].startswith("mt_")
+        await phone.heard.wait("ack", request_id=task["request_id"])
+        await pc.send(type="mobile_task_result", request_id=task["request_id"], sender_fd=task["sender_fd"], ok=True)
+        await phone.heard.wait("mobile_task_result", ok=True)
+        await stranger.silent()
+
+
+async def test_the_progress_of_a_render_by_http_reaches_the_phone_of_that_license(place: Place, tmp_path: Path) -> None:
+    hub = await place.hub(limits=OPEN)
+    video, audio = tmp_path / "clip.mp4", tmp_path / "speech.wav"
+    video.write_bytes(b"v" * 2000)
+    audio.write_bytes(b"a" * 2000)
+    place.keys["other"] = place.book.issue("client", "", 0.0)[1]
+    stranger = await place.client(place.keys["other"])
+    async with field_worker(hub=address(hub)) as worker, field_phone(hub.url, place.keys["client"]) as phone:
+        await desktop(hub, place, worker.url).render(video, audio)
+        done = await phone.heard.wait("gpu.task.progress", status="done")
+        assert done["progress"] == 100
+        assert "key" not in done
+        frames = [await stranger.get(), await stranger.get()]
+        assert {frame["type"] for frame in frames} <= {"gpu.power.online", "gpu_online"}
+        await stranger.silent()
+
+
+@pytest.mark.parametrize(
+    ("frame", "prefix"),
+    [({"type": "gpu.job.submit", "payload": {}}, "gt_"), ({"type": "gpu.status.query", "request_id": None}, "sq_")],
+)
+async def test_a_frame_without_a_request_id_gets_one(place: Place, frame: dict[str, object], prefix: str) -> None:
+    await place.hub()
+    client = await place.client()
+    ids = [(await client.ask(**frame))["request_id"] for _ in range(2)]
+    assert all(id_.startswith(prefix) and len(id_) == len(prefix) + 13 for id_ in ids)
+    assert ids[0] != ids[1]
+
+
+async def test_a_boot_without_a_request_id_is_answered_under_one_that_the_hub_made(place: Place) -> None:
+    hub = await place.hub(limits=OPEN)
+    async with field_monitor(hub.url, FieldCloud(), times=QUICK) as monitor:
+        client = await place.client()
+        await client.send(type="gpu.power.boot")
+        boot = await monitor.heard.wait("gpu.power.boot")
+        assert boot["request_id"].startswith("boot_")
+        assert (await client.get())["request_id"] == boot["request_id"]
+
+
+async def test_what_a_worker_says_in_one_burst_with_its_register_counts(place: Place) -> None:
+    await place.hub(limits=OPEN)
+    client, worker = await place.client(), await place.connect()
+    await client.send(type="gpu.job.submit", request_id="r1", payload={})
+    assert (await client.get())["type"] == "gpu.power.offline"
+    await worker.socket.send('{"type":"register","role":"worker","version":"1.0","ts":1}')
+    await worker.socket.send('{"type":"gpu.power.online","status":"running","msg":"up","ts":1}')
+    kinds = [(await client.get())["type"] for _ in range(3)]
+    assert kinds == ["gpu.power.online", "gpu_online", "ack"]
+
+
+async def test_a_text_worker_that_never_says_a_word_is_no_gpu_and_stays(place: Place) -> None:
+    hub = await place.hub(limits=OPEN)
+    async with field_text_worker(address(hub)) as worker:
+        client = await place.client()
+        answer = await client.ask(type="gpu.job.submit", request_id="r1", payload={})
+        assert answer["type"] == "gpu.power.offline"
+        assert worker.line is not None
+        assert worker.line.socket is not None
+        assert not [frame for frame in worker.line.heard if frame["type"] not in ("connected", "registered", "pong")]
