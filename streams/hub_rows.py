@@ -26,7 +26,8 @@ def event_row(event: f.Event, now: float) -> Told:
             return "in", label, {"fd": event.fd, "now": now, "old": event.old, "frame": frame}, job
         case f.Registering():
             label, frame, _ = frame_row(event.message)
-            return "in", label, {"fd": event.fd, "now": now, "frame": frame, "license": _license(event.license)}, None
+            data = {"fd": event.fd, "now": now, "frame": frame, "license": _license(event.license)}
+            return "in", label, data | ({} if event.credential is not None else {"without_key": True}), None
         case f.Unreadable():
             return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.why, "code": event.code}, None
         case f.Opened() | f.Closed():

@@ -89,7 +89,8 @@ def event_from(row: Row) -> f.Event | None:
         return f.Revoked(data["license"])
     message = wire.from_frame(data["frame"])
     if isinstance(message, m.Register):
-        return f.Registering(data["fd"], message, REDACTED, _license(data["license"]))
+        credential = None if data.get("without_key") else REDACTED
+        return f.Registering(data["fd"], message, credential, _license(data["license"]))
     return f.Received(data["fd"], message, data["old"])
 
 

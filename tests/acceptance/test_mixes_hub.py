@@ -15,8 +15,12 @@ from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import field_worker
+from wakestream.adapters.recorder import recording
 from wakestream.adapters.websocket.hub_server import HubServer
+from wakestream.streams.config_json import plain_config
 from wakestream.streams.hub import Limits
+from wakestream.streams.recording import read_log
+from wakestream.streams.replay import replay
 
 QUICK = MonitorTimes().scaled(0.001)
 OPEN = Limits(open_roles=frozenset({"worker", "monitor"}))
@@ -171,3 +175,20 @@ async def test_a_text_worker_that_never_says_a_word_is_no_gpu_and_stays(place: P
         assert worker.line is not None
         assert worker.line.socket is not None
         assert not [frame for frame in worker.line.heard if frame["type"] not in ("connected", "registered", "pong")]
+
+
+async def test_a_recording_with_texts_and_tasks_keeps_the_keys_out_and_replays(place: Place, tmp_path: Path) -> None:
+    with recording(tmp_path / "log", "hub", 0, {"policy": plain_config(OPEN)}) as tap:
+        async with contextlib.AsyncExitStack() as stack:
+            hub = await Place.hub(Place(tmp_path, stack), limits=OPEN, tap=tap)
+            place.url = hub.url
+            pc = await place.client()
+            async with field_text_worker(address(hub)), field_phone(hub.url, place.keys["client"]) as phone:
+                assert await phone.extract_text("https://video.test/1") == "text of https://video.test/1"
+                await phone.mobile_task("render", {})
+                assert (await pc.get())["type"] == "result"
+                assert (await pc.get())["type"] == "mobile_task"
+    (path,) = (tmp_path / "log").glob("hub-*.jsonl")
+    assert place.keys["client"] not in path.read_text()
+    replayed = await replay(read_log(path.read_bytes().splitlines(keepends=True)))
+    assert [each.lines() for each in replayed.divergences] == []
