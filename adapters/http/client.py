@@ -251,7 +251,7 @@ class HttpWorker:
         try:
             async with self._exchange("POST", "upload_file", data=form(part, ref)) as response:
                 raw = await replies.body(response)
-                replies.accepted(response.status, raw)
+                replies.uploaded(replies.accepted(response.status, raw), ref)
         except WakestreamError:
             if part.fault is not None:
                 raise part.fault from None

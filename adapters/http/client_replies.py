@@ -162,6 +162,14 @@ def known_files(data: Mapping[str, Any], asked: Sequence[FileRef]) -> dict[str, 
     return known
 
 
+def uploaded(reply: Mapping[str, Any], ref: FileRef) -> None:
+    """`Corrupt` when the worker says that what came has another hash."""
+    data = reply.get("data")
+    came = data.get("hash") if isinstance(data, dict) else None
+    if isinstance(came, str) and len(came) == len(ref.hash) and came.lower() != ref.hash:
+        raise Corrupt(f"the worker received a file whose hash is {came} and not {ref.hash}: it is sent again")
+
+
 def receipt(data: Mapping[str, Any]) -> TaskReceipt:
     """The answer to a submit."""
     task = data.get("task_id")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from aiohttp import BodyPartReader, MultipartReader, web
+from loguru import logger
 
 from wakestream.adapters.http import requests
 from wakestream.adapters.http.replies import bad_request
@@ -36,17 +37,27 @@ class Form:
         return self.files[name]
 
     def ext(self, name: str) -> str:
-        """The extension of the file's own name."""
-        return requests.file_ext(PurePosixPath(self.names.get(name, "")).suffix, f"the extension of {name}")
+        """The extension of the file's own name, or `.bin`."""
+        suffix = PurePosixPath(self.names.get(name, "")).suffix
+        return requests.file_ext(suffix or ".bin", f"the extension of {name}")
 
 
 async def receive_one(request: web.Request, store: Store) -> FileRef:
-    """`upload_file`: one file under the hash that it was announced with."""
+    """`upload_file`: one file under its hash.
+
+    A BLAKE3, which only clients of ours send, must be right. Deployed clients may make a hash up: theirs is kept under
+    the MD5 that it has.
+    """
     async with _form(request, store, ("file",)) as form:
         incoming = form.file("file")
-        expected = requests.file_hash(form.fields.get("hash"))
+        said = requests.said_hash(form.fields.get("hash"))
         ext = requests.file_ext(form.fields["ext"]) if "ext" in form.fields else form.ext("file")
-        return await incoming.keep(ext, expected=expected)
+        if _algorithm(said) == "blake3":
+            return await incoming.keep(ext, expected=requests.file_hash(said))
+        kept = await incoming.keep(ext, algorithm="md5")
+        if kept.hash != said.strip().lower():
+            logger.info("a file came under the hash {!r} and is kept under its MD5 {}", said[:64], kept.hash)
+        return kept
 
 
 async def receive_pair(request: web.Request, store: Store) -> tuple[FileRef, FileRef]:
@@ -130,7 +141,11 @@ async def _take(
 
 def _needed(fields: Mapping[str, str]) -> tuple[Algorithm, ...]:
     # A file that comes before its hash is hashed both ways: it is read only once.
-    return (algorithm_of(requests.file_hash(fields["hash"])),) if "hash" in fields else ("blake3", "md5")
+    return (_algorithm(fields["hash"]),) if "hash" in fields else ("blake3", "md5")
+
+
+def _algorithm(said: str) -> Algorithm:
+    return algorithm_of(requests.file_hash(said)) if requests.is_hash(said) else "md5"
 
 
 async def _text(part: BodyPartReader) -> str:

@@ -49,9 +49,21 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 def file_hash(value: object, name: str = "hash") -> str:
     """A file's hash in lower case: MD5 (32 hex digits) or BLAKE3 (64)."""
     text = value.strip().lower() if isinstance(value, str) else ""
-    if not _HASH.fullmatch(text):
+    if not is_hash(text):
         raise bad_request(f'"{name}" must be 32 hex digits (MD5) or 64 (BLAKE3)')
     return text
+
+
+def said_hash(value: object) -> str:
+    """A hash that an old client may have made up: any text."""
+    if not isinstance(value, str) or not value.strip():
+        raise bad_request('"hash" is missing: send the MD5 of the file')
+    return value
+
+
+def is_hash(text: str) -> bool:
+    """Whether it can be one at all."""
+    return _HASH.fullmatch(text.strip().lower()) is not None
 
 
 def file_ext(value: object, name: str = "ext") -> str:
@@ -64,22 +76,31 @@ def file_ext(value: object, name: str = "ext") -> str:
 
 
 def pair(body: dict[str, Any]) -> tuple[FileRef, FileRef]:
-    """The video and the audio of a submit."""
+    """The video and the audio of a submit; one without an ending has the usual one."""
     video, audio = (
-        FileRef(file_hash(body.get(f"{kind}_hash"), f"{kind}_hash"), file_ext(body.get(f"{kind}_ext"), f"{kind}_ext"))
-        for kind in ("video", "audio")
+        FileRef(
+            file_hash(body.get(f"{kind}_hash"), f"{kind}_hash"),
+            file_ext(body.get(f"{kind}_ext") or usual, f"{kind}_ext"),
+        )
+        for kind, usual in (("video", ".mp4"), ("audio", ".wav"))
     )
     return video, audio
 
 
-def wanted(body: dict[str, Any]) -> list[FileRef]:
-    """The files of a check."""
+def wanted(body: dict[str, Any]) -> list[tuple[str, FileRef | None]]:
+    """The files of a check, by their hashes as they were written; None for one that was made up."""
     files = body.get("files")
     if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
         raise bad_request('"files" must be a list of {"hash", "ext"}')
     if len(files) > _MAX_FILES:
         raise bad_request(f"ask for {_MAX_FILES} files at a time at most")
-    return [FileRef(file_hash(file.get("hash")), file_ext(file.get("ext"))) for file in files]
+    return [_wanted(file) for file in files]
+
+
+def _wanted(file: dict[str, Any]) -> tuple[str, FileRef | None]:
+    name = said_hash(file.get("hash"))
+    ext = file_ext(file.get("ext"))
+    return name, FileRef(file_hash(name), ext) if is_hash(name) else None
 
 
 def known_task(value: object) -> str:

@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from wakestream.adapters import addresses, status_page
 from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.http import callers, ingest, progress_socket, replies, requests
+from wakestream.adapters.http.cors import preflights, put_cors
 from wakestream.adapters.http.listening import listening
 from wakestream.adapters.http.refusals import counting, no_strangers, noted, plain_bodies, quiet_logger
 from wakestream.adapters.http.result_file import put_etag, result_response
@@ -97,10 +98,10 @@ class WorkerCalls:
 
     async def check_files(self, request: web.Request) -> web.Response:
         """Which of these files are here."""
-        files = requests.wanted(await requests.json_object(request))
         here: dict[str, bool] = {}
-        for file in files:  # the answer knows it by its hash alone: under two endings it is here when both are
-            here[file.hash] = self.store.claim(file) and here.get(file.hash, True)
+        for name, file in requests.wanted(await requests.json_object(request)):
+            # The answer knows it by its hash alone: under two endings it is here when both are.
+            here[name] = file is not None and self.store.claim(file) and here.get(name, True)
         return replies.ok(here)
 
     async def upload_file(self, request: web.Request) -> web.Response:
@@ -187,12 +188,12 @@ class WorkerServer:
         silent = SilentCallers(self.refused)
         self._scheme = "https" if tls else "http"
         self.callers = callers.Callers(secret, calls.verifier, proxies=proxies)
-        before = [silent.middleware(), no_strangers, replies.errors_as_json, self.callers.middleware()]
+        before = [silent.middleware(), preflights, no_strangers, replies.errors_as_json, self.callers.middleware()]
         app = web.Application(middlewares=[*before, plain_bodies], client_max_size=requests.MAX_BODY)
         sockets = progress_socket.ProgressSockets(calls.queue)
         app.add_routes([*calls.routes(), *sockets.routes()])
         app.on_shutdown.append(sockets.close)
-        app.on_response_prepare.extend((put_etag, put_version))
+        app.on_response_prepare.extend((put_etag, put_version, put_cors))
         runner = web.AppRunner(
             app,
             access_log_class=counting(self.refused),

@@ -158,11 +158,13 @@ async def abuse(house: House) -> None:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 house.said[f"the hub {len(house.said)}"] = str(await socket.recv()).replace(key, "(sent it)")
-    form = aiohttp.FormData({"hash": "0" * 32, "ext": ".mp4"})
+    form = aiohttp.FormData({"hash": "0" * 64, "ext": ".mp4"})
     form.add_field("file", b"not what the hash says", filename="clip.mp4")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
         for token in (WRONG_SECRET, f"wsc1.{'A' * 40}.{'B' * 86}", SECRET):
             headers = {"Authorization": f"Bearer {token}"}
+            async with session.ws_connect(f"{house.worker}/ws/progress/{token}?token={token}") as watched:
+                house.said[f"progress {len(house.said)}"] = str((await watched.receive()).data)
             calls: Any = (("POST", "upload_file", {"data": form}), ("GET", f"progress?task_id={token}", {}))
             for method, name, options in calls if token == SECRET else calls[1:]:
                 at = f"{house.worker}/api/heygem/{name}"

