@@ -20,7 +20,7 @@ Until = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A job asks something of the world, at `t` seconds on the loop's clock: a call, or a submit to the hub."""
+    """A job asks something of the world, at `t` seconds since the log's epoch: a call, or a submit to the hub."""
 
     t: float
     job: str
@@ -32,16 +32,17 @@ class Watch:
     """What is known while a replay runs, and not from its log: for whoever has to explain how it ended.
 
     `open` are the jobs that have not ended, `unanswered` the calls, as (job, label), that the log has no outcome for,
-    `asked` all that jobs asked of hub, worker and files, in its order.
+    `asked` all that jobs asked of hub, worker and files, in its order, by the `clock` of the replay.
     """
 
     open: set[str] = field(default_factory=set)
     unanswered: set[tuple[str, str]] = field(default_factory=set)
     asked: list[Ask] = field(default_factory=list)
+    clock: Callable[[], float] = field(default=float)
 
     def asks(self, job: str, label: str) -> None:
         """A job asks something now."""
-        self.asked.append(Ask(asyncio.get_running_loop().time(), job, label))
+        self.asked.append(Ask(self.clock(), job, label))
 
 
 Known = Mapping[str | None, Sequence[Row]]

@@ -50,7 +50,8 @@ class _Replay:
         self.known = effects_of(log)
         self.loop = asyncio.get_running_loop()
         self.start = self.loop.time()
-        self.tap = MemoryTap(lambda: self.loop.time() - self.start)
+        self.watch.clock = lambda: self.loop.time() - self.start
+        self.tap = MemoryTap(self.watch.clock)
         self.scheduler = LoopScheduler(self.loop)
         self.hub = HubClient(self._send, self._fault, **client_config(log))
         self.daemon = Daemon(self._world, policy, tap=self.tap, build=pipeline_of(log, build))
