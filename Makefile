@@ -13,8 +13,6 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet --editable '.[dev]'
-	mkdir -p .typing/wakestream
-	for room in operators streams adapters; do ln -sfn ../../$$room .typing/wakestream/$$room; done
 	touch $(READY)
 
 demo: setup

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
         Header, Log, MemoryTap, Row, Tap, UnusableLog, header_line, read_log, redact, row_line, untapped,
     )
     from wakestream.streams.replay import Replayed
-    from wakestream.streams.stages import Stages, pipeline
+    from wakestream.streams.stages import Events, Stages, pipeline
     from wakestream.streams.switchboard import Switchboard
     from wakestream.streams.timeline import STAGES, stage_times
     from wakestream.streams.wire import Malformed, decode, encode
 
 __all__ = [
-    "STAGES", "Build", "Daemon", "Direct", "Divergence", "Header", "HubClient", "Log", "Malformed", "MemoryTap",
+    "STAGES", "Build", "Daemon", "Direct", "Divergence", "Events", "Header", "HubClient", "Log", "Malformed", "MemoryTap",
     "PowerPolicy", "Replayed", "Row", "Stages", "Switchboard", "Tap", "UnusableLog", "World", "changed", "config_from",
     "decode", "divergences", "encode", "guarded", "header_line", "job_pipeline", "job_random", "kind", "pipeline",
     "plain_config", "plain_event", "read_log", "recorded", "redact", "reply_to", "row_line", "stage_times", "untapped",
@@ -46,7 +46,7 @@ _HOMES = {
     "power_machine": "PowerPolicy",
     "recording": "Header Log MemoryTap Row Tap UnusableLog header_line read_log redact row_line untapped",
     "replay": "Replayed",
-    "stages": "Stages pipeline",
+    "stages": "Events Stages pipeline",
     "switchboard": "Switchboard",
     "timeline": "STAGES stage_times",
     "wire": "Malformed decode encode",

@@ -26,6 +26,7 @@ from wakestream.streams.daemon import Build
 from wakestream.streams.job import World, guarded
 
 Events = Observable[JobEvent]
+"""What a pipeline and each of its stages is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def outcomes() -> Outcomes:
 
 def outcomes_under(python: str, seed: str) -> Outcomes:
     """Runs every log again in a process of its own."""
-    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT / ".typing")}
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
     command = (python, str(Path(__file__)), "--outcomes")
     ran = subprocess.run(command, env=environment, capture_output=True, timeout=WITHIN, check=False)
     if ran.returncode:

@@ -16,7 +16,7 @@ def settings() -> dict[str, object]:
 
 def test_the_list_of_packages_names_every_folder_with_modules() -> None:
     folders = {path.parent.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("*.py")}
-    in_the_tree = {".".join(("wakestream", *folder.parts)) for folder in folders}
+    in_the_tree = {"wakestream", *(".".join(("wakestream", *folder.parts)) for folder in folders)}
     listed = settings()["packages"]
     assert isinstance(listed, list)
     assert len(listed) == len(set(listed))
@@ -28,7 +28,11 @@ def test_every_package_has_an_init() -> None:
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
 
 
-def test_every_room_is_typed_for_its_users() -> None:
-    typed = {f"wakestream.{room}": ["py.typed"] for room in ROOMS}
-    assert settings()["package-data"] == {**typed, "wakestream.adapters.console": ["static/*"]}
-    assert all((ROOT / room / "py.typed").is_file() for room in ROOMS)
+def test_the_package_is_typed_for_its_users() -> None:
+    assert settings()["package-data"] == {"wakestream": ["py.typed"], "wakestream.adapters.console": ["static/*"]}
+    assert (ROOT / "wakestream" / "py.typed").is_file()
+
+
+def test_the_folder_of_the_package_links_to_every_room() -> None:
+    links = {path.name: path.resolve() for path in (ROOT / "wakestream").iterdir() if path.is_symlink()}
+    assert links == {room: ROOT / room for room in ROOMS}

@@ -76,14 +76,17 @@ def command(*arguments: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the tree, so that nothing of earlier builds gets in."""
+    """Built from an sdist of a copy of the tree, so that nothing of earlier builds gets in and nothing is missing."""
     source = tmp_path_factory.mktemp("source")
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, source / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
+    for folder in (*ROOMS, "wakestream", "deploy"):
+        shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
+    code = "import sys; sys.path.insert(0, 'deploy'); from build_backend import build_sdist; build_sdist('dist')"
+    command(sys.executable, "-c", code, cwd=source)
+    (packed,) = (source / "dist").glob("wakestream-*.tar.gz")
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
-    command(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", "dist", ".", cwd=source)
+    command(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", "dist", packed, cwd=source)
     (built,) = (source / "dist").glob("wakestream-*.whl")
     return built
 
@@ -113,7 +116,7 @@ def test_the_wheel_holds_every_module_and_says_that_it_is_typed(wheel: Path) -> 
         f"wakestream/{path.relative_to(ROOT).as_posix()}" for room in ROOMS for path in (ROOT / room).rglob("*.py")
     }
     assert modules <= names
-    assert {f"wakestream/{room}/py.typed" for room in ROOMS} <= names
+    assert {"wakestream/__init__.py", "wakestream/py.typed"} <= names
     assert [name for name in names if not name.startswith(("wakestream/", "wakestream-"))] == []
 
 
