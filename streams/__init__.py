@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from wakestream.streams.wire import Malformed, decode, encode
 
 __all__ = [
-    "STAGES", "Build", "Daemon", "Direct", "Divergence", "Events", "Header", "HubClient", "Log", "Malformed", "MemoryTap",
-    "PowerPolicy", "Replayed", "Row", "Stages", "Switchboard", "Tap", "UnusableLog", "World", "changed", "config_from",
-    "decode", "divergences", "encode", "guarded", "header_line", "job_pipeline", "job_random", "kind", "pipeline",
-    "plain_config", "plain_event", "read_log", "recorded", "redact", "reply_to", "row_line", "stage_times", "untapped",
+    "STAGES", "Build", "Daemon", "Direct", "Divergence", "Events", "Header", "HubClient", "Log", "Malformed",
+    "MemoryTap", "PowerPolicy", "Replayed", "Row", "Stages", "Switchboard", "Tap", "UnusableLog", "World", "changed",
+    "config_from", "decode", "divergences", "encode", "guarded", "header_line", "job_pipeline", "job_random", "kind",
+    "pipeline", "plain_config", "plain_event", "read_log", "recorded", "redact", "reply_to", "row_line",
+    "stage_times", "untapped",
 ]
 
 _HOMES = {
