@@ -7,6 +7,7 @@ from collections.abc import Collection
 from wakestream.streams import hub_events as f
 from wakestream.streams import hub_jobs as jobs
 from wakestream.streams import hub_relays as relays
+from wakestream.streams import hub_status_words as status_words
 from wakestream.streams import messages as m
 from wakestream.streams.hub_jobs import Plan
 from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
@@ -255,7 +256,7 @@ def _refuse_question(fd: int, request_id: str | None, plan: Plan) -> None:
 def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, plan: Plan) -> None:
     """One monitor is asked; without any, the hub says what it knows."""
     if not state.monitors:
-        plan.send(peer.fd, _own_answer(state, message.request_id))
+        status_words.pass_on(state, [peer.fd], _own_answer(state, message.request_id), plan)
     elif _crowded(state, peer.fd):
         _refuse_question(peer.fd, message.request_id, plan)
     elif jobs.tell_monitors(state, peer, message, now, plan, first=True):
@@ -274,7 +275,7 @@ def _own_answer(state: HubState, request_id: str) -> m.StatusResponse:
 def status_response(state: HubState, peer: Connection, message: m.StatusResponse, now: float, plan: Plan) -> None:
     """Back to whoever asked."""
     _, fds = state.asked.get(("status", message.request_id), (0.0, ()))
-    plan.send([fd for fd in fds if fd in state.connections], message)
+    status_words.pass_on(state, fds, message, plan)
     if fds:
         plan.fact(f.Answered("status", message.request_id))
 
@@ -331,7 +332,7 @@ def overdue(state: HubState, now: float, plan: Plan) -> None:
         here = [fd for fd in fds if fd in state.connections]
         late = now - since > (state.limits.ask if kind == "status" else state.limits.queued_ttl)
         if late and kind == "status":
-            plan.send(here, _own_answer(state, request_id))
+            status_words.pass_on(state, here, _own_answer(state, request_id), plan)
         if late or not here:
             plan.fact(f.Answered(kind, request_id))
     for gpu in state.gpus.values():

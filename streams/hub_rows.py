@@ -27,7 +27,8 @@ def event_row(event: f.Event, now: float) -> Told:
         case f.Registering():
             label, frame, _ = frame_row(event.message)
             data = {"fd": event.fd, "now": now, "frame": frame, "license": _license(event.license)}
-            return "in", label, data | ({} if event.credential is not None else {"without_key": True}), None
+            without_key = event.credential is None and event.license is None
+            return "in", label, data | ({"without_key": True} if without_key else {}), None
         case f.Unreadable():
             return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.why, "code": event.code}, None
         case f.Opened() | f.Closed():

@@ -40,7 +40,7 @@ class Limits:
     granted_ttl: float = 3600.0
     silent_ttl: float = 6 * 3600.0
     recent: float = 60.0
-    ask: float = 10.0
+    ask: float = 3.0
     asks: int = 50
     passed_on: int = 200
     draining: float = 60.0

@@ -732,7 +732,8 @@ def test_a_boot_without_a_monitor_is_refused(net: Net) -> None:
 
 
 def test_a_status_query_goes_to_a_monitor_and_its_answer_to_the_asker_only(net: Net) -> None:
-    monitor, client, other = net.join("monitor"), net.join("client"), net.join("client")
+    monitor = net.join("monitor")
+    client, other = net.join("client", features=("done",)), net.join("client", features=("done",))
     net.say(client, m.StatusQuery(request_id="q"))
     assert net.take(monitor) == [m.StatusQuery(request_id="q")]
     answer = m.StatusResponse(request_id="q", status="stopped", fresh=True)
@@ -743,7 +744,7 @@ def test_a_status_query_goes_to_a_monitor_and_its_answer_to_the_asker_only(net: 
 
 
 def test_without_a_monitor_or_when_it_is_silent_the_hub_answers_a_status_query(net: Net) -> None:
-    client = net.join("client")
+    client = net.join("client", features=("done",))
     net.say(client, m.StatusQuery(request_id="q"))
     assert net.take(client) == [m.StatusResponse(request_id="q", status="unknown", source="hub")]
     net.join("monitor")

@@ -109,11 +109,11 @@ def test_a_stop_is_asked_about_ones_own_gpu_and_about_those_that_nobody_answers_
     assert held(attic, "attic") == 1
 
 
-@pytest.mark.parametrize(("kind", "limit"), [("status", 10.0), ("boot", 35 * 60.0)])
+@pytest.mark.parametrize(("kind", "limit"), [("status", 3.0), ("boot", 35 * 60.0)])
 def test_a_question_that_no_monitor_answers_is_open_for_its_time(kind: str, limit: float) -> None:
     net = Net()
     net.monitor()
-    client = net.join("client")
+    client = net.join("client", features=("done",))
     net.say(client, m.StatusQuery(request_id="q") if kind == "status" else m.Boot(request_id="q"))
     net.pass_time(limit)
     assert list(net.state.asked) == [(kind, "q")]
