@@ -24,7 +24,9 @@ FORMATS = (
 MAX_PIXELS = 8192 * 8192
 """Of a picture: a file of some kB may claim a size that takes more memory to decode than the machine has."""
 
-_READ = ["-max_pixels", str(MAX_PIXELS), "-protocol_whitelist", "file", "-format_whitelist", FORMATS]
+READ = ["-max_pixels", str(MAX_PIXELS), "-protocol_whitelist", "file", "-format_whitelist", FORMATS]
+"""How any file of a stranger is opened: as a file, in one of these containers, with pictures of a sensible size."""
+
 _QUIET = ["-hide_banner", "-nostdin", "-nostats", "-loglevel", "error"]
 _REPORT = ["-progress", "pipe:1", "-stats_period", "0.2"]
 _EVEN = "scale=ceil(iw/2)*2:ceil(ih/2)*2"  # yuv420p halves both sides
@@ -112,7 +114,7 @@ class Ffmpeg:
             return await self._decoded(audio)
 
     async def _decoded(self, audio: Path) -> float:
-        listen = [*_READ, "-i", str(audio), "-map", "0:a:0", *_REPORT, "-f", "null", "-"]
+        listen = [*READ, "-i", str(audio), "-map", "0:a:0", *_REPORT, "-f", "null", "-"]
         progress = Progress()
         async with self._run(*_QUIET, *listen) as lines:
             async for line in lines:
@@ -123,7 +125,7 @@ class Ffmpeg:
 
     async def _fps(self, video: Path) -> float | None:
         """Reads one frame, which also proves that there is one."""
-        look = ["-hide_banner", "-nostdin", "-nostats", *_READ, "-i", str(video), "-map", "0:v:0", "-frames:v", "1"]
+        look = ["-hide_banner", "-nostdin", "-nostats", *READ, "-i", str(video), "-map", "0:v:0", "-frames:v", "1"]
         with _in_words("video"):
             async with self._run(*look, "-f", "null", "-", merge=True) as lines:
                 return fps_in("\n".join([line async for line in lines]))
@@ -139,7 +141,7 @@ def _in_words(which: Which) -> Iterator[None]:
 
 def _encode(video: Path, audio: Path, seconds: float, output: Path) -> list[str]:
     return [
-        *("-y", *_REPORT, *_READ, "-stream_loop", "-1", "-i", str(video), *_READ, "-i", str(audio)),
+        *("-y", *_REPORT, *READ, "-stream_loop", "-1", "-i", str(video), *READ, "-i", str(audio)),
         *("-map", "0:v:0", "-map", "1:a:0", "-t", f"{seconds:.6f}", "-vf", _EVEN, "-fps_mode", "cfr"),
         *("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac"),
         *("-movflags", "+faststart", "-f", "mp4", str(output)),

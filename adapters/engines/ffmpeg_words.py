@@ -10,22 +10,29 @@ Which = Literal["video", "audio"]
 _HAS = {"video": "picture", "audio": "sound"}
 
 _MEANS = (
-    (r"moov atom not found", "the {which} file is incomplete: its end is missing; is it still being written?"),
-    (r"matches no streams", "the {which} file has no {has} in it"),
-    (r"not (?:on|in) (?:the )?(?:format )?whitelist", "the {which} file is of a kind that is not taken here"),
+    ("incomplete", r"moov atom not found", "is incomplete: its end is missing; is it still being written?"),
+    ("no_stream", r"matches no streams", "has no {has} in it"),
+    ("kind", r"not (?:on|in) (?:the )?(?:format )?whitelist", "is of a kind that is not taken here"),
     (
+        "codec",
         r"(?:Decoder|Unknown decoder|no decoder|Could not find codec|Unsupported codec).*",
-        "the {which} file's {has} is in a format that this ffmpeg cannot decode",
+        "has its {has} in a format that this ffmpeg cannot decode",
     ),
-    (r"Picture size .* is invalid|exceeds specified max pixel", "the {which} file's picture is too large"),
-    (r"Invalid data found", "the {which} file is damaged, or of a kind that ffmpeg does not read"),
+    ("too_large", r"Picture size .* is invalid|exceeds specified max pixel", "has a picture that is too large"),
+    ("damaged", r"Invalid data found", "is damaged, or of a kind that ffmpeg does not read"),
 )
-"""The commonest, the more particular first: one failure often says several."""
+"""The commonest, the more particular first: one failure often says several. A word for programs goes before each."""
+
+
+def meaning(said: str, which: Which) -> tuple[str, str] | None:
+    """What is wrong with the file that was read as `which`: a word, and what a sentence about it ends with."""
+    for fault, pattern, sentence in _MEANS:
+        if re.search(pattern, said, re.IGNORECASE):
+            return fault, sentence.format(has=_HAS[which])
+    return None
 
 
 def explained(said: str, which: Which) -> str:
     """`said` with a sentence before it where we know one; `which` is the file that was being read."""
-    for pattern, sentence in _MEANS:
-        if re.search(pattern, said, re.IGNORECASE):
-            return f"{sentence.format(which=which, has=_HAS[which])} ({said})"
-    return said
+    known = meaning(said, which)
+    return f"the {which} file {known[1]} ({said})" if known else said

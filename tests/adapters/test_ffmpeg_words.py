@@ -15,7 +15,7 @@ from wakestream.adapters.engines.ffmpeg_words import explained
         ("Stream map '0:v:0' matches no streams.", "the video file has no picture in it"),
         ("Format not on whitelist 'mov,wav'", "the video file is of a kind that is not taken here"),
         ("Decoder (codec av2) not found for input stream #0:0", "in a format that this ffmpeg cannot decode"),
-        ("Picture size 99999x99999 is invalid", "the video file's picture is too large"),
+        ("Picture size 99999x99999 is invalid", "the video file has a picture that is too large"),
     ],
 )
 def test_a_failure_is_said_in_a_sentence_and_in_ffmpegs_own_words(said: str, sentence: str) -> None:
