@@ -30,6 +30,10 @@ _TRY_EVERY: Final = 0.25
 _MOST: Final = 16 * 1024 * 1024
 
 
+Lengths = tuple[float | None, float | None]
+"""Seconds of a job's video and audio; None where nobody knows."""
+
+
 class DaemonUnreachable(WakestreamError):
     """No daemon runs with this folder."""
 
@@ -50,6 +54,7 @@ class DaemonClient:
         self.patience = PATIENCE
         self._session = session
         self._address: Address | None = None
+        self._features: frozenset[str] = frozenset()
 
     async def look(self) -> dict[str, Any] | None:
         """What the daemon says of itself; None when none runs, also when one left its address behind as it died."""
@@ -63,7 +68,7 @@ class DaemonClient:
             return None
         if status != 200 or plain.get("program") != "daemon":
             return None
-        self._address = address
+        self._address, self._features = address, frozenset(plain.get("features", ()))
         return plain
 
     async def needed(self) -> dict[str, Any]:
@@ -77,8 +82,10 @@ class DaemonClient:
             raise DaemonUnreachable(f"no daemon runs for {self.state}; start one with {how}")
         return found
 
-    async def submit(self, job: Job, priority: int) -> dict[str, Any]:
+    async def submit(self, job: Job, priority: int, lengths: Lengths = (None, None)) -> dict[str, Any]:
         """Hand a job in; it is kept when this returns. Asking again under the same id does no harm.
+
+        `lengths` are the seconds of the video and the audio; a daemon of an earlier version is not told of them.
 
         `FileUnusable` for a path that no JSON can hold.
         """
@@ -86,6 +93,8 @@ class DaemonClient:
             "id": job.id, "video": _named(job.video), "audio": _named(job.audio),
             "output": _named(job.output), "task_type": job.task_type, "priority": priority,
         }  # fmt: skip
+        if "lengths" in self._features:
+            asked |= {name: time for name, time in zip(("video_s", "audio_s"), lengths, strict=True) if time}
         return await self.call("POST", "/api/jobs", asked)
 
     async def jobs(self, state: str, limit: int) -> tuple[list[dict[str, Any]], int]:

@@ -146,6 +146,7 @@ def _health(client: Client, settings: Settings) -> Callable[[], dict[str, Any]]:
     def health() -> dict[str, Any]:
         return {
             "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url, "connected": client.link.up,
+            "features": ["lengths"],
         }  # fmt: skip
 
     return health

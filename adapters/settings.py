@@ -77,6 +77,7 @@ class Settings:
     record: Path | None = None
     metrics: tuple[str, int] | None = None
     trace: bool = False
+    probe: bool = True
     webhook_url: Secret | None = None
     webhook_secret: str | None = None
     waits: Mapping[str, float] = field(default_factory=dict)
@@ -226,6 +227,7 @@ _PLAIN = (
     _ours("record", _path),
     _ours("metrics", _metrics),
     _ours("trace", _yes),
+    _ours("probe", _yes),
     _ours("webhook_url", _webhook),
     _ours("tls_cert", _path),
     _ours("tls_key", _path),
@@ -245,7 +247,8 @@ _API_SECRET = _Setting("api_secret", "HEYGEM_API_SECRET", _text, "api_secret")
 _WEBHOOK_SECRET = _ours("webhook_secret", _text)
 _ALL = (*_PLAIN, *_TIMES, _KEY, _KEY_FILE, _API_SECRET, _WEBHOOK_SECRET)
 _FLAGS = {
-    "worker": "--worker-url", "webhook_url": "--webhook", "log_format": "--log-json", "engine_command": "--command",
+    "worker": "--worker-url", "probe": "--no-probe", "webhook_url": "--webhook", "log_format": "--log-json",
+    "engine_command": "--command",
     "power_program": "--program", "power_start": "--start", "power_stop": "--stop", "power_inspect": "--inspect",
     "power_timeout": "--call-timeout",
 }  # fmt: skip

@@ -83,7 +83,7 @@ def _accepted(event: f.Submitting, now: float) -> f.JobAccepted:
     video, audio = event.video, event.audio
     return f.JobAccepted(
         event.job, video.path, audio.path, event.output, video.size, video.mtime_ns, audio.size, audio.mtime_ns,
-        event.task_type, event.priority, now, event.retry_of,
+        event.task_type, event.priority, now, event.retry_of, video.seconds, audio.seconds,
     )  # fmt: skip
 
 

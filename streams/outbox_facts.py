@@ -15,7 +15,10 @@ from wakestream.operators.events import JobEvent, Outcome
 
 @dataclass(frozen=True, slots=True)
 class JobAccepted:
-    """The job is in the outbox: it will end, whatever happens to this program. `retry_of` is the job it repeats."""
+    """The job is in the outbox: it will end, whatever happens to this program. `retry_of` is the job it repeats.
+
+    `video_s` and `audio_s` are how many seconds the files last; 0 where nobody knows.
+    """
 
     job: str
     video: str
@@ -29,6 +32,8 @@ class JobAccepted:
     priority: int
     at: float
     retry_of: str = ""
+    video_s: float = 0.0
+    audio_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +141,12 @@ OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | JobRe
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A file as it was when the job was handed in."""
+    """A file as it was when the job was handed in. It lasts `seconds`, 0 where nobody knows."""
 
     path: str
     size: int
     mtime_ns: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="tell this address of each job that is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)",
     )
     flags.connection(parser)
+    flags.probe(parser)
     flags.trace(parser)
     flags.waits(parser)
     flags.program(parser)

@@ -65,6 +65,17 @@ def trace(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def probe(parser: argparse.ArgumentParser) -> None:
+    """`--no-probe`, for whatever takes files."""
+    parser.add_argument(
+        "--no-probe",
+        dest="probe",
+        action="store_const",
+        const="false",
+        help="do not check here that video and audio can be decoded (WAKESTREAM_PROBE=false)",
+    )
+
+
 def program(parser: argparse.ArgumentParser) -> None:
     """`--exit-with-stdin` and `--metrics`, for long-lived programs."""
     group = parser.add_argument_group("the program")

@@ -14,7 +14,7 @@ from loguru import logger
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.display import Display
-from wakestream.adapters.daemon_client import DaemonClient, DaemonRefused
+from wakestream.adapters.daemon_client import DaemonClient, DaemonRefused, Lengths
 from wakestream.adapters.settings import WAITS, Settings, SettingsError, flag_of
 from wakestream.adapters.words import tell
 from wakestream.operators.events import Job, JobEvent, Note
@@ -53,10 +53,16 @@ async def daemon_for(client: DaemonClient, settings: Settings, args: argparse.Na
 
 
 async def hand_over(
-    client: DaemonClient, job: Job, priority: int, shown: Display, stop: Stop, exit_code: Callable[[JobEvent], int]
+    client: DaemonClient,
+    job: Job,
+    priority: int,
+    shown: Display,
+    stop: Stop,
+    exit_code: Callable[[JobEvent], int],
+    lengths: Lengths = (None, None),
 ) -> int:
     """Submit to the daemon and follow the job to its end. Ctrl-C cancels it; a second one only leaves."""
-    await client.submit(job, priority)
+    await client.submit(job, priority, lengths)
     following = asyncio.create_task(follow(client, job.id, shown))
     stopping = asyncio.create_task(stop.wait())
     try:

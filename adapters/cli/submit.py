@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from wakestream.adapters.cli.display import Display
     from wakestream.adapters.cli.program import Stop
+    from wakestream.adapters.daemon_client import Lengths
     from wakestream.adapters.settings import Settings
     from wakestream.operators.events import Job, JobEvent
 
@@ -54,6 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     flags.daemon(parser)
     flags.connection(parser)
+    flags.probe(parser)
     flags.trace(parser)
     flags.waits(parser)
 
@@ -85,7 +87,9 @@ async def _run(args: argparse.Namespace, settings: Settings, stop: Stop) -> int:
     settings.needs_hub()
     settings.needs_key()
     job = job_of(args)
+    lengths = await _lengths(job, settings)
     with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
+        _show_lengths(job, lengths, shown)
         return await _submit(job, settings, shown, stop)
 
 
@@ -99,14 +103,37 @@ async def _hand_over(args: argparse.Namespace, settings: Settings, stop: Stop, s
         if not await daemon_for(client, settings, args):
             return None
         job = job_of(args)
+        lengths = await _lengths(job, settings)
         if not args.detach:
             with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
-                return await hand_over(client, job, args.priority, shown, stop, exit_code)
-        kept = await client.submit(job, args.priority)
+                _show_lengths(job, lengths, shown)
+                return await hand_over(client, job, args.priority, shown, stop, exit_code, lengths)
+        kept = await client.submit(job, args.priority, lengths)
     import orjson
 
     say(orjson.dumps(kept).decode() if args.json else job.id)
     return exit_codes.DONE
+
+
+async def _lengths(job: Job, settings: Settings) -> Lengths:
+    """How long the two files are, as far as that can be seen here; `MediaUnusable` when one cannot be decoded."""
+    if not settings.probe:
+        return None, None
+    from wakestream.adapters.engines.probe import both_probed
+
+    return await both_probed(job.video, job.audio)
+
+
+def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
+    from wakestream.adapters.cli import words
+    from wakestream.adapters.words import tell
+    from wakestream.operators.events import Note
+
+    named = {"video_s": job.video.name, "audio_s": job.audio.name}
+    known = {field: time for field, time in zip(named, lengths, strict=True) if time}
+    if known:
+        said = [tell("lasts", name=named[field], time=words.duration(time)) for field, time in known.items()]
+        shown.show(Note(tell("list.comma").join(said), known))
 
 
 def job_of(args: argparse.Namespace) -> Job:

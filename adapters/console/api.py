@@ -84,8 +84,8 @@ class Api:
             raise ApiError(409, "not_failed", why)
         a = entry.accepted
         given: dict[str, Any] = {"video": a.video, "audio": a.audio, "output": a.output, "task_type": a.task_type}
-        named = {"id": body["id"]} if "id" in body else {}
-        again = await asyncio.to_thread(requests.fields, {**given, "priority": a.priority, **named})
+        given |= {"priority": a.priority, "video_s": a.video_s, "audio_s": a.audio_s}
+        again = await asyncio.to_thread(requests.fields, {**given, **({"id": body["id"]} if "id" in body else {})})
         wish = await asyncio.to_thread(requests.looked_at, **again)
         return self._answer(
             await self.outbox.submit(
@@ -148,6 +148,7 @@ class Api:
             "id": a.job, "state": entry.state, "stage": entry.stage.stage if entry.stage else "submit",
             **{name: plain_text(getattr(a, name)) for name in ("video", "audio", "output")},
             "task_type": a.task_type, "priority": a.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
+            "video_s": a.video_s or None, "audio_s": a.audio_s or None,
             "ended_at": ended.at if ended else None,
             "outcome": plain_event(outbox.outcome_of(ended)) if ended else None,
             "last": self.outbox.feed.last(a.job),

@@ -43,8 +43,8 @@ class Cards:
         names = self.names(entry)
         return {
             "id": a.job, "state": entry.state, "stage": entry.stage.stage if entry.stage else "submit",
-            "video": {"name": names["video"], "size": a.video_size},
-            "audio": {"name": names["audio"], "size": a.audio_size},
+            "video": {"name": names["video"], "size": a.video_size, "seconds": a.video_s or None},
+            "audio": {"name": names["audio"], "size": a.audio_size, "seconds": a.audio_s or None},
             "output": names["output"], "priority": a.priority,
             "accepted_at": a.at, "ended_at": ended.at if ended else None, "retry_of": a.retry_of or None,
             "outcome": self._outcome(entry), "result": self._result(entry),

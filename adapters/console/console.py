@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 
@@ -20,8 +20,14 @@ from wakestream.adapters.console.live import Live
 from wakestream.adapters.console.page import SAFE, Page
 from wakestream.adapters.console.session import Memory, Sessions
 from wakestream.adapters.console.timeline import Timeline
+from wakestream.adapters.console.upload_rules import Kind
+from wakestream.adapters.console.uploads import Look, unlooked
+from wakestream.adapters.engines.probe import probed
 from wakestream.adapters.outbox import Outbox
 from wakestream.adapters.settings import Settings
+
+LOOKS: Final = 2
+"""Files that are probed at once."""
 
 
 class Console:
@@ -31,7 +37,7 @@ class Console:
         self, folder: Path, outbox: Outbox, timeline: Timeline, settings: Settings, memory: Memory, quota: int
     ) -> None:
         self.sessions = Sessions(memory.key)
-        self.holdings = Holdings(folder, outbox, quota)
+        self.holdings = Holdings(folder, outbox, quota, _look() if settings.probe else unlooked)
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
         cards = Cards(outbox, self.holdings.uploads, self.holdings.results)
@@ -97,6 +103,17 @@ class Console:
 
     def _tell_rest(self) -> None:
         self._live.tell("rest", self._rest())
+
+
+def _look() -> Look:
+    """Few files are looked at at once: each look is a program with memory of its own."""
+    turns = asyncio.Semaphore(LOOKS)
+
+    async def look(path: Path, kind: Kind) -> float | None:
+        async with turns:
+            return await probed(path, kind)
+
+    return look
 
 
 def _bearer(request: web.Request) -> str:

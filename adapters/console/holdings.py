@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wakestream.adapters.console import uploads
-from wakestream.adapters.console.uploads import Uploads
+from wakestream.adapters.console.uploads import Look, Uploads, unlooked
 from wakestream.adapters.feed import OUTCOMES, Item
 from wakestream.adapters.outbox import Outbox
 from wakestream.streams.outbox import Entry
@@ -21,14 +21,14 @@ UNUSED_FOR: Final = 24 * 3600.0
 
 
 class Holdings:
-    """`uploads` are the files that were given, `results` is the folder of what was made of them."""
+    """`uploads` are the files that were given, `results` is the folder of what was made of them. `look`: `Uploads`."""
 
-    def __init__(self, folder: Path, outbox: Outbox, quota: int) -> None:
+    def __init__(self, folder: Path, outbox: Outbox, quota: int, look: Look = unlooked) -> None:
         self.results = folder / "results"
         self.results.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._outbox = outbox
         self.beginning: set[str] = set()
-        self.uploads = Uploads(folder / "uploads", self.needed, self._results_size, quota)
+        self.uploads = Uploads(folder / "uploads", self.needed, self._results_size, quota, look=look)
 
     def needed(self) -> Collection[str]:
         """The files that unfinished jobs read."""

@@ -25,7 +25,8 @@ MAX_PATH: Final = 4096
 LIST_MOST: Final = 1000
 
 _BODY_WITHIN = 30.0
-_FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id"})
+_FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s"})
+_LENGTH_MOST = 1e9
 STATES = ("open", "ended", "all", "done", "failed", "timed_out", "cancelled", "cancelling")
 
 
@@ -68,17 +69,27 @@ def fields(body: Mapping[str, Any]) -> dict[str, Any]:
         **{name: _path(body, name) for name in ("video", "audio", "output")},
         "task_type": _word(body.get("task_type", "heygem_submit"), "task_type"),
         "priority": _priority(body.get("priority", 0)),
+        **{name: _seconds(body.get(name, 0), name) for name in ("video_s", "audio_s")},
     }
 
 
-def looked_at(job: str, video: Path, audio: Path, output: Path, task_type: str, priority: int) -> Wish:
+def looked_at(
+    job: str,
+    video: Path,
+    audio: Path,
+    output: Path,
+    task_type: str,
+    priority: int,
+    video_s: float = 0.0,
+    audio_s: float = 0.0,
+) -> Wish:
     """The wish of these fields, its files looked at. Touches the disk: for a thread."""
     try:
         for path in (video, audio):
             check_readable(path)
             check_named(path)
         check_writable(output, keep=(video, audio))
-        looks = _look(video), _look(audio)
+        looks = _look(video, video_s), _look(audio, audio_s)
     except FileError as error:
         raise ApiError(400, error.code, str(error)) from None
     except OSError as error:
@@ -86,9 +97,9 @@ def looked_at(job: str, video: Path, audio: Path, output: Path, task_type: str, 
     return Wish(job, *looks, str(output), task_type, priority)
 
 
-def _look(path: Path) -> Look:
+def _look(path: Path, seconds: float) -> Look:
     status = path.stat()
-    return Look(str(path), status.st_size, status.st_mtime_ns)
+    return Look(str(path), status.st_size, status.st_mtime_ns, seconds)
 
 
 def job_name(text: str) -> str:
@@ -122,6 +133,12 @@ def _priority(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or abs(given) > MAX_PRIORITY:
         raise ApiError(400, "bad_request", f'"priority" is a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}')
     return given
+
+
+def _seconds(given: Any, name: str) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= _LENGTH_MOST:
+        raise ApiError(400, "bad_request", f'"{name}" is a number of seconds')
+    return float(given)
 
 
 def listed(query: Mapping[str, str]) -> tuple[Callable[[str], bool], int]:

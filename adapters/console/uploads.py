@@ -11,7 +11,7 @@ import errno
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ import orjson
 
 from wakestream.adapters.console.guard import ApiError
 from wakestream.adapters.console.upload_rules import ENDINGS, Kind, ending_of, in_words
+from wakestream.adapters.engines.probe import MediaUnusable
 
 QUOTA: Final = 10 * 10**9
 """Bytes that the files of the page may take together, results included."""
@@ -40,7 +41,8 @@ _BLOCK = 1024 * 1024
 
 @dataclass(slots=True)
 class Upload:
-    """One file. `name` is its user's, `size` what was announced; `at` is UNIX seconds."""
+    """One file. `name` is its user's, `size` what was announced; `at` is UNIX seconds. It lasts `seconds`, 0 where
+    nobody knows."""
 
     id: str
     kind: Kind
@@ -49,15 +51,29 @@ class Upload:
     at: float
     path: Path
     complete: bool = False
+    seconds: float = 0.0
     busy: bool = field(default=False, repr=False)
 
     def plain(self) -> dict[str, Any]:
         """For the page."""
-        return {"id": self.id, "kind": self.kind, "name": self.name, "size": self.size, "complete": self.complete}
+        return {
+            "id": self.id, "kind": self.kind, "name": self.name, "size": self.size,
+            "seconds": self.seconds or None, "complete": self.complete,
+        }  # fmt: skip
+
+
+Look = Callable[[Path, Kind], Awaitable[float | None]]
+
+
+async def unlooked(_: Path, __: Kind) -> None:
+    """Nobody looks into a file."""
 
 
 class Uploads:
-    """The files in `folder`. `needed()` are the paths that unfinished jobs read, `extra()` bytes that results take."""
+    """The files in `folder`. `needed()` are the paths that unfinished jobs read, `extra()` bytes that results take.
+
+    `look` tells how long a file is, once it is whole, or refuses it.
+    """
 
     def __init__(
         self,
@@ -66,8 +82,10 @@ class Uploads:
         extra: Callable[[], int],
         quota: int = QUOTA,
         now: Callable[[], float] = time.time,
+        look: Look = unlooked,
     ) -> None:
         self._folder, self._needed, self._extra, self.quota, self._now = folder, needed, extra, quota, now
+        self._look = look
         self._known: dict[str, Upload] = {}
         self._by_path: dict[str, Upload] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -186,6 +204,8 @@ class Uploads:
             await asyncio.shield(self.discard(upload))
             if isinstance(error, ConnectionError | TimeoutError):
                 raise ApiError(400, "broken", "the transfer broke off; choose the file again") from None
+            if isinstance(error, MediaUnusable):
+                raise ApiError(415, f"media_{error.fault}", str(error), kind=error.which) from None
             if isinstance(error, OSError):
                 raise _of_disk(error) from None
             raise
@@ -208,6 +228,7 @@ class Uploads:
             await asyncio.to_thread(_write_all, file, waiting)
         if written != upload.size:
             raise ApiError(400, "other_size", "the file did not arrive as a whole; choose it again")
+        upload.seconds = await self._look(upload.path, upload.kind) or 0.0
         (folder / "about.json").write_bytes(orjson.dumps(_about(upload)))
 
     def remove(self, upload: Upload) -> None:
@@ -237,7 +258,7 @@ async def _steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def _about(upload: Upload) -> dict[str, Any]:
     plain = asdict(upload)
-    return {name: plain[name] for name in ("id", "kind", "name", "size", "at")} | {"file": upload.path.name}
+    return {name: plain[name] for name in ("id", "kind", "name", "size", "at", "seconds")} | {"file": upload.path.name}
 
 
 def _write_all(file: Any, block: bytearray) -> None:

@@ -45,6 +45,7 @@ SENTENCES = {
     "checked.all": "the worker has both files: nothing to upload, {size} saved",
     "checked.lacks": "the worker lacks {names}",
     "checked.lacks.saved": "the worker lacks {names}, {size} saved",
+    "lasts": "{name} lasts {time}",
     "uploading": "uploading {percent} ({size} of {of})",
     "uploaded": "uploaded {sent}, saved {saved}",
     "submitted": "work submitted ({task})",

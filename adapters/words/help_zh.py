@@ -83,6 +83,8 @@ SENTENCES = {
     "hand it to the daemon, print its id and return (needs `wakestream daemon`)":
         "交给守护进程，输出编号后返回（需要 `wakestream daemon`）",
     "in the daemon: -100 to 100, the higher the sooner (default 0)": "在守护进程中：-100 到 100，越大越先（默认 0）",
+    "do not check here that video and audio can be decoded (WAKESTREAM_PROBE=false)":
+        "不在本机检查视频和音频能否解码（WAKESTREAM_PROBE=false）",
     "send OpenTelemetry traces, as the OTEL_* variables say (WAKESTREAM_TRACE; needs wakestream[otel])":
         "按 OTEL_* 变量发送 OpenTelemetry 跟踪（WAKESTREAM_TRACE；需要 wakestream[otel]）",
     # The hub, the daemon, the program

@@ -42,6 +42,7 @@ SENTENCES = {
     "checked.all": "工作节点已有这两个文件，无需上传，省去 {size}",
     "checked.lacks": "工作节点缺少 {names}",
     "checked.lacks.saved": "工作节点缺少 {names}，省去 {size}",
+    "lasts": "{name} 长 {time}",
     "uploading": "正在上传 {percent}（{size} / {of}）",
     "uploaded": "已上传 {sent}，省去 {saved}",
     "submitted": "任务已提交（{task}）",

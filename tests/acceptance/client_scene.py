@@ -21,6 +21,10 @@ WITHIN = 45.0
 QUICK = ("--poll-every", "0.05", "--health-every", "0.05")
 
 
+UNPROBED = {"WAKESTREAM_PROBE": "false"}
+"""Most files of the tests only look like media."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """A command that has ended."""
@@ -122,7 +126,7 @@ class User:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "wakestream.adapters.cli", *command,
             stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, cwd=self.folder, limit=2**20,
-            env=clean_environment() | self._no_daemon() | self._secret() | self.environment | environment,
+            env=clean_environment() | UNPROBED | self._no_daemon() | self._secret() | self.environment | environment,
         )  # fmt: skip
         try:
             yield Running(process)

@@ -16,7 +16,7 @@ from field_peers import KEY, field
 from our_peers import Place
 
 from wakestream.adapters import sink
-from wakestream.adapters.engines.samples import make_speech
+from wakestream.adapters.engines.samples import make_speech, make_video
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -139,6 +139,31 @@ async def test_a_file_that_changes_while_it_is_sent_is_told(user: User) -> None:
             ran = await job.ended()
         assert (ran.code, ran.last["code"]) == (1, "file_changed")
         assert worker.files == {}
+
+
+async def test_media_that_cannot_be_decoded_are_refused_before_the_hub_hears_of_a_job(user: User) -> None:
+    await make_speech(user.audio, 1)
+    await make_video(user.folder / "good.mp4", 1, size="64x48")
+    for video, audio, words in (
+        ("clip.mp4", "speech.wav", "clip.mp4 cannot be used as the video"),
+        ("speech.wav", "speech.wav", "has no picture in it"),
+        ("good.mp4", "good.mp4", "has no sound in it"),
+    ):
+        command = ("submit", video, audio, "-o", "out.mp4", "--json")
+        ran = await user.run(*command, API_SERVER_URL=NOBODY, WAKESTREAM_KEY=KEY, WAKESTREAM_PROBE="true")
+        told(ran, 2, words)
+    assert user.left() == {"good.mp4"}
+
+
+async def test_a_job_tells_how_long_its_files_are(user: User) -> None:
+    await make_speech(user.audio, 1)
+    await make_video(user.video, 2, size="64x48")
+    async with field(user):
+        ran = await user.submit(WAKESTREAM_PROBE="true")
+    first = ran.events[0]
+    assert (first["event"], first["data"]) == ("note", {"video_s": pytest.approx(2), "audio_s": pytest.approx(1)})
+    assert first["text"] == "clip.mp4 lasts 2.0 s, speech.wav lasts 1.0 s"
+    assert ran.code == 0
 
 
 async def test_what_is_not_a_video_fails_with_the_words_of_ffmpeg(user: User, place: Place) -> None:

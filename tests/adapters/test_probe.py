@@ -62,7 +62,7 @@ async def test_a_sound_without_a_single_sample_is_refused(tmp_path: Path, media:
     assert (await refusal(empty, "audio")).fault == "empty"
 
 
-async def test_a_playlist_is_refused_although_what_it_names_is_a_video(media: tuple[Path, Path], tmp_path: Path) -> None:
+async def test_a_playlist_of_a_good_video_is_refused(media: tuple[Path, Path], tmp_path: Path) -> None:
     for name, text in (("list.m3u8", PLAYLIST), ("list.ffconcat", SCRIPT), ("list.mp4", SCRIPT)):
         playlist = tmp_path / name
         playlist.write_text(text.format(media[0]))

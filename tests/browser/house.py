@@ -65,6 +65,7 @@ class House:
         self._worker: AsyncExitStack | None = None
         self.asked_to_boot = asyncio.Event()
         self.quota = 50_000_000
+        self.probe = False  # most files of the tests only look like media
         self.port = 0
         self.hub_server: HubServer | None = None
 
@@ -87,8 +88,9 @@ class House:
     async def start_daemon(self) -> None:
         """The daemon starts, with what it has kept."""
         settings = Settings(
-            hub_url=self.place.hub_url, api_secret=Secret(SECRET), key=Secret(self.place.keys["client"]), waits=QUICK
-        )
+            hub_url=self.place.hub_url, api_secret=Secret(SECRET), key=Secret(self.place.keys["client"]), waits=QUICK,
+            probe=self.probe,
+        )  # fmt: skip
         self._running = AsyncExitStack()
         config = DaemonConfig(self.state, port=self.port, quota=self.quota)
         self.daemon = await self._running.enter_async_context(running_daemon(config, settings))

@@ -148,7 +148,32 @@ async def test_bad_files_are_refused_with_a_sentence_before_anything_is_sent(hom
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 4" not in said]
 
 
-async def test_a_file_that_holds_no_video_fails_with_the_reason(
+async def test_files_that_cannot_be_decoded_are_refused_before_a_job_is_begun(
+    home: House, visitor: Visitor, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    home.probe = True
+    await home.stop_daemon()
+    await home.start_daemon()
+    broken, silent = tmp_path / "broken.mp4", tmp_path / "silent.m4a"
+    broken.write_bytes(b"this is no video" * 50)
+    silent.write_bytes(files[0].read_bytes())
+    async with visitor.page() as page:
+        video, audio = page.locator("#slot-video"), page.locator("#slot-audio")
+        await page.get_by_label("Choose a video").set_input_files(broken)
+        await expect(video.get_by_role("alert")).to_contain_text("The end of broken.mp4 is missing.")
+        await page.get_by_label("Choose an audio").set_input_files(silent)
+        await expect(audio.get_by_role("alert")).to_have_text("silent.m4a has no sound in it. Choose an audio.")
+        await expect(page.get_by_role("button", name="Start")).to_be_disabled()
+        assert list((home.state / "console" / "uploads").iterdir()) == []
+        await page.get_by_label("Choose a video").set_input_files(files[0])
+        await expect(video).to_contain_text("2 s")
+        await page.get_by_label("Choose an audio").set_input_files(files[1])
+        await page.get_by_role("button", name="Start").click()
+        await expect(card(page).locator(".when")).to_contain_text("2 s of video  ·  2 s of audio")
+        visitor.complaints[:] = [said for said in visitor.complaints if "status of 415" not in said]
+
+
+async def test_files_that_the_worker_cannot_decode_fail_with_the_reason(
     home: House, visitor: Visitor, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     await home.gpu_on()

@@ -138,6 +138,7 @@ function* facts(job, part) {
 function when(job) {
   const parts = [moment(job.ended_at || job.accepted_at)];
   if (job.ended_at && job.outcome.event === "done") parts.push(t("card.took", { time: duration(job.ended_at - job.accepted_at) }));
+  for (const kind of ["video", "audio"]) if (job[kind].seconds) parts.push(t(`card.length.${kind}`, { time: duration(job[kind].seconds) }));
   if (job.retry_of) parts.push(t("card.retried"));
   return parts.join("  ·  ");
 }

@@ -290,7 +290,8 @@ class Slot {
   }
 
   showUpload() {
-    this.showName(this.upload.name, t("slot.ready", { size: bytes(this.upload.size) }), "ready");
+    const { name, size, seconds } = this.upload;
+    this.showName(name, [bytes(size), ...(seconds ? [duration(seconds)] : [])].join("  ·  "), "ready");
   }
 
   showName(name, text, state) {

@@ -115,5 +115,6 @@ export function refused(error, name = "") {
   const values = { name, kind: t(`kind.${said.kind}`), ending: said.ending || "?", known: said.known, count: number(said.count ?? 0) };
   for (const key of ["size", "most", "room"]) values[key] = key in said ? bytes(said[key]) : "";
   if (!error.status) return t("toast.offline");
+  if (knows(`bad.${error.code}.${said.kind}`)) return t(`bad.${error.code}.${said.kind}`, values);
   return knows(`bad.${error.code}`) ? t(`bad.${error.code}`, values) : `${sentence(error.message)}.`;
 }
