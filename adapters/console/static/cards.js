@@ -18,7 +18,7 @@ class Card {
     this.acts = acts;
     this.player = null;
     this.title = h("h3", { class: "card-title", id: `job-${job.id}`, tabindex: "-1" },
-      named(job.video.name), h("span", { class: "with", "aria-hidden": "true", text: "+" }), named(job.audio.name));
+      named(job.video.name), lasts(job.video), h("span", { class: "with", "aria-hidden": "true", text: "+" }), named(job.audio.name), lasts(job.audio));
     this.pill = h("span", { class: "pill" });
     this.when = h("span", { class: "when" });
     this.why = h("p", { class: "card-why" });
@@ -124,6 +124,11 @@ class Card {
   }
 }
 
+/** How long a file is, where that is known. */
+function lasts(file) {
+  return file.seconds ? h("span", { class: "lasts", text: ` ${duration(file.seconds)}` }) : null;
+}
+
 function* facts(job, part) {
   if (part.unit === "bytes") {
     yield part.all ? t("card.of", { part: bytes(part.value), all: bytes(part.all) }) : bytes(part.value);
@@ -138,7 +143,6 @@ function* facts(job, part) {
 function when(job) {
   const parts = [moment(job.ended_at || job.accepted_at)];
   if (job.ended_at && job.outcome.event === "done") parts.push(t("card.took", { time: duration(job.ended_at - job.accepted_at) }));
-  for (const kind of ["video", "audio"]) if (job[kind].seconds) parts.push(t(`card.length.${kind}`, { time: duration(job[kind].seconds) }));
   if (job.retry_of) parts.push(t("card.retried"));
   return parts.join("  ·  ");
 }

@@ -57,7 +57,6 @@ export const EN = {
   "card.remove.sure": "Remove “{name}”? Only another render would bring it back.", "card.gone": "The result is no longer there.",
   "card.eta": "{left} left", "card.rate": "{rate}/s", "card.of": "{part} of {all}", "card.took": "took {time}",
   "card.retried": "another try of an earlier job", "card.player": "Result of {name}", "card.progress": "{stage}, {percent}",
-  "card.length.video": "{time} of video", "card.length.audio": "{time} of audio",
   "card.waited": "waiting for {time}",
   "card.place": "place {place} in the queue", "card.frame": "frame {frame} of {frames}",
 

@@ -56,7 +56,6 @@ export const ZH = {
   "card.remove.sure": "删除“{name}”？只有重新合成才能再得到它。", "card.gone": "结果文件已不在。",
   "card.eta": "还需 {left}", "card.rate": "{rate}/秒", "card.of": "{part} / {all}", "card.took": "用时 {time}",
   "card.retried": "对先前任务的重试", "card.player": "{name} 的结果", "card.progress": "{stage}，{percent}",
-  "card.length.video": "视频 {time}", "card.length.audio": "音频 {time}",
   "card.waited": "已等待 {time}",
   "card.place": "队列第 {place} 位", "card.frame": "第 {frame} / {frames} 帧",
 
