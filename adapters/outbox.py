@@ -39,7 +39,8 @@ GOODBYE: Final = 5.0
 
 
 class Outbox:
-    """`state` is written by this alone. `on_ended(job)` hears of every end that is kept. Used within one loop."""
+    """`state` is written by this alone. `on_ended(job)` hears of every end that is kept, `on_lease_change()` when the
+    hub queued a job, gave it a GPU or took note of its end. Used within one loop."""
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Outbox:
         self._goodbyes: set[asyncio.Task[None]] = set()
         self._client: Client | None = None
         self.on_owed: Callable[[f.WebhookOwed], object] = lambda _: None
+        self.on_lease_change: Callable[[], object] = lambda: None
         self.broken: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
     @asynccontextmanager
@@ -70,7 +72,12 @@ class Outbox:
         """Take up every unfinished job, and whatever is asked, until the block ends. Jobs are not ended by that."""
         self._client = client
         soon = asyncio.get_running_loop().call_soon  # the job's end may be said in this very turn, and comes first
-        client.hub.on_released = lambda job: soon(self._inbox.put_nowait, f.Released(job))
+
+        def released(job: str) -> None:
+            soon(self._inbox.put_nowait, f.Released(job))
+            self.on_lease_change()
+
+        client.hub.on_released = released
         self._inbox.put_nowait(f.Started())
         working = [asyncio.create_task(self._work(), name="outbox"), asyncio.create_task(self._start_all())]
         try:
@@ -253,6 +260,8 @@ class Outbox:
             self._let_go(job, event)
             return
         self.feed.publish(job, {"at": self._now(), **plain_event(event)})
+        if isinstance(event, e.Queued | e.Granted):
+            self.on_lease_change()
         happened = f.Happened(job, event)
         if outbox.decide(self.state, happened, 0.0)[0]:
             self._inbox.put_nowait(happened)

@@ -177,7 +177,7 @@ def offline(state: HubState, message: m.Submit, position: int, now: float) -> m.
         msg=f"no GPU is online ({why}); the job is queued and starts when one is",
         phase=why,
         position=position,
-        eta_s=_eta(state, now),
+        eta_s=eta(state, now),
     )
 
 
@@ -189,7 +189,7 @@ def phase(state: HubState) -> str:
     return min(phases, key=lambda word: _HOPE.index(word) if word in _HOPE else len(_HOPE))
 
 
-def _eta(state: HubState, now: float) -> dict[str, float] | None:
+def eta(state: HubState, now: float) -> dict[str, float] | None:
     """Seconds until a GPU is expected, from earlier boots less the time that somebody has waited already."""
     boots = boot_times(seconds for _, seconds in state.boots)
     waited = max(0.0, now - state.waking) if state.waking is not None else 0.0

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from wakestream.streams import hub_events as f
 from wakestream.streams import ledger, wire
 from wakestream.streams import messages as m
-from wakestream.streams.hub_jobs import ASKS, Plan
+from wakestream.streams.hub_jobs import ASKS, Plan, eta
 from wakestream.streams.hub_state import Connection, Gpu, HubState
 
 FEATURE = ASKS
@@ -43,6 +43,7 @@ def hub_status_query(state: HubState, peer: Connection, message: m.HubStatusQuer
         monitors=len(state.monitors),
         boots=len(state.boots),
         boot_s=ledger.boot_times(seconds for _, seconds in state.boots),
+        eta_s=eta(state, now) if queue else None,
     )
     plan.send(peer.fd, _fitting(state, answer, entries))
 

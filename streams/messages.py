@@ -194,7 +194,7 @@ class HubStatus(Message, frozen=True, kw_only=True):
     """hub -> whoever asked, ours. `gpus` are objects as docs/protocol.md tells; `more` of them found no room.
 
     `queue` jobs wait, `own_queued` of them the asker's; `boot_s` are the median and the ninetieth percentile in seconds
-    of the last `boots` boots.
+    of the last `boots` boots, and `eta_s` those of the seconds until a GPU is expected for the jobs that wait.
     """
 
     TYPE: ClassVar[str] = "hub.status.response"
@@ -207,6 +207,7 @@ class HubStatus(Message, frozen=True, kw_only=True):
     monitors: Data[int] = 0
     boots: Data[int] = 0
     boot_s: Data[Mapping[str, float] | None] = None
+    eta_s: Data[Mapping[str, float] | None] = None
 
 
 class Booted(Message, frozen=True, kw_only=True):

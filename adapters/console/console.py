@@ -40,6 +40,7 @@ class Console:
         self.holdings = Holdings(folder, outbox, quota, _look() if settings.probe else unlooked)
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
+        outbox.on_lease_change = lambda: self._gpu.ask_soon()  # the lamp is to know of a job what its card knows
         cards = Cards(outbox, self.holdings.uploads, self.holdings.results)
         self._gpu = GpuWatch(settings, lambda known: self._live.tell("gpu", known))
         self._live = Live(cards, timeline, self._gpu, self._rest)

@@ -22,6 +22,9 @@ from wakestream.streams.hub_status import FEATURE
 EVERY: Final = 5.0
 """Seconds between two questions; news of a GPU's power is a reason to ask at once."""
 
+AT_LEAST: Final = 0.1
+"""Seconds between two questions, however much news there is; the hub answers 20 a second."""
+
 LINGER: Final = 60.0
 """Seconds for which the connection is kept when nobody looks any more: somebody who looks elsewhere mostly returns."""
 
@@ -63,6 +66,10 @@ class GpuWatch:
             if not self._watchers:
                 self._ending = asyncio.get_running_loop().call_later(LINGER, self._end)
 
+    def ask_soon(self) -> None:
+        """A job of this program's began or ended to use a GPU: the hub knows more than was told."""
+        self._ask_now.set()
+
     def _begin(self) -> None:
         features = (FEATURE, "power_state")
         register = m.Register(key=self._key, device_type="pc", features=features)
@@ -91,6 +98,7 @@ class GpuWatch:
             self._ask_now.clear()
             if self._up:
                 link.send(m.HubStatusQuery(request_id=f"console-{uuid.uuid4().hex}"))
+            await asyncio.sleep(AT_LEAST)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
                     await self._ask_now.wait()

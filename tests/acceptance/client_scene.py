@@ -126,7 +126,7 @@ class User:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "wakestream.adapters.cli", *command,
             stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, cwd=self.folder, limit=2**20,
-            env=clean_environment() | UNPROBED | self._no_daemon() | self._secret() | self.environment | environment,
+            env=clean_environment() | self._no_daemon() | self._secret() | self.environment | environment,
         )  # fmt: skip
         try:
             yield Running(process)
@@ -164,6 +164,6 @@ class User:
 
 
 def clean_environment() -> Mapping[str, str] | Any:
-    """This process's environment without any setting of ours."""
+    """This process's environment without any setting of ours, but that files need not be media."""
     ours = ("WAKESTREAM_", "HEYGEM_", "API_SERVER_URL")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | UNPROBED

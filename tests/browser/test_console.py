@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from house import House
 
-from wakestream.adapters.console import uploads
+from wakestream.adapters.console import gpu, uploads
 from wakestream.adapters.console.uploads import Uploads
 from wakestream.adapters.replaying import run_log
 from wakestream.operators.ports import Frame
@@ -69,6 +69,25 @@ async def test_with_the_gpu_off_the_page_says_why_it_waits_and_then_how_far_it_i
         await expect(job).to_contain_text("The result is here")
         for figure in ("Running for", "In use by", "Cost this month", "Saved"):
             await expect(lamp).to_contain_text(figure)
+
+
+async def test_the_lamp_names_who_uses_the_gpu_as_soon_as_the_card_does(
+    home: House, visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "EVERY", 3600.0)  # nothing is found out by asking now and then
+    await home.gpu_on()
+    async with visitor.page() as page:
+        lamp = page.locator(".gpu")
+        await expect(lamp).to_contain_text("Work starts at once.")
+        job = await begin(page, files)
+        home.engine.frames.put_nowait(Frame(5, 50, 10.0))
+        await expect(job).to_contain_text("The GPU is at work.")
+        await expect(lamp).to_contain_text("One job uses it.")
+        await expect(lamp).to_contain_text("1 of yours")
+        home.engine.go_on.set()
+        await expect(job).to_contain_text("The result is here")
+        await expect(lamp).to_contain_text("nobody")
+        await expect(lamp).to_contain_text("Work starts at once.")
 
 
 async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:

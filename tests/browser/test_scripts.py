@@ -27,6 +27,15 @@ GPU = r"""
 async ([gpu, hub, eta]) => (await import("/sentences.js")).gpuSays(gpu, hub, eta).replaceAll("\u00a0", " ")
 """
 
+PAIR = r"""
+async ([job, events, hub]) => {
+  const { begin } = await import("/store.js");
+  const { gpuSays, why } = await import("/sentences.js");
+  const card = begin({ id: "a", state: "open", stage: "submit", events, ...job });
+  return [why(card, hub), gpuSays(hub.gpus[0], hub, card.eta)].map((said) => said.replaceAll("\u00a0", " "));
+}
+"""
+
 LANES = """
 async ([batches, from, to, most, told]) => {
   const { Moments } = await import("/moments.js");
@@ -106,6 +115,46 @@ async def test_how_long_a_boot_takes_yet_is_said_in_every_phase_of_it(visitor: V
         assert await page.evaluate(GPU, [{"phase": "booted", "since": now}, hub, eta]) == starting
         late = await page.evaluate(GPU, [{"phase": "starting", "since": now - 80}, hub, None])
         assert late.startswith("Takes longer than the usual 1 min")
+
+
+@pytest.mark.parametrize(
+    ("ago", "left", "job", "lamp"),
+    [
+        (50, 9, "The GPU is being woken: ready in about 9 s, nine times of ten within 29 s.", "Ready in about 9 s;"),
+        (2, 0, "The GPU is being woken. It takes longer than it usually does.", "Takes longer than the usual 1 min"),
+        (50, None, "The GPU is being woken: ready in about 40 s", "Ready in about 40 s;"),
+    ],
+)
+async def test_card_and_lamp_tell_the_same_time_until_the_gpu_is_there(
+    visitor: Visitor, ago: float, left: float | None, job: str, lamp: str
+) -> None:
+    async with visitor.page() as page:
+        await page.clock.set_fixed_time(datetime.datetime.now())
+        now = await page.evaluate("() => Date.now() / 1000")
+        eta = {"p50": 40.0, "p90": 70.0}  # what the job was told, in vain where the hub says something later
+        events = [{"event": "waking", "at": now, "waited": 1.0, "phase": "booting", "eta": eta}]
+        gpus = [{"gpu": "studio", "phase": "starting", "since": now - ago}]
+        later = {} if left is None else {"eta_s": {"p50": left, "p90": left + 20}}
+        hub = {"hub": "up", "ts": now, "monitors": 1, "gpus": gpus, "boot_s": {"p50": 60, "p90": 90}, **later}
+        card, said = await page.evaluate(PAIR, [{}, events, hub])
+        assert (card.startswith(job), said.startswith(lamp)) == (True, True), (card, said)
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "open_", "lamp"),
+    [
+        (0, 0, 0, "Work starts at once."),
+        (1, 0, 1, "One job uses it. A new one comes after it."),
+        (0, 0, 4, "4 jobs use it or wait for it. A new one comes after them."),
+        (3, 2, 1, "5 jobs use it or wait for it. A new one comes after them."),
+    ],
+)
+async def test_a_lamp_says_that_work_starts_at_once_only_where_no_job_is_before_it(
+    visitor: Visitor, own: int, others: int, open_: int, lamp: str
+) -> None:
+    async with visitor.page() as page:
+        gpu = {"phase": "online", "own": own, "others": others}
+        assert await page.evaluate(GPU, [gpu, {"monitors": 1, "open": open_}, None]) == lamp
 
 
 async def test_the_timeline_shows_who_is_at_work_first_and_counts_the_others(visitor: Visitor) -> None:
@@ -195,7 +244,7 @@ async def test_what_took_too_long_is_said_in_words(visitor: Visitor, stage: str)
 async def test_a_phase_of_a_later_hub_is_shown_as_its_word(visitor: Visitor) -> None:
     show = """
     async (gpu) => {
-      (await import("/gpus.js")).showGpus({ hub: "up", gpus: [gpu] }, null, (id) => id);
+      (await import("/gpus.js")).showGpus({ hub: "up", gpus: [gpu] }, { eta: null, open: 0, nameOf: (id) => id });
       return document.querySelector("#gpus").innerText;
     }
     """

@@ -54,6 +54,27 @@ def test_the_feature_is_announced_to_those_who_ask_for_it_and_to_no_others() -> 
     assert net.heard(net.join("client"), m.Registered)[0].features == hub.FEATURES
 
 
+def test_the_status_tells_the_same_time_until_online_as_the_jobs_that_wait() -> None:
+    net, monitor, client = a_day()
+    net.say(client, m.JobDone(request_id="j2"))
+    net.leave(net.worker())
+    net.phase(monitor, "stopping")
+    net.submit(client, "j3")
+    net.now += 30
+    net.phase(monitor, "off")
+    net.phase(monitor, "starting")
+    net.now += 10
+    net.submit(client, "j4")
+    told = net.heard(client, m.Offline)[-1].eta_s
+    assert told == {"p50": 20.0, "p90": 80.0}
+    assert asked(net, client).eta_s == told
+
+
+def test_the_status_tells_no_time_until_online_while_no_job_waits() -> None:
+    net, _, client = a_day()
+    assert asked(net, client).eta_s is None
+
+
 def test_a_worker_may_not_ask() -> None:
     net = Net()
     worker = net.worker()

@@ -90,19 +90,21 @@ const hear = {
     if (before || !removed) known.jobs.set(card.id, begin(card));
     if (card.outcome) letGo();
     soon();
+    showLamps();
     if (card.outcome) parts.past.refresh();
   },
   event(event) {
     const job = known.jobs.get(event.job);
     if (!job) return;
     take(job, event);
-    if (cards.has(event.job)) cards.get(event.job).update(job);
+    if (cards.has(event.job)) cards.get(event.job).update(job, known.gpu);
     else soon(); // it begins, and there may be room for it now
   },
   gpu(plain) {
     known.gpu = plain;
     parts.time.power(plain);
     showLamps();
+    showTimes();
   },
   rows: (rows) => parts.time.more(rows),
   rest(plain) {
@@ -137,7 +139,7 @@ function letGo() {
 /** The lamps, with what those who wait were told. */
 function showLamps() {
   const waiting = [...known.jobs.values()].find((job) => !job.outcome && job.stage === 0 && job.eta);
-  showGpus(known.gpu, waiting ? waiting.eta : null, (id) => known.names.get(id) || id);
+  showGpus(known.gpu, { eta: waiting ? waiting.eta : null, open: known.open, nameOf: (id) => known.names.get(id) || id });
 }
 
 /** What the page has room for: what is under way, then what comes first in turn, and what ended. */
@@ -170,8 +172,8 @@ function showJobs() {
     }
   }
   jobs.forEach((job, at) => {
-    if (cards.has(job.id)) cards.get(job.id).update(job);
-    else cards.set(job.id, makeCard(job, acts));
+    if (cards.has(job.id)) cards.get(job.id).update(job, known.gpu);
+    else cards.set(job.id, makeCard(job, known.gpu, acts));
     const { root } = cards.get(job.id);
     if (list.children[at] !== root) {
       if (root.isConnected && list.moveBefore) list.moveBefore(root, list.children[at] || null);
@@ -186,12 +188,17 @@ function showJobs() {
   show(by("now-empty"), !jobs.length);
 }
 
-setInterval(() => {
-  if (document.hidden || !parts) return;
+/** The cards, as times go on. */
+function showTimes() {
   for (const [id, card] of cards) {
     const job = known.jobs.get(id);
-    if (job) card.update(job);
+    if (job) card.update(job, known.gpu);
   }
+}
+
+setInterval(() => {
+  if (document.hidden || !parts) return;
+  showTimes();
   showLamps();
 }, 1000);
 

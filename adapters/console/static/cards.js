@@ -5,10 +5,10 @@ import { detail, why } from "/sentences.js";
 import { progress, STAGES, waits } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
 
-/** A card; `acts` are what its buttons do. `update(job)` shows what is new. */
-export function makeCard(job, acts) {
+/** A card; `acts` are what its buttons do. `update(job, hub)` shows what is new. */
+export function makeCard(job, hub, acts) {
   const card = new Card(job, acts);
-  card.update(job);
+  card.update(job, hub);
   return card;
 }
 
@@ -44,18 +44,19 @@ class Card {
   }
 
   /** Shows where the job stands; called again each second, as times go on. */
-  update(job) {
+  update(job, hub) {
     this.job = job;
     const held = this.root.contains(document.activeElement) ? document.activeElement : null;
     const ended = Boolean(job.outcome);
     const state = ended ? job.outcome.event : job.state === "cancelling" ? "cancelling" : waits(job) ? "waiting" : "open";
     put(this.root, "data-state", state);
     say(this.pill, t(`state.${state}`));
-    say(this.why, why(job));
+    say(this.why, why(job, hub));
     say(this.said, detail(job));
     show(this.detail, Boolean(detail(job)));
-    this.showSteps(job, ended);
-    this.showNumbers(job, ended);
+    const part = ended ? null : progress(job, undefined, hub);
+    this.showSteps(job, ended, part);
+    this.showNumbers(job, part);
     say(this.when, when(job));
     const here = Boolean(job.result && job.result.here);
     show(this.cancel, !ended && job.state !== "cancelling");
@@ -66,8 +67,7 @@ class Card {
     if (held && held.hidden) this.title.focus({ preventScroll: true }); // the keyboard stays at this job
   }
 
-  showSteps(job, ended) {
-    const part = progress(job);
+  showSteps(job, ended, part) {
     this.steps.forEach((step, at) => {
       const done = at < job.stage;
       const now = at === job.stage && !ended;
@@ -81,8 +81,7 @@ class Card {
     });
   }
 
-  showNumbers(job, ended) {
-    const part = ended ? null : progress(job);
+  showNumbers(job, part) {
     const known = part && part.value !== null && part.value !== undefined && part.part !== null;
     const told = part ? [...facts(job, part)].join("  ·  ") : "";
     show(this.numbers, Boolean(known) || told !== "");

@@ -1,7 +1,7 @@
 // The lamp of each GPU: its phase, what that means, and the figures that its user pays for.
 
 import { by, h, put, say, show } from "/dom.js";
-import { brief, gpuSays } from "/sentences.js";
+import { bootOf, brief, gpuSays } from "/sentences.js";
 import { duration, money, number, percent, phase, t } from "/words.js";
 
 const LAMPS = {
@@ -10,8 +10,11 @@ const LAMPS = {
 };
 const strips = new Map();
 
-/** Shows what the hub told; called again each second, as times go on. `eta` is what a job was told that waits. */
-export function showGpus(hub, eta, nameOf) {
+/**
+ * Shows what the hub told; called again each second, as times go on. `eta` is what a job was told that waits, `open` how
+ * many jobs this program has that did not end.
+ */
+export function showGpus(hub, { eta, open, nameOf }) {
   const wanted = hub.hub === "up" && hub.gpus && hub.gpus.length ? hub.gpus : [nobody(hub)];
   const names = new Set(wanted.map((gpu) => gpu.gpu));
   for (const [name, strip] of strips) {
@@ -24,7 +27,7 @@ export function showGpus(hub, eta, nameOf) {
     if (!strips.has(gpu.gpu)) strips.set(gpu.gpu, made());
     const strip = strips.get(gpu.gpu);
     if (by("gpus").children[at] !== strip.root) by("gpus").insertBefore(strip.root, by("gpus").children[at] || null);
-    update(strip, gpu, { ...hub, eta, nameOf });
+    update(strip, gpu, { ...hub, eta, open, nameOf });
   });
 }
 
@@ -103,8 +106,11 @@ function* figuresOf(gpu, hub) {
 }
 
 function waking(strip, gpu, hub) {
-  const p50 = (hub.boot_s || {}).p50;
-  const on = gpu.phase === "starting" && p50 > 0;
-  show(strip.bar, on);
-  if (on) strip.bar.firstChild.style.width = `${Math.min(96, (100 * (Date.now() / 1000 - gpu.since)) / p50)}%`;
+  const eta = gpu.phase === "starting" ? bootOf(gpu, hub, hub.eta) : null;
+  show(strip.bar, Boolean(eta));
+  if (!eta) return;
+  const now = Date.now() / 1000;
+  const gone = now - gpu.since;
+  const left = Math.max(0, eta.p50 - (now - eta.at));
+  strip.bar.firstChild.style.width = `${Math.min(96, (100 * gone) / Math.max(1, gone + left))}%`;
 }

@@ -1,11 +1,12 @@
 // One plain sentence for each job and each GPU: why it waits, what it does, how it ended.
 
+import { etaOf } from "/store.js";
 import { bytes, duration, knows, lang, number, t } from "/words.js";
 
 const LONG = 110;
 
-/** Why a job waits, or what it does. */
-export function why(job) {
+/** Why a job waits, or what it does; `hub` is what the lamps show. */
+export function why(job, hub = null) {
   if (job.outcome) return ended(job);
   if (job.state === "cancelling") return t("why.cancelling");
   if (job.note) return noted(job.note);
@@ -13,7 +14,7 @@ export function why(job) {
   if (!last) return t(job.stage > 0 ? "why.resumed" : "why.accepted");
   switch (last.event) {
     case "queued":
-    case "waking": return waking(job, last);
+    case "waking": return waking(last, etaOf(hub, job.eta));
     case "checked": return checked(last);
     case "uploaded": return last.saved ? t("why.uploaded.saved", { saved: bytes(last.saved) }) : t("why.uploaded");
     case "submitted":
@@ -34,16 +35,16 @@ function noted(note) {
   return note.text;
 }
 
-function waking(job, last) {
+function waking(last, eta) {
   if (last.phase === "connecting") return t("why.connecting");
   if (last.phase.startsWith("hub_")) return t("why.down", { why: sentence(brief(last.why || "?")) });
   if (last.phase === "draining" || last.phase === "stopping") return t("why.stopping");
-  if (last.phase === "booted" && left(job.eta) >= 1) return t("why.booted.left", times(job.eta));
+  if (last.phase === "booted" && left(eta) >= 1) return t("why.booted.left", times(eta));
   if (knows(`why.${last.phase}`)) return t(`why.${last.phase}`);
   if (last.phase === "online") return t("why.queued");
   if (last.why) return `${sentence(brief(last.why))}.`;
-  if (!job.eta) return t("why.waking.new");
-  return left(job.eta) < 1 ? t("why.waking.late") : t("why.waking", times(job.eta));
+  if (!eta) return t("why.waking.new");
+  return left(eta) < 1 ? t("why.waking.late") : t("why.waking", times(eta));
 }
 
 /** Seconds since something was told. */
@@ -92,21 +93,33 @@ function sentence(text) {
   return trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
 }
 
-/** What a GPU is at, and what that means; `eta` is what a job was told that waits for it. */
-export function gpuSays(gpu, hub, eta) {
+/** What a GPU is at, and what that means; `told` is what a job was told that waits for it. */
+export function gpuSays(gpu, hub, told) {
+  const eta = bootOf(gpu, hub, told);
   const { p50, p90 } = hub.boot_s || {};
   const usual = { p50: duration(p50 || 0), p90: duration(p90 || 0) };
   if (gpu.phase === "booted" && left(eta) >= 1) return t("say.starting.left", { left: times(eta).p50, p90: times(eta).p90 });
   if ((gpu.phase === "off" || gpu.phase === "failed") && hub.monitors === 0) return t("say.monitor");
   if (gpu.phase === "starting") {
     if (!p50) return t("say.starting.new");
-    const gone = Date.now() / 1000 - gpu.since;
-    if (p50 - gone <= 1) return t("say.starting.late", usual);
-    return t("say.starting.left", { left: duration(p50 - gone), p90: duration(p90 - gone) });
+    return left(eta) < 1 ? t("say.starting.late", usual) : t("say.starting.left", { left: times(eta).p50, p90: times(eta).p90 });
   }
+  if (gpu.phase === "online") return online(Math.max(gpu.own || 0, hub.open || 0) + (gpu.others || 0));
   if (gpu.phase === "off" && p50) return t("say.off.eta", usual);
   if (gpu.phase === "failed" && gpu.why) return `${sentence(brief(gpu.why))}.`;
   return knows(`say.${gpu.phase}`) ? t(`say.${gpu.phase}`) : brief(gpu.why);
+}
+
+/** When a GPU that is being started is expected: the same for its lamp and for the cards of those who wait. */
+export function bootOf(gpu, hub, told) {
+  const eta = etaOf(hub, told);
+  if (eta || gpu.phase !== "starting" || !hub.boot_s) return eta;
+  return { ...hub.boot_s, at: gpu.since };
+}
+
+function online(before) {
+  if (!before) return t("say.online");
+  return t(before === 1 ? "say.online.one" : "say.online.many", { count: number(before) });
 }
 
 /** A refusal as a sentence, in this language where there is one. */

@@ -54,7 +54,7 @@ function sample(job, at, value) {
 }
 
 /** How far the present stage is: `part` from 0 to 1 or null, `value` of `all`, `rate` a second, `left` in seconds. */
-export function progress(job, now = Date.now() / 1000) {
+export function progress(job, now = Date.now() / 1000, hub = null) {
   const last = job.last;
   if (!last || job.outcome) return null;
   switch (last.event) {
@@ -67,11 +67,17 @@ export function progress(job, now = Date.now() / 1000) {
     case "queued":
     case "waking": {
       const waited = job.seen[0] ? now - job.seen[0] : last.waited || 0;
-      const left = job.eta ? job.eta.p50 - (now - job.eta.at) : null;
+      const eta = etaOf(hub, job.eta);
+      const left = eta ? eta.p50 - (now - eta.at) : null;
       return { part: left > 0 ? Math.min(0.95, waited / (waited + left)) : null, value: null, left, waited };
     }
     default: return { part: null, value: null };
   }
+}
+
+/** When a GPU is expected for the jobs that wait: as the hub says it now, else as a job was told it. */
+export function etaOf(hub, told) {
+  return hub?.hub === "up" && hub.eta_s ? { ...hub.eta_s, at: hub.ts } : told;
 }
 
 function paced(job, value, all, unit) {
