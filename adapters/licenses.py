@@ -26,6 +26,8 @@ from wakestream.operators.errors import WakestreamError
 
 ROLES = ("client", "worker", "monitor", "admin")
 MAX_NOTE = 200
+KEY_LENGTH = (8, 512)
+"""Characters of a key that is imported: at least, and at most."""
 LOCK_WITHIN = 10.0
 """Seconds that another process may hold the file before we give up."""
 _ID = 12
@@ -65,10 +67,7 @@ class LicenseBook:
 
     def issue(self, role: str, note: str, now: float) -> tuple[License, str]:
         """A new license and its key, which cannot be had again."""
-        if role not in ROLES:
-            raise LicenseError(f"there is no role {role!r}; choose from {', '.join(ROLES)}")
-        if len(note) > MAX_NOTE or not note.isprintable():
-            raise LicenseError(f"a note is one line of {MAX_NOTE} characters at most")
+        _check(role, note)
         with self._locked():
             known = self._read()
             key = _new_key(role)
@@ -78,6 +77,20 @@ class LicenseBook:
             license_ = License(digest[:_ID], role, note, now, digest)
             self._write({**known, license_.id: license_})
         return license_, key
+
+    def admit(self, keys: Sequence[str], role: str, note: str, now: float) -> Sequence[License]:
+        """Licenses for keys that users have already; one that is known with this role stays as it is.
+
+        `LicenseError` for a key that is too short or too long, has another role or was revoked; then none is taken.
+        """
+        _check(role, note)
+        for key in keys:
+            _check_key(key)
+        with self._locked():
+            known = self._read()
+            taken = [_admitted(known.get(_digest(key)[:_ID]), _digest(key), role, note, now) for key in keys]
+            self._write(known | {one.id: one for one in taken})
+        return taken
 
     def revoke(self, prefix: str, now: float) -> License:
         """Revoke the license whose id begins with `prefix` (4 characters or more); revoked already, it stays as it is.
@@ -168,6 +181,35 @@ class LicenseBook:
             raise LicenseError(why) from None
         except OSError as error:
             raise LicenseError(f"{lock.parent} cannot be written to ({error.strerror}); choose --state") from error
+
+
+def _check(role: str, note: str) -> None:
+    if role not in ROLES:
+        raise LicenseError(f"there is no role {role!r}; choose from {', '.join(ROLES)}")
+    if len(note) > MAX_NOTE or not note.isprintable():
+        raise LicenseError(f"a note is one line of {MAX_NOTE} characters at most")
+
+
+def _check_key(key: str) -> None:
+    least, most = KEY_LENGTH
+    if not (least <= len(key) <= most and key.isprintable()):
+        raise LicenseError(
+            f"a key that is imported has {least} to {most} characters, all of them printable; see the file"
+        )
+
+
+def _admitted(known: License | None, digest: str, role: str, note: str, now: float) -> License:
+    if known is None:
+        return License(digest[:_ID], role, note, now, digest)
+    if known.hash != digest:
+        raise LicenseError(f"license {known.id} has another key whose hash begins alike; this key cannot be imported")
+    if known.revoked is not None:
+        raise LicenseError(f"license {known.id} has this key, and was revoked; give its users another key")
+    if known.role != role:
+        raise LicenseError(
+            f"license {known.id} has this key already, with the role {known.role}; use a key for one role"
+        )
+    return known
 
 
 def _listed(document: Any) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,19 @@ def read_key(path: Path) -> Secret | None:
     if text is None:
         return None
     return checked_key(_license(text, path), str(path))
+
+
+def read_keys(path: Path | None) -> list[Secret]:
+    """The keys in a file or, without one, on standard input: one a line, or one as `{"license_key": "…"}`."""
+    where = path or Path("standard input")
+    text = _text(path) if path is not None else _decoded(sys.stdin.buffer.read(MAX_FILE), where)
+    if text is None:
+        raise SettingsError("there is no file of this name; give a file with the keys in it, never a key itself")
+    keys = [_license(text, where)] if text.lstrip().startswith("{") else text.splitlines()
+    found = [Secret(key.strip()) for key in keys if key.strip()]
+    if not found:
+        raise SettingsError(f"{where}: there is no key in it; write one key a line")
+    return found
 
 
 def checked_key(text: str, where: str) -> Secret:

@@ -1,4 +1,4 @@
-"""`wakestream license`: issue, list and revoke the keys that a hub lets in."""
+"""`wakestream license`: issue, import, list and revoke the keys that a hub lets in."""
 
 from __future__ import annotations
 
@@ -12,26 +12,36 @@ if TYPE_CHECKING:
 
     from wakestream.adapters.licenses import License, LicenseBook
 
-HELP = "issue, list and revoke the keys that the hub lets in"
+HELP = "issue, import, list and revoke the keys that the hub lets in"
 EXAMPLES = (
     'license issue --role client --note "editing PC" > client.key',
+    "license import --role client --key-file old-client/.license",
     "license list --json",
     "license revoke 22f1386983ff",
 )
 
+_SAFE = 16
+"""Characters below which a key can be guessed."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The three things to do with licenses."""
+    """The things to do with licenses."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     issue = actions.add_parser("issue", help="make a license and print its key, this once", allow_abbrev=False)
     roles = ("client", "worker", "monitor", "admin")
     issue.add_argument("--role", required=True, choices=roles, help="what the key is good for")
     issue.add_argument("--note", default="", metavar="TEXT", help="what it is for, such as a person's name")
+    taken = actions.add_parser("import", help="let in keys that users have already", allow_abbrev=False)
+    taken.add_argument("--role", required=True, choices=roles, help="what the keys are good for")
+    taken.add_argument("--note", default="", metavar="TEXT", help="what they are for, such as a person's name")
+    taken.add_argument(
+        "--key-file", metavar="FILE", help="a .license file, or one key a line (default: standard input)"
+    )
     listed = actions.add_parser("list", help="show all licenses, without their keys", allow_abbrev=False)
     listed.add_argument("--json", action="store_true", help="as a JSON array")
     revoke = actions.add_parser("revoke", help="end a license; open connections are closed at once", allow_abbrev=False)
     revoke.add_argument("id", metavar="ID", help="the license's id, or its first 4 characters or more")
-    for action in (issue, listed, revoke):
+    for action in (issue, taken, listed, revoke):
         hub.state(action)
         parsing.part(action)
 
@@ -41,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.licenses import LicenseBook
 
     book = LicenseBook(hub.folder(args.state))
-    print({"issue": _issue, "list": _list, "revoke": _revoke}[args.action](args, book))  # noqa: T201 - the answer
+    print({"issue": _issue, "import": _import, "list": _list, "revoke": _revoke}[args.action](args, book))  # noqa: T201 - the answer
     return exit_codes.DONE
 
 
@@ -55,6 +65,22 @@ def _issue(args: argparse.Namespace, book: LicenseBook) -> str:
     said = tell("license.issued", id=license_.id, role=license_.role, folder=book.path.parent)
     print(said, file=sys.stderr, flush=True)  # noqa: T201 - beside the key, so that `> FILE` gets the key alone
     return key
+
+
+def _import(args: argparse.Namespace, book: LicenseBook) -> str:
+    import sys
+    import time
+    from pathlib import Path
+
+    from wakestream.adapters.sources import read_keys
+    from wakestream.adapters.words import tell
+
+    keys = read_keys(Path(args.key_file) if args.key_file is not None else None)
+    taken = book.admit(keys, args.role, args.note, time.time())
+    said = [tell("license.imported", n=len(taken), role=args.role, folder=book.path.parent)]
+    said += [tell("license.guessable", n=_SAFE)] if any(len(key) < _SAFE for key in keys) else []
+    print(*said, sep="\n", file=sys.stderr, flush=True)  # noqa: T201 - beside the ids
+    return "\n".join(one.id for one in taken)
 
 
 def _revoke(args: argparse.Namespace, book: LicenseBook) -> str:

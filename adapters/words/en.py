@@ -105,6 +105,8 @@ SENTENCES = {
     "usage.wrong": "error: {why}",
     # Licenses
     "license.issued": "license {id} ({role}) is in {folder}; its key is shown this once, keep it in a file:",
+    "license.imported": "{n} keys with the role {role} are in {folder}; their ids:",
+    "license.guessable": "warning: a key with fewer than {n} characters can be guessed; give its users a longer one",
     "license.revoked": "license {id} ({role}) is revoked",
     "license.none": "no licenses in {folder} yet; `wakestream license issue` makes one",
     "license.id": "ID",

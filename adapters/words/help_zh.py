@@ -49,7 +49,7 @@ SENTENCES = {
     "switch a GPU on when a job needs it, and off when nobody holds it": "任务需要时打开 GPU，无人使用时关闭",
     "take files and tasks over HTTP and run the synthesis engine, on the GPU machine":
         "在 GPU 机器上：通过 HTTP 接收文件和任务，运行合成引擎",
-    "issue, list and revoke the keys that the hub lets in": "签发、列出、吊销中枢接受的密钥",
+    "issue, import, list and revoke the keys that the hub lets in": "签发、导入、列出、吊销中枢接受的密钥",
     "show how the GPUs are, who holds them, and what they have cost": "显示各 GPU 的状态、使用者和费用",
     "say in one sentence why a job waits, or why the GPU is on": "用一句话说明任务为何等待，或 GPU 为何开着",
     "show how long the GPUs ran, what that cost, and what switching them off has saved":
@@ -150,6 +150,10 @@ SENTENCES = {
     "what an hour of a GPU costs, in whatever money: 1.20 for each, studio=2.50 for one; may be repeated":
         "GPU 每小时的价格，货币不限：1.20 用于全部，studio=2.50 用于一个；可重复",
     "make a license and print its key, this once": "签发许可并输出密钥，仅此一次",
+    "let in keys that users have already": "接受用户已有的密钥",
+    "what the keys are good for": "密钥的用途",
+    "what they are for, such as a person's name": "备注，例如使用者姓名",
+    "a .license file, or one key a line (default: standard input)": ".license 文件，或每行一个密钥（默认：标准输入）",
     "show all licenses, without their keys": "显示全部许可，不含密钥",
     "end a license; open connections are closed at once": "吊销许可；已有连接立即关闭",
     "what the key is good for": "密钥可用作什么",

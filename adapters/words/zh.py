@@ -97,6 +97,8 @@ SENTENCES = {
     "usage": "用法：",
     "usage.wrong": "用法有误：{why}",
     "license.issued": "许可 {id}（{role}）已存入 {folder}；密钥只显示这一次，请存入文件：",
+    "license.imported": "{n} 个密钥（角色 {role}）已存入 {folder}；编号如下：",
+    "license.guessable": "警告：少于 {n} 个字符的密钥可能被猜中；请换更长的密钥",
     "license.revoked": "许可 {id}（{role}）已吊销",
     "license.none": "{folder} 中还没有许可；用 `wakestream license issue` 签发",
     "license.id": "编号",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from tests.support.field.desktop import DesktopLimits, FieldDesktop
 from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
-from tests.support.field.worker import field_worker
+from tests.support.field.worker import field_worker, rendered
 from wakestream.adapters.recorder import recording
 from wakestream.adapters.websocket.hub_server import HubServer
 from wakestream.streams.config_json import plain_config
@@ -37,9 +39,43 @@ def address(hub: HubServer) -> str:
     return hub.url.replace("ws", "http", 1).removesuffix("/dsp")
 
 
+def free_port() -> int:
+    """A port for a worker that is not there yet."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
 def desktop(hub: HubServer, place: Place, worker_url: str = "http://127.0.0.1:9") -> FieldDesktop:
     """One whose license is a client's key; it waits as long as it likes."""
     return FieldDesktop(address(hub), worker_url, license_key=place.keys["client"], limits=DesktopLimits())
+
+
+async def test_a_desktop_that_was_not_touched_renders_by_our_hub_which_has_its_keys_imported(
+    place: Place, tmp_path: Path
+) -> None:
+    place.book.admit(["gradio_client", "VIP-2024-0007"], "client", "", 0.0)
+    video, audio = tmp_path / "clip.mp4", tmp_path / "speech.wav"
+    video.write_bytes(b"v" * 2000)
+    audio.write_bytes(b"a" * 2000)
+    hub, port = await place.hub(limits=OPEN), free_port()
+    async with contextlib.AsyncExitStack() as machine:
+
+        async def start() -> None:
+            await machine.enter_async_context(field_worker(hub=address(hub), port=port))
+            await machine.enter_async_context(field_text_worker(address(hub)))
+
+        cloud = FieldCloud(on_start=start)
+        limits = replace(DesktopLimits(), health_every=60.0)  # it goes by what the hub says
+        user = FieldDesktop(address(hub), f"http://127.0.0.1:{port}", license_key="VIP-2024-0007", limits=limits)
+        async with field_monitor(hub.url, cloud, times=QUICK) as monitor:
+            while monitor.status != "stopped":  # noqa: ASYNC110 - its first look at the cloud
+                await asyncio.sleep(0)
+            film = await user.render(video, audio)
+            assert (user.went_on_by, user.boots, cloud.starts) == ("hub", 1, 1)
+            assert film == rendered(audio.read_bytes(), video.read_bytes())
+            async with user.texts() as texts:
+                assert await texts.text_of("https://video.test/1") == "text of https://video.test/1"
 
 
 async def test_a_phone_boots_a_gpu_that_a_deployed_monitor_starts_by_our_hub(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -226,3 +227,90 @@ def test_a_file_that_another_program_holds_is_given_up_with_a_sentence(
     with book._locked(), pytest.raises(LicenseError, match="held by another program"):
         LicenseBook(book.path.parent).issue("client", "", 0.0)
     assert book.issue("client", "", 0.0)[0].role == "client"
+
+
+# Keys that users have already
+
+
+OLD_KEYS = ("gradio_client", "VIP-2024-0007", "一个旧的许可证密钥", "a key of several words", "12345678")
+
+
+def test_keys_that_users_have_already_are_taken_and_only_their_hash_is_kept(book: LicenseBook) -> None:
+    taken = book.admit(OLD_KEYS, "client", "old desktops", 5.0)
+    book.refresh()
+    assert [book.find(key) for key in OLD_KEYS] == list(taken)
+    assert {(one.role, one.note, one.issued, one.revoked) for one in taken} == {("client", "old desktops", 5.0, None)}
+    assert not [key for key in OLD_KEYS if key in book.path.read_text()]
+
+
+@pytest.mark.parametrize("key", ["1234567", "", "x" * 513, "two\nlines of text", "a\0b567890", "\ud800 is no text"])
+def test_what_cannot_be_a_key_is_refused_without_showing_it_and_none_of_the_others_is_taken(
+    book: LicenseBook, key: str
+) -> None:
+    with pytest.raises(LicenseError, match="8 to 512 characters") as caught:
+        book.admit(["a good key", key], "client", "", 0.0)
+    assert not key or key not in str(caught.value)
+    assert not book.path.exists()
+
+
+def test_a_key_taken_twice_stays_the_license_that_it_is(book: LicenseBook) -> None:
+    (first,) = book.admit(["old-key-1"], "client", "first", 1.0)
+    first_again, second = book.admit(["old-key-1", "old-key-2"], "client", "second", 2.0)
+    assert first_again == first
+    assert second.note == "second"
+    assert len(book.all()) == 2
+
+
+def test_a_key_of_another_role_and_a_revoked_one_are_refused(book: LicenseBook) -> None:
+    (one,) = book.admit(["old-key-1"], "client", "", 1.0)
+    with pytest.raises(LicenseError, match=f"license {one.id} has this key already, with the role client"):
+        book.admit(["old-key-1"], "worker", "", 2.0)
+    book.revoke(one.id, 3.0)
+    with pytest.raises(LicenseError, match=f"license {one.id} has this key, and was revoked"):
+        book.admit(["old-key-1"], "client", "", 4.0)
+
+
+def taken(tmp_path: Path, *arguments: str) -> int:
+    return main(["license", "import", "--role", "client", *arguments, "--state", str(tmp_path / "hub")])
+
+
+def test_import_reads_a_license_file_of_a_deployed_client_or_one_key_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".license").write_bytes(b'\xef\xbb\xbf{"license_key": "VIP-2024-0007"}\r\n')
+    (tmp_path / "keys.txt").write_text("old-key-1\n\n  old-key-2  \n")
+    for name in (".license", "keys.txt"):
+        assert taken(tmp_path, "--key-file", str(tmp_path / name)) == 0
+    book = LicenseBook(tmp_path / "hub")
+    book.refresh()
+    found = [book.find(key) for key in ("VIP-2024-0007", "old-key-1", "old-key-2")]
+    said = capsys.readouterr()
+    assert said.out.split() == [one.id for one in found if one is not None]
+    assert "old-key" not in said.out + said.err
+
+
+def test_import_reads_standard_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("一个旧的许可证密钥\n".encode())))
+    assert taken(tmp_path) == 0
+    book = LicenseBook(tmp_path / "hub")
+    book.refresh()
+    assert book.find("一个旧的许可证密钥") is not None
+
+
+def test_a_short_key_is_taken_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "key").write_text("gradio_client")
+    assert taken(tmp_path, "--key-file", str(tmp_path / "key")) == 0
+    assert "can be guessed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, "", "\n \n", '{"other": 1}', "short"])
+def test_a_file_without_a_key_ends_import_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "key").write_text(content)
+    assert taken(tmp_path, "--key-file", str(tmp_path / "key")) == 2
+    assert capsys.readouterr().err
+    assert not (tmp_path / "hub" / "licenses.json").exists()
