@@ -61,6 +61,10 @@ class Client:
         """See `Daemon.cancel`."""
         return self.daemon.cancel(job_id)
 
+    def retry_now(self, job_id: str) -> bool:
+        """See `Daemon.retry_now`."""
+        return self.daemon.retry_now(job_id)
+
     def let_go(self) -> None:
         """Let go of all jobs that still run, and tell the hub."""
         for future in tuple(self.running):

@@ -110,6 +110,15 @@ class DaemonClient:
         """Ask for a job to stop."""
         return await self.call("POST", f"{_path_of(job)}/cancel")
 
+    async def retry(self, job: str) -> dict[str, Any]:
+        """Try a job that pauses at once, or hand one in again that ended without a result: the job, or the new one."""
+        return await self.call("POST", f"{_path_of(job)}/retry", {})
+
+    async def retry_all(self) -> list[str]:
+        """Try all jobs that pause at once; which those are."""
+        found: list[str] = (await self.call("POST", "/api/retry"))["jobs"]
+        return found
+
     async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One call. `DaemonRefused` has the daemon's own sentence, `DaemonUnreachable` when it is gone."""
         if self._address is None:

@@ -104,6 +104,10 @@ class Outbox:
         """Ask for a job to stop."""
         return await self._ask(lambda ticket: f.Cancelling(ticket, job))
 
+    def retry_now(self, job: str) -> bool:
+        """Try a job that pauses at once; False when it does not pause."""
+        return self._client is not None and self._client.retry_now(job)
+
     def settle(self, settled: f.WebhookSettled) -> None:
         """What became of a webhook that `on_owed` was told of."""
         self._inbox.put_nowait(settled)

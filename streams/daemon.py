@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -21,6 +22,9 @@ from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.recording import Tap, untapped
 from wakestream.streams.switchboard import Switchboard
 
+RETRY_NOW = "job.retry_now"
+"""The row of a log that says that somebody wanted a job to be tried at once."""
+
 Build = Callable[[Job, World, Policy, Observable[Any]], Observable[JobEvent]]
 
 
@@ -35,6 +39,7 @@ class Daemon:
         self._tap = tap
         self._build = build
         self._cancels: Switchboard[None] = Switchboard(_fault)
+        self._retries: Switchboard[None] = Switchboard(_fault)
 
     def events(self, job: Job) -> Observable[JobEvent]:
         """The job's pipeline, on the record; cold, ends in exactly one outcome.
@@ -48,7 +53,8 @@ class Daemon:
             if self._cancels.reaches(job.id):  # one lease and one place in the log: two could not be told apart
                 return along(emit(_already_running(job)), observer, scheduler)
             self._tap.row("in", "job.accept", plain_job(job), job.id)
-            seen = recorded(self._world(job), self._tap, job)
+            world = dataclasses.replace(self._world(job), retry_now=each_for(self._retries, job.id))
+            seen = recorded(world, self._tap, job)
             pipeline = self._built(job, seen)
             return pipeline.subscribe(_Noted(observer, self._tap, job.id), scheduler=scheduler)
 
@@ -67,6 +73,14 @@ class Daemon:
             return False
         self._tap.row("in", "job.cancel", {}, job_id)
         self._cancels.feed(None, job_id)
+        return True
+
+    def retry_now(self, job_id: str) -> bool:
+        """Try a job that pauses at once; False when there is none of that id, or it does not pause."""
+        if not self._retries.reaches(job_id):
+            return False
+        self._tap.row("in", RETRY_NOW, {}, job_id)
+        self._retries.feed(None, job_id)
         return True
 
 

@@ -21,7 +21,7 @@ from wakestream.operators.errors import (
     WorkerRefused,
     mendable,
 )
-from wakestream.operators.events import Checked, Done, Job, JobEvent, Note, Online, Running, Uploaded
+from wakestream.operators.events import Checked, Done, Job, JobEvent, Note, Running, Uploaded
 from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.retry_backoff import Backoff
 from wakestream.operators.flow.then import then
@@ -37,6 +37,7 @@ from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.recording import Log
 from wakestream.streams.resting import resting
 from wakestream.streams.stages import Stages, pipeline
+from wakestream.streams.starts import Starts
 
 T = TypeVar("T")
 
@@ -60,9 +61,6 @@ EARLIER: Final = "earlier"
 EARLIER_ENDED: Final = "earlier_ended"
 OURS = frozenset({own(EARLIER), own(EARLIER_ENDED)})
 """Effects of the daemon's own pipeline, as rows of a log name them."""
-
-BOOTS = 5
-"""How often in a row one job may make the monitor try to start a GPU that does not start: each try costs."""
 
 VAIN = 5
 """How often in a row a worker may lose or damage what one job has there, without working on it: the GPU is on."""
@@ -102,13 +100,15 @@ def _same_priority(_: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """The turns that all jobs of a program share. `priority(job id)`: the higher, the sooner."""
+    """The turns that all jobs of a program share, and the pauses after failed starts. `priority(job id)`: the higher,
+    the sooner."""
 
     running: Turns
     uploads: Turns
     gpu: Turns
     downloads: Turns
     priority: Callable[[str], int] = field(default=_same_priority)
+    starts: Starts = field(default_factory=Starts)
 
 
 def lanes(limits: LaneLimits, priority: Callable[[str], int] = _same_priority) -> Lanes:
@@ -125,7 +125,7 @@ def durable_pipeline(shared: Lanes, earlier: Earlier) -> Build:
     def stages(s: Stages) -> Observable[JobEvent]:
         asked = {"priority": shared.priority(s.job.id)}
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, asked), f"look back for {s.job.id}")
-        let_go = resting(s.job, s.world.hub, s.world.random, _is_no_progress)
+        let_go = resting(s.job, s.world, _is_no_progress, shared.starts)
         whole = s.submit().pipe(then(*_in_turns(s, shared)))
         return before.pipe(unless(_is_done, whole.pipe(_turn(s.job, shared, shared.running, "to begin"), let_go)))
 
@@ -237,12 +237,11 @@ class _Patience:
 
     def __init__(self, again: Backoff) -> None:
         self.again = again
-        self.boots = self.vain = 0
+        self.vain = 0
 
     def passes(self, error: Exception) -> bool:
         if isinstance(error, BootFailed):
-            self.boots += 1
-            return self.boots < BOOTS
+            return True
         if isinstance(error, TaskLost) or (isinstance(error, Corrupt) and error.code == DAMAGED):
             self.vain += 1
             return self.vain < VAIN and self.again.retry_on(error)
@@ -257,8 +256,8 @@ class _Patience:
         return _waits_passed(error)
 
     def succeeds(self, event: JobEvent) -> bool:
-        if isinstance(event, Online):
-            self.boots = 0
-        elif isinstance(event, Running) and event.status not in FINISHED:  # there is work, which may be interrupted
+        if isinstance(event, Note) and "rests" in event.data:
+            return True  # that was the pause: the next try comes right after it
+        if isinstance(event, Running) and event.status not in FINISHED:  # there is work, which may be interrupted
             self.vain = 0
         return self.again.reset_on_success is not None and self.again.reset_on_success(event)

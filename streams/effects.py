@@ -35,6 +35,7 @@ def recorded(world: World, tap: Tap, job: Job) -> World:
         _TappedFiles(world.files, log),
         world.random,
         _TappedEffects(world.effects, log),
+        world.retry_now,
     )
 
 

@@ -45,7 +45,8 @@ class Direct(Effects):
 class World:
     """All that a job needs from outside: the hub, the workers, the files, and the seeded source of jitter.
 
-    `effects` is for what your own stages do to the world besides.
+    `effects` is for what your own stages do to the world besides; `retry_now` emits when somebody wants a job that
+    pauses to be tried at once.
     """
 
     hub: Hub
@@ -53,6 +54,7 @@ class World:
     files: Files
     random: Random
     effects: Effects = field(default_factory=Direct)
+    retry_now: Observable[Any] = field(default_factory=silence)
 
 
 def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Observable[JobEvent]:

@@ -84,7 +84,7 @@ class _ClientMover(_Mover):
             case _, "job.accept":
                 self.accepted[str(row.job)] = row.t + self.draw("people")
                 return self.note(row, self.accepted[str(row.job)])
-            case _, "job.cancel":
+            case _, "job.cancel" | "job.retry_now":
                 return max(row.t + self.draw("people", sooner=True), self.accepted.get(str(row.job), 0.0) + TICK)
         question = self.said[row.job] if row.job in self.accepted else 0.0
         # A connection may also break sooner, once all is in that came over it.

@@ -20,7 +20,7 @@ from wakestream.operators.ports import LinkDown, LinkUp
 from wakestream.streams import messages as m
 from wakestream.streams import wire
 from wakestream.streams.config_json import config_from
-from wakestream.streams.daemon import Build, Daemon, job_random
+from wakestream.streams.daemon import RETRY_NOW, Build, Daemon, job_random
 from wakestream.streams.durable import pipeline_of
 from wakestream.streams.hub_client import Event, HubClient
 from wakestream.streams.job import World, job_pipeline
@@ -123,6 +123,8 @@ class _Replay:
             return partial(self._accept, job_from(row))
         if row.label == "job.cancel":
             return partial(self.daemon.cancel, str(row.job))
+        if row.label == RETRY_NOW:
+            return partial(self.daemon.retry_now, str(row.job))
         if row.dir == "conn":
             return partial(self._feed, row, link_event(row))
         message = wire.from_frame(row.data, strict=False)

@@ -1,15 +1,19 @@
-"""Tries that come to nothing with a GPU that is on: it costs money all the while, so it is let go between them."""
+"""Pauses between the tries of a job: after a start that failed, and after tries that come to nothing with a GPU.
+
+A GPU that is on costs money all the while, so it is let go meanwhile; and each start costs, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from random import Random
+from dataclasses import dataclass
 from typing import Any, Final
 
 import reactivex as rx
 from reactivex import Observable, abc
 from reactivex import operators as ops
 
+from wakestream.operators.errors import BootFailed
 from wakestream.operators.events import (
     Checked,
     Downloading,
@@ -27,7 +31,10 @@ from wakestream.operators.events import (
 from wakestream.operators.flow.emit import begin_with
 from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 from wakestream.operators.flow.retry_backoff import Backoff
-from wakestream.operators.ports import Hub, LinkUp
+from wakestream.operators.flow.scheduler import clock, seconds_now
+from wakestream.operators.ports import LinkUp, Reply, Stirring
+from wakestream.streams.job import World
+from wakestream.streams.starts import Starts
 
 FRUITLESS: Final = 10
 """How many tries in a row may have a GPU and bring one job no further than it was before."""
@@ -44,33 +51,27 @@ _STAGES: Mapping[type, int] = {
 
 
 def resting(
-    job: Job, hub: Hub, random: Random, fruitless: Callable[[Exception], bool]
+    job: Job, world: World, fruitless: Callable[[Exception], bool], starts: Starts
 ) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
-    """One job's tries, each a subscription: the error of a fruitless one comes late, and the hub has the GPU back then.
+    """One job's tries, each a subscription: the error that calls for a pause comes after it; the hub has the GPU then.
 
-    So the GPU may fall asleep as ever. A try is fruitless that was granted a GPU and broke, by an error that is one of
-    these, before the job was further than in any try before: a worker that clients do not reach, a proxy that lets
-    nothing through. The rest ends early when the hub is there again after it was away: perhaps the network was what
-    was missing. Where that was in vain once, the next ones last for half their time at least, as a line may break
-    again and again.
+    So the GPU may fall asleep as ever. After a failed start, all jobs pause until the same moment, or until one of them
+    is given a GPU or the machine has booted after all.
+
+    A try is fruitless that was granted a GPU and broke, by an error that is one of these, before the job was further
+    than in any try before: a worker that clients do not reach, a proxy that lets nothing through. That rest ends early
+    when the hub is there again after it was away: perhaps the network was what was missing. Where that was in vain
+    once, the next ones last for half their time at least, as a line may break again and again.
+
+    Either ends at once when `world.retry_now` says so.
     """
-    tries = _Tries(fruitless)
-
-    def rest(error: Exception) -> Observable[JobEvent]:
-        hub.release(job)
-        seconds = RESTS.delay(tries.count - FRUITLESS + 1, random)
-        up: Observable[Any] = hub.replies(job).pipe(ops.skip(1), ops.filter(lambda reply: isinstance(reply, LinkUp)))
-        again = up.pipe(ops.combine_latest(rx.timer(seconds / 2 if tries.hurried else 0.0)), ops.do_action(tries.hurry))
-        over = rx.timer(seconds).pipe(ops.amb(again), ops.take(1), ops.flat_map(lambda _: rx.throw(error)))
-        why = f"{tries.count} tries with a GPU came to nothing ({error}); it is let go and asked for again later"
-        data = {"rests": round(seconds, 3), "tries": tries.count, "why": str(error)}
-        return over.pipe(begin_with(Note(why, data)))
+    pauses = _Pauses(job, world, _Tries(fruitless, starts), starts)
 
     def operator(source: Observable[JobEvent]) -> Observable[JobEvent]:
         def subscribe(
             observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            one = _Try(observer, tries, rest, scheduler)
+            one = _Try(observer, pauses, clock(scheduler))
             return Both(source.subscribe(one, scheduler=scheduler), one.resting)
 
         return Lean(subscribe)
@@ -78,13 +79,53 @@ def resting(
     return operator
 
 
+@dataclass(frozen=True, slots=True)
+class _Pauses:
+    """One job's pauses: which error calls for one, how long it lasts, and what ends it early."""
+
+    job: Job
+    world: World
+    tries: _Tries
+    starts: Starts
+
+    def after(self, error: Exception, *, granted: bool, now: float) -> Observable[JobEvent] | None:
+        """The pause after a try that broke, `granted` a GPU or not; None where there is none."""
+        if isinstance(error, BootFailed):
+            return self._start(error, now)
+        return self._rest(error) if granted and self.tries.too_many(error) else None
+
+    def _start(self, error: Exception, now: float) -> Observable[JobEvent]:
+        seconds = self.starts.failed(now, self.world.random)
+        booted = self._heard(lambda reply: isinstance(reply, Stirring) and reply.phase == "booted")
+        why = f"the GPU did not start ({error}); the next try is in {seconds:.0f} s"
+        data = {"rests": round(seconds, 3), "starts": self.starts.count, "why": str(error)}
+        return self._pause(seconds, rx.merge(self.starts.came, booted), Note(why, data), error)
+
+    def _rest(self, error: Exception) -> Observable[JobEvent]:
+        tries = self.tries
+        seconds = RESTS.delay(tries.count - FRUITLESS + 1, self.world.random)
+        up, earliest = self._heard(lambda reply: isinstance(reply, LinkUp)), seconds / 2 if tries.hurried else 0.0
+        again = up.pipe(ops.combine_latest(rx.timer(earliest)), ops.do_action(tries.hurry))
+        why = f"{tries.count} tries with a GPU came to nothing ({error}); it is let go and asked for again later"
+        data = {"rests": round(seconds, 3), "tries": tries.count, "why": str(error)}
+        return self._pause(seconds, again, Note(why, data), error)
+
+    def _heard(self, wanted: Callable[[Reply], bool]) -> Observable[Any]:
+        return self.world.hub.replies(self.job).pipe(ops.skip(1), ops.filter(wanted))
+
+    def _pause(self, seconds: float, early: Observable[Any], note: Note, error: Exception) -> Observable[JobEvent]:
+        self.world.hub.release(self.job)
+        over = rx.timer(seconds).pipe(ops.amb(rx.merge(early, self.world.retry_now)), ops.take(1))
+        return over.pipe(ops.flat_map(lambda _: rx.throw(error)), begin_with(note))
+
+
 class _Tries:
     """How far the job came at best, how many tries in a row came no further, and whether a rest was cut short since."""
 
-    __slots__ = ("best", "count", "fruitless", "hurried")
+    __slots__ = ("best", "count", "fruitless", "hurried", "starts")
 
-    def __init__(self, fruitless: Callable[[Exception], bool]) -> None:
-        self.fruitless = fruitless
+    def __init__(self, fruitless: Callable[[Exception], bool], starts: Starts) -> None:
+        self.fruitless, self.starts = fruitless, starts
         self.best: tuple[int, float] = (0, 0.0)
         self.count = 0
         self.hurried = False
@@ -93,6 +134,8 @@ class _Tries:
         self.hurried = True
 
     def sees(self, event: JobEvent) -> None:
+        if isinstance(event, Granted):
+            self.starts.succeeded()
         reached = (_STAGES.get(type(event), 0), _amount(event))
         if reached > self.best:
             self.best, self.count, self.hurried = reached, 0, False
@@ -117,27 +160,22 @@ def _amount(event: JobEvent) -> float:
 class _Try(Passing[Any]):
     """One of them."""
 
-    __slots__ = ("granted", "rest", "resting", "scheduler", "tries")
+    __slots__ = ("granted", "pauses", "resting", "time")
 
-    def __init__(
-        self,
-        observer: abc.ObserverBase[Any],
-        tries: _Tries,
-        rest: Callable[[Exception], Observable[Any]],
-        scheduler: abc.SchedulerBase | None,
-    ) -> None:
+    def __init__(self, observer: abc.ObserverBase[Any], pauses: _Pauses, time: abc.SchedulerBase) -> None:
         super().__init__(observer)
-        self.tries, self.rest, self.scheduler = tries, rest, scheduler
+        self.pauses, self.time = pauses, time
         self.granted = False
         self.resting = Serial()
 
     def on_next(self, value: JobEvent) -> None:
         self.granted = self.granted or isinstance(value, Granted)
-        self.tries.sees(value)
+        self.pauses.tries.sees(value)
         self.observer.on_next(value)
 
     def on_error(self, error: Exception) -> None:
-        if self.granted and self.tries.too_many(error):
-            self.resting.hold(self.rest(error).subscribe(self.observer, scheduler=self.scheduler))
-        else:
+        pause = self.pauses.after(error, granted=self.granted, now=seconds_now(self.time))
+        if pause is None:
             self.observer.on_error(error)
+        else:
+            self.resting.hold(pause.subscribe(self.observer, scheduler=self.time))

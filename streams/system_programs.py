@@ -21,7 +21,7 @@ from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
 from wakestream.streams import power_machine as p
 from wakestream.streams.alignment import is_frame, links
-from wakestream.streams.daemon import Build, Daemon
+from wakestream.streams.daemon import RETRY_NOW, Build, Daemon
 from wakestream.streams.durable import pipeline_of
 from wakestream.streams.hub_client import HubClient
 from wakestream.streams.hub_rows import event_row, sent_row
@@ -182,6 +182,8 @@ class ClientSide(PeerSide):
             self._accept(job_from(row))
         elif row.label == "job.cancel":
             self.daemon.cancel(str(row.job))
+        elif row.label == RETRY_NOW:
+            self.daemon.retry_now(str(row.job))
         elif row.dir == "in":
             self.receive(wire.from_frame(row.data, strict=False), row)
         elif row.dir == "out" and is_frame(row) and self._by_hand(row):

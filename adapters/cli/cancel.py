@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes, flags
+
+if TYPE_CHECKING:
+    from wakestream.operators.errors import WakestreamError
 
 HELP = "cancel jobs of the running daemon, at the hub and the worker too"
 EXAMPLES = ("cancel ws-0123456789abcdef", "cancel ws-0123456789abcdef ws-fedcba9876543210 --json")
@@ -35,24 +38,35 @@ async def _cancel(args: argparse.Namespace) -> int:
         for job in args.jobs:
             try:
                 found = await client.cancel(job)
-                _tell(args.json, job, {"job": job, "state": found["state"]})
+                _say(args.json, job, found["state"])
             except DaemonRefused as error:
                 status = exit_codes.FAILED
-                _tell(args.json, job, {"job": job, "code": error.code, "error": str(error)})
+                say_refused(args.json, job, error)
     return status
 
 
-def _tell(as_json: bool, job: str, said: dict[str, Any]) -> None:
+def say_refused(as_json: bool, job: str, error: WakestreamError) -> None:
+    """The daemon said no about one job."""
     import orjson
 
     from wakestream.adapters.cli.following import say
     from wakestream.adapters.cli.words import reason
-    from wakestream.adapters.words import tell
     from wakestream.streams.event_json import plain_text
 
     if as_json:
-        say(orjson.dumps({name: plain_text(text) for name, text in said.items()}).decode())
-    elif "error" in said:
-        say(f"wakestream: {reason(said['code'], said['error'])}", error=True)
+        said = {"job": plain_text(job), "code": error.code, "error": plain_text(str(error))}
+        say(orjson.dumps(said).decode())
     else:
-        say(tell("is_cancelled" if said["state"] == "cancelled" else "is_being_cancelled", job=job))
+        say(f"wakestream: {reason(error.code, str(error))}", error=True)
+
+
+def _say(as_json: bool, job: str, state: str) -> None:
+    import orjson
+
+    from wakestream.adapters.cli.following import say
+    from wakestream.adapters.words import tell
+
+    if as_json:
+        say(orjson.dumps({"job": job, "state": state}).decode())
+    else:
+        say(tell("is_cancelled" if state == "cancelled" else "is_being_cancelled", job=job))

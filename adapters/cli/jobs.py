@@ -59,7 +59,20 @@ def table(jobs: list[dict[str, Any]], now: float) -> list[str]:
 
     rows = [[tell(f"jobs.{name}") for name in ("job", "state", "since", "priority", "output")]]
     for job in jobs:
-        state = words.state(job["stage"] if job["state"] == "open" else job["state"])
+        state = _state(job, now)
         since = words.duration(max(0.0, now - (job["ended_at"] or job["accepted_at"])))
         rows.append([job["id"], state, since, str(job["priority"]), job["output"]])
     return table(rows)
+
+
+def _state(job: dict[str, Any], now: float) -> str:
+    """The stage of an open job, or how long it pauses still; how another one ended."""
+    from wakestream.adapters.cli import words
+    from wakestream.adapters.words import tell
+    from wakestream.streams.event_from_json import event_from
+
+    if job["state"] != "open":
+        return words.state(job["state"])
+    last = job.get("last")
+    left = words.pause_left(event_from(last), now - last.get("at", now)) if last else None
+    return words.state(job["stage"]) if left is None else tell("state.pauses", time=words.duration(left))

@@ -26,6 +26,7 @@ COMMANDS = (
     "jobs",
     "watch",
     "cancel",
+    "retry",
     "hub",
     "monitor",
     "worker",

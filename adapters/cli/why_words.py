@@ -32,6 +32,9 @@ def job(found: Mapping[str, Any], now: float) -> str:
             return tell("why.waking", job=name, time=waited, what=words.waking(words.nearer(happened, passed)))
         case e.Queued():
             return tell("why.queued", job=name, what=words.event(words.nearer(happened, passed)))
+        case e.Note() if words.pause_left(happened, passed) is not None:
+            left = words.duration(words.pause_left(happened, passed) or 0.0)
+            return tell("why.pauses", job=name, time=left, what=words.event(happened))
         case e.Retrying():
             return tell("why.retrying", job=name, what=words.event(happened))
         case _:

@@ -163,6 +163,12 @@ def nearer(wait: Wait, passed: float) -> Wait:
     return replace(wait, eta=e.Eta(max(0.0, wait.eta.p50 - passed), max(0.0, wait.eta.p90 - passed)))
 
 
+def pause_left(happened: e.JobEvent | None, passed: float) -> float | None:
+    """Seconds until the next try of a job that pauses, `passed` seconds after it said so; None for any other."""
+    rests = happened.data.get("rests") if isinstance(happened, e.Note) else None
+    return max(0.0, rests - passed) if isinstance(rests, int | float) else None
+
+
 def waking(happened: e.Waking) -> str:
     """What is waited for, without how long it was."""
     if happened.phase == "hub_unreachable":

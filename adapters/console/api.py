@@ -41,6 +41,7 @@ class Api:
             web.get("/api/jobs/{job}", self.get_job),
             web.post("/api/jobs/{job}/cancel", self.cancel),
             web.post("/api/jobs/{job}/retry", self.retry),
+            web.post("/api/retry", self.retry_all),
             web.get("/api/jobs/{job}/events", self.job_events),
             web.get("/api/events", self.all_events),
         ]
@@ -76,11 +77,17 @@ class Api:
         return self._answer(await self.outbox.cancel(requests.job_name(request.match_info["job"])))
 
     async def retry(self, request: web.Request) -> web.Response:
-        """Hand in again a job that ended without a result, under a new id: ends are for ever."""
+        """Try at once a job that pauses; hand in again one that ended without a result, under a new id: ends are for
+        ever."""
         entry = self._known(request)
         body = await requests.json_object(request)
+        if entry.state == "open" and self.outbox.retry_now(entry.accepted.job):
+            return self._job(entry.accepted.job, 202)
         if entry.state in ("open", "cancelling", "done"):
-            why = f"job {entry.accepted.job} is {entry.state}; only one that ended without a result can be tried again"
+            why = (
+                f"job {entry.accepted.job} is {entry.state}; only one that pauses, or ended without a result, can be "
+                "tried again"
+            )
             raise ApiError(409, "not_failed", why)
         a = entry.accepted
         given: dict[str, Any] = {"video": a.video, "audio": a.audio, "output": a.output, "task_type": a.task_type}
@@ -92,6 +99,11 @@ class Api:
                 wish.job, wish.video, wish.audio, wish.output, wish.task_type, wish.priority, a.job
             )
         )
+
+    async def retry_all(self, _: web.Request) -> web.Response:
+        """Try at once all jobs that pause: 202 with their ids."""
+        open_ = [job for job, entry in self.outbox.state.jobs.items() if entry.state == "open"]
+        return _json({"jobs": [job for job in open_ if self.outbox.retry_now(job)]}, 202)
 
     # Events
 

@@ -44,6 +44,8 @@ SENTENCES = {
     "follow one job of the running daemon, or all of them": "跟踪守护进程的一个或全部任务",
     "cancel jobs of the running daemon, at the hub and the worker too":
         "取消守护进程的任务，中枢和工作节点处也一并取消",
+    "try jobs of the running daemon now: those that pause, or ended without a result":
+        "立即重试守护进程的任务：暂停中的，或没有结果就结束的",
     "run the hub: the always-on server that queues jobs and wakes the GPU":
         "运行中枢：一直开着的服务器，让任务排队并唤醒 GPU",
     "switch a GPU on when a job needs it, and off when nobody holds it": "任务需要时打开 GPU，无人使用时关闭",
@@ -120,7 +122,7 @@ SENTENCES = {
     "the pause between two questions for progress (default 2)": "两次询问进度的间隔（默认 2）",
     "the whole synthesis (default 4h)": "整个合成（默认 4h）",
     "the whole job (default 12h; the daemon: 30 days)": "整个任务（默认 12h；守护进程：30 天）",
-    # daemon, console, jobs, watch, cancel
+    # daemon, console, jobs, watch, cancel, retry
     "where to listen (default 127.0.0.1:0)": "监听地址（默认 127.0.0.1:0）",
     "open the web console in a browser": "在浏览器中打开网页控制台",
     "what files of the web console may take (default 10GB)": "网页控制台的文件最多占用（默认 10GB）",
@@ -132,6 +134,7 @@ SENTENCES = {
     "tell this address of each job that is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)":
         "任务完成或失败时通知此地址（WAKESTREAM_WEBHOOK_URL、WAKESTREAM_WEBHOOK_SECRET）",
     "open it in a browser instead of showing the link": "在浏览器中打开，而不是显示链接",
+    "all jobs that pause until their next try": "所有等待下次尝试的任务",
     "also those that have ended": "包括已结束的",
     "one JSON object for each job": "每个任务一个 JSON 对象",
     "a job's id (default: all jobs, from now on)": "任务编号（默认：从现在起的全部任务）",

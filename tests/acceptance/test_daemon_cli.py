@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import orjson
@@ -12,9 +14,11 @@ import pytest
 from client_scene import User
 from daemon_scene import daemon, state_of
 from field_peers import field
-from our_peers import Joining, Place, held, until
+from our_peers import Joining, Place, gpu_online, held, until
 
 from wakestream.adapters.daemon_address import Address, told
+from wakestream.adapters.websocket.link import open_link
+from wakestream.streams import messages as m
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process there")
 
@@ -92,6 +96,60 @@ async def test_detached_it_prints_the_id_and_jobs_watch_and_cancel_know_it(user:
             assert [each["state"] for each in ended.events] == ["cancelled"]
             again = await user.run("cancel", job, "--json")
             assert orjson.loads(again.out) == {"job": job, "state": "cancelled"}
+
+
+@asynccontextmanager
+async def sold_out(place: Place) -> AsyncIterator[None]:
+    """A monitor whose provider has no machine to give."""
+    register = m.Register(role="gpu_monitor", token=place.keys["monitor"], gpus=("gpu",))
+    link = open_link(place.hub_url, lambda: register)
+
+    def answer(event: object) -> None:
+        if isinstance(event, m.Submit):
+            link.send(m.BootResult(request_id=event.request_id, success=False, status="failed", msg="sold out"))
+
+    link.events.subscribe(answer)
+    try:
+        await until(lambda: link.up)
+        yield
+    finally:
+        await link.close()
+
+
+async def test_a_job_whose_gpu_does_not_start_pauses_says_when_it_tries_next_and_is_tried_at_once_on_demand(
+    user: User, place: Place
+) -> None:
+    async with asyncio.timeout(50), place.hub() as hub:
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            async with sold_out(place):
+                assert (await api.submit(user))[0] == 201
+                told = await api.until("note")
+            assert (told["data"]["starts"], 30 <= told["data"]["rests"] <= 60) == (1, True)
+            assert "pauses, " in (await user.run("jobs")).out
+            why = (await user.run("why", "job-1")).out
+            assert "job-1 pauses, the next try is in " in why
+            assert "sold out" in why
+            async with place.worker(Joining()):
+                await gpu_online(hub)
+                ran = await user.run("retry", "--all")
+                assert (ran.code, ran.out) == (0, "job-1: is tried now\n"), ran
+                assert (await api.outcome())["event"] == "done"
+
+
+async def test_retry_tries_again_what_ended_and_says_no_to_the_rest(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub():
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            await api.submit(user)
+            refused = await user.run("retry", "job-1", "job-0", "--json")
+            assert (refused.code, [each["code"] for each in refused.events]) == (1, ["not_failed", "unknown_job"])
+            assert (await user.run("retry", "--all")).out == "no job pauses\n"
+            await api.ask("POST", "/api/jobs/job-1/cancel")
+            await api.outcome()
+            again = await user.run("retry", "job-1", "--json")
+            assert (again.code, again.last["retry_of"]) == (0, "job-1"), again
+            assert (await user.run("retry")).code == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file is text")

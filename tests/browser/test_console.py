@@ -104,6 +104,22 @@ async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor,
         await expect(page.locator("#cards > [data-state=done]")).to_contain_text("interview.mp4")
 
 
+async def test_a_job_whose_gpu_did_not_start_pauses_and_one_button_tries_it_at_once(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    await home.monitor()
+    async with visitor.page() as page:
+        job = await begin(page, files)
+        await home.asked_to_boot.wait()
+        home.boot_fails("no capacity")
+        await expect(job).to_contain_text("The GPU did not start: No capacity. The next try comes in")
+        await home.gpu_on()
+        home.engine.go_on.set()
+        await job.get_by_role("button", name="Try now").click()
+        await expect(job).to_contain_text("The result is here")
+        await expect(card(page)).to_have_count(1)
+
+
 async def test_a_reload_in_the_middle_shows_everything_and_two_pages_agree(
     home: House, visitor: Visitor, files: tuple[Path, Path]
 ) -> None:

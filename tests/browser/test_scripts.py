@@ -102,6 +102,18 @@ async def test_a_job_that_let_its_gpu_go_says_so_and_waits(visitor: Visitor) -> 
         )
 
 
+async def test_a_job_whose_gpu_did_not_start_says_when_the_next_try_is(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        await page.clock.set_fixed_time(datetime.datetime.now())
+        now = await page.evaluate("() => Date.now() / 1000")
+        data = {"rests": 290.0, "starts": 3, "why": "no capacity"}
+        found = await page.evaluate(JOB, [[{"event": "note", "at": now - 30, "text": "…", "data": data}], None])
+        assert found["waits"]
+        assert found["why"] == (
+            "The GPU did not start (3 times in a row): No capacity. The next try comes in 4 min 20 s."
+        )
+
+
 async def test_how_long_a_boot_takes_yet_is_said_in_every_phase_of_it(visitor: Visitor) -> None:
     async with visitor.page() as page:
         await page.clock.set_fixed_time(datetime.datetime.now())

@@ -13,15 +13,22 @@ import pytest
 from streams_scene import URL, Scene, ack, offline, silence
 
 from wakestream.adapters.memory import MemoryFiles, MemoryWorker, MemoryWorkers
+from wakestream.adapters.rehearsal import Rehearsal, awake
 from wakestream.operators import errors
 from wakestream.operators import events as e
+from wakestream.operators.flow.first_for import each_for
 from wakestream.operators.flow.to_future import to_future
 from wakestream.operators.policy import Policy
 from wakestream.operators.ports import TaskReceipt, TaskReport
 from wakestream.streams import messages as m
-from wakestream.streams.durable import BOOTS, DURABLE, VAIN, LaneLimits, durable_pipeline, lanes
+from wakestream.streams.daemon import RETRY_NOW
+from wakestream.streams.durable import DURABLE, VAIN, LaneLimits, durable_pipeline, lanes
 from wakestream.streams.job import World
+from wakestream.streams.log_edit import with_rows
+from wakestream.streams.recording import Row
+from wakestream.streams.replay_client import replay_client
 from wakestream.streams.resting import FRUITLESS
+from wakestream.streams.switchboard import Switchboard
 
 
 class Before:
@@ -50,12 +57,19 @@ class House(Scene):
         self.build = durable_pipeline(self.lanes, self.before)
         self.files = MemoryFiles({f"{n}.mp4": bytes([n]) * 1000 for n in range(9)} | {"speech.wav": b"a" * 500})
         self.told: dict[str, list[tuple[float, e.JobEvent]]] = {}
+        self.retries: Switchboard[None] = Switchboard(lambda error, _: self.faults.append(error))
+
+    def retry(self, job: str) -> bool:
+        reached = self.retries.reaches(job)
+        self.retries.feed(None, job)
+        return reached
 
     def start(self, n: int, policy: Policy = DURABLE, priority: int = 0) -> asyncio.Future[e.JobEvent]:
         job = e.Job(f"job-{n}", Path(f"{n}.mp4"), Path("speech.wav"), Path(f"{n}.out.mp4"))
         self.priorities[job.id] = priority
         told = self.told.setdefault(job.id, [])
         world = World(self.hub, MemoryWorkers({URL: self.worker}, URL), self.files, Random(n))
+        world = replace(world, retry_now=each_for(self.retries, job.id))
         events = self.build(job, world, policy, self.cancel)
         noted = events.do_action(lambda event: told.append((round(self.loop.time(), 1), event)))
         return noted.pipe(to_future(self.scheduler))
@@ -188,28 +202,87 @@ async def test_what_is_the_jobs_own_fault_ends_it_at_once() -> None:
     assert await house.start(1) == e.Failed("not yours", "conflict")
 
 
-async def test_a_gpu_that_does_not_boot_is_asked_for_a_few_times_only() -> None:
-    def failing(submit: m.Submit) -> m.Message:
-        return m.BootResult(request_id=submit.request_id, success=False, status="failed", msg="broken")
+def failing(submit: m.Submit) -> m.Message:
+    return m.BootResult(request_id=submit.request_id, success=False, status="failed", msg="no capacity")
 
+
+async def test_a_gpu_that_does_not_start_for_a_day_ends_no_job_and_is_asked_for_ever_more_seldom() -> None:
+    day = 24 * 3600.0
+    house = House(answer=lambda submit: ack(submit) if house.loop.time() > day else failing(submit))
+    house.connect()
+    assert isinstance(await house.start(1, PATIENT), e.Done)
+    pauses = [note.data["rests"] for note in house.kinds(1, e.Note)]
+    assert [note.data["starts"] for note in house.kinds(1, e.Note)] == list(range(1, len(pauses) + 1))
+    assert 30 <= pauses[0] <= 60 < 900 <= max(pauses) <= 1800
+    assert 24 * 2 < len(house.link.said(m.Submit)) < 24 * 8
+    note = house.kinds(1, e.Note)[0]
+    assert note.text.startswith("the GPU did not start (no capacity); the next try is in ")
+    assert note.data["why"] == "no capacity"
+
+
+async def test_all_jobs_of_a_daemon_pause_together_after_a_failed_start_so_that_one_start_is_tried_for_all() -> None:
     house = House(answer=failing)
     house.connect()
-    outcome = await house.start(1)
-    assert isinstance(outcome, e.Failed)
-    assert outcome.code == "boot_failed"
-    assert len(house.kinds(1, e.Retrying)) == BOOTS - 1
+    jobs = [house.start(n, PATIENT) for n in range(9)]
+    house.at(6 * 3600.0, house.cancel.on_next, None)
+    assert await asyncio.gather(*jobs) == [e.Cancelled()] * 9
+    told = [{at for at, event in house.told[f"job-{n}"] if isinstance(event, e.Note)} for n in range(9)]
+    starts = [[note.data["starts"] for note in house.kinds(n, e.Note)] for n in range(9)]
+    assert starts[1:] == starts[:-1]
+    assert all(max(moments) - min(moments) <= 1.0 for moments in zip(*map(sorted, told), strict=True))
 
 
-async def test_a_gpu_that_came_up_meanwhile_may_fail_to_boot_as_often_again() -> None:
-    def failing(submit: m.Submit) -> m.Message:
-        return m.BootResult(request_id=submit.request_id, success=False, status="failed", msg="broken")
-
-    answers = [*[failing] * (BOOTS - 1), ack, *[failing] * (BOOTS - 1), ack]
-    house = House(answer=lambda submit: answers.pop(0)(submit))
-    house.worker.failures["check"] = [errors.WorkerUnreachable("taken back")] * 5
+async def test_a_job_that_was_given_the_gpu_wakes_those_that_pause() -> None:
+    house = House(answer=failing)
     house.connect()
-    assert isinstance(await house.start(1), e.Done)
-    assert answers == []
+    pausing = house.start(1, PATIENT)
+    await rests(house)
+    house.answer = ack
+    began = house.loop.time()
+    assert isinstance(await house.start(2, PATIENT), e.Done)
+    assert isinstance(await pausing, e.Done)
+    assert house.loop.time() - began < 5.0
+
+
+async def test_news_that_the_machine_has_booted_ends_the_pause() -> None:
+    house = House(answer=failing)
+    house.connect()
+    pausing = house.start(1, PATIENT)
+    await rests(house)
+    house.answer = ack
+    began = house.loop.time()
+    house.link.receive(m.PowerState(gpu="a", state="booted"))
+    assert isinstance(await pausing, e.Done)
+    assert house.loop.time() - began < 5.0
+
+
+@pytest.mark.parametrize("trouble", ["boot", "worker"])
+async def test_who_wants_a_job_to_be_tried_at_once_ends_its_pause_and_no_other_wait(trouble: str) -> None:
+    house = House(answer=failing) if trouble == "boot" else House(worker=unreachable())
+    house.connect()
+    running = house.start(1, PATIENT)
+    assert not house.retry("job-1")
+    await rests(house)
+    house.answer, house.worker.gone = ack, None
+    began = house.loop.time()
+    assert house.retry("job-1")
+    assert not house.retry("job-2")
+    assert isinstance(await running, e.Done)
+    assert house.loop.time() - began < 5.0
+
+
+async def test_a_wish_to_try_at_once_is_on_the_record_and_in_the_replay() -> None:
+    build = durable_pipeline(lanes(LaneLimits()), Before())
+    told = [failing, awake]
+    recorded = Rehearsal(lambda submit: told.pop(0)(submit), policy=DURABLE)
+    await recorded.run(build)
+    wish = Row(0, 10.0, "in", RETRY_NOW, {}, "job-1")
+    again = durable_pipeline(lanes(LaneLimits()), Before())
+    now = await replay_client(with_rows(recorded.log, [*recorded.log.rows, wish]), build=again)
+    before, after = (next(row.t for row in log.rows if row.label == "retrying") for log in (recorded.log, now))
+    assert before >= 30.0
+    assert after == pytest.approx(10.0, abs=0.01)
+    assert [row.label for row in now.rows if row.t == pytest.approx(10.0, abs=0.01)] == [RETRY_NOW, "retrying"]
 
 
 def unreachable() -> MemoryWorker:

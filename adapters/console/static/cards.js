@@ -2,7 +2,7 @@
 
 import { button, h, icon, named, put, say, show } from "/dom.js";
 import { detail, why } from "/sentences.js";
-import { progress, STAGES, waits } from "/store.js";
+import { pauses, progress, STAGES, waits } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
 
 /** A card; `acts` are what its buttons do. `update(job, hub)` shows what is new. */
@@ -60,7 +60,8 @@ class Card {
     say(this.when, when(job));
     const here = Boolean(job.result && job.result.here);
     show(this.cancel, !ended && job.state !== "cancelling");
-    show(this.retry, ended && state !== "done");
+    show(this.retry, ended ? state !== "done" : pauses(job));
+    say(this.retry.lastChild, t(ended ? "card.retry" : "card.now"));
     for (const each of [this.play, this.down]) show(each, here);
     show(this.bin, here && job.result.ours);
     if (!here) this.close();

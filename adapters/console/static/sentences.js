@@ -31,6 +31,7 @@ function noted(note) {
   const data = note.data || {};
   if (data.waits) return t(data.limit === 1 ? "why.turn.one" : "why.turn", { limit: number(data.limit), before: number(data.before) });
   if (data.same_as) return t("why.same");
+  if (data.starts) return t(data.starts > 1 ? "why.starts" : "why.start", { starts: number(data.starts), why: sentence(brief(data.why)), time: duration(data.rests - passed(note)) });
   if (data.rests) return t("why.rests", { tries: number(data.tries), why: sentence(brief(data.why)), time: duration(data.rests) });
   return note.text;
 }

@@ -93,6 +93,11 @@ export function behind(job) {
   return Boolean(job.last && job.stage === 3 && job.last.position > 0 && !job.last.percent);
 }
 
+/** Whether the job pauses until its next try. */
+export function pauses(job) {
+  return Boolean(job.note?.data?.rests) && job.state === "open";
+}
+
 /** Whether the job stands still for something else. */
 export function waits(job) {
   const said = job.note?.data;
