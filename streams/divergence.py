@@ -118,7 +118,8 @@ def _streams(program: str, rows: Iterable[Row]) -> defaultdict[Hashable, list[Ro
 
 def _streams_of(program: str, row: Row) -> Iterable[Hashable]:
     if program == "hub":
-        return row.data["to"] if row.dir == "out" else ()
+        # In a replay nothing takes time to journal, so that nobody is gone when a frame is sent.
+        return (*row.data["to"], *row.data.get("gone", ())) if row.dir == "out" else ()
     if row.dir == "out" and "event" in row.data:  # nearly all, where many jobs wait
         return (row.job,)
     if row.dir == "effect":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,7 +55,10 @@ def _license(found: f.License | None) -> dict[str, Any] | None:
     return None if found is None else {"id": found.id, "role": found.role, "revoked": found.revoked}
 
 
-def sent_row(to: Iterable[int], message: m.Message, old: bool) -> Told:
-    """The row of a frame that goes to the connections `to`, under its older name as well if `old`."""
+def sent_row(to: Iterable[int], message: m.Message, old: bool, gone: Sequence[int] = ()) -> Told:
+    """The row of a frame that goes to the connections `to`, under its older name as well if `old`.
+
+    `gone` are those for which it was decided as well, and which closed before what it rests on was journaled.
+    """
     label, frame, job = frame_row(message)
-    return "out", label, {"to": list(to), "old": old, "frame": frame}, job
+    return "out", label, {"to": list(to), **({"gone": list(gone)} if gone else {}), "old": old, "frame": frame}, job

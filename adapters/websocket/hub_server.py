@@ -210,7 +210,8 @@ class HubServer:
         if isinstance(message, m.Error):
             self.refused.count(message.code or "refused")
         if self._tap is not untapped:
-            self._tap.row(*sent_row([fd for fd in to if fd in self._sockets], message, old))
+            here, gone = ([fd for fd in to if (fd in self._sockets) is still] for still in (True, False))
+            self._tap.row(*sent_row(here, message, old, gone))
         if seal is not None:  # after the record was made: what is filled in now is in no log
             message = self._signer.sealed(message, seal, self._clock())
         sockets = [socket for fd in to if (socket := self._sockets.get(fd)) is not None]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
+from our_peers import until
 from websockets.asyncio.client import connect
 
 from wakestream.adapters.journal import MemoryJournal
@@ -15,6 +17,7 @@ from wakestream.streams import messages as m
 from wakestream.streams import wire
 from wakestream.streams.hub_events import Fact
 from wakestream.streams.recording import read_log
+from wakestream.streams.replay import replay
 
 
 async def test_a_recorded_hub_tells_what_came_what_went_and_keeps_the_key_out(tmp_path: Path) -> None:
@@ -41,3 +44,42 @@ async def test_a_recorded_hub_tells_what_came_what_went_and_keeps_the_key_out(tm
     assert came[:5] == ["started", "opened", "register", "gpu.job.submit", "unreadable"]
     assert sorted(went[:4]) == ["connected", "error", "gpu.power.offline", "registered"]
     assert next(row for row in rows if row.label == "gpu.job.submit").job == "job-1"
+
+
+class SlowJournal(MemoryJournal[Fact]):
+    """Keeps nothing before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.may = asyncio.Event(), asyncio.Event()
+
+    async def append(self, facts: Sequence[Fact]) -> None:
+        self.asked.set()
+        await self.may.wait()
+        await super().append(facts)
+
+
+async def test_the_log_of_a_client_that_went_before_its_answer_was_journaled_replays(tmp_path: Path) -> None:
+    journal = SlowJournal()
+    journal.may.set()
+    book = LicenseBook(tmp_path)
+    key = book.issue("client", "", 0.0)[1]
+    with recording(tmp_path / "log", "hub", 0, {}) as tap:
+        async with open_hub("127.0.0.1", 0, book=book, journal=journal, tap=tap) as hub, asyncio.timeout(10):
+            for number in range(3):
+                async with connect(hub.url) as client:
+                    await client.send(wire.encode(m.Register(key=key, features=("done", "released"))))
+                    await client.send(wire.encode(m.Submit(request_id=f"job-{number}")))
+                    while not isinstance(wire.decode(await client.recv()), m.Offline):
+                        pass
+                    journal.may.clear()
+                    journal.asked.clear()
+                    await client.send(wire.encode(m.JobDone(request_id=f"job-{number}")))
+                    await journal.asked.wait()
+                await until(lambda: hub.connections == 0)
+                journal.may.set()
+    (path,) = (tmp_path / "log").glob("hub-*.jsonl")
+    log = read_log(path.read_bytes().splitlines(keepends=True))
+    told = [row for row in log.rows if row.label == "gpu.job.released"]
+    assert [(row.data["to"], row.data["gone"]) for row in told] == [([], [1]), ([], [2]), ([], [3])]
+    assert (await replay(log)).divergences == ()
