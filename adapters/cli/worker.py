@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
+    from wakestream.adapters.engines.box import Box
     from wakestream.adapters.metrics.link import LinkWatch
     from wakestream.adapters.retention import Retention
     from wakestream.adapters.settings import Settings
@@ -49,6 +50,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help='the engine\'s command line, e.g. "python run.py {video} {audio} {output}"',
     )
     engine.add_argument("--engine-timeout", metavar="TIME", help="longest run of the engine (default 4h)")
+    engine.add_argument("--engine-network", action="store_true", help="let the engine use the network (default: not)")
+    engine.add_argument(
+        "--engine-memory",
+        metavar="GIB",
+        type=_gib,
+        help="the engine's address space (default: for ffmpeg 3/4 of the memory, for a command no limit)",
+    )
     parser.add_argument("--gpu", metavar="NAME", default="gpu", help="this GPU's name at the hub (default gpu)")
     parser.add_argument("--public-url", metavar="URL", help="the address that clients reach this worker at")
     engine.add_argument(
@@ -124,7 +132,7 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
         raise SettingsError(f"--public-url {error}") from None
     return WorkerConfig(
         state=Path(args.state).expanduser().absolute(),  # an engine is given paths in it
-        engine=_engine(args.engine, settings),
+        engine=_engine(args, settings),
         secret=settings.api_secret,
         host=host,
         port=port,
@@ -167,19 +175,33 @@ def _warm_up(text: str | None) -> float:
         raise SettingsError(f"--warm-up {error}") from None
 
 
-def _engine(name: str, settings: Settings) -> Engine:
+def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
     from wakestream.adapters.engines import BadTemplateError, Command, Ffmpeg, checked_template
     from wakestream.adapters.settings import SettingsError
 
     limit = settings.engine_timeout or 4 * 3600.0
-    if name == "ffmpeg":
-        return Ffmpeg(limit=limit)
+    box = _box(args, limit)
+    if args.engine == "ffmpeg":
+        return Ffmpeg(limit=limit, box=box)
     if settings.engine_command is None:
         raise SettingsError('--engine command needs --command "python run.py {video} {audio} {output}"')
     try:
-        return Command(checked_template(settings.engine_command), limit=limit)
+        return Command(checked_template(settings.engine_command), limit=limit, box=box)
     except BadTemplateError as error:
         raise SettingsError(f"--command {error}") from None
+
+
+def _box(args: argparse.Namespace, limit: float) -> Box:
+    from loguru import logger
+
+    from wakestream.adapters.engines.box import Box, machine_memory
+
+    given: float | None = args.engine_memory
+    memory = int(given * 1024**3) if given else machine_memory() * 3 // 4 if args.engine == "ffmpeg" else None
+    box = Box(network=args.engine_network, memory=memory, seconds=limit)
+    if (missing := box.missing()) is not None:
+        logger.warning("{}", missing)
+    return box
 
 
 def _link_watch(settings: Settings) -> LinkWatch | None:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from wakestream.adapters.engines.box import Box
 from wakestream.adapters.engines.partial import whole
 from wakestream.adapters.engines.process import run_program
 from wakestream.operators.errors import TaskFailed
@@ -42,10 +43,11 @@ def percent_in(line: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`words` come from `checked_template`; `limit` bounds a run, in seconds."""
+    """`words` come from `checked_template`; `limit` bounds a run, in seconds, and `box` what it may do."""
 
     words: tuple[str, ...]
     limit: float = 4 * 3600.0
+    box: Box | None = None
 
     async def check(self) -> None:
         """`TaskFailed` when the program is not to be found."""
@@ -58,7 +60,7 @@ class Command:
             given = {"{video}": str(video), "{audio}": str(audio), "{output}": str(partial)}
             argv = [_filled(word, given) for word in self.words]
             last = None
-            async with aclosing(run_program(argv, limit=self.limit, merge=True)) as lines:
+            async with aclosing(run_program(argv, limit=self.limit, merge=True, box=self.box)) as lines:
                 async for line in lines:
                     if (percent := percent_in(line)) is not None and percent != last:
                         last = percent

@@ -19,6 +19,11 @@ _MEANS = (
         "has its {has} in a format that this ffmpeg cannot decode",
     ),
     ("too_large", r"Picture size .* is invalid|exceeds specified max pixel", "has a picture that is too large"),
+    (
+        "damaged",
+        r"dec:\S+\] Task finished with error|received no packets",
+        "cannot be decoded: it is damaged, or too large for this machine",
+    ),
     ("damaged", r"Invalid data found", "is damaged, or of a kind that ffmpeg does not read"),
 )
 """The commonest, the more particular first: one failure often says several. A word for programs goes before each."""

@@ -6,8 +6,8 @@ import asyncio
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from wakestream.adapters.patience import put
@@ -21,12 +21,19 @@ async def whole(output: Path) -> AsyncIterator[Path]:
     `TaskFailed` when nothing was written there, or it cannot be renamed.
     """
     # A name of its own: where a killed worker's engine lives on, it may still be writing to the former one.
-    partial = output.with_name(f"{output.stem}.{uuid.uuid4().hex[:8]}.part{output.suffix}")
-    try:
+    with scratch(output, output.suffix) as partial:
         yield partial
         await asyncio.to_thread(_rename, partial, output)
+
+
+@contextmanager
+def scratch(output: Path, suffix: str) -> Iterator[Path]:
+    """A path beside `output` for what is needed on the way; removed at the end."""
+    path = output.with_name(f"{output.stem}.{uuid.uuid4().hex[:8]}.part{suffix}")
+    try:
+        yield path
     finally:
-        remove(partial)
+        remove(path)
 
 
 def remove(path: Path) -> None:

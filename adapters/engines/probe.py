@@ -12,7 +12,7 @@ from typing import Final
 
 from loguru import logger
 
-from wakestream.adapters.engines.ffmpeg import READ, Progress, found_ffmpeg
+from wakestream.adapters.engines.ffmpeg import Progress, found_ffmpeg, source
 from wakestream.adapters.engines.ffmpeg_words import Which, meaning
 from wakestream.adapters.engines.process import run_program
 from wakestream.operators.errors import FileUnusable, TaskFailed
@@ -98,8 +98,7 @@ async def _said_of(path: Path, which: Which) -> list[str]:
 
 def _command(program: str, path: Path, which: Which) -> list[str]:
     stream = _STREAM[which]
-    # As an absolute file: a name such as `http:clip.mp4` is no address, and one that begins with `-` no flag.
-    read = ["-threads", "1", *READ, "-i", f"file:{path.absolute()}"]
+    read = ["-threads", "1", *source(path)]
     one = ["-map", f"0:{stream}:0", f"-frames:{stream}", "1", "-progress", "pipe:1", "-f", "null", "-"]
     return [program, "-hide_banner", "-nostdin", "-nostats", *read, *one]
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from loguru import logger
 
+from wakestream.adapters.engines.box import Box
 from wakestream.adapters.power.programs import environment, own_group
 from wakestream.adapters.startable import startable
 from wakestream.adapters.surely import surely
@@ -37,28 +39,39 @@ _TREE = ("taskkill", "/F", "/T", "/PID")
 """How Windows ends a program and what that has started."""
 
 
-async def run_program(argv: Sequence[str], *, limit: float, merge: bool = False) -> AsyncGenerator[str, None]:
+class Deadline:
+    """Until when all programs of one task have to end: `limit` seconds from now."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.at = asyncio.get_running_loop().time() + limit
+
+
+async def run_program(
+    argv: Sequence[str], *, limit: float | Deadline, merge: bool = False, box: Box | None = None
+) -> AsyncGenerator[str, None]:
     """Start `argv` without a shell and yield the lines of its standard output (`merge`: and error), as they come.
 
     Ends when the program ended well. `TaskFailed` when it cannot be started, ends with another code than 0 (with its
-    last words), or takes longer than `limit` seconds. Closing the generator kills the program and waits for its end.
-    What the program leaves running is killed with it, and never waited for.
+    last words), or takes longer than `limit` (seconds, or what is left of a `Deadline`). `box` says what it may not do.
+    Closing the generator kills the program and waits for its end. What the program leaves running is killed with it,
+    and never waited for.
     """
-    deadline = asyncio.get_running_loop().time() + limit
-    process = await _start(argv, STDOUT if merge else PIPE)
+    deadline = limit if isinstance(limit, Deadline) else Deadline(limit)
+    process = await _start(argv, STDOUT if merge else PIPE, box)
     leashing = asyncio.create_task(_leash(process))
     said: deque[str] = deque(maxlen=LAST_WORDS)
     over = asyncio.create_task(_over(process))
     complaints = asyncio.create_task(_collect(process.stderr, said))
     output = _Lines(process.stdout)
     try:
-        while (lines := await _before(deadline, limit, _unless(over, output.more()))) is not None:
+        while (lines := await _before(deadline, _unless(over, output.more()))) is not None:
             for line in lines:
                 if merge and line.strip():
                     said.append(line.strip())
                 yield line
-        await _before(deadline, limit, asyncio.wait((complaints, over), return_when=asyncio.FIRST_COMPLETED))
-        code = process.returncode if over.done() else await _before(deadline, limit, process.wait())
+        await _before(deadline, asyncio.wait((complaints, over), return_when=asyncio.FIRST_COMPLETED))
+        code = process.returncode if over.done() else await _before(deadline, process.wait())
         if code:
             raise TaskFailed(_reason(argv[0], code, said))
     finally:
@@ -67,12 +80,17 @@ async def run_program(argv: Sequence[str], *, limit: float, merge: bool = False)
         await surely(_end_both(process, leashing))
 
 
-async def _start(argv: Sequence[str], stderr: int) -> Process:
+async def _start(argv: Sequence[str], stderr: int, box: Box | None) -> Process:
+    given = startable(argv)
+    if box is not None:
+        if shutil.which(given[0]) is None:  # what builds the box would say so in words of its own
+            raise TaskFailed(f"cannot start {argv[0]!r}: install it, or give its full path")
+        given = tuple(box.around(given))
     try:
         # A group of its own: on POSIX its children are killed by it, and a Ctrl-C for this worker does not reach it,
         # which would make its task fail.
         return await asyncio.create_subprocess_exec(
-            *startable(argv),
+            *given,
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=stderr,
@@ -83,13 +101,13 @@ async def _start(argv: Sequence[str], stderr: int) -> Process:
         raise TaskFailed(f"cannot start {argv[0]!r} ({error}): install it, or give its full path") from error
 
 
-async def _before(deadline: float, limit: float, what: Awaitable[T]) -> T:
+async def _before(deadline: Deadline, what: Awaitable[T]) -> T:
     # The time limit stands around each wait, not around the generator: a timeout must not span a yield.
     try:
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout_at(deadline.at):
             return await what
     except TimeoutError:
-        raise TaskFailed(f"stopped: it ran longer than the limit of {limit:g} s") from None
+        raise TaskFailed(f"stopped: it ran longer than the limit of {deadline.limit:g} s") from None
 
 
 class _Lines:

@@ -188,6 +188,10 @@ SENTENCES = {
     'the engine\'s command line, e.g. "python run.py {video} {audio} {output}"':
         '引擎的命令行，例如 "python run.py {video} {audio} {output}"',
     "longest run of the engine (default 4h)": "引擎最长运行时间（默认 4h）",
+    "let the engine use the network (default: not)": "允许引擎访问网络（默认不允许）",
+    "the engine's address space (default: for ffmpeg 3/4 of the memory, for a command no limit)": (
+        "引擎可用的地址空间（默认：ffmpeg 为内存的 3/4，自定义命令不限）"
+    ),
     "the address that clients reach this worker at": "客户端访问此工作节点的地址",
     "say 'not initialized' for so long after the start, as a slow machine would": "启动后这么久声称未就绪，模拟慢机器",
     "serve everyone who reaches the port, beside clients that have no secret; only in a closed network":

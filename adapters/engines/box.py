@@ -1,0 +1,96 @@
+"""What an engine's process may not do: reach a network, gain privileges, take all memory, run on for ever.
+
+The system's own programs build the box: bubblewrap, or `unshare` and `setpriv` of util-linux, and `prlimit`. Where one
+of them is missing or not allowed to do it (in many containers), the box has that wall less, and `missing` says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+OPEN_FILES = 4096
+"""Files that an engine may have open."""
+
+_TRY_WITHIN = 10.0
+_BUBBLEWRAP = ("bwrap", "--dev-bind", "/", "/", "--unshare-net", "--die-with-parent", "--")
+_UNSHARE = ("unshare", "--net", "--")
+_UNSHARE_AS_USER = ("unshare", "--net", "--map-current-user", "--")
+_NO_PRIVILEGES = ("setpriv", "--no-new-privs", "--")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The limits of each run of an engine.
+
+    Args:
+        network: whether it may reach a network.
+        memory: bytes of address space (`RLIMIT_AS`), None for no limit: CUDA reserves more than there is.
+        seconds: of processor time for each core (`RLIMIT_CPU`), None for no limit.
+    """
+
+    network: bool = True
+    memory: int | None = None
+    seconds: float | None = None
+
+    def around(self, argv: Sequence[str]) -> list[str]:
+        """`argv` as it is started within this box."""
+        walls = () if self.network else _no_network()
+        return [*walls, *self._limits(), *_no_privileges(), *argv]
+
+    def missing(self) -> str | None:
+        """What this system cannot keep an engine from, with what would help; None if nothing is missing."""
+        if sys.platform != "linux":
+            return "this system cannot keep engines from the network; run only engines that you trust"
+        if not self.network and not _no_network():
+            return "engines can reach the network; install bubblewrap, or allow user namespaces, to prevent that"
+        return None
+
+    def _limits(self) -> list[str]:
+        if not _runs(("prlimit", "--nofile=64", "--", "true")):
+            return []
+        limits = ["prlimit", "--core=0", f"--nofile={OPEN_FILES}"]
+        if self.memory is not None:
+            limits.append(f"--as={self.memory}")
+        if self.seconds is not None:
+            limits.append(f"--cpu={int(self.seconds * (os.cpu_count() or 1)) + 1}")
+        return [*limits, "--"]
+
+
+@cache
+def _no_network() -> tuple[str, ...]:
+    return next((wall for wall in (_BUBBLEWRAP, _UNSHARE, _UNSHARE_AS_USER) if _runs((*wall, "true"))), ())
+
+
+@cache
+def _no_privileges() -> tuple[str, ...]:
+    return _NO_PRIVILEGES if _runs((*_NO_PRIVILEGES, "true")) else ()
+
+
+@cache
+def _runs(argv: tuple[str, ...]) -> bool:
+    if os.name != "posix" or shutil.which(argv[0]) is None:
+        return False
+    try:
+        ended = subprocess.run(argv, capture_output=True, timeout=_TRY_WITHIN, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return ended.returncode == 0
+
+
+def machine_memory() -> int:
+    """Bytes of memory of this machine, or of the container that we run in; 4 GiB where the system does not say."""
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 4 * 1024**3
+    try:
+        return min(found, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        return found
