@@ -72,9 +72,7 @@ async def test_a_video_without_a_container_is_looped_like_any_other(tmp_path: Pa
 
 async def test_a_picture_for_which_there_is_no_memory_is_refused(tmp_path: Path, audio: Path) -> None:
     picture = await made(tmp_path / "a.png", "-frames:v", "1", "-update", "1", "-vf", "scale=3000:2000")
-    with pytest.raises(
-        TaskFailed, match="cannot be decoded: it is damaged, or too large for this machine"
-    ):
+    with pytest.raises(TaskFailed, match="cannot be decoded: it is damaged, or too large for this machine"):
         await rendered(picture, audio, Ffmpeg(limit=50, box=Box(memory=1024**3)))
 
 
