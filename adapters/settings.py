@@ -106,7 +106,10 @@ class Settings:
         from wakestream.operators.policy import Policy
 
         given: Mapping[str, Any] = self.waits
-        return dataclasses.replace(base or Policy(), **given)
+        policy = dataclasses.replace(base or Policy(), **given)
+        if self.worker_url is None or self.api_secret is None:
+            return policy
+        return dataclasses.replace(policy, straight=policy.health_every)
 
     def needs_hub(self) -> str:
         """The hub's address; `SettingsError` says how to set it."""

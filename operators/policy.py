@@ -17,7 +17,8 @@ class Policy:
     `ready` how long an online worker may stay uninitialized, `lost` how long one may be unreachable before the
     job goes back to submit, `transfer` the longest silence within an upload or download,
     `execution` the synthesis, and each place in the worker's line before it, `total` the whole job. `call` is how one
-    call to the worker is tried again, `again` how the whole job is, from submit.
+    call to the worker is tried again, `again` how the whole job is, from submit. `straight` is how often a worker whose
+    address is set is looked at while no hub can give it; None leaves it to the hub alone.
     """
 
     hub: float | None = None
@@ -31,6 +32,7 @@ class Policy:
     poll_every: float = 2.0
     execution: float = 4 * 3600.0
     total: float = 12 * 3600.0
+    straight: float | None = None
     again: Backoff = field(
         default_factory=lambda: Backoff(max_retries=10, initial=1.0, max_delay=60.0, retry_on=mendable)
     )

@@ -83,13 +83,25 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Busy:
+    """The hub works at one job of this key and takes no other meanwhile; `own`: that one is this very job."""
+
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """The hub that was `Busy` takes a job again, and this one is the next to ask."""
+
+
+@dataclass(frozen=True, slots=True)
 class BootFailure:
     """The monitor could not start the GPU."""
 
     why: str
 
 
-Reply = LinkUp | LinkDown | Accepted | Asleep | Stirring | Woken | Refused | BootFailure
+Reply = LinkUp | LinkDown | Accepted | Asleep | Stirring | Woken | Refused | Busy | Free | BootFailure
 
 
 class Hub(Protocol):

@@ -14,6 +14,8 @@ from wakestream.operators.ports import (
     Accepted,
     Asleep,
     BootFailure,
+    Busy,
+    Free,
     LinkDown,
     LinkUp,
     Refused,
@@ -74,6 +76,8 @@ class HubClient:
         self._grants = False
         self._asked: dict[str, m.Submit] = {}
         self._granted: set[str] = set()
+        self._refused: dict[str, None] = {}  # by a hub that is busy: they take turns, in this order
+        self._ended: str | None = None
         self._owed: dict[str, m.Message] = {}
         self._said: dict[str, m.Message] = {}  # and not yet confirmed: said again at the next connection
         self._leaving = False
@@ -86,12 +90,22 @@ class HubClient:
             return
         if self._said and isinstance(event, m.JobReleased | m.Error):
             self._confirmed(event.request_id or "")
+        if isinstance(event, m.Result) and self._refused:
+            self._freed(event.request_id)
         answer = reply_to(event, grants=self._grants)
         if answer is not None:
             reply, request_id = answer
             if request_id in self._asked and isinstance(reply, Accepted):
                 self._granted.add(request_id)
+            if request_id is not None and isinstance(reply, Busy) and not reply.own:
+                self._refused[request_id] = None
             self._board.feed(reply, request_id)
+
+    def _freed(self, request_id: str) -> None:
+        """Any result lets an old hub take the key's next job. It comes under both its names, and counts once."""
+        if request_id != self._ended:
+            self._ended = request_id
+            self._board.feed(Free(), next(iter(self._refused)))
 
     def _confirmed(self, request_id: str) -> None:
         if self._said.pop(request_id, None) is not None:
@@ -138,6 +152,7 @@ class HubClient:
             self._board.feed(Refused(f"the hub gives no access to the worker, and {ACCESS_LACKS}", "no_secret"), job.id)
             return
         self._granted.discard(job.id)
+        self._refused.pop(job.id, None)
         self._owed.pop(job.id, None)
         self._said.pop(job.id, None)
         trace = trace_of(job.id) if self._traced else None
@@ -152,6 +167,7 @@ class HubClient:
         if self._leaving:
             return
         self._granted.discard(job.id)
+        self._refused.pop(job.id, None)
         if self._asked.pop(job.id, None) is not None or self._lasting:
             self.farewell(job.id, cancelled=cancelled)
 
@@ -210,8 +226,14 @@ def reply_to(message: m.Message, *, grants: bool) -> Answer | None:
                 message.request_id
             )
         case m.Error(request_id=str(request_id)):
-            return Refused(message.text, message.code or "refused"), request_id
+            return _refusal(message, request_id), request_id
     return None
+
+
+def _refusal(error: m.Error, request_id: str) -> Reply:
+    if error.old_request_id is not None:
+        return Busy(own=error.old_request_id == request_id)
+    return Refused(error.text, error.code or "refused")
 
 
 def _eta(message: m.Offline) -> Eta | None:

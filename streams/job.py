@@ -66,7 +66,7 @@ def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any]
     hub, workers, random = world.hub, world.workers, world.random
 
     def stages(readings: Readings) -> Observable[JobEvent]:
-        return submit(job, hub, readings, policy).pipe(
+        return submit(job, hub, readings, policy, workers).pipe(
             then(
                 online(workers, policy, random),
                 dedupe(workers, readings, policy, random),

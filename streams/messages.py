@@ -319,13 +319,17 @@ class LicenseRevoked(Message, frozen=True, kw_only=True):
 
 
 class Error(Message, frozen=True, kw_only=True):
-    """hub -> any. Both spellings of the text occur; `code` and `request_id` are ours."""
+    """hub -> any. Both spellings of the text occur; `code` and `request_id` are ours.
+
+    Old hubs name in `old_request_id` the job of this key that they work at, and for which they refuse another one.
+    """
 
     TYPE: ClassVar[str] = "error"
     msg: str | None = None
     message: str | None = None
     code: str | None = None
     request_id: str | None = None
+    old_request_id: str | None = None
 
     @property
     def text(self) -> str:

@@ -53,7 +53,7 @@ class Stages:
 
     def submit(self) -> Events:
         """Ask the hub for a GPU and wait for it; ends with `Granted`."""
-        return submit(self.job, self.world.hub, self.readings, self.policy)
+        return submit(self.job, self.world.hub, self.readings, self.policy, self.world.workers)
 
     def online(self, grant: Granted) -> Events:
         """Wait until the worker is ready; ends with `Online`."""

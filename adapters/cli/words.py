@@ -173,6 +173,8 @@ def waking(happened: e.Waking) -> str:
     """What is waited for, without how long it was."""
     if happened.phase == "hub_unreachable":
         return tell("waking.hub", why=happened.why)
+    if happened.phase == "busy" and happened.eta:
+        return tell("waking.busy", time=duration(happened.eta.p50))
     why = tell("waking.why", why=happened.why) if happened.why else ""
     return tell("waking", phase=phase(happened.phase), place=_place(happened.position), why=why, hope=_hope(happened))
 

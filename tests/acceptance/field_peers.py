@@ -37,13 +37,15 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 class OldHub:
     """Knows one key, answers by hand-written frames, and forgets everything with its process.
 
-    `online` is what it believes of the GPU; `go_online` is the worker's word that it is. It may be `silent` about
+    `online` is what it believes of the GPU; `go_online` is the word that its `worker` is up, which answers from
+    then. It may be `silent` about
     submits, or answer each with what it `complains` of.
     """
 
     def __init__(self, *, online: bool = False) -> None:
         self.url = ""
         self.online = online
+        self.worker: OldWorker | None = None
         self.silent = False
         self.complains: str | None = None
         self.faults: list[str] = []
@@ -119,6 +121,8 @@ class OldHub:
     async def go_online(self) -> None:
         """The worker says that it is up: the hub tells everybody, under the old name alone."""
         self.online = True
+        if self.worker is not None:
+            self.worker.up = True
         await self.tell({"type": "gpu.status.response", "status": "running", "request_id": "x", "source": "monitor"})
         await self.tell({"type": "gpu_online", "msg": "GPU is online"})
 
@@ -153,11 +157,13 @@ async def old_hub(*, online: bool = False, port: int = 0) -> AsyncIterator[OldHu
 class OldWorker:
     """Stores by MD5 without looking whether it is right, knows no `Range`, and forgets everything with its process.
 
+    `up` is whether its machine is on: a gateway answers for one that is not.
     `before[call]` may answer in the place of a call, to play what goes wrong; None lets the call pass.
     """
 
     def __init__(self) -> None:
         self.url = ""
+        self.up = True
         self.faults: list[str] = []
         self.calls: Counter[str] = Counter()
         self.before: dict[str, Call] = {}
@@ -170,6 +176,8 @@ class OldWorker:
         """Every call comes in here."""
         call = request.path.removeprefix("/api/heygem/")
         self.calls[call] += 1
+        if not self.up:
+            return web.Response(status=502)
         if call != "health" and request.headers.get("Authorization") != f"Bearer {SECRET}":
             return failed(401, "Unauthorized")
         self._look_for_additions(call, request)
@@ -288,6 +296,7 @@ async def field(
     async with asyncio.timeout(50), AsyncExitStack() as ours:
         hub = await (hub_life or ours).enter_async_context(old_hub(online=online))
         worker = await (worker_life or ours).enter_async_context(old_worker())
+        worker.up, hub.worker = online, worker
         lines = {"API_SERVER_URL": hub.url, "HEYGEM_SERVER_URL": worker.url, "HEYGEM_API_SECRET": SECRET}
         (user.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         (user.folder / ".license").touch(mode=0o600)

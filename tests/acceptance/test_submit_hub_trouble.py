@@ -218,6 +218,7 @@ async def test_an_old_hub_restarted_in_the_wait_is_given_the_same_job(user: User
         async with old_hub(port=int(first.url.rpartition(":")[2])) as second:
             await second.has_submits(1)
             assert second.submitted == first.submitted
+            second.worker = worker
             await second.go_online()
             ran = await job.ended()
         assert (ran.code, ran.last["event"]) == (0, "done"), ran

@@ -192,7 +192,7 @@ def test_every_wait_of_the_policy_can_be_set() -> None:
     numbers = {
         field.name for field in dataclasses.fields(Policy) if not isinstance(getattr(Policy(), field.name), Backoff)
     }
-    assert set(WAITS) == numbers
+    assert set(WAITS) == numbers - {"straight"}  # follows from the worker's address
 
 
 def test_waits_set_by_the_user_replace_those_of_the_base(tmp_path: Path) -> None:
@@ -379,3 +379,13 @@ def test_a_setting_that_is_nested_too_deeply_is_wrong_usage(tmp_path: Path) -> N
     assert "nested too deeply" in refused(tmp_path, {"engine_command": "[" * 100_000})
     (tmp_path / ".license").write_text('{"license_key":' + "[" * 100_000)
     assert "broken JSON" in refused(tmp_path)
+
+
+def test_a_worker_is_looked_at_without_the_hub_where_its_address_and_its_secret_are_set(tmp_path: Path) -> None:
+    def straight(**given: str) -> float | None:
+        return load({}, environment=given, folder=tmp_path).policy().straight
+
+    secret = {"HEYGEM_API_SECRET": "swordfish-0123456789"}
+    assert straight(HEYGEM_SERVER_URL="gpu.example", WAKESTREAM_HEALTH_EVERY="3", **secret) == 3.0
+    assert straight(HEYGEM_SERVER_URL="gpu.example") is None
+    assert straight(**secret) is None

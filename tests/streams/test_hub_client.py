@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from wakestream.adapters.memory import MemoryLink
 from wakestream.operators.events import Job
+from wakestream.operators.ports import Accepted, Busy, Free
 from wakestream.streams import messages as m
 from wakestream.streams.hub_client import HubClient
 
@@ -88,3 +90,49 @@ async def test_a_program_that_leaves_releases_nothing_any_more() -> None:
     hub.leave()
     hub.release(JOB, cancelled=True)
     assert (link.said(m.Cancel), link.said(m.JobDone)) == ([], [])
+
+
+def answers(hub: HubClient, job: Job) -> list[object]:
+    """What a job is told."""
+    told: list[object] = []
+    hub.replies(job).subscribe(told.append)
+    return told
+
+
+async def test_jobs_that_an_old_hub_refuses_while_it_works_at_one_of_the_key_take_turns_as_results_come() -> None:
+    hub, link = connected()
+    link.connect()
+    jobs = [replace(JOB, id=f"job-{number}") for number in (1, 2, 3)]
+    told = [answers(hub, job) for job in jobs]
+    for job in jobs:
+        hub.submit(job)
+    link.receive(m.Ack(request_id="job-1"))
+    for job in jobs[1:]:
+        link.receive(m.Error(request_id=job.id, msg="wait", old_request_id="job-1"))
+    assert [each[-1] for each in told] == [Accepted(), Busy(), Busy()]
+    for _ in range(2):  # under both its names
+        link.receive(m.Result(request_id="job-1", result={}))
+    assert [each[-1] for each in told] == [Accepted(), Free(), Busy()]
+    hub.submit(jobs[1])
+    link.receive(m.Result(request_id="job-2", result={}))
+    assert told[2][-1] == Free()
+
+
+async def test_a_job_that_no_longer_waits_takes_no_turn() -> None:
+    hub, link = connected()
+    link.connect()
+    told = answers(hub, JOB)
+    hub.submit(JOB)
+    link.receive(m.Error(request_id="job-1", msg="wait", old_request_id="other"))
+    hub.release(JOB, cancelled=True)
+    link.receive(m.Result(request_id="other", result={}))
+    assert told[-1] == Busy()
+
+
+async def test_a_refusal_that_names_the_job_itself_is_told_apart() -> None:
+    hub, link = connected()
+    link.connect()
+    told = answers(hub, JOB)
+    hub.submit(JOB)
+    link.receive(m.Error(request_id="job-1", msg="wait", old_request_id="job-1"))
+    assert told[-1] == Busy(own=True)

@@ -9,11 +9,25 @@ from reactivex import Observable
 from reactivex.subject import Subject
 from stage import AUDIO, JOB, VIDEO, Stage
 
+from wakestream.adapters.memory import MemoryWorker, MemoryWorkers
 from wakestream.operators import errors
 from wakestream.operators import events as e
 from wakestream.operators.job.submit import submit
 from wakestream.operators.policy import Policy
-from wakestream.operators.ports import Accepted, Asleep, BootFailure, LinkDown, LinkUp, Refused, Reply, Stirring, Woken
+from wakestream.operators.ports import (
+    Accepted,
+    Asleep,
+    BootFailure,
+    Busy,
+    Free,
+    Health,
+    LinkDown,
+    LinkUp,
+    Refused,
+    Reply,
+    Stirring,
+    Woken,
+)
 
 NEW, OLD = LinkUp(frozenset({"late_hashes"})), LinkUp()
 
@@ -92,3 +106,90 @@ async def test_news_before_any_answer_is_no_answer() -> None:
     stage = await run(Hub((0.0, NEW), (2.0, Stirring("booted"))), Policy(reply=10.0))
     assert isinstance(stage.end, errors.StageTimeout)
     assert stage.items == []
+
+
+STRAIGHT = Policy(straight=1.0, hub=30.0)
+
+
+async def straight(hub: Hub, worker: MemoryWorker, policy: Policy = STRAIGHT) -> Stage:
+    stage = Stage()
+    await stage.run(submit(JOB, hub, stage.readings, policy, MemoryWorkers({"http://x": worker}, "http://x")))
+    return stage
+
+
+def told(stage: Stage) -> list[tuple[float, str]]:
+    return [(at, getattr(item, "phase", type(item).__name__)) for at, item in stage.items]
+
+
+def asleep_until(seconds: int) -> MemoryWorker:
+    return MemoryWorker(healths=[*[errors.WorkerUnreachable("off")] * seconds, Health(initialized=True)])
+
+
+async def test_a_hub_that_is_busy_with_another_job_of_the_key_is_asked_again_later_each_time() -> None:
+    hub = Hub((0.0, OLD), (1.0, Busy()), (4.0, Busy()), (9.0, Accepted()))
+    stage = await run(hub)
+    assert [at for at, _ in hub.asked] == [0.0, 3.0, 8.0]
+    assert told(stage) == [(1.0, "busy"), (4.0, "busy"), (9.0, "Granted")]
+    assert stage.items[0][1].eta == e.Eta(2.0, 2.0)
+
+
+async def test_a_hub_that_was_busy_and_is_free_is_asked_at_once() -> None:
+    hub = Hub((0.0, OLD), (1.0, Busy()), (1.5, Free()), (1.75, Accepted()))
+    stage = await run(hub)
+    assert [at for at, _ in hub.asked] == [0.0, 1.5]
+    assert stage.items[-1][0] == 1.75
+
+
+async def test_a_refusal_that_names_the_job_itself_means_that_it_was_taken() -> None:
+    hub = Hub((0.0, OLD), (1.0, Busy(own=True)))
+    assert told(await run(hub)) == [(1.0, "Granted")]
+
+
+async def test_a_job_that_was_taken_before_waits_for_the_worker_where_its_address_is_known() -> None:
+    hub = Hub((0.0, OLD), (1.0, Busy(own=True)), (32.0, Busy(own=True)))
+    stage = await straight(hub, asleep_until(50))
+    assert [at for at, _ in hub.asked] == [0.0, 31.0]
+    assert stage.items[-1] == (51.0, e.Granted("online", 51.0))
+
+
+async def test_a_key_that_stays_taken_keeps_no_job_from_a_worker_that_is_ready() -> None:
+    hub = Hub((0.0, OLD), (1.0, Busy()), (4.0, Busy()))
+    stage = await straight(hub, MemoryWorker())
+    assert told(stage) == [(1.0, "busy"), (4.0, "busy"), (4.0, "straight"), (4.0, "Granted")]
+
+
+async def test_without_a_hub_a_worker_that_is_ready_is_used() -> None:
+    stage = await straight(Hub((0.0, LinkDown("nobody"))), asleep_until(3))
+    assert told(stage) == [(0.0, "hub_unreachable"), (3.0, "straight"), (3.0, "Granted")]
+
+
+async def test_a_hub_that_does_not_answer_leaves_time_to_look_at_the_worker() -> None:
+    stage = await straight(Hub((0.0, LinkDown(connecting=True))), MemoryWorker())
+    assert told(stage)[-1] == (5.0, "Granted")
+
+
+async def test_without_a_hub_and_without_a_worker_the_hub_is_named() -> None:
+    stage = await straight(Hub((0.0, LinkDown("nobody"))), asleep_until(100))
+    assert isinstance(stage.end, errors.HubUnreachable)
+
+
+async def test_a_hub_that_is_only_started_again_keeps_its_jobs() -> None:
+    hub = Hub((0.0, OLD), (1.0, LinkDown("cut")), (5.0, LinkDown("cut")), (9.0, OLD), (12.0, LinkDown("cut")))
+    stage = await straight(hub, MemoryWorker())
+    assert [at for at, _ in hub.asked] == [0.0, 9.0]
+    assert told(stage)[-1] == (22.0, "Granted")
+
+
+async def test_an_old_hub_that_says_online_before_it_says_offline_keeps_no_job_waiting() -> None:
+    hub = Hub((0.0, OLD), (1.0, Woken()), (1.0, Asleep()))
+    stage = await straight(hub, MemoryWorker())
+    assert told(stage) == [(1.0, "booting"), (1.0, "straight"), (1.0, "Granted")]
+    assert stage.items[-1][1].branch == "offline"
+
+
+async def test_a_hub_that_grants_each_job_is_not_passed_by() -> None:
+    grants = LinkUp(frozenset({"grant"}))
+    hub = Hub((0.0, grants), (1.0, Asleep()), (60.0, Accepted("gpu")))
+    stage = await straight(hub, worker := MemoryWorker())
+    assert stage.items[-1][1].gpu == "gpu"
+    assert worker.said("health") == []

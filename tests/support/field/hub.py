@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from asyncio import Condition
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +68,8 @@ class Store:
 class FieldHub(Texts):
     """`heard` has what came, as (fd, frame), oldest first. `swallows` names further types that it ignores.
 
-    `time.move(600)` makes its records old; `records` outlive it in a `Store`.
+    `before_result` is awaited before a worker's result counts. `time.move(600)` makes its records old; `records`
+    outlive it in a `Store`.
     """
 
     def __init__(self, store: Store | None = None, clock: Clock | None = None) -> None:
@@ -80,6 +81,7 @@ class FieldHub(Texts):
         self.refused: list[Frame] = []
         self.faults: list[str] = []
         self.swallows: set[str] = set()
+        self.before_result: Callable[[], Awaitable[object]] | None = None
         self.changed = Condition()
         self._fds = itertools.count(7)
 
@@ -247,6 +249,8 @@ class FieldHub(Texts):
     async def _result(self, peer: Peer, frame: Frame) -> None:
         if "worker" not in peer.roles:
             return
+        if self.before_result is not None:
+            await self.before_result()
         key, task_type = str(frame.get("key") or ""), str(frame.get("task_type") or "")
         if key and task_type:
             self.records.pop((key, task_type), None)  # whatever the request_id

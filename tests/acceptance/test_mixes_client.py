@@ -1,0 +1,153 @@
+"""Our client and daemon among deployed parts, with peers that behave as the field's do."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from client_scene import User
+from daemon_scene import RunningDaemon, daemon
+
+from tests.support.field.hub import FieldHub, field_hub
+from tests.support.field.text_worker import field_text_worker
+from tests.support.field.worker import FieldWorker, field_worker, rendered
+
+KEY = "field-license-key-0001"
+SECRET = "field-secret-0123456789"
+SOON = (0.1, 0.1)
+"""Pauses of the worker between its tries to reach the hub."""
+
+
+@asynccontextmanager
+async def deployed(user: User, *, secret: str = SECRET, **worker: Any) -> AsyncIterator[tuple[FieldHub, FieldWorker]]:
+    """A deployed hub and a deployed worker that is not yet at the hub; the user's settings are the field's."""
+    async with asyncio.timeout(50), field_hub() as hub, field_worker(secret, **worker) as gpu:
+        settings(user, hub.url, gpu.url, secret)
+        yield hub, gpu
+
+
+def settings(user: User, hub: str, worker: str, secret: str = SECRET) -> None:
+    lines = {"API_SERVER_URL": hub, "HEYGEM_SERVER_URL": worker, "HEYGEM_API_SECRET": secret}
+    (user.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    (user.folder / ".license").touch(mode=0o600)
+    (user.folder / ".license").write_text(f'{{"license_key": "{KEY}"}}')
+
+
+async def hand_in(api: RunningDaemon, user: User, *jobs: str) -> None:
+    """Jobs with a voice of their own each."""
+    for job in jobs:
+        voice = user.folder / f"{job}.wav"
+        voice.write_bytes(job.encode() * 100)
+        files = {"video": str(user.video), "audio": str(voice), "output": str(user.folder / f"{job}.mp4")}
+        status, said = await api.ask("POST", "/api/jobs", {"id": job, **files})
+        assert status == 201, said
+
+
+def result(user: User, job: str) -> bytes:
+    return rendered((user.folder / f"{job}.wav").read_bytes(), user.video.read_bytes())
+
+
+async def all_done(api: RunningDaemon, user: User, *jobs: str) -> None:
+    for job in jobs:
+        assert (await api.outcome(job))["event"] == "done"
+        assert (user.folder / f"{job}.mp4").read_bytes() == result(user, job)
+
+
+async def test_three_jobs_of_a_daemon_at_a_hub_that_takes_one_job_of_a_key_at_a_time_are_all_done(user: User) -> None:
+    async with deployed(user) as (hub, gpu), gpu.at_hub(hub.url), daemon(user) as api:
+        hub.before_result = lambda: hub.until(lambda: len(hub.refused) >= 2)
+        await hand_in(api, user, "job-1", "job-2", "job-3")
+        await all_done(api, user, "job-1", "job-2", "job-3")
+        assert hub.faults == []
+
+
+async def test_three_jobs_that_wait_for_the_gpu_are_done_though_the_hub_forgets_two_of_them(user: User) -> None:
+    async with deployed(user) as (hub, gpu), daemon(user) as api:
+        gpu.http.before["health"] = unreachable
+        await hand_in(api, user, "job-1", "job-2", "job-3")
+        await hub.until(lambda: len(hub.submits) >= 3)
+        assert [job["request_id"] for job in hub.queue[KEY]] == [hub.submits[-1]["request_id"]]
+        del gpu.http.before["health"]
+        async with gpu.at_hub(hub.url):
+            await all_done(api, user, "job-1", "job-2", "job-3")
+
+
+async def unreachable(_: object) -> Any:
+    from aiohttp import web
+
+    return web.Response(status=502)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+async def test_a_daemon_killed_with_its_jobs_at_the_worker_finishes_all_of_them(user: User) -> None:
+    jobs = ("job-1", "job-2", "job-3", "job-4")
+    async with deployed(user, held=True) as (hub, gpu), gpu.at_hub(hub.url):
+        async with daemon(user) as api:
+            await hand_in(api, user, *jobs)
+            await gpu.until(lambda: gpu.http.calls["submit"] >= 4)
+            await api.kill()
+        gpu.held = False
+        gpu.finish()
+        async with daemon(user) as api:
+            await all_done(api, user, *jobs)
+
+
+async def test_a_job_after_one_that_was_cancelled_is_done(user: User) -> None:
+    async with deployed(user) as (hub, gpu), field_text_worker(hub.url), daemon(user) as api:
+        gpu.http.before["health"] = unreachable
+        await hand_in(api, user, "job-1")
+        await api.until("granted", "job-1")  # the text worker's: nobody ever answers
+        assert (await api.ask("POST", "/api/jobs/job-1/cancel"))[0] == 202
+        await hand_in(api, user, "job-2")
+        assert (await api.until("waking", "job-2", phase="busy"))["eta"]["p50"] == 2.0
+        del gpu.http.before["health"]
+        await all_done(api, user, "job-2")
+        assert hub.refused[0]["old_request_id"] == "job-1"
+
+
+async def test_an_ack_that_means_the_text_worker_alone_is_waited_out_until_the_worker_is_ready(user: User) -> None:
+    async with deployed(user) as (hub, gpu), field_text_worker(hub.url):
+        gpu.http.before["health"] = unreachable
+        command = user.command("--lost-timeout", "0.2")
+        async with user.runs(*command) as running:
+            await running.event("granted")
+            await hub.until(lambda: hub.refused)
+            assert hub.refused[0]["old_request_id"] == hub.submits[0]["request_id"]
+            del gpu.http.before["health"]
+            async with gpu.at_hub(hub.url):
+                ran = await running.ended()
+        assert (ran.code, ran.last["event"]) == (0, "done"), ran
+
+
+async def test_a_job_whose_hub_is_down_is_done_by_a_worker_that_is_ready_and_says_so(user: User) -> None:
+    async with asyncio.timeout(50), field_worker(SECRET) as gpu:
+        settings(user, "http://127.0.0.1:9", gpu.url)
+        ran = await user.submit()
+        assert (ran.code, ran.last["event"]) == (0, "done"), ran
+        assert [event["phase"] for event in ran.all("waking")][-1] == "straight"
+        ran = await user.run("submit", "clip.mp4", "speech.wav", "-o", "again.mp4", WAKESTREAM_LANG="zh")
+        assert "任务不经中枢继续" in ran.out, ran
+
+
+async def test_a_daemon_whose_hub_is_down_uses_a_worker_that_is_ready(user: User) -> None:
+    async with asyncio.timeout(50), field_worker(SECRET) as gpu:
+        settings(user, "http://127.0.0.1:9", gpu.url)
+        async with daemon(user) as api:
+            await hand_in(api, user, "job-1", "job-2")
+            await all_done(api, user, "job-1", "job-2")
+
+
+async def test_a_hub_that_says_online_before_it_says_offline_keeps_no_job_waiting(user: User) -> None:
+    async with deployed(user) as (hub, _):
+        hub.swallows.add("gpu.job.submit")
+        async with user.runs(*user.command()) as running:
+            await hub.until(lambda: hub.submits)
+            job = hub.submits[0]["request_id"]
+            await hub.tell({"type": "gpu_online", "msg": "online"})
+            await hub.tell({"type": "gpu.power.offline", "request_id": job, "data": {"status": "offline"}})
+            ran = await running.ended()
+        assert (ran.code, ran.last["event"]) == (0, "done"), ran
