@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from client_scene import User
 from hub_scene import Place
 
 from tests.support.field.desktop import DesktopLimits, FieldDesktop
@@ -17,6 +17,7 @@ from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import field_worker, rendered
+from tests.support.mixes import OldMachine, our_monitor
 from wakestream.adapters.recorder import recording
 from wakestream.adapters.websocket.hub_server import HubServer
 from wakestream.streams.config_json import plain_config
@@ -25,13 +26,14 @@ from wakestream.streams.recording import read_log
 from wakestream.streams.replay import replay
 
 QUICK = MonitorTimes().scaled(0.001)
+SECRET = "field-secret-0123456789"
 OPEN = Limits(open_roles=frozenset({"worker", "monitor"}))
 
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     async with asyncio.timeout(50), contextlib.AsyncExitStack() as stack:
-        yield Place(tmp_path, stack)
+        yield Place(tmp_path / "hub", stack)
 
 
 def address(hub: HubServer) -> str:
@@ -39,11 +41,12 @@ def address(hub: HubServer) -> str:
     return hub.url.replace("ws", "http", 1).removesuffix("/dsp")
 
 
-def free_port() -> int:
-    """A port for a worker that is not there yet."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
+def ours(hub: HubServer, place: Place, machine: OldMachine) -> dict[str, str]:
+    """The environment of a client of ours beside a deployed worker."""
+    return {
+        "API_SERVER_URL": address(hub), "WAKESTREAM_KEY": place.keys["client"], "HEYGEM_SERVER_URL": machine.url,
+        "HEYGEM_API_SECRET": SECRET,
+    }  # fmt: skip
 
 
 def desktop(hub: HubServer, place: Place, worker_url: str = "http://127.0.0.1:9") -> FieldDesktop:
@@ -58,24 +61,46 @@ async def test_a_desktop_that_was_not_touched_renders_by_our_hub_which_has_its_k
     video, audio = tmp_path / "clip.mp4", tmp_path / "speech.wav"
     video.write_bytes(b"v" * 2000)
     audio.write_bytes(b"a" * 2000)
-    hub, port = await place.hub(limits=OPEN), free_port()
-    async with contextlib.AsyncExitStack() as machine:
-
-        async def start() -> None:
-            await machine.enter_async_context(field_worker(hub=address(hub), port=port))
-            await machine.enter_async_context(field_text_worker(address(hub)))
-
-        cloud = FieldCloud(on_start=start)
+    hub = await place.hub(limits=OPEN)
+    async with OldMachine(address(hub)) as machine, field_monitor(hub.url, machine.cloud, times=QUICK) as monitor:
         limits = replace(DesktopLimits(), health_every=60.0)  # it goes by what the hub says
-        user = FieldDesktop(address(hub), f"http://127.0.0.1:{port}", license_key="VIP-2024-0007", limits=limits)
-        async with field_monitor(hub.url, cloud, times=QUICK) as monitor:
-            while monitor.status != "stopped":  # noqa: ASYNC110 - its first look at the cloud
-                await asyncio.sleep(0)
-            film = await user.render(video, audio)
-            assert (user.went_on_by, user.boots, cloud.starts) == ("hub", 1, 1)
-            assert film == rendered(audio.read_bytes(), video.read_bytes())
-            async with user.texts() as texts:
-                assert await texts.text_of("https://video.test/1") == "text of https://video.test/1"
+        user = FieldDesktop(address(hub), machine.url, license_key="VIP-2024-0007", limits=limits)
+        while monitor.status != "stopped":  # noqa: ASYNC110 - its first look at the cloud
+            await asyncio.sleep(0)
+        film = await user.render(video, audio)
+        assert (user.went_on_by, user.boots, machine.cloud.starts) == ("hub", 1, 1)
+        assert film == rendered(audio.read_bytes(), video.read_bytes())
+        async with user.texts() as texts:
+            assert await texts.text_of("https://video.test/1") == "text of https://video.test/1"
+
+
+async def test_our_client_renders_by_our_hub_on_a_deployed_machine_that_a_deployed_monitor_starts(
+    place: Place, user: User
+) -> None:
+    hub = await place.hub(limits=OPEN)
+    async with OldMachine(address(hub), secret=SECRET) as machine:
+        async with field_monitor(hub.url, machine.cloud, times=QUICK):
+            ran = await user.submit(**ours(hub, place, machine))
+        assert ran.code == 0, ran.out + ran.err
+        assert user.out.read_bytes() == rendered(user.audio.read_bytes(), user.video.read_bytes())
+        assert machine.worker is not None
+        assert len(machine.worker.renders) == 1
+
+
+async def test_our_monitor_at_our_hub_starts_a_deployed_machine_for_a_deployed_desktop_and_stops_it_again(
+    place: Place, user: User
+) -> None:
+    hub = await place.hub(limits=replace(OPEN, recent=0.5))
+    async with (
+        OldMachine(address(hub), texts=False) as machine,
+        our_monitor(hub.url, machine.cloud, machine.url, key=place.keys["monitor"], idle_after=1.0),
+    ):
+        old = replace(DesktopLimits(), health_every=60.0)
+        who = FieldDesktop(address(hub), machine.url, secret=place.keys["client"], limits=old)
+        film = await who.render(user.video, user.audio)
+        assert film == rendered(user.audio.read_bytes(), user.video.read_bytes())
+        await machine.cloud.stopped.wait()
+        assert (machine.cloud.starts, machine.cloud.stops) == (1, 1)
 
 
 async def test_a_phone_boots_a_gpu_that_a_deployed_monitor_starts_by_our_hub(place: Place) -> None:
@@ -216,7 +241,7 @@ async def test_a_text_worker_that_never_says_a_word_is_no_gpu_and_stays(place: P
 async def test_a_recording_with_texts_and_tasks_keeps_the_keys_out_and_replays(place: Place, tmp_path: Path) -> None:
     with recording(tmp_path / "log", "hub", 0, {"policy": plain_config(OPEN)}) as tap:
         async with contextlib.AsyncExitStack() as stack:
-            hub = await Place.hub(Place(tmp_path, stack), limits=OPEN, tap=tap)
+            hub = await Place.hub(Place(tmp_path / "hub", stack), limits=OPEN, tap=tap)
             place.url = hub.url
             pc = await place.client()
             async with field_text_worker(address(hub)), field_phone(hub.url, place.keys["client"]) as phone:

@@ -1,0 +1,94 @@
+"""A GPU machine that a test's cloud starts and stops, and our monitor for it: for mixes of old and new parts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+from typing import cast
+
+from tests.support.field.monitor import FieldCloud
+from tests.support.field.text_worker import field_text_worker
+from tests.support.field.worker import FieldWorker, field_worker
+from wakestream.adapters.http.client import HttpWorkers
+from wakestream.adapters.monitor import MonitorProgram
+from wakestream.adapters.websocket.link import open_link
+from wakestream.operators.ports import PowerReading
+from wakestream.streams import messages as m
+from wakestream.streams.monitor import Monitor
+from wakestream.streams.power_machine import PowerPolicy
+
+
+class OldMachine:
+    """A machine with a deployed worker and text worker: they come up with it and go down with it.
+
+    `hub` is the address before `/dsp`. `worker` is the one that runs now; its files outlive it, as on a disk.
+    """
+
+    def __init__(self, hub: str, *, secret: str = "", held: bool = False, texts: bool = True) -> None:
+        self.cloud = FieldCloud(on_start=self._up, on_stop=self._down)
+        self.worker: FieldWorker | None = None
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self._port: int = taken.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._hub, self._secret, self._held, self._texts = hub, secret, held, texts
+        self._life: AsyncExitStack | None = None
+
+    async def _up(self) -> None:
+        self._life = AsyncExitStack()
+        files = self.worker.files if self.worker is not None else None
+        made = field_worker(self._secret, hub=self._hub, port=self._port, held=self._held, files=files)
+        self.worker = await self._life.enter_async_context(made)
+        if self._texts:
+            await self._life.enter_async_context(field_text_worker(self._hub))
+
+    async def _down(self) -> None:
+        if self._life is not None:
+            await self._life.aclose()
+            self._life = None
+
+    async def __aenter__(self) -> OldMachine:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._down()
+
+
+class CloudPower:
+    """The cloud as our monitor's power."""
+
+    detail = ""
+
+    def __init__(self, cloud: FieldCloud) -> None:
+        self._cloud = cloud
+
+    async def start(self) -> None:
+        await self._cloud.start()
+
+    async def stop(self) -> None:
+        await self._cloud.stop()
+
+    async def inspect(self) -> PowerReading:
+        return cast("PowerReading", await self._cloud.look())
+
+
+@asynccontextmanager
+async def our_monitor(
+    hub_url: str, cloud: FieldCloud, worker_url: str, *, key: str | None = None, idle_after: float = 1800.0
+) -> AsyncIterator[MonitorProgram]:
+    """Our monitor at `hub_url` (with `/dsp`), quick in all it does."""
+    policy = PowerPolicy(gpu="studio", idle_after=idle_after, look_soon=0.05, look_online=0.05, look_rarely=0.05)
+    features = ("power_state",)
+    link = open_link(hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",), features=features))
+    workers, stop = HttpWorkers(worker_url), asyncio.Event()
+    program = MonitorProgram(Monitor(policy, Random(1)), link, CloudPower(cloud), workers.at(None).health, tick=0.02)
+    running = asyncio.create_task(program.run(stop))
+    try:
+        yield program
+    finally:
+        stop.set()
+        await running
+        await workers.close()
+        await link.close()
