@@ -1,4 +1,4 @@
-"""The worker's side of the hub: says that the GPU is online, that it works, and what became of the hub's jobs."""
+"""The worker's side of the hub: says that the GPU is online, that it is used, and what became of the hub's jobs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from loguru import logger
 from reactivex import Observable
 from reactivex.disposable import CompositeDisposable
 
+from wakestream.adapters import hub_answers
 from wakestream.adapters.capabilities import Verifier
-from wakestream.adapters.http import replies, requests
+from wakestream.adapters.http import requests
+from wakestream.adapters.http.progress_listeners import ProgressListeners
+from wakestream.adapters.http.transfers import Transfers
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_queue import TaskQueue
 from wakestream.operators.errors import WakestreamError
@@ -23,7 +26,7 @@ from wakestream.streams import wire
 from wakestream.streams import worker as w
 
 ACTIVE_EVERY = 30.0
-"""Seconds between two signs of activity while a task runs."""
+"""Seconds between two signs of activity while a task runs or a file is transferred."""
 
 _MAX_WATCHED = 10_000
 _MAX_INBOX = 10_000
@@ -62,7 +65,9 @@ class WorkerHub:
     """Joins the queue to the hub behind `link`. `later` is the running loop's `call_later` unless given.
 
     A job that the hub hands over is started when its files are here already; otherwise its client will upload them and
-    submit by HTTP. Either way the hub is told the end, as soon as it can be reached.
+    submit by HTTP. Either way the hub is told the end, as soon as it can be reached. A hub that announces no features
+    is a deployed one: it counts the job's license as busy until a result comes, so each job is answered at once, with
+    "accepted" or a reason, and its end is not told.
     """
 
     def __init__(
@@ -76,13 +81,18 @@ class WorkerHub:
         later: Later | None = None,
         verifier: Verifier | None = None,
         on_revoked: Callable[[str], None] = lambda _: None,
+        transfers: Transfers | None = None,
+        listeners: ProgressListeners | None = None,
     ) -> None:
         self._link, self._queue, self._store = link, queue, store
         self._online = m.Online(msg="the GPU is online", gpu=gpu, url=url)
         self._later: Later = later or asyncio.get_running_loop().call_later
         self._verifier, self._on_revoked = verifier, on_revoked
+        self._transfers, self._listeners = transfers or Transfers(), listeners or ProgressListeners()
+        self._transfers.on_first = self._start_beating
         self._initialized = False
         self._refused = False
+        self._old = False
         self._watched: OrderedDict[str, m.Submit] = OrderedDict()
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._unsent: deque[m.Result] = deque(maxlen=_MAX_WATCHED)
@@ -110,6 +120,7 @@ class WorkerHub:
     def _heard(self, event: m.Message | LinkUp | LinkDown) -> None:
         match event:
             case LinkUp():
+                self._old = not event.features
                 self._pin(event.capability_key)
                 self._connected()
             case m.LicenseRevoked():
@@ -190,6 +201,25 @@ class WorkerHub:
 
     async def _submit(self, job: m.Submit) -> None:
         self._cancelled.pop(job.request_id, None)  # it is wanted again
+        answer = hub_answers.without_work(job, old_hub=self._old)
+        if answer is not None:
+            self._send_result(answer)
+        elif self._old:
+            self._send_result(await self._accept(job))
+        else:
+            await self._watch(job)
+
+    async def _accept(self, job: m.Submit) -> m.Result:
+        why = hub_answers.missing(job, self._store)
+        if why is not None:
+            return hub_answers.failed(job, why)
+        try:
+            task = await self._queue.ask(*requests.pair(dict(job.payload)), job.request_id)
+        except WakestreamError as error:
+            return hub_answers.failed(job, str(error))
+        return hub_answers.accepted(job, task, self._queue.state)
+
+    async def _watch(self, job: m.Submit) -> None:
         try:
             video, audio = requests.pair(dict(job.payload))
         except WakestreamError:
@@ -222,6 +252,8 @@ class WorkerHub:
             for request_id in sorted(fact.task.holders & self._cancelled.keys()):
                 # Its client's own submit was still under way when the hub said that the job is over.
                 self._receive(m.Cancel(request_id=request_id))
+        for frame in self._listeners.frames(fact.task):
+            self._link.send(frame)
         if fact.task.status == "running":
             self._start_beating()
         elif not fact.task.unfinished:
@@ -232,7 +264,7 @@ class WorkerHub:
         for request_id, job in list(self._watched.items()):
             if w.task_id(*requests.pair(dict(job.payload))) == task.id:
                 del self._watched[request_id]
-                self._send_result(_result(job, task))
+                self._send_result(hub_answers.ended(job, task))
 
     def _send_result(self, result: m.Result) -> None:
         if self._unsent or not self._link.send(result):
@@ -244,21 +276,13 @@ class WorkerHub:
 
     def _signal(self) -> None:
         self._rest()
-        running = [task for task in self._queue.state.tasks.values() if task.status == "running"]
-        if running:
-            self._link.send(m.TaskActive(task_id=running[0].id, task_type="heygem_submit"))
+        running = [task.id for task in self._queue.state.tasks.values() if task.status == "running"]
+        if running or self._transfers.open:
+            # Deployed monitors know no other type of work; the name of what is worked at is for people.
+            self._link.send(m.TaskActive(task_id=running[0] if running else "transfer", task_type="heygem_submit"))
             self._beat = self._later(ACTIVE_EVERY, self._signal)
 
     def _rest(self) -> None:
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
-
-
-def _result(job: m.Submit, task: w.Task) -> m.Result:
-    answer: dict[str, Any] = {"request_id": job.request_id, "task_type": job.task_type}
-    answer |= {"key": job.key, "license": job.license, "sender_fd": job.sender_fd}
-    result = {"task_id": task.id, "status": replies.status_word(task)}
-    if task.status == "done":
-        return m.Result(**answer, result=result)
-    return m.Result(**answer, result=result, error=True, error_msg=task.error or "the task failed")

@@ -163,8 +163,11 @@ async def _join(
     url = config.public_url or _public(config.host, server)
     link = open_link(lambda: _register(config, url))
     stack.push_async_callback(link.close)
-    verifier, cut = server.calls.verifier, server.callers.revoke
-    hub = WorkerHub(link, queue, server.calls.store, gpu=config.gpu, url=url, verifier=verifier, on_revoked=cut)
+    calls = server.calls
+    hub = WorkerHub(
+        link, queue, calls.store, gpu=config.gpu, url=url, verifier=calls.verifier, on_revoked=server.callers.revoke,
+        transfers=calls.transfers, listeners=calls.listeners,
+    )  # fmt: skip
     stack.push_async_callback(hub.close)
     return hub
 

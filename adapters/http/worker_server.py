@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Self
 
@@ -14,9 +14,11 @@ from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.http import callers, ingest, progress_socket, replies, requests
 from wakestream.adapters.http.cors import preflights, put_cors
 from wakestream.adapters.http.listening import listening
+from wakestream.adapters.http.progress_listeners import ProgressListeners
 from wakestream.adapters.http.refusals import counting, no_strangers, noted, plain_bodies, quiet_logger
 from wakestream.adapters.http.result_file import put_etag, result_response
 from wakestream.adapters.http.silent_callers import SilentCallers
+from wakestream.adapters.http.transfers import Transfers
 from wakestream.adapters.http.tus import TusCalls, put_version
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_queue import TaskQueue
@@ -59,6 +61,8 @@ class WorkerCalls:
     readiness: Readiness
     gpu: str | None = None
     verifier: Verifier | None = None
+    transfers: Transfers = field(default_factory=Transfers)
+    listeners: ProgressListeners = field(default_factory=ProgressListeners)
 
     def routes(self) -> list[web.RouteDef]:
         """The calls by their addresses."""
@@ -113,6 +117,7 @@ class WorkerCalls:
         """Start the pair, or find it; ours may name their job in `job_id`."""
         body = await requests.json_object(request)
         video, audio = requests.pair(body)
+        self.listeners.add(w.task_id(video, audio), body)
         return await self._start(video, audio, callers.holder_of(request, requests.holder(body)))
 
     async def upload(self, request: web.Request) -> web.Response:
@@ -189,7 +194,9 @@ class WorkerServer:
         self._scheme = "https" if tls else "http"
         self.callers = callers.Callers(secret, calls.verifier, proxies=proxies)
         before = [silent.middleware(), preflights, no_strangers, replies.errors_as_json, self.callers.middleware()]
-        app = web.Application(middlewares=[*before, plain_bodies], client_max_size=requests.MAX_BODY)
+        app = web.Application(
+            middlewares=[*before, calls.transfers.middleware(), plain_bodies], client_max_size=requests.MAX_BODY
+        )
         sockets = progress_socket.ProgressSockets(calls.queue)
         app.add_routes([*calls.routes(), *sockets.routes()])
         app.on_shutdown.append(sockets.close)

@@ -11,6 +11,8 @@ import pytest
 from loguru import logger
 from msgspec.structs import replace
 
+from wakestream.adapters.http.progress_listeners import ProgressListeners
+from wakestream.adapters.http.transfers import Transfers
 from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_queue import TaskQueue
@@ -19,6 +21,7 @@ from wakestream.operators.errors import TaskFailed
 from wakestream.operators.events import FileRef
 from wakestream.operators.ports import Frame, LinkDown, LinkUp
 from wakestream.streams import messages as m
+from wakestream.streams import worker as w
 from wakestream.streams.switchboard import Switchboard
 
 VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 64, ".wav")
@@ -43,7 +46,11 @@ class HandLink:
             self.changed.set()
         return self.up
 
-    def connect(self) -> None:
+    def connect(self, *features: str) -> None:
+        self.up = True
+        self.events.feed(LinkUp(frozenset(features or ("grant",))))
+
+    def connect_to_a_deployed_hub(self) -> None:
         self.up = True
         self.events.feed(LinkUp())
 
@@ -107,7 +114,11 @@ class Bench:
         self.queue = TaskQueue(self.store, MemoryJournal(), self.engine)
         self.changed = asyncio.Event()
         self.queue.facts.subscribe(lambda _: self.changed.set())
-        self.hub = WorkerHub(self.link, self.queue, self.store, gpu="gpu-7", url="http://gpu:8383", later=self.timer)
+        self.transfers, self.listeners = Transfers(), ProgressListeners(lambda: 1000.5)
+        self.hub = WorkerHub(
+            self.link, self.queue, self.store, gpu="gpu-7", url="http://gpu:8383", later=self.timer,
+            transfers=self.transfers, listeners=self.listeners,
+        )  # fmt: skip
 
     def files(self) -> None:
         for ref in (VIDEO, AUDIO):
@@ -293,3 +304,120 @@ async def test_a_hub_that_turns_the_worker_away_is_explained_once(
     bench.engine.gate.set()
     await bench.queue.ask(VIDEO, AUDIO)
     await bench.until(lambda: bench.statuses() == ["done"])
+
+
+async def answered(bench: Bench, job: m.Submit) -> m.Result:
+    before = len(bench.link.of(m.Result))
+    bench.link.events.feed(job)
+    await bench.until(lambda: len(bench.link.of(m.Result)) > before)
+    result: m.Result = bench.link.of(m.Result)[before]
+    assert (result.request_id, result.key, result.sender_fd) == (job.request_id, "client-7", 7)
+    return result
+
+
+async def test_a_deployed_hub_is_answered_at_once_and_not_at_the_end(bench: Bench) -> None:
+    bench.files()
+    bench.link.connect_to_a_deployed_hub()
+    result = await answered(bench, submit("r1"))
+    (task,) = bench.queue.state.tasks.values()
+    assert (result.error, result.error_msg, result.task_type) == (False, None, "heygem_submit")
+    assert result.result == {
+        "task_id": task.id,
+        "queue": {"total_tasks": 1, "processing": 1, "queued": 0, "max_concurrent": 1, "running": task.id},
+    }
+    assert task.status == "running"
+    again = await answered(bench, submit("r1"))
+    assert again.result == result.result
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.statuses() == ["done"])
+    assert len(bench.link.of(m.Result)) == 2
+
+
+@pytest.mark.parametrize(
+    ("payload", "files", "said"),
+    [
+        (PAYLOAD, (), f"音频文件不存在: {AUDIO.hash}.wav"),
+        (PAYLOAD, (AUDIO,), f"视频文件不存在: {VIDEO.hash}.mp4"),
+        ({**PAYLOAD, "audio_hash": "made-up"}, (VIDEO,), "音频文件不存在: made-up.wav"),
+        ({"video_hash": VIDEO.hash}, (VIDEO,), "缺少 audio_hash 或 video_hash"),
+        ({}, (), "缺少 audio_hash 或 video_hash"),
+    ],
+)
+async def test_a_deployed_hub_is_told_at_once_why_a_job_cannot_begin(
+    bench: Bench, payload: dict[str, str], files: tuple[FileRef, ...], said: str
+) -> None:
+    for ref in files:
+        bench.store.path(ref).write_bytes(b"x")
+    bench.link.connect_to_a_deployed_hub()
+    result = await answered(bench, replace(submit(), payload=payload))
+    assert (result.error, result.error_msg) == (True, said)
+
+
+async def test_a_job_without_endings_means_mp4_and_wav(bench: Bench) -> None:
+    files = FileRef("a" * 32, ".mp4"), FileRef("b" * 32, ".wav")
+    for ref in files:
+        bench.store.path(ref).write_bytes(b"x")
+    bench.link.connect_to_a_deployed_hub()
+    job = replace(submit(), payload={"video_hash": files[0].hash, "audio_hash": files[1].hash})
+    assert (await answered(bench, job)).error is False
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize(
+    ("task_type", "payload", "error", "said"),
+    [
+        ("delete_asset", {"id": "a1", "license_key": "k"}, False, {"id": "a1", "msg": "删除成功"}),
+        ("upload_asset", {"file_path": "/etc/passwd"}, True, "不支持 upload_asset: 请用 HTTP 的 upload_file 上传文件"),
+        ("tts", {"text": "hello"}, True, "未知任务类型: tts"),
+    ],
+)
+async def test_a_job_that_is_no_render_is_answered_at_once(
+    bench: Bench, old: bool, task_type: str, payload: dict[str, str], error: bool, said: object
+) -> None:
+    if old:
+        bench.link.connect_to_a_deployed_hub()
+    else:
+        bench.link.connect()
+    result = await answered(bench, replace(submit(), task_type=task_type, payload=payload))
+    assert (result.error, result.error_msg if error else result.result) == (error, said)
+    assert result.task_type == task_type
+
+
+async def test_activity_is_told_while_a_file_is_on_its_way(bench: Bench) -> None:
+    bench.link.connect()
+    bench.transfers.begin()
+    bench.transfers.begin()
+    assert len(bench.link.of(m.TaskActive)) == 1
+    assert bench.timer.fire() == [ACTIVE_EVERY]
+    bench.transfers.end()
+    assert bench.timer.fire() == [ACTIVE_EVERY]
+    assert len(bench.link.of(m.TaskActive)) == 3
+    bench.transfers.end()
+    assert bench.timer.fire() == [ACTIVE_EVERY]
+    assert bench.timer.fire() == []
+    assert len(bench.link.of(m.TaskActive)) == 3
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_client_that_named_its_license_hears_of_begin_and_end_through_the_hub(
+    bench: Bench, fails: bool
+) -> None:
+    bench.files()
+    bench.engine.fail = fails
+    bench.link.connect()
+    task_id = w.task_id(VIDEO, AUDIO)
+    bench.listeners.add(task_id, {"license_key": "old-key", "sender_fd": 9})
+    bench.listeners.add(task_id, {"license_key": ""})
+    await bench.queue.ask(VIDEO, AUDIO)
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.queue.state.busy is None)
+    frames = [one.frame for one in bench.link.of(m.Unknown)]
+    about = {"type": "gpu.task.progress", "task_id": task_id, "key": "old-key", "sender_fd": 9, "ts": 1000}
+    assert all(about.items() <= frame.items() for frame in frames)
+    ends = ("error", 0, "no sound") if fails else ("done", 100, "the result is ready")
+    assert [(one["status"], one["progress"], one["message"]) for one in frames] == [
+        ("processing", 0, "the engine is at work"), ends,
+    ]  # fmt: skip
+    assert {"total_frames", "current_frame"} <= set(frames[0])
+    await bench.queue.ask(VIDEO, AUDIO)
+    assert len(bench.link.of(m.Unknown)) == 2
