@@ -53,7 +53,8 @@ async def client(hub: FieldHub) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def at_hub(folder: Path, hub: FieldHub, engine: Joining | None = None) -> AsyncGenerator[RunningWorker, None]:
     config = WorkerConfig(folder / "worker", engine or Joining(), SECRET, port=0, gpu="gpu-7", key="not known there")
-    async with asyncio.timeout(40), running_worker(config, lambda register: open_link(dsp(hub.url), register)) as worker:
+    linked = running_worker(config, lambda register: open_link(dsp(hub.url), register))
+    async with asyncio.timeout(40), linked as worker:
         await hub.until(lambda: hub.said("gpu.power.online"))
         yield worker
 
