@@ -10,13 +10,13 @@ import shutil
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Sequence
 from typing import TypeVar
 
 from loguru import logger
 
 from wakestream.adapters.engines.box import Box
+from wakestream.adapters.last_words import LastWords
 from wakestream.adapters.power.programs import environment, own_group
 from wakestream.adapters.startable import startable
 from wakestream.adapters.surely import surely
@@ -60,15 +60,15 @@ async def run_program(
     deadline = limit if isinstance(limit, Deadline) else Deadline(limit)
     process = await _start(argv, STDOUT if merge else PIPE, box)
     leashing = asyncio.create_task(_leash(process))
-    said: deque[str] = deque(maxlen=LAST_WORDS)
+    said = LastWords(LAST_WORDS)
     over = asyncio.create_task(_over(process))
     complaints = asyncio.create_task(_collect(process.stderr, said))
     output = _Lines(process.stdout)
     try:
         while (lines := await _before(deadline, _unless(over, output.more()))) is not None:
             for line in lines:
-                if merge and line.strip():
-                    said.append(line.strip())
+                if merge:
+                    said.add(line)
                 yield line
         await _before(deadline, asyncio.wait((complaints, over), return_when=asyncio.FIRST_COMPLETED))
         code = process.returncode if over.done() else await _before(deadline, process.wait())
@@ -128,10 +128,11 @@ class _Lines:
         return lines if data else [rest] if rest else None
 
 
-async def _collect(stream: asyncio.StreamReader | None, said: deque[str]) -> None:
+async def _collect(stream: asyncio.StreamReader | None, said: LastWords) -> None:
     lines = _Lines(stream)
     while (more := await lines.more()) is not None:
-        said.extend(line.strip() for line in more if line.strip())
+        for line in more:
+            said.add(line)
 
 
 async def _over(process: Process) -> None:
@@ -175,11 +176,11 @@ def _watching(pid: int) -> tuple[str, ...]:
     return ("/bin/sh", "-c", f"read -r _; kill -KILL -{pid}")
 
 
-def _reason(program: str, code: int, said: deque[str]) -> str:
+def _reason(program: str, code: int, said: LastWords) -> str:
     name = os.path.basename(program)  # noqa: PTH119 - a name in argv, not a path of ours
-    words = " | ".join(_ADDRESS.sub("", line) for line in said)
+    words = " | ".join(_ADDRESS.sub("", line) for line in said.lines())
     words = "".join(letter if letter.isprintable() else " " for letter in words)  # it is shown in people's terminals
-    return f"{name} ended with code {code}: {words or 'it said nothing'}"
+    return f"{name} ended with code {code}: {words or 'it gave no reason'}"
 
 
 async def _end_both(process: Process, leashing: asyncio.Task[Process | None]) -> None:

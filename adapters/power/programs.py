@@ -10,6 +10,7 @@ import sys
 from asyncio.subprocess import Process
 from typing import Any
 
+from wakestream.adapters.last_words import LastWords
 from wakestream.adapters.sources import VARIABLES
 
 
@@ -64,8 +65,10 @@ if sys.platform != "win32":
 
 def last_lines(output: bytes) -> str:
     """The last lines that say something, as one line."""
-    lines = [_harmless(line).strip() for line in output.decode(errors="replace").splitlines()]
-    return " | ".join([line for line in lines if line][-LAST_LINES:])
+    said = LastWords(LAST_LINES)
+    for line in output.decode(errors="replace").splitlines():
+        said.add(_harmless(line))
+    return " | ".join(said.lines())
 
 
 def _harmless(line: str) -> str:

@@ -29,5 +29,5 @@ def test_a_file_without_sound_is_told_as_such() -> None:
 
 
 def test_what_is_not_known_is_left_as_it_is() -> None:
-    said = "ffmpeg ended with code 9: it said nothing"
+    said = "ffmpeg ended with code 9: it gave no reason"
     assert explained(said, "audio") == said

@@ -17,7 +17,7 @@ JOB = r"""
 async ([events, outcome]) => {
   const { begin, progress, waits } = await import("/store.js");
   const { detail, why } = await import("/sentences.js");
-  const job = begin({ id: "a", state: "open", stage: "submit", events, outcome });
+  const job = begin({ id: "a", state: "open", stage: "submit", events, outcome, video: { name: "my clip" }, audio: { name: "a.wav" } });
   const said = { why: why(job).replaceAll("\u00a0", " "), detail: detail(job), waits: waits(job) };
   return { ...said, ...progress(job, events.at(-1)?.at) };
 }
@@ -75,6 +75,25 @@ async def test_a_programs_last_words_are_told_apart_from_the_sentence(visitor: V
         assert said == "The program ended by itself with code 1."
         said = await page.evaluate(GPU, [{"phase": "failed", "why": "x" * 500}, {"monitors": 1}, None])
         assert len(said) < 120
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("clip.mp4 was written to while it was read", "clip.mp4 was written to while it was read."),
+        ("my clip was written to while it was read", "my clip was written to while it was read."),
+        ("python ended with code 1: no model", "python ended with code 1: no model."),
+        ("render_all ended with code 1: no model", "render_all ended with code 1: no model."),
+        ("the worker is full.", "The worker is full."),
+        ("stopped: it ran too long", "Stopped: it ran too long."),
+    ],
+)
+async def test_a_sentence_begins_with_a_capital_and_a_name_as_it_is_written(
+    visitor: Visitor, why: str, said: str
+) -> None:
+    async with visitor.page() as page:
+        found = await page.evaluate(JOB, [[], {"event": "failed", "code": "unheard_of", "why": why}])
+        assert found["why"] == said
 
 
 async def test_a_job_behind_others_at_the_worker_waits_and_is_not_at_0_percent(visitor: Visitor) -> None:

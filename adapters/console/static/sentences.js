@@ -22,7 +22,7 @@ export function why(job, hub = null) {
       if (last.position > 0 && !last.percent) return t("why.behind", { position: number(last.position) });
       return t(last.event === "running" ? "why.running" : "why.submitted");
     case "retrying":
-      return t("why.retrying", { why: sentence(brief(last.why)), delay: duration(last.delay - passed(last)), attempt: number(last.attempt) });
+      return t("why.retrying", { why: sentence(brief(last.why), job), delay: duration(last.delay - passed(last)), attempt: number(last.attempt) });
     default: return t(`why.${last.event}`);
   }
 }
@@ -67,7 +67,7 @@ function ended(job) {
     case "done": return job.result && !job.result.here ? t("card.gone") : t("end.done", { size: bytes(end.size) });
     case "timed_out": return t(knows(`end.timed_out.${end.stage}`) ? `end.timed_out.${end.stage}` : "end.timed_out", { seconds: duration(end.seconds), stage: end.stage });
     case "cancelled": return t("end.cancelled");
-    default: return detail(job) ? t(knows(`fail.${end.code}`) ? `fail.${end.code}` : "fail.other") : `${sentence(end.why)}.`;
+    default: return detail(job) ? t(knows(`fail.${end.code}`) ? `fail.${end.code}` : "fail.other") : `${sentence(end.why, job)}.`;
   }
 }
 
@@ -88,9 +88,14 @@ export function brief(text) {
   return head.length >= 8 && head.length <= LONG ? head : `${said.slice(0, LONG)}…`;
 }
 
-/** What others wrote, begun as a sentence and without its full stop. */
-function sentence(text) {
+/** How a sentence begins whose first word is a file's or a program's name, which is written as it is. */
+const NAME = /^\S*[^\p{L}\s,;:'’]\S|^\S+ ended with code /u;
+
+/** What others wrote, begun as a sentence and without its full stop; names of the job's files stay as they are. */
+function sentence(text, job = null) {
   const trimmed = String(text || "").trim().replace(/[.。]+$/, "");
+  const files = job ? [job.video?.name, job.audio?.name, job.output] : [];
+  if (NAME.test(trimmed) || files.some((name) => name && trimmed.startsWith(name))) return trimmed;
   return trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
 }
 
