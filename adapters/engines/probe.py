@@ -23,6 +23,9 @@ LIMITED: Final = os.name == "posix"
 MEMORY: Final = 2 * 1024 * 1024
 """KiB of address space that a probe may take."""
 
+ANY_MEMORY: Final = 2**40
+"""Bytes: whether a picture is too large for a machine is for the machine that renders it."""
+
 LARGE: Final = 64 * 1000**2
 """Bytes from which a file is large."""
 
@@ -98,7 +101,7 @@ async def _said_of(path: Path, which: Which) -> list[str]:
 
 def _command(program: str, path: Path, which: Which) -> list[str]:
     stream = _STREAM[which]
-    read = ["-threads", "1", *source(path)]
+    read = ["-threads", "1", *source(path, ANY_MEMORY)]
     one = ["-map", f"0:{stream}:0", f"-frames:{stream}", "1", "-progress", "pipe:1", "-f", "null", "-"]
     return [program, "-hide_banner", "-nostdin", "-nostats", *read, *one]
 

@@ -17,7 +17,8 @@ JOB = r"""
 async ([events, outcome]) => {
   const { begin, progress, waits } = await import("/store.js");
   const { detail, why } = await import("/sentences.js");
-  const job = begin({ id: "a", state: "open", stage: "submit", events, outcome, video: { name: "my clip" }, audio: { name: "a.wav" } });
+  const files = { video: { name: "my clip" }, audio: { name: "a.wav" } };
+  const job = begin({ id: "a", state: "open", stage: "submit", events, outcome, ...files });
   const said = { why: why(job).replaceAll("\u00a0", " "), detail: detail(job), waits: waits(job) };
   return { ...said, ...progress(job, events.at(-1)?.at) };
 }
