@@ -1,6 +1,7 @@
-"""What the user has set: flags > environment > `.env` > `wakestream.toml` > defaults, each value with its source.
+"""What the user has set, each value with its source.
 
-The files of the current folder go before those of the user's own.
+Flags > environment > `config.dat` > `.env` > `wakestream.toml` > defaults. The files of the current folder go before
+those of the user's own.
 
 Light on purpose: the command line imports it for its list of names, so what only `load` needs is imported there.
 """
@@ -21,6 +22,7 @@ from wakestream.adapters.sources import (
     Secret,
     SettingsError,
     checked_key,
+    read_config,
     read_env,
     read_key,
     read_toml,
@@ -267,8 +269,8 @@ def load(
 ) -> Settings:
     """Settings from `flags` (named as argparse does; None and unknown names are not given) and the other sources.
 
-    `folder` is where `.env`, `wakestream.toml` and `.license` are looked for. Unless it is told, that is the current
-    one, and for what is not set there the user's own (`user_folder`).
+    `folder` is where `config.dat`, `.env`, `wakestream.toml` and `.license` are looked for. Unless it is told, that is
+    the current one, and for what is not set there the user's own (`user_folder`).
     """
     environment = os.environ if environment is None else environment
     folders = [folder] if folder is not None else [Path(), *_readable(user_folder(environment))]
@@ -324,7 +326,8 @@ def _of_folder(folder: Path) -> tuple[_Layer, ...]:
     _check_names(file)
     key = folder / ".license"
     license_file = {_KEY_FILE.name: Given(str(key), str(key))} if os.path.exists(key) else {}  # noqa: PTH110 - False, whatever hinders
-    return _from(folder, _by_name(read_env(folder / ".env"))), _from(folder, file), license_file
+    named = _by_name(read_config(folder / "config.dat")), _by_name(read_env(folder / ".env")), file
+    return *(_from(folder, layer) for layer in named), license_file
 
 
 def _from(folder: Path, layer: _Layer) -> _Layer:

@@ -1,4 +1,7 @@
-"""The files that settings are read from: `.env`, `wakestream.toml`, and key files. Every fault names file and line."""
+"""The files that settings are read from: `.env`, `config.dat`, `wakestream.toml`, and key files.
+
+Every fault names file and line.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,23 @@ def read_env(path: Path) -> dict[str, Given]:
     """What `.env` sets, `$` taken literally; empty when there is none. `SettingsError` names the first bad line."""
     text = _text(path)
     return dict(_bindings(path, text)) if text else {}
+
+
+def read_config(path: Path) -> dict[str, Given]:
+    """What the deployed client's `config.dat` sets: `NAME=value`, quotation marks are part of the value.
+
+    Other programs have files of this name: one that is no text, and a line that sets nothing, is skipped.
+    """
+    try:
+        text = _text(path)
+    except SettingsError:
+        return {}
+    found: dict[str, Given] = {}
+    for number, line in enumerate((text or "").split("\n"), 1):
+        name, is_setting, value = (part.strip() for part in line.partition("="))
+        if is_setting and not name.startswith("#"):
+            found[name] = Given(value, f"{path} line {number} ({name})")
+    return found
 
 
 def _bindings(path: Path, text: str) -> Iterator[tuple[str, Given]]:

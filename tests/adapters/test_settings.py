@@ -389,3 +389,40 @@ def test_a_worker_is_looked_at_without_the_hub_where_its_address_and_its_secret_
     assert straight(HEYGEM_SERVER_URL="gpu.example", WAKESTREAM_HEALTH_EVERY="3", **secret) == 3.0
     assert straight(HEYGEM_SERVER_URL="gpu.example") is None
     assert straight(**secret) is None
+
+
+def test_the_deployed_clients_config_dat_goes_before_the_env_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("API_SERVER_URL=http://envfile\nHEYGEM_SERVER_URL=http://envfile:1\n")
+    (tmp_path / "config.dat").write_text(
+        '\ufeff# written at the first start\n\n API_SERVER_URL = http://config\nHEYGEM_API_SECRET="quoted=and#kept"\n'
+        "HEYGEM_SERVER_URL=\nno setting at all\nANOTHER=1\n",
+        encoding="utf-8",
+    )
+    found = loaded(tmp_path)
+    assert (found.hub_url, found.worker_url) == ("ws://config/dsp", "http://envfile:1")
+    assert found.api_secret == '"quoted=and#kept"'
+    assert loaded(tmp_path, API_SERVER_URL="http://environment").hub_url == "ws://environment/dsp"
+
+
+def test_a_config_dat_is_found_in_the_folder_that_is_named_for_the_users_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, here = tmp_path / "own", tmp_path / "here"
+    own.mkdir()
+    here.mkdir()
+    (own / "config.dat").write_text("API_SERVER_URL=http://own\nHEYGEM_SERVER_URL=own\n")
+    (here / ".env").write_text("API_SERVER_URL=http://here\n")
+    monkeypatch.chdir(here)
+    found = load({}, environment={"WAKESTREAM_CONFIG": str(own)})
+    assert (found.hub_url, found.worker_url) == ("ws://here/dsp", "http://own:8383")
+
+
+def test_a_wrong_value_in_config_dat_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "config.dat").write_text("# one\nAPI_SERVER_URL=ftp://hub\n")
+    assert "config.dat line 2 (API_SERVER_URL)" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\0\1\2", b"API_SERVER_URL=\xff\xfe", b"#" * (1024 * 1024 + 1)])
+def test_a_config_dat_of_another_program_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.dat").write_bytes(content)
+    assert loaded(tmp_path) == Settings()
