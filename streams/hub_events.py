@@ -389,7 +389,7 @@ class TextGiven(Frozen, frozen=True):
 
 
 class TextEnded(Frozen, frozen=True):
-    """The text request `id` was answered, or given up; `in_vain`: a GPU was online, but no text worker came."""
+    """The text request `id` was answered, or given up; `in_vain`: a GPU is online, but no text worker came."""
 
     DURABLE: ClassVar[bool] = False
     id: int

@@ -23,6 +23,9 @@ BEAR_A_KEY = frozenset({"result", "chatglm_video_result", "gpu.task.progress"})
 _SETTLED = 1.0
 """Seconds after which a worker that has not said `gpu.power.online` is taken for a text worker."""
 
+_COMES_WITHIN = 60.0
+"""Seconds within which a text worker is at the hub once a GPU is online, if there is any."""
+
 _FOR_THE_HUB = frozenset({"key", "license", "sender_fd"})
 _NO_WORKER = "no text worker came to this hub while a GPU was online; start one where the GPU is"
 _TOO_LONG = "no text worker came in time; ask again later, or start one where the GPU is"
@@ -150,24 +153,21 @@ def active(state: HubState) -> int:
 
 def tick(state: HubState, now: float, plan: Plan) -> None:
     """Give out what waits, as soon as a text worker is there, and give up what is too old."""
-    waiting = []
-    for text in state.texts.open.values():
-        if now - text.at > state.limits.text_ttl:
-            _give_up(state, text, plan)
-        elif text.worker is None and state.of_owner(text.owner):
-            waiting.append(text)
-    if not waiting:
+    if not state.texts.open:
         return
     worker = _text_worker(state, now)
-    for text in waiting if worker is not None else ():
-        _give(state, text, worker or 0, plan)
+    in_vain = worker is None and any(gpu.online and now - gpu.since >= _COMES_WITHIN for gpu in state.gpus.values())
+    for text in state.texts.open.values():
+        if now - text.at > state.limits.text_ttl or (text.worker is None and in_vain):
+            _give_up(state, text, in_vain, plan)
+        elif text.worker is None and worker is not None and state.of_owner(text.owner):
+            _give(state, text, worker, plan)
 
 
-def _give_up(state: HubState, text: Text, plan: Plan) -> None:
-    in_vain = text.worker is None and any(gpu.online for gpu in state.gpus.values())
+def _give_up(state: HubState, text: Text, in_vain: bool, plan: Plan) -> None:
     plan.fact(f.TextEnded(text.id, in_vain))
     if text.worker is None and text.fd in state.of_owner(text.owner):
-        plan.refuse(text.fd, "no_text_worker", _TOO_LONG, _id(text.frame))
+        plan.refuse(text.fd, "no_text_worker", _NO_WORKER if in_vain else _TOO_LONG, _id(text.frame))
 
 
 _ANSWERS = {"result": "url", "chatglm_video_result": "chatglm_video"}

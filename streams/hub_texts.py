@@ -30,7 +30,7 @@ class Text:
 
 @dataclass(slots=True)
 class Texts:
-    """All of them, oldest first. `in_vain`: the last one expired although a GPU was online, as no text worker came."""
+    """All of them, oldest first. `in_vain`: a GPU was online, and no text worker came."""
 
     open: dict[int, Text] = field(default_factory=dict)
     serial: int = 0

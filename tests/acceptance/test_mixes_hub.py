@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import our_peers
 import pytest
 from client_scene import User
 from hub_scene import Place
 
-from tests.support.field.desktop import DesktopLimits, FieldDesktop
+from tests.support.field.desktop import DesktopJobFailedError, DesktopLimits, FieldDesktop
 from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
@@ -101,6 +102,21 @@ async def test_our_monitor_at_our_hub_starts_a_deployed_machine_for_a_deployed_d
         assert film == rendered(user.audio.read_bytes(), user.video.read_bytes())
         await machine.cloud.stopped.wait()
         assert (machine.cloud.starts, machine.cloud.stops) == (1, 1)
+
+
+async def test_a_deployed_desktop_renders_by_our_hub_on_our_worker_and_hears_why_there_are_no_texts(
+    user: User, tmp_path: Path
+) -> None:
+    us = our_peers.Place(tmp_path / "us")
+    us.book.admit([our_peers.SECRET], "client", "", 0.0)  # a deployed desktop's key is its secret
+    async with us.hub() as hub, us.worker(our_peers.Joining()) as worker, asyncio.timeout(40):
+        await our_peers.gpu_online(hub)
+        who = FieldDesktop(address(hub), worker.address, our_peers.SECRET, us.keys["client"])
+        assert await who.render(user.video, user.audio) == user.video.read_bytes() + user.audio.read_bytes()
+        hub.state.gpus["gpu"].since -= 60.0  # it has been on for a minute
+        async with who.texts() as texts:
+            with pytest.raises(DesktopJobFailedError, match="no text worker came to this hub"):
+                await texts.text_of("https://video.test/1")
 
 
 async def test_a_phone_boots_a_gpu_that_a_deployed_monitor_starts_by_our_hub(place: Place) -> None:

@@ -133,7 +133,9 @@ def test_a_text_that_no_worker_comes_for_is_refused_and_the_next_ones_do_not_wak
     monitor, client = net.monitor(), net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     net.worker()
-    net.pass_time(601)
+    net.pass_time(59)
+    assert errors(net, client) == []
+    net.pass_time(2)
     assert errors(net, client) == ["no_text_worker"]
     net.say(client, m.Url(url=URL))
     assert errors(net, client) == ["no_text_worker"] * 2
@@ -141,6 +143,18 @@ def test_a_text_that_no_worker_comes_for_is_refused_and_the_next_ones_do_not_wak
     text_worker(net)
     net.say(client, m.Url(url=URL))
     assert errors(net, client) == ["no_text_worker"] * 2
+
+
+def test_a_text_waits_ten_minutes_for_a_machine_that_does_not_come_on() -> None:
+    net = Net()
+    client = net.join("client", owner=MINE)
+    net.say(client, m.Url(url=URL))
+    net.pass_time(600)
+    assert errors(net, client) == []
+    net.pass_time(1)
+    assert errors(net, client) == ["no_text_worker"]
+    net.say(client, m.Url(url=URL))
+    assert len(net.heard(client, m.Offline)) == 2
 
 
 def test_what_a_lost_text_worker_had_is_no_longer_use_of_the_machine() -> None:
