@@ -54,7 +54,7 @@ class Heard:
 @asynccontextmanager
 async def hub_and_keys(folder: Path) -> AsyncGenerator[tuple[str, dict[str, str]], None]:
     book = LicenseBook(folder / "hub")
-    keys = {role: book.issue(role, "", time.time())[1] for role in ("client", "worker")}
+    keys = {role: book.issue(role, "", time.time())[1] for role in ("client", "worker", "monitor")}
     async with open_hub("127.0.0.1", 0, book=book, journal=MemoryJournal[Fact]()) as hub:
         yield hub.url, keys
 
@@ -113,3 +113,23 @@ async def test_a_worker_with_a_clients_key_is_told_so_and_serves_on(tmp_path: Pa
     finally:
         logger.remove(sink)
     assert keys["client"] not in "".join(lines)
+
+
+async def test_an_upload_of_a_deployed_client_counts_as_a_use_of_the_gpu_at_our_hub(tmp_path: Path) -> None:
+    async with hub_and_keys(tmp_path) as (url, keys), worker(tmp_path, url, keys["worker"]) as running:
+        monitor = open_link(url, lambda: m.Register(role="gpu_monitor", token=keys["monitor"], gpus=("gpu-7",)))
+        heard = Heard(monitor)
+        try:
+            await heard.first(lambda item: isinstance(item, LinkUp))
+            form = aiohttp.FormData({"hash": "made up"})
+            form.add_field("file", b"film", filename="film.mp4")
+            headers = {"Authorization": "s" * 20}
+            call = f"{running.address}/api/heygem/upload_file"
+            async with aiohttp.ClientSession(headers=headers) as session, session.post(call, data=form) as reply:
+                assert reply.status == 200
+            await heard.first(lambda item: isinstance(item, m.TaskActive))
+            monitor.send(m.TaskQuery(request_id="q1", gpu="gpu-7", drain=True))
+            answer = await heard.first(lambda item: isinstance(item, m.TaskQueryResponse))
+            assert (answer.active_count, answer.has_recent_active) == (0, True)
+        finally:
+            await monitor.close()
