@@ -29,7 +29,8 @@ class ResultFile(web.FileResponse):
     """
 
     def __init__(self, path: Path, digest: str) -> None:
-        super().__init__(path, headers={hdrs.CONTENT_TYPE: "video/mp4"})
+        named = f"inline; filename={path.name}"
+        super().__init__(path, headers={hdrs.CONTENT_TYPE: "video/mp4", hdrs.CONTENT_DISPOSITION: named})
         self.tag = f'"{digest}"'
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:

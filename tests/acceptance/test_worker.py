@@ -173,6 +173,7 @@ async def test_a_pair_is_uploaded_rendered_and_brought_home(
         content = await response.read()
     assert response.content_length == len(content)
     assert response.headers["ETag"] == f'"{blake3(content).hexdigest()}"'
+    assert response.headers["Content-Disposition"] == f"inline; filename={again['task_id']}.mp4"
     (tmp_path / "home.mp4").write_bytes(content)
     assert_plays(tmp_path / "home.mp4", SECONDS)
 
