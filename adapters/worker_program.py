@@ -106,15 +106,14 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         if config.tls is not None:
             context = config.tls.context
             stack.push_async_callback(_stop, asyncio.create_task(config.tls.watch()))
-        if config.secret is None:
-            logger.warning(
-                "no secret guards this worker: everyone who reaches {}:{} may send files, run tasks and fetch results. "
-                "Keep the port closed to others, or set HEYGEM_API_SECRET here and at all clients",
-                config.host,
-                config.port,
-            )
         server = WorkerServer(calls, config.secret, config.host, config.port, context, config.proxies)
         await stack.enter_async_context(server)
+        if config.secret is None:
+            logger.warning(
+                "no secret guards this worker: everyone who reaches {} may send files, run tasks and fetch results. "
+                "Keep the port closed to others, or set HEYGEM_API_SECRET here and at all clients",
+                server.address,
+            )
         store.sweep()  # not before the port is ours: another worker may be at work in this folder
         hub = await _join(stack, config, server, queue, open_link)
         warming = asyncio.create_task(_warm_up(config, queue, readiness, hub))
