@@ -62,4 +62,4 @@ imports: setup
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .typing build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache tests/peers/node_modules tests/browser/node_modules
+	rm -rf .venv .editable build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache tests/peers/node_modules tests/browser/node_modules

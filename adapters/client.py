@@ -16,7 +16,7 @@ from wakestream.adapters.capabilities import Wallet
 from wakestream.adapters.files import DiskFiles
 from wakestream.adapters.http.client import HttpWorkers
 from wakestream.adapters.recorder import recording
-from wakestream.adapters.settings import Settings, SettingsError
+from wakestream.adapters.settings import Settings, SettingsError, load
 from wakestream.adapters.tls import client_context
 from wakestream.adapters.websocket.link import Link, open_link
 from wakestream.operators.events import Job, JobEvent, Outcome
@@ -38,6 +38,7 @@ class Client:
 
     daemon: Daemon
     link: Link
+    """`link.events` is the hot observable of all that the hub says: see `HubNews`."""
     scheduler: LoopScheduler
     hub: HubClient
     workers: Workers
@@ -73,7 +74,7 @@ class Client:
 
 @asynccontextmanager
 async def open_client(
-    settings: Settings,
+    settings: Settings | None = None,
     policy: Policy | None = None,
     build: Build = job_pipeline,
     workers: Workers | None = None,
@@ -85,12 +86,14 @@ async def open_client(
 ) -> AsyncIterator[Client]:
     """A client for as long as the block runs; at its end everything it opened is closed.
 
-    `build` is the pipeline that each job goes through; the standard one unless told. `workers` are those of another
-    protocol than ours, `files` those that others read too; they are left open. `about` goes into a recording's
-    header. With `lasting`, the end of the block lets go of running jobs without a word to the hub: they go on when the
-    program starts again. `SettingsError` when no hub or no key is set, `FileUnusable` when it cannot record where it
-    was told to.
+    `settings` are those of `wakestream submit`, from the environment and this folder's files, unless given. `build` is
+    the pipeline that each job goes through; the standard one unless told. `workers` are those of another protocol than
+    ours, `files` those that others read too; they are left open. `about` goes into a recording's header. With
+    `lasting`, the end of the block lets go of running jobs without a word to the hub: they go on when the program
+    starts again. `SettingsError` when no hub or no key is set, `FileUnusable` when it cannot record where it was told
+    to.
     """
+    settings = settings or load({})
     url, key = settings.needs_hub(), settings.needs_key()
     ca = client_context(settings.ca)
     policy = policy or settings.policy()

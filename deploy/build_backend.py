@@ -1,8 +1,7 @@
 """The build backend: setuptools, and after `pip install -e` type checkers find the package as well.
 
 An editable install of folders that are mapped to one name is an import hook, which no type checker runs; they read .pth
-files. This adds one, to a folder in which the package stands under the name of its type stubs (PEP 561): type checkers
-look there, Python does not, so no other name becomes importable.
+files. This adds one, to a folder that holds nothing but a link to the package, so no other name becomes importable.
 """
 
 from __future__ import annotations
@@ -18,28 +17,28 @@ from setuptools.build_meta import *  # noqa: F403 - the other hooks are setuptoo
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "wakestream"
-TYPES = ROOT / ".typing" / "stubs"
-PTH = "wakestream_types.pth"
+FOLDER = ROOT / ".editable"
+PTH = "wakestream_folder.pth"
 
 
 def build_editable(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
     """As setuptools does, with the .pth file where the system has symbolic links."""
     name: str = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
     if _linked():
-        _add(Path(wheel_directory, name), PTH, f"{TYPES}\n".encode())
+        _add(Path(wheel_directory, name), PTH, f"{FOLDER}\n".encode())
     return name
 
 
 def _linked() -> bool:
-    """Whether the package stands in `TYPES` as type stubs would. Windows may forbid links, and git then makes none."""
-    stubs = TYPES / "wakestream-stubs"
+    """Whether `FOLDER` has a link to the whole package. Windows may forbid links, and git then makes none."""
+    link = FOLDER / PACKAGE.name
     try:
-        TYPES.mkdir(parents=True, exist_ok=True)
-        stubs.unlink(missing_ok=True)
-        stubs.symlink_to(PACKAGE, target_is_directory=True)
+        FOLDER.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(PACKAGE, target_is_directory=True)
     except OSError:
         return False
-    return (stubs / "operators").is_dir()
+    return (link / "operators").is_dir()
 
 
 def _add(wheel: Path, name: str, content: bytes) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from wakestream.operators.flow.first_done import first_done
     from wakestream.operators.flow.first_for import each_for, first_for
     from wakestream.operators.flow.from_async import from_async
+    from wakestream.operators.flow.of_type import of_type
     from wakestream.operators.flow.once import Once
     from wakestream.operators.flow.poll import poll
     from wakestream.operators.flow.retry_backoff import Backoff, always, retry_backoff
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from wakestream.operators.job.effect import effect
     from wakestream.operators.job.fingerprint import Readings
     from wakestream.operators.job.follow import follow
+    from wakestream.operators.job.note import note
     from wakestream.operators.job.online import online
     from wakestream.operators.job.outcome import is_outcome, outcome, outcome_of
     from wakestream.operators.job.stop_others import stop_others
@@ -64,15 +66,16 @@ __all__ = [
     "Checked", "Corrupt", "Cost", "Done", "Downloading", "Effects", "Engine", "Eta", "Failed", "FileChanged",
     "FileError", "FileRef", "FileUnusable", "Files", "Fingerprint", "Fingerprinted", "Frame", "Gathering", "GpuError",
     "GpuLost", "Granted", "Health", "Hub", "HubError", "HubRefused", "HubUnreachable", "Job", "JobEvent", "Journal",
-    "JournalError", "LinkDown", "LinkUp", "LoopScheduler", "NoCapacity", "NoSpace", "Note", "Once", "Online", "Outcome",
-    "Policy", "Power", "PowerError", "PowerReading", "Progress", "Queued", "Readings", "Refused", "Rendered", "Reply",
-    "Resumed", "Retrying", "Running", "StageTimeout", "Stalled", "Stirring", "Submitted", "TaskFailed", "TaskLost",
-    "TaskReceipt", "TaskReport", "TimedOut", "Turns", "Uploaded", "Uploading", "WakestreamError", "Waking", "Woken",
-    "Worker", "WorkerError", "WorkerRefused", "WorkerUnreachable", "Workers", "always", "before_outcome", "begin_with",
-    "beside", "branch", "cancellable", "costs", "dedupe", "download", "each_for", "effect", "emit", "every",
-    "first_done", "first_for", "follow", "from_async", "is_outcome", "mendable", "online", "outcome", "outcome_of",
-    "poll", "retry_backoff", "seconds_now", "stop_others", "submit", "synthesize", "then", "timeout_idle",
-    "timeout_total", "timeout_unchanged", "to_future", "unless", "upload",
+    "JournalError", "LinkDown", "LinkUp", "LoopScheduler", "NoCapacity", "NoSpace", "Note", "Once", "Online",
+    "Outcome", "Policy", "Power", "PowerError", "PowerReading", "Progress", "Queued", "Readings", "Refused",
+    "Rendered", "Reply", "Resumed", "Retrying", "Running", "StageTimeout", "Stalled", "Stirring", "Submitted",
+    "TaskFailed", "TaskLost", "TaskReceipt", "TaskReport", "TimedOut", "Turns", "Uploaded", "Uploading",
+    "WakestreamError", "Waking", "Woken", "Worker", "WorkerError", "WorkerRefused", "WorkerUnreachable", "Workers",
+    "always", "before_outcome", "begin_with", "beside", "branch", "cancellable", "costs", "dedupe", "download",
+    "each_for", "effect", "emit", "every", "first_done", "first_for", "follow", "from_async", "is_outcome",
+    "mendable", "note", "of_type", "online", "outcome", "outcome_of", "poll", "retry_backoff", "seconds_now",
+    "stop_others", "submit", "synthesize", "then", "timeout_idle", "timeout_total", "timeout_unchanged", "to_future",
+    "unless", "upload",
 ]
 
 _HOMES = {
@@ -98,6 +101,7 @@ _HOMES = {
     "flow.first_done": "first_done",
     "flow.first_for": "each_for first_for",
     "flow.from_async": "from_async",
+    "flow.of_type": "of_type",
     "flow.once": "Once",
     "flow.poll": "poll",
     "flow.retry_backoff": "Backoff always retry_backoff",
@@ -117,6 +121,7 @@ _HOMES = {
     "job.effect": "effect",
     "job.fingerprint": "Readings",
     "job.follow": "follow",
+    "job.note": "note",
     "job.online": "online",
     "job.outcome": "is_outcome outcome outcome_of",
     "job.stop_others": "stop_others",
@@ -127,11 +132,13 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    return value
+if not TYPE_CHECKING:  # which would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -167,7 +167,14 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
             plan.send(fd, m.LicenseRevoked(license=id_))
     if role == "monitor":
         power.greet_monitor(state, dataclasses.replace(peer, gpus=gpus, features=features), now, plan)
-    elif role == "client" and owner is not None and jobs.hears_results(features):
+    elif role == "client":
+        _greet_client(state, fd, owner, features, plan)
+
+
+def _greet_client(state: HubState, fd: int, owner: str | None, features: frozenset[str], plan: Plan) -> None:
+    if jobs.POWER_NOW in features:
+        power.present(state, fd, plan)
+    if owner is not None and jobs.hears_results(features):
         jobs.deliver(state, fd, owner, plan)
 
 

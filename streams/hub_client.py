@@ -24,9 +24,9 @@ from wakestream.operators.ports import (
     Woken,
 )  # fmt: skip
 from wakestream.streams import messages as m
+from wakestream.streams.hub_news import HubEvent as Event
 from wakestream.streams.switchboard import Fault, Switchboard
 
-Event = m.Message | LinkUp | LinkDown
 Send = Callable[[m.Message], bool]
 Answer = tuple[Reply, str | None]
 
@@ -34,9 +34,9 @@ Answer = tuple[Reply, str | None]
 RELEASED = "released"
 """The hub's feature: it confirms that the end of a job is kept."""
 
-FEATURES = ("done", "power_state", "capability", RELEASED)
-"""What a client of ours announces: it says when a job is done and likes that confirmed, likes to hear of each change of
-power, and can show a capability to the worker."""
+FEATURES = ("done", "power_state", "power_now", "capability", RELEASED)
+"""What a client of ours announces: it says when a job is done and wants that confirmed, wants to hear how each GPU is
+and of each change of power, and can show a capability to the worker."""
 
 ACCESS_LACKS = (
     "no secret for it is set; set HEYGEM_API_SECRET in the environment or in .env to the one that the worker runs with"
@@ -219,7 +219,7 @@ def reply_to(message: m.Message, *, grants: bool) -> Answer | None:
             return None if grants else (Woken(message.gpu, message.url), None)
         case m.Booted():
             return Stirring("booted"), None
-        case m.PowerState() if message.state in NEWS:
+        case m.PowerState(present=None) if message.state in NEWS:
             return Stirring(message.state), None
         case m.BootResult(success=False):
             return BootFailure(message.msg or f"the GPU could not be started ({message.status or 'failed'})"), (

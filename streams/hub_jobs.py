@@ -21,6 +21,9 @@ RELEASED = "released"
 ASKS = "hub_status"
 """Announced by programs that only ask how the GPUs are: nobody there waits for a result."""
 
+POWER_NOW = "power_now"
+"""What a client announces that wants to hear, as soon as it is registered, how each GPU is."""
+
 FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 """The additions that this hub announces; docs/protocol.md says what each means."""
 

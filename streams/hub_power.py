@@ -130,6 +130,13 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
         _boot_for_the_queue(state, peer.fd, plan)
 
 
+def present(state: HubState, fd: int, plan: Plan) -> None:
+    """Tell a client that has just registered how each GPU is that anything is known of."""
+    for gpu in state.gpus.values():
+        if gpu.phase != "unknown":
+            plan.send(fd, m.PowerState(gpu=gpu.name, state=gpu.phase, msg=gpu.cause or None, present=True))
+
+
 def _is_unmet(gpu: Gpu) -> bool:
     return (gpu.phase, gpu.cause) == ("booted", UNMET)
 

@@ -235,7 +235,8 @@ class BootResult(Message, frozen=True, kw_only=True):
 class PowerState(Message, frozen=True, kw_only=True):
     """monitor -> hub, ours: each change of the power state (docs/protocol.md lists the words).
 
-    `stops_in`: seconds until it is stopped whoever uses it, once that is near.
+    `stops_in`: seconds until it is stopped whoever uses it, once that is near. `present`: no change, but how the GPU is
+    when a client registers.
     """
 
     TYPE: ClassVar[str] = "gpu.power.state"
@@ -243,6 +244,7 @@ class PowerState(Message, frozen=True, kw_only=True):
     state: str
     msg: str | None = None
     stops_in: int | None = None
+    present: bool | None = None
 
 
 class TaskActive(Message, frozen=True, kw_only=True):

@@ -22,7 +22,8 @@ from wakestream.streams import wire
 from wakestream.streams.config_json import config_from
 from wakestream.streams.daemon import RETRY_NOW, Build, Daemon, job_random
 from wakestream.streams.durable import pipeline_of
-from wakestream.streams.hub_client import Event, HubClient
+from wakestream.streams.hub_client import HubClient
+from wakestream.streams.hub_news import HubEvent
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.logged_world import Answers, LoggedEffects, LoggedFiles, LoggedWorkers, Watch, effects_of
 from wakestream.streams.recording import TICK, Log, MemoryTap, Row, UnusableLog, ended_jobs
@@ -130,7 +131,7 @@ class _Replay:
         message = wire.from_frame(row.data, strict=False)
         return partial(self._send, message) if row.dir == "out" else partial(self._feed, row, message)
 
-    def _feed(self, row: Row, event: Event) -> None:
+    def _feed(self, row: Row, event: HubEvent) -> None:
         self.tap.row(row.dir, row.label, row.data, row.job)
         self.hub.feed(event)
 

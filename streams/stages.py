@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from reactivex import Observable
 
@@ -25,6 +25,7 @@ from wakestream.operators.policy import Policy
 from wakestream.streams.daemon import Build
 from wakestream.streams.job import World, guarded
 
+T = TypeVar("T")
 Events = Observable[JobEvent]
 """What a pipeline and each of its stages is."""
 
@@ -79,7 +80,7 @@ class Stages:
         """Bring the result home to `job.output`; ends with `Done`."""
         return download(self.job.output, self.world.workers, self.policy, self.world.random)(rendered)
 
-    def effect(self, label: str, args: Mapping[str, Any], do: Callable[[], Awaitable[Any]]) -> Observable[Any]:
+    def effect(self, label: str, args: Mapping[str, Any], do: Callable[[], Awaitable[T]]) -> Observable[T]:
         """An effect of your own, on the record and tried again as the policy says: see `operators.effect`."""
         return effect(label, args, do, self.world.effects, self.policy, self.world.random)
 

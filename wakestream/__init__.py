@@ -15,50 +15,59 @@ if TYPE_CHECKING:
     from wakestream.adapters.client import Client, open_client
     from wakestream.adapters.http.webhook import post_json
     from wakestream.adapters.memory import MemoryFiles, MemoryWorker, MemoryWorkers
+    from wakestream.adapters.pytest_replay import Replay
     from wakestream.adapters.rehearsal import Rehearsal, asleep, awake, sample_job
     from wakestream.adapters.run_jobs import new_job, run_job, run_jobs, setting
     from wakestream.adapters.settings import Settings
     from wakestream.adapters.virtual_loop import run_virtual
     from wakestream.operators import (
-        Backoff, Batch, Cancelled, Checked, Cost, Done, Downloading, Failed, Granted, Health, Job, JobEvent, Note,
-        Online, Outcome, Policy, Queued, Rendered, Retrying, Running, StageTimeout, Submitted, TaskReceipt,
-        TaskReport, TimedOut, Uploaded, Uploading, WakestreamError, Waking, Worker, Workers, before_outcome,
-        begin_with, beside, costs, emit, every, first_done, from_async, is_outcome, poll, retry_backoff, stop_others,
-        then, timeout_idle, timeout_total, to_future,
+        Backoff, Batch, Cancelled, Checked, Cost, Done, Downloading, Failed, Granted, Health, Job, JobEvent, LinkDown,
+        LinkUp, LoopScheduler, Note, Online, Outcome, Policy, Queued, Rendered, Retrying, Running, StageTimeout,
+        Submitted, TaskReceipt, TaskReport, TimedOut, Uploaded, Uploading, WakestreamError, Waking, Worker, Workers,
+        before_outcome, begin_with, beside, costs, emit, every, first_done, from_async, is_outcome, note, of_type,
+        poll, retry_backoff, stop_others, then, timeout_idle, timeout_total, to_future,
     )
     from wakestream.streams import Build, Events, Log, Stages, World, guarded, job_pipeline, pipeline
+    from wakestream.streams.hub_news import HubEvent, HubNews
+    from wakestream.streams.messages import PowerState
 
     __version__: str
 
 __all__ = [
     "Backoff", "Batch", "Build", "Cancelled", "Checked", "Client", "Cost", "Done", "Downloading", "Events", "Failed",
-    "Granted", "Health", "Job", "JobEvent", "Log", "MemoryFiles", "MemoryWorker", "MemoryWorkers", "Note", "Online",
-    "Outcome", "Policy", "Queued", "Rehearsal", "Rendered", "Retrying", "Running", "Settings", "StageTimeout", "Stages",
-    "Submitted", "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking",
-    "Worker", "Workers", "World", "__version__", "asleep", "awake", "before_outcome", "begin_with", "beside", "costs",
-    "emit", "every", "first_done", "from_async", "guarded", "is_outcome", "job_pipeline", "new_job", "open_client",
-    "pipeline", "poll", "post_json", "retry_backoff", "run_job", "run_jobs", "run_virtual", "sample_job", "setting",
-    "stop_others", "then", "timeout_idle", "timeout_total", "to_future",
+    "Granted", "Health", "HubEvent", "HubNews", "Job", "JobEvent", "LinkDown", "LinkUp", "Log", "LoopScheduler",
+    "MemoryFiles", "MemoryWorker", "MemoryWorkers", "Note", "Online", "Outcome", "Policy", "PowerState", "Queued",
+    "Rehearsal", "Rendered", "Replay", "Retrying", "Running", "Settings", "StageTimeout", "Stages", "Submitted",
+    "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking", "Worker",
+    "Workers", "World", "__version__", "asleep", "awake", "before_outcome", "begin_with", "beside", "costs", "emit",
+    "every", "first_done", "from_async", "guarded", "is_outcome", "job_pipeline", "new_job", "note", "of_type",
+    "open_client", "pipeline", "poll", "post_json", "retry_backoff", "run_job", "run_jobs", "run_virtual",
+    "sample_job", "setting", "stop_others", "then", "timeout_idle", "timeout_total", "to_future",
 ]
 
 _HOMES = {
     "adapters.client": "Client open_client",
     "adapters.http.webhook": "post_json",
     "adapters.memory": "MemoryFiles MemoryWorker MemoryWorkers",
+    "adapters.pytest_replay": "Replay",
     "adapters.rehearsal": "Rehearsal asleep awake sample_job",
     "adapters.run_jobs": "new_job run_job run_jobs setting",
     "adapters.settings": "Settings",
     "adapters.virtual_loop": "run_virtual",
+    "streams.hub_news": "HubEvent HubNews",
+    "streams.messages": "PowerState",
     "streams": "Build Events Log Stages World guarded job_pipeline pipeline",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = _version() if name == "__version__" else _imported(name)
-    return value
+if not TYPE_CHECKING:  # which would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = _version() if name == "__version__" else _imported(name)
+        return value
 
 
 def _version() -> str:

@@ -32,8 +32,9 @@ from wakestream.operators.flow.timeout_idle import timeout_idle
 from wakestream.operators.ports import LinkDown, LinkUp
 from wakestream.streams import messages as m
 from wakestream.streams import wire
+from wakestream.streams.hub_news import HubEvent as Event
+from wakestream.streams.hub_news import HubNews
 from wakestream.streams.recording import Tap, untapped
-from wakestream.streams.switchboard import Switchboard
 
 PING_EVERY = 25.0
 """Seconds between application pings, as the field's peers send them."""
@@ -50,8 +51,6 @@ ended again (kicked, replaced by another of the same name) comes back later each
 
 FOR_GOOD = frozenset({"unauthorized", "forbidden", "bad_address", "kicked"})
 """What a hub says to one who need not come again; any other refusal may pass."""
-
-Event = m.Message | LinkUp | LinkDown
 
 
 class Link:
@@ -72,7 +71,7 @@ class Link:
         self._tap = tap
         self._scheduler = scheduler
         self._socket: ClientConnection | None = None
-        self.events: Switchboard[Event] = Switchboard(_fault)
+        self.events = HubNews(_fault)
         self._subscription = self._sessions(random).subscribe(self._feed, scheduler=scheduler)
 
     @property

@@ -11,11 +11,12 @@ from wakestream.operators.faults import observable, shown
 from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 
 T = TypeVar("T")
+U = TypeVar("U")
 Stage = Callable[[Any], Observable[T]]
 _NOTHING = object()
 
 
-def then(*following: Stage[T]) -> Callable[[Observable[T]], Observable[T]]:
+def then(*following: Stage[U]) -> Callable[[Observable[T]], Observable[T | U]]:
     """Pass every item on; when the source completes, go on with what the first of `following` makes of its last item.
 
     When that completes, the second goes on with its last item, and so forth. A stage's progress and its result thus
@@ -26,8 +27,10 @@ def then(*following: Stage[T]) -> Callable[[Observable[T]], Observable[T]]:
         if not callable(stage):
             raise TypeError(f"then: stage {place} is {shown(stage)}, which is no function")
 
-    def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+    def operator(source: Observable[T]) -> Observable[T | U]:
+        def subscribe(
+            observer: abc.ObserverBase[T | U], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
             return _Chain(following, observer, scheduler).start(source)
 
         return Lean(subscribe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from reactivex import Observable
 
@@ -13,15 +13,17 @@ from wakestream.operators.flow.retry_backoff import retry_backoff
 from wakestream.operators.policy import Policy
 from wakestream.operators.ports import Effects
 
+T = TypeVar("T")
+
 
 def effect(
     label: str,
     args: Mapping[str, Any],
-    do: Callable[[], Awaitable[Any]],
+    do: Callable[[], Awaitable[T]],
     effects: Effects,
     policy: Policy,
     random: Random,
-) -> Observable[Any]:
+) -> Observable[T]:
     """What `do()` returns, on the record as `own.LABEL`; a replay takes it from the log and does not call `do`.
 
     `args` and the answer are JSON and hold no secret. A mendable error is tried again as `policy.call` says.

@@ -74,14 +74,40 @@ def command(*arguments: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+TYPED = """
+from wakestream import Done, Events, Stages, nothing, pipeline, run_job, then
+
+@pipeline
+def told(stages: Stages) -> Events:
+    def tell(done: Done) -> Events:
+        return stages.effect("tell", {}, lambda: bytes_of(done)).map(lambda _: done)
+
+    return stages.standard().pipe(then(tell))
+
+async def bytes_of(done: Done) -> str:
+    return done.size
+
+raise SystemExit(run_job(told))
+"""
+"""Typed through and through, with two mistakes."""
+
+MISTAKES = ('Module "wakestream" has no attribute "nothing"', 'got "int", expected "str"')
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from an sdist of a copy of the tree, so that nothing of earlier builds gets in and nothing is missing."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree, so that nothing of earlier builds gets in."""
     source = tmp_path_factory.mktemp("source")
     for folder in (*ROOMS, "wakestream", "deploy"):
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path) -> Path:
+    """Built from an sdist, so that nothing is missing there."""
     code = "import sys; sys.path.insert(0, 'deploy'); from build_backend import build_sdist; build_sdist('dist')"
     command(sys.executable, "-c", code, cwd=source)
     (packed,) = (source / "dist").glob("wakestream-*.tar.gz")
@@ -94,14 +120,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment that has the wheel, and what it depends on from the environment of these tests."""
-    place = tmp_path_factory.mktemp("environment")
+    return environment_with(tmp_path_factory.mktemp("environment"), wheel)
+
+
+@pytest.fixture(scope="module")
+def editing(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `python`, with the tree itself after `pip install -e`."""
+    return environment_with(tmp_path_factory.mktemp("editing"), "--no-build-isolation", "-e", source)
+
+
+def environment_with(place: Path, *what: str | Path) -> Path:
+    """The interpreter of an environment of its own."""
     venv.create(place, with_pip=False, symlinks=os.name != "nt")
     scheme = {"base": str(place), "platbase": str(place), "installed_base": str(place)}
     packages = Path(sysconfig.get_path("purelib", "venv", vars=scheme))
     (packages / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")  # its own .pth files do not count
     there = Path(sysconfig.get_path("scripts", "venv", vars=scheme)) / ("python.exe" if os.name == "nt" else "python")
     options = ("--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", "--no-warn-script-location")
-    command(sys.executable, "-m", "pip", "--python", there, "install", *options, wheel, cwd=place)
+    command(sys.executable, "-m", "pip", "--python", there, "install", *options, *what, cwd=place)
     return there
 
 
@@ -140,3 +176,26 @@ def test_a_project_that_only_has_the_wheel_records_and_replays_in_its_tests(pyth
     assert "3 passed" in command(*run, "--replay-record=once", cwd=tmp_path)
     assert (tmp_path / "ready.jsonl").is_file()
     assert "3 passed" in command(*run, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("how", ["python", "editing"])
+def test_type_checkers_find_the_package_however_it_is_installed(
+    how: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    (tmp_path / "told.py").write_text(TYPED)
+    there = request.getfixturevalue(how)
+    check = (sys.executable, "-m", "mypy", "--strict", "--python-executable", str(there), "told.py")
+    done = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, timeout=55, check=False)
+    assert all(mistake in done.stdout for mistake in MISTAKES), done.stdout
+    assert "Found 2 errors in 1 file" in done.stdout
+
+
+def test_an_editable_install_runs_the_tree_and_makes_no_other_name_importable(editing: Path, source: Path) -> None:
+    names = ("operators", "streams", "adapters", "deploy")
+    code = (
+        "import importlib.util as u, wakestream, wakestream.adapters.cli.main as m\n"
+        f"print(m.__file__, wakestream.__version__, [n for n in {names} if u.find_spec(n)])"
+    )
+    file, version, *found = command(editing, "-c", code, cwd=editing.parent).split()
+    assert Path(file).resolve() == source / "adapters" / "cli" / "main.py"
+    assert (version[0].isdigit(), found) == (True, ["[]"])

@@ -31,18 +31,18 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_block_of_code_is_a_file_that_runs() -> None:
-    assert DOC.count("```python") + DOC.count("```ini") == len(FILES) == 6
+    assert DOC.count("```python") + DOC.count("```ini") == len(FILES) == 8
 
 
 def test_the_tests_of_the_page_record_their_log_once_and_then_replay_it(folder: Path) -> None:
     quiet = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     first = run(folder, *quiet, "--replay-record=once")
-    assert "4 passed" in first.stdout, first.stdout
+    assert "5 passed" in first.stdout, first.stdout
     assert (folder / "logs" / "night.jsonl").is_file()
     again = run(folder, *quiet)
-    assert "4 passed" in again.stdout, again.stdout
+    assert "5 passed" in again.stdout, again.stdout
     anew = run(folder, *quiet, "--replay-record=rewrite")
-    assert "4 passed" in anew.stdout, anew.stdout
+    assert "5 passed" in anew.stdout, anew.stdout
 
 
 def test_a_replay_by_hand_finds_no_difference(folder: Path) -> None:

@@ -41,6 +41,29 @@ def test_a_boot_that_failed_is_the_gpus_state_and_says_why_but_not_of_one_that_i
     assert phases(net) == {"attic": "online"}
 
 
+def told(net: Net, client: int) -> list[m.PowerState]:
+    return net.heard(client, m.PowerState)
+
+
+def test_a_client_that_wants_it_hears_how_each_gpu_is_as_soon_as_it_is_registered() -> None:
+    net = Net()
+    monitor = net.monitor()
+    net.phase(monitor, "starting")
+    client = net.join("client", features=("power_state", "power_now"))
+    assert told(net, client) == [m.PowerState(gpu="studio", state="starting", present=True)]
+    net.phase(monitor, "booted")
+    assert [said.present for said in told(net, client)] == [True, None]
+
+
+def test_a_client_that_did_not_ask_for_it_hears_of_changes_only() -> None:
+    net = Net()
+    monitor = net.monitor()
+    net.phase(monitor, "starting")
+    client = net.join("client", features=("power_state",))
+    assert told(net, client) == []
+    assert told(net, net.join("client", features=("power_now",))) != []
+
+
 def test_what_is_booted_is_not_online_and_what_is_online_is_not_booted_again() -> None:
     net = Net()
     monitor = net.monitor()

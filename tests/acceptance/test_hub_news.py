@@ -1,0 +1,34 @@
+"""`client.link.events` at a real hub: who comes late knows how the GPU is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from our_peers import Place
+
+from wakestream import LinkUp, PowerState, Settings, of_type, open_client
+from wakestream.adapters.websocket.link import open_link
+from wakestream.streams import messages as m
+
+
+async def test_a_client_that_comes_after_the_change_hears_of_it_and_so_does_its_late_subscriber(place: Place) -> None:
+    register = m.Register(token=place.keys["monitor"], role="gpu_monitor", gpus=("studio",), features=("power_state",))
+    async with asyncio.timeout(20), place.hub():
+        monitor = open_link(place.hub_url, lambda: register)
+        try:
+            up = asyncio.Event()
+            monitor.events.pipe(of_type(LinkUp)).subscribe(lambda _: up.set())
+            await up.wait()
+            monitor.send(m.PowerState(gpu="studio", state="starting"))
+            settings = Settings(hub_url=place.hub_url, key=place.keys["client"], api_secret="a-secret-of-the-worker")
+            async with open_client(settings) as client:
+                known: asyncio.Future[PowerState] = asyncio.get_running_loop().create_future()
+                early = client.link.events.pipe(of_type(PowerState)).subscribe(known.set_result)
+                assert await known == PowerState(gpu="studio", state="starting", present=True)
+                early.dispose()
+                late: list[Any] = []
+                client.link.events.subscribe(late.append)
+                assert [type(event) for event in late] == [LinkUp, PowerState]
+        finally:
+            await monitor.close()

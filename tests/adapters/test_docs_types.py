@@ -1,0 +1,49 @@
+"""The code of the pages is typed: strict mypy and pyright find nothing, in a reader's own folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/pipelines.md", "docs/tutorial.md")
+
+
+def written(page: str, folder: Path) -> Path:
+    """A folder with the page's Python files."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    code = re.findall(r"^```python\n# file: (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert code
+    for name, block in code:
+        (folder / name).write_text(block, encoding="utf-8")
+    return folder
+
+
+def checked(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=55, check=False)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_strict_mypy_finds_nothing_in_the_code_of_the_page(
+    page: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cache = tmp_path_factory.getbasetemp() / "mypy-of-the-docs"  # the packages are read once for all pages
+    done = checked(
+        written(page, tmp_path), sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, "--config-file=", "."
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="pyright needs node")
+@pytest.mark.parametrize("page", PAGES)
+def test_pyright_finds_nothing_in_the_code_of_the_page(page: str, tmp_path: Path) -> None:
+    folder = written(page, tmp_path)
+    done = checked(folder, sys.executable, "-m", "pyright", "--pythonpath", sys.executable, ".")
+    assert done.returncode == 0, done.stdout + done.stderr
