@@ -11,8 +11,14 @@ _HUB_SCHEMES = {"https": "wss", "http": "ws", "wss": "wss", "ws": "ws"}
 
 
 def hub_url(text: str) -> str:
-    """The hub's WebSocket address: `https://h` becomes `wss://h/dsp`, a path that ends in `/dsp` is kept."""
-    parts = _split(text.strip(), "https://hub.example.com")
+    """The hub's WebSocket address: `https://h` becomes `wss://h/dsp`, a path that ends in `/dsp` is kept.
+
+    Without a scheme it is `wss`, on loopback `ws`.
+    """
+    text, example = text.strip(), "https://hub.example.com"
+    parts = _split(text if "://" in text else f"wss://{text}", example)
+    if "://" not in text and is_loopback(parts.hostname or ""):
+        parts = parts._replace(scheme="ws")
     if parts.scheme not in _HUB_SCHEMES:
         raise ValueError(f"begins with {parts.scheme}://; write https://, http://, wss:// or ws://")
     path = parts.path.rstrip("/")
@@ -49,6 +55,16 @@ def listen_address(text: str) -> tuple[str, int]:
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ValueError(f"{text!r}: an IPv6 address stands in brackets; write for example [::1]:8080")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

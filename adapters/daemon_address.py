@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 
 from wakestream.adapters.patience import patiently, put
+from wakestream.adapters.places import data_folder
 from wakestream.operators.errors import FileUnusable
 
 FILE: Final = "daemon.json"
@@ -36,9 +37,7 @@ def folder(given: Path | str | None) -> Path:
     named = given or os.environ.get(VARIABLE)
     if named:
         return Path(named).expanduser().absolute()
-    from platformdirs import user_data_path
-
-    return user_data_path("wakestream") / "daemon"
+    return data_folder("daemon")
 
 
 def new_token() -> str:

@@ -108,9 +108,9 @@ async def running_daemon(
             )
         )
         token = daemon_address.new_token()
-        api = Api(box, _health(client, settings))
         memory = Memory(config.state)
         console = Console(config.state / "console", box, timeline, settings, memory, config.quota)
+        api = Api(box, _health(client, settings), console.cards.names)
         routes = [*api.routes(), *console.routes()]
         url = await _listen(
             stack, config, memory, lambda port: local_server(routes, config.host, port, token, console.admits)

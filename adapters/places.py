@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from pathlib import Path
 
 _ONE_CASE = ("win32", "darwin")
+
+
+def data_folder(program: str) -> Path:
+    """Where a program of ours keeps what it knows, unless it is told another folder."""
+    from platformdirs import user_data_path
+
+    return user_data_path("wakestream", appauthor=False) / program
 
 
 def place_of(path: str) -> str:

@@ -45,6 +45,10 @@ SHORT = 16
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
+LONGEST_NAME = 100
+"""Characters of a GPU's name."""
+
+ENGINES = ("ffmpeg", "command")
 
 WAITS = {
     "hub": "hub_timeout",
@@ -88,6 +92,11 @@ class Settings:
     power_stop: tuple[str, ...] | None = None
     power_inspect: tuple[str, ...] | None = None
     power_timeout: float | None = None
+    idle_after: float | None = None
+    gpu: str | None = None
+    listen: tuple[str, int] | None = None
+    public_url: str | None = None
+    engine: str | None = None
     engine_command: tuple[str, ...] | None = None
     engine_timeout: float | None = None
     tls_cert: Path | None = None
@@ -163,7 +172,19 @@ def _format(value: object) -> str:
     return str(value).lower()
 
 
-def _metrics(value: object) -> tuple[str, int]:
+def _engine(value: object) -> str:
+    if value not in ENGINES:
+        raise ValueError(f"is {str(value)[:40]!r}; write one of {', '.join(ENGINES)}")
+    return str(value)
+
+
+def _gpu(value: object) -> str:
+    if not 0 < len(_text(value)) <= LONGEST_NAME:
+        raise ValueError(f"must have 1 to {LONGEST_NAME} characters")
+    return _text(value)
+
+
+def _address(value: object) -> tuple[str, int]:
     return addresses.listen_address(_text(value))
 
 
@@ -230,7 +251,7 @@ _PLAIN = (
     _ours("log_format", _format),
     _ours("log_file", _path),
     _ours("record", _path),
-    _ours("metrics", _metrics),
+    _ours("metrics", _address),
     _ours("trace", _yes),
     _ours("probe", _yes),
     _ours("webhook_url", _webhook),
@@ -242,6 +263,11 @@ _PLAIN = (
     _ours("power_stop", _command),
     _ours("power_inspect", _command),
     _ours("power_timeout", seconds),
+    _ours("idle_after", seconds),
+    _ours("gpu", _gpu),
+    _ours("listen", _address),
+    _ours("public_url", lambda value: addresses.worker_url(_text(value))),
+    _ours("engine", _engine),
     _ours("engine_command", _command),
     _ours("engine_timeout", seconds),
 )

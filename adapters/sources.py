@@ -92,7 +92,10 @@ def _blank_lines(text: str) -> int:
 
 
 def read_toml(path: Path) -> dict[str, Given]:
-    """What `wakestream.toml` sets; `[power] start` is named `power_start`. Empty when there is no such file."""
+    """What `wakestream.toml` sets; `[power] start` is named `power_start`, `[engine] name` `engine`.
+
+    Empty when there is no such file.
+    """
     import tomllib
 
     text = _text(path)
@@ -108,7 +111,7 @@ def read_toml(path: Path) -> dict[str, Given]:
 def _flat(document: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
     for key, value in document.items():
         if isinstance(value, dict):
-            yield from ((f"{key}_{inner}", inner, item) for inner, item in value.items())
+            yield from ((key if inner == "name" else f"{key}_{inner}", inner, item) for inner, item in value.items())
         else:
             yield key, key, value
 

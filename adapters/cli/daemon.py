@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.streams.durable import LaneLimits
 
     settings = begin(args)
-    host, port = args.listen
+    host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     given = {name: value for name in _LANES if (value := getattr(args, f"max_{name}")) is not None}
     quota = {} if args.console_quota is None else {"quota": args.console_quota}
     config = DaemonConfig(folder(args.state), host, port, LaneLimits(**given), **quota)

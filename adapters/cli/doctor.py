@@ -82,13 +82,23 @@ def _say(finding: Finding) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from wakestream.adapters.cli.table import width
+    from wakestream.adapters.cli.table import terminal_columns, width
     from wakestream.adapters.words import tell
 
     level = tell(f"doctor.{finding.level}")
     level += " " * (8 - width(level))
-    line = Text.assemble((level, _STYLES[finding.level]), f" {finding.check:9} {finding.says}")
     console = Console(highlight=False, soft_wrap=True)
-    console.print(line)
-    if finding.todo:
-        console.print(Text(f"{'':18} -> {finding.todo}", style="" if finding.level == "fault" else "dim"))
+    first, *more = lines(finding, terminal_columns())
+    console.print(Text.assemble((level, _STYLES[finding.level]), first))
+    for line in more:
+        console.print(Text(line, style="" if finding.level == "fault" else "dim"))
+
+
+def lines(finding: Finding, columns: int | None) -> list[str]:
+    """What is said behind the level, which takes eight columns, and below it."""
+    from wakestream.adapters.cli.table import hanging
+
+    room = None if columns is None else columns - 8
+    first, *says = hanging(f" {finding.check:9} ", finding.says, room)
+    todo = hanging(f"{'':18} -> ", finding.todo, columns) if finding.todo else []
+    return [first, *(" " * 8 + line for line in says), *todo]

@@ -10,6 +10,8 @@ from wakestream.adapters import addresses
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
+    from wakestream.adapters.settings import Settings
+
 Group = argparse.ArgumentParser | argparse._ArgumentGroup
 
 WAITS_HELP = {
@@ -92,10 +94,22 @@ def program(parser: argparse.ArgumentParser) -> None:
 
 
 def listen(parser: argparse.ArgumentParser, default: str) -> None:
-    """`--listen HOST:PORT`, parsed into a pair in `args.listen`."""
-    parser.add_argument(
-        "--listen", metavar="HOST:PORT", type=_address, default=default, help=f"where to listen (default {default})"
-    )
+    """`--listen HOST:PORT`."""
+    parser.add_argument("--listen", metavar="HOST:PORT", help=f"where to listen (WAKESTREAM_LISTEN; default {default})")
+
+
+def listen_on(settings: Settings, default: str) -> tuple[str, int]:
+    """Where the settings, or else the program's `default`, say to listen."""
+    return settings.listen or addresses.listen_address(default)
+
+
+GPU = "gpu"
+"""The name of a GPU that nobody named."""
+
+
+def gpu(parser: argparse.ArgumentParser) -> None:
+    """`--gpu NAME`, for whatever belongs to one GPU."""
+    parser.add_argument("--gpu", metavar="NAME", help=f"this GPU's name at the hub (WAKESTREAM_GPU; default {GPU})")
 
 
 def tls(parser: argparse.ArgumentParser) -> None:
@@ -121,13 +135,6 @@ def behind_proxy(parser: argparse.ArgumentParser) -> None:
 def _network(text: str) -> IPv4Network | IPv6Network:
     try:
         return addresses.network(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _address(text: str) -> tuple[str, int]:
-    try:
-        return addresses.listen_address(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

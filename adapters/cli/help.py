@@ -20,6 +20,7 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.main import main
 
     try:
-        return main([*args.topic, "--help"])
+        lang = [f"--lang={args.lang}"] if "lang" in args else []  # it stands for the other command as well
+        return main([*lang, *args.topic, "--help"])
     except SystemExit as end:
         return exit_codes.DONE if end.code is None else int(end.code)

@@ -71,9 +71,9 @@ def folder(given: Path | None) -> Path:
     """The hub's folder; the same by default for `hub` and `license`."""
     if given is not None:
         return given.expanduser()
-    from platformdirs import user_data_path
+    from wakestream.adapters.places import data_folder
 
-    return user_data_path("wakestream") / "hub"
+    return data_folder("hub")
 
 
 def _roles(text: str) -> frozenset[str]:
@@ -132,7 +132,8 @@ def run(args: argparse.Namespace) -> int:
     book = LicenseBook(state)
     _warn(book, args.open_roles)
     tls = server_tls(settings.tls_cert, settings.tls_key)
-    warn_unless_private(args.listen[0], tls)
+    address = flags.listen_on(settings, DEFAULT_LISTEN)
+    warn_unless_private(address[0], tls)
     signer = Signer.of_folder(state)
 
     async def serve(stop: asyncio.Event) -> None:
@@ -143,10 +144,10 @@ def run(args: argparse.Namespace) -> int:
             journal: SqliteJournal[Fact] = await stack.enter_async_context(
                 open_journal(state / JOURNAL, Fact, program="hub")
             )
-            with listening(*args.listen):
+            with listening(*address):
                 hub = await stack.enter_async_context(
                     open_hub(
-                        *args.listen,
+                        *address,
                         book=book,
                         journal=journal,
                         limits=limits,

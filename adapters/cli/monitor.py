@@ -24,8 +24,6 @@ EXAMPLES = (
     "monitor --gpu studio --power process --program ./start.sh --idle-after 10min --max-uptime 8h",
 )
 
-LONGEST_NAME = 100
-
 MEMORIES = 1000
 """Facts after which the monitor's memory is cut down to the newest."""
 
@@ -33,7 +31,7 @@ MEMORIES = 1000
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the monitor's flags."""
     flags.connection(parser)
-    parser.add_argument("--gpu", metavar="NAME", default="gpu", help="this GPU's name at the hub (default gpu)")
+    flags.gpu(parser)
     power = parser.add_argument_group("power")
     power.add_argument(
         "--power",
@@ -56,7 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--call-timeout", metavar="TIME", dest="power_timeout", help="longest time of each of these (default 60)"
     )
     parser.add_argument("--worker-url", metavar="URL", dest="worker", help="the worker's address (HEYGEM_SERVER_URL)")
-    parser.add_argument("--idle-after", metavar="TIME", default="1800", help="off after so long (default 30min)")
+    parser.add_argument("--idle-after", metavar="TIME", help="off after so long (WAKESTREAM_IDLE_AFTER; default 30min)")
     parser.add_argument("--boot-timeout", metavar="TIME", default="600", help="longest boot (default 10min)")
     parser.add_argument("--max-uptime", metavar="TIME", help="stop in any case after so long (default: never)")
     parser.add_argument(
@@ -86,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     async def watch(stop: asyncio.Event) -> None:
         refused = refusal.Refusal(stop, args)
         try:
-            await _watch(settings, policy, power, stop, _memory(args), refused)
+            await _watch(settings, policy, power, stop, _memory(args, policy.gpu), refused)
         finally:
             await power.close()
         refused.check()
@@ -184,18 +182,18 @@ def _power_watch(settings: Settings) -> PowerWatch | None:
     return PowerWatch()
 
 
-def _memory(args: argparse.Namespace) -> Path | None:
+def _memory(args: argparse.Namespace, gpu: str) -> Path | None:
     """Where this GPU's monitor remembers. A machine that is a program of its own ends with it: there is nothing to."""
     if args.power == "process":
         return None
     import hashlib
     import re
 
-    from platformdirs import user_data_path
+    from wakestream.adapters.places import data_folder
 
-    folder = args.state.expanduser() if args.state is not None else user_data_path("wakestream") / "monitor"
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", args.gpu)[:40]
-    return Path(folder) / f"{plain}-{hashlib.sha256(args.gpu.encode()).hexdigest()[:8]}.sqlite3"
+    folder = args.state.expanduser() if args.state is not None else data_folder("monitor")
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", gpu)[:40]
+    return Path(folder) / f"{plain}-{hashlib.sha256(gpu.encode()).hexdigest()[:8]}.sqlite3"
 
 
 def _register(settings: Settings, gpu: str) -> m.Register:
@@ -206,14 +204,11 @@ def _register(settings: Settings, gpu: str) -> m.Register:
 
 
 def _policy(args: argparse.Namespace, settings: Settings) -> PowerPolicy:
-    from wakestream.adapters.settings import SettingsError
     from wakestream.streams.power_machine import PowerPolicy
 
-    if not 0 < len(args.gpu) <= LONGEST_NAME:
-        raise SettingsError(f"--gpu: a name has 1 to {LONGEST_NAME} characters")
     return PowerPolicy(
-        gpu=args.gpu,
-        idle_after=_seconds("--idle-after", args.idle_after),
+        gpu=settings.gpu or flags.GPU,
+        idle_after=settings.idle_after or 1800.0,
         boot_timeout=_seconds("--boot-timeout", args.boot_timeout),
         max_uptime=_seconds("--max-uptime", args.max_uptime) if args.max_uptime is not None else None,
         call_timeout=settings.power_timeout or 60.0,

@@ -25,8 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask the hub and print its answer."""
     from wakestream.adapters.cli.status_words import status
+    from wakestream.adapters.cli.table import paragraphs, terminal_columns
 
-    return ask_and_print(args, status)
+    return ask_and_print(args, lambda answer: paragraphs(status(answer), terminal_columns()))
 
 
 def ask_and_print(args: argparse.Namespace, words: Callable[[m.HubStatus], list[str]], since: int | None = None) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 import unicodedata
 from collections.abc import Collection, Sequence
 
@@ -23,6 +25,25 @@ def wrapped(text: str, columns: int) -> list[str]:
             lines.append("")
         lines[-1] += part
     return [line.rstrip() for line in lines]
+
+
+def terminal_columns() -> int | None:
+    """Columns of the terminal that standard output is; None where it is none, and lines stay as they are."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def hanging(head: str, text: str, columns: int | None, further: int = 0) -> list[str]:
+    """`text` behind `head`; what does not fit into `columns` stands below its first line, `further` in."""
+    if columns is None:
+        return [head + text]
+    first, *more = wrapped(text, max(20, columns - width(head) - further))
+    return [head + first, *(" " * (width(head) + further) + line for line in more)]
+
+
+def paragraphs(lines: Sequence[str], columns: int | None) -> list[str]:
+    """Each line broken at words where it is too long, and indented as it was."""
+    cut = [(line[: len(line) - len(line.lstrip())], line.lstrip()) for line in lines]
+    return [part for indent, text in cut for part in hanging(indent, text, columns, further=2)]
 
 
 def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from wakestream.adapters.cli import exit_codes, flags
+
+if TYPE_CHECKING:
+    from wakestream.adapters.cli.display import PlainLines
+    from wakestream.adapters.daemon_client import DaemonClient
 
 HELP = "follow one job of the running daemon, or all of them"
 EXAMPLES = ("watch", "watch ws-0123456789abcdef", "watch --json")
@@ -64,31 +70,66 @@ async def _one(args: argparse.Namespace) -> int:
 async def _all(args: argparse.Namespace) -> int:
     import orjson
 
-    from wakestream.adapters.cli.display import PlainLines
     from wakestream.adapters.cli.following import say
     from wakestream.adapters.daemon_address import folder
     from wakestream.adapters.daemon_client import open_daemon_client
-    from wakestream.adapters.words import tell
-    from wakestream.streams.event_from_json import event_from
 
     start = time.monotonic()
-    shown: dict[str, PlainLines] = {}
     async with open_daemon_client(folder(args.state)) as client:
         await client.needed()
+        shown = _Lines(client)
         async for plain in client.events():
-            job = str(plain.get("job", ""))
             if flags.is_quiet(args) and plain.get("event") not in _ENDS:
                 continue
             if args.json:
                 say(orjson.dumps({"t": round(time.monotonic() - start, 3), **plain}).decode())
-                continue
-            event, lines = event_from(plain), shown.setdefault(job, PlainLines(f"{job}  "))
-            if event is not None:
-                lines.show(event)
-            elif plain.get("event") == "accepted":
-                say(tell("accepted", job=job))
-            elif plain.get("event") == "missed":
-                say(tell("missed"))
-            if plain.get("event") in _ENDS:
-                shown.pop(job, None)
+            else:
+                await shown.show(str(plain.get("job", "")), plain)
     return exit_codes.DONE
+
+
+class _Lines:
+    """The events of all jobs as lines, each job under the name of its files."""
+
+    def __init__(self, client: DaemonClient) -> None:
+        self._client = client
+        self._jobs: dict[str, tuple[str, PlainLines]] = {}
+
+    async def show(self, job: str, plain: Mapping[str, Any]) -> None:
+        """One event, as the daemon tells it; nothing for a kind that this version does not know."""
+        from wakestream.adapters.cli.following import say
+        from wakestream.adapters.words import tell
+        from wakestream.streams.event_from_json import event_from
+
+        kind = plain.get("event")
+        if kind == "missed":
+            say(tell("missed"))
+            return
+        name, lines = await self._of(job)
+        event = event_from(plain)
+        if event is not None:
+            lines.show(event)
+        elif kind == "accepted":
+            say(tell("accepted", job=name))
+        if kind in _ENDS:
+            del self._jobs[job]
+
+    async def _of(self, job: str) -> tuple[str, PlainLines]:
+        from wakestream.adapters.cli.display import PlainLines
+
+        if job not in self._jobs:
+            name = await _name(self._client, job, [name for name, _ in self._jobs.values()])
+            self._jobs[job] = name, PlainLines(f"{name}  ")
+        return self._jobs[job]
+
+
+async def _name(client: DaemonClient, job: str, others: Collection[str]) -> str:
+    """What its user calls the job; with the id where another is called so, and the id alone where nobody knows more."""
+    from wakestream.adapters.daemon_client import DaemonRefused, DaemonUnreachable
+
+    try:
+        found = (await client.job(job))["names"]
+    except (DaemonRefused, DaemonUnreachable, KeyError):
+        return job
+    name = f"{found['video']} + {found['audio']}"
+    return f"{name} ({job})" if name in others else name

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import flags, refusal
+from wakestream.adapters.settings import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +28,12 @@ EXAMPLES = (
     "worker --state /var/lib/wakestream --gpu studio --public-url http://gpu.example:8383",
     'worker --state work --engine command --command "python run.py {video} {audio} {output}"',
 )
+DEFAULT_LISTEN = "127.0.0.1:8383"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the worker's flags."""
-    flags.listen(parser, "127.0.0.1:8383")
+    flags.listen(parser, DEFAULT_LISTEN)
     flags.tls(parser)
     flags.behind_proxy(parser)
     parser.add_argument("--state", metavar="DIR", required=True, help="folder for files, tasks and results")
@@ -42,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     flags.connection(parser)
     engine = parser.add_argument_group("the engine")
-    engine.add_argument("--engine", choices=("ffmpeg", "command"), default="ffmpeg", help="default ffmpeg")
+    engine.add_argument("--engine", choices=ENGINES, help="WAKESTREAM_ENGINE; default ffmpeg")
     engine.add_argument(
         "--command",
         metavar="TEMPLATE",
@@ -57,8 +59,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=_gib,
         help="the engine's address space (default: for ffmpeg 3/4 of the memory, for a command no limit)",
     )
-    parser.add_argument("--gpu", metavar="NAME", default="gpu", help="this GPU's name at the hub (default gpu)")
-    parser.add_argument("--public-url", metavar="URL", help="the address that clients reach this worker at")
+    flags.gpu(parser)
+    parser.add_argument(
+        "--public-url", metavar="URL", help="the address that clients reach this worker at (WAKESTREAM_PUBLIC_URL)"
+    )
     engine.add_argument(
         "--warm-up", metavar="TIME", help="say 'not initialized' for so long after the start, as a slow machine would"
     )
@@ -89,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
 
     settings = begin(args)
     tls = server_tls(settings.tls_cert, settings.tls_key)
-    warn_unless_private(args.listen[0], tls)
     config = _config(args, settings, tls)
+    warn_unless_private(config.host, tls)
 
     async def serve(stop: asyncio.Event) -> None:
         connections_allowed(MOST)
@@ -114,7 +118,6 @@ def run(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None) -> WorkerConfig:
     from pathlib import Path
 
-    from wakestream.adapters import addresses
     from wakestream.adapters.settings import SettingsError
     from wakestream.adapters.worker_program import WorkerConfig
 
@@ -125,19 +128,15 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
         )
     if settings.api_secret is not None and args.no_secret:
         raise SettingsError("--no-secret contradicts HEYGEM_API_SECRET; remove one of the two")
-    host, port = args.listen
-    try:
-        public_url = addresses.worker_url(args.public_url) if args.public_url else None
-    except ValueError as error:
-        raise SettingsError(f"--public-url {error}") from None
+    host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     return WorkerConfig(
         state=Path(args.state).expanduser().absolute(),  # an engine is given paths in it
         engine=_engine(args, settings),
         secret=settings.api_secret,
         host=host,
         port=port,
-        gpu=args.gpu,
-        public_url=public_url,
+        gpu=settings.gpu or flags.GPU,
+        public_url=settings.public_url,
         key=settings.key,
         warm_up=_warm_up(args.warm_up),
         retention=_retention(args.keep, args.spare_disk),
@@ -181,7 +180,7 @@ def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
 
     limit = settings.engine_timeout or 4 * 3600.0
     box = _box(args, limit)
-    if args.engine == "ffmpeg":
+    if settings.engine in (None, "ffmpeg"):
         return Ffmpeg(limit=limit, box=box)
     if settings.engine_command is None:
         raise SettingsError('--engine command needs --command "python run.py {video} {audio} {output}"')

@@ -27,10 +27,11 @@ FOLLOWERS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One method for each call. `health` is what the program says of itself."""
+    """One method for each call. `health` is what the program says of itself, `names` what users call a job's files."""
 
     outbox: Outbox
     health: Callable[[], Mapping[str, Any]]
+    names: Callable[[Entry], Mapping[str, str]]
 
     def routes(self) -> list[web.RouteDef]:
         """The calls by their addresses."""
@@ -159,6 +160,7 @@ class Api:
         return {
             "id": a.job, "state": entry.state, "stage": entry.stage.stage if entry.stage else "submit",
             **{name: plain_text(getattr(a, name)) for name in ("video", "audio", "output")},
+            "names": {name: plain_text(text) for name, text in self.names(entry).items()},
             "task_type": a.task_type, "priority": a.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
             "video_s": a.video_s or None, "audio_s": a.audio_s or None,
             "ended_at": ended.at if ended else None,

@@ -41,7 +41,7 @@ class Console:
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
         outbox.on_lease_change = lambda: self._gpu.ask_soon()  # the lamp is to know of a job what its card knows
-        cards = Cards(outbox, self.holdings.uploads, self.holdings.results)
+        cards = self.cards = Cards(outbox, self.holdings.uploads, self.holdings.results)
         self._gpu = GpuWatch(settings, lambda known: self._live.tell("gpu", known))
         self._live = Live(cards, timeline, self._gpu, self._rest)
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest)

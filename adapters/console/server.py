@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -23,13 +22,7 @@ _KEEP_ALIVE: Final = 30.0
 
 def check_loopback(host: str) -> None:
     """`SettingsError` unless only this machine can reach `host`."""
-    if host == "localhost":
-        return
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
+    if not addresses.is_loopback(host):
         raise SettingsError(
             f"--listen: {host} can be reached from other machines; the daemon listens on 127.0.0.1 or [::1] only"
         )

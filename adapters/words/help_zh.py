@@ -123,7 +123,7 @@ SENTENCES = {
     "the whole synthesis (default 4h)": "整个合成（默认 4h）",
     "the whole job (default 12h; the daemon: 30 days)": "整个任务（默认 12h；守护进程：30 天）",
     # daemon, console, jobs, watch, cancel, retry
-    "where to listen (default 127.0.0.1:0)": "监听地址（默认 127.0.0.1:0）",
+    "where to listen (WAKESTREAM_LISTEN; default 127.0.0.1:0)": "监听地址（WAKESTREAM_LISTEN；默认 127.0.0.1:0）",
     "open the web console in a browser": "在浏览器中打开网页控制台",
     "what files of the web console may take (default 10GB)": "网页控制台的文件最多占用（默认 10GB）",
     "jobs that are at work at once (default 200); further ones wait in the outbox":
@@ -140,7 +140,7 @@ SENTENCES = {
     "a job's id (default: all jobs, from now on)": "任务编号（默认：从现在起的全部任务）",
     "a job's id, as `wakestream jobs` lists it": "任务编号，如 `wakestream jobs` 所列",
     # hub, license
-    "where to listen (default 127.0.0.1:8765)": "监听地址（默认 127.0.0.1:8765）",
+    "where to listen (WAKESTREAM_LISTEN; default 127.0.0.1:8765)": "监听地址（WAKESTREAM_LISTEN；默认 127.0.0.1:8765）",
     "the hub's folder (default: the user's data folder)": "中枢的文件夹（默认在用户数据文件夹中）",
     "worker, monitor or worker,monitor: let such peers in without a token, as old ones need (unsafe)":
         "worker、monitor 或 worker,monitor：不要令牌就接受，旧程序需要（不安全）",
@@ -164,7 +164,7 @@ SENTENCES = {
     "as a JSON array": "以 JSON 数组给出",
     "the license's id, or its first 4 characters or more": "许可的编号，或其开头（至少 4 个字符）",
     # monitor
-    "this GPU's name at the hub (default gpu)": "此 GPU 在中枢的名字（默认 gpu）",
+    "this GPU's name at the hub (WAKESTREAM_GPU; default gpu)": "此 GPU 在中枢的名字（WAKESTREAM_GPU；默认 gpu）",
     "process: a program on this machine; command: three command lines that switch it":
         "process：本机上的一个程序；command：三条开关机器的命令行",
     "the program that --power process starts and stops": "--power process 启动和停止的程序",
@@ -174,7 +174,8 @@ SENTENCES = {
         "输出 running、stopped、starting、stopping、no_capacity 或 failed",
     "longest time of each of these (default 60)": "每条命令最长的时间（默认 60）",
     "the worker's address (HEYGEM_SERVER_URL)": "工作节点的地址（HEYGEM_SERVER_URL）",
-    "off after so long (default 30min)": "空闲多久后关机（默认 30min）",
+    "off after so long (WAKESTREAM_IDLE_AFTER; default 30min)":
+        "空闲多久后关机（WAKESTREAM_IDLE_AFTER；默认 30min）",
     "longest boot (default 10min)": "最长启动时间（默认 10min）",
     "stop in any case after so long (default: never)": "多久后无论如何停机（默认从不）",
     "a machine found running though nobody asked: taken over (default), stopped, or left alone and reported":
@@ -182,9 +183,9 @@ SENTENCES = {
     "where --power command remembers (default: the user's data folder)":
         "--power command 的记忆所在（默认在用户数据文件夹中）",
     # worker
-    "where to listen (default 127.0.0.1:8383)": "监听地址（默认 127.0.0.1:8383）",
+    "where to listen (WAKESTREAM_LISTEN; default 127.0.0.1:8383)": "监听地址（WAKESTREAM_LISTEN；默认 127.0.0.1:8383）",
     "folder for files, tasks and results": "存放文件、任务和结果的文件夹",
-    "default ffmpeg": "默认 ffmpeg",
+    "WAKESTREAM_ENGINE; default ffmpeg": "WAKESTREAM_ENGINE；默认 ffmpeg",
     'the engine\'s command line, e.g. "python run.py {video} {audio} {output}"':
         '引擎的命令行，例如 "python run.py {video} {audio} {output}"',
     "longest run of the engine (default 4h)": "引擎最长运行时间（默认 4h）",
@@ -192,7 +193,8 @@ SENTENCES = {
     "the engine's address space (default: for ffmpeg 3/4 of the memory, for a command no limit)": (
         "引擎可用的地址空间（默认：ffmpeg 为内存的 3/4，自定义命令不限）"
     ),
-    "the address that clients reach this worker at": "客户端访问此工作节点的地址",
+    "the address that clients reach this worker at (WAKESTREAM_PUBLIC_URL)":
+        "客户端访问此工作节点的地址（WAKESTREAM_PUBLIC_URL）",
     "say 'not initialized' for so long after the start, as a slow machine would": "启动后这么久声称未就绪，模拟慢机器",
     "serve everyone who reaches the port, beside clients that have no secret; only in a closed network":
         "不要求密钥，能连到端口的人都可使用（客户端没有密钥时用）；仅限封闭网络",

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from client_scene import User
 from daemon_scene import RunningDaemon, daemon, state_of
+from our_peers import until
 
 from wakestream.adapters import settings
 from wakestream.adapters.daemon_address import read
@@ -200,6 +201,21 @@ async def test_a_reader_that_does_not_read_is_cut_and_the_others_hear_all(alone:
         assert not reader.at_eof()
         writer.transport.abort()
         await asyncio.sleep(0)
+
+
+async def test_watch_calls_jobs_by_the_names_of_their_files_and_two_of_one_name_by_their_ids_too(alone: User) -> None:
+    async with asyncio.timeout(50), in_this_process(alone) as (api, outbox), alone.runs("watch") as watching:
+        before = outbox.feed.followers
+        await until(lambda: outbox.feed.followers > before)
+        await api.submit(alone)
+        assert watching.process.stdout is not None
+        line = (await watching.process.stdout.readline()).decode()
+        assert line == "clip.mp4 + speech.wav  accepted\n"
+        await api.submit(alone, "job-2", output=str(alone.folder / "two.mp4"))
+        while line != "clip.mp4 + speech.wav (job-2)  accepted\n":
+            line = (await watching.process.stdout.readline()).decode()
+            assert line.startswith("clip.mp4 + speech.wav ")
+        watching.process.kill()
 
 
 async def test_so_many_may_follow_and_no_more(alone: User) -> None:

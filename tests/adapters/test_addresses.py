@@ -12,6 +12,12 @@ from wakestream.adapters.addresses import hub_url, listen_address, network, work
         ("wss://hub.example.com/dsp", "wss://hub.example.com/dsp"),
         ("ws://[::1]:80/dsp/", "ws://[::1]:80/dsp"),
         ("HTTPS://Hub.Example.com", "wss://hub.example.com/dsp"),
+        ("hub.example.com", "wss://hub.example.com/dsp"),
+        ("hub.example.com:8765", "wss://hub.example.com:8765/dsp"),
+        ("10.0.0.5:8765/base", "wss://10.0.0.5:8765/base/dsp"),
+        ("localhost:8765", "ws://localhost:8765/dsp"),
+        ("127.0.0.1:8765", "ws://127.0.0.1:8765/dsp"),
+        ("[::1]:8765", "ws://[::1]:8765/dsp"),
     ],
 )
 def test_a_hub_is_found_under_the_path_of_the_wire(written: str, meant: str) -> None:
@@ -35,7 +41,8 @@ def test_a_worker_gets_the_scheme_and_the_port_that_it_lacks(written: str, meant
 @pytest.mark.parametrize(
     ("written", "advice"),
     [
-        ("hub.example.com", "lacks scheme"),
+        (":8765", "lacks scheme or host"),
+        ("", "lacks scheme or host"),
         ("ftp://hub.example.com", "write https://"),
         ("https://", "lacks scheme or host"),
         ("https://host:notaport", "is not an address"),

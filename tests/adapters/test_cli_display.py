@@ -202,6 +202,10 @@ class Telling:
     async def needed(self) -> None:
         """It runs."""
 
+    async def job(self, job: str) -> dict[str, object]:
+        """What the daemon says of it."""
+        raise daemon_client.DaemonRefused("it is forgotten by now", code="unknown_job")
+
     async def events(self) -> AsyncIterator[dict[str, object]]:
         for event in ("accepted", "missed", "done"):
             path = {"path": "out.mp4", "size": 5} if event == "done" else {}

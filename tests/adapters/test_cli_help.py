@@ -82,6 +82,15 @@ def test_help_with_a_command_is_that_commands_help(topic: tuple[str, ...], capsy
     assert capsys.readouterr().out == shown(capsys, *topic, "--help")
 
 
+@pytest.mark.parametrize("argv", [("--lang", "zh", "help", "submit"), ("help", "submit", "--lang", "zh")])
+def test_help_with_a_command_is_in_the_language_that_was_asked_for(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(argv) == 0
+    assert capsys.readouterr().out == shown(capsys, "--lang", "zh", "submit", "--help")
+    assert chosen() == "zh"
+
+
 def test_help_with_a_mistyped_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["help", "jbos"]) == 2
     assert "did you mean 'jobs'?" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from typing import cast
 import pytest
 from loguru import logger
 
+from wakestream.adapters import settings
 from wakestream.adapters.cli import exit_codes, flags, following, main, parsing, program
 from wakestream.adapters.daemon_client import DaemonClient
 from wakestream.adapters.settings import LEVELS, Settings, SettingsError
@@ -200,11 +201,16 @@ def test_shared_flags_are_named_as_the_settings_are() -> None:
     assert parsed(flags.program, "--exit-with-stdin").exit_with_stdin is True
 
 
-def test_listen_is_parsed_also_when_it_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
-    assert parsed(lambda parser: flags.listen(parser, "127.0.0.1:8080")).listen == ("127.0.0.1", 8080)
-    with pytest.raises(SystemExit):
-        parsed(lambda parser: flags.listen(parser, "127.0.0.1:8080"), "--listen", "here")
-    assert "not HOST:PORT" in capsys.readouterr().err
+def test_a_program_listens_where_the_flag_says_else_the_environment_else_at_its_own_place(tmp_path: Path) -> None:
+    def found(flag: str | None, **environment: str) -> tuple[str, int]:
+        given = {"listen": flag} if flag else {}
+        return flags.listen_on(settings.load(given, environment=environment, folder=tmp_path), "127.0.0.1:8080")
+
+    assert found(None) == ("127.0.0.1", 8080)
+    assert found(None, WAKESTREAM_LISTEN="127.0.0.1:9000") == ("127.0.0.1", 9000)
+    assert found("[::1]:9001", WAKESTREAM_LISTEN="127.0.0.1:9000") == ("::1", 9001)
+    with pytest.raises(settings.SettingsError, match=r"--listen 'here' is not HOST:PORT"):
+        found("here")
 
 
 def test_the_end_of_the_main_coroutine_is_the_end_of_the_program() -> None:

@@ -41,6 +41,36 @@ def test_flags_win_over_environment_over_env_file_over_toml(tmp_path: Path) -> N
     assert loaded(tmp_path, sources["flag"], API_SERVER_URL=sources["environment"]).hub_url == "ws://flag/dsp"
 
 
+EVERYDAY = {
+    "idle_after": ("10min", 600.0), "gpu": ("studio", "studio"), "listen": ("127.0.0.1:9000", ("127.0.0.1", 9000)),
+    "public_url": ("gpu.example", "http://gpu.example:8383"), "engine": ("command", "command"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVERYDAY)
+def test_what_a_monitor_and_a_worker_are_started_with_can_stand_in_file_or_environment(
+    name: str, tmp_path: Path
+) -> None:
+    written, meant = EVERYDAY[name]
+    assert getattr(loaded(tmp_path, **{f"WAKESTREAM_{name.upper()}": written}), name) == meant
+    (tmp_path / "wakestream.toml").write_text(f'{name} = "{written}"\n')
+    assert getattr(loaded(tmp_path), name) == meant
+    assert getattr(loaded(tmp_path, {name: None}), name) == meant
+    assert f"({name})" in refused_text(tmp_path, f"{name} = [1]\n")
+
+
+def test_the_name_of_an_engine_stands_in_its_table(tmp_path: Path) -> None:
+    (tmp_path / "wakestream.toml").write_text('[engine]\nname = "command"\ncommand = ["run", "{output}"]\n')
+    found = loaded(tmp_path)
+    assert (found.engine, found.engine_command) == ("command", ("run", "{output}"))
+    assert "ffmpeg, command" in refused_text(tmp_path, '[engine]\nname = "magic"\n')
+
+
+def refused_text(folder: Path, toml: str) -> str:
+    (folder / "wakestream.toml").write_text(toml)
+    return refused(folder)
+
+
 def test_flags_that_were_not_given_and_arguments_that_are_no_settings_are_ignored(tmp_path: Path) -> None:
     flags = {"hub": None, "video": Path("a.mp4"), "key": "never from a flag"}
     assert loaded(tmp_path, flags, API_SERVER_URL="") == Settings()

@@ -1,0 +1,40 @@
+"""What is longer than the terminal is broken at words, and goes on where it began."""
+
+from __future__ import annotations
+
+import pytest
+
+from wakestream.adapters.cli import doctor, table
+from wakestream.adapters.cli.doctor import lines
+from wakestream.adapters.cli.table import paragraphs, width
+from wakestream.adapters.doctor.findings import fault
+
+SAYS = "the GPU is on, but neither the hub nor the settings name its worker: every job fails for that reason"
+TODO = "give the worker --public-url URL, or set HEYGEM_SERVER_URL here and start the daemon again"
+
+
+@pytest.mark.parametrize("columns", [44, 60, 80, 100])
+def test_a_finding_of_the_doctor_breaks_at_words_below_its_own_beginning(columns: int) -> None:
+    first, *more = lines(fault("worker", SAYS, TODO), columns)
+    assert width(first) + 8 <= columns
+    assert all(width(line) <= columns for line in more)
+    assert " ".join([first, *more]).split() == ["worker", *SAYS.split(), "->", *TODO.split()]
+    assert {len(line) - len(line.lstrip()) for line in more} <= {19, 22}
+
+
+def test_a_line_of_status_breaks_at_words_a_little_further_in() -> None:
+    assert paragraphs(["GPU studio: on and ready for 2 h", "  held by 12 jobs of yours: job-1, job-2"], 24) == [
+        "GPU studio: on and", "  ready for 2 h", "  held by 12 jobs of", "    yours: job-1, job-2",
+    ]  # fmt: skip
+
+
+def test_chinese_breaks_between_its_letters_and_fits() -> None:
+    found = paragraphs(["  " + "中枢没有给出工作节点的地址" * 4], 40)
+    assert len(found) > 1
+    assert all(width(line) <= 40 for line in found)
+
+
+def test_what_goes_into_a_file_is_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    assert table.terminal_columns() is None
+    doctor._say(fault("worker", SAYS, TODO))
+    assert capsys.readouterr().out == f"{'fault':8} {'worker':9} {SAYS}\n{'':18} -> {TODO}\n"
