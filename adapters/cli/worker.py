@@ -179,8 +179,9 @@ def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
     from wakestream.adapters.settings import SettingsError
 
     limit = settings.engine_timeout or 4 * 3600.0
-    box = _box(args, limit)
-    if settings.engine in (None, "ffmpeg"):
+    ffmpeg = settings.engine in (None, "ffmpeg")
+    box = _box(args, limit, measured=ffmpeg)
+    if ffmpeg:
         return Ffmpeg(limit=limit, box=box)
     if settings.engine_command is None:
         raise SettingsError('--engine command needs --command "python run.py {video} {audio} {output}"')
@@ -190,13 +191,14 @@ def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
         raise SettingsError(f"--command {error}") from None
 
 
-def _box(args: argparse.Namespace, limit: float) -> Box:
+def _box(args: argparse.Namespace, limit: float, *, measured: bool) -> Box:
+    """What the engine may use; `measured` limits its memory by the machine's where the flag does not."""
     from loguru import logger
 
     from wakestream.adapters.engines.box import Box, machine_memory
 
     given: float | None = args.engine_memory
-    memory = int(given * 1024**3) if given else machine_memory() * 3 // 4 if args.engine == "ffmpeg" else None
+    memory = int(given * 1024**3) if given else machine_memory() * 3 // 4 if measured else None
     box = Box(network=args.engine_network, memory=memory, seconds=limit)
     if (missing := box.missing()) is not None:
         logger.warning("{}", missing)
