@@ -66,6 +66,11 @@ class Client:
         """See `Daemon.retry_now`."""
         return self.daemon.retry_now(job_id)
 
+    def resume(self, job: Job, url: str, task_id: str) -> None:
+        """The worker there had this task for the job in an earlier run of the program; one under way is followed."""
+        if isinstance(self.workers, HttpWorkers):
+            self.workers.at(url).hold(task_id, job)
+
     def let_go(self) -> None:
         """Let go of all jobs that still run, and tell the hub."""
         for future in tuple(self.running):

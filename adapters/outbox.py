@@ -236,7 +236,10 @@ class Outbox:
         if job not in self._resumed:
             self.feed.publish(job, {"event": "accepted", "at": entry.accepted.at})
             logger.bind(job=job, stage="outbox").info("accepted, for {}", entry.accepted.output)
-        running = self._running[job] = self._client.start(outbox.job_of(entry), lambda event: self._show(job, event))
+        run = outbox.job_of(entry)
+        if entry.stage is not None and entry.stage.task:
+            self._client.resume(run, entry.stage.worker, entry.stage.task)
+        running = self._running[job] = self._client.start(run, lambda event: self._show(job, event))
         running.add_done_callback(lambda _: self._over(job))
 
     def _over(self, job: str) -> None:

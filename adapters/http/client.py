@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
@@ -26,8 +26,16 @@ from wakestream.adapters.http.client_upload import FilePart, form
 from wakestream.adapters.http.meanwhile import meanwhile
 from wakestream.adapters.http.meter import Meter
 from wakestream.adapters.store import algorithm_of
-from wakestream.operators.errors import Corrupt, FileError, WakestreamError, WorkerRefused, WorkerUnreachable
+from wakestream.operators.errors import (
+    Corrupt,
+    FileError,
+    WakestreamError,
+    WorkerError,
+    WorkerRefused,
+    WorkerUnreachable,
+)
 from wakestream.operators.events import Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.job.follow import FINISHED
 from wakestream.operators.ports import Health, Resumed, TaskReceipt, TaskReport, Workers
 
 READ_BUFFER = 1024 * 1024
@@ -193,7 +201,12 @@ class HttpWorker:
         return replies.known_files(await self._call("POST", "check_files", json=asked), files)
 
     async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
-        """Our own workers are told the job as well, so that it alone can be cancelled."""
+        """Our own workers are told the job as well, so that it alone can be cancelled, and render a pair once.
+
+        Old ones render it once for each submit: what is under way for this job is followed instead.
+        """
+        if not self.features and (begun := await self._begun(job)) is not None:
+            return begun
         asked = {
             "audio_hash": audio.hash,
             "audio_ext": audio.ext,
@@ -204,8 +217,20 @@ class HttpWorker:
             asked["job_id"] = job.id
         with replies.task_known():  # a worker that lacks the files by now has forgotten as well
             receipt = replies.receipt(await self._call("POST", "submit", json=asked))
-        self._hold(receipt.task_id, job)
+        self.hold(receipt.task_id, job)
         return receipt
+
+    async def _begun(self, job: Job) -> TaskReceipt | None:
+        """The hub's copy of a job began what bears its id, an earlier try what is remembered. One that is done may be
+        of other files; the submit finds the result of these."""
+        earlier = [task for task, jobs in self._known.outputs.items() if job.id in jobs]
+        for task_id in (job.id, *reversed(earlier)):
+            with suppress(WorkerError):
+                report = await self.report(task_id)
+                if report.status not in FINISHED:
+                    self.hold(task_id, job)
+                    return TaskReceipt(task_id, position=report.position)
+        return None
 
     async def report(self, task_id: str) -> TaskReport:
         """How far the task is."""
@@ -338,7 +363,7 @@ class HttpWorker:
         shared = self._shared.timeout
         return aiohttp.ClientTimeout(total=CALL, sock_connect=shared.sock_connect, sock_read=shared.sock_read)
 
-    def _hold(self, task_id: str, job: Job) -> None:
+    def hold(self, task_id: str, job: Job) -> None:
         """Remember who submitted a task: its cancel must name one of them, and spare what the others download."""
         outputs = self._known.outputs
         outputs.setdefault(task_id, {})[job.id] = job.output

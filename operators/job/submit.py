@@ -49,6 +49,10 @@ GRANT = "grant"
 GRACE = 10.0
 """Seconds that a hub which was there may be away before the job goes on without it."""
 
+SETTLE = 2.0
+"""Seconds that a hub which keeps the job still has once the worker is ready: it hands the job out as the worker joins,
+and what that begins is found at the worker."""
+
 PAUSES = (2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds until a hub that is busy with another job of the key is asked again, the last of them for ever."""
 
@@ -148,12 +152,14 @@ class _Wait:
 
     def queued(self, reply: Asleep) -> Observable[JobEvent]:
         self.asleep, self.told = reply, seconds_now(self.time)
-        return self._or_straight(self._waking(reply.phase)).pipe(
+        return self._or_straight(self._waking(reply.phase), settle=SETTLE).pipe(
             begin_with(Queued(reply.position, reply.phase, reply.eta))
         )
 
     def stirring(self, news: Stirring) -> Observable[JobEvent] | None:
-        return self._or_straight(self._lines(news.phase, why=news.why)) if self.asleep else None
+        if self.asleep is None:
+            return None
+        return self._or_straight(self._lines(news.phase, why=news.why), settle=SETTLE)
 
     def busy(self, reply: Busy) -> Observable[JobEvent]:
         if reply.own and not self._may_go_straight:
@@ -194,19 +200,22 @@ class _Wait:
         return known and (self.link is None or GRANT not in self.link.features)
 
     def _or_straight(
-        self, waiting: Observable[JobEvent], after: float = 0.0, *, told: bool = True
+        self, waiting: Observable[JobEvent], after: float = 0.0, settle: float = 0.0, *, told: bool = True
     ) -> Observable[JobEvent]:
         """`waiting`, until the worker itself is found ready where no hub can say so."""
         if not self._may_go_straight or self.policy.straight is None:
             return waiting
         looks = poll(lambda: from_async(self._is_ready, "health"), self.policy.straight, bool)
         late = rx.timer(after).flat_map(lambda _: looks) if after else looks
-        ready = late.pipe(ops.filter(bool), ops.flat_map(lambda _: self._straight(told=told)))
-        return first_done(waiting, ready, dropped=_raised)
+        straight = late.pipe(ops.filter(bool), ops.flat_map(lambda _: self._straight(settle, told=told)))
+        return first_done(waiting, straight, dropped=_raised)
 
-    def _straight(self, *, told: bool) -> Observable[JobEvent]:
-        news = [self._line("straight")] if told else []
-        return self.granted(Accepted()).pipe(begin_with(*news))
+    def _straight(self, settle: float, *, told: bool) -> Observable[JobEvent]:
+        def go(_: Any) -> Observable[JobEvent]:
+            news = [self._line("straight")] if told else []
+            return self.granted(Accepted()).pipe(begin_with(*news))
+
+        return rx.timer(settle).flat_map(go) if settle else go(None)
 
     async def _is_ready(self) -> bool:
         if self.workers is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -88,12 +88,15 @@ async def test_a_daemon_killed_with_its_jobs_at_the_worker_finishes_all_of_them(
     async with deployed(user, held=True) as (hub, gpu), gpu.at_hub(hub.url):
         async with daemon(user) as api:
             await hand_in(api, user, *jobs)
-            await gpu.until(lambda: gpu.http.calls["submit"] >= 4)
+            for job in jobs:
+                await api.until("running", job)
             await api.kill()
-        gpu.held = False
-        gpu.finish()
         async with daemon(user) as api:
+            for job in jobs:
+                await api.until("running", job)
+                gpu.finish()
             await all_done(api, user, *jobs)
+        assert len(gpu.renders) == len(jobs)
 
 
 async def test_a_job_after_one_that_was_cancelled_is_done(user: User) -> None:
@@ -151,3 +154,35 @@ async def test_a_hub_that_says_online_before_it_says_offline_keeps_no_job_waitin
             await hub.tell({"type": "gpu.power.offline", "request_id": job, "data": {"status": "offline"}})
             ran = await running.ended()
         assert (ran.code, ran.last["event"]) == (0, "done"), ran
+
+
+@pytest.mark.parametrize("online", [True, False])
+async def test_what_the_hub_s_copy_of_a_job_began_is_followed_and_not_rendered_again(user: User, online: bool) -> None:
+    async with deployed(user, held=True) as (hub, gpu), AsyncExitStack() as at_hub:
+        gpu.keep(user.video.read_bytes(), ".mp4")
+        gpu.keep(user.audio.read_bytes(), ".wav")
+        gpu.http.before |= {} if online else {"health": unreachable}
+        if online:
+            await at_hub.enter_async_context(gpu.at_hub(hub.url))
+        async with user.runs(*user.command("--job-id", "job-1")) as running:
+            if not online:
+                await running.event("queued")
+                del gpu.http.before["health"]
+                await at_hub.enter_async_context(gpu.at_hub(hub.url))
+            assert (await running.event("submitted"))["task_id"] == "job-1"
+            gpu.finish()
+            ran = await running.ended()
+        assert (ran.code, ran.last["event"]) == (0, "done"), ran
+        assert (len(gpu.renders), gpu.http.calls["submit"]) == (1, 0)
+        assert user.out.read_bytes() == rendered(user.audio.read_bytes(), user.video.read_bytes())
+
+
+async def test_a_job_id_that_is_used_for_other_files_gets_the_result_of_its_own(user: User) -> None:
+    async with deployed(user) as (hub, gpu), gpu.at_hub(hub.url):
+        gpu.keep(user.video.read_bytes(), ".mp4")
+        for words in (b"one" * 100, b"two" * 100):
+            user.audio.write_bytes(words)
+            gpu.keep(words, ".wav")
+            ran = await user.submit("--job-id", "job-1")
+            assert (ran.code, ran.last["event"]) == (0, "done"), ran
+            assert user.out.read_bytes() == rendered(words, user.video.read_bytes())

@@ -183,7 +183,7 @@ async def test_a_hub_that_is_only_started_again_keeps_its_jobs() -> None:
 async def test_an_old_hub_that_says_online_before_it_says_offline_keeps_no_job_waiting() -> None:
     hub = Hub((0.0, OLD), (1.0, Woken()), (1.0, Asleep()))
     stage = await straight(hub, MemoryWorker())
-    assert told(stage) == [(1.0, "booting"), (1.0, "straight"), (1.0, "Granted")]
+    assert told(stage) == [(1.0, "booting"), (3.0, "straight"), (3.0, "Granted")]
     assert stage.items[-1][1].branch == "offline"
 
 
