@@ -58,9 +58,9 @@ class HubMetrics:
         yield from self._gpus(state)
         yield from ff.observed(self._boots)
         known = boot_times(seconds for _, seconds in state.boots) or {}
-        quantiles = {{"p50": "0.5", "p90": "0.9"}[name]: seconds for name, seconds in known.items()}
+        percentiles = {name.removeprefix("p"): seconds for name, seconds in known.items()}
         text = "The median and the 90th percentile of the last 100 boots, as told to those who wait."
-        yield ff.gauges("wakestream_hub_boot_eta_seconds", text, ("quantile",), quantiles)
+        yield ff.gauges("wakestream_hub_boot_eta_seconds", text, ("percentile",), percentiles)
         yield ff.refusals("hub", self._hub.refused)
         yield from ff.journal("hub", self._journal)
         yield from ff.disk("hub", self._folder)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -127,7 +128,31 @@ async def test_a_boot_that_somebody_waited_for_is_timed(user: User, place: Place
         await until(lambda: not made.hub.state.queue)
         hub = read(await made.scrape("hub"))
         assert hub["wakestream_hub_boot_seconds_count"][()] == 1
-        assert set(hub["wakestream_hub_boot_eta_seconds"]) == {(("quantile", "0.5"),), (("quantile", "0.9"),)}
+        assert set(hub["wakestream_hub_boot_eta_seconds"]) == {(("percentile", "50"),), (("percentile", "90"),)}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here: apt-get install promtool")
+async def test_promtool_finds_nothing_amiss_with_the_metrics_of_any_program(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), receiver() as (webhook, _), house(user, place) as made:
+        await made.begin_hub()
+        await made.begin_daemon(webhook)
+        await made.submit()
+        await until(lambda: len(made.hub.state.queue) == 1)
+        await made.begin_monitor()
+        await made.begin_worker(Joining())
+        await until(lambda: made.daemon.outbox.state.jobs["job-1"].state == "done")
+        texts = {program: await made.scrape(program) for program in made.urls}
+        assert "boot_eta_seconds{" in texts["hub"]
+        assert {program: await lint(text) for program, text in texts.items()} == dict.fromkeys(texts, (0, ""))
+
+
+async def lint(text: str) -> tuple[int | None, str]:
+    """What `promtool check metrics` says."""
+    process = await asyncio.create_subprocess_exec(
+        "promtool", "check", "metrics", stdin=PIPE, stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await process.communicate(text.encode())
+    return process.returncode, said.decode()
 
 
 async def test_refusals_are_told_by_their_reason(user: User, place: Place) -> None:
