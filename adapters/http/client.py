@@ -29,8 +29,8 @@ from wakestream.adapters.store import algorithm_of
 from wakestream.operators.errors import (
     Corrupt,
     FileError,
+    TaskLost,
     WakestreamError,
-    WorkerError,
     WorkerRefused,
     WorkerUnreachable,
 )
@@ -225,7 +225,7 @@ class HttpWorker:
         of other files; the submit finds the result of these."""
         earlier = [task for task, jobs in self._known.outputs.items() if job.id in jobs]
         for task_id in (job.id, *reversed(earlier)):
-            with suppress(WorkerError):
+            with suppress(TaskLost, WorkerRefused):
                 report = await self.report(task_id)
                 if report.status not in FINISHED:
                     self.hold(task_id, job)

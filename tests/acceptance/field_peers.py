@@ -233,7 +233,7 @@ class OldWorker:
         if set(asked) != {"audio_hash", "audio_ext", "video_hash", "video_ext"}:
             self.faults.append(f"a submit with {sorted(asked)}")
         if asked["video_hash"] not in self.files or asked["audio_hash"] not in self.files:
-            return failed(400, "files not uploaded")
+            return failed(404, "files not uploaded")
         task = f"{asked['video_hash'][:8]}_{asked['audio_hash'][:8]}"
         cached = {"cached": True} if task in self.results else {}
         self.results[task] = b"rendered:" + self.files[asked["video_hash"]] + self.files[asked["audio_hash"]]

@@ -53,7 +53,11 @@ class Jobs:
         self.shown: dict[str, Callable[[e.JobEvent], Any]] = {}
         self.futures: dict[str, asyncio.Future[Any]] = {}
         self.cancelled: list[str] = []
+        self.resumed: list[tuple[str, str, str]] = []
         self.on_released: Callable[[str], object] = lambda _: None
+
+    def resume(self, job: e.Job, url: str, task_id: str) -> None:
+        self.resumed.append((job.id, url, task_id))
 
     def start(self, job: e.Job, show: Callable[[e.JobEvent], Any]) -> asyncio.Future[Any]:
         self.shown[job.id] = show
@@ -300,6 +304,7 @@ async def test_a_job_from_before_the_restart_is_let_go_of_at_its_worker_when_it_
     async with asyncio.timeout(10), desk.serving():
         while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - nobody else knows the moment
             await asyncio.sleep(0)
+        assert [(job, task) for job, _, task in desk.jobs.resumed] == [("a", "task-1")]
         hearing = asyncio.create_task(desk.hears("cancelled"))
         assert (await desk.outbox.cancel("a")).status == 202
         assert desk.jobs.cancelled == ["a"]
