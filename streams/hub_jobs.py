@@ -27,6 +27,9 @@ POWER_NOW = "power_now"
 FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 """The additions that this hub announces; docs/protocol.md says what each means."""
 
+RENDER = "heygem_submit"
+"""The kind of task that takes its time; a worker is done with the others when it answers."""
+
 _PHASES = {"starting": "booting", "unknown": "booting", "off": "booting", "failed": "booting", "draining": "stopping"}
 _HOPE = ("online", "booted", "booting", "stopping", "lost", "no_capacity")
 
@@ -287,7 +290,7 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, pla
     clean = replace(message, key=None, license=None, sender_fd=None)
     owner = job.owner if job is not None else _owner_of(state, message)
     to = _addressees(state, job, message, owner)
-    if job is not None and job.gpu in (None, peer.gpu):
+    if job is not None and job.gpu in (None, peer.gpu) and _ends(state, peer, job, message, now):
         plan.fact(f.JobReleased(job.id, "result", now))
     if message.request_id in state.owed.get(peer.gpu or "", ()):
         plan.fact(f.CancelsSettled(peer.gpu or "", (message.request_id,)))
@@ -295,6 +298,20 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, pla
         plan.send(to, clean, old=True)
     elif owner is not None:
         plan.fact(f.ResultKept(owner, clean, now))
+
+
+def _ends(state: HubState, peer: Connection, job: Job, message: m.Result, now: float) -> bool:
+    """Whether this result is the end of its job.
+
+    The deployed worker, which announces no features, answers a render as soon as it has the job: with a result that
+    means "accepted", or with an error if the client has not uploaded the files yet. It sends nothing at the end.
+    """
+    if peer.features or job.task_type != RENDER:
+        return True
+    if job.fd is None or _says_done(state, job):
+        return False
+    handed_out = max(job.since, state.gpus[peer.gpu].since if peer.gpu in state.gpus else job.since)
+    return bool(message.error) or now - handed_out > state.limits.accepted
 
 
 def _owner_of(state: HubState, message: m.Result) -> str | None:

@@ -54,8 +54,8 @@ class Net:
         self.happen(f.Registering(self.fd, message, key, known))
         return self.fd
 
-    def worker(self, gpu: str = "studio") -> int:
-        fd = self.join("worker", gpu=gpu, url="http://w:1")
+    def worker(self, gpu: str = "studio", *, features: tuple[str, ...] = ("range",)) -> int:
+        fd = self.join("worker", gpu=gpu, url="http://w:1", features=features)
         self.say(fd, m.Online())
         return fd
 

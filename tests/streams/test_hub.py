@@ -59,7 +59,7 @@ class Net:
         return fd
 
     def worker(self, gpu: str | None = "gpu", url: str = "http://w:1", key: str | None = None) -> int:
-        fd = self.join("worker", gpu=gpu, url=url, key=key)
+        fd = self.join("worker", gpu=gpu, url=url, key=key, features=("range",))
         self.say(fd, m.Online())
         return fd
 
