@@ -212,7 +212,8 @@ class MonitorProgram:
             async with asyncio.timeout(HEALTH_WITHIN):
                 with own_cancel("health"):
                     answer = await self._health()
-            event = p.HealthAnswer(answer.initialized, "" if answer.initialized else "it is not initialized")
+            why = "" if answer.initialized else "it is not initialized"
+            event = p.HealthAnswer(answer.initialized, why, answer.busy)
         except WakestreamError as error:
             event = p.HealthAnswer(False, str(error))
         except TimeoutError:

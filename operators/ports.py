@@ -122,10 +122,11 @@ class Hub(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A worker's answer about itself."""
+    """A worker's answer about itself; `busy` are the tasks that run or wait there, 0 if it does not say."""
 
     initialized: bool
     features: frozenset[str] = frozenset()
+    busy: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,12 @@ class Limits:
     A sign of work at its GPU renews a lease. `granted_ttl` also ends that of a connected client that never says `done`
     (an old one), and `silent_ttl` that of one which could and stays silent; both count from the last sign of life.
     `draining` is how long an announced stop may take to begin, `unmet` how long the worker of a GPU that is on may take
-    to come to the hub, while jobs wait for it. A deployed worker's result within `accepted` after the hand-out means that
-    it took the job, not that the job is done. `per_license` and `per_address` bound open connections; behind a proxy
-    all have its address. `passed_on` bounds what one connection makes the monitors hear in a second, so that none can
-    drown out the others. `capability_ttl` is how long one is good for; 0: none are given. `price` is what an hour of a
-    GPU costs, `prices` that of single ones. `texts` and `texts_per_license` bound the open text requests, `text_ttl`
-    how long each stays open.
+    to come to the hub, while jobs wait for it. A deployed worker's result within `accepted` after the hand-out says
+    that it took the job, not that the job is done. `per_license` and `per_address` bound open connections; behind a
+    proxy all have its address. `passed_on` bounds what one connection makes the monitors hear in a second, so that none
+    can drown out the others. `capability_ttl` is how long one is good for; 0: none are given. `price` is what an hour
+    of a GPU costs, `prices` that of single ones. `texts` and `texts_per_license` bound the open text requests,
+    `text_ttl` how long each stays open.
     """
 
     register: float = 10.0

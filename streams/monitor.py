@@ -37,12 +37,17 @@ def hear(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent | Non
         return message
     if (getattr(message, "gpu", None) or gpu) != gpu:
         return None
+    if isinstance(message, m.Unknown) and message.type in _COPIES:
+        return p.Wake()
     meaning = _MEANINGS.get(type(message))
     return meaning(message) if meaning is not None else None
 
 
+_COPIES = frozenset({"gpu.job.submit", "gpu_task", "url", "chatglm_video"})
+"""Work that a deployed hub tells its monitors of, without the fields that its worker is given."""
+
 _MEANINGS: Mapping[type, Callable[[Any], p.PowerEvent | None]] = {
-    m.Boot: lambda boot: p.Wake(boot.request_id, boot=True),
+    m.Boot: lambda boot: p.Wake(boot.request_id, boot=True, answer=boot.source != "hub"),
     m.Submit: lambda submit: p.Wake(submit.request_id),
     m.Online: lambda _: p.HubOnline(),
     m.PowerState: lambda said: p.WorkerGone() if said.state == "lost" else None,
@@ -79,7 +84,10 @@ class _Turn(Findings):
             handler(self, event)
 
     def on_wake(self, event: p.Wake) -> None:
-        self.set(last_use=self.now, request_id=event.request_id or self.m.request_id, remembered=False)
+        anew = self.m.state == "off" and not self.m.wanted
+        request_id = event.request_id or (None if anew else self.m.request_id)
+        self.set(last_use=self.now, request_id=request_id, remembered=False)
+        self.owe_answer(event)
         self.used()
         if self.m.gone:
             self.set(next_look=self.now)
@@ -98,6 +106,12 @@ class _Turn(Findings):
         if self.serves() and not self.hub_is_ours():
             self.want()  # if the machine is gone already, such a hub does not ask again
             self.set(next_look=self.now)
+
+    def owe_answer(self, event: p.Wake) -> None:
+        """Take note of a boot request's id. Of a GPU that is online such a hub as ours says so itself."""
+        said = self.m.state == "online" and self.hub_is_ours()
+        if event.answer and event.request_id and not said and event.request_id not in self.m.boots:
+            self.set(boots=(*self.m.boots, event.request_id)[-MAX_ASKED:])
 
     def serves(self) -> bool:
         """Whether it is taken to be at work, as it has been before."""
@@ -226,11 +240,13 @@ class _Turn(Findings):
     def on_health(self, event: p.HealthAnswer) -> None:
         settled = self.m.state == "online" and not self.m.gone
         pause = self.policy.look_online if settled else self.policy.look_soon
-        self.set(checking=False, next_health=self.now + pause)
+        self.set(checking=False, next_health=self.now + pause, health_at=self.now)
         if event.initialized:
             self.set(misses=0, gone=False)
             self.lives()
             self.move(Signal.READY, "its worker is initialized")
+            if event.busy:
+                self.at_work()
         elif self.m.state == "online":
             self.missed(event.why)
 
@@ -251,37 +267,20 @@ class _Turn(Findings):
             self.set(gone=True, next_look=self.now, next_health=self.now)
 
     def on_active(self, _event: p.Active) -> None:
-        self.set(last_use=self.now, misses=0, remembered=False)
+        if self.decides_alone() and self.m.state in ("off", "stopping"):
+            self.on_wake(p.Wake())
+            return
+        self.set(misses=0)
         self.lives()
-        self.used()
         if not self.policy.checks_health:  # the frame does not say which worker: with a health to ask, that counts
             self.move(Signal.READY, "its worker is at work")
+        self.at_work()
+
+    def at_work(self) -> None:
+        self.set(last_use=self.now, remembered=False)
+        self.used()
         if self.m.state == "draining" and not self.overdue():
             self.move(Signal.KEPT, "its worker is at work")
-
-    def on_answer(self, event: p.Answer) -> None:
-        query = self.m.query
-        if query is None or query.id != event.request_id:
-            return
-        if not self.awaits_the_hub():
-            return  # it may have given the GPU to somebody since
-        held = event.active_count != 0 or event.has_recent_active
-        self.set(active=event.active_count, orphan=self.m.orphan and not held)
-        if self.m.state != "draining":
-            self.set(query=None)
-            if not held:
-                self.move(Signal.UNUSABLE, self.unusable())
-            elif self.m.state == "failed":
-                self.set(next_look=self.now)
-        elif not held:
-            self.move(Signal.FREE, "nobody holds it")
-        elif not self.overdue():
-            self.move(Signal.KEPT, f"still in use ({event.active_count} jobs)")
-
-    def unusable(self) -> str:
-        if self.m.orphan:
-            return "switching off the machine that nobody asked for; nobody holds it"
-        return "switching off the machine that did not come online; nobody holds it"
 
     def on_asked(self, event: p.Asked) -> None:
         known = self.m.read_at is not None and self.now - self.m.read_at <= self.policy.fresh_for
@@ -308,17 +307,18 @@ class _Turn(Findings):
         if self.m.state == "booted":
             self.say_booted()
         if self.m.unsaid is not None:
-            self.say(self.m.unsaid)
+            self.say_failure(self.m.unsaid)
             self.set(unsaid=None)
 
     def on_link_down(self, _event: LinkDown) -> None:
-        self.set(features=None, asked=())
+        self.set(features=None, asked=(), query=None if self.m.state == "online" else self.m.query)
         if self.m.state == "draining" and not self.overdue():
             self.move(Signal.KEPT, "the hub is gone and cannot say who holds it")
 
     # --- time
 
     def watch_the_clock(self) -> None:
+        self.believe_it_ready()
         if self.m.orphan:
             self.watch_orphan()
         elif self.m.state in BOOTING and self.now - self.m.boot_since >= self.policy.boot_timeout:
@@ -333,7 +333,16 @@ class _Turn(Findings):
             self.watch_draining()
         elif state == "stopping":
             self.watch_stopping()
+        elif state == "failed":
+            self.watch_failed()
         return self.watch_always()
+
+    def believe_it_ready(self) -> None:
+        """Where neither the worker nor the hub can say it, a machine that runs is taken to be online."""
+        if self.m.state == "booted" and self.decides_alone() and not self.policy.checks_health:
+            wanted = self.m.wanted  # by a wake that is newer than the look which found it running
+            self.move(Signal.READY, "it runs; this hub does not say when its worker is ready")
+            self.set(wanted=wanted)
 
     def watch_always(self) -> None:
         self.watch_wanted()
@@ -346,23 +355,6 @@ class _Turn(Findings):
             "no_capacity": f"no capacity ({self.m.why})",
         }.get(self.m.state, "the machine runs, but its worker is not initialized")
         return f"not online within {self.policy.boot_timeout:g} s: {what}"
-
-    def watch_use(self) -> None:
-        if self.overdue():
-            self.move(Signal.OVERDUE, f"on for the longest allowed time of {self.policy.max_uptime:g} s")
-        elif self.m.linked and not self.m.orphan and self.now - self.m.last_use >= self.policy.idle_after:
-            self.move(Signal.IDLE, f"no work for {self.policy.idle_after:g} s")
-
-    def watch_draining(self) -> None:
-        if self.over(self.policy.warning):
-            self.do(p.Note("stopping although jobs may hold it: the longest allowed uptime is long over", warning=True))
-            self.move(Signal.FREE, "the longest allowed uptime is long over")
-        elif self.m.query is None or self.awaits_the_hub():
-            return
-        elif self.overdue():
-            self.ask_the_hub(drain=True)
-        else:
-            self.move(Signal.KEPT, "the hub does not say who holds it")
 
     def watch_stopping(self) -> None:
         runs_on = self.m.stop_ours and self.m.reading == "running" and self.m.call is None
@@ -381,9 +373,13 @@ class _Turn(Findings):
 
     def answer_boots(self) -> None:
         # All clients hear the answer, so however many ask, it is not repeated faster than this.
-        if self.m.owes_answer and self.now - self.m.answered_at >= self.policy.answer_every:
+        boots = bool(self.m.boots) and self.m.linked and self.m.state in ("booted", "online")
+        if (self.m.owes_answer or boots) and self.now - self.m.answered_at >= self.policy.answer_every:
+            if self.m.owes_answer:
+                self.announce()
+            if boots:
+                self.say_booted()
             self.set(owes_answer=False, answered_at=self.now)
-            self.announce()
 
     def warn(self) -> None:
         if self.m.state == "online" and not self.m.warned and self.over(-self.policy.warning):

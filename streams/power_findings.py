@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wakestream.streams import power_machine as p
-from wakestream.streams.power_moves import Moves
+from wakestream.streams.power_idle import Idle
 from wakestream.streams.power_table import BOOTING, Signal
 
 _FOUND: Mapping[p.Orphans, str] = {
@@ -18,7 +18,7 @@ _FOUND: Mapping[p.Orphans, str] = {
 }
 
 
-class Findings(Moves):
+class Findings(Idle):
     """One decision in the making."""
 
     def may_yet_start(self, signal: Signal) -> bool:
@@ -57,23 +57,20 @@ class Findings(Moves):
         if self.policy.orphans == "report":
             self.alarm("it still runs though nobody asked for it, and is left alone")
         elif state == "online" and self.m.linked:
-            self.move(Signal.IDLE, "it runs though nobody asked for it")
+            self.drain_orphan()
         elif state == "booted" and self.m.linked and not self.awaits_the_hub():
-            self.ask_the_hub(drain=True)
+            self.stop_orphan()
         if state in BOOTING and self.overdue():
             self.move(Signal.TIMEOUT, "nobody asked for it, and it is on for the longest allowed time")
 
-    def awaits_the_hub(self) -> bool:
-        """Whether it was asked who holds the machine, so lately that its word would still be true."""
-        query = self.m.query
-        return query is not None and self.now - query.asked_at < self.policy.query_timeout
+    def drain_orphan(self) -> None:
+        if self.decides_alone():
+            self.may_drain("it runs though nobody asked for it", since=self.m.up_since or 0.0)
+        else:
+            self.move(Signal.IDLE, "it runs though nobody asked for it")
 
-    # --- the longest uptime
-
-    def overdue(self) -> bool:
-        return self.over(0.0)
-
-    def over(self, offset: float) -> bool:
-        """Whether the longest allowed uptime, moved by `offset` seconds, has passed."""
-        limit, since = self.policy.max_uptime, self.m.up_since
-        return limit is not None and since is not None and self.now - since >= limit + offset
+    def stop_orphan(self) -> None:
+        if self.decides_alone() and self.m.query is not None:
+            self.move(Signal.UNUSABLE, "switching off the machine that nobody asked for; the hub does not answer")
+        else:
+            self.ask_the_hub(drain=True)

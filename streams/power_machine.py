@@ -28,7 +28,8 @@ class PowerPolicy:
     on. `capacity` spaces the starts when there is none, `trouble` all that failed. `orphans` says what becomes of a
     machine that is found running though nobody asked for it: its idle time decides, it is stopped unless somebody holds
     it, or it is left alone until somebody uses it. `first_alarm` is the gap to the second alarm about one thing; each
-    gap is twice the one before.
+    gap is twice the one before. `asks_first`: before an idle machine drains, its worker and the hub are asked whether
+    it is in use (False: it drains, and then the hub is asked).
     """
 
     gpu: str
@@ -48,6 +49,7 @@ class PowerPolicy:
     orphans: Orphans = "adopt"
     first_alarm: float = 60.0
     capacity: Backoff = field(default_factory=lambda: Backoff(initial=5.0, max_delay=60.0))
+    asks_first: bool = True
     trouble: Backoff = field(default_factory=lambda: Backoff(initial=2.0, max_delay=60.0))
 
     @property
@@ -84,7 +86,8 @@ class Machine:
 
     `start_at` is when a start was asked for that does not show yet, `start_taken` that the provider took it. `ours` is
     a machine that this monitor started, `orphan` one that is treated as nobody's, `gone` one whose worker the hub lost.
-    Looks after the call `seen_from` show how the machine was at the last wake.
+    Looks after the call `seen_from` show how the machine was at the last wake. `boots` are the ids of boot requests
+    that are still to be answered, `health_at` is when the worker last answered for its health, or failed to.
     """
 
     state: PowerWord = "unknown"
@@ -118,6 +121,7 @@ class Machine:
     misses: int = 0
     checking: bool = False
     next_health: float = 0.0
+    health_at: float = float("-inf")
     # work, and the stop when there is none
     served: bool = False
     up_since: float | None = None
@@ -135,6 +139,7 @@ class Machine:
     asked: tuple[str, ...] = ()
     unsaid: m.BootResult | None = None
     owes_answer: bool = False
+    boots: tuple[str, ...] = ()
     answered_at: float = float("-inf")
 
     @property
@@ -150,10 +155,11 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Somebody needs the GPU. `boot` marks a request that expects to be answered, not the copy of a submit."""
+    """Somebody needs the GPU. `boot` marks a request, not the copy of a submit; `answer`: its id is to be answered."""
 
     request_id: str | None = None
     boot: bool = False
+    answer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +189,11 @@ class CallFailed:
 
 @dataclass(frozen=True, slots=True)
 class HealthAnswer:
-    """The worker was asked for its health; `why` says what was wrong."""
+    """The worker was asked for its health; `why` says what was wrong, `busy` how many tasks run or wait there."""
 
     initialized: bool
     why: str = ""
+    busy: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from msgspec import structs
+
 from wakestream.streams import messages as m
 from wakestream.streams import power_machine as p
 from wakestream.streams.power_table import BOOTING, TABLE, PowerWord, Signal
@@ -54,6 +56,10 @@ class Moves:
         """Whether there is a hub that keeps account of the power, and asks again for those who wait."""
         return FEATURE in (self.m.features or ())
 
+    def decides_alone(self) -> bool:
+        """Whether the hub may never say who holds the machine."""
+        return self.m.linked and not self.hub_is_ours()
+
     def announce(self, msg: str | None = None, stops_in: int | None = None) -> None:
         if self.hub_is_ours():
             said = m.PowerState(gpu=self.policy.gpu, state=self.m.state, msg=msg or self.m.why, stops_in=stops_in)
@@ -91,15 +97,25 @@ class Moves:
             self.move(Signal.READY, "the hub saw its worker come online")
 
     def say_booted(self) -> None:
-        text = "the machine is up, its worker is not ready yet"
-        self.say(m.Booted(msg=text, request_id=self.m.request_id, gpu=self.policy.gpu))
+        """To each boot request by its id, as their senders compare ids."""
+        text = "the GPU is online" if self.m.state == "online" else "the machine is up, its worker is not ready yet"
+        for request_id in self.m.boots or (self.m.request_id,):
+            self.say(m.Booted(msg=text, request_id=request_id, gpu=self.policy.gpu))
+        self.settle_boots()
+
+    def settle_boots(self) -> None:
+        if self.m.linked:
+            self.set(boots=())
 
     def enter_online(self, _origin: PowerWord, _signal: Signal) -> None:
         last_use = self.m.last_use if self.m.remembered else self.now
         self.set(ready=True, served=True, misses=0, last_use=last_use, wanted=False, unsaid=None, remembered=False)
 
-    def enter_draining(self, _origin: PowerWord, _signal: Signal) -> None:
-        self.ask_the_hub(drain=True)
+    def enter_draining(self, _origin: PowerWord, signal: Signal) -> None:
+        if signal is Signal.IDLE and self.policy.asks_first and self.decides_alone():
+            self.move(Signal.FREE, self.m.why)  # such a hub was asked already, and cannot stop giving it work
+        else:
+            self.ask_the_hub(drain=True)
 
     def enter_stopping(self, _origin: PowerWord, signal: Signal) -> None:
         ours = signal in (Signal.FREE, Signal.UNUSABLE)
@@ -115,8 +131,15 @@ class Moves:
     def tell_failure(self, why: str) -> None:
         result = m.BootResult(request_id=self.m.request_id, status="failed", msg=why, gpu=self.policy.gpu)
         if self.m.linked:
-            self.say(result)
+            self.say_failure(result)
         self.set(wanted=False, unsaid=None if self.m.linked else result)
+
+    def say_failure(self, result: m.BootResult) -> None:
+        ids = dict.fromkeys((*self.m.boots, result.request_id))
+        for request_id in ids:
+            if request_id is not None or len(ids) == 1:
+                self.say(structs.replace(result, request_id=request_id))
+        self.settle_boots()
 
     def give_up_on_machine(self) -> None:
         # Switched off, so that the next wake is a cold start. Where jobs may have come to hold it, the hub is asked

@@ -14,11 +14,10 @@ from wakestream.streams.divergence import Divergence, crashes, divergences
 from wakestream.streams.job import job_pipeline
 from wakestream.streams.log_checks import check_policy
 from wakestream.streams.logged_world import Watch
-from wakestream.streams.power_machine import PowerPolicy
 from wakestream.streams.recording import Log, UnusableLog
 from wakestream.streams.replay_client import replay_client
 from wakestream.streams.replay_hub import replay_hub
-from wakestream.streams.replay_monitor import replay_monitor
+from wakestream.streams.replay_monitor import RECORDED, replay_monitor
 
 PROGRAMS = ("daemon", "hub", "monitor")
 Settings = Mapping[str, float | None]
@@ -73,7 +72,7 @@ def policy_of(log: Log, settings: Settings | None = None) -> Any:
     return policy
 
 
-_TODAY: Mapping[str, Any] = {"daemon": Policy(), "hub": hub.Limits(), "monitor": PowerPolicy("")}
+_TODAY: Mapping[str, Any] = {"daemon": Policy(), "hub": hub.Limits(), "monitor": RECORDED}
 
 
 async def _run(log: Log, settings: Settings, build: Build, watch: Watch | None) -> Log:

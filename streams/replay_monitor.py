@@ -13,10 +13,13 @@ from wakestream.streams.monitor import Monitor, hear
 from wakestream.streams.power_memory import recalled
 from wakestream.streams.recording import Log, MemoryTap, Row, UnusableLog
 
+RECORDED = p.PowerPolicy("", asks_first=False)
+"""The policy of a log as far as it does not say: older monitors drained first, and asked then."""
+
 
 def replay_monitor(log: Log, policy: p.PowerPolicy | None = None) -> Log:
     """The log of what the monitor says now; under another `policy`, seconds of its own pass between the rows."""
-    recorded = config_from(p.PowerPolicy(""), log.header.config.get("policy", {}))
+    recorded = config_from(RECORDED, log.header.config.get("policy", {}))
     return _Replay(log, policy or recorded, ticking=policy is not None).run()
 
 

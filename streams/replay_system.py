@@ -20,7 +20,6 @@ from typing import Any
 from wakestream.operators.events import Fingerprint, Job
 from wakestream.operators.policy import Policy
 from wakestream.streams import hub
-from wakestream.streams import power_machine as p
 from wakestream.streams.alignment import Alignment, Pair, Session, align
 from wakestream.streams.config_json import changed, config_from
 from wakestream.streams.daemon import Build, job_random
@@ -35,6 +34,7 @@ from wakestream.streams.network import Hop, Lane, Network, Past
 from wakestream.streams.own_rows import recorded_rows, wishes
 from wakestream.streams.recording import TICK, Log, Row, UnusableLog
 from wakestream.streams.replay import Replayed, Settings
+from wakestream.streams.replay_monitor import RECORDED
 from wakestream.streams.system_programs import ClientSide, HubSide, MonitorSide
 
 Latency = Callable[[Hop], float]
@@ -127,7 +127,7 @@ def _delay(latency: Latency | None, perturb: Perturb | None, random: Random) -> 
 
 
 def _policies(logs: Sequence[Log], settings: Settings) -> list[Any]:
-    today: Mapping[str, Any] = {"daemon": Policy(), "hub": hub.Limits(), "monitor": p.PowerPolicy("")}
+    today: Mapping[str, Any] = {"daemon": Policy(), "hub": hub.Limits(), "monitor": RECORDED}
     for log in logs:
         if log.header.program not in today:
             raise UnusableLog(

@@ -146,7 +146,15 @@ def health(status: int, raw: bytes) -> Health:
         raise refusal(status, reply) if status >= 300 else _not_a_worker(reply)
     listed = reply.get("features")
     features = listed if isinstance(listed, list) else ()
-    return Health(initialized, frozenset(one for one in features if isinstance(one, str)))
+    return Health(initialized, frozenset(one for one in features if isinstance(one, str)), _busy(reply.get("queue")))
+
+
+def _busy(queue: object) -> int:
+    """Tasks that run or wait. A deployed worker counts those that run (`processing`), ours names it (`running`)."""
+    if not isinstance(queue, Mapping):
+        return 0
+    running, queued = queue.get("processing", int(bool(queue.get("running")))), queue.get("queued")
+    return sum(max(0, count) for count in (running, queued) if type(count) is int)
 
 
 def _not_a_worker(reply: object) -> WorkerRefused:

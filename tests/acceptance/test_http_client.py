@@ -133,6 +133,9 @@ async def fetched(worker: HttpWorker, output: Path) -> list[Downloading | Done]:
         ({"code": 0, "msg": "ok", "initialized": False}, Health(False)),
         ({"initialized": True, "features": ["blake3", 3, "range"]}, Health(True, frozenset({"blake3", "range"}))),
         ({"initialized": True, "features": "all"}, Health(True)),
+        ({"initialized": True, "queue": {"processing": 1, "queued": 2, "max_concurrent": 1}}, Health(True, busy=3)),
+        ({"initialized": True, "queue": {"running": "task", "queued": 0}}, Health(True, busy=1)),
+        ({"initialized": True, "queue": {"processing": "?", "queued": -1, "running": None}}, Health(True)),
     ],
 )
 async def test_health_is_asked_without_the_secret_and_old_workers_have_no_features(

@@ -331,8 +331,9 @@ async def test_a_program_is_woken_becomes_online_and_is_stopped_when_idle() -> N
         link.receive(m.Boot(request_id="boot-1"))
         assert (await link.next(m.Booted)).request_id == "boot-1"
         link.receive(m.Online())
-        query = await link.next(m.TaskQuery)
-        link.receive(m.TaskQueryResponse(request_id=query.request_id, active_count=0, has_recent_active=False))
+        for drain in (None, True):
+            query = await link.next(m.TaskQuery, lambda asked, drain=drain: asked.drain is drain)
+            link.receive(m.TaskQueryResponse(request_id=query.request_id, active_count=0, has_recent_active=False))
         await link.next(m.PowerState, lambda said: said.state == "off")
     states = [said.state for said in link.said(m.PowerState)]
     assert states[-6:] == ["starting", "booted", "online", "draining", "stopping", "off"]

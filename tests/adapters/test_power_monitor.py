@@ -110,6 +110,8 @@ async def test_an_idle_machine_is_drained_and_stopped_and_woken_again_by_what_ca
         query = await room.link.next(m.TaskQuery)
         assert now() - began == pytest.approx(1800.0, abs=2.0)
         room.link.receive(m.TaskQueryResponse(request_id=query.request_id, active_count=0, has_recent_active=False))
+        query = await room.link.next(m.TaskQuery, lambda asked: bool(asked.drain))
+        room.link.receive(m.TaskQueryResponse(request_id=query.request_id, active_count=0, has_recent_active=False))
         await room.becomes("stopping")
         room.link.receive(m.Submit(request_id="job-2"))
         await room.becomes("online")

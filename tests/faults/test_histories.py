@@ -108,10 +108,13 @@ def asked_whether_anybody_holds_it(world: World) -> None:
     online(world)
     for _ in range(3):
         world.one_good_second()
-    while not any(isinstance(message, m.TaskQuery) for message in world.watch.wire.up if world.watch.wire):
-        world.watch.answer()
-        world.passes(1.0)
-    all_arrives(world, world.watch.wire.fd)
+    for drain in (None, True):
+        while not any(isinstance(said, m.TaskQuery) and said.drain is drain for said in world.watch.wire.up):
+            world.watch.answer()
+            world.passes(1.0)
+        all_arrives(world, world.watch.wire.fd)
+        while drain is None and world.watch.wire.down:
+            world.deliver(world.watch.wire.fd, up=False)
 
 
 def all_arrives(world: World, fd: int) -> None:

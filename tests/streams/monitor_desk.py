@@ -98,11 +98,27 @@ class Desk:
         return self
 
     def draining(self) -> Desk:
-        self.online().passes(self.policy.idle_after)
+        """Idle: its worker has no task, and the hub said once that nobody holds it."""
+        self.online().is_idle()
+        self.answers(0)
         return self
 
+    def is_idle(self) -> None:
+        """The idle time is over, and the worker answers that it has no task: the hub is asked."""
+        self.passes(self.policy.idle_after)
+        if self.policy.checks_health:
+            self.happens(p.HealthAnswer(True))
+
+    def drains(self) -> None:
+        """It has been idle, and the hub says that nobody holds it."""
+        self.is_idle()
+        self.answers(0)
+        assert self.state == "draining"
+
     def stopping(self) -> Desk:
-        self.draining().answers(0)
+        self.draining()
+        if self.state == "draining":  # at a deployed hub that is but a step on the way
+            self.answers(0)
         self.taken()
         return self
 

@@ -73,7 +73,8 @@ def test_a_machine_that_is_off_stays_off_while_the_other_has_work_and_one_that_i
             for event in filter(None, (hear(message, "gpu-1") for message in told)):
                 desk.happens(event)
             desk.passes(60.0)
-        if idle.machine.query is not None and idle.state == "draining":
+        idle.happens(p.HealthAnswer(True))
+        while idle.machine.query is not None:
             idle.answers(0)
     assert not off.did(p.Start)
     assert idle.did(p.Stop)

@@ -68,7 +68,7 @@ def test_one_that_this_monitor_started_and_lost_sight_of_is_no_orphan() -> None:
 def test_an_adopted_one_is_stopped_when_it_has_been_idle() -> None:
     desk = found()
     desk.happens(p.HealthAnswer(True))
-    desk.passes(desk.policy.idle_after)
+    desk.drains()
     desk.answers(0)
     assert desk.did(p.Stop)
 
@@ -100,8 +100,7 @@ def test_under_stop_one_that_somebody_holds_is_taken_over(*, online: bool) -> No
     desk.passes(60.0)
     assert desk.state == "online"
     assert not desk.did(p.Stop)
-    desk.passes(desk.policy.idle_after)
-    assert desk.state == "draining"
+    desk.drains()
 
 
 def test_under_stop_nothing_is_stopped_while_the_hub_is_away() -> None:
@@ -138,8 +137,7 @@ def test_under_report_one_that_a_job_uses_is_as_any_other_from_then_on() -> None
     desk.happens(p.Wake("job-1"))
     assert desk.state == "booted"
     desk.happens(p.HealthAnswer(True))
-    desk.passes(desk.policy.idle_after)
-    assert desk.state == "draining"
+    desk.drains()
 
 
 def test_the_longest_uptime_holds_for_every_machine() -> None:
@@ -339,7 +337,7 @@ def test_a_wake_that_the_running_machine_served_starts_nothing_after_its_stop(*,
         desk.happens(p.HealthAnswer(True))
     else:
         desk.reads("running")
-    desk.passes(desk.policy.idle_after)
+    desk.is_idle()
     desk.answers(0)
     desk.taken()
     desk.reads("stopped")
@@ -349,7 +347,7 @@ def test_a_wake_that_the_running_machine_served_starts_nothing_after_its_stop(*,
 
 def test_a_late_answer_of_its_worker_does_not_take_away_a_wake_that_came_while_it_stops() -> None:
     desk = lost(ours=False)
-    desk.passes(desk.policy.idle_after)
+    desk.is_idle()
     desk.answers(0)
     desk.taken()
     desk.happens(p.Wake("job-2"))
@@ -359,7 +357,7 @@ def test_a_late_answer_of_its_worker_does_not_take_away_a_wake_that_came_while_i
 
 
 def test_those_who_wait_for_a_worker_that_nobody_can_ask_are_told_no_failed_boot_while_its_machine_runs() -> None:
-    desk = lost(ours=False, checks_health=False)
+    desk = lost(ours=False, checks_health=False, idle_after=24 * HOUR)
     desk.happens(p.WorkerGone())
     desk.happens(p.Wake("job-2"))
     for _ in range(10):

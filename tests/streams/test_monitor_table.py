@@ -90,7 +90,7 @@ ROWS: dict[tuple[PowerWord, Signal], Happening] = {
     ("booted", S.GOING): reads("stopping"),
     ("booted", S.UNUSABLE): lambda desk: desk.answers(0),
     ("online", S.UNREADY): misses,
-    ("online", S.IDLE): lambda desk: desk.passes(desk.policy.idle_after),
+    ("online", S.IDLE): lambda desk: desk.drains(),
     ("online", S.OVERDUE): lambda desk: desk.passes(100_000.0),
     ("online", S.STOPPING): reads("stopping"),
     ("online", S.STOPPED): reads("stopped"),

@@ -120,6 +120,8 @@ def test_the_idle_time_counts_through_a_restart_and_work_puts_it_back() -> None:
     second.passes(100.0)
     assert second.state == "online"
     second.passes(110.0)
+    second.happens(p.HealthAnswer(True))
+    second.answers(0)
     assert second.state == "draining"
     third = reborn(first, after=600.0)
     third.reads("running")
