@@ -12,6 +12,7 @@ from wakestream.streams import hub_capabilities as capabilities
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
 from wakestream.streams import wire
+from wakestream.streams.hub_old_workers import ends, says_done
 from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
 from wakestream.streams.ledger import boot_times
 
@@ -26,9 +27,6 @@ POWER_NOW = "power_now"
 
 FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 """The additions that this hub announces; docs/protocol.md says what each means."""
-
-RENDER = "heygem_submit"
-"""The kind of task that takes its time; a worker is done with the others when it answers."""
 
 _PHASES = {"starting": "booting", "unknown": "booting", "off": "booting", "failed": "booting", "draining": "stopping"}
 _HOPE = ("online", "booted", "booting", "stopping", "lost", "no_capacity")
@@ -290,7 +288,7 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, pla
     clean = replace(message, key=None, license=None, sender_fd=None)
     owner = job.owner if job is not None else _owner_of(state, message)
     to = _addressees(state, job, message, owner)
-    if job is not None and job.gpu in (None, peer.gpu) and _ends(state, peer, job, message, now):
+    if job is not None and job.gpu in (None, peer.gpu) and ends(state, peer, job, message, now):
         plan.fact(f.JobReleased(job.id, "result", now))
     if message.request_id in state.owed.get(peer.gpu or "", ()):
         plan.fact(f.CancelsSettled(peer.gpu or "", (message.request_id,)))
@@ -298,20 +296,6 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, pla
         plan.send(to, clean, old=True)
     elif owner is not None:
         plan.fact(f.ResultKept(owner, clean, now))
-
-
-def _ends(state: HubState, peer: Connection, job: Job, message: m.Result, now: float) -> bool:
-    """Whether this result is the end of its job.
-
-    The deployed worker, which announces no features, answers a render as soon as it has the job: with a result that
-    means "accepted", or with an error if the client has not uploaded the files yet. It sends nothing at the end.
-    """
-    if peer.features or job.task_type != RENDER:
-        return True
-    if job.fd is None or _says_done(state, job):
-        return False
-    handed_out = max(job.since, state.gpus[peer.gpu].since if peer.gpu in state.gpus else job.since)
-    return bool(message.error) or now - handed_out > state.limits.accepted
 
 
 def _owner_of(state: HubState, message: m.Result) -> str | None:
@@ -355,7 +339,7 @@ def expire(state: HubState, now: float, plan: Plan) -> None:
     for job in state.jobs.values():
         if _expired(state, job, now):
             stop(state, job, "expired", now, plan)
-            for fd in state.of_owner(job.owner) if job.gone is not None or _says_done(state, job) else ():
+            for fd in state.of_owner(job.owner) if job.gone is not None or says_done(state, job) else ():
                 plan.refuse(fd, "expired", _GONE if job.gone is not None else _SILENT, job.id)
     for name, owed in state.owed.items():
         late = tuple(id_ for id_, at in owed.items() if now - at > state.limits.granted_ttl)
@@ -370,11 +354,6 @@ _GONE = "the job was given up: the connection that asked for it has been gone fo
 _SILENT = "the job's GPU was given up: neither its client nor the GPU has shown any work for too long; submit it again"
 
 
-def _says_done(state: HubState, job: Job) -> bool:
-    peer = state.connections.get(job.fd) if job.fd is not None else None
-    return peer is not None and "done" in peer.features
-
-
 def _expired(state: HubState, job: Job, now: float) -> bool:
     limit = state.limits
     worked = state.gpus[job.gpu].active if job.gpu is not None else float("-inf")
@@ -382,7 +361,7 @@ def _expired(state: HubState, job: Job, now: float) -> bool:
         return now - max(job.gone, worked) > (limit.queued_ttl if job.gpu is None else limit.granted_ttl)
     if job.gpu is None or job.fd not in state.connections:
         return False
-    return now - max(job.since, worked) > (limit.silent_ttl if _says_done(state, job) else limit.granted_ttl)
+    return now - max(job.since, worked) > (limit.silent_ttl if says_done(state, job) else limit.granted_ttl)
 
 
 def revoke(state: HubState, owner: str, now: float, plan: Plan) -> None:

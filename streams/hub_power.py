@@ -10,6 +10,7 @@ from wakestream.streams import hub_relays as relays
 from wakestream.streams import hub_status_words as status_words
 from wakestream.streams import messages as m
 from wakestream.streams.hub_jobs import Plan
+from wakestream.streams.hub_old_workers import silently_ended
 from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
 
 LONGEST_CAUSE = 300
@@ -299,7 +300,9 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     named = _named(state)
     # A GPU that no monitor answers for may be this very machine under another name: nobody's work is stopped for that.
     gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
-    active = sum(len(gpu.leases) for gpu in gpus) + len(state.queue) + relays.active(state)
+    ended = [id_ for gpu in gpus if message.idle for id_ in silently_ended(state, gpu, now)]
+    plan.fact(*(f.JobReleased(id_, "result", now) for id_ in ended))
+    active = sum(len(gpu.leases) for gpu in gpus) - len(ended) + len(state.queue) + relays.active(state)
     recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
     plan.send(
         peer.fd,

@@ -256,12 +256,16 @@ class TaskActive(Message, frozen=True, kw_only=True):
 
 
 class TaskQuery(Message, frozen=True, kw_only=True):
-    """monitor -> hub, before an idle stop. `drain` (ours): if nothing is active, admit nothing more on `gpu`."""
+    """monitor -> hub, before an idle stop. `drain` (ours): if nothing is active, admit nothing more on `gpu`.
+
+    `idle` (ours): the idle time is over, and the worker says by HTTP that it has no task.
+    """
 
     TYPE: ClassVar[str] = "gpu.task.query"
     request_id: str
     gpu: str | None = None
     drain: bool | None = None
+    idle: bool | None = None
 
 
 class TaskQueryResponse(Message, frozen=True, kw_only=True):

@@ -32,9 +32,6 @@ class Idle(Moves):
 
     # --- the idle time
 
-    def idle(self) -> bool:
-        return self.now - self.m.last_use >= self.policy.idle_after
-
     def watch_use(self) -> None:
         if self.overdue():
             self.move(Signal.OVERDUE, f"on for the longest allowed time of {self.policy.max_uptime:g} s")

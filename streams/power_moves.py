@@ -155,9 +155,18 @@ class Moves:
         query = f"query-{self.policy.gpu}-{number}"
         self.set(queries=number, query=p.Query(query, self.now))
         if self.hub_is_ours():
-            self.say(m.TaskQuery(request_id=query, gpu=self.policy.gpu, drain=drain or None))
+            idle = self.worker_idle() or None
+            self.say(m.TaskQuery(request_id=query, gpu=self.policy.gpu, drain=drain or None, idle=idle))
         else:
             self.say(m.TaskQuery(request_id=query))
+
+    def idle(self) -> bool:
+        return self.now - self.m.last_use >= self.policy.idle_after
+
+    def worker_idle(self) -> bool:
+        """Whether the worker itself has answered that it has no task, since the idle time was over."""
+        answers = self.policy.asks_first and self.policy.checks_health and not self.m.misses
+        return answers and self.idle() and self.m.health_at >= self.m.last_use + self.policy.idle_after
 
     def alarm(self, text: str) -> None:
         """Say it now and then, less and less often: it must not be missed, nor fill the log."""

@@ -78,6 +78,33 @@ def test_other_kinds_of_task_are_done_when_the_worker_says_so() -> None:
     assert not net.state.jobs
 
 
+def asks(net: Net, monitor: int, *, idle: bool | None) -> int:
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", idle=idle))
+    return net.heard(monitor, m.TaskQueryResponse)[-1].active_count
+
+
+def test_the_job_of_an_old_client_ends_when_the_monitor_has_heard_that_the_old_worker_has_no_task() -> None:
+    net = Net()
+    worker, monitor, client = net.worker(features=()), net.monitor(), net.join("client")
+    net.submit(client)
+    net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", result=ACCEPTED))
+    assert asks(net, monitor, idle=True) == 1
+    net.pass_time(100.0)
+    assert asks(net, monitor, idle=None) == 1
+    assert asks(net, monitor, idle=True) == 0
+    assert not net.state.jobs
+
+
+@pytest.mark.parametrize("theirs", ["client", "worker"])
+def test_a_worker_without_a_task_ends_no_job_whose_end_somebody_will_tell(theirs: str) -> None:
+    net = Net()
+    net.worker(features=() if theirs == "worker" else ("range",))
+    monitor, client = net.monitor(), net.join("client", features=() if theirs == "client" else OURS)
+    net.submit(client)
+    net.pass_time(100.0)
+    assert asks(net, monitor, idle=True) == 1
+
+
 def test_the_lease_of_an_old_client_at_an_old_worker_ends_when_neither_has_shown_any_work_for_long() -> None:
     net = Net()
     worker, monitor, client = net.worker(features=()), net.monitor(), net.join("client")

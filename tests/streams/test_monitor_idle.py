@@ -78,6 +78,20 @@ def test_a_task_that_comes_while_it_drains_calls_the_stop_off() -> None:
     assert desk.state == "online"
 
 
+def test_the_hub_is_told_that_the_worker_has_no_task_only_when_it_said_so() -> None:
+    desk = Desk().draining()
+    assert [query.idle for query in desk.said(m.TaskQuery)] == [True, True]
+    blind = Desk(checks_health=False).starting()
+    blind.reads("running")
+    blind.happens(p.HubOnline())
+    blind.is_idle()
+    assert [query.idle for query in blind.said(m.TaskQuery)] == [None]
+    ill = Desk(idle_after=60.0).online()
+    ill.passes(60.0)
+    ill.happens(p.HealthAnswer(False, "refused"))
+    assert [query.idle for query in ill.said(m.TaskQuery)] == [None]
+
+
 # A deployed hub: it announces nothing and never answers `gpu.task.query`
 
 

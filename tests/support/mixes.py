@@ -76,10 +76,17 @@ class CloudPower:
 
 @asynccontextmanager
 async def our_monitor(
-    hub_url: str, cloud: FieldCloud, worker_url: str, *, key: str | None = None, idle_after: float = 1800.0
+    hub_url: str,
+    cloud: FieldCloud,
+    worker_url: str,
+    *,
+    key: str | None = None,
+    idle_after: float = 1800.0,
+    **more: float,
 ) -> AsyncIterator[MonitorProgram]:
-    """Our monitor at `hub_url` (with `/dsp`), quick in all it does."""
-    policy = PowerPolicy(gpu="studio", idle_after=idle_after, look_soon=0.05, look_online=0.05, look_rarely=0.05)
+    """Our monitor at `hub_url` (with `/dsp`), quick in all it does; `more` of its policy."""
+    quick = {"look_soon": 0.05, "look_online": 0.05, "look_rarely": 0.05, **more}
+    policy = PowerPolicy(gpu="studio", idle_after=idle_after, **quick)  # type: ignore[arg-type]
     features = ("power_state",)
     link = open_link(hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",), features=features))
     workers, stop = HttpWorkers(worker_url), asyncio.Event()

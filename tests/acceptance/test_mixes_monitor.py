@@ -1,0 +1,123 @@
+"""Our monitor among deployed peers: what wakes the machine, what keeps it on, and what stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hub_scene import Place
+
+from tests.support.field.hub import field_hub
+from tests.support.field.phone import field_phone
+from tests.support.field.worker import FieldWorker
+from tests.support.mixes import OldMachine, our_monitor
+from wakestream.adapters.monitor import MonitorProgram
+from wakestream.adapters.websocket.hub_server import HubServer
+from wakestream.streams.hub import Limits
+
+SECRET = "field-secret-0123456789"
+OPEN = Limits(open_roles=frozenset({"worker", "monitor"}), recent=0.2, accepted=2.0)
+IDLE = 0.5
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    async with asyncio.timeout(50), contextlib.AsyncExitStack() as stack:
+        yield Place(tmp_path / "hub", stack)
+
+
+def address(hub: HubServer) -> str:
+    """What deployed programs have in `API_SERVER_URL`."""
+    return hub.url.replace("ws", "http", 1).removesuffix("/dsp")
+
+
+async def idle_for(machine: OldMachine, seconds: float) -> None:
+    """Return when the worker's health was asked for so long, and ten times at least."""
+    worker, loop = machine.worker, asyncio.get_running_loop()
+    assert worker is not None
+    asked, end = worker.http.calls["health"], loop.time() + seconds
+    await worker.until(lambda: worker.http.calls["health"] >= asked + 10 and loop.time() > end)
+
+
+def stocked(machine: OldMachine) -> dict[str, str]:
+    """A pair of files on the machine's disk, as a job names it."""
+    machine.worker = disk = FieldWorker()
+    video, audio = disk.keep(b"video", ".mp4"), disk.keep(b"audio", ".wav")
+    return {"video_hash": video, "video_ext": ".mp4", "audio_hash": audio, "audio_ext": ".wav"}
+
+
+async def rendering(machine: OldMachine, monitor: MonitorProgram) -> FieldWorker:
+    """The worker of the machine, once it is on and renders."""
+    await online(monitor)
+    assert machine.worker is not None
+    await machine.worker.until_rendering()
+    return machine.worker
+
+
+async def online(monitor: MonitorProgram) -> None:
+    while monitor.machine.state != "online":  # noqa: ASYNC110 - its own word on the machine
+        await asyncio.sleep(0.01)
+
+
+async def off(monitor: MonitorProgram) -> None:
+    while monitor.machine.state != "off":  # noqa: ASYNC110 - its own word on the machine
+        await asyncio.sleep(0.01)
+
+
+async def test_an_old_workers_early_result_does_not_let_the_machine_be_stopped_in_mid_render(place: Place) -> None:
+    hub = await place.hub(limits=OPEN)
+    async with (
+        OldMachine(address(hub), secret=SECRET, held=True, texts=False) as machine,
+        our_monitor(hub.url, machine.cloud, machine.url, key=place.keys["monitor"], idle_after=IDLE) as monitor,
+    ):
+        await off(monitor)
+        payload = stocked(machine)
+        client = await place.client()
+        await client.send(type="gpu.job.submit", request_id="j1", task_type="heygem_submit", payload=payload)
+        worker = await rendering(machine, monitor)
+        assert [said["error"] for said in worker.line.said if said["type"] == "gpu.job.result"] == [False]
+        await idle_for(machine, 4 * IDLE)
+        assert machine.cloud.stops == 0
+        assert monitor.entered["draining"] == 0
+        worker.finish()
+        await machine.cloud.stopped.wait()
+        assert len(worker.renders) == 1
+
+
+async def test_at_a_deployed_hub_a_bare_copy_wakes_the_machine_work_keeps_it_on_and_idleness_stops_it() -> None:
+    async with asyncio.timeout(50), field_hub() as hub:
+        async with (
+            OldMachine(hub.url, secret=SECRET, held=True, texts=False) as machine,
+            our_monitor(
+                f"{hub.url.replace('http', 'ws')}/dsp", machine.cloud, machine.url, idle_after=IDLE, query_timeout=IDLE
+            ) as monitor,
+            field_phone(hub.url, "key-1") as phone,
+        ):
+            await off(monitor)
+            payload = stocked(machine)
+            await phone.say(type="gpu.job.submit", request_id="j1", task_type="heygem_submit", payload=payload)
+            worker = await rendering(machine, monitor)
+            await idle_for(machine, 4 * IDLE)
+            assert machine.cloud.stops == 0
+            worker.finish()
+            await machine.cloud.stopped.wait()
+            assert (machine.cloud.starts, machine.cloud.stops) == (1, 1)
+            assert monitor.entered["online"] == 1
+        assert hub.faults == []
+
+
+async def test_at_a_deployed_hub_a_text_request_wakes_the_machine_too() -> None:
+    async with asyncio.timeout(50), field_hub() as hub:
+        async with (
+            OldMachine(hub.url, secret=SECRET) as machine,
+            our_monitor(f"{hub.url.replace('http', 'ws')}/dsp", machine.cloud, machine.url) as monitor,
+            field_phone(hub.url, "key-1") as phone,
+        ):
+            await off(monitor)
+            await phone.say(type="url", url="https://video.test/1")
+            await online(monitor)
+            assert machine.cloud.starts == 1
+        assert hub.faults == []
