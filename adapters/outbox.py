@@ -210,8 +210,12 @@ class Outbox:
                 self.on_owed(owed)
             case f.Tell(job, outcome):
                 _log(job, outcome)
-                self.feed.publish(job, {"at": self._now(), **plain_event(outcome)})
+                self.feed.publish(job, {"at": self._now(), **self._plain_end(job, outcome)})
                 self._on_ended(job)
+
+    def _plain_end(self, job: str, outcome: e.JobEvent) -> dict[str, Any]:
+        entry = self.state.jobs.get(job)  # none where the disk had no room for it
+        return outbox.plain_outcome(entry.ended) if entry is not None and entry.ended else plain_event(outcome)
 
     def _answer(self, answer: f.Answer) -> None:
         asked = self._asking.get(answer.ticket)

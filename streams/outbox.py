@@ -12,6 +12,7 @@ from typing import Any
 
 from wakestream.operators import events as e
 from wakestream.operators.job.outcome import is_outcome
+from wakestream.operators.job.reuse import OWN, reused
 from wakestream.streams import outbox_facts as f
 from wakestream.streams import webhooks
 from wakestream.streams.event_json import kind
@@ -23,13 +24,14 @@ from wakestream.streams.outbox_state import (
     evolve,
     job_of,
     outcome_of,
+    plain_outcome,
     recover,
     snapshot,
 )
 
 __all__ = [
-    "ENDED_MOST", "OPEN_MOST", "STAGES", "Entry", "OutboxState", "decide", "evolve", "job_of", "outcome_of", "recover",
-    "snapshot", "unknown",
+    "ENDED_MOST", "OPEN_MOST", "STAGES", "Entry", "OutboxState", "decide", "evolve", "job_of", "outcome_of",
+    "plain_outcome", "recover", "snapshot", "unknown",
 ]  # fmt: skip
 
 STAGES: dict[type, str] = {
@@ -135,7 +137,7 @@ def _happened(state: OutboxState, event: f.Happened, now: float, plan: f.Plan) -
     if entry is None or entry.ended is not None:
         return  # too late: an end is for ever
     if is_outcome(event.event):
-        ended = _ended(event, now)
+        ended = _ended(event, entry.stage.reused if entry.stage is not None else "", now)
         plan.facts.append(ended)
         plan.commands.append(f.Tell(event.job, event.event))  # type: ignore[arg-type]  # it is one
         if state.webhook:
@@ -191,15 +193,17 @@ def _moved(entry: Entry, event: f.Happened, now: float) -> list[f.OutboxFact]:
             size = of
         case e.Queued() | e.Granted():
             worker, task, size = "", "", None
-    moved = f.JobStage(event.job, stage, before.at, worker, task, size, sent)
+    whose = reused(before.reused, event.event)
+    moved = f.JobStage(event.job, stage, before.at, worker, task, size, sent, whose)
     return [] if moved == before else [dataclasses.replace(moved, at=now)]
 
 
-def _ended(event: f.Happened, now: float) -> f.JobEnded:
+def _ended(event: f.Happened, whose: str, now: float) -> f.JobEnded:
     ended: dict[str, Any] = {}
     match event.event:
         case e.Done(path, size):
             ended = {"path": str(path), "size": size, "mtime_ns": event.mtime_ns}
+            ended |= {"reused": whose} if whose != OWN else {}
         case e.Failed(why, code):
             ended = {"why": why, "code": code}
         case e.TimedOut(stage, seconds, why):

@@ -40,7 +40,7 @@ class JobAccepted:
 class JobStage:
     """How far it came. `worker` and `task` once the worker has it, `size` once the result's is known.
 
-    `sent` are the bytes that went to workers so far.
+    `sent` are the bytes that went to workers so far, `reused` whose result it gets (`operators.job.reuse`).
     """
 
     job: str
@@ -50,6 +50,7 @@ class JobStage:
     task: str = ""
     size: int | None = None
     sent: int = 0
+    reused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,10 @@ class JobCancelling:
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """`outcome` is the kind of its last event, the other fields that event's own; `mtime_ns` dates the result."""
+    """`outcome` is the kind of its last event, the other fields that event's own; `mtime_ns` dates the result.
+
+    `reused` is empty for a result that was made for this job: see `operators.job.reuse`.
+    """
 
     job: str
     outcome: str
@@ -85,6 +89,7 @@ class JobEnded:
     path: str = ""
     size: int = 0
     mtime_ns: int = 0
+    reused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

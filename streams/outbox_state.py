@@ -9,6 +9,7 @@ from typing import Any
 
 from wakestream.operators import events as e
 from wakestream.streams import outbox_facts as f
+from wakestream.streams.event_json import plain_event
 
 OPEN_MOST = 10_000
 ENDED_MOST = 1_000
@@ -126,6 +127,12 @@ def outcome_of(ended: f.JobEnded) -> e.Outcome:
             return e.Cancelled(ended.why)
         case _:
             return e.Failed(ended.why, ended.code)
+
+
+def plain_outcome(ended: f.JobEnded) -> dict[str, Any]:
+    """The job's last event as an object, with `reused` where its result was there before."""
+    more = {"reused": ended.reused} if ended.reused else {}
+    return {**plain_event(outcome_of(ended)), **more}
 
 
 def evolve(state: OutboxState, fact: f.OutboxFact) -> None:

@@ -14,6 +14,7 @@ from wakestream.adapters.cli import words
 from wakestream.adapters.cli.log_lines import line as log_line
 from wakestream.operators import events as e
 from wakestream.operators.job.outcome import is_outcome
+from wakestream.operators.job.reuse import OWN, reused
 from wakestream.streams.event_json import kind, plain_event
 
 STEADY = (e.Uploading, e.Running, e.Downloading, e.Waking)
@@ -47,10 +48,13 @@ class _Quiet:
 
 
 class JsonLines(_Quiet):
-    """One JSON object per event on standard output, each with `t`, the seconds since the start or the first event."""
+    """One JSON object per event on standard output, each with `t`, the seconds since the start or the first event.
 
-    def __init__(self, job: str) -> None:
-        self._job = job
+    With `quiet` the last event alone; `reused` says whose result it is, where none was made for the job.
+    """
+
+    def __init__(self, job: str, *, quiet: bool = False) -> None:
+        self._job, self._quiet, self._reused = job, quiet, ""
         self._start = time.monotonic()
 
     def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
@@ -59,24 +63,26 @@ class JsonLines(_Quiet):
 
         at = time.monotonic() - ago
         self._start = min(self._start, at)
+        self._reused = reused(self._reused, event)
+        if self._quiet and not is_outcome(event):
+            return
         line = {"t": round(at - self._start, 3), "job": self._job, **plain_event(event)}
+        if isinstance(event, e.Done) and self._reused not in ("", OWN):
+            line["reused"] = self._reused
         print(orjson.dumps(line).decode(), flush=True)  # noqa: T201
 
 
 class Outcomes(_Quiet):
-    """The last event alone, as a sentence or by another display."""
+    """The last event alone, as a sentence."""
 
-    def __init__(self, shown: Display | None = None) -> None:
-        self._shown = shown
+    def __init__(self) -> None:
+        self._reused = ""
 
     def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
         """See `Display.show`."""
-        if not is_outcome(event):
-            return
-        if self._shown is not None:
-            self._shown.show(event, ago)
-        else:
-            print(words.outcome(event), flush=True)  # noqa: T201
+        self._reused = reused(self._reused, event)
+        if is_outcome(event):
+            print(words.outcome(event, self._reused), flush=True)  # noqa: T201
 
 
 class PlainLines:
@@ -90,13 +96,15 @@ class PlainLines:
         self._logs = contextlib.ExitStack()
         self._start = time.monotonic()
         self._shown: dict[str, tuple[float, object]] = {}
+        self._reused = ""
 
     def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
         """See `Display.show`."""
         at = time.monotonic() - ago
         self._start = min(self._start, at)
+        self._reused = reused(self._reused, event)
         if self._due(event, at):
-            print(self._line(words.event(event), at), flush=True)  # noqa: T201
+            print(self._line(words.event(event, self._reused), at), flush=True)  # noqa: T201
 
     def __enter__(self) -> Self:
         from wakestream.adapters import logs
@@ -131,7 +139,7 @@ class PlainLines:
 def display(job: e.Job, *, as_json: bool, plain: bool = False, quiet: bool = False) -> Display:
     """The display that fits where standard output goes."""
     if quiet:
-        return Outcomes(JsonLines(job.id) if as_json else None)
+        return JsonLines(job.id, quiet=True) if as_json else Outcomes()
     if as_json:
         return JsonLines(job.id)
     if plain or not sys.stdout.isatty() or os.environ.get("TERM") in NO_CURSOR:

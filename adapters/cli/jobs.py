@@ -72,7 +72,8 @@ def _state(job: dict[str, Any], now: float) -> str:
     from wakestream.streams.event_from_json import event_from
 
     if job["state"] != "open":
-        return words.state(job["state"])
+        state = words.state(job["state"])
+        return tell("state.reused", state=state) if (job["outcome"] or {}).get("reused") else state
     last = job.get("last")
     left = words.pause_left(event_from(last), now - last.get("at", now)) if last else None
     return words.state(job["stage"]) if left is None else tell("state.pauses", time=words.duration(left))

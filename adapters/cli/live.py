@@ -26,6 +26,7 @@ from rich.text import Text
 from wakestream.adapters.cli import words
 from wakestream.adapters.words import tell
 from wakestream.operators import events as e
+from wakestream.operators.job.reuse import reused
 
 STAGES = ("submit", "wake", "check", "upload", "render", "download")
 
@@ -64,6 +65,7 @@ class LiveDisplay:
         self._entered: dict[str, float] = {"submit": time.monotonic()}
         self._left: dict[str, float] = {}
         self._line = tell("asking")
+        self._reused = ""
         self._wait: tuple[e.Queued | e.Waking, float] | None = None
         self._outcome: e.JobEvent | None = None
         note = TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
@@ -93,7 +95,8 @@ class LiveDisplay:
         """See `Display.show`."""
         at = time.monotonic() - ago
         self._entered["submit"] = min(self._entered["submit"], at)
-        self._line = words.event(event)
+        self._reused = reused(self._reused, event)
+        self._line = words.event(event, self._reused)
         self._wait = (event, at) if isinstance(event, e.Queued | e.Waking) else None
         stage = _STAGE_OF.get(type(event))
         if stage and stage != self._stage:

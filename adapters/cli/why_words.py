@@ -21,7 +21,7 @@ def job(found: Mapping[str, Any], now: float) -> str:
     if found["state"] == "cancelling":
         return tell("why.cancelling", job=name)
     if found.get("outcome"):
-        return tell("why.ended", job=name, how=words.outcome(_event(found["outcome"])))
+        return tell("why.ended", job=name, how=_ended(found["outcome"]))
     since = words.duration(max(0.0, now - found["accepted_at"]))
     if last is None:
         return tell("why.outbox", job=name, time=since)
@@ -39,6 +39,10 @@ def job(found: Mapping[str, Any], now: float) -> str:
             return tell("why.retrying", job=name, what=words.event(happened))
         case _:
             return tell("why.works", job=name, time=since, what=words.event(happened))
+
+
+def _ended(outcome: Mapping[str, Any]) -> str:
+    return words.outcome(_event(outcome), outcome.get("reused", ""))
 
 
 def _event(plain: Mapping[str, Any]) -> e.JobEvent:

@@ -10,6 +10,7 @@ from wakestream.adapters.cli.units import size
 from wakestream.adapters.words import tell
 from wakestream.adapters.words.language import known
 from wakestream.operators import events as e
+from wakestream.operators.job.reuse import AT_WORKER, OWN
 
 __all__ = ["count", "duration", "event", "nearer", "outcome", "phase", "reason", "size", "state", "waking"]
 
@@ -53,8 +54,8 @@ def reason(code: str, why: str) -> str:
     return tell(f"reason.{code}", why=why) if known(f"reason.{code}") else why
 
 
-def event(happened: e.JobEvent) -> str:
-    """One event as a line without its time."""
+def event(happened: e.JobEvent, reused: str = "") -> str:
+    """One event as a line without its time. `reused`: see `outcome`."""
     match happened:
         case e.Queued():
             place, what = _place(happened.position), phase(happened.phase)
@@ -74,10 +75,10 @@ def event(happened: e.JobEvent) -> str:
         case e.Note():
             return happened.text
         case _:
-            return _later(happened)
+            return _later(happened, reused)
 
 
-def _later(happened: e.JobEvent) -> str:
+def _later(happened: e.JobEvent, reused: str) -> str:
     match happened:
         case e.Uploading():
             percent = _percent(happened.bytes, happened.of)
@@ -95,14 +96,15 @@ def _later(happened: e.JobEvent) -> str:
         case e.Retrying():
             return tell("retrying", why=happened.why, time=duration(happened.delay), attempt=happened.attempt)
         case _:
-            return outcome(happened)
+            return outcome(happened, reused)
 
 
-def outcome(happened: e.JobEvent) -> str:
-    """The last event as a sentence."""
+def outcome(happened: e.JobEvent, reused: str = "") -> str:
+    """The last event as a sentence. `reused` is whose result it is, as `operators.job.reuse` tells."""
     match happened:
         case e.Done():
-            return tell("done", path=happened.path, size=size(happened.size))
+            done = tell("done", path=happened.path, size=size(happened.size))
+            return done if reused in ("", OWN) else f"{done}{_reused(reused)}"
         case e.Failed():
             hint = f"hint.{happened.code}"
             return tell("failed", why=reason(happened.code, happened.why), hint=tell(hint) if known(hint) else "")
@@ -112,6 +114,10 @@ def outcome(happened: e.JobEvent) -> str:
             return tell("cancelled", why=happened.why)
         case _:
             return type(happened).__name__
+
+
+def _reused(whose: str) -> str:
+    return tell("done.at_worker") if whose == AT_WORKER else tell("done.of_job", job=whose)
 
 
 def _timed_out(happened: e.TimedOut) -> str:

@@ -18,7 +18,7 @@ from wakestream.adapters.feed import OUTCOMES, Item, Listener
 from wakestream.adapters.outbox import Outbox
 from wakestream.streams import outbox
 from wakestream.streams import outbox_facts as f
-from wakestream.streams.event_json import plain_event, plain_text
+from wakestream.streams.event_json import plain_text
 from wakestream.streams.outbox import Entry
 
 FOLLOWERS: Final = 100
@@ -158,13 +158,13 @@ class Api:
     def _plain(self, entry: Entry) -> dict[str, Any]:
         a, ended = entry.accepted, entry.ended
         return {
-            "id": a.job, "state": entry.state, "stage": entry.stage.stage if entry.stage else "submit",
+            "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
             **{name: plain_text(getattr(a, name)) for name in ("video", "audio", "output")},
             "names": {name: plain_text(text) for name, text in self.names(entry).items()},
             "task_type": a.task_type, "priority": a.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
             "video_s": a.video_s or None, "audio_s": a.audio_s or None,
             "ended_at": ended.at if ended else None,
-            "outcome": plain_event(outbox.outcome_of(ended)) if ended else None,
+            "outcome": outbox.plain_outcome(ended) if ended else None,
             "last": self.outbox.feed.last(a.job),
         }  # fmt: skip
 
@@ -182,7 +182,7 @@ def _is_end(item: Item) -> bool:
 
 def _end_of(ended: f.JobEnded) -> Item:
     """The outcome of a job whose events are kept no longer."""
-    outcome = plain_event(outbox.outcome_of(ended))
+    outcome = outbox.plain_outcome(ended)
     return Item(0, ended.job, str(outcome["event"]), orjson.dumps({"job": ended.job, "at": ended.at, **outcome}))
 
 

@@ -14,7 +14,6 @@ from wakestream.adapters.console.upload_rules import shown_name
 from wakestream.adapters.console.uploads import Uploads
 from wakestream.adapters.outbox import Outbox
 from wakestream.streams import outbox
-from wakestream.streams.event_json import plain_event
 from wakestream.streams.outbox import Entry
 
 NOW_LASTS: Final = 30 * 60.0
@@ -42,7 +41,7 @@ class Cards:
         a, ended = entry.accepted, entry.ended
         names = self.names(entry)
         return {
-            "id": a.job, "state": entry.state, "stage": entry.stage.stage if entry.stage else "submit",
+            "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
             "video": {"name": names["video"], "size": a.video_size, "seconds": a.video_s or None},
             "audio": {"name": names["audio"], "size": a.audio_size, "seconds": a.audio_s or None},
             "output": names["output"], "priority": a.priority,
@@ -91,7 +90,7 @@ class Cards:
     def _outcome(self, entry: Entry) -> dict[str, Any] | None:
         if entry.ended is None:
             return None
-        plain = plain_event(outbox.outcome_of(entry.ended))
+        plain = outbox.plain_outcome(entry.ended)
         plain.pop("path", None)
         return plain
 

@@ -69,6 +69,25 @@ def test_a_result_that_was_there_already_leaves_no_stage_that_looks_as_if_it_wer
     assert shown[1] == "✓ submit  - wake  - check  - upload  - render  - download"
 
 
+def test_a_result_that_was_there_before_is_told_as_such_in_every_display(capsys: pytest.CaptureFixture[str]) -> None:
+    same = e.Note("the same work was done before", {"same_as": "ws-0"})
+    cached = e.Submitted(e.Online("http://gpu"), "t", cached=True)
+    rendered = e.Submitted(e.Online("http://gpu"), "t")
+    end = e.Done(Path("out.mp4"), 1500)
+    for event, words, whose in (
+        (same, "done: out.mp4 (1.5 kB); it is the result of job ws-0, nothing was rendered", "ws-0"),
+        (cached, "done: out.mp4 (1.5 kB); the worker had this result already, nothing was rendered", "the worker"),
+        (rendered, "done: out.mp4 (1.5 kB)", None),
+    ):
+        assert " ".join(picture([event, end], 200)[2:]) == words
+        for shown in (PlainLines(), Outcomes(), JsonLines("ws-1"), JsonLines("ws-1", quiet=True)):
+            shown.show(event)
+            shown.show(end)
+        told = capsys.readouterr().out.splitlines()
+        assert [line for line in told if line.endswith(words)] == [told[1], told[2]]
+        assert [orjson.loads(line).get("reused") for line in told[-3:]] == [None, whose, whose]
+
+
 def test_what_happened_before_one_looked_is_shown_with_its_own_times(capsys: pytest.CaptureFixture[str]) -> None:
     plain, as_json = PlainLines(), JsonLines("ws-1")
     for event, ago in ((e.Waking(0, "booting"), 600.0), (ON, 540.0), (e.Running(10, "processing"), 30.0)):
@@ -154,7 +173,6 @@ def test_json_log_lines_are_left_alone(capsys: pytest.CaptureFixture[str]) -> No
 def test_quiet_shows_the_outcome_alone(capsys: pytest.CaptureFixture[str]) -> None:
     for as_json in (False, True):
         shown = display(JOB, as_json=as_json, quiet=True)
-        assert isinstance(shown, Outcomes)
         with shown:
             shown.show(ON)
             shown.show(e.Done(Path("out.mp4"), 1500))

@@ -19,7 +19,7 @@ from wakestream.streams.recording import read_log
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
-from acts import begin, card, drop, plays
+from acts import begin, card, choose, drop, plays
 from playwright.async_api import expect
 
 if TYPE_CHECKING:
@@ -88,6 +88,23 @@ async def test_the_lamp_names_who_uses_the_gpu_as_soon_as_the_card_does(
         await expect(job).to_contain_text("The result is here")
         await expect(lamp).to_contain_text("nobody")
         await expect(lamp).to_contain_text("Work starts at once.")
+
+
+async def test_a_result_that_an_earlier_job_had_says_so_on_its_card_and_in_the_history(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    async with visitor.page() as page:
+        await expect((await begin(page, files)).locator(".card-why")).to_have_text(
+            re.compile(r"^The result is here: .*B\.$")
+        )
+        await choose(page, files)
+        await page.get_by_role("button", name="Start").click()
+        await expect(card(page).first).to_contain_text("It is that of an earlier job with the same files")
+        await page.locator("#past-search").fill("interview")
+        await expect(page.locator("#past li").first).to_contain_text("reused, not rendered")
+        await expect(page.locator("#past li").last).not_to_contain_text("reused")
 
 
 async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakestream.operators import events as e
+from wakestream.operators.job.reuse import OWN
 from wakestream.streams import outbox
 from wakestream.streams import outbox_facts as f
 
@@ -74,6 +75,18 @@ def test_the_same_id_again_gets_the_same_answer_and_starts_nothing() -> None:
     assert desk.submit(video=written_to).answer == (200, "")
 
 
+def test_an_end_says_whose_result_it_is_unless_it_was_made_for_the_job() -> None:
+    done = e.Done(Path("/out/a.mp4"), 7)
+    same = e.Note("the same work was done before", {"same_as": "old"})
+    for events, whose in (([same], "old"), ([e.Submitted(WORKER, "t", cached=True)], "the worker"), ([TASK], "")):
+        desk = Desk().submit()
+        for event in (*events, done):
+            desk.says(event)
+        ended = desk.state.jobs["a"].ended
+        assert ended is not None
+        assert (ended.reused, outbox.plain_outcome(ended).get("reused", "")) == (whose, whose)
+
+
 @pytest.mark.parametrize(
     "fields", [{"output": "/out/other.mp4"}, {"video": f.Look("/in/b.mp4", 1, 1)}, {"task_type": "other"}]
 )
@@ -116,12 +129,13 @@ def test_the_stage_is_kept_when_it_changes_and_not_at_every_line() -> None:
     desk = Desk().submit()
     assert [fact.stage for fact in desk.says(e.Queued()).facts if isinstance(fact, f.JobStage)] == ["wake"]
     assert desk.says(e.Waking(10.0)).says(e.Waking(20.0)).facts == []
-    assert desk.says(TASK).facts == [f.JobStage("a", "render", desk.now, "http://gpu:8383", "task-1")]
+    own: dict[str, Any] = {"worker": "http://gpu:8383", "task": "task-1", "reused": OWN}
+    assert desk.says(TASK).facts == [f.JobStage("a", "render", desk.now, **own)]
     assert desk.says(e.Running(50.0)).facts == []
     desk.says(e.Rendered(TASK)).says(e.Downloading(0, 500))
-    assert desk.facts == [f.JobStage("a", "download", desk.now, "http://gpu:8383", "task-1", 500)]
+    assert desk.facts == [f.JobStage("a", "download", desk.now, size=500, **own)]
     assert desk.says(e.Downloading(400, 500)).says(e.Note("hm")).facts == []
-    assert desk.says(e.Queued()).facts == [f.JobStage("a", "wake", desk.now)]
+    assert desk.says(e.Queued()).facts == [f.JobStage("a", "wake", desk.now, reused=OWN)]
 
 
 @pytest.mark.parametrize(

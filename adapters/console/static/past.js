@@ -89,7 +89,7 @@ function made(job, acts) {
   if (here && job.result.ours) tools.append(labelled(button("", "bin", () => acts.remove(job), "quiet icon"), "card.remove", job));
   if (state !== "done") tools.append(labelled(button("", "again", () => acts.retry(job), "quiet icon"), "card.retry", job));
   const title = h("span", { class: "past-title" }, named(job.video.name), h("span", { class: "with", "aria-hidden": "true", text: "+" }), named(job.audio.name));
-  const note = state === "done" ? (here ? bytes(job.result.size) : t("card.gone")) : why(job);
+  const note = state === "done" ? (here ? [bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : why(job);
   const text = h("span", { class: "past-text" }, title, h("span", { class: "past-note", text: note, title: note }));
   const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, h("span", { class: "pill small", text: t(`state.${state}`) }), text, h("time", { class: "when", text: moment(job.ended_at) }), tools);
   put(row, "data-mark", mark(job));

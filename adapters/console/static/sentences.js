@@ -64,11 +64,17 @@ function checked(last) {
 function ended(job) {
   const end = job.outcome;
   switch (end.event) {
-    case "done": return job.result && !job.result.here ? t("card.gone") : t("end.done", { size: bytes(end.size) });
+    case "done": return job.result && !job.result.here ? t("card.gone") : t(`end.done${reuse(end)}`, { size: bytes(end.size) });
     case "timed_out": return t(knows(`end.timed_out.${end.stage}`) ? `end.timed_out.${end.stage}` : "end.timed_out", { seconds: duration(end.seconds), stage: end.stage });
     case "cancelled": return t("end.cancelled");
     default: return detail(job) ? t(knows(`fail.${end.code}`) ? `fail.${end.code}` : "fail.other") : `${sentence(end.why, job)}.`;
   }
+}
+
+/** Which sentence tells that a result was there before: the worker had it, or another job of this daemon's. */
+function reuse(end) {
+  if (!end.reused) return "";
+  return end.reused === "the worker" ? ".at_worker" : ".reused";
 }
 
 /** What exactly happened, where the sentence does not tell all of it. */

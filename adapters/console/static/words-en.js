@@ -92,7 +92,10 @@ export const EN = {
   "why.retrying": "{why}. Tried again in {delay} (attempt {attempt}).",
   "why.cancelling": "It is being stopped everywhere.",
   "why.resumed": "The daemon was restarted; the job goes on.",
-  "end.done": "The result is here: {size}.", "end.cancelled": "Cancelled, and stopped everywhere.",
+  "end.done": "The result is here: {size}.",
+  "end.done.reused": "The result is here: {size}. It is that of an earlier job with the same files; nothing was rendered.",
+  "end.done.at_worker": "The result is here: {size}. The worker had it already; nothing was rendered.",
+  "end.cancelled": "Cancelled, and stopped everywhere.",
   "end.timed_out": "It waited {seconds} for “{stage}”, which is as long as it may.",
   "end.timed_out.reply": "The hub did not answer within {seconds}.",
   "end.timed_out.online": "The GPU was not ready for work within {seconds}.",
@@ -127,6 +130,7 @@ export const EN = {
   "span.wait": "waiting", "span.check": "checking", "span.upload": "uploading", "span.render": "rendering", "span.download": "fetching",
 
   "past.title": "History", "past.search": "Search the history", "past.more": "Show more",
+  "past.reused": "reused, not rendered",
   "past.empty": "Jobs that ended a while ago are listed here.", "past.nothing": "No job fits “{text}”.", "past.found": "{count} found",
 
   "foot.room": "{used} of {quota} in use by files and results of this page", "foot.local": "Served by your own machine",

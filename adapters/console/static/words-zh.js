@@ -91,7 +91,10 @@ export const ZH = {
   "why.retrying": "{why}。{delay} 后第 {attempt} 次重试。",
   "why.cancelling": "正在各处停止。",
   "why.resumed": "守护进程重启过，任务继续。",
-  "end.done": "结果已取回：{size}。", "end.cancelled": "已取消，并已在各处停止。",
+  "end.done": "结果已取回：{size}。",
+  "end.done.reused": "结果已取回：{size}。它沿用了相同文件的一个较早任务的结果，没有重新合成。",
+  "end.done.at_worker": "结果已取回：{size}。工作节点已有此结果，没有重新合成。",
+  "end.cancelled": "已取消，并已在各处停止。",
   "end.timed_out": "等待“{stage}”已达上限 {seconds}。",
   "end.timed_out.reply": "中枢在 {seconds}内没有回应。",
   "end.timed_out.online": "GPU 在 {seconds}内没有就绪。",
@@ -126,6 +129,7 @@ export const ZH = {
   "span.wait": "等待", "span.check": "检查", "span.upload": "上传", "span.render": "合成", "span.download": "取回",
 
   "past.title": "历史", "past.search": "搜索历史", "past.more": "显示更多",
+  "past.reused": "沿用，未重新合成",
   "past.empty": "早先结束的任务会列在这里。", "past.nothing": "没有符合“{text}”的任务。", "past.found": "找到 {count} 个",
 
   "foot.room": "本页的文件和结果已用 {used}，上限 {quota}", "foot.local": "由您自己的机器提供",
