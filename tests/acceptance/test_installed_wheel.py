@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +19,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("operators", "streams", "adapters")
+BESIDE = ("deploy", "docs", "examples")
+PAGES = ("README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md")
 
 PIPELINE = """
 from wakestream.operators import submit, then, online, emit, Done
@@ -98,19 +103,26 @@ MISTAKES = ('Module "wakestream" has no attribute "nothing"', 'got "int", expect
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tree, so that nothing of earlier builds gets in."""
     source = tmp_path_factory.mktemp("source")
-    for folder in (*ROOMS, "wakestream", "deploy"):
+    for folder in (*ROOMS, "wakestream", *BESIDE):
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
+    for file in ("pyproject.toml", "MANIFEST.in", "LICENSE", "constraints.txt", "Makefile", *PAGES):
         shutil.copy(ROOT / file, source)
+    (source / "deploy" / "worker.key").write_text("what a user keeps there")
     return source
 
 
 @pytest.fixture(scope="module")
-def wheel(source: Path) -> Path:
-    """Built from an sdist, so that nothing is missing there."""
+def packed(source: Path) -> Path:
+    """The sdist."""
     code = "import sys; sys.path.insert(0, 'deploy'); from build_backend import build_sdist; build_sdist('dist')"
     command(sys.executable, "-c", code, cwd=source)
     (packed,) = (source / "dist").glob("wakestream-*.tar.gz")
+    return packed
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, packed: Path) -> Path:
+    """Built from the sdist, so that nothing is missing there."""
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
     command(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", "dist", packed, cwd=source)
     (built,) = (source / "dist").glob("wakestream-*.whl")
@@ -154,6 +166,34 @@ def test_the_wheel_holds_every_module_and_says_that_it_is_typed(wheel: Path) -> 
     assert modules <= names
     assert {"wakestream/__init__.py", "wakestream/py.typed"} <= names
     assert [name for name in names if not name.startswith(("wakestream/", "wakestream-"))] == []
+
+
+def test_the_sdist_holds_docs_examples_deployment_and_changelog_and_no_secret(packed: Path) -> None:
+    with tarfile.open(packed) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    files = [path.relative_to(ROOT) for room in BESIDE for path in (ROOT / room).rglob("*.*") if path.is_file()]
+    ours = {path.as_posix() for path in files if path.parent.name not in ("deploy", "__pycache__")}
+    wanted = {*PAGES, "LICENSE", "constraints.txt", "deploy/Dockerfile", "deploy/compose.yaml", *ours}
+    assert {"docs/operations.md", "examples/batch.py", "deploy/systemd/wakestream-hub.service", *wanted} <= names
+    assert [name for name in names if name.endswith((".key", ".pyc")) or name.startswith("build")] == []
+
+
+def test_every_link_of_the_index_page_is_an_absolute_one_to_a_file_of_the_repository(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        (found,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        told = email.message_from_bytes(archive.read(found))
+    home = dict(line.split(", ") for line in told.get_all("Project-URL", ()))["Source"]
+    assert home.startswith("https://")
+    assert told["Description-Content-Type"] == "text/markdown"
+    links = re.findall(r"\]\(([^)\s]+)\)", str(told.get_payload()))
+    assert len(links) == len(re.findall(r"\]\([^)\s]+\)", (ROOT / "README.md").read_text("utf-8"))) > 20
+    ours = [link for link in links if link.startswith(f"{home}/")]
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    assert len(ours) > 20
+    for link in ours:
+        kind, head, path = link.removeprefix(f"{home}/").partition("#")[0].split("/", 2)
+        assert (kind, head) == ("raw" if path.endswith(".svg") else "blob", "HEAD")
+        assert (ROOT / path).exists(), link
 
 
 def test_the_wheel_offers_the_command_and_the_pytest_plugin(wheel: Path) -> None:
