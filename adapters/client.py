@@ -107,7 +107,7 @@ async def open_client(
     async with AsyncExitStack() as open_things:
         config: dict[str, Any] = {"policy": plain_config(policy), **(about or {})}
         needs = frozenset[str]()
-        if workers is None and settings.api_secret is None:
+        if workers is None and settings.api_secret is None and not settings.no_secret:
             needs = frozenset({"capability"})
             config["needs"] = sorted(needs)
         if settings.trace:
@@ -123,7 +123,9 @@ async def open_client(
         if workers is None:
             # Silence is noticed here before the pipeline breaks the call off: what was transferred can then be kept.
             idle = 0.9 * policy.transfer
-            workers = http = HttpWorkers(settings.worker_url, settings.api_secret, idle=idle, ca=ca)
+            workers = http = HttpWorkers(
+                settings.worker_url, settings.api_secret, no_secret=settings.no_secret, idle=idle, ca=ca
+            )
             open_things.push_async_callback(http.close)
         found, wallet = workers, Wallet()
         link = open_link(url, lambda: register, tap=tap, random=random.Random(seed), ca=ca)

@@ -70,12 +70,14 @@ WAITS = {
 class Settings:
     """All settings, checked. None where the user set nothing and there is no default.
 
-    `waits` are the fields of `Policy` that the user set, in seconds; commands are argument lists, for no shell.
+    `no_secret`: a file says by an empty `HEYGEM_API_SECRET=` that the worker wants none. `waits` are the fields of
+    `Policy` that the user set, in seconds; commands are argument lists, for no shell.
     """
 
     hub_url: str | None = None
     worker_url: str | None = None
     api_secret: str | None = None
+    no_secret: bool = False
     key: str | None = None
     log_level: str = "INFO"
     log_format: str = "text"
@@ -118,7 +120,7 @@ class Settings:
 
         given: Mapping[str, Any] = self.waits
         policy = dataclasses.replace(base or Policy(), **given)
-        if self.worker_url is None or self.api_secret is None:
+        if self.worker_url is None or (self.api_secret is None and not self.no_secret):
             return policy
         return dataclasses.replace(policy, straight=policy.health_every)
 
@@ -300,14 +302,17 @@ def load(
     """
     environment = os.environ if environment is None else environment
     folders = [folder] if folder is not None else [Path(), *_readable(user_folder(environment))]
-    layers = _layers(flags, environment, folders)
+    files = [layer for folder in folders for layer in _of_folder(folder)]
+    layers = _layers(flags, environment, files)
     values: dict[str, Any] = {one.field: value for one in _PLAIN if (value := _value(one, layers)) is not None}
     by_setting = {setting: name for name, setting in WAITS.items()}
     values["waits"] = {by_setting[one.name]: value for one in _TIMES if (value := _value(one, layers)) is not None}
     warnings: list[str] = []
+    api_secret = _secret(layers, _API_SECRET, warnings)
     return Settings(
         **values,
-        api_secret=_secret(layers, _API_SECRET, warnings),
+        api_secret=api_secret,
+        no_secret=api_secret is None and any(_API_SECRET.name in layer for layer in files),
         webhook_secret=_secret(layers, _WEBHOOK_SECRET, warnings),
         key=_key(layers, warnings),
         warnings=tuple(warnings),
@@ -339,11 +344,11 @@ def flag_of(name: str) -> str:
     return _FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
-def _layers(flags: Mapping[str, object], environment: Mapping[str, str], folders: Iterable[Path]) -> tuple[_Layer, ...]:
+def _layers(flags: Mapping[str, object], environment: Mapping[str, str], files: Iterable[_Layer]) -> tuple[_Layer, ...]:
     """The sources from the strongest to the weakest, each by setting's name."""
     given = {name: Given(value, flag_of(name)) for name, value in flags.items() if name not in _SECRET}
     variables = {name: Given(value, f"the environment variable {name}") for name, value in environment.items()}
-    layers = (given, _by_name(variables), *(layer for folder in folders for layer in _of_folder(folder)))
+    layers = (given, _by_name(variables), *files)
     return tuple({name: one for name, one in layer.items() if one.value not in (None, "")} for layer in layers)
 
 

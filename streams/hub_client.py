@@ -40,6 +40,7 @@ and of each change of power, and can show a capability to the worker."""
 
 ACCESS_LACKS = (
     "no secret for it is set; set HEYGEM_API_SECRET in the environment or in .env to the one that the worker runs with"
+    ", or write HEYGEM_API_SECRET= into .env where it runs with none"
 )
 
 NEWS = frozenset({"starting", "booted", "no_capacity", "draining", "stopping"})

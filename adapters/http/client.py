@@ -59,11 +59,13 @@ class HttpWorkers:
         url: str | None = None,
         secret: str | None = None,
         *,
+        no_secret: bool = False,
         idle: float = 60.0,
         connect: float = 10.0,
         ca: SSLContext | None = None,
     ) -> None:
         self._ca = ca
+        self.no_secret = no_secret
         self._default = addresses.worker_url(url) if url else None
         self.authorization = {"Authorization": f"Bearer {secret}"} if secret else {}
         self.timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=idle)
@@ -138,7 +140,7 @@ class _JobsWorkers:
 
     def __init__(self, shared: HttpWorkers, job_id: str, wallet: Wallet) -> None:
         self._shared = shared
-        self._bearer = Bearer(job_id, wallet)
+        self._bearer = Bearer(job_id, wallet, shared.no_secret)
 
     def at(self, url: str | None) -> HttpWorker:
         """See `Workers.at`."""

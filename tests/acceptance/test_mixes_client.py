@@ -186,3 +186,28 @@ async def test_a_job_id_that_is_used_for_other_files_gets_the_result_of_its_own(
             ran = await user.submit("--job-id", "job-1")
             assert (ran.code, ran.last["event"]) == (0, "done"), ran
             assert user.out.read_bytes() == rendered(words, user.video.read_bytes())
+
+
+async def test_where_the_field_has_no_secret_anywhere_the_client_needs_none(user: User) -> None:
+    async with deployed(user, secret="") as (hub, gpu), gpu.at_hub(hub.url):
+        seen: set[str] = set()
+
+        async def look(request: Any) -> None:
+            seen.update(request.headers)
+
+        gpu.http.before |= {"submit": look, "upload_file": look}
+        ran = await user.submit()
+        assert (ran.code, ran.last["event"]) == (0, "done"), ran
+        assert gpu.renders
+        assert "Authorization" not in seen
+        async with daemon(user) as api:
+            await hand_in(api, user, "job-1")
+            await all_done(api, user, "job-1")
+
+
+async def test_a_worker_that_wants_a_secret_is_named_where_the_client_s_is_empty(user: User) -> None:
+    async with deployed(user) as (hub, gpu), gpu.at_hub(hub.url):
+        settings(user, hub.url, gpu.url, secret="")
+        ran = await user.submit()
+        assert (ran.code, ran.last["code"]) == (2, "unauthorized"), ran
+        assert "HEYGEM_API_SECRET" in ran.last["why"]

@@ -456,3 +456,14 @@ def test_a_wrong_value_in_config_dat_is_named_with_its_line(tmp_path: Path) -> N
 def test_a_config_dat_of_another_program_is_left_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.dat").write_bytes(content)
     assert loaded(tmp_path) == Settings()
+
+
+@pytest.mark.parametrize("file", [".env", "config.dat"])
+def test_an_empty_secret_in_a_file_says_that_the_worker_wants_none(tmp_path: Path, file: str) -> None:
+    assert not load({}, environment={"HEYGEM_API_SECRET": ""}, folder=tmp_path).no_secret
+    (tmp_path / file).write_text("HEYGEM_API_SECRET=\n")
+    found = load({}, environment={}, folder=tmp_path)
+    assert (found.api_secret, found.no_secret) == (None, True)
+    assert found.warnings == ()
+    found = load({}, environment={"HEYGEM_API_SECRET": "swordfish-0123456789"}, folder=tmp_path)
+    assert (found.api_secret, found.no_secret) == ("swordfish-0123456789", False)
