@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from client_scene import User
 from hub_scene import Place
 
+from tests.support.field.desktop import DesktopLimits, FieldDesktop
 from tests.support.field.hub import field_hub
 from tests.support.field.phone import field_phone
-from tests.support.field.worker import FieldWorker
+from tests.support.field.worker import FieldWorker, rendered
 from tests.support.mixes import OldMachine, our_monitor
 from wakestream.adapters.monitor import MonitorProgram
 from wakestream.adapters.websocket.hub_server import HubServer
@@ -120,4 +123,20 @@ async def test_at_a_deployed_hub_a_text_request_wakes_the_machine_too() -> None:
             await phone.say(type="url", url="https://video.test/1")
             await online(monitor)
             assert machine.cloud.starts == 1
+        assert hub.faults == []
+
+
+async def test_at_a_deployed_hub_a_desktop_is_answered_in_time_and_its_machine_stops_when_idle(user: User) -> None:
+    async with asyncio.timeout(50), field_hub() as hub, OldMachine(hub.url, texts=False) as machine:
+        machine.cloud.look_takes = 1.5
+        url = f"{hub.url.replace('http', 'ws')}/dsp"
+        async with our_monitor(url, machine.cloud, machine.url, idle_after=IDLE, query_timeout=IDLE) as monitor:
+            await off(monitor)
+            # It goes by what the hub says, and leaves it at the first silence, as the deployed one does after 5 s.
+            limits = replace(DesktopLimits(), hub_silence=1.2, health_every=60.0)
+            desktop = FieldDesktop(hub.url, machine.url, limits=limits)
+            film = await desktop.render(user.video, user.audio)
+            assert film == rendered(user.audio.read_bytes(), user.video.read_bytes())
+            assert (desktop.went_on_by, desktop.boots) == ("hub", 1)
+            await machine.cloud.stopped.wait()
         assert hub.faults == []
