@@ -40,8 +40,20 @@ from_monitors = st.one_of(
     st.builds(m.TaskQuery, request_id=ids, gpu=maybe_gpu, drain=flag),
     st.builds(m.StatusResponse, request_id=ids, status=st.just("running")),
 )
+relayed = st.builds(
+    lambda kind, **frame: m.Unknown(type=kind, frame={"type": kind, **frame}),
+    st.sampled_from([
+        "result", "chatglm_video", "chatglm_video_result", "mobile_task", "mobile_task_result", "sync",
+        "gpu.task.progress",
+    ]),
+    license=st.sampled_from([None, "id-k1", "id-k2", 7]),
+    sender_fd=st.sampled_from([None, *FDS, True, "1"]),
+    request_id=st.none() | ids,
+    content=st.sampled_from([None, "words", ["words"]]),
+    target_device=st.sampled_from([None, "pc", "mobile", {}]),
+)  # fmt: skip
 oddities = st.sampled_from([m.Unknown(type="x"), m.Ping(), m.Pong(), m.Error(msg="?")])
-anything = st.one_of(from_clients, from_workers, from_monitors, oddities)
+anything = st.one_of(from_clients, from_workers, from_monitors, relayed, oddities)
 fds = st.sampled_from(FDS)
 announced = st.sampled_from([None, ("capability",)])
 registers = st.one_of(
