@@ -19,6 +19,7 @@ from wakestream.streams import hub_status, wire
 from wakestream.streams import messages as m
 from wakestream.streams.hub_evolve import evolve
 from wakestream.streams.hub_jobs import FEATURES, Plan
+from wakestream.streams.hub_names import free
 from wakestream.streams.hub_snapshot import recover, snapshot
 from wakestream.streams.hub_state import Connection, HubState, Limits
 
@@ -154,8 +155,8 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
     owner = event.license.id if event.license is not None else None
     gpu = None
     if role == "worker":
-        gpu = message.gpu or _free_name(state)
-        if not _take(state, peer, gpu, owner, now, plan):
+        gpu = message.gpu
+        if gpu is not None and not _take(state, peer, gpu, owner, now, plan):
             return
     gpus = message.gpus or ((message.gpu,) if message.gpu else ())
     features = frozenset(message.features or ())
@@ -197,28 +198,9 @@ def _capable(state: HubState, message: m.Register, role: str) -> bool:
     return wanted and role in ("client", "worker")
 
 
-def _free_name(state: HubState) -> str:
-    """For a worker that does not say which GPU it is: the one that monitors name, or else the first free number."""
-    named = {name for fd in state.monitors for name in state.connections[fd].gpus}
-    if len(named) == 1 and _free(state, next(iter(named))):
-        return next(iter(named))
-    number = 1
-    while not _free(state, _numbered(number)):
-        number += 1
-    return _numbered(number)
-
-
-def _numbered(number: int) -> str:
-    return "gpu" if number == 1 else f"gpu-{number}"
-
-
-def _free(state: HubState, name: str) -> bool:
-    return name not in state.gpus or state.gpus[name].worker is None
-
-
 def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: float, plan: Plan) -> bool:
     """Make room for a worker at its GPU: its own half-dead former connection goes, another license's stays."""
-    before = None if _free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
+    before = None if free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
     if before is None:
         return True
     if before.owner != owner:
@@ -296,7 +278,8 @@ def _unexpected(peer: Connection, message: m.Message, plan: Plan) -> None:
 
 
 def _worker_url(state: HubState, peer: Connection, message: m.Url, now: float, plan: Plan) -> None:
-    plan.fact(f.WorkerUrl(peer.gpu or "", message.url))
+    if peer.gpu is not None:
+        plan.fact(f.WorkerUrl(peer.gpu, message.url))
 
 
 def _nothing(state: HubState, peer: Connection, message: m.Message, now: float, plan: Plan) -> None:

@@ -281,6 +281,14 @@ class ConnectionRegistered(Frozen, frozen=True):
     device: str = "pc"
 
 
+class GpuTaken(Frozen, frozen=True):
+    """A worker that registered without a name has this GPU from now on."""
+
+    DURABLE: ClassVar[bool] = False
+    fd: int
+    gpu: str
+
+
 class ConnectionClosed(Frozen, frozen=True):
     """A connection is gone."""
 
@@ -406,7 +414,7 @@ class DiskLow(Frozen, frozen=True):
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobReleased | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
-    | ConnectionOpened | ConnectionRegistered | ConnectionClosed | FrameRefused | OldNamesSpoken
+    | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl
     | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip

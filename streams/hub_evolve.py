@@ -221,8 +221,18 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
         for name in fact.gpus:
             _gpu(state, name)
     elif fact.gpu is not None:
-        gpu = _gpu(state, fact.gpu)
-        gpu.worker, gpu.ready, gpu.url = fact.fd, False, fact.url or gpu.url
+        _take_gpu(state, peer, fact.gpu)
+
+
+def _take_gpu(state: HubState, peer: Connection, name: str) -> None:
+    gpu = _gpu(state, name)
+    gpu.worker, gpu.ready, gpu.url = peer.fd, False, peer.url or gpu.url
+
+
+def _taken(state: HubState, fact: f.GpuTaken) -> None:
+    peer = state.connections[fact.fd]
+    peer.gpu = fact.gpu
+    _take_gpu(state, peer, fact.gpu)
 
 
 def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
@@ -352,6 +362,7 @@ _EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.HubStarted: _hub_started,
     f.ConnectionOpened: _opened,
     f.ConnectionRegistered: _registered,
+    f.GpuTaken: _taken,
     f.ConnectionClosed: _closed,
     f.FrameRefused: _refused,
     f.OldNamesSpoken: _old,

@@ -288,7 +288,8 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, pla
     clean = replace(message, key=None, license=None, sender_fd=None)
     owner = job.owner if job is not None else _owner_of(state, message)
     to = _addressees(state, job, message, owner)
-    if job is not None and job.gpu in (None, peer.gpu) and ends(state, peer, job, message, now):
+    its = peer.gpu is not None and job is not None and job.gpu in (None, peer.gpu)
+    if job is not None and its and ends(state, peer, job, message, now):
         plan.fact(f.JobReleased(job.id, "result", now))
     if message.request_id in state.owed.get(peer.gpu or "", ()):
         plan.fact(f.CancelsSettled(peer.gpu or "", (message.request_id,)))

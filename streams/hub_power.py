@@ -10,6 +10,7 @@ from wakestream.streams import hub_relays as relays
 from wakestream.streams import hub_status_words as status_words
 from wakestream.streams import messages as m
 from wakestream.streams.hub_jobs import Plan
+from wakestream.streams.hub_names import gpu_of
 from wakestream.streams.hub_old_workers import silently_ended
 from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
 
@@ -39,7 +40,7 @@ _STATUS = {
 
 def online(state: HubState, peer: Connection, message: m.Online, now: float, plan: Plan) -> None:
     """A worker takes work: everyone hears of it, and all who wait are granted it."""
-    gpu = state.gpus[peer.gpu or ""]
+    gpu = gpu_of(state, peer, plan)
     if gpu.online and gpu.ready:
         if jobs.had_its_share(state, peer, now):
             return
@@ -290,7 +291,9 @@ def status_response(state: HubState, peer: Connection, message: m.StatusResponse
 
 def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: float, plan: Plan) -> None:
     """The worker works: its monitor keeps the GPU on."""
-    plan.fact(f.GpuActive(peer.gpu or "", now))
+    if peer.gpu is None:
+        return
+    plan.fact(f.GpuActive(peer.gpu, now))
     jobs.tell_monitors(state, peer, message, now, plan, gpu=peer.gpu)
 
 

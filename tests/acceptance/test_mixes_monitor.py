@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from client_scene import User
-from hub_scene import Place
+from hub_scene import Frame, Peer, Place
 
 from tests.support.field.desktop import DesktopLimits, FieldDesktop
 from tests.support.field.hub import field_hub
 from tests.support.field.phone import field_phone
+from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, rendered
 from tests.support.mixes import OldMachine, our_monitor
 from wakestream.adapters.monitor import MonitorProgram
@@ -58,6 +59,13 @@ async def rendering(machine: OldMachine, monitor: MonitorProgram) -> FieldWorker
     assert machine.worker is not None
     await machine.worker.until_rendering()
     return machine.worker
+
+
+async def heard(peer: Peer, kind: str) -> Frame:
+    """The next frame of this type."""
+    while (frame := await peer.get())["type"] != kind:
+        pass
+    return frame
 
 
 async def online(monitor: MonitorProgram) -> None:
@@ -140,3 +148,25 @@ async def test_at_a_deployed_hub_a_desktop_is_answered_in_time_and_its_machine_s
             assert (desktop.went_on_by, desktop.boots) == ("hub", 1)
             await machine.cloud.stopped.wait()
         assert hub.faults == []
+
+
+async def test_a_text_worker_that_was_there_first_takes_no_gpu_and_leaves_none_behind(place: Place) -> None:
+    hub = await place.hub(limits=OPEN)
+    gpus = hub._state.gpus
+    async with (
+        field_text_worker(address(hub)) as texts,
+        OldMachine(address(hub), secret=SECRET, texts=False) as machine,
+        our_monitor(hub.url, machine.cloud, machine.url, key=place.keys["monitor"], idle_after=IDLE) as monitor,
+    ):
+        assert texts.line is not None
+        await texts.line.until(lambda: any(frame["type"] == "registered" for frame in texts.line.heard))
+        await off(monitor)
+        client = await place.client()
+        await client.send(type="gpu.job.submit", request_id="j1", task_type="delete_asset", payload={"id": "7"})
+        assert (await heard(client, "gpu.job.result"))["request_id"] == "j1"
+        assert {name: gpu.phase for name, gpu in gpus.items()} == {"studio": "online"}
+        await machine.cloud.stopped.wait()
+        await off(monitor)
+        await client.send(type="gpu.status.query", request_id="s1")
+        assert (await heard(client, "gpu.status.response"))["status"] == "stopped"
+        assert {name: gpu.phase for name, gpu in gpus.items()} == {"studio": "off"}
