@@ -6,20 +6,23 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from client_scene import User
 from daemon_scene import RunningDaemon, daemon
 
-from tests.support.field.hub import FieldHub, field_hub
+from tests.support.field.frames import dsp
+from tests.support.field.hub import FieldHub, Store, field_hub
+from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, field_worker, rendered
+from tests.support.mixes import OldMachine, our_monitor
 
 KEY = "field-license-key-0001"
 SECRET = "field-secret-0123456789"
-SOON = (0.1, 0.1)
-"""Pauses of the worker between its tries to reach the hub."""
+QUICK = replace(MonitorTimes().scaled(0.001), idle=60.0)
 
 
 @asynccontextmanager
@@ -94,6 +97,7 @@ async def test_a_daemon_killed_with_its_jobs_at_the_worker_finishes_all_of_them(
         async with daemon(user) as api:
             for job in jobs:
                 await api.until("running", job)
+            for _ in jobs:
                 gpu.finish()
             await all_done(api, user, *jobs)
         assert len(gpu.renders) == len(jobs)
@@ -211,3 +215,63 @@ async def test_a_worker_that_wants_a_secret_is_named_where_the_client_s_is_empty
         ran = await user.submit()
         assert (ran.code, ran.last["code"]) == (2, "unauthorized"), ran
         assert "HEYGEM_API_SECRET" in ran.last["why"]
+
+
+async def test_jobs_of_our_daemon_wake_a_deployed_machine_by_the_deployed_hub_and_monitor(user: User) -> None:
+    async with asyncio.timeout(50), field_hub() as hub, OldMachine(hub.url, secret=SECRET) as machine:
+        settings(user, hub.url, machine.url)
+        async with field_monitor(hub.url, machine.cloud, times=QUICK), daemon(user) as api:
+            await hand_in(api, user, "job-1", "job-2", "job-3")
+            await all_done(api, user, "job-1", "job-2", "job-3")
+        assert machine.cloud.starts == 1
+        assert machine.worker is not None
+        assert len(machine.worker.renders) == 3
+        assert hub.faults == []
+
+
+async def test_jobs_of_our_daemon_wake_a_deployed_machine_by_the_deployed_hub_and_our_monitor(user: User) -> None:
+    async with asyncio.timeout(50), field_hub() as hub, OldMachine(hub.url, secret=SECRET) as machine:
+        settings(user, hub.url, machine.url)
+        async with our_monitor(dsp(hub.url), machine.cloud, machine.url, idle_after=1.0, query_timeout=0.5):
+            async with daemon(user) as api:
+                await hand_in(api, user, "job-1", "job-2")
+                await all_done(api, user, "job-1", "job-2")
+            await machine.cloud.stopped.wait()
+        assert hub.faults == []
+
+
+async def test_an_online_of_the_published_monitor_that_comes_before_the_worker_is_waited_out(user: User) -> None:
+    async with deployed(user) as (hub, gpu):
+        gpu.http.before["health"] = unreachable
+        cloud = FieldCloud("running")
+        async with field_monitor(hub.url, cloud, times=QUICK, published=True) as monitor:
+            while monitor.status != "running":  # noqa: ASYNC110 - its first look at the cloud
+                await asyncio.sleep(0)
+            async with user.runs(*user.command("--lost-timeout", "0.2")) as running:
+                await monitor.said.wait("gpu.power.online")
+                await running.event("granted")
+                await running.event("retrying")
+                del gpu.http.before["health"]
+                ran = await running.ended()
+        assert (ran.code, ran.last["event"]) == (0, "done"), ran
+
+
+@pytest.mark.parametrize("texts", [True, False])
+async def test_a_deployed_hub_restarted_in_the_wait_loses_no_job_of_ours(user: User, texts: bool) -> None:
+    store = Store()
+    async with asyncio.timeout(50), AsyncExitStack() as life, field_worker(SECRET) as gpu:
+        hub = await life.enter_async_context(field_hub(store=store))
+        settings(user, hub.url, gpu.url)
+        gpu.http.before["health"] = unreachable
+        if texts:
+            await life.enter_async_context(field_text_worker(hub.url))
+        async with user.runs(*user.command("--lost-timeout", "0.5")) as running:
+            await running.event("granted" if texts else "queued")
+            await life.aclose()
+            async with field_hub(store=store, port=int(hub.url.rpartition(":")[2])) as again:
+                await again.until(lambda: again.submits)
+                del gpu.http.before["health"]
+                async with gpu.at_hub(again.url):
+                    ran = await running.ended()
+        assert (ran.code, ran.last["event"]) == (0, "done"), ran
+        assert again.faults == []
