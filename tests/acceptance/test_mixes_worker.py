@@ -24,8 +24,9 @@ from tests.support.field.hub import FieldHub, field_hub
 from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
+from tests.support.mixes import our_monitor
 from wakestream.adapters import worker_hub
-from wakestream.adapters.http import progress_socket
+from wakestream.adapters.http import progress_socket, replies
 from wakestream.adapters.websocket.link import open_link
 from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
 
@@ -165,6 +166,46 @@ async def test_a_deployed_desktop_wakes_our_worker_by_a_deployed_monitor_which_h
             engine.go_on.set()
             assert await rendering == joined(files)
             assert (desktop.went_on_by, desktop.boots, cloud.starts, cloud.stops) == ("hub", 1, 1, 0)
+
+
+async def test_our_monitor_at_the_deployed_hub_starts_our_worker_keeps_it_on_while_it_works_and_stops_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = asyncio.Semaphore(0)
+    health = replies.health
+
+    def counted(**reply: Any) -> Any:
+        looks.release()
+        return health(**reply)
+
+    monkeypatch.setattr(replies, "health", counted)
+    store = tmp_path / "worker" / "files"
+    store.mkdir(parents=True)
+    for name in ("a" * 32 + ".mp4", "b" * 32 + ".wav"):
+        (store / name).write_bytes(b"content")
+    engine, loop = Joining(held=True), asyncio.get_running_loop()
+    with create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    async with field_hub() as hub, AsyncExitStack() as machine, client(hub) as one:
+
+        async def start() -> None:
+            await machine.enter_async_context(at_hub(tmp_path, hub, engine, port=port))
+
+        cloud, url = FieldCloud(on_start=start, on_stop=machine.aclose), f"http://127.0.0.1:{port}"
+        async with our_monitor(dsp(hub.url), cloud, url, idle_after=1.0, query_timeout=0.5) as monitor:
+            while monitor.machine.state != "off":  # noqa: ASYNC110 - its own word on the machine
+                await asyncio.sleep(0.01)
+            job = {"task_type": "heygem_submit", "payload": {"video_hash": "a" * 32, "audio_hash": "b" * 32}}
+            await one.say(type="gpu.job.submit", request_id="r1", **job)
+            assert (await one.first("gpu.job.result"))["result"]["queue"]["total_tasks"] == 1
+            end = loop.time() + 2.0
+            while loop.time() < end:
+                await looks.acquire()
+            assert cloud.stops == 0
+            engine.go_on.set()
+            await cloud.stopped.wait()
+            assert (cloud.starts, cloud.stops, monitor.entered["online"]) == (1, 1, 1)
+    assert hub.faults == []
 
 
 async def test_desktops_without_a_secret_render_on_our_worker_that_wants_none(
