@@ -122,7 +122,7 @@ class Hub(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A worker's answer about itself; `busy` are the tasks that run or wait there, 0 if it does not say."""
+    """A worker's answer about itself; `busy` are its tasks and transfers, 0 if it does not say."""
 
     initialized: bool
     features: frozenset[str] = frozenset()

@@ -150,11 +150,11 @@ def health(status: int, raw: bytes) -> Health:
 
 
 def _busy(queue: object) -> int:
-    """Tasks that run or wait. A deployed worker counts those that run (`processing`), ours names it (`running`)."""
+    """Tasks that run or wait, and files on their way. Our earlier workers named what ran (`running`)."""
     if not isinstance(queue, Mapping):
         return 0
     running, queued = queue.get("processing", int(bool(queue.get("running")))), queue.get("queued")
-    return sum(max(0, count) for count in (running, queued) if type(count) is int)
+    return sum(max(0, count) for count in (running, queued, queue.get("transfers")) if type(count) is int)
 
 
 def _not_a_worker(reply: object) -> WorkerRefused:

@@ -91,7 +91,7 @@ class WorkerCalls:
     async def health(self, _: web.Request) -> web.Response:
         """Whether the engine is ready, without a secret."""
         now = self.readiness
-        queue = replies.queue(self.queue.state)
+        queue = {**replies.queue(self.queue.state), "transfers": self.transfers.open}
         return replies.health(
             initialized=now.initialized, msg=now.msg, queue=queue, features=list(self._features()), gpu=self.gpu
         )

@@ -135,6 +135,7 @@ async def fetched(worker: HttpWorker, output: Path) -> list[Downloading | Done]:
         ({"initialized": True, "features": "all"}, Health(True)),
         ({"initialized": True, "queue": {"processing": 1, "queued": 2, "max_concurrent": 1}}, Health(True, busy=3)),
         ({"initialized": True, "queue": {"running": "task", "queued": 0}}, Health(True, busy=1)),
+        ({"initialized": True, "queue": {"processing": 0, "queued": 0, "transfers": 2}}, Health(True, busy=2)),
         ({"initialized": True, "queue": {"processing": "?", "queued": -1, "running": None}}, Health(True)),
     ],
 )

@@ -297,6 +297,7 @@ async def test_a_sender_that_leaves_in_mid_upload_leaves_nothing(caller: Caller,
     await writer.drain()
     partials = tmp_path / "partial"
     await until(lambda: any(partials.iterdir()))
+    assert (await caller.call("GET", "health"))["queue"]["transfers"] == 1
     writer.close()
     await until(lambda: not any(partials.iterdir()))
     assert not any((tmp_path / "files").iterdir())
@@ -488,7 +489,7 @@ async def test_health_says_when_the_engine_is_ready_and_what_the_worker_can_do(t
     assert (health["initialized"], health["msg"]) == (False, "warming up")
     assert health["features"] == ["blake3", "cancel", "range", "tus"]
     numbers = {"total_tasks": 0, "processing": 0, "queued": 0, "max_concurrent": 1}
-    assert health["queue"] == {**numbers, "running": None}
+    assert health["queue"] == {**numbers, "running": None, "transfers": 0}
     async with at_work(tmp_path, Ffmpeg()) as caller:
         await until(lambda: caller.worker.readiness.initialized)
         assert (await caller.call("GET", "health"))["initialized"] is True
