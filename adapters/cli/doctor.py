@@ -88,17 +88,19 @@ def _say(finding: Finding) -> None:
     level = tell(f"doctor.{finding.level}")
     level += " " * (8 - width(level))
     console = Console(highlight=False, soft_wrap=True)
-    first, *more = lines(finding, terminal_columns())
+    (first, *says), todo = lines(finding, terminal_columns())
     console.print(Text.assemble((level, _STYLES[finding.level]), first))
-    for line in more:
+    for line in says:
+        console.print(Text(line))
+    for line in todo:
         console.print(Text(line, style="" if finding.level == "fault" else "dim"))
 
 
-def lines(finding: Finding, columns: int | None) -> list[str]:
-    """What is said behind the level, which takes eight columns, and below it."""
+def lines(finding: Finding, columns: int | None) -> tuple[list[str], list[str]]:
+    """What is said, the first line behind the level, which takes eight columns; and what is to be done."""
     from wakestream.adapters.cli.table import hanging
 
     room = None if columns is None else columns - 8
     first, *says = hanging(f" {finding.check:9} ", finding.says, room)
     todo = hanging(f"{'':18} -> ", finding.todo, columns) if finding.todo else []
-    return [first, *(" " * 8 + line for line in says), *todo]
+    return [first, *(" " * 8 + line for line in says)], todo

@@ -15,7 +15,8 @@ TODO = "give the worker --public-url URL, or set HEYGEM_SERVER_URL here and star
 
 @pytest.mark.parametrize("columns", [44, 60, 80, 100])
 def test_a_finding_of_the_doctor_breaks_at_words_below_its_own_beginning(columns: int) -> None:
-    first, *more = lines(fault("worker", SAYS, TODO), columns)
+    (first, *says), todo = lines(fault("worker", SAYS, TODO), columns)
+    more = [*says, *todo]
     assert width(first) + 8 <= columns
     assert all(width(line) <= columns for line in more)
     assert " ".join([first, *more]).split() == ["worker", *SAYS.split(), "->", *TODO.split()]
