@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from our_peers import SECRET, Joining
 
-from tests.support.field.desktop import DesktopLimits, FieldDesktop
+from tests.support.field.desktop import FieldDesktop
 from wakestream.adapters.http import progress_socket
 from wakestream.adapters.worker_program import WorkerConfig, running_worker
 
@@ -37,7 +37,7 @@ async def test_three_desktops_of_one_office_with_14_quick_jobs_each_bring_all_fi
     async with running_worker(WorkerConfig(tmp_path / "worker", Joining(), SECRET, port=0)) as worker:
 
         async def office(name: str) -> FieldDesktop:
-            desktop = FieldDesktop(NO_HUB, worker.address, SECRET, limits=DesktopLimits().shortened(20))
+            desktop = FieldDesktop(NO_HUB, worker.address, SECRET)
             for number in range(14):
                 video, audio = files(tmp_path, f"{name}-{number}")
                 assert await desktop.render(video, audio) == video.read_bytes() + audio.read_bytes()

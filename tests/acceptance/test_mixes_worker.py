@@ -15,7 +15,7 @@ import orjson
 import pytest
 from client_scene import User
 from daemon_scene import daemon
-from our_peers import SECRET, Joining
+from our_peers import SECRET, Joining, Place, gpu_online
 from websockets.asyncio.client import connect
 
 from tests.support.field.desktop import DesktopLimits, FieldDesktop
@@ -31,7 +31,7 @@ from wakestream.adapters.websocket.link import open_link
 from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
 
 KEY = "field-license-0001"
-QUICK = DesktopLimits().shortened(10)
+QUICK = replace(DesktopLimits(), health_every=0.2, poll_every=0.05)
 MONITOR = replace(MonitorTimes().scaled(0.001), idle=600.0)
 """Quick in all that it does, but it does not stop the machine by itself."""
 
@@ -251,3 +251,15 @@ async def test_three_jobs_of_our_daemon_are_done_by_our_worker_at_the_deployed_h
                 assert (await api.outcome(name))["event"] == "done"
         assert len(worker.queue.state.tasks) == 3
     assert hub.faults == []
+
+
+async def test_a_phone_hears_through_our_hub_of_a_render_that_a_desktop_of_its_key_began_on_our_worker(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    us = Place(tmp_path / "us")
+    async with us.hub() as hub, us.worker(Joining()) as worker, field_phone(hub.url, us.keys["client"]) as phone:
+        await gpu_online(hub)
+        desktop = FieldDesktop("http://127.0.0.1:9", worker.address, SECRET, us.keys["client"], limits=QUICK)
+        assert await desktop.render(*files) == joined(files)
+        done = await phone.heard.wait("gpu.task.progress", status="done")
+        assert (done["progress"], "key" in done) == (100, False)

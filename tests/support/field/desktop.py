@@ -1,7 +1,7 @@
 """The desktop client as it is deployed, for tests: in a hurry, trusting, and without a retry.
 
 It asks the hub and the worker's `health` at once and goes on at the first yes. The order of its steps and what ends
-each of them are the deployed client's. `DesktopLimits.shortened` makes the limits shorter without changing their order.
+each of them are the deployed client's. A test may make one of its limits shorter with `dataclasses.replace`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,6 @@ class DesktopLimits:
     download: float = 600.0
     url: float = 30.0
     video: float = 300.0
-
-    def shortened(self, factor: float) -> DesktopLimits:
-        """All of them divided by `factor`."""
-        return DesktopLimits(*(getattr(self, one.name) / factor for one in fields(self)))
 
 
 @dataclass
