@@ -336,7 +336,10 @@ class WorkerUrl(Frozen, frozen=True):
 
 
 class Asked(Frozen, frozen=True):
-    """A client's question (`kind` is status or boot) went to the monitors under its `request_id`."""
+    """A client's question (`kind` is status or boot) went to the monitors under its `request_id`.
+
+    Of kind status-again it was answered from memory, and will be once more.
+    """
 
     DURABLE: ClassVar[bool] = False
     kind: str

@@ -20,6 +20,9 @@ LONGEST_CAUSE = 300
 UNMET = "its worker says that it is ready, but has not come to this hub; if it does not, look at the worker's log"
 """Why a GPU is not online of which its monitor says so."""
 
+AGAIN = "status-again"
+"""The kind of a status query that was answered from memory: the monitor answers it again after a look."""
+
 STATES = ("unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed")
 
 # What a monitor may say of a GPU whose worker is online without being believed: it lags behind, or speaks of a start
@@ -254,8 +257,10 @@ def _too_fast(peer: Connection, request_id: str | None, plan: Plan) -> None:
     plan.refuse(peer.fd, "too_fast", "this connection asks the monitors too often; ask again in a second", request_id)
 
 
-def _crowded(state: HubState, fd: int) -> bool:
-    return sum(fd in fds for _, fds in state.asked.values()) >= state.limits.asks
+def _crowded(state: HubState, fd: int, *, again: bool = False) -> bool:
+    """Whether this connection has as many questions open as it may; `again` counts those that were answered once."""
+    open_ = (fds for (kind, _), (_, fds) in state.asked.items() if (kind == AGAIN) is again)
+    return sum(fd in fds for fds in open_) >= state.limits.asks
 
 
 def _refuse_question(fd: int, request_id: str | None, plan: Plan) -> None:
@@ -282,11 +287,17 @@ def _own_answer(state: HubState, request_id: str) -> m.StatusResponse:
 
 
 def status_response(state: HubState, peer: Connection, message: m.StatusResponse, now: float, plan: Plan) -> None:
-    """Back to whoever asked."""
-    _, fds = state.asked.get(("status", message.request_id), (0.0, ()))
-    status_words.pass_on(state, fds, message, plan)
-    if fds:
-        plan.fact(f.Answered("status", message.request_id))
+    """Back to the askers; after an answer from memory, the one after a look is passed on as well."""
+    id_ = message.request_id
+    first, again = (state.asked.get((kind, id_), (0.0, ()))[1] for kind in ("status", AGAIN))
+    status_words.pass_on(state, dict.fromkeys((*first, *again)), message, plan)
+    if first:
+        plan.fact(f.Answered("status", id_))
+    if again and message.fresh:
+        plan.fact(f.Answered(AGAIN, id_))
+    if not message.fresh:
+        here = [fd for fd in first if fd in state.connections and not _crowded(state, fd, again=True)]
+        plan.fact(*(f.Asked(AGAIN, id_, fd, now) for fd in here))
 
 
 def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: float, plan: Plan) -> None:
@@ -343,7 +354,8 @@ def overdue(state: HubState, now: float, plan: Plan) -> None:
     """What a monitor left open: questions are answered by the hub, a stop that never began is called off."""
     for (kind, request_id), (since, fds) in state.asked.items():
         here = [fd for fd in fds if fd in state.connections]
-        late = now - since > (state.limits.ask if kind == "status" else state.limits.queued_ttl)
+        patience = {"status": state.limits.ask, AGAIN: state.limits.look}
+        late = now - since > patience.get(kind, state.limits.queued_ttl)
         if late and kind == "status":
             status_words.pass_on(state, here, _own_answer(state, request_id), plan)
         if late or not here:

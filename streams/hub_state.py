@@ -25,10 +25,11 @@ class Limits:
     `draining` is how long an announced stop may take to begin, `unmet` how long the worker of a GPU that is on may take
     to come to the hub, while jobs wait for it. A deployed worker's result within `accepted` after the hand-out says
     that it took the job, not that the job is done. `per_license` and `per_address` bound open connections; behind a
-    proxy all have its address. `passed_on` bounds what one connection makes the monitors hear in a second, so that none
-    can drown out the others. `capability_ttl` is how long one is good for; 0: none are given. `price` is what an hour
-    of a GPU costs, `prices` that of single ones. `texts` and `texts_per_license` bound the open text requests,
-    `text_ttl` how long each stays open.
+    proxy all have its address. `look` is how long a monitor that answered from memory may take to answer again after a
+    look. `passed_on` bounds what one connection makes the monitors hear in a second, so that none can drown out the
+    others. `capability_ttl` is how long one is good for; 0: none are given. `price` is what an hour of a GPU costs,
+    `prices` that of single ones. `texts` and `texts_per_license` bound the open text requests, `text_ttl` how long each
+    stays open.
     """
 
     register: float = 10.0
@@ -42,6 +43,7 @@ class Limits:
     silent_ttl: float = 6 * 3600.0
     recent: float = 60.0
     ask: float = 3.0
+    look: float = 60.0
     asks: int = 50
     passed_on: int = 200
     draining: float = 60.0

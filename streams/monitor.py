@@ -19,7 +19,7 @@ from wakestream.streams.power_moves import LONGEST_WHY
 from wakestream.streams.power_table import BOOTING, STATUS, Signal
 
 MAX_ASKED = 100
-"""Status queries that may wait for the next look at the machine; one more is answered from memory."""
+"""Status queries that may wait for the next look at the machine; one more is answered from memory only."""
 
 _SIGNALS: Mapping[PowerReading, Signal] = {
     "starting": Signal.STARTING,
@@ -153,7 +153,7 @@ class _Turn(Findings):
             self.want()
         pause = self.policy.look_soon if self.m.gone else self.policy.look_every(self.m.state)
         self.set(next_look=self.now + pause)
-        self.answer_asked(fresh=True)
+        self.answer_asked()
 
     def believe(self, reading: PowerReading, before: PowerReading | None, why: str) -> None:
         signal = _SIGNALS[reading]
@@ -210,7 +210,7 @@ class _Turn(Findings):
         self.set(next_look=self.now + self.policy.trouble.delay(unread, self.random))
         alive = self.m.state == "online" and self.policy.checks_health and not self.m.misses
         self.say_unread(f"cannot look at the machine ({unread} times in a row): {why}", alive=alive)
-        self.answer_asked(fresh=None)
+        self.set(asked=())
         if unread >= self.policy.misses and not alive:
             self.lost_sight(f"cannot look at the machine: {why}")
 
@@ -284,15 +284,14 @@ class _Turn(Findings):
 
     def on_asked(self, event: p.Asked) -> None:
         known = self.m.read_at is not None and self.now - self.m.read_at <= self.policy.fresh_for
-        busy = self.m.call is not None and self.m.call.kind != "inspect"
-        if known or busy or len(self.m.asked) >= MAX_ASKED:
-            self.say_status(event.request_id, fresh=True if known else None)
-        else:
+        self.say_status(event.request_id, fresh=True if known else None)
+        if not known and len(self.m.asked) < MAX_ASKED:  # a look may take longer than deployed clients wait
             self.set(asked=(*self.m.asked, event.request_id), next_look=self.now)
 
-    def answer_asked(self, fresh: bool | None) -> None:
+    def answer_asked(self) -> None:
+        """Once more, after a look."""
         for request_id in self.m.asked:
-            self.say_status(request_id, fresh)
+            self.say_status(request_id, fresh=True)
         self.set(asked=())
 
     def say_status(self, request_id: str, fresh: bool | None) -> None:

@@ -170,3 +170,26 @@ async def test_a_text_worker_that_was_there_first_takes_no_gpu_and_leaves_none_b
         await client.send(type="gpu.status.query", request_id="s1")
         assert (await heard(client, "gpu.status.response"))["status"] == "stopped"
         assert {name: gpu.phase for name, gpu in gpus.items()} == {"studio": "off"}
+
+
+async def test_our_hub_passes_on_what_our_monitor_remembers_and_then_what_a_slow_look_finds(place: Place) -> None:
+    hub = await place.hub(limits=OPEN)
+    async with OldMachine(address(hub), texts=False) as machine:
+        key = place.keys["monitor"]
+        async with our_monitor(
+            hub.url, machine.cloud, machine.url, key=key, fresh_for=0.0, look_rarely=60.0
+        ) as monitor:
+            await off(monitor)
+            seen = asyncio.Event()
+
+            async def slow() -> str:
+                await seen.wait()
+                return "stopped"
+
+            machine.cloud.look = slow  # type: ignore[method-assign]
+            client = await place.client()
+            await client.send(type="gpu.status.query", request_id="s1")
+            assert (await heard(client, "gpu.status.response"))["fresh"] is False
+            seen.set()
+            fresh = await heard(client, "gpu.status.response")
+            assert (fresh["request_id"], fresh["status"], fresh["fresh"]) == ("s1", "stopped", True)

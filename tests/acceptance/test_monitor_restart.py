@@ -67,7 +67,7 @@ async def called(folder: Path) -> None:
 async def looked(hub: TinyHub, number: int) -> str:
     """The status after a fresh look."""
     await hub.say({"type": "gpu.status.query", "request_id": f"q-{number}"})
-    return str((await hub.hears(type="gpu.status.response", request_id=f"q-{number}"))["status"])
+    return str((await hub.hears(type="gpu.status.response", request_id=f"q-{number}", fresh=True))["status"])
 
 
 async def test_killed_in_the_middle_of_a_start_it_starts_nothing_a_second_time(hub: TinyHub, tmp_path: Path) -> None:

@@ -743,6 +743,31 @@ def test_a_status_query_goes_to_a_monitor_and_its_answer_to_the_asker_only(net: 
     assert net.take(other) == []
 
 
+def test_an_answer_from_memory_and_the_fresh_one_after_it_are_both_passed_on(net: Net) -> None:
+    monitor, client = net.join("monitor"), net.join("client", features=("done",))
+    net.say(client, m.StatusQuery(request_id="q"))
+    answers = [m.StatusResponse(request_id="q", status="unknown"), m.StatusResponse(request_id="q", status="stopped")]
+    net.say(monitor, answers[0])
+    net.pass_time(12.0)  # a slow look; the hub has no answer of its own to give
+    answers[1] = m.StatusResponse(request_id="q", status="stopped", fresh=True)
+    net.say(monitor, answers[1])
+    net.say(monitor, answers[1])
+    assert net.take(client) == answers
+    assert net.state.asked == {}
+
+
+def test_a_second_answer_that_never_comes_is_not_waited_for_long(net: Net) -> None:
+    monitor, client = net.join("monitor"), net.join("client", features=("done",))
+    for number in range(net.state.limits.asks):
+        net.say(client, m.StatusQuery(request_id=f"q{number}"))
+        net.say(monitor, m.StatusResponse(request_id=f"q{number}", status="stopped"))
+    net.say(client, m.StatusQuery(request_id="one-more"))
+    assert net.take(monitor)[-1] == m.StatusQuery(request_id="one-more")
+    net.pass_time(61.0)
+    net.pass_time(1.0)
+    assert net.state.asked == {}
+
+
 def test_without_a_monitor_or_when_it_is_silent_the_hub_answers_a_status_query(net: Net) -> None:
     client = net.join("client", features=("done",))
     net.say(client, m.StatusQuery(request_id="q"))

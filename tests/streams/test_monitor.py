@@ -423,13 +423,28 @@ def test_jobs_that_never_end_are_cut_off_some_time_after_the_longest_uptime() ->
     assert len(desk.did(p.Stop)) == 1
 
 
-def test_a_status_query_is_answered_fresh_after_a_look() -> None:
+def test_a_status_query_is_answered_at_once_from_memory_and_again_after_a_look() -> None:
     desk = Desk().off()
     desk.passes(10.0)
     desk.happens(p.Asked("q-1"))
-    assert desk.said(m.StatusResponse) == []
+    first = m.StatusResponse(request_id="q-1", status="stopped")
+    assert desk.said(m.StatusResponse) == [first]
+    desk.reads("running")
+    assert desk.said(m.StatusResponse) == [first, m.StatusResponse(request_id="q-1", status="running", fresh=True)]
+    desk.reads("running")
+    assert len(desk.said(m.StatusResponse)) == 2
+
+
+def test_before_its_first_look_a_monitor_answers_that_it_does_not_know_and_then_what_it_saw() -> None:
+    desk = Desk()
+    desk.happens(p.Asked("q-1"))
     desk.reads("stopped")
-    assert desk.said(m.StatusResponse) == [m.StatusResponse(request_id="q-1", status="stopped", fresh=True)]
+    answers = [(said.status, said.fresh) for said in desk.said(m.StatusResponse)]
+    assert answers == [("unknown", None), ("stopped", True)]
+
+
+def test_a_status_query_right_after_a_look_is_answered_once() -> None:
+    desk = Desk().off()
     desk.happens(p.Asked("q-2"))
     assert desk.said(m.StatusResponse)[-1] == m.StatusResponse(request_id="q-2", status="stopped", fresh=True)
 
@@ -574,6 +589,9 @@ def test_a_status_query_during_a_start_is_answered_at_once_and_not_as_fresh() ->
     desk.happens(p.Wake("job-1"))
     desk.happens(p.Asked("q-1"))
     assert desk.said(m.StatusResponse) == [m.StatusResponse(request_id="q-1", status="starting")]
+    desk.taken()
+    desk.reads("starting")
+    assert [said.fresh for said in desk.said(m.StatusResponse)] == [None, True]
 
 
 def test_a_reading_counts_as_fresh_for_a_while_and_no_longer() -> None:
@@ -583,7 +601,7 @@ def test_a_reading_counts_as_fresh_for_a_while_and_no_longer() -> None:
     assert [said.fresh for said in desk.said(m.StatusResponse)] == [True]
     desk.now += 0.1
     desk.happens(p.Asked("q-2"))
-    assert len(desk.said(m.StatusResponse)) == 1
+    assert [said.fresh for said in desk.said(m.StatusResponse)] == [True, None]
 
 
 def test_a_worker_that_the_hub_saw_before_the_provider_shows_the_machine_is_online_with_the_first_look() -> None:
