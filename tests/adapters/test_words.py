@@ -136,6 +136,7 @@ def test_chinese_that_could_not_be_shown_is_not_spoken(
             "GPU 已关机，任务已排队，队列第 2 位；正在启动 GPU（通常还需 1 分 00 秒，最多 2 分 05 秒）",
         ),
         (e.Waking(42, "no_monitor"), "已等待 42 秒：没有监控程序连接到中枢，无法启动 GPU；等待其连接"),
+        (e.Waking(1, "busy", eta=e.Eta(2, 2)), "已等待 1.0 秒：此密钥的另一个任务正在处理，2.0 秒后重试"),
         (e.Granted("offline", 61, "studio"), "GPU studio 已上线，等待了 1 分 01 秒"),
         (e.Uploading(5, 10), "正在上传 50 %（5 B / 10 B）"),
         (e.Running(12, "processing", 3, 25), "正在合成 12 %，第 3 / 25 帧"),
@@ -151,6 +152,11 @@ def test_chinese_that_could_not_be_shown_is_not_spoken(
 def test_what_happens_to_a_job_is_told_in_chinese(event: e.JobEvent, said: str) -> None:
     assert chosen() == "zh"
     assert words.event(event) == said
+
+
+def test_a_hub_that_is_busy_with_the_key_is_told_with_the_time_of_the_next_try() -> None:
+    said = "waiting 1.0 s: another job of this key is being worked on, trying again in 2.0 s"
+    assert words.event(e.Waking(1, "busy", eta=e.Eta(2, 2))) == said
 
 
 def test_every_end_of_a_wait_names_the_flag_or_the_place_to_look() -> None:

@@ -74,6 +74,8 @@ export const EN = {
   "why.queued": "Other jobs come first.",
   "why.no_capacity": "The provider has no GPU to give at the moment; it is asked again and again.",
   "why.stopping": "The GPU is just being stopped; it is started again right after.",
+  "why.busy": "Another job of this key is being worked on. This one is tried again in a moment.",
+  "why.straight": "No hub gives the GPU, but the worker is ready. The job goes on without the hub.",
   "why.no_monitor": "No monitor is connected to the hub, so nobody can start the GPU. The job waits for one.",
   "why.granted": "A GPU is ours; its worker is asked whether it is ready.",
   "why.online": "The worker is ready; it is asked which files it has already.",

@@ -73,6 +73,8 @@ export const ZH = {
   "why.queued": "前面还有其他任务。",
   "why.no_capacity": "服务商目前没有 GPU，会不断重试。",
   "why.stopping": "GPU 正在停机，停好后马上再次启动。",
+  "why.busy": "此密钥的另一个任务正在处理，稍后重试。",
+  "why.straight": "中枢没有分配 GPU，但工作节点已就绪。任务不经中枢继续。",
   "why.no_monitor": "没有监控程序连接到中枢，无法启动 GPU。任务会等待。",
   "why.granted": "已分到 GPU，正在询问工作节点是否就绪。",
   "why.online": "工作节点已就绪，正在查询已有哪些文件。",
