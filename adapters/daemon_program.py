@@ -33,18 +33,28 @@ from wakestream.operators.flow.retry_backoff import Backoff
 from wakestream.operators.policy import Policy
 from wakestream.streams import outbox
 from wakestream.streams.config_json import plain_config
-from wakestream.streams.durable import DURABLE, LANES, LaneLimits, durable_pipeline, lanes
+from wakestream.streams.daemon import Build
+from wakestream.streams.durable import DURABLE, LANES, OWN, durable_pipeline, own_pipeline
 from wakestream.streams.outbox_facts import OutboxFact
 from wakestream.streams.recording import Both, Tap, untapped
+from wakestream.streams.turn_stages import LaneLimits, lanes
 from wakestream.streams.webhooks import AGAIN
 
 JOURNAL = "outbox.sqlite3"
 
 
 @dataclass(frozen=True, slots=True)
+class OwnPipeline:
+    """A pipeline of the user's own, and how `--pipeline` names it."""
+
+    named: str
+    build: Build
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonConfig:
     """What a daemon is told. `state` is its folder, `open_most` how many unfinished jobs it takes, `quota` bytes of the
-    console's files."""
+    console's files, `own` what its jobs go through in place of the standard pipeline."""
 
     state: Path
     host: str = "127.0.0.1"
@@ -53,6 +63,7 @@ class DaemonConfig:
     open_most: int = outbox.OPEN_MOST
     quota: int = QUOTA
     webhook_again: Backoff = AGAIN
+    own: OwnPipeline | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +106,15 @@ async def running_daemon(
         timeline = Timeline()
         look_back, feed = LookBack(state, files), Feed(secrets.token_hex(4))
         box = Outbox(journal, state, feed, look_back.tell)
-        build = durable_pipeline(lanes(config.limits, lambda job: state.jobs[job].accepted.priority), look_back)
+        shared = lanes(config.limits, lambda job: state.jobs[job].accepted.priority)
+        build = durable_pipeline(shared, look_back) if config.own is None else own_pipeline(shared, config.own.build)
         client = await stack.enter_async_context(
             open_client(
                 settings,
                 policy or settings.policy(DURABLE),
                 build,
                 files=files,
-                about={LANES: plain_config(config.limits)},
+                about=_about(config),
                 lasting=True,
                 watch=timeline.begin if watch is untapped else lambda header: Both(timeline.begin(header), watch),
             )
@@ -125,6 +137,12 @@ async def running_daemon(
         await stack.enter_async_context(box.serving(client))
         stack.enter_context(daemon_address.told(config.state, daemon_address.Address(url, token, os.getpid())))
         yield RunningDaemon(url, box, console, journal, webhooks)
+
+
+def _about(config: DaemonConfig) -> dict[str, Any]:
+    """What the header of a recording says of the jobs' pipeline."""
+    own = {} if config.own is None else {OWN: config.own.named}
+    return {LANES: plain_config(config.limits), **own}
 
 
 async def _listen(

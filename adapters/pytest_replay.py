@@ -7,23 +7,21 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 import pytest
-from reactivex import Observable
 
 from wakestream.adapters import logs_on_disk
 from wakestream.adapters.io_guard import no_real_io
 from wakestream.adapters.virtual_loop import VirtualDeadlock, run_virtual
-from wakestream.operators.events import Job, JobEvent, Outcome
+from wakestream.operators.events import JobEvent, Outcome
 from wakestream.operators.job.outcome import is_outcome
-from wakestream.operators.policy import Policy
 from wakestream.streams import divergence as streams_divergence
 from wakestream.streams import replay as streams_replay
 from wakestream.streams.daemon import Build
 from wakestream.streams.divergence import Divergence
 from wakestream.streams.durable import own_effects
-from wakestream.streams.job import World, job_pipeline
+from wakestream.streams.job import job_pipeline
 from wakestream.streams.logged_world import Watch
 from wakestream.streams.recording import Log, Row, UnusableLog
 from wakestream.streams.report import by_weight
@@ -136,17 +134,18 @@ def _found(log: Path, item: pytest.Item) -> Path:
 def run(wanted: Wanted) -> Replay:
     """Replay the log in virtual time. Fails the test on a log that cannot be used, and on real I/O of a pipeline."""
     log = _read(wanted)
-    seen: dict[str, Timed] = {}
+    watch = Watch()
     with no_real_io() as attempts:
-        replayed = _replayed(wanted, log, seen)
+        replayed = _replayed(wanted, log, watch)
     if attempts:
         pytest.fail(_not_replayable(wanted, attempts), pytrace=False)
-    return Replay(wanted, log, replayed.again, replayed.divergences, seen)
+    return Replay(wanted, log, replayed.again, replayed.divergences, watch.seen)
 
 
-def _replayed(wanted: Wanted, log: Log, seen: dict[str, Timed]) -> streams_replay.Replayed:
-    watch, build = Watch(), _noted(wanted.build, seen)
-    again = streams_replay.replay(log, settings=wanted.settings, lenient=wanted.lenient, build=build, watch=watch)
+def _replayed(wanted: Wanted, log: Log, watch: Watch) -> streams_replay.Replayed:
+    again = streams_replay.replay(
+        log, settings=wanted.settings, lenient=wanted.lenient, build=wanted.build, watch=watch
+    )
     try:
         return cast("streams_replay.Replayed", run_virtual(again))
     except VirtualDeadlock:
@@ -155,14 +154,6 @@ def _replayed(wanted: Wanted, log: Log, seen: dict[str, Timed]) -> streams_repla
         _fail(wanted, f"the replay comes to no end: {', '.join(sorted(watch.open))} wait for ever{calls}{hints}")
     except (UnusableLog, ValueError) as error:
         _fail(wanted, str(error))
-
-
-def _noted(build: Build, seen: dict[str, Timed]) -> Build:
-    def noted(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
-        clock, events = asyncio.get_running_loop().time, seen.setdefault(job.id, [])
-        return build(job, world, policy, cancel).do_action(lambda event: events.append((clock(), event)))
-
-    return noted
 
 
 def _read(wanted: Wanted) -> Log:

@@ -1,14 +1,12 @@
-"""The pipeline of a job in the daemon: the standard one, with endless patience, with turns, and with a look back."""
+"""The pipeline of a job in the daemon, the standard one or the user's: endless patience, turns, and a look back."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
-import reactivex as rx
 from reactivex import Observable
 
 from wakestream.operators.errors import (
@@ -21,11 +19,9 @@ from wakestream.operators.errors import (
     WorkerRefused,
     mendable,
 )
-from wakestream.operators.events import Checked, Done, Job, JobEvent, Note, Running, Uploaded
+from wakestream.operators.events import Done, Job, JobEvent, Note, Running
 from wakestream.operators.flow.from_async import from_async
 from wakestream.operators.flow.retry_backoff import Backoff
-from wakestream.operators.flow.then import then
-from wakestream.operators.flow.turns import Turns
 from wakestream.operators.flow.unless import unless
 from wakestream.operators.job.follow import FINISHED
 from wakestream.operators.policy import Policy
@@ -36,10 +32,8 @@ from wakestream.streams.effects import own
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.recording import Log
 from wakestream.streams.resting import resting
-from wakestream.streams.stages import Stages, pipeline
-from wakestream.streams.starts import Starts
-
-T = TypeVar("T")
+from wakestream.streams.stages import Compose, Pipeline, Stages, pipeline
+from wakestream.streams.turn_stages import LaneLimits, Lanes, in_turns, lanes, turn
 
 MONTH: Final = 30 * 24 * 3600.0
 
@@ -57,6 +51,9 @@ FULL_DISK: Final = "no_space"
 LANES: Final = "lanes"
 """Where the header of a daemon's log has its limits."""
 
+OWN: Final = "pipeline"
+"""Where it has the name of the pipeline of the user's own that its jobs went through."""
+
 EARLIER: Final = "earlier"
 EARLIER_ENDED: Final = "earlier_ended"
 OURS = frozenset({own(EARLIER), own(EARLIER_ENDED)})
@@ -65,20 +62,13 @@ OURS = frozenset({own(EARLIER), own(EARLIER_ENDED)})
 VAIN = 5
 """How often in a row a worker may lose or damage what one job has there, without working on it: the GPU is on."""
 
+SELDOM: Final = Backoff(initial=30.0, max_delay=3600.0)
+"""How long a pipeline waits between its tries, where nothing else lets the GPU go meanwhile."""
+
 DURABLE: Final = Policy(
     hub=None, online=MONTH, total=MONTH, again=Backoff(max_retries=None, initial=1.0, max_delay=60.0, retry_on=mendable)
 )
 """How long a job in the outbox waits: until hub, network and GPU are back."""
-
-
-@dataclass(frozen=True, slots=True)
-class LaneLimits:
-    """How many jobs may be in each lane at once; the others wait for their turn."""
-
-    running: int = 200
-    uploads: int = 2
-    gpu: int = 8
-    downloads: int = 2
 
 
 class Earlier(Protocol):
@@ -94,40 +84,17 @@ class Earlier(Protocol):
         ...
 
 
-def _same_priority(_: str) -> int:
-    return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Lanes:
-    """The turns that all jobs of a program share, and the pauses after failed starts. `priority(job id)`: the higher,
-    the sooner."""
-
-    running: Turns
-    uploads: Turns
-    gpu: Turns
-    downloads: Turns
-    priority: Callable[[str], int] = field(default=_same_priority)
-    starts: Starts = field(default_factory=Starts)
-
-
-def lanes(limits: LaneLimits, priority: Callable[[str], int] = _same_priority) -> Lanes:
-    """Lanes that are all free."""
-    return Lanes(
-        Turns(limits.running), Turns(limits.uploads), Turns(limits.gpu), Turns(limits.downloads), priority
-    )  # fmt: skip
-
-
-def durable_pipeline(shared: Lanes, earlier: Earlier) -> Build:
-    """The pipeline of the daemon's jobs: see `Build`. Every wait for a turn is told in a `Note`."""
+def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.standard) -> Build:
+    """The pipeline of the daemon's jobs: what `compose` makes of the stages, in turns, after a look at what was done
+    `earlier`."""
 
     @pipeline
     def stages(s: Stages) -> Observable[JobEvent]:
         asked = {"priority": shared.priority(s.job.id)}
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, asked), f"look back for {s.job.id}")
         let_go = resting(s.job, s.world, _is_no_progress, shared.starts)
-        whole = s.submit().pipe(then(*_in_turns(s, shared)))
-        return before.pipe(unless(_is_done, whole.pipe(_turn(s.job, shared, shared.running, "to begin"), let_go)))
+        whole = in_turns(s, shared, compose)
+        return before.pipe(unless(_is_done, whole.pipe(turn(s.job, shared, shared.running, "to begin"), let_go)))
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
         return stages(job, world, dataclasses.replace(policy, again=_patient(policy.again)), cancel)
@@ -135,14 +102,32 @@ def durable_pipeline(shared: Lanes, earlier: Earlier) -> Build:
     return build
 
 
+def own_pipeline(shared: Lanes, build: Build) -> Build:
+    """A pipeline of the user's own, as durable as the daemon's.
+
+    All of its stages are gone through for each job, whatever was done earlier. Where it was not made by `@pipeline`,
+    only its patience is the daemon's: it waits for no turn, and tries again more seldom as nothing else makes it pause.
+    """
+    if isinstance(build, Pipeline):
+        return durable_pipeline(shared, _Nothing(), build.composed)
+
+    def patient(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
+        again = dataclasses.replace(policy.again, initial=SELDOM.initial, max_delay=SELDOM.max_delay)
+        return build(job, world, dataclasses.replace(policy, again=_patient(again)), cancel)
+
+    return patient
+
+
 def pipeline_of(log: Log, build: Build) -> Build:
-    """What the jobs of a log go through again: `build`; where that is the standard one, what a daemon had instead."""
-    if build is not job_pipeline or LANES not in log.header.config:
+    """What the jobs of a log go through again: `build`, or what a daemon made of it."""
+    config = log.header.config
+    standard = build is job_pipeline
+    if LANES not in config or not (standard or OWN in config):
         return build
     asked = (row for row in log.rows if row.dir == "effect" and row.label == own(EARLIER))
     priorities = {str(row.job): int(row.data.get("args", {}).get("priority", 0)) for row in asked}
-    limits = config_from(LaneLimits(), log.header.config[LANES])
-    return durable_pipeline(lanes(limits, lambda job: priorities.get(job, 0)), _Nothing())
+    shared = lanes(config_from(LaneLimits(), config[LANES]), lambda job: priorities.get(job, 0))
+    return durable_pipeline(shared, _Nothing()) if standard else own_pipeline(shared, build)
 
 
 def own_effects(log: Log) -> tuple[str, ...]:
@@ -152,51 +137,13 @@ def own_effects(log: Log) -> tuple[str, ...]:
 
 
 class _Nothing(Earlier):
-    """In a replay the log answers."""
+    """There was nothing; in a replay the log answers."""
 
     async def find(self, job: str) -> Mapping[str, Any] | None:
         return None
 
     async def ended(self, job: str) -> None:
         """At once."""
-
-
-def _in_turns(s: Stages, shared: Lanes) -> tuple[Callable[[Any], Observable[JobEvent]], ...]:
-    def upload(checked: Checked) -> Observable[JobEvent]:
-        if not checked.missing:
-            return s.upload(checked)
-        waited: list[int] = []
-
-        def begin(_: Any) -> Observable[JobEvent]:
-            # While it waited, another job may have brought a file of its own: the worker is asked again.
-            return s.dedupe(checked.worker).pipe(then(s.upload)) if waited else s.upload(checked)
-
-        return rx.defer(begin).pipe(_turn(s.job, shared, shared.uploads, "to upload", waited.append))
-
-    def gpu(uploaded: Uploaded) -> Observable[JobEvent]:
-        done = s.synthesize(uploaded).pipe(then(s.follow))
-        return done.pipe(_turn(s.job, shared, shared.gpu, "for the GPU"))
-
-    def download(rendered: Any) -> Observable[JobEvent]:
-        return s.download(rendered).pipe(_turn(s.job, shared, shared.downloads, "to download"))
-
-    return s.online, s.dedupe, upload, gpu, download
-
-
-def _unnoticed(_: int) -> None:
-    """Nobody else wants to know."""
-
-
-def _turn(
-    job: Job, shared: Lanes, lane: Turns, purpose: str, on_wait: Callable[[int], None] = _unnoticed
-) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
-    def told(before: int) -> JobEvent:
-        on_wait(before)
-        others = f"{lane.limit} jobs are at it" if lane.limit > 1 else "another job is at it"
-        text = f"waiting for a turn {purpose}: {others}, {before} come before this one"
-        return Note(text, {"waits": purpose, "limit": lane.limit, "before": before})
-
-    return lane.hold(shared.priority(job.id), told)
 
 
 async def _before(job: Job, effects: Effects, earlier: Earlier, asked: Mapping[str, Any]) -> AsyncIterator[JobEvent]:

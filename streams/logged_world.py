@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wakestream.operators.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job, JobEvent
 from wakestream.operators.ports import Effects, Files, Health, Resumed, TaskReceipt, TaskReport, Worker, Workers
 from wakestream.streams import effects
 from wakestream.streams.recording import Log, Row
@@ -32,13 +32,19 @@ class Watch:
     """What is known while a replay runs, and not from its log: for whoever has to explain how it ended.
 
     `open` are the jobs that have not ended, `unanswered` the calls, as (job, label), that the log has no outcome for,
-    `asked` all that jobs asked of hub, worker and files, in its order, by the `clock` of the replay.
+    `asked` all that jobs asked of hub, worker and files, in its order, by the `clock` of the replay, `seen` the
+    events of each job with their times.
     """
 
     open: set[str] = field(default_factory=set)
     unanswered: set[tuple[str, str]] = field(default_factory=set)
     asked: list[Ask] = field(default_factory=list)
     clock: Callable[[], float] = field(default=float)
+    seen: dict[str, list[tuple[float, JobEvent]]] = field(default_factory=dict)
+
+    def sees(self, job: str, event: JobEvent) -> None:
+        """A job says something now."""
+        self.seen[job].append((self.clock(), event))
 
     def asks(self, job: str, label: str) -> None:
         """A job asks something now."""

@@ -141,8 +141,12 @@ class _Replay:
             self.awaited.discard(job.id)
             self._perhaps_over(not self.watch.open)
 
+        self.watch.seen.setdefault(job.id, [])
         running = self.daemon.events(job).subscribe(
-            on_error=lambda error: self._fault(error, job), on_completed=on_completed, scheduler=self.scheduler
+            partial(self.watch.sees, job.id),
+            on_error=lambda error: self._fault(error, job),
+            on_completed=on_completed,
+            scheduler=self.scheduler,
         )
         self.running.append(running)
 

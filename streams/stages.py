@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import update_wrapper
 from typing import Any, TypeVar
 
 from reactivex import Observable
@@ -85,18 +85,29 @@ class Stages:
         return effect(label, args, do, self.world.effects, self.policy, self.world.random)
 
 
-def pipeline(stages: Callable[[Stages], Events]) -> Build:
+Compose = Callable[[Stages], Events]
+
+
+class Pipeline:
+    """A pipeline made of a function that composes a job's stages: see `pipeline`."""
+
+    def __init__(self, compose: Compose) -> None:
+        update_wrapper(self, compose)
+        self._compose = compose
+
+    def __call__(self, job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Events:
+        """The job's events, see `Build`."""
+        return guarded(lambda read: self.composed(Stages(job, world, policy, read)), job, world, policy, cancel)
+
+    def composed(self, stages: Stages) -> Events:
+        """What the function makes of the stages."""
+        return observable(self._compose(stages), self._compose, "pipeline")
+
+
+def pipeline(stages: Compose) -> Build:
     """Make a pipeline of a function that composes a job's stages, as a decorator or a call.
 
     Around them stands what `guarded` gives every job: retry from the start, the total limit, cancel, the outcome, the
     hub's release. The last stage ends with an outcome (`download` with `Done`).
     """
-
-    @wraps(stages)
-    def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Events:
-        def composed(readings: Readings) -> Events:
-            return observable(stages(Stages(job, world, policy, readings)), stages, "pipeline")
-
-        return guarded(composed, job, world, policy, cancel)
-
-    return build
+    return Pipeline(stages)

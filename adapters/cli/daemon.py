@@ -6,12 +6,12 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
-from wakestream.adapters.cli import flags
+from wakestream.adapters.cli import flags, pipelines
 
 if TYPE_CHECKING:
     import asyncio
 
-    from wakestream.adapters.daemon_program import DaemonConfig
+    from wakestream.adapters.daemon_program import DaemonConfig, OwnPipeline
     from wakestream.adapters.metrics.daemon import JobWatch
     from wakestream.adapters.settings import Settings
 
@@ -41,6 +41,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--open", action="store_true", help="open the web console in a browser")
     parser.add_argument(
         "--console-quota", metavar="SIZE", type=_size, help="what files of the web console may take (default 10GB)"
+    )
+    pipelines.flag(
+        parser,
+        "what the jobs go through in place of the standard pipeline: one of your own, or a call that makes it; "
+        "looked for in this folder too",
     )
     for name, help_text in _LANES.items():
         parser.add_argument(f"--max-{name}", metavar="N", type=_number, help=help_text)
@@ -75,14 +80,31 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.program import begin, run_program
     from wakestream.adapters.daemon_address import folder
     from wakestream.adapters.daemon_program import DaemonConfig
-    from wakestream.streams.durable import LaneLimits
+    from wakestream.streams.turn_stages import LaneLimits
 
     settings = begin(args)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     given = {name: value for name in _LANES if (value := getattr(args, f"max_{name}")) is not None}
     quota = {} if args.console_quota is None else {"quota": args.console_quota}
-    config = DaemonConfig(folder(args.state), host, port, LaneLimits(**given), **quota)
+    config = DaemonConfig(folder(args.state), host, port, LaneLimits(**given), own=_own(args.pipeline), **quota)
     return run_program(lambda stop: _serve(config, settings, stop, args.open), exit_with_stdin=args.exit_with_stdin)
+
+
+def _own(named: str | None) -> OwnPipeline | None:
+    """The user's pipeline; `SettingsError` where there is none of this name."""
+    if named is None:
+        return None
+    from loguru import logger
+
+    from wakestream.adapters.daemon_program import OwnPipeline
+    from wakestream.adapters.settings import SettingsError
+
+    try:
+        build = pipelines.pipeline(named)()
+    except pipelines.NoPipeline as error:
+        raise SettingsError(str(error)) from None
+    logger.info("the jobs go through the pipeline {}", named)
+    return OwnPipeline(named, build)
 
 
 async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, browser: bool) -> None:

@@ -21,14 +21,15 @@ class NoPipeline(ValueError):
     """There is no such pipeline; `str()` says why."""
 
 
-def flag(parser: argparse.ArgumentParser) -> None:
+WENT_THROUGH = (
+    "the jobs' pipeline, if it was one of your own, or a call that makes it, such as batch:batched(5, 60.0); "
+    "looked for in this folder too"
+)
+
+
+def flag(parser: argparse.ArgumentParser, help_text: str = WENT_THROUGH) -> None:
     """Declare `--pipeline`."""
-    parser.add_argument(
-        "--pipeline",
-        metavar="MODULE:NAME",
-        help="the jobs' pipeline, if it was one of your own, or a call that makes it, such as batch:batched(5, 60.0); "
-        "looked for in this folder too",
-    )
+    parser.add_argument("--pipeline", metavar="MODULE:NAME", help=help_text)
 
 
 def pipeline(named: str | None) -> Make:
@@ -75,8 +76,9 @@ def _value(named: str, module: ModuleType, expression: str) -> Any:
 def _checked(named: str, found: Any) -> Build:
     """`found`, if it is a pipeline as far as that can be seen before it is called."""
     takes = f"a pipeline takes ({', '.join(TAKES)})"
-    if not callable(found):
-        raise NoPipeline(f"--pipeline {named}: it is a {type(found).__name__}, not a pipeline; {takes}")
+    what = _no_function(found)
+    if what is not None:
+        raise NoPipeline(f"--pipeline {named}: it is {what}, not a pipeline; {takes} and returns an observable")
     try:
         signature = inspect.signature(found, follow_wrapped=False)
     except ValueError:  # some built-in functions tell nothing
@@ -90,6 +92,15 @@ def _checked(named: str, found: Any) -> Build:
             "Decorate a function of the stages with @pipeline, and call a function that makes a pipeline"
         ) from None
     return found  # type: ignore[no-any-return]  # what it returns shows when it is called
+
+
+def _no_function(found: Any) -> str | None:
+    """What else it is, or None."""
+    if isinstance(found, type):
+        return "a class"
+    if inspect.iscoroutinefunction(found):
+        return "an async function"
+    return None if callable(found) else f"a {type(found).__name__}"
 
 
 def _said(error: Exception) -> str:

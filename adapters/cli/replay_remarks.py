@@ -8,24 +8,27 @@ from typing import Any
 
 from wakestream.adapters.cli import units
 from wakestream.adapters.words import tell
-from wakestream.streams.durable import own_effects
+from wakestream.streams.durable import OWN, own_effects
 from wakestream.streams.logged_world import Ask
 from wakestream.streams.recording import Log
 from wakestream.streams.trial import Trial
 
+UNKNOWN = "MODULE:NAME"
+
 
 @dataclass(frozen=True, slots=True)
 class Remarks:
-    """`own_effects` are those of a pipeline that was not named, `otherwise` is what a setting made a job ask."""
+    """`own_effects` are those of a `pipeline` that was not given, `otherwise` is what a setting made a job ask."""
 
     own_effects: tuple[str, ...] = ()
+    pipeline: str = UNKNOWN
     otherwise: Ask | None = None
 
     def lines(self, settings: str) -> list[str]:
         """As sentences; `settings` are those that were changed."""
         said = []
         if self.own_effects:
-            said.append(tell("replay.own_effects", effects=", ".join(self.own_effects)))
+            said.append(tell("replay.own_effects", effects=", ".join(self.own_effects), pipeline=self.pipeline))
         if self.otherwise is not None:
             ask = self.otherwise
             time = units.duration(ask.t)
@@ -44,4 +47,5 @@ NONE = Remarks()
 def remarks(log: Log, trial: Trial, named: str | None, otherwise: Ask | None) -> Remarks:
     """Those on one log's replay through the pipeline `named`, None where it was the standard one."""
     missing = named is None and trial.result != "same"
-    return Remarks(own_effects(log) if missing else (), otherwise)
+    pipeline = str(log.header.config.get(OWN, UNKNOWN))
+    return Remarks(own_effects(log) if missing else (), pipeline, otherwise)

@@ -349,7 +349,7 @@ SENTENCES = {
     "replay.more": "and {count} more streams diverge",
     "replay.what_if": "what if {settings}: {changed} of {count} outcomes differ",
     "replay.own_effects": "the jobs of this log called {effects}, as no standard stage does: "
-    "add --pipeline MODULE:NAME, the pipeline of your own that they went through",
+    "add --pipeline {pipeline}, the pipeline of your own that they went through",
     "replay.asks": "under {settings}, {job} first asks otherwise ({label}, at {time}). The log has only the answers of "
     "the recorded run, so times from there on are not what they would be; --together models hub and worker",
     "replay.job": "job",

@@ -229,6 +229,9 @@ SENTENCES = {
     "replay the logs of one run against each other": "让同一次运行的各份记录互相重放",
     "draw each log as a marble diagram": "把每份记录画成弹珠图",
     "draw one log as a marble diagram into an SVG file": "把一份记录画成弹珠图，存为 SVG 文件",
+    "what the jobs go through in place of the standard pipeline: one of your own, or a call that makes it; "
+    "looked for in this folder too":
+        "任务所走的流水线，代替标准流水线：你自己的，或构造它的调用；也在当前文件夹中寻找",
     "the jobs' pipeline, if it was one of your own, or a call that makes it, such as batch:batched(5, 60.0); "
     "looked for in this folder too":
         "任务的流水线（若用了自己的），或构造它的调用，例如 batch:batched(5, 60.0)；也在当前文件夹中寻找",

@@ -333,7 +333,7 @@ SENTENCES = {
     "replay.more": "另有 {count} 条流出现分歧",
     "replay.what_if": "若 {settings}：{count} 个结局中有 {changed} 个不同",
     "replay.own_effects": "此日志的任务调用过 {effects}，标准阶段没有这些："
-    "请加 --pipeline MODULE:NAME，指明任务所用的自有流水线",
+    "请加 --pipeline {pipeline}，指明任务所用的自有流水线",
     "replay.asks": "在 {settings} 下，{job} 首次提出不同的请求（{label}，在 {time}）。日志里只有记录时的回答，"
     "此后的时间不可信；--together 会模拟中枢和工作机",
     "replay.job": "任务",

@@ -22,13 +22,14 @@ from wakestream.operators.policy import Policy
 from wakestream.operators.ports import TaskReceipt, TaskReport
 from wakestream.streams import messages as m
 from wakestream.streams.daemon import RETRY_NOW
-from wakestream.streams.durable import DURABLE, VAIN, LaneLimits, durable_pipeline, lanes
+from wakestream.streams.durable import DURABLE, VAIN, durable_pipeline
 from wakestream.streams.job import World
 from wakestream.streams.log_edit import with_rows
 from wakestream.streams.recording import Row
 from wakestream.streams.replay_client import replay_client
 from wakestream.streams.resting import FRUITLESS
 from wakestream.streams.switchboard import Switchboard
+from wakestream.streams.turn_stages import LaneLimits, lanes
 
 
 class Before:
