@@ -9,9 +9,7 @@ from pathlib import Path
 
 from reactivex import Observable
 
-from wakestream.adapters.run_jobs import new_job, run_jobs, setting
-from wakestream.operators import Batch, JobEvent, Note, then
-from wakestream.streams import Build, Stages, pipeline
+from wakestream import Batch, Build, JobEvent, Note, Stages, new_job, pipeline, run_jobs, setting, then
 
 
 def batched(size: int, within: float) -> Build:

@@ -7,9 +7,8 @@ import sys
 
 from reactivex import Observable
 
-from wakestream.adapters.run_jobs import run_job, show_line
-from wakestream.operators import Done, Granted, Job, JobEvent, emit, is_outcome, then
-from wakestream.streams import Stages, pipeline
+from wakestream import Done, Granted, Job, JobEvent, Stages, emit, is_outcome, pipeline, run_job, then
+from wakestream.adapters.run_jobs import show_line
 
 
 @pipeline

@@ -8,9 +8,7 @@ from typing import Any
 
 from reactivex import Observable
 
-from wakestream.adapters.run_jobs import run_job, setting
-from wakestream.operators import Cost, Job, JobEvent, Note, Policy, costs
-from wakestream.streams import Build, World, job_pipeline
+from wakestream import Build, Cost, Job, JobEvent, Note, Policy, World, costs, job_pipeline, run_job, setting
 
 
 def metered(per_hour: float) -> Build:

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from reactivex import Observable
 
-from wakestream.adapters.run_jobs import run_job
-from wakestream.operators import Done, JobEvent, then
-from wakestream.streams import Stages, pipeline
+from wakestream import Done, JobEvent, Stages, pipeline, run_job, then
 
 
 @pipeline

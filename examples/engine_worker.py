@@ -9,10 +9,9 @@ from pathlib import Path
 
 from reactivex import Observable
 
+from wakestream import Backoff, JobEvent, Stages, Submitted, pipeline, run_job, setting, then, timeout_idle
 from wakestream.adapters.http.easy_engine import EasyEngine
-from wakestream.adapters.run_jobs import run_job, setting
-from wakestream.operators import Backoff, JobEvent, Submitted, mendable, then, timeout_idle
-from wakestream.streams import Stages, pipeline
+from wakestream.operators import mendable
 
 STALL = 900.0
 """Seconds without any progress after which the engine is believed to hang, as it does at 5 % and at 20 %."""

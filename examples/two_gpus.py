@@ -8,9 +8,7 @@ from dataclasses import replace
 
 from reactivex import Observable
 
-from wakestream.adapters.run_jobs import run_job, setting
-from wakestream.operators import Granted, JobEvent, Note, first_done, stop_others, then
-from wakestream.streams import Build, Stages, pipeline
+from wakestream import Build, Granted, JobEvent, Note, Stages, first_done, pipeline, run_job, setting, stop_others, then
 
 
 def fastest_of(*urls: str) -> Build:

@@ -9,10 +9,9 @@ from typing import Any
 
 from reactivex import Observable
 
-from wakestream.adapters.http.webhook import post_json
-from wakestream.adapters.run_jobs import run_job, setting
-from wakestream.operators import Job, JobEvent, Note, Outcome, Policy, before_outcome, effect
-from wakestream.streams import Build, World, job_pipeline, plain_event
+from wakestream import Build, Job, JobEvent, Note, Outcome, Policy, World, job_pipeline, post_json, run_job, setting
+from wakestream.operators import before_outcome, effect
+from wakestream.streams import plain_event
 
 Tell = Callable[[Mapping[str, Any]], Awaitable[None]]
 

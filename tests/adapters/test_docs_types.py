@@ -41,9 +41,21 @@ def test_strict_mypy_finds_nothing_in_the_code_of_the_page(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="pyright needs node")
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="pyright needs node")
+
+
+@needs_node
 @pytest.mark.parametrize("page", PAGES)
 def test_pyright_finds_nothing_in_the_code_of_the_page(page: str, tmp_path: Path) -> None:
     folder = written(page, tmp_path)
-    done = checked(folder, sys.executable, "-m", "pyright", "--pythonpath", sys.executable, ".")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 errors, 0 warnings" in pyright(folder)
+
+
+@needs_node
+def test_pyright_finds_nothing_in_the_examples(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path, dirs_exist_ok=True)
+    assert "0 errors, 0 warnings" in pyright(tmp_path)
+
+
+def pyright(folder: Path) -> str:
+    return checked(folder, sys.executable, "-m", "pyright", "--pythonpath", sys.executable, ".").stdout
