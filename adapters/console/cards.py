@@ -112,7 +112,7 @@ class Cards:
         return [self.card(entry) for entry in (*open_[:NOW_MOST], *ended[:ENDED_MOST])]
 
     def history(self, text: str, state: str, limit: int, skip: int) -> tuple[list[dict[str, Any]], int]:
-        """Ended jobs, the newest first, in whose names or id the words stand; and how many there are in all."""
+        """Ended jobs, the newest first, in whose names or state the words stand; and how many there are in all."""
         words = text.casefold().split()
         found = [one for one in self._ended(state) if all(word in self._text(one) for word in words)]
         return [self.card(entry, events=False) for entry in found[skip : skip + limit]], len(found)
@@ -123,7 +123,7 @@ class Cards:
         return (entry for entry in ended if state in ("", entry.state))
 
     def _text(self, entry: Entry) -> str:
-        return f"{' '.join(self.names(entry).values())} {entry.accepted.job} {entry.state}".casefold()
+        return f"{' '.join(self.names(entry).values())} {entry.state}".casefold()
 
 
 def _turn(entry: Entry) -> tuple[bool, int]:

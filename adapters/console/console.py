@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiohttp import hdrs, web
 
-from wakestream.adapters.console import requests
+from wakestream.adapters.console import requests, timeline_file
 from wakestream.adapters.console.cards import Cards
 from wakestream.adapters.console.gpu import GpuWatch
 from wakestream.adapters.console.guard import ApiError
@@ -20,6 +20,7 @@ from wakestream.adapters.console.live import Live
 from wakestream.adapters.console.page import SAFE, Page
 from wakestream.adapters.console.session import Memory, Sessions
 from wakestream.adapters.console.timeline import Timeline
+from wakestream.adapters.console.timeline_file import TimelineFile
 from wakestream.adapters.console.upload_rules import Kind
 from wakestream.adapters.console.uploads import Look, unlooked
 from wakestream.adapters.engines.probe import probed
@@ -41,9 +42,10 @@ class Console:
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
         outbox.on_lease_change = lambda: self._gpu.ask_soon()  # the lamp is to know of a job what its card knows
+        self._kept = TimelineFile(folder.parent / timeline_file.NAME, outbox.feed.boot, timeline)
         cards = self.cards = Cards(outbox, self.holdings.uploads, self.holdings.results)
         self._gpu = GpuWatch(settings, lambda known: self._live.tell("gpu", known))
-        self._live = Live(cards, timeline, self._gpu, self._rest)
+        self._live = Live(cards, timeline, self._kept, self._gpu, self._rest)
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest)
 
     def admits(self, request: web.Request) -> bool:
@@ -89,11 +91,16 @@ class Console:
     async def serving(self) -> AsyncIterator[None]:
         """Pages are kept up to date, and files that nobody needs are removed, while the block runs."""
         await self.holdings.tidy()
+        await self._kept.open()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._gpu.close)
             cleaning = asyncio.create_task(self.holdings.clean(self._tell_rest), name="console-clean")
             stack.push_async_callback(lambda: asyncio.gather(cleaning, return_exceptions=True))
             stack.callback(cleaning.cancel)
+            keeping = asyncio.create_task(self._kept.keep(), name="timeline-file")
+            stack.push_async_callback(self._kept.write)
+            stack.push_async_callback(lambda: asyncio.gather(keeping, return_exceptions=True))
+            stack.callback(keeping.cancel)
             await stack.enter_async_context(self._live.serving())
             yield
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Any, Final
 
 import orjson
@@ -21,6 +22,7 @@ from wakestream.adapters.console.gpu import GpuWatch
 from wakestream.adapters.console.guard import ApiError
 from wakestream.adapters.console.page import SAFE
 from wakestream.adapters.console.timeline import Timeline
+from wakestream.adapters.console.timeline_file import TimelineFile
 from wakestream.adapters.feed import OUTCOMES, Item, Listener
 
 PAGES: Final = 50
@@ -37,8 +39,15 @@ _HEADERS = {**SAFE, "Content-Type": "text/event-stream", "Cache-Control": "no-st
 class Live:
     """Every open page hears what is told here. `plain()` are the parts of the state that are no jobs."""
 
-    def __init__(self, cards: Cards, timeline: Timeline, gpu: GpuWatch, plain: Callable[[], Mapping[str, Any]]) -> None:
-        self._cards, self._timeline, self._gpu, self._plain = cards, timeline, gpu, plain
+    def __init__(
+        self,
+        cards: Cards,
+        timeline: Timeline,
+        kept: TimelineFile,
+        gpu: GpuWatch,
+        plain: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self._cards, self._timeline, self._kept, self._gpu, self._plain = cards, timeline, kept, gpu, plain
         self._pages: set[Listener] = set()
 
     def tell(self, kind: str, plain: object) -> None:
@@ -102,15 +111,18 @@ class Live:
         boot, _, seq = request.query.get("rows", "").rpartition("-")
         known = boot == self._cards.outbox.feed.boot and seq.isascii() and seq.isdigit() and len(seq) < 16
         rows = self._timeline.since(int(seq) if known else 0)
+        earlier = self._kept.earlier(boot)
+        shown = [*chain.from_iterable(run["rows"] for run in earlier), *rows]
         return {
-            "boot": self._cards.outbox.feed.boot, "epoch": self._timeline.header.epoch, "gpu": self._gpu.last,
-            "jobs": self._cards.now(), "rows": rows, "names": self._named(rows), **self._plain(),
+            "earlier": earlier, "boot": self._cards.outbox.feed.boot, "epoch": self._timeline.header.epoch,
+            "gpu": self._gpu.last, "jobs": self._cards.now(), "rows": rows, "names": self._named(shown), **self._plain(),
         }  # fmt: skip
 
-    def _named(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-        """What their users call the jobs in these rows."""
+    def _named(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+        """What their users call the files of the jobs in these rows."""
         jobs = self._cards.outbox.state.jobs
-        return {job: self._cards.names(jobs[job])["video"] for job in {row["job"] for row in rows} if job in jobs}
+        names = {job: self._cards.names(jobs[job]) for job in {row["job"] for row in rows} if job in jobs}
+        return {job: [each["video"], each["audio"]] for job, each in names.items()}
 
     async def _follow(self, response: web.StreamResponse, listener: Listener, known: set[str]) -> None:
         while True:

@@ -204,6 +204,8 @@ async def test_what_is_done_leaves_only_its_result_under_the_names_of_its_user(t
             assert response.status == 410
         _, past = await caller.ask("GET", "/console/history?text=😀")
         assert past["jobs"][0]["video"]["name"] == '"Ünï" 😀.mp4'
+        for text, found in (("narration", 1), ("NARRATION ünï", 1), ("ws-1", 0), ("ws", 0)):
+            assert (await caller.ask("GET", f"/console/history?text={text}"))[1]["matching"] == found, text
         assert past["jobs"][0]["result"] == {"here": False, "size": past["jobs"][0]["result"]["size"], "ours": True}
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from wakestream.adapters.console import gpu, opening, page, session
+from wakestream.adapters.console import gpu, opening, page, session, timeline_file
 from wakestream.adapters.console import timeline as timelines
 from wakestream.adapters.console.job_calls import disposition
 from wakestream.adapters.console.session import Memory, Sessions
 from wakestream.adapters.console.timeline import Timeline
+from wakestream.adapters.console.timeline_file import TimelineFile
 from wakestream.adapters.console.upload_rules import file_name, shown_name
 from wakestream.adapters.status_page import hub_facts
 from wakestream.adapters.status_page_words import words_for
@@ -264,3 +265,58 @@ def test_the_hubs_page_says_how_many_gpus_it_leaves_out(languages: str, said: tu
     facts = hub_facts(state, 5.0, words_for(languages))
     assert said in facts
     assert len([name for name, _ in facts if name.startswith("GPU gpu-")]) == 50
+
+
+def begun(epoch: float) -> Timeline:
+    timeline = Timeline(now=lambda: epoch)
+    timeline.begin(Header("daemon", epoch, 0))
+    return timeline
+
+
+async def run_of(path: Path, boot: str, *labels: str) -> TimelineFile:
+    """A run of the program: what was kept before it is read, then these rows happen and are kept."""
+    timeline = begun(1000.0)
+    kept = TimelineFile(path, boot, timeline)
+    await kept.open()
+    for label in labels:
+        timeline.row("out", label, {"event": label}, "job-1")
+        await kept.write()
+    return kept
+
+
+def labels(kept: TimelineFile, seen: str = "") -> list[tuple[str, list[str]]]:
+    return [(run["boot"], [row["label"] for row in run["rows"]]) for run in kept.earlier(seen)]
+
+
+async def test_the_timeline_of_earlier_runs_is_there_after_restarts(tmp_path: Path) -> None:
+    path = tmp_path / "timeline.jsonl"
+    assert labels(await run_of(path, "one", "queued", "done")) == []
+    assert labels(await run_of(path, "two", "failed")) == [("one", ["queued", "done"])]
+    third = await run_of(path, "three")
+    assert labels(third) == [("one", ["queued", "done"]), ("two", ["failed"])]
+    assert labels(third, seen="two") == [("two", ["failed"])]
+    assert labels(third, seen="long ago") == labels(third)
+    assert third.earlier("")[0]["epoch"] == 1000.0
+
+
+async def test_a_timeline_that_was_cut_or_is_rubbish_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    path = tmp_path / "timeline.jsonl"
+    await run_of(path, "one", "queued", "done")
+    path.write_bytes(path.read_bytes()[:-10])
+    assert labels(await run_of(path, "two")) == [("one", ["queued"])]
+    path.write_bytes(b'rubbish\n[1]\n{"boot": 3}\n{"seq": 1, "t": "x", "label": "lost"}\n\xff\n')
+    assert labels(await run_of(path, "three", "done")) == []
+    assert labels(await run_of(path, "four")) == [("three", ["done"])]
+
+
+async def test_the_kept_timeline_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeline_file, "EARLIER", 3)
+    path = tmp_path / "timeline.jsonl"
+    await run_of(path, "one", *(f"event-{number}" for number in range(20)))
+    assert path.read_bytes().count(b"\n") <= 1 + 2 * 3
+    assert labels(await run_of(path, "two")) == [("one", ["event-17", "event-18", "event-19"])]
+
+
+async def test_a_disk_that_takes_no_timeline_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "timeline.jsonl").mkdir()
+    assert labels(await run_of(tmp_path / "timeline.jsonl", "one", "queued", "done")) == []

@@ -180,6 +180,21 @@ async def test_a_daemon_that_restarts_in_the_middle_is_found_again(
         await plays(page)
 
 
+async def test_the_timeline_is_there_after_a_restart_and_names_both_files(
+    home: House, visitor: Visitor, files: tuple[Path, Path]
+) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    async with visitor.page() as page:
+        await expect(await begin(page, files)).to_contain_text("The result is here")
+    await home.stop_daemon()
+    await home.start_daemon()
+    async with visitor.page() as page:
+        await page.locator("#time-list summary").click()
+        done = page.locator("#time-rows > li").filter(has_text="done").filter(has_text="out")
+        await expect(done.first.locator(".of")).to_have_text("interview.mp4 + narration.wav")
+
+
 async def test_bad_files_are_refused_with_a_sentence_before_anything_is_sent(home: House, visitor: Visitor) -> None:
     home.quota = 0
     async with visitor.page() as page:

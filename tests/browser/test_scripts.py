@@ -47,6 +47,20 @@ async ([batches, from, to, most, told]) => {
 }
 """
 
+CLOCKS = r"""
+async (at) => {
+  const { clock, moment } = await import("/words.js");
+  return [clock(at, false), clock(at, true), moment(at)].map((said) => said.replace(/[\u00a0\u202f]/g, " "));
+}
+"""
+
+LANE = r"""
+async ([names, room]) => {
+  const { laneText } = await import("/marbles.js");
+  return laneText({ font: "x", measureText: (text) => ({ width: 10 * text.length }) }, names, room);
+}
+"""
+
 PILE = "the program ended by itself with code 1: Traceback (most recent call last): | " + "File x, line 7 | " * 20
 
 
@@ -187,6 +201,39 @@ async def test_a_lamp_says_that_work_starts_at_once_only_where_no_job_is_before_
     async with visitor.page() as page:
         gpu = {"phase": "online", "own": own, "others": others}
         assert await page.evaluate(GPU, [gpu, {"monitors": 1, "open": open_}, None]) == lamp
+
+
+@pytest.mark.parametrize(
+    ("locale", "said"),
+    [
+        ("en-US", ["2:05 PM", "2:05:09 PM", "2:05 PM"]),
+        ("en-GB", ["14:05", "14:05:09", "14:05"]),
+        ("de-DE", ["14:05", "14:05:09", "14:05"]),
+        ("zh-CN", ["14:05", "14:05:09", "14:05"]),
+    ],
+)
+async def test_the_page_has_one_clock_that_of_the_locale(visitor: Visitor, locale: str, said: list[str]) -> None:
+    async with visitor.page(locale=locale, timezone_id="UTC") as page:
+        at = datetime.datetime(2026, 1, 9, 14, 5, 9, tzinfo=datetime.UTC)
+        await page.clock.set_fixed_time(at)
+        assert await page.evaluate(CLOCKS, at.timestamp()) == said
+
+
+@pytest.mark.parametrize(
+    ("names", "room", "text"),
+    [
+        (["clip.mp4", "speech.wav"], 300, "clip.mp4 + speech.wav"),
+        (["clip.mp4", "speech.wav"], 150, "clip + speech"),
+        (["interview-with-her.mp4", "a.wav"], 170, "interview-wi… + a"),
+        (["interview.mp4", "narration.wav"], 150, "inter… + narra…"),
+        (["a-job-that-went"], 100, "a-job-tha…"),
+    ],
+)
+async def test_a_lane_names_both_files_as_far_as_there_is_room(
+    visitor: Visitor, names: list[str], room: int, text: str
+) -> None:
+    async with visitor.page() as page:
+        assert await page.evaluate(LANE, [names, room]) == text
 
 
 async def test_the_timeline_shows_who_is_at_work_first_and_counts_the_others(visitor: Visitor) -> None:

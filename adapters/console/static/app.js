@@ -74,6 +74,7 @@ const hear = {
     known.gpu = plain.gpu;
     for (const [id, name] of Object.entries(plain.names)) known.names.set(id, name);
     for (const card of plain.jobs) remember(card);
+    for (const run of plain.earlier) parts.time.add(run.boot, run.epoch, run.rows);
     parts.time.add(plain.boot, plain.epoch, plain.rows);
     parts.time.power(plain.gpu);
     hear.rest(plain);
@@ -113,9 +114,13 @@ const hear = {
   },
 };
 
+/** What its user calls a job's files, or its id where that is not known. */
+const namesOf = (id) => known.names.get(id) || [id];
+const nameOf = (id) => namesOf(id).join(" + ");
+
 function remember(card) {
   if (known.names.size > NAMES) known.names.delete(known.names.keys().next().value);
-  known.names.set(card.id, card.video.name);
+  known.names.set(card.id, [card.video.name, card.audio.name]);
 }
 
 /** How jobs have ended, for those who hear the page; in elements of their own, as two may end alike. */
@@ -139,7 +144,7 @@ function letGo() {
 /** The lamps, with what those who wait were told. */
 function showLamps() {
   const waiting = [...known.jobs.values()].find((job) => !job.outcome && job.stage === 0 && job.eta);
-  showGpus(known.gpu, { eta: waiting ? waiting.eta : null, open: known.open, nameOf: (id) => known.names.get(id) || id });
+  showGpus(known.gpu, { eta: waiting ? waiting.eta : null, open: known.open, nameOf });
 }
 
 /** What the page has room for: what is under way, then what comes first in turn, and what ended. */
@@ -221,7 +226,7 @@ function open() {
   show(by("door"), false);
   show(by("house"), true);
   parts ??= {
-    time: timeline({ nameOf: (id) => known.names.get(id) || id, toast }),
+    time: timeline({ namesOf, nameOf, toast }),
     past: past(acts, () => [...known.jobs.values()].filter((job) => job.outcome)),
     compose: composer({ toast, started: (id) => setTimeout(() => goTo(id), 300) }),
   };

@@ -8,8 +8,8 @@ const PAD = 14;
 // An emoji may be many characters; older browsers cannot tell.
 const letters = Intl.Segmenter ? new Intl.Segmenter() : { segment: (text) => Array.from(text, (segment) => ({ segment })) };
 
-/** Draws on `canvas`; `nameOf(job id)` is what its user calls it. */
-export function painter(canvas, nameOf) {
+/** Draws on `canvas`; `namesOf(job id)` are what its user calls its files. */
+export function painter(canvas, namesOf) {
   const view = { colours: {}, font: "", hits: [] };
 
   function colours() {
@@ -25,7 +25,7 @@ export function painter(canvas, nameOf) {
     const wide = canvas.clientWidth;
     if (!wide) return null;
     const narrow = wide < 620;
-    const left = narrow ? 4 : 132;
+    const left = narrow ? 4 : Math.round(Math.max(132, Math.min(240, wide * 0.25)));
     const high = narrow ? 40 : 32;
     const from = to - span;
     const at = (time) => left + ((time - from) / span) * (wide - left - PAD);
@@ -36,7 +36,7 @@ export function painter(canvas, nameOf) {
     const scale = devicePixelRatio || 1;
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     pen.clearRect(0, 0, wide, tall);
-    axis(pen, { at, from, to, right: wide - PAD, tall, live });
+    axis(pen, { at, from, to, left: narrow ? 26 : left, right: wide - PAD, tall, live });
     if (seen.hidden) {
       pen.font = `12px ${view.font}`;
       pen.textAlign = "left";
@@ -58,7 +58,7 @@ export function painter(canvas, nameOf) {
     }
   }
 
-  function axis(pen, { at, from, to, right, tall, live }) {
+  function axis(pen, { at, from, to, left, right, tall, live }) {
     const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
     const step = steps.find((one) => (to - from) / one <= Math.max(3, right / 110)) || 14400;
     pen.font = `11px ${view.font}`;
@@ -71,7 +71,7 @@ export function painter(canvas, nameOf) {
       pen.moveTo(x, HEAD - 2);
       pen.lineTo(x, tall - 6);
       pen.stroke();
-      if (x > 26 && x < right - 44) {
+      if (x > left && x < right - 64) {
         pen.fillStyle = view.colours.soft;
         pen.fillText(clock(time, step < 60), x, 13);
       }
@@ -109,13 +109,12 @@ export function painter(canvas, nameOf) {
     pen.font = `${lane.kind === "job" ? "" : "500 "}12px ${view.font}`;
     pen.textAlign = "left";
     pen.fillStyle = lane.kind === "job" ? view.colours.ink : view.colours.soft;
-    const text = laneName(lane);
-    pen.fillText(fit(pen, text, narrow ? right : left - 16), 4, narrow ? top + 13 : middle + 4);
+    pen.fillText(laneText(pen, laneNames(lane), narrow ? right : left - 16), 4, narrow ? top + 13 : middle + 4);
   }
 
-  function laneName(lane) {
-    if (lane.kind === "job") return nameOf(lane.name);
-    return lane.kind === "power" && lane.name ? lane.name : t(`lane.${lane.kind}`);
+  function laneNames(lane) {
+    if (lane.kind === "job") return namesOf(lane.name);
+    return [lane.kind === "power" && lane.name ? lane.name : t(`lane.${lane.kind}`)];
   }
 
   function drawSpan(pen, lane, span, y, { at, left, right, from, to }) {
@@ -195,6 +194,21 @@ export function painter(canvas, nameOf) {
 
   colours();
   return { draw, under, colours };
+}
+
+const AND = " + ";
+
+/** One or two names as far as there is room: without their endings rather than cut, and both rather than one. */
+export function laneText(pen, names, room) {
+  const wide = (text) => pen.measureText(text).width;
+  const whole = names.join(AND);
+  if (names.length === 1 || wide(whole) <= room) return fit(pen, whole, room);
+  const stems = names.map((name) => name.replace(/\.[^.]{1,5}$/, ""));
+  if (wide(stems.join(AND)) <= room) return stems.join(AND);
+  const both = room - wide(AND);
+  const [one, other] = stems.map(wide);
+  const first = Math.max(both / 2, both - other);
+  return [fit(pen, stems[0], first), fit(pen, stems[1], both - Math.min(first, one))].join(AND);
 }
 
 const fitted = new Map();

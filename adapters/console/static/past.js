@@ -1,4 +1,4 @@
-// What has ended: the newest first, found by name, by id or by how it ended.
+// What has ended: the newest first, found by name or by how it ended.
 
 import { button, by, h, named, put, say, show } from "/dom.js";
 import { why } from "/sentences.js";

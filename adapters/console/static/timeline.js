@@ -10,11 +10,11 @@ const SPANS = [10, 20, 45, 90, 180, 600, 1800, 7200, 28800];
 const JOBS = 10;
 const LISTED = 40;
 
-/** `nameOf(job id)` is what its user calls it; `toast(text, bad)` tells the user. */
-export function timeline({ nameOf, toast }) {
+/** `namesOf(job id)` are what its user calls its files, `nameOf` is both as one; `toast(text, bad)` tells the user. */
+export function timeline({ namesOf, nameOf, toast }) {
   const moments = new Moments();
   const canvas = by("time-canvas");
-  const paint = painter(canvas, nameOf);
+  const paint = painter(canvas, namesOf);
   const view = { span: canvas.clientWidth < 620 ? 2 : 3, end: null, seen: true, drawn: 0, told: -1e9, wide: 1000 };
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const now = () => Date.now() / 1000;

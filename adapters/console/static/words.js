@@ -75,8 +75,10 @@ export function moment(at) {
 // Made once: to make one costs a hundred times what it costs to use it.
 const ofToday = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
 const ofEarlier = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
-const minutes = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const seconds = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const { hourCycle } = ofToday.resolvedOptions();
+const hour = hourCycle === "h23" ? "2-digit" : "numeric";
+const minutes = new Intl.DateTimeFormat(locale, { hour, minute: "2-digit", hourCycle });
+const seconds = new Intl.DateTimeFormat(locale, { hour, minute: "2-digit", second: "2-digit", hourCycle });
 
-/** The time of day on 24 hours. */
+/** The time of day, on the clock that the locale has. */
 export const clock = (at, exact) => (exact ? seconds : minutes).format(new Date(at * 1000));
