@@ -115,7 +115,8 @@ class Live:
         shown = [*chain.from_iterable(run["rows"] for run in earlier), *rows]
         return {
             "earlier": earlier, "boot": self._cards.outbox.feed.boot, "epoch": self._timeline.header.epoch,
-            "gpu": self._gpu.last, "jobs": self._cards.now(), "rows": rows, "names": self._named(shown), **self._plain(),
+            "gpu": self._gpu.last, "jobs": self._cards.now(), "rows": rows, "names": self._named(shown),
+            **self._plain(),
         }  # fmt: skip
 
     def _named(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
