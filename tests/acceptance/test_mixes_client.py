@@ -40,14 +40,14 @@ def settings(user: User, hub: str, worker: str, secret: str = SECRET) -> None:
     (user.folder / ".license").write_text(f'{{"license_key": "{KEY}"}}')
 
 
-async def hand_in(api: RunningDaemon, user: User, *jobs: str) -> None:
-    """Jobs with a voice of their own each."""
+async def hand_in(api: RunningDaemon, user: User, *jobs: str, status: int = 201) -> None:
+    """Jobs with a voice of their own each. Once they are handed in again, all that was said of them is kept."""
     for job in jobs:
         voice = user.folder / f"{job}.wav"
         voice.write_bytes(job.encode() * 100)
         files = {"video": str(user.video), "audio": str(voice), "output": str(user.folder / f"{job}.mp4")}
-        status, said = await api.ask("POST", "/api/jobs", {"id": job, **files})
-        assert status == 201, said
+        answer = await api.ask("POST", "/api/jobs", {"id": job, **files})
+        assert answer[0] == status, answer
 
 
 def result(user: User, job: str) -> bytes:
@@ -93,6 +93,7 @@ async def test_a_daemon_killed_with_its_jobs_at_the_worker_finishes_all_of_them(
             await hand_in(api, user, *jobs)
             for job in jobs:
                 await api.until("running", job)
+            await hand_in(api, user, *jobs, status=200)
             await api.kill()
         async with daemon(user) as api:
             for job in jobs:
