@@ -222,6 +222,15 @@ def _no_build(wanted: Wanted, log: Log) -> list[str]:
     return [f"The jobs of this log called {', '.join(effects)}: give the mark build=, the pipeline that they had"]
 
 
+def _tie(first: Divergence) -> list[str]:
+    if first.apart is None:
+        return []
+    return [
+        f"  The log has both, {first.apart * 1e6:.0f} microseconds apart. What runs side by side may end at one moment",
+        "  in any order: if the order matters, let the one follow the other with `then`; if not, record the log anew.",
+    ]
+
+
 def failure(replay: Replay) -> str:
     """Where the program parts from the log first, in each stream, and what to do about it."""
     first, *others = by_weight(replay.divergences)
@@ -235,7 +244,7 @@ def failure(replay: Replay) -> str:
             f"{replay.path}: the program now does otherwise than the log says",
             *(f"  the pipeline of {job} breaks: {why}" for job, why in crashes[:5]),
             f"  first in {first.stream!s}: seq {first.seq}, {first.label}   (- the log, + now)",
-            *shown, *also, *more, *_no_build(replay.wanted, replay.recorded),
+            *shown, *_tie(first), *also, *more, *_no_build(replay.wanted, replay.recorded),
             f"If what it does now is right, record the log anew: {_how_to_record(replay.wanted, 'rewrite')}",
             "To look at it within the test: @pytest.mark.replay(..., strict=False), then replay.divergences",
         ]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Accepted, Asleep, BootFailure, Effects, Engine, Files, Frame, Health, Hub, Journal, LinkDown, LinkUp, Power,
         PowerReading, Refused, Reply, Resumed, Stirring, TaskReceipt, TaskReport, Woken, Worker, Workers,
     )
+    from wakestream.operators.flow.all_done import all_done
     from wakestream.operators.flow.batch import Batch, Gathering
     from wakestream.operators.flow.branch import branch
     from wakestream.operators.flow.emit import begin_with, beside, emit
@@ -66,16 +67,15 @@ __all__ = [
     "Checked", "Corrupt", "Cost", "Done", "Downloading", "Effects", "Engine", "Eta", "Failed", "FileChanged",
     "FileError", "FileRef", "FileUnusable", "Files", "Fingerprint", "Fingerprinted", "Frame", "Gathering", "GpuError",
     "GpuLost", "Granted", "Health", "Hub", "HubError", "HubRefused", "HubUnreachable", "Job", "JobEvent", "Journal",
-    "JournalError", "LinkDown", "LinkUp", "LoopScheduler", "NoCapacity", "NoSpace", "Note", "Once", "Online",
-    "Outcome", "Policy", "Power", "PowerError", "PowerReading", "Progress", "Queued", "Readings", "Refused",
-    "Rendered", "Reply", "Resumed", "Retrying", "Running", "StageTimeout", "Stalled", "Stirring", "Submitted",
-    "TaskFailed", "TaskLost", "TaskReceipt", "TaskReport", "TimedOut", "Turns", "Uploaded", "Uploading",
-    "WakestreamError", "Waking", "Woken", "Worker", "WorkerError", "WorkerRefused", "WorkerUnreachable", "Workers",
-    "always", "before_outcome", "begin_with", "beside", "branch", "cancellable", "costs", "dedupe", "download",
-    "each_for", "effect", "emit", "every", "first_done", "first_for", "follow", "from_async", "is_outcome",
-    "mendable", "note", "of_type", "online", "outcome", "outcome_of", "poll", "retry_backoff", "seconds_now",
-    "stop_others", "submit", "synthesize", "then", "timeout_idle", "timeout_total", "timeout_unchanged", "to_future",
-    "unless", "upload",
+    "JournalError", "LinkDown", "LinkUp", "LoopScheduler", "NoCapacity", "NoSpace", "Note", "Once", "Online", "Outcome",
+    "Policy", "Power", "PowerError", "PowerReading", "Progress", "Queued", "Readings", "Refused", "Rendered", "Reply",
+    "Resumed", "Retrying", "Running", "StageTimeout", "Stalled", "Stirring", "Submitted", "TaskFailed", "TaskLost",
+    "TaskReceipt", "TaskReport", "TimedOut", "Turns", "Uploaded", "Uploading", "WakestreamError", "Waking", "Woken",
+    "Worker", "WorkerError", "WorkerRefused", "WorkerUnreachable", "Workers", "all_done", "always", "before_outcome",
+    "begin_with", "beside", "branch", "cancellable", "costs", "dedupe", "download", "each_for", "effect", "emit",
+    "every", "first_done", "first_for", "follow", "from_async", "is_outcome", "mendable", "note", "of_type", "online",
+    "outcome", "outcome_of", "poll", "retry_backoff", "seconds_now", "stop_others", "submit", "synthesize", "then",
+    "timeout_idle", "timeout_total", "timeout_unchanged", "to_future", "unless", "upload",
 ]
 
 _HOMES = {
@@ -94,6 +94,7 @@ _HOMES = {
         "Accepted Asleep BootFailure Effects Engine Files Frame Health Hub Journal LinkDown LinkUp Power "
         "PowerReading Refused Reply Resumed Stirring TaskReceipt TaskReport Woken Worker Workers"
     ),
+    "flow.all_done": "all_done",
     "flow.batch": "Batch Gathering",
     "flow.branch": "branch",
     "flow.emit": "begin_with beside emit",

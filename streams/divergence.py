@@ -22,6 +22,9 @@ BY_LINK = frozenset({"register", "ping", "pong"})
 
 ROW = ("dir", "label", "data")
 
+LAG = 1e-3
+"""Seconds that a loop may be late by: what is due closer together may come in any order."""
+
 _PLACE = re.compile(r" \([^():]+:\d+\)$")
 """Where an internal failure comes from: a line that moves with every edit of the file, and no decision."""
 
@@ -30,12 +33,15 @@ _PLACE = re.compile(r" \([^():]+:\d+\)$")
 class Divergence:
     """The first difference in one stream (a job, or a connection of the hub).
 
-    `expected` is the log's row, `got` the replay's; one of them is None where the other has a row too many.
+    `expected` is the log's row, `got` the replay's; one of them is None where the other has a row too many. `apart` is
+    set where the log has both, so many seconds (at most `LAG`) apart: the order of what happens side by side at one
+    moment is chance.
     """
 
     stream: Hashable
     expected: Row | None
     got: Row | None
+    apart: float | None = None
 
     @property
     def seq(self) -> int:
@@ -100,11 +106,24 @@ def _beyond(recorded: Log, again: Log) -> Beyond:
 
 
 def _first(stream: Hashable, then: list[Row], now: list[Row], lenient: bool, beyond: Beyond) -> Divergence | None:
-    for expected, got in zip_longest(then, now):
+    for place, (expected, got) in enumerate(zip_longest(then, now)):
         if expected is None and beyond(got):
             return None
         if expected is None or got is None or not _alike(expected, got, lenient):
-            return Divergence(stream, expected, got)
+            return Divergence(stream, expected, got, _apart(then, place, got, lenient))
+    return None
+
+
+def _apart(then: list[Row], place: int, got: Row | None, lenient: bool) -> float | None:
+    """How long after the row at `place` the log has what the replay has there already, if no more than `LAG`."""
+    if got is None or place >= len(then):
+        return None
+    for later in then[place + 1 :]:
+        apart = later.t - then[place].t
+        if apart > LAG:
+            return None
+        if _alike(later, got, lenient):
+            return apart
     return None
 
 

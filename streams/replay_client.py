@@ -24,6 +24,7 @@ from wakestream.streams.daemon import RETRY_NOW, Build, Daemon, job_random
 from wakestream.streams.durable import pipeline_of
 from wakestream.streams.hub_client import HubClient
 from wakestream.streams.hub_news import HubEvent
+from wakestream.streams.in_turn import InTurn, moments
 from wakestream.streams.job import World, job_pipeline
 from wakestream.streams.logged_world import Answers, LoggedEffects, LoggedFiles, LoggedWorkers, Watch, effects_of
 from wakestream.streams.recording import TICK, Log, MemoryTap, Row, UnusableLog, ended_jobs
@@ -52,6 +53,7 @@ class _Replay:
         self.loop = asyncio.get_running_loop()
         self.start = self.loop.time()
         self.watch.clock = lambda: self.loop.time() - self.start
+        self.in_turn = InTurn(self.loop, moments(log.rows))
         self.tap = MemoryTap(self.watch.clock)
         self.scheduler = LoopScheduler(self.loop)
         self.hub = HubClient(self._send, self._fault, **client_config(log))
@@ -69,7 +71,7 @@ class _Replay:
         self.awaited = ended_jobs(self.log) & self.watch.open
         if accepted or any(row.dir == "out" for row in drives):
             for row in drives:
-                self.loop.call_at(self.start + row.t, self._drive, row)
+                self.in_turn.plan(row.t, self._drive, row)
             self.loop.call_at(self.start + self.log.rows[-1].t + TICK, self._log_ends)
             before = self.loop.get_exception_handler()
             self.loop.set_exception_handler(self._escaped)
@@ -84,7 +86,7 @@ class _Replay:
         return Log(self.log.header, tuple(self.tap.rows))
 
     def _world(self, job: Job) -> World:
-        answers = Answers(self.known, job.id, self._until, self.watch)
+        answers = Answers(self.known, job.id, self.in_turn.until, self.watch)
         random = job_random(self.log.header.seed, job)
         return World(self.hub, LoggedWorkers(answers), LoggedFiles(answers), random, LoggedEffects(answers))
 
@@ -158,19 +160,6 @@ class _Replay:
         if (over or self.ended) and not self.awaited and not self.over.done():
             self.over.set_result(None)
 
-    async def _until(self, t: float) -> None:
-        left = self.start + t - self.loop.time()
-        if left <= 0:
-            await asyncio.sleep(0)
-            return
-        due = self.loop.create_future()  # as asyncio.sleep, which cancels its timer also when it has fired
-        timer = self.loop.call_later(left, _arrive, due)
-        try:
-            await due
-        except asyncio.CancelledError:
-            timer.cancel()
-            raise
-
 
 def _by_hand(row: Row, accepted: Collection[str]) -> bool:
     """Whether the frame is about a job that an earlier run of the program had, or was sent by hand."""
@@ -185,11 +174,6 @@ def client_config(log: Log) -> dict[str, Any]:
         "traced": bool(config.get("traced")),
         "lasting": bool(config.get("lasting")),
     }
-
-
-def _arrive(due: asyncio.Future[None]) -> None:
-    if not due.done():
-        due.set_result(None)
 
 
 def link_event(row: Row) -> LinkUp | LinkDown:

@@ -19,7 +19,7 @@ EXEMPT: Mapping[tuple[str, str], str] = {
     ("operators/flow/scheduler.py", ".time()"): f"the one scheduler; {ON_THE_LOOP}",
     ("operators/flow/from_async.py", "asyncio.sleep"): "of 0 seconds: lets others have their turn",
     ("streams/replay_client.py", ".time()"): ON_THE_LOOP,
-    ("streams/replay_client.py", "asyncio.sleep"): f"an answer comes when the log says; {ON_THE_LOOP}",
+    ("streams/in_turn.py", ".time()"): ON_THE_LOOP,
     ("streams/network.py", ".time()"): ON_THE_LOOP,
     ("streams/network.py", "asyncio.sleep"): f"a frame comes when it has travelled; {ON_THE_LOOP}",
     ("streams/modelled_world.py", "asyncio.sleep"): f"a call to a modelled worker takes a while; {ON_THE_LOOP}",

@@ -136,6 +136,8 @@ class Show:
             self.line("  " + tell("replay.diverges", stream=stream, seq=seq, label=label))
             for line in divergence.lines():
                 self.line(f"    {self._painted(line)}")
+            if divergence.apart is not None:
+                self.line("    " + tell("replay.tie", micros=f"{divergence.apart * 1e6:.0f}"))
         if len(found) > SHOWN:
             self.line("  " + tell("replay.more", count=len(found) - SHOWN))
 

@@ -346,6 +346,9 @@ SENTENCES = {
     "replay.same": "same as recorded",
     "replay.broke": "{job}: its pipeline breaks now: {why}",
     "replay.diverges": "{stream}: first divergence at seq {seq}, {label}",
+    "replay.tie": (
+        "The log has both, {micros} microseconds apart. What runs side by side may end at one moment in any order."
+    ),
     "replay.more": "and {count} more streams diverge",
     "replay.what_if": "what if {settings}: {changed} of {count} outcomes differ",
     "replay.own_effects": "the jobs of this log called {effects}, as no standard stage does: "

@@ -330,6 +330,7 @@ SENTENCES = {
     "replay.same": "与记录一致",
     "replay.broke": "{job}：其流水线现在出错：{why}",
     "replay.diverges": "{stream}：首处分歧在 seq {seq}，{label}",
+    "replay.tie": "记录中两者都有，相隔 {micros} 微秒。并行的事情若在同一时刻结束，先后顺序并不确定。",
     "replay.more": "另有 {count} 条流出现分歧",
     "replay.what_if": "若 {settings}：{count} 个结局中有 {changed} 个不同",
     "replay.own_effects": "此日志的任务调用过 {effects}，标准阶段没有这些："

@@ -8,7 +8,7 @@ from reactivex import Observable, abc
 
 from wakestream.operators.errors import WakestreamError
 from wakestream.operators.events import JobEvent, Note, Outcome
-from wakestream.operators.faults import WrongReturn, observable
+from wakestream.operators.faults import described, observable
 from wakestream.operators.flow.lean import Both, Lean, Passing, Serial
 from wakestream.operators.job.outcome import is_outcome
 
@@ -69,8 +69,7 @@ class _Job(Passing[JobEvent]):
         return observable(made, self.last, "before_outcome")
 
     def _failed(self, error: Exception) -> None:
-        ours = isinstance(error, WakestreamError | WrongReturn)
-        self.observer.on_next(Note(str(error) if ours else f"{type(error).__name__}: {error}"))
+        self.observer.on_next(Note(str(error) if isinstance(error, WakestreamError) else described(error)))
         self._over()
 
     def _over(self) -> None:

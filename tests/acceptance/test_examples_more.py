@@ -254,7 +254,9 @@ async def test_the_webhook_hears_of_failures_as_well_and_an_unforeseen_error_is_
     again = await replay(rehearsal.log, build=webhook.with_webhook(tell))
     assert len(told) == 1, "a replay tells nobody"
     assert again.divergences == ()
-    assert notes(Acted(rehearsal, outcomes)) == ["ZeroDivisionError: by zero"]
+    assert notes(Acted(rehearsal, outcomes)) == [
+        f"ZeroDivisionError: by zero (test_examples_more.py:{tell.__code__.co_firstlineno + 2})"
+    ]
 
 
 # --- the engine's own protocol ---------------------------------------------------------------------------------------

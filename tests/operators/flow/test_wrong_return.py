@@ -157,7 +157,7 @@ async def test_a_last_thing_that_is_no_observable_is_told_and_changes_no_outcome
     await whole.pipe(before_outcome(given)).do_action(heard.append).pipe(to_future(LoopScheduler()))
     told, end = heard
     assert isinstance(told, Note)
-    assert told.text.startswith("before_outcome: given() returned a Done")
+    assert told.text.startswith("WrongReturn: before_outcome: given() returned a Done")
     assert end == DONE
 
 
