@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         Backoff, Batch, Cancelled, Checked, Cost, Done, Downloading, Failed, Granted, Health, Job, JobEvent, LinkDown,
         LinkUp, LoopScheduler, Note, Online, Outcome, Policy, Queued, Rendered, Retrying, Running, StageTimeout,
         Submitted, TaskReceipt, TaskReport, TimedOut, Uploaded, Uploading, WakestreamError, Waking, Worker, Workers,
-        before_outcome, begin_with, beside, costs, emit, every, first_done, from_async, is_outcome, note, of_type,
-        poll, retry_backoff, stop_others, then, timeout_idle, timeout_total, to_future,
+        all_done, before_outcome, begin_with, beside, costs, emit, every, first_done, from_async, is_outcome, note,
+        of_type, poll, retry_backoff, stop_others, then, timeout_idle, timeout_total, to_future,
     )
     from wakestream.streams import Build, Events, Log, Stages, World, guarded, job_pipeline, pipeline
     from wakestream.streams.hub_news import HubEvent, HubNews
@@ -38,11 +38,11 @@ __all__ = [
     "Granted", "Health", "HubEvent", "HubNews", "Job", "JobEvent", "LinkDown", "LinkUp", "Log", "LoopScheduler",
     "MemoryFiles", "MemoryWorker", "MemoryWorkers", "Note", "Online", "Outcome", "Policy", "PowerState", "Queued",
     "Rehearsal", "Rendered", "Replay", "Retrying", "Running", "Settings", "StageTimeout", "Stages", "Submitted",
-    "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking", "Worker",
-    "Workers", "World", "__version__", "asleep", "awake", "before_outcome", "begin_with", "beside", "costs", "emit",
+    "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking", "Worker", "Workers",
+    "World", "__version__", "all_done", "asleep", "awake", "before_outcome", "begin_with", "beside", "costs", "emit",
     "every", "first_done", "from_async", "guarded", "is_outcome", "job_pipeline", "new_job", "note", "of_type",
-    "open_client", "pipeline", "poll", "post_json", "retry_backoff", "run_job", "run_jobs", "run_virtual",
-    "sample_job", "setting", "stop_others", "then", "timeout_idle", "timeout_total", "to_future",
+    "open_client", "pipeline", "poll", "post_json", "retry_backoff", "run_job", "run_jobs", "run_virtual", "sample_job",
+    "setting", "stop_others", "then", "timeout_idle", "timeout_total", "to_future",
 ]
 
 _HOMES = {
