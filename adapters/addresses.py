@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
 HUB_PATH = "/dsp"
@@ -63,6 +65,36 @@ def is_loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_of(url: str) -> str:
+    """The host in a URL, without port and brackets."""
+    return (urlsplit(url).hostname or "").lower()
+
+
+def hosts(value: str) -> tuple[str, ...]:
+    """A list of hosts, separated by commas or blanks: names, endings such as `.gpu.example`, addresses, networks."""
+    found = tuple(part.lower().strip("[]") for part in value.replace(",", " ").split())
+    for host in found:
+        if "://" in host or not re.fullmatch(r"\.?[a-z0-9_:]([a-z0-9_.:-]*[a-z0-9_:])?(/\d{1,3})?", host):
+            raise ValueError(f"{host[:60]!r} is not a host; write for example gpu.example, .gpu.example or 10.0.0.0/24")
+    return found
+
+
+def is_among(url: str, listed: Collection[str]) -> bool:
+    """Whether the host of `url` is one of those `listed` (see `hosts`)."""
+    host = host_of(url)
+    return any(
+        host == one or (one.startswith(".") and host.endswith(one)) or ("/" in one and _in_network(host, one))
+        for one in listed
+    )
+
+
+def _in_network(host: str, listed: str) -> bool:
+    try:
+        return ipaddress.ip_address(host) in network(listed)
     except ValueError:
         return False
 

@@ -124,7 +124,12 @@ async def open_client(
             # Silence is noticed here before the pipeline breaks the call off: what was transferred can then be kept.
             idle = 0.9 * policy.transfer
             workers = http = HttpWorkers(
-                settings.worker_url, settings.api_secret, no_secret=settings.no_secret, idle=idle, ca=ca
+                settings.worker_url,
+                settings.api_secret,
+                no_secret=settings.no_secret,
+                secret_hosts=settings.secret_hosts,
+                idle=idle,
+                ca=ca,
             )
             open_things.push_async_callback(http.close)
         found, wallet = workers, Wallet()

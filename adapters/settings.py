@@ -78,6 +78,7 @@ class Settings:
     worker_url: str | None = None
     api_secret: str | None = None
     no_secret: bool = False
+    secret_hosts: tuple[str, ...] = ()
     key: str | None = None
     log_level: str = "INFO"
     log_format: str = "text"
@@ -201,6 +202,10 @@ def _webhook(value: object) -> Secret:
     return Secret(addresses.webhook_url(_text(value)))
 
 
+def _hosts(value: object) -> tuple[str, ...]:
+    return addresses.hosts(",".join(value) if isinstance(value, list) else _text(value))
+
+
 _FOR_EXAMPLE = 'write for example ["python", "start.py"]'
 
 
@@ -249,6 +254,7 @@ def _ours(name: str, read: Callable[[Any], object]) -> _Setting:
 _PLAIN = (
     _Setting("hub", "API_SERVER_URL", lambda value: addresses.hub_url(_text(value)), "hub_url"),
     _Setting("worker", "HEYGEM_SERVER_URL", lambda value: addresses.worker_url(_text(value)), "worker_url"),
+    _ours("secret_hosts", _hosts),
     _ours("log_level", _level),
     _ours("log_format", _format),
     _ours("log_file", _path),

@@ -26,7 +26,14 @@ TRIAL = 2 * 1024 * 1024
 
 async def workers_answer(found: Settings, told: Told) -> AsyncIterator[Finding]:
     """The worker of each GPU that is on, where the jobs are sent: there, ready, and open to our files."""
-    workers = HttpWorkers(found.worker_url, found.api_secret, idle=20.0, connect=5.0, ca=client_context(found.ca))
+    workers = HttpWorkers(
+        found.worker_url,
+        found.api_secret,
+        secret_hosts=found.secret_hosts,
+        idle=20.0,
+        connect=5.0,
+        ca=client_context(found.ca),
+    )
     secret = found.api_secret is not None or found.no_secret
     try:
         for url in told.workers or [told.url]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -60,6 +60,7 @@ class HttpWorkers:
         secret: str | None = None,
         *,
         no_secret: bool = False,
+        secret_hosts: Collection[str] = (),
         idle: float = 60.0,
         connect: float = 10.0,
         ca: SSLContext | None = None,
@@ -67,7 +68,8 @@ class HttpWorkers:
         self._ca = ca
         self.no_secret = no_secret
         self._default = addresses.worker_url(url) if url else None
-        self.authorization = {"Authorization": f"Bearer {secret}"} if secret else {}
+        self._authorization = {"Authorization": f"Bearer {secret}"} if secret else {}
+        self._secret_hosts = (*secret_hosts, *((addresses.host_of(self._default),) if self._default else ()))
         self.timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=idle)
         self.idle = idle
         self._session: aiohttp.ClientSession | None = None
@@ -87,6 +89,14 @@ class HttpWorkers:
             return self._default or "" if url is None else addresses.worker_url(url)
         except ValueError as error:
             raise WorkerRefused(f"the hub's address for the worker {error}", code="bad_url") from None
+
+    def authorization(self, url: str) -> Mapping[str, str]:
+        """The header with the secret for a worker that the user configured; empty for any other that a hub names."""
+        return self._authorization if addresses.is_among(url, self._secret_hosts) else {}
+
+    def withheld(self, url: str) -> bool:
+        """Whether there is a secret that the worker at `url` does not get."""
+        return bool(self._authorization) and not self.authorization(url)
 
     def at(self, url: str | None) -> HttpWorker:
         """The worker there; what it announced is remembered with it."""
@@ -186,9 +196,10 @@ class HttpWorker:
     @property
     def authorization(self) -> Mapping[str, str]:
         """The header that opens the worker; `WorkerError` when we have nothing to show."""
+        by_secret = self._shared.authorization(self.url)
         if self._bearer is None:
-            return self._shared.authorization
-        return self._bearer.header(self.features, self._shared.authorization)
+            return by_secret
+        return self._bearer.header(self.features, by_secret, self.url if self._shared.withheld(self.url) else None)
 
     async def health(self) -> Health:
         """Asks without the secret, as old workers expect."""
@@ -375,7 +386,7 @@ class HttpWorker:
 
     def _doubt(self, sent: Mapping[str, str], response: aiohttp.ClientResponse) -> None:
         """A capability was not taken (clocks differ, another hub's worker): the next try is made with our secret."""
-        secret = self._shared.authorization.get("Authorization")
+        secret = self._shared.authorization(self.url).get("Authorization")
         if self._bearer is None or sent.get("Authorization", secret) == secret:
             return
         clock = self._bearer.wrong_clock(response.headers.get("Date")) if response.status == 401 else ""

@@ -18,10 +18,13 @@ class Bearer:
     wallet: Wallet
     no_secret: bool = False
 
-    def header(self, features: Collection[str], by_secret: Mapping[str, str]) -> Mapping[str, str]:
+    def header(
+        self, features: Collection[str], by_secret: Mapping[str, str], withheld: str | None
+    ) -> Mapping[str, str]:
         """From a worker's `features` and the header with the secret (empty without one) to the header that is sent.
 
-        `WorkerRefused` (`no_secret`) when there is nothing that the worker would take.
+        `withheld` is the worker's address if there is a secret that it does not get. `WorkerRefused` (`no_secret`) when
+        there is nothing that the worker would take.
         """
         token = self.wallet.of(self.job_id) if "capability" in features else None
         if token is not None:
@@ -33,6 +36,12 @@ class Bearer:
             raise WorkerUnreachable("the job's permission to use the worker has ended; the hub is asked for another")
         if self.no_secret:
             return {}
+        if withheld is not None:
+            raise WorkerRefused(
+                f"the hub names the worker {withheld}, which does not take the hub's capability and is not in your "
+                "settings, so it does not get your secret; if it is yours, set WAKESTREAM_SECRET_HOSTS to its host",
+                code="no_secret",
+            )
         raise WorkerRefused(
             "neither hub and worker together give this job access, nor is a secret set; set HEYGEM_API_SECRET in the "
             "environment or in .env to the one that the worker runs with",
