@@ -25,7 +25,7 @@ EXEMPT: Mapping[tuple[str, str], str] = {
     ("streams/modelled_world.py", "asyncio.sleep"): f"a call to a modelled worker takes a while; {ON_THE_LOOP}",
     ("streams/logged_world.py", ".now()"): "the log's next answer, not a clock",
     ("streams/marbles_groups.py", "id"): "asks whether it is the same lane; never an order, and never shown",
-    ("streams/hub.py", "a set is gone through in its own order"): "it has one element, which was counted before",
+    ("streams/hub_names.py", "a set is gone through in its own order"): "it has one element, which was counted before",
 }
 """What a module does all the same, and why it may."""
 

@@ -143,7 +143,7 @@ class User:
         """Some secret, which `submit` asks for; none where the test wrote its own into `.env`."""
         own = self.folder / ".env"
         told = own.exists() and b"HEYGEM_API_SECRET" in own.read_bytes()
-        return {} if told else {"HEYGEM_API_SECRET": "some-secret"}
+        return {} if told else {"HEYGEM_API_SECRET": "some-secret-0123456789"}
 
     async def run(self, *command: str, **environment: str) -> Ran:
         """The command, to its end."""

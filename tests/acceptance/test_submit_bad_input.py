@@ -14,6 +14,7 @@ from aiohttp import web
 from client_scene import QUICK, Ran, User
 from field_peers import KEY, field
 from our_peers import Place
+from small_disk import small_disk
 
 from wakestream.adapters import sink
 from wakestream.adapters.engines.samples import make_speech, make_video
@@ -190,19 +191,22 @@ async def test_a_worker_whose_disk_is_full_says_so(user: User, place: Place, mon
     assert "the worker's disk is full" in ran.last["why"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
-async def test_a_disk_that_is_full_here_is_told_and_leaves_nothing(user: User) -> None:
-    async with field(user) as (_, worker):
-        task = "_".join(
-            hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()[:8] for file in (user.video, user.audio)
-        )
-        mark = hashlib.sha256(task.encode()).hexdigest()[:8]
-        (user.folder / f"out.mp4.{mark}.part").symlink_to("/dev/full")
-        ran = await user.submit()
+async def test_a_disk_that_fills_up_here_is_told_and_leaves_nothing(user: User, tmp_path: Path) -> None:
+    async def unannounced(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(100):
+            await response.write(bytes(64 * 1024))
+        return response
+
+    with small_disk(tmp_path / "disk") as disk:
+        async with field(user) as (_, worker):
+            worker.before["download"] = unannounced
+            ran = await user.submit("-o", str(disk.path / "out.mp4"))
         assert (ran.code, ran.last["code"]) == (1, "no_space"), ran
         assert "no space left" in ran.last["why"]
         assert worker.calls["download"] == 1
-        assert user.left() == set()
+        assert list(disk.path.iterdir()) == []
 
 
 async def test_a_result_that_cannot_fit_is_told_before_it_comes(user: User) -> None:

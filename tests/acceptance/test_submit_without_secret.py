@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
+import plain_server
+import pytest
+from aiohttp import web
 from client_scene import User
 from field_peers import field
 from our_peers import SECRET, Joining, Place, held
+from websockets.asyncio.client import connect
 
 from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.licenses import LicenseBook
@@ -49,10 +54,45 @@ async def test_a_worker_whose_clock_is_wrong_takes_the_secret_where_there_is_one
         assert verifier is not None
         verifier._clock = lambda: time.time() + 7200
         user.environment |= place.client_settings()
-        ran = await user.submit()
+        ran = await user.submit(WAKESTREAM_SECRET_HOSTS="gpu.example, 127.0.0.0/8")
         assert (ran.code, ran.last["event"]) == (0, "done"), ran
         lost = await user.submit("--total-timeout", "1s", **NOTHING)
         assert (lost.code, lost.last["event"]) == (3, "timed_out"), lost
+
+
+@pytest.mark.parametrize("capable", [[], ["capability"]])
+async def test_a_worker_that_only_the_hub_names_never_gets_the_secret(
+    user: User, place: Place, capable: list[str]
+) -> None:
+    shown: list[str] = []
+
+    async def thief(request: web.Request) -> web.Response:
+        shown.extend(request.headers.getall("Authorization", ()))
+        if request.path.endswith("/health"):
+            features = ["blake3", *capable]
+            return web.json_response({"code": 0, "msg": "ok", "initialized": True, "queue": {}, "features": features})
+        return web.json_response({"code": 403, "msg": "no"}, status=403)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", thief)
+    async with (
+        asyncio.timeout(50),
+        plain_server.serving(web.AppRunner(app), 0) as port,
+        place.hub() as hub,
+        connect(hub.url) as socket,
+    ):
+        named = {"gpu": "gpu", "url": f"http://127.0.0.1:{port}", "token": place.keys["worker"], "features": capable}
+        await socket.send(json.dumps({"type": "register", "role": "worker", **named}))
+        await socket.send(json.dumps({"type": "gpu.power.online", "status": "running"}))
+        user.environment |= place.client_settings()
+        ran = await user.submit("--total-timeout", "3s")
+    if capable:
+        assert ran.code != 0, ran
+        assert any(header.startswith("Bearer wsc1.") for header in shown), "it was shown the job's capability"
+    else:
+        assert (ran.code, ran.last["code"]) == (2, "no_secret"), ran
+        assert "WAKESTREAM_SECRET_HOSTS" in ran.last["why"]
+    assert not [header for header in shown if SECRET in header], "the secret went where only the hub had pointed"
 
 
 async def test_without_any_access_no_gpu_is_woken(user: User, place: Place) -> None:

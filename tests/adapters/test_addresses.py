@@ -1,5 +1,6 @@
 import pytest
 
+from wakestream.adapters import addresses
 from wakestream.adapters.addresses import hub_url, listen_address, network, worker_url
 
 
@@ -93,3 +94,30 @@ def test_a_network_is_one_address_or_many(written: str, meant: str) -> None:
 def test_what_is_no_network_is_told_what_one_looks_like(written: str) -> None:
     with pytest.raises(ValueError, match="is no address; write one such as"):
         network(written)
+
+
+@pytest.mark.parametrize(
+    ("url", "listed", "among"),
+    [
+        ("http://gpu.example:8383", "gpu.example", True),
+        ("https://GPU.example", "other, gpu.example", True),
+        ("http://a.gpu.example:1", ".gpu.example", True),
+        ("http://evilgpu.example:1", ".gpu.example", False),
+        ("http://gpu.example.evil:1", "gpu.example", False),
+        ("http://gpu.example:1", ".gpu.example", False),
+        ("http://10.1.2.3:8383", "10.1.0.0/16", True),
+        ("http://10.2.2.3:8383", "10.1.0.0/16", False),
+        ("http://[fd00::1]:8383", "fd00::/8", True),
+        ("http://[fd00::1]:8383", "[fd00::1]", True),
+        ("http://gpu.example:8383", "10.1.0.0/16", False),
+        ("http://gpu.example:8383", "", False),
+    ],
+)
+def test_a_host_is_among_those_that_are_listed(url: str, listed: str, among: bool) -> None:
+    assert addresses.is_among(url, addresses.hosts(listed)) is among
+
+
+@pytest.mark.parametrize("written", ["http://gpu.example", "gpu example/x", "*.example", "a..", "-a"])
+def test_what_is_no_host_is_refused_with_examples(written: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a host; write for example gpu\.example"):
+        addresses.hosts(written)
