@@ -118,11 +118,12 @@ def replay_record() -> Record | None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """First the divergences, then the test itself, in which nothing real may be touched."""
     done = item.stash.get(_REPLAY, None)
-    if done is None:
+    if done is None and not item.get_closest_marker("virtual_loop"):
         return (yield)
     from wakestream.adapters.io_guard import no_real_io
 
-    done.check()
+    if done is not None:
+        done.check()
     with no_real_io() as attempts:
         try:
             result = yield
@@ -131,7 +132,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
                 error.add_note(f"real I/O was tried: {attempt}")
             raise
     if attempts:
-        pytest.fail(f"a replayed test does no real I/O, this one tried: {'; '.join(attempts)}", pytrace=False)
+        kind = "a replayed test" if done is not None else "a test in virtual time"
+        pytest.fail(f"{kind} does no real I/O, this one tried: {'; '.join(attempts)}", pytrace=False)
     return result
 
 

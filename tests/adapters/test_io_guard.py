@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+import reactivex as rx
 
 from wakestream.adapters.io_guard import no_real_io
 from wakestream.adapters.virtual_loop import RealWorldTouched
@@ -24,6 +25,7 @@ def bind() -> None:
 TOUCHES: dict[str, Callable[[], object]] = {
     "socket.bind": bind,
     "socket.getaddrinfo": lambda: socket.getaddrinfo("localhost", 80),
+    "thread": lambda: threading.Thread(target=int).start(),
     "subprocess.Popen": lambda: subprocess.run([sys.executable, "-c", "pass"], check=True),
 }
 
@@ -42,9 +44,11 @@ def test_what_a_thread_tries_is_noticed_as_well() -> None:
         with contextlib.suppress(RealWorldTouched):
             bind()
 
+    began = threading.Event()
+    thread = threading.Thread(target=lambda: began.wait(30) and touch())
+    thread.start()
     with no_real_io() as tried:
-        thread = threading.Thread(target=touch)
-        thread.start()
+        began.set()
         thread.join()
     assert tried == ["socket.bind ('127.0.0.1', 0)"]
 
@@ -53,6 +57,13 @@ def test_an_event_loop_may_be_made_within_the_block() -> None:
     with no_real_io() as tried, asyncio.Runner() as runner:
         runner.run(asyncio.sleep(0))
     assert tried == []
+
+
+@pytest.mark.virtual
+async def test_a_timer_of_the_library_is_refused_and_told_what_it_lacks() -> None:
+    with no_real_io() as tried, pytest.raises(RealWorldTouched, match=r"no scheduler was given"):
+        rx.timer(0.01).subscribe()
+    assert len(tried) == 1
 
 
 @pytest.mark.virtual

@@ -457,3 +457,50 @@ def test_importing_the_plugin_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert {name for name in done.stdout.split() if not name.startswith("wakestream")} == set()
+
+
+TOUCHES = {
+    "socket.create_connection(('127.0.0.1', 9))": "socket.getaddrinfo '127.0.0.1'",
+    "socket.socket().connect(('127.0.0.1', 9))": "socket.connect ('127.0.0.1', 9)",
+    "subprocess.run([sys.executable, '-c', 'pass'])": "subprocess.Popen",
+    "threading.Thread(target=int, name='mine').start()": "thread 'mine'",
+    "rx.timer(0.01).subscribe()": "no scheduler was given: pass one at the single subscribe",
+}
+
+
+@pytest.mark.parametrize("touch", TOUCHES)
+@pytest.mark.parametrize("caught", [False, True])
+def test_in_virtual_time_nothing_real_is_touched_whoever_catches_the_refusal(
+    project: pytest.Pytester, touch: str, caught: bool
+) -> None:
+    done = (
+        f"contextlib.suppress(Exception):\n        {touch}" if caught else f"contextlib.nullcontext():\n        {touch}"
+    )
+    project.makepyfile(
+        "import contextlib, socket, subprocess, sys, threading\n"
+        "import pytest\nimport reactivex as rx\n"
+        f"@pytest.mark.virtual_loop\nasync def test_virtual():\n    with {done}\n"
+    )
+    result = run(project, "-o", "asyncio_mode=auto", "-W", "ignore")
+    result.assert_outcomes(failed=1)
+    assert TOUCHES[touch] in result.stdout.str()
+    assert ("a test in virtual time does no real I/O, this one tried" in result.stdout.str()) == caught
+
+
+def test_a_test_in_real_time_touches_what_it_likes_also_after_one_in_virtual_time(project: pytest.Pytester) -> None:
+    project.makepyfile("""
+        import asyncio, socket, threading
+        import pytest
+
+        @pytest.mark.virtual_loop
+        async def test_virtual():
+            await asyncio.sleep(1)
+
+        def test_real():
+            with socket.socket() as one:
+                one.bind(("127.0.0.1", 0))
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+    """)
+    run(project, "-o", "asyncio_mode=auto").assert_outcomes(passed=2)
