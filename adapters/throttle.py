@@ -7,6 +7,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 
+from loguru import logger
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MOST = 10_000
@@ -41,33 +43,49 @@ class Rate:
         return len(self._clean)
 
 
-def caller(peer: str, forwarded: str | None, proxies: Collection[Network] = ()) -> str:
-    """Whose doing it is: the address that a proxy saw, on this machine or in `proxies`; nobody else is believed.
+class Proxies:
+    """The proxies in front that were `named`. They alone are believed about whom they speak for (X-Forwarded-For)."""
 
-    Of several in `forwarded` it is the last: those before it may have been written by anybody.
-    """
-    last = (forwarded or "").rpartition(",")[2].strip()
-    return last if _is_address(last) and _speaks_for_others(peer, proxies) else peer
+    def __init__(self, named: Collection[Network] = ()) -> None:
+        self._named = named
+        self._told = False
+
+    def include(self, peer: str) -> bool:
+        """Whether a proxy in front has this address."""
+        found = _address(peer)
+        return found is not None and any(found in network for network in self._named)
+
+    def caller(self, peer: str, forwarded: str | None) -> str:
+        """Whose doing it is: the address that the proxy saw, or else the peer itself.
+
+        Of several in `forwarded` it is the last: those before it may have been written by anybody.
+        """
+        last = (forwarded or "").rpartition(",")[2].strip()
+        if _address(last) is None:
+            return peer
+        if self.include(peer):
+            return last
+        self._tell(peer)
+        return peer
+
+    def _tell(self, peer: str) -> None:
+        """A proxy on this machine is likely to be meant, and was believed without being named in former versions."""
+        found = _address(peer)
+        if found is None or not found.is_loopback or self._told:
+            return
+        self._told = True
+        logger.warning(
+            "a proxy at {} says whom it speaks for, and was not named, so it is not believed: "
+            "add --behind-proxy {} if it is yours", peer, peer,
+        )  # fmt: skip
 
 
-def _speaks_for_others(peer: str, proxies: Collection[Network]) -> bool:
-    if not _is_address(peer):
-        return False
-    found = ipaddress.ip_address(peer)
-    found = getattr(found, "ipv4_mapped", None) or found
-    return _is_here(found) or any(found in network for network in proxies)
-
-
-def _is_here(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return address.is_loopback
-
-
-def _is_address(text: str) -> bool:
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(text)
+        found = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def neighbourhood(address: str) -> str:

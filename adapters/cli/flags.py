@@ -128,7 +128,7 @@ def behind_proxy(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="the proxy in front, such as 10.0.0.2 or 172.18.0.0/16, which says whom it speaks for "
-        "(X-Forwarded-For); may be repeated. One on this machine needs no flag",
+        "(X-Forwarded-For); may be repeated. No other is believed, also not one on this machine",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import math
 import re
@@ -14,7 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 from wakestream.adapters.capabilities import Claims, Verifier, looks_like_one
 from wakestream.adapters.http import progress_socket
 from wakestream.adapters.http.replies import HEALTH, failure, status_of
-from wakestream.adapters.throttle import Network, Rate, caller
+from wakestream.adapters.throttle import Network, Proxies, Rate
 from wakestream.operators.errors import WakestreamError, WorkerRefused
 from wakestream.streams.worker import Task
 
@@ -41,10 +42,10 @@ class Callers:
         *,
         proxies: Collection[Network] = (),
     ) -> None:
-        self._secret = None if secret is None else secret.encode()
+        self._secret = None if secret is None else _digest(secret)
         self._verifier = verifier
         self._wrong = wrong or Rate(TRIES, AGAIN)
-        self._proxies = proxies
+        self._proxies = Proxies(proxies)
         self._inside: dict[str, set[asyncio.Transport]] = {}
 
     def middleware(self) -> Middleware:
@@ -54,16 +55,15 @@ class Callers:
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.path in (HEALTH, "/"):
                 return await handler(request)
-            forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-            address = caller(request.remote or "", forwarded, self._proxies)
-            wait = self._wrong.wait(address)
-            if wait > 0:
-                return _later(f"too many wrong secrets came from {address}", "too_many", 429, wait)
             shown = _shown(request)
             try:
                 claims = self._admit(shown)
             except WakestreamError as error:
                 if error.code == "unauthorized" and any(shown):  # who shows nothing guesses nothing
+                    address = self._address(request)
+                    wait = self._wrong.wait(address)
+                    if wait > 0:
+                        return _later(f"too many wrong secrets came from {address}", "too_many", 429, wait)
                     self._wrong.count(address)
                 if progress_socket.is_handshake(request):
                     return await progress_socket.turn_away(request)
@@ -74,11 +74,15 @@ class Callers:
 
         return check
 
+    def _address(self, request: web.Request) -> str:
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        return self._proxies.caller(request.remote or "", forwarded)
+
     def _admit(self, shown: Sequence[str]) -> Claims | None:
         """None for the secret, which opens all."""
         if self._secret is None:
             return None
-        if any(hmac.compare_digest(one.encode(errors="replace"), self._secret) for one in shown):
+        if any(hmac.compare_digest(_digest(one), self._secret) for one in shown):
             return None
         if self._verifier is not None and looks_like_one(shown[0]):
             return self._verifier.claims(shown[0])
@@ -104,6 +108,11 @@ class Callers:
         """Cut what goes on in the name of this license."""
         for transport in tuple(self._inside.get(owner, ())):
             transport.abort()
+
+
+def _digest(secret: str) -> bytes:
+    """What is compared in its place: comparing what is of different lengths tells the length."""
+    return hashlib.sha256(secret.encode(errors="replace")).digest()
 
 
 def _shown(request: web.Request) -> Sequence[str]:

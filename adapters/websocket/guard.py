@@ -18,7 +18,7 @@ from websockets.protocol import State
 
 from wakestream.adapters import status_page
 from wakestream.adapters.addresses import HUB_PATH
-from wakestream.adapters.throttle import Network, Rate, caller, neighbourhood
+from wakestream.adapters.throttle import Network, Proxies, Rate, neighbourhood
 from wakestream.streams.counters import Refusals
 
 MAX_BUFFER = 1024 * 1024
@@ -43,7 +43,8 @@ class Gate:
     """Counts the connections of each address from their first byte on, and refuses handshakes that are not for us."""
 
     def __init__(self, most: int, per_address: int, refused: Refusals, proxies: Collection[Network] = ()) -> None:
-        self._most, self._per_address, self.refused, self._proxies = most, per_address, refused, proxies
+        self._most, self._per_address, self.refused = most, per_address, refused
+        self._proxies = Proxies(proxies)
         self.judge: Callable[[Request], tuple[str, str] | None] = lambda _: None
         self.page: Callable[[str], bytes] = lambda _: b""
         self._inside: dict[ServerConnection, str] = {}
@@ -87,10 +88,15 @@ class Gate:
         if not self._waiting[address]:
             del self._waiting[address]
 
-    def wrong_key(self, socket: ServerConnection) -> None:
-        """It showed a key that nobody has."""
-        if socket.request is not None:
-            self._wrong.count(self._caller(socket, socket.request))
+    def wrong_key(self, socket: ServerConnection) -> float:
+        """It showed a key that nobody has; for how many seconds its address should show no other."""
+        assert socket.request is not None  # noqa: S101 - its handshake has ended
+        address = self._caller(socket, socket.request)
+        if (wait := self._wrong.wait(address)) > 0:
+            self.refused.count("wrong_keys")
+        else:
+            self._wrong.count(address)
+        return wait
 
     def admit(self, socket: ServerConnection, request: Request) -> Response | None:
         """The answer to a handshake that is refused; None lets it through."""
@@ -116,7 +122,7 @@ class Gate:
 
     def _caller(self, socket: ServerConnection, request: Request) -> str:
         forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
-        return caller(str((socket.remote_address or ("",))[0]), forwarded, self._proxies)
+        return self._proxies.caller(str((socket.remote_address or ("",))[0]), forwarded)
 
     def _unwelcome(self, request: Request) -> Response | None:
         refusal = self.judge(request)
@@ -129,9 +135,6 @@ class Gate:
         return _answer(HTTPStatus.TOO_MANY_REQUESTS, why, after=5.0)
 
     def _slowed(self, address: str) -> Response | None:
-        if (wait := self._wrong.wait(address)) > 0:
-            self.refused.count("wrong_keys")
-            return _answer(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong keys came from this address", after=wait)
         if (wait := self._new.wait(address)) > 0:
             self.refused.count("too_fast")
             return _answer(HTTPStatus.TOO_MANY_REQUESTS, "this address connects too often", after=wait)
@@ -156,6 +159,7 @@ class GuardedConnection(ServerConnection):
         super().__init__(*arguments, **options)
         self._gate = gate
         self._counted = False
+        self.turned_away = False
         self.given = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from importlib.metadata import version
@@ -83,7 +84,7 @@ class HubServer:
         self.url = ""
         self.port = 0
         self.refused = Refusals(_note_refusal)
-        self.on_wrong_key: Callable[[Any], None] = lambda _: None
+        self.on_wrong_key: Callable[[ServerConnection], float] = lambda _: 0.0
         self.on_fact: Callable[[f.Fact], None] | None = None
         self._tap = tap
         self._book = book
@@ -260,7 +261,9 @@ class HubServer:
             del self._sockets[fd]
             self.happen(f.Closed(fd))
 
-    def _frame(self, fd: int, socket: ServerConnection, data: bytes) -> None:
+    def _frame(self, fd: int, socket: GuardedConnection, data: bytes) -> None:
+        if socket.turned_away:  # what it sent before it knew
+            return
         if len(data) > wire.MAX_FRAME:
             why = f"a frame may have {wire.MAX_FRAME} bytes at most, this one has {len(data)}"
             self.happen(f.Unreadable(fd, why, "too_large"))
@@ -284,12 +287,15 @@ class HubServer:
         frame = {name: value for name, value in message.frame.items() if name != "license"}
         return m.Unknown(type=message.type, frame=frame | ({"license": found.id} if found is not None else {}))
 
-    def _register(self, fd: int, socket: ServerConnection, message: m.Register) -> None:
+    def _register(self, fd: int, socket: GuardedConnection, message: m.Register) -> None:
         credential = message.token or message.key or _bearer(socket.request)
         self.watch_book()
         found = self._book.find(credential) if credential is not None else None
-        if found is None and credential is not None:
-            self.on_wrong_key(socket)
+        if found is None and credential is not None and (wait := self.on_wrong_key(socket)) > 0:
+            why = f"too many wrong keys came from this address: try again in {math.ceil(wait)} s"
+            socket.turned_away = True
+            self._close(f.Close(fd, hub.UNAUTHORIZED, why))
+            return
         known = f.License(found.id, found.role, found.revoked is not None) if found is not None else None
         self.happen(f.Registering(fd, message, credential, known))
 

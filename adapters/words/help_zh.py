@@ -148,8 +148,9 @@ SENTENCES = {
     "connections from one address (default 500); behind a proxy all come from one":
         "来自一个地址的连接数（默认 500）；经代理时都来自同一个",
     "the proxy in front, such as 10.0.0.2 or 172.18.0.0/16, which says whom it speaks for (X-Forwarded-For); may be "
-    "repeated. One on this machine needs no flag":
-        "前面的代理，例如 10.0.0.2 或 172.18.0.0/16，它说明替谁转发（X-Forwarded-For）；可重复。本机上的代理不必写",
+    "repeated. No other is believed, also not one on this machine":
+        "前面的代理，例如 10.0.0.2 或 172.18.0.0/16，它说明替谁转发（X-Forwarded-For）；可重复。"
+        "其他地址一概不信，本机上的代理也要写明",
     "what an hour of a GPU costs, in whatever money: 1.20 for each, studio=2.50 for one; may be repeated":
         "GPU 每小时的价格，货币不限：1.20 用于全部，studio=2.50 用于一个；可重复",
     "make a license and print its key, this once": "签发许可并输出密钥，仅此一次",

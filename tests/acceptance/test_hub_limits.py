@@ -6,15 +6,14 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from our_peers import Place, until
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from wakestream.adapters import throttle
 from wakestream.adapters.addresses import network
 from wakestream.adapters.journal import MemoryJournal
 from wakestream.adapters.licenses import LicenseBook
@@ -50,50 +49,57 @@ async def register(socket: ClientConnection, key: str) -> dict[str, Any]:
     return answer
 
 
-async def test_an_address_that_shows_wrong_keys_is_kept_out_before_the_handshake_and_others_are_not(
+async def heard(socket: ClientConnection) -> AsyncGenerator[str | bytes, None]:
+    """All that comes until the connection is closed."""
+    with suppress(ConnectionClosed):
+        while True:
+            yield await socket.recv()
+
+
+async def guess(hub: HubServer, **options: Any) -> str:
+    """What a wrong key meets: the code of a refusal, or why the connection was closed."""
+    async with connect(hub.url, **options) as socket:
+        try:
+            return str((await register(socket, "a wrong key"))["code"])
+        except ConnectionClosed as closed:
+            return f"{closed.rcvd.code} {closed.rcvd.reason}" if closed.rcvd else "gone"
+
+
+async def test_an_address_that_shows_wrong_keys_is_slowed_down_and_the_right_one_opens_all_the_same(
     place: Place,
 ) -> None:
     async with hub_with(place) as hub:
-        async with connect(hub.url) as inside:
-            assert (await register(inside, place.keys["client"]))["type"] == "registered"
-            for number in range(guard.TRIES):
-                async with connect(hub.url) as socket:
-                    assert (await register(socket, f"guess-{number}"))["code"] == "unauthorized"
-            status, text, after = await refusal(hub.url)
-            assert (status, "too many wrong keys came from this address" in text) == (429, True)
-            assert 1 <= after <= guard.AGAIN
-            assert hub.refused["wrong_keys"] == 1
-            await inside.send('{"type":"ping"}')  # who is inside stays
-            assert json.loads(await inside.recv()) == {"type": "pong"}
-        proxied = {"additional_headers": {"X-Forwarded-For": "192.0.2.7"}}
-        async with connect(hub.url, **proxied) as other:
-            assert (await register(other, place.keys["client"]))["type"] == "registered"
+        for _ in range(guard.TRIES):
+            assert await guess(hub) == "unauthorized"
+        assert (await guess(hub)).startswith("4401 too many wrong keys came from this address: try again in ")
+        assert hub.refused["wrong_keys"] == 1
+        async with connect(hub.url) as socket:  # guesses one after the other, and no look at the answers
+            for key in ("another guess", place.keys["client"]):
+                await socket.send(json.dumps({"type": "register", "key": key}))
+            said = [json.loads(text)["type"] async for text in heard(socket)]
+            assert "registered" not in said
+        async with connect(hub.url) as socket:
+            assert (await register(socket, place.keys["client"]))["type"] == "registered"
+        async with connect(hub.url, additional_headers={"Authorization": f"Bearer {place.keys['client']}"}) as socket:
+            await socket.recv()
+            await socket.send('{"type":"register"}')
+            assert json.loads(await socket.recv())["type"] == "registered"
         if sys.platform == "linux":  # where all of 127.0.0.0/8 is this machine
-            async with connect(hub.url, local_addr=("127.0.0.2", 0)) as other:
-                assert (await register(other, place.keys["client"]))["type"] == "registered"
+            assert await guess(hub, local_addr=("127.0.0.2", 0)) == "unauthorized"
 
 
-async def test_a_proxy_that_was_named_keeps_a_guesser_from_slowing_the_others(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("named", "another"), [((network("127.0.0.1"),), "unauthorized"), ((), "4401 ")])
+async def test_only_a_proxy_that_was_named_is_believed_about_who_guesses(
+    place: Place, named: tuple[Network, ...], another: str
 ) -> None:
-    monkeypatch.setattr(throttle, "_is_here", lambda _: False)  # as if this machine were another
-
     def seen_as(address: str) -> dict[str, Any]:
         return {"additional_headers": {"X-Forwarded-For": f"203.0.113.1, {address}"}}
 
-    async def guessed(hub: HubServer) -> None:
-        for number in range(guard.TRIES):
-            async with connect(hub.url, **seen_as("192.0.2.66")) as socket:
-                assert (await register(socket, f"guess-{number}"))["code"] == "unauthorized"
-        assert (await refusal(hub.url, **seen_as("192.0.2.66")))[0] == 429
-
-    async with hub_with(place, proxies=(network("127.0.0.1"),)) as hub:
-        await guessed(hub)
-        async with connect(hub.url, **seen_as("192.0.2.7")) as other:
-            assert (await register(other, place.keys["client"]))["type"] == "registered"
-    async with hub_with(place) as hub:
-        await guessed(hub)
-        assert (await refusal(hub.url, **seen_as("192.0.2.7")))[0] == 429, "who was not named is not believed"
+    async with hub_with(place, proxies=named) as hub:
+        for _ in range(guard.TRIES):
+            assert await guess(hub, **seen_as("192.0.2.66")) == "unauthorized"
+        assert (await guess(hub, **seen_as("192.0.2.66"))).startswith("4401 ")
+        assert (await guess(hub, **seen_as("192.0.2.7"))).startswith(another)
 
 
 async def come_and_go(hub: HubServer, times: int) -> None:

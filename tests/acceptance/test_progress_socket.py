@@ -175,7 +175,8 @@ async def test_only_a_secret_that_was_shown_and_is_wrong_counts(scene: Scene) ->
     with pytest.raises(InvalidStatus) as refused:
         await scene.told("f" * 16, "guess")
     assert refused.value.response.status_code == 429
-    assert await scene.get("/api/heygem/queue", Authorization=f"Bearer {SECRET}") == 429
+    assert await scene.get("/api/heygem/queue", Authorization=f"Bearer {SECRET}") == 200
+    assert (await scene.told("f" * 16, "swordfish%2B%25%260123456789"))[1] == 1000
 
 
 async def test_the_token_opens_the_socket_alone_and_a_plain_call_there_is_refused(scene: Scene) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from loguru import logger
 
 from wakestream.adapters.addresses import network
-from wakestream.adapters.throttle import Rate, caller, neighbourhood
+from wakestream.adapters.throttle import Proxies, Rate, neighbourhood
 
 
 class Clock:
@@ -76,33 +77,48 @@ def test_what_one_person_has_counts_as_one_address(address: str, counts_as: str)
 @pytest.mark.parametrize(
     ("peer", "forwarded", "counts_as"),
     [
-        ("127.0.0.1", "192.0.2.7", "192.0.2.7"),
-        ("::1", "203.0.113.1, 192.0.2.7", "192.0.2.7"),
-        ("127.0.0.1", "192.0.2.7, spoofed", "127.0.0.1"),
+        ("127.0.0.1", "192.0.2.7", "127.0.0.1"),
+        ("::1", "203.0.113.1, 192.0.2.7", "::1"),
         ("127.0.0.1", None, "127.0.0.1"),
         ("198.51.100.1", "192.0.2.7", "198.51.100.1"),
         ("", "192.0.2.7", ""),
     ],
 )
-def test_only_a_proxy_on_this_machine_is_believed_about_whom_it_speaks_for(
+def test_where_no_proxy_was_named_the_header_counts_for_nothing(
     peer: str, forwarded: str | None, counts_as: str
 ) -> None:
-    assert caller(peer, forwarded) == counts_as
+    assert Proxies().caller(peer, forwarded) == counts_as
+
+
+def test_a_header_of_this_machine_that_is_not_believed_is_told_once() -> None:
+    proxies, told = Proxies((network("172.18.0.0/16"),)), []
+    sink = logger.add(lambda message: told.append(message.record["message"]), level="WARNING")
+    for peer in ("198.51.100.1", "172.18.0.2", "127.0.0.1", "127.0.0.1", "::1"):
+        proxies.caller(peer, "192.0.2.7")
+    logger.remove(sink)
+    assert told == [
+        "a proxy at 127.0.0.1 says whom it speaks for, and was not named, so it is not believed: "
+        "add --behind-proxy 127.0.0.1 if it is yours"
+    ]
 
 
 @pytest.mark.parametrize(
     ("peer", "forwarded", "counts_as"),
     [
+        ("172.18.0.2", "192.0.2.7, spoofed", "172.18.0.2"),
+        ("172.18.0.2", "192.0.2.7, 127.0.0.1", "127.0.0.1"),
         ("172.18.0.2", "192.0.2.7", "192.0.2.7"),
         ("::ffff:172.18.0.2", "192.0.2.7", "192.0.2.7"),
         ("172.18.0.2", "203.0.113.1, 192.0.2.7", "192.0.2.7"),
         ("172.18.0.2", None, "172.18.0.2"),
         ("2001:db8::7", "192.0.2.7", "192.0.2.7"),
-        ("127.0.0.1", "192.0.2.7", "192.0.2.7"),
+        ("127.0.0.1", "192.0.2.7", "127.0.0.1"),
         ("172.19.0.2", "192.0.2.7", "172.19.0.2"),
         ("2001:db8::8", "192.0.2.7", "2001:db8::8"),
         ("/run/hub.sock", "192.0.2.7", "/run/hub.sock"),
     ],
 )
-def test_a_proxy_elsewhere_is_believed_where_it_was_named(peer: str, forwarded: str | None, counts_as: str) -> None:
-    assert caller(peer, forwarded, (network("172.18.0.1/16"), network("2001:db8::7"))) == counts_as
+def test_a_proxy_that_was_named_is_believed_about_whom_it_speaks_for(
+    peer: str, forwarded: str | None, counts_as: str
+) -> None:
+    assert Proxies((network("172.18.0.1/16"), network("2001:db8::7"))).caller(peer, forwarded) == counts_as
