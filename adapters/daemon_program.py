@@ -17,7 +17,7 @@ from wakestream.adapters.client import Client, open_client
 from wakestream.adapters.console.api import Api
 from wakestream.adapters.console.console import Console
 from wakestream.adapters.console.server import check_loopback, local_server
-from wakestream.adapters.console.session import Memory
+from wakestream.adapters.console.session import keep_port, last_port
 from wakestream.adapters.console.timeline import Timeline
 from wakestream.adapters.console.uploads import QUOTA
 from wakestream.adapters.feed import Feed
@@ -120,13 +120,10 @@ async def running_daemon(
             )
         )
         token = daemon_address.new_token()
-        memory = Memory(config.state)
-        console = Console(config.state / "console", box, timeline, settings, memory, config.quota)
+        console = Console(config.state / "console", box, timeline, settings, config.quota)
         api = Api(box, _health(client, settings), console.cards.names)
         routes = [*api.routes(), *console.routes()]
-        url = await _listen(
-            stack, config, memory, lambda port: local_server(routes, config.host, port, token, console.admits)
-        )
+        url = await _listen(stack, config, lambda port: local_server(routes, config.host, port, token, console.admits))
         await stack.enter_async_context(console.serving())
         stack.callback(feed.close)  # before the server waits for those who follow
         webhooks = None
@@ -148,15 +145,17 @@ def _about(config: DaemonConfig) -> dict[str, Any]:
 async def _listen(
     stack: AsyncExitStack,
     config: DaemonConfig,
-    memory: Memory,
     server: Callable[[int], AbstractAsyncContextManager[str]],
 ) -> str:
     """Where any port will do, the last one if it is still free: pages that are open then find the program again."""
-    if not config.port and memory.port:
+    port = last_port(config.state)
+    if not config.port and port:
         with contextlib.suppress(OSError):
-            return await stack.enter_async_context(server(memory.port))
+            url = await stack.enter_async_context(server(port))
+            keep_port(config.state, port)  # a file of former versions also has a key
+            return url
     url = await stack.enter_async_context(server(config.port))
-    memory.keep(int(url.rpartition(":")[2]))
+    keep_port(config.state, int(url.rpartition(":")[2]))
     return url
 
 

@@ -18,7 +18,7 @@ from wakestream.adapters.console.holdings import Holdings
 from wakestream.adapters.console.job_calls import JobCalls, plain_answer
 from wakestream.adapters.console.live import Live
 from wakestream.adapters.console.page import SAFE, Page
-from wakestream.adapters.console.session import Memory, Sessions
+from wakestream.adapters.console.session import Sessions
 from wakestream.adapters.console.timeline import Timeline
 from wakestream.adapters.console.timeline_file import TimelineFile
 from wakestream.adapters.console.upload_rules import Kind
@@ -34,10 +34,8 @@ LOOKS: Final = 2
 class Console:
     """What the page can ask for. `folder` is where its files lie, `quota` the bytes that they may take."""
 
-    def __init__(
-        self, folder: Path, outbox: Outbox, timeline: Timeline, settings: Settings, memory: Memory, quota: int
-    ) -> None:
-        self.sessions = Sessions(memory.key)
+    def __init__(self, folder: Path, outbox: Outbox, timeline: Timeline, settings: Settings, quota: int) -> None:
+        self.sessions = Sessions()
         self.holdings = Holdings(folder, outbox, quota, _look() if settings.probe else unlooked)
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
@@ -49,12 +47,15 @@ class Console:
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest)
 
     def admits(self, request: web.Request) -> bool:
-        """The page itself holds no secret; the rest is for sessions. Tickets are looked at where they are used."""
+        """The page itself holds no secret; the rest of it is for sessions. Tickets are looked at where they are used.
+
+        A session opens the page's own calls alone: the API, which takes files by their path, is for programs.
+        """
         if request.path in self._page or request.path == "/console/session":
             return True
         if request.method in ("GET", "HEAD") and request.path.startswith("/console/results/"):
             return True
-        return self.sessions.is_session(_bearer(request))
+        return request.path.startswith("/console/") and self.sessions.is_session(_bearer(request))
 
     def routes(self) -> list[web.RouteDef]:
         """The page and its calls by their addresses."""

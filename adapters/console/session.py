@@ -3,6 +3,8 @@
 A cookie would be sent to every port of this machine, other users' servers included. So the page keeps its session in
 its origin's own storage and shows it as a bearer; what a `<video>` or a download asks for is opened by a ticket in the
 address, which is good for one job and a few hours.
+
+All of them end with the program: while it is away any other may listen at its port and is shown a page's session.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -31,47 +33,35 @@ LINKS_MOST: Final = 20
 """Links that may be out at once; a further one takes the place of the oldest."""
 
 
-class Memory:
-    """What outlives the program, in a file that only its user can read: the key of all sessions, and the last port."""
-
-    def __init__(self, state: Path) -> None:
-        self._path = state / FILE
-        found = _read(self._path)
-        self.key: str = found.get("key") if _is_key(found.get("key")) else secrets.token_hex(32)  # type: ignore[assignment]  # checked
-        port = found.get("port")
-        self.port: int = port if type(port) is int and 0 < port < 65536 else 0
-
-    def keep(self, port: int) -> None:
-        """Remember, with this port. `FileUnusable` when the file cannot be written."""
-        self.port = port
-        fresh = self._path.with_name(f".{FILE}.{os.getpid()}")
-        try:
-            fresh.unlink(missing_ok=True)
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(orjson.dumps({"key": self.key, "port": port}))
-            put(fresh, self._path)
-        except OSError as error:
-            why = f"{self._path} cannot be written: {error.strerror or error}; choose another --state"
-            raise FileUnusable(why) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
+def last_port(state: Path) -> int:
+    """The port of the last run, 0 where none is known."""
     try:
-        plain = orjson.loads(path.read_bytes())
+        plain = orjson.loads((state / FILE).read_bytes())
     except (OSError, ValueError):
-        return {}
-    return plain if isinstance(plain, dict) else {}
+        return 0
+    port = plain.get("port") if isinstance(plain, dict) else None
+    return port if type(port) is int and 0 < port < 65536 else 0
 
 
-def _is_key(value: object) -> bool:
-    return isinstance(value, str) and len(value) == 64
+def keep_port(state: Path, port: int) -> None:
+    """Remember it for the next run. `FileUnusable` when the file cannot be written."""
+    path = state / FILE
+    fresh = path.with_name(f".{FILE}.{os.getpid()}")
+    try:
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(orjson.dumps({"port": port}))
+        put(fresh, path)
+    except OSError as error:
+        why = f"{path} cannot be written: {error.strerror or error}; choose another --state"
+        raise FileUnusable(why) from error
 
 
 class Sessions:
-    """Links, sessions and tickets, all made of `key`. `now` gives UNIX seconds."""
+    """Links, sessions and tickets, all made of one key that is kept nowhere else. `now` gives UNIX seconds."""
 
-    def __init__(self, key: str, now: Callable[[], float] = time.time) -> None:
-        self._key, self._now = key.encode(), now
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._key, self._now = secrets.token_bytes(32), now
         self._links: dict[str, float] = {}
 
     def new_link(self) -> str:
@@ -88,7 +78,7 @@ class Sessions:
         return self.new_session() if ends > self._now() else None
 
     def new_session(self) -> str:
-        """A session that lasts a month."""
+        """A session that lasts a month, if the program does."""
         return self._signed("session", SESSION_LASTS)
 
     def is_session(self, token: str) -> bool:

@@ -32,6 +32,7 @@ class Caller:
         self.home, self.session = home, session
         assert home.daemon is not None
         self.bearer = {"Authorization": f"Bearer {home.daemon.console.sessions.new_session()}"}
+        self.owner = {"Authorization": f"Bearer {home.token}"}
 
     async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, Any]]:
         """One call: its status and its JSON."""
@@ -60,7 +61,7 @@ class Caller:
         """How the job ended."""
         async with (
             asyncio.timeout(20),
-            self.session.get(f"{self.home.url}/api/jobs/{job}/events", headers=self.bearer) as response,
+            self.session.get(f"{self.home.url}/api/jobs/{job}/events", headers=self.owner) as response,
         ):
             text = (await response.read()).decode()
         return text.rstrip().rsplit("event: ", 1)[1].partition("\n")[0]
@@ -117,7 +118,7 @@ async def test_the_page_allows_nothing_but_its_own_files(tmp_path: Path) -> None
             assert script.content_type == "text/javascript"
 
 
-async def test_a_link_is_good_once_and_its_session_outlives_the_daemon(tmp_path: Path) -> None:
+async def test_a_link_is_good_once_and_its_session_ends_with_the_daemons_hold_of_the_port(tmp_path: Path) -> None:
     async with calling(tmp_path) as caller:
         assert caller.home.daemon is not None
         code = caller.home.daemon.console.sessions.new_link()
@@ -126,12 +127,54 @@ async def test_a_link_is_good_once_and_its_session_outlives_the_daemon(tmp_path:
         assert status == 200
         assert (await caller.ask("POST", "/console/session", {"code": code}, **nobody))[0] == 401
         session = {"Authorization": f"Bearer {plain['session']}"}
+        assert (await caller.ask("GET", "/console/history", **session))[0] == 200
+        ticket, link = (
+            caller.home.daemon.console.sessions.ticket("ws-1"),
+            caller.home.daemon.console.sessions.new_link(),
+        )
         url = caller.home.url
         await caller.home.stop_daemon()
+        stolen = await heard_at(url, caller, session)  # by another program that has taken the port
+        assert stolen == session["Authorization"]
         await caller.home.start_daemon()
         assert caller.home.url == url
-        assert (await caller.ask("GET", "/console/history", **session))[0] == 200
-        assert (caller.home.state / "console.json").stat().st_mode & 0o77 == 0
+        for method, path in (*PATHS, ("POST", "/console/links"), ("GET", "/console/history")):
+            assert (await caller.ask(method, path, Authorization=stolen))[0] == 401
+        assert (await caller.ask("POST", "/console/session", {}, Authorization=stolen))[0] == 401
+        assert (await caller.ask("POST", "/console/session", {"code": link}, **nobody))[0] == 401
+        assert (await caller.ask("GET", f"/console/results/ws-1?ticket={ticket}"))[0] == 401
+        assert b"key" not in (caller.home.state / "console.json").read_bytes()
+
+
+async def heard_at(url: str, caller: Caller, headers: dict[str, str]) -> str:
+    """What a program that listens in the daemon's place is shown by the page."""
+    shown: list[str] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        shown.extend(line.partition(": ")[2] for line in head.splitlines() if line.startswith("Authorization: "))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", int(url.rpartition(":")[2])):
+        assert (await caller.ask("GET", "/console/history", **headers))[0] == 200
+    return shown[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/health"), ("GET", "/api/jobs"), ("POST", "/api/jobs"), ("GET", "/api/jobs/ws-1"),
+        ("POST", "/api/jobs/ws-1/cancel"), ("POST", "/api/jobs/ws-1/retry"), ("POST", "/api/retry"),
+        ("GET", "/api/jobs/ws-1/events"), ("GET", "/api/events"),
+        ("GET", "//api/health"), ("GET", "/console/../api/health"),
+    ],
+)  # fmt: skip
+async def test_a_session_does_not_open_the_programs_api(tmp_path: Path, method: str, path: str) -> None:
+    async with calling(tmp_path) as caller:
+        assert (await caller.ask("GET", "/console/history"))[0] == 200
+        assert (await caller.ask(method, path, {}))[0] in (401, 404)
 
 
 async def test_what_does_not_fit_is_refused_with_the_number_before_it_is_sent(tmp_path: Path) -> None:
@@ -219,7 +262,7 @@ async def test_inputs_of_a_job_that_failed_stay_for_another_try_until_the_room_i
         await caller.start(await caller.upload("video", broken), await caller.upload("audio", audio))
         assert await caller.outcome() == "failed"
         assert len(caller.kept) == 4
-        status, again = await caller.ask("POST", "/api/jobs/ws-1/retry", {})
+        status, again = await caller.ask("POST", "/console/jobs/ws-1/retry", {})
         assert (status, again["retry_of"]) == (201, "ws-1")
         assert await caller.outcome(again["id"]) == "failed"
         big = {"kind": "video", "name": "a.mp4", "size": 49_999_900}

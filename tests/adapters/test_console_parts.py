@@ -12,7 +12,7 @@ import pytest
 from wakestream.adapters.console import gpu, opening, page, session, timeline_file
 from wakestream.adapters.console import timeline as timelines
 from wakestream.adapters.console.job_calls import disposition
-from wakestream.adapters.console.session import Memory, Sessions
+from wakestream.adapters.console.session import Sessions, keep_port, last_port
 from wakestream.adapters.console.timeline import Timeline
 from wakestream.adapters.console.timeline_file import TimelineFile
 from wakestream.adapters.console.upload_rules import file_name, shown_name
@@ -22,8 +22,6 @@ from wakestream.streams import messages as m
 from wakestream.streams import outbox
 from wakestream.streams.hub_state import Gpu, HubState
 from wakestream.streams.recording import Header, read_log
-
-KEY = "0" * 64
 
 
 class Clock:
@@ -35,14 +33,12 @@ class Clock:
 
 def test_sessions_links_and_tickets_end_with_their_time() -> None:
     clock = Clock()
-    sessions = Sessions(KEY, clock)
+    sessions = Sessions(clock)
     code, late = sessions.new_link(), sessions.new_link()
     token = sessions.redeem(code)
     assert token is not None
     assert sessions.redeem(code) is None
     assert sessions.is_session(token)
-    assert Sessions(KEY, clock).is_session(token)
-    assert not Sessions("1" * 64, clock).is_session(token)
     ticket = sessions.ticket("a")
     assert sessions.opens("a", ticket)
     assert not sessions.opens("b", ticket)
@@ -56,26 +52,29 @@ def test_sessions_links_and_tickets_end_with_their_time() -> None:
 
 @pytest.mark.parametrize("token", ["", ".", "x", "9" * 40, "99999999999.", "99999999999.é", "-1.0", "²." + "0" * 64])
 def test_what_is_no_session_is_none_without_an_error(token: str) -> None:
-    assert not Sessions(KEY).is_session(token)
+    assert not Sessions().is_session(token)
 
 
 def test_only_so_many_links_are_out_at_once() -> None:
-    sessions = Sessions(KEY)
+    sessions = Sessions()
     codes = [sessions.new_link() for _ in range(session.LINKS_MOST + 1)]
     assert sessions.redeem(codes[0]) is None
     assert sessions.redeem(codes[-1]) is not None
 
 
-def test_the_memory_outlives_the_program_and_a_broken_one_is_made_anew(tmp_path: Path) -> None:
-    first = Memory(tmp_path)
-    first.keep(4711)
-    assert (Memory(tmp_path).key, Memory(tmp_path).port) == (first.key, 4711)
-    for broken in (b"", b"[]", b'{"key":"x","port":true}', b'{"key":7,"port":99999}'):
+def test_the_port_outlives_the_program_and_nothing_else_does(tmp_path: Path) -> None:
+    keep_port(tmp_path, 4711)
+    assert last_port(tmp_path) == 4711
+    for broken in (b"", b"[]", b'{"port":true}', b'{"port":99999}'):
         (tmp_path / session.FILE).write_bytes(broken)
-        again = Memory(tmp_path)
-        assert len(again.key) == 64
-        assert again.key != first.key
-        assert again.port == 0
+        assert last_port(tmp_path) == 0
+
+
+def test_no_two_runs_know_each_others_sessions() -> None:
+    first, second = Sessions(), Sessions()
+    assert first.is_session(first.new_session())
+    assert not second.is_session(first.new_session())
+    assert not second.opens("job", first.ticket("job"))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from our_peers import SECRET, Place
 
+from wakestream.adapters import daemon_address
 from wakestream.adapters.console.opening import address
 from wakestream.adapters.daemon_program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.engines import Ffmpeg
@@ -79,6 +80,13 @@ class House:
         """Where the console is."""
         assert self.daemon is not None
         return self.daemon.url
+
+    @property
+    def token(self) -> str:
+        """What programs of this user show at the API."""
+        found = daemon_address.read(self.state)
+        assert found is not None
+        return found.token
 
     def link(self) -> str:
         """A link that opens the console."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 async def cancelled(home: House, files: tuple[Path, Path], job: str) -> str:
     """A job that was cancelled, handed in by another program of the user."""
     assert home.daemon is not None
-    bearer = {"Authorization": f"Bearer {home.daemon.console.sessions.new_session()}"}
+    bearer = {"Authorization": f"Bearer {home.token}"}
     output = files[0].with_name(f"{job}.mp4")
     wish = {"id": job, "video": str(files[0]), "audio": str(files[1]), "output": str(output)}
     async with aiohttp.ClientSession(home.url, headers=bearer) as session:

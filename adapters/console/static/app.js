@@ -30,8 +30,8 @@ function toast(text, bad = false) {
 // What can be done with a job
 
 const acts = {
-  cancel: (job) => asked(() => call("POST", `/api/jobs/${encodeURIComponent(job.id)}/cancel`)),
-  retry: (job) => asked(() => call("POST", `/api/jobs/${encodeURIComponent(job.id)}/retry`, {})),
+  cancel: (job) => asked(() => call("POST", `/console/jobs/${encodeURIComponent(job.id)}/cancel`)),
+  retry: (job) => asked(() => call("POST", `/console/jobs/${encodeURIComponent(job.id)}/retry`, {})),
   remove: (job) => confirm(t("card.remove.sure", { name: job.output }))
     && asked(() => call("DELETE", `/console/results/${encodeURIComponent(job.id)}`)),
   address: (job) => asked(async () => (await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/ticket`)).url),
