@@ -12,6 +12,7 @@ from typing import Any
 
 from wakestream.streams import hub_capabilities as capabilities
 from wakestream.streams import hub_events as f
+from wakestream.streams import hub_holders as holders
 from wakestream.streams import hub_jobs as jobs
 from wakestream.streams import hub_power as power
 from wakestream.streams import hub_relays as relays
@@ -20,10 +21,11 @@ from wakestream.streams import messages as m
 from wakestream.streams.hub_evolve import evolve
 from wakestream.streams.hub_jobs import FEATURES, Plan
 from wakestream.streams.hub_names import free
+from wakestream.streams.hub_power import REPLACED
 from wakestream.streams.hub_snapshot import recover, snapshot
 from wakestream.streams.hub_state import Connection, HubState, Limits
 
-__all__ = ["FEATURES", "HubState", "Limits", "decide", "evolve", "recover", "snapshot"]
+__all__ = ["FEATURES", "REPLACED", "HubState", "Limits", "decide", "evolve", "recover", "snapshot"]
 
 UNAUTHORIZED = 4401
 """Close code: no license, a wrong one or a revoked one."""
@@ -33,8 +35,6 @@ NOT_REGISTERED = 4408
 """Close code: nobody registered in time."""
 TOO_MANY = 4429
 """Close code: the license has as many connections as it may."""
-REPLACED = 4409
-"""Close code: the same GPU's worker connected again."""
 
 _ROLES = {None: "client", "client": "client", "admin": "client", "pc": "client", "worker": "worker"}
 _ROLES.update({"gpu_monitor": "monitor", "monitor": "monitor"})
@@ -102,7 +102,8 @@ def _registering(state: HubState, event: f.Registering, now: float, plan: Plan) 
     if peer.role is not None:
         plan.refuse(event.fd, "already_registered", "this connection is registered; open another for another role")
         return
-    refusal = _refusal(state, event) or _unfit(state, event.message) or _crowded(state, event.license)
+    refusal = _refusal(state, event) or _unfit(event.message) or _crowded(state, event.license)
+    refusal = refusal or holders.refusal(state, *_claimed(event), now)
     if refusal is not None:
         code, why = refusal
         plan.refuse(event.fd, code, why)
@@ -130,9 +131,20 @@ def _refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
     return None
 
 
-def _unfit(state: HubState, message: m.Register) -> tuple[str, str] | None:
+def _claimed(event: f.Registering) -> tuple[str, str | None, tuple[str, ...]]:
+    """In which role who asks for which names of GPUs."""
+    message, role = event.message, _ROLES[event.message.role]
+    names = _served(message) if role == "monitor" else (message.gpu,) if role == "worker" and message.gpu else ()
+    return role, event.license.id if event.license is not None else None, names
+
+
+def _served(message: m.Register) -> tuple[str, ...]:
+    return message.gpus or ((message.gpu,) if message.gpu else ())
+
+
+def _unfit(message: m.Register) -> tuple[str, str] | None:
     names = (*(message.gpus or ()), *((message.gpu,) if message.gpu else ()))
-    if not power.nameable(state, names):
+    if len(names) > 100 or not all(map(power.is_name, names)):
         return "bad_request", "a GPU's name has 1 to 100 characters, and a peer serves 100 of them at most"
     return None
 
@@ -151,14 +163,12 @@ def _crowded(state: HubState, license_: f.License | None) -> tuple[str, str] | N
 
 def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, plan: Plan) -> None:
     message, fd = event.message, event.fd
-    role = _ROLES[message.role]
-    owner = event.license.id if event.license is not None else None
-    gpu = None
-    if role == "worker":
-        gpu = message.gpu
-        if gpu is not None and not _take(state, peer, gpu, owner, now, plan):
-            return
-    gpus = message.gpus or ((message.gpu,) if message.gpu else ())
+    role, owner, names = _claimed(event)
+    gpu = message.gpu if role == "worker" else None
+    if gpu is not None and not _take(state, peer, gpu, owner, now, plan):
+        return
+    holders.claim(state, role, owner, names, now, plan)
+    gpus = _served(message)
     features = frozenset(message.features or ())
     device = message.device_type or "pc"
     plan.fact(f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features, device))
@@ -208,8 +218,7 @@ def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: f
         plan.refuse(peer.fd, "gpu_taken", why)
         _drop(state, peer, FORBIDDEN, why, now, plan)
         return False
-    plan.send(before.fd, m.Kicked(msg="this GPU's worker connected again"))
-    _drop(state, before, REPLACED, "this GPU's worker connected again", now, plan)
+    power.replaced(state, before, now, plan)
     return True
 
 
@@ -217,9 +226,16 @@ def _revoked(state: HubState, event: f.Revoked, now: float, plan: Plan) -> None:
     plan.fact(f.LicenseGone(event.license, now))
     plan.send(capabilities.told_of(state), m.LicenseRevoked(license=event.license))
     jobs.revoke(state, event.license, now, plan)
+    holders.release(state, event.license, now, plan)
     for fd in state.by_owner.get(event.license, ()):
         plan.send(fd, m.Kicked(msg="this license was revoked"))
         _drop(state, state.connections[fd], FORBIDDEN, "this license was revoked", now, plan)
+
+
+def _book_seen(state: HubState, event: f.BookSeen, now: float, plan: Plan) -> None:
+    why = "this GPU's name was issued to another key, or this key for another GPU"
+    for fd in holders.book_seen(state, event, plan):
+        _drop(state, state.connections[fd], FORBIDDEN, why, now, plan)
 
 
 def _clock_moved(state: HubState, event: f.ClockMoved, now: float, plan: Plan) -> None:
@@ -241,6 +257,7 @@ def _tick(state: HubState, event: f.Tick, now: float, plan: Plan) -> None:
     plan.commands.extend(renewals)
     jobs.expire(state, now, plan)
     relays.tick(state, now, plan)
+    holders.tick(state, now, plan)
     power.overdue(state, now, plan)
     power.unmet(state, now, plan)
 
@@ -326,6 +343,7 @@ _DECIDE: Mapping[type[f.Event], Callable[[HubState, Any, float, Plan], None]] = 
     f.Registering: _registering,
     f.Unreadable: _unreadable,
     f.Revoked: _revoked,
+    f.BookSeen: _book_seen,
     f.ClockMoved: _clock_moved,
     f.DiskSeen: _disk_seen,
     f.Tick: _tick,

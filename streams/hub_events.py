@@ -77,6 +77,15 @@ class Revoked(Frozen, frozen=True):
     license: str
 
 
+class BookSeen(Frozen, frozen=True):
+    """What the licenses say about GPUs: `tied` are those that were issued for some, each with its role and the names;
+    `released` those whose other names are free for all, each with the time until which it had come to hold them.
+    """
+
+    tied: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    released: tuple[tuple[str, float], ...] = ()
+
+
 class ClockMoved(Frozen, frozen=True):
     """The wall clock was set, by `by` seconds (negative: back), or the machine slept for so long."""
 
@@ -93,7 +102,9 @@ class Tick(Frozen, frozen=True):
     """Time passes; comes about once a second."""
 
 
-Event = Started | Opened | Closed | Received | Registering | Unreadable | Revoked | ClockMoved | DiskSeen | Tick
+Event = (
+    Started | Opened | Closed | Received | Registering | Unreadable | Revoked | BookSeen | ClockMoved | DiskSeen | Tick
+)  # fmt: skip
 
 
 # Facts
@@ -248,6 +259,38 @@ class CancelsSettled(Frozen, frozen=True):
     DURABLE: ClassVar[bool] = True
     gpu: str
     ids: tuple[str, ...]
+
+
+class GpuHeld(Frozen, frozen=True):
+    """`license` used the name `gpu` in this role (worker or monitor), and from the first time on no other may."""
+
+    DURABLE: ClassVar[bool] = True
+    role: str
+    gpu: str
+    license: str
+    at: float
+
+
+class GpuReleased(Frozen, frozen=True):
+    """The name `gpu` is nobody's in this role."""
+
+    DURABLE: ClassVar[bool] = True
+    role: str
+    gpu: str
+
+
+class GpuForgotten(Frozen, frozen=True):
+    """Nothing has used `gpu` for long: the hub keeps no account of it any more."""
+
+    DURABLE: ClassVar[bool] = True
+    gpu: str
+
+
+class GpusTied(Frozen, frozen=True):
+    """The names that licenses were issued for are these; see `BookSeen`."""
+
+    DURABLE: ClassVar[bool] = False
+    tied: tuple[tuple[str, str, tuple[str, ...]], ...]
 
 
 class HubStarted(Frozen, frozen=True):
@@ -416,6 +459,7 @@ class DiskLow(Frozen, frozen=True):
 
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobReleased | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
+    | GpuHeld | GpuReleased | GpuForgotten | GpusTied
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl

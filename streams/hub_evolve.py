@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wakestream.streams import hub_events as f
-from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
+from wakestream.streams.hub_state import Connection, Gpu, HubState, Job, Tied
 from wakestream.streams.ledger import Account
 
 _STOPPED = ("cancelled", "expired", "revoked")  # what a worker is to stop
@@ -15,6 +15,7 @@ _STOPPED = ("cancelled", "expired", "revoked")  # what a worker is to stop
 _OWED = 1000
 _CANCELLED = 1000
 _LET_GO = 1000
+_SERVED = 1000
 
 
 def evolve(state: HubState, fact: f.Fact) -> HubState:
@@ -74,6 +75,8 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     job.gpu, job.since = fact.gpu, fact.at
     gpu = _gpu(state, fact.gpu)
     gpu.leases[job.id], gpu.active = None, fact.at
+    gpu.served[job.owner] = None
+    _shorten(gpu.served, _SERVED)
     if not state.queue:
         state.waking = None
 
@@ -185,6 +188,28 @@ def _boot_times(state: HubState, fact: f.BootTimes) -> None:
 def _account_kept(state: HubState, fact: f.AccountKept) -> None:
     book = Account(fact.since, fact.at, fact.running_since, dict(fact.days), fact.before)
     _gpu(state, fact.gpu).account = book
+
+
+def _gpu_held(state: HubState, fact: f.GpuHeld) -> None:
+    _gpu(state, fact.gpu)
+    state.holders[fact.role, fact.gpu] = fact.license, fact.at
+
+
+def _gpu_released(state: HubState, fact: f.GpuReleased) -> None:
+    state.holders.pop((fact.role, fact.gpu), None)
+
+
+def _gpu_forgotten(state: HubState, fact: f.GpuForgotten) -> None:
+    state.gpus.pop(fact.gpu, None)
+    state.owed.pop(fact.gpu, None)
+    for id_ in [id_ for id_, (_, gpu) in state.let_go.items() if gpu == fact.gpu]:
+        del state.let_go[id_]
+    for role in ("worker", "monitor"):
+        state.holders.pop((role, fact.gpu), None)
+
+
+def _gpus_tied(state: HubState, fact: f.GpusTied) -> None:
+    state.tied = Tied.of(fact.tied)
 
 
 def _hub_started(state: HubState, fact: f.HubStarted) -> None:
@@ -335,6 +360,7 @@ def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
     state.asked = {key: (moved(at), fds) for key, (at, fds) in state.asked.items()}
     state.owed = {gpu: {id_: moved(at) for id_, at in owed.items()} for gpu, owed in state.owed.items()}
     state.revoked = {id_: moved(at) for id_, at in state.revoked.items()}
+    state.holders = {key: (owner, moved(at)) for key, (owner, at) in state.holders.items()}
     state.waking = None if state.waking is None else moved(state.waking)
     state.texts.move_times(moved)
 
@@ -356,6 +382,10 @@ _EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.BootTook: _boot_took,
     f.BootTimes: _boot_times,
     f.AccountKept: _account_kept,
+    f.GpuHeld: _gpu_held,
+    f.GpuReleased: _gpu_released,
+    f.GpuForgotten: _gpu_forgotten,
+    f.GpusTied: _gpus_tied,
     f.CancelOwed: _cancel_owed,
     f.LetGo: _let_go,
     f.CancelsSettled: _cancels_settled,

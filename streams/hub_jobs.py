@@ -285,11 +285,14 @@ def _own(state: HubState, peer: Connection, request_id: str) -> Job | None:
 def result(state: HubState, peer: Connection, message: m.Result, now: float, plan: Plan) -> None:
     """Bring a worker's result to the connection that asked, or else to its owner's others; without secrets."""
     job = state.jobs.get(message.request_id)
+    if job is not None and (peer.gpu is None or peer.gpu not in (job.gpu, job.last)):
+        why = "this job is not this worker's: only the one that was given a job sends its result"
+        plan.refuse(peer.fd, "forbidden", why, message.request_id)
+        return
     clean = replace(message, key=None, license=None, sender_fd=None)
-    owner = job.owner if job is not None else _owner_of(state, message)
+    owner = job.owner if job is not None else _owner_of(state, peer, message)
     to = _addressees(state, job, message, owner)
-    its = peer.gpu is not None and job is not None and job.gpu in (None, peer.gpu)
-    if job is not None and its and ends(state, peer, job, message, now):
+    if job is not None and job.gpu in (None, peer.gpu) and ends(state, peer, job, message, now):
         plan.fact(f.JobReleased(job.id, "result", now))
     if message.request_id in state.owed.get(peer.gpu or "", ()):
         plan.fact(f.CancelsSettled(peer.gpu or "", (message.request_id,)))
@@ -299,13 +302,17 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, pla
         plan.fact(f.ResultKept(owner, clean, now))
 
 
-def _owner_of(state: HubState, message: m.Result) -> str | None:
-    """The license that the worker's frame bears by its id or its key (the id there where no one has shown the key)."""
-    if message.license is not None:
-        return message.license if message.license in state.by_owner or message.license in state.jobs_of else None
-    if message.key is None:
-        return None
-    return next((owner for owner, key in state.keys.items() if message.key in (key, owner)), None)
+def _owner_of(state: HubState, peer: Connection, message: m.Result) -> str | None:
+    """The license that the frame bears by its key; or by its id (also in place of a key that no one has shown), which
+    is no secret, so that only a worker that was given jobs of this license may name it.
+    """
+    owner = next((owner for owner, key in state.keys.items() if message.key == key), None)
+    if message.license is None and owner is not None:
+        return owner
+    owner = message.license or message.key
+    gpu = state.gpus.get(peer.gpu or "")
+    here = owner in state.by_owner or owner in state.jobs_of
+    return owner if gpu is not None and owner in gpu.served and here else None
 
 
 def _addressees(state: HubState, job: Job | None, message: m.Result, owner: str | None) -> tuple[int, ...]:

@@ -9,15 +9,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wakestream.streams import hub_events as f
+from wakestream.streams import hub_holders as holders
 from wakestream.streams.hub_jobs import Plan
 from wakestream.streams.hub_state import Connection, Gpu, HubState
 
 
-def gpu_of(state: HubState, peer: Connection, plan: Plan) -> Gpu:
-    """The GPU of a worker that says that it is online; it is given a free one if it has none."""
+def gpu_of(state: HubState, peer: Connection, now: float, plan: Plan) -> Gpu | None:
+    """The GPU of a worker that says that it is online; it is given a free one if it has none, or told why not."""
     if peer.gpu is not None:
         return state.gpus[peer.gpu]
-    name = _free_name(state)
+    name = _free_name(state, peer.owner)
+    refused = holders.refusal(state, "worker", peer.owner, (name,), now)
+    if refused is not None:
+        plan.refuse(peer.fd, *refused)
+        return None
+    holders.claim(state, "worker", peer.owner, (name,), now, plan)
     plan.fact(f.GpuTaken(peer.fd, name))
     known = state.gpus.get(name) or Gpu(name)
     return replace(known, worker=peer.fd, ready=False, url=peer.url or known.url)
@@ -28,15 +34,24 @@ def free(state: HubState, name: str) -> bool:
     return name not in state.gpus or state.gpus[name].worker is None
 
 
-def _free_name(state: HubState) -> str:
-    """The one GPU that monitors name, or else the first free number."""
+def _free_name(state: HubState, owner: str | None) -> str:
+    """A GPU that its key was issued for; else the one that monitors name, or the first free number.
+
+    Of those that the key was issued for, one that is not free is served by a former connection of the same license.
+    """
+    if owner is not None and (own := state.tied.names.get(owner)):
+        return next((name for name in own if free(state, name)), own[0])
     named = {name for fd in state.monitors for name in state.connections[fd].gpus}
-    if len(named) == 1 and free(state, next(iter(named))):
+    if len(named) == 1 and _to_be_had(state, owner, next(iter(named))):
         return next(iter(named))
     number = 1
-    while not free(state, _numbered(number)):
+    while not _to_be_had(state, owner, _numbered(number)):
         number += 1
     return _numbered(number)
+
+
+def _to_be_had(state: HubState, owner: str | None, name: str) -> bool:
+    return free(state, name) and holders.may_speak(state, "worker", owner, name)
 
 
 def _numbered(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from wakestream.streams import hub_events as f
+from wakestream.streams import hub_holders as holders
 from wakestream.streams import hub_jobs as jobs
 from wakestream.streams import hub_relays as relays
 from wakestream.streams import hub_status_words as status_words
@@ -13,6 +14,9 @@ from wakestream.streams.hub_jobs import Plan
 from wakestream.streams.hub_names import gpu_of
 from wakestream.streams.hub_old_workers import silently_ended
 from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
+
+REPLACED = 4409
+"""Close code: the same GPU's worker connected again."""
 
 LONGEST_CAUSE = 300
 """Characters that are kept of why a GPU is in its phase."""
@@ -43,7 +47,12 @@ _STATUS = {
 
 def online(state: HubState, peer: Connection, message: m.Online, now: float, plan: Plan) -> None:
     """A worker takes work: everyone hears of it, and all who wait are granted it."""
-    gpu = gpu_of(state, peer, plan)
+    gpu = gpu_of(state, peer, now, plan)
+    if gpu is None:
+        return
+    former = state.gpus[gpu.name].worker if peer.gpu is None and gpu.name in state.gpus else None
+    if former is not None:
+        replaced(state, state.connections[former], now, plan)
     if gpu.online and gpu.ready:
         if jobs.had_its_share(state, peer, now):
             return
@@ -103,6 +112,15 @@ def worker_gone(state: HubState, peer: Connection, now: float, plan: Plan) -> No
         plan.send([fd for fd in state.monitors if _watches(state.connections[fd], gpu.name)], _lost(gpu.name, why))
 
 
+def replaced(state: HubState, before: Connection, now: float, plan: Plan) -> None:
+    """The worker of a GPU is here anew: its half-dead former connection goes."""
+    why = "this GPU's worker connected again"
+    plan.send(before.fd, m.Kicked(msg=why))
+    worker_gone(state, before, now, plan)
+    plan.fact(f.ConnectionClosed(before.fd, now))
+    plan.commands.append(f.Close(before.fd, REPLACED, why))
+
+
 def _watches(monitor: Connection, gpu: str) -> bool:
     return gpu in monitor.gpus and "power_state" in monitor.features
 
@@ -114,10 +132,14 @@ def _lost(gpu: str, why: str) -> m.PowerState:
 
 def power_state(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Plan) -> None:
     """A monitor says what its GPU is doing."""
-    if message.state not in STATES or not _nameable(state, message.gpu):
+    if message.state not in STATES or not is_name(message.gpu):
         why = f'"state" is one of {", ".join(STATES)}, "gpu" a name of 1 to 100 characters'
         plan.refuse(peer.fd, "bad_request", why)
-        return
+    elif holders.of_monitor(state, peer, (message.gpu,), now, plan):
+        _power_seen(state, peer, message, now, plan)
+
+
+def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Plan) -> None:
     plan.send([fd for fd in state.clients if "power_state" in state.connections[fd].features], message)
     gpu = state.gpus.get(message.gpu) or Gpu(message.gpu)
     serving, cause = gpu.worker is not None and gpu.ready, (message.msg or "")[:LONGEST_CAUSE]
@@ -151,18 +173,16 @@ def _is_no_news(gpu: Gpu, state: str) -> bool:
     return (gpu.online and state in _STALE) or (_is_unmet(gpu) and state == "draining")
 
 
-def _nameable(state: HubState, name: str) -> bool:
-    return 0 < len(name) <= 100 and (name in state.gpus or len(state.gpus) < state.limits.gpus)
-
-
-def nameable(state: HubState, names: tuple[str, ...]) -> bool:
-    """Whether a peer may serve GPUs of these names: short enough, and not more than the hub keeps account of."""
-    return len(names) <= 100 and all(_nameable(state, name) for name in names)
+def is_name(name: str) -> bool:
+    """Whether a GPU may be called so."""
+    return 0 < len(name) <= 100
 
 
 def booted(state: HubState, peer: Connection, message: m.Booted, now: float, plan: Plan) -> None:
     """The machine is up: news for all clients, but not `online` yet."""
-    for name in _meant(peer, message.gpu):
+    if message.gpu in state.gpus and not holders.of_monitor(state, peer, (message.gpu,), now, plan):
+        return
+    for name in _meant(state, peer, message.gpu):
         gpu = state.gpus.get(name)
         if gpu is not None and not gpu.online:
             plan.fact(f.GpuPhase(name, "booted", now, (message.msg or "")[:LONGEST_CAUSE]))
@@ -171,22 +191,32 @@ def booted(state: HubState, peer: Connection, message: m.Booted, now: float, pla
         plan.fact(f.Answered("boot", message.request_id))
 
 
-def _meant(peer: Connection, gpu: str | None) -> tuple[str, ...]:
-    return (gpu,) if gpu is not None else peer.gpus
+def _meant(state: HubState, peer: Connection, gpu: str | None) -> tuple[str, ...]:
+    names = (gpu,) if gpu is not None else peer.gpus
+    return tuple(name for name in names if holders.may_speak(state, "monitor", peer.owner, name))
 
 
 def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: float, plan: Plan) -> None:
     """A boot ended. When it failed and no other GPU is on its way, nobody who waits is left waiting."""
+    if message.gpu in state.gpus and not holders.of_monitor(state, peer, (message.gpu,), now, plan):
+        return
     told = _tell_asker(state, message, plan)
     if message.success:
         return
-    failed = _meant(peer, message.gpu)
+    failed = _meant(state, peer, message.gpu)
     for name in failed:
         if name in state.gpus and not state.gpus[name].online:
             plan.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
     if _hopeless_but_for(state, failed):
         for job in state.queued():
-            _let_down(state, job, message, told, now, plan)
+            if not _is_yet_to_answer(state, peer, job, failed):
+                _let_down(state, job, message, told, now, plan)
+
+
+def _is_yet_to_answer(state: HubState, peer: Connection, job: Job, failed: Collection[str]) -> bool:
+    """Whether another monitor has said nothing of its GPU since this job began to wait: it may be starting it."""
+    others = {name for fd in state.monitors if fd != peer.fd for name in state.connections[fd].gpus}
+    return any(state.gpus[name].since < job.since for name in others.difference(failed) if name in state.gpus)
 
 
 def _hopeless_but_for(state: HubState, failed: Collection[str]) -> bool:
@@ -310,11 +340,12 @@ def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: f
 
 def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, plan: Plan) -> None:
     """Whether a GPU may be stopped; with `drain`, and if so, it is given no more work from this moment on."""
-    names = _meant(peer, message.gpu)
+    names = (message.gpu,) if message.gpu is not None else peer.gpus
     named = _named(state)
     # A GPU that no monitor answers for may be this very machine under another name: nobody's work is stopped for that.
     gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
-    ended = [id_ for gpu in gpus if message.idle for id_ in silently_ended(state, gpu, now)]
+    own = [gpu for gpu in gpus if holders.may_speak(state, "monitor", peer.owner, gpu.name)]
+    ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
     plan.fact(*(f.JobReleased(id_, "result", now) for id_ in ended))
     active = sum(len(gpu.leases) for gpu in gpus) - len(ended) + len(state.queue) + relays.active(state)
     recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
@@ -323,7 +354,7 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
         m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent),
     )
     if message.drain and active == 0 and not recent:
-        plan.fact(*(f.GpuPhase(gpu.name, "draining", now, "nobody holds it") for gpu in gpus if gpu.online))
+        plan.fact(*(f.GpuPhase(gpu.name, "draining", now, "nobody holds it") for gpu in own if gpu.online))
 
 
 def _named(state: HubState) -> set[str]:

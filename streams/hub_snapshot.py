@@ -25,6 +25,7 @@ def snapshot(state: HubState) -> Sequence[f.Fact]:
 def _snapshot(state: HubState) -> Iterator[f.Fact]:
     for gpu in state.gpus.values():
         yield from _of_gpu(gpu)
+    yield from (f.GpuHeld(role, gpu, owner, at) for (role, gpu), (owner, at) in state.holders.items())
     for job in sorted(state.jobs.values(), key=lambda job: job.seq):
         queued = f.JobQueued(job.id, job.owner, job.fd, job.task_type, job.payload, job.since)
         yield queued

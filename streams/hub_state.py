@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
@@ -29,7 +29,8 @@ class Limits:
     look. `passed_on` bounds what one connection makes the monitors hear in a second, so that none can drown out the
     others. `capability_ttl` is how long one is good for; 0: none are given. `price` is what an hour of a GPU costs,
     `prices` that of single ones. `texts` and `texts_per_license` bound the open text requests, `text_ttl` how long each
-    stays open.
+    stays open. `gpus` bounds the names of GPUs, `gpus_per_license` those that one license may come to hold in a role by
+    using them.
     """
 
     register: float = 10.0
@@ -38,6 +39,7 @@ class Limits:
     per_address: int = 500
     jobs_per_key: int = 1000
     gpus: int = 1000
+    gpus_per_license: int = 200
     queued_ttl: float = 35 * 60.0
     granted_ttl: float = 3600.0
     silent_ttl: float = 6 * 3600.0
@@ -64,6 +66,22 @@ class Limits:
         return self.prices.get(gpu, self.price)
 
 
+@dataclass(frozen=True, slots=True)
+class Tied:
+    """The GPUs that licenses were issued for: the names of each such license, and the licenses of each name by role."""
+
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    owners: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tied: Sequence[tuple[str, str, tuple[str, ...]]]) -> Tied:
+        """From each license's id, role and names."""
+        owners: dict[tuple[str, str], frozenset[str]] = {}
+        for license_, role, names in tied:
+            owners |= {(role, name): owners.get((role, name), frozenset()) | {license_} for name in names}
+        return cls({license_: names for license_, _, names in tied}, owners)
+
+
 @dataclass(slots=True)
 class Connection:
     """One open connection; `role` is None until it registered, then client, worker or monitor.
@@ -88,7 +106,10 @@ class Connection:
 
 @dataclass(slots=True)
 class Gpu:
-    """One GPU: its worker's connection, its phase (a power state, or `lost`) since when, and who holds it."""
+    """One GPU: its worker's connection, its phase (a power state, or `lost`) since when, and who holds it.
+
+    `served` are the licenses whose jobs it was given, the last ones.
+    """
 
     name: str
     phase: str = "unknown"
@@ -98,6 +119,7 @@ class Gpu:
     ready: bool = False
     active: float = float("-inf")
     leases: dict[str, None] = field(default_factory=dict)
+    served: dict[str, None] = field(default_factory=dict)
     cause: str = ""
     account: Account = field(default_factory=Account)
 
@@ -139,6 +161,7 @@ class HubState:
     the last ones, each with its end and its seconds. `owed` are the cancelled jobs of each GPU that its worker may
     still have, `cancelled` the owner and the connection of each of the last ones that were cancelled, `let_go` the
     owner and the GPU of each of the last ones whose client was done with it: it may rest only, and be cancelled then.
+    `holders` are the licenses that use each GPU's name, by role and name, each with when that was last noted.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -165,6 +188,8 @@ class HubState:
     capabilities: dict[str, float] = field(default_factory=dict)
     revoked: dict[str, float] = field(default_factory=dict)
     texts: Texts = field(default_factory=Texts)
+    holders: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    tied: Tied = field(default_factory=Tied)
 
     def position(self, job: Job) -> int:
         """The job's place in the queue, 1 for the next one."""

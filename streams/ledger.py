@@ -33,6 +33,11 @@ class Account:
     days: dict[int, float] = field(default_factory=dict)
     before: float = 0.0
 
+    @property
+    def has_run(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self.days or self.before) or self.running_since is not None
+
     def enter(self, phase: str, at: float) -> None:
         """The GPU is in another phase. The same entry again, or one of a clock set back, changes nothing before."""
         if self.since is None:

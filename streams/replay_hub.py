@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import msgspec
 
 from wakestream.operators.errors import JournalError
 from wakestream.streams import hub, wire
@@ -81,17 +84,21 @@ def event_from(row: Row) -> f.Event | None:
         return None
     if row.label == "unreadable":
         return f.Unreadable(data["fd"], data["why"], data["code"])
-    if row.label == "clock":
-        return f.ClockMoved(float(data["by"]))
-    if row.label == "disk":
-        return f.DiskSeen(bool(data["low"]))
-    if row.label == "revoked":
-        return f.Revoked(data["license"])
+    if row.label in _RARE:
+        return _RARE[row.label](data)
     message = wire.from_frame(data["frame"])
     if isinstance(message, m.Register):
         credential = None if data.get("without_key") else REDACTED
         return f.Registering(data["fd"], message, credential, _license(data["license"]))
     return f.Received(data["fd"], message, data["old"])
+
+
+_RARE: dict[str, Callable[[Mapping[str, Any]], f.Event]] = {
+    "clock": lambda data: f.ClockMoved(float(data["by"])),
+    "disk": lambda data: f.DiskSeen(bool(data["low"])),
+    "revoked": lambda data: f.Revoked(data["license"]),
+    "licenses": lambda data: msgspec.convert({"tied": data["tied"], "released": data["released"]}, f.BookSeen),
+}
 
 
 def _of_itself(row: Row) -> f.Event | None:
