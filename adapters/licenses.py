@@ -1,56 +1,49 @@
 """The hub's licenses: a JSON file of hashes. A key is shown once, when it is issued, and kept nowhere.
 
-A key has 256 random bits; its SHA-256 is what the file holds, and the first digits of that are the license's id.
+A key has 256 random bits; its SHA-256 is what the file holds, and the first digits of that are the license's id. It
+keeps this id when it is given another key.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
-import os
 import secrets
-import tempfile
+import time
 from base64 import b32encode
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from wakestream.adapters.file_lock import HeldElsewhereError, file_lock
-from wakestream.adapters.patience import patiently, put
-from wakestream.adapters.sync_folder import sync_folder
-from wakestream.operators.errors import WakestreamError
+from wakestream.adapters.license_entries import (
+    ID_LENGTH,
+    ROLES,
+    VERSION,
+    Key,
+    License,
+    LicenseError,
+    admitted,
+    check_key,
+    check_wanted,
+    digest_of,
+    entry_of,
+    key_mark,
+    license_of,
+    listed,
+)
+from wakestream.adapters.patience import patiently
+from wakestream.adapters.private_file import write_private
 
-ROLES = ("client", "worker", "monitor", "admin")
-MAX_NOTE = 200
-KEY_LENGTH = (8, 512)
-"""Characters of a key that is imported: at least, and at most."""
+__all__ = ["ROLES", "License", "LicenseBook", "LicenseError", "key_mark"]
+
+OLD_KEY_FOR = 24 * 3600.0
+"""Seconds for which the key that was replaced still works."""
 LOCK_WITHIN = 10.0
 """Seconds that another process may hold the file before we give up."""
-_ID = 12
 _LEAST = 4  # characters of an id: a slip of the finger ends no license
-_VERSION = 1
-
-
-class LicenseError(WakestreamError):
-    """The license file cannot be used as asked; ends a command like wrong settings do."""
-
-    code = "settings"
-
-
-@dataclass(frozen=True, slots=True)
-class License:
-    """One license, without its key. `issued` and `revoked` are UNIX seconds; `hash` is the key's SHA-256 in hex."""
-
-    id: str
-    role: str
-    note: str
-    issued: float
-    hash: str
-    revoked: float | None = None
 
 
 class LicenseBook:
@@ -60,37 +53,70 @@ class LicenseBook:
         self.path = state / "licenses.json"
         self._seen: tuple[int, int, int] | None = None
         self._by_id: dict[str, License] = {}
+        self._by_key: dict[str, tuple[License, Key]] = {}
 
     def all(self) -> Sequence[License]:
         """All licenses, oldest first, read anew. `LicenseError` when the file is not one of ours."""
         return tuple(self._read().values())
 
-    def issue(self, role: str, note: str, now: float) -> tuple[License, str]:
-        """A new license and its key, which cannot be had again."""
-        _check(role, note)
+    def issue(self, role: str, note: str, now: float, gpus: Sequence[str] = ()) -> tuple[License, str]:
+        """A new license and its key, which cannot be had again; of a worker or monitor it may be for `gpus` alone."""
+        check_wanted(role, note, gpus)
         with self._locked():
             known = self._read()
-            key = _new_key(role)
-            while _digest(key)[:_ID] in known:
-                key = _new_key(role)
-            digest = _digest(key)
-            license_ = License(digest[:_ID], role, note, now, digest)
+            key = _unheard(known, role)
+            digest = digest_of(key)
+            license_ = License(digest[:ID_LENGTH], role, note, now, digest, gpus=tuple(gpus))
             self._write({**known, license_.id: license_})
         return license_, key
 
-    def admit(self, keys: Sequence[str], role: str, note: str, now: float) -> Sequence[License]:
-        """Licenses for keys that users have already; one that is known with this role stays as it is.
+    def admit(
+        self, keys: Sequence[str], role: str, note: str, now: float, gpus: Sequence[str] = ()
+    ) -> Sequence[License]:
+        """Licenses for keys that users have already; one that is known with this role and GPUs stays as it is.
 
         `LicenseError` for a key that is too short or too long, has another role or was revoked; then none is taken.
         """
-        _check(role, note)
+        check_wanted(role, note, gpus)
         for key in keys:
-            _check_key(key)
+            check_key(key)
         with self._locked():
             known = self._read()
-            taken = [_admitted(known.get(_digest(key)[:_ID]), _digest(key), role, note, now) for key in keys]
+            found = _by_key(known.values())
+            fresh = [
+                License(digest_of(key)[:ID_LENGTH], role, note, now, digest_of(key), gpus=tuple(gpus)) for key in keys
+            ]
+            taken = [admitted(found.get(one.id), one) for one in fresh]
             self._write(known | {one.id: one for one in taken})
         return taken
+
+    def rotate(self, prefix: str, now: float, old_for: float = OLD_KEY_FOR) -> tuple[License, str]:
+        """Another key for the license whose id begins with `prefix`; the one before works for `old_for` seconds more.
+
+        `LicenseError` where none or several begin so, or it was revoked.
+        """
+        with self._locked():
+            known = self._read()
+            license_ = _one(known, prefix)
+            if license_.revoked is not None:
+                raise LicenseError(f"license {license_.id} was revoked; issue another one")
+            key = _unheard(known, license_.role)
+            *former, present = (one for one in license_.all_keys if one.until is None or one.until > now)
+            keys = (*former, Key(present.hash, now + old_for), Key(digest_of(key)))
+            license_ = replace(license_, keys=keys)
+            self._write({**known, license_.id: license_})
+        return license_, key
+
+    def release(self, prefix: str, now: float) -> License:
+        """Free the names of GPUs that a license came to hold by using them; it keeps those that it was issued for.
+
+        `LicenseError` where none or several ids begin with `prefix`.
+        """
+        with self._locked():
+            known = self._read()
+            license_ = replace(_one(known, prefix), released=now)
+            self._write({**known, license_.id: license_})
+        return license_
 
     def revoke(self, prefix: str, now: float) -> License:
         """Revoke the license whose id begins with `prefix` (4 characters or more); revoked already, it stays as it is.
@@ -99,12 +125,7 @@ class LicenseBook:
         """
         with self._locked():
             known = self._read()
-            found = [id_ for id_ in known if prefix and id_.startswith(prefix)]
-            if found and len(prefix) < _LEAST:
-                raise LicenseError(f"give at least {_LEAST} characters of the id; `wakestream license list` shows them")
-            if len(found) != 1:
-                raise LicenseError(_none_or_many(prefix, found))
-            license_ = known[found[0]]
+            license_ = _one(known, prefix)
             if license_.revoked is None:
                 license_ = replace(license_, revoked=now)
                 self._write({**known, license_.id: license_})
@@ -122,7 +143,7 @@ class LicenseBook:
             raise LicenseError(f"{self.path} is gone; put it back, what it said stays in force until then")
         fresh = self._read()
         before = {id_ for id_, one in self._by_id.items() if one.revoked is None}
-        self._by_id, self._seen = fresh, stamp
+        self._by_id, self._seen, self._by_key = fresh, stamp, _by_key(fresh.values())
         return frozenset(before - {id_ for id_, one in fresh.items() if one.revoked is None})
 
     @property
@@ -130,13 +151,37 @@ class LicenseBook:
         """The ids of revoked licenses, as of the last `refresh`."""
         return frozenset(id_ for id_, one in self._by_id.items() if one.revoked is not None)
 
-    def find(self, key: str) -> License | None:
-        """The license of a key, as of the last `refresh`; revoked ones are found as well."""
-        digest = _digest(key)
-        license_ = self._by_id.get(digest[:_ID])
-        if license_ is None or not hmac.compare_digest(license_.hash, digest):
+    @property
+    def tied(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+        """Id, role and GPUs of each valid license that is for some alone, as of the last `refresh`."""
+        valid = (one for one in self._by_id.values() if one.revoked is None)
+        return tuple((one.id, one.role, one.gpus) for one in valid if one.gpus)
+
+    @property
+    def released(self) -> tuple[tuple[str, float], ...]:
+        """The licenses whose names of GPUs were freed, each with when that was, as of the last `refresh`."""
+        return tuple((one.id, one.released) for one in self._by_id.values() if one.released is not None)
+
+    def __contains__(self, id_: object) -> bool:
+        """Whether there is a license of this id, as of the last `refresh`."""
+        return id_ in self._by_id
+
+    def find(self, key: str, now: float | None = None) -> License | None:
+        """The license of a key, as of the last `refresh`. Revoked ones are found as well.
+
+        A key that was replaced, and whose time is over, is found as one of a revoked license.
+        """
+        digest = digest_of(key)
+        license_, kept = self._by_key.get(digest[:ID_LENGTH], (None, None))
+        if license_ is None or kept is None or not hmac.compare_digest(kept.hash, digest):
             return None
-        return license_
+        over = kept.until is not None and kept.until <= (time.time() if now is None else now)
+        return replace(license_, revoked=kept.until) if over and license_.revoked is None else license_
+
+    def replaced(self, now: float) -> frozenset[str]:
+        """The marks (`key_mark`) of the keys that were replaced and whose time is over, as of the last `refresh`."""
+        over = ((mark, key) for mark, (_, key) in self._by_key.items() if key.until is not None and key.until <= now)
+        return frozenset(mark for mark, _ in over)
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
@@ -155,17 +200,17 @@ class LicenseBook:
         except OSError as error:
             raise LicenseError(f"{self.path} cannot be read ({error.strerror})") from error
         try:
-            return {one.id: one for one in map(_license, _listed(orjson.loads(text)))}
+            return {one.id: one for one in map(license_of, listed(orjson.loads(text)))}
         except (ValueError, TypeError, KeyError) as error:
             raise LicenseError(
                 f"{self.path} is damaged and was left as it is; restore it from a copy, or move it away to begin anew"
             ) from error
 
     def _write(self, licenses: dict[str, License]) -> None:
-        listed = [asdict(one) for one in licenses.values()]
-        text = orjson.dumps({"v": _VERSION, "licenses": listed}, option=orjson.OPT_INDENT_2)
+        entries = [entry_of(one) for one in licenses.values()]
+        text = orjson.dumps({"v": VERSION, "licenses": entries}, option=orjson.OPT_INDENT_2)
         try:
-            _replace(self.path, text)
+            write_private(self.path, text)
         except OSError as error:
             raise LicenseError(f"{self.path} cannot be written ({error.strerror})") from error
 
@@ -183,55 +228,30 @@ class LicenseBook:
             raise LicenseError(f"{lock.parent} cannot be written to ({error.strerror}); choose --state") from error
 
 
-def _check(role: str, note: str) -> None:
-    if role not in ROLES:
-        raise LicenseError(f"there is no role {role!r}; choose from {', '.join(ROLES)}")
-    if len(note) > MAX_NOTE or not note.isprintable():
-        raise LicenseError(f"a note is one line of {MAX_NOTE} characters at most")
+def _by_key(licenses: Iterable[License]) -> dict[str, tuple[License, Key]]:
+    return {key.hash[:ID_LENGTH]: (one, key) for one in licenses for key in one.all_keys}
 
 
-def _check_key(key: str) -> None:
-    least, most = KEY_LENGTH
-    if not (least <= len(key) <= most and key.isprintable()):
-        raise LicenseError(
-            f"a key that is imported has {least} to {most} characters, all of them printable; see the file"
-        )
+def _one(known: dict[str, License], prefix: str) -> License:
+    found = [id_ for id_ in known if prefix and id_.startswith(prefix)]
+    if found and len(prefix) < _LEAST:
+        raise LicenseError(f"give at least {_LEAST} characters of the id; `wakestream license list` shows them")
+    if len(found) != 1:
+        raise LicenseError(_none_or_many(prefix, found))
+    return known[found[0]]
 
 
-def _admitted(known: License | None, digest: str, role: str, note: str, now: float) -> License:
-    if known is None:
-        return License(digest[:_ID], role, note, now, digest)
-    if known.hash != digest:
-        raise LicenseError(f"license {known.id} has another key whose hash begins alike; this key cannot be imported")
-    if known.revoked is not None:
-        raise LicenseError(f"license {known.id} has this key, and was revoked; give its users another key")
-    if known.role != role:
-        raise LicenseError(
-            f"license {known.id} has this key already, with the role {known.role}; use a key for one role"
-        )
-    return known
-
-
-def _listed(document: Any) -> list[dict[str, Any]]:
-    if document["v"] != _VERSION or not isinstance(document["licenses"], list):
-        raise ValueError("another version")
-    return list(document["licenses"])
-
-
-def _license(entry: dict[str, Any]) -> License:
-    named = entry["role"] in ROLES and isinstance(entry["note"], str) and entry["hash"][:_ID] == entry["id"]
-    dated = isinstance(entry["issued"], int | float) and isinstance(entry["revoked"], int | float | None)
-    if not (named and dated and len(bytes.fromhex(entry["hash"])) == 32):
-        raise ValueError("not a license")
-    return License(**entry)
+def _unheard(known: dict[str, License], role: str) -> str:
+    """A new key whose mark no other has."""
+    taken = known.keys() | _by_key(known.values()).keys()
+    key = _new_key(role)
+    while key_mark(key) in taken:
+        key = _new_key(role)
+    return key
 
 
 def _new_key(role: str) -> str:
     return f"ws_{role}_{b32encode(secrets.token_bytes(32)).decode().rstrip('=').lower()}"
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 def _none_or_many(prefix: str, found: Sequence[str]) -> str:
@@ -240,18 +260,3 @@ def _none_or_many(prefix: str, found: Sequence[str]) -> str:
         return f"{len(found)} licenses begin with that ({', '.join(found[:5])}); give more of the id"
     hint = "; give the id, not the key" if prefix.startswith("ws_") else ""
     return f"no license has an id that begins with that{hint}; `wakestream license list` shows them"
-
-
-def _replace(path: Path, text: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".licenses-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        put(Path(name), path)
-        with contextlib.suppress(OSError):  # not every folder on a network can be synced
-            sync_folder(path.parent)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

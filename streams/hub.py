@@ -42,6 +42,7 @@ _GIVES = {"client": "client", "admin": "client", "worker": "worker", "monitor": 
 
 _CLOSES = {"unauthorized": UNAUTHORIZED, "too_many_connections": TOO_MANY}
 
+_REPLACED_KEY = "this key was replaced by another one; put that in place"
 _REVOKED = ("unauthorized", "this license was revoked; ask for a new one")
 
 Handler = Callable[[HubState, Connection, Any, float, Plan], None]
@@ -232,6 +233,13 @@ def _revoked(state: HubState, event: f.Revoked, now: float, plan: Plan) -> None:
         _drop(state, state.connections[fd], FORBIDDEN, "this license was revoked", now, plan)
 
 
+def _key_ended(state: HubState, event: f.KeyEnded, now: float, plan: Plan) -> None:
+    peer = state.connections.get(event.fd)
+    if peer is not None:
+        plan.send(event.fd, m.Kicked(msg=_REPLACED_KEY))
+        _drop(state, peer, FORBIDDEN, _REPLACED_KEY, now, plan)
+
+
 def _book_seen(state: HubState, event: f.BookSeen, now: float, plan: Plan) -> None:
     why = "this GPU's name was issued to another key, or this key for another GPU"
     for fd in holders.book_seen(state, event, plan):
@@ -343,6 +351,7 @@ _DECIDE: Mapping[type[f.Event], Callable[[HubState, Any, float, Plan], None]] = 
     f.Registering: _registering,
     f.Unreadable: _unreadable,
     f.Revoked: _revoked,
+    f.KeyEnded: _key_ended,
     f.BookSeen: _book_seen,
     f.ClockMoved: _clock_moved,
     f.DiskSeen: _disk_seen,

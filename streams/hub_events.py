@@ -77,6 +77,12 @@ class Revoked(Frozen, frozen=True):
     license: str
 
 
+class KeyEnded(Frozen, frozen=True):
+    """The key that this connection showed was replaced, and does not work any more."""
+
+    fd: int
+
+
 class BookSeen(Frozen, frozen=True):
     """What the licenses say about GPUs: `tied` are those that were issued for some, each with its role and the names;
     `released` those whose other names are free for all, each with the time until which it had come to hold them.
@@ -103,7 +109,8 @@ class Tick(Frozen, frozen=True):
 
 
 Event = (
-    Started | Opened | Closed | Received | Registering | Unreadable | Revoked | BookSeen | ClockMoved | DiskSeen | Tick
+    Started | Opened | Closed | Received | Registering | Unreadable | Revoked | KeyEnded | BookSeen | ClockMoved
+    | DiskSeen | Tick
 )  # fmt: skip
 
 

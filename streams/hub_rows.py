@@ -37,10 +37,15 @@ def event_row(event: f.Event, now: float) -> Told:
             return _rare_row(event, now)
 
 
-def _rare_row(event: f.Revoked | f.BookSeen | f.Started | f.ClockMoved | f.DiskSeen | f.Tick, now: float) -> Told:
+_Rare = f.Revoked | f.KeyEnded | f.BookSeen | f.Started | f.ClockMoved | f.DiskSeen | f.Tick
+
+
+def _rare_row(event: _Rare, now: float) -> Told:
     match event:
         case f.Revoked():
             return "in", "revoked", {"license": event.license, "now": now}, None
+        case f.KeyEnded():
+            return "in", "key_ended", {"fd": event.fd, "now": now}, None
         case f.BookSeen(tied, released):
             return "in", "licenses", {"tied": [*map(list, tied)], "released": [*map(list, released)], "now": now}, None
         case f.Started(kept):

@@ -97,6 +97,7 @@ _RARE: dict[str, Callable[[Mapping[str, Any]], f.Event]] = {
     "clock": lambda data: f.ClockMoved(float(data["by"])),
     "disk": lambda data: f.DiskSeen(bool(data["low"])),
     "revoked": lambda data: f.Revoked(data["license"]),
+    "key_ended": lambda data: f.KeyEnded(data["fd"]),
     "licenses": lambda data: msgspec.convert({"tied": data["tied"], "released": data["released"]}, f.BookSeen),
 }
 

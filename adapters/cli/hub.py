@@ -115,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.capabilities import Signer
     from wakestream.adapters.cli.program import announce, begin, listening, run_program, serve_metrics
     from wakestream.adapters.collector import SERVER, few_collections
+    from wakestream.adapters.license_uses import LicenseUses
     from wakestream.adapters.licenses import LicenseBook
     from wakestream.adapters.open_files import connections_allowed
     from wakestream.adapters.recorder import recording
@@ -158,6 +159,7 @@ def run(args: argparse.Namespace) -> int:
                         tls=tls,
                         steady=time.monotonic,
                         proxies=args.behind_proxy,
+                        uses=LicenseUses.of_folder(state),
                     )
                 )
             if settings.metrics is not None:

@@ -1,4 +1,4 @@
-"""`wakestream license`: issue, import, list and revoke the keys that a hub lets in."""
+"""`wakestream license`: issue, import, list, rotate and revoke the keys that a hub lets in."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from wakestream.adapters.licenses import License, LicenseBook
 
-HELP = "issue, import, list and revoke the keys that the hub lets in"
+HELP = "issue, import, list, rotate and revoke the keys that the hub lets in"
 EXAMPLES = (
-    'license issue --role client --note "editing PC" > client.key',
+    "license issue --role worker --gpu studio > worker.key",
     "license import --role client --key-file old-client/.license",
-    "license list --json",
+    "license rotate 22f1386983ff > client.key",
     "license revoke 22f1386983ff",
 )
 
@@ -31,17 +31,32 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     roles = ("client", "worker", "monitor", "admin")
     issue.add_argument("--role", required=True, choices=roles, help="what the key is good for")
     issue.add_argument("--note", default="", metavar="TEXT", help="what it is for, such as a person's name")
+    tied = "the GPU that the key of a worker or monitor is for, and no other key; may be repeated"
+    issue.add_argument("--gpu", metavar="NAME", action="append", default=[], help=tied)
     taken = actions.add_parser("import", help="let in keys that users have already", allow_abbrev=False)
     taken.add_argument("--role", required=True, choices=roles, help="what the keys are good for")
     taken.add_argument("--note", default="", metavar="TEXT", help="what they are for, such as a person's name")
+    taken.add_argument("--gpu", metavar="NAME", action="append", default=[], help=tied)
     taken.add_argument(
         "--key-file", metavar="FILE", help="a .license file, or one key a line (default: standard input)"
     )
     listed = actions.add_parser("list", help="show all licenses, without their keys", allow_abbrev=False)
     listed.add_argument("--json", action="store_true", help="as a JSON array")
     revoke = actions.add_parser("revoke", help="end a license; open connections are closed at once", allow_abbrev=False)
-    revoke.add_argument("id", metavar="ID", help="the license's id, or its first 4 characters or more")
-    for action in (issue, taken, listed, revoke):
+    rotate = actions.add_parser("rotate", help="give a license another key and print it, this once", allow_abbrev=False)
+    rotate.add_argument(
+        "--old-key-for",
+        metavar="TIME",
+        type=_time,
+        default=24 * 3600.0,
+        help="how long the key before works still (default 24h); 0 ends it at once",
+    )
+    release = actions.add_parser(
+        "release", help="free the names of GPUs that a license came to hold by using them", allow_abbrev=False
+    )
+    for action in (revoke, rotate, release):
+        action.add_argument("id", metavar="ID", help="the license's id, or its first 4 characters or more")
+    for action in (issue, taken, listed, revoke, rotate, release):
         hub.state(action)
         parsing.part(action)
 
@@ -51,8 +66,20 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.licenses import LicenseBook
 
     book = LicenseBook(hub.folder(args.state))
-    print({"issue": _issue, "import": _import, "list": _list, "revoke": _revoke}[args.action](args, book))  # noqa: T201 - the answer
+    actions = {
+        "issue": _issue, "import": _import, "list": _list, "revoke": _revoke, "rotate": _rotate, "release": _release,
+    }  # fmt: skip
+    print(actions[args.action](args, book))  # noqa: T201 - the answer
     return exit_codes.DONE
+
+
+def _time(text: str) -> float:
+    from wakestream.adapters.settings import seconds
+
+    try:
+        return 0.0 if text.strip() == "0" else seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} {error}") from None
 
 
 def _issue(args: argparse.Namespace, book: LicenseBook) -> str:
@@ -61,7 +88,7 @@ def _issue(args: argparse.Namespace, book: LicenseBook) -> str:
 
     from wakestream.adapters.words import tell
 
-    license_, key = book.issue(args.role, args.note, time.time())
+    license_, key = book.issue(args.role, args.note, time.time(), args.gpu)
     said = tell("license.issued", id=license_.id, role=license_.role, folder=book.path.parent)
     print(said, file=sys.stderr, flush=True)  # noqa: T201 - beside the key, so that `> FILE` gets the key alone
     return key
@@ -76,7 +103,7 @@ def _import(args: argparse.Namespace, book: LicenseBook) -> str:
     from wakestream.adapters.words import tell
 
     keys = read_keys(Path(args.key_file) if args.key_file is not None else None)
-    taken = book.admit(keys, args.role, args.note, time.time())
+    taken = book.admit(keys, args.role, args.note, time.time(), args.gpu)
     said = [tell("license.imported", n=len(taken), role=args.role, folder=book.path.parent)]
     said += [tell("license.guessable", n=_SAFE)] if any(len(key) < _SAFE for key in keys) else []
     print(*said, sep="\n", file=sys.stderr, flush=True)  # noqa: T201 - beside the ids
@@ -92,6 +119,28 @@ def _revoke(args: argparse.Namespace, book: LicenseBook) -> str:
     return tell("license.revoked", id=license_.id, role=license_.role)
 
 
+def _rotate(args: argparse.Namespace, book: LicenseBook) -> str:
+    import sys
+    import time
+
+    from wakestream.adapters.words import tell
+
+    now = time.time()
+    license_, key = book.rotate(args.id, now, args.old_key_for)
+    said = tell("license.rotated", id=license_.id, role=license_.role, until=day(now + args.old_key_for))
+    print(said, file=sys.stderr, flush=True)  # noqa: T201 - beside the key, so that `> FILE` gets the key alone
+    return key
+
+
+def _release(args: argparse.Namespace, book: LicenseBook) -> str:
+    import time
+
+    from wakestream.adapters.words import tell
+
+    license_ = book.release(args.id, time.time())
+    return tell("license.released", id=license_.id, role=license_.role)
+
+
 def _list(args: argparse.Namespace, book: LicenseBook) -> str:
     if args.json:
         return _as_json(book.all())
@@ -100,19 +149,20 @@ def _list(args: argparse.Namespace, book: LicenseBook) -> str:
 
     if not book.all():
         return tell("license.none", folder=book.path.parent)
-    rows = [tuple(tell(f"license.{name}") for name in ("id", "role", "when", "until", "note"))]
-    rows += [(one.id, one.role, _day(one.issued), _day(one.revoked), one.note) for one in book.all()]
+    rows = [tuple(tell(f"license.{name}") for name in ("id", "role", "gpu", "when", "until", "note"))]
+    rows += [(one.id, one.role, ", ".join(one.gpus), day(one.issued), day(one.revoked), one.note) for one in book.all()]
     return "\n".join(table(rows))
 
 
 def _as_json(licenses: Sequence[License]) -> str:
     import json
 
-    names = ("id", "role", "note", "issued", "revoked")
+    names = ("id", "role", "note", "issued", "revoked", "gpus")
     return json.dumps([{name: getattr(one, name) for name in names} for one in licenses], indent=2, ensure_ascii=False)
 
 
-def _day(at: float | None) -> str:
+def day(at: float | None) -> str:
+    """A time as it is shown in a list, to the minute."""
     import datetime
 
     return "" if at is None else datetime.datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -31,6 +31,7 @@ COMMANDS = (
     "monitor",
     "worker",
     "license",
+    "audit",
     "status",
     "why",
     "cost",

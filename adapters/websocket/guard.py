@@ -120,6 +120,10 @@ class Gate:
             return _page(self.page(",".join(request.headers.get_all("Accept-Language"))))
         return slowed or self._unwelcome(request)
 
+    def address_of(self, socket: ServerConnection | None) -> str:
+        """The address of who is at the other end, as far as that is known."""
+        return self._caller(socket, socket.request) if socket is not None and socket.request is not None else ""
+
     def _caller(self, socket: ServerConnection, request: Request) -> str:
         forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
         return self._proxies.caller(str((socket.remote_address or ("",))[0]), forwarded)

@@ -51,7 +51,10 @@ SENTENCES = {
     "switch a GPU on when a job needs it, and off when nobody holds it": "任务需要时打开 GPU，无人使用时关闭",
     "take files and tasks over HTTP and run the synthesis engine, on the GPU machine":
         "在 GPU 机器上：通过 HTTP 接收文件和任务，运行合成引擎",
-    "issue, import, list and revoke the keys that the hub lets in": "签发、导入、列出、吊销中枢接受的密钥",
+    "issue, import, list, rotate and revoke the keys that the hub lets in":
+        "签发、导入、列出、更换、吊销中枢接受的密钥",
+    "list all licenses: for which GPUs, when and where last used, what each may do":
+        "列出全部许可：属于哪些 GPU，最近何时何地使用，可以做什么",
     "show how the GPUs are, who holds them, and what they have cost": "显示各 GPU 的状态、使用者和费用",
     "say in one sentence why a job waits, or why the GPU is on": "用一句话说明任务为何等待，或 GPU 为何开着",
     "show how long the GPUs ran, what that cost, and what switching them off has saved":
@@ -161,6 +164,13 @@ SENTENCES = {
     "show all licenses, without their keys": "显示全部许可，不含密钥",
     "end a license; open connections are closed at once": "吊销许可；已有连接立即关闭",
     "what the key is good for": "密钥可用作什么",
+    "the GPU that the key of a worker or monitor is for, and no other key; may be repeated":
+        "工作节点或监控程序的密钥所属的 GPU，别的密钥不能用它；可重复",
+    "give a license another key and print it, this once": "为许可换新密钥并输出，仅此一次",
+    "how long the key before works still (default 24h); 0 ends it at once":
+        "旧密钥还有效多久（默认 24h）；0 表示立即失效",
+    "free the names of GPUs that a license came to hold by using them": "释放一个许可因使用而占用的 GPU 名字",
+    "one JSON object for each license": "每个许可一个 JSON 对象",
     "what it is for, such as a person's name": "用途，例如人名",
     "as a JSON array": "以 JSON 数组给出",
     "the license's id, or its first 4 characters or more": "许可的编号，或其开头（至少 4 个字符）",

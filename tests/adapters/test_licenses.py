@@ -314,3 +314,57 @@ def test_a_file_without_a_key_ends_import_with_2(
     assert taken(tmp_path, "--key-file", str(tmp_path / "key")) == 2
     assert capsys.readouterr().err
     assert not (tmp_path / "hub" / "licenses.json").exists()
+
+
+def test_a_key_may_be_for_gpus_and_only_valid_licenses_keep_them(book: LicenseBook) -> None:
+    one, _ = book.issue("worker", "", 0.0, ("studio", "attic"))
+    two, _ = book.issue("monitor", "", 0.0, ("studio",))
+    book.issue("worker", "", 0.0)
+    book.refresh()
+    assert book.tied == ((one.id, "worker", ("studio", "attic")), (two.id, "monitor", ("studio",)))
+    book.revoke(one.id, 1.0)
+    book.refresh()
+    assert book.tied == ((two.id, "monitor", ("studio",)),)
+
+
+@pytest.mark.parametrize(
+    ("role", "gpu"),
+    [("client", "studio"), ("worker", ""), ("worker", "x" * 101), ("worker", "a\x1b[2J"), ("monitor", "\u202e")],
+)
+def test_a_gpu_that_no_key_can_be_for_is_refused(book: LicenseBook, role: str, gpu: str) -> None:
+    with pytest.raises(LicenseError):
+        book.issue(role, "", 0.0, (gpu,))
+    assert book.all() == ()
+
+
+def test_a_license_without_what_is_new_is_written_as_earlier_versions_read_it(book: LicenseBook) -> None:
+    book.issue("client", "", 0.0)
+    (entry,) = json.loads(book.path.read_text())["licenses"]
+    assert set(entry) == {"id", "role", "note", "issued", "hash", "revoked"}
+
+
+def test_a_replaced_key_works_until_its_time_is_over_and_the_license_is_the_same(book: LicenseBook) -> None:
+    license_, first = book.issue("worker", "for Ada", 0.0, ("studio",))
+    _, second = book.rotate(license_.id[:4], 100.0, 50.0)
+    _, third = book.rotate(license_.id, 120.0, 50.0)
+    book.refresh()
+
+    def state(key: str, now: float) -> tuple[str, float | None]:
+        found = book.find(key, now)
+        assert found is not None
+        return found.id, found.revoked
+
+    assert [state(key, 149.0) for key in (first, second, third)] == [(license_.id, None)] * 3
+    assert [state(key, 160.0) for key in (first, second, third)] == [
+        (license_.id, 150.0), (license_.id, None), (license_.id, None),
+    ]  # fmt: skip
+    assert [len(book.replaced(now)) for now in (149.0, 150.0, 170.0, 1e9)] == [0, 1, 2, 2]
+    assert licenses.key_mark(third) not in book.replaced(1e9)
+    assert not [key for key in (first, second, third) if key in book.path.read_text()]
+    with pytest.raises(LicenseError, match="was replaced"):
+        book.admit([first], "worker", "", 0.0, ("studio",))
+    book.revoke(license_.id, 200.0)
+    with pytest.raises(LicenseError, match="was revoked"):
+        book.rotate(license_.id, 201.0)
+    book.refresh()
+    assert [state(key, 149.0)[1] for key in (first, second, third)] == [200.0] * 3
