@@ -65,8 +65,9 @@ def _held(state: HubState, role: str, owner: str | None) -> int:
     """How many names this license holds in this role; peers without a license share those that are nobody's."""
     if owner is not None:
         return sum(of == role and holder == owner for (of, _), (holder, _) in state.holders.items())
-    held = {name for _, name in (*state.holders, *state.tied.owners)}
-    return sum(name not in held for name in state.gpus)
+    roles = ("worker", "monitor")
+    held = state.holders.keys() | state.tied.owners.keys()
+    return sum(all((of, name) not in held for of in roles) for name in state.gpus)
 
 
 def claim(state: HubState, role: str, owner: str | None, names: Collection[str], now: float, plan: Plan) -> None:

@@ -97,7 +97,18 @@ coming_and_going = st.one_of(
     st.builds(f.Received, fds, anything, st.booleans()),
     st.just(f.Tick()),
 )
-rare = st.one_of(st.builds(f.Revoked, st.sampled_from(["id-k1", "w1", "id-m"])), st.just(f.Started()))
+rare = st.one_of(
+    st.builds(f.Revoked, st.sampled_from(["id-k1", "w1", "id-m"])),
+    st.builds(
+        lambda tied, released: f.BookSeen(tied, released),
+        st.sampled_from(
+            [(), (("w1", "worker", ("one",)),), (("w2", "worker", ("one",)), ("id-m", "monitor", ("two",)))]
+        ),
+        st.sampled_from([(), (("w1", 1e9), ("id-m", 1e9))]),
+    ),
+    st.builds(f.KeyEnded, fds),
+    st.just(f.Started()),
+)
 events: st.SearchStrategy[f.Event] = st.integers(0, 19).flatmap(
     lambda roll: rare if roll == 19 else coming_and_going if roll >= 14 else in_role
 )
@@ -186,6 +197,7 @@ def test_no_sequence_of_events_fails_or_loses_a_job(sequence: list[tuple[f.Event
         assert before - set(state.jobs) == released & before
         assert coherent(state)
         assert set(restarted(state, now).jobs) == set(state.jobs)
+        assert restarted(state, now).holders.keys() == state.holders.keys()
 
 
 @settings(max_examples=100, deadline=None)
