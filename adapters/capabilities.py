@@ -40,7 +40,7 @@ LONGEST_LIFE = 24 * 3600.0
 """Seconds that any capability may be good for; the worker remembers revoked licenses for as long."""
 
 REMEMBERED = 10_000
-"""Jobs and revoked licenses that a worker, and jobs that a client keeps in mind."""
+"""Revoked licenses that a worker, and jobs that a client keeps in mind."""
 
 _KEY_FILE = "capability.key"
 _FORM = re.compile(r"wsc1\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}")
@@ -114,7 +114,8 @@ class Verifier:
         self._pinned: tuple[str, Ed25519PublicKey] | None = None
         self._another = False
         self._revoked: OrderedDict[str, float] = OrderedDict()
-        self._license_of: OrderedDict[str, str] = OrderedDict()
+        self._ended: dict[str, OrderedDict[str, float]] = {}
+        self._floor: dict[str, float] = {}
 
     @property
     def ready(self) -> bool:
@@ -133,13 +134,31 @@ class Verifier:
         self._another = key != self._pinned[0]
         return not self._another
 
-    def revoke(self, owner: str) -> tuple[str, ...]:
-        """Take no capability of this license any more; returns the jobs that came with one."""
+    def revoke(self, owner: str) -> None:
+        """Take no capability of this license any more."""
         self._revoked[owner] = self._clock()
         self._revoked.move_to_end(owner)
         while len(self._revoked) > REMEMBERED:
             self._revoked.popitem(last=False)
-        return tuple(job for job, whose in self._license_of.items() if whose == owner)
+
+    def end(self, job: str, owner: str) -> None:
+        """The hub says that this job is over: what was given to it starts nothing more."""
+        ended = self._ended.setdefault(owner, OrderedDict())
+        ended[job] = self._clock()
+        ended.move_to_end(job)
+        if len(ended) > REMEMBERED:
+            # Which job that was is no longer known, so what was given before its end starts nothing either.
+            self._floor[owner] = ended.popitem(last=False)[1]
+
+    def begin(self, job: str, owner: str) -> None:
+        """The hub has given the job a GPU (again)."""
+        if owner in self._ended:
+            self._ended[owner].pop(job, None)
+
+    def ended(self, claims: Claims) -> bool:
+        """Whether the job is over, by what the hub said while this worker ran."""
+        early = claims.iat <= self._floor.get(claims.lic, float("-inf")) + LEEWAY
+        return early or claims.job in self._ended.get(claims.lic, {})
 
     def claims(self, token: str) -> Claims:
         """What `token` says, if the hub said it and it is still so.
@@ -155,12 +174,6 @@ class Verifier:
             raise _refused("it is for another GPU")
         if claims.lic in self._revoked:
             raise _refused("its license was revoked")
-        if self._license_of.get(claims.job, claims.lic) != claims.lic:
-            raise _refused("its job is another license's")
-        self._license_of[claims.job] = claims.lic
-        self._license_of.move_to_end(claims.job)
-        while len(self._license_of) > REMEMBERED:
-            self._license_of.popitem(last=False)
         return claims
 
 

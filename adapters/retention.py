@@ -11,9 +11,7 @@ from loguru import logger
 
 from wakestream.adapters.store import Store
 from wakestream.adapters.task_queue import TaskQueue
-
-PROMISED = 3600.0
-"""Seconds after its last use in which nothing is removed: whoever was told that a file is here may count on it."""
+from wakestream.streams.worker import PROMISED
 
 LOOK_EVERY = 60.0
 
@@ -52,10 +50,14 @@ async def tidy(store: Store, queue: TaskQueue, retention: Retention, now: float)
 
 async def make_room(store: Store, queue: TaskQueue, retention: Retention, wanted: int, now: float) -> None:
     """Remove the longest unused until `wanted` bytes are free; nothing where all that may go would not be enough."""
-    found, needed = await store.in_thread(store.stored), _needed(store, queue)
-    spare = sum(one.size for one in found if now - one.used >= PROMISED and one.path not in needed)
-    if await store.in_thread(store.free) + spare >= wanted:
+    if await store.in_thread(store.free) + await removable(store, queue, now) >= wanted:
         await tidy(store, queue, replace(retention, spare=wanted), now)
+
+
+async def removable(store: Store, queue: TaskQueue, now: float) -> int:
+    """Bytes of what may be removed."""
+    found, needed = await store.in_thread(store.stored), _needed(store, queue)
+    return sum(one.size for one in found if now - one.used >= PROMISED and one.path not in needed)
 
 
 def _needed(store: Store, queue: TaskQueue) -> frozenset[Path]:

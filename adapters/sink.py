@@ -58,15 +58,15 @@ def hasher(algorithm: Algorithm) -> Hasher:
     return blake3() if algorithm == "blake3" else hashlib.md5(usedforsecurity=False)
 
 
-def hash_of(path: Path, size: int) -> blake3:
-    """The BLAKE3 of the file's first `size` bytes, to go on with. It blocks: for a thread."""
+def hash_of(path: Path, size: int, key: bytes | None = None) -> blake3:
+    """The BLAKE3 (under a key of 32 bytes) of the file's first `size` bytes, to go on with. It blocks: for a thread."""
     with path.open("rb", buffering=0) as file:
-        return hash_in(file, size)
+        return hash_in(file, size, key)
 
 
-def hash_in(file: FileIO, size: int) -> blake3:
+def hash_in(file: FileIO, size: int, key: bytes | None = None) -> blake3:
     """As `hash_of`, of the next `size` bytes of a file that is open: where it is locked, another may not read it."""
-    found = blake3()
+    found = blake3() if key is None else blake3(key=key)
     buffer = bytearray(BATCH)
     view = memoryview(buffer)
     while size and (count := file.readinto(view[: min(size, BATCH)])):

@@ -81,8 +81,9 @@ def _use(path: Path) -> bool:
     return path.is_file()
 
 
-async def _nothing_may_go(_: int) -> None:
+async def _nothing_may_go(_: int = 0) -> int:
     """Until somebody knows what may."""
+    return 0
 
 
 class Store:
@@ -97,6 +98,8 @@ class Store:
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
         self.make_room: Callable[[int], Awaitable[object]] = _nothing_may_go
         """Asked for so many free bytes, whoever knows what may go removes that."""
+        self.removable: Callable[[], Awaitable[int]] = _nothing_may_go
+        """Bytes that would be free then besides."""
 
     def sweep(self) -> None:
         """Remove what an earlier run left half-written. Only once no other worker can be at work here."""
@@ -131,6 +134,13 @@ class Store:
     def has_result(self, task_id: str) -> bool:
         """Whether the result of this task is here."""
         return self.result(task_id).is_file()
+
+    def last_use(self, task_id: str) -> float | None:
+        """When the result of this task was used last (Unix seconds); None when it is not here."""
+        try:
+            return self.result(task_id).stat().st_mtime
+        except OSError:
+            return None
 
     def free(self) -> int:
         """Bytes left on the disk."""

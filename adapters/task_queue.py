@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from functools import reduce
+from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from loguru import logger
@@ -45,7 +46,7 @@ class TaskQueue:
         self._rendering: asyncio.Task[tuple[int, str]] | None = None
         self._closed = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.state = self._without_lost(w.restore(journal.read()))
+        self.state = self._as_on_disk(w.restore(journal.read()))
         journal.snapshot = lambda: w.snapshot(self.state)
 
     @property
@@ -53,17 +54,32 @@ class TaskQueue:
         """What becomes true, as it does."""
         return self._facts
 
-    async def ask(self, video: FileRef, audio: FileRef, holder: str = w.ANONYMOUS) -> w.Task:
-        """Start the pair, or find it. `WorkerRefused` when a file is missing (`not_found`) or the queue is full."""
+    async def ask(
+        self, video: FileRef, audio: FileRef, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS
+    ) -> w.Task:
+        """Start the pair, or find it. `WorkerRefused` (`queue_full`) when there are too many."""
         name = w.task_id(video, audio)
         kept = self._store.kept(name)
-        await self._tell(lambda: w.Ask(video, audio, holder, kept, self._clock()))
+        await self._tell(lambda: w.Ask(video, audio, holder, kept, self._clock(), license_))
         return self.state.tasks[name]
 
-    async def drop(self, task_id: str, holder: str = w.ANONYMOUS) -> w.Task:
+    async def drop(self, task_id: str, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS) -> w.Task:
         """The holder no longer wants it; the task stops if nobody else does. `WorkerRefused` (`not_found`)."""
-        await self._tell(lambda: w.Drop(task_id, holder, self._clock()))
+        await self._tell(lambda: w.Drop(task_id, holder, self._clock(), license_))
         return self.state.tasks[task_id]
+
+    async def show(self, license_: str, *files: FileRef) -> None:
+        """The license has shown that it has these files."""
+        for file in files:
+            if not self.state.has(license_, file):
+                await self._tell(partial(w.Show, file, license_, self._clock()))
+
+    def use(self, task_id: str) -> bool:
+        """Somebody wants this result now: it stays for a while. Whether it is here."""
+        here = self._store.kept(task_id)
+        if here and task_id in self.state.tasks:
+            self._take(w.Used(task_id, self._clock()))
+        return here
 
     async def ready(self) -> None:
         """The engine can work: start what waits."""
@@ -88,12 +104,12 @@ class TaskQueue:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _without_lost(self, state: w.State) -> w.State:
-        """Forget the finished tasks whose result somebody removed."""
-        lost = [
-            task.id for task in state.tasks.values() if task.status == "done" and not self._store.has_result(task.id)
-        ]
-        return reduce(w.evolve, map(w.Forgotten, lost), state)
+    def _as_on_disk(self, state: w.State) -> w.State:
+        """Forget the finished tasks whose result somebody removed; of the others the disk knows the last use."""
+        done = [task.id for task in state.tasks.values() if task.status == "done"]
+        dates = {task_id: self._store.last_use(task_id) for task_id in done}
+        tasks = {name: task for name, task in state.tasks.items() if dates.get(name, 0.0) is not None}
+        return replace(state, tasks=tasks, used={name: at for name, at in dates.items() if at is not None})
 
     async def _tell(self, event: Callable[[], w.Event], *, promised: bool = True) -> None:
         """`promised`: somebody waits for the answer, and gets the disk's error instead of it."""

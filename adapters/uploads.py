@@ -13,7 +13,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +28,13 @@ from wakestream.operators.errors import Corrupt, WorkerRefused
 from wakestream.operators.events import FileRef
 
 MAX_UPLOADS = 256
-"""Unfinished uploads at a time."""
+"""Unfinished uploads at a time of all who know the secret."""
+
+MAX_OF_LICENSE = 64
+"""Unfinished uploads at a time of a license."""
+
+STEP = 8 * 1024 * 1024
+"""Bytes for which room is made sure of at a time; more as more has come."""
 
 MAX_RECORDS = 1024
 """Uploads that are known, the finished among them: a sender whose last answer was lost asks how it ended."""
@@ -50,13 +56,15 @@ _EXT = re.compile(r"\.[a-z0-9]{1,10}")
 class Announced:
     """What the sender said: bytes in all, ending with its dot, and the BLAKE3 (hex) if it knows it.
 
-    `metadata` is all that it said of the file, in its own words.
+    `metadata` is all that it said of the file, in its own words. `license` (a public id) is the sender's: what others
+    send, and what they made of it, is theirs. Empty for all who know the secret.
     """
 
     length: int
     ext: str
     blake3: str | None = None
     metadata: str = ""
+    license: str = ""
 
     @property
     def ref(self) -> FileRef | None:
@@ -67,7 +75,8 @@ class Announced:
         """The id: the same for the same file; of one that is not known by its hash, a new one."""
         if self.blake3 is None:
             return uuid.uuid4().hex
-        return hashlib.sha256(f"{self.blake3}{self.ext}|{self.length}".encode()).hexdigest()[:32]
+        whose = f"|{self.license}" if self.license else ""
+        return hashlib.sha256(f"{self.blake3}{self.ext}|{self.length}{whose}".encode()).hexdigest()[:32]
 
 
 class Upload:
@@ -90,6 +99,8 @@ class Upload:
         self.lock = asyncio.Lock()
         """Held by whoever appends, finishes or removes."""
         self._offset = offset
+        self.granted = 0
+        """Bytes for which there was room when it was last looked at."""
 
     @property
     def offset(self) -> int:
@@ -101,6 +112,11 @@ class Upload:
     @offset.setter
     def offset(self, offset: int) -> None:
         self._offset = offset
+
+    @property
+    def reserved(self) -> int:
+        """Bytes of the disk that others leave to it: as many again as have come, so that words alone take up none."""
+        return min(self.offset, self.announced.length - self.offset)
 
     @property
     def complete(self) -> bool:
@@ -128,6 +144,10 @@ class Uploads:
         self.clock = clock
         self._folder = store.root / "uploads"
         self._folder.mkdir(parents=True, exist_ok=True)
+        self.has: Callable[[str, FileRef], bool] = lambda license_, _: not license_
+        """Whether a license has shown that it has a file, and need not send it."""
+        self.show: Callable[[str, FileRef], Awaitable[None]] = _nobody_asks
+        """Told when a license has sent a file."""
         self._creating = asyncio.Lock()
         self._uploads = {upload.id: upload for upload in self._found()}
 
@@ -135,12 +155,24 @@ class Uploads:
         """Where its bytes are while it is unfinished."""
         return self._folder / f"{upload.id}.part"
 
-    def room(self) -> int:
-        """Bytes that the disk has left beyond what other uploads still wait for. It blocks."""
-        return max(0, self.store.free() - self._awaited())
+    def room(self, but: Upload | None = None) -> int:
+        """Bytes that the disk has left beyond what is reserved for uploads (other than `but`). It blocks."""
+        return max(0, self.store.free() - sum(one.reserved for one in self._unfinished() if one is not but))
 
-    def _awaited(self) -> int:
-        return sum(one.announced.length - one.offset for one in self._unfinished())
+    async def grow(self, upload: Upload, size: int) -> None:
+        """Make sure of room for the upload up to `size` bytes, and for the next step. `WorkerRefused` (`no_space`)."""
+        if size <= upload.granted:
+            return
+        left = upload.announced.length - upload.offset
+        step = min(left, max(size - upload.offset, upload.offset, STEP))
+        with disk_errors():
+            room = await self.store.in_thread(lambda: self.room(upload))
+            if room < step:
+                await self.store.make_room(step + self.store.free() - room)
+                room = await self.store.in_thread(lambda: self.room(upload))
+        if room < min(step, size - upload.offset):
+            raise self.store.refusal(left, room)
+        upload.granted = upload.offset + min(step, room)
 
     async def create(self, announced: Announced) -> Upload:
         """A new upload, or the one that began before, verified if all of it is here.
@@ -160,19 +192,23 @@ class Uploads:
         if known is not None and await self._still(known):
             return known
         upload = Upload(known.id if known else announced.name(), announced, 0, self.clock())
-        if announced.ref is not None and self.store.claim(announced.ref):
+        if self._here(announced):
             upload.offset, upload.finished = announced.length, True
         else:
-            await self._make_room(announced.length)
+            await self._make_room(announced)
         with disk_errors():
             await self.store.in_thread(lambda: self._save(upload))
         self._uploads[upload.id] = upload
         return upload
 
-    async def find(self, name: str) -> Upload:
+    def _here(self, announced: Announced) -> bool:
+        ref = announced.ref
+        return ref is not None and self.has(announced.license, ref) and self.store.claim(ref)
+
+    async def find(self, name: str, license_: str = "") -> Upload:
         """The upload of this id, verified if all of it is here. `WorkerRefused` (`not_found`), `Corrupt`."""
         upload = self._uploads.get(name)
-        if upload is None or not await self._still(upload):
+        if upload is None or license_ not in ("", upload.announced.license) or not await self._still(upload):
             raise gone()
         return await self._verified(upload)
 
@@ -209,8 +245,10 @@ class Uploads:
             if upload.announced.blake3 is None:  # said on the disk first: a restart must know what it became
                 upload.announced = replace(upload.announced, blake3=digest)
                 await self.store.in_thread(lambda: self._record(upload))
-            await self.store.in_thread(lambda: self._publish(upload, FileRef(digest, upload.announced.ext)))
+            ref = FileRef(digest, upload.announced.ext)
+            await self.store.in_thread(lambda: self._publish(upload, ref))
         upload.finished, upload.used = True, self.clock()
+        await self.show(upload.announced.license, ref)
 
     async def rehash(self, upload: Upload) -> None:
         """See to it that `hasher` has seen all bytes that are on the disk; reads them if it has not."""
@@ -241,7 +279,7 @@ class Uploads:
     async def _still(self, upload: Upload) -> bool:
         """Whether it is here; a finished one is as long as its file."""
         if upload.finished:
-            here = upload.announced.ref is not None and self.store.claim(upload.announced.ref)
+            here = self._here(upload.announced)
         else:
             here = upload.lock.locked() or (upload.expires > self.clock() and self._on_disk(upload))
         if not here:
@@ -259,26 +297,33 @@ class Uploads:
             upload.forget_hash()
         return True
 
-    async def _make_room(self, length: int) -> None:
+    async def _make_room(self, announced: Announced) -> None:
+        """One more of this license, where it could find room. What is in its way goes only as its bytes come."""
         await self.expire()
+        mine = sorted((one for one in self._unfinished() if self._same(one, announced)), key=lambda one: one.used)
+        most = MAX_OF_LICENSE if announced.license else MAX_UPLOADS
+        for one in mine[: max(0, len(mine) + 1 - most)]:
+            if one.used + IDLE > self.clock() or one.lock.locked():
+                raise WorkerRefused(f"{most} uploads are unfinished here: try again later", code="queue_full")
+            await self.remove(one)
+        if (why := await self._lacks(announced.length)) is None:
+            return
         for one in sorted(self._unfinished(), key=lambda one: one.used):
-            if self._lacks(length) is None:
-                return
             if one.used + IDLE <= self.clock() and not one.lock.locked():
                 await self.remove(one)
-        if (why := self._lacks(length)) is not None and why.code == "no_space":
-            with disk_errors():
-                await self.store.make_room(length + self._awaited())
-            why = self._lacks(length)
-        if why is not None:
-            raise why
+                if await self._lacks(announced.length) is None:
+                    return
+        raise why
 
-    def _lacks(self, length: int) -> WorkerRefused | None:
-        if len(self._unfinished()) >= MAX_UPLOADS:
-            return WorkerRefused(f"{MAX_UPLOADS} uploads are unfinished here: try again later", code="queue_full")
+    def _same(self, upload: Upload, announced: Announced) -> bool:
+        return upload.announced.license == announced.license
+
+    async def _lacks(self, length: int) -> WorkerRefused | None:
         with disk_errors():
-            room = self.room()
-            return self.store.refusal(length, room) if length > room else None
+            room = await self.store.in_thread(self.room)
+            if length > room:
+                room += await self.store.removable()
+        return self.store.refusal(length, room) if length > room else None
 
     def _unfinished(self) -> list[Upload]:
         # A copy in one go: a thread asks too, while the loop adds and removes.
@@ -309,7 +354,7 @@ class Uploads:
         if partial.exists():
             status = partial.stat()
             upload.offset, upload.used = min(status.st_size, announced.length, sure), status.st_mtime
-        elif announced.ref is not None and self.store.has(announced.ref):
+        elif announced.ref is not None and self.store.has(announced.ref):  # whose it is is asked when it is needed
             upload.offset, upload.finished = announced.length, True
         else:
             return None
@@ -339,6 +384,10 @@ class Uploads:
                 path.unlink(missing_ok=True)
 
 
+async def _nobody_asks(_license: str, _file: FileRef) -> None:
+    """Until somebody wants to know."""
+
+
 async def expire_for_ever(uploads: Uploads) -> None:
     """Look every few minutes for what nobody goes on with."""
     while True:
@@ -363,11 +412,11 @@ def _read(path: Path) -> tuple[Announced, int] | None:
     try:
         plain = json.loads(path.read_bytes())
         length, ext, digest = int(plain["length"]), str(plain["ext"]), plain["blake3"]
-        metadata = str(plain.get("metadata", ""))
+        metadata, license_ = str(plain.get("metadata", "")), str(plain.get("license", ""))
         sure = length if plain["sure"] is None else int(plain["sure"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
     known = digest is None or _HASH.fullmatch(str(digest))
     if length <= 0 or sure < 0 or not known or not _EXT.fullmatch(ext):
         return None
-    return Announced(length, ext, None if digest is None else str(digest), metadata), sure
+    return Announced(length, ext, None if digest is None else str(digest), metadata, license_), sure

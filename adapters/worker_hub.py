@@ -94,7 +94,7 @@ class WorkerHub:
         self._refused = False
         self._old = False
         self._watched: OrderedDict[str, m.Submit] = OrderedDict()
-        self._cancelled: OrderedDict[str, None] = OrderedDict()
+        self._cancelled: OrderedDict[str, str | None] = OrderedDict()
         self._unsent: deque[m.Result] = deque(maxlen=_MAX_WATCHED)
         self._inbox: asyncio.Queue[m.Message] = asyncio.Queue(_MAX_INBOX)
         self._beat: Timer | None = None
@@ -127,7 +127,7 @@ class WorkerHub:
                 self._revoked(event.license)
             case LinkDown(code=code) if code:
                 self._explain()
-            case m.Submit() | m.DispatchBatch() | m.Cancel():
+            case m.Submit() | m.DispatchBatch() | m.Cancel() | m.JobDone():
                 self._receive(event)
 
     def _connected(self) -> None:
@@ -148,10 +148,12 @@ class WorkerHub:
 
     def _revoked(self, owner: str) -> None:
         """Nothing more for this license: neither calls nor work."""
-        jobs = set(self._verifier.revoke(owner)) if self._verifier is not None else set()
+        if self._verifier is not None:
+            self._verifier.revoke(owner)
         self._on_revoked(owner)
-        for job in jobs | {id_ for id_, one in self._watched.items() if one.license == owner}:
-            self._receive(m.Cancel(request_id=job))
+        held = {job for task in self._queue.state.tasks.values() if task.unfinished for job in task.jobs_of(owner)}
+        for job in held | {id_ for id_, one in self._watched.items() if one.license == owner}:
+            self._receive(m.Cancel(request_id=job, license=owner))
 
     def _announce(self) -> None:
         self._link.send(self._online)
@@ -187,8 +189,15 @@ class WorkerHub:
             case m.DispatchBatch(jobs=jobs):
                 for job in jobs:
                     await self._dispatched(job)
-            case m.Cancel(request_id=request_id):
-                await self._cancel(request_id)
+            case m.Cancel():
+                self._ended(message)
+                await self._cancel(message.request_id, message.license)
+            case m.JobDone():
+                self._ended(message)
+
+    def _ended(self, message: m.Cancel | m.JobDone) -> None:
+        if self._verifier is not None and message.license is not None:
+            self._verifier.end(message.request_id, message.license)
 
     async def _dispatched(self, frame: Mapping[str, Any]) -> None:
         try:
@@ -201,6 +210,8 @@ class WorkerHub:
 
     async def _submit(self, job: m.Submit) -> None:
         self._cancelled.pop(job.request_id, None)  # it is wanted again
+        if self._verifier is not None and job.license is not None:
+            self._verifier.begin(job.request_id, job.license)
         answer = hub_answers.without_work(job, old_hub=self._old)
         if answer is not None:
             self._send_result(answer)
@@ -230,18 +241,21 @@ class WorkerHub:
             self._watched.popitem(last=False)
         if not (self._store.claim(video) and self._store.claim(audio)):
             return
-        task = await self._queue.ask(video, audio, job.request_id)
+        task = await self._queue.ask(video, audio, job.request_id, job.license or w.ANONYMOUS)
         if not task.unfinished:
             self._tell(task)
 
-    async def _cancel(self, request_id: str) -> None:
-        self._cancelled[request_id] = None
+    async def _cancel(self, request_id: str, license_: str | None) -> None:
+        """The hub's word names a license only where a job of the same id may be another's."""
+        self._cancelled[request_id] = license_
         while len(self._cancelled) > _MAX_WATCHED:
             self._cancelled.popitem(last=False)
-        job = self._watched.pop(request_id, None)
+        job = self._watched.get(request_id)
+        if job is not None and license_ in (None, job.license):
+            del self._watched[request_id]
         held = [task.id for task in self._queue.state.tasks.values() if request_id in task.holders and task.unfinished]
         for task_id in held:
-            await self._queue.drop(task_id, request_id)
+            await self._queue.drop(task_id, request_id, license_ or w.ANONYMOUS)
         if held or job:
             logger.bind(job=request_id).info("cancelled by the hub")
 
@@ -251,7 +265,7 @@ class WorkerHub:
         if fact.task.unfinished:
             for request_id in sorted(fact.task.holders & self._cancelled.keys()):
                 # Its client's own submit was still under way when the hub said that the job is over.
-                self._receive(m.Cancel(request_id=request_id))
+                self._receive(m.Cancel(request_id=request_id, license=self._cancelled[request_id]))
         for frame in self._listeners.frames(fact.task):
             self._link.send(frame)
         if fact.task.status == "running":

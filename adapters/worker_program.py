@@ -14,8 +14,8 @@ from loguru import logger
 
 from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.file_lock import HeldElsewhereError, file_lock
-from wakestream.adapters.http.worker_server import CAPABILITY, FEATURES, Readiness, WorkerCalls, WorkerServer
-from wakestream.adapters.retention import Retention, make_room, tidy_up
+from wakestream.adapters.http.worker_server import FEATURES, Readiness, WorkerCalls, WorkerServer
+from wakestream.adapters.retention import Retention, make_room, removable, tidy_up
 from wakestream.adapters.settings import SettingsError
 from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
 from wakestream.adapters.state_folder import make_private
@@ -28,6 +28,7 @@ from wakestream.adapters.uploads import Uploads, expire_for_ever
 from wakestream.adapters.worker_hub import HubLink, WorkerHub
 from wakestream.operators.errors import WakestreamError
 from wakestream.operators.ports import Engine
+from wakestream.streams import hub_capabilities as capabilities
 from wakestream.streams import messages as m
 from wakestream.streams import worker as w
 
@@ -119,6 +120,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         warming = asyncio.create_task(_warm_up(config, queue, readiness, hub))
         stack.push_async_callback(_stop, warming)
         store.make_room = lambda wanted: make_room(store, queue, config.retention, wanted, time.time())
+        store.removable = lambda: removable(store, queue, time.time())
         tidying = asyncio.create_task(tidy_up(store, queue, config.retention))
         stack.push_async_callback(_stop, tidying)
         expiring = asyncio.create_task(expire_for_ever(uploads))
@@ -180,7 +182,7 @@ def _public(host: str, server: WorkerServer) -> str | None:
 
 def _register(config: WorkerConfig, url: str | None) -> m.Register:
     # Its name at the hub is what capabilities are for: without one it takes none.
-    features = FEATURES if config.gpu is None else (*FEATURES, CAPABILITY)
+    features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
     return m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=features)
 
 

@@ -16,6 +16,9 @@ from wakestream.streams.recording import REDACTED
 FEATURE = "capability"
 """What clients, workers and the hub announce for this."""
 
+DONE = "done"
+"""What workers announce that want to hear when a job is over: its capability then starts nothing more."""
+
 RENEWED_AT = 1 / 3
 """The share of a capability's life that is left when it is renewed."""
 
@@ -77,6 +80,17 @@ def for_worker(state: HubState, gpu: Gpu, job: m.Submit, owner: str, key: str | 
     if announced(state, gpu.worker):
         return replace(job, license=owner or None, sender_fd=fd)
     return replace(job, key=key, sender_fd=fd)
+
+
+def cancelled(state: HubState, gpu: Gpu, job: str, owner: str) -> m.Cancel:
+    """What the worker is told of a job that it is to stop: whose it is, too, if it wants to hear that."""
+    return m.Cancel(request_id=job, license=(owner or None) if hears_ends(state, gpu) else None)
+
+
+def hears_ends(state: HubState, gpu: Gpu) -> bool:
+    """Whether the GPU's worker wants to know which jobs are over, and whose they were."""
+    peer = state.connections.get(gpu.worker) if gpu.worker is not None else None
+    return peer is not None and DONE in peer.features and announced(state, gpu.worker)
 
 
 def told_of(state: HubState) -> list[int]:

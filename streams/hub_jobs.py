@@ -243,7 +243,7 @@ def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, pla
         stop(state, job, "cancelled", now, plan, peer.fd)
     elif owner == _owner(peer):
         plan.fact(f.CancelOwed(gpu, message.request_id, now))
-        _to_worker(state.gpus[gpu], message, plan)
+        _to_worker(state.gpus[gpu], capabilities.cancelled(state, state.gpus[gpu], message.request_id, owner), plan)
     else:
         plan.refuse(peer.fd, "unknown_job", "no open job of this license has that request_id", message.request_id)
         return
@@ -254,7 +254,8 @@ def stop(state: HubState, job: Job, why: str, now: float, plan: Plan, fd: int | 
     """Release a job and, where a worker holds it, have that stop it: now, and again when it connects anew."""
     plan.fact(f.JobReleased(job.id, why, now, fd))
     if job.gpu is not None:
-        _to_worker(state.gpus[job.gpu], m.Cancel(request_id=job.id), plan)
+        gpu = state.gpus[job.gpu]
+        _to_worker(gpu, capabilities.cancelled(state, gpu, job.id, job.owner), plan)
 
 
 def settle_cancels(state: HubState, gpu: Gpu, fd: int, plan: Plan) -> None:
@@ -268,6 +269,8 @@ def done(state: HubState, peer: Connection, message: m.JobDone, now: float, plan
     job = _own(state, peer, message.request_id)
     if job is not None:
         plan.fact(f.JobReleased(job.id, "done", now))
+        if job.gpu is not None and capabilities.hears_ends(state, gpu := state.gpus[job.gpu]):
+            _to_worker(gpu, m.JobDone(request_id=job.id, license=job.owner or None), plan)
     _confirm(peer, message.request_id, plan)
 
 

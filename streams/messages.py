@@ -288,17 +288,22 @@ class DispatchBatch(Message, frozen=True, kw_only=True):
 
 
 class Cancel(Message, frozen=True, kw_only=True):
-    """client -> hub (-> worker), ours: stop the job and release its GPU."""
+    """client -> hub (-> worker), ours: stop the job and release its GPU.
+
+    To a worker that announced `done` the hub adds `license`, as in `Submit`.
+    """
 
     TYPE: ClassVar[str] = "gpu.job.cancel"
     request_id: str
+    license: str | None = None
 
 
 class JobDone(Message, frozen=True, kw_only=True):
-    """client -> hub, ours: the job no longer needs its GPU."""
+    """client -> hub (-> worker that announced `done`, with `license`), ours: the job no longer needs its GPU."""
 
     TYPE: ClassVar[str] = "gpu.job.done"
     request_id: str
+    license: str | None = None
 
 
 class JobReleased(Message, frozen=True, kw_only=True):

@@ -1,249 +1,59 @@
 """The worker's queue of tasks as a decider: pure, so that the queue that is tested is the queue that runs.
 
 `decide(state, event)` says what becomes true (facts) and what is then to be done (commands); `evolve(state, fact)`
-takes a fact in. One task runs at a time, the others wait in the order in which they were asked for. A task is named
-after its pair of files, so asking for the same pair again finds it; jobs hold it, and it stops with the last of them.
-Times are seconds since the Unix epoch, and come in with the events.
+takes a fact in. One task runs at a time, the others wait: those of one license in the order in which they were asked
+for, the licenses by turns. A task is named after its pair of files, so asking for the same pair again finds it; jobs
+hold it, and it stops with the last of them. Times are seconds since the Unix epoch, and come in with the events.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import reduce
-from typing import Literal
 
 from wakestream.operators.errors import WorkerRefused
-from wakestream.operators.events import FileRef
-from wakestream.operators.ports import Frame
-
-Status = Literal["queued", "running", "done", "failed", "cancelled"]
-
-MAX_UNFINISHED = 1000
-"""Tasks that may wait or run; one more is refused."""
-
-MAX_FINISHED = 1000
-"""Finished tasks that are remembered, with their results; the oldest goes first."""
-
-MAX_HOLDERS = 1000
-"""Jobs that may hold one task."""
-
-ANONYMOUS = ""
-"""The holder that stands for all who gave no job id."""
-
-NO_PROGRESS = Frame(0, 0, 0.0)
-"""Of a task whose engine has not reported yet."""
-
-CANCELLED = "cancelled: nobody holds this task any more"
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One pair of files on its way to a result. `attempt` grows when a failed or cancelled one is asked for again.
-
-    `digest` (BLAKE3, hex) and `size` (bytes) are the finished result's; `error` says why there is none.
-    """
-
-    id: str
-    video: FileRef
-    audio: FileRef
-    status: Status
-    created_at: float
-    attempt: int = 1
-    holders: frozenset[str] = frozenset()
-    started_at: float | None = None
-    finished_at: float | None = None
-    progress: Frame = NO_PROGRESS
-    size: int = 0
-    digest: str | None = None
-    error: str | None = None
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether it waits or runs."""
-        return self.status in ("queued", "running")
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """All tasks, those that wait (first is next), and which attempt has the engine until it has really ended."""
-
-    tasks: Mapping[str, Task] = field(default_factory=dict)
-    line: tuple[str, ...] = ()
-    busy: tuple[str, int] | None = None
-    ready: bool = False
-
-    def position(self, task_id: str) -> int:
-        """Place in the line: 1 starts next, 0 is running or finished."""
-        return self.line.index(task_id) + 1 if task_id in self.line else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A job wants this pair. `kept`: the result of an earlier run is still on the disk."""
-
-    video: FileRef
-    audio: FileRef
-    holder: str
-    kept: bool
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """A job no longer wants the task."""
-
-    task_id: str
-    holder: str
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The engine can work."""
-
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The engine is free again: with a result (`digest`, `size`), with an `error`, or because it was killed."""
-
-    task_id: str
-    attempt: int
-    now: float
-    size: int = 0
-    digest: str | None = None
-    error: str | None = None
-
-
-Event = Ask | Drop | Ready | Ended
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """The task is now like this; to be kept on the disk before anyone is told."""
-
-    task: Task
-
-
-@dataclass(frozen=True, slots=True)
-class Advanced:
-    """The running engine's own report; not worth a write."""
-
-    task_id: str
-    attempt: int
-    progress: Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """An old finished task made room."""
-
-    task_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class EngineFree:
-    """No program runs any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineReady:
-    """Tasks may be started from now on."""
-
-
-Fact = Changed | Advanced | Forgotten | EngineFree | EngineReady
-
-Kept = Changed | Forgotten
-"""What a restart must know; the rest is about an engine that has gone by then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Give the engine this task."""
-
-    task: Task
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """Stop the engine, which has this task."""
-
-    task_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Erase:
-    """Remove what the disk holds of a forgotten task."""
-
-    task_id: str
-
-
-Command = Run | Kill | Erase
-
-
-def task_id(video: FileRef, audio: FileRef) -> str:
-    """The name of a pair: 32 hex digits, the same for the same files in every worker and after every restart."""
-    text = f"{video.hash}{video.ext}|{audio.hash}{audio.ext}"
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def find(state: State, name: str) -> Task | None:
-    """The task of this name. Deployed clients also name one by the hub's request that began it: the latest of these."""
-    if name == ANONYMOUS or name in state.tasks:
-        return state.tasks.get(name)
-    held = [task for task in state.tasks.values() if name in task.holders]
-    return max(held, key=lambda task: task.created_at, default=None)
-
-
-def restore(facts: Iterable[Kept]) -> State:
-    """The state after a restart: what had not finished waits again, in the order in which it was asked for."""
-    tasks: dict[str, Task] = {}
-    for fact in facts:
-        if isinstance(fact, Changed):
-            tasks[fact.task.id] = fact.task
-        else:
-            tasks.pop(fact.task_id, None)
-    ordered = sorted(tasks.values(), key=lambda task: task.created_at)
-    again = [replace(task, status="queued", progress=NO_PROGRESS) if task.unfinished else task for task in ordered]
-    return reduce(evolve, map(Changed, again), State())
-
-
-def snapshot(state: State) -> list[Kept]:
-    """The fewest facts that lead to the same state."""
-    return [Changed(replace(task, progress=NO_PROGRESS)) for task in state.tasks.values()]
-
-
-def evolve(state: State, fact: Fact) -> State:
-    """Take one fact in."""
-    match fact:
-        case Changed(task):
-            return _with(state, task)
-        case Advanced():
-            return _advance(state, fact)
-        case Forgotten(name):
-            return replace(state, tasks={key: task for key, task in state.tasks.items() if key != name})
-        case EngineFree():
-            return replace(state, busy=None)
-        case EngineReady():
-            return replace(state, ready=True)
-
-
-def _with(state: State, task: Task) -> State:
-    line = tuple(name for name in state.line if name != task.id or task.status == "queued")
-    if task.status == "queued" and task.id not in line:
-        line = (*line, task.id)
-    busy = (task.id, task.attempt) if task.status == "running" else state.busy
-    return replace(state, tasks={**state.tasks, task.id: task}, line=line, busy=busy)
-
-
-def _advance(state: State, fact: Advanced) -> State:
-    task = state.tasks.get(fact.task_id)
-    if task is None or task.status != "running" or task.attempt != fact.attempt:
-        return state
-    return _with(state, replace(task, progress=fact.progress))
+from wakestream.streams import worker_shares as shares
+from wakestream.streams.worker_shares import PROMISED, position, turns
+from wakestream.streams.worker_state import (
+    ANONYMOUS,
+    CANCELLED,
+    Advanced,
+    Ask,
+    Changed,
+    Command,
+    Drop,
+    Ended,
+    EngineFree,
+    EngineReady,
+    Erase,
+    Event,
+    Fact,
+    Forgotten,
+    Kept,
+    Kill,
+    Ready,
+    Run,
+    Show,
+    Shown,
+    State,
+    Status,
+    Task,
+    Used,
+    evolve,
+    file_name,
+    find,
+    restore,
+    snapshot,
+    task_id,
+)
+
+__all__ = [
+    "ANONYMOUS", "CANCELLED", "PROMISED", "Advanced", "Ask", "Changed", "Command", "Drop", "Ended", "EngineFree",
+    "EngineReady", "Erase", "Event", "Fact", "Forgotten", "Kept", "Kill", "Ready", "Run", "Show", "Shown", "State",
+    "Status", "Task", "Used", "decide", "evolve", "file_name", "find", "position", "restore", "snapshot", "task_id",
+    "turns",
+]  # fmt: skip
 
 
 def decide(state: State, event: Event) -> tuple[tuple[Fact, ...], tuple[Command, ...]]:
@@ -267,6 +77,8 @@ def _decide(state: State, event: Event) -> _Step:
             return _ask(state, event), []
         case Drop():
             return _drop(state, event)
+        case Show():
+            return _show(state, event), []
         case Ready():
             return [EngineReady()], []
         case Ended():
@@ -277,13 +89,18 @@ def _ask(state: State, ask: Ask) -> list[Fact]:
     name = task_id(ask.video, ask.audio)
     task = state.tasks.get(name)
     if task is not None and task.unfinished:
-        return _hold(task, ask.holder)
+        return _hold(task, ask)
     if task is not None and task.status == "done" and ask.kept:
-        return _share(task, ask.holder)
-    _admit(state)
+        return [*_share(state, task, ask), Used(name, ask.now)]
+    shares.admit(state, ask.license, ask.now)
     attempt = 1 if task is None else task.attempt + 1
-    created = _created(state, ask.now)
-    return [Changed(Task(name, ask.video, ask.audio, "queued", created, attempt, frozenset({ask.holder})))]
+    task = Task(name, ask.video, ask.audio, "queued", _created(state, ask.now), attempt)
+    return [Changed(_held(task, ask))]
+
+
+def _held(task: Task, ask: Ask) -> Task:
+    owners = task.owners | {(ask.holder, ask.license)} if ask.license else task.owners
+    return replace(task, holders=task.holders | {ask.holder}, owners=owners)
 
 
 def _created(state: State, now: float) -> float:
@@ -299,38 +116,51 @@ def _later(now: float, before: Iterable[float]) -> float:
     return max(now, *(time + 1e-6 for time in before), 0.0)
 
 
-def _admit(state: State) -> None:
-    if sum(task.unfinished for task in state.tasks.values()) >= MAX_UNFINISHED:
-        raise WorkerRefused(f"the queue is full ({MAX_UNFINISHED} tasks): try again later", code="queue_full")
-
-
-def _hold(task: Task, holder: str) -> list[Fact]:
-    if holder in task.holders:
+def _hold(task: Task, ask: Ask) -> list[Fact]:
+    held = _held(task, ask)
+    if held == task:
         return []
-    if len(task.holders) >= MAX_HOLDERS:
-        raise WorkerRefused(f"{MAX_HOLDERS} jobs wait for this very task: try again later", code="queue_full")
-    return [Changed(replace(task, holders=task.holders | {holder}))]
+    if len(task.jobs_of(ask.license)) >= shares.MAX_HOLDERS:
+        most = shares.MAX_HOLDERS
+        raise WorkerRefused(f"{most} jobs wait for this very task: try again later", code="queue_full")
+    return [Changed(held)]
 
 
-def _share(task: Task, holder: str) -> list[Fact]:
-    """A result that is here already is this job's too; when too many share it, the earlier ones have had it."""
-    if holder == ANONYMOUS or holder in task.holders:
+def _share(state: State, task: Task, ask: Ask) -> list[Fact]:
+    """A result that is here is this job's too; when too many of its license share it, the earlier ones have had it."""
+    held = _held(task, ask)
+    if ask.holder == ANONYMOUS or held == task or not state.has(ask.license, task.video, task.audio):
         return []
-    before = task.holders if len(task.holders) < MAX_HOLDERS else frozenset[str]()
-    return [Changed(replace(task, holders=before | {holder}))]
+    mine = task.jobs_of(ask.license)
+    if len(mine) < shares.MAX_HOLDERS:
+        return [Changed(held)]
+    before = reduce(lambda left, job: _without(left, job, ask.license), mine, task)
+    return [Changed(_held(before, ask))]
+
+
+def _without(task: Task, job: str, license_: str) -> Task:
+    """Without this holder; another license's of the same id stays."""
+    owners = {pair for pair in task.owners if pair[0] != job or license_ not in (ANONYMOUS, pair[1])}
+    others = any(name == job for name, _ in owners)
+    return replace(task, holders=task.holders if others else task.holders - {job}, owners=frozenset(owners))
+
+
+def _show(state: State, show: Show) -> list[Fact]:
+    return [] if state.has(show.license, show.file) else [Shown(file_name(show.file), show.license)]
 
 
 def _drop(state: State, drop: Drop) -> _Step:
     task = state.tasks.get(drop.task_id)
     if task is None:
         raise WorkerRefused(f"there is no task {drop.task_id[:64]!r} here", code="not_found")
-    if not task.unfinished or drop.holder not in task.holders:
+    mine = task.jobs_of(drop.license) if drop.license else task.holders
+    if not task.unfinished or drop.holder not in mine:
         return [], []
-    holders = task.holders - {drop.holder}
-    if holders:
-        return [Changed(replace(task, holders=holders))], []
+    left = _without(task, drop.holder, drop.license)
+    if left.holders:
+        return [Changed(left)], []
     at = _finished(state, drop.now)
-    stopped = replace(task, holders=holders, status="cancelled", finished_at=at, error=CANCELLED)
+    stopped = replace(left, status="cancelled", finished_at=at, error=CANCELLED)
     return [Changed(stopped)], [Kill(task.id)] if task.status == "running" else []
 
 
@@ -349,14 +179,10 @@ def _ended(state: State, ended: Ended) -> list[Fact]:
 def _start_next(state: State, now: float) -> _Step:
     if state.busy or not state.ready or not state.line:
         return [], []
-    task = replace(state.tasks[state.line[0]], status="running", started_at=now)
+    task = replace(state.tasks[next(iter(turns(state)))], status="running", started_at=now)
     return [Changed(task)], [Run(task)]
 
 
 def _make_room(state: State, now: float) -> _Step:
-    finished = [task for task in state.tasks.values() if not task.unfinished]
-    surplus = len(finished) - MAX_FINISHED
-    if surplus <= 0:
-        return [], []
-    oldest = sorted(finished, key=lambda task: task.finished_at or now)[:surplus]
-    return [Forgotten(task.id) for task in oldest], [Erase(task.id) for task in oldest]
+    gone = shares.surplus(state, now)
+    return [Forgotten(task.id) for task in gone], [Erase(task.id) for task in gone]

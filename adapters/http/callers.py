@@ -17,7 +17,7 @@ from wakestream.adapters.http import progress_socket
 from wakestream.adapters.http.replies import HEALTH, failure, status_of
 from wakestream.adapters.throttle import Network, Proxies, Rate
 from wakestream.operators.errors import WakestreamError, WorkerRefused
-from wakestream.streams.worker import Task
+from wakestream.streams import worker as w
 
 TRIES = 20
 """Wrong secrets that one address may show at once; then one more every `AGAIN` seconds."""
@@ -26,6 +26,10 @@ AGAIN = 5.0
 
 _BEARER = re.compile("bearer( |$)", re.IGNORECASE)
 _CLAIMS = web.RequestKey("capability", Claims)
+_VERIFIER = web.RequestKey("verifier", Verifier)
+
+MAX_CALLS = 200
+"""Calls of a license that may go on at once; as many as it may have connections at the hub."""
 
 
 class Callers:
@@ -92,10 +96,15 @@ class Callers:
 
     async def _serve(self, request: web.Request, claims: Claims, handler: Handler) -> web.StreamResponse:
         request[_CLAIMS] = claims
+        if self._verifier is not None:
+            request[_VERIFIER] = self._verifier
         transport = request.transport
         if transport is None:
             raise ConnectionError("the caller has gone")
-        inside = self._inside.setdefault(claims.lic, set())
+        inside = self._inside.get(claims.lic, set())
+        if len(inside) >= MAX_CALLS:
+            return _later(f"{MAX_CALLS} calls of this license go on already", "too_many", 429, 1.0)
+        self._inside[claims.lic] = inside
         inside.add(transport)
         try:
             return await handler(request)
@@ -122,30 +131,54 @@ def _shown(request: web.Request) -> Sequence[str]:
     return (_BEARER.sub("", request.headers.get("Authorization", "")).strip(),)
 
 
-def job_of(request: web.Request) -> str | None:
-    """The one job that this call may be about; None where the secret opened the door."""
+def license_of(request: web.Request) -> str:
+    """The license of the job that the call's capability is for; `ANONYMOUS` where the secret opened the door."""
     claims = request.get(_CLAIMS)
-    return None if claims is None else claims.job
+    return w.ANONYMOUS if claims is None else claims.lic
 
 
 def holder_of(request: web.Request, said: str) -> str:
     """The job that the call is for: what its body said, which must be what its capability says."""
-    job = job_of(request)
-    if job is None or said in ("", job):
-        return job or said
+    claims: Claims | None = request.get(_CLAIMS)
+    if claims is None:
+        return said
+    if said in ("", claims.job):
+        return claims.job
     raise _forbidden("another job")
 
 
-def check_task(request: web.Request, task: Task) -> None:
-    """`WorkerRefused` (`forbidden`) when the task is none that the caller's job asked for."""
-    job = job_of(request)
-    if job is not None and job not in task.holders:
-        raise _forbidden("a task that its job does not hold")
+def may_see(request: web.Request, state: w.State, task: w.Task) -> bool:
+    """Whether the caller may know of the task and have its result."""
+    claims = request.get(_CLAIMS)
+    return claims is None or state.opens(task, claims.job, claims.lic)
+
+
+def check_task(request: web.Request, state: w.State, task: w.Task) -> None:
+    """`WorkerRefused`: `forbidden` when the task is none that the caller's job asked for.
+
+    `not_found` when a job of this id did, and it is not known for certain that it is the caller's: it asks again then.
+    """
+    if may_see(request, state, task):
+        return
+    if request[_CLAIMS].job in task.holders:
+        raise WorkerRefused("this capability's job has not asked for this task: submit again", code="not_found")
+    raise _forbidden("a task that its job does not hold")
+
+
+def check_open(request: web.Request) -> None:
+    """`WorkerRefused` (`not_ready`) when the hub has said that the job of the caller's capability is over.
+
+    The hub may have given the job a GPU again a moment ago, and the worker not heard of it yet: hence no final word.
+    """
+    verifier = request.get(_VERIFIER)
+    if verifier is not None and verifier.ended(request[_CLAIMS]):
+        why = "the hub says that this capability's job is over: submit it there first, then try again"
+        raise WorkerRefused(why, code="not_ready")
 
 
 def check_everyones(request: web.Request) -> None:
     """`WorkerRefused` when the call concerns more than one job."""
-    if job_of(request) is not None:
+    if _CLAIMS in request:
         raise _forbidden("what concerns all jobs")
 
 

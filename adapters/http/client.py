@@ -16,7 +16,8 @@ import aiohttp
 import orjson
 
 from wakestream.adapters import addresses
-from wakestream.adapters.capabilities import Wallet
+from wakestream.adapters.capabilities import Wallet, looks_like_one
+from wakestream.adapters.http import client_proof
 from wakestream.adapters.http import client_replies as replies
 from wakestream.adapters.http.client_authorization import Bearer
 from wakestream.adapters.http.client_download import Partial, blocks
@@ -280,9 +281,22 @@ class HttpWorker:
             await asyncio.gather(sending, return_exceptions=True)
 
     async def _send(self, file: Fingerprint, ref: FileRef, meter: Meter) -> None:
+        if await self._proved(file, ref):
+            return meter.resume(file.size)
         if "tus" in self.features and algorithm_of(ref.hash) == "blake3":
             return await tus_upload(self._exchange, f"{self.url}/files/", ref, file, self._shared, meter)
         return await self._send_form(file, ref, meter)
+
+    async def _proved(self, file: Fingerprint, ref: FileRef) -> bool:
+        """Whether the file is there, by another license, and now is ours too."""
+        shown = self.authorization.get("Authorization", "").removeprefix("Bearer ")
+        if client_proof.FEATURE not in self.features or file.size < client_proof.LEAST or not looks_like_one(shown):
+            return False
+
+        async def call(asked: dict[str, str]) -> dict[str, Any]:
+            return await self._call("POST", "prove", json=asked)
+
+        return await client_proof.proved(call, file, ref, self._shared.executor, self._shared.idle / 2)
 
     async def _send_form(self, file: Fingerprint, ref: FileRef, meter: Meter) -> None:
         part = FilePart(file, self._shared.executor, self._shared.idle, meter.add)

@@ -12,6 +12,7 @@ from wakestream.streams import messages as m
 from wakestream.streams import worker as w
 
 _MAX_TASKS = 10_000
+_MAX_LISTENERS = 1000
 _MAX_KEY = 512
 _TYPE = "gpu.task.progress"
 
@@ -29,7 +30,7 @@ class ProgressListeners:
         if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY:
             return
         listeners = self._of.setdefault(task_id, set())
-        if len(listeners) < w.MAX_HOLDERS:
+        if len(listeners) < _MAX_LISTENERS:
             listeners.add((key, fd if type(fd) is int else 0))
         while len(self._of) > _MAX_TASKS:
             self._of.popitem(last=False)

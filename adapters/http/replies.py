@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from loguru import logger
 
 from wakestream.adapters.http.refusals import WORD
 from wakestream.operators.errors import WakestreamError, WorkerRefused
+from wakestream.streams import worker as w
 from wakestream.streams.worker import State, Task
 
 HEALTH = "/api/heygem/health"
@@ -24,6 +26,7 @@ _STATUS = {
     "expired": 401,
     "not_yet": 401,
     "forbidden": 403,
+    "not_proved": 403,
     "not_found": 404,
     "timeout": 408,
     "not_done": 409,
@@ -117,7 +120,7 @@ def report(state: State, task: Task) -> dict[str, Any]:
 
     Times are Unix seconds; `queue_position` is 1 for the next to start. `percent` (ours) has the engine's decimals.
     """
-    position = state.position(task.id)
+    position = w.position(state, task.id)
     percent = {"done": 100.0, "failed": 0.0, "cancelled": 0.0}.get(task.status, min(task.progress.percent, 99.9))
     frames = max(task.progress.frames, task.progress.frame)
     return {
@@ -156,15 +159,12 @@ def queue(state: State) -> dict[str, Any]:
     return {**numbers, "max_concurrent": 1, "running": running[0] if running else None}
 
 
-def queue_listing(state: State, job: str | None = None) -> dict[str, Any]:
-    """The queue with its tasks: what runs, what waits in its order, then what ended last; 100 at most.
-
-    With `job`, only those that it holds.
-    """
-    waiting = [state.tasks[name] for name in state.line]
+def queue_listing(state: State, mine: Callable[[Task], bool] = lambda _: True) -> dict[str, Any]:
+    """The queue with its tasks, as far as they are `mine`: what runs, waits in its order, ended last; 100 at most."""
+    waiting = [state.tasks[name] for name in w.turns(state)]
     running = [task for task in state.tasks.values() if task.status == "running"]
     ended = sorted(
         (task for task in state.tasks.values() if not task.unfinished), key=lambda task: -(task.finished_at or 0)
     )
-    shown = [task for task in (*running, *waiting, *ended) if job is None or job in task.holders]
+    shown = [task for task in (*running, *waiting, *ended) if mine(task)]
     return {"tasks": [report(state, task) for task in shown[:_LISTED]], **queue(state)}

@@ -75,6 +75,21 @@ def file_ext(value: object, name: str = "ext") -> str:
     return text
 
 
+def file(body: dict[str, Any]) -> FileRef:
+    """The one file that a call is about."""
+    return FileRef(file_hash(body.get("hash")), file_ext(body.get("ext")))
+
+
+def proof(body: dict[str, Any]) -> str | None:
+    """The proof that a call bears: 64 hex digits."""
+    said = body.get("proof")
+    if said is None:
+        return None
+    if len(text := file_hash(said, "proof")) != 64:
+        raise bad_request('"proof" must be 64 hex digits')
+    return text
+
+
 def pair(body: dict[str, Any]) -> tuple[FileRef, FileRef]:
     """The video and the audio of a submit; one without an ending has the usual one."""
     video, audio = (

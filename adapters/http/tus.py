@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from aiohttp import hdrs, web
 
 from wakestream.adapters.http import requests
-from wakestream.adapters.http.callers import check_everyones
+from wakestream.adapters.http.callers import check_everyones, check_open, license_of
 from wakestream.adapters.http.replies import bad_request
 from wakestream.adapters.http.straight import LEAST, can_borrow, straight
 from wakestream.adapters.http.tus_append import ALGORITHMS, Appends, Checksum
@@ -78,6 +78,7 @@ class TusCalls:
 
     async def create(self, request: web.Request) -> web.Response:
         """Begin an upload, or find the one of the same file; `Upload-Offset` says how far it is."""
+        check_open(request)
         upload = await self.uploads.create(_announced(request))
         if request.headers.get(hdrs.CONTENT_TYPE) == BODY and not upload.finished:
             await self._appends.take(upload, 0, _blocks(request), _checksum(request), whole=True)
@@ -86,7 +87,7 @@ class TusCalls:
 
     async def offset(self, request: web.Request) -> web.Response:
         """How far an upload is."""
-        upload = await self.uploads.find(_id(request))
+        upload = await self._found(request)
         headers = {"Upload-Length": str(upload.announced.length), hdrs.CACHE_CONTROL: "no-store"}
         if upload.announced.metadata:
             headers["Upload-Metadata"] = upload.announced.metadata
@@ -94,9 +95,10 @@ class TusCalls:
 
     async def append(self, request: web.Request) -> web.Response:
         """Take what comes next; all that came stays, also when the connection is lost."""
+        check_open(request)
         if request.headers.get(hdrs.CONTENT_TYPE) != BODY:
             raise WorkerRefused(f"send 'Content-Type: {BODY}'", code="unsupported_media")
-        upload, offset = await self.uploads.find(_id(request)), _whole(request, "Upload-Offset")
+        upload, offset = await self._found(request), _whole(request, "Upload-Offset")
         left = upload.announced.length - offset
         if offset == upload.offset and (request.content_length or 0) > left:
             raise WorkerRefused(f"the upload lacks {left} bytes, this call has more", code="too_large")
@@ -106,8 +108,11 @@ class TusCalls:
     async def terminate(self, request: web.Request) -> web.Response:
         """Give an upload up: what came is removed. A finished file stays, others may use it."""
         check_everyones(request)  # another job may be sending the same file
-        await self._appends.end(await self.uploads.find(_id(request)))
+        await self._appends.end(await self._found(request))
         return web.Response(status=204)
+
+    async def _found(self, request: web.Request) -> Upload:
+        return await self.uploads.find(upload_id(request.match_info["id"]), license_of(request))
 
     def _state(self, upload: Upload, status: int, headers: dict[str, str]) -> web.Response:
         headers["Upload-Offset"] = str(upload.offset)
@@ -127,10 +132,6 @@ async def put_version(request: web.Request, response: web.StreamResponse) -> Non
             response.headers["Tus-Version"] = VERSION
 
 
-def _id(request: web.Request) -> str:
-    return upload_id(request.match_info["id"])
-
-
 def _announced(request: web.Request) -> Announced:
     length = _whole(request, "Upload-Length")
     if not 0 < length <= _MAX_LENGTH:
@@ -141,7 +142,8 @@ def _announced(request: web.Request) -> Announced:
     digest = requests.file_hash(said["blake3"], "blake3 in Upload-Metadata") if said.get("blake3") else None
     if digest is not None and len(digest) != 64:
         raise bad_request('"blake3" in Upload-Metadata must be 64 hex digits')
-    return Announced(length, ext, digest, metadata if metadata.isascii() else "")  # what is none may be in no header
+    metadata = metadata if metadata.isascii() else ""  # what is none may be in no header
+    return Announced(length, ext, digest, metadata, license_of(request))
 
 
 def _metadata(header: str) -> dict[str, str]:

@@ -129,6 +129,7 @@ class Appends:
 
     async def _receive(self, upload: Upload, blocks: Blocks, checksum: Checksum | None, sender: _Sender) -> None:
         await self._uploads.rehash(upload)
+        upload.granted = 0
         sender.heard = self._now()
         hashers: list[Hasher] = [upload.hasher]
         if checksum is not None:
@@ -156,6 +157,7 @@ class Appends:
         async for block in blocks:
             if sink.size + len(block) > length:
                 raise WorkerRefused(f"the upload has {length} bytes, more came", code="too_large")
+            await self._uploads.grow(upload, sink.size + len(block))
             with disk_errors():
                 await sink.add(block)
             sender.heard = self._now()

@@ -14,6 +14,7 @@ from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.http import callers, ingest, progress_socket, replies, requests
 from wakestream.adapters.http.cors import preflights, put_cors
 from wakestream.adapters.http.listening import listening
+from wakestream.adapters.http.possession import Proofs
 from wakestream.adapters.http.progress_listeners import ProgressListeners
 from wakestream.adapters.http.refusals import counting, no_strangers, noted, plain_bodies, quiet_logger
 from wakestream.adapters.http.result_file import put_etag, result_response
@@ -31,7 +32,7 @@ from wakestream.streams import worker as w
 FEATURES = ("blake3", "cancel", "range", "tus")
 """What this worker can do beyond the field's calls."""
 
-CAPABILITY = "capability"
+BY_CAPABILITY = ("capability", "proof")
 """What it can do besides once it knows its hub's key."""
 
 TLS_WITHIN = 10.0
@@ -51,7 +52,7 @@ class Readiness:
     msg: str = "starting"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkerCalls:
     """One method for each call."""
 
@@ -63,6 +64,15 @@ class WorkerCalls:
     verifier: Verifier | None = None
     transfers: Transfers = field(default_factory=Transfers)
     listeners: ProgressListeners = field(default_factory=ProgressListeners)
+    proofs: Proofs = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What a license has sent, it has."""
+        self.proofs = Proofs(self.store, self.queue)
+        self.uploads.has, self.uploads.show = (
+            lambda license_, file: self.queue.state.has(license_, file),
+            self.queue.show,
+        )
 
     def routes(self) -> list[web.RouteDef]:
         """The calls by their addresses."""
@@ -71,6 +81,7 @@ class WorkerCalls:
             web.get("/", self.page),
             web.get(f"{at}/health", self.health),
             web.post(f"{at}/check_files", self.check_files),
+            web.post(f"{at}/prove", self.prove),
             web.post(f"{at}/upload_file", self.upload_file),
             web.post(f"{at}/submit", self.submit),
             web.post(f"{at}/upload", self.upload),
@@ -98,32 +109,51 @@ class WorkerCalls:
 
     def _features(self) -> tuple[str, ...]:
         capable = self.verifier is not None and self.verifier.ready
-        return (*FEATURES, CAPABILITY) if capable else FEATURES
+        return (*FEATURES, *BY_CAPABILITY) if capable else FEATURES
 
     async def check_files(self, request: web.Request) -> web.Response:
         """Which of these files are here."""
         here: dict[str, bool] = {}
         for name, file in requests.wanted(await requests.json_object(request)):
             # The answer knows it by its hash alone: under two endings it is here when both are.
-            here[name] = file is not None and self.store.claim(file) and here.get(name, True)
+            here[name] = file is not None and self._here(request, file) and here.get(name, True)
         return replies.ok(here)
+
+    async def prove(self, request: web.Request) -> web.Response:
+        """Ours: another license's file is the caller's as well, once it has shown that it has the content."""
+        body = await requests.json_object(request)
+        callers.check_open(request)
+        file, license_ = requests.file(body), callers.license_of(request)
+        if self._here(request, file):
+            return replies.ok({"here": True})
+        if not license_:
+            raise WorkerRefused("the file is not here: send it", code="not_found")
+        proof = requests.proof(body)
+        if proof is None:
+            return replies.ok({"challenge": self.proofs.challenge(license_, file)})
+        await self.proofs.check(license_, file, proof)
+        return replies.ok({"here": True})
 
     async def upload_file(self, request: web.Request) -> web.Response:
         """One file, under its hash."""
+        callers.check_open(request)
         file = await ingest.receive_one(request, self.store)
+        await self.queue.show(callers.license_of(request), file)
         return replies.ok({"hash": file.hash, "server_path": f"files/{file.hash}{file.ext}"})
 
     async def submit(self, request: web.Request) -> web.Response:
         """Start the pair, or find it; ours may name their job in `job_id`."""
         body = await requests.json_object(request)
         video, audio = requests.pair(body)
-        self.listeners.add(w.task_id(video, audio), body)
-        return await self._start(video, audio, callers.holder_of(request, requests.holder(body)))
+        if not callers.license_of(request):
+            self.listeners.add(w.task_id(video, audio), body)
+        return await self._start(request, video, audio, callers.holder_of(request, requests.holder(body)))
 
     async def upload(self, request: web.Request) -> web.Response:
         """Two files and a submit in one call."""
         video, audio = await ingest.receive_pair(request, self.store)
-        return await self._start(video, audio, callers.holder_of(request, w.ANONYMOUS))
+        await self.queue.show(callers.license_of(request), video, audio)
+        return await self._start(request, video, audio, callers.holder_of(request, w.ANONYMOUS))
 
     async def progress(self, request: web.Request) -> web.Response:
         """How far a task is."""
@@ -137,39 +167,46 @@ class WorkerCalls:
                 f"task {task.id} has no result: {task.error or replies.status_word(task)}", code="not_done"
             )
         path = self.store.result(task.id)
-        if not self.store.kept(task.id):
+        if not self.queue.use(task.id):
             raise WorkerRefused(f"the result of task {task.id} is no longer here: submit again", code="not_found")
         return result_response(request, path, task.digest)
 
     async def list_queue(self, request: web.Request) -> web.Response:
         """All that runs and waits, and what ended last; by a capability, what its job holds of that."""
-        return replies.ok(replies.queue_listing(self.queue.state, callers.job_of(request)))
+        state = self.queue.state
+        return replies.ok(replies.queue_listing(state, lambda task: callers.may_see(request, state, task)))
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Ours: the job no longer wants its task, which stops if no other job does."""
         body = await requests.json_object(request)
         holder = callers.holder_of(request, requests.holder(body))
-        task = await self.queue.drop(self._task(request, body.get("task_id")).id, holder)
+        task = self._task(request, body.get("task_id"))
+        task = await self.queue.drop(task.id, holder, callers.license_of(request))
         stopped = task.status == "cancelled"
         held = "" if stopped or not task.unfinished else f"still wanted by {len(task.holders)} others"
         return replies.ok({"task_id": task.id, "stopped": stopped, "holders": len(task.holders)}, held or "ok")
 
     def _task(self, request: web.Request, task_id: object) -> w.Task:
         name = requests.known_task(task_id)
-        task = w.find(self.queue.state, name)
+        task = w.find(self.queue.state, name, callers.license_of(request))
         if task is None:
             raise WorkerRefused(f"there is no task {name[:64]!r} here: submit again", code="not_found")
-        callers.check_task(request, task)
+        callers.check_task(request, self.queue.state, task)
         return task
 
-    async def _start(self, video: FileRef, audio: FileRef, holder: str) -> web.Response:
+    def _here(self, request: web.Request, file: FileRef) -> bool:
+        """Whether the file is here for this caller; that of another license is not, before it is proved."""
+        return self.queue.state.has(callers.license_of(request), file) and self.store.claim(file)
+
+    async def _start(self, request: web.Request, video: FileRef, audio: FileRef, holder: str) -> web.Response:
         files = {"video": video, "audio": audio}
-        missing = [f"the {name} {ref.hash}{ref.ext}" for name, ref in files.items() if not self.store.claim(ref)]
+        missing = [f"the {name} {ref.hash}{ref.ext}" for name, ref in files.items() if not self._here(request, ref)]
         if missing:
             raise WorkerRefused(f"not here: {' and '.join(missing)}; upload first, then submit", code="not_found")
-        task = await self.queue.ask(video, audio, holder)
+        callers.check_open(request)  # now, and not when the call began: its body may have taken its time
+        task = await self.queue.ask(video, audio, holder, callers.license_of(request))
         state = self.queue.state
-        place = {"queue_position": state.position(task.id), "status": replies.status_word(task)}
+        place = {"queue_position": w.position(state, task.id), "status": replies.status_word(task)}
         cached = {"cached": True} if task.status == "done" else {}
         return replies.ok({"task_id": task.id, **cached, "queue": replies.queue(state), **place})
 

@@ -3,92 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
-from our_peers import SECRET, Joining, Place, gpu_online, until
+from capability_scene import AUDIO, PAIR, VIDEO, Caller, Scene, scene
+from our_peers import SECRET, Joining, Place, until
 
 from wakestream.adapters.addresses import network
 from wakestream.adapters.capabilities import Signer
 from wakestream.adapters.http import callers
 from wakestream.adapters.throttle import Network
-from wakestream.adapters.websocket.hub_server import HubServer
-from wakestream.adapters.worker_program import RunningWorker
-
-VIDEO, AUDIO = b"video" * 100, b"audio" * 100
-
-
-def md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-PAIR = {"video_hash": md5(VIDEO), "video_ext": ".mp4", "audio_hash": md5(AUDIO), "audio_ext": ".wav"}
-
-
-class Caller:
-    """Somebody who bears a token, or nothing."""
-
-    def __init__(self, session: aiohttp.ClientSession, address: str, token: str | None) -> None:
-        self.session, self.address = session, address
-        self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-
-    async def __call__(self, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any]]:
-        path = path if path.startswith("/") else f"/api/heygem/{path}"
-        options["headers"] = self.headers | options.pop("headers", {})
-        async with self.session.request(method, f"{self.address}{path}", **options) as response:
-            is_json = response.content_type == "application/json"
-            body: dict[str, Any] = await response.json() if is_json else {"bytes": await response.read()}
-            body["retry"] = response.headers.get("Retry-After")
-            return response.status, body
-
-    async def data(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        status, body = await self(method, path, **options)
-        assert status == 200, body
-        data: dict[str, Any] = body["data"]
-        return data
-
-    async def upload(self) -> None:
-        for content, ext in ((VIDEO, ".mp4"), (AUDIO, ".wav")):
-            form = aiohttp.FormData({"hash": md5(content), "ext": ext})
-            form.add_field("file", content, filename=f"file{ext}")
-            await self.data("POST", "upload_file", data=form)
-
-    async def submit(self, **more: str) -> str:
-        return str((await self.data("POST", "submit", json={**PAIR, **more}))["task_id"])
-
-
-class Scene:
-    """A hub and a worker of it, who have met."""
-
-    def __init__(self, hub: HubServer, worker: RunningWorker, session: aiohttp.ClientSession, engine: Joining) -> None:
-        self.hub, self.worker, self.session, self.engine = hub, worker, session, engine
-
-    def bearer(self, token: str | None) -> Caller:
-        return Caller(self.session, self.worker.address, token)
-
-    def token(self, job: str, owner: str = "lic", **more: Any) -> str:
-        now = time.time()
-        claims = {"gpu": "gpu", "now": now, "expires": now + 900} | more
-        return self.hub._signer.mint(job, owner, **claims)
-
-    def job(self, job: str, owner: str = "lic") -> Caller:
-        return self.bearer(self.token(job, owner))
-
-
-@asynccontextmanager
-async def scene(place: Place, *, held: bool = False, proxies: tuple[Network, ...] = ()) -> AsyncGenerator[Scene, None]:
-    engine = Joining(held=held)
-    async with (
-        asyncio.timeout(40), place.hub() as hub, place.worker(engine, proxies=proxies) as worker,
-        aiohttp.ClientSession() as session,
-    ):  # fmt: skip
-        await gpu_online(hub)
-        yield Scene(hub, worker, session, engine)
 
 
 async def test_the_worker_announces_capabilities_once_it_has_met_its_hub(place: Place) -> None:
@@ -146,6 +73,8 @@ async def test_a_result_that_is_there_already_is_shared_with_the_job_that_asks_f
         task = await first.submit()
         await until(lambda: here.worker.queue.state.tasks[task].status == "done")
         assert (await second("GET", f"download?task_id={task}"))[0] == 403
+        assert (await second("POST", "submit", json=PAIR))[0] == 404
+        await second.upload()
         answer = await second.data("POST", "submit", json=PAIR)
         assert (answer["task_id"], answer["cached"]) == (task, True)
         assert (await second("GET", f"download?task_id={task}"))[1]["bytes"] == VIDEO + AUDIO
@@ -159,6 +88,7 @@ async def test_a_job_that_gives_a_shared_task_up_stops_it_for_itself_alone(place
     async with scene(place, held=True) as here:
         first, second = here.job("first", "one"), here.job("second", "two")
         await first.upload()
+        await second.upload()
         task = await first.submit()
         assert await second.submit() == task
         gone = await first.data("POST", "cancel", json={"task_id": task})

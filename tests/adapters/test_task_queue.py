@@ -152,7 +152,7 @@ async def test_tasks_survive_a_restart(tmp_path: Path) -> None:
     assert before.engine.alive == 0
 
     after = Bench(tmp_path, before.journal)
-    assert after.queue.state.line == (running.id, waiting.id)
+    assert tuple(w.turns(after.queue.state)) == (running.id, waiting.id)
     assert after.queue.state.tasks[waiting.id].holders == {"b"}
     after.engine.go.set()
     await after.queue.ready()

@@ -213,3 +213,34 @@ def test_an_old_worker_hears_of_no_revocation() -> None:
     net.happen(f.Revoked("id-client"))
     assert net.of(worker, m.LicenseRevoked) == []
     assert len(net.of(worker, m.Cancel)) == 1
+
+
+def test_a_worker_that_wants_to_hears_when_a_job_is_over_and_whose_it_was() -> None:
+    net = Net()
+    worker, client = net.worker("capability", "done"), net.join("client", *HOLD)
+    net.submit(client)
+    net.say(client, m.JobDone(request_id="j1", license="somebody else"))
+    (word,) = net.of(worker, m.JobDone)
+    assert frame(word) == {"type": "gpu.job.done", "request_id": "j1", "license": "id-client"}
+    net.say(client, m.JobDone(request_id="j1"))
+    assert len(net.of(worker, m.JobDone)) == 1
+    net.submit(client, "j2")
+    net.say(client, m.Cancel(request_id="j2", license="somebody else"))
+    net.say(client, m.Cancel(request_id="j1", license="somebody else"))  # one that had let its GPU go for a while
+    assert [(frame(one)["request_id"], frame(one)["license"]) for one in net.of(worker, m.Cancel)] == [
+        ("j2", "id-client"), ("j1", "id-client"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("features", [(), ("capability",), ("done",)])
+def test_other_workers_hear_nothing_of_a_done_and_of_a_cancel_what_they_always_did(features: Any) -> None:
+    net = Net()
+    worker, client = net.worker(*features), net.join("client", *HOLD)
+    for id_, word in (("j1", m.JobDone(request_id="j1")), ("j2", m.Cancel(request_id="j2"))):
+        net.submit(client, id_)
+        net.say(client, word)
+    net.say(client, m.Cancel(request_id="j1", license="somebody else"))
+    assert net.of(worker, m.JobDone) == []
+    assert [frame(one) for one in net.of(worker, m.Cancel)] == [
+        {"type": "gpu.job.cancel", "request_id": id_} for id_ in ("j2", "j1")
+    ]

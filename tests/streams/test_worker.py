@@ -10,6 +10,8 @@ from wakestream.operators.errors import WorkerRefused
 from wakestream.operators.events import FileRef
 from wakestream.operators.ports import Frame
 from wakestream.streams import worker as w
+from wakestream.streams import worker_shares as shares
+from wakestream.streams import worker_state
 
 
 def ref(number: int, ext: str) -> FileRef:
@@ -67,7 +69,7 @@ def test_a_pair_has_the_same_name_everywhere_and_another_pair_another_one() -> N
 def test_nothing_starts_before_the_engine_is_ready() -> None:
     queue = Queue().tell(ask(1), ask(2))
     assert queue.started == []
-    assert [queue.state.position(name(number)) for number in (1, 2)] == [1, 2]
+    assert [w.position(queue.state, name(number)) for number in (1, 2)] == [1, 2]
     assert queue.tell(w.Ready(1.0)).started == [name(1)]
     assert queue.task(1).started_at == 1.0
 
@@ -75,7 +77,7 @@ def test_nothing_starts_before_the_engine_is_ready() -> None:
 def test_one_task_runs_and_the_others_wait_in_their_order() -> None:
     queue = running(1, 2, 3)
     assert queue.started == [name(1)]
-    assert [queue.state.position(name(number)) for number in (1, 2, 3)] == [0, 1, 2]
+    assert [w.position(queue.state, name(number)) for number in (1, 2, 3)] == [0, 1, 2]
     queue.tell(done(1))
     assert queue.started == [name(1), name(2)]
     assert queue.task(1).status == "done"
@@ -96,10 +98,11 @@ def test_the_same_holder_asking_again_changes_nothing() -> None:
 def test_a_finished_pair_is_not_made_again_while_its_result_is_there() -> None:
     queue = running(1).tell(done(1))
     facts, commands = w.decide(queue.state, ask(1, "later", kept=True))
-    (shared,) = facts
+    shared, used = facts
+    assert used == w.Used(name(1), 0.0)
     assert isinstance(shared, w.Changed)
     assert (shared.task.status, shared.task.holders, commands) == ("done", frozenset({"job", "later"}), ())
-    assert w.decide(queue.state, ask(1, "job", kept=True)) == ((), ())
+    assert w.decide(queue.state, ask(1, "job", kept=True)) == ((w.Used(name(1), 0.0),), ())
 
 
 def test_a_finished_pair_whose_result_is_gone_is_made_again() -> None:
@@ -132,7 +135,7 @@ def test_a_job_that_does_not_hold_the_task_cannot_stop_it() -> None:
 def test_a_waiting_task_that_is_cancelled_leaves_the_line_without_a_kill() -> None:
     queue = running(1, 2, 3).tell(w.Drop(name(2), "job", 2.0))
     assert queue.task(2).status == "cancelled"
-    assert queue.state.position(name(3)) == 1
+    assert w.position(queue.state, name(3)) == 1
     assert not [command for command in queue.commands if isinstance(command, w.Kill)]
 
 
@@ -175,35 +178,33 @@ def test_a_task_nobody_knows_cannot_be_cancelled() -> None:
 
 
 def test_a_full_queue_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(w, "MAX_UNFINISHED", 2)
+    monkeypatch.setattr(shares, "MAX_UNFINISHED", 2)
     queue = running(1, 2)
     with pytest.raises(WorkerRefused, match="queue is full") as refused:
         queue.tell(ask(3))
     assert refused.value.code == "queue_full"
     queue.tell(done(1), ask(3))
-    assert queue.state.position(name(3)) == 1
+    assert w.position(queue.state, name(3)) == 1
 
 
 def test_a_task_has_a_bounded_number_of_holders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(w, "MAX_HOLDERS", 1)
+    monkeypatch.setattr(shares, "MAX_HOLDERS", 1)
     with pytest.raises(WorkerRefused, match="try again later"):
         running(1).tell(ask(1, "other"))
 
 
 def test_the_oldest_finished_task_is_forgotten_with_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(w, "MAX_FINISHED", 1)
-    queue = running(1, 2).tell(done(1, now=1.0), done(2, now=2.0))
+    monkeypatch.setattr(shares, "MAX_FINISHED", 1)
+    queue = running(1, 2).tell(done(1, now=1.0), done(2, now=2.0 + w.PROMISED))
     assert set(queue.state.tasks) == {name(2)}
     assert queue.commands[-1] == w.Erase(name(1))
 
 
 def test_a_clock_that_was_set_back_makes_the_newest_result_no_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(w, "MAX_FINISHED", 1)
-    queue = running(1, 2, 3).tell(done(1, now=1000.0), done(2, now=2.0))
+    monkeypatch.setattr(shares, "MAX_FINISHED", 1)
+    queue = running(1, 2, 3).tell(done(1, now=1000.0), done(2, now=2.0), w.Ready(1001.0 + w.PROMISED))
     assert set(queue.state.tasks) == {name(2), name(3)}
     assert queue.commands[-1] == w.Erase(name(1))
-    queue.tell(w.Drop(name(3), "job", 1.0))
-    assert set(queue.state.tasks) == {name(3)}
 
 
 def test_after_a_restart_what_had_not_finished_waits_again_in_its_order() -> None:
@@ -212,6 +213,121 @@ def test_after_a_restart_what_had_not_finished_waits_again_in_its_order() -> Non
     assert (state.busy, state.ready) == (None, False)
     queue = Queue(state).tell(w.Ready(10.0))
     assert queue.started == [name(2)]
-    assert queue.state.position(name(1)) == 1
+    assert w.position(queue.state, name(1)) == 1
     assert queue.task(3).status == "cancelled"
     assert queue.task(2).holders == {"job"}
+
+
+def of(license_: str, number: int, *, job: str = "job", kept: bool = False, now: float = 0.0) -> w.Ask:
+    return w.Ask(ref(number, ".mp4"), ref(number, ".wav"), job, kept, now, license_)
+
+
+def shown(license_: str, *numbers: int) -> list[w.Event]:
+    return [w.Show(ref(number, ext), license_, 0.0) for number in numbers for ext in (".mp4", ".wav")]
+
+
+def test_licenses_take_turns_and_the_jobs_of_each_keep_their_order() -> None:
+    queue = Queue().tell(*(of("many", number) for number in range(1, 7)), of("one", 8), ask(9), w.Ready(1.0))
+    order = [1, 8, 9, 2, 3, 4, 5, 6]
+    assert [w.position(queue.state, name(number)) for number in order[1:]] == list(range(1, 8))
+    for number in order:
+        queue.tell(done(number))
+    assert queue.started == [name(number) for number in order]
+
+
+def test_a_license_that_ends_its_tasks_as_soon_as_they_run_gets_no_turn_more() -> None:
+    queue = Queue().tell(w.Ready(0.0), of("many", 1, now=1.0), of("many", 2), of("many", 3), of("one", 8))
+    queue.tell(w.Drop(name(1), "job", 2.0, "many"), w.Ended(name(1), 1, 2.0, error="killed"))
+    assert queue.started == [name(1), name(8)]
+
+
+def test_a_task_that_a_license_wants_too_waits_no_longer_than_that_license_would() -> None:
+    queue = Queue().tell(*(of("many", number) for number in range(1, 7)), of("one", 6))
+    assert w.position(queue.state, name(6)) == 2
+    assert queue.tell(w.Ready(1.0), done(1)).started == [name(1), name(6)]
+
+
+def test_a_license_with_too_many_tasks_is_refused_and_the_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shares, "MAX_UNFINISHED", 2)
+    queue = Queue().tell(of("many", 1), of("many", 2))
+    with pytest.raises(WorkerRefused, match="queue is full"):
+        queue.tell(of("many", 3))
+    queue.tell(of("one", 3), ask(4))
+    monkeypatch.setattr(shares, "MAX_UNFINISHED_IN_ALL", 4)
+    with pytest.raises(WorkerRefused, match="queue is full"):
+        queue.tell(of("another", 5))
+
+
+def test_what_a_license_ended_displaces_its_own_alone_and_tasks_without_a_result_no_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shares, "MAX_FINISHED", 2)
+    queue = Queue().tell(w.Ready(0.0), of("one", 1), done(1), of("many", 2), done(2), ask(3), done(3))
+    later = 5.0 + 2 * w.PROMISED
+    for number in range(4, 9):  # failed, then never ran
+        queue.tell(of("many", number, now=later), w.Ended(name(number), 1, later, error="no sound"))
+    queue.tell(of("many", 20))
+    for number in range(9, 14):
+        queue.tell(of("many", number, now=later), w.Drop(name(number), "job", later, "many"))
+    assert {name(1), name(2), name(3)} <= set(queue.state.tasks)
+    assert not any(
+        isinstance(command, w.Erase) and command.task_id in map(name, (1, 2, 3)) for command in queue.commands
+    )
+    queue.tell(done(20, now=later), of("many", 21), done(21, now=later))
+    assert name(2) not in queue.state.tasks
+    assert {name(1), name(3)} <= set(queue.state.tasks)
+    assert len(queue.state.tasks) == 2 + 2 + 2 + 2  # results of two, results, failures and what was cancelled of many
+
+
+def test_a_result_that_was_used_within_the_hour_stays_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shares, "MAX_FINISHED", 1)
+    queue = running(1, 2, 3).tell(done(1), done(2), done(3))
+    assert len(queue.state.tasks) == 3
+    queue.state = w.evolve(queue.state, w.Used(name(1), 5.0 + w.PROMISED))
+    queue.tell(w.Ready(6.0 + w.PROMISED))
+    assert set(queue.state.tasks) == {name(1)}
+    monkeypatch.setattr(shares, "MAX_FRESH", 1)
+    with pytest.raises(WorkerRefused, match="last hour"):
+        queue.tell(ask(4, "job", now=7.0 + w.PROMISED))
+
+
+def test_jobs_of_one_license_push_no_holder_of_another_from_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shares, "MAX_HOLDERS", 2)
+    queue = Queue().tell(w.Ready(0.0), *shown("one", 1), *shown("many", 1), of("one", 1, job="mine"), done(1))
+    queue.tell(*(of("many", 1, job=f"j{number}", kept=True) for number in range(5)))
+    assert queue.state.opens(queue.task(1), "mine", "one")
+    assert queue.state.opens(queue.task(1), "j4", "many")
+    assert len(queue.task(1).holders) <= 1 + 2
+
+
+def test_a_job_opens_a_task_only_under_its_license_and_when_that_has_both_files() -> None:
+    queue = Queue().tell(w.Ready(0.0), *shown("one", 1), of("one", 1, job="A"), of("two", 1, job="A"), done(1))
+    task = queue.task(1)
+    assert queue.state.opens(task, "A", "one")
+    assert not queue.state.opens(task, "A", "two")
+    assert not queue.state.opens(task, "B", "one")
+    queue.tell(w.Show(task.video, "two", 1.0))
+    assert not queue.state.opens(task, "A", "two")
+    queue.tell(w.Show(task.audio, "two", 1.0))
+    assert queue.state.opens(task, "A", "two")
+    state = w.restore(w.snapshot(queue.state))
+    assert [state.opens(state.tasks[name(1)], "A", one) for one in ("one", "two", "three")] == [True, True, False]
+
+
+def test_the_files_of_a_license_are_bounded_and_another_s_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_state, "MAX_FILES", 2)
+    queue = Queue().tell(*shown("one", 1), *shown("many", 1, 2, 3))
+    assert queue.state.has("one", ref(1, ".mp4"), ref(1, ".wav"))
+    assert not queue.state.has("many", ref(2, ".mp4"))
+    assert queue.state.has("many", ref(3, ".mp4"), ref(3, ".wav"))
+    assert w.decide(queue.state, w.Show(ref(3, ".mp4"), "many", 1.0)) == ((), ())
+
+
+def test_two_jobs_of_the_same_id_are_two_holders_by_their_licenses() -> None:
+    queue = Queue().tell(w.Ready(0.0), of("one", 1), of("two", 1), w.Drop(name(1), "job", 1.0, "two"))
+    assert (queue.task(1).status, queue.task(1).owners) == ("running", {("job", "one")})
+    queue.tell(w.Drop(name(1), "job", 1.0, "another"))
+    assert queue.task(1).status == "running"
+    assert queue.tell(w.Drop(name(1), "job", 1.0, "one")).task(1).status == "cancelled"
+    queue.tell(of("one", 2), of("two", 2), w.Drop(name(2), "job", 3.0))  # who knows the secret may do it for all
+    assert queue.task(2).status == "cancelled"

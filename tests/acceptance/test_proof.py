@@ -1,0 +1,112 @@
+"""A client of ours proves that it has a file which another license sent, in place of sending it a second time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from capability_scene import Scene, scene
+from our_peers import SECRET, Place, until
+
+from wakestream.adapters.capabilities import Wallet
+from wakestream.adapters.files import DiskFiles
+from wakestream.adapters.http import client_proof
+from wakestream.adapters.http.client import HttpWorker, HttpWorkers
+from wakestream.operators.events import FileRef, Fingerprint, Job
+from wakestream.operators.ports import Resumed
+from wakestream.streams import messages as m
+
+FILM = bytes(range(256)) * 8000
+
+
+@asynccontextmanager
+async def client(here: Scene, license_: str, secret: str | None = None) -> AsyncGenerator[HttpWorker, None]:
+    """The worker as a job of this license sees it."""
+    workers, wallet = HttpWorkers(here.worker.address, secret), Wallet()
+    if secret is None:
+        wallet.feed(m.Ack(request_id="j", capability=here.token("j", license_), capability_expires=2**40))
+    bound = workers.of_job("j", wallet).at(None)
+    assert isinstance(bound, HttpWorker)
+    await bound.health()
+    yield bound
+    await workers.close()
+
+
+@pytest.fixture
+async def film(tmp_path: Path) -> tuple[Fingerprint, FileRef]:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(FILM)
+    disk = DiskFiles()
+    file = await disk.fingerprint(path, ["blake3"])
+    await disk.close()
+    return file, FileRef(file.digests["blake3"], ".mp4")
+
+
+async def sent(worker: HttpWorker, file: Fingerprint, ref: FileRef) -> list[int | Resumed]:
+    items = [item async for item in worker.upload(file, ref)]
+    assert items[-1] == file.size
+    assert (await worker.check([ref]))[ref.hash]
+    return items
+
+
+async def test_what_another_license_sent_is_proved_and_not_sent(
+    place: Place, film: tuple[Fingerprint, FileRef], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, ref = film
+    async with scene(place) as here, client(here, "one") as one, client(here, "two") as two:
+        assert Resumed(file.size) not in await sent(one, file, ref)
+        assert not (await two.check([ref]))[ref.hash]
+        before = here.worker.store.path(ref).stat()
+        assert Resumed(file.size) in await sent(two, file, ref)
+        assert here.worker.store.path(ref).stat().st_ino == before.st_ino  # the very file that was there
+        assert await sent(one, file, ref)  # it has it still
+        job = Job("j", file.path, file.path, file.path.with_name("out.mp4"))
+        task = await two.submit(job, ref, ref)
+        await until(lambda: here.worker.queue.state.tasks[task.task_id].status == "done")
+        assert (await two.report(task.task_id)).status == "done"
+
+
+async def test_a_small_file_or_one_for_a_worker_that_takes_no_proof_is_sent(
+    place: Place, film: tuple[Fingerprint, FileRef], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, ref = film
+    async with scene(place) as here, client(here, "one") as one, client(here, "two") as two:
+        await sent(one, file, ref)
+        monkeypatch.setattr(client_proof, "LEAST", file.size + 1)
+        assert Resumed(file.size) not in await sent(two, file, ref)
+        monkeypatch.undo()
+        async with client(here, "three") as three:
+            three.features -= {"proof"}
+            assert Resumed(file.size) not in await sent(three, file, ref)
+
+
+async def test_a_proof_that_fails_or_takes_too_long_ends_in_an_upload(
+    place: Place, film: tuple[Fingerprint, FileRef], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, ref = film
+    async with scene(place) as here, client(here, "one") as one, client(here, "two") as two:
+        await sent(one, file, ref)
+        proofs = here.worker.server.calls.proofs
+        monkeypatch.setattr(proofs, "_hash", lambda *_: "0" * 64)
+        assert Resumed(file.size) not in await sent(two, file, ref)
+
+    async def silent(_: dict[str, str]) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with ThreadPoolExecutor(1) as pool:
+        assert not await client_proof.proved(silent, file, ref, pool, 0.01)
+
+
+async def test_by_the_secret_nothing_is_proved_and_what_is_there_is_used(
+    place: Place, film: tuple[Fingerprint, FileRef]
+) -> None:
+    file, ref = film
+    async with scene(place) as here, client(here, "one") as one, client(here, "", SECRET) as everyone:
+        await sent(one, file, ref)
+        assert (await everyone.check([ref]))[ref.hash]

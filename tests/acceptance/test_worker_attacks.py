@@ -1,0 +1,313 @@
+"""What one license's capability can do to another's work at the same worker: nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import AsyncGenerator
+
+import orjson
+import pytest
+from blake3 import blake3
+from capability_scene import AUDIO, PAIR, VIDEO, Caller, Scene, pair, scene
+from our_peers import SECRET, Place, until
+
+from wakestream.adapters import uploads
+from wakestream.adapters.http import callers, possession
+from wakestream.adapters.store import Store
+from wakestream.streams import worker_shares as shares
+
+TUS = {"Tus-Resumable": "1.0.0"}
+FILM = VIDEO * 2000
+
+
+def announced(content: bytes, length: int | None = None) -> dict[str, str]:
+    said = {"filename": "film.mp4", "blake3": blake3(content).hexdigest()}
+    metadata = ",".join(f"{name} {base64.b64encode(text.encode()).decode()}" for name, text in said.items())
+    return {**TUS, "Upload-Length": str(length or len(content)), "Upload-Metadata": metadata}
+
+
+async def create(caller: Caller, content: bytes, length: int | None = None) -> tuple[int, str, int]:
+    """Status, path and offset of an upload that begins."""
+    headers = caller.headers | announced(content, length)
+    async with caller.session.post(f"{caller.address}/files/", headers=headers) as response:
+        path = f"/files/{response.headers.get('Location', '')}"
+        return response.status, path, int(response.headers.get("Upload-Offset", -1))
+
+
+async def send(caller: Caller, path: str, content: bytes, offset: int = 0) -> int:
+    headers = TUS | {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(offset)}
+    return (await caller("PATCH", path, data=content, headers=headers))[0]
+
+
+async def finished(here: Scene, caller: Caller, video: bytes = VIDEO, audio: bytes = AUDIO) -> str:
+    """A task of these, rendered."""
+    await caller.upload(video, audio)
+    task = await caller.submit(**pair(video, audio))
+    await until(lambda: here.worker.queue.state.tasks[task].status == "done")
+    return task
+
+
+async def test_a_flood_of_one_license_leaves_the_results_of_another_where_they_are(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "MAX_FINISHED", 5)
+    async with scene(place) as here:
+        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
+        task = await finished(here, victim)
+        for number in range(12):
+            await finished(here, attacker, b"v%d" % number, b"a")
+        here.worker.queue._engine.go_on.clear()  # type: ignore[attr-defined]
+        for number in range(24):
+            await attacker.upload(b"w%d" % number, b"a")
+            queued = await attacker.submit(**pair(b"w%d" % number, b"a"))
+            await attacker.data("POST", "cancel", json={"task_id": queued})
+        assert (await victim("GET", f"download?task_id={task}"))[1]["bytes"] == VIDEO + AUDIO
+        assert here.worker.store.result(task).is_file()
+
+
+async def test_empty_uploads_and_announced_sizes_of_one_license_take_nothing_from_another(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_OF_LICENSE", 8)
+    monkeypatch.setattr(uploads, "MAX_UPLOADS", 8)
+    disk = 64 * 1024 * 1024
+    monkeypatch.setattr(Store, "free", lambda _: disk)
+    async with scene(place) as here:
+        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
+        begun = [await create(attacker, b"%d" % number, disk) for number in range(12)]
+        assert [status for status, _, _ in begun] == [201] * 8 + [503] * 4
+        for caller, film in ((victim, FILM), (here.bearer(SECRET), FILM[:-1])):
+            status, path, _ = await create(caller, film)
+            assert status == 201
+            assert await send(caller, path, film) == 204
+
+
+async def test_an_upload_reserves_as_much_as_came_and_ends_where_the_room_does(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = os.urandom(1024 * 1024)
+    async with scene(place) as here:
+        caller = here.job("mine", "victim")
+        _, path, _ = await create(caller, content)
+        assert await send(caller, path, content[:300_000]) == 204
+        calls = here.worker.server.calls.uploads
+        monkeypatch.setattr(Store, "free", lambda _: 400_000)
+        assert calls.room() == 100_000
+        assert await send(caller, path, content[300_000:], 300_000) == 507
+        monkeypatch.undo()
+        (upload,) = calls._unfinished()
+        assert upload.offset >= 300_000
+        assert await send(caller, path, content[upload.offset :], upload.offset) == 204
+
+
+async def test_a_line_full_of_one_license_s_tasks_lets_the_others_in_and_each_takes_its_turn(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "MAX_UNFINISHED", 5)
+    async with scene(place, held=True) as here:
+        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
+        await attacker.upload(b"v0", b"a")
+        for number in range(5):
+            await attacker.upload(b"v%d" % number, b"a")
+            await attacker.submit(**pair(b"v%d" % number, b"a"))
+        await attacker.upload(b"v9", b"a")
+        status, body = await attacker("POST", "submit", json=pair(b"v9", b"a"))
+        assert (status, body["error"]) == (503, "queue_full")
+        await victim.upload()
+        answer = await victim.data("POST", "submit", json=PAIR)
+        assert answer["queue_position"] == 1
+        await here.bearer(SECRET).submit()  # finds it
+        here.engine.go_on.set()
+        await until(lambda: not here.worker.queue.state.line)
+
+
+async def test_calls_of_one_license_that_never_end_leave_room_for_the_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "MAX_CALLS", 3)
+    async with scene(place) as here:
+        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
+        hanging = [asyncio.create_task(attacker("POST", "check_files", data=endless())) for _ in range(3)]
+        await until(lambda: len(here.worker.server.callers._inside.get("attacker", ())) == 3)
+        status, body = await attacker("GET", "queue")
+        assert (status, body["error"]) == (429, "too_many")
+        assert (await victim("GET", "queue"))[0] == 200
+        for one in hanging:
+            one.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+
+
+async def endless() -> AsyncGenerator[bytes, None]:
+    yield b"{"
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("forget", ["restart", "flood"])
+async def test_the_id_of_an_ended_job_opens_nothing_to_another_license(place: Place, forget: str) -> None:
+    async with scene(place) as here:
+        task = await finished(here, here.job("job-A", "victim"))
+        if forget == "flood":
+            for number in range(60):
+                await here.job(f"own-{number}", "attacker").data("GET", "queue")
+            await takes_nothing(here, task)
+    if forget == "restart":
+        async with scene(place) as here:
+            await takes_nothing(here, task)
+            victim = here.job("job-A", "victim")
+            assert (await victim("GET", f"download?task_id={task}"))[1]["bytes"] == VIDEO + AUDIO
+
+
+async def takes_nothing(here: Scene, task: str) -> None:
+    attacker = here.job("job-A", "attacker")
+    assert (await attacker.data("GET", "queue"))["tasks"] == []
+    for name in (task, "job-A"):
+        assert (await attacker("GET", f"progress?task_id={name}"))[0] == 404
+        assert (await attacker("GET", f"download?task_id={name}"))[0] == 404
+        assert (await attacker("POST", "cancel", json={"task_id": name}))[0] == 404
+    assert (await attacker("POST", "submit", json=PAIR))[0] == 404
+
+
+async def test_the_same_job_id_of_two_licenses_is_two_holders(place: Place) -> None:
+    async with scene(place, held=True) as here:
+        one, two = here.job("job-A", "one"), here.job("job-A", "two")
+        await one.upload()
+        await two.upload()
+        task = await one.submit()
+        assert await two.submit() == task
+        gone = await two.data("POST", "cancel", json={"task_id": task})
+        assert gone["stopped"] is False
+        assert (await one("GET", f"progress?task_id={task}"))[0] == 200
+        assert (await two("GET", f"progress?task_id={task}"))[0] == 404
+        here.engine.go_on.set()
+
+
+async def test_a_hash_alone_neither_uses_another_s_file_nor_gets_its_result(place: Place) -> None:
+    async with scene(place) as here:
+        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
+        await finished(here, victim)
+        asked = {"files": [{"hash": PAIR["video_hash"], "ext": ".mp4"}]}
+        assert await attacker.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: False}
+        assert await victim.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: True}
+        assert (await attacker("POST", "submit", json=PAIR))[0] == 404
+        await attacker.upload(b"own", AUDIO)
+        assert (await attacker("POST", "submit", json=PAIR))[0] == 404  # one of the two is not theirs
+        mixed = {**pair(b"own", AUDIO), "video_hash": PAIR["video_hash"]}
+        assert (await attacker("POST", "submit", json=mixed))[0] == 404
+
+
+async def test_a_job_with_another_s_hashes_by_the_hub_brings_its_end_and_no_result(place: Place) -> None:
+    async with scene(place) as here, here.client() as client:
+        task = await finished(here, here.job("mine", "victim"))
+        attacker = await client.granted("theirs", PAIR)
+        assert (await client.result())["result"] == {"task_id": task, "status": "done"}
+        assert (await attacker("GET", f"download?task_id={task}"))[0] == 403
+        assert (await attacker("GET", "download?task_id=theirs"))[0] == 404
+        assert (await attacker.data("GET", "queue"))["tasks"] == []
+
+
+async def test_a_hash_and_a_length_neither_join_nor_spoil_another_s_upload(place: Place) -> None:
+    async with scene(place) as here:
+        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
+        _, path, _ = await create(victim, FILM)
+        assert await send(victim, path, FILM[:1000]) == 204
+        status, other, offset = await create(attacker, FILM)
+        assert (status, offset) == (201, 0)
+        assert other != path
+        assert await send(attacker, path, b"x" * 10, 1000) == 404
+        assert (await attacker("HEAD", path, headers=TUS))[0] == 404
+        assert await send(attacker, other, b"x" * len(FILM)) == 460
+        assert await send(victim, path, FILM[1000:], 1000) == 204
+        assert (await create(victim, FILM))[2] == len(FILM)
+        assert (await create(attacker, FILM))[2] == 0  # it is here, and still not theirs
+
+
+async def test_a_file_is_proved_by_the_hash_of_its_content_under_a_key_of_the_license_s_own(place: Place) -> None:
+    named = {"hash": blake3(FILM).hexdigest(), "ext": ".mp4"}
+    async with scene(place) as here:
+        victim, other, attacker = (here.job("j", name) for name in ("victim", "other", "attacker"))
+        assert (await other("POST", "prove", json=named))[0] == 404
+        _, path, _ = await create(victim, FILM)
+        assert await send(victim, path, FILM) == 204
+        assert await victim.data("POST", "prove", json=named) == {"here": True}
+        keys = [(await one.data("POST", "prove", json=named))["challenge"] for one in (other, attacker)]
+        assert keys[0] != keys[1]
+        proof = blake3(FILM, key=bytes.fromhex(keys[0])).hexdigest()
+        wrong = [named["hash"], blake3(FILM[:-1], key=bytes.fromhex(keys[1])).hexdigest(), proof]
+        for guess in wrong:
+            status, body = await attacker("POST", "prove", json={**named, "proof": guess})
+            assert (status, body["error"]) == (403, "not_proved")
+        assert await other.data("POST", "prove", json={**named, "proof": proof}) == {"here": True}
+        asked = {"files": [named]}
+        for caller, has in ((other, True), (attacker, False)):
+            assert await caller.data("POST", "check_files", json=asked) == {named["hash"]: has}
+    async with scene(place) as here:  # what was sent or proved is so after a restart
+        assert await here.job("j", "other").data("POST", "check_files", json=asked) == {named["hash"]: True}
+
+
+async def test_wrong_proofs_are_bounded_and_cost_no_other_license_its_own(place: Place) -> None:
+    named = {"hash": blake3(FILM).hexdigest(), "ext": ".mp4"}
+    async with scene(place) as here:
+        victim, other, attacker = (here.job("j", name) for name in ("victim", "other", "attacker"))
+        _, path, _ = await create(victim, FILM)
+        await send(victim, path, FILM)
+        tries = [
+            await attacker("POST", "prove", json={**named, "proof": "0" * 64}) for _ in range(possession.WRONG + 5)
+        ]
+        assert [status for status, _ in tries] == [403] * possession.WRONG + [429] * 5
+        key = (await other.data("POST", "prove", json=named))["challenge"]
+        proof = blake3(FILM, key=bytes.fromhex(key)).hexdigest()
+        assert (await other("POST", "prove", json={**named, "proof": proof}))[0] == 200
+
+
+async def test_who_knows_the_secret_uses_what_is_there_as_ever(place: Place) -> None:
+    async with scene(place) as here:
+        task = await finished(here, here.job("mine", "victim"))
+        everyone = here.bearer(SECRET)
+        asked = {"files": [{"hash": PAIR["video_hash"], "ext": ".mp4"}]}
+        assert await everyone.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: True}
+        assert await everyone.submit() == task
+        assert (await everyone("GET", f"download?task_id={task}"))[0] == 200
+
+
+def ended(here: Scene) -> list[str]:
+    """The jobs that the worker takes for over."""
+    verifier = here.worker.server.calls.verifier
+    assert verifier is not None
+    return [job for jobs in verifier._ended.values() for job in jobs]
+
+
+async def slow(body: dict[str, str], gate: asyncio.Event) -> AsyncGenerator[bytes, None]:
+    text = orjson.dumps(body)
+    yield text[:9]
+    await gate.wait()
+    yield text[9:]
+
+
+async def test_after_done_a_capability_starts_and_sends_nothing_more_and_still_fetches(place: Place) -> None:
+    async with scene(place) as here, here.client() as client:
+        mine, later = await client.granted("mine"), await client.granted("later")
+        task = await finished(here, mine)
+        await mine.upload(b"next", AUDIO)
+        hanging = asyncio.create_task(mine("POST", "submit", data=slow(pair(b"next", AUDIO), gate := asyncio.Event())))
+        await client.over("mine")
+        await until(lambda: ended(here) == ["mine"])
+        gate.set()
+        tries = [
+            await hanging,  # a call that began before is no way around it
+            await mine("POST", "submit", json=pair(b"next", AUDIO)),
+            await mine("POST", "submit", json=PAIR),
+            await mine("POST", "upload_file", data={"hash": "0" * 32}),
+            await mine("POST", "prove", json={"hash": "0" * 32, "ext": ".mp4"}),
+        ]
+        assert [(status, body["error"]) for status, body in tries] == [(503, "not_ready")] * len(tries)
+        assert (await create(mine, b"more"))[0] == 503
+        assert (await mine("GET", f"download?task_id={task}"))[0] == 200
+        assert (await later.data("POST", "submit", json=pair(b"next", AUDIO)))["task_id"]
+        again = await client.granted("mine")  # it has a GPU again
+        await until(lambda: not ended(here))
+        assert (await again("POST", "submit", json=pair(b"next", AUDIO)))[0] == 200
+        await client.over("mine", "gpu.job.cancel")
+        await until(lambda: ended(here) == ["mine"])
+        assert (await again("POST", "submit", json=PAIR))[0] == 503
