@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec.structs import replace
 
+from wakestream.adapters.ended_jobs import EndedJobs
 from wakestream.adapters.patience import put
 from wakestream.adapters.sources import Secret, SettingsError
 from wakestream.adapters.sync_folder import sync_folder
@@ -105,6 +106,8 @@ class Signer:
 class Verifier:
     """The worker's side. It pins the first key that its hub shows; without one it takes no capability.
 
+    `ended` knows whose jobs are over.
+
     `clock` gives UNIX seconds.
     """
 
@@ -114,8 +117,7 @@ class Verifier:
         self._pinned: tuple[str, Ed25519PublicKey] | None = None
         self._another = False
         self._revoked: OrderedDict[str, float] = OrderedDict()
-        self._ended: dict[str, OrderedDict[str, float]] = {}
-        self._floor: dict[str, float] = {}
+        self.ended = EndedJobs(clock)
 
     @property
     def ready(self) -> bool:
@@ -140,25 +142,6 @@ class Verifier:
         self._revoked.move_to_end(owner)
         while len(self._revoked) > REMEMBERED:
             self._revoked.popitem(last=False)
-
-    def end(self, job: str, owner: str) -> None:
-        """The hub says that this job is over: what was given to it starts nothing more."""
-        ended = self._ended.setdefault(owner, OrderedDict())
-        ended[job] = self._clock()
-        ended.move_to_end(job)
-        if len(ended) > REMEMBERED:
-            # Which job that was is no longer known, so what was given before its end starts nothing either.
-            self._floor[owner] = ended.popitem(last=False)[1]
-
-    def begin(self, job: str, owner: str) -> None:
-        """The hub has given the job a GPU (again)."""
-        if owner in self._ended:
-            self._ended[owner].pop(job, None)
-
-    def ended(self, claims: Claims) -> bool:
-        """Whether the job is over, by what the hub said while this worker ran."""
-        early = claims.iat <= self._floor.get(claims.lic, float("-inf")) + LEEWAY
-        return early or claims.job in self._ended.get(claims.lic, {})
 
     def claims(self, token: str) -> Claims:
         """What `token` says, if the hub said it and it is still so.

@@ -59,7 +59,8 @@ class TaskQueue:
     ) -> w.Task:
         """Start the pair, or find it. `WorkerRefused` (`queue_full`) when there are too many."""
         name = w.task_id(video, audio)
-        kept = self._store.kept(name)
+        mine = self.state.has(license_, video, audio)
+        kept = self._store.kept(name) if mine else self._store.has_result(name)  # asking is a use, by who may have it
         await self._tell(lambda: w.Ask(video, audio, holder, kept, self._clock(), license_))
         return self.state.tasks[name]
 

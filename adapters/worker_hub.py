@@ -128,6 +128,8 @@ class WorkerHub:
             case LinkDown(code=code) if code:
                 self._explain()
             case m.Submit() | m.DispatchBatch() | m.Cancel() | m.JobDone():
+                if self._verifier is not None:
+                    self._verifier.ended.feed(event)  # at once: what waits to be carried out may be much
                 self._receive(event)
 
     def _connected(self) -> None:
@@ -190,14 +192,9 @@ class WorkerHub:
                 for job in jobs:
                     await self._dispatched(job)
             case m.Cancel():
-                self._ended(message)
                 await self._cancel(message.request_id, message.license)
             case m.JobDone():
-                self._ended(message)
-
-    def _ended(self, message: m.Cancel | m.JobDone) -> None:
-        if self._verifier is not None and message.license is not None:
-            self._verifier.end(message.request_id, message.license)
+                self._unwatch(message.request_id, message.license)
 
     async def _dispatched(self, frame: Mapping[str, Any]) -> None:
         try:
@@ -210,8 +207,6 @@ class WorkerHub:
 
     async def _submit(self, job: m.Submit) -> None:
         self._cancelled.pop(job.request_id, None)  # it is wanted again
-        if self._verifier is not None and job.license is not None:
-            self._verifier.begin(job.request_id, job.license)
         answer = hub_answers.without_work(job, old_hub=self._old)
         if answer is not None:
             self._send_result(answer)
@@ -239,7 +234,9 @@ class WorkerHub:
         self._watched[job.request_id] = job
         while len(self._watched) > _MAX_WATCHED:
             self._watched.popitem(last=False)
-        if not (self._store.claim(video) and self._store.claim(audio)):
+        # Another license's files are used (old clients sent them by the secret), and not kept any longer for it.
+        here = self._store.claim if self._queue.state.has(job.license or w.ANONYMOUS, video, audio) else self._store.has
+        if not (here(video) and here(audio)):
             return
         task = await self._queue.ask(video, audio, job.request_id, job.license or w.ANONYMOUS)
         if not task.unfinished:
@@ -250,14 +247,18 @@ class WorkerHub:
         self._cancelled[request_id] = license_
         while len(self._cancelled) > _MAX_WATCHED:
             self._cancelled.popitem(last=False)
-        job = self._watched.get(request_id)
-        if job is not None and license_ in (None, job.license):
-            del self._watched[request_id]
+        job = self._unwatch(request_id, license_)
         held = [task.id for task in self._queue.state.tasks.values() if request_id in task.holders and task.unfinished]
         for task_id in held:
             await self._queue.drop(task_id, request_id, license_ or w.ANONYMOUS)
         if held or job:
             logger.bind(job=request_id).info("cancelled by the hub")
+
+    def _unwatch(self, request_id: str, license_: str | None) -> m.Submit | None:
+        job = self._watched.get(request_id)
+        if job is None or license_ not in (None, job.license):
+            return None
+        return self._watched.pop(request_id)
 
     def _became(self, fact: w.Fact) -> None:
         if not isinstance(fact, w.Changed):

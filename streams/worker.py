@@ -91,7 +91,8 @@ def _ask(state: State, ask: Ask) -> list[Fact]:
     if task is not None and task.unfinished:
         return _hold(task, ask)
     if task is not None and task.status == "done" and ask.kept:
-        return [*_share(state, task, ask), Used(name, ask.now)]
+        mine = state.has(ask.license, task.video, task.audio)
+        return [*_share(task, ask), Used(name, ask.now)] if mine else []
     shares.admit(state, ask.license, ask.now)
     attempt = 1 if task is None else task.attempt + 1
     task = Task(name, ask.video, ask.audio, "queued", _created(state, ask.now), attempt)
@@ -126,10 +127,10 @@ def _hold(task: Task, ask: Ask) -> list[Fact]:
     return [Changed(held)]
 
 
-def _share(state: State, task: Task, ask: Ask) -> list[Fact]:
+def _share(task: Task, ask: Ask) -> list[Fact]:
     """A result that is here is this job's too; when too many of its license share it, the earlier ones have had it."""
     held = _held(task, ask)
-    if ask.holder == ANONYMOUS or held == task or not state.has(ask.license, task.video, task.audio):
+    if ask.holder == ANONYMOUS or held == task:
         return []
     mine = task.jobs_of(ask.license)
     if len(mine) < shares.MAX_HOLDERS:

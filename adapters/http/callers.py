@@ -95,6 +95,8 @@ class Callers:
         )
 
     async def _serve(self, request: web.Request, claims: Claims, handler: Handler) -> web.StreamResponse:
+        if progress_socket.is_handshake(request):
+            return await progress_socket.turn_away(request)  # clients that have capabilities poll, each its own tasks
         request[_CLAIMS] = claims
         if self._verifier is not None:
             request[_VERIFIER] = self._verifier
@@ -170,8 +172,8 @@ def check_open(request: web.Request) -> None:
 
     The hub may have given the job a GPU again a moment ago, and the worker not heard of it yet: hence no final word.
     """
-    verifier = request.get(_VERIFIER)
-    if verifier is not None and verifier.ended(request[_CLAIMS]):
+    claims, verifier = request.get(_CLAIMS), request.get(_VERIFIER)
+    if claims is not None and verifier is not None and verifier.ended.has(claims.job, claims.lic, claims.iat):
         why = "the hub says that this capability's job is over: submit it there first, then try again"
         raise WorkerRefused(why, code="not_ready")
 

@@ -197,6 +197,15 @@ async def test_a_hash_alone_neither_uses_another_s_file_nor_gets_its_result(plac
         assert (await attacker("POST", "submit", json=mixed))[0] == 404
 
 
+async def test_the_progress_socket_opens_to_no_capability(place: Place) -> None:
+    async with scene(place) as here:
+        task = await finished(here, here.job("mine", "victim"))
+        for owner in ("victim", "attacker"):  # clients of ours poll; the others have the secret
+            address = f"{here.worker.address}/ws/progress/{task}?token={here.token('mine', owner)}"
+            async with here.session.ws_connect(address) as socket:
+                assert (await socket.receive_json())["code"] == 401
+
+
 async def test_a_job_with_another_s_hashes_by_the_hub_brings_its_end_and_no_result(place: Place) -> None:
     async with scene(place) as here, here.client() as client:
         task = await finished(here, here.job("mine", "victim"))
@@ -275,7 +284,7 @@ def ended(here: Scene) -> list[str]:
     """The jobs that the worker takes for over."""
     verifier = here.worker.server.calls.verifier
     assert verifier is not None
-    return [job for jobs in verifier._ended.values() for job in jobs]
+    return [job for jobs in verifier.ended._ended.values() for job in jobs]
 
 
 async def slow(body: dict[str, str], gate: asyncio.Event) -> AsyncGenerator[bytes, None]:

@@ -17,7 +17,6 @@ from wakestream.adapters.sources import SettingsError
 from wakestream.operators.errors import WorkerRefused
 from wakestream.streams import hub_events as f
 from wakestream.streams import messages as m
-from wakestream.streams.hub_capabilities import LEEWAY
 
 SIGNER = Signer.fresh()
 
@@ -120,29 +119,6 @@ def test_a_revoked_license_opens_nothing(verifier: Verifier) -> None:
     verifier.revoke("gone")
     assert refusal(verifier, token("j3", "gone")) == "forbidden"
     assert verifier.claims(token("j2", "stays")).job == "j2"
-
-
-def test_a_job_that_the_hub_ended_is_over_for_its_license_alone_until_it_is_given_a_gpu_again(
-    verifier: Verifier,
-) -> None:
-    verifier.end("j1", "lic")
-    others = [("j2", "lic"), ("j1", "another")]
-    assert verifier.ended(verifier.claims(token("j1", "lic")))
-    assert not any(verifier.ended(verifier.claims(token(job, owner))) for job, owner in others)
-    verifier.begin("j1", "lic")
-    assert not verifier.ended(verifier.claims(token("j1", "lic")))
-
-
-def test_a_flood_of_ended_jobs_reopens_none_and_closes_only_what_its_own_license_was_given_before(
-    verifier: Verifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(capabilities, "REMEMBERED", 3)
-    for number in range(9):
-        verifier.end(f"j{number}", "lic")
-    assert all(verifier.ended(verifier.claims(token(f"j{number}", "lic"))) for number in range(9))
-    assert not verifier.ended(verifier.claims(token("j1", "another")))
-    assert not verifier.ended(Claims("fresh", "lic", "gpu", 1000 + int(2 * LEEWAY), 1900))
-    assert len(verifier._ended["lic"]) == 3
 
 
 def test_what_a_worker_remembers_is_bounded(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:

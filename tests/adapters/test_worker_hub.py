@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from loguru import logger
 from msgspec.structs import replace
 
+from wakestream.adapters import worker_hub
+from wakestream.adapters.capabilities import Verifier
 from wakestream.adapters.http.progress_listeners import ProgressListeners
 from wakestream.adapters.http.transfers import Transfers
 from wakestream.adapters.journal import MemoryJournal
@@ -114,10 +117,11 @@ class Bench:
         self.queue = TaskQueue(self.store, MemoryJournal(), self.engine)
         self.changed = asyncio.Event()
         self.queue.facts.subscribe(lambda _: self.changed.set())
+        self.verifier = Verifier("gpu-7")
         self.transfers, self.listeners = Transfers(), ProgressListeners(lambda: 1000.5)
         self.hub = WorkerHub(
             self.link, self.queue, self.store, gpu="gpu-7", url="http://gpu:8383", later=self.timer,
-            transfers=self.transfers, listeners=self.listeners,
+            transfers=self.transfers, listeners=self.listeners, verifier=self.verifier,
         )  # fmt: skip
 
     def files(self) -> None:
@@ -421,3 +425,63 @@ async def test_a_client_that_named_its_license_hears_of_begin_and_end_through_th
     assert {"total_frames", "current_frame"} <= set(frames[0])
     await bench.queue.ask(VIDEO, AUDIO)
     assert len(bench.link.of(m.Unknown)) == 2
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """For what no event tells of."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - nobody else knows the moment
+            await asyncio.sleep(0)
+
+
+def over(bench: Bench, job: str, license_: str = "lic") -> bool:
+    return bench.verifier.ended.has(job, license_, 2**40)
+
+
+async def test_that_a_job_is_over_is_heard_at_once_however_much_the_hub_has_said_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.link.connect()
+    for number in range(worker_hub._MAX_INBOX + 10):
+        bench.link.events.feed(m.Submit(request_id=f"j{number}", license="lic"))
+    bench.link.events.feed(m.JobDone(request_id="j1", license="lic"))
+    bench.link.events.feed(m.Cancel(request_id="j2", license="lic"))
+    await until(bench.hub._inbox.empty)
+    assert [over(bench, f"j{number}") for number in (1, 2, 3)] == [True, True, False]
+    assert not over(bench, "j1", "another")
+    bench.link.events.feed(wire_batch({"request_id": "j1", "license": "lic"}, {"request_id": 7}, {}))
+    assert not over(bench, "j1")
+
+
+def wire_batch(*jobs: dict[str, Any]) -> m.DispatchBatch:
+    return m.DispatchBatch(ts=1, batch_id="b", jobs=jobs)
+
+
+async def test_a_job_that_is_over_waits_for_no_result_and_takes_no_place_of_those_that_do(bench: Bench) -> None:
+    bench.link.connect()
+    bench.link.events.feed(replace(submit("mine"), license="one"))
+    for number in range(5):
+        bench.link.events.feed(replace(submit(f"j{number}"), license="many"))
+        bench.link.events.feed(m.JobDone(request_id=f"j{number}", license="many"))
+    bench.link.events.feed(m.JobDone(request_id="mine", license="many"))  # a job of that id, and not this one
+    await until(lambda: list(bench.hub._watched) == ["mine"] and bench.hub._inbox.empty())
+
+
+async def test_a_job_of_a_license_without_the_files_keeps_nothing_of_another_s_alive(bench: Bench) -> None:
+    bench.files()
+    await bench.queue.show("one", VIDEO, AUDIO)
+    task = await bench.queue.ask(VIDEO, AUDIO, "mine", "one")
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.statuses() == ["done"])
+    old = 1_000_000_000
+    paths = [bench.store.path(VIDEO), bench.store.path(AUDIO), bench.store.result(task.id)]
+    for path in paths:
+        os.utime(path, (old, old))
+    bench.link.connect()
+    bench.link.events.feed(replace(submit("theirs"), license="many"))
+    await bench.until(lambda: bench.link.of(m.Result))
+    assert [path.stat().st_mtime for path in paths] == [old] * 3
+    assert task.id not in bench.queue.state.used
+    bench.link.events.feed(replace(submit("again"), license="one"))
+    await bench.until(lambda: len(bench.link.of(m.Result)) == 2)
+    assert all(path.stat().st_mtime > old for path in paths)
