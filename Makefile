@@ -4,7 +4,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --cache-dir .venv/cache
 READY := .venv/.ready
 
-.PHONY: setup demo test faults determinism bench check lint types imports peers browser queues clean
+TOOLS := .venv/tools/.ready
+TOOLS_BIN := .venv/tools/bin
+SHIPPED := .venv/shipped
+
+.PHONY: setup demo test faults determinism bench check lint types imports peers browser queues hashes audit release clean
 
 setup: $(READY)
 
@@ -50,6 +54,37 @@ queues: setup
 	$(BIN)/python -m venv .venv/queues
 	.venv/queues/bin/python -m pip install --quiet --editable '.[bench]'
 
+# What makes, audits and describes a release, in an environment of its own.
+$(TOOLS): pyproject.toml
+	$(PYTHON) -m venv .venv/tools
+	.venv/tools/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[release]'
+	touch $(TOOLS)
+
+# The hashes of all files of the versions in constraints.txt that an installation needs, wherever they come from.
+hashes: $(TOOLS)
+	mkdir -p build
+	$(TOOLS_BIN)/pip-compile --quiet --no-config --generate-hashes --allow-unsafe --strip-extras --all-build-deps \
+		--no-header --no-annotate --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--constraint constraints.txt --output-file build/hashes.txt pyproject.toml
+	{ echo '# The versions of constraints.txt that an installation needs, with the hashes of their files. Made by `make hashes`.'; \
+		cat build/hashes.txt; } > constraints-hashes.txt
+
+# Known advisories against the versions in constraints.txt; skipped, with the reason, where they cannot be looked up.
+audit: $(TOOLS)
+	$(TOOLS_BIN)/python deploy/audit_dependencies.py
+
+# Wheel, sdist and a list of all that an installation consists of (CycloneDX), in dist/.
+release: $(TOOLS)
+	rm -rf dist $(SHIPPED)
+	$(TOOLS_BIN)/python -m build --no-isolation --outdir dist .
+	$(PYTHON) -m venv --without-pip $(SHIPPED)
+	$(TOOLS_BIN)/python -m pip --disable-pip-version-check --python $(SHIPPED) install --quiet --require-hashes -r constraints-hashes.txt
+	$(TOOLS_BIN)/python -m pip --disable-pip-version-check --python $(SHIPPED) install --quiet --no-deps --no-index --find-links dist wakestream
+	$(TOOLS_BIN)/python -m pip --disable-pip-version-check --python $(SHIPPED) uninstall --quiet --yes setuptools
+	$(TOOLS_BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--output-file "$$(ls dist/*.whl | sed 's/-py3-none-any.whl/.cdx.json/')" $(SHIPPED)/bin/python
+	ls dist
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,4 +97,4 @@ imports: setup
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .editable build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache tests/peers/node_modules tests/browser/node_modules
+	rm -rf .venv .editable build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache tests/peers/node_modules tests/browser/node_modules

@@ -20,6 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("operators", "streams", "adapters")
 BESIDE = ("deploy", "docs", "examples")
+VERSIONS = ("constraints.txt", "constraints-hashes.txt")
 PAGES = ("README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md")
 
 PIPELINE = """
@@ -105,7 +106,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for folder in (*ROOMS, "wakestream", *BESIDE):
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "MANIFEST.in", "LICENSE", "constraints.txt", "Makefile", *PAGES):
+    for file in (
+        "pyproject.toml",
+        "MANIFEST.in",
+        "LICENSE",
+        "constraints.txt",
+        "constraints-hashes.txt",
+        "Makefile",
+        *PAGES,
+    ):
         shutil.copy(ROOT / file, source)
     (source / "deploy" / "worker.key").write_text("what a user keeps there")
     return source
@@ -173,7 +182,15 @@ def test_the_sdist_holds_docs_examples_deployment_and_changelog_and_no_secret(pa
         names = {name.partition("/")[2] for name in archive.getnames()}
     files = [path.relative_to(ROOT) for room in BESIDE for path in (ROOT / room).rglob("*.*") if path.is_file()]
     ours = {path.as_posix() for path in files if path.parent.name not in ("deploy", "__pycache__")}
-    wanted = {*PAGES, "LICENSE", "constraints.txt", "deploy/Dockerfile", "deploy/compose.yaml", *ours}
+    wanted = {
+        *PAGES,
+        "LICENSE",
+        "constraints.txt",
+        "constraints-hashes.txt",
+        "deploy/Dockerfile",
+        "deploy/compose.yaml",
+        *ours,
+    }
     assert {"docs/operations.md", "examples/batch.py", "deploy/systemd/wakestream-hub.service", *wanted} <= names
     assert [name for name in names if name.endswith((".key", ".pyc")) or name.startswith("build")] == []
 
