@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import deque
 
+from wakestream.streams.printable import printable
+
 _PERCENT = re.compile(r"\d\s*%")
 _COUNTS = re.compile(r"[^a-zA-Z\u0080-\uffff]+")
 SHAPES = 100
@@ -20,8 +22,8 @@ class LastWords:
         self._progress: dict[str, None] = {}
 
     def add(self, line: str) -> None:
-        """One more line; an empty one changes nothing."""
-        line = line.strip()
+        """One more line; an empty one changes nothing. It is quoted in people's terminals, and on pages."""
+        line = printable(line.replace("\t", " ")).strip()
         if not line:
             return
         shape = _COUNTS.sub(" ", line).strip()

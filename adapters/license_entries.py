@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from wakestream.operators.errors import WakestreamError
+from wakestream.streams.printable import LONGEST_NAME, is_name, printable
 
 ROLES = ("client", "worker", "monitor", "admin")
 TIED_ROLES = ("worker", "monitor")
@@ -15,8 +16,6 @@ TIED_ROLES = ("worker", "monitor")
 MAX_NOTE = 200
 KEY_LENGTH = (8, 512)
 """Characters of a key that is imported: at least, and at most."""
-LONGEST_GPU = 100
-"""Characters of a GPU's name."""
 ID_LENGTH = 12
 VERSION = 1
 _LATER = ("gpus", "released", "keys")
@@ -74,12 +73,14 @@ def check_wanted(role: str, note: str, gpus: Sequence[str]) -> None:
     """`LicenseError` for a role, note or GPU that no license may have."""
     if role not in ROLES:
         raise LicenseError(f"there is no role {role!r}; choose from {', '.join(ROLES)}")
-    if len(note) > MAX_NOTE or not note.isprintable():
+    if len(note) > MAX_NOTE or printable(note) != note:
         raise LicenseError(f"a note is one line of {MAX_NOTE} characters at most")
     if gpus and role not in TIED_ROLES:
         raise LicenseError(f"a key of a {role} is for no GPU; leave --gpu out")
-    if not all(0 < len(name) <= LONGEST_GPU and name.isprintable() for name in gpus):
-        raise LicenseError(f"a GPU's name has 1 to {LONGEST_GPU} characters, all of them printable")
+    if not all(map(is_name, gpus)):
+        raise LicenseError(
+            f"a GPU's name has 1 to {LONGEST_NAME} characters, all of them printable, no blank at its ends"
+        )
 
 
 def check_key(key: str) -> None:

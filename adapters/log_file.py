@@ -9,6 +9,7 @@ from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from wakestream.adapters.printing import say
 from wakestream.adapters.sources import SettingsError
 
 PIECE = 10_000_000
@@ -52,7 +53,7 @@ class LogFile(RotatingFileHandler):
         """Instead of a traceback for each line."""
         if not self._complained and sys.stderr is not None:
             self._complained = True
-            print(f"wakestream: lines of {self.baseFilename} are lost: {sys.exc_info()[1]}", file=sys.stderr)  # noqa: T201
+            say(f"wakestream: lines of {self.baseFilename} are lost: {sys.exc_info()[1]}", error=True)
 
     def _open(self) -> TextIOWrapper:
         file = open(self.baseFilename, "ab", opener=_private)  # noqa: SIM115 - the base class closes it

@@ -1,4 +1,4 @@
-"""Log lines: one each, with time, level, job and stage, to stderr, and never a secret in them.
+"""Log lines: one each, with time, level, job and stage, to stderr, and never a secret or a control character in them.
 
 Everyone logs with `from loguru import logger` and `logger.bind(job=..., stage=...)`; where lines go, and whether they
 are text or JSON, is decided here.
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from wakestream.streams.printable import printable
+
 if TYPE_CHECKING:
     from loguru import Message, Record
 
@@ -38,7 +40,7 @@ _PATTERNS = (
     ),
 )
 
-_FORMAT = "{time:HH:mm:ss.SSS} {level: <7} {extra[job]} {extra[stage]}  {message}"
+_FORMAT = "{time:HH:mm:ss.SSS} {level: <7} {extra[job]} {extra[stage]}  {message}\n"
 _DATED = "{time:YYYY-MM-DD} " + _FORMAT
 
 
@@ -53,10 +55,16 @@ class _Lines:
         self.program = ""
 
     def show(self, message: Message) -> None:
-        self.write(self._as_json(message.record) if self.json else self.redact(str(message)))
+        self.write(self._line(message))
 
     def show_in_file(self, message: Message) -> None:
-        self.keep(self._as_json(message.record) if self.json else self.redact(str(message)))
+        self.keep(self._line(message))
+
+    def _line(self, message: Message) -> str:
+        if self.json:
+            return self._as_json(message.record)
+        broke = message.record["exception"]
+        return self.redact(str(message) + ("" if broke is None else printable_trace(*broke)))
 
     def _as_json(self, record: Record) -> str:
         extra, broke = record["extra"], record["exception"]
@@ -128,14 +136,16 @@ def configure(
     """
     hide(*secrets)
     _lines.json, _lines.program = json, program
-    sys.excepthook = _broke if json else sys.__excepthook__
+    sys.excepthook = _broke if json else _broke_plainly
     logger.remove()
-    logger.configure(extra={"job": "-", "stage": "-"}, patcher=_untouched if json else _one_line)
+    logger.configure(extra={"job": "-", "stage": "-"}, patcher=_untouched if json else _printable)
     # diagnose and backtrace would print the values of variables, secrets among them; catch would print whole records.
-    logger.add(_lines.show, level=level, format=_FORMAT, backtrace=False, diagnose=False, catch=False)
+    logger.add(_lines.show, level=level, format=lambda _: _FORMAT, backtrace=False, diagnose=False, catch=False)
     if keep is not None:
         _lines.keep, wanted = keep, keep_level or level
-        logger.add(_lines.show_in_file, level=wanted, format=_DATED, backtrace=False, diagnose=False, catch=False)
+        logger.add(
+            _lines.show_in_file, level=wanted, format=lambda _: _DATED, backtrace=False, diagnose=False, catch=False
+        )
     for name in LIBRARIES:
         _intercept(logging.getLogger(name))
 
@@ -155,6 +165,20 @@ def _broke(kind: type[BaseException], error: BaseException, trace: TracebackType
         sys.__excepthook__(kind, error, trace)
         return
     logger.opt(exception=(kind, error, trace)).critical("the program broke")
+
+
+def _broke_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    to_stderr(redact(printable_trace(kind, error, trace)))
+
+
+def printable_trace(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> str:
+    """A traceback whose lines are its own: what an error quotes ends none."""
+    parts = [] if kind is None else traceback.format_exception(kind, error, trace)
+    # Frames have lines of code below them; the error itself, which is not indented, may quote anybody.
+    framed = (
+        printable(part, layout=True) if part[:1].isspace() else printable(part.strip("\n")) + "\n" for part in parts
+    )
+    return "".join(framed)
 
 
 def hide(*secrets: str) -> None:
@@ -177,8 +201,9 @@ def through(write: Callable[[str], object]) -> Iterator[None]:
         _lines.write = before
 
 
-def _one_line(record: Record) -> None:
-    record["message"] = record["message"].replace("\r", "\\r").replace("\n", "\\n")
+def _printable(record: Record) -> None:
+    record["message"] = printable(record["message"].replace("\r", "\\r").replace("\n", "\\n"))
+    record["extra"] = {name: printable(str(value)) for name, value in record["extra"].items()}
 
 
 def _untouched(_: Record) -> None:

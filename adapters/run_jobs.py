@@ -16,6 +16,7 @@ from wakestream.adapters import logs, settings
 from wakestream.adapters.cli import exit_codes, flags, words
 from wakestream.adapters.cli.submit import exit_code, job_of
 from wakestream.adapters.client import open_client
+from wakestream.adapters.printing import say
 from wakestream.adapters.sources import SettingsError, read_env
 from wakestream.operators.errors import WakestreamError
 from wakestream.operators.events import Done, Job, JobEvent, Outcome
@@ -70,7 +71,7 @@ def new_job(video: Path, audio: Path, output: Path) -> Job:
 
 def show_line(job: Job, event: JobEvent) -> None:
     """One event as a line on standard output."""
-    print(f"{job.output.name}: {words.event(event)}", flush=True)  # noqa: T201 - it is the program's answer
+    say(f"{job.output.name}: {words.event(event)}")
 
 
 def run_job(
@@ -125,7 +126,7 @@ def run_jobs(
 
 
 def _complain(error: WakestreamError) -> int:
-    print(f"wakestream: {error}", file=sys.stderr)  # noqa: T201 - it is the program's answer
+    say(f"wakestream: {error}", error=True)
     return exit_codes.of_word(error.code)
 
 

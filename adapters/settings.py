@@ -28,6 +28,7 @@ from wakestream.adapters.sources import (
     read_toml,
     world_readable,
 )
+from wakestream.streams.printable import LONGEST_NAME, is_name
 
 if TYPE_CHECKING:
     from wakestream.operators.policy import Policy
@@ -45,9 +46,6 @@ SHORT = 16
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
-LONGEST_NAME = 100
-"""Characters of a GPU's name."""
-
 ENGINES = ("ffmpeg", "command")
 
 WAITS = {
@@ -182,8 +180,8 @@ def _engine(value: object) -> str:
 
 
 def _gpu(value: object) -> str:
-    if not 0 < len(_text(value)) <= LONGEST_NAME:
-        raise ValueError(f"must have 1 to {LONGEST_NAME} characters")
+    if not is_name(_text(value)):
+        raise ValueError(f"must have 1 to {LONGEST_NAME} printable characters, and no blank at its ends")
     return _text(value)
 
 

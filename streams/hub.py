@@ -24,6 +24,7 @@ from wakestream.streams.hub_names import free
 from wakestream.streams.hub_power import REPLACED
 from wakestream.streams.hub_snapshot import recover, snapshot
 from wakestream.streams.hub_state import Connection, HubState, Limits
+from wakestream.streams.printable import is_name
 
 __all__ = ["FEATURES", "REPLACED", "HubState", "Limits", "decide", "evolve", "recover", "snapshot"]
 
@@ -144,9 +145,9 @@ def _served(message: m.Register) -> tuple[str, ...]:
 
 
 def _unfit(message: m.Register) -> tuple[str, str] | None:
-    names = (*(message.gpus or ()), *((message.gpu,) if message.gpu else ()))
-    if len(names) > 100 or not all(map(power.is_name, names)):
-        return "bad_request", "a GPU's name has 1 to 100 characters, and a peer serves 100 of them at most"
+    names = (*(message.gpus or ()), *((message.gpu,) if message.gpu is not None else ()))
+    if len(names) > 100 or not all(map(is_name, names)):
+        return "bad_request", "a GPU's name has 1 to 100 printable characters, and a peer serves 100 of them at most"
     return None
 
 

@@ -14,6 +14,7 @@ from wakestream.streams.hub_jobs import Plan
 from wakestream.streams.hub_names import gpu_of
 from wakestream.streams.hub_old_workers import silently_ended
 from wakestream.streams.hub_state import Connection, Gpu, HubState, Job
+from wakestream.streams.printable import is_name
 
 REPLACED = 4409
 """Close code: the same GPU's worker connected again."""
@@ -133,7 +134,7 @@ def _lost(gpu: str, why: str) -> m.PowerState:
 def power_state(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Plan) -> None:
     """A monitor says what its GPU is doing."""
     if message.state not in STATES or not is_name(message.gpu):
-        why = f'"state" is one of {", ".join(STATES)}, "gpu" a name of 1 to 100 characters'
+        why = f'"state" is one of {", ".join(STATES)}, "gpu" a name of 1 to 100 printable characters'
         plan.refuse(peer.fd, "bad_request", why)
     elif holders.of_monitor(state, peer, (message.gpu,), now, plan):
         _power_seen(state, peer, message, now, plan)
@@ -171,11 +172,6 @@ def _is_unmet(gpu: Gpu) -> bool:
 def _is_no_news(gpu: Gpu, state: str) -> bool:
     # That it drains is a question, and how long a worker has stayed away is not counted anew from each.
     return (gpu.online and state in _STALE) or (_is_unmet(gpu) and state == "draining")
-
-
-def is_name(name: str) -> bool:
-    """Whether a GPU may be called so."""
-    return 0 < len(name) <= 100
 
 
 def booted(state: HubState, peer: Connection, message: m.Booted, now: float, plan: Plan) -> None:

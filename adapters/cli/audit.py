@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from wakestream.adapters.cli import exit_codes, hub
+from wakestream.adapters.printing import say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +39,11 @@ def run(args: argparse.Namespace) -> int:
 
     folder = hub.folder(args.state)
     licenses, uses = LicenseBook(folder).all(), LicenseUses.of_folder(folder)
-    lines = _as_json(licenses, uses) if args.json else _as_table(licenses, uses, str(folder))
-    if lines:
-        print("\n".join(lines))  # noqa: T201 - the answer
+    if args.json:
+        for one in licenses:
+            say_json(_entry(one, uses))
+    else:
+        say(*_as_table(licenses, uses, str(folder)))
     return exit_codes.DONE
 
 
@@ -55,12 +58,6 @@ def _old_key_until(license_: License) -> float | None:
 
     ends = [key.until for key in license_.all_keys if key.until is not None and key.until > time.time()]
     return max(ends, default=None) if license_.revoked is None else None
-
-
-def _as_json(licenses: Sequence[License], uses: LicenseUses) -> list[str]:
-    import orjson
-
-    return [orjson.dumps(_entry(one, uses)).decode() for one in licenses]
 
 
 def _entry(one: License, uses: LicenseUses) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.printing import answer, say, say_json
 
 if TYPE_CHECKING:
     from wakestream.operators.errors import WakestreamError
@@ -47,26 +48,17 @@ async def _cancel(args: argparse.Namespace) -> int:
 
 def say_refused(as_json: bool, job: str, error: WakestreamError) -> None:
     """The daemon said no about one job."""
-    import orjson
-
-    from wakestream.adapters.cli.following import say
     from wakestream.adapters.cli.words import reason
     from wakestream.streams.event_json import plain_text
 
     if as_json:
-        said = {"job": plain_text(job), "code": error.code, "error": plain_text(str(error))}
-        say(orjson.dumps(said).decode())
+        say_json({"job": plain_text(job), "code": error.code, "error": plain_text(str(error))})
     else:
         say(f"wakestream: {reason(error.code, str(error))}", error=True)
 
 
 def _say(as_json: bool, job: str, state: str) -> None:
-    import orjson
-
-    from wakestream.adapters.cli.following import say
     from wakestream.adapters.words import tell
 
-    if as_json:
-        say(orjson.dumps({"job": job, "state": state}).decode())
-    else:
-        say(tell("is_cancelled" if state == "cancelled" else "is_being_cancelled", job=job))
+    said = tell("is_cancelled" if state == "cancelled" else "is_being_cancelled", job=job)
+    answer({"job": job, "state": state}, said, as_json=as_json)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.printing import say
 
 HELP = "print a script with which your shell completes wakestream's commands and flags"
 EXAMPLES = (
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     parser = parser_of()
     _name_commands(parser)
     _name_files(parser, shtab.FILE, shtab.DIRECTORY)
-    print(shtab.complete(parser, shell=args.shell))  # noqa: T201 - the answer
+    say(*shtab.complete(parser, shell=args.shell).split("\n"))
     return exit_codes.DONE
 
 

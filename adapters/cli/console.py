@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.printing import say
 
 HELP = "give a link that opens the running daemon's web console"
 EXAMPLES = ("console --open", "console")
@@ -26,7 +27,6 @@ def run(args: argparse.Namespace) -> int:
 
 async def _link(args: argparse.Namespace) -> int:
     from wakestream.adapters import daemon_address
-    from wakestream.adapters.cli.following import say
     from wakestream.adapters.console.opening import address, in_browser
     from wakestream.adapters.daemon_client import open_daemon_client
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wakestream.adapters import printing
 from wakestream.adapters.cli import words
 from wakestream.adapters.cli.display import NO_CURSOR, PlainLines
 from wakestream.adapters.cli.live import LiveDisplay
@@ -19,6 +20,7 @@ from wakestream.adapters.cli.log_lines import line as log_line
 from wakestream.adapters.words import tell
 from wakestream.operators import events as e
 from wakestream.operators.job.outcome import is_outcome
+from wakestream.streams.printable import printable
 from wakestream.streams.timeline import STAGES, stage_times
 
 T = TypeVar("T")
@@ -45,7 +47,7 @@ class Show:
     """Collects what happened, and prints it as it happens."""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        self._console = console or Console(highlight=False)
+        self._console = console or printing.console()
         self._quiet = quiet
         self._live: LiveDisplay | PlainLines | None = None
         self._jobs: list[tuple[e.Job, float, list[tuple[float, e.JobEvent]]]] = []
@@ -65,7 +67,7 @@ class Show:
         program, line = spoken(program, line)
         passed = Text(f"{time.monotonic() - self._start:6.1f} s  ", "dim")
         who = Text(f"{program:<8}", COLOURS.get(program, "default"))
-        said = Text(line, "default" if program == "demo" else "dim")
+        said = Text(printable(line), "default" if program == "demo" else "dim")
         if self._console.is_terminal:  # a line too long for it goes on where it began
             row = Table.grid()
             for width in (10, 8, None):

@@ -12,6 +12,7 @@ from typing import Protocol, Self
 
 from wakestream.adapters.cli import words
 from wakestream.adapters.cli.log_lines import line as log_line
+from wakestream.adapters.printing import say, say_json
 from wakestream.operators import events as e
 from wakestream.operators.job.outcome import is_outcome
 from wakestream.operators.job.reuse import OWN, reused
@@ -59,8 +60,6 @@ class JsonLines(_Quiet):
 
     def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
         """See `Display.show`."""
-        import orjson
-
         at = time.monotonic() - ago
         self._start = min(self._start, at)
         self._reused = reused(self._reused, event)
@@ -69,7 +68,7 @@ class JsonLines(_Quiet):
         line = {"t": round(at - self._start, 3), "job": self._job, **plain_event(event)}
         if isinstance(event, e.Done) and self._reused not in ("", OWN):
             line["reused"] = self._reused
-        print(orjson.dumps(line).decode(), flush=True)  # noqa: T201
+        say_json(line)
 
 
 class Outcomes(_Quiet):
@@ -82,7 +81,7 @@ class Outcomes(_Quiet):
         """See `Display.show`."""
         self._reused = reused(self._reused, event)
         if is_outcome(event):
-            print(words.outcome(event, self._reused), flush=True)  # noqa: T201
+            say(words.outcome(event, self._reused))
 
 
 class PlainLines:
@@ -104,7 +103,7 @@ class PlainLines:
         self._start = min(self._start, at)
         self._reused = reused(self._reused, event)
         if self._due(event, at):
-            print(self._line(words.event(event, self._reused), at), flush=True)  # noqa: T201
+            say(self._line(words.event(event, self._reused), at))
 
     def __enter__(self) -> Self:
         from wakestream.adapters import logs

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.printing import console, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,12 +63,9 @@ async def _examine(found: Settings, wake_within: float | None, state: Path, say:
 def _say_json(finding: Finding) -> None:
     from dataclasses import asdict
 
-    import orjson
-
     from wakestream.streams.event_json import plain_text
 
-    plain = {name: plain_text(text) for name, text in asdict(finding).items()}
-    print(orjson.dumps(plain).decode(), flush=True)  # noqa: T201
+    say_json({name: plain_text(text) for name, text in asdict(finding).items()})
 
 
 _STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "dim"}
@@ -79,7 +77,6 @@ def _say_amiss(finding: Finding) -> None:
 
 
 def _say(finding: Finding) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     from wakestream.adapters.cli.table import terminal_columns, width
@@ -87,20 +84,21 @@ def _say(finding: Finding) -> None:
 
     level = tell(f"doctor.{finding.level}")
     level += " " * (8 - width(level))
-    console = Console(highlight=False, soft_wrap=True)
+    out = console(soft_wrap=True)
     (first, *says), todo = lines(finding, terminal_columns())
-    console.print(Text.assemble((level, _STYLES[finding.level]), first))
+    out.print(Text.assemble((level, _STYLES[finding.level]), first))
     for line in says:
-        console.print(Text(line))
+        out.print(Text(line))
     for line in todo:
-        console.print(Text(line, style="" if finding.level == "fault" else "dim"))
+        out.print(Text(line, style="" if finding.level == "fault" else "dim"))
 
 
 def lines(finding: Finding, columns: int | None) -> tuple[list[str], list[str]]:
     """What is said, the first line behind the level, which takes eight columns; and what is to be done."""
     from wakestream.adapters.cli.table import hanging
+    from wakestream.streams.printable import printable
 
     room = None if columns is None else columns - 8
-    first, *says = hanging(f" {finding.check:9} ", finding.says, room)
-    todo = hanging(f"{'':18} -> ", finding.todo, columns) if finding.todo else []
+    first, *says = hanging(f" {finding.check:9} ", printable(finding.says), room)
+    todo = hanging(f"{'':18} -> ", printable(finding.todo), columns) if finding.todo else []
     return [first, *(" " * 8 + line for line in says)], todo

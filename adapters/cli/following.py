@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
@@ -104,8 +103,3 @@ async def job_events(client: DaemonClient, job: str) -> AsyncIterator[tuple[JobE
             event = event_from(plain)
             if event is not None:
                 yield event, float(plain.get("at") or time.time())
-
-
-def say(text: str, *, error: bool = False) -> None:
-    """One line to the user."""
-    print(text, file=sys.stderr if error else sys.stdout, flush=True)

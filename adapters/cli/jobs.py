@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.printing import say, say_json
 
 HELP = "list the jobs of the running daemon"
 EXAMPLES = ("jobs", "jobs --all --json | jq -r .id")
@@ -28,9 +29,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _list(args: argparse.Namespace) -> int:
-    import orjson
-
-    from wakestream.adapters.cli.following import say
     from wakestream.adapters.console.requests import LIST_MOST
     from wakestream.adapters.daemon_address import folder
     from wakestream.adapters.daemon_client import open_daemon_client
@@ -40,10 +38,9 @@ async def _list(args: argparse.Namespace) -> int:
         found, older = await client.jobs("all" if args.all else "open", LIST_MOST)
     if args.json:
         for job in found:
-            say(orjson.dumps(job).decode())
+            say_json(job)
     elif found:
-        for line in table(found, time.time()):
-            say(line)
+        say(*table(found, time.time()))
     else:
         say(tell("jobs.none" if args.all else "jobs.none_open"))
     if older:

@@ -6,11 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes, hub, parsing
+from wakestream.adapters.printing import say, say_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from wakestream.adapters.licenses import License, LicenseBook
+    from wakestream.adapters.licenses import LicenseBook
 
 HELP = "issue, import, list, rotate and revoke the keys that the hub lets in"
 EXAMPLES = (
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     actions = {
         "issue": _issue, "import": _import, "list": _list, "revoke": _revoke, "rotate": _rotate, "release": _release,
     }  # fmt: skip
-    print(actions[args.action](args, book))  # noqa: T201 - the answer
+    actions[args.action](args, book)
     return exit_codes.DONE
 
 
@@ -82,20 +81,18 @@ def _time(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} {error}") from None
 
 
-def _issue(args: argparse.Namespace, book: LicenseBook) -> str:
-    import sys
+def _issue(args: argparse.Namespace, book: LicenseBook) -> None:
     import time
 
     from wakestream.adapters.words import tell
 
     license_, key = book.issue(args.role, args.note, time.time(), args.gpu)
-    said = tell("license.issued", id=license_.id, role=license_.role, folder=book.path.parent)
-    print(said, file=sys.stderr, flush=True)  # noqa: T201 - beside the key, so that `> FILE` gets the key alone
-    return key
+    # On standard error, so that `> FILE` gets the key alone.
+    say(tell("license.issued", id=license_.id, role=license_.role, folder=book.path.parent), error=True)
+    say(key)
 
 
-def _import(args: argparse.Namespace, book: LicenseBook) -> str:
-    import sys
+def _import(args: argparse.Namespace, book: LicenseBook) -> None:
     import time
     from pathlib import Path
 
@@ -106,59 +103,53 @@ def _import(args: argparse.Namespace, book: LicenseBook) -> str:
     taken = book.admit(keys, args.role, args.note, time.time(), args.gpu)
     said = [tell("license.imported", n=len(taken), role=args.role, folder=book.path.parent)]
     said += [tell("license.guessable", n=_SAFE)] if any(len(key) < _SAFE for key in keys) else []
-    print(*said, sep="\n", file=sys.stderr, flush=True)  # noqa: T201 - beside the ids
-    return "\n".join(one.id for one in taken)
+    say(*said, error=True)
+    say(*(one.id for one in taken))
 
 
-def _revoke(args: argparse.Namespace, book: LicenseBook) -> str:
+def _revoke(args: argparse.Namespace, book: LicenseBook) -> None:
     import time
 
     from wakestream.adapters.words import tell
 
     license_ = book.revoke(args.id, time.time())
-    return tell("license.revoked", id=license_.id, role=license_.role)
+    say(tell("license.revoked", id=license_.id, role=license_.role))
 
 
-def _rotate(args: argparse.Namespace, book: LicenseBook) -> str:
-    import sys
+def _rotate(args: argparse.Namespace, book: LicenseBook) -> None:
     import time
 
     from wakestream.adapters.words import tell
 
     now = time.time()
     license_, key = book.rotate(args.id, now, args.old_key_for)
-    said = tell("license.rotated", id=license_.id, role=license_.role, until=day(now + args.old_key_for))
-    print(said, file=sys.stderr, flush=True)  # noqa: T201 - beside the key, so that `> FILE` gets the key alone
-    return key
+    say(tell("license.rotated", id=license_.id, role=license_.role, until=day(now + args.old_key_for)), error=True)
+    say(key)
 
 
-def _release(args: argparse.Namespace, book: LicenseBook) -> str:
+def _release(args: argparse.Namespace, book: LicenseBook) -> None:
     import time
 
     from wakestream.adapters.words import tell
 
     license_ = book.release(args.id, time.time())
-    return tell("license.released", id=license_.id, role=license_.role)
+    say(tell("license.released", id=license_.id, role=license_.role))
 
 
-def _list(args: argparse.Namespace, book: LicenseBook) -> str:
+def _list(args: argparse.Namespace, book: LicenseBook) -> None:
     if args.json:
-        return _as_json(book.all())
+        names = ("id", "role", "note", "issued", "revoked", "gpus")
+        say_json([{name: getattr(one, name) for name in names} for one in book.all()], indent=True)
+        return
     from wakestream.adapters.cli.table import table
     from wakestream.adapters.words import tell
 
     if not book.all():
-        return tell("license.none", folder=book.path.parent)
+        say(tell("license.none", folder=book.path.parent))
+        return
     rows = [tuple(tell(f"license.{name}") for name in ("id", "role", "gpu", "when", "until", "note"))]
     rows += [(one.id, one.role, ", ".join(one.gpus), day(one.issued), day(one.revoked), one.note) for one in book.all()]
-    return "\n".join(table(rows))
-
-
-def _as_json(licenses: Sequence[License]) -> str:
-    import json
-
-    names = ("id", "role", "note", "issued", "revoked", "gpus")
-    return json.dumps([{name: getattr(one, name) for name in names} for one in licenses], indent=2, ensure_ascii=False)
+    say(*table(rows))
 
 
 def day(at: float | None) -> str:

@@ -23,10 +23,12 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from wakestream.adapters import printing
 from wakestream.adapters.cli import words
 from wakestream.adapters.words import tell
 from wakestream.operators import events as e
 from wakestream.operators.job.reuse import reused
+from wakestream.streams.printable import printable
 
 STAGES = ("submit", "wake", "check", "upload", "render", "download")
 
@@ -76,7 +78,7 @@ class LiveDisplay:
         )  # fmt: skip
         self._progress = Progress(*self._many)
         self._bar = self._progress.add_task("", total=None, visible=False, note="", bytes=False)
-        console = console or Console()
+        console = console or printing.console()
         self._console = console
         self._marks = _MARKS if console.encoding.lower().startswith("utf") else _ASCII_MARKS
         # Log lines go above the display, unless the user sent them elsewhere.
@@ -136,7 +138,8 @@ class LiveDisplay:
     def picture(self) -> RenderableType:
         """What stands on the screen now."""
         becomes = self._marks["becomes"]
-        title = Text(f"{self._job.video.name} + {self._job.audio.name} {becomes} {self._job.output.name}", "bold")
+        video, audio, output = (printable(each.name) for each in (self._job.video, self._job.audio, self._job.output))
+        title = Text(f"{video} + {audio} {becomes} {output}", "bold")
         stages = Columns([self._cell(stage) for stage in STAGES], padding=(0, 2))
         if self._outcome is None and self._progress.tasks[0].visible:  # it says all that the line would
             self._progress.columns = self._many if self._console.width >= ROOMY else self._few

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes, flags, parsing
+from wakestream.adapters.printing import console, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,28 +103,20 @@ _STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bol
 
 
 def _printer(*, as_json: bool) -> Callable[[Line], None]:
-    import json
-
-    from rich.console import Console
     from rich.text import Text
 
     from wakestream.adapters.logs import redact
+    from wakestream.streams.printable import printable
 
-    console = Console(highlight=False, soft_wrap=True)
+    out = console(soft_wrap=True)
 
     def show(line: Line) -> None:
         if as_json:
             # Redacted before it is JSON: what is hidden may not take a quotation mark with it.
-            clean = {name: text and redact(text) for name, text in line.plain().items()}
-            print(json.dumps(clean, ensure_ascii=False), flush=True)  # noqa: T201 - the answer
+            say_json({name: text and redact(text) for name, text in line.plain().items()})
             return
         shown = f"{line.time} {line.level:<7} {line.job} {line.stage}  {line.message}" if line.level else line.text
-        text = shown + (f"\n{line.trace}" if line.trace else "")
-        console.print(Text(redact(_harmless(text)), _STYLES.get(line.level, "")))
+        text = printable(shown) + (f"\n{printable(line.trace, layout=True)}" if line.trace else "")
+        out.print(Text(redact(text), _STYLES.get(line.level, "")))
 
     return show
-
-
-def _harmless(text: str) -> str:
-    """What a log quotes of others must not steer the terminal."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from wakestream.adapters.cli import exit_codes, parsing
+from wakestream.adapters.printing import say
 from wakestream.operators.errors import WakestreamError
 
 COMMANDS = (
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _run(arguments)
         sys.stdout.flush()
     except WakestreamError as error:
-        print(_last_word(error, arguments), file=sys.stderr)  # noqa: T201 - this is the answer to the user
+        say(_last_word(error, arguments), error=True)
         return exit_codes.of_word(error.code)
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _whole(error, arguments):
             raise
         _forget_stdout()
-        print(_last_word(_refused_by_system(error), arguments), file=sys.stderr)  # noqa: T201 - the answer
+        say(_last_word(_refused_by_system(error), arguments), error=True)
         return exit_codes.FAILED
     return status
 
@@ -121,7 +122,7 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        print(f"wakestream {version('wakestream')}")  # noqa: T201
+        say(f"wakestream {version('wakestream')}")
         parser.exit()
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import unicodedata
 
+from wakestream.streams.printable import printable
+
 WORDS = {
     "wait": "waiting", "upload": "uploading", "render": "rendering", "download": "downloading", "hold": "has its GPU",
     "over": "over",
@@ -99,17 +101,7 @@ def safe(text: str) -> str:
 
 def visible(text: str) -> str:
     """Text without characters that a terminal or a page would act on."""
-    return "".join(map(_visible, text))
-
-
-def _visible(char: str) -> str:
-    if char == "\n":
-        return char
-    return (
-        "\N{REPLACEMENT CHARACTER}"
-        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
-        else char
-    )
+    return printable(text.replace("\t", " "), layout=True)
 
 
 def text_width(text: str, size: float = 11.0) -> float:

@@ -11,8 +11,10 @@ from typing import Any, NoReturn, Protocol
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.table import wrapped
+from wakestream.adapters.printing import json_text, say
 from wakestream.adapters.words import tell
 from wakestream.adapters.words.language import LANGUAGES, choose, chosen
+from wakestream.streams.printable import printable
 
 WIDEST = 110
 """Columns of a help text on a wide terminal."""
@@ -51,6 +53,9 @@ class Parser(argparse.ArgumentParser):
             self.exit(exit_codes.USAGE, complaint(message, "usage") + "\n")
         self.print_usage(sys.stderr)
         self.exit(exit_codes.USAGE, f"{self.prog}: {tell('usage.wrong', why=message)}\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message, layout=True), file)
 
     def format_usage(self) -> str:
         """In the language that is spoken."""
@@ -92,7 +97,7 @@ def complaint(why: str, code: str, line: str = "{}") -> str:
     """An error as whoever asked for `--json` reads it; with `line`, a line of a JSON log as well."""
     import json
 
-    return json.dumps(json.loads(line) | {"error": why, "code": code}, ensure_ascii=False)
+    return json_text(json.loads(line) | {"error": why, "code": code})
 
 
 def unusable(why: str, code: str) -> int:
@@ -100,7 +105,7 @@ def unusable(why: str, code: str) -> int:
     from wakestream.adapters.cli.words import reason
 
     said = complaint(why, code) if Parser.in_json else f"wakestream: {reason(code, why)}"
-    print(said, file=sys.stderr)  # noqa: T201 - the answer
+    say(said, error=True)
     return exit_codes.USAGE
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from wakestream.adapters import addresses, settings
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.parsing import QUIET
+from wakestream.adapters.printing import say
 from wakestream.adapters.windows_loop import loop_factory
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _read_to_end() -> None:
 
 def announce(program: str, url: str) -> None:
     """The first line on standard output, from which callers who asked for port 0 learn the address."""
-    print(f"wakestream {program} listening on {url}", flush=True)  # noqa: T201
+    say(f"wakestream {program} listening on {url}")
 
 
 @contextlib.contextmanager

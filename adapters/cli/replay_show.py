@@ -12,13 +12,16 @@ from typing import Any
 
 import orjson
 
+from wakestream.adapters import printing
 from wakestream.adapters.cli import parsing, units
 from wakestream.adapters.cli.replay_remarks import NONE, Remarks
 from wakestream.adapters.cli.table import table
 from wakestream.adapters.logs_on_disk import LogFile
+from wakestream.adapters.printing import answer, say, say_json
 from wakestream.adapters.words import tell
 from wakestream.streams.divergence import Divergence
 from wakestream.streams.event_json import plain_text
+from wakestream.streams.printable import printable
 from wakestream.streams.recording import Log, Row, row_line
 from wakestream.streams.report import JobReport, Outcome, Report, by_weight
 from wakestream.streams.timeline import STAGES
@@ -58,24 +61,21 @@ class Show:
         if not self._json:
             self.line(line)
 
-    def result(self, plain: Mapping[str, Any], line: str) -> None:
-        """The answer: as an object, or as a sentence."""
-        if self._json:
-            self.object(plain)
-        else:
-            self.line(line)
+    def result(self, plain: Mapping[str, Any], *lines: str) -> None:
+        """The answer: as an object, or in sentences."""
+        answer(plain, *lines, as_json=self._json)
 
     def line(self, line: str) -> None:
         """One line of the answer."""
-        print(line)  # noqa: T201
+        say(line)
 
     def object(self, value: Mapping[str, Any]) -> None:
         """One object of the answer in JSON."""
-        self.line(orjson.dumps(value).decode())
+        say_json(value)
 
     def drawing(self, draw: Callable[[int, bool], str]) -> None:
         """A drawing as wide as the terminal."""
-        self.line(draw(shutil.get_terminal_size((100, 40)).columns, bool(self._colour)))
+        printing.draw(draw(shutil.get_terminal_size((100, 40)).columns, bool(self._colour)))
 
     def pace(self, trial: Trial) -> None:
         """Everything that happens in the replay, each at its time."""
@@ -84,8 +84,7 @@ class Show:
         begun = time.monotonic()
         for row in trial.replayed.again.rows:
             time.sleep(max(0.0, begun + row.t / self._speed - time.monotonic()))
-            self.line(row_line(row).decode().rstrip() if self._json else _happening(row))
-            sys.stdout.flush()
+            self.result(orjson.loads(row_line(row)), _happening(row))
 
     def trial(self, file: LogFile, log: Log, trial: Trial, asked: Asked, remarks: Remarks = NONE) -> None:
         """One log's replay."""
@@ -135,7 +134,7 @@ class Show:
             stream, seq, label = divergence.stream, divergence.seq, divergence.label
             self.line("  " + tell("replay.diverges", stream=stream, seq=seq, label=label))
             for line in divergence.lines():
-                self.line(f"    {self._painted(line)}")
+                printing.draw(f"    {self._painted(printable(line))}")
             if divergence.apart is not None:
                 self.line("    " + tell("replay.tie", micros=f"{divergence.apart * 1e6:.0f}"))
         if len(found) > SHOWN:

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.printing import answer, say
 
 HELP = "try jobs of the running daemon now: those that pause, or ended without a result"
 EXAMPLES = ("retry ws-0123456789abcdef", "retry --all")
@@ -30,7 +31,6 @@ def run(args: argparse.Namespace) -> int:
 
 async def _retry(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.cancel import say_refused
-    from wakestream.adapters.cli.following import say
     from wakestream.adapters.daemon_address import folder
     from wakestream.adapters.daemon_client import DaemonRefused, open_daemon_client
     from wakestream.adapters.words import tell
@@ -53,15 +53,8 @@ async def _retry(args: argparse.Namespace) -> int:
 
 
 def _say(as_json: bool, job: str, tried: str) -> None:
-    import orjson
-
-    from wakestream.adapters.cli.following import say
     from wakestream.adapters.words import tell
 
     said: dict[str, Any] = {"job": tried} if tried == job else {"job": tried, "retry_of": job}
-    if as_json:
-        say(orjson.dumps(said).decode())
-    elif tried == job:
-        say(tell("retry.now", job=job))
-    else:
-        say(tell("retry.again", job=job, new=tried))
+    words = tell("retry.now", job=job) if tried == job else tell("retry.again", job=job, new=tried)
+    answer(said, words, as_json=as_json)

@@ -142,4 +142,4 @@ def _told(log: Log, small: Log, search: Search, output: Path, show: Show) -> Non
         rows=of["rows"], all_rows=was["rows"],
     )  # fmt: skip
     plain = {"result": "shrunk", "written": plain_text(output), "left": of, "was": was, "tries": search.tries}
-    show.result(plain, f"{left}\n{tell('shrink.written', path=output)}")
+    show.result(plain, left, tell("shrink.written", path=output))

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.printing import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,15 +35,12 @@ def ask_and_print(args: argparse.Namespace, words: Callable[[m.HubStatus], list[
     """Ask the hub; print its answer in words, or as JSON."""
     import asyncio
 
-    import orjson
-
     from wakestream.adapters.cli.program import begin
     from wakestream.adapters.hub_status import ask_hub
     from wakestream.streams import wire
 
     found = begin(args, usual_level="CRITICAL")  # what is wrong is said once, as this command's own answer
-    answer = asyncio.run(ask_hub(found, since))
-    frame = wire.to_frame(answer)
-    lines = [orjson.dumps({"ts": answer.ts, **frame.get("data", {})}).decode()] if args.json else words(answer)
-    print("\n".join(lines))  # noqa: T201 - the answer
+    told = asyncio.run(ask_hub(found, since))
+    plain = {"ts": told.ts, **wire.to_frame(told).get("data", {})}
+    answer(plain, *(() if args.json else words(told)), as_json=args.json)
     return exit_codes.DONE

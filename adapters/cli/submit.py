@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.printing import answer
 
 if TYPE_CHECKING:
     import asyncio
@@ -96,7 +97,7 @@ async def _run(args: argparse.Namespace, settings: Settings, stop: Stop) -> int:
 async def _hand_over(args: argparse.Namespace, settings: Settings, stop: Stop, state: Path) -> int | None:
     """The exit code of a job that the daemon took; None when none runs after all."""
     from wakestream.adapters.cli.display import display
-    from wakestream.adapters.cli.following import daemon_for, hand_over, say
+    from wakestream.adapters.cli.following import daemon_for, hand_over
     from wakestream.adapters.daemon_client import open_daemon_client
 
     async with open_daemon_client(state) as client:
@@ -109,9 +110,7 @@ async def _hand_over(args: argparse.Namespace, settings: Settings, stop: Stop, s
                 _show_lengths(job, lengths, shown)
                 return await hand_over(client, job, args.priority, shown, stop, exit_code, lengths)
         kept = await client.submit(job, args.priority, lengths)
-    import orjson
-
-    say(orjson.dumps(kept).decode() if args.json else job.id)
+    answer(kept, job.id, as_json=args.json)
     return exit_codes.DONE
 
 

@@ -8,6 +8,8 @@ import sys
 import unicodedata
 from collections.abc import Collection, Sequence
 
+from wakestream.streams.printable import printable
+
 # A word, or any letter, with the full-width brackets and stops that belong to it.
 _PARTS = re.compile(r"[\uff08\u201c]?(?:[!-~]+|.)[\uff0c\u3002\uff1b\uff1a\u3001\uff1f\uff09\u201d]* *")
 
@@ -48,6 +50,7 @@ def paragraphs(lines: Sequence[str], columns: int | None) -> list[str]:
 
 def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
     """`rows` as lines, the columns in `right` set to the right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return [_line(row, widths, right) for row in rows]
 

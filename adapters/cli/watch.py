@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.printing import say, say_json
 
 if TYPE_CHECKING:
     from wakestream.adapters.cli.display import PlainLines
@@ -68,9 +69,6 @@ async def _one(args: argparse.Namespace) -> int:
 
 
 async def _all(args: argparse.Namespace) -> int:
-    import orjson
-
-    from wakestream.adapters.cli.following import say
     from wakestream.adapters.daemon_address import folder
     from wakestream.adapters.daemon_client import open_daemon_client
 
@@ -82,7 +80,7 @@ async def _all(args: argparse.Namespace) -> int:
             if flags.is_quiet(args) and plain.get("event") not in _ENDS:
                 continue
             if args.json:
-                say(orjson.dumps({"t": round(time.monotonic() - start, 3), **plain}).decode())
+                say_json({"t": round(time.monotonic() - start, 3), **plain})
             else:
                 await shown.show(str(plain.get("job", "")), plain)
     return exit_codes.DONE
@@ -97,7 +95,6 @@ class _Lines:
 
     async def show(self, job: str, plain: Mapping[str, Any]) -> None:
         """One event, as the daemon tells it; nothing for a kind that this version does not know."""
-        from wakestream.adapters.cli.following import say
         from wakestream.adapters.words import tell
         from wakestream.streams.event_from_json import event_from
 

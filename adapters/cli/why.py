@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.printing import answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,15 +30,13 @@ def run(args: argparse.Namespace) -> int:
     """Ask whoever knows, and say it."""
     import asyncio
 
-    import orjson
-
     from wakestream.adapters.cli.program import begin
 
     found = begin(args, usual_level="CRITICAL")
     kind, _, name = args.what.partition(":")
     sentences = asyncio.run(_gpus(found, name or None) if kind == "gpu" else _job(args))
     for sentence in sentences:
-        print(orjson.dumps({"what": args.what, "why": sentence}).decode() if args.json else sentence)  # noqa: T201
+        answer({"what": args.what, "why": sentence}, sentence, as_json=args.json)
     return exit_codes.DONE
 
 
@@ -56,9 +55,9 @@ async def _gpus(found: Settings, name: str | None) -> Sequence[str]:
     from wakestream.adapters.settings import SettingsError
     from wakestream.adapters.words import tell
 
-    answer = await ask_hub(found)
-    said = why_words.gpus(answer, name)
+    told = await ask_hub(found)
+    said = why_words.gpus(told, name)
     if name is not None and not said:
-        known = ", ".join(gpu["gpu"] for gpu in answer.gpus) or "none at all"
+        known = ", ".join(gpu["gpu"] for gpu in told.gpus) or "none at all"
         raise SettingsError(f"the hub knows no GPU {name!r}; it knows {known}")
     return said or [tell("why.no_gpu")]

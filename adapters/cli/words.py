@@ -11,6 +11,7 @@ from wakestream.adapters.words import tell
 from wakestream.adapters.words.language import known
 from wakestream.operators import events as e
 from wakestream.operators.job.reuse import AT_WORKER, OWN
+from wakestream.streams.printable import printable
 
 __all__ = ["count", "duration", "event", "nearer", "outcome", "phase", "reason", "size", "state", "waking"]
 
@@ -51,7 +52,7 @@ def state(word: str) -> str:
 
 def reason(code: str, why: str) -> str:
     """Why something failed, as a sentence: `why` comes from the program that knows, in English."""
-    return tell(f"reason.{code}", why=why) if known(f"reason.{code}") else why
+    return tell(f"reason.{code}", why=why) if known(f"reason.{code}") else printable(why)
 
 
 def event(happened: e.JobEvent, reused: str = "") -> str:
@@ -73,7 +74,7 @@ def event(happened: e.JobEvent, reused: str = "") -> str:
         case e.Checked():
             return _checked(happened)
         case e.Note():
-            return happened.text
+            return printable(happened.text)
         case _:
             return _later(happened, reused)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from wakestream.adapters.patience import patiently
+from wakestream.adapters.printing import say
 
 PAGE: Final = "open-console.html"
 
@@ -29,9 +30,9 @@ def shown(state: Path, url: str, code: Callable[[], str], *, browser: bool) -> I
     `browser` opens it in one as well.
     """
     if sys.stdout.isatty():
-        print(f"web console: {address(url, code())}", flush=True)  # noqa: T201
+        say(f"web console: {address(url, code())}")
     else:
-        print(f"web console: {url}/ (`wakestream console` gives a link that opens it)", flush=True)  # noqa: T201
+        say(f"web console: {url}/ (`wakestream console` gives a link that opens it)")
     if browser:
         in_browser(state, address(url, code()))
     try:

@@ -179,7 +179,6 @@ def _watching(pid: int) -> tuple[str, ...]:
 def _reason(program: str, code: int, said: LastWords) -> str:
     name = os.path.basename(program)  # noqa: PTH119 - a name in argv, not a path of ours
     words = " | ".join(_ADDRESS.sub("", line) for line in said.lines())
-    words = "".join(letter if letter.isprintable() else " " for letter in words)  # it is shown in people's terminals
     return f"{name} ended with code {code}: {words or 'it gave no reason'}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import sys
 from asyncio.subprocess import Process
@@ -22,9 +21,6 @@ def environment(*removed: str) -> dict[str, str]:
     hidden = removed or tuple(VARIABLES)
     return {"PYTHONUNBUFFERED": "1"} | {name: value for name, value in os.environ.items() if name not in hidden}
 
-
-_STEERING = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
-"""What a program says to the terminal that it takes its output for."""
 
 LAST_LINES = 8
 """Lines that a failure quotes."""
@@ -67,10 +63,5 @@ def last_lines(output: bytes) -> str:
     """The last lines that say something, as one line."""
     said = LastWords(LAST_LINES)
     for line in output.decode(errors="replace").splitlines():
-        said.add(_harmless(line))
+        said.add(line)
     return " | ".join(said.lines())
-
-
-def _harmless(line: str) -> str:
-    """It is shown in people's terminals, and on pages: without colours, and whatever else is not to be seen."""
-    return "".join(letter for letter in _STEERING.sub("", line) if letter.isprintable() or letter == "\t")

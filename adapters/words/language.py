@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Mapping
 
+from wakestream.streams.printable import printable
+
 LANGUAGES = ("en", "zh")
 
 _FIRST_GIVEN = ("LC_ALL", "LC_MESSAGES", "LANG")
@@ -69,7 +71,12 @@ def tell(name: str, /, **values: object) -> str:
     if _catalogue is None:
         choose()
     assert _catalogue is not None  # noqa: S101 - it was chosen
-    return _catalogue[name].format_map(values)
+    return _catalogue[name].format_map({blank: _clean(value) for blank, value in values.items()})
+
+
+def _clean(value: object) -> object:
+    """What fills a blank may come from anywhere: it steers no terminal, and ends no line."""
+    return value if isinstance(value, int | float) else printable(str(value))
 
 
 def known(name: str) -> bool:

@@ -126,7 +126,7 @@ class User:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "wakestream.adapters.cli", *command,
             stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, cwd=self.folder, limit=2**20,
-            env=clean_environment() | self._no_daemon() | self._secret() | self.environment | environment,
+            env=self.surroundings() | environment,
         )  # fmt: skip
         try:
             yield Running(process)
@@ -134,6 +134,10 @@ class User:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+    def surroundings(self) -> dict[str, str]:
+        """The environment of the user's commands."""
+        return {**clean_environment(), **self._no_daemon(), **self._secret(), **self.environment}
 
     def _no_daemon(self) -> dict[str, str]:
         """A folder without a daemon: that of whoever runs the tests is not asked."""

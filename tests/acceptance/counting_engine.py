@@ -18,7 +18,7 @@ def main(log: str, seconds: float, video: str, audio: str, output: str) -> None:
     """Takes so many seconds, and says how far it is."""
     note(log, "begin")
     for step in range(STEPS):
-        print(f"{100 * step // STEPS}%", flush=True)  # noqa: T201 - the worker reads it
+        sys.stdout.write(f"{100 * step // STEPS}%\n")  # the worker reads it; it starts Python without a buffer
         time.sleep(seconds / STEPS)
     while Path(log + ".hold").exists():
         time.sleep(0.01)

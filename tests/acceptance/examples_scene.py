@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -179,7 +180,7 @@ def record() -> None:
     for name, (act, _) in SCENES.items():
         acted = run_virtual(act()) if name in VIRTUAL else asyncio.run(_await(act))
         write(acted.log, LOGS / f"{name}.jsonl")
-        print(name, *acted.outcomes.values())  # noqa: T201
+        sys.stdout.write(f"{name} {[*acted.outcomes.values()]}\n")
 
 
 async def _await(act: Callable[[], Awaitable[Acted]]) -> Acted:

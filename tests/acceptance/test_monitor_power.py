@@ -272,7 +272,7 @@ async def test_a_command_that_fails_is_quoted_with_its_last_lines() -> None:
 
 async def test_what_a_command_says_is_quoted_without_its_colours_and_whatever_else_steers_a_terminal() -> None:
     said = "\\x1b[1;31mERROR\\x1b[0m\\x07 \u914d\u989d: none\\x1b]0;title\\x07 left"
-    with pytest.raises(PowerError, match=r"exit code 1: ERROR \u914d\u989d: none left$"):
+    with pytest.raises(PowerError, match=r"exit code 1: ERROR\ufffd \u914d\u989d: none\ufffd]0;title\ufffd left$"):
         await commands(stop=f"import sys; sys.stderr.buffer.write('{said}'.encode()); sys.exit(1)").stop()
 
 

@@ -58,7 +58,7 @@ async def test_it_registers_with_its_key_boots_the_program_and_takes_it_along_wh
         (["--power", "process"], "--power process needs --program CMD"),
         (["--power", "command", "--start", "x"], "needs --start CMD, --stop CMD and --inspect CMD"),
         (["--power", "process", "--program", "x", "--idle-after", "soon"], "--idle-after is not a time"),
-        (["--power", "process", "--program", "x", "--gpu", "x" * 101], "--gpu must have 1 to 100 characters"),
+        (["--power", "process", "--program", "x", "--gpu", "x" * 101], "--gpu must have 1 to 100 printable characters"),
         (["--power", "process", "--program", "x", "--hub", ""], "no hub is set"),
     ],
 )

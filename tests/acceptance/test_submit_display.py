@@ -3,82 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 
 import pytest
-from client_scene import WITHIN, User, clean_environment
+from client_scene import QUICK, WITHIN, User
 from field_peers import field
+from terminal_scene import plain, terminal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="terminals are made differently there")
 
-
-class Terminal:
-    """A terminal of 80 columns in which a command runs."""
-
-    def __init__(self, master: int, process: asyncio.subprocess.Process) -> None:
-        self.text = ""
-        self.process = process
-        self._master = master
-        self._more = asyncio.Event()
-        asyncio.get_running_loop().add_reader(master, self._read)
-
-    def _read(self) -> None:
-        data = b""
-        with suppress(OSError):  # the other side is closed
-            data = os.read(self._master, 65536)
-        if not data:
-            self.close()
-        self.text += data.decode(errors="replace")
-        self._more.set()
-
-    def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._master)
-
-    async def shows(self, words: str) -> None:
-        """Returns when these words have been on the screen."""
-        async with asyncio.timeout(WITHIN):
-            while words not in plain(self.text):
-                self._more.clear()
-                await self._more.wait()
-
-
-@asynccontextmanager
-async def terminal(user: User, **environment: str) -> AsyncIterator[Terminal]:
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "wakestream.adapters.cli", *(part for part in user.command() if part != "--json"),
-        stdin=slave, stdout=slave, stderr=slave, cwd=user.folder, start_new_session=True,
-        env=clean_environment() | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"} | environment,
-    )  # fmt: skip
-    os.close(slave)
-    shown = Terminal(master, process)
-    try:
-        yield shown
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        shown.close()
-        os.close(master)
-
-
-def plain(text: str) -> str:
-    """The text without what moves the cursor and colours it."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+SUBMIT = ("submit", "clip.mp4", "speech.wav", "-o", "out.mp4", *QUICK)
 
 
 async def test_on_a_terminal_the_stages_are_ticked_off_in_one_line(user: User) -> None:
-    async with field(user, online=False) as (hub, _), terminal(user) as shown:
+    async with field(user, online=False) as (hub, _), terminal(user, *SUBMIT) as shown:
         await shown.shows("▸ wake")
         await hub.go_online()
         assert await asyncio.wait_for(shown.process.wait(), WITHIN) == 0
@@ -91,7 +30,7 @@ async def test_on_a_terminal_the_stages_are_ticked_off_in_one_line(user: User) -
 
 
 async def test_without_colours_and_without_utf_8_it_still_can_be_read(user: User) -> None:
-    async with field(user), terminal(user, NO_COLOR="1", PYTHONIOENCODING="ascii") as shown:
+    async with field(user), terminal(user, *SUBMIT, NO_COLOR="1", PYTHONIOENCODING="ascii") as shown:
         await shown.shows("done: out.mp4")
         await shown.process.wait()
     assert "+ submit" in plain(shown.text)
@@ -100,7 +39,7 @@ async def test_without_colours_and_without_utf_8_it_still_can_be_read(user: User
 
 
 async def test_a_terminal_that_cannot_draw_gets_plain_lines(user: User) -> None:
-    async with field(user), terminal(user, TERM="dumb") as shown:
+    async with field(user), terminal(user, *SUBMIT, TERM="dumb") as shown:
         await shown.shows("done: out.mp4")
         await shown.process.wait()
     assert "\x1b" not in shown.text
@@ -108,7 +47,7 @@ async def test_a_terminal_that_cannot_draw_gets_plain_lines(user: User) -> None:
 
 
 async def test_log_lines_stand_above_the_display_and_the_cursor_comes_back_after_ctrl_c(user: User) -> None:
-    async with field(user, online=False) as (hub, _), terminal(user) as shown:
+    async with field(user, online=False) as (hub, _), terminal(user, *SUBMIT) as shown:
         await shown.shows("▸ wake")
         await hub.tell({"type": "error", "message": "maintenance at noon"})
         await shown.shows("the hub says: maintenance at noon")

@@ -169,8 +169,8 @@ def test_older_pieces_come_first_and_a_last_line_without_end_is_shown(
 
 
 def test_what_would_steer_the_terminal_is_taken_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.log").write_text("10:00:00.000 INFO    - -  \x1b[2Jgone\n", encoding="utf-8")
-    assert seen(capsys, str(tmp_path / "a.log")) == ["10:00:00.000 INFO    - -  \ufffd[2Jgone"]
+    (tmp_path / "a.log").write_text("10:00:00.000 INFO    - -  \x1b[2Jgone \x1b]0;title\x07\n", encoding="utf-8")
+    assert seen(capsys, str(tmp_path / "a.log")) == ["10:00:00.000 INFO    - -  gone \ufffd]0;title\ufffd"]
 
 
 def test_without_a_file_that_of_the_daemon_is_looked_for(

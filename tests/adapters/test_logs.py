@@ -203,3 +203,34 @@ def test_what_ends_a_program_unforeseen_is_a_json_line_too() -> None:
     (line,) = ran.stderr.splitlines()
     told = json.loads(line)
     assert (told["level"], told["program"], told["error"]) == ("CRITICAL", "hub", "ZeroDivisionError: division by zero")
+
+
+EVIL = "a\x1b[31mb\x1b]0;t\x07\x9b \u202ec\x85\u2028FAKE\r\nFAKE"
+
+
+def test_a_line_has_no_control_characters_whoever_it_quotes(lines: list[str]) -> None:
+    logs.configure("INFO")
+    logger.bind(job=EVIL, stage=EVIL).info("{} and 配额", EVIL)
+    (line,) = lines[0].splitlines()
+    assert line.isprintable()
+    assert "and 配额" in line
+
+
+def test_an_error_that_a_traceback_quotes_ends_no_line_of_it(lines: list[str]) -> None:
+    logs.configure("INFO")
+    error = OSError(EVIL)
+    error.__cause__ = ValueError(EVIL)
+    logger.opt(exception=error).error("it broke")
+    shown = lines[0].splitlines()
+    assert all(line.isprintable() for line in shown)
+    assert not any(line.startswith("FAKE") for line in shown)
+    assert [line.partition(":")[0] for line in shown if "ab\ufffd" in line] == ["ValueError", "OSError"]
+    assert "The above exception was the direct cause" in lines[0]
+
+
+def test_what_ends_a_program_unforeseen_is_told_without_control_characters_and_secrets() -> None:
+    begin = "from wakestream.adapters import logs; logs.configure('INFO', ['hunter22'])"
+    code = f"{begin}; raise OSError('\\x1b[2J\\nhunter22')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1] == "OSError: \ufffd***"

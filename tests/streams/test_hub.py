@@ -124,6 +124,15 @@ def test_a_monitor_is_registered_with_its_role_and_no_key_is_echoed(net: Net) ->
         (m.Register(key="k", role="worker"), "k", f.License("i", "admin"), "forbidden", hub.FORBIDDEN),
         (m.Register(key="k", role="king"), "k", f.License("i", "admin"), "forbidden", hub.FORBIDDEN),
         (m.Register(role="worker", gpu="x" * 101), "k", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
+        (m.Register(role="worker", gpu="x\x1b[m"), "k", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
+        (m.Register(role="worker", gpu=""), "k", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
+        (
+            m.Register(role="monitor", gpus=("\u202e",)),
+            "k",
+            f.License("i", "monitor"),
+            "bad_request",
+            hub.FORBIDDEN,
+        ),
     ],
 )
 def test_who_may_not_be_what_it_claims_is_told_so_and_closed(

@@ -8,6 +8,9 @@ from hub_net import Net
 from wakestream.streams import hub
 from wakestream.streams import messages as m
 
+UNSEEN = ("gpu\x1b[31m", "g\npu", "g\tpu", "\x9b", "\u202eupg", "gpu\u200f", "gpu\u200b", "gpu\u2028", " ", "gpu ")
+"""Names of which something is not seen, or steers what shows them."""
+
 
 def phases(net: Net) -> dict[str, str]:
     return {name: gpu.phase for name, gpu in net.state.gpus.items()}
@@ -169,8 +172,11 @@ def test_the_answer_to_a_boot_goes_to_who_asked_and_success_also_to_the_job_that
     assert (list(net.state.jobs), net.state.asked) == (["j1"], {})
 
 
-@pytest.mark.parametrize(("name", "taken"), [("", False), ("g" * 100, True), ("g" * 101, False)])
-def test_a_gpu_has_a_name_of_up_to_100_characters(name: str, taken: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("", False), ("g" * 100, True), ("g" * 101, False), ("显卡 1", True), *((name, False) for name in UNSEEN)],
+)
+def test_a_gpu_has_a_name_of_up_to_100_printable_characters(name: str, taken: bool) -> None:
     net = Net()
     monitor = net.monitor("studio")
     net.phase(monitor, "starting", name)

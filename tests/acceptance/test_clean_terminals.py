@@ -1,0 +1,228 @@
+"""Other programs' texts and files' names reach no terminal, pipe or log file with control characters in them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+from client_scene import QUICK, User
+from daemon_scene import daemon
+from field_peers import KEY, Call, Frame, OldHub, OldWorker, done, field
+from nasty import COLOUR, GOOD, NASTY, unclean
+from terminal_scene import plain, terminal
+from test_status_cli import Keeper
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+
+from wakestream.adapters.accepting import accept_no_more
+from wakestream.streams import messages as m
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such file names, and other terminals")
+
+TEXT = f"{GOOD} {NASTY}"
+CLIP = "clip\x1b[5;7m\u202e\nFORGED\x07\x9b5m.mp4"
+
+
+async def shown(user: User, *command: str, **environment: str) -> str:
+    """What the command says in a pipe, in English; it is clean there, and on a terminal, in Chinese."""
+
+    async def on_terminal() -> str:
+        async with terminal(user, *command, LANG="C.UTF-8", WAKESTREAM_LANG="zh", **environment) as screen:
+            return await screen.ended()
+
+    ran, seen = await asyncio.gather(user.run(*command, WAKESTREAM_LANG="en", **environment), on_terminal())
+    assert unclean(ran.out) == []
+    assert unclean(ran.err) == []
+    assert unclean(seen, terminal=True) == []
+    assert ran.out + ran.err != ""
+    assert plain(seen) != ""
+    return ran.out + ran.err
+
+
+class HostileHub(OldHub):
+    """A hub that knows this version's questions, and answers each with what terminals act on."""
+
+    async def _answer(self, socket: ServerConnection, frame: Frame) -> None:
+        match frame["type"]:
+            case "register":
+                features = ["done", "hub_status", "power_now", TEXT]
+                await self._say(socket, {"type": "registered", "key": KEY, "features": features})
+            case "hub.status.query":
+                await self._say(
+                    socket, {"type": "hub.status.response", "request_id": frame["request_id"], "ts": 9, "data": DATA}
+                )
+            case "gpu.status.query":
+                await self._say(
+                    socket, {"type": "gpu.status.response", "request_id": frame["request_id"], "status": TEXT}
+                )
+            case "ping":
+                await self._say(socket, {"type": "pong"})
+
+    async def _say(self, socket: ServerConnection, frame: Frame) -> None:
+        await socket.send(orjson.dumps(frame).decode())
+
+
+SPAN = {"on_s": 5, "of_s": 9, "cost": 1.0, "saved": 2.0}
+ONE = {
+    "since": 1,
+    "uptime_s": 3,
+    "own": 1,
+    "others": 0,
+    "own_jobs": [TEXT],
+    "why": TEXT,
+    "today": SPAN,
+    "month": SPAN,
+    "all": SPAN,
+}
+DATA = {
+    "gpus": [{**ONE, "gpu": f"{phase}{TEXT}", "phase": phase} for phase in ("online", "off", "booted", "lost", TEXT)],
+    "queue": 2,
+    "own_queued": 1,
+    "monitors": 1,
+}
+
+
+@asynccontextmanager
+async def hostile_hub(user: User) -> AsyncIterator[HostileHub]:
+    hub = HostileHub()
+    async with serve(hub.serve, "127.0.0.1", 0, ping_interval=None, close_timeout=0.2) as server:
+        hub.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        user.environment |= {"API_SERVER_URL": hub.url, "WAKESTREAM_KEY": KEY}
+        try:
+            yield hub
+        finally:
+            await accept_no_more(server)
+
+
+async def test_what_a_hub_tells_of_its_gpus_steers_no_terminal(user: User) -> None:
+    async with asyncio.timeout(55), hostile_hub(user):
+        for command in (("status",), ("cost",), ("why", "gpu"), ("why", f"gpu:x{NASTY}".replace("\0", ""))):
+            assert GOOD in await shown(user, *command), command
+        told = orjson.loads(await shown(user, "status", "--json"))
+    assert [gpu["gpu"] for gpu in told["gpus"]] == [gpu["gpu"] for gpu in DATA["gpus"]]  # type: ignore[attr-defined]
+
+
+async def test_what_the_doctor_finds_steers_no_terminal(user: User) -> None:
+    async with asyncio.timeout(55), hostile_hub(user):
+        await shown(user, "doctor")
+        for line in (await user.run("doctor", "--json")).out.splitlines():
+            assert unclean(line) == []
+
+
+async def failing(_: web.Request) -> web.Response:
+    """A task that failed, for reasons with control characters."""
+    task = {"task_id": TEXT, "status": "error", "progress": 1, "message": TEXT, "error": TEXT}
+    return done({**task, "total_frames": 0, "current_frame": 0, "queue_position": 0})
+
+
+def forgetful(worker: OldWorker) -> Call:
+    """It has no result of before, so that it asks its engine each time."""
+
+    async def submit(_: web.Request) -> None:
+        worker.results.clear()
+
+    return submit
+
+
+async def test_what_hub_and_worker_say_of_a_job_steers_no_terminal(user: User) -> None:
+    (user.folder / CLIP).write_bytes(b"video" * 1000)
+    async with asyncio.timeout(55), field(user) as (hub, worker):
+        worker.before |= {"progress": failing, "submit": forgetful(worker)}
+        said = await shown(user, "submit", CLIP, "speech.wav", "-o", "out.mp4", *QUICK)
+        assert GOOD in said
+        events = (await shown(user, "submit", CLIP, "speech.wav", "-o", "out.mp4", "--json", *QUICK)).splitlines()
+        assert any(TEXT in orjson.loads(line).get("why", "") for line in events if line.startswith("{"))
+        hub.complains = TEXT
+        assert GOOD in await shown(user, "submit", CLIP, "speech.wav", "-o", "out.mp4", "--hub-timeout", "1s", *QUICK)
+        assert "FORGED" in await shown(user, "submit", f"no {CLIP}", "speech.wav")
+
+
+async def test_what_the_daemon_tells_logs_and_records_of_a_job_steers_no_terminal(user: User) -> None:
+    (user.folder / CLIP).write_bytes(b"video" * 1000)
+    output = str(user.folder / f"out {CLIP}")
+    async with asyncio.timeout(58), field(user) as (_, worker):
+        worker.before["progress"] = failing
+        async with daemon(user, "--log-file", "daemon.log", "--record", "night") as api:
+            async with user.runs("watch") as watching, terminal(user, "watch", WAKESTREAM_LANG="zh") as screen:
+                job = (
+                    await user.run("submit", CLIP, "speech.wav", "-o", output, "--detach", "--job-id", "job-1")
+                ).out.strip()
+                assert (await api.outcome(job))["event"] == "failed"
+                await screen.shows("配额")
+                watching.interrupt()
+                screen.process.send_signal(2)
+                watched = await watching.ended()
+                assert unclean(watched.out + watched.err) == []
+                assert GOOD in watched.out
+                assert unclean(await screen.ended(), terminal=True) == []
+            for command in (("watch", job), ("why", job), ("jobs", "--all")):
+                await shown(user, *command)
+            (told,) = (await shown(user, "jobs", "--all", "--json")).splitlines()
+            assert orjson.loads(told)["output"] == output
+            await shown(user, "retry", job, f"no {CLIP}")
+            await shown(user, "cancel", f"no {CLIP}")
+            api.running.interrupt()
+            ended = await api.running.ended()
+        assert unclean(ended.out + ended.err) == []
+        assert unclean((user.folder / "daemon.log").read_text(encoding="utf-8")) == []
+        await shown(user, "logs", "daemon.log")
+        assert "FORGED" in await shown(user, "replay", "night", "--marbles", "--json")
+        await shown(user, "replay", "night", "--marbles", "--speed", "1000000")
+
+
+@pytest.fixture
+def keeper(user: User, tmp_path: Any) -> Keeper:
+    return Keeper(user, tmp_path / "hub")
+
+
+async def test_a_monitors_words_steer_neither_a_terminal_nor_the_hubs_log(user: User, keeper: Keeper) -> None:
+    said = m.PowerState(gpu="studio", state="failed", msg=TEXT)
+    async with (
+        asyncio.timeout(55),
+        keeper.hub() as hub,
+        keeper.peer(keeper.monitor(), said, m.Unknown(type=TEXT, frame={"type": TEXT})),
+        keeper.peer(m.Register(key=keeper.keys["client"]), m.Submit(request_id="job\nFORGED\x1b[5;7m")),
+    ):
+        for command in (("status",), ("why", "gpu"), ("cost",)):
+            await shown(user, *command)
+        hub.interrupt()
+        ended = await hub.ended()
+    assert unclean(ended.out + ended.err) == []
+
+
+@pytest.mark.parametrize("role", ["worker", "gpu_monitor"])
+async def test_the_hub_takes_no_gpu_by_a_name_that_cannot_be_printed(keeper: Keeper, role: str) -> None:
+    token = keeper.keys[role.removeprefix("gpu_")]
+    async with asyncio.timeout(55), keeper.hub() as hub:
+        for name in (f"gpu{COLOUR}", "g\npu", "\u202eupg", "\x9b", "gpu ", GOOD):
+            names = {"gpu": name} if role == "worker" else {"gpus": ["fine", name]}
+            async with connect(f"ws://{keeper.listen}/dsp") as socket:
+                await socket.send(orjson.dumps({"type": "register", "role": role, "token": token, **names}).decode())
+                answers = [orjson.loads(await socket.recv()) for _ in range(2)]
+            if name == GOOD:
+                assert answers[1]["type"] == "registered"
+            else:
+                assert answers[1]["code"] == "bad_request", answers
+                assert "printable" in answers[1]["msg"]
+                assert unclean(answers[1]["msg"]) == []
+        hub.interrupt()
+        assert unclean((await hub.ended()).err) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("worker", "--state", "worker"),
+        ("monitor", "--power", "process", "--program", "x"),
+        ("license", "issue", "--role", "worker", "--state", "keys"),
+    ],
+    ids=lambda command: command[0],
+)
+async def test_no_program_takes_a_gpu_whose_name_cannot_be_printed(user: User, command: tuple[str, ...]) -> None:
+    assert "printable" in await shown(user, *command, "--gpu", f"gpu{COLOUR}")
