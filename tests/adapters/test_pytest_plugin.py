@@ -461,7 +461,7 @@ def test_importing_the_plugin_is_light() -> None:
 
 TOUCHES = {
     "socket.create_connection(('127.0.0.1', 9))": "socket.getaddrinfo '127.0.0.1'",
-    "socket.socket().connect(('127.0.0.1', 9))": "socket.connect ('127.0.0.1', 9)",
+    "with socket.socket() as one: one.connect(('127.0.0.1', 9))": "socket.connect ('127.0.0.1', 9)",
     "subprocess.run([sys.executable, '-c', 'pass'])": "subprocess.Popen",
     "threading.Thread(target=int, name='mine').start()": "thread 'mine'",
     "rx.timer(0.01).subscribe()": "no scheduler was given: pass one at the single subscribe",
