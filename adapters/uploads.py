@@ -8,22 +8,16 @@ from hash, ending and length, so whoever comes again with the same file finds it
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-import re
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
-from blake3 import blake3
 from loguru import logger
 
-from wakestream.adapters.patience import put
-from wakestream.adapters.sink import Sink, hash_of
+from wakestream.adapters.sink import hash_of
 from wakestream.adapters.store import Store, check, disk_errors
+from wakestream.adapters.upload_records import ID, Announced, Upload, UploadFolder
 from wakestream.operators.errors import Corrupt, WorkerRefused
 from wakestream.operators.events import FileRef
 
@@ -39,98 +33,10 @@ STEP = 8 * 1024 * 1024
 MAX_RECORDS = 1024
 """Uploads that are known, the finished among them: a sender whose last answer was lost asks how it ended."""
 
-KEPT = 24 * 3600.0
-"""Seconds after its last byte that an unfinished upload is kept."""
-
 IDLE = 3600.0
 """Seconds after which an unfinished upload goes where room is needed for another."""
 
 LOOK_EVERY = 300.0
-
-_ID = re.compile(r"[0-9a-f]{32}")
-_HASH = re.compile(r"[0-9a-f]{64}")
-_EXT = re.compile(r"\.[a-z0-9]{1,10}")
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """What the sender said: bytes in all, ending with its dot, and the BLAKE3 (hex) if it knows it.
-
-    `metadata` is all that it said of the file, in its own words. `license` (a public id) is the sender's: what others
-    send, and what they made of it, is theirs. Empty for all who know the secret.
-    """
-
-    length: int
-    ext: str
-    blake3: str | None = None
-    metadata: str = ""
-    license: str = ""
-
-    @property
-    def ref(self) -> FileRef | None:
-        """The name that the file will have."""
-        return None if self.blake3 is None else FileRef(self.blake3, self.ext)
-
-    def name(self) -> str:
-        """The id: the same for the same file; of one that is not known by its hash, a new one."""
-        if self.blake3 is None:
-            return uuid.uuid4().hex
-        whose = f"|{self.license}" if self.license else ""
-        return hashlib.sha256(f"{self.blake3}{self.ext}|{self.length}{whose}".encode()).hexdigest()[:32]
-
-
-class Upload:
-    """One upload. `offset` counts the bytes that are on the disk, `used` is when it last grew (Unix seconds).
-
-    `hasher` has seen the first `hashed` bytes, and is of use while these are all that there are.
-    """
-
-    def __init__(self, name: str, announced: Announced, offset: int, used: float) -> None:
-        self.id = name
-        self.announced = announced
-        self.sink: Sink | None = None
-        """Where bytes go while they come: it knows best how many are on the disk."""
-        self.used = used
-        self.hasher = blake3()
-        self.hashed = 0
-        self.finished = False
-        self.sure: int | None = None
-        """While bytes come under a checksum: how many there were before, since no others may outlast a crash."""
-        self.lock = asyncio.Lock()
-        """Held by whoever appends, finishes or removes."""
-        self._offset = offset
-        self.granted = 0
-        """Bytes for which there was room when it was last looked at."""
-
-    @property
-    def offset(self) -> int:
-        """Also while the sender is silent; the file's last byte counts only when he is done."""
-        if self.sink is None:
-            return self._offset
-        return min(self.sink.written, self.announced.length - 1)
-
-    @offset.setter
-    def offset(self, offset: int) -> None:
-        self._offset = offset
-
-    @property
-    def reserved(self) -> int:
-        """Bytes of the disk that others leave to it: as many again as have come, so that words alone take up none."""
-        return min(self.offset, self.announced.length - self.offset)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all bytes came; they may still have to be verified."""
-        return self.offset == self.announced.length
-
-    @property
-    def expires(self) -> float:
-        """Unix seconds."""
-        return self.used + KEPT
-
-    def forget_hash(self) -> None:
-        """The bytes on the disk are no longer those that were hashed."""
-        self.hasher, self.hashed = blake3(), 0
 
 
 class Uploads:
@@ -142,18 +48,17 @@ class Uploads:
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self.store = store
         self.clock = clock
-        self._folder = store.root / "uploads"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder = UploadFolder(store.root / "uploads")
         self.has: Callable[[str, FileRef], bool] = lambda license_, _: not license_
         """Whether a license has shown that it has a file, and need not send it."""
         self.show: Callable[[str, FileRef], Awaitable[None]] = _nobody_asks
         """Told when a license has sent a file."""
         self._creating = asyncio.Lock()
-        self._uploads = {upload.id: upload for upload in self._found()}
+        self._uploads = {upload.id: upload for upload in self._folder.found(store.has)}
 
     def partial(self, upload: Upload) -> Path:
         """Where its bytes are while it is unfinished."""
-        return self._folder / f"{upload.id}.part"
+        return self._folder.partial(upload)
 
     def room(self, but: Upload | None = None) -> int:
         """Bytes that the disk has left beyond what is reserved for uploads (other than `but`). It blocks."""
@@ -197,7 +102,7 @@ class Uploads:
         else:
             await self._make_room(announced)
         with disk_errors():
-            await self.store.in_thread(lambda: self._save(upload))
+            await self.store.in_thread(lambda: self._folder.save(upload))
         self._uploads[upload.id] = upload
         return upload
 
@@ -228,7 +133,7 @@ class Uploads:
         """See to it that a restart counts no more than the first `sure` bytes; None: all that are there."""
         upload.sure = sure
         with disk_errors():
-            await self.store.in_thread(lambda: self._record(upload))
+            await self.store.in_thread(lambda: self._folder.record(upload))
 
     async def finish(self, upload: Upload) -> None:
         """Verify what came and make it one of the store's files; its lock is held. `Corrupt`: it was removed."""
@@ -244,7 +149,7 @@ class Uploads:
         with disk_errors():
             if upload.announced.blake3 is None:  # said on the disk first: a restart must know what it became
                 upload.announced = replace(upload.announced, blake3=digest)
-                await self.store.in_thread(lambda: self._record(upload))
+                await self.store.in_thread(lambda: self._folder.record(upload))
             ref = FileRef(digest, upload.announced.ext)
             await self.store.in_thread(lambda: self._publish(upload, ref))
         upload.finished, upload.used = True, self.clock()
@@ -263,7 +168,7 @@ class Uploads:
     async def remove(self, upload: Upload) -> None:
         """Forget it, and what came of it; a finished file stays in the store. Its lock is held, or nobody uses it."""
         self._uploads.pop(upload.id, None)
-        await self.store.in_thread(lambda: self._erase(upload))
+        await self.store.in_thread(lambda: self._folder.erase(upload))
 
     async def expire(self) -> int:
         """Remove what nobody went on with, and the oldest finished ones; returns how many."""
@@ -329,59 +234,12 @@ class Uploads:
         # A copy in one go: a thread asks too, while the loop adds and removes.
         return [one for one in list(self._uploads.values()) if not one.finished]
 
-    # On the disk
-
-    def _found(self) -> Iterator[Upload]:
-        for path in sorted(self._folder.glob("*.json")):
-            upload = self._restored(path)
-            if upload is None:
-                logger.warning("the upload {} cannot be gone on with and is removed", path.stem[:32])
-                path.unlink(missing_ok=True)
-                path.with_suffix(".part").unlink(missing_ok=True)
-            else:
-                yield upload
-        for path in self._folder.iterdir():
-            if path.suffix in (".part", ".new") and not path.with_suffix(".json").exists():
-                with suppress(OSError):  # of an upload that was removed when a kill came in between
-                    path.unlink()
-
-    def _restored(self, path: Path) -> Upload | None:
-        if not _ID.fullmatch(path.stem) or (found := _read(path)) is None:
-            return None
-        announced, sure = found
-        partial = path.with_suffix(".part")
-        upload = Upload(path.stem, announced, 0, path.stat().st_mtime)
-        if partial.exists():
-            status = partial.stat()
-            upload.offset, upload.used = min(status.st_size, announced.length, sure), status.st_mtime
-        elif announced.ref is not None and self.store.has(announced.ref):  # whose it is is asked when it is needed
-            upload.offset, upload.finished = announced.length, True
-        else:
-            return None
-        return upload
-
-    def _save(self, upload: Upload) -> None:
-        if not upload.finished:
-            self.partial(upload).open("wb").close()
-        self._record(upload)
-
-    def _record(self, upload: Upload) -> None:
-        path = self._folder / f"{upload.id}.json"
-        half = path.with_suffix(".new")
-        half.write_text(json.dumps({"v": 1, "sure": upload.sure, **asdict(upload.announced)}), encoding="utf-8")
-        put(half, path)
-
     def _publish(self, upload: Upload, ref: FileRef) -> None:
         partial = self.partial(upload)
         file = partial.open("rb+", buffering=0)
         file.truncate(upload.announced.length)  # what was hashed, and no more
         self.store.publish(file, partial, ref)
         partial.unlink(missing_ok=True)  # Windows, when the same content was there already
-
-    def _erase(self, upload: Upload) -> None:
-        for path in (self._folder / f"{upload.id}.json", self.partial(upload)):
-            with suppress(OSError):  # Windows, while it is written: the next sweep finds it
-                path.unlink(missing_ok=True)
 
 
 async def _nobody_asks(_license: str, _file: FileRef) -> None:
@@ -402,21 +260,6 @@ def gone() -> WorkerRefused:
 
 def upload_id(text: str) -> str:
     """The id in a caller's address; what is none is as unknown as one that was never given out."""
-    if not _ID.fullmatch(text):
+    if not ID.fullmatch(text):
         raise gone()
     return text
-
-
-def _read(path: Path) -> tuple[Announced, int] | None:
-    """A record: what was announced, and how many bytes may be counted on; None when it makes no sense."""
-    try:
-        plain = json.loads(path.read_bytes())
-        length, ext, digest = int(plain["length"]), str(plain["ext"]), plain["blake3"]
-        metadata, license_ = str(plain.get("metadata", "")), str(plain.get("license", ""))
-        sure = length if plain["sure"] is None else int(plain["sure"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    known = digest is None or _HASH.fullmatch(str(digest))
-    if length <= 0 or sure < 0 or not known or not _EXT.fullmatch(ext):
-        return None
-    return Announced(length, ext, None if digest is None else str(digest), metadata, license_), sure

@@ -53,7 +53,7 @@ async def serve_worker(folder: Path, *, hashing: bool = True) -> None:
 
 def unhashed() -> None:
     """Take the hashing out of the worker."""
-    from wakestream.adapters import uploads
+    from wakestream.adapters import upload_records, uploads
 
     class Nothing:
         def update(self, data: bytes, /) -> None: ...
@@ -61,7 +61,7 @@ def unhashed() -> None:
         def hexdigest(self) -> str:
             return ""
 
-    uploads.blake3 = Nothing  # type: ignore[attr-defined]
+    upload_records.blake3 = Nothing  # type: ignore[attr-defined]
     uploads.check = lambda digest, expected: None
     real = uploads.Uploads._publish
     uploads.Uploads._publish = lambda self, one, ref: real(self, one, one.announced.ref)  # type: ignore[method-assign]

@@ -19,7 +19,8 @@ from wakestream.adapters.http.callers import check_everyones, check_open, licens
 from wakestream.adapters.http.replies import bad_request
 from wakestream.adapters.http.straight import LEAST, can_borrow, straight
 from wakestream.adapters.http.tus_append import ALGORITHMS, Appends, Checksum
-from wakestream.adapters.uploads import Announced, Upload, Uploads, upload_id
+from wakestream.adapters.upload_records import Announced, Upload
+from wakestream.adapters.uploads import Uploads, upload_id
 from wakestream.operators.errors import Corrupt, WorkerRefused
 
 AT = "/files/"

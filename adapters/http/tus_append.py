@@ -14,7 +14,8 @@ from blake3 import blake3
 from wakestream.adapters.sink import Hasher, Sink
 from wakestream.adapters.store import disk_errors
 from wakestream.adapters.surely import surely
-from wakestream.adapters.uploads import Upload, Uploads, gone
+from wakestream.adapters.upload_records import Upload
+from wakestream.adapters.uploads import Uploads, gone
 from wakestream.operators.errors import WorkerRefused
 
 STALE = 5.0

@@ -14,7 +14,8 @@ from tus_scene import tus
 
 from wakestream.adapters.engines import Command
 from wakestream.adapters.http.client import HttpWorker, HttpWorkers
-from wakestream.adapters.uploads import Upload, Uploads
+from wakestream.adapters.upload_records import Upload
+from wakestream.adapters.uploads import Uploads
 from wakestream.adapters.worker_program import WorkerConfig, running_worker
 from wakestream.operators.errors import Corrupt, FileChanged
 from wakestream.operators.events import FileRef, Fingerprint

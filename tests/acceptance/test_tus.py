@@ -19,7 +19,7 @@ import pytest
 from blake3 import blake3
 from tus_scene import BODY, Tus, eventually, metadata, then_silent, tus
 
-from wakestream.adapters import sink, uploads
+from wakestream.adapters import sink, upload_records, uploads
 from wakestream.adapters.engines import Command
 from wakestream.adapters.http import tus_append
 from wakestream.adapters.retention import Retention
@@ -365,7 +365,7 @@ async def test_an_upload_that_nobody_goes_on_with_expires(
 ) -> None:
     kept, path = await caller.created(b"kept"), await caller.created(CONTENT)
     await caller.patch(path, 0, CONTENT[:HALF])
-    now = worker.server.calls.uploads.clock() + uploads.KEPT - 60
+    now = worker.server.calls.uploads.clock() + upload_records.KEPT - 60
     monkeypatch.setattr(worker.server.calls.uploads, "clock", lambda: now)
     await caller.patch(kept, 0, b"ke")
     now += 120

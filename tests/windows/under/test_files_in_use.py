@@ -28,7 +28,8 @@ from wakestream.adapters.log_file import LogFile
 from wakestream.adapters.logs_on_disk import write
 from wakestream.adapters.recorder import Recorder
 from wakestream.adapters.store import Store
-from wakestream.adapters.uploads import Announced, Uploads
+from wakestream.adapters.upload_records import Announced
+from wakestream.adapters.uploads import Uploads
 from wakestream.operators.errors import FileUnusable, TaskFailed
 from wakestream.operators.events import FileRef
 from wakestream.operators.ports import TaskReport
