@@ -84,13 +84,12 @@ def for_worker(state: HubState, gpu: Gpu, job: m.Submit, owner: str, key: str | 
 
 def cancelled(state: HubState, gpu: Gpu, job: str, owner: str) -> m.Cancel:
     """What the worker is told of a job that it is to stop: whose it is, too, if it wants to hear that."""
-    return m.Cancel(request_id=job, license=(owner or None) if hears_ends(state, gpu) else None)
+    return m.Cancel(request_id=job, license=(owner or None) if hears_ends(state, gpu.worker) else None)
 
 
-def hears_ends(state: HubState, gpu: Gpu) -> bool:
-    """Whether the GPU's worker wants to know which jobs are over, and whose they were."""
-    peer = state.connections.get(gpu.worker) if gpu.worker is not None else None
-    return peer is not None and DONE in peer.features and announced(state, gpu.worker)
+def hears_ends(state: HubState, worker: int | None) -> bool:
+    """Whether this worker wants to know which jobs are over, and whose they were."""
+    return announced(state, worker) and worker is not None and DONE in state.connections[worker].features
 
 
 def told_of(state: HubState) -> list[int]:

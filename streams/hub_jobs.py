@@ -262,6 +262,10 @@ def settle_cancels(state: HubState, gpu: Gpu, fd: int, plan: Plan) -> None:
     """A worker is back that may not have heard, or not have kept, which of its jobs are over."""
     for id_ in state.owed.get(gpu.name, ()):
         plan.send(fd, m.Cancel(request_id=id_))
+    if capabilities.hears_ends(state, fd):
+        for id_, (owner, held) in state.let_go.items():
+            if held == gpu.name:
+                plan.send(fd, m.JobDone(request_id=id_, license=owner or None))
 
 
 def done(state: HubState, peer: Connection, message: m.JobDone, now: float, plan: Plan) -> None:
@@ -269,8 +273,8 @@ def done(state: HubState, peer: Connection, message: m.JobDone, now: float, plan
     job = _own(state, peer, message.request_id)
     if job is not None:
         plan.fact(f.JobReleased(job.id, "done", now))
-        if job.gpu is not None and capabilities.hears_ends(state, gpu := state.gpus[job.gpu]):
-            _to_worker(gpu, m.JobDone(request_id=job.id, license=job.owner or None), plan)
+        if job.gpu is not None and capabilities.hears_ends(state, state.gpus[job.gpu].worker):
+            _to_worker(state.gpus[job.gpu], m.JobDone(request_id=job.id, license=job.owner or None), plan)
     _confirm(peer, message.request_id, plan)
 
 

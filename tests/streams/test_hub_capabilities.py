@@ -244,3 +244,23 @@ def test_other_workers_hear_nothing_of_a_done_and_of_a_cancel_what_they_always_d
     assert [frame(one) for one in net.of(worker, m.Cancel)] == [
         {"type": "gpu.job.cancel", "request_id": id_} for id_ in ("j2", "j1")
     ]
+
+
+def test_a_worker_that_was_away_hears_which_jobs_are_over_before_it_gets_its_jobs() -> None:
+    net = Net()
+    worker, client = net.worker("capability", "done"), net.join("client", *HOLD)
+    net.submit(client, "over")
+    net.submit(client, "holds")
+    net.submit(client, "again")
+    net.happen(f.Closed(worker))
+    for id_ in ("over", "again"):
+        net.say(client, m.JobDone(request_id=id_))
+    net.submit(client, "again")
+    back = net.worker("capability", "done")
+    assert [frame(one) for one in net.of(back, m.JobDone)] == [
+        {"type": "gpu.job.done", "request_id": "over", "license": "id-client"}
+    ]
+    (batch,) = net.of(back, m.DispatchBatch)
+    assert {job["request_id"] for job in frame(batch)["data"]["jobs"]} == {"holds", "again"}
+    assert net.sent[back].index(net.of(back, m.JobDone)[0]) < net.sent[back].index(batch)
+    assert net.of(net.worker("capability"), m.JobDone) == []
