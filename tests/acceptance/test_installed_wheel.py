@@ -20,7 +20,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("operators", "streams", "adapters")
 BESIDE = ("deploy", "docs", "examples")
-VERSIONS = ("constraints.txt", "constraints-hashes.txt")
 PAGES = ("README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md")
 
 PIPELINE = """
