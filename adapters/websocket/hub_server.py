@@ -21,11 +21,12 @@ from wakestream.adapters.accepting import accept_no_more
 from wakestream.adapters.addresses import HUB_PATH, at_port
 from wakestream.adapters.capabilities import Signer
 from wakestream.adapters.license_uses import LicenseUses
-from wakestream.adapters.licenses import License, LicenseBook, LicenseError, key_mark
+from wakestream.adapters.licenses import LicenseBook
 from wakestream.adapters.status_page import hub_page
 from wakestream.adapters.throttle import Network
 from wakestream.adapters.tls import ServerTls
 from wakestream.adapters.websocket.guard import Gate, GuardedConnection
+from wakestream.adapters.websocket.license_watch import LicenseWatch
 from wakestream.adapters.websocket.outgoing import Outgoing, text_frame
 from wakestream.operators.errors import NoSpace
 from wakestream.operators.ports import Journal
@@ -87,21 +88,16 @@ class HubServer:
         self.port = 0
         self.refused = Refusals(_note_refusal)
         self.on_wrong_key: Callable[[ServerConnection], float] = lambda _: 0.0
-        self.address_of: Callable[[ServerConnection | None], str] = lambda _: ""
         self.on_fact: Callable[[f.Fact], None] | None = None
         self._tap = tap
-        self._book = book
         self._journal = journal
         self._clock = clock
         self._disk_low = disk_low
-        self._uses = uses
-        self._marks: dict[int, str] = {}
-        self._owners: dict[int, str] = {}
-        self._told = f.BookSeen()
         self._steady = steady
         self._offset = clock() - steady() if steady is not None else 0.0
         self._signer = signer
         self._state = hub.recover(journal.read(), limits)
+        self.licenses = LicenseWatch(book, uses, self._state, clock, self.happen)
         journal.snapshot = lambda: hub.snapshot(self._state)
         self._fds = itertools.count(1)
         self._sockets: dict[int, GuardedConnection] = {}
@@ -112,7 +108,6 @@ class HubServer:
         self._committing = False
         self._running = True
         self._closing: set[asyncio.Task[None]] = set()
-        self._book_fault: str | None = None
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def until(self, stop: asyncio.Event) -> None:
@@ -155,7 +150,7 @@ class HubServer:
         for fact in facts:
             hub.evolve(self._state, fact)
             _note(fact)
-            self._note_use(fact, now)
+            self.licenses.note(fact, self._sockets.get, now)
             if isinstance(fact, f.ConnectionRegistered) and fact.role == "monitor":
                 _note_twins(self._state, fact)
             if self.on_fact is not None:
@@ -266,7 +261,6 @@ class HubServer:
             logger.exception("connection {} met a fault of this hub; it is closed", fd)
             raise
         finally:
-            self._marks.pop(fd, None)
             del self._sockets[fd]
             self.happen(f.Closed(fd))
 
@@ -292,50 +286,31 @@ class HubServer:
     def _with_license(self, message: m.Unknown) -> m.Unknown:
         """The frame with the id of the license whose key it bears: the key itself is no part of any decision."""
         key = message.frame.get("key")
-        found = self._find(key) if isinstance(key, str) else None
+        found = self.licenses.find(key) if isinstance(key, str) else None
         frame = {name: value for name, value in message.frame.items() if name != "license"}
         return m.Unknown(type=message.type, frame=frame | ({"license": found.id} if found is not None else {}))
 
     def _register(self, fd: int, socket: GuardedConnection, message: m.Register) -> None:
         credential = message.token or message.key or _bearer(socket.request)
-        self.watch_book()
-        found = self._find(credential) if credential is not None else None
+        self.licenses.look()
+        found = self.licenses.find(credential) if credential is not None else None
         if found is None and credential is not None and (wait := self.on_wrong_key(socket)) > 0:
             why = f"too many wrong keys came from this address: try again in {math.ceil(wait)} s"
             socket.turned_away = True
             self._close(f.Close(fd, hub.UNAUTHORIZED, why))
             return
         if credential is not None:
-            self._marks[fd] = key_mark(credential)
+            self.licenses.shown(fd, credential)
         known = f.License(found.id, found.role, found.revoked is not None) if found is not None else None
         self.happen(f.Registering(fd, message, credential, known))
 
     def judge(self, request: Request) -> tuple[str, str] | None:
         """Why one who shows a license of ours at the handshake need not go on: a word and a sentence; or None."""
         key = _bearer(request)
-        found = self._find(key) if key is not None else None
+        found = self.licenses.find(key) if key is not None else None
         if found is None:
             return None
         return hub.unwelcome(self._state, f.License(found.id, found.role, found.revoked is not None))
-
-    def _find(self, key: str) -> License | None:
-        return self._book.find(key, self._clock())
-
-    def _note_use(self, fact: f.Fact, now: float) -> None:
-        if self._uses is None:
-            return
-        if isinstance(fact, f.ConnectionRegistered) and fact.owner is not None:
-            self._owners[fact.fd] = fact.owner
-            self._uses.note(fact.owner, self.address_of(self._sockets.get(fact.fd)), now)
-        elif isinstance(fact, f.ConnectionClosed) and (owner := self._owners.pop(fact.fd, None)) is not None:
-            self._uses.left(owner, now)
-
-    async def keep_uses(self, *, last: bool = False) -> None:
-        """Note on the disk when the licenses were used, if that is due, or for the `last` time."""
-        if self._uses is not None:
-            text = self._uses.due(self._state.by_owner.keys(), self._state.holders, self._clock(), last=last)
-            if text is not None:
-                await asyncio.to_thread(self._uses.write, text)
 
     # Time
 
@@ -343,17 +318,11 @@ class HubServer:
         """Once a second: time passes, and licenses may have been revoked, or their keys replaced."""
         while True:
             await asyncio.sleep(1)
-            self.watch_book()
-            self.end_replaced_keys()
+            self.licenses.look()
+            self.licenses.end_replaced_keys()
             self.look_at_disk()
             self.happen(f.Tick())
-            await self.keep_uses()
-
-    def end_replaced_keys(self) -> None:
-        """Close the connections that showed a key whose time is over since."""
-        over = self._book.replaced(self._clock())
-        for fd in [fd for fd, mark in self._marks.items() if mark in over] if over else ():
-            self.happen(f.KeyEnded(fd))
+            await self.licenses.keep_uses()
 
     def page(self, languages: str) -> bytes:
         """How the hub is, for people who open its address in a browser, in one of these `languages`."""
@@ -366,37 +335,12 @@ class HubServer:
             logger.log("ERROR" if low else "INFO", "the hub's disk is nearly full" if low else "there is room again")
             self.happen(f.DiskSeen(low))
 
-    def watch_book(self) -> None:
-        """Notice licenses that were issued or revoked since the last look."""
-        try:
-            revoked = self._book.refresh()
-        except LicenseError as error:
-            if str(error) != self._book_fault:
-                logger.error("{}", error)
-            self._book_fault = str(error)
-            return
-        self._book_fault = None
-        for id_ in revoked:
-            logger.info("license {} was revoked", id_)
-            self.happen(f.Revoked(id_))
-        self._tell_of_gpus()
-
-    def _tell_of_gpus(self, gone: Iterable[str] = ()) -> None:
-        """Which licenses are for which GPUs, where that is new; `gone` are licenses that are not there any more."""
-        seen = f.BookSeen(self._book.tied, (*self._book.released, *((id_, self._clock()) for id_ in gone)))
-        if seen != self._told:
-            self._told = seen
-            self.happen(seen)
-
     def begin(self, server: Server, tls: ServerTls | None) -> None:
         """Note the address that was taken."""
         host, self.port = server.sockets[0].getsockname()[:2]
         self.url = f"{'wss' if tls else 'ws'}://{at_port(host, self.port)}{HUB_PATH}"
         self.happen(f.Started(tuple(hub.snapshot(self._state))))
-        holders = {id_ for id_, _ in self._state.holders.values()}
-        for id_ in self._book.revoked & (self._state.jobs_of.keys() | self._state.kept.keys() | holders):
-            self.happen(f.Revoked(id_))  # while the hub was away
-        self._tell_of_gpus(sorted(id_ for id_ in holders if id_ not in self._book))
+        self.licenses.begin()
 
     def watch(self, task: asyncio.Task[None]) -> None:
         """A background task of the hub never ends by itself: if it does, the hub has failed."""
@@ -443,7 +387,7 @@ async def open_hub(
     running = HubServer(book, journal, limits, clock, tap, disk_low, signer or Signer.fresh(), steady, uses)
     gate = Gate(max_connections, limits.per_address, running.refused, proxies)
     running.on_wrong_key, gate.judge, gate.page = gate.wrong_key, running.judge, running.page
-    running.address_of = gate.address_of
+    running.licenses.address_of = gate.address_of
     options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}
     options |= {"open_timeout": _OPEN_WITHIN, "create_connection": gate.connection}
     if tls is not None:
@@ -475,7 +419,7 @@ async def open_hub(
                 running.let_go()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 gate.cut_handshakes()
-                await running.keep_uses(last=True)
+                await running.licenses.keep_uses(last=True)
 
 
 def _note_refusal(reason: str, times: int) -> None:

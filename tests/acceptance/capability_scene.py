@@ -87,7 +87,7 @@ class Scene:
     async def client(self) -> AsyncGenerator[HubClient, None]:
         """A client of the hub, with a license of its own."""
         key = LicenseBook(self.hub._book.path.parent).issue("client", "", time.time())[1]
-        self.hub.watch_book()
+        self.hub.licenses.look()
         async with connect(self.hub.url) as socket:
             peer = Peer(socket)
             await peer.get()

@@ -139,7 +139,7 @@ async def test_a_key_in_the_header_is_judged_before_the_handshake(place: Place) 
         status, text, after = await refusal(hub.url, **headers)
         assert (status, after, "this license has 1 connections already" in text) == (429, 5, True)
         place.book.revoke(place.licenses["client"].id, 0.0)
-        hub.watch_book()
+        hub.licenses.look()
         with pytest.raises(InvalidStatus) as refused:
             async with connect(hub.url, **headers):
                 pass

@@ -147,6 +147,7 @@ async def test_a_key_that_was_replaced_works_for_its_time_and_its_connections_en
         assert (await listed(user, "audit"))[0]["old_key_until"] > license_["issued"] + 86_000
         async with connect(url) as before, connect(url) as after:
             assert await register(before, key=old) == await register(after, key=new) == "registered"
+            assert await register(after, key=old) == "already_registered"
             newest = (await user.run("license", "rotate", license_["id"], "--old-key-for", "0", *STATE)).out.strip()
             try:
                 while True:

@@ -175,7 +175,7 @@ async def test_a_license_that_is_revoked_while_the_job_waits_ends_it(user: User,
         async with user.submits() as job:
             await job.event("queued")
             place.book.revoke(place.licenses["client"].id, 0.0)
-            hub.watch_book()
+            hub.licenses.look()
             ran = await job.ended()
     assert ran.code == 2, ran
     assert "revoked" in ran.last["why"]

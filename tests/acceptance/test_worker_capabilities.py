@@ -149,14 +149,14 @@ async def test_only_a_proxy_that_was_named_is_believed_about_who_guesses(
 async def test_revoking_a_license_stops_its_tasks_and_ends_its_capabilities_and_open_calls(place: Place) -> None:
     async with scene(place, held=True) as here:
         license_, _ = place.book.issue("client", "", time.time())
-        here.hub.watch_book()
+        here.hub.licenses.look()
         mine, other = here.job("mine", license_.id), here.job("other", "stays")
         await mine.upload()
         task = await mine.submit()
         open_call = asyncio.create_task(never_ending(here, mine))
         await until(lambda: bool(here.worker.server.callers._inside))
         place.book.revoke(license_.id, time.time())
-        here.hub.watch_book()
+        here.hub.licenses.look()
         with pytest.raises(aiohttp.ClientError):
             await open_call
         await here.engine.stopped.wait()

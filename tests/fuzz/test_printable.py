@@ -12,7 +12,7 @@ from naughty import TEXTS
 
 from wakestream.adapters.printing import json_text
 from wakestream.adapters.words import choose, tell
-from wakestream.streams.printable import is_name, printable
+from wakestream.streams.printable import LONGEST_NAME, is_name, printable
 
 PARTS = (
     "\x1b[", "\x1b]", "\x1b", "31m", "0;title", "\x07", "\x9b", "\x9d", "\r", "\n", "\t", "\x85", "\u2028", "\u202e",
@@ -66,4 +66,4 @@ def test_what_fills_a_blank_of_a_sentence_is_clean_in_each_language(text: str) -
 
 @given(ODD)
 def test_a_name_is_all_there_to_see(text: str) -> None:
-    assert is_name(text) == (text == printable(text).strip() != "")
+    assert is_name(text) == (len(text) <= LONGEST_NAME and text == printable(text).strip() != "")
