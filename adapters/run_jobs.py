@@ -12,18 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from wakestream.adapters import logs, settings
-from wakestream.adapters.cli import exit_codes, flags, words
-from wakestream.adapters.cli.submit import exit_code, job_of
-from wakestream.adapters.client import open_client
-from wakestream.adapters.printing import say
-from wakestream.adapters.sources import SettingsError, read_env
-from wakestream.operators.errors import WakestreamError
-from wakestream.operators.events import Done, Job, JobEvent, Outcome
-from wakestream.operators.policy import Policy
-from wakestream.operators.ports import Workers
-from wakestream.streams.daemon import Build
-from wakestream.streams.job import job_pipeline
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.commands.submit import exit_code, job_of
+from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.client.client import open_client
+from wakestream.adapters.config import settings
+from wakestream.adapters.config.setting_files import SettingsError, read_env
+from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.telemetry import logs
+from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.events import Done, Job, JobEvent, Outcome
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import Workers
+from wakestream.streams.jobs.job import job_pipeline
+from wakestream.streams.jobs.job_runner import Build
 
 Show = Callable[[Job, JobEvent], Any]
 N = TypeVar("N", str, int, float)

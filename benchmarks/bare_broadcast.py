@@ -32,7 +32,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    from wakestream.adapters.open_files import connections_allowed
+    from wakestream.adapters.runtime.rlimits import connections_allowed
 
     connections_allowed(20_000)
     asyncio.run(main())

@@ -19,8 +19,8 @@ from pathlib import Path
 import hub_load
 from timing import row
 
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.open_files import connections_allowed
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.runtime.rlimits import connections_allowed
 
 HERE = Path(__file__).resolve().parent
 QUEUES = HERE.parent / ".venv" / "queues" / "bin" / "python"

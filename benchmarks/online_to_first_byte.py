@@ -16,18 +16,18 @@ from pathlib import Path
 from timing import row
 from websockets.asyncio.client import ClientConnection, connect
 
-from wakestream.adapters import logs
-from wakestream.adapters.client import Client, open_client
+from wakestream.adapters.client.client import Client, open_client
+from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.engines import Command
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.settings import Secret, Settings
-from wakestream.adapters.websocket.hub_server import open_hub
-from wakestream.adapters.worker_program import WorkerConfig, running_worker
-from wakestream.operators.events import Job, JobEvent, Queued, Uploading
-from wakestream.streams import messages as m
-from wakestream.streams import wire
-from wakestream.streams.hub_events import Fact
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.telemetry import logs
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.worker.program import WorkerConfig, running_worker
+from wakestream.operators.model.events import Job, JobEvent, Queued, Uploading
+from wakestream.streams.hub.events import Fact
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 JOBS = 50
 

@@ -6,13 +6,13 @@ import asyncio
 import sys
 from pathlib import Path
 
-from wakestream.adapters import logs
-from wakestream.adapters.collector import SERVER, few_collections
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.sqlite_journal import open_journal
-from wakestream.adapters.websocket.hub_server import open_hub
-from wakestream.streams import hub
-from wakestream.streams.hub_events import Fact
+from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.runtime.gc_tuning import SERVER, few_collections
+from wakestream.adapters.telemetry import logs
+from wakestream.streams.hub import hub
+from wakestream.streams.hub.events import Fact
 
 LIMITS = hub.Limits(per_license=20_000, per_address=20_000, jobs_per_key=1_000_000)
 

@@ -19,13 +19,13 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.connection import broadcast
 from websockets.asyncio.server import ServerConnection, serve
 
-from wakestream.adapters import logs
-from wakestream.adapters.websocket.link import open_link
-from wakestream.operators.events import Job
-from wakestream.operators.ports import Accepted
-from wakestream.streams import messages as m
-from wakestream.streams import wire
-from wakestream.streams.hub_client import HubClient
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.telemetry import logs
+from wakestream.operators.model.events import Job
+from wakestream.operators.model.ports import Accepted
+from wakestream.streams.jobs.hub_client import HubClient
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 MESSAGES = 20_000
 ROUNDS = 5

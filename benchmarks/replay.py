@@ -10,9 +10,9 @@ from pathlib import Path
 
 from timing import row
 
-from wakestream.adapters.virtual_loop import run_virtual
-from wakestream.streams.recording import Log, Row, read_log
-from wakestream.streams.replay import replay
+from wakestream.adapters.testing.virtual_loop import run_virtual
+from wakestream.streams.recording.recording import Log, Row, read_log
+from wakestream.streams.replay.replay import replay
 
 JOBS = 1000
 WAIT = 1790.0

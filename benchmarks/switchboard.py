@@ -8,7 +8,7 @@ from reactivex import Subject
 from reactivex import operators as ops
 from timing import in_turns, row
 
-from wakestream.streams.switchboard import Switchboard
+from wakestream.streams.jobs.keyed_subject import Switchboard
 
 MESSAGES = 1000
 

@@ -42,7 +42,7 @@ MB = 1e6
 async def serve_worker(folder: Path, *, hashing: bool = True) -> None:
     """Our worker; without `hashing` it takes every upload for what it says it is."""
     from wakestream.adapters.engines import Command
-    from wakestream.adapters.worker_program import WorkerConfig, running_worker
+    from wakestream.adapters.worker.program import WorkerConfig, running_worker
 
     if not hashing:
         unhashed()
@@ -53,7 +53,8 @@ async def serve_worker(folder: Path, *, hashing: bool = True) -> None:
 
 def unhashed() -> None:
     """Take the hashing out of the worker."""
-    from wakestream.adapters import upload_records, uploads
+    from wakestream.adapters.worker import resumable_uploads as uploads
+    from wakestream.adapters.worker import upload_records
 
     class Nothing:
         def update(self, data: bytes, /) -> None: ...
@@ -71,7 +72,7 @@ async def serve_download(folder: Path) -> None:
     """Our worker's way of sending a result."""
     from aiohttp import web
 
-    from wakestream.adapters.http.result_file import put_etag, result_response
+    from wakestream.adapters.worker.http.result_file import put_etag, result_response
 
     digest = blake3()
     digest.update_mmap(folder / "source")
@@ -192,10 +193,10 @@ def running(argv: list[str], folder: Path) -> Iterator[str]:
 
 async def ours(endpoint: str, source: Path, digest: str) -> float:
     """Seconds that our client takes for one upload by tus."""
-    from wakestream.adapters.http.client import HttpWorkers
-    from wakestream.adapters.http.client_tus import tus_upload
-    from wakestream.adapters.http.meter import Meter
-    from wakestream.operators.events import FileRef, Fingerprint
+    from wakestream.adapters.client.progress import Meter
+    from wakestream.adapters.client.tus_upload import tus_upload
+    from wakestream.adapters.client.worker import HttpWorkers
+    from wakestream.operators.model.events import FileRef, Fingerprint
 
     status = source.stat()
     file = Fingerprint(source, status.st_size, status.st_mtime_ns, {"blake3": digest})
@@ -211,7 +212,7 @@ async def ours(endpoint: str, source: Path, digest: str) -> float:
 
 async def ours_down(url: str, output: Path) -> float:
     """Seconds that our client takes for one verified download."""
-    from wakestream.adapters.http.client import HttpWorkers
+    from wakestream.adapters.client.worker import HttpWorkers
 
     workers = HttpWorkers(url, SECRET)
     worker = workers.at(None)
@@ -304,7 +305,7 @@ def best(**cases: Callable[[], float]) -> dict[str, float]:
 
 def fingerprint(source: Path) -> bool:
     """The client's reading of a file against BLAKE3 over the same bytes in memory."""
-    from wakestream.adapters.files import DiskFiles
+    from wakestream.adapters.disk.fingerprints import DiskFiles
 
     content = source.read_bytes()
 

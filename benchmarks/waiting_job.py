@@ -15,15 +15,15 @@ from reactivex import Subject
 from reactivex import operators as ops
 from timing import row
 
-from wakestream.adapters.memory import MemoryFiles, MemoryWorkers
-from wakestream.operators.events import Job
-from wakestream.operators.flow.first_for import first_for
-from wakestream.operators.flow.scheduler import LoopScheduler
-from wakestream.operators.policy import Policy
-from wakestream.operators.ports import LinkUp
-from wakestream.streams.hub_client import HubClient
-from wakestream.streams.job import World, job_pipeline
-from wakestream.streams.switchboard import Switchboard
+from wakestream.adapters.testing.fakes import MemoryFiles, MemoryWorkers
+from wakestream.operators.model.events import Job
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import LinkUp
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.first_by_key import first_for
+from wakestream.streams.jobs.hub_client import HubClient
+from wakestream.streams.jobs.job import World, job_pipeline
+from wakestream.streams.jobs.keyed_subject import Switchboard
 
 JOBS = 2000
 

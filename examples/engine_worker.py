@@ -10,7 +10,7 @@ from pathlib import Path
 from reactivex import Observable
 
 from wakestream import Backoff, JobEvent, Stages, Submitted, pipeline, run_job, setting, then, timeout_idle
-from wakestream.adapters.http.easy_engine import EasyEngine
+from wakestream.adapters.client.heygem_engine import EasyEngine
 from wakestream.operators import mendable
 
 STALL = 900.0

@@ -11,46 +11,90 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wakestream.streams.config_json import changed, config_from, plain_config
-    from wakestream.streams.daemon import Build, Daemon, job_random
-    from wakestream.streams.divergence import Divergence, divergences
-    from wakestream.streams.effects import recorded
-    from wakestream.streams.event_json import kind, plain_event
-    from wakestream.streams.hub_client import HubClient, reply_to
-    from wakestream.streams.job import Direct, World, guarded, job_pipeline
-    from wakestream.streams.power_machine import PowerPolicy
-    from wakestream.streams.recording import (
-        Header, Log, MemoryTap, Row, Tap, UnusableLog, header_line, read_log, redact, row_line, untapped,
+    from wakestream.streams.recording.config_json import changed, config_from, plain_config
+    from wakestream.streams.jobs.job_runner import Build, Daemon, job_random
+    from wakestream.streams.replay.divergence import Divergence, divergences
+    from wakestream.streams.jobs.effects import recorded
+    from wakestream.streams.recording.event_json import kind, plain_event
+    from wakestream.streams.jobs.hub_client import HubClient, reply_to
+    from wakestream.streams.jobs.job import Direct, World, guarded, job_pipeline
+    from wakestream.streams.monitor.power_machine import PowerPolicy
+    from wakestream.streams.recording.recording import (
+        Header,
+        Log,
+        MemoryTap,
+        Row,
+        Tap,
+        UnusableLog,
+        header_line,
+        read_log,
+        redact,
+        row_line,
+        untapped,
     )
-    from wakestream.streams.replay import Replayed
-    from wakestream.streams.stages import Events, Stages, pipeline
-    from wakestream.streams.switchboard import Switchboard
-    from wakestream.streams.timeline import STAGES, stage_times
-    from wakestream.streams.wire import Malformed, decode, encode
+    from wakestream.streams.replay.replay import Replayed
+    from wakestream.streams.jobs.stages import Events, Stages, pipeline
+    from wakestream.streams.jobs.keyed_subject import Switchboard
+    from wakestream.streams.recording.timeline import STAGES, stage_times
+    from wakestream.streams.protocol.wire import Malformed, decode, encode
 
 __all__ = [
-    "STAGES", "Build", "Daemon", "Direct", "Divergence", "Events", "Header", "HubClient", "Log", "Malformed",
-    "MemoryTap", "PowerPolicy", "Replayed", "Row", "Stages", "Switchboard", "Tap", "UnusableLog", "World", "changed",
-    "config_from", "decode", "divergences", "encode", "guarded", "header_line", "job_pipeline", "job_random", "kind",
-    "pipeline", "plain_config", "plain_event", "read_log", "recorded", "redact", "reply_to", "row_line",
-    "stage_times", "untapped",
+    "STAGES",
+    "Build",
+    "Daemon",
+    "Direct",
+    "Divergence",
+    "Events",
+    "Header",
+    "HubClient",
+    "Log",
+    "Malformed",
+    "MemoryTap",
+    "PowerPolicy",
+    "Replayed",
+    "Row",
+    "Stages",
+    "Switchboard",
+    "Tap",
+    "UnusableLog",
+    "World",
+    "changed",
+    "config_from",
+    "decode",
+    "divergences",
+    "encode",
+    "guarded",
+    "header_line",
+    "job_pipeline",
+    "job_random",
+    "kind",
+    "pipeline",
+    "plain_config",
+    "plain_event",
+    "read_log",
+    "recorded",
+    "redact",
+    "reply_to",
+    "row_line",
+    "stage_times",
+    "untapped",
 ]
 
 _HOMES = {
-    "config_json": "changed config_from plain_config",
-    "daemon": "Build Daemon job_random",
-    "divergence": "Divergence divergences",
-    "effects": "recorded",
-    "event_json": "kind plain_event",
-    "hub_client": "HubClient reply_to",
-    "job": "Direct World guarded job_pipeline",
-    "power_machine": "PowerPolicy",
-    "recording": "Header Log MemoryTap Row Tap UnusableLog header_line read_log redact row_line untapped",
-    "replay": "Replayed",
-    "stages": "Events Stages pipeline",
-    "switchboard": "Switchboard",
-    "timeline": "STAGES stage_times",
-    "wire": "Malformed decode encode",
+    "jobs.effects": "recorded",
+    "jobs.hub_client": "HubClient reply_to",
+    "jobs.job": "Direct World guarded job_pipeline",
+    "jobs.job_runner": "Build Daemon job_random",
+    "jobs.keyed_subject": "Switchboard",
+    "jobs.stages": "Events Stages pipeline",
+    "monitor.power_machine": "PowerPolicy",
+    "protocol.wire": "Malformed decode encode",
+    "recording.config_json": "changed config_from plain_config",
+    "recording.event_json": "kind plain_event",
+    "recording.recording": "Header Log MemoryTap Row Tap UnusableLog header_line read_log redact row_line untapped",
+    "recording.timeline": "STAGES stage_times",
+    "replay.divergence": "Divergence divergences",
+    "replay.replay": "Replayed",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 

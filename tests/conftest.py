@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.virtual_loop import VirtualLoop
-from wakestream.adapters.words.language import asked_for
+from wakestream.adapters.cli.i18n.catalog import asked_for
+from wakestream.adapters.testing.virtual_loop import VirtualLoop
 
 HERE = Path(__file__).parent
 

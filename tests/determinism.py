@@ -38,9 +38,9 @@ OWN_PIPELINES = "examples"
 
 def outcomes() -> Outcomes:
     """Runs every log again in this process."""
-    from wakestream.adapters.virtual_loop import run_virtual
-    from wakestream.streams.recording import read_log, row_line
-    from wakestream.streams.replay import replay
+    from wakestream.adapters.testing.virtual_loop import run_virtual
+    from wakestream.streams.recording.recording import read_log, row_line
+    from wakestream.streams.replay.replay import replay
 
     found = {}
     for path in sorted(path for path in LOGS.rglob("*.jsonl*") if path.parent.name != OWN_PIPELINES):

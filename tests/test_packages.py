@@ -29,7 +29,8 @@ def test_every_package_has_an_init() -> None:
 
 
 def test_the_package_is_typed_for_its_users() -> None:
-    assert settings()["package-data"] == {"wakestream": ["py.typed"], "wakestream.adapters.console": ["static/*"]}
+    data = {"wakestream": ["py.typed"], "wakestream.adapters.daemon.console": ["static/*"]}
+    assert settings()["package-data"] == data
     assert (ROOT / "wakestream" / "py.typed").is_file()
 
 

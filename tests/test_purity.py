@@ -15,17 +15,17 @@ MODULES = sorted(path for room in ("operators", "streams") for path in (ROOT / r
 ON_THE_LOOP = "it is the time of the loop that it is given: virtual in a replay"
 
 EXEMPT: Mapping[tuple[str, str], str] = {
-    ("operators/flow/scheduler.py", "from datetime import datetime"): "reactivex wants its `now` as a datetime",
-    ("operators/flow/scheduler.py", ".time()"): f"the one scheduler; {ON_THE_LOOP}",
-    ("operators/flow/from_async.py", "asyncio.sleep"): "of 0 seconds: lets others have their turn",
-    ("streams/replay_client.py", ".time()"): ON_THE_LOOP,
-    ("streams/in_turn.py", ".time()"): ON_THE_LOOP,
-    ("streams/network.py", ".time()"): ON_THE_LOOP,
-    ("streams/network.py", "asyncio.sleep"): f"a frame comes when it has travelled; {ON_THE_LOOP}",
-    ("streams/modelled_world.py", "asyncio.sleep"): f"a call to a modelled worker takes a while; {ON_THE_LOOP}",
-    ("streams/logged_world.py", ".now()"): "the log's next answer, not a clock",
-    ("streams/marbles_groups.py", "id"): "asks whether it is the same lane; never an order, and never shown",
-    ("streams/hub_names.py", "a set is gone through in its own order"): "it has one element, which was counted before",
+    ("operators/rx/core/scheduler.py", "from datetime import datetime"): "reactivex wants its `now` as a datetime",
+    ("operators/rx/core/scheduler.py", ".time()"): f"the one scheduler; {ON_THE_LOOP}",
+    ("operators/rx/from_async.py", "asyncio.sleep"): "of 0 seconds: lets others have their turn",
+    ("streams/replay/replay_client.py", ".time()"): ON_THE_LOOP,
+    ("streams/jobs/in_turn.py", ".time()"): ON_THE_LOOP,
+    ("streams/simulation/network.py", ".time()"): ON_THE_LOOP,
+    ("streams/simulation/network.py", "asyncio.sleep"): f"a frame comes when it has travelled; {ON_THE_LOOP}",
+    ("streams/simulation/simulated_gpu.py", "asyncio.sleep"): f"a modelled worker takes a while; {ON_THE_LOOP}",
+    ("streams/replay/recorded_ports.py", ".now()"): "the log's next answer, not a clock",
+    ("streams/diagram/groups.py", "id"): "asks whether it is the same lane; never an order, and never shown",
+    ("streams/hub/names.py", "a set is gone through in its own order"): "it has one element, which was counted before",
 }
 """What a module does all the same, and why it may."""
 

@@ -12,14 +12,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wakestream.adapters.client import Client, open_client
-    from wakestream.adapters.http.webhook import post_json
-    from wakestream.adapters.memory import MemoryFiles, MemoryWorker, MemoryWorkers
-    from wakestream.adapters.pytest_replay import Replay
-    from wakestream.adapters.rehearsal import Rehearsal, asleep, awake, sample_job
+    from wakestream.adapters.client.client import Client, open_client
+    from wakestream.adapters.net.webhook_post import post_json
+    from wakestream.adapters.testing.fakes import MemoryFiles, MemoryWorker, MemoryWorkers
+    from wakestream.adapters.testing.pytest_replay import Replay
+    from wakestream.adapters.testing.harness import Rehearsal, asleep, awake, sample_job
     from wakestream.adapters.run_jobs import new_job, run_job, run_jobs, setting
-    from wakestream.adapters.settings import Settings
-    from wakestream.adapters.virtual_loop import run_virtual
+    from wakestream.adapters.config.settings import Settings
+    from wakestream.adapters.testing.virtual_loop import run_virtual
     from wakestream.operators import (
         Backoff, Batch, Cancelled, Checked, Cost, Done, Downloading, Failed, Granted, Health, Job, JobEvent, LinkDown,
         LinkUp, LoopScheduler, Note, Online, Outcome, Policy, Queued, Rendered, Retrying, Running, StageTimeout,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         of_type, poll, retry_backoff, stop_others, then, timeout_idle, timeout_total, to_future,
     )
     from wakestream.streams import Build, Events, Log, Stages, World, guarded, job_pipeline, pipeline
-    from wakestream.streams.hub_news import HubEvent, HubNews
-    from wakestream.streams.messages import PowerState
+    from wakestream.streams.jobs.hub_news import HubEvent, HubNews
+    from wakestream.streams.protocol.messages import PowerState
 
     __version__: str
 
@@ -38,25 +38,25 @@ __all__ = [
     "Granted", "Health", "HubEvent", "HubNews", "Job", "JobEvent", "LinkDown", "LinkUp", "Log", "LoopScheduler",
     "MemoryFiles", "MemoryWorker", "MemoryWorkers", "Note", "Online", "Outcome", "Policy", "PowerState", "Queued",
     "Rehearsal", "Rendered", "Replay", "Retrying", "Running", "Settings", "StageTimeout", "Stages", "Submitted",
-    "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking", "Worker", "Workers",
-    "World", "__version__", "all_done", "asleep", "awake", "before_outcome", "begin_with", "beside", "costs", "emit",
-    "every", "first_done", "from_async", "guarded", "is_outcome", "job_pipeline", "new_job", "note", "of_type",
-    "open_client", "pipeline", "poll", "post_json", "retry_backoff", "run_job", "run_jobs", "run_virtual", "sample_job",
-    "setting", "stop_others", "then", "timeout_idle", "timeout_total", "to_future",
+    "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking", "Worker",
+    "Workers", "World", "__version__", "all_done", "asleep", "awake", "before_outcome", "begin_with", "beside",
+    "costs", "emit", "every", "first_done", "from_async", "guarded", "is_outcome", "job_pipeline", "new_job", "note",
+    "of_type", "open_client", "pipeline", "poll", "post_json", "retry_backoff", "run_job", "run_jobs", "run_virtual",
+    "sample_job", "setting", "stop_others", "then", "timeout_idle", "timeout_total", "to_future",
 ]
 
 _HOMES = {
-    "adapters.client": "Client open_client",
-    "adapters.http.webhook": "post_json",
-    "adapters.memory": "MemoryFiles MemoryWorker MemoryWorkers",
-    "adapters.pytest_replay": "Replay",
-    "adapters.rehearsal": "Rehearsal asleep awake sample_job",
+    "adapters.client.client": "Client open_client",
+    "adapters.config.settings": "Settings",
+    "adapters.net.webhook_post": "post_json",
     "adapters.run_jobs": "new_job run_job run_jobs setting",
-    "adapters.settings": "Settings",
-    "adapters.virtual_loop": "run_virtual",
-    "streams.hub_news": "HubEvent HubNews",
-    "streams.messages": "PowerState",
+    "adapters.testing.fakes": "MemoryFiles MemoryWorker MemoryWorkers",
+    "adapters.testing.harness": "Rehearsal asleep awake sample_job",
+    "adapters.testing.pytest_replay": "Replay",
+    "adapters.testing.virtual_loop": "run_virtual",
     "streams": "Build Events Log Stages World guarded job_pipeline pipeline",
+    "streams.jobs.hub_news": "HubEvent HubNews",
+    "streams.protocol.messages": "PowerState",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -15,9 +15,10 @@ import sys
 from collections.abc import Sequence
 from typing import cast
 
-from wakestream.adapters.cli import exit_codes, parsing
-from wakestream.adapters.printing import say
-from wakestream.operators.errors import WakestreamError
+from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.runtime.printing import say
+from wakestream.operators.model.errors import WakestreamError
 
 COMMANDS = (
     "demo",
@@ -127,21 +128,21 @@ class _Version(argparse.Action):
 
 
 def _load(name: str) -> parsing.Command:
-    return cast("parsing.Command", importlib.import_module(f"wakestream.adapters.cli.{name}"))
+    return cast("parsing.Command", importlib.import_module(f"wakestream.adapters.cli.commands.{name}"))
 
 
 def _last_word(error: WakestreamError, arguments: Sequence[str]) -> str:
     """Whoever reads JSON gets the reason for the end as JSON, too, also when that is a setting."""
-    logs = sys.modules.get("wakestream.adapters.logs")
+    logs = sys.modules.get("wakestream.adapters.telemetry.logs")
     asked = "--log-json" in arguments or os.environ.get("WAKESTREAM_LOG_FORMAT", "").lower() == "json"
     logs_json = asked or (logs is not None and logs.in_json())
     if "--json" in arguments and not logs_json:
         return parsing.complaint(str(error), error.code)
     if not logs_json:
-        from wakestream.adapters.cli.words import reason
+        from wakestream.adapters.cli.render.job_text import reason
 
         return f"wakestream: {reason(error.code, str(error))}"
-    from wakestream.adapters.logs import json_line
+    from wakestream.adapters.telemetry.logs import json_line
 
     line = json_line("ERROR", str(error), program=_command_name(arguments) or "").rstrip()
     return parsing.complaint(str(error), error.code, line) if "--json" in arguments else line

@@ -9,11 +9,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from wakestream.adapters.disk.partial import whole
 from wakestream.adapters.engines.box import Box
-from wakestream.adapters.engines.partial import whole
-from wakestream.adapters.engines.process import run_program
-from wakestream.operators.errors import TaskFailed
-from wakestream.operators.ports import Frame
+from wakestream.adapters.engines.run_process import run_program
+from wakestream.operators.model.errors import TaskFailed
+from wakestream.operators.model.ports import Frame
 
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%")
 _NEEDED = ("{video}", "{audio}", "{output}")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from wakestream.adapters.disk.partial import scratch, whole
 from wakestream.adapters.engines.box import Box, machine_memory
-from wakestream.adapters.engines.ffmpeg_words import Which, explained
-from wakestream.adapters.engines.partial import scratch, whole
-from wakestream.adapters.engines.process import Deadline, run_program
-from wakestream.operators.errors import TaskFailed
-from wakestream.operators.ports import Frame
+from wakestream.adapters.engines.ffmpeg_errors import Which, explained
+from wakestream.adapters.engines.run_process import Deadline, run_program
+from wakestream.operators.model.errors import TaskFailed
+from wakestream.operators.model.ports import Frame
 
 FORMATS = (
     "mov,matroska,webm,avi,flv,mpeg,mpegts,asf,ogg,mxf,gif,h264,hevc,m4v,mjpeg,png_pipe,jpeg_pipe,webp_pipe,"

@@ -13,9 +13,9 @@ from typing import Final
 from loguru import logger
 
 from wakestream.adapters.engines.ffmpeg import Progress, found_ffmpeg, source
-from wakestream.adapters.engines.ffmpeg_words import Which, meaning
-from wakestream.adapters.engines.process import run_program
-from wakestream.operators.errors import FileUnusable, TaskFailed
+from wakestream.adapters.engines.ffmpeg_errors import Which, meaning
+from wakestream.adapters.engines.run_process import run_program
+from wakestream.operators.model.errors import FileUnusable, TaskFailed
 
 LIMITED: Final = os.name == "posix"
 """Whether a program's memory can be limited by a shell."""

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from wakestream.adapters.engines.ffmpeg import found_ffmpeg
-from wakestream.operators.errors import TaskFailed
+from wakestream.operators.model.errors import TaskFailed
 
 SYLLABLES = "(0.55+0.45*sin(2*PI*3.7*t))*(0.5+0.5*sin(2*PI*0.6*t+{phase}))"
 """Loudness over time: about four syllables a second, in phrases."""

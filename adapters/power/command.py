@@ -14,10 +14,10 @@ from typing import IO
 
 from loguru import logger
 
-from wakestream.adapters.power.programs import environment, kill, last_lines, own_group
-from wakestream.adapters.startable import startable
-from wakestream.operators.errors import NoCapacity, PowerError
-from wakestream.operators.ports import PowerReading
+from wakestream.adapters.runtime.child_processes import environment, kill, last_lines, own_group
+from wakestream.adapters.runtime.executables import startable
+from wakestream.operators.model.errors import NoCapacity, PowerError
+from wakestream.operators.model.ports import PowerReading
 
 NO_CAPACITY = 75
 """Exit code (EX_TEMPFAIL) by which a start command says that there is no machine to be had at present."""

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from loguru import logger
 
-from wakestream.adapters.power.programs import LAST_LINES, environment, kill, own_group, terminate
-from wakestream.adapters.startable import startable
-from wakestream.operators.errors import PowerError
-from wakestream.operators.ports import PowerReading
+from wakestream.adapters.runtime.child_processes import LAST_LINES, environment, kill, own_group, terminate
+from wakestream.adapters.runtime.executables import startable
+from wakestream.operators.model.errors import PowerError
+from wakestream.operators.model.ports import PowerReading
 
 LONGEST_LINE = 2000
 """Characters of one line of output that are logged."""

@@ -14,10 +14,10 @@ from hub_scene import Peer
 from our_peers import Joining, Place, gpu_online
 from websockets.asyncio.client import connect
 
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.throttle import Network
-from wakestream.adapters.websocket.hub_server import HubServer
-from wakestream.adapters.worker_program import RunningWorker
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import HubServer
+from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.worker.program import RunningWorker
 
 VIDEO, AUDIO = b"video" * 100, b"audio" * 100
 

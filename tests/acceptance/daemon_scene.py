@@ -12,8 +12,8 @@ import aiohttp
 import orjson
 from client_scene import QUICK, Running, User
 
-from wakestream.adapters import daemon_address
-from wakestream.adapters.daemon_address import Address
+from wakestream.adapters.daemon import discovery as daemon_address
+from wakestream.adapters.daemon.discovery import Address
 
 OUTCOMES = ("done", "failed", "timed_out", "cancelled")
 

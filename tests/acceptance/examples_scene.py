@@ -20,17 +20,17 @@ from aiohttp import web
 from fake_engine import FakeEngine
 
 from examples import batch, check_the_flow, cost_meter, custom_pipeline, engine_worker, two_gpus, webhook
+from wakestream.adapters.client.heygem_engine import EasyEngine
+from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.engines.samples import make_video
-from wakestream.adapters.files import DiskFiles
-from wakestream.adapters.http.easy_engine import EasyEngine
-from wakestream.adapters.http.webhook import post_json
-from wakestream.adapters.logs_on_disk import write
-from wakestream.adapters.memory import MemoryWorker, MemoryWorkers
-from wakestream.adapters.rehearsal import GPU, Rehearsal, asleep, sample_job
-from wakestream.adapters.virtual_loop import run_virtual
+from wakestream.adapters.net.webhook_post import post_json
+from wakestream.adapters.telemetry.recordings import write
+from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.harness import GPU, Rehearsal, asleep, sample_job
+from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.operators import Job, Outcome, Policy, TaskReport
 from wakestream.streams import Build, Log
-from wakestream.streams import messages as m
+from wakestream.streams.protocol import messages as m
 
 LOGS = Path(__file__).parents[1] / "logs" / "examples"
 A, B = "http://gpu-a:8383", "http://gpu-b:8383"

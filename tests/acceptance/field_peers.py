@@ -22,7 +22,7 @@ from client_scene import User
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from wakestream.adapters.accepting import accept_no_more
+from wakestream.adapters.net.stop_accepting import accept_no_more
 
 KEY = "field-license-key-0001"
 SECRET = "field-secret-0123456789"

@@ -10,10 +10,10 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.websocket.hub_server import HubServer, open_hub
-from wakestream.streams import hub_events as f
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.streams.hub import events as f
 
 WITHIN = 10.0
 Frame = dict[str, Any]

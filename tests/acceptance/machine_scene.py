@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wakestream.adapters.client import Client
-from wakestream.adapters.demo import command_line
-from wakestream.adapters.hub_status import ask_hub
-from wakestream.adapters.settings import Secret, Settings
-from wakestream.operators import events as e
-from wakestream.operators.events import Job, JobEvent
-from wakestream.streams import messages as m
+from wakestream.adapters.cli.demo.processes import command_line
+from wakestream.adapters.client.client import Client
+from wakestream.adapters.client.hub_query import ask_hub
+from wakestream.adapters.config.settings import Secret, Settings
+from wakestream.operators.model import events as e
+from wakestream.operators.model.events import Job, JobEvent
+from wakestream.streams.protocol import messages as m
 
 sys.path.append(str(Path(__file__).parent.parent / "logs"))
 from scene import BRISK, Scene, make_job

@@ -14,29 +14,29 @@ from client_scene import User
 from our_peers import SECRET, Joining, Place
 from prometheus_client.parser import text_string_to_metric_families
 
-from wakestream.adapters import settings
-from wakestream.adapters.daemon_program import DaemonConfig, RunningDaemon, running_daemon
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.memory import MemoryPower
-from wakestream.adapters.metrics.daemon import DaemonMetrics, JobWatch
-from wakestream.adapters.metrics.hub import HubMetrics
-from wakestream.adapters.metrics.link import LinkWatch
-from wakestream.adapters.metrics.listener import Collect, metrics_listener
-from wakestream.adapters.metrics.monitor import MonitorMetrics, PowerWatch
-from wakestream.adapters.metrics.worker import WorkerMetrics
-from wakestream.adapters.monitor import MonitorProgram
-from wakestream.adapters.sqlite_journal import open_journal
-from wakestream.adapters.websocket.hub_server import HubServer, open_hub
-from wakestream.adapters.websocket.link import open_link
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
-from wakestream.operators.policy import Policy
-from wakestream.streams import messages as m
-from wakestream.streams import outbox_facts as f
-from wakestream.streams.hub import Limits
-from wakestream.streams.hub_events import Fact
-from wakestream.streams.monitor import Monitor
-from wakestream.streams.power_machine import PowerPolicy
-from wakestream.streams.power_memory import MachineKept
+from wakestream.adapters.config import settings
+from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
+from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
+from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.metrics import HubMetrics
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.monitor.metrics import MonitorMetrics, PowerWatch
+from wakestream.adapters.monitor.runner import MonitorProgram
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.telemetry.link_metrics import LinkWatch
+from wakestream.adapters.telemetry.metrics_server import Collect, metrics_listener
+from wakestream.adapters.testing.fakes import MemoryPower
+from wakestream.adapters.worker.metrics import WorkerMetrics
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.model.policy import Policy
+from wakestream.streams.hub.events import Fact
+from wakestream.streams.hub.hub import Limits
+from wakestream.streams.monitor.monitor import Monitor
+from wakestream.streams.monitor.persistence import MachineKept
+from wakestream.streams.monitor.power_machine import PowerPolicy
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.protocol import messages as m
 
 LOOPBACK = ("127.0.0.1", 0)
 QUICK = Policy(hub=None, poll_every=0.05, health_every=0.05)

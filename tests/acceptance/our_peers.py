@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.engines import Ffmpeg
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import License, LicenseBook
-from wakestream.adapters.websocket.hub_server import HubServer, open_hub
-from wakestream.adapters.websocket.link import open_link
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
-from wakestream.operators.ports import Engine, Frame
-from wakestream.streams.hub_events import Fact
+from wakestream.adapters.hub.licenses import License, LicenseBook
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.model.ports import Engine, Frame
+from wakestream.streams.hub.events import Fact
 
 SECRET = "swordfish-0123456789"
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from machine_scene import EAGER, WITHIN, House, Run, a_moment, comes_to, died, e, house, is_a, make_job
 
-from wakestream.operators.events import Job
-from wakestream.operators.ports import LinkUp
-from wakestream.streams import messages as m
+from wakestream.operators.model.events import Job
+from wakestream.operators.model.ports import LinkUp
+from wakestream.streams.protocol import messages as m
 
 from scene import KIB, make_file  # isort: skip - its folder is known by now
 

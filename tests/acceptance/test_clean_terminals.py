@@ -20,8 +20,8 @@ from test_status_cli import Keeper
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
-from wakestream.adapters.accepting import accept_no_more
-from wakestream.streams import messages as m
+from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.streams.protocol import messages as m
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such file names, and other terminals")
 

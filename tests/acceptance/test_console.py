@@ -18,11 +18,11 @@ from daemon_scene import daemon
 from house import House, house, samples
 from our_peers import until
 
-from wakestream.adapters.console import uploads
-from wakestream.adapters.console.live import PAGES
-from wakestream.adapters.console.upload_rules import file_name
-from wakestream.adapters.replaying import run_log
-from wakestream.streams.recording import read_log
+from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.console.event_stream import PAGES
+from wakestream.adapters.daemon.console.upload_validation import file_name
+from wakestream.adapters.testing.replay_runner import run_log
+from wakestream.streams.recording.recording import read_log
 
 
 class Caller:

@@ -16,10 +16,10 @@ from daemon_scene import daemon, state_of
 from field_peers import field
 from our_peers import Joining, Place, gpu_online, held, until
 
-from wakestream.adapters import store
-from wakestream.adapters.sqlite_journal import open_journal
-from wakestream.operators.ports import Frame
-from wakestream.streams import outbox_facts as f
+from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.worker import file_store as store
+from wakestream.operators.model.ports import Frame
+from wakestream.streams.outbox import facts as f
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
 

@@ -15,12 +15,12 @@ from client_scene import User
 from daemon_scene import RunningDaemon, daemon, state_of
 from our_peers import until
 
-from wakestream.adapters import settings
-from wakestream.adapters.daemon_address import read
-from wakestream.adapters.daemon_program import DaemonConfig, running_daemon
-from wakestream.adapters.outbox import Outbox
-from wakestream.adapters.sqlite_journal import open_journal
-from wakestream.streams import outbox_facts as f
+from wakestream.adapters.config import settings
+from wakestream.adapters.daemon.discovery import read
+from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
+from wakestream.adapters.disk.journal import open_journal
+from wakestream.streams.outbox import facts as f
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from daemon_scene import daemon, state_of
 from field_peers import field
 from our_peers import Joining, Place, gpu_online, held, until
 
-from wakestream.adapters.daemon_address import Address, told
-from wakestream.adapters.websocket.link import open_link
-from wakestream.streams import messages as m
+from wakestream.adapters.daemon.discovery import Address, told
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.streams.protocol import messages as m
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process there")
 

@@ -10,10 +10,10 @@ import pytest
 from client_scene import User
 from daemon_scene import daemon, state_of
 
-from wakestream.adapters.daemon_address import Address, told
-from wakestream.adapters.daemon_client import DaemonRefused, open_daemon_client
-from wakestream.adapters.sqlite_journal import open_journal
-from wakestream.streams import outbox_facts as f
+from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
+from wakestream.adapters.daemon.discovery import Address, told
+from wakestream.adapters.disk.journal import open_journal
+from wakestream.streams.outbox import facts as f
 
 JOBS = 10_000
 

@@ -12,7 +12,7 @@ from client_scene import User
 from daemon_scene import daemon, state_of
 from our_peers import Joining, Place, held, until
 
-from wakestream.operators.ports import Frame
+from wakestream.operators.model.ports import Frame
 
 PUBLISHED = """
 import asyncio

@@ -21,13 +21,13 @@ from metrics_scene import QUICK
 from our_peers import Joining, Place, until
 from webhook_scene import Call, Shop
 
-from wakestream.adapters import settings
-from wakestream.adapters.daemon_program import DaemonConfig, RunningDaemon, running_daemon
-from wakestream.adapters.http.webhook import DELIVERY, SIGNATURE, WebhookDown, WebhookGone, post_json, signed
-from wakestream.adapters.sqlite_journal import open_journal
-from wakestream.adapters.tls import client_context
-from wakestream.operators.flow.retry_backoff import Backoff
-from wakestream.streams import outbox_facts as f
+from wakestream.adapters.config import settings
+from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
+from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.net.tls import client_context
+from wakestream.adapters.net.webhook_post import DELIVERY, SIGNATURE, WebhookDown, WebhookGone, post_json, signed
+from wakestream.operators.model.backoff import Backoff
+from wakestream.streams.outbox import facts as f
 
 SECRET = "marked-whsec-4711"
 SOON = Backoff(initial=0.02, max_delay=0.1)

@@ -17,9 +17,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from wakestream.adapters import settings
 from wakestream.adapters.cli.main import COMMANDS, parser_of
-from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.config import settings
+from wakestream.adapters.hub.licenses import LicenseBook
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SYSTEMD = DEPLOY / "systemd"

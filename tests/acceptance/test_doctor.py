@@ -23,22 +23,23 @@ from aiohttp import web
 from client_scene import User
 from our_peers import SECRET, Joining, Place, gpu_online, until
 
-from wakestream.adapters.daemon_program import DaemonConfig, running_daemon
-from wakestream.adapters.demo import house
-from wakestream.adapters.doctor import Finding, examine, here
-from wakestream.adapters.doctor import there as there_room
-from wakestream.adapters.doctor.daemon import daemon_stands
-from wakestream.adapters.memory import MemoryPower
-from wakestream.adapters.monitor import MonitorProgram
-from wakestream.adapters.settings import Secret, Settings
-from wakestream.adapters.websocket.hub_server import HubServer
-from wakestream.adapters.websocket.link import Link, open_link
-from wakestream.operators.ports import LinkUp
-from wakestream.streams import messages as m
-from wakestream.streams.durable import DURABLE
-from wakestream.streams.monitor import Monitor
-from wakestream.streams.outbox_facts import Look
-from wakestream.streams.power_machine import PowerPolicy
+from wakestream.adapters.cli.demo.processes import house
+from wakestream.adapters.cli.doctor import Finding, examine
+from wakestream.adapters.cli.doctor import hub as there_room
+from wakestream.adapters.cli.doctor import local as here
+from wakestream.adapters.cli.doctor.daemon import daemon_stands
+from wakestream.adapters.config.settings import Secret, Settings
+from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
+from wakestream.adapters.hub.server import HubServer
+from wakestream.adapters.monitor.runner import MonitorProgram
+from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.testing.fakes import MemoryPower
+from wakestream.operators.model.ports import LinkUp
+from wakestream.streams.jobs.daemon_pipeline import DURABLE
+from wakestream.streams.monitor.monitor import Monitor
+from wakestream.streams.monitor.power_machine import PowerPolicy
+from wakestream.streams.outbox.facts import Look
+from wakestream.streams.protocol import messages as m
 
 
 class Scene:
@@ -387,7 +388,7 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
             raise OSError(number, os.strerror(number))
 
         for room in ("daemon", "here"):
-            monkeypatch.setattr(f"wakestream.adapters.doctor.{room}.written_to", refuse)
+            monkeypatch.setattr(f"wakestream.adapters.cli.doctor.{room}.written_to", refuse)
         broken = await daemons(scene.settings)
         assert (broken.level, os.strerror(number) in broken.says, todo in broken.todo) == ("fault", True, True)
         results = (await scene.look())["disk"]

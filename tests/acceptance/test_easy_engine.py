@@ -14,9 +14,9 @@ from aiohttp import web
 from examples_scene import with_engine
 from fake_engine import FakeEngine
 
-from wakestream.adapters.files import DiskFiles
-from wakestream.adapters.http.easy_engine import EasyEngine, EngineBusy
-from wakestream.adapters.rehearsal import sample_job
+from wakestream.adapters.client.heygem_engine import EasyEngine, EngineBusy
+from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.adapters.testing.harness import sample_job
 from wakestream.operators import (
     Done,
     Downloading,

@@ -12,8 +12,8 @@ import pytest
 from machine_scene import alive, died
 
 from wakestream.adapters.engines.box import Box
-from wakestream.adapters.engines.process import Deadline, run_program
-from wakestream.operators.errors import TaskFailed
+from wakestream.adapters.engines.run_process import Deadline, run_program
+from wakestream.operators.model.errors import TaskFailed
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="only POSIX systems have limits for a process")
 

@@ -35,11 +35,11 @@ from fake_engine import FakeEngine
 from our_peers import Joining, Place, gpu_online
 
 from examples import batch, engine_worker, two_gpus, webhook
-from wakestream.adapters.http.webhook import WebhookDown
-from wakestream.adapters.logs_on_disk import LogFile, read
-from wakestream.adapters.memory import MemoryWorker, MemoryWorkers
-from wakestream.adapters.rehearsal import Rehearsal, sample_job
-from wakestream.adapters.virtual_loop import run_virtual
+from wakestream.adapters.net.webhook_post import WebhookDown
+from wakestream.adapters.telemetry.recordings import LogFile, read
+from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.harness import Rehearsal, sample_job
+from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.operators import (
     Done,
     Failed,
@@ -53,7 +53,7 @@ from wakestream.operators import (
     WorkerUnreachable,
 )
 from wakestream.streams import Log, stage_times
-from wakestream.streams.replay import replay
+from wakestream.streams.replay.replay import replay
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -12,7 +12,7 @@ from wakestream.adapters.engines import ffmpeg
 from wakestream.adapters.engines.box import Box
 from wakestream.adapters.engines.ffmpeg import Ffmpeg, found_ffmpeg
 from wakestream.adapters.engines.samples import make_speech
-from wakestream.operators.errors import TaskFailed
+from wakestream.operators.model.errors import TaskFailed
 
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect/></svg>'
 

@@ -9,8 +9,8 @@ import pytest
 from our_peers import SECRET, Joining
 
 from tests.support.field.desktop import FieldDesktop
-from wakestream.adapters.http import progress_socket
-from wakestream.adapters.worker_program import WorkerConfig, running_worker
+from wakestream.adapters.worker.http import progress_socket
+from wakestream.adapters.worker.program import WorkerConfig, running_worker
 
 NO_HUB = "http://127.0.0.1:9"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from machine_scene import EAGER, House, Run, e, house, is_a, make_job
 
-from wakestream.operators.events import JobEvent
-from wakestream.streams import messages as m
+from wakestream.operators.model.events import JobEvent
+from wakestream.streams.protocol import messages as m
 
 from scene import KIB, MIB  # isort: skip - its folder is known by now
 from proxies import Valve, pipe  # isort: skip

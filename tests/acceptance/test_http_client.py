@@ -17,10 +17,10 @@ from aiohttp import web
 from blake3 import blake3
 from tus_scene import eventually
 
-from wakestream.adapters.capabilities import Signer, Wallet
-from wakestream.adapters.http.client import THREADS, HttpWorker, HttpWorkers
-from wakestream.adapters.http.client_download import Partial
-from wakestream.operators.errors import (
+from wakestream.adapters.client.download import Partial
+from wakestream.adapters.client.worker import THREADS, HttpWorker, HttpWorkers
+from wakestream.adapters.net.capabilities import Signer, Wallet
+from wakestream.operators.model.errors import (
     DAMAGED,
     Corrupt,
     FileChanged,
@@ -30,9 +30,9 @@ from wakestream.operators.errors import (
     WorkerRefused,
     WorkerUnreachable,
 )
-from wakestream.operators.events import Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.ports import Health, TaskReceipt, TaskReport
-from wakestream.streams import messages as m
+from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.model.ports import Health, TaskReceipt, TaskReport
+from wakestream.streams.protocol import messages as m
 
 SECRET = "swordfish-0123456789"
 VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 32, ".wav")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.files import DiskFiles
-from wakestream.adapters.http.client import HttpWorker, HttpWorkers
-from wakestream.adapters.worker_program import WorkerConfig, running_worker
-from wakestream.operators.errors import FileChanged, TaskLost, WorkerRefused
-from wakestream.operators.events import Algorithm, Done, FileRef, Fingerprint, Job
-from wakestream.operators.ports import Frame, TaskReport
+from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
+from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.adapters.worker.program import WorkerConfig, running_worker
+from wakestream.operators.model.errors import FileChanged, TaskLost, WorkerRefused
+from wakestream.operators.model.events import Algorithm, Done, FileRef, Fingerprint, Job
+from wakestream.operators.model.ports import Frame, TaskReport
 
 SECRET = "swordfish-0123456789"
 VIDEO, AUDIO = bytes(range(256)) * 20_000, b"audio" * 1000

@@ -16,12 +16,12 @@ from loguru import logger
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.websocket import guard
-from wakestream.adapters.websocket.hub_server import open_hub
-from wakestream.streams import hub
-from wakestream.streams import hub_events as f
+from wakestream.adapters.hub import admission as guard
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from hub_scene import ONLINE, Peer, Place
 
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.recorder import recording
-from wakestream.adapters.sqlite_journal import open_journal
-from wakestream.operators.errors import NoSpace
-from wakestream.streams import hub_events as f
-from wakestream.streams.recording import read_log
-from wakestream.streams.replay import replay
+from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.telemetry.recorder import recording
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.operators.model.errors import NoSpace
+from wakestream.streams.hub import events as f
+from wakestream.streams.recording.recording import read_log
+from wakestream.streams.replay.replay import replay
 
 SUBMIT = {"type": "gpu.job.submit", "task_type": "heygem_submit", "payload": {"video_hash": "a", "video_ext": ".mp4"}}
 
@@ -146,7 +146,7 @@ async def test_while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost(
                 raise NoSpace("no space left for hub.sqlite3; make room, it then goes on by itself")
             await super().append(facts)
 
-    monkeypatch.setattr("wakestream.adapters.websocket.hub_server._FULL_DISK_PAUSE", 0.0)
+    monkeypatch.setattr("wakestream.adapters.hub.server._FULL_DISK_PAUSE", 0.0)
     place, journal = Place(tmp_path / "state", stack), Full()
     await place.hub(journal=journal)
     client = await place.client()

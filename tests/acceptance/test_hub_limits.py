@@ -14,14 +14,14 @@ from our_peers import Place, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from wakestream.adapters.addresses import network
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.throttle import Network
-from wakestream.adapters.websocket import guard
-from wakestream.adapters.websocket.hub_server import HubServer, open_hub
-from wakestream.streams.hub import Limits
-from wakestream.streams.hub_events import Fact
+from wakestream.adapters.config.addresses import network
+from wakestream.adapters.hub import admission as guard
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.streams.hub.events import Fact
+from wakestream.streams.hub.hub import Limits
 
 
 @asynccontextmanager

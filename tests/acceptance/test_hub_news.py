@@ -8,8 +8,8 @@ from typing import Any
 from our_peers import Place
 
 from wakestream import LinkUp, PowerState, Settings, of_type, open_client
-from wakestream.adapters.websocket.link import open_link
-from wakestream.streams import messages as m
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.streams.protocol import messages as m
 
 
 async def test_a_client_that_comes_after_the_change_hears_of_it_and_so_does_its_late_subscriber(place: Place) -> None:

@@ -9,15 +9,15 @@ from pathlib import Path
 from our_peers import until
 from websockets.asyncio.client import connect
 
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.recorder import recording
-from wakestream.adapters.websocket.hub_server import open_hub
-from wakestream.streams import messages as m
-from wakestream.streams import wire
-from wakestream.streams.hub_events import Fact
-from wakestream.streams.recording import read_log
-from wakestream.streams.replay import replay
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.telemetry.recorder import recording
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.streams.hub.events import Fact
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.recording.recording import read_log
+from wakestream.streams.replay.replay import replay
 
 
 async def test_a_recorded_hub_tells_what_came_what_went_and_keeps_the_key_out(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from our_peers import Place
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.websocket.hub_server import open_hub
-from wakestream.streams import messages as m
-from wakestream.streams import wire
-from wakestream.streams.hub_events import Fact
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.streams.hub.events import Fact
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 ROLES = ("nobody", "client", "admin", "worker", "monitor")
 CLIENTS = {"client", "admin"}

@@ -41,8 +41,8 @@ from pathlib import Path
 import pytest
 import wakestream.streams
 from pipeline import until_ready
-from wakestream.adapters.logs_on_disk import write
-from wakestream.adapters.rehearsal import Rehearsal
+from wakestream.adapters.telemetry.recordings import write
+from wakestream.adapters.testing.harness import Rehearsal
 from wakestream.operators import Done
 
 async def record(folder):
@@ -217,7 +217,7 @@ def test_the_wheel_offers_the_command_and_the_pytest_plugin(wheel: Path) -> None
         (found,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
         offered = archive.read(found).decode()
     assert "[console_scripts]\nwakestream = wakestream.adapters.cli.main:main" in offered
-    assert "[pytest11]\nwakestream = wakestream.adapters.pytest_plugin" in offered
+    assert "[pytest11]\nwakestream = wakestream.adapters.testing.pytest_plugin" in offered
 
 
 def test_a_project_that_only_has_the_wheel_records_and_replays_in_its_tests(python: Path, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from aiohttp import web
 from our_peers import Joining, Place
 from yarl import URL
 
-from wakestream.adapters.console.server import local_server
-from wakestream.adapters.metrics.listener import metrics_listener
+from wakestream.adapters.daemon.api.server import local_server
+from wakestream.adapters.telemetry.metrics_server import metrics_listener
 
 LOOPBACK = ("127.0.0.1", 0)
 

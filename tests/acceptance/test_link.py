@@ -17,15 +17,15 @@ from our_peers import SECRET, Place, held, until
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from wakestream.adapters.accepting import accept_no_more
-from wakestream.adapters.client import open_client
-from wakestream.adapters.settings import Settings
-from wakestream.adapters.websocket import link as links
-from wakestream.adapters.websocket.link import Link, open_link
-from wakestream.operators.events import Cancelled, Job, JobEvent, Queued
-from wakestream.operators.flow.retry_backoff import Backoff
-from wakestream.operators.ports import LinkDown, LinkUp
-from wakestream.streams import messages as m
+from wakestream.adapters.client.client import open_client
+from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.net import hub_link as links
+from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.events import Cancelled, Job, JobEvent, Queued
+from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.protocol import messages as m
 
 
 class Hub:

@@ -19,8 +19,8 @@ from examples_scene import receiver
 from metrics_scene import House, families, house, read
 from our_peers import Joining, Place, until
 
-from wakestream.adapters.metrics import families as ff
-from wakestream.adapters.metrics.listener import metrics_listener
+from wakestream.adapters.telemetry import metric_families as ff
+from wakestream.adapters.telemetry.metrics_server import metrics_listener
 
 METRICS = ("--metrics", "127.0.0.1:0")
 

@@ -19,12 +19,12 @@ from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import field_worker, rendered
 from tests.support.mixes import OldMachine, our_monitor
-from wakestream.adapters.recorder import recording
-from wakestream.adapters.websocket.hub_server import HubServer
-from wakestream.streams.config_json import plain_config
-from wakestream.streams.hub import Limits
-from wakestream.streams.recording import read_log
-from wakestream.streams.replay import replay
+from wakestream.adapters.hub.server import HubServer
+from wakestream.adapters.telemetry.recorder import recording
+from wakestream.streams.hub.hub import Limits
+from wakestream.streams.recording.config_json import plain_config
+from wakestream.streams.recording.recording import read_log
+from wakestream.streams.replay.replay import replay
 
 QUICK = MonitorTimes().scaled(0.001)
 SECRET = "field-secret-0123456789"

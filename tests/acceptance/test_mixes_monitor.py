@@ -18,9 +18,9 @@ from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, rendered
 from tests.support.mixes import OldMachine, our_monitor
-from wakestream.adapters.monitor import MonitorProgram
-from wakestream.adapters.websocket.hub_server import HubServer
-from wakestream.streams.hub import Limits
+from wakestream.adapters.hub.server import HubServer
+from wakestream.adapters.monitor.runner import MonitorProgram
+from wakestream.streams.hub.hub import Limits
 
 SECRET = "field-secret-0123456789"
 OPEN = Limits(open_roles=frozenset({"worker", "monitor"}), recent=0.2, accepted=2.0)

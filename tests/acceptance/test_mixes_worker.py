@@ -25,10 +25,10 @@ from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.mixes import our_monitor
-from wakestream.adapters import worker_hub
-from wakestream.adapters.http import progress_socket, replies
-from wakestream.adapters.websocket.link import open_link
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.worker import hub_session as worker_hub
+from wakestream.adapters.worker.http import progress_socket, replies
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
 
 KEY = "field-license-0001"
 QUICK = replace(DesktopLimits(), health_every=0.2, poll_every=0.05)

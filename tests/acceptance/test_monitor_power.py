@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from wakestream.adapters.memory import MemoryLink
-from wakestream.adapters.monitor import MonitorProgram
+from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.power import CommandPower, ProcessPower
 from wakestream.adapters.power import command as power_command
 from wakestream.adapters.power import process as power_process
-from wakestream.operators.errors import NoCapacity, PowerError
-from wakestream.streams import messages as m
-from wakestream.streams.monitor import Monitor
-from wakestream.streams.power_machine import PowerPolicy
+from wakestream.adapters.testing.fakes import MemoryLink
+from wakestream.operators.model.errors import NoCapacity, PowerError
+from wakestream.streams.monitor.monitor import Monitor
+from wakestream.streams.monitor.power_machine import PowerPolicy
+from wakestream.streams.protocol import messages as m
 
 Start = Callable[..., ProcessPower]
 

@@ -11,9 +11,9 @@ import orjson
 import pytest
 from tiny_hub import TinyHub, monitor, tiny_hub
 
-from wakestream.streams.divergence import Divergence, divergences
-from wakestream.streams.recording import Log, read_log
-from wakestream.streams.replay_monitor import replay_monitor
+from wakestream.streams.recording.recording import Log, read_log
+from wakestream.streams.replay.divergence import Divergence, divergences
+from wakestream.streams.replay.replay_monitor import replay_monitor
 
 hub = pytest.fixture(tiny_hub)
 

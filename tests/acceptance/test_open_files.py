@@ -9,8 +9,8 @@ from asyncio.subprocess import DEVNULL, PIPE
 import pytest
 from client_scene import User, clean_environment
 
-from wakestream.adapters.http.silent_callers import MOST
-from wakestream.adapters.open_files import SPARE
+from wakestream.adapters.net.connection_limits import MOST
+from wakestream.adapters.runtime.rlimits import SPARE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are seen on Linux")
 

@@ -13,12 +13,13 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from wakestream.adapters.http import callers, progress_socket
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
-from wakestream.operators.errors import TaskFailed
-from wakestream.operators.events import FileRef
-from wakestream.operators.ports import Frame
-from wakestream.streams import worker as w
+from wakestream.adapters.worker.http import auth as callers
+from wakestream.adapters.worker.http import progress_socket
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.model.errors import TaskFailed
+from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import Frame
+from wakestream.streams.worker import worker as w
 
 SECRET = "swordfish+%&0123456789"
 """With letters that an address encodes: deployed clients do not."""

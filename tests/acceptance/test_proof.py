@@ -13,13 +13,13 @@ import pytest
 from capability_scene import Scene, scene
 from our_peers import SECRET, Place, until
 
-from wakestream.adapters.capabilities import Wallet
-from wakestream.adapters.files import DiskFiles
-from wakestream.adapters.http import client_proof
-from wakestream.adapters.http.client import HttpWorker, HttpWorkers
-from wakestream.operators.events import FileRef, Fingerprint, Job
-from wakestream.operators.ports import Resumed
-from wakestream.streams import messages as m
+from wakestream.adapters.client import possession as client_proof
+from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
+from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.adapters.net.capabilities import Wallet
+from wakestream.operators.model.events import FileRef, Fingerprint, Job
+from wakestream.operators.model.ports import Resumed
+from wakestream.streams.protocol import messages as m
 
 FILM = bytes(range(256)) * 8000
 

@@ -10,7 +10,7 @@ import pytest
 from client_scene import User, clean_environment
 from our_peers import SECRET, Place
 
-from wakestream.adapters.cli.log_lines import line
+from wakestream.adapters.cli.render.log_reader import line
 
 WRONG = "ws_client_" + "0" * 40
 PROGRAMS = {

@@ -18,10 +18,10 @@ from client_scene import User
 from our_peers import Joining, Place
 from replay_scene import LOGS, crowd, recorded, under
 
-from wakestream.adapters.cli.table import width
-from wakestream.adapters.logs_on_disk import write
-from wakestream.streams.recording import Log
-from wakestream.streams.timeline import STAGES
+from wakestream.adapters.cli.render.table import width
+from wakestream.adapters.telemetry.recordings import write
+from wakestream.streams.recording.recording import Log
+from wakestream.streams.recording.timeline import STAGES
 
 COMMAND = (sys.executable, "-m", "wakestream.adapters.cli")
 ROOT = Path(__file__).parents[2]
@@ -129,7 +129,7 @@ def test_what_if_shows_both_outcomes_side_by_side_and_is_no_failure() -> None:
         (("replay", OFFLINE, "--together"), "--together: "),
         (("replay", OFFLINE, "--pipeline", "nothing"), "write MODULE:NAME"),
         (("shrink", OFFLINE, "--fails-if", "diverged", "--pipeline", "nowhere:at_all"), "No module named 'nowhere'"),
-        (("replay", OFFLINE, "--pipeline", "wakestream.streams.job:at_all"), "has no attribute 'at_all'"),
+        (("replay", OFFLINE, "--pipeline", "wakestream.streams.jobs.job:at_all"), "has no attribute 'at_all'"),
         (("shrink", OFFLINE, "--fails-if", "bogus"), "there is no condition 'bogus'"),
         (("shrink", OFFLINE), "--fails-if"),
         (("shrink", OFFLINE, "--fails-if", "outcome=done", "-o", OFFLINE), "is the log itself"),
@@ -221,7 +221,7 @@ def test_the_seed_of_a_found_failure_finds_it_again(tmp_path: Path) -> None:
 
 def test_jobs_of_a_users_own_pipeline_are_replayed_through_it(tmp_path: Path) -> None:
     (tmp_path / "my_pipelines.py").write_text(
-        "from wakestream.operators.events import Note\nfrom wakestream.streams.job import job_pipeline\n"
+        "from wakestream.operators.model.events import Note\nfrom wakestream.streams.jobs.job import job_pipeline\n"
         "import reactivex as rx\n"
         "def noting(job, world, policy, cancel):\n"
         "    return rx.concat(rx.of(Note('mine')), job_pipeline(job, world, policy, cancel))\n",
@@ -253,7 +253,7 @@ def test_a_pipeline_may_be_named_by_the_expression_that_makes_it() -> None:
 
 def test_a_pipeline_that_is_made_by_an_expression_is_made_for_each_replay(tmp_path: Path) -> None:
     (tmp_path / "once.py").write_text(
-        "from wakestream.streams.job import job_pipeline\n"
+        "from wakestream.streams.jobs.job import job_pipeline\n"
         "def fresh():\n"
         "    used = []\n"
         "    def build(job, *rest):\n"

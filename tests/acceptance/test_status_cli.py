@@ -12,12 +12,12 @@ import orjson
 import pytest
 from client_scene import Running, User
 
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.sqlite_journal import open_journal
-from wakestream.adapters.websocket.link import Link, open_link
-from wakestream.operators.ports import LinkUp
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
+from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.operators.model.ports import LinkUp
+from wakestream.streams.hub import events as f
+from wakestream.streams.protocol import messages as m
 
 
 class Keeper:

@@ -17,13 +17,13 @@ import trustme
 from blake3 import blake3
 from tus_scene import Tus, eventually, tus
 
+from wakestream.adapters.disk.hashing_writer import AHEAD
 from wakestream.adapters.engines import Command
-from wakestream.adapters.http import straight as module
-from wakestream.adapters.http import tus as tus_calls
-from wakestream.adapters.http.straight import BUFFER, straight
-from wakestream.adapters.sink import AHEAD
-from wakestream.adapters.tls import ServerTls
-from wakestream.adapters.worker_program import WorkerConfig, running_worker
+from wakestream.adapters.net import direct_body as module
+from wakestream.adapters.net.direct_body import BUFFER, straight
+from wakestream.adapters.net.tls import ServerTls
+from wakestream.adapters.worker.http import tus as tus_calls
+from wakestream.adapters.worker.program import WorkerConfig, running_worker
 
 SECRET = "swordfish-0123456789"
 CONTENT = blake3(b"a film about a clock").digest(length=6 * BUFFER + 123)

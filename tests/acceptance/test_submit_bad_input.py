@@ -16,7 +16,7 @@ from field_peers import KEY, field
 from our_peers import Place
 from small_disk import small_disk
 
-from wakestream.adapters import sink
+from wakestream.adapters.disk import hashing_writer as sink
 from wakestream.adapters.engines.samples import make_speech, make_video
 
 NOBODY = "http://127.0.0.1:9"

@@ -16,8 +16,8 @@ from our_peers import Joining, Place, held
 from websockets.asyncio.server import Response, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from wakestream.adapters.accepting import accept_no_more
-from wakestream.adapters.cli.log_lines import line
+from wakestream.adapters.cli.render.log_reader import line
+from wakestream.adapters.net.stop_accepting import accept_no_more
 
 Talk = Callable[[ServerConnection], Awaitable[None]]
 

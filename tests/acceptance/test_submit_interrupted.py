@@ -15,9 +15,9 @@ from client_scene import Ran, Running, User
 from field_peers import field
 from our_peers import Joining, Place, held, until
 
-from wakestream.adapters import sink
-from wakestream.adapters.task_queue import TaskQueue
-from wakestream.adapters.websocket.hub_server import HubServer
+from wakestream.adapters.disk import hashing_writer as sink
+from wakestream.adapters.hub.server import HubServer
+from wakestream.adapters.worker.task_queue import TaskQueue
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process there")
 

@@ -15,14 +15,14 @@ from field_peers import field
 from our_peers import SECRET, Joining, Place, held
 from websockets.asyncio.client import connect
 
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.recorder import recording
-from wakestream.adapters.websocket.hub_server import open_hub
-from wakestream.streams.hub import Limits
-from wakestream.streams.hub_events import Fact
-from wakestream.streams.recording import read_log
-from wakestream.streams.replay import replay
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.telemetry.recorder import recording
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.streams.hub.events import Fact
+from wakestream.streams.hub.hub import Limits
+from wakestream.streams.recording.recording import read_log
+from wakestream.streams.replay.replay import replay
 
 NOTHING = {"HEYGEM_API_SECRET": ""}
 

@@ -16,7 +16,7 @@ from client_scene import User
 from field_peers import field, old_worker
 from our_peers import Joining, Place, held
 
-from wakestream.adapters.demo import house
+from wakestream.adapters.cli.demo.processes import house
 from wakestream.adapters.engines.samples import make_speech, make_video
 
 BODY = b"rendered:" + b"video" * 1000 + b"audio" * 500

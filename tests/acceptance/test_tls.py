@@ -18,20 +18,20 @@ from certificates import Authority
 from client_scene import User, clean_environment
 from our_peers import SECRET, Joining, Place, gpu_online
 
-from wakestream.adapters.http import worker_server
-from wakestream.adapters.http.client import HttpWorkers
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.sources import SettingsError
-from wakestream.adapters.tls import ServerTls, client_context, explained, server_tls
-from wakestream.adapters.websocket import hub_server
-from wakestream.adapters.websocket.hub_server import HubServer, open_hub
-from wakestream.adapters.websocket.link import open_link
-from wakestream.adapters.worker_program import WorkerConfig, running_worker
-from wakestream.operators.errors import WorkerRefused, WorkerUnreachable
-from wakestream.operators.ports import LinkDown
-from wakestream.streams import messages as m
-from wakestream.streams.hub_events import Fact
+from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.hub import server as hub_server
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.tls import ServerTls, client_context, explained, server_tls
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.worker.http import server as worker_server
+from wakestream.adapters.worker.program import WorkerConfig, running_worker
+from wakestream.operators.model.errors import WorkerRefused, WorkerUnreachable
+from wakestream.operators.model.ports import LinkDown
+from wakestream.streams.hub.events import Fact
+from wakestream.streams.protocol import messages as m
 
 PLACES = ("{audio}", "{video}", "{output}")
 

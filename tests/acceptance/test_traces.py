@@ -14,8 +14,8 @@ from aiohttp import web
 from client_scene import User
 from our_peers import Joining, Place
 
-from wakestream.streams import messages as m
-from wakestream.streams.hub_client import trace_of
+from wakestream.streams.jobs.hub_client import trace_of
+from wakestream.streams.protocol import messages as m
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra wakestream[otel] is not installed")
 

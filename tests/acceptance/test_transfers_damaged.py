@@ -12,14 +12,14 @@ import pytest
 from blake3 import blake3
 from tus_scene import tus
 
+from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.engines import Command
-from wakestream.adapters.http.client import HttpWorker, HttpWorkers
-from wakestream.adapters.upload_records import Upload
-from wakestream.adapters.uploads import Uploads
-from wakestream.adapters.worker_program import WorkerConfig, running_worker
-from wakestream.operators.errors import Corrupt, FileChanged
-from wakestream.operators.events import FileRef, Fingerprint
-from wakestream.operators.ports import Resumed
+from wakestream.adapters.worker.program import WorkerConfig, running_worker
+from wakestream.adapters.worker.resumable_uploads import Uploads
+from wakestream.adapters.worker.upload_records import Upload
+from wakestream.operators.model.errors import Corrupt, FileChanged
+from wakestream.operators.model.events import FileRef, Fingerprint
+from wakestream.operators.model.ports import Resumed
 
 SECRET = "swordfish-0123456789"
 CONTENT = blake3(b"a film about a power cut").digest(length=300_000)

@@ -16,13 +16,15 @@ from blake3 import blake3
 from tus_scene import BODY, eventually, then_silent, tus
 from worker_process import SECRET, WorkerProcess, worker_process
 
+from wakestream.adapters.client import tus_upload as client_tus
+from wakestream.adapters.client import upload_body as client_upload
+from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.engines import Command
-from wakestream.adapters.http import client_tus, client_upload, tus_append
-from wakestream.adapters.http.client import HttpWorker, HttpWorkers
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
-from wakestream.operators.errors import Corrupt, WakestreamError, WorkerUnreachable
-from wakestream.operators.events import Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.ports import Resumed
+from wakestream.adapters.worker.http import tus_append
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.model.errors import Corrupt, WakestreamError, WorkerUnreachable
+from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.model.ports import Resumed
 
 SIZE = 96 * 1024 * 1024
 """More than the buffers of both sockets hold: a transfer of it can be broken off in its middle."""
@@ -106,8 +108,8 @@ async def test_an_upload_goes_on_after_worker_and_client_were_killed(tmp_path: P
 UPLOAD = """
 import asyncio, sys
 from pathlib import Path
-from wakestream.adapters.http.client import HttpWorkers
-from wakestream.operators.events import FileRef, Fingerprint
+from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.operators.model.events import FileRef, Fingerprint
 url, secret, name, digest = sys.argv[1:]
 async def main():
     worker = HttpWorkers(url, secret).at(None)
@@ -265,8 +267,8 @@ async def test_a_download_goes_on_after_worker_and_client_were_killed(tmp_path: 
 DOWNLOAD = """
 import asyncio, sys
 from pathlib import Path
-from wakestream.adapters.http import meter
-from wakestream.adapters.http.client import HttpWorkers
+from wakestream.adapters.client import progress as meter
+from wakestream.adapters.client.worker import HttpWorkers
 url, secret, task, output = sys.argv[1:]
 meter.INTERVAL = 0.0
 async def main():

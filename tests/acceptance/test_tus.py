@@ -19,13 +19,15 @@ import pytest
 from blake3 import blake3
 from tus_scene import BODY, Tus, eventually, metadata, then_silent, tus
 
-from wakestream.adapters import sink, upload_records, uploads
+from wakestream.adapters.disk import hashing_writer as sink
+from wakestream.adapters.disk.hashing_writer import BATCH, Sink
 from wakestream.adapters.engines import Command
-from wakestream.adapters.http import tus_append
-from wakestream.adapters.retention import Retention
-from wakestream.adapters.sink import BATCH, Sink
-from wakestream.adapters.store import Store
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker import resumable_uploads as uploads
+from wakestream.adapters.worker import upload_records
+from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.http import tus_append
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.retention import Retention
 
 SECRET = "swordfish-0123456789"
 CONTENT = blake3(b"a film about a clock").digest(length=10_240)

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from examples_scene import receiver
 
-from wakestream.adapters.http import webhook
-from wakestream.adapters.http.webhook import WebhookDown, post_json
+from wakestream.adapters.net import webhook_post as webhook
+from wakestream.adapters.net.webhook_post import WebhookDown, post_json
 from wakestream.operators import WakestreamError, mendable
 
 

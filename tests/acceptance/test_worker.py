@@ -23,16 +23,16 @@ import imageio_ffmpeg
 import pytest
 from blake3 import blake3
 
-from wakestream.adapters import worker_program
+from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.disk.hashing_writer import Sink
 from wakestream.adapters.engines import Ffmpeg
-from wakestream.adapters.http import silent_callers
-from wakestream.adapters.http.client import HttpWorkers
-from wakestream.adapters.settings import SettingsError
-from wakestream.adapters.sink import Sink
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
-from wakestream.operators.errors import TaskFailed, WorkerUnreachable
-from wakestream.operators.events import Done, FileRef, Fingerprint, Job
-from wakestream.operators.ports import Engine
+from wakestream.adapters.net import connection_limits as silent_callers
+from wakestream.adapters.worker import program as worker_program
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.model.errors import TaskFailed, WorkerUnreachable
+from wakestream.operators.model.events import Done, FileRef, Fingerprint, Job
+from wakestream.operators.model.ports import Engine
 
 SECRET = "open-sesame-0123456789"
 AUTHORIZATION = {"Authorization": f"Bearer {SECRET}"}

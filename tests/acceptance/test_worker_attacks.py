@@ -13,10 +13,11 @@ from blake3 import blake3
 from capability_scene import AUDIO, PAIR, VIDEO, Caller, Scene, pair, scene
 from our_peers import SECRET, Place, until
 
-from wakestream.adapters import uploads
-from wakestream.adapters.http import callers, possession
-from wakestream.adapters.store import Store
-from wakestream.streams import worker_shares as shares
+from wakestream.adapters.worker import resumable_uploads as uploads
+from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.http import auth as callers
+from wakestream.adapters.worker.http import possession
+from wakestream.streams.worker import shares
 
 TUS = {"Tus-Resumable": "1.0.0"}
 FILM = VIDEO * 2000

@@ -12,10 +12,10 @@ import pytest
 from capability_scene import AUDIO, PAIR, VIDEO, Caller, Scene, scene
 from our_peers import SECRET, Joining, Place, until
 
-from wakestream.adapters.addresses import network
-from wakestream.adapters.capabilities import Signer
-from wakestream.adapters.http import callers
-from wakestream.adapters.throttle import Network
+from wakestream.adapters.config.addresses import network
+from wakestream.adapters.net.capabilities import Signer
+from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.worker.http import auth as callers
 
 
 async def test_the_worker_announces_capabilities_once_it_has_met_its_hub(place: Place) -> None:

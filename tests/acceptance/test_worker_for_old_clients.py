@@ -11,10 +11,10 @@ import pytest
 from blake3 import blake3
 from our_peers import SECRET, Joining
 
-from wakestream.adapters.http.client import HttpWorkers
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
-from wakestream.operators.errors import Corrupt
-from wakestream.operators.events import FileRef, Fingerprint
+from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.model.errors import Corrupt
+from wakestream.operators.model.events import FileRef, Fingerprint
 
 CORS = {
     "Access-Control-Allow-Origin": "*",

@@ -13,11 +13,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from wakestream.adapters.engines import Command, checked_template, process
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
-from wakestream.operators.errors import TaskFailed
-from wakestream.operators.events import FileRef
-from wakestream.operators.ports import Frame
+from wakestream.adapters.engines import Command, checked_template
+from wakestream.adapters.engines import run_process as process
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.model.errors import TaskFailed
+from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import Frame
 
 SECRET = "open-sesame-0123456789"
 
@@ -160,7 +161,7 @@ async def test_a_child_that_got_away_and_holds_the_output_open_is_not_waited_for
 
 PARENT = """
 import asyncio, sys
-from wakestream.adapters.engines.process import run_program
+from wakestream.adapters.engines.run_process import run_program
 async def main():
     async for line in run_program(["/bin/sh", "-c", "echo $$; exec sleep 600"], limit=600):
         print(line, flush=True)

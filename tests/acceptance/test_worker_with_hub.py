@@ -14,15 +14,15 @@ import aiohttp
 from loguru import logger
 
 from wakestream.adapters.engines import Command, checked_template
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.websocket.hub_server import open_hub
-from wakestream.adapters.websocket.link import Link, open_link
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
-from wakestream.operators.events import FileRef
-from wakestream.operators.ports import LinkUp
-from wakestream.streams import messages as m
-from wakestream.streams.hub_events import Fact
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import LinkUp
+from wakestream.streams.hub.events import Fact
+from wakestream.streams.protocol import messages as m
 
 COPY = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[3])"
 VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 32, ".wav")

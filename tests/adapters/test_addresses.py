@@ -1,7 +1,7 @@
 import pytest
 
-from wakestream.adapters import addresses
-from wakestream.adapters.addresses import hub_url, listen_address, network, worker_url
+from wakestream.adapters.config import addresses
+from wakestream.adapters.config.addresses import hub_url, listen_address, network, worker_url
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from wakestream.adapters import capabilities
-from wakestream.adapters.capabilities import Claims, Signer, Verifier, Wallet
-from wakestream.adapters.sources import SettingsError
-from wakestream.operators.errors import WorkerRefused
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.net import capabilities
+from wakestream.adapters.net.capabilities import Claims, Signer, Verifier, Wallet
+from wakestream.operators.model.errors import WorkerRefused
+from wakestream.streams.hub import events as f
+from wakestream.streams.protocol import messages as m
 
 SIGNER = Signer.fresh()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.cli import main
-from wakestream.adapters.cli.completion import SHELLS
+from wakestream.adapters.cli.commands.completion import SHELLS
 
 
 def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:

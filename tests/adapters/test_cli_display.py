@@ -13,13 +13,14 @@ import pytest
 from loguru import logger
 from rich.console import Console
 
-from wakestream.adapters import daemon_client, logs
 from wakestream.adapters.cli import main
-from wakestream.adapters.cli.demo_show import Show, spoken
-from wakestream.adapters.cli.display import JsonLines, Outcomes, PlainLines, display
-from wakestream.adapters.cli.live import LiveDisplay
-from wakestream.adapters.words import choose
-from wakestream.operators import events as e
+from wakestream.adapters.cli.demo.output import Show, spoken
+from wakestream.adapters.cli.i18n import choose
+from wakestream.adapters.cli.render.display import JsonLines, Outcomes, PlainLines, display
+from wakestream.adapters.cli.render.live import LiveDisplay
+from wakestream.adapters.daemon import api_client as daemon_client
+from wakestream.adapters.telemetry import logs
+from wakestream.operators.model import events as e
 
 JOB = e.Job("ws-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.cli import exit_codes, main, parsing
-from wakestream.adapters.cli.table import width
-from wakestream.adapters.words import choose, chosen
-from wakestream.adapters.words.help_zh import SENTENCES
+from wakestream.adapters.cli import exit_codes, main
+from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.cli.i18n import choose, chosen
+from wakestream.adapters.cli.i18n.help_zh import SENTENCES
+from wakestream.adapters.cli.render.table import width
 
 LOGS = Path(__file__).parents[1] / "logs"
 LISTING = ("jobs", "watch", "cancel", "status", "why", "cost", "doctor", "logs", "replay", "shrink", "submit")

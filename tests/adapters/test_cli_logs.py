@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from wakestream.adapters import log_file, logs
-from wakestream.adapters.cli import main, program
-from wakestream.adapters.cli.log_lines import Tail, followed, line, wanted
-from wakestream.adapters.log_file import LogFile, pieces
-from wakestream.adapters.settings import SettingsError
+from wakestream.adapters.cli import main
+from wakestream.adapters.cli import service as program
+from wakestream.adapters.cli.render.log_reader import Tail, followed, line, wanted
+from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.telemetry import log_file, logs
+from wakestream.adapters.telemetry.log_file import LogFile, pieces
 
 PLAIN = """\
 2026-01-01 10:00:00.123 INFO    ws-1 upload  half way

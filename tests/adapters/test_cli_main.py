@@ -15,11 +15,30 @@ from typing import cast
 import pytest
 from loguru import logger
 
-from wakestream.adapters import settings
-from wakestream.adapters.cli import exit_codes, flags, following, main, parsing, program
-from wakestream.adapters.daemon_client import DaemonClient
-from wakestream.adapters.settings import LEVELS, Settings, SettingsError
-from wakestream.operators.errors import HubUnreachable, NoSpace, StageTimeout, WakestreamError, WorkerUnreachable
+from wakestream.adapters.cli import (
+    exit_codes,
+    flags,
+    main,
+)
+from wakestream.adapters.cli import (
+    follow as following,
+)
+from wakestream.adapters.cli import (
+    parser as parsing,
+)
+from wakestream.adapters.cli import (
+    service as program,
+)
+from wakestream.adapters.config import settings
+from wakestream.adapters.config.settings import LEVELS, Settings, SettingsError
+from wakestream.adapters.daemon.api_client import DaemonClient
+from wakestream.operators.model.errors import (
+    HubUnreachable,
+    NoSpace,
+    StageTimeout,
+    WakestreamError,
+    WorkerUnreachable,
+)
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -29,7 +48,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], None]:
     """Puts one made-up command, `wave`, into the list."""
 
     def put(run: Run) -> None:
-        module = types.ModuleType("wakestream.adapters.cli.wave")
+        module = types.ModuleType("wakestream.adapters.cli.commands.wave")
         vars(module).update(HELP="wave to someone", run=run)
         vars(module)["arguments"] = lambda parser: parser.add_argument("--to")
         monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -321,7 +340,7 @@ def test_a_command_that_says_itself_what_is_wrong_does_not_log_it_too_unless_ask
 ) -> None:
     levels: list[str] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("wakestream.adapters.logs.configure", lambda given, *_, **__: levels.append(given))
+    monkeypatch.setattr("wakestream.adapters.telemetry.logs.configure", lambda given, *_, **__: levels.append(given))
     parser = main.parser_of(("status",))
     args = parser.parse_args(["status", *argv])
     parsing.settle(parser, args)

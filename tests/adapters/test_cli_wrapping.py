@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from wakestream.adapters.cli import doctor, table
-from wakestream.adapters.cli.doctor import lines
-from wakestream.adapters.cli.table import paragraphs, width
-from wakestream.adapters.doctor.findings import fault
+from wakestream.adapters.cli.commands import doctor
+from wakestream.adapters.cli.commands.doctor import lines
+from wakestream.adapters.cli.doctor.result import fault
+from wakestream.adapters.cli.render import table
+from wakestream.adapters.cli.render.table import paragraphs, width
 
 SAYS = "the GPU is on, but neither the hub nor the settings name its worker: every job fails for that reason"
 TODO = "give the worker --public-url URL, or set HEYGEM_SERVER_URL here and start the daemon again"

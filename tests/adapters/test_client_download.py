@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from wakestream.adapters import part_file
-from wakestream.adapters.http.client import THREADS, HttpWorkers
-from wakestream.adapters.part_file import taken
-from wakestream.adapters.sink import BATCH
+from wakestream.adapters.client.worker import THREADS, HttpWorkers
+from wakestream.adapters.disk import part_file
+from wakestream.adapters.disk.hashing_writer import BATCH
+from wakestream.adapters.disk.part_file import taken
 
 ETAG = f'"{"0" * 64}"'
 

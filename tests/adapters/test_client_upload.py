@@ -12,9 +12,9 @@ import pytest
 from aiohttp.abc import AbstractStreamWriter
 from blake3 import blake3
 
-from wakestream.adapters.http import client_upload as module
-from wakestream.adapters.http.client_upload import LEAST, MOST, FilePart
-from wakestream.operators.events import Fingerprint
+from wakestream.adapters.client import upload_body as module
+from wakestream.adapters.client.upload_body import LEAST, MOST, FilePart
+from wakestream.operators.model.events import Fingerprint
 
 CONTENT = blake3(b"a film about a clock").digest(length=5 * MOST + 123)
 

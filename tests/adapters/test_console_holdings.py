@@ -11,16 +11,16 @@ from typing import Any, cast
 
 import pytest
 
-from wakestream.adapters.console import holdings as of_console
-from wakestream.adapters.console import uploads as of_uploads
-from wakestream.adapters.console.cards import NOW_MOST, Cards
-from wakestream.adapters.console.guard import ApiError
-from wakestream.adapters.console.holdings import Holdings
-from wakestream.adapters.console.uploads import Uploads
-from wakestream.adapters.feed import QUEUED, Feed
-from wakestream.adapters.outbox import Outbox
-from wakestream.streams import outbox
-from wakestream.streams import outbox_facts as f
+from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.console import storage as of_console
+from wakestream.adapters.daemon.console import uploads as of_uploads
+from wakestream.adapters.daemon.console.job_view import NOW_MOST, Cards
+from wakestream.adapters.daemon.console.storage import Holdings
+from wakestream.adapters.daemon.console.uploads import Uploads
+from wakestream.adapters.daemon.event_feed import QUEUED, Feed
+from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import outbox
 
 
 class Jobs:

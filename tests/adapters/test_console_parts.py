@@ -9,19 +9,33 @@ from pathlib import Path
 import orjson
 import pytest
 
-from wakestream.adapters.console import gpu, opening, page, session, timeline_file
-from wakestream.adapters.console import timeline as timelines
-from wakestream.adapters.console.job_calls import disposition
-from wakestream.adapters.console.session import Sessions, keep_port, last_port
-from wakestream.adapters.console.timeline import Timeline
-from wakestream.adapters.console.timeline_file import TimelineFile
-from wakestream.adapters.console.upload_rules import file_name, shown_name
-from wakestream.adapters.status_page import hub_facts
-from wakestream.adapters.status_page_words import words_for
-from wakestream.streams import messages as m
-from wakestream.streams import outbox
-from wakestream.streams.hub_state import Gpu, HubState
-from wakestream.streams.recording import Header, read_log
+from wakestream.adapters.daemon.console import (
+    gpu_status as gpu,
+)
+from wakestream.adapters.daemon.console import (
+    open_browser as opening,
+)
+from wakestream.adapters.daemon.console import (
+    sessions as session,
+)
+from wakestream.adapters.daemon.console import (
+    static_files as page,
+)
+from wakestream.adapters.daemon.console import timeline as timelines
+from wakestream.adapters.daemon.console import (
+    timeline_file,
+)
+from wakestream.adapters.daemon.console.routes import disposition
+from wakestream.adapters.daemon.console.sessions import Sessions, keep_port, last_port
+from wakestream.adapters.daemon.console.timeline import Timeline
+from wakestream.adapters.daemon.console.timeline_file import TimelineFile
+from wakestream.adapters.daemon.console.upload_validation import file_name, shown_name
+from wakestream.adapters.net.status_page import hub_facts
+from wakestream.adapters.net.status_page_words import words_for
+from wakestream.streams.hub.state import Gpu, HubState
+from wakestream.streams.outbox import outbox
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import Header, read_log
 
 
 class Clock:

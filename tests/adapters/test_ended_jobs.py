@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from wakestream.adapters import ended_jobs
-from wakestream.adapters.ended_jobs import EndedJobs
-from wakestream.streams import messages as m
-from wakestream.streams.hub_capabilities import LEEWAY
+from wakestream.adapters.net import ended_jobs
+from wakestream.adapters.net.ended_jobs import EndedJobs
+from wakestream.streams.hub.capabilities import LEEWAY
+from wakestream.streams.protocol import messages as m
 
 NOW = 1000.0
 

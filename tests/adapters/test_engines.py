@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from wakestream.adapters.disk.partial import whole
 from wakestream.adapters.engines import BadTemplateError, checked_template
 from wakestream.adapters.engines.command import percent_in
 from wakestream.adapters.engines.ffmpeg import Ffmpeg, Progress, fps_in
-from wakestream.adapters.engines.partial import whole
 from wakestream.adapters.engines.samples import make_video
-from wakestream.operators.errors import TaskFailed
+from wakestream.operators.model.errors import TaskFailed
 
 GOOD = ("python", "run.py", "{video}", "--audio={audio}", "{output}")
 

@@ -6,8 +6,8 @@ import asyncio
 
 import orjson
 
-from wakestream.adapters import feed as feeds
-from wakestream.adapters.feed import Feed
+from wakestream.adapters.daemon import event_feed as feeds
+from wakestream.adapters.daemon.event_feed import Feed
 
 
 def never() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wakestream.adapters.engines.ffmpeg_words import explained
+from wakestream.adapters.engines.ffmpeg_errors import explained
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from wakestream.adapters import files
-from wakestream.adapters.files import THREADS, DiskFiles
-from wakestream.operators.errors import FileChanged, FileUnusable
+from wakestream.adapters.disk import fingerprints as files
+from wakestream.adapters.disk.fingerprints import THREADS, DiskFiles
+from wakestream.operators.model.errors import FileChanged, FileUnusable
 
 CONTENT = bytes(range(256)) * 40_000
 DIGESTS = {"md5": hashlib.md5(CONTENT).hexdigest(), "blake3": blake3(CONTENT).hexdigest()}  # noqa: S324

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import pytest
 import reactivex as rx
 
-from wakestream.adapters.io_guard import no_real_io
-from wakestream.adapters.virtual_loop import RealWorldTouched
+from wakestream.adapters.testing.io_guard import no_real_io
+from wakestream.adapters.testing.virtual_loop import RealWorldTouched
 
 
 def bind() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wakestream.adapters.journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import MemoryJournal
 
 
 async def test_facts_are_read_back_in_order() -> None:

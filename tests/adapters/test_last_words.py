@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.engines.process import run_program
-from wakestream.adapters.last_words import LastWords
-from wakestream.adapters.power.programs import last_lines
-from wakestream.operators.errors import TaskFailed
+from wakestream.adapters.engines.run_process import run_program
+from wakestream.adapters.runtime.child_processes import last_lines
+from wakestream.adapters.runtime.last_words import LastWords
+from wakestream.operators.model.errors import TaskFailed
 
 TQDM = "Rendering:  {}%|####      | {}/100 [00:12<00:15,  3.60it/s]"
 FFMPEG = "frame=  {} fps= 25 q=28.0 size=    {}KiB time=00:00:04.00 bitrate= 524.3kbits/s speed=1.02x"

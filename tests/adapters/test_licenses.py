@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters import licenses
 from wakestream.adapters.cli.main import main
-from wakestream.adapters.licenses import LicenseBook, LicenseError
+from wakestream.adapters.hub import licenses
+from wakestream.adapters.hub.licenses import LicenseBook, LicenseError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from loguru import logger
 
-from wakestream.adapters import logs
+from wakestream.adapters.telemetry import logs
 
 KEY = "ws_client_abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -197,7 +197,7 @@ def test_warnings_of_libraries_become_json_as_well(lines: list[str]) -> None:
 
 
 def test_what_ends_a_program_unforeseen_is_a_json_line_too() -> None:
-    code = "from wakestream.adapters import logs; logs.configure('INFO', json=True, program='hub'); 1 / 0"
+    code = "from wakestream.adapters.telemetry import logs; logs.configure('INFO', json=True, program='hub'); 1 / 0"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     (line,) = ran.stderr.splitlines()
@@ -229,7 +229,7 @@ def test_an_error_that_a_traceback_quotes_ends_no_line_of_it(lines: list[str]) -
 
 
 def test_what_ends_a_program_unforeseen_is_told_without_control_characters_and_secrets() -> None:
-    begin = "from wakestream.adapters import logs; logs.configure('INFO', ['hunter22'])"
+    begin = "from wakestream.adapters.telemetry import logs; logs.configure('INFO', ['hunter22'])"
     code = f"{begin}; raise OSError('\\x1b[2J\\nhunter22')"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 1

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 import pytest
 
-from wakestream.adapters import logs_on_disk
-from wakestream.adapters.logs_on_disk import LogFile, find, read, write
-from wakestream.streams.recording import Header, Log, Row, UnusableLog, header_line, row_line
+from wakestream.adapters.telemetry import recordings as logs_on_disk
+from wakestream.adapters.telemetry.recordings import LogFile, find, read, write
+from wakestream.streams.recording.recording import Header, Log, Row, UnusableLog, header_line, row_line
 
 HEADER = Header("daemon", 1000.0, 7, {"policy": {"reply": 30.0}})
 ROWS = tuple(Row(seq, seq / 10, "in", "ack", {"type": "ack", "request_id": "a"}, "a") for seq in range(1, 10))

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from wakestream.adapters import look_back
-from wakestream.adapters.files import DiskFiles
-from wakestream.adapters.look_back import LookBack
-from wakestream.operators.errors import FileUnusable
-from wakestream.streams import outbox
-from wakestream.streams import outbox_facts as f
+from wakestream.adapters.daemon import result_reuse as look_back
+from wakestream.adapters.daemon.result_reuse import LookBack
+from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.operators.model.errors import FileUnusable
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import outbox
 
 
 class Folder:

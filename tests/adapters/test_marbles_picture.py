@@ -17,12 +17,12 @@ import pytest
 from marbles_scene import hub_night, many
 from rich.cells import cell_len
 
-from wakestream.adapters.cli import marbles
-from wakestream.adapters.cli.marbles import svg
-from wakestream.adapters.cli.marbles_style import text_width
-from wakestream.streams.divergence import Divergence
-from wakestream.streams.marbles import TIMES
-from wakestream.streams.recording import Header, Log, Row, read_log
+from wakestream.adapters.cli.marbles import marbles
+from wakestream.adapters.cli.marbles.marbles import svg
+from wakestream.adapters.cli.marbles.style import text_width
+from wakestream.streams.diagram.marbles import TIMES
+from wakestream.streams.recording.recording import Header, Log, Row, read_log
+from wakestream.streams.replay.divergence import Divergence
 
 LOGS = Path(__file__).parent.parent / "logs"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.memory import MemoryFiles, MemoryWorker, MemoryWorkers
-from wakestream.operators.errors import FileUnusable, GpuLost, WorkerRefused, WorkerUnreachable
-from wakestream.operators.events import Done, Downloading, FileRef, Job
-from wakestream.operators.ports import Files, Health, TaskReport, Worker, Workers
+from wakestream.adapters.testing.fakes import MemoryFiles, MemoryWorker, MemoryWorkers
+from wakestream.operators.model.errors import FileUnusable, GpuLost, WorkerRefused, WorkerUnreachable
+from wakestream.operators.model.events import Done, Downloading, FileRef, Job
+from wakestream.operators.model.ports import Files, Health, TaskReport, Worker, Workers
 
 VIDEO, AUDIO = FileRef("a" * 64, ".mp4"), FileRef("b" * 64, ".wav")
 JOB = Job("job-1", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))

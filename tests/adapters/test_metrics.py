@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from wakestream.adapters.metrics import families as ff
-from wakestream.adapters.metrics.daemon import JobWatch
-from wakestream.adapters.metrics.link import LinkWatch
-from wakestream.adapters.metrics.monitor import PowerWatch
-from wakestream.adapters.rehearsal import Rehearsal, asleep
+from wakestream.adapters.daemon.metrics import JobWatch
+from wakestream.adapters.monitor.metrics import PowerWatch
+from wakestream.adapters.telemetry import metric_families as ff
+from wakestream.adapters.telemetry.link_metrics import LinkWatch
+from wakestream.adapters.testing.harness import Rehearsal, asleep
 from wakestream.operators import Done
-from wakestream.streams import messages as m
-from wakestream.streams.recording import Tap
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import Tap
 
 
 def test_of_a_label_with_many_values_the_rest_is_summed_up_as_one() -> None:

@@ -10,9 +10,9 @@ import socket
 import aiohttp
 import pytest
 
-from wakestream.adapters.http.client_errors import worker_errors
-from wakestream.adapters.no_connection import no_connection
-from wakestream.operators.errors import WorkerUnreachable
+from wakestream.adapters.client.worker_errors import worker_errors
+from wakestream.adapters.net.connect_errors import no_connection
+from wakestream.operators.model.errors import WorkerUnreachable
 
 
 @pytest.mark.parametrize(

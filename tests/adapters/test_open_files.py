@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from wakestream.adapters.open_files import SPARE, connections_allowed
+from wakestream.adapters.runtime.rlimits import SPARE, connections_allowed
 
 if sys.platform == "win32":
     pytest.skip("there is no such limit", allow_module_level=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters import settings
+from wakestream.adapters.cli.commands.submit import HUB_PATIENCE
 from wakestream.adapters.cli.main import parser_of
-from wakestream.adapters.cli.submit import HUB_PATIENCE
-from wakestream.adapters.http.tus import AT
-from wakestream.operators.policy import Policy
-from wakestream.streams.durable import DURABLE
+from wakestream.adapters.config import settings
+from wakestream.adapters.worker.http.tus import AT
+from wakestream.operators.model.policy import Policy
+from wakestream.streams.jobs.daemon_pipeline import DURABLE
 
 ROOT = Path(__file__).parent.parent.parent
 DOC = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

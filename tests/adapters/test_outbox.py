@@ -10,18 +10,18 @@ from typing import Any, cast
 import pytest
 from loguru import logger
 
-from wakestream.adapters import outbox as at_work
-from wakestream.adapters.client import Client
-from wakestream.adapters.feed import Feed
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.memory import MemoryWorker
-from wakestream.adapters.outbox import Outbox
-from wakestream.adapters.part_file import beside
-from wakestream.operators import events as e
-from wakestream.operators.errors import JournalError, NoSpace, WakestreamError
-from wakestream.streams import outbox
-from wakestream.streams import outbox_facts as f
-from wakestream.streams.event_json import kind
+from wakestream.adapters.client.client import Client
+from wakestream.adapters.daemon import outbox as at_work
+from wakestream.adapters.daemon.event_feed import Feed
+from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.disk.part_file import beside
+from wakestream.adapters.testing.fakes import MemoryWorker
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.operators.model import events as e
+from wakestream.operators.model.errors import JournalError, NoSpace, WakestreamError
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import outbox
+from wakestream.streams.recording.event_json import kind
 
 LOOK = f.Look("/in/a.mp4", 1, 1)
 

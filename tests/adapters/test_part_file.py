@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.part_file import beside, said_of, taken, write_fresh
+from wakestream.adapters.disk.part_file import beside, said_of, taken, write_fresh
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX links and accounts")
 
@@ -27,7 +27,7 @@ def test_a_part_that_is_a_link_to_nothing_makes_no_file_there(tmp_path: Path) ->
 def test_a_link_is_noticed_where_the_system_cannot_refuse_to_follow_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakestream.adapters.part_file._NO_FOLLOW", None)
+    monkeypatch.setattr("wakestream.adapters.disk.part_file._NO_FOLLOW", None)
     test_a_part_that_is_a_link_is_not_opened(tmp_path)
 
 

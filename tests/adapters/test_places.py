@@ -8,10 +8,10 @@ from pathlib import Path
 import platformdirs.windows
 import pytest
 
-from wakestream.adapters import daemon_address
-from wakestream.adapters.cli import hub
-from wakestream.adapters.places import data_folder
-from wakestream.adapters.settings import user_folder
+from wakestream.adapters.cli.commands import hub
+from wakestream.adapters.config.settings import user_folder
+from wakestream.adapters.daemon import discovery as daemon_address
+from wakestream.adapters.disk.path_key import data_folder
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("adapters", "streams", "operators")

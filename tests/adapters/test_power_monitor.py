@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.memory import MemoryLink, MemoryPower
-from wakestream.adapters.monitor import MonitorProgram
-from wakestream.operators.errors import NoSpace, PowerError, WorkerUnreachable
-from wakestream.operators.ports import Health, Journal, PowerReading
-from wakestream.streams import messages as m
-from wakestream.streams.monitor import Monitor
-from wakestream.streams.power_machine import PowerPolicy
-from wakestream.streams.power_memory import MachineKept
+from wakestream.adapters.monitor.runner import MonitorProgram
+from wakestream.adapters.testing.fakes import MemoryLink, MemoryPower
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.operators.model.errors import NoSpace, PowerError, WorkerUnreachable
+from wakestream.operators.model.ports import Health, Journal, PowerReading
+from wakestream.streams.monitor.monitor import Monitor
+from wakestream.streams.monitor.persistence import MachineKept
+from wakestream.streams.monitor.power_machine import PowerPolicy
+from wakestream.streams.protocol import messages as m
 
 pytestmark = pytest.mark.virtual
 

@@ -5,8 +5,8 @@ import orjson
 import pytest
 from rich.text import Text
 
-from wakestream.adapters import printing
-from wakestream.adapters.cli.table import table
+from wakestream.adapters.cli.render.table import table
+from wakestream.adapters.runtime import printing
 
 ADAPTERS = Path(__file__).parent.parent.parent / "adapters"
 EVIL = "a\x1b[31mb\x1b]0;t\x07\nc\u202ed\td"
@@ -62,4 +62,4 @@ def test_all_that_is_printed_goes_through_the_one_module() -> None:
                 found.append(f"{path.name}: {called}")
             if isinstance(node, ast.ImportFrom) and node.module == "rich.console":
                 found += [f"{path.name}: rich's Console" for name in node.names if name.name == "Console"]
-    assert sorted(found) == ["demo_show.py: rich's Console", "live.py: rich's Console", "logs.py: sys.stderr.write"]
+    assert sorted(found) == ["live.py: rich's Console", "logs.py: sys.stderr.write", "output.py: rich's Console"]

@@ -129,7 +129,8 @@ def test_a_type_checker_knows_the_names(tmp_path: Path) -> None:
 
 
 def test_modules_are_reached_through_the_packages_as_before() -> None:
-    from wakestream.operators import events
-    from wakestream.streams import messages, replay
+    from wakestream.operators.model import events
+    from wakestream.streams.protocol import messages
+    from wakestream.streams.replay import replay
 
     assert all(isinstance(module, ModuleType) for module in (events, messages, replay))

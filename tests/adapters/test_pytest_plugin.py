@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import wakestream.adapters.pytest_replay
-import wakestream.adapters.rehearsal  # noqa: F401 - pytester forgets what is first imported within an inner run
+import wakestream.adapters.testing.harness
+import wakestream.adapters.testing.pytest_replay  # noqa: F401 - likewise
 
 pytest_plugins = ["pytester"]
 
@@ -19,7 +19,7 @@ LOGS = Path(__file__).parent.parent / "logs"
 
 MARKED = """
 import pytest
-from wakestream.operators.events import Done, Granted, TimedOut
+from wakestream.operators.model.events import Done, Granted, TimedOut
 
 @pytest.mark.replay("online.jsonl"{options})
 {kind} test_it({arguments}):
@@ -143,7 +143,7 @@ def test_another_pipeline_may_be_built(project: pytest.Pytester) -> None:
     project.makepyfile(
         pipeline="""
         from reactivex import of
-        from wakestream.operators.events import Failed
+        from wakestream.operators.model.events import Failed
         def refuse(job, world, policy, cancel):
             return of(Failed("not today", "no"))
     """
@@ -252,7 +252,7 @@ def test_a_pipeline_that_does_real_io_in_replay_is_told_of_the_door_for_effects(
         pipeline="""
         import asyncio
         from wakestream.operators import from_async
-        from wakestream.operators.events import Done, Failed
+        from wakestream.operators.model.events import Done, Failed
         async def call():
             await asyncio.open_connection("127.0.0.1", 9)
         def build(job, world, policy, cancel):
@@ -329,8 +329,8 @@ def test_the_fixture_without_the_mark_asks_for_a_log(project: pytest.Pytester) -
 
 RECORDING = """
 import pytest
-from wakestream.adapters.logs_on_disk import write
-from wakestream.adapters.rehearsal import Rehearsal
+from wakestream.adapters.telemetry.recordings import write
+from wakestream.adapters.testing.harness import Rehearsal
 from wakestream.operators import Done
 
 async def record(folder):
@@ -347,7 +347,7 @@ def test_it(replay):
 
 BY_MARK = {"fixture": "", "option": ", record=record"}
 NO_COROUTINE = {
-    "fixture": "def plain(folder):\n    from wakestream.adapters.virtual_loop import run_virtual\n"
+    "fixture": "def plain(folder):\n    from wakestream.adapters.testing.virtual_loop import run_virtual\n"
     "    run_virtual(record(folder))",
     "option": ", record=plain",
 }
@@ -452,7 +452,7 @@ def test_the_logs_of_hub_and_monitor_are_replayed_as_well(project: pytest.Pytest
 
 def test_importing_the_plugin_is_light() -> None:
     code = (
-        "import sys, pytest; before = set(sys.modules); import wakestream.adapters.pytest_plugin; "
+        "import sys, pytest; before = set(sys.modules); import wakestream.adapters.testing.pytest_plugin; "
         "print(*set(sys.modules) - before)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)

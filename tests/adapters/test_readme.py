@@ -12,8 +12,8 @@ from types import ModuleType
 import pytest
 
 from wakestream.adapters.cli import main
-from wakestream.adapters.rehearsal import Rehearsal, sample_job
-from wakestream.adapters.virtual_loop import run_virtual
+from wakestream.adapters.testing.harness import Rehearsal, sample_job
+from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.operators import Done
 
 ROOT = Path(__file__).parents[2]

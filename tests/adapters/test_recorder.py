@@ -10,10 +10,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from wakestream.adapters.recorder import Recorder, recording
-from wakestream.operators.errors import FileUnusable
-from wakestream.streams import messages as m
-from wakestream.streams.recording import REDACTED, Header, UnusableLog, read_log, untapped
+from wakestream.adapters.telemetry.recorder import Recorder, recording
+from wakestream.operators.model.errors import FileUnusable
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import REDACTED, Header, UnusableLog, read_log, untapped
 
 HEADER = Header("daemon", 1_790_000_000.0, 7, {"policy": {"online": 1800.0}})
 
@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_at_the_start(tmp_path: Path)
     async def start() -> None:
         Recorder(file, HEADER)
 
-    from wakestream.adapters.virtual_loop import run_virtual
+    from wakestream.adapters.testing.virtual_loop import run_virtual
 
     with pytest.raises(FileUnusable, match="cannot record into"):
         run_virtual(start())

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from reactivex import Observable
 
-from wakestream.adapters.memory import MemoryWorker, MemoryWorkers
-from wakestream.adapters.rehearsal import GPU, Rehearsal, asleep, sample_job
+from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.harness import GPU, Rehearsal, asleep, sample_job
 from wakestream.operators import (
     Done,
     Failed,
@@ -26,8 +26,8 @@ from wakestream.operators import (
     then,
 )
 from wakestream.streams import Build, World, job_pipeline
-from wakestream.streams import messages as m
-from wakestream.streams.replay import replay
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.replay.replay import replay
 
 pytestmark = pytest.mark.virtual
 
@@ -124,7 +124,7 @@ async def test_a_run_sees_of_an_effect_what_its_replay_will_see(given: object, s
     await rehearsal.run(build)
     first = rehearsal.events["job-1"][0][1]
     if isinstance(first, Failed):
-        first = Failed(first.why.partition(" (wakestream/streams/effects.py:")[0], first.code)
+        first = Failed(first.why.partition(" (wakestream/streams/jobs/effects.py:")[0], first.code)
     assert first == seen
     assert (await replay(rehearsal.log, build=build)).divergences == ()
 

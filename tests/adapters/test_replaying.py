@@ -7,8 +7,8 @@ import re
 import pytest
 from replay_scene import breaking, crowd, never_ending, recorded
 
-from wakestream.adapters.replaying import run_log, run_together
-from wakestream.streams.recording import Header, Log, Row, UnusableLog
+from wakestream.adapters.testing.replay_runner import run_log, run_together
+from wakestream.streams.recording.recording import Header, Log, Row, UnusableLog
 
 
 def test_a_replay_that_does_as_recorded_is_the_same() -> None:

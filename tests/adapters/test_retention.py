@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.retention import PROMISED, Retention, tidy
-from wakestream.adapters.store import Store, Stored
-from wakestream.adapters.task_queue import TaskQueue
-from wakestream.operators.events import FileRef
-from wakestream.operators.ports import Frame
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.worker.file_store import Store, Stored
+from wakestream.adapters.worker.retention import PROMISED, Retention, tidy
+from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import Frame
 
 NOW = 1_000_000_000.0
 DAY = 24 * 3600.0

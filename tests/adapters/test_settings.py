@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.settings import WAITS, Settings, SettingsError, load, seconds
-from wakestream.operators.flow.retry_backoff import Backoff
-from wakestream.operators.policy import Policy
+from wakestream.adapters.config.settings import WAITS, Settings, SettingsError, load, seconds
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.policy import Policy
 
 KEY = "ws_client_abcdefghijklmnopqrstuvwxyz0123456789"
 

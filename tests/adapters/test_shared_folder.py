@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wakestream.adapters.http.shared_folder import SharedFolder
-from wakestream.operators.events import Done
+from wakestream.adapters.client.heygem_folder import SharedFolder
+from wakestream.operators.model.events import Done
 
 
 async def test_a_result_may_have_the_longest_name_that_the_disk_takes(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from wakestream.adapters import sink as at_work
-from wakestream.adapters.sink import AHEAD, BATCH, LATEST, Sink, hash_of
+from wakestream.adapters.disk import hashing_writer as at_work
+from wakestream.adapters.disk.hashing_writer import AHEAD, BATCH, LATEST, Sink, hash_of
 
 
 @pytest.fixture

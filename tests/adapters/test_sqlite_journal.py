@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import apsw
 import pytest
 
-from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
-from wakestream.operators.errors import JournalError, NoSpace
+from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.operators.model.errors import JournalError, NoSpace
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from wakestream.adapters.files import check_writable
-from wakestream.adapters.settings import SettingsError
-from wakestream.adapters.state_folder import make_private
-from wakestream.operators.errors import FileUnusable
+from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.disk.fingerprints import check_writable
+from wakestream.adapters.disk.state_folder import make_private
+from wakestream.operators.model.errors import FileUnusable
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from wakestream.adapters.sink import BATCH, Sink
-from wakestream.adapters.store import Store
-from wakestream.operators.errors import Corrupt, FileUnusable, NoSpace
-from wakestream.operators.events import FileRef
+from wakestream.adapters.disk.hashing_writer import BATCH, Sink
+from wakestream.adapters.worker.file_store import Store
+from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace
+from wakestream.operators.model.events import FileRef
 
 CONTENT = b"a film about a clock" * 9
 

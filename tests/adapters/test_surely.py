@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wakestream.adapters.surely import surely
+from wakestream.adapters.runtime.tasks import surely
 
 
 @pytest.mark.parametrize("fault", [None, OSError("the disk is gone")])

@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.task_files import import_task_files, load
-from wakestream.operators.events import FileRef
-from wakestream.streams import worker as w
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.worker.task_files import import_task_files, load
+from wakestream.operators.model.events import FileRef
+from wakestream.streams.worker import worker as w
 
 GOOD = w.Task("a" * 32, FileRef("1" * 32, ".mp4"), FileRef("2" * 32, ".wav"), "queued", 1.0, holders=frozenset({""}))
 

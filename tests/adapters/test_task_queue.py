@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.store import Store
-from wakestream.adapters.task_queue import TaskQueue
-from wakestream.operators.errors import JournalError, NoSpace, TaskFailed
-from wakestream.operators.events import FileRef
-from wakestream.operators.ports import Frame
-from wakestream.streams import worker as w
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.operators.model.errors import JournalError, NoSpace, TaskFailed
+from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import Frame
+from wakestream.streams.worker import worker as w
 
 
 class HandEngine:

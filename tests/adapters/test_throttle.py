@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from loguru import logger
 
-from wakestream.adapters.addresses import network
-from wakestream.adapters.throttle import Proxies, Rate, neighbourhood
+from wakestream.adapters.config.addresses import network
+from wakestream.adapters.net.rate_limit import Proxies, Rate, neighbourhood
 
 
 class Clock:

@@ -12,14 +12,14 @@ pytest.importorskip("opentelemetry.sdk", reason="the extra wakestream[otel] is n
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from wakestream.adapters import traces as tr
-from wakestream.adapters.client import open_client
-from wakestream.adapters.memory import MemoryWorker, MemoryWorkers
-from wakestream.adapters.rehearsal import GPU, Rehearsal, asleep, sample_job
-from wakestream.adapters.settings import Secret, Settings, SettingsError
+from wakestream.adapters.client.client import open_client
+from wakestream.adapters.config.settings import Secret, Settings, SettingsError
+from wakestream.adapters.telemetry import traces as tr
+from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.harness import GPU, Rehearsal, asleep, sample_job
 from wakestream.operators import TaskReport
 from wakestream.streams import job_pipeline
-from wakestream.streams.hub_client import trace_of
+from wakestream.streams.jobs.hub_client import trace_of
 
 
 class Spans:
@@ -142,7 +142,7 @@ def test_the_service_has_the_users_name(variables: dict[str, str], name: str, mo
 
 
 async def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wakestream.adapters.traces", None)
+    monkeypatch.setitem(sys.modules, "wakestream.adapters.telemetry.traces", None)
     asked = Settings(hub_url="ws://127.0.0.1:9/dsp", key=Secret("any-key-0123456789"), trace=True)
     with pytest.raises(SettingsError, match=r"pip install 'wakestream\[otel\]'"):
         async with open_client(asked):

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wakestream.adapters.virtual_loop import RealWorldTouched, VirtualDeadlock, VirtualLoop, run_virtual
+from wakestream.adapters.testing.virtual_loop import RealWorldTouched, VirtualDeadlock, VirtualLoop, run_virtual
 
 pytestmark = pytest.mark.virtual
 
@@ -342,7 +342,7 @@ async def pipe() -> None:
     ],
 )  # fmt: skip
 async def test_the_real_world_is_refused_with_a_way_out(touch: Callable[[], Awaitable[None]]) -> None:
-    with pytest.raises(RealWorldTouched, match=r"use the fakes of wakestream\.adapters\.memory in virtual time"):
+    with pytest.raises(RealWorldTouched, match=r"use the fakes of wakestream\.adapters\.testing"):
         await touch()
 
 

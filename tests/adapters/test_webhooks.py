@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from wakestream.adapters import webhooks as at_work
-from wakestream.adapters.http.webhook import WebhookGone
-from wakestream.adapters.settings import Secret, Settings, SettingsError
-from wakestream.adapters.webhooks import Receiver, Webhooks, receiver
-from wakestream.operators.errors import WakestreamError, WorkerUnreachable
-from wakestream.streams import outbox_facts as f
-from wakestream.streams import webhooks
+from wakestream.adapters.config.settings import Secret, Settings, SettingsError
+from wakestream.adapters.daemon import webhooks as at_work
+from wakestream.adapters.daemon.webhooks import Receiver, Webhooks, receiver
+from wakestream.adapters.net.webhook_post import WebhookGone
+from wakestream.operators.model.errors import WakestreamError, WorkerUnreachable
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import webhooks
 
 pytestmark = pytest.mark.virtual
 

@@ -7,8 +7,8 @@ import re
 import pytest
 from replay_scene import recorded
 
-from wakestream.adapters.cli.what_if import BadSetting, what_if
-from wakestream.streams.recording import Header, Log
+from wakestream.adapters.cli.replay.overrides import BadSetting, what_if
+from wakestream.streams.recording.recording import Header, Log
 
 CLIENT = recorded("online")
 HUB = Log(Header("hub", 0.0, 0, {"policy": {}}), ())

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from wakestream.adapters.cli import why_words
-from wakestream.operators import events as e
-from wakestream.streams import messages as m
-from wakestream.streams.event_json import plain_event
+from wakestream.adapters.cli.render import why_text as why_words
+from wakestream.operators.model import events as e
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.event_json import plain_event
 
 
 def job(last: e.JobEvent | None = None, **more: Any) -> dict[str, Any]:

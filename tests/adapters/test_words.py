@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.cli import units, words
-from wakestream.adapters.cli.table import table, width
-from wakestream.adapters.console.upload_rules import in_words
-from wakestream.adapters.words import choose, chosen, en, tell, zh
-from wakestream.adapters.words.language import asked_for, known
-from wakestream.operators import events as e
+from wakestream.adapters.cli.i18n import choose, chosen, en, tell, zh
+from wakestream.adapters.cli.i18n.catalog import asked_for, known
+from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render import units
+from wakestream.adapters.cli.render.table import table, width
+from wakestream.adapters.daemon.console.upload_validation import in_words
+from wakestream.operators.model import events as e
 
 ROOT = Path(__file__).parent.parent.parent
 CATALOGUES = {"en": en.SENTENCES, "zh": zh.SENTENCES}

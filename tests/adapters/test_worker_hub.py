@@ -12,20 +12,20 @@ import pytest
 from loguru import logger
 from msgspec.structs import replace
 
-from wakestream.adapters import worker_hub
-from wakestream.adapters.capabilities import Verifier
-from wakestream.adapters.http.progress_listeners import ProgressListeners
-from wakestream.adapters.http.transfers import Transfers
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.store import Store
-from wakestream.adapters.task_queue import TaskQueue
-from wakestream.adapters.worker_hub import ACTIVE_EVERY, WorkerHub
-from wakestream.operators.errors import TaskFailed
-from wakestream.operators.events import FileRef
-from wakestream.operators.ports import Frame, LinkDown, LinkUp
-from wakestream.streams import messages as m
-from wakestream.streams import worker as w
-from wakestream.streams.switchboard import Switchboard
+from wakestream.adapters.net.capabilities import Verifier
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.worker import hub_session as worker_hub
+from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
+from wakestream.adapters.worker.http.transfers import Transfers
+from wakestream.adapters.worker.hub_session import ACTIVE_EVERY, WorkerHub
+from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.operators.model.errors import TaskFailed
+from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import Frame, LinkDown, LinkUp
+from wakestream.streams.jobs.keyed_subject import Switchboard
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.worker import worker as w
 
 VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 64, ".wav")
 PAYLOAD = {"video_hash": VIDEO.hash, "video_ext": ".mp4", "audio_hash": AUDIO.hash, "audio_ext": ".wav"}

@@ -11,20 +11,20 @@ from pathlib import Path
 
 from our_peers import SECRET, Place
 
-from wakestream.adapters import daemon_address
-from wakestream.adapters.console.opening import address
-from wakestream.adapters.daemon_program import DaemonConfig, RunningDaemon, running_daemon
+from wakestream.adapters.config.settings import Secret, Settings
+from wakestream.adapters.daemon import discovery as daemon_address
+from wakestream.adapters.daemon.console.open_browser import address
+from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.engines.samples import make_speech, make_video
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.settings import Secret, Settings
-from wakestream.adapters.websocket.hub_server import HubServer, open_hub
-from wakestream.adapters.websocket.link import open_link
-from wakestream.operators.ports import Frame
-from wakestream.streams import hub
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.operators.model.ports import Frame
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.protocol import messages as m
 
 QUICK = {"poll_every": 0.05, "health_every": 0.05, "line_every": 0.5}
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from house import House
 
-from wakestream.adapters.console import gpu, uploads
-from wakestream.adapters.console.uploads import Uploads
-from wakestream.adapters.replaying import run_log
-from wakestream.operators.ports import Frame
-from wakestream.streams.recording import read_log
+from wakestream.adapters.daemon.console import gpu_status as gpu
+from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.console.uploads import Uploads
+from wakestream.adapters.testing.replay_runner import run_log
+from wakestream.operators.model.ports import Frame
+from wakestream.streams.recording.recording import read_log
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 

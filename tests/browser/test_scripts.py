@@ -274,7 +274,7 @@ async def test_the_gpus_lane_is_there_before_any_message_and_goes_on_over_a_rest
 
 
 async def test_the_page_chooses_the_same_kinds_of_files_as_the_daemon(visitor: Visitor, home: House) -> None:
-    from wakestream.adapters.console.upload_rules import ENDINGS
+    from wakestream.adapters.daemon.console.upload_validation import ENDINGS
 
     async with visitor.page() as page:
         for kind, endings in ENDINGS.items():

@@ -15,9 +15,10 @@ import aiohttp
 import pytest
 from house import House
 
-from wakestream.adapters.console import cards, uploads
-from wakestream.streams import outbox
-from wakestream.streams import outbox_facts as f
+from wakestream.adapters.daemon.console import job_view as cards
+from wakestream.adapters.daemon.console import uploads
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import outbox
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 

@@ -14,23 +14,23 @@ from typing import Any
 from our_peers import SECRET, Joining, Place, until
 from proxy import CLEAR, Fault, FaultProxy, fault_proxy
 
-from wakestream.adapters import monitor as monitor_program
-from wakestream.adapters.client import Client, open_client
-from wakestream.adapters.http.client import HttpWorkers
-from wakestream.adapters.monitor import MonitorProgram
-from wakestream.adapters.settings import Secret, Settings
-from wakestream.adapters.websocket import link
-from wakestream.adapters.websocket.hub_server import HubServer
-from wakestream.adapters.websocket.link import open_link
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
-from wakestream.operators.errors import mendable
-from wakestream.operators.events import Job, JobEvent, Outcome
-from wakestream.operators.flow.retry_backoff import Backoff
-from wakestream.operators.policy import Policy
-from wakestream.operators.ports import PowerReading
-from wakestream.streams import messages as m
-from wakestream.streams.monitor import Monitor
-from wakestream.streams.power_machine import PowerPolicy
+from wakestream.adapters.client.client import Client, open_client
+from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.config.settings import Secret, Settings
+from wakestream.adapters.hub.server import HubServer
+from wakestream.adapters.monitor import runner as monitor_program
+from wakestream.adapters.monitor.runner import MonitorProgram
+from wakestream.adapters.net import hub_link as link
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.errors import mendable
+from wakestream.operators.model.events import Job, JobEvent, Outcome
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import PowerReading
+from wakestream.streams.monitor.monitor import Monitor
+from wakestream.streams.monitor.power_machine import PowerPolicy
+from wakestream.streams.protocol import messages as m
 
 WAYS = ("client-hub", "worker-hub", "monitor-hub", "client-worker", "monitor-worker")
 SILENCE = 0.6

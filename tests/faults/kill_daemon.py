@@ -12,8 +12,8 @@ import orjson
 from kill_house import WAKESTREAM, KillHouse, Program
 from kill_jobs import KillJob
 
-from wakestream.adapters.daemon_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
-from wakestream.operators.events import Job
+from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
+from wakestream.operators.model.events import Job
 
 Hear = Callable[[str, str], None]
 """Told of every event of a job: its id, the event's word."""

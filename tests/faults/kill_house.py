@@ -23,7 +23,7 @@ from pathlib import Path
 
 from proxy import Fault, FaultProxy, fault_proxy
 
-from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.hub.licenses import LicenseBook
 
 GPU = "gpu"
 RATE = 2_000_000

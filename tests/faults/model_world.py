@@ -14,16 +14,17 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from wakestream.operators import events as e
-from wakestream.operators.ports import Accepted, BootFailure, LinkDown, LinkUp, PowerReading, Refused
-from wakestream.streams import hub, outbox
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
-from wakestream.streams import outbox_facts as o
-from wakestream.streams import power_machine as p
-from wakestream.streams import power_memory as memory
-from wakestream.streams.hub_client import FEATURES, HubClient
-from wakestream.streams.monitor import Monitor, hear
+from wakestream.operators.model import events as e
+from wakestream.operators.model.ports import Accepted, BootFailure, LinkDown, LinkUp, PowerReading, Refused
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.jobs.hub_client import FEATURES, HubClient
+from wakestream.streams.monitor import persistence as memory
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.monitor import Monitor, hear
+from wakestream.streams.outbox import facts as o
+from wakestream.streams.outbox import outbox
+from wakestream.streams.protocol import messages as m
 
 GPU = "gpu"
 EPOCH = 1_700_000_000.0

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
-from wakestream.adapters.accepting import accept_no_more
+from wakestream.adapters.net.stop_accepting import accept_no_more
 
 Direction = Literal["up", "down"]
 """`up` is from whoever connected to the server behind, `down` is back."""

@@ -11,7 +11,7 @@ import pytest
 from between import POLICY, WAYS, Between, Fault, between, bounded, hurry, until, whole
 from how_long import some
 
-from wakestream.operators.events import Done, Downloading, Failed, Granted, Queued, Running, Uploading
+from wakestream.operators.model.events import Done, Downloading, Failed, Granted, Queued, Running, Uploading
 
 MILD = {
     "latency": Fault(latency=0.02, jitter=0.02),

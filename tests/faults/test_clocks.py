@@ -11,16 +11,16 @@ import pytest
 from between import bounded
 from our_peers import Place, until
 
-from wakestream.adapters.journal import MemoryJournal
-from wakestream.adapters.websocket.hub_server import HubServer, open_hub
-from wakestream.adapters.websocket.link import open_link
-from wakestream.operators.ports import LinkUp
-from wakestream.streams import hub
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
-from wakestream.streams.hub_rows import event_row
-from wakestream.streams.recording import Row
-from wakestream.streams.replay_hub import event_from
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.operators.model.ports import LinkUp
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.hub.rows import event_row
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import Row
+from wakestream.streams.replay.replay_hub import event_from
 
 STEPS = pytest.mark.parametrize("by", [3600.0, 86_400.0, -3600.0, -86_400.0])
 NOW = 1_700_000_000.0

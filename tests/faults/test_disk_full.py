@@ -20,18 +20,18 @@ from daemon_scene import daemon
 from our_peers import SECRET, Joining, Place, gpu_online, until
 from small_disk import SmallDisk, small_disk
 
+from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.engines import Command, checked_template
-from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.power import CommandPower
-from wakestream.adapters.recorder import recording
-from wakestream.adapters.sqlite_journal import open_journal
-from wakestream.adapters.websocket.hub_server import HubServer, open_hub
-from wakestream.adapters.websocket.link import open_link
-from wakestream.operators.errors import NoSpace
-from wakestream.operators.ports import LinkUp
-from wakestream.streams import hub
-from wakestream.streams import messages as m
-from wakestream.streams.hub_events import Fact
+from wakestream.adapters.telemetry.recorder import recording
+from wakestream.operators.model.errors import NoSpace
+from wakestream.operators.model.ports import LinkUp
+from wakestream.streams.hub import hub
+from wakestream.streams.hub.events import Fact
+from wakestream.streams.protocol import messages as m
 
 JOIN = """
 import sys

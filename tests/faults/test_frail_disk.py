@@ -19,11 +19,11 @@ import pytest
 from frail_disk import FrailDisk, Trouble
 from how_long import LONG, some
 
-from wakestream.adapters import sqlite_file
-from wakestream.adapters.sqlite_journal import SqliteJournal, open_journal
-from wakestream.operators.errors import JournalError, NoSpace
-from wakestream.streams import hub
-from wakestream.streams import hub_events as f
+from wakestream.adapters.disk import sqlite_file
+from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.operators.model.errors import JournalError, NoSpace
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
 
 CHOSEN = 40
 """Steps of each kind of trouble that a short run takes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from model_world import World
 
-from wakestream.streams import messages as m
+from wakestream.streams.protocol import messages as m
 
 
 @pytest.fixture

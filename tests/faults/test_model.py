@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from model_world import World
 
-from wakestream.streams import hub
+from wakestream.streams.hub import hub
 
 which = st.integers(0, 5)
 JOBS = 6

@@ -12,11 +12,11 @@ from typing import Any
 from bystanders import tree, watched
 from raw_websocket import RawWebSocket
 
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.sqlite_journal import open_journal
-from wakestream.adapters.websocket.hub_server import HubServer, open_hub
-from wakestream.streams import hub
-from wakestream.streams.hub_events import Fact
+from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.streams.hub import hub
+from wakestream.streams.hub.events import Fact
 
 ANSWERED_WITHIN = 10.0
 ROLES = ("", "client", "worker", "monitor")

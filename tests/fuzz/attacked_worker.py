@@ -12,8 +12,8 @@ from bystanders import tree, watched
 from our_peers import Joining
 from raw_http import RawHttp, Reply, request
 
-from wakestream.adapters.http.worker_server import WorkerServer
-from wakestream.adapters.worker_program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.http.server import WorkerServer
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
 
 ANSWERED_WITHIN = 10.0
 SECRET = "worker-secret-0123456789"

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from wakestream.adapters.licenses import LicenseBook
+from wakestream.adapters.hub.licenses import LicenseBook
 
 PAGE = resource.getpagesize()
 

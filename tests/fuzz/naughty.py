@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from wakestream.streams import messages as m
-from wakestream.streams import wire
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 TEXTS = (
     "", " ", "\0", "a\0b", "../../../../etc/passwd", "..\\..\\x", "/etc/passwd", "C:\\CON", "NUL", "file:///etc/passwd",

@@ -19,10 +19,10 @@ from loguru import logger
 from naughty import TEXTS, VALUES, nested
 from raw_http import RawHttp, Reply, request
 
-from wakestream.adapters import daemon_address
-from wakestream.adapters.daemon_program import DaemonConfig, running_daemon
-from wakestream.adapters.http import silent_callers
-from wakestream.adapters.settings import Settings
+from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.daemon import discovery as daemon_address
+from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
+from wakestream.adapters.net import connection_limits as silent_callers
 
 CALLS = [
     "/api/health", "/api/jobs", "/api/jobs/{}", "/api/jobs/{}/cancel", "/api/jobs/{}/retry", "/api/jobs/{}/events",

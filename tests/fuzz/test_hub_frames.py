@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from naughty import FRAMES, nested
 from raw_websocket import BINARY, CLOSE, PING, PONG, TEXT, frame
 
-from wakestream.streams import wire
+from wakestream.streams.protocol import wire
 
 SIZE = 256 * 1024  # beyond this the library ends the connection without a word of ours
 

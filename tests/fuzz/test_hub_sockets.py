@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from naughty import TEXTS
 from raw_websocket import PING, REQUEST, TEXT, WITHIN, RawWebSocket, frame
 
-from wakestream.adapters.websocket import hub_server
+from wakestream.adapters.hub import server as hub_server
 
 
 @pytest.fixture

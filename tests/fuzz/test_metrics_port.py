@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from raw_http import RawHttp, request
 
-from wakestream.adapters.metrics.listener import metrics_listener
+from wakestream.adapters.telemetry.metrics_server import metrics_listener
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naughty import TEXTS
 
-from wakestream.adapters.printing import json_text
-from wakestream.adapters.words import choose, tell
-from wakestream.streams.printable import LONGEST_NAME, is_name, printable
+from wakestream.adapters.cli.i18n import choose, tell
+from wakestream.adapters.runtime.printing import json_text
+from wakestream.streams.protocol.printable import LONGEST_NAME, is_name, printable
 
 PARTS = (
     "\x1b[", "\x1b]", "\x1b", "31m", "0;title", "\x07", "\x9b", "\x9d", "\r", "\n", "\t", "\x85", "\u2028", "\u202e",

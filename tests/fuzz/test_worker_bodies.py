@@ -13,7 +13,9 @@ import pytest
 from attacked_worker import BEARER, Attacked, attacked
 from raw_http import RawHttp, request
 
-from wakestream.adapters.http import requests, silent_callers, worker_server
+from wakestream.adapters.net import connection_limits as silent_callers
+from wakestream.adapters.worker.http import requests
+from wakestream.adapters.worker.http import server as worker_server
 
 CHECK, UPLOAD = "/api/heygem/check_files", "/api/heygem/upload_file"
 FORM = "Content-Type: multipart/form-data; boundary=b"

@@ -14,9 +14,9 @@ from pathlib import Path
 from proxies import Harm, Valve, pipe, wire
 from scene import BRISK, HERE, KIB, MIB, Scene, make_file, make_job, run_until
 
-from wakestream.adapters.demo import command_line
-from wakestream.operators import events as e
-from wakestream.operators.events import Job, JobEvent
+from wakestream.adapters.cli.demo.processes import command_line
+from wakestream.operators.model import events as e
+from wakestream.operators.model.events import Job, JobEvent
 
 Incident = Callable[[Scene], Awaitable[None]]
 JOB = "job-1"

@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from wakestream.adapters.accepting import accept_no_more
+from wakestream.adapters.net.stop_accepting import accept_no_more
 
 QUIET = 0.1
 """Seconds after which no more frames belong to a burst."""

@@ -19,13 +19,13 @@ from pathlib import Path
 from incidents import INCIDENTS, Incident, expect, say, show
 from scene import HERE, KIB, RECORD, Scene, make_file, make_job, scene
 
-from wakestream.adapters.client import open_client
-from wakestream.adapters.demo import house
+from wakestream.adapters.cli.demo.processes import house
+from wakestream.adapters.client.client import open_client
 from wakestream.adapters.engines.samples import make_speech, make_video
-from wakestream.operators.events import Done, Job
-from wakestream.operators.policy import Policy
-from wakestream.streams import messages as m
-from wakestream.streams.recording import read_log
+from wakestream.operators.model.events import Done, Job
+from wakestream.operators.model.policy import Policy
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import read_log
 
 LARGE = 200_000
 """Bytes from which on a log is kept compressed."""

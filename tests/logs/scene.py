@@ -16,12 +16,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from wakestream.adapters.client import Client, open_client
-from wakestream.adapters.demo import command_line
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.settings import Secret, Settings
-from wakestream.operators.events import Job, JobEvent
-from wakestream.operators.policy import Policy
+from wakestream.adapters.cli.demo.processes import command_line
+from wakestream.adapters.client.client import Client, open_client
+from wakestream.adapters.config.settings import Secret, Settings
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.operators.model.events import Job, JobEvent
+from wakestream.operators.model.policy import Policy
 
 HERE = Path(__file__).parent
 RECORD = Path("record")

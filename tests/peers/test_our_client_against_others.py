@@ -12,11 +12,11 @@ import pytest
 from blake3 import blake3
 from tus_scene import eventually
 
-from wakestream.adapters.http.client import HttpWorkers
-from wakestream.adapters.http.client_tus import tus_upload
-from wakestream.adapters.http.meter import Meter
-from wakestream.operators.errors import WorkerUnreachable
-from wakestream.operators.events import FileRef, Fingerprint
+from wakestream.adapters.client.progress import Meter
+from wakestream.adapters.client.tus_upload import tus_upload
+from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.operators.model.errors import WorkerUnreachable
+from wakestream.operators.model.events import FileRef, Fingerprint
 
 HERE = Path(__file__).parent
 NODE = shutil.which("node")

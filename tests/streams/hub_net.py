@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from wakestream.streams import hub
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.protocol import messages as m
 
 ROLES = {"client": None, "worker": "worker", "monitor": "gpu_monitor"}
 M = TypeVar("M", bound=m.Message)

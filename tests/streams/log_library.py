@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from wakestream.streams.recording import Log, Row, read_log
+from wakestream.streams.recording.recording import Log, Row, read_log
 
 LOGS = Path(__file__).parent.parent / "logs"
 

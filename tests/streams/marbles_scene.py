@@ -6,21 +6,21 @@ import asyncio
 from pathlib import Path
 from random import Random
 
-from wakestream.adapters.memory import MemoryFiles, MemoryLink, MemoryWorker, MemoryWorkers
-from wakestream.adapters.virtual_loop import run_virtual
-from wakestream.operators.errors import TaskFailed, WorkerUnreachable
-from wakestream.operators.events import Job
-from wakestream.operators.flow.scheduler import LoopScheduler
-from wakestream.operators.policy import Policy
-from wakestream.operators.ports import LinkUp, TaskReport
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
-from wakestream.streams.daemon import Daemon, job_random
-from wakestream.streams.hub_client import HubClient
-from wakestream.streams.hub_rows import event_row
-from wakestream.streams.job import World
-from wakestream.streams.recording import Header, Log, MemoryTap, header_line, read_log, row_line
-from wakestream.streams.replay_hub import replay_hub
+from wakestream.adapters.testing.fakes import MemoryFiles, MemoryLink, MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.virtual_loop import run_virtual
+from wakestream.operators.model.errors import TaskFailed, WorkerUnreachable
+from wakestream.operators.model.events import Job
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import LinkUp, TaskReport
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.rows import event_row
+from wakestream.streams.jobs.hub_client import HubClient
+from wakestream.streams.jobs.job import World
+from wakestream.streams.jobs.job_runner import Daemon, job_random
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import Header, Log, MemoryTap, header_line, read_log, row_line
+from wakestream.streams.replay.replay_hub import replay_hub
 
 URL = "http://gpu:8383"
 EPOCH = 1_790_000_000.0

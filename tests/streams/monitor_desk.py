@@ -5,10 +5,10 @@ from __future__ import annotations
 from random import Random
 from typing import Any, TypeVar
 
-from wakestream.operators.ports import LinkDown, LinkUp, PowerReading
-from wakestream.streams import messages as m
-from wakestream.streams import power_machine as p
-from wakestream.streams.monitor import Monitor
+from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.monitor import Monitor
+from wakestream.streams.protocol import messages as m
 
 C = TypeVar("C")
 M = TypeVar("M", bound=m.Message)

@@ -10,15 +10,15 @@ import orjson
 import reactivex as rx
 from reactivex import Observable
 
-from wakestream.adapters.replaying import run_log
-from wakestream.operators.events import Done, Job, JobEvent
-from wakestream.operators.flow.timeout_total import timeout_total
-from wakestream.operators.job.fingerprint import EVERY_ALGORITHM, Readings
-from wakestream.operators.policy import Policy
-from wakestream.operators.ports import Accepted
-from wakestream.streams.job import World, guarded
-from wakestream.streams.log_edit import told_again, with_rows
-from wakestream.streams.recording import Header, Log, Row, read_log
+from wakestream.adapters.testing.replay_runner import run_log
+from wakestream.operators.model.events import Done, Job, JobEvent
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import Accepted
+from wakestream.operators.rx.timeout_total import timeout_total
+from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Readings
+from wakestream.streams.jobs.job import World, guarded
+from wakestream.streams.recording.log_edit import told_again, with_rows
+from wakestream.streams.recording.recording import Header, Log, Row, read_log
 
 LOGS = Path(__file__).parent.parent / "logs"
 

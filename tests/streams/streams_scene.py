@@ -10,14 +10,14 @@ from typing import Any
 
 from reactivex.subject import Subject
 
-from wakestream.adapters.memory import MemoryFiles, MemoryLink, MemoryWorker, MemoryWorkers
-from wakestream.operators.events import Job, JobEvent
-from wakestream.operators.flow.scheduler import LoopScheduler
-from wakestream.operators.flow.to_future import to_future
-from wakestream.operators.policy import Policy
-from wakestream.streams import messages as m
-from wakestream.streams.hub_client import HubClient
-from wakestream.streams.job import World, job_pipeline
+from wakestream.adapters.testing.fakes import MemoryFiles, MemoryLink, MemoryWorker, MemoryWorkers
+from wakestream.operators.model.events import Job, JobEvent
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.to_future import to_future
+from wakestream.streams.jobs.hub_client import HubClient
+from wakestream.streams.jobs.job import World, job_pipeline
+from wakestream.streams.protocol import messages as m
 
 URL = "http://gpu:8383"
 OURS = ("grant", "cancel", "done", "late_hashes")

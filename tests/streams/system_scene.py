@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from log_library import log
 
-from wakestream.streams.network import Hop
-from wakestream.streams.recording import Log, Row
-from wakestream.streams.replay_system import Latency, Perturb, SystemReplayed, replay_system
+from wakestream.streams.recording.recording import Log, Row
+from wakestream.streams.simulation.network import Hop
+from wakestream.streams.simulation.replay_system import Latency, Perturb, SystemReplayed, replay_system
 
 SYSTEM = tuple(log(f"system/{program}.jsonl") for program in ("daemon", "hub", "monitor"))
 SECOND = "job-2"

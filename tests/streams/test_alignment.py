@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from log_library import log
 
-from wakestream.streams.alignment import align
-from wakestream.streams.recording import Header, Log, Row, UnusableLog
+from wakestream.streams.recording.recording import Header, Log, Row, UnusableLog
+from wakestream.streams.simulation.log_alignment import align
 
 DAEMON, HUB, MONITOR = (log(f"system/{program}.jsonl") for program in ("daemon", "hub", "monitor"))
 SYSTEM = (DAEMON, HUB, MONITOR)

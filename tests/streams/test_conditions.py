@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from wakestream.adapters.cli.shrink import LANGUAGE
-from wakestream.streams.conditions import BadCondition, parse
-from wakestream.streams.report import JobReport, Outcome
+from wakestream.adapters.cli.commands.shrink import LANGUAGE
+from wakestream.streams.replay.report import JobReport, Outcome
+from wakestream.streams.triage.failure_predicate import BadCondition, parse
 
 
 def job(

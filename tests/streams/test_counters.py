@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wakestream.streams.counters import Refusals
+from wakestream.adapters.net.counters import Refusals
 
 
 def test_refusals_are_counted_by_reason_and_told_as_they_occur() -> None:

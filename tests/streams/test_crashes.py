@@ -9,15 +9,15 @@ import pytest
 import reactivex as rx
 from reactivex import Observable, abc
 
-from wakestream.adapters.cli.replay_show import Show
-from wakestream.adapters.logs_on_disk import LogFile
-from wakestream.adapters.memory import MemoryWorker, MemoryWorkers
-from wakestream.adapters.rehearsal import GPU, Rehearsal
-from wakestream.adapters.replaying import run_log
+from wakestream.adapters.cli.replay.report import Show
+from wakestream.adapters.telemetry.recordings import LogFile
+from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.harness import GPU, Rehearsal
+from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.operators import Done, Failed, JobEvent, Note, emit, then
 from wakestream.streams import Stages, pipeline
-from wakestream.streams.recording import Log, Row
-from wakestream.streams.replay import replay
+from wakestream.streams.recording.recording import Log, Row
+from wakestream.streams.replay.replay import replay
 
 HERE = Path(__file__).name
 
@@ -74,7 +74,7 @@ async def test_a_port_that_breaks_tells_where() -> None:
     rehearsal = Rehearsal(workers=MemoryWorkers({GPU: worker}, GPU))
     end = (await rehearsal.run())["job-1"]
     assert isinstance(end, Failed)
-    assert end.why.startswith("ValueError: odd (wakestream/adapters/memory.py:")
+    assert end.why.startswith("ValueError: odd (wakestream/adapters/testing/fakes.py:")
     assert (await replay(rehearsal.log)).divergences == ()
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from streams_scene import URL, Scene, offline
 
-from wakestream.adapters.memory import MemoryWorkers
-from wakestream.operators import events as e
-from wakestream.operators.flow.to_future import to_future
-from wakestream.operators.policy import Policy
-from wakestream.streams import messages as m
-from wakestream.streams.daemon import Daemon
-from wakestream.streams.job import World
-from wakestream.streams.recording import MemoryTap
+from wakestream.adapters.testing.fakes import MemoryWorkers
+from wakestream.operators.model import events as e
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.rx.to_future import to_future
+from wakestream.streams.jobs.job import World
+from wakestream.streams.jobs.job_runner import Daemon
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import MemoryTap
 
 
 def daemon_of(scene: Scene, tap: MemoryTap) -> Daemon:

@@ -12,24 +12,24 @@ from typing import Any
 import pytest
 from streams_scene import URL, Scene, ack, offline, silence
 
-from wakestream.adapters.memory import MemoryFiles, MemoryWorker, MemoryWorkers
-from wakestream.adapters.rehearsal import Rehearsal, awake
-from wakestream.operators import errors
-from wakestream.operators import events as e
-from wakestream.operators.flow.first_for import each_for
-from wakestream.operators.flow.to_future import to_future
-from wakestream.operators.policy import Policy
-from wakestream.operators.ports import TaskReceipt, TaskReport
-from wakestream.streams import messages as m
-from wakestream.streams.daemon import RETRY_NOW
-from wakestream.streams.durable import DURABLE, VAIN, durable_pipeline
-from wakestream.streams.job import World
-from wakestream.streams.log_edit import with_rows
-from wakestream.streams.recording import Row
-from wakestream.streams.replay_client import replay_client
-from wakestream.streams.resting import FRUITLESS
-from wakestream.streams.switchboard import Switchboard
-from wakestream.streams.turn_stages import LaneLimits, lanes
+from wakestream.adapters.testing.fakes import MemoryFiles, MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.harness import Rehearsal, awake
+from wakestream.operators.model import errors
+from wakestream.operators.model import events as e
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import TaskReceipt, TaskReport
+from wakestream.operators.rx.first_by_key import each_for
+from wakestream.operators.rx.to_future import to_future
+from wakestream.streams.jobs.daemon_pipeline import DURABLE, VAIN, durable_pipeline
+from wakestream.streams.jobs.gpu_backoff import FRUITLESS
+from wakestream.streams.jobs.job import World
+from wakestream.streams.jobs.job_runner import RETRY_NOW
+from wakestream.streams.jobs.keyed_subject import Switchboard
+from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.log_edit import with_rows
+from wakestream.streams.recording.recording import Row
+from wakestream.streams.replay.replay_client import replay_client
 
 
 class Before:

@@ -8,9 +8,9 @@ from typing import ClassVar
 import pytest
 from rich.pretty import pretty_repr
 
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
-from wakestream.streams.frozen import Frozen
+from wakestream.streams.hub import events as f
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.structs import Frozen
 
 
 class Pass(Frozen, frozen=True):

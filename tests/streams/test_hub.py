@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from wakestream.streams import hub, wire
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 ROLES = {"client": None, "worker": "worker", "monitor": "gpu_monitor"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hub_net import Net
 
-from wakestream.streams import messages as m
+from wakestream.streams.protocol import messages as m
 
 
 def test_a_boot_while_a_gpu_is_online_is_answered_at_once_by_the_hub_and_still_keeps_the_gpu_on() -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from wakestream.streams import hub, wire
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
-from wakestream.streams.recording import REDACTED
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.recording.recording import REDACTED
 
 ROLES = {"client": None, "worker": "worker", "monitor": "gpu_monitor"}
 HOLD = ("capability", "done")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from wakestream.adapters.memory import MemoryLink
-from wakestream.operators.events import Job
-from wakestream.operators.ports import Accepted, Busy, Free
-from wakestream.streams import messages as m
-from wakestream.streams.hub_client import HubClient
+from wakestream.adapters.testing.fakes import MemoryLink
+from wakestream.operators.model.events import Job
+from wakestream.operators.model.ports import Accepted, Busy, Free
+from wakestream.streams.jobs.hub_client import HubClient
+from wakestream.streams.protocol import messages as m
 
 JOB = Job("job-1", Path("a.mp4"), Path("a.wav"), Path("out.mp4"))
 

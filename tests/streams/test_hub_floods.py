@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hub_net import Net
 
-from wakestream.streams import messages as m
+from wakestream.streams.protocol import messages as m
 
 REPEATED = pytest.mark.parametrize("message", [m.TaskActive(task_id="t"), m.Online()])
 

@@ -9,9 +9,9 @@ from hub_net import Net
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakestream.streams import hub
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.protocol import messages as m
 
 DAY = 86_400.0
 

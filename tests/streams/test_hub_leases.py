@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hub_net import Net
 
-from wakestream.streams import messages as m
+from wakestream.streams.protocol import messages as m
 
 OURS = ("done", "power_state")
 HOUR = 3600.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from wakestream.operators.ports import LinkDown, LinkUp
-from wakestream.streams import messages as m
-from wakestream.streams.hub_news import HubNews
+from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.jobs.hub_news import HubNews
+from wakestream.streams.protocol import messages as m
 
 STARTING, ONLINE = (m.PowerState(gpu="studio", state=state) for state in ("starting", "online"))
 ATTIC = m.PowerState(gpu="attic", state="off")

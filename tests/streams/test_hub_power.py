@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hub_net import Net
 
-from wakestream.streams import hub
-from wakestream.streams import messages as m
+from wakestream.streams.hub import hub
+from wakestream.streams.protocol import messages as m
 
 UNSEEN = ("gpu\x1b[31m", "g\npu", "g\tpu", "\x9b", "\u202eupg", "gpu\u200f", "gpu\u200b", "gpu\u2028", " ", "gpu ")
 """Names of which something is not seen, or steers what shows them."""

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hub_net import Net
 
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
+from wakestream.streams.hub import events as f
+from wakestream.streams.protocol import messages as m
 
 MINE, OTHER = "mine", "other"
 URL = "https://video.test/v/1"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakestream.streams import hub, wire
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 FDS = range(1, 6)
 ids = st.sampled_from(["a", "b", "c", "d"])

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from hub_net import Net
 
-from wakestream.streams import hub, ledger, wire
-from wakestream.streams import hub_events as f
-from wakestream.streams import messages as m
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub, ledger
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 MORNING = 20_000 * ledger.DAY + 9 * 3600.0
 HOUR = 3600.0

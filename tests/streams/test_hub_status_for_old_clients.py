@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hub_net import Net
 
-from wakestream.streams import messages as m
-from wakestream.streams import wire
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 
 def told(net: Net, fd: int) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hub_net import Net
 from monitor_desk import Desk
 
-from wakestream.streams import messages as m
-from wakestream.streams import power_machine as p
-from wakestream.streams.monitor import hear
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.monitor import hear
+from wakestream.streams.protocol import messages as m
 
 ACTIVE = m.TaskActive(task_id="t")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hub_net import Net
 
-from wakestream.streams import messages as m
+from wakestream.streams.protocol import messages as m
 
 
 def phases(net: Net) -> dict[str, str]:

@@ -13,8 +13,8 @@ from itertools import groupby
 import pytest
 
 from tests.streams.log_library import LOGS, NAMES, ended, events, kinds, log, rows
-from wakestream.streams.recording import REDACTED, SECRET_FIELDS, Log
-from wakestream.streams.replay import replay
+from wakestream.streams.recording.recording import REDACTED, SECRET_FIELDS, Log
+from wakestream.streams.replay.replay import replay
 
 INCIDENTS = frozenset({
     "branches", "system", "boot_failure", "no_capacity", "hub_restart", "gpu_lost_in_upload", "gpu_lost_in_poll",

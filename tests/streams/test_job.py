@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from streams_scene import OURS, URL, Scene, ack, offline, silence
 
-from wakestream.adapters.memory import MemoryWorker
-from wakestream.operators import errors
-from wakestream.operators import events as e
-from wakestream.operators.policy import Policy
-from wakestream.operators.ports import Health, TaskReceipt, TaskReport
-from wakestream.streams import messages as m
-from wakestream.streams.hub_client import HubClient
+from wakestream.adapters.testing.fakes import MemoryWorker
+from wakestream.operators.model import errors
+from wakestream.operators.model import events as e
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import Health, TaskReceipt, TaskReport
+from wakestream.streams.jobs.hub_client import HubClient
+from wakestream.streams.protocol import messages as m
 
 
 async def test_a_job_on_the_online_branch_passes_through_every_stage_in_order() -> None:
@@ -164,7 +164,7 @@ async def test_a_hub_that_turns_us_away_ends_the_job_at_once() -> None:
 
 
 def errors_link(why: str, code: str) -> object:
-    from wakestream.operators.ports import LinkDown
+    from wakestream.operators.model.ports import LinkDown
 
     return LinkDown(why, code)
 
@@ -393,7 +393,8 @@ async def test_an_error_that_nobody_foresaw_is_still_an_outcome() -> None:
     scene.connect()
     end = await scene.run()
     assert isinstance(end, e.Failed)
-    assert (end.code, end.why.partition(" (wakestream/adapters/memory.py:")[0]) == ("internal", "RuntimeError: boom")
+    why = end.why.partition(" (wakestream/adapters/testing/fakes.py:")[0]
+    assert (end.code, why) == ("internal", "RuntimeError: boom")
 
 
 async def test_jobs_start_no_thread_and_leave_no_listener() -> None:
@@ -410,7 +411,7 @@ async def test_jobs_start_no_thread_and_leave_no_listener() -> None:
 
 
 def test_the_scenes_hub_announces_what_ours_does() -> None:
-    from wakestream.streams.hub import FEATURES
+    from wakestream.streams.hub.hub import FEATURES
 
     assert set(OURS) <= set(FEATURES)
 

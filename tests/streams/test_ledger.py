@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wakestream.streams import ledger
+from wakestream.streams.hub import ledger
 
 HOUR = 3600.0
 DAY = ledger.DAY

@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from wakestream.operators.errors import StageTimeout, Stalled, TaskFailed, WakestreamError, WorkerError, mendable
-from wakestream.operators.events import FileRef
-from wakestream.operators.ports import TaskReport
-from wakestream.streams.effects import error_from, plain_error
-from wakestream.streams.logged_world import Answers, LoggedEffects, LoggedFiles, LoggedWorkers, effects_of
-from wakestream.streams.recording import Header, Log, Row
+from wakestream.operators.model.errors import (
+    StageTimeout,
+    Stalled,
+    TaskFailed,
+    WakestreamError,
+    WorkerError,
+    mendable,
+)
+from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import TaskReport
+from wakestream.streams.jobs.effects import error_from, plain_error
+from wakestream.streams.recording.recording import Header, Log, Row
+from wakestream.streams.replay.recorded_ports import Answers, LoggedEffects, LoggedFiles, LoggedWorkers, effects_of
 
 
 def log(*rows: tuple[float, str, dict[str, Any]]) -> Log:

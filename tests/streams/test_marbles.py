@@ -11,13 +11,13 @@ from random import Random
 import pytest
 from marbles_scene import BOOT, hub_night, many
 
-from wakestream.streams.divergence import Divergence
-from wakestream.streams.marbles import TIMES, Diagram, Lane, Mark, Span
-from wakestream.streams.marbles_groups import course, flow, gathered, spread
-from wakestream.streams.marbles_labels import Flag, bunched, chained, place
-from wakestream.streams.marbles_lanes import diagram
-from wakestream.streams.marbles_scale import scale
-from wakestream.streams.recording import Header, Log, Row, read_log
+from wakestream.streams.diagram.groups import course, flow, gathered, spread
+from wakestream.streams.diagram.labels import Flag, bunched, chained, place
+from wakestream.streams.diagram.lanes import diagram
+from wakestream.streams.diagram.marbles import TIMES, Diagram, Lane, Mark, Span
+from wakestream.streams.diagram.scale import scale
+from wakestream.streams.recording.recording import Header, Log, Row, read_log
+from wakestream.streams.replay.divergence import Divergence
 
 LOGS = Path(__file__).parent.parent / "logs"
 

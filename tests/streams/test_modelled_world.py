@@ -9,13 +9,20 @@ from typing import Any
 
 import pytest
 
-from wakestream.adapters.http.worker_server import FEATURES as WORKER_FEATURES
-from wakestream.operators.errors import TaskLost, WorkerUnreachable
-from wakestream.operators.events import Done, FileRef, Fingerprint, Job
-from wakestream.operators.ports import Resumed
-from wakestream.streams import messages as m
-from wakestream.streams.modelled_world import FEATURES, Line, ModelledFiles, ModelledGpu, ModelledWorkers, Pace
-from wakestream.streams.network import Network
+from wakestream.adapters.worker.http.server import FEATURES as WORKER_FEATURES
+from wakestream.operators.model.errors import TaskLost, WorkerUnreachable
+from wakestream.operators.model.events import Done, FileRef, Fingerprint, Job
+from wakestream.operators.model.ports import Resumed
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.simulation.network import Network
+from wakestream.streams.simulation.simulated_gpu import (
+    FEATURES,
+    Line,
+    ModelledFiles,
+    ModelledGpu,
+    ModelledWorkers,
+    Pace,
+)
 
 URL = "http://gpu"
 VIDEO, AUDIO = FileRef("v" * 64, ".mp4"), FileRef("a" * 64, ".wav")

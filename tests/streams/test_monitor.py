@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.operators.ports import LinkDown, LinkUp
-from wakestream.streams import messages as m
-from wakestream.streams import power_machine as p
-from wakestream.streams.monitor import hear
+from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.monitor import hear
+from wakestream.streams.protocol import messages as m
 
 sys.path.insert(0, str(Path(__file__).parent))
 from monitor_desk import Desk

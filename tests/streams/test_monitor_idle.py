@@ -6,11 +6,11 @@ import orjson
 import pytest
 from monitor_desk import Desk
 
-from wakestream.operators.ports import LinkUp
-from wakestream.streams import messages as m
-from wakestream.streams import power_machine as p
-from wakestream.streams import wire
-from wakestream.streams.monitor import hear
+from wakestream.operators.model.ports import LinkUp
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.monitor import hear
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 
 def renders(desk: Desk, seconds: float, step: float = 5.0) -> None:

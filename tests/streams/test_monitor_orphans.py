@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from monitor_desk import Desk
 
-from wakestream.streams import messages as m
-from wakestream.streams import power_machine as p
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.protocol import messages as m
 
 HOUR = 3600.0
 

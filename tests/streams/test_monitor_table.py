@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.operators.ports import PowerReading
-from wakestream.streams import power_machine as p
-from wakestream.streams.power_table import TABLE, PowerWord, Signal
+from wakestream.operators.model.ports import PowerReading
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.power_table import TABLE, PowerWord, Signal
 
 sys.path.insert(0, str(Path(__file__).parent))
 from monitor_desk import Desk

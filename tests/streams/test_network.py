@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from wakestream.streams import messages as m
-from wakestream.streams.network import SLACK, USUAL, Delay, Hop, Lane, Network, Past
-from wakestream.streams.recording import Row
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import Row
+from wakestream.streams.simulation.network import SLACK, USUAL, Delay, Hop, Lane, Network, Past
 
 Arrivals = list[tuple[float, str, Row | None]]
 ROW = Row(7, 0.0, "in", "gpu.job.done", {})

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakestream.operators import events as e
-from wakestream.operators.job.reuse import OWN
-from wakestream.streams import outbox
-from wakestream.streams import outbox_facts as f
+from wakestream.operators.lifecycle.reuse import OWN
+from wakestream.operators.model import events as e
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import outbox
 
 VIDEO, AUDIO = f.Look("/in/a.mp4", 10, 1), f.Look("/in/a.wav", 20, 2)
 WORKER = e.Online("http://gpu:8383")

@@ -10,7 +10,7 @@ from reactivex import Observable
 from streams_scene import ack
 from test_durable import House
 
-from wakestream.adapters.memory import MemoryWorker
+from wakestream.adapters.testing.fakes import MemoryWorker
 from wakestream.operators import (
     Done,
     Job,
@@ -24,12 +24,12 @@ from wakestream.operators import (
     note,
     then,
 )
-from wakestream.operators import events as e
+from wakestream.operators.model import events as e
 from wakestream.streams import World, job_pipeline, pipeline
-from wakestream.streams import messages as m
-from wakestream.streams.durable import own_pipeline
-from wakestream.streams.stages import Events, Stages
-from wakestream.streams.turn_stages import LaneLimits
+from wakestream.streams.jobs.daemon_pipeline import own_pipeline
+from wakestream.streams.jobs.stages import Events, Stages
+from wakestream.streams.jobs.turn_stages import LaneLimits
+from wakestream.streams.protocol import messages as m
 
 
 @pipeline

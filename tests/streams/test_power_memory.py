@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from monitor_desk import Desk
 
-from wakestream.operators.ports import LinkUp
-from wakestream.streams import messages as m
-from wakestream.streams import power_machine as p
-from wakestream.streams import power_memory as memory
+from wakestream.operators.model.ports import LinkUp
+from wakestream.streams.monitor import persistence as memory
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.protocol import messages as m
 
 UNIX = 1.7e9
 """UNIX seconds at the first monitor's 0."""

@@ -7,10 +7,10 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakestream.operators.ports import LinkUp, PowerReading
-from wakestream.streams import power_machine as p
-from wakestream.streams import power_memory as memory
-from wakestream.streams.monitor import Monitor
+from wakestream.operators.model.ports import LinkUp, PowerReading
+from wakestream.streams.monitor import persistence as memory
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.monitor import Monitor
 
 steps = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from([0.1, 1.0, 3.0, 20.0])),

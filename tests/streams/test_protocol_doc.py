@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from wakestream.adapters.http import replies
-from wakestream.adapters.http.worker_server import FEATURES as WORKER_FEATURES
-from wakestream.operators.events import FileRef
-from wakestream.operators.ports import Frame
-from wakestream.streams import hub, power_table, wire
-from wakestream.streams import messages as m
-from wakestream.streams import worker as w
+from wakestream.adapters.worker.http import replies
+from wakestream.adapters.worker.http.server import FEATURES as WORKER_FEATURES
+from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import Frame
+from wakestream.streams.hub import hub
+from wakestream.streams.monitor import power_table
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.worker import worker as w
 
 DOC = (Path(__file__).parent.parent.parent / "docs" / "protocol.md").read_text(encoding="utf-8")
 LOGS = Path(__file__).parent.parent / "logs"
@@ -126,7 +128,7 @@ def test_the_page_shows_the_progress_that_the_worker_reports() -> None:
 
 
 def test_the_page_names_every_call_of_the_worker() -> None:
-    source = (Path(__file__).parent.parent.parent / "adapters" / "http" / "worker_server.py").read_text(
+    source = (Path(__file__).parent.parent.parent / "adapters" / "worker" / "http" / "server.py").read_text(
         encoding="utf-8"
     )
     calls = re.findall(r'web\.(get|post)\(f"\{at\}/(\w+)"', source)

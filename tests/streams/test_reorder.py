@@ -9,13 +9,13 @@ from collections.abc import Hashable
 import pytest
 from replay_scene import crowd, deaf_while_hashing, frame, hub_log, recorded, under
 
-from wakestream.adapters.replaying import run_log
-from wakestream.streams.daemon import Build
-from wakestream.streams.job import job_pipeline
-from wakestream.streams.log_edit import told_again, with_rows
-from wakestream.streams.recording import Header, Log, Row
-from wakestream.streams.reorder import SPREAD, failing, reordered, worse
-from wakestream.streams.trial import Trial
+from wakestream.adapters.testing.replay_runner import run_log
+from wakestream.streams.jobs.job import job_pipeline
+from wakestream.streams.jobs.job_runner import Build
+from wakestream.streams.recording.log_edit import told_again, with_rows
+from wakestream.streams.recording.recording import Header, Log, Row
+from wakestream.streams.triage.reorder import SPREAD, failing, reordered, worse
+from wakestream.streams.triage.replay_attempt import Trial
 
 SEEDS = range(40)
 DROPPED = "hub_restart/daemon"

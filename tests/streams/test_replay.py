@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.operators.policy import Policy
-from wakestream.streams.config_json import changed, config_from, plain_config
-from wakestream.streams.divergence import Divergence
-from wakestream.streams.recording import Log, Row, UnusableLog, read_log
-from wakestream.streams.replay import replay
+from wakestream.operators.model.policy import Policy
+from wakestream.streams.recording.config_json import changed, config_from, plain_config
+from wakestream.streams.recording.recording import Log, Row, UnusableLog, read_log
+from wakestream.streams.replay.divergence import Divergence
+from wakestream.streams.replay.replay import replay
 
 LOGS = Path(__file__).parent.parent / "logs"
 BRANCHES = ("offline", "online")
@@ -129,9 +129,9 @@ def test_a_policy_survives_its_way_through_a_header() -> None:
 OUTCOME = """
 import hashlib, sys
 from pathlib import Path
-from wakestream.adapters.virtual_loop import run_virtual
-from wakestream.streams.recording import read_log, row_line
-from wakestream.streams.replay import replay
+from wakestream.adapters.testing.virtual_loop import run_virtual
+from wakestream.streams.recording.recording import read_log, row_line
+from wakestream.streams.replay.replay import replay
 log = read_log(Path(sys.argv[1]).read_bytes().splitlines(keepends=True))
 rows = run_virtual(replay(log)).again.rows
 print(hashlib.sha256(b"".join(map(row_line, rows))).hexdigest())

@@ -17,14 +17,15 @@ from log_library import LOGS, NAMES, log
 from reactivex import Observable
 from system_scene import SECOND, SYSTEM, as_recorded, ended, rows_of, second_job_at, stop_window
 
-from wakestream.operators.events import Job, JobEvent
-from wakestream.streams import hub, hub_power
-from wakestream.streams import messages as m
-from wakestream.streams.job import job_pipeline
-from wakestream.streams.network import Hop
-from wakestream.streams.power_moves import Moves
-from wakestream.streams.recording import Log, UnusableLog, row_line
-from wakestream.streams.replay_system import SystemReplayed, replay_system
+from wakestream.operators.model.events import Job, JobEvent
+from wakestream.streams.hub import hub
+from wakestream.streams.hub import power as hub_power
+from wakestream.streams.jobs.job import job_pipeline
+from wakestream.streams.monitor.transitions import Moves
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import Log, UnusableLog, row_line
+from wakestream.streams.simulation.network import Hop
+from wakestream.streams.simulation.replay_system import SystemReplayed, replay_system
 
 STEPS = 50
 SLOW = 0.02
@@ -185,9 +186,9 @@ async def test_the_same_seed_is_the_same_run_and_another_another() -> None:
 OUTCOME = """
 import hashlib, sys
 from pathlib import Path
-from wakestream.adapters.virtual_loop import run_virtual
-from wakestream.streams.recording import read_log, row_line
-from wakestream.streams.replay_system import replay_system
+from wakestream.adapters.testing.virtual_loop import run_virtual
+from wakestream.streams.recording.recording import read_log, row_line
+from wakestream.streams.simulation.replay_system import replay_system
 logs = [read_log(Path(name).read_bytes().splitlines(keepends=True)) for name in sys.argv[1:]]
 for disturbed in ({}, {"perturb": lambda hop, random: random.uniform(0.0, 1.0), "seed": 3}):
     replayed = run_virtual(replay_system(logs, **disturbed))
@@ -266,7 +267,7 @@ async def test_a_monitor_that_forgot_a_wake_would_be_found(monkeypatch: pytest.M
     def forget(turn: Moves, *_: Any) -> None:
         turn.set(ready=False, up_since=None, active=None, served=False, warned=False, due=None, wanted=False)
 
-    from wakestream.streams import power_moves
+    from wakestream.streams.monitor import transitions as power_moves
 
     monkeypatch.setitem(power_moves._ENTER, "off", forget)  # type: ignore[index]
     monkeypatch.setattr(hub_power, "_boot_for_the_queue", lambda *_: None)

@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 from replay_scene import frame, hub_log, recorded
 
-from wakestream.streams.recording import Header, Log, Row
-from wakestream.streams.replay import replay
-from wakestream.streams.report import Outcome, jobs_in, report
-from wakestream.streams.timeline import STAGES
+from wakestream.streams.recording.recording import Header, Log, Row
+from wakestream.streams.recording.timeline import STAGES
+from wakestream.streams.replay.replay import replay
+from wakestream.streams.replay.report import Outcome, jobs_in, report
 
 
 async def test_a_jobs_stages_are_named_in_order_and_sum_up_to_its_time() -> None:

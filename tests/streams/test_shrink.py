@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay_scene import breaking, crowd, recorded, renamed, under
 
-from wakestream.adapters.replaying import run_log
-from wakestream.streams.conditions import parse
-from wakestream.streams.log_edit import inputs, told_again, with_rows
-from wakestream.streams.recording import Log, row_line
-from wakestream.streams.report import jobs_in
-from wakestream.streams.shrink import Search, ddmin, shrink
-from wakestream.streams.trial import Trial
+from wakestream.adapters.testing.replay_runner import run_log
+from wakestream.streams.recording.log_edit import inputs, told_again, with_rows
+from wakestream.streams.recording.recording import Log, row_line
+from wakestream.streams.replay.report import jobs_in
+from wakestream.streams.triage.failure_predicate import parse
+from wakestream.streams.triage.replay_attempt import Trial
+from wakestream.streams.triage.shrink import Search, ddmin, shrink
 
 ENOUGH = 5000
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from reactivex import Observable
 
-from wakestream.adapters.memory import MemoryWorker, MemoryWorkers
-from wakestream.adapters.rehearsal import GPU, Rehearsal, asleep, sample_job
+from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.harness import GPU, Rehearsal, asleep, sample_job
 from wakestream.operators import (
     Done,
     Failed,
@@ -24,7 +24,7 @@ from wakestream.operators import (
     then,
 )
 from wakestream.streams import Stages, job_pipeline, pipeline
-from wakestream.streams.replay import replay
+from wakestream.streams.replay.replay import replay
 
 
 def polled(*percents: float) -> MemoryWorkers:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reactivex.disposable import SerialDisposable
 
-from wakestream.streams.switchboard import Switchboard
+from wakestream.streams.jobs.keyed_subject import Switchboard
 
 
 def board(faults: list[Any] | None = None) -> Switchboard[Any]:

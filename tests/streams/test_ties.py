@@ -11,14 +11,14 @@ import pytest
 import reactivex as rx
 from reactivex import Observable
 
-from wakestream.adapters.pytest_replay import Replay, Wanted, failure
-from wakestream.adapters.rehearsal import Rehearsal
+from wakestream.adapters.testing.harness import Rehearsal
+from wakestream.adapters.testing.pytest_replay import Replay, Wanted, failure
 from wakestream.operators import Done, Failed, JobEvent, Note, TaskFailed, all_done, then
 from wakestream.streams import Stages, pipeline
-from wakestream.streams.daemon import Build
-from wakestream.streams.divergence import divergences
-from wakestream.streams.recording import Header, Log, Row
-from wakestream.streams.replay import replay
+from wakestream.streams.jobs.job_runner import Build
+from wakestream.streams.recording.recording import Header, Log, Row
+from wakestream.streams.replay.divergence import divergences
+from wakestream.streams.replay.replay import replay
 
 LANES, STEPS = 3, 4
 

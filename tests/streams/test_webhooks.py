@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from wakestream.operators import events as e
-from wakestream.operators.errors import WakestreamError, WorkerUnreachable
-from wakestream.operators.flow.scheduler import LoopScheduler
-from wakestream.operators.flow.to_future import to_future
-from wakestream.operators.flow.turns import Turns
-from wakestream.streams import outbox, webhooks
-from wakestream.streams import outbox_facts as f
+from wakestream.operators.model import events as e
+from wakestream.operators.model.errors import WakestreamError, WorkerUnreachable
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.limiter import Turns
+from wakestream.operators.rx.to_future import to_future
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import outbox, webhooks
 
 VIDEO, AUDIO = f.Look("/in/a.mp4", 10, 1), f.Look("/in/a.wav", 20, 2)
 WORKER = e.Online("http://gpu:8383")

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wakestream.streams import messages as m
-from wakestream.streams import wire
-from wakestream.streams.wire import Malformed, decode, encode, encode_old, from_frame, to_frame
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.protocol.wire import Malformed, decode, encode, encode_old, from_frame, to_frame
 
 # ---------------------------------------------------------------- messages made up by hypothesis
 

@@ -6,12 +6,12 @@ from functools import reduce
 
 import pytest
 
-from wakestream.operators.errors import WorkerRefused
-from wakestream.operators.events import FileRef
-from wakestream.operators.ports import Frame
-from wakestream.streams import worker as w
-from wakestream.streams import worker_shares as shares
-from wakestream.streams import worker_state
+from wakestream.operators.model.errors import WorkerRefused
+from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import Frame
+from wakestream.streams.worker import shares
+from wakestream.streams.worker import state as worker_state
+from wakestream.streams.worker import worker as w
 
 
 def ref(number: int, ext: str) -> FileRef:

@@ -12,13 +12,13 @@ from typing import cast
 from tests.support.field.monitor import FieldCloud
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, field_worker
-from wakestream.adapters.http.client import HttpWorkers
-from wakestream.adapters.monitor import MonitorProgram
-from wakestream.adapters.websocket.link import open_link
-from wakestream.operators.ports import PowerReading
-from wakestream.streams import messages as m
-from wakestream.streams.monitor import Monitor
-from wakestream.streams.power_machine import PowerPolicy
+from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.monitor.runner import MonitorProgram
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.operators.model.ports import PowerReading
+from wakestream.streams.monitor.monitor import Monitor
+from wakestream.streams.monitor.power_machine import PowerPolicy
+from wakestream.streams.protocol import messages as m
 
 
 class OldMachine:

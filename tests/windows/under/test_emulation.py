@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters import file_lock, open_files, sync_folder
-from wakestream.adapters.engines import process as engine_process
-from wakestream.adapters.power import programs
+from wakestream.adapters.disk import file_lock, sync_folder
+from wakestream.adapters.engines import run_process as engine_process
+from wakestream.adapters.runtime import child_processes as programs
+from wakestream.adapters.runtime import rlimits as open_files
 
 READER = "import sys; file = open(sys.argv[1], 'rb'); print('open', flush=True); sys.stdin.read()"
 
@@ -85,7 +86,7 @@ def test_clocks_move_in_steps() -> None:
 
 def test_text_in_the_systems_own_encoding_is_an_error_in_our_modules() -> None:
     code = (
-        "import wakestream.adapters.sources as module, os\n"
+        "import wakestream.adapters.config.setting_files as module, os\n"
         "try:\n"
         "    exec(compile('open(os.devnull)', module.__file__, 'exec'), {**vars(module), 'os': os})\n"
         "except EncodingWarning:\n"

@@ -15,25 +15,27 @@ from typing import BinaryIO
 
 import pytest
 
-from wakestream.adapters import daemon_address, log_file, patience, recorder
-from wakestream.adapters.console import opening
-from wakestream.adapters.console import uploads as console_uploads
-from wakestream.adapters.console.guard import ApiError
-from wakestream.adapters.console.session import Memory
-from wakestream.adapters.engines.partial import whole
-from wakestream.adapters.http.client_download import Partial
-from wakestream.adapters.http.shared_folder import SharedFolder
-from wakestream.adapters.licenses import LicenseBook
-from wakestream.adapters.log_file import LogFile
-from wakestream.adapters.logs_on_disk import write
-from wakestream.adapters.recorder import Recorder
-from wakestream.adapters.store import Store
-from wakestream.adapters.upload_records import Announced
-from wakestream.adapters.uploads import Uploads
-from wakestream.operators.errors import FileUnusable, TaskFailed
-from wakestream.operators.events import FileRef
-from wakestream.operators.ports import TaskReport
-from wakestream.streams.recording import Header, Log
+from wakestream.adapters.client.download import Partial
+from wakestream.adapters.client.heygem_folder import SharedFolder
+from wakestream.adapters.daemon import discovery as daemon_address
+from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.console import open_browser as opening
+from wakestream.adapters.daemon.console import uploads as console_uploads
+from wakestream.adapters.daemon.console.sessions import Memory
+from wakestream.adapters.disk import patience
+from wakestream.adapters.disk.partial import whole
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.telemetry import log_file, recorder
+from wakestream.adapters.telemetry.log_file import LogFile
+from wakestream.adapters.telemetry.recorder import Recorder
+from wakestream.adapters.telemetry.recordings import write
+from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.resumable_uploads import Uploads
+from wakestream.adapters.worker.upload_records import Announced
+from wakestream.operators.model.errors import FileUnusable, TaskFailed
+from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import TaskReport
+from wakestream.streams.recording.recording import Header, Log
 
 HEADER = Header("daemon", 2e9, 1, {})
 
@@ -237,7 +239,7 @@ def test_a_link_that_a_browser_still_reads_is_shown_rather_than_opened(
 
 
 def test_a_folder_in_the_place_of_settings_is_told_as_one(tmp_path: Path) -> None:
-    from wakestream.adapters.settings import SettingsError, load
+    from wakestream.adapters.config.settings import SettingsError, load
 
     (tmp_path / ".env").mkdir()
     with pytest.raises(SettingsError, match="is a folder"):
@@ -245,8 +247,8 @@ def test_a_folder_in_the_place_of_settings_is_told_as_one(tmp_path: Path) -> Non
 
 
 def test_a_full_disk_is_told_by_its_number_there() -> None:
-    from wakestream.adapters.http.client_download import disk_errors
-    from wakestream.operators.errors import NoSpace
+    from wakestream.adapters.client.download import disk_errors
+    from wakestream.operators.model.errors import NoSpace
 
     error = OSError(errno.EINVAL, "There is not enough space on the disk")
     error.winerror = 112  # type: ignore[attr-defined]

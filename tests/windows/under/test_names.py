@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters import files
-from wakestream.adapters.console.upload_rules import file_name
+from wakestream.adapters.config.settings import load
+from wakestream.adapters.daemon.console.upload_validation import file_name
+from wakestream.adapters.disk import fingerprints as files
+from wakestream.adapters.disk.path_key import place_of
 from wakestream.adapters.engines import Command
-from wakestream.adapters.places import place_of
 from wakestream.adapters.power import CommandPower
-from wakestream.adapters.settings import load
-from wakestream.operators.errors import FileUnusable
+from wakestream.operators.model.errors import FileUnusable
 
 BAD = (
     "talk 12:30.mp4",

@@ -13,8 +13,8 @@ import pytest
 from as_on_windows_loops import FAIL_ACCEPTS, ProactorEventLoop
 from as_on_windows_programs import NO_CONSOLE
 
-from wakestream.adapters.cli import program
-from wakestream.adapters.cli.program import Stop, run_program
+from wakestream.adapters.cli import service as program
+from wakestream.adapters.cli.service import Stop, run_program
 from wakestream.adapters.power import ProcessPower
 
 WAITS = "import sys; print('up', flush=True); sys.stdin.read()"
@@ -87,7 +87,7 @@ def test_without_our_loop_such_a_caller_ends_a_server(monkeypatch: pytest.Monkey
 async def test_a_program_of_ours_is_stopped_by_ctrl_break() -> None:
     code = (
         "import asyncio, sys\n"
-        "from wakestream.adapters.cli.program import run_program\n"
+        "from wakestream.adapters.cli.service import run_program\n"
         "async def main(stop):\n"
         "    print('up', flush=True)\n"
         "    await stop.wait()\n"
@@ -117,7 +117,7 @@ def test_what_the_loop_lacks_there_it_lacks_here() -> None:
 
 WORKER = """
 import asyncio, sys
-from wakestream.adapters.engines.process import run_program
+from wakestream.adapters.engines.run_process import run_program
 async def main():
     code = "import os, time; print(os.getpid(), os.getpgrp(), flush=True); time.sleep(600)"
     async for line in run_program([sys.executable, "-S", "-c", code], limit=600):

@@ -1,0 +1,113 @@
+"""`wakestream audit`: who has which license, for which GPUs, when and from where it was last used, what it may do."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.commands import hub
+from wakestream.adapters.runtime.printing import say, say_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wakestream.adapters.hub.license_uses import LicenseUses
+    from wakestream.adapters.hub.licenses import License
+
+HELP = "list all licenses: for which GPUs, when and where last used, what each may do"
+EXAMPLES = ("audit", "audit --json --state /var/lib/wakestream/hub")
+
+_MAY = {
+    "client": ("wake_gpus", "run_jobs", "cancel_own_jobs"),
+    "admin": ("wake_gpus", "run_jobs", "cancel_own_jobs"),
+    "worker": ("serve_gpus", "give_results"),
+    "monitor": ("report_gpus", "switch_gpus"),
+}
+"""What each role may do, in words for programs."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--json", action="store_true", help="one JSON object for each license")
+    hub.state(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read what the hub of this folder knows, running or not, and print it."""
+    from wakestream.adapters.hub.license_uses import LicenseUses
+    from wakestream.adapters.hub.licenses import LicenseBook
+
+    folder = hub.folder(args.state)
+    licenses, uses = LicenseBook(folder).all(), LicenseUses.of_folder(folder)
+    if args.json:
+        for one in licenses:
+            say_json(_entry(one, uses))
+    else:
+        say(*_as_table(licenses, uses, str(folder)))
+    return exit_codes.DONE
+
+
+def _held(license_: License, uses: LicenseUses) -> list[str]:
+    if license_.revoked is not None:
+        return []
+    return sorted(one.gpu for one in uses.held if (one.license, one.role) == (license_.id, license_.role))
+
+
+def _old_key_until(license_: License) -> float | None:
+    import time
+
+    ends = [key.until for key in license_.all_keys if key.until is not None and key.until > time.time()]
+    return max(ends, default=None) if license_.revoked is None else None
+
+
+def _entry(one: License, uses: LicenseUses) -> dict[str, Any]:
+    use = uses.uses.get(one.id)
+    return {
+        "id": one.id,
+        "role": one.role,
+        "note": one.note,
+        "gpus": one.gpus,
+        "held": _held(one, uses),
+        "issued": one.issued,
+        "revoked": one.revoked,
+        "old_key_until": _old_key_until(one),
+        "last_used": use.last if use else None,
+        "address": use.address if use else None,
+        "may": _MAY[one.role] if one.revoked is None else (),
+    }
+
+
+def _as_table(licenses: Sequence[License], uses: LicenseUses, folder: str) -> list[str]:
+    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.render.table import table
+
+    if not licenses:
+        return [tell("license.none", folder=folder)]
+    head = ("license.id", "license.role", "license.gpu", "audit.used", "audit.address", "license.note", "audit.may")
+    return table([tuple(map(tell, head)), *(_row(one, uses) for one in licenses)])
+
+
+def _row(one: License, uses: LicenseUses) -> tuple[str, ...]:
+    from wakestream.adapters.cli.commands.license import day
+    from wakestream.adapters.cli.i18n import tell
+
+    use = uses.uses.get(one.id)
+    gpus = [*one.gpus, *(tell("audit.held", gpu=gpu) for gpu in _held(one, uses))]
+    last, address = (day(use.last), use.address) if use else ("", "")
+    return one.id, one.role, ", ".join(gpus), last, address, one.note, _may(one, uses)
+
+
+def _may(one: License, uses: LicenseUses) -> str:
+    from wakestream.adapters.cli.commands.license import day
+    from wakestream.adapters.cli.i18n import tell
+
+    if one.revoked is not None:
+        return tell("audit.may.nothing")
+    may = tell("audit.may.client")
+    if one.role in ("worker", "monitor"):
+        held = ", ".join(_held(one, uses))
+        gpus = ", ".join(one.gpus) or (tell("audit.more", gpus=held) if held else tell("audit.any"))
+        may = tell("audit.may.worker" if one.role == "worker" else "audit.may.monitor", gpus=gpus)
+    until = _old_key_until(one)
+    return may if until is None else tell("audit.old_key", may=may, until=day(until))

@@ -1,0 +1,60 @@
+"""`wakestream completion SHELL`: a script that lets the shell complete commands, flags and files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.runtime.printing import say
+
+HELP = "print a script with which your shell completes wakestream's commands and flags"
+EXAMPLES = (
+    "completion bash > ~/.local/share/bash-completion/completions/wakestream",
+    "completion zsh > ~/.zfunc/_wakestream",
+    "completion fish > ~/.config/fish/completions/wakestream.fish",
+    "completion powershell >> $PROFILE",
+)
+SHELLS = ("bash", "zsh", "fish", "powershell")
+
+_FOLDERS, _FILES = ("DIR",), ("FILE", "LOG", "OUT")
+"""What the names of values say that they are."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("shell", choices=SHELLS, help="your shell")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the script."""
+    import shtab
+
+    from wakestream.adapters.cli.main import parser_of
+
+    parser = parser_of()
+    _name_commands(parser)
+    _name_files(parser, shtab.FILE, shtab.DIRECTORY)
+    say(*shtab.complete(parser, shell=args.shell).split("\n"))
+    return exit_codes.DONE
+
+
+def _name_commands(parser: argparse.ArgumentParser) -> None:
+    """Tell the library which values are commands."""
+    (commands,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    for action in commands.choices["help"]._actions:
+        if action.metavar == "COMMAND":
+            action.choices = tuple(commands.choices)
+
+
+def _name_files(parser: argparse.ArgumentParser, file: Any, folder: Any) -> None:
+    """Tell the library which values are files or folders."""
+    for action in parser._actions:  # argparse has no other way to look at a parser
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _name_files(command, file, folder)
+        elif action.metavar in _FOLDERS:
+            vars(action)["complete"] = folder
+        elif action.type is Path or action.metavar in _FILES:
+            vars(action)["complete"] = file

@@ -1,0 +1,40 @@
+"""`wakestream console`: a link that opens the running daemon's web console."""
+
+from __future__ import annotations
+
+import argparse
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.runtime.printing import say
+
+HELP = "give a link that opens the running daemon's web console"
+EXAMPLES = ("console --open", "console")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--open", action="store_true", help="open it in a browser instead of showing the link")
+    flags.daemon(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask for a link; show it, or open it."""
+    from wakestream.adapters.cli.service import begin, run_program
+
+    begin(args)
+    return run_program(lambda _: _link(args))
+
+
+async def _link(args: argparse.Namespace) -> int:
+    from wakestream.adapters.daemon import discovery as daemon_address
+    from wakestream.adapters.daemon.api_client import open_daemon_client
+    from wakestream.adapters.daemon.console.open_browser import address, in_browser
+
+    state = daemon_address.folder(args.state)
+    async with open_daemon_client(state) as client:
+        code = (await client.call("POST", "/console/links"))["code"]
+    found = daemon_address.read(state)
+    link = address(found.url if found is not None else "", code)
+    if not args.open or not in_browser(state, link):
+        say(link)
+    return exit_codes.DONE

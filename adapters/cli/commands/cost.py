@@ -1,0 +1,43 @@
+"""`wakestream cost`: how long the GPUs ran, what that cost, and what it saved against leaving them on."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import re
+
+from wakestream.adapters.cli import flags
+
+HELP = "show how long the GPUs ran, what that cost, and what switching them off has saved"
+EXAMPLES = ("cost", "cost --since 30d", "cost --since 2026-01-01 --json")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "--since",
+        metavar="DAY",
+        type=_day,
+        help="from this day (UTC) on: 2026-01-31, or 30d for thirty days ago; without it today, this month, and all",
+    )
+    parser.add_argument("--json", action="store_true", help="the hub's answer as one JSON object")
+    flags.question(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the hub and print the costs."""
+    from wakestream.adapters.cli.commands.status import ask_and_print
+    from wakestream.adapters.cli.render.status_text import costs
+
+    return ask_and_print(args, costs, args.since)
+
+
+def _day(text: str) -> int:
+    days = re.fullmatch(r"(\d{1,4})d", text)
+    if days:
+        return int((datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=int(days[1]))).timestamp())
+    try:
+        day = datetime.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no day; write 2026-01-31, or 30d") from None
+    return int(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp())

@@ -1,0 +1,147 @@
+"""`wakestream daemon`: the durable outbox on the user's machine. What it took is done, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import flags
+from wakestream.adapters.cli.replay import pipeline_option as pipelines
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from wakestream.adapters.config.settings import Settings
+    from wakestream.adapters.daemon.metrics import JobWatch
+    from wakestream.adapters.daemon.program import DaemonConfig, OwnPipeline
+
+HELP = "keep jobs in an outbox and see them through, also when hub, GPU or this machine go away"
+EXAMPLES = (
+    "daemon --hub http://hub.example:8765 --key-file client.key",
+    "daemon --open --max-uploads 4",
+    "daemon --webhook https://shop.example/hooks/video --log-file daemon.log",
+)
+DEFAULT_LISTEN = "127.0.0.1:0"
+
+_LANES = {
+    "running": "jobs that are at work at once (default 200); further ones wait in the outbox",
+    "uploads": "jobs that upload at once (default 2)",
+    "gpu": "jobs that are with a worker at once, its queue included (default 8)",
+    "downloads": "jobs that download at once (default 2)",
+}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The daemon's own flags."""
+    flags.daemon(parser)
+    flags.listen(parser, DEFAULT_LISTEN)
+    parser.add_argument(
+        "--worker-url", dest="worker", metavar="URL", help="the worker, where the hub names none (HEYGEM_SERVER_URL)"
+    )
+    parser.add_argument("--open", action="store_true", help="open the web console in a browser")
+    parser.add_argument(
+        "--console-quota", metavar="SIZE", type=_size, help="what files of the web console may take (default 10GB)"
+    )
+    pipelines.flag(
+        parser,
+        "what the jobs go through in place of the standard pipeline: one of your own, or a call that makes it; "
+        "looked for in this folder too",
+    )
+    for name, help_text in _LANES.items():
+        parser.add_argument(f"--max-{name}", metavar="N", type=_number, help=help_text)
+    parser.add_argument(
+        "--webhook",
+        dest="webhook_url",
+        metavar="URL",
+        help="tell this address of each job that is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)",
+    )
+    flags.connection(parser)
+    flags.probe(parser)
+    flags.trace(parser)
+    flags.waits(parser)
+    flags.program(parser)
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= 10_000 or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to 10000")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([kMGT]?)B?", text)
+    if found is None or float(found[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no size; write a number with MB or GB, such as 20GB")
+    return int(float(found[1]) * 1000 ** " kMGT".index(found[2] or " "))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    from wakestream.adapters.cli.service import begin, run_program
+    from wakestream.adapters.daemon.discovery import folder
+    from wakestream.adapters.daemon.program import DaemonConfig
+    from wakestream.streams.jobs.turn_stages import LaneLimits
+
+    settings = begin(args)
+    host, port = flags.listen_on(settings, DEFAULT_LISTEN)
+    given = {name: value for name in _LANES if (value := getattr(args, f"max_{name}")) is not None}
+    quota = {} if args.console_quota is None else {"quota": args.console_quota}
+    config = DaemonConfig(folder(args.state), host, port, LaneLimits(**given), own=_own(args.pipeline), **quota)
+    return run_program(lambda stop: _serve(config, settings, stop, args.open), exit_with_stdin=args.exit_with_stdin)
+
+
+def _own(named: str | None) -> OwnPipeline | None:
+    """The user's pipeline; `SettingsError` where there is none of this name."""
+    if named is None:
+        return None
+    from loguru import logger
+
+    from wakestream.adapters.config.settings import SettingsError
+    from wakestream.adapters.daemon.program import OwnPipeline
+
+    try:
+        build = pipelines.pipeline(named)()
+    except pipelines.NoPipeline as error:
+        raise SettingsError(str(error)) from None
+    logger.info("the jobs go through the pipeline {}", named)
+    return OwnPipeline(named, build)
+
+
+async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, browser: bool) -> None:
+    import asyncio
+    from contextlib import AsyncExitStack
+
+    from wakestream.adapters.cli.service import announce, listening, serve_metrics
+    from wakestream.adapters.daemon.console.open_browser import shown
+    from wakestream.adapters.daemon.program import running_daemon
+    from wakestream.adapters.net.connection_limits import MOST
+    from wakestream.adapters.runtime.rlimits import connections_allowed
+    from wakestream.streams.recording.recording import untapped
+
+    connections_allowed(MOST)
+    async with AsyncExitStack() as stack:
+        watch = _job_watch(settings)
+        with listening(config.host, config.port):
+            daemon = await stack.enter_async_context(running_daemon(config, settings, watch=watch or untapped))
+        if settings.metrics is not None and watch is not None:
+            from wakestream.adapters.daemon.metrics import DaemonMetrics
+
+            await serve_metrics(stack, settings.metrics, DaemonMetrics(daemon, watch, config.state))
+        announce("daemon", daemon.url)
+        stack.enter_context(shown(config.state, daemon.url, daemon.console.sessions.new_link, browser=browser))
+        stopping: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
+        broken: asyncio.Future[object] = daemon.outbox.broken
+        await asyncio.wait({stopping, broken}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if broken.done():
+            broken.result()
+
+
+def _job_watch(settings: Settings) -> JobWatch | None:
+    """What counts the jobs' stages, where somebody wants to know."""
+    if settings.metrics is None:
+        return None
+    from wakestream.adapters.daemon.metrics import JobWatch
+
+    return JobWatch()

@@ -1,0 +1,206 @@
+"""`wakestream demo`: everything on this machine, once with the GPU off and once with it on, then the idle stop."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.i18n import tell
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from wakestream.adapters.cli.demo.output import Show
+    from wakestream.adapters.cli.demo.processes import House
+    from wakestream.adapters.client.client import Client
+    from wakestream.operators.model.events import Job
+
+HELP = "run the whole system on this machine: a sleeping GPU wakes and a video comes back"
+EXAMPLES = ("demo", "demo --video clip.mp4 --audio speech.wav -o talking.mp4", "demo --record night")
+
+IDLE_AFTER = 4.0
+"""Seconds after the last job at which the demo's GPU is put back to sleep."""
+
+ASK_EVERY = 0.1
+PATIENCE = 60.0
+"""Seconds within which the GPU must be asleep, before the first job and after the last."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--video", metavar="FILE", type=Path, help="a video file (default: one is made)")
+    parser.add_argument(
+        "--audio", metavar="FILE", type=Path, help="an audio file (default: one with the rhythm of speech is made)"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        default=Path("wakestream-demo.mp4"),
+        help="the first result (default %(default)s)",
+    )
+    parser.add_argument(
+        "--boot-seconds", type=_seconds, default=6.0, metavar="S", help="how long the GPU takes to warm up (default 6)"
+    )
+    parser.add_argument("--record", type=Path, metavar="DIR", help="record every program's messages into this folder")
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if not 0 <= value <= 600:
+        raise argparse.ArgumentTypeError("must be between 0 and 600")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; ends with a table."""
+    import tempfile
+
+    from wakestream.adapters.cli.demo.output import Show
+    from wakestream.adapters.cli.service import run_program
+    from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
+    from wakestream.adapters.telemetry import logs
+
+    given = [path for path in (args.video, args.audio) if path is not None]
+    for path in given:
+        check_readable(path)
+        check_named(path)
+    for output in _outputs(args):
+        check_writable(output, keep=given)
+    logs.configure(getattr(args, "log_level", "WARNING"))
+    # On Windows its files stay in use for a moment after their programs' end, which is no reason to fail.
+    with (
+        tempfile.TemporaryDirectory(prefix="wakestream-demo-", ignore_cleanup_errors=True) as folder,
+        Show(quiet=flags.is_quiet(args)) as show,
+    ):
+        return run_program(lambda stop: _until(stop, _demo(args, Path(folder), show)))
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, int]) -> int:
+    """Do the work; Ctrl-C cancels it, and it cleans up behind itself."""
+    import asyncio
+
+    task = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.wait((task,))
+    return exit_codes.INTERRUPTED if task.cancelled() else task.result()
+
+
+async def _demo(args: argparse.Namespace, folder: Path, show: Show) -> int:
+    from wakestream.adapters.cli.demo.processes import house
+
+    jobs = await _jobs(args, folder, show)
+    show.say("demo", tell("demo.starts"))
+    async with house(
+        folder, show.say, boot_seconds=args.boot_seconds, idle_after=IDLE_AFTER, record=args.record
+    ) as running:
+        status = await _unless_broken(running, _jobs_and_sleep(running, jobs, show))
+    if status == exit_codes.DONE:
+        show.table()
+    return status
+
+
+async def _unless_broken(running: House, work: Coroutine[Any, Any, int]) -> int:
+    """Do the work; `DemoBroken` as soon as a program of the demo has ended."""
+    import asyncio
+
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait((task, running.broken), return_when=asyncio.FIRST_COMPLETED)
+        if running.broken.done():
+            running.broken.result()
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _jobs_and_sleep(running: House, jobs: tuple[Job, Job], show: Show) -> int:
+    from wakestream.adapters.client.client import open_client
+    from wakestream.operators.model.policy import Policy
+
+    async with open_client(running.settings, Policy(poll_every=0.5)) as client:
+        await _gpu_is(client, "stopped")
+        show.say("demo", tell("demo.off"))
+        status = await _both(client, jobs, show)
+        if status == exit_codes.DONE:
+            await _asleep(client, running, show)
+        return status
+
+
+async def _both(client: Client, jobs: tuple[Job, Job], show: Show) -> int:
+    from wakestream.adapters.cli.commands.submit import exit_code
+
+    for number, job in enumerate(jobs, 1):
+        show.begin(number, job)
+        status = exit_code(await client.run(job, show.event))
+        if status != exit_codes.DONE:
+            return status
+    return exit_codes.DONE
+
+
+async def _jobs(args: argparse.Namespace, folder: Path, show: Show) -> tuple[Job, Job]:
+    """The same video twice; with samples, each time with other words."""
+    from wakestream.adapters.engines.samples import make_speech, make_video
+    from wakestream.operators.model.events import Job
+
+    video, audio, second = args.video, args.audio, args.audio
+    if video is None:
+        show.say("demo", tell("demo.samples"))
+        video = folder / "clip.mp4"
+        await make_video(video, 8, size="1280x720")
+    if audio is None:
+        audio, second = folder / "speech.wav", folder / "speech-2.wav"
+        await make_speech(audio, 20)
+        await make_speech(second, 12, pitch=190, phase=1.0)
+    first, other = _outputs(args)
+    return Job("demo-job-1", video, audio, first), Job("demo-job-2", video, second, other)
+
+
+def _outputs(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Where the two results go."""
+    output: Path = args.output
+    return output, output.parent / f"{output.stem}-2{output.suffix}"
+
+
+async def _asleep(client: Client, running: House, show: Show) -> None:
+    show.say("demo", tell("demo.idle", time=f"{running.idle_after:g}"))
+    await _gpu_is(client, "stopped")
+    show.asleep()
+
+
+async def _gpu_is(client: Client, wanted: str) -> None:
+    """Ask the monitor for the GPU's state, through the hub, until it is as wanted."""
+    import asyncio
+
+    from wakestream.adapters.cli.demo.processes import DemoBroken
+    from wakestream.streams.protocol import messages as m
+
+    said: asyncio.Queue[m.StatusResponse] = asyncio.Queue()
+    heard = client.link.events.subscribe(
+        lambda event: said.put_nowait(event) if isinstance(event, m.StatusResponse) else None
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            for number in itertools.count():
+                asked = client.link.send(m.StatusQuery(request_id=f"demo-status-{number}"))
+                answer = await said.get() if asked else None
+                if answer is not None and answer.source == "gpu_monitor" and answer.status == wanted:
+                    return
+                await asyncio.sleep(ASK_EVERY)
+    except TimeoutError:
+        raise DemoBroken(f"the monitor of the demo did not say {wanted!r} within {PATIENCE:g} s") from None
+    finally:
+        heard.dispose()

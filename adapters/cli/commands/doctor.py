@@ -1,0 +1,104 @@
+"""`wakestream doctor`: looks at all that a job needs, and says what to do where something is amiss."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.runtime.printing import console, say_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from wakestream.adapters.cli.doctor import Finding
+    from wakestream.adapters.config.settings import Settings
+
+HELP = "check settings, license, hub, monitor, worker, disk and clock; say what to do"
+EXAMPLES = ("doctor", "doctor --wake", "doctor --json")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--wake", action="store_true", help="also wake the GPU for a moment, without a job")
+    parser.add_argument(
+        "--wake-timeout", metavar="TIME", default="15min", help="how long that may take (default 15min)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object for each finding")
+    parser.add_argument(
+        "--worker-url", dest="worker", metavar="URL", help="the worker, where the hub names none (HEYGEM_SERVER_URL)"
+    )
+    flags.question(parser)
+    flags.daemon(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examine; 0 when there is no fault, 1 otherwise."""
+    import asyncio
+
+    from wakestream.adapters.cli.service import begin
+    from wakestream.adapters.cli.waits import seconds_of
+    from wakestream.adapters.daemon.discovery import folder
+
+    patience = seconds_of("--wake-timeout", args.wake_timeout)
+    found = begin(args, usual_level="CRITICAL")
+    say = _say_json if args.json else _say_amiss if flags.is_quiet(args) else _say
+    return asyncio.run(_examine(found, patience if args.wake else None, folder(args.state), say))
+
+
+async def _examine(found: Settings, wake_within: float | None, state: Path, say: Callable[[Finding], None]) -> int:
+    from pathlib import Path
+
+    from wakestream.adapters.cli.doctor import examine
+
+    worst = exit_codes.DONE
+    async for finding in examine(found, Path.cwd(), wake_within=wake_within, state=state):
+        say(finding)
+        if finding.level == "fault":
+            worst = exit_codes.FAILED
+    return worst
+
+
+def _say_json(finding: Finding) -> None:
+    from dataclasses import asdict
+
+    from wakestream.streams.recording.event_json import plain_text
+
+    say_json({name: plain_text(text) for name, text in asdict(finding).items()})
+
+
+_STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "dim"}
+
+
+def _say_amiss(finding: Finding) -> None:
+    if finding.level in ("warning", "fault"):
+        _say(finding)
+
+
+def _say(finding: Finding) -> None:
+    from rich.text import Text
+
+    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.render.table import terminal_columns, width
+
+    level = tell(f"doctor.{finding.level}")
+    level += " " * (8 - width(level))
+    out = console(soft_wrap=True)
+    (first, *says), todo = lines(finding, terminal_columns())
+    out.print(Text.assemble((level, _STYLES[finding.level]), first))
+    for line in says:
+        out.print(Text(line))
+    for line in todo:
+        out.print(Text(line, style="" if finding.level == "fault" else "dim"))
+
+
+def lines(finding: Finding, columns: int | None) -> tuple[list[str], list[str]]:
+    """What is said, the first line behind the level, which takes eight columns; and what is to be done."""
+    from wakestream.adapters.cli.render.table import hanging
+    from wakestream.streams.protocol.printable import printable
+
+    room = None if columns is None else columns - 8
+    first, *says = hanging(f" {finding.check:9} ", printable(finding.says), room)
+    todo = hanging(f"{'':18} -> ", printable(finding.todo), columns) if finding.todo else []
+    return [first, *(" " * 8 + line for line in says)], todo

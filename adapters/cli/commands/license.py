@@ -1,0 +1,161 @@
+"""`wakestream license`: issue, import, list, rotate and revoke the keys that a hub lets in."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.cli.commands import hub
+from wakestream.adapters.runtime.printing import say, say_json
+
+if TYPE_CHECKING:
+    from wakestream.adapters.hub.licenses import LicenseBook
+
+HELP = "issue, import, list, rotate and revoke the keys that the hub lets in"
+EXAMPLES = (
+    "license issue --role worker --gpu studio > worker.key",
+    "license import --role client --key-file old-client/.license",
+    "license rotate 22f1386983ff > client.key",
+    "license revoke 22f1386983ff",
+)
+
+_SAFE = 16
+"""Characters below which a key can be guessed."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The things to do with licenses."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    issue = actions.add_parser("issue", help="make a license and print its key, this once", allow_abbrev=False)
+    roles = ("client", "worker", "monitor", "admin")
+    issue.add_argument("--role", required=True, choices=roles, help="what the key is good for")
+    issue.add_argument("--note", default="", metavar="TEXT", help="what it is for, such as a person's name")
+    tied = "the GPU that the key of a worker or monitor is for, and no other key; may be repeated"
+    issue.add_argument("--gpu", metavar="NAME", action="append", default=[], help=tied)
+    taken = actions.add_parser("import", help="let in keys that users have already", allow_abbrev=False)
+    taken.add_argument("--role", required=True, choices=roles, help="what the keys are good for")
+    taken.add_argument("--note", default="", metavar="TEXT", help="what they are for, such as a person's name")
+    taken.add_argument("--gpu", metavar="NAME", action="append", default=[], help=tied)
+    taken.add_argument(
+        "--key-file", metavar="FILE", help="a .license file, or one key a line (default: standard input)"
+    )
+    listed = actions.add_parser("list", help="show all licenses, without their keys", allow_abbrev=False)
+    listed.add_argument("--json", action="store_true", help="as a JSON array")
+    revoke = actions.add_parser("revoke", help="end a license; open connections are closed at once", allow_abbrev=False)
+    rotate = actions.add_parser("rotate", help="give a license another key and print it, this once", allow_abbrev=False)
+    rotate.add_argument(
+        "--old-key-for",
+        metavar="TIME",
+        type=_time,
+        default=24 * 3600.0,
+        help="how long the key before works still (default 24h); 0 ends it at once",
+    )
+    release = actions.add_parser(
+        "release", help="free the names of GPUs that a license came to hold by using them", allow_abbrev=False
+    )
+    for action in (revoke, rotate, release):
+        action.add_argument("id", metavar="ID", help="the license's id, or its first 4 characters or more")
+    for action in (issue, taken, listed, revoke, rotate, release):
+        hub.state(action)
+        parsing.part(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it at once; a running hub notices within about a second."""
+    from wakestream.adapters.hub.licenses import LicenseBook
+
+    book = LicenseBook(hub.folder(args.state))
+    actions = {
+        "issue": _issue, "import": _import, "list": _list, "revoke": _revoke, "rotate": _rotate, "release": _release,
+    }  # fmt: skip
+    actions[args.action](args, book)
+    return exit_codes.DONE
+
+
+def _time(text: str) -> float:
+    from wakestream.adapters.config.settings import seconds
+
+    try:
+        return 0.0 if text.strip() == "0" else seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} {error}") from None
+
+
+def _issue(args: argparse.Namespace, book: LicenseBook) -> None:
+    import time
+
+    from wakestream.adapters.cli.i18n import tell
+
+    license_, key = book.issue(args.role, args.note, time.time(), args.gpu)
+    # On standard error, so that `> FILE` gets the key alone.
+    say(tell("license.issued", id=license_.id, role=license_.role, folder=book.path.parent), error=True)
+    say(key)
+
+
+def _import(args: argparse.Namespace, book: LicenseBook) -> None:
+    import time
+    from pathlib import Path
+
+    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.config.setting_files import read_keys
+
+    keys = read_keys(Path(args.key_file) if args.key_file is not None else None)
+    taken = book.admit(keys, args.role, args.note, time.time(), args.gpu)
+    said = [tell("license.imported", n=len(taken), role=args.role, folder=book.path.parent)]
+    said += [tell("license.guessable", n=_SAFE)] if any(len(key) < _SAFE for key in keys) else []
+    say(*said, error=True)
+    say(*(one.id for one in taken))
+
+
+def _revoke(args: argparse.Namespace, book: LicenseBook) -> None:
+    import time
+
+    from wakestream.adapters.cli.i18n import tell
+
+    license_ = book.revoke(args.id, time.time())
+    say(tell("license.revoked", id=license_.id, role=license_.role))
+
+
+def _rotate(args: argparse.Namespace, book: LicenseBook) -> None:
+    import time
+
+    from wakestream.adapters.cli.i18n import tell
+
+    now = time.time()
+    license_, key = book.rotate(args.id, now, args.old_key_for)
+    say(tell("license.rotated", id=license_.id, role=license_.role, until=day(now + args.old_key_for)), error=True)
+    say(key)
+
+
+def _release(args: argparse.Namespace, book: LicenseBook) -> None:
+    import time
+
+    from wakestream.adapters.cli.i18n import tell
+
+    license_ = book.release(args.id, time.time())
+    say(tell("license.released", id=license_.id, role=license_.role))
+
+
+def _list(args: argparse.Namespace, book: LicenseBook) -> None:
+    if args.json:
+        names = ("id", "role", "note", "issued", "revoked", "gpus")
+        say_json([{name: getattr(one, name) for name in names} for one in book.all()], indent=True)
+        return
+    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.render.table import table
+
+    if not book.all():
+        say(tell("license.none", folder=book.path.parent))
+        return
+    rows = [tuple(tell(f"license.{name}") for name in ("id", "role", "gpu", "when", "until", "note"))]
+    rows += [(one.id, one.role, ", ".join(one.gpus), day(one.issued), day(one.revoked), one.note) for one in book.all()]
+    say(*table(rows))
+
+
+def day(at: float | None) -> str:
+    """A time as it is shown in a list, to the minute."""
+    import datetime
+
+    return "" if at is None else datetime.datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,123 @@
+"""`wakestream logs [FILE]`: what a program wrote with --log-file, filtered and in colour."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.runtime.printing import console, say_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wakestream.adapters.cli.render.log_reader import Line, Tail
+
+HELP = "show a program's log file, by job and level, also as it grows"
+EXAMPLES = (
+    "logs /var/log/wakestream/hub.log --level WARNING",
+    "logs daemon.log --job ws-0123456789abcdef --follow",
+    "logs --last 50",
+)
+
+DAEMONS = "daemon.log"
+LOOK_EVERY = 0.25
+"""Seconds between two looks at a log that is followed."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", type=Path,
+        help=f"a log file, or - for standard input (default: WAKESTREAM_LOG_FILE, or {DAEMONS} in the daemon's folder)",
+    )  # fmt: skip
+    parser.add_argument("--job", metavar="ID", help="only lines of this job")
+    parser.add_argument(
+        "--level", type=str.upper, choices=parsing.LEVELS, default="DEBUG", help="only lines of this level and above"
+    )
+    parser.add_argument("--last", metavar="N", type=_number, help="only the last N of these")
+    parser.add_argument("--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="one JSON object for each line")
+    flags.daemon(parser)
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show them."""
+    import time
+    from collections import deque
+
+    from wakestream.adapters.cli.render.log_reader import Tail, followed, line, wanted
+    from wakestream.adapters.cli.service import begin
+
+    path = _path(args, begin(args).log_file)
+    tail = Tail(path)
+    show = _printer(as_json=args.json)
+    found = wanted(map(line, _written(path, tail, whole=not args.follow)), job=args.job, level=args.level)
+    for each in found if args.last is None else deque(found, args.last):
+        show(each)
+    if args.follow and path != Path("-"):
+        new = followed(tail, lambda: time.sleep(LOOK_EVERY))
+        for each in wanted(map(line, new), job=args.job, level=args.level):
+            show(each)
+    return exit_codes.DONE
+
+
+def _path(args: argparse.Namespace, set_: Path | None) -> Path:
+    from wakestream.adapters.config.settings import SettingsError
+    from wakestream.adapters.daemon.discovery import folder
+
+    path: Path = args.file or (set_ if args.state is None else None) or folder(args.state) / DAEMONS
+    if path != Path("-") and not path.is_file():
+        raise SettingsError(
+            f"there is no log file {path}; name the one that the program was started with (--log-file FILE)"
+        )
+    return path
+
+
+def _written(path: Path, tail: Tail, *, whole: bool) -> Iterator[str]:
+    """All lines so far, those of older pieces first; also the last, if nothing is to come (`whole`)."""
+    import sys
+
+    from wakestream.adapters.cli.render.log_reader import text
+    from wakestream.adapters.telemetry.log_file import pieces
+
+    if path == Path("-"):
+        yield from map(text, sys.stdin.buffer)
+        return
+    for older in pieces(path)[:-1]:
+        with older.open("rb") as file:
+            yield from map(text, file)
+    yield from tail.lines()
+    if whole and tail.rest:
+        yield text(tail.rest)
+
+
+_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
+
+
+def _printer(*, as_json: bool) -> Callable[[Line], None]:
+    from rich.text import Text
+
+    from wakestream.adapters.telemetry.logs import redact
+    from wakestream.streams.protocol.printable import printable
+
+    out = console(soft_wrap=True)
+
+    def show(line: Line) -> None:
+        if as_json:
+            # Redacted before it is JSON: what is hidden may not take a quotation mark with it.
+            say_json({name: text and redact(text) for name, text in line.plain().items()})
+            return
+        shown = f"{line.time} {line.level:<7} {line.job} {line.stage}  {line.message}" if line.level else line.text
+        text = printable(shown) + (f"\n{printable(line.trace, layout=True)}" if line.trace else "")
+        out.print(Text(redact(text), _STYLES.get(line.level, "")))
+
+    return show

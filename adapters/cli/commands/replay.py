@@ -1,0 +1,232 @@
+"""`wakestream replay LOG…`: what was recorded runs again, in virtual time, and is compared with what it was."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.replay import pipeline_option as pipelines
+
+if TYPE_CHECKING:
+    from wakestream.adapters.cli.replay.overrides import WhatIf
+    from wakestream.adapters.cli.replay.report import Show
+    from wakestream.adapters.telemetry.recordings import LogFile
+    from wakestream.streams.jobs.job_runner import Build
+    from wakestream.streams.recording.recording import Log
+    from wakestream.streams.replay.recorded_ports import Ask
+    from wakestream.streams.triage.replay_attempt import Trial
+
+HELP = "run recorded logs again in virtual time: what differs, what if, what in another order"
+EXAMPLES = ("replay night", "replay night/daemon-*.jsonl --marbles", "replay night --set online_timeout=60")
+EXITS = "exit codes: 0 the same as recorded, 1 something differs, 2 a log that cannot be used or wrong usage"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="a .jsonl or .jsonl.gz, or a folder of them")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--strict", action="store_true", help="every field must be as recorded (default)")
+    how.add_argument("--lenient", action="store_true", help="tolerate fields that are new since the recording")
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="what if: replay under another setting, such as online_timeout=60, poll_every=5s or again.max_retries=2",
+    )
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default=0.0,
+        metavar="N",
+        help="show what happens as it happens: 1 at the recorded pace, 10 ten times as fast (default 0: at once)",
+    )
+    parser.add_argument("--json", action="store_true", help="the results as JSON lines")
+    parser.add_argument("--together", action="store_true", help="replay the logs of one run against each other")
+    parser.add_argument("--marbles", action="store_true", help="draw each log as a marble diagram")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw one log as a marble diagram into an SVG file")
+    pipelines.flag(parser)
+    _chaos(parser)
+
+
+def _chaos(parser: argparse.ArgumentParser) -> None:
+    chaos = parser.add_argument_group("chaos")
+    chaos.add_argument(
+        "--reorder", action="store_true", help="replay in other orders that are as legal, looking for a worse outcome"
+    )
+    chaos.add_argument("--seed", type=_whole, default=0, metavar="N", help="the first order to try (default 0)")
+    chaos.add_argument("--runs", type=_whole, default=1, metavar="K", help="how many to try (default 1)")
+    chaos.add_argument(
+        "--spread", type=_speed, default=None, metavar="SECONDS", help="how far a message is moved at most (default 2)"
+    )
+    chaos.add_argument("-o", "--output", type=Path, metavar="OUT", help="the failing log (default: beside LOG)")
+
+
+def _speed(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from 0 on")
+    return number
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from 0 on")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay each log, or all of them together."""
+    from wakestream.adapters.cli.replay.report import Show
+    from wakestream.adapters.telemetry.recordings import find, read
+    from wakestream.streams.recording.recording import UnusableLog
+
+    show = Show(as_json=args.json, speed=args.speed)
+    wrong = _contradiction(args)
+    if wrong is not None:
+        return show.unusable(wrong)
+    try:
+        found = find(args.logs)
+    except UnusableLog as error:
+        return show.unusable(str(error))
+    logs: list[tuple[LogFile, Log]] = []
+    worst = exit_codes.DONE
+    for file in found:
+        try:
+            logs.append((file, read(file)))
+        except UnusableLog as error:
+            worst = show.unusable(str(error))
+    logs = _replayable(logs, None if args.json else show)
+    if logs:
+        worst = max(worst, _replay(args, logs, show))
+        show.summary()
+    return worst
+
+
+def _replayable(logs: list[tuple[LogFile, Log]], show: Show | None) -> list[tuple[LogFile, Log]]:
+    """The logs without those that are records only, unless there are no others."""
+    from wakestream.adapters.cli.i18n import tell
+    from wakestream.streams.replay.replay import PROGRAMS
+
+    found = [each for each in logs if each[1].header.program in PROGRAMS]
+    for file, log in logs:
+        if found and show is not None and log.header.program not in PROGRAMS:
+            show.line(tell("replay.left_out", name=file.parts[0], program=log.header.program))
+    return found or logs
+
+
+def _contradiction(args: argparse.Namespace) -> str | None:
+    """What cannot be had at once, or None."""
+    if args.reorder and (args.together or args.marbles or args.svg or args.speed):
+        return "--reorder looks for a failure; replay the log that it writes with --together, --marbles, --svg, --speed"
+    if args.output and not args.reorder:
+        return "-o is where --reorder writes a failing log; without it nothing is written"
+    if args.reorder and not args.runs:
+        return "--runs 0 tries nothing; give 1 or more"
+    return None
+
+
+def _replay(args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], show: Show) -> int:
+    from wakestream.adapters.cli.replay.overrides import BadSetting, what_if
+
+    if args.svg and len(logs) > 1:
+        return show.unusable(f"--svg draws one log into {args.svg}, and these are {len(logs)}; name one")
+    try:
+        settings = what_if(args.changes, [log for _, log in logs])
+        make = pipelines.pipeline(args.pipeline)
+    except (BadSetting, pipelines.NoPipeline) as error:
+        return show.unusable(str(error))
+    if args.together:
+        return _together(args, logs, settings, make(), show)
+    if args.reorder:
+        return max(_in_other_orders(args, file, log, settings, make, show) for file, log in logs)
+    return max(_one(args, file, log, settings, make, show) for file, log in logs)
+
+
+def _in_other_orders(
+    args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: Show
+) -> int:
+    from wakestream.adapters.cli.replay.reorder import chaos
+    from wakestream.adapters.testing.replay_runner import run_log
+
+    return chaos(args, file, log, lambda each: run_log(each, settings=settings.of(log), build=make()), show)
+
+
+def _one(args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: Show) -> int:
+    from wakestream.adapters.testing.replay_runner import run_log
+    from wakestream.streams.recording.recording import UnusableLog
+    from wakestream.streams.triage.replay_attempt import asks_otherwise
+
+    asked, otherwise = settings.of(log), None
+    try:
+        trial = run_log(log, settings=asked, lenient=args.lenient, build=make())
+        if asked:
+            otherwise = asks_otherwise(run_log(log, build=make()), trial)
+    except UnusableLog as error:
+        return show.unusable(f"{file.name}: {error}")
+    return _shown(args, file, log, trial, settings, show, otherwise)
+
+
+def _shown(
+    args: argparse.Namespace,
+    file: LogFile,
+    log: Log,
+    trial: Trial,
+    settings: WhatIf,
+    show: Show,
+    otherwise: Ask | None = None,
+) -> int:
+    from wakestream.adapters.cli.replay.remarks import remarks
+
+    asked = settings.all if args.together else settings.of(log)
+    show.pace(trial)
+    show.trial(file, log, trial, asked, remarks(log, trial, args.pipeline, otherwise))
+    drawn = _draw(args, log, trial, show, as_asked=bool(asked))
+    if drawn != exit_codes.DONE:
+        return drawn
+    if trial.trouble is not None:
+        return exit_codes.FAILED
+    return exit_codes.DONE if asked or not trial.divergences else exit_codes.FAILED
+
+
+def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: Show, *, as_asked: bool) -> int:
+    """The diagrams that were asked for: of the log with its divergences, or of what would have been."""
+    if not args.marbles and not args.svg:
+        return exit_codes.DONE
+    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.marbles import marbles
+
+    again = trial.replayed.again if as_asked and trial.replayed is not None else None
+    drawn, divergences = (log, trial.divergences) if again is None else (again, ())
+    if args.marbles and not args.json:
+        show.drawing(lambda width, colour: marbles.terminal(drawn, divergences, width=width, colour=colour))
+    if args.svg:
+        try:
+            args.svg.write_text(marbles.svg(drawn, divergences), encoding="utf-8")
+        except OSError as error:
+            return show.unusable(f"{args.svg}: cannot be written: {error.strerror or error}")
+        show.note(tell("replay.drawn", path=args.svg))
+    return exit_codes.DONE
+
+
+def _together(
+    args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], settings: WhatIf, build: Build, show: Show
+) -> int:
+    from wakestream.adapters.testing.replay_runner import run_together
+    from wakestream.streams.recording.recording import UnusableLog
+
+    try:
+        trials = run_together([log for _, log in logs], settings=settings.all, lenient=args.lenient, build=build)
+    except UnusableLog as error:
+        return show.unusable(f"--together: {error}")
+    if len(trials) != len(logs):
+        show.trial(*logs[0], trials[0], {})
+        return exit_codes.FAILED
+    return max(_shown(args, file, log, trial, settings, show) for (file, log), trial in zip(logs, trials, strict=True))

@@ -1,0 +1,146 @@
+"""`wakestream shrink LOG --fails-if EXPR`: the smallest log that still fails."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.replay import pipeline_option as pipelines
+
+if TYPE_CHECKING:
+    from wakestream.adapters.cli.replay.report import Show
+    from wakestream.adapters.telemetry.recordings import LogFile
+    from wakestream.streams.recording.recording import Log
+    from wakestream.streams.triage.replay_attempt import Trial
+    from wakestream.streams.triage.shrink import Search
+
+HELP = "reduce a failing log, by job and then by message, to the least that still fails"
+EXAMPLES = (
+    "shrink daemon.jsonl --fails-if outcome=failed",
+    'shrink daemon.jsonl --fails-if "wake>60,outcome=done" -o small.jsonl',
+)
+
+LANGUAGE = """\
+EXPR is one condition, or several joined by commas, which must then all hold. Those about a job must hold for one and
+the same job.
+
+  outcome=KIND          a job ends so: done, failed, timed_out, cancelled or unfinished
+                        (in a monitor's log: its machine's last state, such as off or failed)
+  outcome=KIND:DETAIL   with this code (failed:gpu_lost) or in this stage (timed_out:online)
+  code=WORD             a job fails with this code, such as boot_failed
+  event=KIND            a job has an event of this kind, such as retrying
+  events>N              a job has more events than that; or < or =, as in the next two
+  seconds>N             a job takes longer than that
+  STAGE>N               a stage of a job does: submit, wake, ready, check, upload, render, download
+  job=ID                it is this job
+  diverged              the replay does something else than the log says, just as it does now
+  crashed               the program itself raises an error
+  deadlock              nothing can happen any more, and somebody still waits"""
+
+EXITS = "exit codes: 0 the smaller log is written, 1 the log does not fail so, 2 it cannot be used or wrong usage"
+
+TRIES = 5000
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.epilog = LANGUAGE
+    parser.add_argument("log", type=Path, metavar="LOG", help="a .jsonl or .jsonl.gz")
+    parser.add_argument("--fails-if", required=True, metavar="EXPR", help="what counts as failing; see below")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="the smaller log (default LOG.shrunk.jsonl)")
+    parser.add_argument(
+        "--tries", type=_tries, default=TRIES, metavar="N", help=f"replays after which it stops (default {TRIES})"
+    )
+    parser.add_argument("--json", action="store_true", help="the result as a JSON object")
+    pipelines.flag(parser)
+
+
+def _tries(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text[:9]) > 0 or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number above 0")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Shrink the log."""
+    from wakestream.adapters.cli.replay.report import Show
+    from wakestream.streams.recording.recording import UnusableLog
+    from wakestream.streams.triage.failure_predicate import BadCondition
+
+    show = Show(as_json=args.json)
+    try:
+        return _shrink(args, show)
+    except BadCondition as error:
+        return show.unusable(f"--fails-if: {error}; see wakestream shrink --help")
+    except (UnusableLog, pipelines.NoPipeline) as error:
+        return show.unusable(str(error))
+
+
+def _shrink(args: argparse.Namespace, show: Show) -> int:
+    from wakestream.adapters.telemetry.recordings import one, output_beside, read, write
+    from wakestream.adapters.testing.replay_runner import run_log
+    from wakestream.streams.recording.log_edit import told_again
+    from wakestream.streams.triage.failure_predicate import parse
+    from wakestream.streams.triage.shrink import Search, shrink
+
+    condition = parse(args.fails_if)
+    file = one(args.log)
+    output = output_beside(file, args.output, "shrunk")
+    log = read(file)
+    make = pipelines.pipeline(args.pipeline)
+
+    def run(log: Log) -> Trial:
+        return run_log(log, build=make())
+
+    first = run(log)
+    if not first.meets(condition):
+        show.result({"result": "does not fail", "was": first.result}, _why_not(args, file, first))
+        return exit_codes.FAILED
+    search = Search(first, condition, run, args.tries)
+    small = shrink(log, search.fails, search.may_go)
+    again = run(small).replayed
+    if again is not None and "diverged" not in condition.of_log:
+        small = told_again(small, again.again)
+    write(with_note(small, file, log, args.fails_if), output)
+    _told(log, small, search, output, show)
+    return exit_codes.DONE
+
+
+def with_note(small: Log, file: LogFile, log: Log, fails_if: str) -> Log:
+    """`small` with a word in its header on where it comes from."""
+    from wakestream.streams.recording.event_json import plain_text
+    from wakestream.streams.recording.log_edit import with_rows
+
+    note = {"log": plain_text(file.parts[0].name), "rows": len(log.rows), "fails_if": fails_if}
+    return with_rows(small, small.rows, {"shrunk_from": note})
+
+
+def _why_not(args: argparse.Namespace, file: LogFile, first: Trial) -> str:
+    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.replay.report import trouble
+
+    if first.report is None:
+        return tell("shrink.why_not", name=file.name, why=trouble(first))
+    ends = ", ".join(sorted({str(job.outcome) for job in first.report.now.values()})) or tell("shrink.no_jobs")
+    how = "shrink.same" if first.result == "same" else "shrink.other"
+    return tell(how, name=file.name, condition=args.fails_if, ends=ends)
+
+
+def _told(log: Log, small: Log, search: Search, output: Path, show: Show) -> None:
+    from wakestream.adapters.cli.i18n import tell
+    from wakestream.streams.recording.event_json import plain_text
+    from wakestream.streams.recording.log_edit import inputs
+    from wakestream.streams.replay.report import jobs_in
+
+    jobs, all_jobs = (len(jobs_in(each)) for each in (small, log))
+    of = {"rows": len(small.rows), "inputs": len(inputs(small)), "jobs": jobs}
+    was = {"rows": len(log.rows), "inputs": len(inputs(log)), "jobs": all_jobs}
+    left = tell(
+        "shrink.left", tries=search.tries, stopped=tell("shrink.stopped") if search.used_up else "",
+        jobs=jobs, all_jobs=all_jobs, inputs=of["inputs"], all_inputs=was["inputs"],
+        rows=of["rows"], all_rows=was["rows"],
+    )  # fmt: skip
+    plain = {"result": "shrunk", "written": plain_text(output), "left": of, "was": was, "tries": search.tries}
+    show.result(plain, left, tell("shrink.written", path=output))

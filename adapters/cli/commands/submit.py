@@ -1,0 +1,201 @@
+"""`wakestream submit VIDEO AUDIO [-o OUT]`: one job in the foreground, from the hub's answer to the result."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.runtime.printing import answer
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from wakestream.adapters.cli.render.display import Display
+    from wakestream.adapters.cli.service import Stop
+    from wakestream.adapters.config.settings import Settings
+    from wakestream.adapters.daemon.api_client import Lengths
+    from wakestream.operators.model.events import Job, JobEvent
+
+HELP = "submit a video and an audio file, wait for the GPU, and bring the result home"
+EXAMPLES = (
+    "submit clip.mp4 speech.wav -o talking.mp4 --hub http://hub.example:8765 --key-file client.key",
+    "submit clip.mp4 speech.wav --detach --priority 10",
+    "submit clip.mp4 speech.wav --json | jq .event",
+)
+
+HUB_PATIENCE = 30.0
+"""Seconds that a foreground job looks for a hub before it gives up (--hub-timeout)."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("video", metavar="VIDEO", type=Path, help="the video file")
+    parser.add_argument("audio", metavar="AUDIO", type=Path, help="the audio file that it shall speak")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", type=Path, help="where the result goes (default VIDEO's name + .synced.mp4)"
+    )
+    parser.add_argument(
+        "--worker-url", dest="worker", metavar="URL", help="the worker, where the hub names none (HEYGEM_SERVER_URL)"
+    )
+    parser.add_argument("--job-id", metavar="ID", help="the job's idempotency key (default: a new one)")
+    parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
+    parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--foreground", action="store_true", help="run it here, also when a daemon runs")
+    where.add_argument(
+        "--detach",
+        action="store_true",
+        help="hand it to the daemon, print its id and return (needs `wakestream daemon`)",
+    )
+    parser.add_argument(
+        "--priority", metavar="N", type=_priority, default=0,
+        help="in the daemon: -100 to 100, the higher the sooner (default 0)",
+    )  # fmt: skip
+    flags.daemon(parser)
+    flags.connection(parser)
+    flags.probe(parser)
+    flags.trace(parser)
+    flags.waits(parser)
+
+
+def _priority(text: str) -> int:
+    number = text.removeprefix("-")
+    if not number.isascii() or not number.isdigit() or not 0 <= int(number[:9]) <= 100:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from -100 to 100")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Hand the job to the daemon, or run it here where there is none; the exit code tells its outcome."""
+    from wakestream.adapters.cli.service import begin, run_program
+
+    settings = begin(args)
+    return run_program(lambda stop: _run(args, settings, stop))
+
+
+async def _run(args: argparse.Namespace, settings: Settings, stop: Stop) -> int:
+    from wakestream.adapters.cli.render.display import display
+    from wakestream.adapters.daemon.discovery import folder, read
+
+    state = folder(args.state)
+    if not args.foreground and (args.detach or read(state) is not None):
+        handed = await _hand_over(args, settings, stop, state)
+        if handed is not None:
+            return handed
+    settings.needs_hub()
+    settings.needs_key()
+    job = job_of(args)
+    lengths = await _lengths(job, settings)
+    with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
+        _show_lengths(job, lengths, shown)
+        return await _submit(job, settings, shown, stop)
+
+
+async def _hand_over(args: argparse.Namespace, settings: Settings, stop: Stop, state: Path) -> int | None:
+    """The exit code of a job that the daemon took; None when none runs after all."""
+    from wakestream.adapters.cli.follow import daemon_for, hand_over
+    from wakestream.adapters.cli.render.display import display
+    from wakestream.adapters.daemon.api_client import open_daemon_client
+
+    async with open_daemon_client(state) as client:
+        if not await daemon_for(client, settings, args):
+            return None
+        job = job_of(args)
+        lengths = await _lengths(job, settings)
+        if not args.detach:
+            with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
+                _show_lengths(job, lengths, shown)
+                return await hand_over(client, job, args.priority, shown, stop, exit_code, lengths)
+        kept = await client.submit(job, args.priority, lengths)
+    answer(kept, job.id, as_json=args.json)
+    return exit_codes.DONE
+
+
+async def _lengths(job: Job, settings: Settings) -> Lengths:
+    """How long the two files are, as far as that can be seen here; `MediaUnusable` when one cannot be decoded."""
+    if not settings.probe:
+        return None, None
+    from wakestream.adapters.engines.probe import both_probed
+
+    return await both_probed(job.video, job.audio)
+
+
+def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
+    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.render import job_text as words
+    from wakestream.operators.model.events import Note
+
+    named = {"video_s": job.video.name, "audio_s": job.audio.name}
+    known = {field: time for field, time in zip(named, lengths, strict=True) if time}
+    if known:
+        said = [tell("lasts", name=named[field], time=words.duration(time)) for field, time in known.items()]
+        shown.show(Note(tell("list.comma").join(said), known))
+
+
+def job_of(args: argparse.Namespace) -> Job:
+    """The job that the arguments describe, checked before any GPU is woken.
+
+    `FileUnusable` when its files cannot be used, `SettingsError` for an id that no hub would take.
+    """
+    from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
+    from wakestream.operators.model.events import Job
+
+    output: Path = args.output or Path(f"{args.video.stem}.synced.mp4")
+    for path in (args.video, args.audio):
+        check_readable(path)
+        check_named(path)
+    check_writable(output, keep=(args.video, args.audio))
+    return Job(_job_id(args.job_id), args.video, args.audio, output)
+
+
+def _job_id(given: str | None) -> str:
+    import uuid
+
+    from wakestream.adapters.config.settings import SettingsError
+    from wakestream.streams.protocol.wire import MAX_ID
+
+    if given is None:
+        return f"ws-{uuid.uuid4().hex[:16]}"
+    if not 0 < len(given) <= MAX_ID or not given.isprintable() or " " in given:
+        raise SettingsError(f"--job-id: an id is one word of 1 to {MAX_ID} characters; leave it out for a new one")
+    return given
+
+
+async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:
+    import asyncio
+
+    from wakestream.adapters.client.client import open_client
+    from wakestream.operators.model.policy import Policy
+
+    policy = settings.policy(Policy(hub=HUB_PATIENCE))
+    async with open_client(settings, policy) as client:
+        cancelling = asyncio.create_task(_cancel_on(stop, lambda: client.cancel(job.id)))
+        try:
+            return exit_code(await client.run(job, shown.show))
+        finally:
+            cancelling.cancel()
+
+
+async def _cancel_on(stop: asyncio.Event, cancel: Callable[[], object]) -> None:
+    await stop.wait()
+    cancel()
+
+
+def exit_code(outcome: JobEvent) -> int:
+    """The exit code of a job's outcome."""
+    from wakestream.operators.model.events import Cancelled, Done, Failed, TimedOut
+
+    match outcome:
+        case Done():
+            return exit_codes.DONE
+        case TimedOut():
+            return exit_codes.TIMED_OUT
+        case Cancelled():
+            return exit_codes.INTERRUPTED
+        case Failed():
+            return exit_codes.of_word(outcome.code)
+        case _:
+            return exit_codes.FAILED

@@ -1,0 +1,132 @@
+"""`wakestream watch [JOB]`: follow one job of the daemon, or all."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.runtime.printing import say, say_json
+
+if TYPE_CHECKING:
+    from wakestream.adapters.cli.render.display import PlainLines
+    from wakestream.adapters.daemon.api_client import DaemonClient
+
+HELP = "follow one job of the running daemon, or all of them"
+EXAMPLES = ("watch", "watch ws-0123456789abcdef", "watch --json")
+
+_ENDS = ("done", "failed", "timed_out", "cancelled", "missed")
+"""What `-q` shows, too. After `missed` some events of before are kept no longer: a job may have ended unheard."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("job", metavar="JOB", nargs="?", help="a job's id (default: all jobs, from now on)")
+    parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
+    parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    flags.daemon(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show what happens; with a JOB the exit code tells its outcome. Ctrl-C leaves, the jobs go on."""
+    import asyncio
+
+    from wakestream.adapters.cli.service import begin, run_program
+
+    begin(args)
+
+    async def watching(stop: asyncio.Event) -> int:
+        watched = asyncio.create_task(_one(args) if args.job else _all(args))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({watched, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            return watched.result() if watched.done() else exit_codes.INTERRUPTED
+        finally:
+            watched.cancel()
+            stopped.cancel()
+            await asyncio.gather(watched, stopped, return_exceptions=True)
+
+    return run_program(watching)
+
+
+async def _one(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from wakestream.adapters.cli.commands.submit import exit_code
+    from wakestream.adapters.cli.follow import follow
+    from wakestream.adapters.cli.render.display import display
+    from wakestream.adapters.daemon.api_client import open_daemon_client
+    from wakestream.adapters.daemon.discovery import folder
+    from wakestream.operators.model.events import Job
+
+    async with open_daemon_client(folder(args.state)) as client:
+        found = await client.job(args.job)
+        job = Job(args.job, Path(found["video"]), Path(found["audio"]), Path(found["output"]), found["task_type"])
+        with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
+            return exit_code(await follow(client, args.job, shown))
+
+
+async def _all(args: argparse.Namespace) -> int:
+    from wakestream.adapters.daemon.api_client import open_daemon_client
+    from wakestream.adapters.daemon.discovery import folder
+
+    start = time.monotonic()
+    async with open_daemon_client(folder(args.state)) as client:
+        await client.needed()
+        shown = _Lines(client)
+        async for plain in client.events():
+            if flags.is_quiet(args) and plain.get("event") not in _ENDS:
+                continue
+            if args.json:
+                say_json({"t": round(time.monotonic() - start, 3), **plain})
+            else:
+                await shown.show(str(plain.get("job", "")), plain)
+    return exit_codes.DONE
+
+
+class _Lines:
+    """The events of all jobs as lines, each job under the name of its files."""
+
+    def __init__(self, client: DaemonClient) -> None:
+        self._client = client
+        self._jobs: dict[str, tuple[str, PlainLines]] = {}
+
+    async def show(self, job: str, plain: Mapping[str, Any]) -> None:
+        """One event, as the daemon tells it; nothing for a kind that this version does not know."""
+        from wakestream.adapters.cli.i18n import tell
+        from wakestream.streams.recording.event_from_json import event_from
+
+        kind = plain.get("event")
+        if kind == "missed":
+            say(tell("missed"))
+            return
+        name, lines = await self._of(job)
+        event = event_from(plain)
+        if event is not None:
+            lines.show(event)
+        elif kind == "accepted":
+            say(tell("accepted", job=name))
+        if kind in _ENDS:
+            del self._jobs[job]
+
+    async def _of(self, job: str) -> tuple[str, PlainLines]:
+        from wakestream.adapters.cli.render.display import PlainLines
+
+        if job not in self._jobs:
+            name = await _name(self._client, job, [name for name, _ in self._jobs.values()])
+            self._jobs[job] = name, PlainLines(f"{name}  ")
+        return self._jobs[job]
+
+
+async def _name(client: DaemonClient, job: str, others: Collection[str]) -> str:
+    """What its user calls the job; with the id where another is called so, and the id alone where nobody knows more."""
+    from wakestream.adapters.daemon.api_client import DaemonRefused, DaemonUnreachable
+
+    try:
+        found = (await client.job(job))["names"]
+    except (DaemonRefused, DaemonUnreachable, KeyError):
+        return job
+    name = f"{found['video']} + {found['audio']}"
+    return f"{name} ({job})" if name in others else name

@@ -1,0 +1,63 @@
+"""`wakestream why JOB|gpu`: one sentence on why a job waits, or why a GPU is on or off."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.runtime.printing import answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wakestream.adapters.config.settings import Settings
+
+HELP = "say in one sentence why a job waits, or why the GPU is on"
+EXAMPLES = ("why ws-0123456789abcdef", "why gpu", "why gpu:studio --json")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("what", metavar="JOB|gpu", help="a job of the daemon's, gpu for all GPUs, gpu:NAME for one")
+    parser.add_argument("--json", action="store_true", help="one JSON object for each sentence")
+    flags.question(parser)
+    flags.daemon(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask whoever knows, and say it."""
+    import asyncio
+
+    from wakestream.adapters.cli.service import begin
+
+    found = begin(args, usual_level="CRITICAL")
+    kind, _, name = args.what.partition(":")
+    sentences = asyncio.run(_gpus(found, name or None) if kind == "gpu" else _job(args))
+    for sentence in sentences:
+        answer({"what": args.what, "why": sentence}, sentence, as_json=args.json)
+    return exit_codes.DONE
+
+
+async def _job(args: argparse.Namespace) -> Sequence[str]:
+    from wakestream.adapters.cli.render import why_text as why_words
+    from wakestream.adapters.daemon.api_client import open_daemon_client
+    from wakestream.adapters.daemon.discovery import folder
+
+    async with open_daemon_client(folder(args.state)) as client:
+        return [why_words.job(await client.job(args.what), time.time())]
+
+
+async def _gpus(found: Settings, name: str | None) -> Sequence[str]:
+    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.render import why_text as why_words
+    from wakestream.adapters.client.hub_query import ask_hub
+    from wakestream.adapters.config.settings import SettingsError
+
+    told = await ask_hub(found)
+    said = why_words.gpus(told, name)
+    if name is not None and not said:
+        known = ", ".join(gpu["gpu"] for gpu in told.gpus) or "none at all"
+        raise SettingsError(f"the hub knows no GPU {name!r}; it knows {known}")
+    return said or [tell("why.no_gpu")]

@@ -1,0 +1,241 @@
+"""`wakestream worker`: the program on the GPU machine, with the engine of your choice behind the field's HTTP calls."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from wakestream.adapters.cli import exit_on_refusal as refusal
+from wakestream.adapters.cli import flags
+from wakestream.adapters.config.settings import ENGINES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+
+    from wakestream.adapters.config.settings import Settings
+    from wakestream.adapters.engines.box import Box
+    from wakestream.adapters.net.hub_link import Link
+    from wakestream.adapters.net.tls import ServerTls
+    from wakestream.adapters.telemetry.link_metrics import LinkWatch
+    from wakestream.adapters.worker.program import OpenLink, WorkerConfig
+    from wakestream.adapters.worker.retention import Retention
+    from wakestream.operators.model.ports import Engine
+    from wakestream.streams.protocol import messages as m
+    from wakestream.streams.recording.recording import Tap
+
+HELP = "take files and tasks over HTTP and run the synthesis engine, on the GPU machine"
+EXAMPLES = (
+    "worker --state /var/lib/wakestream --gpu studio --public-url http://gpu.example:8383",
+    'worker --state work --engine command --command "python run.py {video} {audio} {output}"',
+)
+DEFAULT_LISTEN = "127.0.0.1:8383"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the worker's flags."""
+    flags.listen(parser, DEFAULT_LISTEN)
+    flags.tls(parser)
+    flags.behind_proxy(parser)
+    parser.add_argument("--state", metavar="DIR", required=True, help="folder for files, tasks and results")
+    parser.add_argument(
+        "--no-secret",
+        action="store_true",
+        help="serve everyone who reaches the port, beside clients that have no secret; only in a closed network",
+    )
+    flags.connection(parser)
+    engine = parser.add_argument_group("the engine")
+    engine.add_argument("--engine", choices=ENGINES, help="WAKESTREAM_ENGINE; default ffmpeg")
+    engine.add_argument(
+        "--command",
+        metavar="TEMPLATE",
+        dest="engine_command",
+        help='the engine\'s command line, e.g. "python run.py {video} {audio} {output}"',
+    )
+    engine.add_argument("--engine-timeout", metavar="TIME", help="longest run of the engine (default 4h)")
+    engine.add_argument("--engine-network", action="store_true", help="let the engine use the network (default: not)")
+    engine.add_argument(
+        "--engine-memory",
+        metavar="GIB",
+        type=_gib,
+        help="the engine's address space (default: for ffmpeg 3/4 of the memory, for a command no limit)",
+    )
+    flags.gpu(parser)
+    parser.add_argument(
+        "--public-url", metavar="URL", help="the address that clients reach this worker at (WAKESTREAM_PUBLIC_URL)"
+    )
+    engine.add_argument(
+        "--warm-up", metavar="TIME", help="say 'not initialized' for so long after the start, as a slow machine would"
+    )
+    parser.add_argument(
+        "--keep", metavar="TIME", default="168h", help="remove files and results unused for so long (default 168h)"
+    )
+    parser.add_argument(
+        "--spare-disk",
+        metavar="GIB",
+        type=_gib,
+        default=2.0,
+        help="remove the longest unused, of more than an hour, while less than this is free (default 2)",
+    )
+    refusal.flag(parser)
+    flags.program(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    import asyncio
+    import contextlib
+
+    from wakestream.adapters.cli.service import announce, begin, listening, run_program, serve_metrics
+    from wakestream.adapters.net.connection_limits import MOST
+    from wakestream.adapters.net.tls import server_tls, warn_unless_private
+    from wakestream.adapters.runtime.rlimits import connections_allowed
+    from wakestream.adapters.worker.program import running_worker
+
+    settings = begin(args)
+    tls = server_tls(settings.tls_cert, settings.tls_key)
+    config = _config(args, settings, tls)
+    warn_unless_private(config.host, tls)
+
+    async def serve(stop: asyncio.Event) -> None:
+        connections_allowed(MOST)
+        refused = refusal.Refusal(stop, args)
+        async with contextlib.AsyncExitStack() as stack:
+            link = _link_watch(settings)
+            open_link = _open_link(settings, stack.enter_context(contextlib.ExitStack()), link, refused)
+            with listening(config.host, config.port):
+                worker = await stack.enter_async_context(running_worker(config, open_link))
+            if settings.metrics is not None:
+                from wakestream.adapters.worker.metrics import WorkerMetrics
+
+                await serve_metrics(stack, settings.metrics, WorkerMetrics(worker, link))
+            announce("worker", worker.address)
+            await worker.queue.until(stop)
+        refused.check()
+
+    return run_program(serve, exit_with_stdin=args.exit_with_stdin)
+
+
+def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None) -> WorkerConfig:
+    from pathlib import Path
+
+    from wakestream.adapters.config.settings import SettingsError
+    from wakestream.adapters.worker.program import WorkerConfig
+
+    if settings.api_secret is None and not args.no_secret:
+        raise SettingsError(
+            "no secret is set; set HEYGEM_API_SECRET in the environment or in .env, as the clients do "
+            "(where they have none: --no-secret)"
+        )
+    if settings.api_secret is not None and args.no_secret:
+        raise SettingsError("--no-secret contradicts HEYGEM_API_SECRET; remove one of the two")
+    host, port = flags.listen_on(settings, DEFAULT_LISTEN)
+    return WorkerConfig(
+        state=Path(args.state).expanduser().absolute(),  # an engine is given paths in it
+        engine=_engine(args, settings),
+        secret=settings.api_secret,
+        host=host,
+        port=port,
+        gpu=settings.gpu or flags.GPU,
+        public_url=settings.public_url,
+        key=settings.key,
+        warm_up=_warm_up(args.warm_up),
+        retention=_retention(args.keep, args.spare_disk),
+        tls=tls,
+        proxies=tuple(args.behind_proxy),
+    )
+
+
+def _gib(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of GiB; write 0 or more, such as 2")
+    return number
+
+
+def _retention(keep: str, spare: float) -> Retention:
+    from wakestream.adapters.config.settings import SettingsError, seconds
+    from wakestream.adapters.worker.retention import Retention
+
+    try:
+        return Retention(seconds(keep), int(spare * 1024**3))
+    except ValueError as error:
+        raise SettingsError(f"--keep {error}") from None
+
+
+def _warm_up(text: str | None) -> float:
+    from wakestream.adapters.config.settings import SettingsError, seconds
+
+    try:
+        return 0.0 if text in (None, "0") else seconds(text)
+    except ValueError as error:
+        raise SettingsError(f"--warm-up {error}") from None
+
+
+def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
+    from wakestream.adapters.config.settings import SettingsError
+    from wakestream.adapters.engines import BadTemplateError, Command, Ffmpeg, checked_template
+
+    limit = settings.engine_timeout or 4 * 3600.0
+    ffmpeg = settings.engine in (None, "ffmpeg")
+    box = _box(args, limit, measured=ffmpeg)
+    if ffmpeg:
+        return Ffmpeg(limit=limit, box=box)
+    if settings.engine_command is None:
+        raise SettingsError('--engine command needs --command "python run.py {video} {audio} {output}"')
+    try:
+        return Command(checked_template(settings.engine_command), limit=limit, box=box)
+    except BadTemplateError as error:
+        raise SettingsError(f"--command {error}") from None
+
+
+def _box(args: argparse.Namespace, limit: float, *, measured: bool) -> Box:
+    """What the engine may use; `measured` limits its memory by the machine's where the flag does not."""
+    from loguru import logger
+
+    from wakestream.adapters.engines.box import Box, machine_memory
+
+    given: float | None = args.engine_memory
+    memory = int(given * 1024**3) if given else machine_memory() * 3 // 4 if measured else None
+    box = Box(network=args.engine_network, memory=memory, seconds=limit)
+    if (missing := box.missing()) is not None:
+        logger.warning("{}", missing)
+    return box
+
+
+def _link_watch(settings: Settings) -> LinkWatch | None:
+    """What counts the connections to the hub, where somebody wants to know."""
+    if settings.metrics is None or settings.hub_url is None:
+        return None
+    from wakestream.adapters.telemetry.link_metrics import LinkWatch
+
+    return LinkWatch()
+
+
+def _open_link(settings: Settings, stack: ExitStack, watch: Tap | None, refused: refusal.Refusal) -> OpenLink | None:
+    """How to reach the hub, where one is set; needs a running loop."""
+    url = settings.hub_url
+    if url is None:
+        return None
+    from random import Random
+
+    from wakestream.adapters.net.hub_link import open_link
+    from wakestream.adapters.net.tls import client_context
+    from wakestream.adapters.telemetry.recorder import recording
+    from wakestream.streams.recording.recording import Both
+
+    ca = client_context(settings.ca)
+    seed = Random().getrandbits(32)
+    tap = stack.enter_context(recording(settings.record, "worker", seed, {}))
+    if watch is not None:
+        tap = Both(tap, watch)
+
+    def opened(register: Callable[[], m.Register]) -> Link:
+        link = open_link(url, register, tap=tap, random=Random(seed), ca=ca)
+        refused.listen(link.events)
+        return link
+
+    return opened

@@ -1,0 +1,150 @@
+"""What a person sees of the demo: each program's lines, each job live, and the table at the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from types import TracebackType
+from typing import Self, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render.display import NO_CURSOR, PlainLines
+from wakestream.adapters.cli.render.live import LiveDisplay
+from wakestream.adapters.cli.render.log_reader import line as log_line
+from wakestream.adapters.runtime import printing
+from wakestream.operators.lifecycle.outcome import is_outcome
+from wakestream.operators.model import events as e
+from wakestream.streams.protocol.printable import printable
+from wakestream.streams.recording.timeline import STAGES, stage_times
+
+T = TypeVar("T")
+COLOURS = {"demo": "bold", "hub": "blue", "monitor": "magenta", "worker": "yellow"}
+
+_MACHINE = re.compile(r"\[\d+\] (.*)")
+
+
+def spoken(program: str, line: str) -> tuple[str, str]:
+    """Who says what in a program's line, without the time and the level that go without saying.
+
+    What the monitor passes on of the machine that it powers is the worker's.
+    """
+    found = log_line(line)
+    if not found.level:
+        return program, line
+    passed_on = _MACHINE.fullmatch(found.message)
+    if passed_on is not None:
+        return spoken("worker", passed_on[1])
+    return program, found.message if found.level == "INFO" else f"{found.level.lower()}: {found.message}"
+
+
+class Show:
+    """Collects what happened, and prints it as it happens."""
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self._console = console or printing.console()
+        self._quiet = quiet
+        self._live: LiveDisplay | PlainLines | None = None
+        self._jobs: list[tuple[e.Job, float, list[tuple[float, e.JobEvent]]]] = []
+        self._start = time.monotonic()
+        self._slept: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end_live()
+
+    def say(self, program: str, line: str) -> None:
+        """One line of a program."""
+        if self._quiet:
+            return
+        program, line = spoken(program, line)
+        passed = Text(f"{time.monotonic() - self._start:6.1f} s  ", "dim")
+        who = Text(f"{program:<8}", COLOURS.get(program, "default"))
+        said = Text(printable(line), "default" if program == "demo" else "dim")
+        if self._console.is_terminal:  # a line too long for it goes on where it began
+            row = Table.grid()
+            for width in (10, 8, None):
+                row.add_column(width=width, no_wrap=width is not None, overflow="fold")
+            row.add_row(passed, who, said)
+            self._console.print(row)
+        else:
+            self._console.print(Text.assemble(passed, who, said), soft_wrap=True)
+
+    def begin(self, number: int, job: e.Job) -> None:
+        """Job `number` starts."""
+        self._end_live()
+        gpu = tell("demo.gpu_off" if number == 1 else "demo.gpu_on")
+        self.say("demo", tell("demo.job", number=number, video=job.video.name, audio=job.audio.name, gpu=gpu))
+        self._jobs.append((job, time.monotonic(), []))
+        if self._quiet:
+            self._live = None
+        elif self._console.is_terminal and os.environ.get("TERM") not in NO_CURSOR:
+            self._live = LiveDisplay(job, self._console)
+            self._live.__enter__()
+        else:
+            self._live = PlainLines(f"          {tell('demo.head', number=number)}   ")
+
+    def event(self, event: e.JobEvent) -> None:
+        """One event of the job that runs."""
+        self._jobs[-1][2].append((time.monotonic(), event))
+        if self._live is not None:
+            self._live.show(event)
+        if is_outcome(event):
+            self._end_live()
+
+    def asleep(self) -> None:
+        """The GPU is off again."""
+        self._slept = time.monotonic()
+        self.say("demo", tell("demo.asleep"))
+
+    def _end_live(self) -> None:
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+            self._live = None
+
+    def table(self) -> None:
+        """Stage times, bytes sent and saved, where the results lie."""
+        self._end_live()
+        table = Table(title="wakestream demo", title_justify="left")
+        table.add_column("")
+        for number in range(1, len(self._jobs) + 1):
+            table.add_column(tell("demo.head", number=number), justify="right")
+        for name, cells in self._rows():
+            table.add_row(name, *cells)
+        self._console.print(table)
+        for number, (job, _, _) in enumerate(self._jobs, 1):
+            self._console.print(tell("demo.lies", number=number, path=job.output.resolve()), soft_wrap=True)
+
+    def _rows(self) -> list[tuple[str, list[str]]]:
+        times = [stage_times(events, start) for _, start, events in self._jobs]
+        rows: list[tuple[str, list[str]]] = [
+            (tell("demo.branch"), [tell(f"demo.{branch}") for branch in self._branches()])
+        ]
+        for stage in STAGES:
+            cells = [words.duration(each[stage]) if stage in each else "-" for each in times]
+            rows.append((tell(f"stage.{stage}"), cells))
+        rows.append((tell("demo.total"), [words.duration(sum(each.values())) for each in times]))
+        uploads = [self._found(events, e.Uploaded) for _, _, events in self._jobs]
+        rows.append((tell("demo.sent"), [words.size(each.sent) for each in uploads]))
+        rows.append((tell("demo.saved"), [words.size(each.saved) for each in uploads]))
+        rows.append(
+            (tell("demo.result"), [words.size(self._found(events, e.Done).size) for _, _, events in self._jobs])
+        )
+        if self._slept is not None:
+            ended = self._jobs[-1][2][-1][0]
+            rows.append((tell("demo.asleep_after"), ["", words.duration(self._slept - ended)]))
+        return rows
+
+    def _branches(self) -> list[str]:
+        return [self._found(events, e.Granted).branch for _, _, events in self._jobs]
+
+    @staticmethod
+    def _found(events: list[tuple[float, e.JobEvent]], kind: type[T]) -> T:
+        return next(event for _, event in reversed(events) if isinstance(event, kind))

@@ -1,0 +1,211 @@
+"""All four programs on this machine: each a real process, each with a key of its own, on free loopback ports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shlex
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wakestream.adapters.config.settings import USER_FOLDER, Secret, Settings, variables
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.runtime.child_processes import own_group
+from wakestream.operators.model.errors import WakestreamError
+
+GPU = "demo-gpu"
+START_WITHIN = 20.0
+"""Seconds that a program has to say where it listens."""
+
+STOP_WITHIN = 10.0
+"""Seconds that a program has to end once its standard input closes; then it is killed."""
+
+LAST_LINES = 5
+"""Lines of a program that are shown when it has ended unasked."""
+
+Say = Callable[[str, str], None]
+"""Shows one line of a program: its name, the line."""
+
+
+class DemoBroken(WakestreamError):
+    """One of the demo's programs did not start, or has ended unasked."""
+
+    code = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The running programs, as a client needs them. `broken` holds `DemoBroken` once one of them has ended."""
+
+    settings: Settings
+    idle_after: float
+    broken: asyncio.Future[None]
+
+
+@asynccontextmanager
+async def house(
+    folder: Path, say: Say, *, boot_seconds: float, idle_after: float, record: Path | None = None
+) -> AsyncIterator[House]:
+    """Hub and monitor run for as long as the block does; the worker is off until a job wakes it.
+
+    They see no settings but these: neither the user's variables nor the files of the current folder.
+    """
+    keys = _issue_keys(folder)
+    secret = secrets.token_urlsafe(24)
+    worker_url = f"http://127.0.0.1:{_free_port()}"
+    ours = {"HEYGEM_API_SECRET": secret, "WAKESTREAM_KEY": "", USER_FOLDER: str(folder), "PYTHONUNBUFFERED": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name not in variables()}
+    program = _Programs(say, inherited | ours, folder)
+    try:
+        keep = () if record is None else ("--record", str(record.resolve()))
+        listen = ("--listen", "127.0.0.1:0", "--state", str(folder / "hub"), *keep)
+        hub = await program.start("hub", listen, listens=True)
+        worker = _worker_command(folder, keys["worker"], hub, worker_url, boot_seconds)
+        await program.start("monitor", (*_monitor(keys["monitor"], hub, worker_url, worker, idle_after), *keep))
+        key = Secret(keys["client"].read_text("ascii").strip())
+        settings = Settings(hub_url=hub, worker_url=worker_url, api_secret=Secret(secret), key=key, record=record)
+        yield House(settings, idle_after, program.broken)
+    finally:
+        await program.stop()
+
+
+def _issue_keys(folder: Path) -> Mapping[str, Path]:
+    book = LicenseBook(folder / "hub")
+    files = {}
+    for role in ("client", "worker", "monitor"):
+        files[role] = folder / f"{role}.key"
+        files[role].touch(mode=0o600)
+        files[role].write_text(book.issue(role, "demo", time.time())[1], "ascii")
+    return files
+
+
+def _worker_command(folder: Path, key: Path, hub: str, url: str, boot_seconds: float) -> str:
+    arguments = (
+        *_wakestream("worker"), "--listen", url.removeprefix("http://"), "--state", str(folder / "worker"),
+        "--hub", hub, "--key-file", str(key), "--gpu", GPU, "--public-url", url, "--engine", "ffmpeg",
+        "--warm-up", f"{boot_seconds:g}", "--exit-with-stdin",
+    )  # fmt: skip
+    return command_line(arguments)
+
+
+def _monitor(key: Path, hub: str, url: str, worker: str, idle_after: float) -> Sequence[str]:
+    return (
+        "--hub", hub, "--key-file", str(key), "--gpu", GPU, "--power", "process", "--program", worker,
+        "--worker-url", url, "--idle-after", f"{idle_after:g}",
+    )  # fmt: skip
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Arguments as one setting; JSON on Windows, where a backslash is part of a path."""
+    import json
+
+    return json.dumps(list(arguments)) if os.name == "nt" else shlex.join(arguments)
+
+
+def _wakestream(command: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "wakestream.adapters.cli", command)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(slots=True)
+class _Child:
+    """One program, its last lines, and who reads and watches it."""
+
+    name: str
+    process: asyncio.subprocess.Process
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def broken(self) -> DemoBroken:
+        code = self.process.returncode
+        how = (
+            "did not start"
+            if code is None
+            else f"has ended (signal {-code})"
+            if code < 0
+            else f"has ended (code {code})"
+        )
+        said = "\n  ".join(self.said) or "(none)"
+        return DemoBroken(f"the {self.name} of the demo {how}; its last lines:\n  {said}")
+
+
+class _Programs:
+    """Child processes that end when their standard input closes, so that none outlives this one, however it ends."""
+
+    def __init__(self, say: Say, environment: Mapping[str, str], folder: Path) -> None:
+        self._say, self._environment, self._folder = say, environment, folder
+        self._running: list[_Child] = []
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self, name: str, arguments: Sequence[str], *, listens: bool = False) -> str:
+        """Start one program; returns the address that it says it listens on, if it does."""
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *_wakestream(name), *arguments, "--exit-with-stdin",
+            stdin=pipe, stdout=pipe, stderr=pipe, env=dict(self._environment), cwd=self._folder, **own_group(),
+        )  # fmt: skip
+        child = _Child(name, process)
+        child.tasks.append(asyncio.create_task(self._show(child, process.stderr)))
+        self._running.append(child)
+        address = await self._address(child) if listens else ""
+        child.tasks.append(asyncio.create_task(self._show(child, process.stdout)))
+        child.tasks.append(asyncio.create_task(self._watch(child, child.tasks[:])))
+        return address
+
+    async def _address(self, child: _Child) -> str:
+        assert child.process.stdout is not None  # noqa: S101 - it is a pipe, for the type checker
+        line = ""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_WITHIN):
+                line = (await child.process.stdout.readline()).decode(errors="replace").strip()
+                if not line:  # it has ended
+                    await asyncio.gather(child.process.wait(), *child.tasks)
+        _, found, address = line.partition(" listening on ")
+        if not found:
+            raise child.broken()
+        return address
+
+    async def _show(self, child: _Child, stream: asyncio.StreamReader | None) -> None:
+        while stream is not None and (raw := await stream.readline()):
+            line = raw.decode(errors="replace").rstrip()
+            child.said.append(line)
+            self._say(child.name, line)
+
+    async def _watch(self, child: _Child, reading: Sequence[asyncio.Task[None]]) -> None:
+        await asyncio.gather(child.process.wait(), *reading)
+        if not self.broken.done():
+            self.broken.set_exception(child.broken())
+            self.broken.exception()  # retrieved: not everybody waits for it
+
+    async def stop(self) -> None:
+        """End all, the last started first, and wait until each is gone."""
+        self.broken.cancel()
+        for child in reversed(self._running):
+            await _end(child.process)
+            await asyncio.gather(*child.tasks)
+        self._running.clear()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        async with asyncio.timeout(STOP_WITHIN):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -1,0 +1,216 @@
+"""What the hub and the monitor say for themselves, asked as a client asks them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import aiohttp
+
+from wakestream.adapters.cli.doctor.result import Finding, fault, ok, skipped, warning
+from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n.catalog import known
+from wakestream.adapters.net.hub_link import Link
+from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.hub.status import FEATURE, WHERE
+from wakestream.streams.protocol import messages as m
+
+T = TypeVar("T")
+
+HUB_WITHIN = 15.0
+"""Seconds that the hub has to connect and register us."""
+
+ANSWER_WITHIN = 12.0
+"""Seconds that hub and monitor have to answer a question."""
+
+SKEW = 5.0
+"""Seconds that two clocks may differ before it is said, a minute before it is a fault."""
+
+
+AMISS = ("unknown", "failed", "lost", "no_capacity")
+"""Phases of a GPU in which somebody should look at it."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What was learned on the way: the hub's version, as it is shown, and features; how the GPU is, and where.
+
+    `online` has the address of each online GPU's worker; None where the hub names none.
+    """
+
+    hub_version: str = ""
+    features: frozenset[str] = frozenset()
+    running: bool = False
+    url: str | None = None
+    online: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def workers(self) -> list[str | None]:
+        """The addresses that jobs are given now; nothing while all GPUs are off."""
+        named = [*dict.fromkeys(self.online.values())] if WHERE in self.features else []
+        return named or ([self.url] if self.running else [])
+
+    @property
+    def nowhere(self) -> bool:
+        """Whether jobs are given a GPU, but no address: some hubs name it to jobs alone."""
+        unnamed = WHERE in self.features and None in self.online.values()
+        return bool(self.workers) and (FEATURE not in self.features or unnamed)
+
+
+async def first(link: Link, wanted: Callable[[Any], T | None], within: float) -> T | None:
+    """The first event of the link that `wanted` makes something of, or None when none comes in time."""
+    found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def look(event: Any) -> None:
+        value = wanted(event)
+        if value is not None and not found.done():
+            found.set_result(value)
+
+    subscription = link.events.subscribe(look)
+    try:
+        async with asyncio.timeout(within):
+            return await found
+    except TimeoutError:
+        return None
+    finally:
+        subscription.dispose()
+
+
+async def hub_connects(link: Link, told: Told) -> AsyncIterator[Finding]:
+    """Whether the hub is there and lets us in."""
+    met: LinkUp | LinkDown | None = await first(link, _settled, HUB_WITHIN)
+    if isinstance(met, LinkUp):
+        features = ", ".join(sorted(met.features)) or tell("doctor.field_hub")
+        told.features = met.features
+        yield ok("hub", tell("doctor.hub", url=link.url, features=f"{told.hub_version}{features}"))
+    elif met is None:
+        says = tell("doctor.hub_silent", url=link.url, seconds=f"{HUB_WITHIN:g}")
+        yield fault("hub", says, tell("doctor.hub_silent.do"))
+    elif met.code in ("unauthorized", "forbidden", "kicked"):
+        yield fault("license", met.why, tell("doctor.license.do"))
+    else:
+        yield fault("hub", met.why, tell("doctor.hub_down.do"))
+
+
+def _settled(event: Any) -> LinkUp | LinkDown | None:
+    if isinstance(event, LinkDown) and event.connecting:
+        return None
+    return event if isinstance(event, LinkUp | LinkDown) else None
+
+
+async def headers_of(address: str, ssl: Any = None) -> Mapping[str, str]:
+    """What the hub says at the head of an HTTP answer, nothing if there is none. `address` is its http(s) URL."""
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+            options = {} if ssl is None else {"ssl": ssl}
+            async with session.get(address, allow_redirects=False, **options) as response:
+                return response.headers
+    except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
+        return {}
+
+
+def version_in(headers: Mapping[str, str]) -> str:
+    """`wakestream 1.2.3: ` where the hub says so, and no proxy has put its own name there."""
+    program, slash, number = headers.get("Server", "").partition("/")
+    return f"{program} {number[:20]}: " if program == "wakestream" and slash else ""
+
+
+def clocks_agree(headers: Mapping[str, str]) -> Iterator[Finding]:
+    """The time in the hub's HTTP answer beside ours."""
+    try:
+        skew: float | None = time.time() - parsedate_to_datetime(headers["Date"]).timestamp()
+    except (KeyError, ValueError):
+        skew = None
+    if skew is None:
+        yield skipped("clock", tell("doctor.clock_unknown"))
+    elif abs(skew) <= SKEW:
+        yield ok("clock", tell("doctor.clock"))
+    else:
+        level, off = fault if abs(skew) > 60 else warning, f"{abs(skew):.0f}"
+        says = tell("doctor.clock_ahead" if skew > 0 else "doctor.clock_behind", seconds=off)
+        yield level("clock", says, tell("doctor.clock.do"))
+
+
+async def monitor_answers(link: Link, told: Told) -> AsyncIterator[Finding]:
+    """Whether somebody is there who can switch the GPU on, and how it is."""
+    request = _id()
+
+    def mine(event: Any) -> m.StatusResponse | None:
+        return event if isinstance(event, m.StatusResponse) and event.request_id == request else None
+
+    asked = asyncio.create_task(first(link, mine, ANSWER_WITHIN))
+    await asyncio.sleep(0)
+    link.send(m.StatusQuery(request_id=request))
+    answer = await asked
+    if answer is None:
+        yield warning("monitor", tell("doctor.gpu_silent", seconds=f"{ANSWER_WITHIN:g}"), tell("doctor.gpu_silent.do"))
+    elif answer.source != "gpu_monitor":
+        todo = tell("doctor.no_monitor.do")
+        yield fault("monitor", tell("doctor.no_monitor"), todo)
+    else:
+        told.running = answer.status == "running"
+        yield ok("monitor", tell("doctor.monitor", status=answer.status))
+
+
+async def gpus_stand(link: Link, told: Told) -> AsyncIterator[Finding]:
+    """How the GPUs are, as the hub knows it from their monitors: whether the provider can be reached and has any."""
+    if FEATURE not in told.features:
+        return
+    request = _id()
+
+    def mine(event: Any) -> m.HubStatus | None:
+        return event if isinstance(event, m.HubStatus) and event.request_id == request else None
+
+    asked = asyncio.create_task(first(link, mine, ANSWER_WITHIN))
+    await asyncio.sleep(0)
+    link.send(m.HubStatusQuery(request_id=request))
+    answer = await asked
+    for gpu in answer.gpus if answer is not None else ():
+        phase, why = str(gpu.get("phase", "unknown")), gpu.get("why")
+        if phase == "online":
+            told.online[str(gpu.get("gpu", "?"))] = gpu.get("url")
+        clause = tell(f"status.{phase}") if known(f"status.{phase}") else phase
+        says = tell("doctor.gpu", gpu=gpu.get("gpu", "?"), phase=clause)
+        if phase not in AMISS:
+            yield ok("gpu", says)
+        else:
+            level = fault if phase == "unknown" else warning
+            yield level("gpu", says + (tell("why.says", why=why) if why else ""), tell("doctor.gpu.do"))
+
+
+async def wake(link: Link, within: float, told: Told) -> AsyncIterator[Finding]:
+    """A real wake, without a job: the GPU goes to sleep again by itself when it is idle."""
+    request, began = _id(), time.monotonic()
+
+    def ended(event: Any) -> m.Online | m.Booted | m.BootResult | m.Error | None:
+        if isinstance(event, m.Online) or (isinstance(event, m.Booted) and event.source == "hub"):
+            return event
+        mine = isinstance(event, m.BootResult | m.Error) and event.request_id == request
+        return event if mine and not getattr(event, "success", False) else None
+
+    asked = asyncio.create_task(first(link, ended, within))
+    await asyncio.sleep(0)
+    link.send(m.Boot(request_id=request, source="doctor", msg="wakestream doctor --wake"))
+    answer = await asked
+    took = time.monotonic() - began
+    match answer:
+        case m.Online():
+            told.url, told.running = answer.url, True
+            yield ok("wake", tell("doctor.woken", seconds=f"{took:.0f}"))
+        case m.Booted():
+            yield ok("wake", tell("doctor.awake"))
+        case m.BootResult():
+            yield fault("wake", tell("doctor.not_woken", why=answer.msg or answer.status), tell("doctor.not_woken.do"))
+        case m.Error():
+            yield fault("wake", tell("doctor.hub_says", why=answer.text), tell("doctor.hub_says.do"))
+        case None:
+            yield fault("wake", tell("doctor.not_online", seconds=f"{within:g}"), tell("doctor.not_woken.do"))
+
+
+def _id() -> str:
+    return f"doctor-{uuid.uuid4().hex[:12]}"

@@ -1,0 +1,84 @@
+"""The examination as a whole: from this machine outwards, each step where the one before lets us see."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from wakestream.adapters.cli.doctor import hub as there
+from wakestream.adapters.cli.doctor import local as here
+from wakestream.adapters.cli.doctor.daemon import daemon_stands
+from wakestream.adapters.cli.doctor.result import Finding, fault
+from wakestream.adapters.cli.doctor.worker import workers_answer
+from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.config.addresses import HUB_PATH
+from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.tls import client_context
+from wakestream.streams.hub import status as hub_status
+from wakestream.streams.jobs.hub_client import FEATURES
+from wakestream.streams.protocol import messages as m
+
+
+async def examine(
+    found: Settings, folder: Path, *, wake_within: float | None = None, state: Path | None = None
+) -> AsyncIterator[Finding]:
+    """Findings one by one, as they are made; none raises.
+
+    `folder` is where results go, `state` the daemon's folder, if that is to be looked at, too. `wake_within` (seconds):
+    also wake the GPU, for so long.
+    """
+    for more in (here.seen(found, folder), daemon_stands(found, state), _at_the_hub(found, wake_within)):
+        async for finding in more:
+            yield finding
+
+
+async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterator[Finding]:
+    if found.hub_url is None or found.key is None:
+        for finding in here.nothing_beyond(tell("doctor.needs")):
+            yield finding
+        return
+    try:
+        ca = client_context(found.ca)
+    except SettingsError as error:
+        yield fault("settings", str(error), tell("doctor.ca.do"))
+        return
+    features = (*FEATURES, hub_status.FEATURE, hub_status.WHERE)
+    link = open_link(found.hub_url, lambda: m.Register(key=found.key, device_type="pc", features=features), ca=ca)
+    try:
+        headers = await there.headers_of(_page(found.hub_url), ca)
+        told = there.Told(there.version_in(headers))
+        async for finding in there.hub_connects(link, told):
+            yield finding
+        for finding in there.clocks_agree(headers):
+            yield finding
+        async for finding in _beyond_the_hub(found, link, wake_within, told):
+            yield finding
+    finally:
+        await link.close()
+
+
+async def _beyond_the_hub(
+    found: Settings, link: Link, wake_within: float | None, told: there.Told
+) -> AsyncIterator[Finding]:
+    if not link.up:
+        for finding in here.nothing_beyond(tell("doctor.let_in")):
+            yield finding
+        return
+    async for finding in there.monitor_answers(link, told):
+        yield finding
+    if wake_within is not None:
+        async for finding in there.wake(link, wake_within, told):
+            yield finding
+    async for finding in there.gpus_stand(link, told):  # after the wake: if that failed, they say why
+        yield finding
+    async for finding in workers_answer(found, told):
+        yield finding
+
+
+def _page(hub_url: str) -> str:
+    """The hub's page for people, beside its WebSocket."""
+    parts = urlsplit(hub_url)
+    scheme = {"ws": "http", "wss": "https"}[parts.scheme]
+    return urlunsplit(parts._replace(scheme=scheme, path=f"{parts.path.removesuffix(HUB_PATH)}/"))

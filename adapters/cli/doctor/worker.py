@@ -1,0 +1,109 @@
+"""What the worker says for itself, and whether a file really gets through to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from wakestream.adapters.cli.doctor.hub import Told
+from wakestream.adapters.cli.doctor.result import Finding, fault, ok, skipped, warning
+from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
+from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.adapters.net.tls import client_context
+from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.events import Algorithm, FileRef
+from wakestream.operators.model.ports import Health
+from wakestream.streams.hub.capabilities import FEATURE as CAPABILITY
+
+TRIAL = 2 * 1024 * 1024
+"""Bytes of the trial upload: more than a proxy lets through that was left at its default."""
+
+
+async def workers_answer(found: Settings, told: Told) -> AsyncIterator[Finding]:
+    """The worker of each GPU that is on, where the jobs are sent: there, ready, and open to our files."""
+    workers = HttpWorkers(
+        found.worker_url,
+        found.api_secret,
+        secret_hosts=found.secret_hosts,
+        idle=20.0,
+        connect=5.0,
+        ca=client_context(found.ca),
+    )
+    secret = found.api_secret is not None or found.no_secret
+    try:
+        for url in told.workers or [told.url]:
+            async for finding in _worker(workers, url, told, secret=secret):
+                yield finding
+    finally:
+        await workers.close()
+
+
+async def _worker(workers: HttpWorkers, url: str | None, told: Told, *, secret: bool) -> AsyncIterator[Finding]:
+    try:
+        worker = workers.at(url)
+        health = await worker.health()
+    except WakestreamError as error:
+        yield _absent(error, told)
+        return
+    yield _ready(worker.url, health)
+    capable = CAPABILITY in told.features & health.features
+    if not secret and capable:
+        yield skipped("upload", tell("doctor.no_secret"))
+        return
+    async for finding in _opens(worker, health, refused=warning if capable else fault):
+        yield finding
+
+
+def _absent(error: WakestreamError, told: Told) -> Finding:
+    if error.code == "no_worker" and told.nowhere:
+        return fault("worker", tell("doctor.nowhere"), tell("doctor.nowhere.do"))
+    if error.code == "no_worker":
+        return skipped("worker", tell("doctor.no_worker"), tell("doctor.worker_off.do"))
+    if not told.workers:
+        return skipped("worker", tell("doctor.worker_off"), tell("doctor.worker_off.do"))
+    return fault("worker", str(error), tell("doctor.absent.do"))
+
+
+def _ready(url: str, health: Health) -> Finding:
+    features = ", ".join(sorted(health.features)) or tell("doctor.field_worker")
+    if health.initialized:
+        return ok("worker", tell("doctor.worker", url=url, features=features))
+    return warning("worker", tell("doctor.engine_loads", url=url), tell("doctor.engine_loads.do"))
+
+
+async def _opens(
+    worker: HttpWorker, health: Health, refused: Callable[[str, str, str], Finding]
+) -> AsyncIterator[Finding]:
+    """`refused` makes a finding of a secret that is not accepted: where jobs have capabilities, they need none."""
+    try:
+        await worker.check(())
+    except WakestreamError as error:
+        yield refused("secret", str(error), tell("doctor.secret.do"))
+        return
+    yield ok("secret", tell("doctor.secret"))
+    try:
+        await _upload(worker, health)
+    except WakestreamError as error:
+        todo = tell("doctor.upload.do")
+        yield fault("upload", tell("doctor.upload_failed", size=TRIAL // 1024**2, why=error), todo)
+    else:
+        yield ok("upload", tell("doctor.upload", size=TRIAL // 1024**2))
+
+
+async def _upload(worker: HttpWorker, health: Health) -> None:
+    files = DiskFiles()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trial.bin"
+        await asyncio.to_thread(path.write_bytes, os.urandom(TRIAL))
+        try:
+            algorithm: Algorithm = "blake3" if "blake3" in health.features else "md5"
+            file = await files.fingerprint(path, (algorithm,))
+            async for _ in worker.upload(file, FileRef(file.digests[algorithm], file.ext)):
+                pass
+        finally:
+            await files.close()

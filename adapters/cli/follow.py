@@ -1,0 +1,105 @@
+"""Handing a job to a running daemon and following it, with the same display as a job in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+from loguru import logger
+
+from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.render.display import Display
+from wakestream.adapters.config.settings import WAITS, Settings, SettingsError, flag_of
+from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, Lengths
+from wakestream.operators.lifecycle.outcome import is_outcome
+from wakestream.operators.model.events import Job, JobEvent, Note
+from wakestream.streams.recording.event_from_json import event_from
+
+THE_DAEMONS = ("worker", "record", "trace", *WAITS.values())
+"""Settings of a submit that are the daemon's own to have."""
+
+
+class Stop(Protocol):
+    """What sets it was Ctrl-C (`interrupted`), or the end of this terminal or session."""
+
+    interrupted: bool
+
+    async def wait(self) -> Any:
+        """Returns once somebody asked to stop."""
+        ...
+
+
+async def daemon_for(client: DaemonClient, settings: Settings, args: argparse.Namespace) -> bool:
+    """Whether a daemon runs that can take this user's job; `DaemonUnreachable` if one is needed (`--detach`)."""
+    found = await client.needed() if args.detach else await client.look()
+    if found is None:
+        return False
+    if settings.hub_url is not None and found.get("hub") != settings.hub_url:
+        why = f"the daemon of {client.state} serves the hub {found.get('hub')}, not {settings.hub_url}"
+        if args.detach:
+            raise SettingsError(f"{why}; leave the hub out, or start another daemon with --state")
+        logger.warning("{}: the job runs here, in the foreground", why)
+        return False
+    for name in THE_DAEMONS:
+        if getattr(args, name, None) is not None:
+            logger.warning("{} is the daemon's to set, and of no effect here", flag_of(name))
+    return True
+
+
+async def hand_over(
+    client: DaemonClient,
+    job: Job,
+    priority: int,
+    shown: Display,
+    stop: Stop,
+    exit_code: Callable[[JobEvent], int],
+    lengths: Lengths = (None, None),
+) -> int:
+    """Submit to the daemon and follow the job to its end. Ctrl-C cancels it; a second one only leaves."""
+    await client.submit(job, priority, lengths)
+    following = asyncio.create_task(follow(client, job.id, shown))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not following.done():
+            if not stop.interrupted:  # the terminal or the session ends
+                logger.info("job {} goes on in the daemon; `wakestream watch {}` follows it", job.id, job.id)
+                return exit_codes.INTERRUPTED
+            shown.show(Note(tell("cancelling")))
+            await _cancel(client, job.id)
+        return exit_code(await following)
+    finally:
+        following.cancel()
+        stopping.cancel()
+        await asyncio.gather(following, stopping, return_exceptions=True)
+
+
+async def _cancel(client: DaemonClient, job: str) -> None:
+    try:
+        await client.cancel(job)
+    except DaemonRefused as error:
+        if error.code != "ended":  # it was faster
+            raise
+
+
+async def follow(client: DaemonClient, job: str, shown: Display) -> JobEvent:
+    """Show what happens to a job of the daemon; returns its outcome."""
+    async for event, at in job_events(client, job):
+        shown.show(event, max(0.0, time.time() - at))
+        if is_outcome(event):
+            return event
+    raise AssertionError("the events of a job end with its outcome")
+
+
+async def job_events(client: DaemonClient, job: str) -> AsyncIterator[tuple[JobEvent, float]]:
+    """The events that this version knows, each with its time in UNIX seconds."""
+    async with contextlib.aclosing(client.events(job)) as happened:  # type: ignore[type-var]
+        async for plain in happened:
+            event = event_from(plain)
+            if event is not None:
+                yield event, float(plain.get("at") or time.time())

@@ -1,0 +1,263 @@
+"""The lanes of a marble diagram as pieces of SVG: flags, marbles, bars, and the flow of many jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from wakestream.adapters.cli.marbles.axis import clock
+from wakestream.adapters.cli.marbles.style import POWER, cut, safe, text_width
+from wakestream.adapters.cli.render.units import duration
+from wakestream.streams.diagram.groups import flow, spread
+from wakestream.streams.diagram.labels import Bunch, Flag, bunched, chained, place
+from wakestream.streams.diagram.marbles import OUTCOMES, Lane, Mark, Span
+from wakestream.streams.diagram.scale import Scale
+
+WIDTH, LEFT, RIGHT = 1200.0, 168.0, 1010.0
+"""The page, and where time begins and ends on it; outcomes stand to its right."""
+
+ROW = 15.0
+FLOW = 52.0
+BAR = 14.0
+CHAIN = 24.0
+EDGE = WIDTH - 20
+LABEL = 150.0
+
+TONES = {
+    "done": "t-ok", "failed": "t-bad", "timed_out": "t-bad", "cancelled": "t-quiet", "fault": "t-bad",
+    "divergence": "t-bad", "retry": "t-retry",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Pieces of SVG relative to the lane's top; `line` is where its line runs."""
+
+    height: float
+    line: float
+    parts: tuple[str, ...]
+
+
+def track(lane: Lane, scale: Scale, crowd: int) -> Drawn:
+    """The lane as SVG; `crowd` is the number of lanes that want labels, for the room that each can have."""
+    bunches = bunched(lane.marks, scale.at, 26.0 if lane.members else 9.0)
+    flags, rows = _flags(lane, bunches, scale, crowd)
+    line = rows * ROW + _above(lane)
+    parts = [*_under(lane, scale, line), *_raised(flags, line, _above(lane)), *_marbles(lane, bunches, line)]
+    parts += _note(lane, line)
+    return Drawn(line + _below(lane), line, tuple(parts))
+
+
+def glyph(kind: str, x: float, y: float) -> str:
+    """A mark's shape; an answered call is a stroke."""
+    if kind == "effect":
+        return f'<path class="eff" d="M{x:.1f} {y - 4:.1f}v8"/>'
+    return f'<use href="#wm-{kind}" x="{x:.1f}" y="{y:.1f}"/>'
+
+
+def _above(lane: Lane) -> float:
+    return {"power": 14.0, "job": 13.0, "link": 8.0}.get(lane.kind, 11.0)
+
+
+def _below(lane: Lane) -> float:
+    return {"jobs": FLOW + 16, "power": 14.0, "job": 15.0, "link": 8.0}.get(lane.kind, 11.0)
+
+
+def _rows(lane: Lane, crowd: int) -> tuple[int, int]:
+    """How many rows of labels a lane may have, and what a mark must weigh to bear one."""
+    if lane.kind in ("job", "connection"):
+        return (4, 1) if crowd <= 2 else (3, 2) if crowd <= 5 else (1, 3)
+    return {"frames": (4, 1), "jobs": (2, 3), "self": (1, 1), "link": (1, 3), "power": (1, 2)}.get(lane.kind, (3, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    x: float
+    end: float
+    row: int
+    label: str
+    css: str
+
+
+def _flags(lane: Lane, bunches: Sequence[Bunch], scale: Scale, crowd: int) -> tuple[list[_Raised], int]:
+    rows, least = _rows(lane, crowd)
+    alike = chained(bunches, CHAIN)
+    named = [bunch for bunch in alike if bunch.weight >= least and not _within(lane, bunch, scale)]
+    labels = [cut(bunch.label, LABEL * (2 if bunch.weight == 4 else 1)) for bunch in named]
+    flags = [Flag(bunch.x, text_width(label) + 11, bunch.weight) for bunch, label in zip(named, labels, strict=True)]
+    found: list[_Raised] = []
+    for bunch, label, row in zip(named, labels, place(flags, rows, EDGE - LEFT), strict=True):
+        if row is not None:
+            css = TONES.get(bunch.first.kind, "label" if bunch.weight > 1 else "minor")
+            found.append(_Raised(bunch.x, bunch.end, row, label, css))
+    return found, max((each.row + 1 for each in found), default=0)
+
+
+def _within(lane: Lane, bunch: Bunch, scale: Scale) -> bool:
+    """Whether the label would say again what stands within a power state's band, or beside a job."""
+    if lane.kind == "job":
+        return bunch.first.kind in OUTCOMES
+    if lane.kind != "power" or bunch.first.kind == "divergence":
+        return False
+    span = next((span for span in lane.spans if span.start == bunch.first.t), None)
+    return span is None or _spot(span, scale) is not None
+
+
+def _spot(span: Span, scale: Scale) -> float | None:
+    """Where the word of a state stands within its band, clear of the strokes that break it."""
+    left, right, wide = scale.at(span.start), scale.at(span.end), text_width(span.word)
+    breaks = [middle for fold in scale.folds if left < (middle := (fold.left + fold.right) / 2) < right]
+    for start, end in zip([left - 4, *breaks], [*breaks, right + 6], strict=True):
+        if start + 9 + wide <= end - 8:
+            return start + 9
+    return None
+
+
+def _raised(flags: Iterable[_Raised], line: float, above: float) -> Iterator[str]:
+    for flag in flags:
+        x, y = LEFT + flag.x, line - above - flag.row * ROW
+        yield f'<path class="pole" d="M{x:.1f} {line:.1f}V{y - 9:.1f}"/>'
+        if flag.end > flag.x + 1:
+            yield f'<path class="many" d="M{x:.1f} {line - above + 3:.1f}H{LEFT + flag.end:.1f}v3"/>'
+        yield f'<text class="f {flag.css}" x="{x + 4:.1f}" y="{y:.1f}">{safe(flag.label)}</text>'
+
+
+def _under(lane: Lane, scale: Scale, line: float) -> Iterator[str]:
+    match lane.kind:
+        case "power":
+            yield from _band(lane, scale, line)
+        case "job":
+            yield from _bar(lane, scale, line)
+        case "jobs":
+            yield f'<path class="wire" d="M{LEFT:.0f} {line:.1f}H{RIGHT:.0f}"/>'
+            yield from _flow(lane, scale, line + 10)
+        case "link" | "connection":
+            yield f'<path class="wire" d="M{LEFT:.0f} {line:.1f}H{RIGHT:.0f}"/>'
+            for span in lane.spans:
+                css = span.word if span.word in ("up", "down") else "wire"
+                left, right = LEFT + scale.at(span.start), LEFT + scale.at(span.end)
+                yield f'<path class="{css}" d="M{left:.1f} {line:.1f}H{right:.1f}"/>'
+        case _:
+            yield f'<path class="wire" d="M{LEFT:.0f} {line:.1f}H{RIGHT:.0f}"/>'
+
+
+def _band(lane: Lane, scale: Scale, line: float) -> Iterator[str]:
+    for span in lane.spans:
+        x, wide = _extent(span, scale)
+        tone = POWER.get(span.word, "off")
+        yield f"<g><title>{safe(_lasted(span))}</title>"
+        yield f'<rect class="p-{tone}" x="{x:.1f}" y="{line - 9:.1f}" width="{wide:.1f}" height="18" rx="3"/></g>'
+        spot = _spot(span, scale)
+        if spot is not None:
+            yield f'<text class="i-{tone}" x="{LEFT + spot:.1f}" y="{line + 4:.1f}">{safe(span.word)}</text>'
+    yield from _breaks(lane, scale, line - 9, 18)
+
+
+def _bar(lane: Lane, scale: Scale, line: float) -> Iterator[str]:
+    for span in lane.spans:
+        x, wide = _extent(span, scale)
+        yield f"<g><title>{safe(_lasted(span))}</title>"
+        top = f"{line - BAR / 2:.1f}"
+        yield f'<rect class="{span.word}" x="{x:.1f}" y="{top}" width="{wide:.1f}" height="{BAR:.0f}" rx="2"/></g>'
+    yield from _breaks(lane, scale, line - BAR / 2, BAR)
+
+
+def _extent(span: Span, scale: Scale) -> tuple[float, float]:
+    left, right = scale.at(span.start), scale.at(span.end)
+    return LEFT + left, max(1.5, right - left)
+
+
+def _lasted(span: Span) -> str:
+    return f"{span.word}: {duration(span.end - span.start)}, from {clock(span.start, 3)}"
+
+
+def _breaks(lane: Lane, scale: Scale, top: float, height: float) -> Iterator[str]:
+    """Two strokes through a bar where a wait is folded."""
+    for fold in scale.folds:
+        if any(span.start < fold.end and span.end > fold.start for span in lane.spans):
+            x = LEFT + (fold.left + fold.right) / 2
+            tall = f"{height + 2:.0f}"
+            yield f'<path class="cut" d="M{x - 6:.1f} {top + height + 1:.1f}l5-{tall}m2 {tall}l5-{tall}"/>'
+
+
+def _flow(lane: Lane, scale: Scale, top: float) -> Iterator[str]:
+    """How many jobs are in each stage over time, those that are over at the bottom."""
+    places = _places(scale)
+    floor = [0] * len(places)
+    for word, counts in flow(lane, [scale.time(x) for x in places]):
+        ceiling = [low + count for low, count in zip(floor, counts, strict=True)]
+        yield _layer(word, places, floor, ceiling, len(lane.members), top)
+        floor = ceiling
+    yield f'<path class="axis" d="M{LEFT:.0f} {top + FLOW:.1f}H{RIGHT:.0f}"/>'
+
+
+def _places(scale: Scale) -> list[float]:
+    right = scale.stretches[-1].right
+    return [*(2.0 * step for step in range(int(right / 2) + 1)), right]
+
+
+def _layer(word: str, places: Sequence[float], low: Sequence[int], high: Sequence[int], full: int, top: float) -> str:
+    def y(count: int) -> float:
+        return top + FLOW * (1 - count / full)
+
+    edge = _corners([(x, y(count)) for x, count in zip(places, high, strict=True)])
+    back = _corners([(x, y(count)) for x, count in zip(places, low, strict=True)])
+    path = "L".join(f"{LEFT + x:.1f} {at:.1f}" for x, at in (*edge, *reversed(back)))
+    most = max(above - below for above, below in zip(high, low, strict=True))
+    return f'<path class="{word}" d="M{path}Z"><title>{word}: up to {most} jobs at once</title></path>'
+
+
+def _corners(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points without those in the middle of a level line."""
+    inner = range(1, len(points) - 1)
+    flat = {i for i in inner if points[i - 1][1] == points[i][1] == points[i + 1][1]}
+    return [point for i, point in enumerate(points) if i not in flat]
+
+
+def _marbles(lane: Lane, bunches: Sequence[Bunch], line: float) -> Iterator[str]:
+    """The marks, the weightiest on top; a call's answer stands beneath a job's bar: it is not the job's own event."""
+    for bunch in sorted(bunches, key=lambda bunch: (bunch.weight, bunch.x)):
+        kind, x = bunch.first.kind, LEFT + bunch.x
+        drawn = _marble(lane, bunch, kind, x, line)
+        yield f'<g data-rows="{len(bunch.marks)}"><title>{safe(_told(bunch))}</title>{drawn}</g>'
+
+
+def _marble(lane: Lane, bunch: Bunch, kind: str, x: float, line: float) -> str:
+    if lane.kind == "power" and kind != "divergence":
+        return f'<path class="edge" d="M{x:.1f} {line - 9:.1f}v18"/>'
+    if kind == "effect":
+        return glyph(kind, x, line + 11 if lane.kind == "job" else line)
+    if bunch.weight == 0 or (lane.kind == "jobs" and bunch.weight < 2):
+        return f'<circle class="steady" cx="{x:.1f}" cy="{line:.1f}" r="2"/>'
+    return glyph(kind, x, line)
+
+
+def _told(bunch: Bunch) -> str:
+    if len(bunch.marks) == 1:
+        return bunch.first.text
+    first, last = bunch.first, bunch.marks[-1]
+    head = f"{bunch.label}, rows {first.seq} to {last.seq}, {first.t:.6f} s to {last.t:.6f} s"
+    rows = [_heading(mark) for mark in bunch.marks[:8]]
+    more = [f"… and {len(bunch.marks) - 8} more"] if len(bunch.marks) > 8 else []
+    return "\n".join([head, *rows, *more])
+
+
+def _heading(mark: Mark) -> str:
+    return mark.text.partition("\n")[0]
+
+
+def _note(lane: Lane, line: float) -> Iterator[str]:
+    """How a job ended, to the right of time."""
+    x = RIGHT + 22
+    if lane.kind == "job" and lane.outcome:
+        yield f'<text class="{TONES.get(lane.outcome, "label")}" x="{x:.0f}" y="{line + 4:.1f}">{_word(lane)}'
+        yield f'<tspan class="soft" dx="6">{duration(lane.end - lane.start)}</tspan></text>'
+    if lane.kind == "jobs":
+        middle, least, most = spread(member.end - member.start for member in lane.members)
+        yield f'<text class="{TONES.get(lane.outcome, "label")}" x="{x:.0f}" y="{line + 22:.1f}">{_word(lane)}</text>'
+        yield f'<text class="label" x="{x:.0f}" y="{line + 39:.1f}">median {duration(middle)}</text>'
+        yield f'<text class="soft" x="{x:.0f}" y="{line + 56:.1f}">{duration(least)} to {duration(most)}</text>'
+
+
+def _word(lane: Lane) -> str:
+    return lane.outcome.replace("_", " ") or "mixed"

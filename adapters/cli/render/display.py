@@ -1,0 +1,148 @@
+"""How a running job is shown: a live display on a terminal, plain lines elsewhere, JSON lines for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render.log_reader import line as log_line
+from wakestream.adapters.runtime.printing import say, say_json
+from wakestream.operators.lifecycle.outcome import is_outcome
+from wakestream.operators.lifecycle.reuse import OWN, reused
+from wakestream.operators.model import events as e
+from wakestream.streams.recording.event_json import kind, plain_event
+
+STEADY = (e.Uploading, e.Running, e.Downloading, e.Waking)
+"""Events that come often: plain output shows one of a kind every few seconds."""
+
+PLAIN_EVERY = 5.0
+
+NO_CURSOR = ("dumb", "unknown")
+"""Terminals on which nothing can be drawn twice in the same place."""
+
+
+class Display(Protocol):
+    """Shows events while its block runs."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
+
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
+        """One more event of the job, which happened so many seconds ago."""
+        ...
+
+
+class _Quiet:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Nothing to restore."""
+
+
+class JsonLines(_Quiet):
+    """One JSON object per event on standard output, each with `t`, the seconds since the start or the first event.
+
+    With `quiet` the last event alone; `reused` says whose result it is, where none was made for the job.
+    """
+
+    def __init__(self, job: str, *, quiet: bool = False) -> None:
+        self._job, self._quiet, self._reused = job, quiet, ""
+        self._start = time.monotonic()
+
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
+        """See `Display.show`."""
+        at = time.monotonic() - ago
+        self._start = min(self._start, at)
+        self._reused = reused(self._reused, event)
+        if self._quiet and not is_outcome(event):
+            return
+        line = {"t": round(at - self._start, 3), "job": self._job, **plain_event(event)}
+        if isinstance(event, e.Done) and self._reused not in ("", OWN):
+            line["reused"] = self._reused
+        say_json(line)
+
+
+class Outcomes(_Quiet):
+    """The last event alone, as a sentence."""
+
+    def __init__(self) -> None:
+        self._reused = ""
+
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
+        """See `Display.show`."""
+        self._reused = reused(self._reused, event)
+        if is_outcome(event):
+            say(words.outcome(event, self._reused))
+
+
+class PlainLines:
+    """One line per event on standard output; of events that come often, one every few seconds.
+
+    Within its block log lines look the same, on standard error.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+        self._logs = contextlib.ExitStack()
+        self._start = time.monotonic()
+        self._shown: dict[str, tuple[float, object]] = {}
+        self._reused = ""
+
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
+        """See `Display.show`."""
+        at = time.monotonic() - ago
+        self._start = min(self._start, at)
+        self._reused = reused(self._reused, event)
+        if self._due(event, at):
+            say(self._line(words.event(event, self._reused), at))
+
+    def __enter__(self) -> Self:
+        from wakestream.adapters.telemetry import logs
+
+        self._logs.enter_context(logs.through(lambda text: logs.to_stderr(self._like_ours(text))))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._logs.close()
+
+    def _like_ours(self, text: str) -> str:
+        first, end, more = text.partition("\n")
+        found = log_line(first)
+        if not found.level or first.startswith("{"):
+            return text
+        return f"{self._line(f'{found.level.lower()}: {found.message}', time.monotonic())}{end}{more}"
+
+    def _line(self, text: str, at: float) -> str:
+        return f"{self._prefix}{at - self._start:7.1f} s  {text}"
+
+    def _due(self, event: e.JobEvent, at: float) -> bool:
+        if not isinstance(event, STEADY):
+            return True
+        changed = getattr(event, "phase", getattr(event, "status", None))
+        last, before = self._shown.get(kind(event), (-math.inf, None))
+        if at - last < PLAIN_EVERY and changed == before:
+            return False
+        self._shown[kind(event)] = (at, changed)
+        return True
+
+
+def display(job: e.Job, *, as_json: bool, plain: bool = False, quiet: bool = False) -> Display:
+    """The display that fits where standard output goes."""
+    if quiet:
+        return JsonLines(job.id, quiet=True) if as_json else Outcomes()
+    if as_json:
+        return JsonLines(job.id)
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM") in NO_CURSOR:
+        return PlainLines()
+    from wakestream.adapters.cli.render.live import LiveDisplay
+
+    return LiveDisplay(job)

@@ -1,0 +1,184 @@
+"""The live display of one job on a terminal: its stages, what it does now, and a bar with rate and time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Column
+from rich.text import Text
+
+from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.runtime import printing
+from wakestream.operators.lifecycle.reuse import reused
+from wakestream.operators.model import events as e
+from wakestream.streams.protocol.printable import printable
+
+STAGES = ("submit", "wake", "check", "upload", "render", "download")
+
+_STAGE_OF: dict[type, str] = {
+    e.Queued: "wake", e.Waking: "wake", e.Granted: "check", e.Online: "check", e.Fingerprinted: "check",
+    e.Checked: "upload", e.Uploading: "upload", e.Uploaded: "render", e.Submitted: "render", e.Running: "render",
+    e.Rendered: "download", e.Downloading: "download",
+}  # fmt: skip
+
+WORTH_TELLING = 1.0
+"""Seconds from which a stage's time is shown: all of them would not fit into 80 columns."""
+
+ROOMY = 72
+"""Columns from which the bar has its name, rate and times."""
+
+_MARKS = {"ended": "✓", "now": "▸", "ahead": "·", "skipped": "-", "failed": "✗", "becomes": "→"}
+_ASCII_MARKS = {"ended": "+", "now": ">", "ahead": ".", "skipped": "-", "failed": "x", "becomes": "->"}
+
+
+class _Speed(ProgressColumn):
+    """The rate, where the bar counts bytes and it is known."""
+
+    _bytes = TransferSpeedColumn()
+
+    def render(self, task: Task) -> RenderableType:
+        known = task.fields.get("bytes") and (task.finished_speed or task.speed)
+        return self._bytes.render(task) if known else Text("")
+
+
+class LiveDisplay:
+    """Implements `Display` with rich; log lines scroll above it."""
+
+    def __init__(self, job: e.Job, console: Console | None = None) -> None:
+        self._job = job
+        self._stage = "submit"
+        self._entered: dict[str, float] = {"submit": time.monotonic()}
+        self._left: dict[str, float] = {}
+        self._line = tell("asking")
+        self._reused = ""
+        self._wait: tuple[e.Queued | e.Waking, float] | None = None
+        self._outcome: e.JobEvent | None = None
+        note = TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+        self._few = (BarColumn(12), TextColumn("{task.percentage:3.0f} %"), note)
+        self._many = (
+            TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:3.0f} %"), _Speed(),
+            TimeElapsedColumn(), TextColumn(tell("left")), TimeRemainingColumn(compact=True), note,
+        )  # fmt: skip
+        self._progress = Progress(*self._many)
+        self._bar = self._progress.add_task("", total=None, visible=False, note="", bytes=False)
+        console = console or printing.console()
+        self._console = console
+        self._marks = _MARKS if console.encoding.lower().startswith("utf") else _ASCII_MARKS
+        # Log lines go above the display, unless the user sent them elsewhere.
+        self._live = Live(
+            get_renderable=self.picture, console=console, refresh_per_second=8, redirect_stderr=_is_terminal(sys.stderr)
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._live.stop()
+
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
+        """See `Display.show`."""
+        at = time.monotonic() - ago
+        self._entered["submit"] = min(self._entered["submit"], at)
+        self._reused = reused(self._reused, event)
+        self._line = words.event(event, self._reused)
+        self._wait = (event, at) if isinstance(event, e.Queued | e.Waking) else None
+        stage = _STAGE_OF.get(type(event))
+        if stage and stage != self._stage:
+            self._enter(stage, at)
+        if isinstance(event, e.Retrying):
+            self._live.console.print(Text(self._line, "yellow"))
+        self._show_bar(event)
+        if isinstance(event, e.Done | e.Failed | e.TimedOut | e.Cancelled):
+            self._outcome = event
+            self._left.setdefault(self._stage, at)
+
+    def _enter(self, stage: str, at: float) -> None:
+        self._left[self._stage] = at
+        self._entered[stage] = at
+        self._left.pop(stage, None)
+        self._stage = stage
+
+    def _show_bar(self, event: e.JobEvent) -> None:
+        match event:
+            case e.Uploading():
+                self._move("upload", event.bytes, event.of, _bytes(event.bytes, event.of), True)
+            case e.Downloading():
+                self._move("download", event.bytes, event.of, _bytes(event.bytes, event.of), True)
+            case e.Running() if event.status != "queued":
+                note = tell("running.frame", frame=event.frame, frames=event.frames) if event.frames else ""
+                self._move("render", event.percent, 100, note, False)
+            case _:
+                self._progress.update(self._bar, visible=False)
+
+    def _move(self, name: str, done: float, total: float | None, note: str, counts_bytes: bool) -> None:
+        description = tell(f"stage.{name}")
+        if self._progress.tasks[0].description != description:
+            self._progress.reset(self._bar, description=description)
+            self._progress.tasks[0].start_time = self._entered[self._stage]
+        self._progress.update(self._bar, completed=done, total=total, visible=True, note=note, bytes=counts_bytes)
+
+    def picture(self) -> RenderableType:
+        """What stands on the screen now."""
+        becomes = self._marks["becomes"]
+        video, audio, output = (printable(each.name) for each in (self._job.video, self._job.audio, self._job.output))
+        title = Text(f"{video} + {audio} {becomes} {output}", "bold")
+        stages = Columns([self._cell(stage) for stage in STAGES], padding=(0, 2))
+        if self._outcome is None and self._progress.tasks[0].visible:  # it says all that the line would
+            self._progress.columns = self._many if self._console.width >= ROOMY else self._few
+            return Group(title, stages, self._progress)
+        return Group(title, stages, Text(self._said(), self._colour()))
+
+    def _said(self) -> str:
+        """The line; what is hoped for in a wait comes nearer between two events."""
+        if self._wait is None:
+            return self._line
+        event, at = self._wait
+        event = words.nearer(event, time.monotonic() - at)
+        # The stage's own time says how long it was.
+        return words.waking(event) if isinstance(event, e.Waking) else words.event(event)
+
+    def _cell(self, stage: str) -> Text:
+        name = tell(f"stage.{stage}")
+        if stage not in self._entered:
+            passed = self._outcome is not None or STAGES.index(stage) < STAGES.index(self._stage)
+            return Text(f"{self._marks['skipped' if passed else 'ahead']} {name}", "dim", no_wrap=True)
+        took = self._left.get(stage, time.monotonic()) - self._entered[stage]
+        time_taken = f" {words.duration(took)}" if took >= WORTH_TELLING else ""
+        mark, style = self._state(stage)
+        return Text(f"{self._marks[mark]} {name}{time_taken}", style, no_wrap=True)
+
+    def _state(self, stage: str) -> tuple[str, str]:
+        if self._outcome is not None and not isinstance(self._outcome, e.Done) and stage == self._stage:
+            return "failed", "red"
+        return ("ended", "green") if stage in self._left else ("now", "bold cyan")
+
+    def _colour(self) -> str:
+        if self._outcome is None:
+            return "default"
+        return "bold green" if isinstance(self._outcome, e.Done) else "bold red"
+
+
+def _bytes(part: int, whole: int | None) -> str:
+    return f"{words.size(part)} / {words.size(whole)}" if whole else words.size(part)
+
+
+def _is_terminal(stream: object) -> bool:
+    return bool(getattr(stream, "isatty", bool)())

@@ -1,0 +1,63 @@
+"""Tables and paragraphs of plain text, also with letters that take two columns of a terminal."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Collection, Sequence
+
+from wakestream.streams.protocol.printable import printable
+
+# A word, or any letter, with the full-width brackets and stops that belong to it.
+_PARTS = re.compile(r"[\uff08\u201c]?(?:[!-~]+|.)[\uff0c\u3002\uff1b\uff1a\u3001\uff1f\uff09\u201d]* *")
+
+
+def width(text: str) -> int:
+    """Columns that `text` takes."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def wrapped(text: str, columns: int) -> list[str]:
+    """`text` in lines of so many columns: broken at blanks, and between any two wide letters."""
+    lines = [""]
+    for part in _PARTS.findall(text):
+        if lines[-1] and width((lines[-1] + part).rstrip()) > columns:
+            lines.append("")
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
+
+
+def terminal_columns() -> int | None:
+    """Columns of the terminal that standard output is; None where it is none, and lines stay as they are."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def hanging(head: str, text: str, columns: int | None, further: int = 0) -> list[str]:
+    """`text` behind `head`; what does not fit into `columns` stands below its first line, `further` in."""
+    if columns is None:
+        return [head + text]
+    first, *more = wrapped(text, max(20, columns - width(head) - further))
+    return [head + first, *(" " * (width(head) + further) + line for line in more)]
+
+
+def paragraphs(lines: Sequence[str], columns: int | None) -> list[str]:
+    """Each line broken at words where it is too long, and indented as it was."""
+    cut = [(line[: len(line) - len(line.lstrip())], line.lstrip()) for line in lines]
+    return [part for indent, text in cut for part in hanging(indent, text, columns, further=2)]
+
+
+def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """`rows` as lines, the columns in `right` set to the right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    return [_line(row, widths, right) for row in rows]
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
+    cells = []
+    for column, (text, room) in enumerate(zip(row, widths, strict=True)):
+        space = " " * (room - width(text))
+        cells.append(space + text if column in right else text + space)
+    return "  ".join(cells).rstrip()

@@ -1,0 +1,220 @@
+"""What `wakestream replay` prints: each job's stages and outcome, and where the replay parts from the log."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.render import units
+from wakestream.adapters.cli.render.table import table
+from wakestream.adapters.cli.replay.remarks import NONE, Remarks
+from wakestream.adapters.runtime import printing
+from wakestream.adapters.runtime.printing import answer, say, say_json
+from wakestream.adapters.telemetry.recordings import LogFile
+from wakestream.streams.protocol.printable import printable
+from wakestream.streams.recording.event_json import plain_text
+from wakestream.streams.recording.recording import Log, Row, row_line
+from wakestream.streams.recording.timeline import STAGES
+from wakestream.streams.replay.divergence import Divergence
+from wakestream.streams.replay.report import JobReport, Outcome, Report, by_weight
+from wakestream.streams.triage.replay_attempt import Trial
+
+SHOWN = 10
+"""Divergences shown of one log; the first is what matters, the others follow from it as often as not."""
+
+UNCHANGED = 20
+"""Jobs up to which also those are listed for which a changed setting changes nothing."""
+
+Asked = Mapping[str, float | None]
+
+
+class Show:
+    """Prints for a person, or as JSON lines. `speed` 0 shows no event, N each event at N times the recorded pace."""
+
+    def __init__(self, *, as_json: bool, speed: float = 0.0) -> None:
+        self._json, self._speed = as_json, speed
+        self._results: Counter[str] = Counter()
+        self._colour = not as_json and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def unusable(self, why: str) -> int:
+        """A log, or a wish, that cannot be used; returns the exit code for it."""
+        if self._json:
+            self.object({"result": "unusable", "why": plain_text(why)})
+        return parsing.unusable(why, "unusable")
+
+    def summary(self) -> None:
+        """How many logs came out how, where there are several."""
+        if self._results.total() > 1:
+            counts = ", ".join(f"{count} {result}" for result, count in self._results.items())
+            self.note(tell("replay.logs", count=self._results.total(), results=counts))
+
+    def note(self, line: str) -> None:
+        """A remark for a person."""
+        if not self._json:
+            self.line(line)
+
+    def result(self, plain: Mapping[str, Any], *lines: str) -> None:
+        """The answer: as an object, or in sentences."""
+        answer(plain, *lines, as_json=self._json)
+
+    def line(self, line: str) -> None:
+        """One line of the answer."""
+        say(line)
+
+    def object(self, value: Mapping[str, Any]) -> None:
+        """One object of the answer in JSON."""
+        say_json(value)
+
+    def drawing(self, draw: Callable[[int, bool], str]) -> None:
+        """A drawing as wide as the terminal."""
+        printing.draw(draw(shutil.get_terminal_size((100, 40)).columns, bool(self._colour)))
+
+    def pace(self, trial: Trial) -> None:
+        """Everything that happens in the replay, each at its time."""
+        if not self._speed or trial.replayed is None:
+            return
+        begun = time.monotonic()
+        for row in trial.replayed.again.rows:
+            time.sleep(max(0.0, begun + row.t / self._speed - time.monotonic()))
+            self.result(orjson.loads(row_line(row)), _happening(row))
+
+    def trial(self, file: LogFile, log: Log, trial: Trial, asked: Asked, remarks: Remarks = NONE) -> None:
+        """One log's replay."""
+        self._results[trial.result] += 1
+        if self._json:
+            self.object({**_plain(file, log, trial, asked), **remarks.plain()})
+            return
+        torn = tell("replay.torn") if log.torn else ""
+        self.line(tell("replay.log", name=file.name, program=log.header.program, count=len(log.rows), torn=torn))
+        if trial.report is None:
+            self.line(f"  {trouble(trial)}")
+        elif asked:
+            self._what_if(trial.report, asked)
+        else:
+            self._jobs(trial.report)
+            self._crashes(trial.crashes)
+            self._divergences(trial.divergences)
+        for line in remarks.lines(_under(asked)):
+            self.line(f"  {line}")
+
+    def _jobs(self, report: Report) -> None:
+        stages = _stages(report.now.values())
+        head = (tell("replay.job"), tell("replay.outcome"), tell("replay.total"), *stages)
+        rows = [_job_row(job, stages) for job in report.now.values()]
+        self._table((head, *rows) if rows else ())
+
+    def _what_if(self, report: Report, asked: Asked) -> None:
+        said = tell("replay.what_if", settings=_under(asked), changed=len(report.changed), count=len(report.now))
+        self.line(f"  {said}")
+        named = report.now if len(report.now) <= UNCHANGED else report.changed
+        rows = [(job, _ended(report.then.get(job)), _ended(report.now[job])) for job in named]
+        self._table(((tell("replay.job"), tell("replay.then"), tell("replay.now")), *rows) if rows else ())
+
+    def _table(self, rows: Sequence[Sequence[str]]) -> None:
+        for line in table(rows):
+            self.line(f"  {line}")
+
+    def _crashes(self, crashes: Mapping[str, str]) -> None:
+        for job, why in list(crashes.items())[:SHOWN]:
+            self.line("  " + tell("replay.broke", job=job, why=why))
+
+    def _divergences(self, found: Sequence[Divergence]) -> None:
+        if not found:
+            self.line(f"  {tell('replay.same')}")
+            return
+        for divergence in by_weight(found)[:SHOWN]:
+            stream, seq, label = divergence.stream, divergence.seq, divergence.label
+            self.line("  " + tell("replay.diverges", stream=stream, seq=seq, label=label))
+            for line in divergence.lines():
+                printing.draw(f"    {self._painted(printable(line))}")
+            if divergence.apart is not None:
+                self.line("    " + tell("replay.tie", micros=f"{divergence.apart * 1e6:.0f}"))
+        if len(found) > SHOWN:
+            self.line("  " + tell("replay.more", count=len(found) - SHOWN))
+
+    def _painted(self, line: str) -> str:
+        if not self._colour:
+            return line
+        return f"\x1b[{31 if line.startswith('-') else 32}m{line}\x1b[0m"
+
+
+def _under(asked: Asked) -> str:
+    return ", ".join(f"{name}={'none' if value is None else f'{value:g}'}" for name, value in asked.items())
+
+
+def trouble(trial: Trial) -> str:
+    """Why a replay came to no end, as a sentence."""
+    if trial.trouble == "crashed":
+        return tell("replay.crashed", why=trial.why)
+    who = tell("replay.waiting", jobs=", ".join(trial.waiting)) if trial.waiting else ""
+    return tell("replay.deadlock", why=trial.why, who=who)
+
+
+def _stages(jobs: Iterable[JobReport]) -> list[str]:
+    """The stages that any of the jobs went through: a job's in their order, others as they come."""
+    seen = dict.fromkeys(stage for job in jobs for stage in job.stages)
+    return [*(stage for stage in STAGES if stage in seen), *(stage for stage in seen if stage not in STAGES)]
+
+
+def _job_row(job: JobReport, stages: Sequence[str]) -> Sequence[str]:
+    times = (units.duration(job.stages[stage]) if stage in job.stages else "-" for stage in stages)
+    return (job.job, str(job.outcome), units.duration(job.seconds), *times)
+
+
+def _ended(job: JobReport | None) -> str:
+    return "-" if job is None else tell("replay.ended", outcome=job.outcome, time=units.duration(job.seconds))
+
+
+def _happening(row: Row) -> str:
+    arrow = {"in": "→", "out": "←", "effect": "*", "conn": "~"}[row.dir]
+    return f"{row.t:10.3f} {arrow} {row.job or '':<20} {row.label}"
+
+
+def _plain(file: LogFile, log: Log, trial: Trial, asked: Asked) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "log": [plain_text(part) for part in file.parts],
+        "program": log.header.program,
+        "rows": len(log.rows),
+        "torn": log.torn,
+        "result": trial.result,
+    }
+    if asked:
+        said["set"] = dict(asked)
+    if trial.report is None:
+        return {**said, "why": trial.why, "waiting": trial.waiting}
+    jobs = [_plain_job(job, trial.report) for job in trial.report.now.values()]
+    return {**said, "jobs": jobs, "divergences": [_plain_divergence(each) for each in trial.divergences]}
+
+
+def _plain_job(job: JobReport, report: Report) -> dict[str, Any]:
+    then = report.then.get(job.job)
+    stages = {stage: round(spent, 6) for stage, spent in job.stages.items()}
+    first = report.of_job.get(job.job)
+    return {
+        "job": job.job,
+        "stages": stages,
+        "then": None if then is None else plain_outcome(then.outcome, then.seconds),
+        "now": plain_outcome(job.outcome, job.seconds),
+        "divergence": None if first is None else _plain_divergence(first),
+    }
+
+
+def plain_outcome(outcome: Outcome, seconds: float | None = None) -> dict[str, Any]:
+    """An outcome as an object."""
+    said: dict[str, Any] = {"outcome": outcome.kind, "detail": outcome.detail, "why": outcome.why}
+    return said if seconds is None else {**said, "seconds": round(seconds, 6)}
+
+
+def _plain_divergence(each: Divergence) -> dict[str, Any]:
+    sides = {"expected": each.expected, "got": each.got}
+    rows = {name: row and {"dir": row.dir, "label": row.label, "data": row.data} for name, row in sides.items()}
+    return {"stream": str(each.stream), "seq": each.seq, "label": each.label, **rows, "diff": each.lines()}

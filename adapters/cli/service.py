@@ -1,0 +1,195 @@
+"""Running a long-lived program: settings and logs at its start, and the three ways to ask it to stop.
+
+Ctrl-C, a termination signal, or (when asked for) the end of standard input set an event; a second Ctrl-C cancels the
+program, a third ends the process where it stands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.parser import QUIET
+from wakestream.adapters.config import addresses, settings
+from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.windows_loop import loop_factory
+
+if TYPE_CHECKING:
+    from wakestream.adapters.telemetry.metrics_server import Collect
+
+
+class Stop(asyncio.Event):
+    """Set when the user asked to stop; `interrupted` when it was by Ctrl-C."""
+
+    interrupted = False
+
+
+Main = Callable[[Stop], Coroutine[Any, Any, int | None]]
+
+
+def begin(args: argparse.Namespace, *, usual_level: str | None = None) -> settings.Settings:
+    """Load the settings, set the logs up and warn of what the settings gave cause for.
+
+    `usual_level` is that of a command which says itself what is wrong, unless the user asks for another; `-q` does not.
+    """
+    from loguru import logger
+
+    from wakestream.adapters.telemetry import logs
+
+    found = settings.load(vars(args))
+    asked = usual_level is None or ("log_level" in args and not (flags.is_quiet(args) and args.log_level == QUIET))
+    logs.configure(
+        found.log_level if asked else str(usual_level),
+        found.secrets,
+        json=found.log_format == "json",
+        program=getattr(args, "command", ""),
+        **_kept(args, found),
+    )
+    for warning in found.warnings:
+        logger.warning(warning)
+    return found
+
+
+def _kept(args: argparse.Namespace, found: settings.Settings) -> dict[str, Any]:
+    """Long-lived programs (those with the flag) keep their log; `-q` is for the screen alone."""
+    if found.log_file is None or "log_file" not in args:
+        return {}
+    from wakestream.adapters.telemetry.log_file import LogFile
+
+    os.environ.pop("WAKESTREAM_LOG_FILE", None)  # what this program starts shall not write into the same
+    return {"keep": LogFile(found.log_file).write, "keep_level": "INFO" if flags.is_quiet(args) else None}
+
+
+def run_program(main: Main, *, exit_with_stdin: bool = False) -> int:
+    """Run `main(stop)` to its end and return the exit code.
+
+    What `main` returns is the exit code; None means 0, or 130 when Ctrl-C was what stopped it.
+    """
+    stopping = _Stopping()
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(_supervise(main, stopping, exit_with_stdin))
+    except asyncio.CancelledError:
+        return exit_codes.INTERRUPTED
+
+
+class _Stopping:
+    """How often the user asked to stop, and what to do about it."""
+
+    def __init__(self) -> None:
+        self.stop = Stop()
+        self.asked = 0
+        self.task: asyncio.Task[Any] | None = None
+
+    def ask(self, *, interrupted: bool) -> None:
+        """Called in the loop, once for each signal."""
+        self.asked += 1
+        self.stop.interrupted = self.stop.interrupted or interrupted
+        self.stop.set()
+        if self.asked == 2 and self.task is not None:
+            self.task.cancel()
+
+
+async def _supervise(main: Main, stopping: _Stopping, exit_with_stdin: bool) -> int:
+    loop = asyncio.get_running_loop()
+    stopping.task = asyncio.current_task()
+    with _signals(loop, stopping):
+        if exit_with_stdin:
+            _watch_stdin(loop, stopping.stop)
+        status = await main(stopping.stop)
+    if status is not None:
+        return status
+    return exit_codes.INTERRUPTED if stopping.stop.interrupted else exit_codes.DONE
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, stopping: _Stopping) -> Iterator[None]:
+    # signal.signal rather than loop.add_signal_handler, which Windows lacks; call_soon_threadsafe wakes the loop.
+    received = 0
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        nonlocal received
+        received += 1
+        if received > 2:
+            os._exit(exit_codes.INTERRUPTED)
+        loop.call_soon_threadsafe(lambda: stopping.ask(interrupted=number == signal.SIGINT))
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals can only be handled in the main thread; whoever runs us elsewhere stops us by other means
+        return
+    before = {number: signal.signal(number, handle) for number in _stop_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _stop_signals() -> list[signal.Signals]:
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    def watch() -> None:
+        _read_to_end()
+        with contextlib.suppress(RuntimeError):  # the loop is closed already: the program has stopped anyhow
+            loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=watch, name="stdin", daemon=True).start()
+
+
+def _read_to_end() -> None:
+    # The descriptor, not sys.stdin: a daemon thread that holds its lock breaks the interpreter's shutdown.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        descriptor = sys.stdin.fileno()
+        while os.read(descriptor, 4096):
+            pass
+
+
+def announce(program: str, url: str) -> None:
+    """The first line on standard output, from which callers who asked for port 0 learn the address."""
+    say(f"wakestream {program} listening on {url}")
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int, flag: str = "--listen") -> Iterator[None]:
+    """Around whatever opens a listening socket: `SettingsError` says why `host:port` cannot be listened on."""
+    try:
+        yield
+    except socket.gaierror:
+        raise settings.SettingsError(f"{flag}: this machine does not know the host {host!r}") from None
+    except OSError as error:
+        raise _cannot_listen(error, addresses.at_port(host, port), flag) from None
+
+
+async def serve_metrics(stack: contextlib.AsyncExitStack, address: tuple[str, int], collect: Collect) -> None:
+    """Answer Prometheus at `address` with what `collect` gives, until the stack is closed; `SettingsError` if taken."""
+    from wakestream.adapters.telemetry.metrics_server import metrics_listener
+
+    with listening(*address, "--metrics"):
+        await stack.enter_async_context(metrics_listener(address, collect))
+
+
+def _cannot_listen(error: OSError, address: str, flag: str) -> Exception:
+    # asyncio sums up several failed addresses in one OSError without a number; the text still tells.
+    numbers = {error.errno, getattr(error, "winerror", None)}
+    if numbers & {errno.EADDRINUSE, 10048} or "in use" in str(error):
+        return settings.SettingsError(f"{flag}: {address} is taken by another program; stop it or choose another port")
+    absent = ("assign requested", "could not bind on any")  # the latter since Python 3.13
+    if numbers & {errno.EADDRNOTAVAIL, 10049} or any(words in str(error) for words in absent):
+        return settings.SettingsError(f"{flag}: {address} is no address of this machine; use 127.0.0.1 or 0.0.0.0")
+    if numbers & {errno.EACCES, 10013} or "ermission" in str(error):
+        return settings.SettingsError(f"{flag}: {address} is not allowed to this account; use a port above 1023")
+    return error

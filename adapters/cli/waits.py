@@ -1,0 +1,13 @@
+"""Times given as flags of one command alone, which are not among the settings."""
+
+from __future__ import annotations
+
+
+def seconds_of(flag: str, text: str) -> float:
+    """The time in seconds; `SettingsError` names the flag."""
+    from wakestream.adapters.config.settings import SettingsError, seconds
+
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise SettingsError(f"{flag} {error}") from None

@@ -1,0 +1,187 @@
+"""The client put together: hub link, workers, files, recorder, and the program of its jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, cast
+
+from loguru import logger
+
+from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.config.settings import Settings, SettingsError, load
+from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.adapters.net.capabilities import Wallet
+from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.tls import client_context
+from wakestream.adapters.telemetry.recorder import recording
+from wakestream.operators.model.events import Job, JobEvent, Outcome
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import Workers
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.to_future import to_future
+from wakestream.streams.jobs.hub_client import FEATURES, HubClient
+from wakestream.streams.jobs.job import World, job_pipeline
+from wakestream.streams.jobs.job_runner import Build, Daemon, job_random
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.config_json import plain_config
+from wakestream.streams.recording.recording import Both, Header, Tap
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Client:
+    """A connected client. `run(job, show)` runs one job; `cancel(job.id)` stops it everywhere."""
+
+    daemon: Daemon
+    link: Link
+    """`link.events` is the hot observable of all that the hub says: see `HubNews`."""
+    scheduler: LoopScheduler
+    hub: HubClient
+    workers: Workers
+    running: set[asyncio.Future[Any]] = dataclasses.field(default_factory=set)
+
+    async def run(self, job: Job, show: Callable[[JobEvent], Any]) -> Outcome:
+        """Show every event of the job and return the last: its outcome. Never raises for what befalls the job.
+
+        Ids are unique among the jobs that run: see `Daemon.events`.
+        """
+        return cast("Outcome", await self.start(job, show))
+
+    def start(self, job: Job, show: Callable[[JobEvent], Any]) -> asyncio.Future[Any]:
+        """As `run`, begun before it returns; cancelling the future lets go of the job."""
+        future = self.daemon.events(job).do_action(show).pipe(to_future(self.scheduler))
+        self.running.add(future)
+        future.add_done_callback(self.running.discard)
+        return future
+
+    def cancel(self, job_id: str) -> bool:
+        """See `Daemon.cancel`."""
+        return self.daemon.cancel(job_id)
+
+    def retry_now(self, job_id: str) -> bool:
+        """See `Daemon.retry_now`."""
+        return self.daemon.retry_now(job_id)
+
+    def resume(self, job: Job, url: str, task_id: str) -> None:
+        """The worker there had this task for the job in an earlier run of the program; one under way is followed."""
+        if isinstance(self.workers, HttpWorkers):
+            self.workers.at(url).hold(task_id, job)
+
+    def let_go(self) -> None:
+        """Let go of all jobs that still run, and tell the hub."""
+        for future in tuple(self.running):
+            future.cancel()
+
+
+@asynccontextmanager
+async def open_client(
+    settings: Settings | None = None,
+    policy: Policy | None = None,
+    build: Build = job_pipeline,
+    workers: Workers | None = None,
+    *,
+    files: DiskFiles | None = None,
+    about: Mapping[str, Any] | None = None,
+    lasting: bool = False,
+    watch: Callable[[Header], Tap] | None = None,
+) -> AsyncIterator[Client]:
+    """A client for as long as the block runs; at its end everything it opened is closed.
+
+    `settings` are those of `wakestream submit`, from the environment and this folder's files, unless given. `build` is
+    the pipeline that each job goes through; the standard one unless told. `workers` are those of another protocol than
+    ours, `files` those that others read too; they are left open. `about` goes into a recording's header. With
+    `lasting`, the end of the block lets go of running jobs without a word to the hub: they go on when the program
+    starts again. `SettingsError` when no hub or no key is set, `FileUnusable` when it cannot record where it was told
+    to.
+    """
+    settings = settings or load({})
+    url, key = settings.needs_hub(), settings.needs_key()
+    ca = client_context(settings.ca)
+    policy = policy or settings.policy()
+    seed = random.SystemRandom().getrandbits(32)
+    register = m.Register(key=key, device_type="pc", features=FEATURES)
+    async with AsyncExitStack() as open_things:
+        config: dict[str, Any] = {"policy": plain_config(policy), **(about or {})}
+        needs = frozenset[str]()
+        if workers is None and settings.api_secret is None and not settings.no_secret:
+            needs = frozenset({"capability"})
+            config["needs"] = sorted(needs)
+        if settings.trace:
+            config["traced"] = True
+        if lasting:
+            config["lasting"] = True
+        tap = open_things.enter_context(recording(settings.record, "daemon", seed, config))
+        tap = await _watched(tap, settings, Header("daemon", time.time(), seed, config), watch, open_things)
+        if files is None:
+            files = DiskFiles()
+            open_things.push_async_callback(files.close)
+        read = files
+        if workers is None:
+            # Silence is noticed here before the pipeline breaks the call off: what was transferred can then be kept.
+            idle = 0.9 * policy.transfer
+            workers = http = HttpWorkers(
+                settings.worker_url,
+                settings.api_secret,
+                no_secret=settings.no_secret,
+                secret_hosts=settings.secret_hosts,
+                idle=idle,
+                ca=ca,
+            )
+            open_things.push_async_callback(http.close)
+        found, wallet = workers, Wallet()
+        link = open_link(url, lambda: register, tap=tap, random=random.Random(seed), ca=ca)
+        open_things.push_async_callback(link.close)
+        scheduler = LoopScheduler()
+        open_things.push_async_callback(scheduler.close)
+        hub = HubClient(link.send, _fault, f"hub {url}", needs, traced=settings.trace, lasting=lasting)
+        link.events.subscribe(wallet.feed)  # before the hub's: an ack's capability is there when the job goes on
+        link.events.subscribe(hub.feed)
+        link.events.subscribe(_complaint)
+
+        def world(job: Job) -> World:
+            mine = found.of_job(job.id, wallet) if isinstance(found, HttpWorkers) else found
+            return World(hub, mine, read, job_random(seed, job))
+
+        daemon = Daemon(world, policy, tap=tap, build=build)
+        client = Client(daemon, link, scheduler, hub, found)
+        open_things.callback(client.let_go)
+        if lasting:
+            open_things.callback(hub.leave)
+        yield client
+
+
+async def _watched(
+    tap: Tap, settings: Settings, header: Header, watch: Callable[[Header], Tap] | None, open_things: AsyncExitStack
+) -> Tap:
+    """The record, and whoever else follows it."""
+    if settings.trace:
+        tap = Both(tap, await open_things.enter_async_context(_tracing()))
+    return Both(tap, watch(header)) if watch is not None else tap
+
+
+def _tracing() -> AbstractAsyncContextManager[Tap]:
+    try:
+        from wakestream.adapters.telemetry.traces import tracing
+    except ModuleNotFoundError:
+        raise SettingsError(
+            "--trace needs OpenTelemetry, which is not installed; run: pip install 'wakestream[otel]'"
+        ) from None
+    return tracing()
+
+
+def _complaint(event: object) -> None:
+    """What is about no one job: nobody fails by it, and the user sees it. Old hubs never say which job it is about."""
+    match event:
+        case m.Error(request_id=None):
+            logger.bind(stage="hub").warning("the hub says: {}", event.text)
+        case m.PowerState(gpu=gpu, stops_in=int(seconds)):
+            why = "its longest allowed uptime is nearly over. A job that it does not finish begins anew"
+            logger.bind(stage="hub").warning("{} will be stopped in {} s, whoever uses it: {}", gpu, seconds, why)
+
+
+def _fault(error: Exception, item: Any) -> None:
+    logger.opt(exception=error).error("a job failed to take in {}", type(item).__name__)

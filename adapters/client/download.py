@@ -1,0 +1,248 @@
+"""A result on its way to disk: beside its place while it comes, in its place only when it is whole and verified.
+
+Beside the part lies a small file that says what it is a part of: a client that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import shutil
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import aclosing, contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import TypeVar
+
+import orjson
+from aiohttp import ClientResponse
+from blake3 import blake3
+
+from wakestream.adapters.disk.hashing_writer import Sink, hash_in
+from wakestream.adapters.disk.part_file import beside, said_of, settle, taken, unlink, write_fresh
+from wakestream.adapters.disk.patience import put
+from wakestream.adapters.net.direct_body import LEAST, can_borrow, straight
+from wakestream.adapters.runtime.tasks import surely
+from wakestream.operators.model.errors import DAMAGED, Corrupt, FileUnusable, NoSpace
+
+T = TypeVar("T")
+
+_FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+_BLAKE3 = re.compile(r'(?:W/)?"?([0-9a-f]{64})"?')
+
+
+class Partial:
+    """The bytes of one result that are here so far. `etag` is the strong validator under which more can be had.
+
+    `unwanted`: nobody will go on with it. `before` is an earlier try of the same, which may still be letting go.
+    """
+
+    def __init__(self, task_id: str, output: Path, executor: Executor, before: Partial | None = None) -> None:
+        self.output = output
+        # The task's id comes from the worker: only its hash may become part of a path.
+        self._at(task_id)
+        self.etag: str | None = None
+        self.expected: str | None = None
+        self.unwanted = False
+        self._before = before
+        self._closed = asyncio.Event()
+        self._executor = executor
+        self._hash = blake3()
+        self._file: FileIO | None = None
+        self._sink: Sink | None = None
+        self._found = 0
+
+    def _at(self, mark: str) -> None:
+        self.path = beside(self.output, mark)
+        self._said = said_of(self.path)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are here."""
+        return self._found if self._sink is None else self._sink.size
+
+    async def prepare(self, *, resumable: bool) -> None:
+        """Look whether the result can be put into its place at all, and what an earlier attempt or run left of it."""
+        folder = self.output.parent
+        if not folder.is_dir():
+            raise FileUnusable(f"the folder {folder} does not exist; create it or choose another output")
+        if self.output.is_dir():
+            raise FileUnusable(f"{self.output} is a folder; name the file that the result is to become")
+        while self._before is not None:
+            await self._before._closed.wait()
+            self._before = self._before._before  # which may have given up to wait for another
+        with disk_errors(self.path):
+            file = self._file = self._taken()
+        if resumable:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                await self._look(file)
+
+    def _taken(self) -> FileIO:
+        file = taken(self.path)
+        if file is None:  # another program fetches the same to the same place
+            self._at(uuid.uuid4().hex)
+            self.unwanted = True  # its name is known to nobody else
+            file = FileIO(self.path, "x+")
+        return file
+
+    async def _look(self, file: FileIO) -> None:
+        etag = orjson.loads(self._said.read_bytes())["etag"]
+        size = os.fstat(file.fileno()).st_size
+        if isinstance(etag, str) and size:
+            self._hash = await self._in_thread(lambda: hash_in(file, size))
+            self._found, self.etag = size, etag
+
+    def begin(self, *, etag: str | None, verified: bool, resumable: bool) -> None:
+        """The result comes from its first byte."""
+        self._found, self._hash = 0, blake3()
+        self._expect(etag, verified=verified)
+        self.etag = etag if resumable and etag and not etag.startswith("W/") else None
+        with disk_errors(self.path):
+            self._said.unlink(missing_ok=True)  # it must not be taken for what the new bytes are a part of
+            self._open()
+            if self.etag is not None:
+                write_fresh(self._said, orjson.dumps({"etag": self.etag}))
+
+    def resume(self, etag: str, *, verified: bool) -> None:
+        """The result comes from where it broke off."""
+        self._expect(etag, verified=verified)
+        self.etag = etag
+        with disk_errors(self.path):
+            self._open()
+
+    def _expect(self, etag: str | None, *, verified: bool) -> None:
+        found = _BLAKE3.fullmatch(etag) if etag and verified else None
+        self.expected = found[1] if found else None
+
+    def _open(self) -> None:
+        file = self._file = self._file or self._taken()
+        if os.fstat(file.fileno()).st_size > self._found:
+            file.truncate(self._found)
+        file.seek(self._found)
+        self._sink = Sink(file, [self._hash] if self.expected is not None else [], self._executor, self._found)
+
+    def make_room(self, size: int) -> None:
+        """`NoSpace` at once, rather than after an hour, when `size` more bytes do not fit."""
+        with disk_errors(self.path):
+            free = shutil.disk_usage(self.path.parent).free
+        if size > free:
+            raise NoSpace(
+                f"{self.path.parent} has {free} bytes free, the result needs {size}; make room and run it again"
+            )
+
+    async def write(self, chunk: bytes | memoryview) -> None:
+        """Append what came, as it came."""
+        with disk_errors(self.path):
+            await self._opened().add(chunk)
+
+    async def verify(self, length: int | None, *, cut: bool) -> None:
+        """`Corrupt` if what came is not what was announced, or was `cut` short where no length was."""
+        with disk_errors(self.path):
+            await self._opened().flush()
+        if self.size == 0 or (cut if length is None else self.size != length):
+            raise Corrupt(f"the result broke off: {self.size} bytes came of {length or 'some'}")
+        if self.expected is not None and self._hash.hexdigest() != self.expected:
+            self.etag = None  # what lies here is of no use
+            why = "the result's BLAKE3 is not the one that the worker announced; it was thrown away"
+            raise Corrupt(why, code=DAMAGED)
+
+    async def finish(self) -> None:
+        """Make the bytes durable, then put the file into its place. Once begun, it is done: nobody can stop a disk."""
+        await surely(self._in_thread(self._put))
+        self._closed.set()
+
+    def _put(self) -> None:
+        with disk_errors(self.path):
+            os.fsync(self._opened().file.fileno())
+        with disk_errors(self.output):
+            self._close_after(lambda: put(self.path, self.output))
+        with contextlib.suppress(OSError):
+            self._said.unlink(missing_ok=True)
+        settle(self.output)
+
+    async def leave(self) -> None:
+        """The transfer has ended early: all that can be gone on with stays for another, or nothing."""
+        try:
+            if self._sink is not None:
+                with contextlib.suppress(OSError):
+                    await surely(self._sink.flush())
+        finally:
+            if self._file is None or (self.etag is not None and self.size and not self.unwanted):
+                self.close()
+            else:
+                self.discard()
+
+    def give_up(self) -> None:
+        """Nothing of it may stay. What is being written goes when its transfer leaves: a thread has the file."""
+        self.unwanted = True
+        if self._sink is None:
+            self.discard()
+
+    def close(self) -> None:
+        """Let go of the file, and tell who waits for it."""
+        self._let_go()
+        self._closed.set()
+
+    def _let_go(self) -> None:
+        if self._sink is not None:
+            self._found, self._sink = self._sink.size, None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _close_after(self, last: Callable[[], object]) -> None:
+        """`last` while it is still ours, where what is open can be renamed and removed."""
+        if os.name == "posix":
+            last()
+            self._let_go()
+        else:
+            self._let_go()
+            last()
+
+    def discard(self) -> None:
+        """Nothing of it stays."""
+        self._close_after(lambda: unlink(self.path))
+        self._found, self.etag = 0, None
+        self._closed.set()
+
+    def _opened(self) -> Sink:
+        assert self._sink is not None  # noqa: S101 - begin or resume comes first
+        return self._sink
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+async def blocks(response: ClientResponse, idle: float) -> AsyncGenerator[bytes | memoryview, None]:
+    """The body in the blocks in which it comes; `TimeoutError` when nothing does for `idle` seconds."""
+    taken, length = 0, response.content_length or 0
+    while response.status != 416 and not response.content.at_eof():  # that one brings but words
+        transport = response.connection.transport if response.connection is not None else None
+        plain = "Content-Encoding" not in response.headers
+        if plain and transport and length - taken >= LEAST and can_borrow(response.content, transport, taken):
+            async with aclosing(straight(transport, length - taken, idle)) as views:
+                async for view in views:
+                    yield view
+            return
+        block, _ = await response.content.readchunk()
+        taken += len(block)
+        yield block
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """What the disk refuses, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL or getattr(error, "winerror", None) == 112:
+            raise NoSpace(f"no space left for {path}; make room and run it again") from error
+        if os.name == "nt" and isinstance(error, PermissionError):
+            why = f"{path} cannot be written: it is open in another program, or closed to this account"
+            raise FileUnusable(f"{why}; close it there and run it again, or choose another output") from error
+        raise FileUnusable(f"{path} cannot be written: {error.strerror or error}; choose another output") from error

@@ -1,0 +1,146 @@
+"""The HeyGem / Duix engine's own HTTP API (`/easy/…`) as a worker, with no worker of ours before it.
+
+The engine shares a folder with us, has no health call, no queue and no cancel, works on one task at a time, tells the
+end of a task once and then forgets it. Errors come as HTTP 200, JSON often as text/html.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from wakestream.adapters.client.heygem_folder import SharedFolder
+from wakestream.adapters.client.worker_errors import shortened, worker_errors
+from wakestream.adapters.client.worker_replies import body, parsed
+from wakestream.operators.model.errors import TaskLost, WorkerError, WorkerRefused, WorkerUnreachable
+from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.model.ports import Health, TaskReceipt, TaskReport, Worker, Workers
+
+OK, BUSY, LOCKED, UNKNOWN = 10000, 10001, 10003, 10004
+"""The engine's own codes. All of them come with HTTP 200, and 10001 and 10004 with `success: true` as well."""
+
+ENDS = {2: "done", 3: "error"}
+"""The ends of a task by the engine's number for its status; 1 is running."""
+
+ANSWER = 30.0
+"""Seconds that the engine has to answer a call."""
+
+
+class EngineBusy(WorkerError):
+    """It works on another task and has no queue: ask again."""
+
+    code = "engine_busy"
+    retryable = True
+
+
+class EasyEngine(Workers, Worker):
+    """The ports `Workers` and `Worker` on the one engine at `url`, whose shared folder is mounted here as `folder`.
+
+    Beside the engine's files lie ours, which keep the ends of tasks (`CODE.ended.json`).
+    """
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url.rstrip("/"), SharedFolder(folder)
+
+    def resolve(self, url: str | None) -> str:
+        """Always this engine, whatever the hub says of its workers."""
+        return self.url
+
+    def at(self, url: str | None) -> EasyEngine:
+        """Always this engine."""
+        return self
+
+    async def health(self) -> Health:
+        """It has no such call: that it answers a question about no task is all there is to know."""
+        await self._call("GET", "query", params={"code": "is-anybody-there"})
+        return Health(initialized=True)
+
+    async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
+        """What lies in the shared folder."""
+        return {ref.hash: all(self.folder.has(one) for one in files if one.hash == ref.hash) for ref in files}
+
+    def upload(self, file: Fingerprint, ref: FileRef) -> AsyncGenerator[int, None]:
+        """Copy it there; it gets its name when it is whole."""
+        return self.folder.take_in(file, ref)
+
+    async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
+        """Start the pair, unless its task runs or its result stands. Raises `EngineBusy`, `WorkerRefused`."""
+        code = f"{video.hash[:16]}{audio.hash[:16]}"
+        known = await self._look(code)
+        if known is not None and known.status != "error":
+            return TaskReceipt(code, cached=known.status == "done")
+        self.folder.forget(code)
+        asked = {
+            "audio_url": f"{audio.hash}{audio.ext}", "video_url": f"{video.hash}{video.ext}", "code": code,
+            "chaofen": 0, "watermark_switch": 0, "pn": 1,
+        }  # fmt: skip
+        json = {"Content-Type": "application/json"}
+        said = await self._call("POST", "submit", data=orjson.dumps(asked), headers=json)
+        if said["code"] in (BUSY, LOCKED):
+            raise EngineBusy("the engine works on another task")
+        if said["code"] != OK:
+            raise _refusal(said)
+        return TaskReceipt(code)
+
+    async def report(self, task_id: str) -> TaskReport:
+        """How far it is. `TaskLost` when the engine has restarted: it remembers nothing."""
+        report = await self._look(task_id)
+        if report is None:
+            raise TaskLost("the engine does not know the task any more")
+        return report
+
+    async def _look(self, code: str) -> TaskReport | None:
+        told = self.folder.ended(code)
+        if told is not None:  # it was told once, and is not told again
+            return told
+        said = await self._call("GET", "query", params={"code": code})
+        if said["code"] == UNKNOWN:
+            plays = await asyncio.to_thread(self.folder.has_result, code)
+            return TaskReport("done", 100.0) if plays else None
+        if said["code"] != OK:
+            raise _refusal(said)
+        report = _report(said.get("data"))
+        if report.status != "processing":
+            self.folder.keep(code, report)
+        return report
+
+    def download(self, task_id: str, output: Path) -> AsyncGenerator[Downloading | Done, None]:
+        """Copy the result from the shared folder; `output` appears when it is whole."""
+        return self.folder.hand_out(task_id, output)
+
+    async def cancel(self, task_id: str, job_id: str | None = None) -> None:
+        """It cannot: it renders to the end, and nobody waits for it."""
+
+    async def _call(self, method: str, name: str, **options: Any) -> dict[str, Any]:
+        """The engine's answer, which has a `code`. Its content type says nothing: text/html is usual."""
+        timeout = aiohttp.ClientTimeout(total=ANSWER)
+        with worker_errors(self.url):
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.request(method, f"{self.url}/easy/{name}", **options) as response,
+            ):
+                said, status = parsed(await body(response)), response.status
+        if said is None and status >= 500:
+            raise WorkerUnreachable(f"the engine at {self.url} is not up: HTTP {status}")
+        if said is None or type(said.get("code")) is not int:
+            raise WorkerRefused(f"what answers at {self.url} is no engine: its answer is no JSON with a code")
+        return said
+
+
+def _refusal(said: Mapping[str, Any]) -> WorkerRefused:
+    return WorkerRefused(f"the engine refused: {said['code']} {shortened(str(said.get('msg') or ''))}".rstrip())
+
+
+def _report(data: object) -> TaskReport:
+    found = data if isinstance(data, dict) else {}
+    status, progress = found.get("status"), found.get("progress")
+    word = ENDS.get(status, "processing") if isinstance(status, int) else "processing"
+    percent = float(progress) if isinstance(progress, int | float) and math.isfinite(progress) else 0.0
+    said = found.get("msg")  # a number now and then
+    return TaskReport(word, min(100.0, max(0.0, percent)), shortened(str(said)) if said else "")

@@ -1,0 +1,156 @@
+"""The folder that an engine reads its files from and leaves its results in: bytes get there by copying."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from io import FileIO
+from pathlib import Path
+
+import orjson
+
+from wakestream.adapters.client.download import disk_errors
+from wakestream.adapters.client.upload_body import changed
+from wakestream.adapters.disk.part_file import beside, settle
+from wakestream.adapters.disk.patience import put
+from wakestream.adapters.runtime.heartbeat import meanwhile
+from wakestream.operators.model.errors import FileUnusable, TaskLost
+from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint
+from wakestream.operators.model.ports import TaskReport
+
+BLOCK = 4 * 1024 * 1024
+"""Bytes that are copied at a time."""
+
+ALIVE = 10.0
+"""Seconds between two signs of life while the disk takes them in."""
+
+
+class SharedFolder:
+    """Files by content, results by task, and what is to be remembered of a task's end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def has(self, ref: FileRef) -> bool:
+        """Whether the file is there, whole."""
+        return self._place(ref).is_file()
+
+    async def take_in(self, file: Fingerprint, ref: FileRef) -> AsyncGenerator[int, None]:
+        """Copy a user's file; yields the bytes so far. `FileChanged` if it is no longer the file that was read."""
+        _check(file)
+        async with aclosing(_copy(file.path, self._place(ref), file)) as copying:
+            async for count in copying:
+                yield count
+
+    async def hand_out(self, code: str, output: Path) -> AsyncGenerator[Downloading | Done, None]:
+        """Copy a result; `TaskLost` when it is gone."""
+        try:
+            size = self.result(code).stat().st_size
+        except OSError:
+            self.forget(code)
+            raise TaskLost("the result is no longer in the engine's folder; the job is submitted again") from None
+        async with aclosing(_copy(self.result(code), output)) as copying:
+            async for count in copying:
+                yield Downloading(count, size)
+        yield Done(output, size)
+
+    def result(self, code: str) -> Path:
+        """Where the engine leaves a task's result."""
+        return self.path / f"{code}-r.mp4"
+
+    def has_result(self, code: str) -> bool:
+        """Whether a result stands that plays: what a dead engine began does not. Blocks: for a thread."""
+        import imageio_ffmpeg  # type: ignore[import-untyped]  # slow to import, and seldom needed
+
+        try:
+            return self.result(code).is_file() and imageio_ffmpeg.count_frames_and_secs(str(self.result(code)))[0] > 0
+        except RuntimeError:
+            return False
+
+    def keep(self, code: str, report: TaskReport) -> None:
+        """Remember how a task ended."""
+        partial = self._ended(code).with_suffix(".part")
+        with disk_errors(self._ended(code)):
+            partial.write_bytes(orjson.dumps(report))
+            put(partial, self._ended(code))
+
+    def ended(self, code: str) -> TaskReport | None:
+        """How the task ended, if that is known; one whose result has been cleared away is not known any more."""
+        try:
+            report = TaskReport(**orjson.loads(self._ended(code).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+        return report if report.status != "done" or self.result(code).is_file() else None
+
+    def forget(self, code: str) -> None:
+        """Remember nothing of the task."""
+        with contextlib.suppress(OSError):
+            self._ended(code).unlink(missing_ok=True)
+
+    def _ended(self, code: str) -> Path:
+        return self.path / f"{code}.ended.json"
+
+    def _place(self, ref: FileRef) -> Path:
+        return self.path / f"{ref.hash}{ref.ext}"
+
+
+async def _copy(source: Path, target: Path, file: Fingerprint | None = None) -> AsyncGenerator[int, None]:
+    """Yields the bytes so far; the target gets its name at the end, if `file` is still what it was."""
+    partial = beside(target, uuid.uuid4().hex)  # two jobs may bring the same file
+    try:
+        with _opened(source) as reading, _opened(partial, "wb") as writing:
+            copied = 0
+            while count := await asyncio.to_thread(_block, reading, writing, partial):
+                copied += count
+                yield copied
+            with disk_errors(partial):  # on the disk before it has its name
+                async with aclosing(meanwhile(asyncio.to_thread(os.fsync, writing.fileno()), ALIVE)) as syncing:
+                    async for _ in syncing:
+                        yield copied
+        if file is not None:
+            _check(file)
+        with disk_errors(target):
+            put(partial, target)
+        await asyncio.to_thread(settle, target)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _opened(path: Path, mode: str = "rb") -> FileIO:
+    if mode == "wb":
+        with disk_errors(path):
+            return path.open("wb", buffering=0)
+    try:
+        return path.open("rb", buffering=0)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _block(reading: FileIO, writing: FileIO, target: Path) -> int:
+    try:
+        rest = memoryview(reading.read(BLOCK))
+    except OSError as error:
+        raise _unreadable(Path(str(reading.name)), error) from None
+    count = len(rest)
+    with disk_errors(target):
+        while rest:
+            rest = rest[writing.write(rest) :]
+    return count
+
+
+def _check(file: Fingerprint) -> None:
+    try:
+        status = file.path.stat()
+    except OSError:
+        raise changed(file.path) from None
+    if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+        raise changed(file.path)
+
+
+def _unreadable(path: Path, error: OSError) -> FileUnusable:
+    return FileUnusable(f"{path} cannot be read any more: {error.strerror or error}")

@@ -1,0 +1,248 @@
+"""Uploads that go on at the byte where they broke off, to any server that speaks tus 1.0; ours is one.
+
+Nothing needs to be remembered for it: our worker answers the same file with the same upload. Of other servers the
+address of the upload is remembered while this program runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from aiohttp import ClientResponse
+from yarl import URL
+
+from wakestream.adapters.client import worker_replies as replies
+from wakestream.adapters.client.progress import Meter
+from wakestream.adapters.client.upload_body import FilePart, changed
+from wakestream.adapters.client.worker_errors import shortened
+from wakestream.adapters.disk.hashing_writer import hash_of
+from wakestream.operators.model.errors import DAMAGED, Corrupt, WakestreamError, WorkerRefused, WorkerUnreachable
+from wakestream.operators.model.events import FileRef, Fingerprint
+
+VERSION = {"Tus-Resumable": "1.0.0"}
+BODY = {"Content-Type": "application/offset+octet-stream"}
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at an upload that another connection is sending."""
+
+MAX_CORRECTIONS = 8
+"""Answers in a row without a byte more, after which the server is not believed any longer."""
+
+_GONE = (404, 410)
+_LOCKED, _CONFLICT, _MISMATCH = 423, 409, 460
+
+
+KnownUploads = OrderedDict[tuple[str, FileRef], str]
+"""The addresses of unfinished uploads, by where they begin and what they are."""
+
+
+class Exchange(Protocol):
+    """One request and its answer, with the authorization and the errors of whoever makes it."""
+
+    def __call__(
+        self, method: str, *, at: str, headers: Mapping[str, str], data: FilePart | None = None
+    ) -> AbstractAsyncContextManager[ClientResponse]:
+        """Ask `at` that address."""
+        ...
+
+
+class Means(Protocol):
+    """What all transfers of a program share (`HttpWorkers`)."""
+
+    @property
+    def executor(self) -> Executor:
+        """Reads files."""
+        ...
+
+    @property
+    def idle(self) -> float:
+        """Seconds without a byte after which a transfer is given up."""
+        ...
+
+    @property
+    def uploads(self) -> KnownUploads:
+        """Addresses of unfinished uploads."""
+        ...
+
+
+async def tus_upload(
+    exchange: Exchange, endpoint: str, ref: FileRef, file: Fingerprint, means: Means, meter: Meter
+) -> None:
+    """Send what the server whose uploads begin at `endpoint` (with a slash at its end) lacks of the file.
+
+    Broken off by an error, it goes on from there when it is called again. `meter` is told where the server is, and
+    then what goes to it. Raises what an upload raises (`ports.Worker`).
+    """
+
+    def part(start: int) -> FilePart:
+        return FilePart(file, means.executor, means.idle, meter.add, start)
+
+    try:
+        await _TusUpload(exchange, endpoint, ref, file, part, means.uploads, means.idle).run(meter)
+    except Corrupt:
+        # Either end may be at fault; a file that is another by now would be sent again for ever.
+        await asyncio.get_running_loop().run_in_executor(means.executor, _check, file, ref)
+        raise
+
+
+def _check(file: Fingerprint, ref: FileRef) -> None:
+    try:
+        same = hash_of(file.path, file.size).hexdigest() == ref.hash
+    except OSError:
+        same = False
+    if not same:
+        raise changed(file.path)
+
+
+class _TusUpload:
+    """One file on its way to the server whose uploads begin at `endpoint` (with a slash at its end)."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        endpoint: str,
+        ref: FileRef,
+        file: Fingerprint,
+        part: Callable[[int], FilePart],
+        known: KnownUploads,
+        idle: float,
+    ) -> None:
+        self._exchange = exchange
+        self._endpoint = endpoint
+        self._ref = ref
+        self._file = file
+        self._part = part
+        self._known = known
+        self._patience = _Patience(endpoint, idle)
+        self._url: str | None = known.get((endpoint, ref))
+
+    async def run(self, meter: Meter) -> None:
+        """Send what the server lacks, as far as the connection holds."""
+        offset = await self._begin()
+        meter.resume(offset)
+        while offset < self._file.size:
+            reached = await self._send(offset, meter)
+            self._patience.count(reached > offset)
+            offset = reached
+        self._known.pop((self._endpoint, self._ref), None)
+
+    async def _begin(self) -> int:
+        """The byte to go on at."""
+        if self._url is not None and (offset := await self._look()) is not None:
+            return offset
+        return await self._create()
+
+    async def _create(self) -> int:
+        headers = {**VERSION, "Upload-Length": str(self._file.size), "Upload-Metadata": self._metadata()}
+        async with self._exchange("POST", at=self._endpoint, headers=headers) as response:
+            if response.status != 201:
+                raise await _refused(response)
+            self._remember(response.headers.get("Location", ""))
+            return _offset(response, default=0)
+
+    def _metadata(self) -> str:
+        # Named by content: the user's own name for the file is nobody's business.
+        said = {"filename": f"{self._ref.hash}{self._ref.ext}", "blake3": self._ref.hash}
+        return ",".join(f"{name} {base64.b64encode(text.encode()).decode()}" for name, text in said.items())
+
+    def _remember(self, location: str) -> None:
+        try:
+            url = URL(self._endpoint).join(URL(location)) if location else None
+        except ValueError:
+            url = None
+        if url is None or url.origin() != URL(self._endpoint).origin():
+            # Anywhere else our secret has no business.
+            raise WorkerRefused(f"{self._endpoint} sends the upload to {shortened(location)!r}", code="bad_reply")
+        self._url = self._known[self._endpoint, self._ref] = str(url)
+        while len(self._known) > 1024:
+            self._known.popitem(last=False)
+
+    async def _look(self) -> int | None:
+        """How far the server is; None when it no longer knows the upload."""
+        assert self._url is not None  # noqa: S101 - it was created
+        async with self._exchange("HEAD", at=self._url, headers=VERSION) as response:
+            if response.status in _GONE:
+                return None
+            if response.status not in (200, 204):
+                raise await _refused(response)
+            return _offset(response)
+
+    async def _send(self, offset: int, meter: Meter) -> int:
+        """Send from `offset` on; returns where the server is then."""
+        assert self._url is not None  # noqa: S101 - it was created
+        part = self._part(offset)
+        headers = {**VERSION, **BODY, "Upload-Offset": str(offset)}
+        try:
+            async with self._exchange("PATCH", at=self._url, headers=headers, data=part) as response:
+                status = response.status
+                if status == 204:
+                    return _offset(response)
+                if status not in (_CONFLICT, _LOCKED, *_GONE):
+                    raise await _refused(response)
+        except WakestreamError:
+            if part.fault is not None:
+                raise part.fault from None
+            raise
+        self._patience.locked = status == _LOCKED
+        reached = await (self._follow(offset, meter) if status == _LOCKED else self._begin())
+        meter.resume(reached)
+        return reached
+
+    async def _follow(self, offset: int, meter: Meter) -> int:
+        """Another connection sends the very same file: watch it, until it is done or stands still."""
+        while True:
+            await asyncio.sleep(LOOK_AGAIN)
+            reached = await self._begin()
+            if reached in (offset, self._file.size):
+                return reached  # it may be ours now
+            meter.resume(reached)
+            offset = reached
+
+
+class _Patience:
+    """How long a server is asked again that takes nothing."""
+
+    def __init__(self, endpoint: str, idle: float) -> None:
+        self.locked = False
+        self._endpoint = endpoint
+        self._idle = idle
+        self._clock = asyncio.get_running_loop().time
+        self._moved = self._clock()
+        self._corrections = 0
+
+    def count(self, moved: bool) -> None:
+        """Whether there is a byte more. `WorkerUnreachable`, `WorkerRefused` when there was none for too long."""
+        if moved:
+            self._moved, self._corrections = self._clock(), 0
+        elif not self.locked:
+            self._corrections += 1
+        if self._corrections > MAX_CORRECTIONS:
+            raise WorkerRefused(f"{self._endpoint} takes no byte more, and says no why", code="bad_reply")
+        if self.locked and self._clock() - self._moved > self._idle:
+            raise WorkerUnreachable(f"another connection holds the upload at {self._endpoint} and sends nothing")
+        self.locked = False
+
+
+def _offset(response: ClientResponse, default: int | None = None) -> int:
+    text = response.headers.get("Upload-Offset")
+    if text is None and default is not None:
+        return default
+    if text is None or not re.fullmatch(r"[0-9]{1,18}", text):
+        raise WorkerRefused(f"the worker's reply lacks Upload-Offset: {shortened(str(text))}", code="bad_reply")
+    return int(text)
+
+
+async def _refused(response: ClientResponse) -> WakestreamError:
+    raw = await replies.body(response)
+    reply = replies.parsed(raw)
+    if response.status == _MISMATCH:
+        said = shortened(str(reply.get("msg"))) if reply else "its hash is another"
+        return Corrupt(f"the worker did not get the file as it is: {said}", code=DAMAGED)
+    return replies.not_json(response.status, raw) if reply is None else replies.refusal(response.status, reply)

@@ -1,0 +1,203 @@
+"""The files that settings are read from: `.env`, `config.dat`, `wakestream.toml`, and key files.
+
+Every fault names file and line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wakestream.operators.model.errors import WakestreamError
+
+MAX_FILE = 1024 * 1024
+"""Largest settings file in bytes; more than this is surely something else."""
+
+MAX_KEY = 512
+"""Longest key in characters."""
+
+
+VARIABLES = frozenset({"WAKESTREAM_KEY", "HEYGEM_API_SECRET", "WAKESTREAM_WEBHOOK_SECRET"})
+"""Environment variables that hold a secret."""
+
+
+class SettingsError(WakestreamError):
+    """A setting is missing or wrong; the message names its source and says what to write."""
+
+    code = "settings"
+
+
+class Secret(str):
+    """A string that `repr` never shows, so neither does a dataclass, a traceback of one, or a log of either."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value and where it was found, in words: `.env line 3 (API_SERVER_URL)`."""
+
+    value: object
+    where: str
+
+
+def read_env(path: Path) -> dict[str, Given]:
+    """What `.env` sets, `$` taken literally; empty when there is none. `SettingsError` names the first bad line."""
+    text = _text(path)
+    return dict(_bindings(path, text)) if text else {}
+
+
+def read_config(path: Path) -> dict[str, Given]:
+    """What the deployed client's `config.dat` sets: `NAME=value`, quotation marks are part of the value.
+
+    Other programs have files of this name: one that is no text, and a line that sets nothing, is skipped.
+    """
+    try:
+        text = _text(path)
+    except SettingsError:
+        return {}
+    found: dict[str, Given] = {}
+    for number, line in enumerate((text or "").split("\n"), 1):
+        name, is_setting, value = (part.strip() for part in line.partition("="))
+        if is_setting and not name.startswith("#"):
+            found[name] = Given(value, f"{path} line {number} ({name})")
+    return found
+
+
+def _bindings(path: Path, text: str) -> Iterator[tuple[str, Given]]:
+    import io
+
+    from dotenv.parser import parse_stream
+
+    for binding in parse_stream(io.StringIO(text)):
+        # A binding begins at the blank lines and comments before it.
+        line = binding.original.line + _blank_lines(binding.original.string)
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise SettingsError(f"{path} line {line}: not of the form NAME=value; correct the line or put # before it")
+        if binding.key is not None:
+            yield binding.key, Given(binding.value, f"{path} line {line} ({binding.key})")
+
+
+def _blank_lines(text: str) -> int:
+    blank = re.match(r"(?:[^\S\n]*\n)*", text)
+    return blank.group().count("\n") if blank else 0
+
+
+def read_toml(path: Path) -> dict[str, Given]:
+    """What `wakestream.toml` sets; `[power] start` is named `power_start`, `[engine] name` `engine`.
+
+    Empty when there is no such file.
+    """
+    import tomllib
+
+    text = _text(path)
+    if not text:
+        return {}
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    return {name: Given(value, _toml_place(path, text, key)) for name, key, value in _flat(document)}
+
+
+def _flat(document: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from ((key if inner == "name" else f"{key}_{inner}", inner, item) for inner, item in value.items())
+        else:
+            yield key, key, value
+
+
+def _toml_place(path: Path, text: str, key: str) -> str:
+    found = re.search(rf"^[ \t]*['\"]?{re.escape(key)}['\"]?[ \t]*=", text, re.MULTILINE)
+    line = f" line {text.count(chr(10), 0, found.start()) + 1}" if found else ""
+    return f"{path}{line} ({key})"
+
+
+def read_key(path: Path) -> Secret | None:
+    """The key in a key file, bare or as `{"license_key": "…"}`; None when there is no such file."""
+    text = _text(path)
+    if text is None:
+        return None
+    return checked_key(_license(text, path), str(path))
+
+
+def read_keys(path: Path | None) -> list[Secret]:
+    """The keys in a file or, without one, on standard input: one a line, or one as `{"license_key": "…"}`."""
+    where = path or Path("standard input")
+    text = _text(path) if path is not None else _decoded(sys.stdin.buffer.read(MAX_FILE), where)
+    if text is None:
+        raise SettingsError("there is no file of this name; give a file with the keys in it, never a key itself")
+    keys = [_license(text, where)] if text.lstrip().startswith("{") else text.splitlines()
+    found = [Secret(key.strip()) for key in keys if key.strip()]
+    if not found:
+        raise SettingsError(f"{where}: there is no key in it; write one key a line")
+    return found
+
+
+def checked_key(text: str, where: str) -> Secret:
+    """`text` if it can be a key at all; the refusal does not show it."""
+    key = text.strip()
+    if not key:
+        raise SettingsError(f"{where}: there is no key in it; put in the key that `wakestream license issue` printed")
+    if len(key) > MAX_KEY or not key.isascii() or not key.isprintable() or " " in key:
+        raise SettingsError(
+            f"{where}: this is not a key (one word of at most {MAX_KEY} ASCII characters); "
+            'write the bare key, or {"license_key": "…"}'
+        )
+    return Secret(key)
+
+
+def _license(text: str, path: Path) -> str:
+    import json
+
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        place = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise SettingsError(f'{path}{place}: broken JSON; write {{"license_key": "…"}} or the bare key') from None
+    key = document.get("license_key")
+    if not isinstance(key, str):
+        raise SettingsError(f'{path}: lacks "license_key" with a string; write {{"license_key": "…"}} or the bare key')
+    return key
+
+
+def world_readable(path: Path) -> bool:
+    """Whether every account on this machine may read the file; never on systems without POSIX permissions."""
+    return os.name == "posix" and path.exists() and bool(path.stat().st_mode & stat.S_IROTH)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if os.path.isdir(path):  # noqa: PTH112 - which each system refuses in a way of its own; False, whatever hinders
+            raise SettingsError(f"{path} is a folder; a file is needed") from None
+        raise SettingsError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from None
+    if len(raw) > MAX_FILE:
+        raise SettingsError(f"{path} has more than {MAX_FILE} bytes; this cannot be the file that is meant")
+    return _decoded(raw, path)
+
+
+def _decoded(raw: bytes, path: Path) -> str:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{path} line {line}: not UTF-8 text; save the file as UTF-8") from None
+    if "\0" in text:
+        raise SettingsError(f"{path} is a binary file; it must be a text file in UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,0 +1,449 @@
+"""What the user has set, each value with its source.
+
+Flags > environment > `config.dat` > `.env` > `wakestream.toml` > defaults. The files of the current folder go before
+those of the user's own.
+
+Light on purpose: the command line imports it for its list of names, so what only `load` needs is imported there.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wakestream.adapters.config import addresses
+from wakestream.adapters.config.setting_files import (
+    Given,
+    Secret,
+    SettingsError,
+    checked_key,
+    read_config,
+    read_env,
+    read_key,
+    read_toml,
+    world_readable,
+)
+from wakestream.streams.protocol.printable import LONGEST_NAME, is_name
+
+if TYPE_CHECKING:
+    from wakestream.operators.model.policy import Policy
+
+__all__ = [
+    "LEVELS", "USER_FOLDER", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "seconds",
+    "variables",
+]  # fmt: skip
+
+USER_FOLDER = "WAKESTREAM_CONFIG"
+"""The variable that names the folder of the user's own settings."""
+
+SHORT = 16
+"""A secret or key of fewer characters is warned of."""
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+FORMATS = ("text", "json")
+ENGINES = ("ffmpeg", "command")
+
+WAITS = {
+    "hub": "hub_timeout",
+    "reply": "reply_timeout",
+    "online": "online_timeout",
+    "line_every": "line_every",
+    "health_every": "health_every",
+    "ready": "ready_timeout",
+    "lost": "lost_timeout",
+    "transfer": "transfer_timeout",
+    "poll_every": "poll_every",
+    "execution": "execution_timeout",
+    "total": "total_timeout",
+}
+"""Fields of `Policy` by setting (`--online-timeout`, `WAKESTREAM_ONLINE_TIMEOUT`, `online_timeout = 60`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, checked. None where the user set nothing and there is no default.
+
+    `no_secret`: a file says by an empty `HEYGEM_API_SECRET=` that the worker wants none. `waits` are the fields of
+    `Policy` that the user set, in seconds; commands are argument lists, for no shell.
+    """
+
+    hub_url: str | None = None
+    worker_url: str | None = None
+    api_secret: str | None = None
+    no_secret: bool = False
+    secret_hosts: tuple[str, ...] = ()
+    key: str | None = None
+    log_level: str = "INFO"
+    log_format: str = "text"
+    log_file: Path | None = None
+    record: Path | None = None
+    metrics: tuple[str, int] | None = None
+    trace: bool = False
+    probe: bool = True
+    webhook_url: Secret | None = None
+    webhook_secret: str | None = None
+    waits: Mapping[str, float] = field(default_factory=dict)
+    power_program: tuple[str, ...] | None = None
+    power_start: tuple[str, ...] | None = None
+    power_stop: tuple[str, ...] | None = None
+    power_inspect: tuple[str, ...] | None = None
+    power_timeout: float | None = None
+    idle_after: float | None = None
+    gpu: str | None = None
+    listen: tuple[str, int] | None = None
+    public_url: str | None = None
+    engine: str | None = None
+    engine_command: tuple[str, ...] | None = None
+    engine_timeout: float | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    ca: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log may show."""
+        known = (self.api_secret, self.key, self.webhook_secret, self.webhook_url)
+        return tuple(secret for secret in known if secret)
+
+    def policy(self, base: Policy | None = None) -> Policy:
+        """`base` (or the defaults) with what the user set in its place."""
+        import dataclasses
+
+        from wakestream.operators.model.policy import Policy
+
+        given: Mapping[str, Any] = self.waits
+        policy = dataclasses.replace(base or Policy(), **given)
+        if self.worker_url is None or (self.api_secret is None and not self.no_secret):
+            return policy
+        return dataclasses.replace(policy, straight=policy.health_every)
+
+    def needs_hub(self) -> str:
+        """The hub's address; `SettingsError` says how to set it."""
+        if self.hub_url is None:
+            raise SettingsError("no hub is set; give --hub URL, or set API_SERVER_URL in the environment or in .env")
+        return self.hub_url
+
+    def needs_key(self) -> str:
+        """This program's own key; `SettingsError` says how to set it."""
+        if self.key is None:
+            raise SettingsError(
+                "no key is set; give --key-file FILE, set WAKESTREAM_KEY, or put the key into .license "
+                "(`wakestream license issue` on the hub's machine makes one)"
+            )
+        return self.key
+
+
+def seconds(value: object) -> float:
+    """A time in seconds, from a number or text such as `90`, `1.5s`, `30min`, `2h`; `ValueError` for anything else."""
+    units = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value)) if not isinstance(value, bool) else None
+    if found is None or found[2] not in units:
+        raise ValueError("is not a time; write seconds, or a number with s, min or h, such as 90 or 30min")
+    number = float(found[1]) * units[found[2]]
+    if not 0 < number < math.inf:
+        raise ValueError("must be longer than 0 seconds")
+    return number
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str | Path):
+        raise ValueError("must be text; write it in quotation marks")  # noqa: TRY004 - the reader of settings catches one kind
+    return str(value)
+
+
+def _path(value: object) -> Path:
+    return Path(_text(value)).expanduser()
+
+
+def _level(value: object) -> str:
+    if str(value).upper() not in LEVELS:
+        raise ValueError(f"is {str(value)[:40]!r}; write one of {', '.join(LEVELS)}")
+    return str(value).upper()
+
+
+def _format(value: object) -> str:
+    if str(value).lower() not in FORMATS:
+        raise ValueError(f"is {str(value)[:40]!r}; write one of {', '.join(FORMATS)}")
+    return str(value).lower()
+
+
+def _engine(value: object) -> str:
+    if value not in ENGINES:
+        raise ValueError(f"is {str(value)[:40]!r}; write one of {', '.join(ENGINES)}")
+    return str(value)
+
+
+def _gpu(value: object) -> str:
+    if not is_name(_text(value)):
+        raise ValueError(f"must have 1 to {LONGEST_NAME} printable characters, and no blank at its ends")
+    return _text(value)
+
+
+def _address(value: object) -> tuple[str, int]:
+    return addresses.listen_address(_text(value))
+
+
+def _yes(value: object) -> bool:
+    found = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(str(value).lower())
+    if found is None:
+        raise ValueError(f"is {str(value)[:40]!r}; write true or false")
+    return found
+
+
+def _webhook(value: object) -> Secret:
+    return Secret(addresses.webhook_url(_text(value)))
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    return addresses.hosts(",".join(value) if isinstance(value, list) else _text(value))
+
+
+_FOR_EXAMPLE = 'write for example ["python", "start.py"]'
+
+
+def _command(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        try:
+            value = _split_command(value)
+        except ValueError as error:
+            raise ValueError(f"is no command line ({error}); {_FOR_EXAMPLE}") from None
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(part, str) and part for part in value):
+        raise ValueError(f"must be a command line; {_FOR_EXAMPLE}")
+    return tuple(value)
+
+
+def _split_command(text: str) -> object:
+    import json
+    import shlex
+
+    if text.lstrip().startswith("["):  # says exactly what is meant everywhere
+        try:
+            return json.loads(text)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+    if os.name == "posix":
+        return shlex.split(text)
+    words = shlex.shlex(text, posix=True)  # so that it takes quotation marks off
+    words.whitespace_split, words.commenters = True, ""
+    words.escape, words.quotes = "", '"'  # on Windows a backslash is part of a path, and an apostrophe a letter
+    return list(words)
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """One setting: its name as flag and in the TOML file, its variable, how it is read, what it is in `Settings`."""
+
+    name: str
+    variable: str
+    read: Callable[[Any], object]
+    field: str
+
+
+def _ours(name: str, read: Callable[[Any], object]) -> _Setting:
+    return _Setting(name, f"WAKESTREAM_{name.upper()}", read, name)
+
+
+_PLAIN = (
+    _Setting("hub", "API_SERVER_URL", lambda value: addresses.hub_url(_text(value)), "hub_url"),
+    _Setting("worker", "HEYGEM_SERVER_URL", lambda value: addresses.worker_url(_text(value)), "worker_url"),
+    _ours("secret_hosts", _hosts),
+    _ours("log_level", _level),
+    _ours("log_format", _format),
+    _ours("log_file", _path),
+    _ours("record", _path),
+    _ours("metrics", _address),
+    _ours("trace", _yes),
+    _ours("probe", _yes),
+    _ours("webhook_url", _webhook),
+    _ours("tls_cert", _path),
+    _ours("tls_key", _path),
+    _ours("ca", _path),
+    _ours("power_program", _command),
+    _ours("power_start", _command),
+    _ours("power_stop", _command),
+    _ours("power_inspect", _command),
+    _ours("power_timeout", seconds),
+    _ours("idle_after", seconds),
+    _ours("gpu", _gpu),
+    _ours("listen", _address),
+    _ours("public_url", lambda value: addresses.worker_url(_text(value))),
+    _ours("engine", _engine),
+    _ours("engine_command", _command),
+    _ours("engine_timeout", seconds),
+)
+_TIMES = tuple(_ours(name, seconds) for name in WAITS.values())
+_KEY = _ours("key", _text)
+_KEY_FILE = _ours("key_file", _text)
+_API_SECRET = _Setting("api_secret", "HEYGEM_API_SECRET", _text, "api_secret")
+_WEBHOOK_SECRET = _ours("webhook_secret", _text)
+_ALL = (*_PLAIN, *_TIMES, _KEY, _KEY_FILE, _API_SECRET, _WEBHOOK_SECRET)
+_FLAGS = {
+    "worker": "--worker-url", "probe": "--no-probe", "webhook_url": "--webhook", "log_format": "--log-json",
+    "engine_command": "--command",
+    "power_program": "--program", "power_start": "--start", "power_stop": "--stop", "power_inspect": "--inspect",
+    "power_timeout": "--call-timeout",
+}  # fmt: skip
+"""Settings whose flags have other names."""
+_SECRET = {_KEY.name, _API_SECRET.name, _WEBHOOK_SECRET.name}
+_PATHS = {_KEY_FILE.name, *(one.name for one in _PLAIN if one.read is _path)}
+
+_Layer = Mapping[str, Given]
+
+
+def load(
+    flags: Mapping[str, object], *, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Settings:
+    """Settings from `flags` (named as argparse does; None and unknown names are not given) and the other sources.
+
+    `folder` is where `config.dat`, `.env`, `wakestream.toml` and `.license` are looked for. Unless it is told, that is
+    the current one, and for what is not set there the user's own (`user_folder`).
+    """
+    environment = os.environ if environment is None else environment
+    folders = [folder] if folder is not None else [Path(), *_readable(user_folder(environment))]
+    files = [layer for folder in folders for layer in _of_folder(folder)]
+    layers = _layers(flags, environment, files)
+    values: dict[str, Any] = {one.field: value for one in _PLAIN if (value := _value(one, layers)) is not None}
+    by_setting = {setting: name for name, setting in WAITS.items()}
+    values["waits"] = {by_setting[one.name]: value for one in _TIMES if (value := _value(one, layers)) is not None}
+    warnings: list[str] = []
+    api_secret = _secret(layers, _API_SECRET, warnings)
+    return Settings(
+        **values,
+        api_secret=api_secret,
+        no_secret=api_secret is None and any(_API_SECRET.name in layer for layer in files),
+        webhook_secret=_secret(layers, _WEBHOOK_SECRET, warnings),
+        key=_key(layers, warnings),
+        warnings=tuple(warnings),
+    )
+
+
+def variables() -> frozenset[str]:
+    """All environment variables that are settings."""
+    return frozenset({USER_FOLDER, *(one.variable for one in _ALL)})
+
+
+def user_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """Where a user's own settings are, wherever a command is called: `WAKESTREAM_CONFIG`, else the system's place."""
+    named = (os.environ if environment is None else environment).get(USER_FOLDER)
+    if named:
+        return Path(named).expanduser()
+    from platformdirs import user_config_path
+
+    return user_config_path("wakestream", appauthor=False)
+
+
+def _readable(folder: Path) -> list[Path]:
+    # A service may be shut out of all home folders, its own among them.
+    return [folder] if os.access(folder, os.R_OK | os.X_OK) else []
+
+
+def flag_of(name: str) -> str:
+    """The flag by which a setting is given on the command line."""
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _layers(flags: Mapping[str, object], environment: Mapping[str, str], files: Iterable[_Layer]) -> tuple[_Layer, ...]:
+    """The sources from the strongest to the weakest, each by setting's name."""
+    given = {name: Given(value, flag_of(name)) for name, value in flags.items() if name not in _SECRET}
+    variables = {name: Given(value, f"the environment variable {name}") for name, value in environment.items()}
+    layers = (given, _by_name(variables), *files)
+    return tuple({name: one for name, one in layer.items() if one.value not in (None, "")} for layer in layers)
+
+
+def _of_folder(folder: Path) -> tuple[_Layer, ...]:
+    file = read_toml(folder / "wakestream.toml")
+    _check_names(file)
+    key = folder / ".license"
+    license_file = {_KEY_FILE.name: Given(str(key), str(key))} if os.path.exists(key) else {}  # noqa: PTH110 - False, whatever hinders
+    named = _by_name(read_config(folder / "config.dat")), _by_name(read_env(folder / ".env")), file
+    return *(_from(folder, layer) for layer in named), license_file
+
+
+def _from(folder: Path, layer: _Layer) -> _Layer:
+    """A path in a settings file is one from there, wherever the program is called."""
+    return {name: _placed(folder, given) if name in _PATHS else given for name, given in layer.items()}
+
+
+def _placed(folder: Path, given: Given) -> Given:
+    text = given.value
+    return Given(str(folder / Path(text).expanduser()), given.where) if isinstance(text, str) and text else given
+
+
+def _by_name(variables: _Layer) -> _Layer:
+    return {one.name: variables[one.variable] for one in _ALL if one.variable in variables}
+
+
+def _check_names(file: _Layer) -> None:
+    known = [one.name for one in _ALL if one.name not in _SECRET]
+    for name, given in file.items():
+        if name in _SECRET:
+            variable = next(one.variable for one in _ALL if one.name == name)
+            raise SettingsError(f"{given.where}: secrets do not belong into this file; write {variable}=… into .env")
+        if name not in known:
+            raise SettingsError(f"{given.where}: there is no setting {name!r}; {_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+
+
+def _value(setting: _Setting, layers: tuple[_Layer, ...]) -> Any:
+    given = next((layer[setting.name] for layer in layers if setting.name in layer), None)
+    return None if given is None else _read(setting, given)
+
+
+def _read(setting: _Setting, given: Given) -> Any:
+    try:
+        return setting.read(given.value)
+    except ValueError as error:
+        raise SettingsError(f"{given.where} {error}") from None
+
+
+def _secret(layers: tuple[_Layer, ...], setting: _Setting, warnings: list[str]) -> Secret | None:
+    given = next((layer[setting.name] for layer in layers if setting.name in layer), None)
+    if given is None:
+        return None
+    text = str(given.value).strip()
+    if not text.isascii() or not text.isprintable():
+        raise SettingsError(f"{given.where} may only have printable ASCII characters, as it goes into an HTTP header")
+    if not text:
+        raise SettingsError(
+            f"{given.where} is blank; set a secret of {SHORT} characters or more, or remove the setting"
+        )
+    return _long_enough(Secret(text), given.where, warnings)
+
+
+def _long_enough(secret: Secret, where: str, warnings: list[str]) -> Secret:
+    if len(secret) < SHORT:
+        warnings.append(f"{where}: this secret has {len(secret)} characters and can be guessed; use {SHORT} or more")
+    return secret
+
+
+def _key(layers: tuple[_Layer, ...], warnings: list[str]) -> Secret | None:
+    for layer in layers:
+        if _KEY.name in layer:
+            given = layer[_KEY.name]
+            return _long_enough(checked_key(str(given.value), given.where), given.where, warnings)
+        if _KEY_FILE.name in layer:
+            given = layer[_KEY_FILE.name]
+            key = _key_in(Path(_read(_KEY_FILE, given)).expanduser(), given.where, warnings)
+            return _long_enough(key, given.where, warnings)
+    return None
+
+
+def _key_in(path: Path, where: str, warnings: list[str]) -> Secret:
+    key = read_key(path)
+    if key is None:
+        raise SettingsError(f"{where} names {path}, which does not exist; give the file that holds the key")
+    if world_readable(path):
+        warnings.append(f"{path} holds a key and can be read by every account on this machine; run: chmod 600 {path}")
+    return key

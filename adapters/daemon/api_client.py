@@ -1,0 +1,231 @@
+"""The daemon as the command line sees it: found by its folder, asked over its local API, followed across restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from wakestream.adapters.daemon import discovery as daemon_address
+from wakestream.adapters.daemon.discovery import Address
+from wakestream.operators.model.errors import FileUnusable, WakestreamError
+from wakestream.operators.model.events import Job
+
+HEALTH_WITHIN: Final = 3.0
+CALL_WITHIN: Final = 60.0
+SILENCE: Final = 60.0
+"""Seconds without a sign of life after which a stream of events is dead; the daemon gives one every 15 s."""
+
+PATIENCE: Final = 30.0
+"""Seconds that a daemon which is being followed may be away."""
+
+_TRY_EVERY: Final = 0.25
+_MOST: Final = 16 * 1024 * 1024
+
+
+Lengths = tuple[float | None, float | None]
+"""Seconds of a job's video and audio; None where nobody knows."""
+
+
+class DaemonUnreachable(WakestreamError):
+    """No daemon runs with this folder."""
+
+    code = "daemon_unreachable"
+
+
+class DaemonRefused(WakestreamError):
+    """The daemon said no; `code` is its word for why."""
+
+    code = "refused"
+
+
+class DaemonClient:
+    """One user of the daemon whose folder is `state`. Made by `open_daemon_client`."""
+
+    def __init__(self, state: Path, session: aiohttp.ClientSession) -> None:
+        self.state = state
+        self.patience = PATIENCE
+        self._session = session
+        self._address: Address | None = None
+        self._features: frozenset[str] = frozenset()
+
+    async def look(self) -> dict[str, Any] | None:
+        """What the daemon says of itself; None when none runs, also when one left its address behind as it died."""
+        address = daemon_address.read(self.state)
+        if address is None:
+            return None
+        try:
+            async with asyncio.timeout(HEALTH_WITHIN):
+                status, plain = await self._exchange(address, "GET", "/api/health")
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            return None
+        if status != 200 or plain.get("program") != "daemon":
+            return None
+        self._address, self._features = address, frozenset(plain.get("features", ()))
+        return plain
+
+    async def needed(self) -> dict[str, Any]:
+        """As `look`; `DaemonUnreachable` when there is none."""
+        found = await self.look()
+        if found is None:
+            if self.state == daemon_address.folder(None):
+                how = "`wakestream daemon`, or name the folder of one that runs by --state"
+            else:
+                how = f"`wakestream daemon --state {self.state}`"
+            raise DaemonUnreachable(f"no daemon runs for {self.state}; start one with {how}")
+        return found
+
+    async def submit(self, job: Job, priority: int, lengths: Lengths = (None, None)) -> dict[str, Any]:
+        """Hand a job in; it is kept when this returns. Asking again under the same id does no harm.
+
+        `lengths` are the seconds of the video and the audio; a daemon of an earlier version is not told of them.
+
+        `FileUnusable` for a path that no JSON can hold.
+        """
+        asked = {
+            "id": job.id, "video": _named(job.video), "audio": _named(job.audio),
+            "output": _named(job.output), "task_type": job.task_type, "priority": priority,
+        }  # fmt: skip
+        if "lengths" in self._features:
+            asked |= {name: time for name, time in zip(("video_s", "audio_s"), lengths, strict=True) if time}
+        return await self.call("POST", "/api/jobs", asked)
+
+    async def jobs(self, state: str, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """The newest jobs first, and how many older ones there are besides."""
+        found = await self.call("GET", f"/api/jobs?state={state}&limit={limit}")
+        return found["jobs"], found["matching"] - len(found["jobs"])
+
+    async def job(self, job: str) -> dict[str, Any]:
+        """One job."""
+        return await self.call("GET", _path_of(job))
+
+    async def cancel(self, job: str) -> dict[str, Any]:
+        """Ask for a job to stop."""
+        return await self.call("POST", f"{_path_of(job)}/cancel")
+
+    async def retry(self, job: str) -> dict[str, Any]:
+        """Try a job that pauses at once, or hand one in again that ended without a result: the job, or the new one."""
+        return await self.call("POST", f"{_path_of(job)}/retry", {})
+
+    async def retry_all(self) -> list[str]:
+        """Try all jobs that pause at once; which those are."""
+        found: list[str] = (await self.call("POST", "/api/retry"))["jobs"]
+        return found
+
+    async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """One call. `DaemonRefused` has the daemon's own sentence, `DaemonUnreachable` when it is gone."""
+        if self._address is None:
+            await self.needed()
+        assert self._address is not None  # noqa: S101 - it was just found
+        try:
+            async with asyncio.timeout(CALL_WITHIN):
+                status, plain = await self._exchange(self._address, method, path, body)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            why = str(error) or type(error).__name__
+            raise DaemonUnreachable(
+                f"the daemon at {self._address.url} does not answer ({why}); is it running?"
+            ) from None
+        except ValueError:
+            raise DaemonUnreachable(f"what answers at {self._address.url} is no daemon") from None
+        if status >= 400:
+            raise DaemonRefused(str(plain.get("error", f"HTTP {status}")), code=str(plain.get("code", "refused")))
+        return plain
+
+    async def _exchange(
+        self, address: Address, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        data = None if body is None else orjson.dumps(body)
+        async with self._session.request(
+            method, address.url + path, data=data, headers=_headers(address), allow_redirects=False
+        ) as response:
+            return response.status, await _object_in(response)
+
+    async def events(self, job: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """What happens to one job, up to its outcome, or to all without end.
+
+        A daemon that restarts is found again; `DaemonUnreachable` when it stays away for longer than `patience`.
+        """
+        path = "/api/events" if job is None else f"{_path_of(job)}/events"
+        last_id, lost = "", 0.0
+        while True:
+            try:
+                async for number, plain in self._events(path, last_id):
+                    last_id, lost = number, 0.0
+                    yield plain
+                    if job is not None and plain.get("event") in ("done", "failed", "timed_out", "cancelled"):
+                        return
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+                pass  # cut off: found again below
+            lost = lost or time.monotonic()
+            await self._find_again(lost)
+
+    async def _find_again(self, lost: float) -> None:
+        while await self.look() is None:
+            if time.monotonic() - lost > self.patience:
+                raise DaemonUnreachable(
+                    "the daemon has stopped; jobs that it took are in its outbox and go on when it is started again"
+                )
+            await asyncio.sleep(_TRY_EVERY)
+
+    async def _events(self, path: str, last_id: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        address = self._address
+        if address is None:
+            return
+        headers = _headers(address) | ({"Last-Event-ID": last_id} if last_id else {})
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=SILENCE)
+        async with self._session.get(address.url + path, headers=headers, timeout=timeout) as response:
+            if response.status != 200:
+                plain = await _object_in(response)
+                if response.status == 401:
+                    return  # another daemon has taken its place: its address is read anew
+                raise DaemonRefused(str(plain.get("error")), code=str(plain.get("code", "refused")))
+            async for line in response.content:
+                if line.startswith(b"id: "):
+                    last_id = line[4:].decode().strip()
+                elif line.startswith(b"data: "):
+                    yield last_id, orjson.loads(line[6:])
+
+
+async def _object_in(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """The reply's JSON object; `ValueError` for anything else, and for one that is too long to be ours."""
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > _MOST:
+            raise ValueError("too long")
+    plain = orjson.loads(body)
+    if not isinstance(plain, dict):
+        raise ValueError("no object")  # noqa: TRY004 - as when it does not parse
+    return plain
+
+
+def _path_of(job: str) -> str:
+    return f"/api/jobs/{quote(job, safe='', errors='replace')}"
+
+
+def _named(path: Path) -> str:
+    whole = str(path.absolute())
+    try:
+        whole.encode()
+    except UnicodeEncodeError:
+        why = f"{path} cannot be named to the daemon: its name is not UTF-8; rename it, or use --foreground"
+        raise FileUnusable(why) from None
+    return whole
+
+
+def _headers(address: Address) -> dict[str, str]:
+    return {"Authorization": f"Bearer {address.token}", "Content-Type": "application/json"}
+
+
+@asynccontextmanager
+async def open_daemon_client(state: Path) -> AsyncIterator[DaemonClient]:
+    """A client for as long as the block runs."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=1024 * 1024) as session:
+        yield DaemonClient(state, session)

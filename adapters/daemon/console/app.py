@@ -1,0 +1,131 @@
+"""The web console put together: the page, its sessions, its calls, and the one stream that keeps it up to date."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+
+from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.daemon.api import requests
+from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.console import timeline_file
+from wakestream.adapters.daemon.console.event_stream import Live
+from wakestream.adapters.daemon.console.gpu_status import GpuWatch
+from wakestream.adapters.daemon.console.job_view import Cards
+from wakestream.adapters.daemon.console.routes import JobCalls, plain_answer
+from wakestream.adapters.daemon.console.sessions import Sessions
+from wakestream.adapters.daemon.console.static_files import SAFE, Page
+from wakestream.adapters.daemon.console.storage import Holdings
+from wakestream.adapters.daemon.console.timeline import Timeline
+from wakestream.adapters.daemon.console.timeline_file import TimelineFile
+from wakestream.adapters.daemon.console.upload_validation import Kind
+from wakestream.adapters.daemon.console.uploads import Look, unlooked
+from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.engines.probe import probed
+
+LOOKS: Final = 2
+"""Files that are probed at once."""
+
+
+class Console:
+    """What the page can ask for. `folder` is where its files lie, `quota` the bytes that they may take."""
+
+    def __init__(self, folder: Path, outbox: Outbox, timeline: Timeline, settings: Settings, quota: int) -> None:
+        self.sessions = Sessions()
+        self.holdings = Holdings(folder, outbox, quota, _look() if settings.probe else unlooked)
+        self._page = Page()
+        self._outbox, self._timeline = outbox, timeline
+        outbox.on_lease_change = lambda: self._gpu.ask_soon()  # the lamp is to know of a job what its card knows
+        self._kept = TimelineFile(folder.parent / timeline_file.NAME, outbox.feed.boot, timeline)
+        cards = self.cards = Cards(outbox, self.holdings.uploads, self.holdings.results)
+        self._gpu = GpuWatch(settings, lambda known: self._live.tell("gpu", known))
+        self._live = Live(cards, timeline, self._kept, self._gpu, self._rest)
+        self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest)
+
+    def admits(self, request: web.Request) -> bool:
+        """The page itself holds no secret; the rest of it is for sessions. Tickets are looked at where they are used.
+
+        A session opens the page's own calls alone: the API, which takes files by their path, is for programs.
+        """
+        if request.path in self._page or request.path == "/console/session":
+            return True
+        if request.method in ("GET", "HEAD") and request.path.startswith("/console/results/"):
+            return True
+        return request.path.startswith("/console/") and self.sessions.is_session(_bearer(request))
+
+    def routes(self) -> list[web.RouteDef]:
+        """The page and its calls by their addresses."""
+        return [
+            *self._page.routes(),
+            web.post("/console/session", self.begin),
+            web.post("/console/links", self.link),
+            web.get("/console/live", self._live.stream),
+            web.get("/console/log", self.log),
+            *self._calls.routes(),
+        ]
+
+    async def begin(self, request: web.Request) -> web.Response:
+        """A session for a link's code, or a longer one for a session."""
+        code = (await requests.json_object(request)).get("code")
+        token = self.sessions.redeem(code) if isinstance(code, str) else None
+        if token is None and self.sessions.is_session(_bearer(request)):
+            token = self.sessions.new_session()
+        if token is None:
+            why = "this link was used already, or is too old; `wakestream console` gives another"
+            raise ApiError(401, "no_session", why)
+        return plain_answer({"session": token})
+
+    async def link(self, _: web.Request) -> web.Response:
+        """A code that opens the page once."""
+        return plain_answer({"code": self.sessions.new_link()}, 201)
+
+    async def log(self, _: web.Request) -> web.Response:
+        """What the timeline holds, as a log that `wakestream replay` reads."""
+        body = await asyncio.to_thread(b"".join, self._timeline.lines())
+        return web.Response(body=body, content_type="application/x-ndjson", headers=SAFE)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Pages are kept up to date, and files that nobody needs are removed, while the block runs."""
+        await self.holdings.tidy()
+        await self._kept.open()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._gpu.close)
+            cleaning = asyncio.create_task(self.holdings.clean(self._tell_rest), name="console-clean")
+            stack.push_async_callback(lambda: asyncio.gather(cleaning, return_exceptions=True))
+            stack.callback(cleaning.cancel)
+            keeping = asyncio.create_task(self._kept.keep(), name="timeline-file")
+            stack.push_async_callback(self._kept.write)
+            stack.push_async_callback(lambda: asyncio.gather(keeping, return_exceptions=True))
+            stack.callback(keeping.cancel)
+            await stack.enter_async_context(self._live.serving())
+            yield
+
+    def _rest(self) -> dict[str, Any]:
+        state = self._outbox.state
+        counts = {"open": len(state.outputs), "ended": len(state.jobs) - len(state.outputs)}
+        return {**self.holdings.plain(), **counts}
+
+    def _tell_rest(self) -> None:
+        self._live.tell("rest", self._rest())
+
+
+def _look() -> Look:
+    """Few files are looked at at once: each look is a program with memory of its own."""
+    turns = asyncio.Semaphore(LOOKS)
+
+    async def look(path: Path, kind: Kind) -> float | None:
+        async with turns:
+            return await probed(path, kind)
+
+    return look
+
+
+def _bearer(request: web.Request) -> str:
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return token if scheme == "Bearer" else ""

@@ -1,0 +1,132 @@
+"""A job as the page shows it: what its user calls its files, where it stands, whether its result is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from wakestream.adapters.daemon.console.upload_validation import shown_name
+from wakestream.adapters.daemon.console.uploads import Uploads
+from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.streams.outbox import outbox
+from wakestream.streams.outbox.outbox import Entry
+
+NOW_LASTS: Final = 30 * 60.0
+"""Seconds for which a job that ended stays among those that are under way."""
+
+NOW_MOST: Final = 200
+"""Unfinished jobs that one who opens the page is given; of the others it hears when they begin."""
+
+ENDED_MOST: Final = 6
+NAMES_KEPT: Final = 5000
+UNFINISHED: Final = ("open", "cancelling")
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """The outbox's jobs as objects for the page. `results` is the folder of the results that the page asked for."""
+
+    outbox: Outbox
+    uploads: Uploads
+    results: Path
+    _names: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def card(self, entry: Entry, *, events: bool = True) -> dict[str, Any]:
+        """One job, with what is kept of its events."""
+        a, ended = entry.accepted, entry.ended
+        names = self.names(entry)
+        return {
+            "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
+            "video": {"name": names["video"], "size": a.video_size, "seconds": a.video_s or None},
+            "audio": {"name": names["audio"], "size": a.audio_size, "seconds": a.audio_s or None},
+            "output": names["output"], "priority": a.priority,
+            "accepted_at": a.at, "ended_at": ended.at if ended else None, "retry_of": a.retry_of or None,
+            "outcome": self._outcome(entry), "result": self._result(entry),
+            "events": [orjson.Fragment(item.data) for item in self.outbox.feed.of_job(a.job) if events],
+        }  # fmt: skip
+
+    def names(self, entry: Entry) -> Mapping[str, str]:
+        """What its user calls the files; a result of the page's is named for what it was made of."""
+        a = entry.accepted
+        if a.job not in self._names:
+            if len(self._names) > NAMES_KEPT:
+                self._names.clear()
+            self._names[a.job] = self._looked_up(entry)
+        return self._names[a.job]
+
+    def _looked_up(self, entry: Entry) -> Mapping[str, str]:
+        a = entry.accepted
+        video, audio = self._name(a.video, entry, "video"), self._name(a.audio, entry, "audio")
+        ours = self.is_ours(a.output)
+        output = f"{Path(video).stem} - {Path(audio).stem}{Path(a.output).suffix}" if ours else Path(a.output).name
+        return {"video": video, "audio": audio, "output": shown_name(output)}
+
+    def _name(self, path: str, entry: Entry, kind: str) -> str:
+        upload = self.uploads.of_path(path)
+        if upload is not None:
+            return upload.name
+        kept = self._kept_names(entry.accepted.output)
+        return str(kept.get(kind) or shown_name(Path(path).name))
+
+    def _kept_names(self, output: str) -> Mapping[str, Any]:
+        """The names of files that are no longer here; they were put beside the result's place."""
+        if not self.is_ours(output):
+            return {}
+        try:
+            plain = orjson.loads(Path(output).with_suffix(".json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return plain if isinstance(plain, dict) else {}
+
+    def is_ours(self, output: str) -> bool:
+        """Whether the page asked for that result, so that the page may remove it."""
+        return Path(output).parent == self.results
+
+    def _outcome(self, entry: Entry) -> dict[str, Any] | None:
+        if entry.ended is None:
+            return None
+        plain = outbox.plain_outcome(entry.ended)
+        plain.pop("path", None)
+        return plain
+
+    def _result(self, entry: Entry) -> dict[str, Any] | None:
+        ended = entry.ended
+        if ended is None or ended.outcome != "done":
+            return None
+        return {"here": Path(ended.path).is_file(), "size": ended.size, "ours": self.is_ours(ended.path)}
+
+    def told(self, entry: Entry) -> dict[str, Any]:
+        """A card as it is told when it is new, or another than before: with how many jobs there are besides."""
+        return {**self.card(entry), "open": len(self.outbox.state.outputs)}
+
+    def now(self) -> list[dict[str, Any]]:
+        """What is under way, and what comes first in turn; and what ended a short while ago."""
+        jobs, since = self.outbox.state.jobs.values(), time.time() - NOW_LASTS
+        ended = [entry for entry in self._ended("") if entry.ended and entry.ended.at >= since]
+        open_ = sorted((entry for entry in jobs if entry.ended is None), key=_turn)
+        return [self.card(entry) for entry in (*open_[:NOW_MOST], *ended[:ENDED_MOST])]
+
+    def history(self, text: str, state: str, limit: int, skip: int) -> tuple[list[dict[str, Any]], int]:
+        """Ended jobs, the newest first, in whose names or state the words stand; and how many there are in all."""
+        words = text.casefold().split()
+        found = [one for one in self._ended(state) if all(word in self._text(one) for word in words)]
+        return [self.card(entry, events=False) for entry in found[skip : skip + limit]], len(found)
+
+    def _ended(self, state: str) -> Iterator[Entry]:
+        ended = [entry for entry in self.outbox.state.jobs.values() if entry.ended is not None]
+        ended.sort(key=lambda entry: entry.ended.at if entry.ended else 0.0, reverse=True)
+        return (entry for entry in ended if state in ("", entry.state))
+
+    def _text(self, entry: Entry) -> str:
+        return f"{' '.join(self.names(entry).values())} {entry.state}".casefold()
+
+
+def _turn(entry: Entry) -> tuple[bool, int]:
+    """Who has begun comes first, then the more urgent; a sort leaves equals in the order of their acceptance."""
+    begun = entry.stage is not None and entry.stage.stage != ""
+    return not begun, -entry.accepted.priority

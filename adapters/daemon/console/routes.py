@@ -1,0 +1,168 @@
+"""The page's calls about files and jobs: give a file, start a job, look into the past, play and remove results."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import orjson
+from aiohttp import hdrs, web
+
+from wakestream.adapters.daemon.api import requests
+from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.console import upload_validation as upload_rules
+from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.console.job_view import Cards
+from wakestream.adapters.daemon.console.sessions import Sessions
+from wakestream.adapters.daemon.console.static_files import SAFE
+from wakestream.adapters.daemon.console.storage import Holdings
+from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.streams.outbox.outbox import Entry
+
+PLAYED: Final = frozenset({"video/mp4", "video/webm", "video/quicktime", "video/x-matroska"})
+"""Kinds of results that a browser may play in its place; all others are only handed out as a download."""
+
+HISTORY_MOST: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class JobCalls:
+    """One method for each call. `tell(kind, plain)` is for all open pages, `changed` says that files came or went."""
+
+    outbox: Outbox
+    holdings: Holdings
+    cards: Cards
+    sessions: Sessions
+    tell: Callable[[str, object], None]
+    changed: Callable[[], None]
+
+    def routes(self) -> list[web.RouteDef]:
+        """The calls by their addresses."""
+        return [
+            web.post("/console/uploads", self.announce),
+            web.put("/console/uploads/{id}", self.receive),
+            web.delete("/console/uploads/{id}", self.drop),
+            web.post("/console/jobs", self.start),
+            web.get("/console/history", self.history),
+            web.post("/console/jobs/{job}/ticket", self.ticket),
+            web.get("/console/results/{job}", self.result),
+            web.delete("/console/results/{job}", self.remove),
+        ]
+
+    # Files
+
+    async def announce(self, request: web.Request) -> web.Response:
+        """A file is to come: 201 with its place, or why not."""
+        kind, name, size = upload_rules.checked(await requests.json_object(request))
+        upload = self.holdings.uploads.announce(kind, name, size, self.holdings.referred())
+        return plain_answer(upload.plain(), 201)
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """The file's bytes."""
+        upload = await self.holdings.uploads.receive(request.match_info["id"], request.content.iter_any())
+        self.changed()
+        return plain_answer(upload.plain())
+
+    async def drop(self, request: web.Request) -> web.Response:
+        """Somebody chose another file instead."""
+        upload = self.holdings.uploads.get(request.match_info["id"])
+        if str(upload.path) in self.holdings.referred():
+            raise ApiError(409, "in_use", "a job uses this file")
+        await self.holdings.uploads.discard(upload)
+        self.changed()
+        return plain_answer({})
+
+    # Jobs
+
+    async def start(self, request: web.Request) -> web.Response:
+        """Two files become a job; asked again under the same id, it is the same job."""
+        body = await requests.json_object(request)
+        video, audio = (self.holdings.uploads.get(body.get(kind)) for kind in ("video", "audio"))
+        job = requests.job_name(body.get("id") or "")
+        output = self.holdings.results / f"{upload_rules.file_name(job)}.mp4"
+        files = {"video": str(video.path), "audio": str(audio.path), "output": str(output)}
+        asked = requests.fields({"id": job, **files, "video_s": video.seconds, "audio_s": audio.seconds})
+        names = orjson.dumps({"video": video.name, "audio": audio.name})
+        self.holdings.beginning.add(str(output))
+        try:
+            if job not in self.outbox.state.jobs:  # it has its names, and a job refused for its id must not change them
+                await asyncio.to_thread(uploads.keep_file, output.with_suffix(".json"), names)
+            wish = await asyncio.to_thread(requests.looked_at, **asked)
+            answer = await self.outbox.submit(
+                wish.job, wish.video, wish.audio, wish.output, wish.task_type, wish.priority
+            )
+        finally:
+            self.holdings.beginning.discard(str(output))
+        if answer.code:
+            raise ApiError(answer.status, answer.code, answer.why)
+        self.changed()
+        return plain_answer({"id": answer.job}, answer.status)
+
+    async def history(self, request: web.Request) -> web.Response:
+        """Jobs that ended: `?text=&state=&limit=&skip=`."""
+        query = request.query
+        limit, skip = _number(query.get("limit", "20"), HISTORY_MOST), _number(query.get("skip", "0"), HISTORY_MOST)
+        found, matching = self.cards.history(query.get("text", "")[:200], query.get("state", ""), limit, skip)
+        return plain_answer({"jobs": found, "matching": matching})
+
+    # Results
+
+    async def ticket(self, request: web.Request) -> web.Response:
+        """Opens a job's result for a player or a download."""
+        job = self._done(request)[0].accepted.job
+        return plain_answer({"url": f"/console/results/{quote(job, safe='')}?ticket={self.sessions.ticket(job)}"})
+
+    async def result(self, request: web.Request) -> web.StreamResponse:
+        """A result, also in parts; with `&download` as a file under its own name."""
+        if not self.sessions.opens(request.match_info["job"], request.query.get("ticket", "")):
+            raise ApiError(401, "no_ticket", "this address is no longer good; open the result from the page")
+        entry, path = self._done(request)
+        kind = mimetypes.guess_type(path.name)[0] or ""
+        headers = {**SAFE, hdrs.CONTENT_TYPE: kind if kind in PLAYED else "application/octet-stream"}
+        if "download" in request.query or kind not in PLAYED:
+            headers[hdrs.CONTENT_DISPOSITION] = disposition(self.cards.names(entry)["output"])
+        headers[hdrs.CACHE_CONTROL] = "private, no-store"
+        return web.FileResponse(path, headers=headers)
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Remove a result that the page asked for."""
+        entry, path = self._done(request)
+        if not self.cards.is_ours(str(path)):
+            raise ApiError(409, "not_ours", "this result was not asked for here; remove the file where it lies")
+        await asyncio.to_thread(uploads.remove_result, path)
+        self.tell("card", self.cards.told(entry))
+        self.changed()
+        return plain_answer({})
+
+    def _done(self, request: web.Request) -> tuple[Entry, Path]:
+        """The job that is asked about, and where its result lies."""
+        job = requests.job_name(request.match_info["job"])
+        entry = self.outbox.state.jobs.get(job)
+        if entry is None or entry.state != "done" or entry.ended is None:
+            raise ApiError(404, "no_result", f"job {job} has no result")
+        path = Path(entry.ended.path)
+        if not path.is_file():
+            raise ApiError(410, "result_gone", "the result was removed or moved away")
+        return entry, path
+
+
+def disposition(name: str) -> str:
+    """`Content-Disposition` for a download under this name: RFC 6266, with RFC 5987 for what is not ASCII."""
+    plain = "".join(char if char.isascii() and char not in '"\\%' else "_" for char in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def plain_answer(plain: object, status: int = 200) -> web.Response:
+    """JSON."""
+    return web.Response(status=status, body=orjson.dumps(plain), content_type="application/json", headers=SAFE)
+
+
+def _number(text: str, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 6 or int(text) > most:
+        raise ApiError(400, "bad_request", f"a number is at most {most}")
+    return int(text)

@@ -1,0 +1,171 @@
+"""What happened lately, row by row as in a recording: the page draws it as it comes, and saves it as a log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, Final
+
+import orjson
+
+from wakestream.adapters.telemetry import logs
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import (
+    OUTCOME_KINDS,
+    Direction,
+    Header,
+    Row,
+    RowMaker,
+    Tap,
+    frame_row,
+    header_line,
+    redact,
+    row_line,
+)
+
+KEPT: Final = 20_000
+"""Rows that are kept; beyond that those of the jobs that ended first go."""
+
+SHOWN: Final = 3_000
+"""Rows that one who opens the page is given."""
+
+TEXT_MOST: Final = 240
+
+LEAP: Final = 1.0
+"""Seconds by which the clock on the wall must part from the time that has passed, to be followed."""
+
+LEAPS: Final = 100
+
+_TOO_MANY: Final = frozenset({"uploading", "downloading", "pong", "ping"})
+
+
+class Timeline(Tap):
+    """Implements `Tap` in memory. `news` is set at every row; whoever waits for it clears it. Needs a running loop.
+
+    A machine that slept counts no time, and so do the rows of a log; the page draws by the clock `now`, UNIX seconds.
+    """
+
+    def __init__(self, kept: int = KEPT, now: Callable[[], float] = time.time) -> None:
+        self._kept, self._now = kept, now
+        self._leaps: deque[tuple[int, float]] = deque(((0, 0.0),), maxlen=LEAPS)
+        self.header = Header("daemon", 0.0, 0)
+        self.news = asyncio.Event()
+        self.rows: deque[Row] = deque()
+        self._link: Row | None = None
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        self._maker = RowMaker(lambda: loop.time() - start)
+
+    def begin(self, header: Header) -> Tap:
+        """Now the rows begin, under that header."""
+        self.header = header
+        return self
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """See `Tap.row`. What is secret goes when the row is shown, which most are not."""
+        row = self._maker.make(direction, label, data, job)
+        self.rows.append(row)
+        ahead = self._now() - self.header.epoch - row.t
+        if abs(ahead - self._leaps[-1][1]) > LEAP:
+            self._leaps.append((row.seq, ahead))
+        if direction == "conn":
+            self._link = row
+        if len(self.rows) > self._kept:
+            self._cut_down()
+        self.news.set()
+
+    def frame(self, direction: Direction, message: m.Message) -> None:
+        """See `Tap.frame`."""
+        if not isinstance(message, m.Ping | m.Pong):
+            label, data, job = frame_row(message)
+            self.row(direction, label, data, job)
+
+    def _cut_down(self) -> None:
+        """Down to three quarters: whole jobs that ended go first, as half a job could not be replayed.
+
+        Those that were under way together go together: one may have waited for its turn after another.
+        """
+        spare = len(self.rows) - self._kept * 3 // 4
+        ended = {row.job: None for row in self.rows if row.label in OUTCOME_KINDS and row.dir == "out"}
+        of_job = Counter(row.job for row in self.rows)
+        over = [group for group in _together(self.rows) if ended.keys() >= set(group)]
+        gone: set[str | None] = set()
+        groups: list[list[str | None]] = [*over, *([job] for job in ended)]
+        for group in groups:
+            if spare <= 0:
+                break
+            spare -= sum(of_job[job] for job in group if job not in gone)
+            gone |= set(group)
+        self.rows = deque(row for row in self.rows if row.job is None or row.job not in gone)
+        while len(self.rows) > self._kept * 3 // 4:  # as far as that, so that it is not done again at the next row
+            self.rows.popleft()
+
+    def since(self, seq: int) -> list[dict[str, Any]]:
+        """The rows after that one as the page draws them, without those that only count bytes; `SHOWN` at most.
+
+        How the link is stands before them, however long ago it came up.
+        """
+        found: list[Row] = []
+        for row in reversed(self.rows):
+            if row.seq <= seq or len(found) >= SHOWN:
+                break
+            if not _counts_bytes(row):
+                found.append(row)
+        if self._link is not None and seq < self._link.seq < (found[-1].seq if found else 0):
+            found.append(self._link)
+        return [{**_brief(row), "t": row.t + self._ahead(row)} for row in reversed(found)]
+
+    def _ahead(self, row: Row) -> float:
+        """By how much the clock was ahead of the row's time."""
+        return self._leaps[max(0, bisect_right(self._leaps, row.seq, key=lambda leap: leap[0]) - 1)][1]
+
+    @property
+    def last(self) -> int:
+        """The newest row's number; 0 when there is none."""
+        return self.rows[-1].seq if self.rows else 0
+
+    def lines(self) -> Iterator[bytes]:
+        """The log as it is now, without secrets, as a recorder writes it. May be read in another thread."""
+        told = map(_told, tuple(self.rows))
+        return chain((header_line(self.header),), told)
+
+
+def _together(rows: Iterable[Row]) -> list[list[str | None]]:
+    """The jobs in groups, the oldest first: between two groups no job was under way."""
+    last = {row.job: row.seq for row in rows if row.job is not None}
+    groups: list[list[str | None]] = []
+    until, seen = -1, set[str]()
+    for row in rows:
+        if row.job is None or row.job in seen:
+            continue
+        seen.add(row.job)
+        if row.seq > until:
+            groups.append([])
+        groups[-1].append(row.job)
+        until = max(until, last[row.job])
+    return groups
+
+
+def _told(row: Row) -> bytes:
+    return row_line(Row(row.seq, row.t, row.dir, row.label, redact(row.data, logs.redact), row.job))
+
+
+def _counts_bytes(row: Row) -> bool:
+    return row.label in _TOO_MANY or (row.dir == "effect" and "item" in row.data)
+
+
+def _brief(row: Row) -> dict[str, Any]:
+    kind = "frame" if "type" in row.data else "event" if "event" in row.data else row.dir
+    plain = {"seq": row.seq, "t": row.t, "dir": row.dir, "kind": kind, "label": row.label, "job": row.job}
+    told = orjson.dumps(redact(row.data, logs.redact), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    plain["text"] = told if len(told) <= TEXT_MOST else f"{told[: TEXT_MOST - 1]}…"
+    inner = row.data.get("data")
+    said = {**inner, **row.data} if isinstance(inner, Mapping) else row.data
+    plain |= {name: said[name] for name in ("phase", "state", "gpu") if name in said}
+    if "error" in row.data and row.dir == "effect":
+        plain["fault"] = True
+    return plain

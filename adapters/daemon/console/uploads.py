@@ -1,0 +1,298 @@
+"""Files that the page gives the daemon: streamed to disk, bounded by a quota, and removed when nobody needs them.
+
+Each lies in a folder of its own under a name of ours; what its user calls it stands beside it and is only ever shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.console.upload_validation import ENDINGS, Kind, ending_of, in_words
+from wakestream.adapters.engines.probe import MediaUnusable
+
+QUOTA: Final = 10 * 10**9
+"""Bytes that the files of the page may take together, results included."""
+
+SPARE: Final = 500 * 10**6
+"""Bytes of the disk that are left free."""
+
+BEGIN_WITHIN: Final = 120.0
+"""Seconds from an announced upload to its first byte."""
+
+SILENCE: Final = 60.0
+"""Seconds without a byte after which an upload has broken off."""
+
+FILES_MOST: Final = 2000
+
+_BLOCK = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Upload:
+    """One file. `name` is its user's, `size` what was announced; `at` is UNIX seconds. It lasts `seconds`, 0 where
+    nobody knows."""
+
+    id: str
+    kind: Kind
+    name: str
+    size: int
+    at: float
+    path: Path
+    complete: bool = False
+    seconds: float = 0.0
+    busy: bool = field(default=False, repr=False)
+
+    def plain(self) -> dict[str, Any]:
+        """For the page."""
+        return {
+            "id": self.id, "kind": self.kind, "name": self.name, "size": self.size,
+            "seconds": self.seconds or None, "complete": self.complete,
+        }  # fmt: skip
+
+
+Look = Callable[[Path, Kind], Awaitable[float | None]]
+
+
+async def unlooked(_: Path, __: Kind) -> None:
+    """Nobody looks into a file."""
+
+
+class Uploads:
+    """The files in `folder`. `needed()` are the paths that unfinished jobs read, `extra()` bytes that results take.
+
+    `look` tells how long a file is, once it is whole, or refuses it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        needed: Callable[[], Collection[str]],
+        extra: Callable[[], int],
+        quota: int = QUOTA,
+        now: Callable[[], float] = time.time,
+        look: Look = unlooked,
+    ) -> None:
+        self._folder, self._needed, self._extra, self.quota, self._now = folder, needed, extra, quota, now
+        self._look = look
+        self._known: dict[str, Upload] = {}
+        self._by_path: dict[str, Upload] = {}
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in sorted(folder.iterdir()):
+            self._take_up(each)
+
+    def _take_up(self, folder: Path) -> None:
+        """What an earlier run left; what is not whole is removed."""
+        try:
+            plain = orjson.loads((folder / "about.json").read_bytes())
+            path = folder / plain.pop("file")
+            upload = Upload(**plain, path=path, complete=path.stat().st_size == plain["size"])
+        except (OSError, ValueError, TypeError, KeyError):
+            upload = None
+        if upload is None or not upload.complete:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            self._know(upload)
+
+    def _know(self, upload: Upload) -> None:
+        self._known[upload.id] = upload
+        self._by_path[str(upload.path)] = upload
+
+    @property
+    def used(self) -> int:
+        """Bytes that are taken, or promised."""
+        return sum(upload.size for upload in self._known.values()) + self._extra()
+
+    def of_path(self, path: str) -> Upload | None:
+        """The upload that lies there."""
+        return self._by_path.get(path)
+
+    def idle(self, referred: Collection[str]) -> list[Upload]:
+        """Whole files that no job refers to: those that somebody is about to use."""
+        return [one for one in self._known.values() if one.complete and str(one.path) not in referred]
+
+    def get(self, id_: object) -> Upload:
+        """A whole upload by its id; `ApiError` when there is none."""
+        upload = self._known.get(id_) if isinstance(id_, str) else None
+        if upload is None or not upload.complete:
+            raise ApiError(404, "unknown_upload", "this file is no longer here; choose it again")
+        return upload
+
+    # A new one
+
+    def announce(self, kind: Kind, name: str, size: int, referred: Collection[str]) -> Upload:
+        """Make room for a file and give it a place; `ApiError` says why not, with the number, before it is sent."""
+        self._sweep()
+        ending = ending_of(name)
+        if ending not in ENDINGS[kind]:
+            known = ", ".join(sorted(each.removeprefix(".") for each in ENDINGS[kind]))
+            why = f"{ending or 'a file without an ending'} is no {kind} that can be read; these can: {known}"
+            raise ApiError(415, "unsupported", why, kind=kind, ending=ending, known=known)
+        if size <= 0:
+            raise ApiError(400, "empty", "the file is empty (0 bytes); choose another")
+        self._make_room(size, referred)
+        upload = Upload(secrets.token_hex(8), kind, name, size, self._now(), Path())
+        upload.path = self._folder / upload.id / f"{kind}{ending}"
+        self._know(upload)
+        return upload
+
+    def _make_room(self, size: int, referred: Collection[str]) -> None:
+        if size > self.quota:
+            why = f"the file has {in_words(size)}, and the console keeps {in_words(self.quota)} at most"
+            raise ApiError(
+                413, "quota", f"{why}; use `wakestream submit`, which needs no copy", size=size, most=self.quota
+            )
+        used = self.used  # counted once: that looks at every result
+        going = self._in_the_way(used + size - self.quota, referred)
+        self._check_room(size, used, going)
+        for old in going:
+            self.remove(old)
+
+    def _in_the_way(self, too_much: int, referred: Collection[str]) -> list[Upload]:
+        """The oldest that no unfinished job needs, as far as there are so many bytes, or files, too many."""
+        needed, going = set(self._needed()), list[Upload]()
+        for old in sorted(self._known.values(), key=lambda one: one.at):
+            if too_much <= 0 and len(self._known) - len(going) < FILES_MOST:
+                break
+            if old.complete and str(old.path) in referred and str(old.path) not in needed:
+                going.append(old)
+                too_much -= old.size
+        return going
+
+    def _check_room(self, size: int, used: int, going: Collection[Upload]) -> None:
+        """`ApiError` where there is none even without those that can go."""
+        freed = sum(old.size for old in going)
+        if len(self._known) - len(going) >= FILES_MOST:
+            why = f"{FILES_MOST} files are kept already, which is as many as may be; wait until some jobs have ended"
+            raise ApiError(413, "many_files", why, count=FILES_MOST)
+        room = max(0, self.quota - used + freed)
+        if size > room:
+            why = f"the file has {in_words(size)}, and there is room for {in_words(room)} of {in_words(self.quota)}"
+            raise ApiError(
+                413, "full", f"{why}; remove results that you no longer need", size=size, room=room, most=self.quota
+            )
+        free = max(0, shutil.disk_usage(self._folder).free + freed - SPARE)
+        if size > free:
+            why = f"the file has {in_words(size)}, and the disk has room for {in_words(free)}; free some space"
+            raise ApiError(507, "no_space", why, size=size, room=free)
+
+    def _sweep(self) -> None:
+        late = self._now() - BEGIN_WITHIN
+        for upload in [one for one in self._known.values() if not one.complete and not one.busy and one.at < late]:
+            self.remove(upload)
+
+    async def receive(self, id_: str, chunks: AsyncIterator[bytes]) -> Upload:
+        """The bytes of an announced file. Whatever goes wrong, nothing of it stays."""
+        upload = self._known.get(id_)
+        if upload is None or upload.complete or upload.busy:
+            raise ApiError(404, "unknown_upload", "this upload was not announced, or took too long to begin; try again")
+        upload.busy = True
+        try:
+            await self._write(upload, chunks)
+        except BaseException as error:
+            await asyncio.shield(self.discard(upload))
+            if isinstance(error, ConnectionError | TimeoutError):
+                raise ApiError(400, "broken", "the transfer broke off; choose the file again") from None
+            if isinstance(error, MediaUnusable):
+                raise ApiError(415, f"media_{error.fault}", str(error), kind=error.which) from None
+            if isinstance(error, OSError):
+                raise _of_disk(error) from None
+            raise
+        upload.busy, upload.complete = False, True
+        return upload
+
+    async def _write(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
+        folder = upload.path.parent
+        folder.mkdir(mode=0o700)
+        written, waiting = 0, bytearray()
+        with upload.path.open("xb", buffering=0) as file:
+            async for chunk in _steady(chunks):
+                waiting += chunk
+                written += len(chunk)
+                if written > upload.size:
+                    raise ApiError(400, "other_size", "the file grew while it was sent; choose it again")
+                if len(waiting) >= _BLOCK:
+                    block, waiting = waiting, bytearray()
+                    await asyncio.to_thread(_write_all, file, block)
+            await asyncio.to_thread(_write_all, file, waiting)
+        if written != upload.size:
+            raise ApiError(400, "other_size", "the file did not arrive as a whole; choose it again")
+        upload.seconds = await self._look(upload.path, upload.kind) or 0.0
+        (folder / "about.json").write_bytes(orjson.dumps(_about(upload)))
+
+    def remove(self, upload: Upload) -> None:
+        """Forget a file, also on disk."""
+        self._forget(upload)
+        shutil.rmtree(upload.path.parent, ignore_errors=True)
+
+    async def discard(self, upload: Upload) -> None:
+        """As `remove`; the disk, which takes its time over large files, is not waited for by others."""
+        self._forget(upload)
+        await asyncio.to_thread(shutil.rmtree, upload.path.parent, ignore_errors=True)
+
+    def _forget(self, upload: Upload) -> None:
+        self._known.pop(upload.id, None)
+        self._by_path.pop(str(upload.path), None)
+
+
+async def _steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks; `TimeoutError` when none comes for too long."""
+    while True:
+        async with asyncio.timeout(SILENCE):
+            chunk = await anext(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
+
+
+def _about(upload: Upload) -> dict[str, Any]:
+    plain = asdict(upload)
+    return {name: plain[name] for name in ("id", "kind", "name", "size", "at", "seconds")} | {"file": upload.path.name}
+
+
+def _write_all(file: Any, block: bytearray) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[file.write(view) :]
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file that may not be there."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def remove_result(path: Path) -> None:
+    """Remove a result that may not be there; `ApiError` when it cannot go, as on Windows while it is played."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError as error:
+        why = f"the result is in use or cannot be removed ({error.strerror}); close whatever plays it, then try again"
+        raise ApiError(409, "in_use", why) from None
+    except OSError as error:
+        raise _of_disk(error) from None
+
+
+def keep_file(path: Path, data: bytes) -> None:
+    """Write a small file; `ApiError` when the disk does not take it."""
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise _of_disk(error) from None
+
+
+def _of_disk(error: OSError) -> ApiError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC):
+        return ApiError(507, "no_space", "the disk is full; free some space, then choose the file again")
+    return ApiError(500, "disk", f"the file cannot be kept: {error.strerror or error}")

@@ -1,0 +1,82 @@
+"""Where a running daemon is found: `daemon.json` in its folder, which only its user can read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from wakestream.adapters.disk.path_key import data_folder
+from wakestream.adapters.disk.patience import patiently, put
+from wakestream.operators.model.errors import FileUnusable
+
+FILE: Final = "daemon.json"
+VARIABLE: Final = "WAKESTREAM_DAEMON"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The daemon's URL, the token that it asks for, and its process id."""
+
+    url: str
+    token: str
+    pid: int
+
+    def __repr__(self) -> str:
+        return f"Address({self.url!r}, pid={self.pid})"
+
+
+def folder(given: Path | str | None) -> Path:
+    """The daemon's folder: as given, else `WAKESTREAM_DAEMON`, else in the user's data folder. Absolute."""
+    named = given or os.environ.get(VARIABLE)
+    if named:
+        return Path(named).expanduser().absolute()
+    return data_folder("daemon")
+
+
+def new_token() -> str:
+    """256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+@contextlib.contextmanager
+def told(state: Path, address: Address) -> Iterator[None]:
+    """While the block runs, `state/daemon.json` says where the daemon is. `FileUnusable` when it cannot be written."""
+    path = state / FILE
+    fresh = state / f".{FILE}.{address.pid}"
+    text = orjson.dumps({"url": address.url, "token": address.token, "pid": address.pid})
+    try:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        put(fresh, path)
+    except OSError as error:
+        raise FileUnusable(f"{path} cannot be written: {error.strerror or error}; choose another --state") from error
+    try:
+        yield
+    finally:
+        found = read(state)
+        if found is not None and found.token == address.token:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def read(state: Path) -> Address | None:
+    """What `state/daemon.json` says; None when it does not read. The daemon may be dead all the same."""
+    try:
+        plain = orjson.loads(patiently((state / FILE).read_bytes))
+        url, token, pid = plain["url"], plain["token"], plain["pid"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    usable = isinstance(url, str) and isinstance(token, str) and isinstance(pid, int)
+    return Address(url, token, pid) if usable and url.startswith("http://") else None

@@ -1,0 +1,112 @@
+"""What Prometheus learns of a daemon: its jobs, how long each stage takes, what was sent and what need not be."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+
+from wakestream.adapters.daemon.program import RunningDaemon
+from wakestream.adapters.telemetry import metric_families as ff
+from wakestream.adapters.telemetry.link_metrics import LinkWatch
+from wakestream.adapters.telemetry.stage_events import STAGE_NAMES, StageWatch
+from wakestream.streams.recording.recording import OUTCOME_KINDS, Direction
+
+WAITING = "waiting"
+"""In place of a stage: the job has not begun."""
+
+
+class JobWatch(StageWatch):
+    """The tap that counts. `clock` gives seconds that only go forward."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.link = LinkWatch()
+        self.outcomes: Counter[str] = Counter()
+        self.sums: Counter[str] = Counter()
+        text = "Time that jobs spent in each stage, waits and retries included."
+        self.stages = ff.histogram("wakestream_daemon_stage_seconds", text, ("stage",))
+        for stage in STAGE_NAMES:
+            self.stages.labels(stage)
+        self._clock = clock
+        self._since: dict[str, float] = {}
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """See `Tap.row`."""
+        self.link.row(direction, label, data, job)
+        super().row(direction, label, data, job)
+
+    def began(self, job: str, data: Mapping[str, Any]) -> None:
+        """See `StageWatch`."""
+        self._since[job] = self._clock()
+
+    def happened(self, job: str, kind: str, data: Mapping[str, Any]) -> None:
+        """See `StageWatch`."""
+        match kind:
+            case "uploaded":
+                self.sums.update(sent=data["sent"], saved=data["saved"])
+            case "done":
+                self.sums["result"] += data["size"]
+            case "retrying":
+                self.sums["retries"] += 1
+
+    def moved(self, job: str, before: str, stage: str) -> None:
+        """See `StageWatch`."""
+        now = self._clock()
+        self.stages.labels(before).observe(now - self._since.get(job, now))
+        self._since[job] = now
+
+    def ended(self, job: str, before: str, outcome: str, data: Mapping[str, Any]) -> None:
+        """See `StageWatch`."""
+        self.outcomes[outcome] += 1
+        self.moved(job, before, outcome)
+        del self._since[job]
+
+
+class DaemonMetrics:
+    """Call it for the families. `folder` is the daemon's."""
+
+    def __init__(self, daemon: RunningDaemon, watch: JobWatch, folder: Path) -> None:
+        self._daemon, self._watch, self._folder = daemon, watch, folder
+
+    def __call__(self) -> Iterator[Metric]:
+        """Every family of a daemon."""
+        daemon, watch = self._daemon, self._watch
+        yield ff.build("daemon")
+        yield from self._jobs()
+        yield from ff.observed(watch.stages)
+        for name, what, text in _SUMS:
+            yield ff.counter(f"wakestream_daemon_{name}_total", text, watch.sums[what])
+        yield from watch.link.families("daemon")
+        if daemon.webhooks is not None:
+            yield from self._webhooks(daemon.webhooks.counted)
+        yield from ff.journal("daemon", daemon.journal)
+        yield from ff.disk("daemon", self._folder)
+
+    def _jobs(self) -> Iterator[Metric]:
+        open_ = [entry for entry in self._daemon.outbox.state.jobs.values() if entry.ended is None]
+        by_stage = Counter(entry.stage.stage or WAITING if entry.stage is not None else WAITING for entry in open_)
+        now = {stage: by_stage[stage] for stage in (WAITING, *STAGE_NAMES)}
+        text = "Jobs that have not ended, by stage; waiting: not begun."
+        yield ff.gauges("wakestream_daemon_jobs_open", text, ("stage",), now)
+        ended = {outcome: self._watch.outcomes[outcome] for outcome in sorted(OUTCOME_KINDS)}
+        yield ff.counters("wakestream_daemon_jobs_ended_total", "Jobs that ended, by outcome.", ("outcome",), ended)
+
+    def _webhooks(self, counted: Counter[str]) -> Iterator[Metric]:
+        owed = len(self._daemon.outbox.state.owed)
+        yield ff.gauge("wakestream_daemon_webhooks_owed", "Ends of jobs that the webhook has yet to take.", owed)
+        results = {result: counted[result] for result in ("delivered", "failed", "given_up")}
+        text = "Attempts to tell the webhook, by result; failed ones are tried again."
+        yield ff.counters("wakestream_daemon_webhook_attempts_total", text, ("result",), results)
+
+
+_SUMS = (
+    ("sent_bytes", "sent", "Bytes of files that were sent to workers."),
+    ("saved_bytes", "saved", "Bytes of files that need not be sent, as the worker had them."),
+    ("result_bytes", "result", "Bytes of results that were brought home."),
+    ("retries", "retries", "Times that a job or a call was tried again."),
+)

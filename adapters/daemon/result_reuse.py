@@ -1,0 +1,171 @@
+"""What need not be done again: results that lie there already, of this job or of another of the same work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wakestream.adapters.client.download import disk_errors
+from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.adapters.disk.part_file import beside, settle
+from wakestream.adapters.disk.patience import put
+from wakestream.operators.model.errors import FileChanged, FileError
+from wakestream.streams.outbox.outbox import Entry, OutboxState
+
+_BLOCK = 4 * 1024 * 1024
+
+TWINS = 8
+"""Other jobs that are looked at for one job, of each kind."""
+
+
+class LookBack:
+    """Implements the port `Earlier` on the outbox and the disk."""
+
+    def __init__(self, state: OutboxState, files: DiskFiles) -> None:
+        self._state, self._files = state, files
+        self._waiting: dict[str, asyncio.Event] = {}
+
+    async def find(self, job: str) -> Mapping[str, Any] | None:
+        """See `Earlier.find`."""
+        entry = self._state.jobs[job]
+        size = _brought_home(entry)
+        if size is not None:
+            return {"job": job, "path": entry.accepted.output, "size": size}
+        if self._state.alone(entry) or not _as_accepted(entry):
+            return None
+        same = [twin for twin in self._state.of_same_files(entry) if twin.read_as_accepted]
+        return await self._of(same, entry) or await self._of(await self._same_content(entry), entry)
+
+    async def _of(self, twins: Sequence[Entry], entry: Entry) -> Mapping[str, Any] | None:
+        """The first of `twins` whose result lies there, or is to come."""
+        for twin in twins[:TWINS]:
+            found = {"job": twin.accepted.job}
+            if twin.ended is None:
+                return found
+            if _still_there(twin) and await _taken(twin, entry):
+                return {**found, "path": entry.accepted.output, "size": twin.ended.size}
+        return None
+
+    async def ended(self, job: str) -> None:
+        """See `Earlier.ended`."""
+        entry = self._state.jobs.get(job)
+        if entry is not None and entry.ended is None:
+            await self._waiting.setdefault(job, asyncio.Event()).wait()
+
+    def tell(self, job: str) -> None:
+        """That job has ended."""
+        waiting = self._waiting.pop(job, None)
+        if waiting is not None:
+            waiting.set()
+
+    async def _same_content(self, entry: Entry) -> Sequence[Entry]:
+        """Earlier jobs of the same work under other names; reads files whose sizes say that it may be so."""
+        unread = self._state.of_same_sizes(entry)[:TWINS]
+        mine = await self._content(entry)
+        if mine is None:
+            return ()
+        alike = [twin for twin in unread if await self._content(twin) == mine]
+        return [*self._state.of_content(entry, mine), *alike]
+
+    async def _content(self, entry: Entry) -> tuple[str, str] | None:
+        """The BLAKE3 of both files, as they were for that job; None when nobody can say any more."""
+        if entry.content is not None or not _as_accepted(entry):
+            return entry.content
+        try:
+            video = await self._files.fingerprint(Path(entry.accepted.video), {"blake3"})
+            audio = await self._files.fingerprint(Path(entry.accepted.audio), {"blake3"})
+        except FileError:
+            return None
+        return video.digests["blake3"], audio.digests["blake3"]
+
+
+def _as_accepted(entry: Entry) -> bool:
+    a = entry.accepted
+    files = ((a.video, a.video_size, a.video_mtime_ns), (a.audio, a.audio_size, a.audio_mtime_ns))
+    return all(_dated(Path(path)) == (size, mtime_ns) for path, size, mtime_ns in files)
+
+
+def _dated(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _brought_home(entry: Entry) -> int | None:
+    """The size of this job's own result, if it lies there: put there whole by a run that could not say so any more.
+
+    Results appear by a rename after they were verified, so a file of the announced size that is younger than the
+    download is the result.
+    """
+    stage = entry.stage
+    if stage is None or stage.stage != "download" or stage.size is None:
+        return None
+    found = _dated(Path(entry.accepted.output))
+    if found is None or found[0] != stage.size or found[1] < stage.at * 1e9:
+        return None
+    return stage.size
+
+
+def _still_there(twin: Entry) -> bool:
+    ended = twin.ended
+    return ended is not None and ended.outcome == "done" and _dated(Path(ended.path)) == (ended.size, ended.mtime_ns)
+
+
+async def _taken(twin: Entry, entry: Entry) -> bool:
+    """The twin's result at this job's output: whole or not at all. False when it was written to meanwhile."""
+    source, output = Path(twin.ended.path if twin.ended else ""), Path(entry.accepted.output)
+    if source == output or (output.exists() and output.samefile(source)):
+        return True
+    stop = threading.Event()
+
+    def wanted() -> bool:
+        return _still_there(twin) and not stop.is_set()
+
+    copying = asyncio.create_task(asyncio.to_thread(_copy, source, output, entry.accepted.job, wanted))
+    try:
+        await asyncio.shield(
+            copying
+        )  # a thread cannot be cancelled, only asked to stop; its last step is then not taken
+    except FileChanged:
+        return False
+    except asyncio.CancelledError:
+        stop.set()
+        with contextlib.suppress(FileError):
+            await copying
+        raise
+    return True
+
+
+def _copy(source: Path, output: Path, job: str, wanted: Callable[[], bool]) -> None:
+    """`FileChanged` when the copy was not `wanted` any more at its end."""
+    partial = beside(output, job)
+    try:
+        with disk_errors(partial):
+            partial.unlink(missing_ok=True)
+        with disk_errors(partial), _opened(source) as whole, partial.open("xb") as file:
+            while wanted() and (block := whole.read(_BLOCK)):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        if not wanted():
+            raise FileChanged(f"{source} is no longer what it was, or nobody wants it any more")
+        with disk_errors(output):
+            put(partial, output)
+        settle(output)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _opened(source: Path) -> Any:
+    try:
+        return source.open("rb")
+    except OSError:
+        raise FileChanged(f"{source} is no longer there") from None

@@ -1,0 +1,132 @@
+"""The daemon's webhook: each end that is owed is told until it is taken, and the outbox hears what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from random import Random
+from typing import Any, Final
+
+from loguru import logger
+
+from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.net import webhook_post as http
+from wakestream.adapters.net.tls import client_context
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.limiter import Turns
+from wakestream.operators.rx.to_future import to_future
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import webhooks
+
+AT_ONCE: Final = 4
+"""Attempts that are under way at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Where to, signed with what. `post` tells it once; errors that are `retryable` may be tried again."""
+
+    url: str = field(repr=False)
+    secret: str = field(repr=False)
+    ca: Any = None
+    now: Callable[[], float] = time.time
+
+    async def post(self, owed: f.WebhookOwed) -> None:
+        """One attempt."""
+        headers = {http.DELIVERY: owed.delivery, http.EVENT: str(owed.news.get("event", ""))}
+        at = int(self.now())
+        await http.post_json(self.url, owed.news, secret=self.secret, at=at, headers=headers, ca=self.ca)
+
+
+def receiver(settings: Settings) -> Receiver | None:
+    """The receiver that is set, if any; `SettingsError` when its secret is missing."""
+    if settings.webhook_url is None:
+        return None
+    if settings.webhook_secret is None:
+        raise SettingsError(
+            "no secret for the webhook is set; set WAKESTREAM_WEBHOOK_SECRET in the environment or in .env, to the one "
+            "that the receiver checks signatures with"
+        )
+    return Receiver(settings.webhook_url, settings.webhook_secret, client_context(settings.ca))
+
+
+class Webhooks:
+    """`tell` what is owed; `settle` hears of each what became of it. `counted` counts attempts by their result."""
+
+    def __init__(
+        self,
+        post: webhooks.Post,
+        settle: Callable[[f.WebhookSettled], object],
+        *,
+        backoff: Backoff = webhooks.AGAIN,
+        now: Callable[[], float] = time.time,
+        random: Random | None = None,
+    ) -> None:
+        self.counted: Counter[str] = Counter()
+        self._post, self._settle, self._now = post, settle, now
+        self._backoff = backoff
+        self._random = random or Random()
+        self._scheduler = LoopScheduler()
+        self._turns = Turns(AT_ONCE)
+        self._telling: dict[str, asyncio.Future[Any]] = {}
+
+    def tell(self, owed: f.WebhookOwed) -> None:
+        """Begin to tell; what is told already is not told twice at a time."""
+        if owed.delivery in self._telling:
+            return
+        if len(self._telling) >= webhooks.OWED_MOST:
+            next(iter(self._telling.values())).cancel()
+        backoff = replace(self._backoff, on_retry=partial(self._again, owed.job))
+        told = webhooks.delivery(self._attempt, owed, self._now(), self._random, self._turns, backoff)
+        telling = self._telling[owed.delivery] = told.pipe(to_future(self._scheduler))
+        telling.add_done_callback(lambda ended: self._over(owed, ended))
+
+    async def close(self) -> None:
+        """Stop telling; what is still owed is told when the program runs again."""
+        for telling in tuple(self._telling.values()):
+            telling.cancel()
+        await self._scheduler.close()
+
+    async def _attempt(self, owed: f.WebhookOwed) -> None:
+        try:
+            await self._post(owed)
+        except WakestreamError as error:
+            logger.bind(job=owed.job, stage="webhook").debug("{}", error)
+            raise
+
+    def _again(self, job: str, attempt: int, delay: float, error: Exception) -> None:
+        self.counted["failed"] += 1
+        level = "WARNING" if attempt == 1 else "DEBUG"
+        logger.bind(job=job, stage="webhook").log(level, "{}; again in {:.0f} s, for a day at most", error, delay)
+
+    def _over(self, owed: f.WebhookOwed, ended: asyncio.Future[Any]) -> None:
+        del self._telling[owed.delivery]
+        if ended.cancelled():
+            return
+        error, log = ended.exception(), logger.bind(job=owed.job, stage="webhook")
+        if error is None:
+            self.counted["delivered"] += 1
+            log.info("the webhook was told")
+        else:
+            self.counted["given_up"] += 1
+            log.error("{}; given up", error if isinstance(error, WakestreamError) else repr(error))
+        self._settle(f.WebhookSettled(owed.delivery, str(error) or repr(error) if error is not None else ""))
+
+
+@asynccontextmanager
+async def telling(
+    to: Receiver, settle: Callable[[f.WebhookSettled], object], backoff: Backoff = webhooks.AGAIN
+) -> AsyncIterator[Webhooks]:
+    """Webhooks for as long as the block runs."""
+    async with contextlib.AsyncExitStack() as stack:
+        told = Webhooks(to.post, settle, backoff=backoff, now=to.now)
+        stack.push_async_callback(told.close)
+        yield told

@@ -1,0 +1,247 @@
+"""The user's files: each read once, for all the hashes that are wanted, in a few threads for all jobs together."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from io import FileIO
+from pathlib import Path
+from typing import Protocol, cast
+
+from blake3 import blake3
+
+from wakestream.adapters.disk.state_folder import holds_state
+from wakestream.operators.model.errors import FileChanged, FileUnusable
+from wakestream.operators.model.events import Algorithm, Fingerprint
+
+BLOCK = 4 * 1024 * 1024
+"""Bytes that are read and hashed at a time; between two blocks a reading can be cancelled."""
+
+THREADS = 2
+"""Files that are read at the same time: disks gain nothing by more."""
+
+REMEMBERED = 4096
+"""Files whose digests are kept."""
+
+
+_NO_NAME = re.compile(r'[<>:"|?*\x00-\x1f]|[. ]$|^(?:con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³])(?:\.|$)', re.IGNORECASE)
+"""What Windows has no file for, but a device, a stream of another file, or an error."""
+
+
+class _Hash(Protocol):
+    def update(self, data: memoryview, /) -> object: ...
+
+    def hexdigest(self) -> str: ...
+
+
+def _md5() -> _Hash:
+    return hashlib.md5(usedforsecurity=False)
+
+
+_ALGORITHMS: dict[str, Callable[[], _Hash]] = {"md5": _md5, "blake3": lambda: cast("_Hash", blake3())}
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """One state of one file: written to, it becomes another. The date of it can be put back, `ctime_ns` cannot."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+    inode: int
+    ctime_ns: int
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A reading that is under way, and how many wait for it."""
+
+    algorithms: frozenset[Algorithm]
+    stop: threading.Event
+    result: asyncio.Future[dict[str, str]]
+    waiting: int = 0
+
+
+class DiskFiles:
+    """The port `Files`. Used within one loop; `close` ends the readings."""
+
+    def __init__(self, *, threads: int = THREADS) -> None:
+        self._executor = ThreadPoolExecutor(threads, "wakestream-files")
+        self._known: OrderedDict[_Key, dict[str, str]] = OrderedDict()
+        self._readings: dict[_Key, _Reading] = {}
+
+    async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
+        """The digests of the file as it is now; `FileUnusable`, or `FileChanged` if it is written to meanwhile.
+
+        Asked for the same file by several at once, or again while it is unchanged, the file is read once.
+        """
+        key = _look(path)
+        wanted = frozenset(algorithms)
+        while missing := wanted - self._digests(key).keys():
+            await self._read(key, missing)
+        digests = self._digests(key)
+        return Fingerprint(path, key.size, key.mtime_ns, {name: digests[name] for name in sorted(wanted)})
+
+    def _digests(self, key: _Key) -> dict[str, str]:
+        return self._known.get(key, {})
+
+    async def _read(self, key: _Key, missing: frozenset[Algorithm]) -> None:
+        """Wait for the reading that is under way, or begin one; the last who stops waiting stops it."""
+        reading = self._readings.get(key)
+        if reading is None:
+            reading = self._begin(key, missing)
+        reading.waiting += 1
+        try:
+            await asyncio.shield(reading.result)
+            # Now, not when the loop comes to its callback: who asks in between would find neither reading nor digests.
+            self._ended(key, reading)
+        finally:
+            reading.waiting -= 1
+            if not reading.waiting and not reading.result.done():
+                reading.stop.set()
+                self._readings.pop(key, None)
+
+    def _begin(self, key: _Key, algorithms: frozenset[Algorithm]) -> _Reading:
+        stop = threading.Event()
+        work = asyncio.wrap_future(self._executor.submit(_hashed, key, algorithms, stop))
+        reading = self._readings[key] = _Reading(algorithms, stop, work)
+        work.add_done_callback(lambda _: self._ended(key, reading))
+        return reading
+
+    def _ended(self, key: _Key, reading: _Reading) -> None:
+        if self._readings.get(key) is reading:
+            del self._readings[key]
+        if reading.result.cancelled() or reading.result.exception() is not None:
+            return
+        self._known[key] = {**self._digests(key), **reading.result.result()}
+        self._known.move_to_end(key)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    async def close(self) -> None:
+        """Stop what is being read; the threads end after their present block."""
+        for reading in self._readings.values():
+            reading.stop.set()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _look(path: Path) -> _Key:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise FileUnusable(f"{path} does not exist; check its name") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise FileUnusable(f"{path} is a folder; name one of the files in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise FileUnusable(f"{path} is no regular file; copy its content into one first")
+    if status.st_size == 0:
+        raise FileUnusable(f"{path} is empty; wait until it has been written, or choose another")
+    return _key(path, status)
+
+
+def _key(path: Path, status: os.stat_result) -> _Key:
+    return _Key(path.absolute(), status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+
+def _unreadable(path: Path, error: Exception) -> FileUnusable:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return FileUnusable(f"{path} cannot be read ({reason}); check its permissions and the disk that it lies on")
+
+
+def check_readable(path: Path) -> None:
+    """`FileUnusable` with a sentence unless `path` is a file with something in it that this account may read."""
+    _look(path)
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def check_named(path: Path) -> None:
+    """`FileUnusable` without an ending: hub and workers know a file by its hash and its ending, and by nothing else."""
+    if not re.fullmatch(r"\.[A-Za-z0-9]{1,10}", path.suffix):
+        raise FileUnusable(f"{path} has no ending that tells its kind; give its name one, such as {path.stem}.mp4")
+
+
+def check_writable(path: Path, *, keep: Collection[Path] = ()) -> None:
+    """`FileUnusable` unless a file can be put at `path`, and unless that would replace one of `keep`."""
+    folder = path.parent
+    if os.name == "nt" and _NO_NAME.search(path.name):
+        why = "a file's name on Windows has none of <>:\"|?*, no dot or space at its end, and is no device such as nul"
+        raise FileUnusable(f"no file can be called {path.name}: {why}; choose another with -o")
+    if path.is_dir():
+        raise FileUnusable(f"{path} is a folder; name a file in it for the result")
+    if not folder.is_dir():
+        raise FileUnusable(f"the folder {folder} for the result does not exist; create it first")
+    if holds_state(folder.resolve()):
+        raise FileUnusable(f"{folder} belongs to a wakestream program's state; choose another folder with -o")
+    if not os.access(folder, os.W_OK):
+        raise FileUnusable(f"the folder {folder} for the result is not writable; choose another with -o")
+    if any(path.exists() and path.samefile(other) for other in keep):
+        raise FileUnusable(f"the result would replace {path}, which is one of the inputs; choose another name with -o")
+
+
+class _StoppedError(FileUnusable):
+    """Nobody waits for this reading any more, or the program ends."""
+
+
+def _hashed(key: _Key, algorithms: Collection[Algorithm], stop: threading.Event) -> dict[str, str]:
+    """One reading, in a thread."""
+    hashes = {name: _ALGORITHMS[name]() for name in algorithms}
+    try:
+        with key.path.open("rb", buffering=0) as file:
+            _unchanged(key, file)
+            _feed(file, list(hashes.values()), stop)
+            _unchanged(key, file)
+        _unchanged(key, None)
+    except FileNotFoundError:
+        raise _changed(key.path) from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(key.path, error) from None
+    return {name: one.hexdigest() for name, one in hashes.items()}
+
+
+def _feed(file: FileIO, hashes: list[_Hash], stop: threading.Event) -> None:
+    """Hash block after block while another thread reads the next: both free the interpreter lock."""
+    here, ahead = bytearray(BLOCK), bytearray(BLOCK)
+    if os.fstat(file.fileno()).st_size < BLOCK:
+        return _feed_alone(file, hashes, here)
+    with ThreadPoolExecutor(1, "wakestream-reader") as reader:
+        count = file.readinto(here)
+        while count:
+            if stop.is_set():
+                raise _StoppedError("the reading was stopped: the program ends")
+            reading = reader.submit(file.readinto, ahead)
+            for one in hashes:
+                one.update(memoryview(here)[:count])
+            count = reading.result()
+            here, ahead = ahead, here
+    return None
+
+
+def _feed_alone(file: FileIO, hashes: list[_Hash], buffer: bytearray) -> None:
+    """A small file: another thread would take longer than it."""
+    while count := file.readinto(buffer):
+        for one in hashes:
+            one.update(memoryview(buffer)[:count])
+
+
+def _unchanged(key: _Key, file: FileIO | None) -> None:
+    status = os.fstat(file.fileno()) if file is not None else key.path.stat()
+    if replace(_key(key.path, status), ctime_ns=key.ctime_ns) != key:  # a new link or owner is no writing
+        raise _changed(key.path)
+
+
+def _changed(path: Path) -> FileChanged:
+    return FileChanged(f"{path} was written to while it was read; submit it again when it is finished")

@@ -1,0 +1,190 @@
+"""Facts in SQLite: when `append` returns, they are on the disk, whatever happens to the process or the machine.
+
+One thread owns the one connection. Facts that come while it syncs are written together by the next commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from types import UnionType
+from typing import Any, Generic, TypeVar, cast
+
+from loguru import logger
+
+from wakestream.adapters.disk.sqlite_file import SqliteFile
+from wakestream.operators.model.errors import JournalError, NoSpace
+from wakestream.streams.recording.facts_json import FactsJson, Row
+
+F = TypeVar("F")
+
+
+class _Batch(list[tuple[Sequence[Row], "asyncio.Future[None]"]], Generic[F]):
+    """What one commit writes, after it has put a `snapshot` in the place of all that was there, if it has one."""
+
+    snapshot: Sequence[F] | None = None
+
+
+class SqliteJournal(Generic[F]):
+    """Implements the port `Journal`. Made by `open_journal`, and used from the event loop that made it.
+
+    `snapshot`, if set, gives the fewest facts that lead to the same state; beyond `limit` facts, and when at least
+    half of what is kept has become history, an `append` cuts the journal down to them, in its own commit: what finds no
+    room is not kept by its being in the snapshot. The snapshot must therefore hold all that was appended before; what
+    is being appended may be in it or not. It is read in a thread.
+    Facts of a class with `LEDGER = True` (and a field `at`, UNIX seconds) are kept a second time, for good, and read
+    with `ledger`. `commits` counts the syncs that all appends together have cost.
+    """
+
+    def __init__(self, file: SqliteFile, json: FactsJson[F], limit: int) -> None:
+        self.snapshot: Callable[[], Sequence[F]] | None = None
+        self.commits = 0
+        self._file = file
+        self._json = json
+        self._limit = limit
+        self._next_cut = max(limit, 2 * file.rows)
+        self._loop = asyncio.get_running_loop()
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._batch: _Batch[F] | None = None  # what the next commit will write; None once it has begun
+        self._broken: JournalError | None = None
+        self._thread = threading.Thread(target=self._run, name=f"journal-{file.path.stem}", daemon=True)
+        self._thread.start()
+
+    @property
+    def facts(self) -> int:
+        """How many facts it holds."""
+        return self._file.rows
+
+    async def append(self, facts: Sequence[F]) -> None:
+        """See `Journal.append`. `NoSpace`: none of them was kept, try again; `JournalError`: this journal has ended."""
+        if self._broken is not None:
+            raise self._broken
+        if not facts:
+            return
+        rows = [self._json.row(fact) for fact in facts]
+        snapshot = self._due()
+        kept = self._loop.create_future()
+        with self._lock:
+            if self._batch is None or snapshot is not None:  # what was before the cut has a commit before it
+                self._batch = _Batch()
+                self._batch.snapshot = snapshot
+                self._work.put(partial(self._commit, self._batch))
+            self._batch.append((rows, kept))
+        await kept  # whoever stops waiting takes nothing back: the commit does not look at this
+
+    def read(self) -> Iterator[F]:
+        """See `Journal.read`. For the start: read them all before the first `append`."""
+        return (self._json.fact(row) for row in self._file.read())
+
+    async def ledger(self, since: float = 0.0) -> list[F]:
+        """All that was ever kept for good from `since` (UNIX seconds) on, oldest first."""
+        found: Future[list[Row]] = Future()
+        self._work.put(lambda: _settle(found, lambda: list(self._file.ledger(since))))
+        return [self._json.fact(row) for row in await asyncio.wrap_future(found)]
+
+    async def close(self) -> None:
+        """Write what is still to be written and let go of the file."""
+        self._work.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _due(self) -> Sequence[F] | None:
+        """What the journal is to be cut down to, when it is time for that."""
+        if self.snapshot is None or self._file.rows <= self._next_cut:
+            return None
+        self._next_cut = sys.maxsize
+        return self.snapshot()
+
+    # In the thread
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+        self._file.close()
+
+    def _commit(self, batch: _Batch[F]) -> None:
+        with self._lock:
+            if self._batch is batch:
+                self._batch = None
+        rows = [row for rows, _ in batch for row in rows]
+        error: Exception | None = self._broken or self._write(rows, batch.snapshot)
+        self._loop.call_soon_threadsafe(_tell, [kept for _, kept in batch], error)
+
+    def _write(self, rows: Sequence[Row], snapshot: Sequence[F] | None) -> Exception | None:
+        try:
+            if snapshot is None or not self._cut(snapshot, rows):
+                self._file.append(rows)
+            self.commits += 1
+        except NoSpace as error:
+            return error
+        except Exception as error:
+            # After a failed sync nobody knows what is on the disk: only a new start reads what is.
+            self._broken = error if isinstance(error, JournalError) else JournalError(f"the journal broke: {error}")
+            return self._broken
+        return None
+
+    def _cut(self, snapshot: Sequence[F], rows: Sequence[Row]) -> bool:
+        """Whether all was replaced by the snapshot and these."""
+        # It is written as JSON here, since a large state would keep the loop waiting for too long.
+        try:
+            self._file.replace(map(self._json.row, snapshot), rows)
+        except Exception as error:
+            logger.warning("the journal {} could not be cut down, it grows on: {}", self._file.path.name, error)
+            return False
+        finally:
+            self._next_cut = max(self._limit, 2 * self._file.rows)
+        return True
+
+
+def _tell(waiting: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
+    for kept in waiting:
+        if kept.done():
+            continue
+        if error is None:
+            kept.set_result(None)
+        else:
+            kept.set_exception(error)
+            kept.exception()  # retrieved: who was to hear of it may have gone
+
+
+def _settle(done: Future[Any], call: Callable[[], Any]) -> None:
+    try:
+        done.set_result(call())
+    except Exception as error:
+        done.set_exception(error)
+
+
+@asynccontextmanager
+async def open_journal(
+    path: Path,
+    facts: type[F] | UnionType,
+    *,
+    program: str,
+    snapshot: Callable[[], Sequence[F]] | None = None,
+    limit: int = 10_000,
+    vfs: str | None = None,
+) -> AsyncIterator[SqliteJournal[F]]:
+    """The journal at `path`, made if it is not there, for as long as the block runs.
+
+    `facts` is the class of the facts, or the union of their classes: frozen dataclasses or structs, whose later
+    fields have defaults. `JournalError` when another `program` uses it, when a later version wrote it, or when it is
+    broken. `vfs` names the SQLite VFS to use instead of the system's.
+    """
+    file = await asyncio.to_thread(SqliteFile, path, program, vfs)
+    try:
+        journal = SqliteJournal(file, FactsJson(cast("type[F]", facts), path), limit)
+    except BaseException:
+        file.close()
+        raise
+    journal.snapshot = snapshot
+    try:
+        yield journal
+    finally:
+        await journal.close()

@@ -1,0 +1,234 @@
+"""What stands between the hub and a hostile socket: who may come in, how many of one address, and who is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+from loguru import logger
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+
+from wakestream.adapters.config.addresses import HUB_PATH
+from wakestream.adapters.net import status_page
+from wakestream.adapters.net.counters import Refusals
+from wakestream.adapters.net.rate_limit import Network, Proxies, Rate, neighbourhood
+
+MAX_BUFFER = 1024 * 1024
+"""Bytes that may wait for one slow connection before it is cut; the work that a worker is given does not count."""
+
+NEW_EVERY = 0.02
+"""Seconds to the next new connection of an address that has just opened all it may have and `SPARE` more."""
+
+SPARE = 100
+
+TRIES = 20
+"""Wrong keys that one address may show at once; then one more every `AGAIN` seconds."""
+
+AGAIN = 10.0
+
+
+_BROKEN: Mapping[int, str] = {1002: "bad_frame", 1007: "bad_frame", 1009: "huge_frame", 1011: "no_pong"}
+"""What the library's close codes say of the peer."""
+
+
+class Gate:
+    """Counts the connections of each address from their first byte on, and refuses handshakes that are not for us."""
+
+    def __init__(self, most: int, per_address: int, refused: Refusals, proxies: Collection[Network] = ()) -> None:
+        self._most, self._per_address, self.refused = most, per_address, refused
+        self._proxies = Proxies(proxies)
+        self.judge: Callable[[Request], tuple[str, str] | None] = lambda _: None
+        self.page: Callable[[str], bytes] = lambda _: b""
+        self._inside: dict[ServerConnection, str] = {}
+        self._of: Counter[str] = Counter()
+        self._silent: set[ServerConnection] = set()
+        self._waiting: Counter[str] = Counter()
+        self._handshakes = max(16, per_address // 4)
+        self._new = Rate(per_address + SPARE, NEW_EVERY)
+        self._wrong = Rate(TRIES, AGAIN)
+
+    def connection(self, *arguments: Any, **options: Any) -> GuardedConnection:
+        """For the library, which makes its connections with this."""
+        return GuardedConnection(self, *arguments, **options)
+
+    def enter(self, socket: GuardedConnection) -> None:
+        """A socket was accepted."""
+        address = neighbourhood(str((socket.remote_address or ("",))[0]))
+        self._inside[socket] = address
+        self._of[address] += 1
+        self._silent.add(socket)
+        self._waiting[address] += 1
+        if self._waiting[address] > self._handshakes or len(self._inside) > self._most + self._handshakes:
+            socket.count("crowded_handshakes")
+            socket.transport.abort()  # without a word: it has not said anything either
+
+    def leave(self, socket: ServerConnection) -> None:
+        """It is closed."""
+        address = self._inside.pop(socket, None)
+        if address is not None:
+            self._of[address] -= 1
+            if not self._of[address]:
+                del self._of[address]
+            self._heard(socket, address)
+
+    def _heard(self, socket: ServerConnection, address: str) -> None:
+        """It has said what it wants, or is gone."""
+        if socket not in self._silent:
+            return
+        self._silent.remove(socket)
+        self._waiting[address] -= 1
+        if not self._waiting[address]:
+            del self._waiting[address]
+
+    def wrong_key(self, socket: ServerConnection) -> float:
+        """It showed a key that nobody has; for how many seconds its address should show no other."""
+        assert socket.request is not None  # noqa: S101 - its handshake has ended
+        address = self._caller(socket, socket.request)
+        if (wait := self._wrong.wait(address)) > 0:
+            self.refused.count("wrong_keys")
+        else:
+            self._wrong.count(address)
+        return wait
+
+    def admit(self, socket: ServerConnection, request: Request) -> Response | None:
+        """The answer to a handshake that is refused; None lets it through."""
+        address = self._inside.get(socket, "")
+        self._heard(socket, address)
+        path = request.path.partition("?")[0]
+        if path != HUB_PATH and path != "/":
+            self.refused.count("wrong_path")
+            return _answer(HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
+        if len(self._inside) > self._most:
+            self.refused.count("full")
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections, try again later", after=5.0)
+        if self._of[address] > self._per_address:
+            self.refused.count("crowded_address")
+            why = f"too many connections from one address, {self._per_address} at most"
+            return _answer(
+                HTTPStatus.TOO_MANY_REQUESTS, f"{why}; close some, or raise --per-address at the hub", after=5.0
+            )
+        slowed = self._slowed(self._caller(socket, request))
+        if slowed is None and path == "/":
+            return _page(self.page(",".join(request.headers.get_all("Accept-Language"))))
+        return slowed or self._unwelcome(request)
+
+    def address_of(self, socket: ServerConnection | None) -> str:
+        """The address of who is at the other end, as far as that is known."""
+        return self._caller(socket, socket.request) if socket is not None and socket.request is not None else ""
+
+    def _caller(self, socket: ServerConnection, request: Request) -> str:
+        forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
+        return self._proxies.caller(str((socket.remote_address or ("",))[0]), forwarded)
+
+    def _unwelcome(self, request: Request) -> Response | None:
+        refusal = self.judge(request)
+        if refusal is None:
+            return None
+        code, why = refusal
+        self.refused.count(code)
+        if code == "unauthorized":
+            return _answer(HTTPStatus.UNAUTHORIZED, why)
+        return _answer(HTTPStatus.TOO_MANY_REQUESTS, why, after=5.0)
+
+    def _slowed(self, address: str) -> Response | None:
+        if (wait := self._new.wait(address)) > 0:
+            self.refused.count("too_fast")
+            return _answer(HTTPStatus.TOO_MANY_REQUESTS, "this address connects too often", after=wait)
+        self._new.count(address)
+        return None
+
+    def cut_handshakes(self) -> None:
+        """Let go of those who have not said yet what they want: nobody waits for them when the hub stops."""
+        for socket in list(self._inside):
+            if socket.protocol.state is State.CONNECTING:
+                socket.transport.abort()
+
+
+class GuardedConnection(ServerConnection):
+    """A connection that is cut when it makes the hub answer and reads no answers, as with unread protocol pings.
+
+    `given` are bytes of work that was handed over, as far as they may still wait: all that waits for a GPU comes at
+    once, and who gets it has had no time to read it.
+    """
+
+    def __init__(self, gate: Gate, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._gate = gate
+        self._counted = False
+        self.turned_away = False
+        self.given = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._gate.enter(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._gate.leave(self)
+        self.count(_reason(self))
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`; the library has answered pings by the time that it returns."""
+        super().data_received(data)
+        cut_if_slow(self, self._gate.refused)
+        if self.protocol.close_sent is not None:  # a peer who broke the protocol need not hang up soon
+            self.count(_reason(self))
+
+    def count(self, reason: str | None) -> None:
+        """This hub ends the connection for that reason, if it is one; told more than once, it counts once."""
+        if reason is not None and not self._counted:
+            self._counted = True
+            self._gate.refused.count(reason)
+
+
+def _reason(socket: ServerConnection) -> str | None:
+    """Why this hub has ended a connection that is now lost, where the library did so for us; else None."""
+    if socket.request is None or socket.protocol.handshake_exc is not None:
+        return "bad_handshake"  # or none within the time, as of those who look for open ports
+    sent = socket.protocol.close_sent
+    return _BROKEN.get(sent.code) if sent is not None and not socket.protocol.close_rcvd_then_sent else None
+
+
+def cut_if_slow(socket: GuardedConnection, refused: Refusals) -> None:
+    """Cut a connection for which too much waits."""
+    transport = socket.transport
+    waits = transport.get_write_buffer_size()
+    socket.given = min(socket.given, waits)
+    if waits - socket.given > MAX_BUFFER and not transport.is_closing():
+        logger.warning("a connection does not read what it is sent; it is cut")
+        refused.count("slow_reader")
+        transport.abort()
+
+
+def _now() -> Mapping[str, str]:
+    """By which `wakestream doctor` compares the clocks."""
+    return {"Date": formatdate(usegmt=True)}
+
+
+def _page(body: bytes) -> Response:
+    fields = {**status_page.HEADERS, "Content-Length": str(len(body)), "Connection": "close", **_now()}
+    return Response(HTTPStatus.OK.value, HTTPStatus.OK.phrase, Headers(fields), body)
+
+
+def _answer(status: HTTPStatus, text: str, after: float = 0.0) -> Response:
+    """`after`: seconds until it makes sense to try again."""
+    seconds = math.ceil(after)
+    body = f"{text}{f': try again in {seconds} s' if after else ''}\n".encode()
+    fields = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        **_now(),
+        **({"Retry-After": str(seconds)} if after else {}),
+    }
+    return Response(status.value, status.phrase, Headers(fields), body)

@@ -1,0 +1,262 @@
+"""The hub's licenses: a JSON file of hashes. A key is shown once, when it is issued, and kept nowhere.
+
+A key has 256 random bits; its SHA-256 is what the file holds, and the first digits of that are the license's id. It
+keeps this id when it is given another key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import secrets
+import time
+from base64 import b32encode
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+
+from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
+from wakestream.adapters.disk.patience import patiently
+from wakestream.adapters.disk.private_file import write_private
+from wakestream.adapters.hub.license_entries import (
+    ID_LENGTH,
+    ROLES,
+    VERSION,
+    Key,
+    License,
+    LicenseError,
+    admitted,
+    check_key,
+    check_wanted,
+    digest_of,
+    entry_of,
+    key_mark,
+    license_of,
+    listed,
+)
+
+__all__ = ["ROLES", "License", "LicenseBook", "LicenseError", "key_mark"]
+
+OLD_KEY_FOR = 24 * 3600.0
+"""Seconds for which the key that was replaced still works."""
+LOCK_WITHIN = 10.0
+"""Seconds that another process may hold the file before we give up."""
+_LEAST = 4  # characters of an id: a slip of the finger ends no license
+
+
+class LicenseBook:
+    """The licenses of one state folder. Several processes may issue and revoke at once, a hub reads along."""
+
+    def __init__(self, state: Path) -> None:
+        self.path = state / "licenses.json"
+        self._seen: tuple[int, int, int] | None = None
+        self._by_id: dict[str, License] = {}
+        self._by_key: dict[str, tuple[License, Key]] = {}
+
+    def all(self) -> Sequence[License]:
+        """All licenses, oldest first, read anew. `LicenseError` when the file is not one of ours."""
+        return tuple(self._read().values())
+
+    def issue(self, role: str, note: str, now: float, gpus: Sequence[str] = ()) -> tuple[License, str]:
+        """A new license and its key, which cannot be had again; of a worker or monitor it may be for `gpus` alone."""
+        check_wanted(role, note, gpus)
+        with self._locked():
+            known = self._read()
+            key = _unheard(known, role)
+            digest = digest_of(key)
+            license_ = License(digest[:ID_LENGTH], role, note, now, digest, gpus=tuple(gpus))
+            self._write({**known, license_.id: license_})
+        return license_, key
+
+    def admit(
+        self, keys: Sequence[str], role: str, note: str, now: float, gpus: Sequence[str] = ()
+    ) -> Sequence[License]:
+        """Licenses for keys that users have already; one that is known with this role and GPUs stays as it is.
+
+        `LicenseError` for a key that is too short or too long, has another role or was revoked; then none is taken.
+        """
+        check_wanted(role, note, gpus)
+        for key in keys:
+            check_key(key)
+        with self._locked():
+            known = self._read()
+            found = _by_key(known.values())
+            fresh = [
+                License(digest_of(key)[:ID_LENGTH], role, note, now, digest_of(key), gpus=tuple(gpus)) for key in keys
+            ]
+            taken = [admitted(found.get(one.id), one) for one in fresh]
+            self._write(known | {one.id: one for one in taken})
+        return taken
+
+    def rotate(self, prefix: str, now: float, old_for: float = OLD_KEY_FOR) -> tuple[License, str]:
+        """Another key for the license whose id begins with `prefix`; the one before works for `old_for` seconds more.
+
+        `LicenseError` where none or several begin so, or it was revoked.
+        """
+        with self._locked():
+            known = self._read()
+            license_ = _one(known, prefix)
+            if license_.revoked is not None:
+                raise LicenseError(f"license {license_.id} was revoked; issue another one")
+            key = _unheard(known, license_.role)
+            *former, present = (one for one in license_.all_keys if one.until is None or one.until > now)
+            keys = (*former, Key(present.hash, now + old_for), Key(digest_of(key)))
+            license_ = replace(license_, keys=keys)
+            self._write({**known, license_.id: license_})
+        return license_, key
+
+    def release(self, prefix: str, now: float) -> License:
+        """Free the names of GPUs that a license came to hold by using them; it keeps those that it was issued for.
+
+        `LicenseError` where none or several ids begin with `prefix`.
+        """
+        with self._locked():
+            known = self._read()
+            license_ = replace(_one(known, prefix), released=now)
+            self._write({**known, license_.id: license_})
+        return license_
+
+    def revoke(self, prefix: str, now: float) -> License:
+        """Revoke the license whose id begins with `prefix` (4 characters or more); revoked already, it stays as it is.
+
+        `LicenseError` where none or several begin so.
+        """
+        with self._locked():
+            known = self._read()
+            license_ = _one(known, prefix)
+            if license_.revoked is None:
+                license_ = replace(license_, revoked=now)
+                self._write({**known, license_.id: license_})
+        return license_
+
+    def refresh(self) -> frozenset[str]:
+        """Read the file again if it changed; returns the ids that were valid before and are no longer.
+
+        `LicenseError` when it is missing after it was there, or broken: what was known before then stays in force.
+        """
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return frozenset()
+        if stamp is None:
+            raise LicenseError(f"{self.path} is gone; put it back, what it said stays in force until then")
+        fresh = self._read()
+        before = {id_ for id_, one in self._by_id.items() if one.revoked is None}
+        self._by_id, self._seen, self._by_key = fresh, stamp, _by_key(fresh.values())
+        return frozenset(before - {id_ for id_, one in fresh.items() if one.revoked is None})
+
+    @property
+    def revoked(self) -> frozenset[str]:
+        """The ids of revoked licenses, as of the last `refresh`."""
+        return frozenset(id_ for id_, one in self._by_id.items() if one.revoked is not None)
+
+    @property
+    def tied(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+        """Id, role and GPUs of each valid license that is for some alone, as of the last `refresh`."""
+        valid = (one for one in self._by_id.values() if one.revoked is None)
+        return tuple((one.id, one.role, one.gpus) for one in valid if one.gpus)
+
+    @property
+    def released(self) -> tuple[tuple[str, float], ...]:
+        """The licenses whose names of GPUs were freed, each with when that was, as of the last `refresh`."""
+        return tuple((one.id, one.released) for one in self._by_id.values() if one.released is not None)
+
+    def __contains__(self, id_: object) -> bool:
+        """Whether there is a license of this id, as of the last `refresh`."""
+        return id_ in self._by_id
+
+    def find(self, key: str, now: float | None = None) -> License | None:
+        """The license of a key, as of the last `refresh`. Revoked ones are found as well.
+
+        A key that was replaced, and whose time is over, is found as one of a revoked license.
+        """
+        digest = digest_of(key)
+        license_, kept = self._by_key.get(digest[:ID_LENGTH], (None, None))
+        if license_ is None or kept is None or not hmac.compare_digest(kept.hash, digest):
+            return None
+        over = kept.until is not None and kept.until <= (time.time() if now is None else now)
+        return replace(license_, revoked=kept.until) if over and license_.revoked is None else license_
+
+    def replaced(self, now: float) -> frozenset[str]:
+        """The marks (`key_mark`) of the keys that were replaced and whose time is over, as of the last `refresh`."""
+        over = ((mark, key) for mark, (_, key) in self._by_key.items() if key.until is not None and key.until <= now)
+        return frozenset(mark for mark, _ in over)
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise LicenseError(f"{self.path} cannot be read ({error.strerror})") from error
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _read(self) -> dict[str, License]:
+        try:
+            text = patiently(self.path.read_bytes)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise LicenseError(f"{self.path} cannot be read ({error.strerror})") from error
+        try:
+            return {one.id: one for one in map(license_of, listed(orjson.loads(text)))}
+        except (ValueError, TypeError, KeyError) as error:
+            raise LicenseError(
+                f"{self.path} is damaged and was left as it is; restore it from a copy, or move it away to begin anew"
+            ) from error
+
+    def _write(self, licenses: dict[str, License]) -> None:
+        entries = [entry_of(one) for one in licenses.values()]
+        text = orjson.dumps({"v": VERSION, "licenses": entries}, option=orjson.OPT_INDENT_2)
+        try:
+            write_private(self.path, text)
+        except OSError as error:
+            raise LicenseError(f"{self.path} cannot be written ({error.strerror})") from error
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time; a lock of the operating system, so that one who dies leaves none behind."""
+        lock = self.path.with_suffix(".lock")
+        try:
+            with file_lock(lock, LOCK_WITHIN):
+                yield
+        except HeldElsewhereError:
+            why = f"{self.path} is held by another program for {LOCK_WITHIN:g} s already; end that, then try again"
+            raise LicenseError(why) from None
+        except OSError as error:
+            raise LicenseError(f"{lock.parent} cannot be written to ({error.strerror}); choose --state") from error
+
+
+def _by_key(licenses: Iterable[License]) -> dict[str, tuple[License, Key]]:
+    return {key.hash[:ID_LENGTH]: (one, key) for one in licenses for key in one.all_keys}
+
+
+def _one(known: dict[str, License], prefix: str) -> License:
+    found = [id_ for id_ in known if prefix and id_.startswith(prefix)]
+    if found and len(prefix) < _LEAST:
+        raise LicenseError(f"give at least {_LEAST} characters of the id; `wakestream license list` shows them")
+    if len(found) != 1:
+        raise LicenseError(_none_or_many(prefix, found))
+    return known[found[0]]
+
+
+def _unheard(known: dict[str, License], role: str) -> str:
+    """A new key whose mark no other has."""
+    taken = known.keys() | _by_key(known.values()).keys()
+    key = _new_key(role)
+    while key_mark(key) in taken:
+        key = _new_key(role)
+    return key
+
+
+def _new_key(role: str) -> str:
+    return f"ws_{role}_{b32encode(secrets.token_bytes(32)).decode().rstrip('=').lower()}"
+
+
+def _none_or_many(prefix: str, found: Sequence[str]) -> str:
+    # What was typed is not shown: it may be a key, pasted by mistake.
+    if found:
+        return f"{len(found)} licenses begin with that ({', '.join(found[:5])}); give more of the id"
+    hint = "; give the id, not the key" if prefix.startswith("ws_") else ""
+    return f"no license has an id that begins with that{hint}; `wakestream license list` shows them"

@@ -1,0 +1,106 @@
+"""What Prometheus learns of the hub: who waits for what, who holds which GPU, what that costs."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import get_args
+
+from prometheus_client.metrics_core import Metric
+
+from wakestream.adapters.hub.server import HubServer
+from wakestream.adapters.telemetry import metric_families as ff
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.jobs import phase
+from wakestream.streams.hub.ledger import boot_times
+from wakestream.streams.hub.state import Gpu, HubState
+from wakestream.streams.monitor.power_table import PowerWord
+
+ROLES = ("client", "worker", "monitor", "unregistered")
+PHASES = (*get_args(PowerWord), "lost")
+WAITING = ("no_monitor", "booting", "booted", "stopping", "lost", "no_capacity", "online")
+"""What those who wait are told that they wait for."""
+
+
+class HubMetrics:
+    """Call it for the families. `folder` is the hub's, `journal` what it keeps its facts in, `clock` UNIX seconds."""
+
+    def __init__(
+        self, hub: HubServer, journal: ff.Counted, folder: Path, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._hub, self._journal, self._folder, self._clock = hub, journal, folder, clock
+        self._registered: Counter[str] = Counter()
+        self._moves: Counter[str] = Counter()
+        self._boots = ff.histogram("wakestream_hub_boot_seconds", "From the first job that waits to a GPU online.")
+        hub.on_fact = self._hear
+
+    def _hear(self, fact: f.Fact) -> None:
+        match fact:
+            case f.ConnectionRegistered():
+                self._registered[fact.role] += 1
+            case f.BootTook():
+                self._boots.observe(fact.seconds)
+            case f.JobQueued():
+                self._moves["queued"] += 1
+            case f.JobGranted():
+                self._moves["granted"] += 1
+            case f.JobReleased():
+                self._moves["released"] += 1
+
+    def __call__(self) -> Iterator[Metric]:
+        """Every family of the hub."""
+        state = self._hub.state
+        yield ff.build("hub")
+        yield from self._jobs(state)
+        yield from self._peers(state)
+        yield from self._gpus(state)
+        yield from ff.observed(self._boots)
+        known = boot_times(seconds for _, seconds in state.boots) or {}
+        percentiles = {name.removeprefix("p"): seconds for name, seconds in known.items()}
+        text = "The median and the 90th percentile of the last 100 boots, as told to those who wait."
+        yield ff.gauges("wakestream_hub_boot_eta_seconds", text, ("percentile",), percentiles)
+        yield ff.refusals("hub", self._hub.refused)
+        yield from ff.journal("hub", self._journal)
+        yield from ff.disk("hub", self._folder)
+
+    def _jobs(self, state: HubState) -> Iterator[Metric]:
+        words = ff.one_of(WAITING, phase(state))
+        waiting = {word: is_it * len(state.queue) for word, is_it in words.items()}
+        text = "Jobs that wait for a GPU, by what they wait for."
+        yield ff.gauges("wakestream_hub_jobs_waiting", text, ("phase",), waiting)
+        moves = {move: self._moves[move] for move in ("queued", "granted", "released")}
+        yield ff.counters("wakestream_hub_jobs_total", "Jobs that made this move.", ("move",), moves)
+
+    def _peers(self, state: HubState) -> Iterator[Metric]:
+        open_: Counter[str] = Counter(peer.role or "unregistered" for peer in state.connections.values())
+        now = {role: open_[role] for role in ROLES}
+        yield ff.gauges("wakestream_hub_connections", "Open connections.", ("role",), now)
+        ever = {role: self._registered[role] for role in ROLES[:-1]}
+        text = "Connections that registered: grows quickly when peers cannot stay."
+        yield ff.counters("wakestream_hub_registrations_total", text, ("role",), ever)
+
+    def _gpus(self, state: HubState) -> Iterator[Metric]:
+        gpus = sorted(state.gpus.values(), key=lambda gpu: gpu.name)
+        phases = {(gpu.name, word): is_it for gpu in gpus for word, is_it in ff.one_of(PHASES, gpu.phase).items()}
+        text = "1 for the phase that the GPU is in, 0 for the others."
+        yield ff.gauges("wakestream_hub_gpu_phase", text, ("gpu", "phase"), phases)
+        leases = {gpu.name: len(gpu.leases) for gpu in gpus}
+        yield ff.gauges("wakestream_hub_leases", "Jobs that hold the GPU.", ("gpu",), leases)
+        now = self._clock()
+        on = {gpu.name: gpu.account.ran(0.0, now) for gpu in gpus}
+        text = "Seconds that the GPU was on, by the hub's ledger."
+        yield ff.counters("wakestream_hub_gpu_uptime_seconds_total", text, ("gpu",), on)
+        priced = [(gpu, price) for gpu in gpus if (price := state.limits.price_of(gpu.name)) is not None]
+        cost = {gpu.name: gpu.account.ran(0.0, now) / 3600.0 * price for gpu, price in priced}
+        text = "What the GPU has cost, in the money of --price-per-hour."
+        yield ff.counters("wakestream_hub_gpu_cost_total", text, ("gpu",), cost)
+        saved = {gpu.name: _off(gpu, now) / 3600.0 * price for gpu, price in priced}
+        text = "What it would have cost more, had it been on since the hub knows it."
+        yield ff.counters("wakestream_hub_gpu_saved_total", text, ("gpu",), saved)
+
+
+def _off(gpu: Gpu, now: float) -> float:
+    book = gpu.account
+    return 0.0 if book.since is None else max(0.0, now - book.since - book.ran(0.0, now))

@@ -1,0 +1,466 @@
+"""The hub on a socket: frames become events, facts are journaled, and only then commands are carried out, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from loguru import logger
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request
+
+from wakestream.adapters.config.addresses import HUB_PATH, at_port
+from wakestream.adapters.hub.admission import Gate, GuardedConnection
+from wakestream.adapters.hub.license_uses import LicenseUses
+from wakestream.adapters.hub.license_watch import LicenseWatch
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.outbound import Outgoing, text_frame
+from wakestream.adapters.net.capabilities import Signer
+from wakestream.adapters.net.counters import Refusals
+from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.net.status_page import hub_page
+from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.adapters.net.tls import ServerTls
+from wakestream.operators.model.errors import NoSpace
+from wakestream.operators.model.ports import Journal
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub, relays
+from wakestream.streams.hub.rows import event_row, sent_row
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.recording.recording import Tap, untapped
+
+MAX_CONNECTIONS = 20_000
+CLOCK_STEP = 5.0
+"""Seconds by which two looks at the clock may differ from what a clock that nobody sets says."""
+
+MAX_PENDING = 10_000
+"""Events whose facts may wait to be journaled before no more frames are read."""
+
+# The library ends a connection whose message is larger than its limit without a word of ours. With some room above
+# the protocol's limit, most senders of too large a frame are told so and may go on.
+_LIBRARY_LIMIT = 4 * wire.MAX_FRAME
+
+_OPEN_WITHIN = 10.0
+
+_FULL_DISK_PAUSE = 0.5
+
+_last_id = itertools.count(time.time_ns() // 1000)
+
+
+def _make_id(prefix: str) -> str:
+    """For a frame that lacks one: 13 hex digits, as old hubs make them, and none twice."""
+    return f"{prefix}{next(_last_id):013x}"
+
+
+_OLD_SUBMIT = f'"{m.Submit.OLD}"'.encode()
+
+Planned = tuple[Sequence[f.Fact], Sequence[f.Command]]
+
+
+class HubServer:
+    """A running hub; `url` is where it listens, `refused` counts what it refused by reason. Made by `open_hub`.
+
+    `on_fact` hears of all that becomes so.
+    """
+
+    def __init__(
+        self,
+        book: LicenseBook,
+        journal: Journal[f.Fact],
+        limits: hub.Limits,
+        clock: Callable[[], float],
+        tap: Tap,
+        disk_low: Callable[[], bool],
+        signer: Signer,
+        steady: Callable[[], float] | None,
+        uses: LicenseUses | None = None,
+    ) -> None:
+        self.url = ""
+        self.port = 0
+        self.refused = Refusals(_note_refusal)
+        self.on_wrong_key: Callable[[ServerConnection], float] = lambda _: 0.0
+        self.on_fact: Callable[[f.Fact], None] | None = None
+        self._tap = tap
+        self._journal = journal
+        self._clock = clock
+        self._disk_low = disk_low
+        self._steady = steady
+        self._offset = clock() - steady() if steady is not None else 0.0
+        self._signer = signer
+        self._state = hub.recover(journal.read(), limits)
+        self.licenses = LicenseWatch(book, uses, self._state, clock, self.happen)
+        journal.snapshot = lambda: hub.snapshot(self._state)
+        self._fds = itertools.count(1)
+        self._sockets: dict[int, GuardedConnection] = {}
+        self._outgoing = Outgoing(self.refused)
+        self._pending: list[Planned] = []
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._committing = False
+        self._running = True
+        self._closing: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Returns when `stop` is set; raises when the hub cannot go on, as when its journal cannot be written."""
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((stopped, self._failed), return_when=asyncio.FIRST_COMPLETED)
+            if self._failed.done():
+                self._failed.result()
+        finally:
+            stopped.cancel()
+
+    @property
+    def state(self) -> hub.HubState:
+        """What the hub knows; to be looked at only."""
+        return self._state
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._sockets)
+
+    # Events in, commands out
+
+    def happen(self, event: f.Event) -> None:
+        """Decide on an event; its commands follow when its facts are journaled."""
+        now = self._clock()
+        if self._steady is not None:
+            # Small differences are a clock that is being trimmed, and followed; leases last as long all the same.
+            self._offset, by = now - self._steady(), now - self._steady() - self._offset
+            if abs(by) > CLOCK_STEP:
+                logger.warning("the clock moved by {:.0f} s; whatever lasts goes on as if it had not", by)
+                self._decide(f.ClockMoved(round(by, 3)), now)
+        self._decide(event, now)
+
+    def _decide(self, event: f.Event, now: float) -> None:
+        facts, commands = hub.decide(self._state, event, now)
+        if self._tap is not untapped and (facts or commands or not isinstance(event, f.Tick)):
+            self._tap.row(*event_row(event, now))
+        for fact in facts:
+            hub.evolve(self._state, fact)
+            _note(fact)
+            self.licenses.note(fact, self._sockets.get, now)
+            if isinstance(fact, f.ConnectionRegistered) and fact.role == "monitor":
+                _note_twins(self._state, fact)
+            if self.on_fact is not None:
+                self.on_fact(fact)
+        durable = [fact for fact in facts if fact.DURABLE]
+        if not durable and not self._pending and not self._committing:
+            self._carry_out(commands)
+            self._outgoing.flush()
+            return
+        self._pending.append((durable, commands))
+        self._work.set()
+
+    async def commit(self) -> None:
+        """Journal what is pending, as many events at once as have gathered, and carry their commands out."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            batch, self._pending = self._pending, []
+            self._room.set()
+            if not batch:
+                continue
+            self._committing = True
+            await self._keep([fact for facts, _ in batch for fact in facts])
+            for _, commands in batch:
+                self._carry_out(commands)
+            self._outgoing.flush()
+            self._committing = False
+
+    async def _keep(self, facts: Sequence[f.Fact]) -> None:
+        """Nothing is promised before it is kept: while the disk is full, all wait for room."""
+        told = False
+        while True:
+            try:
+                await self._journal.append(facts)
+            except NoSpace as error:
+                logger.log("DEBUG" if told else "ERROR", "{}", error)
+                told = True
+                await asyncio.sleep(_FULL_DISK_PAUSE)
+            else:
+                if told:
+                    logger.info("there is room on the disk again; the hub goes on")
+                return
+
+    async def room(self) -> None:
+        """Returns when another event may be taken in."""
+        while len(self._pending) >= MAX_PENDING and self._running:
+            self._room.clear()
+            await self._room.wait()
+
+    def _carry_out(self, commands: Iterable[f.Command]) -> None:
+        for command in commands:
+            match command:
+                case f.Send():
+                    self._send((command.fd,), command.message, command.old, command.seal)
+                case f.Broadcast():
+                    self._send(command.to, command.message, command.old)
+                case f.Close():
+                    self._close(command)
+
+    def _send(self, to: Collection[int], message: m.Message, old: bool, seal: f.Seal | None = None) -> None:
+        if isinstance(message, m.Error):
+            self.refused.count(message.code or "refused")
+        if self._tap is not untapped:
+            here, gone = ([fd for fd in to if (fd in self._sockets) is still] for still in (True, False))
+            self._tap.row(*sent_row(here, message, old, gone))
+        if seal is not None:  # after the record was made: what is filled in now is in no log
+            message = self._signer.sealed(message, seal, self._clock())
+        sockets = [socket for fd in to if (socket := self._sockets.get(fd)) is not None]
+        text = wire.octets(message)
+        if isinstance(message, m.DispatchBatch):
+            for socket in sockets:
+                socket.given += len(text)
+        self._put(sockets, message, text)
+        if old and (alias := wire.encode_old(message)) is not None:
+            self._put(sockets, message, alias.encode())
+
+    def _put(self, sockets: Iterable[GuardedConnection], message: m.Message, text: bytes) -> None:
+        if len(text) <= wire.MAX_FRAME:
+            self._outgoing.put(sockets, text_frame(text))
+        else:  # whoever got it would have to hang up
+            logger.warning("a {} has grown too large to be passed on", message.TYPE)
+
+    def _close(self, command: f.Close) -> None:
+        socket = self._sockets.get(command.fd)
+        if socket is not None:
+            # A close frame's reason has 123 bytes at most.
+            task = asyncio.create_task(socket.close(command.code, command.why[:120]))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    # Connections
+
+    async def serve_connection(self, socket: ServerConnection) -> None:
+        """One connection, from its first frame to its end."""
+        assert isinstance(socket, GuardedConnection)  # noqa: S101 - the gate made it
+        fd = next(self._fds)
+        self._sockets[fd] = socket
+        self.happen(f.Opened(fd))
+        try:
+            while True:
+                data = await socket.recv(decode=False)
+                self._frame(fd, socket, data)
+                if len(self._pending) >= MAX_PENDING:
+                    await self.room()
+        except ConnectionClosed:
+            logger.debug("connection {} is gone", fd)
+        except Exception:
+            logger.exception("connection {} met a fault of this hub; it is closed", fd)
+            raise
+        finally:
+            del self._sockets[fd]
+            self.happen(f.Closed(fd))
+
+    def _frame(self, fd: int, socket: GuardedConnection, data: bytes) -> None:
+        if socket.turned_away:  # what it sent before it knew
+            return
+        if len(data) > wire.MAX_FRAME:
+            why = f"a frame may have {wire.MAX_FRAME} bytes at most, this one has {len(data)}"
+            self.happen(f.Unreadable(fd, why, "too_large"))
+            return
+        try:
+            message = wire.decode(data, make_id=_make_id)
+        except wire.Malformed as error:
+            self.happen(f.Unreadable(fd, str(error)))
+            return
+        if isinstance(message, m.Register):
+            self._register(fd, socket, message)
+        else:
+            if isinstance(message, m.Unknown) and message.type in relays.BEAR_A_KEY:
+                message = self._with_license(message)
+            self.happen(f.Received(fd, message, old=_OLD_SUBMIT in data))
+
+    def _with_license(self, message: m.Unknown) -> m.Unknown:
+        """The frame with the id of the license whose key it bears: the key itself is no part of any decision."""
+        key = message.frame.get("key")
+        found = self.licenses.find(key) if isinstance(key, str) else None
+        frame = {name: value for name, value in message.frame.items() if name != "license"}
+        return m.Unknown(type=message.type, frame=frame | ({"license": found.id} if found is not None else {}))
+
+    def _register(self, fd: int, socket: GuardedConnection, message: m.Register) -> None:
+        credential = message.token or message.key or _bearer(socket.request)
+        self.licenses.look()
+        found = self.licenses.find(credential) if credential is not None else None
+        if found is None and credential is not None and (wait := self.on_wrong_key(socket)) > 0:
+            why = f"too many wrong keys came from this address: try again in {math.ceil(wait)} s"
+            socket.turned_away = True
+            self._close(f.Close(fd, hub.UNAUTHORIZED, why))
+            return
+        if credential is not None:
+            self.licenses.shown(fd, credential)
+        known = f.License(found.id, found.role, found.revoked is not None) if found is not None else None
+        self.happen(f.Registering(fd, message, credential, known))
+
+    def judge(self, request: Request) -> tuple[str, str] | None:
+        """Why one who shows a license of ours at the handshake need not go on: a word and a sentence; or None."""
+        key = _bearer(request)
+        found = self.licenses.find(key) if key is not None else None
+        if found is None:
+            return None
+        return hub.unwelcome(self._state, f.License(found.id, found.role, found.revoked is not None))
+
+    # Time
+
+    async def keep_time(self) -> None:
+        """Once a second: time passes, and licenses may have been revoked, or their keys replaced."""
+        while True:
+            await asyncio.sleep(1)
+            self.licenses.look()
+            self.licenses.end_replaced_keys()
+            self.look_at_disk()
+            self.happen(f.Tick())
+            await self.licenses.keep_uses()
+
+    def page(self, languages: str) -> bytes:
+        """How the hub is, for people who open its address in a browser, in one of these `languages`."""
+        return hub_page(self._state, self._clock(), languages)
+
+    def look_at_disk(self) -> None:
+        """Notice that the disk is nearly full, or no longer."""
+        low = self._disk_low()
+        if low != self._state.disk_low:
+            logger.log("ERROR" if low else "INFO", "the hub's disk is nearly full" if low else "there is room again")
+            self.happen(f.DiskSeen(low))
+
+    def begin(self, server: Server, tls: ServerTls | None) -> None:
+        """Note the address that was taken."""
+        host, self.port = server.sockets[0].getsockname()[:2]
+        self.url = f"{'wss' if tls else 'ws'}://{at_port(host, self.port)}{HUB_PATH}"
+        self.happen(f.Started(tuple(hub.snapshot(self._state))))
+        self.licenses.begin()
+
+    def watch(self, task: asyncio.Task[None]) -> None:
+        """A background task of the hub never ends by itself: if it does, the hub has failed."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failed.done():
+            logger.opt(exception=error).error("the hub cannot go on")
+            self._failed.set_exception(error)
+            self._failed.exception()  # retrieved: whoever waits in `until` hears of it, and the log has it anyhow
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Nothing will be journaled any more: nobody may wait for that."""
+        self._running = False
+        self._room.set()
+
+
+@contextlib.asynccontextmanager
+async def open_hub(
+    host: str,
+    port: int,
+    *,
+    book: LicenseBook,
+    journal: Journal[f.Fact],
+    limits: hub.Limits | None = None,
+    clock: Callable[[], float] = time.time,
+    max_connections: int = MAX_CONNECTIONS,
+    tap: Tap = untapped,
+    disk_low: Callable[[], bool] = lambda: False,
+    signer: Signer | None = None,
+    tls: ServerTls | None = None,
+    steady: Callable[[], float] | None = None,
+    proxies: Collection[Network] = (),
+    uses: LicenseUses | None = None,
+) -> AsyncIterator[HubServer]:
+    """A hub that listens at `host:port` (0 takes a free one) until the block ends; `OSError` when it cannot.
+
+    `LicenseError` when the license file is broken. `clock` gives UNIX seconds, `steady` seconds that nobody sets:
+    with it, no lease is lost and no wait drawn out when the clock is set. `disk_low` says whether new jobs must be
+    turned away so that there is room for what was promised. `proxies` are believed about whom they speak for.
+    In `uses` it notes which licenses were used when and from where.
+    """
+    book.refresh()
+    limits = limits or hub.Limits()
+    running = HubServer(book, journal, limits, clock, tap, disk_low, signer or Signer.fresh(), steady, uses)
+    gate = Gate(max_connections, limits.per_address, running.refused, proxies)
+    running.on_wrong_key, gate.judge, gate.page = gate.wrong_key, running.judge, running.page
+    running.licenses.address_of = gate.address_of
+    options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}
+    options |= {"open_timeout": _OPEN_WITHIN, "create_connection": gate.connection}
+    if tls is not None:
+        options |= {"ssl": tls.context, "ssl_handshake_timeout": _OPEN_WITHIN, "ssl_shutdown_timeout": _OPEN_WITHIN / 2}
+    async with serve(
+        running.serve_connection,
+        host,
+        port,
+        process_request=gate.admit,
+        max_size=_LIBRARY_LIMIT,
+        logger=_quiet(),
+        server_header=f"wakestream/{version('wakestream')}",
+        **options,
+    ) as server:
+        running.begin(server, tls)
+        tasks = [asyncio.create_task(running.commit()), asyncio.create_task(running.keep_time())]
+        if tls is not None:
+            tasks.append(asyncio.create_task(tls.watch()))
+        for task in tasks:
+            task.add_done_callback(running.watch)
+        try:
+            yield running
+        finally:
+            try:
+                await accept_no_more(server)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                running.let_go()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                gate.cut_handshakes()
+                await running.licenses.keep_uses(last=True)
+
+
+def _note_refusal(reason: str, times: int) -> None:
+    logger.debug("refused: {} ({} times by now)", reason, times, stage="hub")
+
+
+def _note(fact: f.Fact) -> None:
+    match fact:
+        case f.JobQueued():
+            logger.debug("queued", job=fact.id, stage="hub")
+        case f.JobGranted():
+            logger.debug("granted {gpu}", gpu=fact.gpu, job=fact.id, stage="hub")
+        case f.JobReleased():
+            logger.debug("released ({why})", why=fact.why, job=fact.id, stage="hub")
+        case f.ConnectionRegistered():
+            logger.info("connection {} is a {}", fact.fd, fact.role, stage="hub")
+        case f.GpuOnline():
+            logger.info("{} is online", fact.gpu, stage="hub")
+        case f.GpuPhase():
+            logger.info("{} is {}", fact.gpu, fact.phase, stage="hub")
+
+
+def _note_twins(state: hub.HubState, monitor: f.ConnectionRegistered) -> None:
+    """Each would tell of the GPU what the other knows better, and jobs would wait for one that is on."""
+    for gpu in monitor.gpus:
+        for fd in state.monitors:
+            if fd != monitor.fd and gpu in state.connections[fd].gpus:
+                logger.warning(
+                    "connections {} and {} are monitors of one GPU, {}: if the first is no former one of the second, "
+                    "stop one of them", fd, monitor.fd, gpu, stage="hub",
+                )  # fmt: skip
+
+
+def _bearer(request: Request | None) -> str | None:
+    header = request.headers.get("Authorization", "") if request is not None else ""
+    scheme, _, token = header.partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _quiet() -> logging.Logger:
+    # Whoever scans the port would fill the log with tracebacks of broken handshakes.
+    quiet = logging.getLogger("wakestream.hub.websockets")
+    quiet.setLevel(logging.CRITICAL)
+    return quiet

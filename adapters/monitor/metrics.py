@@ -1,0 +1,69 @@
+"""What Prometheus learns of a monitor: the state of its machine, and how its provider takes orders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from prometheus_client.metrics_core import Metric
+
+from wakestream.adapters.monitor.runner import MonitorProgram
+from wakestream.adapters.telemetry import metric_families as ff
+from wakestream.adapters.telemetry.link_metrics import LinkWatch
+from wakestream.streams.monitor.power_table import PowerWord
+from wakestream.streams.recording.recording import Direction
+
+STATES = get_args(PowerWord)
+CALLS = ("start", "stop", "inspect")
+RESULTS = ("ok", "failed", "no_capacity")
+_EFFECT = "power."
+
+
+class PowerWatch(LinkWatch):
+    """A tap that also counts the provider's answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[tuple[str, str]] = Counter()
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """See `Tap.row`."""
+        super().row(direction, label, data, job)
+        if direction == "effect" and label.startswith(_EFFECT):
+            result = "no_capacity" if data.get("no_capacity") else "failed" if "why" in data else "ok"
+            self.calls[label.removeprefix(_EFFECT), result] += 1
+
+
+class MonitorMetrics:
+    """Call it for the families. `memory` is what it keeps its facts in, and where; None without one."""
+
+    def __init__(
+        self, program: MonitorProgram, watch: PowerWatch, memory: tuple[ff.Counted, Path] | None = None
+    ) -> None:
+        self._program, self._watch, self._memory = program, watch, memory
+
+    def __call__(self) -> Iterator[Metric]:
+        """Every family of a monitor."""
+        machine, watch = self._program.machine, self._watch
+        yield ff.build("monitor")
+        text = "1 for the state that the machine is in, 0 for the others."
+        yield ff.gauges("wakestream_monitor_power_state", text, ("state",), ff.one_of(STATES, machine.state))
+        entered = {state: self._program.entered[state] for state in STATES}
+        text = "How often the machine came into this state: starting, stopping, failed and so on."
+        yield ff.counters("wakestream_monitor_power_changes_total", text, ("state",), entered)
+        calls = {(call, result): watch.calls[call, result] for call in CALLS for result in RESULTS}
+        text = "The provider's answers to what it was asked for."
+        yield ff.counters("wakestream_monitor_provider_calls_total", text, ("call", "result"), calls)
+        since = machine.up_since
+        up = asyncio.get_running_loop().time() - since if since is not None else 0.0
+        yield ff.gauge("wakestream_monitor_uptime_seconds", "Since the machine was first seen running; 0 if off.", up)
+        text = "Looks at the machine in a row that failed."
+        yield ff.gauge("wakestream_monitor_looks_failed", text, machine.unread)
+        yield from watch.families("monitor")
+        if self._memory is not None:
+            journal, path = self._memory
+            yield from ff.journal("monitor", journal)
+            yield from ff.disk("monitor", path.parent)

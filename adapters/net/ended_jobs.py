@@ -1,0 +1,48 @@
+"""The jobs that the hub says are over: what was given to them starts nothing more at the worker."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from wakestream.streams.hub.capabilities import LEEWAY
+from wakestream.streams.protocol import messages as m
+
+REMEMBERED = 10_000
+"""Jobs of a license that are kept in mind."""
+
+
+class EndedJobs:
+    """Fed with what the hub says. `clock` gives UNIX seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._ended: dict[str, OrderedDict[str, float]] = {}
+        self._floor: dict[str, float] = {}
+
+    def feed(self, event: object) -> None:
+        """A job has the GPU (again), or is over."""
+        match event:
+            case m.Submit(request_id=job, license=str(owner)):
+                self._begin(job, owner)
+            case m.Cancel(request_id=job, license=str(owner)) | m.JobDone(request_id=job, license=str(owner)):
+                self._end(job, owner)
+            case m.DispatchBatch(jobs=jobs):
+                for frame in jobs:
+                    self._begin(str(frame.get("request_id")), str(frame.get("license")))
+
+    def _end(self, job: str, owner: str) -> None:
+        ended = self._ended.setdefault(owner, OrderedDict())
+        ended[job] = self._clock()
+        ended.move_to_end(job)
+        if len(ended) > REMEMBERED:
+            # Which job that was is no longer known, so what was given before its end starts nothing either.
+            self._floor[owner] = ended.popitem(last=False)[1]
+
+    def _begin(self, job: str, owner: str) -> None:
+        if owner in self._ended:
+            self._ended[owner].pop(job, None)
+
+    def has(self, job: str, owner: str, issued: float) -> bool:
+        """Whether this job, or the capability of it that was given at `issued`, is over."""
+        return issued <= self._floor.get(owner, float("-inf")) + LEEWAY or job in self._ended.get(owner, {})

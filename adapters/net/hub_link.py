@@ -1,0 +1,274 @@
+"""The connection to a hub that is always being kept: one hot stream of events, and a `send`.
+
+Client, monitor and worker use it alike. A session is a cold observable that ends in an error; `retry_backoff` above it
+makes it a link; the switchboard below never hears an error, only `LinkDown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from random import Random
+from ssl import SSLContext
+from typing import Any
+
+from loguru import logger
+from reactivex import Observable, abc
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.connection import broadcast
+from websockets.exceptions import ConnectionClosedOK, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
+from websockets.http11 import Response
+
+from wakestream.adapters.net.connect_errors import no_connection
+from wakestream.adapters.net.tls import explained, hung_up
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.errors import HubError, HubRefused, HubUnreachable, Stalled
+from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.operators.rx.core.observable import Lean, Passing
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.interval import every
+from wakestream.operators.rx.retry_backoff import retry_backoff
+from wakestream.operators.rx.timeout_idle import timeout_idle
+from wakestream.streams.jobs.hub_news import HubEvent as Event
+from wakestream.streams.jobs.hub_news import HubNews
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.recording.recording import Tap, untapped
+
+PING_EVERY = 25.0
+"""Seconds between application pings, as the field's peers send them."""
+
+SILENCE = 2 * PING_EVERY
+"""A connection on which nothing is heard for this long is dead."""
+
+REGISTER_WITHIN = 10.0
+"""Seconds that a hub has to answer `register`."""
+
+RECONNECT = Backoff(initial=0.5, max_delay=30.0, reset_on_success=lambda event: type(event) is m.Pong)
+"""A connection is healthy, and the count of attempts set back, once a ping was answered: one that is made and at once
+ended again (kicked, replaced by another of the same name) comes back later each time."""
+
+FOR_GOOD = frozenset({"unauthorized", "forbidden", "bad_address", "kicked"})
+"""What a hub says to one who need not come again; any other refusal may pass."""
+
+
+class Link:
+    """See `open_link`."""
+
+    def __init__(
+        self,
+        url: str,
+        register: Callable[[], m.Register],
+        tap: Tap,
+        random: Random,
+        scheduler: LoopScheduler,
+        ca: SSLContext | None = None,
+    ) -> None:
+        self.url = url
+        self._ca = ca
+        self._register = register
+        self._tap = tap
+        self._scheduler = scheduler
+        self._socket: ClientConnection | None = None
+        self.events = HubNews(_fault)
+        self._subscription = self._sessions(random).subscribe(self._feed, scheduler=scheduler)
+
+    @property
+    def up(self) -> bool:
+        """Whether the hub has registered us and the connection stands."""
+        return self._socket is not None
+
+    def send(self, message: m.Message) -> bool:
+        """Put a frame onto the wire; False, and nothing sent, while there is no link."""
+        if self._socket is None:
+            return False
+        self._put(self._socket, message)
+        return True
+
+    async def close(self) -> None:
+        """Let go of the connection and wait until it is closed."""
+        self._subscription.dispose()
+        await self._scheduler.close()
+
+    def _sessions(self, random: Random) -> Observable[Event]:
+        session: Observable[Event] = from_async(self._session, "hub link")
+        alive = session.pipe(timeout_idle(SILENCE, "silence"))
+
+        def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
+            return alive.subscribe(_TellsWhy(observer, self.url), scheduler=scheduler)
+
+        return Lean(subscribe).pipe(retry_backoff(RECONNECT, random))
+
+    def _feed(self, event: Event) -> None:
+        if isinstance(event, LinkUp):
+            self._tap.row("conn", "up", {"features": sorted(event.features)})
+        elif isinstance(event, LinkDown):
+            said = "{}; trying again, later each time" if event.code else "{}; trying again"
+            logger.bind(stage="link").log("ERROR" if event.code else "WARNING", said, event.why)
+            self._tap.row("conn", "down", {"why": event.why, "code": event.code})
+        self.events.feed(event)
+
+    async def _session(self) -> AsyncIterator[Event]:
+        async with _connected(self.url, self._ca) as socket:
+            self._put(socket, self._register())
+            registered = await self._registered(socket)
+            pings = every(PING_EVERY, lambda _: m.Ping()).subscribe(
+                lambda ping: self._put(socket, ping), scheduler=self._scheduler
+            )
+            self._socket = socket
+            try:
+                logger.bind(stage="link").info("connected to {}", self.url)
+                yield LinkUp(frozenset(registered.features or ()), registered.capability_key)
+                while True:
+                    message = await self._next(socket)
+                    if message is not None:
+                        yield message
+            finally:
+                pings.dispose()
+                self._socket = None if self._socket is socket else self._socket
+
+    async def _registered(self, socket: ClientConnection) -> m.Registered:
+        try:
+            async with asyncio.timeout(REGISTER_WITHIN):
+                while True:
+                    message = await self._next(socket)
+                    if isinstance(message, m.Registered):
+                        return message
+                    if isinstance(message, m.Error):
+                        raise HubRefused(message.text, code=message.code or "unauthorized")
+        except TimeoutError:
+            raise HubUnreachable(f"it did not answer register within {REGISTER_WITHIN:g} s") from None
+
+    async def _next(self, socket: ClientConnection) -> m.Message | None:
+        """The next message, or None for a frame that is none; answers pings."""
+        try:
+            raw = await socket.recv(decode=False)
+        except ConnectionClosedOK:
+            raise HubUnreachable(f"it closed the connection{_reason(socket)}") from None
+        message = self._read(raw)
+        if type(message) is m.Ping:
+            self._put(socket, m.Pong())
+        return message
+
+    def _read(self, raw: bytes) -> m.Message | None:
+        try:
+            message = wire.decode(raw, strict=False)
+        except wire.Malformed as error:
+            logger.bind(stage="link").warning("the hub sent a frame that is ignored: {}", error)
+            return None
+        self._tap.frame("in", message)
+        if type(message) is m.Kicked:
+            raise HubRefused(message.msg or "the hub closed this connection for good", code="kicked")
+        return message
+
+    def _put(self, socket: ClientConnection, message: m.Message) -> None:
+        self._tap.frame("out", message)
+        broadcast((socket,), wire.encode(message))
+
+
+def open_link(
+    url: str,
+    register: Callable[[], m.Register],
+    *,
+    tap: Tap = untapped,
+    random: Random | None = None,
+    scheduler: LoopScheduler | None = None,
+    ca: SSLContext | None = None,
+) -> Link:
+    """Connect to the hub at `url` now, and again whenever the connection is lost, until `close`.
+
+    Needs a running loop. `events` is hot and never errors: `LinkUp` once the hub has answered `register`, `LinkDown`
+    with the reason whenever there is no connection (at each failed attempt again), and every message in between. `ca`
+    says how a hub with TLS is verified, where the system's authorities are not enough.
+    """
+    return Link(url, register, tap, random or Random(), scheduler or LoopScheduler(), ca)
+
+
+class _TellsWhy(Passing[Event]):
+    """Says `LinkDown` before the error that ends a session."""
+
+    __slots__ = ("url",)
+
+    def __init__(self, observer: abc.ObserverBase[Event], url: str) -> None:
+        super().__init__(observer)
+        self.url = url
+
+    def on_error(self, error: Exception) -> None:
+        code = error.code if isinstance(error, HubRefused) and error.code in FOR_GOOD else None
+        why = f"nothing was heard for {error.seconds:g} s" if isinstance(error, Stalled) else str(error)
+        self.observer.on_next(LinkDown(f"hub {self.url}: {why}", code))
+        self.observer.on_error(error)
+
+
+def _reason(socket: ClientConnection) -> str:
+    said = socket.close_reason or ""
+    return f" ({socket.close_code}{' ' + said if said else ''})" if socket.close_code else ""
+
+
+class _ConnectHere(connect):
+    """Follows no redirect: the key that comes next is for the hub that the user has set."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """See `connect.process_redirect`."""
+        return exc
+
+
+@contextlib.asynccontextmanager
+async def _connected(url: str, ca: SSLContext | None) -> AsyncIterator[ClientConnection]:
+    """A WebSocket; the library's and the system's errors become ours."""
+    try:
+        async with _ConnectHere(
+            url,
+            compression=None,
+            max_size=wire.MAX_FRAME,
+            ping_interval=20,
+            ping_timeout=20,
+            close_timeout=2,
+            ssl=ca or True if url.startswith("wss:") else None,
+        ) as socket:
+            try:
+                yield socket
+            finally:
+                # Left to itself, the library tells the hub of a fault of ours (1011) when the session is cancelled.
+                await socket.close()
+    except (HubError, asyncio.CancelledError):
+        raise
+    except InvalidURI as error:
+        raise HubRefused(f"{url} is no WebSocket address", code="bad_address") from error
+    except InvalidStatus as error:
+        raise HubUnreachable(_turned_away(error.response)) from error
+    except InvalidHandshake as error:
+        raise HubUnreachable(f"no hub answers there ({error}){_hint(url)}") from error
+    except (OSError, TimeoutError) as error:
+        ended = url.startswith("wss:") and isinstance(error, ConnectionResetError)
+        raise HubUnreachable(hung_up() if ended else _plain(error)) from error
+    except WebSocketException as error:
+        raise HubUnreachable(f"the connection broke ({error})") from error
+
+
+def _hint(url: str) -> str:
+    """A port of TLS closes on one who speaks none, without a word."""
+    return "; if TLS is spoken there, write https:// or wss://" if url.startswith("ws:") else ""
+
+
+def _turned_away(response: Response) -> str:
+    """What an HTTP answer in place of a handshake says; a hub of ours says it in one line of plain text."""
+    said = ""
+    if 300 <= response.status_code < 400:
+        there = response.headers.get("Location", "elsewhere")[:200]
+        said = f"it points to {there!r}; if that is your hub, set its address there"
+    elif response.headers.get("Content-Type", "").startswith("text/plain"):
+        said = " ".join((response.body or b"")[:300].decode(errors="replace").split())
+    return f"the connection was turned away with HTTP {response.status_code}{f': {said}' if said else ''}"
+
+
+def _plain(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer within 10 s"
+    return explained(error) or no_connection(error)
+
+
+def _fault(error: Exception, item: Any) -> None:
+    logger.bind(stage="link").opt(exception=error).error("an observer failed on {}", type(item).__name__)

@@ -1,0 +1,91 @@
+"""A page for people who open a program's address in a browser: how it is, read only, nothing secret, no script.
+
+In English, or in Chinese where the browser asks for that first.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from wakestream.adapters.net.status_page_words import Words, words_for
+from wakestream.streams.hub.ledger import boot_times
+from wakestream.streams.hub.state import HubState
+from wakestream.streams.worker.worker import State
+
+EVERY: Final = 5
+"""Seconds after which a browser asks again."""
+
+GPUS: Final = 50
+"""GPUs that are shown one by one."""
+
+_STYLE = """:root{color-scheme:light dark;--page:#f6f7f9;--panel:#fff;--ink:#14181f;--soft:#56606d;--line:#e2e6eb}
+@media(prefers-color-scheme:dark){:root{--page:#0d1015;--panel:#151a21;--ink:#e9edf2;--soft:#9aa6b4;--line:#262d37}}
+body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,Arial,
+sans-serif;font-variant-numeric:tabular-nums}main{max-width:640px;margin:8vh auto;padding:0 20px}
+h1{font-size:20px;letter-spacing:-.02em;margin:0 0 4px}p{color:var(--soft);margin:0 0 24px}
+dl{margin:0;border:1px solid var(--line);border-radius:14px;background:var(--panel);padding:6px 20px}
+div{display:flex;justify-content:space-between;gap:24px;padding:10px 0}div+div{border-top:1px solid var(--line)}
+dt{color:var(--soft)}dd{margin:0;font-weight:550;text-align:right;overflow-wrap:anywhere}"""
+
+_MARK = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_MARK}'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def page(words: Words, title: str, text: str, facts: Iterable[tuple[str, str]]) -> bytes:
+    """The page's HTML: a title, a sentence, and what is known."""
+    rows = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in facts)
+    return (
+        f'<!doctype html><html lang="{words.lang}"><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="{EVERY}">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
+        f"<main><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p><dl>{rows}</dl></main></html>"
+    ).encode()
+
+
+def hub_page(state: HubState, now: float, languages: str = "") -> bytes:
+    """How a hub is: its GPUs, and how many wait. No job and no license is named.
+
+    `languages` is what the browser's `Accept-Language` says.
+    """
+    words = words_for(languages)
+    return page(words, "wakestream hub", words.hub, hub_facts(state, now, words))
+
+
+def hub_facts(state: HubState, now: float, words: Words) -> Sequence[tuple[str, str]]:
+    """What a hub's page tells."""
+    gpus = [
+        (f"GPU {gpu.name}", f"{words.phase(gpu.phase)} · {words.time(now - gpu.since)} · {words.jobs(len(gpu.leases))}")
+        for gpu in list(state.gpus.values())[:GPUS]
+    ]
+    if len(state.gpus) > GPUS:
+        gpus.append((words.more, str(len(state.gpus) - GPUS)))
+    boots = boot_times(seconds for _, seconds in state.boots)
+    return [
+        *(gpus or [("GPU", words.no_gpu)]),
+        (words.waiting, words.jobs(len(state.queue))),
+        (words.boot, words.usual(boots["p50"], boots["p90"]) if boots else words.no_boot),
+        (words.connected, words.peers(len(state.clients), len(state.monitors))),
+    ]
+
+
+def worker_page(state: State, ready: bool, said: str, gpu: str | None, languages: str = "") -> bytes:
+    """How a worker is: whether its engine is ready, and how much there is to do. No file and no task is named."""
+    words, tasks = words_for(languages), [task.status for task in state.tasks.values()]
+    facts = [
+        (words.engine, words.ready if ready else said),
+        *([("GPU", gpu)] if gpu else []),
+        (words.at_work, words.jobs(tasks.count("running"))),
+        (words.waiting, words.jobs(tasks.count("queued"))),
+    ]
+    return page(words, "wakestream worker", words.worker, facts)

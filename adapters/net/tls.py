@@ -1,0 +1,204 @@
+"""TLS: our servers' certificates, which may be renewed while they run, and how our clients trust those of others."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from loguru import logger
+
+from wakestream.adapters.config.setting_files import SettingsError
+
+LOOK_EVERY = 60.0
+"""Seconds between two looks at whether the certificate was renewed."""
+
+WARN_BEFORE = timedelta(days=14)
+"""How long before its end a certificate is warned of."""
+
+PLAIN = "write http:// or ws:// in its address, or set TLS up there"
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+"""What OpenSSL makes of a peer that answers in plain text."""
+
+_Stamp = tuple[tuple[int, int, int], ...]
+
+
+class ServerTls:
+    """A server's certificate. `context` is for the listening socket; new connections get what `refresh` read last."""
+
+    def __init__(self, cert: Path, key: Path) -> None:
+        self._cert, self._key = cert, key
+        self.context = _server_context()
+        self._seen: _Stamp | None = None
+        self._fault = ""
+        self._load()
+
+    def refresh(self) -> bool:
+        """Read the files again if they changed; True when they did and are in use now.
+
+        What cannot be used leaves the former certificate in force, and is told once.
+        """
+        try:
+            if self._stamp() == self._seen:
+                return False
+            self._load()
+        except (SettingsError, OSError) as error:
+            if str(error) != self._fault:
+                logger.error("{}; the former certificate stays in use", error)
+            self._fault = str(error)
+            return False
+        self._fault = ""
+        logger.info("the certificate was renewed; new connections get it")
+        return True
+
+    async def watch(self, every: float = LOOK_EVERY) -> None:
+        """Refresh for ever."""
+        while True:
+            await asyncio.sleep(every)
+            self.refresh()
+
+    def _load(self) -> None:
+        stamp = self._stamp()
+        _load_chain(_server_context(), self._cert, self._key)  # first where a misfit does no harm
+        _check_dates(self._cert)
+        _load_chain(self.context, self._cert, self._key)
+        self._seen = stamp
+
+    def _stamp(self) -> _Stamp:
+        return tuple(_stat(path, flag) for path, flag in ((self._cert, "--tls-cert"), (self._key, "--tls-key")))
+
+
+def server_tls(cert: Path | None, key: Path | None) -> ServerTls | None:
+    """The server's TLS where it is set; `SettingsError` says what to do about files that do not serve."""
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        given, lacks = ("--tls-cert", "--tls-key") if key is None else ("--tls-key", "--tls-cert")
+        raise SettingsError(f"{given} needs {lacks} too: certificate and key belong together")
+    return ServerTls(cert, key)
+
+
+def client_context(ca: Path | None) -> ssl.SSLContext | None:
+    """How servers are verified: by `ca` beside the system's authorities; None leaves the libraries' defaults.
+
+    The host's name is verified in any case. `SettingsError` when the file does not serve.
+    """
+    if ca is None:
+        return None
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(cafile=ca)
+    except ssl.SSLError:
+        raise SettingsError(f"--ca: {ca} holds no certificate in PEM form; give the authority's certificate") from None
+    except OSError as error:
+        raise SettingsError(f"--ca: {ca} cannot be read ({error.strerror or error})") from None
+    return context
+
+
+def warn_unless_private(host: str, tls: ServerTls | None) -> None:
+    """Say so when a server listens to the network without TLS."""
+    if tls is None and not _loopback(host):
+        logger.warning(
+            "listening on {} without TLS: keys, secrets and files can be read on the way. Give --tls-cert and "
+            "--tls-key, or keep a reverse proxy with TLS in front and this port closed to all others",
+            host,
+        )
+
+
+def explained(error: BaseException) -> str | None:
+    """What a failed TLS handshake means and what to do about it; None when `error` is of another kind."""
+    found: BaseException | None = error
+    while found is not None and type(found).__module__ != "ssl":  # others derive from these, without what they know
+        found = found.__cause__ or found.__context__
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return _unverified(found)
+    if not isinstance(found, ssl.SSLError):
+        return None
+    if found.reason in _NO_TLS:
+        return f"it does not speak TLS; {PLAIN}"
+    if isinstance(found, ssl.SSLEOFError):
+        return hung_up()
+    return f"the TLS handshake failed ({found.reason or found})"
+
+
+def hung_up() -> str:
+    """For a peer that ended the connection in the handshake without a word."""
+    return f"it ended the connection in the TLS handshake; if it does not speak TLS, {PLAIN}"
+
+
+def _unverified(error: ssl.SSLCertVerificationError) -> str:
+    said = error.verify_message
+    if error.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+        return f"its certificate is for another name ({said}); use the name that it was made for, or get another"
+    if error.verify_code == 10:  # X509_V_ERR_CERT_HAS_EXPIRED
+        return "its certificate has expired; renew it there, or set this machine's clock right"
+    if error.verify_code == 9:  # X509_V_ERR_CERT_NOT_YET_VALID
+        return "its certificate is not valid yet; set the clocks right"
+    return f"its certificate is not trusted ({said}); give the authority that signed it by --ca FILE (WAKESTREAM_CA)"
+
+
+def _server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    return context
+
+
+def _load_chain(context: ssl.SSLContext, cert: Path, key: Path) -> None:
+    try:
+        context.load_cert_chain(cert, key, password=_no_password)
+    except ssl.SSLError as error:
+        raise SettingsError(_misfit(error, cert, key)) from None
+    except OSError as error:
+        raise SettingsError(f"--tls-cert, --tls-key: {cert} or {key} cannot be read ({error.strerror})") from None
+
+
+def _no_password() -> bytes:
+    # Without this, OpenSSL asks the terminal, and a service waits for ever.
+    return b""
+
+
+def _misfit(error: ssl.SSLError, cert: Path, key: Path) -> str:
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return (
+            f"--tls-key: the key in {key} does not fit the certificate in {cert}; give the pair that was made together"
+        )
+    if b"ENCRYPTED" in key.read_bytes():
+        return f"--tls-key: the key in {key} is encrypted; decrypt it (openssl pkey -in {key} -out FILE), mode 600"
+    return f"--tls-cert, --tls-key: {cert} must hold the certificate and {key} its key, both in PEM form"
+
+
+def _check_dates(cert: Path) -> None:
+    from cryptography import x509
+
+    try:
+        found = x509.load_pem_x509_certificates(cert.read_bytes())[0]
+    except (ValueError, IndexError, OSError):
+        return  # OpenSSL took it: not ours to refuse
+    left = found.not_valid_after_utc - datetime.now(UTC)
+    if left < timedelta():
+        raise SettingsError(
+            f"--tls-cert: the certificate in {cert} expired on {found.not_valid_after_utc:%Y-%m-%d}; renew it"
+        )
+    if left < WARN_BEFORE:
+        logger.warning("the certificate in {} ends on {:%Y-%m-%d}; renew it", cert, found.not_valid_after_utc)
+
+
+def _stat(path: Path, flag: str) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise SettingsError(f"{flag}: {path} cannot be read ({error.strerror or error})") from None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,225 @@
+"""Log lines: one each, with time, level, job and stage, to stderr, and never a secret or a control character in them.
+
+Everyone logs with `from loguru import logger` and `logger.bind(job=..., stage=...)`; where lines go, and whether they
+are text or JSON, is decided here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from wakestream.streams.protocol.printable import printable
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+HIDDEN = "***"
+LIBRARIES = ("websockets", "aiohttp", "asyncio", "opentelemetry")
+"""Standard library loggers whose warnings and errors are shown as ours."""
+
+SHORTEST = 4
+"""A secret of fewer characters would blot out half of every line, and guard nothing."""
+
+_PATTERNS = (
+    (re.compile(r"(?i)\b(bearer|basic)\s+[^\s'\",;]+"), rf"\1 {HIDDEN}"),
+    (re.compile(r"\bws_[A-Za-z]+_[A-Za-z0-9_-]{16,}|\bwsc1\.[\w.-]+"), HIDDEN),
+    (
+        re.compile(r"""(\\?["'](?:license_key|api_secret|token|key)\\?["']\s*[:=]\s*\\?["'])[^"'\\]+"""),
+        rf"\1{HIDDEN}",
+    ),
+)
+
+_FORMAT = "{time:HH:mm:ss.SSS} {level: <7} {extra[job]} {extra[stage]}  {message}\n"
+_DATED = "{time:YYYY-MM-DD} " + _FORMAT
+
+
+class _Lines:
+    """The one sink: redacts, then writes to wherever lines go at the moment."""
+
+    def __init__(self) -> None:
+        self.secrets: set[str] = set()
+        self.write: Callable[[str], object] = to_stderr
+        self.keep: Callable[[str], object] = to_stderr
+        self.json = False
+        self.program = ""
+
+    def show(self, message: Message) -> None:
+        self.write(self._line(message))
+
+    def show_in_file(self, message: Message) -> None:
+        self.keep(self._line(message))
+
+    def _line(self, message: Message) -> str:
+        if self.json:
+            return self._as_json(message.record)
+        broke = message.record["exception"]
+        return self.redact(str(message) + ("" if broke is None else printable_trace(*broke)))
+
+    def _as_json(self, record: Record) -> str:
+        extra, broke = record["extra"], record["exception"]
+        error = trace = None
+        if broke is not None and broke.type is not None:
+            error = "".join(traceback.format_exception_only(broke.type, broke.value)).strip()
+            trace = "".join(traceback.format_exception(broke.type, broke.value, broke.traceback))
+        return self.line(
+            record["time"], record["level"].name, record["message"], extra["job"], extra["stage"], error, trace
+        )
+
+    def line(
+        self,
+        time: datetime,
+        level: str,
+        message: str,
+        job: object = "-",
+        stage: object = "-",
+        error: str | None = None,
+        trace: str | None = None,
+        program: str | None = None,
+    ) -> str:
+        """One record as JSON. Redacted before it is JSON: what is hidden may not take a quotation mark with it."""
+        told = {"message": message, "job": job, "stage": stage, "program": program or self.program or None}
+        told |= {"error": error, "traceback": trace}
+        clean = {name: None if text in (None, "-") else self.redact(str(text)) for name, text in told.items()}
+        if trace is None:
+            del clean["traceback"]
+        stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        # ASCII alone: whatever counts as the end of a line for somebody, and halves of letters, are escaped.
+        return json.dumps({"time": stamp, "level": level, **clean}) + "\n"
+
+    def redact(self, text: str) -> str:
+        # The longest first: one secret may begin with another.
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, HIDDEN)
+        for pattern, replacement in _PATTERNS:
+            text = pattern.sub(replacement, text)
+        return text
+
+
+def to_stderr(text: str) -> None:
+    """Write a line, if anybody reads it."""
+    # Looked up at each line: a live display puts itself in the place of sys.stderr while it runs.
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        return  # nobody reads stderr any more; a log line is no reason to end the program
+
+
+_lines = _Lines()
+
+
+def configure(
+    level: str,
+    secrets: Collection[str] = (),
+    *,
+    json: bool = False,
+    program: str = "",
+    keep: Callable[[str], object] | None = None,
+    keep_level: str | None = None,
+) -> None:
+    """Send log lines of `level` and above to stderr; `secrets` and whatever looks like a key never show.
+
+    With `json` each is an object: time (ISO 8601, UTC), level, message, job, stage, program, error, and traceback where
+    there is one. What ends the program unforeseen is then such a line, too. `keep` gets the lines as well (those of
+    `keep_level`, if that is another), with the date.
+    """
+    hide(*secrets)
+    _lines.json, _lines.program = json, program
+    sys.excepthook = _broke if json else _broke_plainly
+    logger.remove()
+    logger.configure(extra={"job": "-", "stage": "-"}, patcher=_untouched if json else _printable)
+    # diagnose and backtrace would print the values of variables, secrets among them; catch would print whole records.
+    logger.add(_lines.show, level=level, format=lambda _: _FORMAT, backtrace=False, diagnose=False, catch=False)
+    if keep is not None:
+        _lines.keep, wanted = keep, keep_level or level
+        logger.add(
+            _lines.show_in_file, level=wanted, format=lambda _: _DATED, backtrace=False, diagnose=False, catch=False
+        )
+    for name in LIBRARIES:
+        _intercept(logging.getLogger(name))
+
+
+def in_json() -> bool:
+    """Whether lines are JSON."""
+    return _lines.json
+
+
+def json_line(level: str, message: str, *, program: str) -> str:
+    """A line as the log would have it, for what is said elsewhere."""
+    return _lines.line(datetime.now(UTC), level, message, program=program)
+
+
+def _broke(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    logger.opt(exception=(kind, error, trace)).critical("the program broke")
+
+
+def _broke_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    to_stderr(redact(printable_trace(kind, error, trace)))
+
+
+def printable_trace(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> str:
+    """A traceback whose lines are its own: what an error quotes ends none."""
+    parts = [] if kind is None else traceback.format_exception(kind, error, trace)
+    # Frames have lines of code below them; the error itself, which is not indented, may quote anybody.
+    framed = (
+        printable(part, layout=True) if part[:1].isspace() else printable(part.strip("\n")) + "\n" for part in parts
+    )
+    return "".join(framed)
+
+
+def hide(*secrets: str) -> None:
+    """Never show these either, from now on."""
+    _lines.secrets.update(secret for secret in secrets if len(secret) >= SHORTEST)
+
+
+def redact(text: str) -> str:
+    """`text` without the secrets that were named and without anything that looks like a key."""
+    return _lines.redact(text)
+
+
+@contextmanager
+def through(write: Callable[[str], object]) -> Iterator[None]:
+    """While inside, lines (each with its line end) go to `write`, so that a live display can put them above itself."""
+    before, _lines.write = _lines.write, write
+    try:
+        yield
+    finally:
+        _lines.write = before
+
+
+def _printable(record: Record) -> None:
+    record["message"] = printable(record["message"].replace("\r", "\\r").replace("\n", "\\n"))
+    record["extra"] = {name: printable(str(value)) for name, value in record["extra"].items()}
+
+
+def _untouched(_: Record) -> None:
+    """JSON keeps a message of several lines on one by itself."""
+
+
+class _Forward(logging.Handler):
+    """Hands the standard library's log records to ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = record.levelname if record.levelname in ("WARNING", "ERROR", "CRITICAL") else "WARNING"
+        bound = logger.bind(stage=record.name.partition(".")[0])
+        bound.opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+
+
+def _intercept(library: logging.Logger) -> None:
+    library.handlers = [_Forward()]
+    library.setLevel(logging.WARNING)
+    library.propagate = False

@@ -1,0 +1,60 @@
+"""The small server of `--metrics`: `GET /metrics` for Prometheus, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+from aiohttp import hdrs, web
+from loguru import logger
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from wakestream.adapters.config import addresses
+from wakestream.adapters.net.connection_limits import SilentCallers
+from wakestream.adapters.net.http_server import listening
+from wakestream.adapters.net.refusals import quiet_logger
+
+PATH = "/metrics"
+_GRACE = 1.0
+
+Collect = Callable[[], Iterable[Metric]]
+
+
+class _Scrape(Collector):
+    """Asks the program at each scrape."""
+
+    def __init__(self, families: Collect) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families()
+
+
+@asynccontextmanager
+async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncIterator[str]:
+    """Answer scrapes at `address` with what `collect` gives, until the block ends; gives the URL.
+
+    `OSError` if the address is taken. The registry is this listener's own: several programs may run in one process.
+    """
+    host, port = address
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Scrape(collect))
+    ProcessCollector(registry=registry)
+
+    async def answer(request: web.Request) -> web.Response:
+        encode, kind = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=encode(registry), headers={hdrs.CONTENT_TYPE: kind})
+
+    silent = SilentCallers()
+    app = web.Application(middlewares=[silent.middleware()], client_max_size=0)
+    app.router.add_get(PATH, answer)
+    runner = web.AppRunner(
+        app, access_log=None, logger=quiet_logger("metrics"), shutdown_timeout=_GRACE, lingering_time=_GRACE
+    )
+    async with listening(runner, silent, host, port) as taken:
+        url = f"http://{addresses.at_port(host, taken)}{PATH}"
+        logger.bind(stage="metrics").info("metrics at {}", url)
+        yield url

@@ -1,0 +1,129 @@
+"""Writes the log: one file per run of a program, JSON lines, rotated and capped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from wakestream.adapters.telemetry import logs
+from wakestream.operators.model.errors import FileUnusable
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import (
+    Direction,
+    Header,
+    RowMaker,
+    Tap,
+    frame_row,
+    header_line,
+    redact,
+    row_line,
+    untapped,
+)
+
+MAX_FILE: Final = 32 * 1024 * 1024
+"""Bytes after which a new file is begun."""
+
+MAX_FILES: Final = 20
+"""Files of one program kept in the folder; the oldest are removed."""
+
+
+DAY: Final = 86_400.0
+
+
+class Recorder(Tap):
+    """Implements `Tap` on files `<program>-<UTC time>-<pid>-<n>.jsonl` in `folder`. Needs a running loop.
+
+    `FileUnusable` when the folder cannot be written to. A disk that fills up later ends the recording, not the program.
+    """
+
+    def __init__(self, folder: Path, header: Header, *, max_file: int = MAX_FILE, max_files: int = MAX_FILES) -> None:
+        self._folder, self._header = folder, header
+        self._max_file, self._max_files = max_file, max_files
+        self._loop = asyncio.get_running_loop()
+        self._start = self._loop.time()
+        self._maker = RowMaker(lambda: self._loop.time() - self._start, lambda data: redact(data, logs.redact))
+        self._part = 0
+        self._file: BinaryIO | None = self._open()
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """See `Tap.row`."""
+        if self._file is None:
+            return
+        self._write(row_line(self._maker.make(direction, label, data, job)))
+
+    def frame(self, direction: Direction, message: m.Message) -> None:
+        """See `Tap.frame`."""
+        if not isinstance(message, m.Ping | m.Pong):
+            label, data, job = frame_row(message)
+            self.row(direction, label, data, job)
+
+    def close(self) -> None:
+        """Finish the file; rows after this are dropped."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, line: bytes) -> None:
+        file = self._file
+        if file is None:
+            return
+        try:
+            file.write(line)
+            file.flush()
+            if file.tell() > self._max_file:
+                file.close()
+                self._file = self._open()
+        except (OSError, FileUnusable) as error:
+            from loguru import logger
+
+            logger.error("recording stopped: {}", error)
+            self._file = None
+            with suppress(OSError):  # what could not be written cannot be written now either
+                file.close()
+
+    def _open(self) -> BinaryIO:
+        self._part += 1
+        begun = datetime.fromtimestamp(self._header.epoch, UTC).strftime("%Y%m%dT%H%M%SZ")
+        self._name = f"{self._header.program}-{begun}-{os.getpid()}-"
+        path = self._folder / f"{self._name}{self._part:03}.jsonl"
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = open(path, "xb", opener=_private)  # noqa: SIM115 - it is closed with the recorder
+            file.write(header_line(self._header))
+            file.flush()
+        except OSError as error:
+            raise FileUnusable(f"cannot record into {self._folder}: {error.strerror or error}") from error
+        self._remove_oldest()
+        return file
+
+    def _remove_oldest(self) -> None:
+        # Another program of this name may be writing beside us: what was touched within a day and is not ours stays.
+        old = time.time() - DAY
+        ours = sorted(self._folder.glob(f"{self._header.program}-*.jsonl"))
+        spare = [path for path in ours if path.name.startswith(self._name) or path.stat().st_mtime < old]
+        for path in spare[: max(0, len(ours) - self._max_files)]:
+            with suppress(OSError):  # Windows, while somebody reads it: the next new file removes it
+                path.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+@contextmanager
+def recording(folder: Path | None, program: str, seed: int, config: Mapping[str, Any]) -> Iterator[Tap]:
+    """A recorder into `folder` for as long as the block runs, or a tap that keeps nothing where `folder` is None."""
+    if folder is None:
+        yield untapped
+        return
+    recorder = Recorder(folder, Header(program, time.time(), seed, config))
+    try:
+        yield recorder
+    finally:
+        recorder.close()

@@ -1,0 +1,202 @@
+"""Reads recorded logs: `.jsonl`, `.jsonl.gz`, the parts `…-001.jsonl`, `…-002.jsonl` of one run, or a folder of them.
+
+Whatever cannot be used is refused with a sentence that names the file and the line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from wakestream.adapters.disk.patience import put
+from wakestream.streams.recording.log_checks import check, refuse_secrets
+from wakestream.streams.recording.recording import Log, Row, UnusableLog, header_line, read_log, row_line
+
+SUFFIXES: Final = (".jsonl", ".jsonl.gz")
+
+MAX_LINE: Final = 4 * 1024 * 1024
+"""Bytes of one line; a frame has 64 KiB at most."""
+
+MAX_LOG: Final = 256 * 1024 * 1024
+"""Bytes of one run, unpacked: a log is held in memory while it is replayed, in several times its size."""
+
+_PART = re.compile(r"(.+)-(\d{3,})(\.jsonl(?:\.gz)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """One run's log: the files of its parts, in order."""
+
+    parts: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """What it is called when it is spoken of: its first file, and how many more there are."""
+        more = f" (+{len(self.parts) - 1})" if len(self.parts) > 1 else ""
+        return f"{self.parts[0]}{more}"
+
+    @property
+    def stem(self) -> str:
+        """The first file's name without its ending."""
+        return self.parts[0].name.removesuffix(".gz").removesuffix(".jsonl")
+
+    def beside(self, tag: str) -> Path:
+        """The name of a log made of this one, in the same folder."""
+        return self.parts[0].with_name(f"{self.stem}.{tag}.jsonl")
+
+
+def find(paths: Iterable[Path]) -> list[LogFile]:
+    """The runs that `paths` name, each once: files (any part stands for its whole run), and folders for all in them.
+
+    `UnusableLog` for what does not exist, for a folder without logs, and for a run of which a part is missing.
+    """
+    found: dict[tuple[Path, ...], LogFile] = {}
+    for path in paths:
+        for one in _in(path):
+            run = _run_of(one)
+            found.setdefault(run.parts, run)
+    return list(found.values())
+
+
+def one(path: Path) -> LogFile:
+    """The one run that `path` names; `UnusableLog` where it names several."""
+    found = find([path])
+    if len(found) != 1:
+        raise UnusableLog(f"{path} holds {len(found)} logs; name one of them")
+    return found[0]
+
+
+def output_beside(file: LogFile, given: Path | None, tag: str) -> Path:
+    """Where a log made of `file` goes: as `given`, else beside it; never over the log itself (`UnusableLog`)."""
+    path = given or file.beside(tag)
+    if path.resolve() in [part.resolve() for part in file.parts]:
+        raise UnusableLog(f"{path} is the log itself; name another file with -o")
+    return path
+
+
+def _in(path: Path) -> Sequence[Path]:
+    if not path.is_dir():
+        if not path.exists():
+            raise UnusableLog(f"{path}: there is no such file or folder")
+        return (path,)
+    inside = sorted(each for each in path.iterdir() if each.name.endswith(SUFFIXES) and each.is_file())
+    if not inside:
+        raise UnusableLog(f"{path}: there is no log in this folder (*.jsonl, *.jsonl.gz)")
+    return inside
+
+
+def _run_of(path: Path) -> LogFile:
+    part = _PART.fullmatch(path.name)
+    if part is None:
+        return LogFile((path,))
+    numbered: dict[int, Path] = {}
+    for each in path.parent.iterdir():
+        other = _PART.fullmatch(each.name)
+        if other is not None and other[1] == part[1]:
+            numbered.setdefault(int(other[2]), each)
+    missing = set(range(1, max(numbered) + 1)) - set(numbered)
+    if missing:
+        raise UnusableLog(
+            f"{path}: part {min(missing):03} of this run is missing, and a run is replayed from its start"
+        )
+    return LogFile(tuple(numbered[number] for number in sorted(numbered)))
+
+
+def read(file: LogFile, *, secrets: bool = False) -> Log:
+    """The log, its parts joined. A torn last line is left out (`Log.torn`); `UnusableLog` for all that is wrong.
+
+    A log with a secret in it is refused too, unless `secrets` may be in it.
+    """
+    logs = []
+    room = MAX_LOG
+    for path in file.parts:
+        with _named(path):
+            log, size = _read_part(path, room)
+            room -= size
+            check(log)
+            if not secrets:
+                refuse_secrets(log)
+            logs.append(log)
+    return _joined(file, logs)
+
+
+def _read_part(path: Path, room: int) -> tuple[Log, int]:
+    with _opened(path) as opened:
+        lines = _Lines(opened, room)
+        return read_log(lines), lines.size
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of reading as `UnusableLog`, with the file's name before them."""
+    try:
+        yield
+    except UnusableLog as error:
+        raise UnusableLog(f"{path}: {error}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise UnusableLog(f"{path}: the compressed data is damaged or cut off; unpack what is left of it") from None
+    except OSError as error:
+        raise UnusableLog(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("rb") as file:
+        if path.name.endswith(".gz"):
+            with closing(gzip.GzipFile(fileobj=file)) as unpacked:
+                yield unpacked  # type: ignore[misc]  # it is one in all but name
+        else:
+            yield file
+
+
+class _Lines:
+    """The lines of a file, as far as there is `room` bytes for them; counts what was read."""
+
+    def __init__(self, file: IO[bytes], room: int) -> None:
+        self._file, self._room = file, room
+        self.size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        number = 0
+        while line := self._file.readline(MAX_LINE + 1):
+            number += 1
+            self.size += len(line)
+            if len(line) > MAX_LINE:
+                raise UnusableLog(f"line {number} is longer than {MAX_LINE} bytes; no row is")
+            if self.size > self._room:
+                raise UnusableLog(f"the log is larger than {MAX_LOG >> 20} MiB; cut it after the incident")
+            yield line
+
+
+def _joined(file: LogFile, logs: Sequence[Log]) -> Log:
+    first = logs[0]
+    rows: list[Row] = []
+    for path, log in zip(file.parts, logs, strict=True):
+        if log.header != first.header:
+            raise UnusableLog(f"{path}: its header is another than that of {file.parts[0].name}; they are not one run")
+        if rows and log.rows and log.rows[0].seq != rows[-1].seq + 1:
+            raise UnusableLog(f"{path}: line 2 has seq {log.rows[0].seq}, but the part before ends with {rows[-1].seq}")
+        rows += log.rows
+    return dataclasses.replace(first, rows=tuple(rows), torn=logs[-1].torn)
+
+
+def write(log: Log, path: Path) -> None:
+    """Write a log into a file, in whole or not at all. `UnusableLog` when that cannot be done."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        with gzip.open(partial, "xb") if path.name.endswith(".gz") else partial.open("xb") as file:
+            file.write(header_line(log.header))
+            file.writelines(map(row_line, log.rows))
+        put(partial, path)
+    except OSError as error:
+        with suppress(OSError):  # where nothing can be written, nothing can be removed either
+            partial.unlink(missing_ok=True)
+        raise UnusableLog(f"{path}: cannot be written: {error.strerror or error}") from None

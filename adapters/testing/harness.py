@@ -1,0 +1,145 @@
+"""A pipeline tried out in a world of fakes: a hub that answers as told, workers and files in memory, on the record.
+
+On a virtual loop (`run_virtual`, or the mark `virtual_loop` of the pytest plugin) it takes no time at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reactivex import Observable
+
+from wakestream.adapters.testing.fakes import MemoryFiles, MemoryLink, MemoryWorker, MemoryWorkers
+from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.events import Fingerprint, Job, JobEvent, Outcome
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import Effects, Files, LinkDown, LinkUp, Workers
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.to_future import to_future
+from wakestream.streams.jobs.hub_client import HubClient
+from wakestream.streams.jobs.job import Direct, World, job_pipeline
+from wakestream.streams.jobs.job_runner import Build, Daemon, job_random
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.config_json import plain_config
+from wakestream.streams.recording.recording import Header, Log, MemoryTap
+
+GPU = "http://gpu:8383"
+"""Where the worker is, unless the rehearsal has others."""
+
+FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
+"""What the hub announces; without them it is as the field's older hubs are."""
+
+SAMPLES: Mapping[str | Path, bytes | Fingerprint | WakestreamError] = {
+    "clip.mp4": b"v" * 1000,
+    "speech.wav": b"a" * 500,
+}
+"""The files there are, unless the rehearsal has others."""
+
+Answer = Callable[[m.Submit], m.Message | None]
+
+
+def awake(submit: m.Submit) -> m.Message:
+    """The hub's answer when the GPU is on."""
+    return m.Ack(request_id=submit.request_id, gpu="gpu", url=GPU)
+
+
+def asleep(submit: m.Submit) -> m.Message:
+    """The hub's answer when the GPU is off: it wakes, and whoever waits is answered again by `Rehearsal.wake`."""
+    return m.Offline(request_id=submit.request_id, phase="booting", position=1)
+
+
+def sample_job(name: str = "job-1") -> Job:
+    """A job with the files of `SAMPLES`."""
+    return Job(name, Path("clip.mp4"), Path("speech.wav"), Path(f"{name}.mp4"))
+
+
+class Rehearsal:
+    """One client and its world; make it within a running loop. `answer` is what the hub says to each submit.
+
+    What the hub says by itself comes by `say` and `at`; `log` is the recording so far, fit for replay. Calls take the
+    loop's time, as their fakes are told to.
+    """
+
+    def __init__(
+        self,
+        answer: Answer = awake,
+        *,
+        workers: Workers | None = None,
+        files: Files | None = None,
+        effects: Effects | None = None,
+        policy: Policy | None = None,
+        features: tuple[str, ...] = FEATURES,
+        seed: int = 1,
+    ) -> None:
+        loop = self._loop = asyncio.get_running_loop()
+        begun = loop.time()
+        self.policy = policy or Policy()
+        self.link = MemoryLink()
+        self.events: dict[str, list[tuple[float, JobEvent]]] = {}
+        self.faults: list[Exception] = []
+        self._answer, self._features = answer, features
+        self._header = Header("daemon", time.time(), seed, {"policy": plain_config(self.policy)})
+        self._tap = MemoryTap(lambda: loop.time() - begun)
+        self._hub = HubClient(self._send, lambda error, _: self.faults.append(error))
+        self._world = (workers or MemoryWorkers({GPU: MemoryWorker()}, GPU), files or MemoryFiles(SAMPLES))
+        self._effects = effects or Direct()
+        self.link.events.subscribe(self._heard)
+
+    @property
+    def log(self) -> Log:
+        """What happened so far."""
+        return Log(self._header, tuple(self._tap.rows))
+
+    def say(self, message: m.Message) -> None:
+        """The hub says something."""
+        self.link.receive(message)
+
+    def at(self, seconds: float, action: Callable[..., Any], *args: Any) -> None:
+        """Do something (such as `say`) so many seconds from now."""
+        self._loop.call_later(seconds, action, *args)
+
+    def wake(self, url: str = GPU) -> None:
+        """The GPU comes online: every job that waits is granted it."""
+        for job in self._hub.waiting:
+            self.say(m.Ack(request_id=str(job), gpu="gpu", url=url))
+
+    async def run(self, build: Build = job_pipeline, *jobs: Job) -> Mapping[str, Outcome]:
+        """Run the jobs (`sample_job()` if none) side by side through a pipeline, until each has its outcome."""
+        scheduler = LoopScheduler(self._loop)
+        daemon = Daemon(self._of, self.policy, tap=self._tap, build=build)
+        endings = {job.id: self._noted(daemon, job).pipe(to_future(scheduler)) for job in jobs or (sample_job(),)}
+        self.at(0, self.link.connect, *self._features)
+        outcomes = dict(zip(endings, await asyncio.gather(*endings.values()), strict=True))
+        await scheduler.close()
+        if self.faults:
+            raise ExceptionGroup("the pipeline raised while the hub spoke", self.faults)
+        return outcomes
+
+    def _noted(self, daemon: Daemon, job: Job) -> Observable[JobEvent]:
+        events = self.events.setdefault(job.id, [])
+        return daemon.events(job).do_action(lambda event: events.append((self._loop.time(), event)))
+
+    def _of(self, job: Job) -> World:
+        return World(self._hub, *self._world, job_random(self._header.seed, job), self._effects)
+
+    def _send(self, message: m.Message) -> bool:
+        if self.link.up:
+            self._tap.frame("out", message)
+            reply = self._answer(message) if isinstance(message, m.Submit) else None
+            if reply is not None:
+                self.at(0.001, self.say, reply)
+        return self.link.send(message)
+
+    def _heard(self, event: m.Message | LinkUp | LinkDown) -> None:
+        match event:
+            case LinkUp():
+                self._tap.row("conn", "up", {"features": sorted(event.features)})
+            case LinkDown():
+                self._tap.row("conn", "down", {"why": event.why, "code": event.code})
+            case _:
+                self._tap.frame("in", event)
+        self._hub.feed(event)

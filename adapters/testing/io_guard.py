@@ -1,0 +1,92 @@
+"""Notices and refuses real I/O, and threads, while something runs that must do none, wherever it is tried."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from wakestream.adapters.testing.virtual_loop import TOUCHED, RealWorldTouched
+
+WATCHED: Final = {
+    "socket.bind": 1, "socket.connect": 1, "socket.sendto": 1, "socket.sendmsg": 1, "socket.getaddrinfo": 0,
+    "socket.gethostbyname": 0, "socket.gethostbyaddr": 0, "subprocess.Popen": 0, "os.system": 0, "os.exec": 0,
+    "os.posix_spawn": 0, "os.spawn": 1, "os.fork": None, "os.startfile": 0,
+}  # fmt: skip
+"""The interpreter's own audit events of what is refused, and which argument names it; the others may hold secrets."""
+
+_NO_SCHEDULER: Final = "no scheduler was given: pass one at the single subscribe, such as scheduler=LoopScheduler()"
+
+_attempts: list[list[str]] = []
+_hooked: list[bool] = []
+
+
+@contextmanager
+def no_real_io() -> Iterator[list[str]]:
+    """Within the block sockets and processes raise `RealWorldTouched`; the list says what was tried, caught or not.
+
+    Threads too, where this thread starts them: others, such as a server of the whole test run, may go on.
+    """
+    if not _hooked:  # an audit hook cannot be taken off again; outside such blocks it does nothing
+        sys.addaudithook(_hear)
+        _hooked.append(True)
+    tried: list[str] = []
+    _attempts.append(tried)
+    try:
+        with _no_threads_of(threading.get_ident()):
+            yield tried
+    finally:
+        _attempts.pop()
+
+
+@contextmanager
+def _no_threads_of(owner: int) -> Iterator[None]:
+    start = threading.Thread.start  # Python 3.11 has no audit event for it
+
+    def refuse(thread: threading.Thread) -> None:
+        if threading.get_ident() == owner:
+            why = _NO_SCHEDULER if _of_a_scheduler() else "virtual time has no threads; use a fake"
+            _refuse(f"thread {thread.name!r}: {why}")
+        start(thread)
+
+    threading.Thread.start = refuse  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        threading.Thread.start = start  # type: ignore[method-assign]
+
+
+def _hear(event: str, args: tuple[Any, ...]) -> None:
+    if not _attempts:
+        return
+    if event == TOUCHED:  # the virtual loop itself raises
+        _attempts[-1].append(str(args[0]))
+    elif event in WATCHED and not _of_the_loop_itself():
+        _refuse(_named(event, args), "neither a replay nor virtual time has real I/O; use the log, or a fake")
+
+
+def _refuse(what: str, why: str = "") -> None:
+    _attempts[-1].append(what)
+    raise RealWorldTouched(f"{what}: {why}" if why else what)
+
+
+def _of_a_scheduler() -> bool:
+    """Whether it is a scheduler of reactivex that starts it, as it does for each timer that was given no other."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None:
+        if str(frame.f_globals.get("__name__")).startswith("reactivex.scheduler"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _named(event: str, args: tuple[Any, ...]) -> str:
+    place = WATCHED[event]
+    return event if place is None or len(args) <= place else f"{event} {args[place]!r}"
+
+
+def _of_the_loop_itself() -> bool:
+    """Windows makes a loop's self-pipe of two connected sockets."""
+    return sys._getframe(2).f_code.co_name.endswith("socketpair")

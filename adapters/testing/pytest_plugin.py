@@ -1,0 +1,143 @@
+"""The pytest plugin: a recorded log is a test. docs/pipelines.md tells how to use it.
+
+pytest imports this in every project where wakestream is installed, so all that is heavy waits for a marked test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from wakestream.adapters.testing.pytest_replay import Record, Replay
+
+MODES = ("none", "once", "rewrite")
+
+MARKERS = (
+    "replay(log, *, strict, lenient=False, settings=None, build=None, record=None): replay this recorded log in "
+    "virtual time before the test, and fail where the program now does otherwise (strict, unless there are settings); "
+    "the fixture `replay` has what happened",
+    "virtual_loop: run this async test in virtual time, without sockets, threads and processes (needs pytest-asyncio)",
+)
+
+NEEDS_ASYNCIO = "is async and runs in virtual time: that needs pytest-asyncio 1.5 or newer"
+
+_RECORDED = pytest.StashKey[list[Path]]()
+_REPLAY = pytest.StashKey["Replay"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--replay-record`, and the folder of the logs."""
+    group = parser.getgroup("wakestream", "recorded logs as tests")
+    group.addoption(
+        "--replay-record", choices=MODES, default="none",
+        help="none: only replay, and fail a marked test that does real I/O (default); once: record logs that are "
+        "missing; rewrite: record all anew",
+    )  # fmt: skip
+    parser.addini(
+        "replay_logs", "folder of the logs, relative to the root; else they lie beside their tests", default=""
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the markers known."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    config.stash[_RECORDED] = []
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A marked test is replayed whether it asks for the fixture or not."""
+    if item.get_closest_marker("replay") and isinstance(item, pytest.Function) and "replay" not in item.fixturenames:
+        item.fixturenames = [*item.fixturenames, "replay"]  # a list of its own: other parameters may bear no mark
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, None, None]:
+    """Offer the virtual loop for marked tests, and to them alone: where a project has no loops of its own to choose
+    from, pytest-asyncio would otherwise want us to name one for each of its tests.
+    """
+    manager = metafunc.config.pluginmanager
+    if not _is_virtual(metafunc.definition) or not iscoroutinefunction(metafunc.function):
+        return (yield)
+    if not hasattr(metafunc.config.hook, "pytest_asyncio_loop_factories"):
+        pytest.fail(f"{metafunc.definition.nodeid} {NEEDS_ASYNCIO}", pytrace=False)
+    loops = _VirtualLoops()
+    manager.register(loops)
+    try:
+        return (yield)
+    finally:
+        manager.unregister(loops)
+
+
+class _VirtualLoops:
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_asyncio_loop_factories(self, item: pytest.Item) -> Mapping[str, Callable[[], AbstractEventLoop]] | None:
+        from wakestream.adapters.testing.virtual_loop import VirtualLoop
+
+        return {"virtual": VirtualLoop} if _is_virtual(item) else None
+
+
+def _is_virtual(node: pytest.Item) -> bool:
+    return any(node.get_closest_marker(name) for name in ("replay", "virtual_loop"))
+
+
+@pytest.fixture
+def replay(request: pytest.FixtureRequest) -> Replay:
+    """What the log that this test is marked with replayed to: outcome(job), events(job), sent(label), divergences."""
+    from wakestream.adapters.testing import pytest_replay
+
+    marker = request.node.get_closest_marker("replay")
+    if marker is None:
+        pytest.fail('the fixture `replay` needs a log: @pytest.mark.replay("x.jsonl")', pytrace=False)
+    wanted = pytest_replay.wanted(marker, request.node)
+    mode, recorded = request.config.getoption("replay_record"), request.config.stash[_RECORDED]
+    anew = mode == "rewrite" and wanted.path not in recorded  # several tests may share a log
+    if anew or (mode == "once" and not wanted.path.exists()):
+        record = wanted.record or request.getfixturevalue("replay_record")
+        pytest_replay.record_log(wanted, record)
+        recorded.append(wanted.path)
+    done = pytest_replay.run(wanted)
+    request.node.stash[_REPLAY] = done
+    return done
+
+
+@pytest.fixture
+def replay_record() -> Record | None:
+    """Override it: a function, async or not, that is given an empty folder and records exactly one log there."""
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """First the divergences, then the test itself, in which nothing real may be touched."""
+    done = item.stash.get(_REPLAY, None)
+    if done is None and not item.get_closest_marker("virtual_loop"):
+        return (yield)
+    from wakestream.adapters.testing.io_guard import no_real_io
+
+    if done is not None:
+        done.check()
+    with no_real_io() as attempts:
+        try:
+            result = yield
+        except Exception as error:
+            for attempt in attempts:
+                error.add_note(f"real I/O was tried: {attempt}")
+            raise
+    if attempts:
+        kind = "a replayed test" if done is not None else "a test in virtual time"
+        pytest.fail(f"{kind} does no real I/O, this one tried: {'; '.join(attempts)}", pytrace=False)
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which logs were recorded: they are to be looked at, and committed."""
+    for path in config.stash[_RECORDED]:
+        terminalreporter.write_line(f"recorded {path}")

@@ -1,0 +1,251 @@
+"""What a test sees of a replayed log, how it is recorded, and what is said when it diverged. For pytest_plugin."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeVar, cast
+
+import pytest
+
+from wakestream.adapters.telemetry import recordings as logs_on_disk
+from wakestream.adapters.testing.io_guard import no_real_io
+from wakestream.adapters.testing.virtual_loop import VirtualDeadlock, run_virtual
+from wakestream.operators.lifecycle.outcome import is_outcome
+from wakestream.operators.model.events import JobEvent, Outcome
+from wakestream.streams.jobs.daemon_pipeline import own_effects
+from wakestream.streams.jobs.job import job_pipeline
+from wakestream.streams.jobs.job_runner import Build
+from wakestream.streams.recording.recording import Log, Row, UnusableLog
+from wakestream.streams.recording.timeline import stage_times
+from wakestream.streams.replay import divergence as streams_divergence
+from wakestream.streams.replay import replay as streams_replay
+from wakestream.streams.replay.divergence import Divergence
+from wakestream.streams.replay.recorded_ports import Watch
+from wakestream.streams.replay.report import by_weight
+
+Record = Callable[[Path], Awaitable[None] | None]
+"""Records exactly one log into the empty folder that it is given; what it awaits runs on a real loop."""
+
+E = TypeVar("E")
+Timed = list[tuple[float, JobEvent]]
+
+SHOWN = 24
+"""Lines of a difference that a failure shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the mark of a test asks for."""
+
+    test: str
+    path: Path
+    strict: bool
+    lenient: bool
+    settings: Mapping[str, float | None]
+    build: Build
+    record: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A log that was replayed. `job` may be left out where the log has but one. Times are seconds since its begin."""
+
+    wanted: Wanted
+    recorded: Log
+    again: Log
+    divergences: tuple[Divergence, ...]
+    seen: Mapping[str, Timed]
+
+    @property
+    def path(self) -> Path:
+        """The log's file."""
+        return self.wanted.path
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The ids of its jobs, in the order of their first event."""
+        return tuple(self.seen)
+
+    def timed(self, job: str | None = None) -> Timed:
+        """The job's events as `(time, event)`; `LookupError` when there is no such job."""
+        name = next(iter(self.seen)) if job is None and len(self.seen) == 1 else str(job)
+        if name not in self.seen:
+            raise LookupError(f"{self.path.name} has no job {job!r}; it has {', '.join(self.seen) or 'none'}")
+        return self.seen[name]
+
+    def events(self, job: str | None = None, kind: type[E] | None = None) -> list[E]:
+        """The job's events, or those of one kind, as the pipeline gave them now."""
+        return cast("list[E]", [event for _, event in self.timed(job) if kind is None or isinstance(event, kind)])
+
+    def outcome(self, job: str | None = None) -> Outcome:
+        """How the job ended: `Done`, `Failed`, `TimedOut` or `Cancelled`; `LookupError` where it has not."""
+        last = self.timed(job)[-1][1]
+        if not is_outcome(last):
+            raise LookupError(f"the job has not ended when the log does; its last event is {last}")
+        return cast("Outcome", last)
+
+    def stages(self, job: str | None = None) -> dict[str, float]:
+        """Seconds that the job spent in each of the stages of `wakestream.streams.recording.timeline`."""
+        return stage_times(self.timed(job))
+
+    def sent(self, label: str | None = None) -> list[Row]:
+        """Rows of frames that the program sends now, or those of one type such as `gpu.job.submit`."""
+        rows = (row for row in self.again.rows if row.dir == "out" and "event" not in row.data)
+        return [row for row in rows if label in (None, row.label)]
+
+    def check(self) -> None:
+        """Fail the test if it is strict and the program did otherwise than the log says."""
+        if self.wanted.strict and self.divergences:
+            pytest.fail(failure(self), pytrace=False)
+
+
+def wanted(marker: pytest.Mark, item: pytest.Item) -> Wanted:
+    """The mark's arguments; a wrong one fails the test with the right ones."""
+    try:
+        return _wanted(item, *marker.args, **marker.kwargs)
+    except TypeError as error:
+        usage = '@pytest.mark.replay("x.jsonl", strict=True, lenient=False, settings={}, build=..., record=...)'
+        pytest.fail(f"{usage}: {str(error).replace('_wanted()', 'the mark')}", pytrace=False)
+
+
+def _wanted(
+    item: pytest.Item,
+    log: str | Path,
+    *,
+    strict: bool | None = None,
+    lenient: bool = False,
+    settings: Mapping[str, float | None] | None = None,
+    build: Build | None = None,
+    record: Record | None = None,
+) -> Wanted:
+    strict = not settings if strict is None else strict
+    return Wanted(item.nodeid, _found(Path(log), item), strict, lenient, settings or {}, build or job_pipeline, record)
+
+
+def _found(log: Path, item: pytest.Item) -> Path:
+    beside, folder = item.path.parent / log, str(item.config.getini("replay_logs"))
+    return beside if beside.exists() or not folder else item.config.rootpath / folder / log
+
+
+def run(wanted: Wanted) -> Replay:
+    """Replay the log in virtual time. Fails the test on a log that cannot be used, and on real I/O of a pipeline."""
+    log = _read(wanted)
+    watch = Watch()
+    with no_real_io() as attempts:
+        replayed = _replayed(wanted, log, watch)
+    if attempts:
+        pytest.fail(_not_replayable(wanted, attempts), pytrace=False)
+    return Replay(wanted, log, replayed.again, replayed.divergences, watch.seen)
+
+
+def _replayed(wanted: Wanted, log: Log, watch: Watch) -> streams_replay.Replayed:
+    again = streams_replay.replay(
+        log, settings=wanted.settings, lenient=wanted.lenient, build=wanted.build, watch=watch
+    )
+    try:
+        return cast("streams_replay.Replayed", run_virtual(again))
+    except VirtualDeadlock:
+        calls = "".join(f"; the log has no answer to {label} of {job}" for job, label in sorted(watch.unanswered))
+        hints = "".join(f"\n{hint}" for hint in _no_build(wanted, log))
+        _fail(wanted, f"the replay comes to no end: {', '.join(sorted(watch.open))} wait for ever{calls}{hints}")
+    except (UnusableLog, ValueError) as error:
+        _fail(wanted, str(error))
+
+
+def _read(wanted: Wanted) -> Log:
+    if not wanted.path.is_file():
+        _fail(wanted, f"there is no such log; to record it: {_how_to_record(wanted, 'once')}")
+    try:
+        return logs_on_disk.read(logs_on_disk.LogFile((wanted.path,)))
+    except UnusableLog as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def _fail(wanted: Wanted, why: str) -> NoReturn:
+    pytest.fail(f"{wanted.path}: {why}", pytrace=False)
+
+
+def record_log(wanted: Wanted, record: Record | None) -> None:
+    """Let `record` make the log anew; it replaces the file only when it is whole."""
+    if record is None:
+        _fail(wanted, f"nobody says how to record it; {NEEDS_RECORD}")
+    with tempfile.TemporaryDirectory() as folder:
+        recording = record(Path(folder))
+        if recording is not None:
+            with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+                runner.run(_await(recording))
+        _keep(wanted, Path(folder))
+
+
+def _keep(wanted: Wanted, folder: Path) -> None:
+    try:
+        runs = logs_on_disk.find([folder]) if any(folder.iterdir()) else []
+        if len(runs) != 1:
+            _fail(wanted, f"recording must leave exactly one log, it left {len(runs)}")
+        wanted.path.parent.mkdir(parents=True, exist_ok=True)
+        logs_on_disk.write(logs_on_disk.read(runs[0]), wanted.path)
+    except UnusableLog as error:
+        _fail(wanted, f"the recording cannot be used: {error}")
+
+
+async def _await(recording: Awaitable[None]) -> None:
+    await recording
+
+
+NEEDS_RECORD = (
+    "give the mark record=, or override the fixture replay_record, with `def record(folder): ...`, async or not"
+)
+
+
+def _how_to_record(wanted: Wanted, mode: str) -> str:
+    needs = "" if wanted.record else f" ({NEEDS_RECORD})"
+    return f"pytest {wanted.test!r} --replay-record={mode}{needs}"
+
+
+def _not_replayable(wanted: Wanted, attempts: list[str]) -> str:
+    return (
+        f"{wanted.path}: the pipeline did real I/O while it was replayed: {'; '.join(attempts)}\n"
+        "An effect of your own goes through world.effects.call(label, args, effect): then it is recorded, and the log "
+        "answers for it."
+    )
+
+
+def _no_build(wanted: Wanted, log: Log) -> list[str]:
+    """The hint that the mark names no pipeline, where the log's jobs had one of their own."""
+    effects = own_effects(log) if wanted.build is job_pipeline else ()
+    if not effects:
+        return []
+    return [f"The jobs of this log called {', '.join(effects)}: give the mark build=, the pipeline that they had"]
+
+
+def _tie(first: Divergence) -> list[str]:
+    if first.apart is None:
+        return []
+    return [
+        f"  The log has both, {first.apart * 1e6:.0f} microseconds apart. What runs side by side may end at one moment",
+        "  in any order: if the order matters, let the one follow the other with `then`; if not, record the log anew.",
+    ]
+
+
+def failure(replay: Replay) -> str:
+    """Where the program parts from the log first, in each stream, and what to do about it."""
+    first, *others = by_weight(replay.divergences)
+    crashes = list(streams_divergence.crashes(replay.recorded, replay.again).items())
+    lines = first.lines()
+    shown = [f"    {line}" for line in lines[:SHOWN]] + ([f"    … {len(lines) - SHOWN} more"] if lines[SHOWN:] else [])
+    also = [f"  and in {each.stream!s}: seq {each.seq}, {each.label}" for each in others[:5]]
+    more = [f"  and in {len(others) - 5} more streams"] if others[5:] else []
+    return "\n".join(
+        [
+            f"{replay.path}: the program now does otherwise than the log says",
+            *(f"  the pipeline of {job} breaks: {why}" for job, why in crashes[:5]),
+            f"  first in {first.stream!s}: seq {first.seq}, {first.label}   (- the log, + now)",
+            *shown, *_tie(first), *also, *more, *_no_build(replay.wanted, replay.recorded),
+            f"If what it does now is right, record the log anew: {_how_to_record(replay.wanted, 'rewrite')}",
+            "To look at it within the test: @pytest.mark.replay(..., strict=False), then replay.divergences",
+        ]
+    )  # fmt: skip

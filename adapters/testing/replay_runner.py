@@ -1,0 +1,56 @@
+"""Replays in virtual time, whichever way they end."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar, cast
+
+from wakestream.adapters.testing.virtual_loop import VirtualDeadlock, run_virtual
+from wakestream.operators.model.faults import described
+from wakestream.streams.jobs.job import job_pipeline
+from wakestream.streams.jobs.job_runner import Build
+from wakestream.streams.recording.recording import Log, UnusableLog
+from wakestream.streams.replay.recorded_ports import Watch
+from wakestream.streams.replay.replay import Settings, policy_of, replay
+from wakestream.streams.replay.report import report
+from wakestream.streams.simulation.replay_system import replay_system
+from wakestream.streams.triage.replay_attempt import Trial
+
+T = TypeVar("T")
+
+OWN_FAULTS = (UnusableLog, MemoryError)
+"""What is raised on, as it says nothing of the program that is replayed."""
+
+
+def run_log(log: Log, *, settings: Settings | None = None, lenient: bool = False, build: Build = job_pipeline) -> Trial:
+    """One replay on a virtual loop of its own. A deadlock, or an error of the program, is a result.
+
+    `UnusableLog` for a log that cannot be replayed, `ValueError` for a setting that its program does not have.
+    """
+    policy_of(log, settings)
+    watch = Watch()
+    replayed = _run(replay(log, settings=settings, lenient=lenient, build=build, watch=watch), watch)
+    if isinstance(replayed, Trial):
+        return replayed
+    return Trial(replayed, report(replayed), unanswered=frozenset(watch.unanswered), asked=tuple(watch.asked))
+
+
+def run_together(
+    logs: Sequence[Log], *, settings: Settings | None = None, lenient: bool = False, build: Build = job_pipeline
+) -> list[Trial]:
+    """The logs of one run against each other, a result for each; one result where they came to no end. Raises alike."""
+    replayed = _run(replay_system(logs, settings=settings, lenient=lenient, build=build), Watch())
+    if isinstance(replayed, Trial):
+        return [replayed]
+    return [Trial(each, report(each)) for each in replayed.programs]
+
+
+def _run(replaying: Coroutine[Any, Any, T], watch: Watch) -> T | Trial:
+    try:
+        return cast("T", run_virtual(replaying))
+    except VirtualDeadlock as stuck:
+        return Trial(trouble="deadlock", why=str(stuck), waiting=tuple(sorted(watch.open)))
+    except OWN_FAULTS:
+        raise
+    except Exception as error:  # whatever the program raises is what we want to know
+        return Trial(trouble="crashed", why=described(error), waiting=tuple(sorted(watch.open)))

@@ -1,0 +1,261 @@
+"""The worker's files on the disk, named by what is in them: written to a partial, verified, and only then renamed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from blake3 import blake3
+
+from wakestream.adapters.disk.hashing_writer import BATCH, Sink, algorithm_of, hasher
+from wakestream.adapters.disk.partial import remove
+from wakestream.adapters.disk.patience import put
+from wakestream.adapters.disk.sync_folder import sync_folder
+from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace, WorkerError, WorkerRefused
+from wakestream.operators.model.events import Algorithm, FileRef
+
+T = TypeVar("T")
+
+_THREADS = 4
+_NAME = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{64})\.[a-z0-9]{1,10}")
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+def disk_error(error: OSError) -> WorkerError | NoSpace:
+    """The disk's complaint as a sentence that says what to do."""
+    if error.errno in _FULL:
+        return NoSpace("the worker's disk is full: free some space there and send the file again")
+    return WorkerError(f"the worker cannot write to its disk: {error.strerror or error}", code="disk_error")
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Around work on the disk: its complaints as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file of `size` bytes on the disk, last used at `used` (Unix seconds)."""
+
+    path: Path
+    used: float
+    size: int
+
+
+def _stored(folder: Path) -> Iterator[Stored]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                status = entry.stat()
+                yield Stored(folder / entry.name, status.st_mtime, status.st_size)
+
+
+def _use(path: Path) -> bool:
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except OSError:  # a disk that cannot be written to cannot lose it either
+        return path.is_file()
+    return path.is_file()
+
+
+async def _nothing_may_go(_: int = 0) -> int:
+    """Until somebody knows what may."""
+    return 0
+
+
+class Store:
+    """Files by content under `root`. `OSError` when that cannot be written to."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._files, self._partials, self._results = root / "files", root / "partial", root / "results"
+        for folder in (self._files, self._partials, self._results):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._leftovers = [*self._partials.iterdir(), *self._results.glob("*.part.*")]
+        self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        self.make_room: Callable[[int], Awaitable[object]] = _nothing_may_go
+        """Asked for so many free bytes, whoever knows what may go removes that."""
+        self.removable: Callable[[], Awaitable[int]] = _nothing_may_go
+        """Bytes that would be free then besides."""
+
+    def sweep(self) -> None:
+        """Remove what an earlier run left half-written. Only once no other worker can be at work here."""
+        for leftover in self._leftovers:
+            remove(leftover)
+        self._leftovers = []
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self.pool.shutdown()
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Run a blocking disk job in one of the store's threads."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, function)
+
+    def path(self, ref: FileRef) -> Path:
+        """Where this file is, or would be."""
+        return self._files / f"{ref.hash}{ref.ext}"
+
+    def has(self, ref: FileRef) -> bool:
+        """Whether this file is here."""
+        return self.path(ref).is_file()
+
+    def claim(self, ref: FileRef) -> bool:
+        """Whether this file is here. That counts as a use: what is here now stays for a while."""
+        return _use(self.path(ref))
+
+    def kept(self, task_id: str) -> bool:
+        """Whether the result of this task is here; a use, likewise."""
+        return _use(self.result(task_id))
+
+    def has_result(self, task_id: str) -> bool:
+        """Whether the result of this task is here."""
+        return self.result(task_id).is_file()
+
+    def last_use(self, task_id: str) -> float | None:
+        """When the result of this task was used last (Unix seconds); None when it is not here."""
+        try:
+            return self.result(task_id).stat().st_mtime
+        except OSError:
+            return None
+
+    def free(self) -> int:
+        """Bytes left on the disk."""
+        return shutil.disk_usage(self.root).free
+
+    def size(self) -> int:
+        """Bytes that the disk could hold, were it empty."""
+        return shutil.disk_usage(self.root).total
+
+    def refusal(self, length: int, room: int) -> WorkerRefused:
+        """What is said of `length` bytes where there is room for `room`: `too_large` if no removing would help."""
+        size = self.size()
+        if length > size:
+            why = f"the worker's whole disk has {size} bytes, the upload has {length}: give it a larger one"
+            return WorkerRefused(why, code="too_large")
+        why = f"the worker's disk is full, it has room for {room} bytes, the upload has {length}: free some space there"
+        return WorkerRefused(why, code="no_space")
+
+    def stored(self) -> list[Stored]:
+        """All whole files and results. It blocks: call it in a thread."""
+        return [*_stored(self._files), *_stored(self._results)]
+
+    async def remove(self, one: Stored) -> bool:
+        """Remove a file, unless it was used again since it was looked at; whether it went."""
+        # Looked at and moved away in one go, so that nobody can be told in between that it is here.
+        aside = self._partials / f"{uuid.uuid4().hex}.part"
+        try:
+            if one.path.stat().st_mtime != one.used:
+                return False
+            one.path.rename(aside)
+        except OSError:  # gone already, or, on Windows, being read
+            return False
+        await self.in_thread(lambda: aside.unlink(missing_ok=True))
+        return True
+
+    def result(self, task_id: str) -> Path:
+        """Where the result of this task is, or would be."""
+        return self._results / f"{task_id}.mp4"
+
+    def receive(self, algorithms: Collection[Algorithm]) -> Incoming:
+        """A new file on its way in, hashed as it comes; an async context manager that removes what was not kept."""
+        with disk_errors():
+            return Incoming(self, self._partials / f"{uuid.uuid4().hex}.part", algorithms)
+
+    def publish(self, file: FileIO, partial: Path, ref: FileRef) -> None:
+        """Make a verified file durable, close it, and give it its name. It blocks: call it in a thread."""
+        os.fsync(file.fileno())
+        file.close()
+        path = self.path(ref)
+        try:
+            put(partial, path)
+        except PermissionError:  # Windows, when the same content is there already and being read
+            if not path.is_file():
+                raise
+        sync_folder(path.parent)
+
+    async def seal(self, task_id: str) -> tuple[int, str]:
+        """Make a finished result durable; its size in bytes and its BLAKE3."""
+        path = self.result(task_id)
+        with disk_errors():
+            return await self.in_thread(lambda: _seal(path))
+
+
+def _seal(path: Path) -> tuple[int, str]:
+    hasher = blake3()
+    with path.open("rb+") as file:
+        while block := file.read(BATCH):
+            hasher.update(block)
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+    return path.stat().st_size, hasher.hexdigest()
+
+
+class Incoming:
+    """One file on its way in. May raise `NoSpace`, and `WorkerError` for any other trouble with the disk."""
+
+    def __init__(self, store: Store, partial: Path, algorithms: Collection[Algorithm]) -> None:
+        self._store = store
+        self._partial = partial
+        self._hashers = {algorithm: hasher(algorithm) for algorithm in algorithms}
+        self._sink = Sink(partial.open("wb", buffering=0), list(self._hashers.values()), store.pool)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            await self._sink.flush()
+        await self._store.in_thread(self._discard)
+
+    async def add(self, block: bytes) -> None:
+        """As `Sink.add`."""
+        with disk_errors():
+            await self._sink.add(block)
+
+    async def keep(self, ext: str, *, expected: str | None = None, algorithm: Algorithm | None = None) -> FileRef:
+        """Verify, make durable, and name the file after its content; returns that name.
+
+        `Corrupt` when it is not the `expected` hash, `FileUnusable` when it is empty.
+        """
+        with disk_errors():
+            await self._sink.flush()
+        if not self._sink.size:
+            raise FileUnusable("the file is empty: send one with something in it")
+        digest = self._hashers[algorithm or algorithm_of(expected or "")].hexdigest()
+        check(digest, expected)
+        ref = FileRef(digest, ext)
+        with disk_errors():
+            await self._store.in_thread(lambda: self._store.publish(self._sink.file, self._partial, ref))
+        return ref
+
+    def _discard(self) -> None:
+        with suppress(OSError):
+            self._sink.file.close()
+        self._partial.unlink(missing_ok=True)
+
+
+def check(digest: str, expected: str | None) -> None:
+    """`Corrupt` when it is not the expected one."""
+    if expected is not None and digest != expected:
+        raise Corrupt(f"the file's hash is {digest} and not {expected} as announced: send it again")

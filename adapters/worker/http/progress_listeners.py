@@ -1,0 +1,50 @@
+"""Clients that named their license when they submitted by HTTP. The hub tells them when their task begins and ends."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from wakestream.adapters.worker.http import replies
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.worker import worker as w
+
+_MAX_TASKS = 10_000
+_MAX_LISTENERS = 1000
+_MAX_KEY = 512
+_TYPE = "gpu.task.progress"
+
+
+class ProgressListeners:
+    """By task: license key and connection number, as the submit named them. `clock` gives Unix seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._of: OrderedDict[str, set[tuple[str, int]]] = OrderedDict()
+
+    def add(self, task_id: str, submit: Mapping[str, Any]) -> None:
+        """Take the addressee from the body of a submit, if it names one."""
+        key, fd = submit.get("license_key"), submit.get("sender_fd")
+        if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY:
+            return
+        listeners = self._of.setdefault(task_id, set())
+        if len(listeners) < _MAX_LISTENERS:
+            listeners.add((key, fd if type(fd) is int else 0))
+        while len(self._of) > _MAX_TASKS:
+            self._of.popitem(last=False)
+
+    def frames(self, task: w.Task) -> Iterator[m.Unknown]:
+        """One for each listener of a task that begins or has ended; none while it waits."""
+        if task.status == "queued":
+            return
+        listeners = self._of.get(task.id, set()) if task.unfinished else self._of.pop(task.id, set())
+        report = replies.report(w.State(), task)
+        told = {name: report[name] for name in ("task_id", "status", "progress", "message")}
+        told |= {name: report[name] for name in ("total_frames", "current_frame")}
+        if task.unfinished:
+            told |= {"status": "processing", "progress": 0}
+        for key, fd in sorted(listeners):
+            frame = {"type": _TYPE, **told, "key": key, "sender_fd": fd, "ts": int(self._clock())}
+            yield m.Unknown(type=_TYPE, frame=frame)

@@ -1,0 +1,170 @@
+"""What the worker's HTTP side says: `{"code", "data", "msg"}`, where `code` is 0 or the HTTP status of the failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
+from loguru import logger
+
+from wakestream.adapters.net.refusals import WORD
+from wakestream.operators.model.errors import WakestreamError, WorkerRefused
+from wakestream.streams.worker import worker as w
+from wakestream.streams.worker.worker import State, Task
+
+HEALTH = "/api/heygem/health"
+
+_STATUS = {
+    "bad_request": 400,
+    "corrupt": 400,
+    "file_unusable": 400,
+    "unauthorized": 401,
+    "expired": 401,
+    "not_yet": 401,
+    "forbidden": 403,
+    "not_proved": 403,
+    "not_found": 404,
+    "timeout": 408,
+    "not_done": 409,
+    "wrong_offset": 409,
+    "tus_version": 412,
+    "too_large": 413,
+    "unsupported_media": 415,
+    "locked": 423,
+    "hash_mismatch": 460,
+    "too_many": 429,
+    "not_ready": 503,
+    "queue_full": 503,
+    "no_space": 507,
+}
+_LISTED = 100
+
+
+def ok(data: object, msg: str = "ok") -> web.Response:
+    """A call that went well."""
+    return _json(200, {"code": 0, "data": data, "msg": msg})
+
+
+def health(*, initialized: bool, msg: str, **more: object) -> web.Response:
+    """The one reply whose fields stand at the top."""
+    return _json(200, {"code": 0, "msg": msg, "initialized": initialized, **more})
+
+
+def failure(status: int, msg: str, error: str) -> web.Response:
+    """A call that did not; `error` (ours) is the word for programs."""
+    said = msg.encode(errors="replace").decode()  # it may repeat what the caller wrote, which need not be text
+    reply = _json(status, {"code": status, "data": None, "msg": said, "error": error})
+    reply[WORD] = error
+    return reply
+
+
+def _json(status: int, body: object) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json", charset="utf-8")
+
+
+def bad_request(why: str) -> WorkerRefused:
+    """The caller's mistake, as a sentence that says what to send instead."""
+    return WorkerRefused(why, code="bad_request")
+
+
+def status_of(code: str) -> int:
+    """The HTTP status that goes with an error's word."""
+    return _STATUS.get(code, 500)
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever goes wrong in a call is told in the same form."""
+    try:
+        return await handler(request)
+    except WakestreamError as error:
+        return failure(status_of(error.code), str(error), error.code)
+    except web.HTTPException as error:
+        return _http_error(request, error)
+    except (HttpProcessingError, web.RequestPayloadError) as error:
+        return failure(400, f"the request does not parse: {' '.join(str(error).split())[:200]}", "bad_request")
+    except ConnectionError:
+        raise  # nobody is there to be told
+    except Exception as error:
+        logger.opt(exception=error).error("{} {} broke", request.method, request.path)
+        return failure(500, f"the worker broke ({type(error).__name__}): its log says more", "internal")
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
+    sentences = {
+        404: f"there is no call {request.path[:100]!r} here",
+        405: f"{request.method} is not for this call, {error.headers.get('Allow', 'another method')} is",
+        413: "the body of this call may have 1 MiB at most",
+    }
+    reply = failure(error.status, sentences.get(error.status, error.reason), f"http_{error.status}")
+    if "Allow" in error.headers:
+        reply.headers["Allow"] = error.headers["Allow"]
+    return reply
+
+
+def status_word(task: Task) -> str:
+    """The field's word for where a task is; cancelled ones are an `error` there."""
+    if task.status == "running":
+        if task.progress.percent >= 100:
+            return "encoding"
+        return "synthesizing" if task.progress.percent or task.progress.frame else "processing"
+    return {"queued": "queued", "done": "done"}.get(task.status, "error")
+
+
+def report(state: State, task: Task) -> dict[str, Any]:
+    """A task as the field's clients know it: whole numbers, and 0 or the empty string for what is not known yet.
+
+    Times are Unix seconds; `queue_position` is 1 for the next to start. `percent` (ours) has the engine's decimals.
+    """
+    position = w.position(state, task.id)
+    percent = {"done": 100.0, "failed": 0.0, "cancelled": 0.0}.get(task.status, min(task.progress.percent, 99.9))
+    frames = max(task.progress.frames, task.progress.frame)
+    return {
+        "task_id": task.id,
+        "status": status_word(task),
+        "progress": int(percent),
+        "percent": round(percent, 1),
+        "message": _message(task, position),
+        "total_frames": frames,
+        "current_frame": frames if task.status == "done" else task.progress.frame,
+        "queue_position": position,
+        "created_at": int(task.created_at),
+        "started_at": int(task.started_at or 0),
+        "finished_at": int(task.finished_at or 0),
+        "error": task.error or "",
+    }
+
+
+def progress(state: State, task: Task) -> dict[str, Any]:
+    """The same, with the queue that it is in."""
+    return {**report(state, task), "queue": queue(state)}
+
+
+def _message(task: Task, position: int) -> str:
+    if task.status == "queued":
+        return f"waiting, number {position} in the line"
+    return task.error or {"running": "the engine is at work", "done": "the result is ready"}.get(
+        task.status, task.status
+    )
+
+
+def queue(state: State) -> dict[str, Any]:
+    """The queue in numbers, for health, submit and progress; `running` (ours) is the task that the engine has."""
+    running = [task.id for task in state.tasks.values() if task.status == "running"]
+    numbers = {"total_tasks": len(state.tasks), "processing": len(running), "queued": len(state.line)}
+    return {**numbers, "max_concurrent": 1, "running": running[0] if running else None}
+
+
+def queue_listing(state: State, mine: Callable[[Task], bool] = lambda _: True) -> dict[str, Any]:
+    """The queue with its tasks, as far as they are `mine`: what runs, waits in its order, ended last; 100 at most."""
+    waiting = [state.tasks[name] for name in w.turns(state)]
+    running = [task for task in state.tasks.values() if task.status == "running"]
+    ended = sorted(
+        (task for task in state.tasks.values() if not task.unfinished), key=lambda task: -(task.finished_at or 0)
+    )
+    shown = [task for task in (*running, *waiting, *ended) if mine(task)]
+    return {"tasks": [report(state, task) for task in shown[:_LISTED]], **queue(state)}

@@ -1,0 +1,135 @@
+"""What callers send to the worker, checked: JSON bodies, file names by content, task and job ids."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from wakestream.adapters.worker.http.replies import bad_request
+from wakestream.operators.model.errors import WorkerRefused
+from wakestream.operators.model.events import FileRef
+
+MAX_BODY = 1024 * 1024
+"""Bytes of a JSON body."""
+
+MAX_ID = 200
+"""Characters of a job's id."""
+
+SILENCE = 60.0
+"""Seconds that a sender may be silent in the middle of a request."""
+
+_HASH = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
+_EXT = re.compile(r"\.[a-z0-9]{1,10}")
+_MAX_FILES = 1000
+
+
+def silent() -> WorkerRefused:
+    """The sender has not sent anything for too long."""
+    return WorkerRefused(f"nothing came for {SILENCE:g} s: send it again", code="timeout")
+
+
+async def json_object(request: web.Request) -> dict[str, Any]:
+    """The body, which must be a JSON object. aiohttp itself refuses more than `MAX_BODY`."""
+    try:
+        async with asyncio.timeout(SILENCE):
+            body = orjson.loads(await request.read())
+    except TimeoutError:
+        raise silent() from None
+    except orjson.JSONDecodeError:
+        raise bad_request("the body of this call is a JSON object in UTF-8; this does not parse as JSON") from None
+    if not isinstance(body, dict):
+        raise bad_request("the body of this call is a JSON object")
+    return body
+
+
+def file_hash(value: object, name: str = "hash") -> str:
+    """A file's hash in lower case: MD5 (32 hex digits) or BLAKE3 (64)."""
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if not is_hash(text):
+        raise bad_request(f'"{name}" must be 32 hex digits (MD5) or 64 (BLAKE3)')
+    return text
+
+
+def said_hash(value: object) -> str:
+    """A hash that an old client may have made up: any text."""
+    if not isinstance(value, str) or not value.strip():
+        raise bad_request('"hash" is missing: send the MD5 of the file')
+    return value
+
+
+def is_hash(text: str) -> bool:
+    """Whether it can be one at all."""
+    return _HASH.fullmatch(text.strip().lower()) is not None
+
+
+def file_ext(value: object, name: str = "ext") -> str:
+    """A file's extension with its dot, in lower case."""
+    text = value.strip().lower() if isinstance(value, str) else ""
+    text = text if text.startswith(".") else f".{text}"
+    if not _EXT.fullmatch(text):
+        raise bad_request(f'"{name}" must be a dot and 1 to 10 letters or digits, such as ".mp4"')
+    return text
+
+
+def file(body: dict[str, Any]) -> FileRef:
+    """The one file that a call is about."""
+    return FileRef(file_hash(body.get("hash")), file_ext(body.get("ext")))
+
+
+def proof(body: dict[str, Any]) -> str | None:
+    """The proof that a call bears: 64 hex digits."""
+    said = body.get("proof")
+    if said is None:
+        return None
+    if len(text := file_hash(said, "proof")) != 64:
+        raise bad_request('"proof" must be 64 hex digits')
+    return text
+
+
+def pair(body: dict[str, Any]) -> tuple[FileRef, FileRef]:
+    """The video and the audio of a submit; one without an ending has the usual one."""
+    video, audio = (
+        FileRef(
+            file_hash(body.get(f"{kind}_hash"), f"{kind}_hash"),
+            file_ext(body.get(f"{kind}_ext") or usual, f"{kind}_ext"),
+        )
+        for kind, usual in (("video", ".mp4"), ("audio", ".wav"))
+    )
+    return video, audio
+
+
+def wanted(body: dict[str, Any]) -> list[tuple[str, FileRef | None]]:
+    """The files of a check, by their hashes as they were written; None for one that was made up."""
+    files = body.get("files")
+    if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
+        raise bad_request('"files" must be a list of {"hash", "ext"}')
+    if len(files) > _MAX_FILES:
+        raise bad_request(f"ask for {_MAX_FILES} files at a time at most")
+    return [_wanted(file) for file in files]
+
+
+def _wanted(file: dict[str, Any]) -> tuple[str, FileRef | None]:
+    name = said_hash(file.get("hash"))
+    ext = file_ext(file.get("ext"))
+    return name, FileRef(file_hash(name), ext) if is_hash(name) else None
+
+
+def known_task(value: object) -> str:
+    """A task's id, or the id of a job that asked for it."""
+    if not isinstance(value, str) or not value:
+        raise bad_request('"task_id" is missing: give the one that submit answered')
+    return value
+
+
+def holder(body: dict[str, Any]) -> str:
+    """The job that asks; the empty string for those who do not say."""
+    job = body.get("job_id")
+    if job is None:
+        return ""
+    if not isinstance(job, str) or not 0 < len(job) <= MAX_ID:
+        raise bad_request(f'"job_id" must be a string of 1 to {MAX_ID} characters')
+    return job

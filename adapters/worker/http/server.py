@@ -1,0 +1,270 @@
+"""The worker's HTTP side, as the field's clients know it (docs/protocol.md): files in, tasks, results out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from ssl import SSLContext
+from typing import Self
+
+from aiohttp import hdrs, web
+
+from wakestream.adapters.config import addresses
+from wakestream.adapters.net import status_page
+from wakestream.adapters.net.capabilities import Verifier
+from wakestream.adapters.net.connection_limits import SilentCallers
+from wakestream.adapters.net.http_server import listening
+from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.net.refusals import counting, no_strangers, noted, plain_bodies, quiet_logger
+from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.http import auth as callers
+from wakestream.adapters.worker.http import multipart as ingest
+from wakestream.adapters.worker.http import progress_socket, replies, requests
+from wakestream.adapters.worker.http.cors import preflights, put_cors
+from wakestream.adapters.worker.http.possession import Proofs
+from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
+from wakestream.adapters.worker.http.result_file import put_etag, result_response
+from wakestream.adapters.worker.http.transfers import Transfers
+from wakestream.adapters.worker.http.tus import TusCalls, put_version
+from wakestream.adapters.worker.resumable_uploads import Uploads
+from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.operators.model.errors import WorkerRefused
+from wakestream.operators.model.events import FileRef
+from wakestream.streams.worker import worker as w
+
+FEATURES = ("blake3", "cancel", "range", "tus")
+"""What this worker can do beyond the field's calls."""
+
+BY_CAPABILITY = ("capability", "proof")
+"""What it can do besides once it knows its hub's key."""
+
+TLS_WITHIN = 10.0
+"""Seconds for a TLS handshake; less than a caller has for the head of its first request."""
+
+_READ_BUFFER = 1024 * 1024
+_GRACE = 2.0
+"""Seconds for calls to end at a stop, and to read on after an upload was refused, so that its sender hears why."""
+_KEEP_ALIVE = 75.0
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Whether the engine can work, and if not, why."""
+
+    initialized: bool = False
+    msg: str = "starting"
+
+
+@dataclass(slots=True)
+class WorkerCalls:
+    """One method for each call."""
+
+    store: Store
+    queue: TaskQueue
+    uploads: Uploads
+    readiness: Readiness
+    gpu: str | None = None
+    verifier: Verifier | None = None
+    transfers: Transfers = field(default_factory=Transfers)
+    listeners: ProgressListeners = field(default_factory=ProgressListeners)
+    proofs: Proofs = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What a license has sent, it has."""
+        self.proofs = Proofs(self.store, self.queue)
+        self.uploads.has, self.uploads.show = (
+            lambda license_, file: self.queue.state.has(license_, file),
+            self.queue.show,
+        )
+
+    def routes(self) -> list[web.RouteDef]:
+        """The calls by their addresses."""
+        at = "/api/heygem"
+        return [
+            web.get("/", self.page),
+            web.get(f"{at}/health", self.health),
+            web.post(f"{at}/check_files", self.check_files),
+            web.post(f"{at}/prove", self.prove),
+            web.post(f"{at}/upload_file", self.upload_file),
+            web.post(f"{at}/submit", self.submit),
+            web.post(f"{at}/upload", self.upload),
+            web.get(f"{at}/progress", self.progress),
+            web.get(f"{at}/download", self.download),
+            web.get(f"{at}/queue", self.list_queue),
+            web.post(f"{at}/cancel", self.cancel),
+            *TusCalls(self.uploads).routes(),
+        ]
+
+    async def page(self, request: web.Request) -> web.Response:
+        """How the worker is, for people who open its address in a browser."""
+        now = self.readiness
+        languages = request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
+        body = status_page.worker_page(self.queue.state, now.initialized, now.msg, self.gpu, languages)
+        return web.Response(body=body, headers=status_page.HEADERS)
+
+    async def health(self, _: web.Request) -> web.Response:
+        """Whether the engine is ready, without a secret."""
+        now = self.readiness
+        queue = {**replies.queue(self.queue.state), "transfers": self.transfers.open}
+        return replies.health(
+            initialized=now.initialized, msg=now.msg, queue=queue, features=list(self._features()), gpu=self.gpu
+        )
+
+    def _features(self) -> tuple[str, ...]:
+        capable = self.verifier is not None and self.verifier.ready
+        return (*FEATURES, *BY_CAPABILITY) if capable else FEATURES
+
+    async def check_files(self, request: web.Request) -> web.Response:
+        """Which of these files are here."""
+        here: dict[str, bool] = {}
+        for name, file in requests.wanted(await requests.json_object(request)):
+            # The answer knows it by its hash alone: under two endings it is here when both are.
+            here[name] = file is not None and self._here(request, file) and here.get(name, True)
+        return replies.ok(here)
+
+    async def prove(self, request: web.Request) -> web.Response:
+        """Ours: another license's file is the caller's as well, once it has shown that it has the content."""
+        body = await requests.json_object(request)
+        callers.check_open(request)
+        file, license_ = requests.file(body), callers.license_of(request)
+        if self._here(request, file):
+            return replies.ok({"here": True})
+        if not license_:
+            raise WorkerRefused("the file is not here: send it", code="not_found")
+        proof = requests.proof(body)
+        if proof is None:
+            return replies.ok({"challenge": self.proofs.challenge(license_, file)})
+        await self.proofs.check(license_, file, proof)
+        return replies.ok({"here": True})
+
+    async def upload_file(self, request: web.Request) -> web.Response:
+        """One file, under its hash."""
+        callers.check_open(request)
+        file = await ingest.receive_one(request, self.store)
+        await self.queue.show(callers.license_of(request), file)
+        return replies.ok({"hash": file.hash, "server_path": f"files/{file.hash}{file.ext}"})
+
+    async def submit(self, request: web.Request) -> web.Response:
+        """Start the pair, or find it; ours may name their job in `job_id`."""
+        body = await requests.json_object(request)
+        video, audio = requests.pair(body)
+        if not callers.license_of(request):
+            self.listeners.add(w.task_id(video, audio), body)
+        return await self._start(request, video, audio, callers.holder_of(request, requests.holder(body)))
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """Two files and a submit in one call."""
+        video, audio = await ingest.receive_pair(request, self.store)
+        await self.queue.show(callers.license_of(request), video, audio)
+        return await self._start(request, video, audio, callers.holder_of(request, w.ANONYMOUS))
+
+    async def progress(self, request: web.Request) -> web.Response:
+        """How far a task is."""
+        return replies.ok(replies.progress(self.queue.state, self._task(request, request.query.get("task_id"))))
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        """A task's result, also in parts."""
+        task = self._task(request, request.query.get("task_id"))
+        if task.status != "done" or task.digest is None:
+            raise WorkerRefused(
+                f"task {task.id} has no result: {task.error or replies.status_word(task)}", code="not_done"
+            )
+        path = self.store.result(task.id)
+        if not self.queue.use(task.id):
+            raise WorkerRefused(f"the result of task {task.id} is no longer here: submit again", code="not_found")
+        return result_response(request, path, task.digest)
+
+    async def list_queue(self, request: web.Request) -> web.Response:
+        """All that runs and waits, and what ended last; by a capability, what its job holds of that."""
+        state = self.queue.state
+        return replies.ok(replies.queue_listing(state, lambda task: callers.may_see(request, state, task)))
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Ours: the job no longer wants its task, which stops if no other job does."""
+        body = await requests.json_object(request)
+        holder = callers.holder_of(request, requests.holder(body))
+        task = self._task(request, body.get("task_id"))
+        task = await self.queue.drop(task.id, holder, callers.license_of(request))
+        stopped = task.status == "cancelled"
+        held = "" if stopped or not task.unfinished else f"still wanted by {len(task.holders)} others"
+        return replies.ok({"task_id": task.id, "stopped": stopped, "holders": len(task.holders)}, held or "ok")
+
+    def _task(self, request: web.Request, task_id: object) -> w.Task:
+        name = requests.known_task(task_id)
+        task = w.find(self.queue.state, name, callers.license_of(request))
+        if task is None:
+            raise WorkerRefused(f"there is no task {name[:64]!r} here: submit again", code="not_found")
+        callers.check_task(request, self.queue.state, task)
+        return task
+
+    def _here(self, request: web.Request, file: FileRef) -> bool:
+        """Whether the file is here for this caller; that of another license is not, before it is proved."""
+        return self.queue.state.has(callers.license_of(request), file) and self.store.claim(file)
+
+    async def _start(self, request: web.Request, video: FileRef, audio: FileRef, holder: str) -> web.Response:
+        files = {"video": video, "audio": audio}
+        missing = [f"the {name} {ref.hash}{ref.ext}" for name, ref in files.items() if not self._here(request, ref)]
+        if missing:
+            raise WorkerRefused(f"not here: {' and '.join(missing)}; upload first, then submit", code="not_found")
+        callers.check_open(request)  # now, and not when the call began: its body may have taken its time
+        task = await self.queue.ask(video, audio, holder, callers.license_of(request))
+        state = self.queue.state
+        place = {"queue_position": w.position(state, task.id), "status": replies.status_word(task)}
+        cached = {"cached": True} if task.status == "done" else {}
+        return replies.ok({"task_id": task.id, **cached, "queue": replies.queue(state), **place})
+
+
+class WorkerServer:
+    """The calls behind a listening socket; an async context manager. `port` is the real one, even if 0 was asked.
+
+    `refused` counts what was refused, by reason.
+    """
+
+    def __init__(
+        self,
+        calls: WorkerCalls,
+        secret: str | None,
+        host: str,
+        port: int,
+        tls: SSLContext | None = None,
+        proxies: Collection[Network] = (),
+    ) -> None:
+        self.refused = noted("http")
+        silent = SilentCallers(self.refused)
+        self._scheme = "https" if tls else "http"
+        self.callers = callers.Callers(secret, calls.verifier, proxies=proxies)
+        before = [silent.middleware(), preflights, no_strangers, replies.errors_as_json, self.callers.middleware()]
+        app = web.Application(
+            middlewares=[*before, calls.transfers.middleware(), plain_bodies], client_max_size=requests.MAX_BODY
+        )
+        sockets = progress_socket.ProgressSockets(calls.queue)
+        app.add_routes([*calls.routes(), *sockets.routes()])
+        app.on_shutdown.append(sockets.close)
+        app.on_response_prepare.extend((put_etag, put_version, put_cors))
+        runner = web.AppRunner(
+            app,
+            access_log_class=counting(self.refused),
+            logger=quiet_logger("worker"),
+            auto_decompress=False,
+            read_bufsize=_READ_BUFFER,
+            shutdown_timeout=_GRACE,
+            lingering_time=_GRACE,
+            keepalive_timeout=_KEEP_ALIVE,
+        )
+        self._listening = listening(runner, silent, host, port, tls=tls, tls_within=TLS_WITHIN)
+        self.calls = calls
+        self._host = host
+        self.port = port
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as a URL."""
+        return f"{self._scheme}://{addresses.at_port(self._host, self.port)}"
+
+    async def __aenter__(self) -> Self:
+        """Listen; `OSError` when the port is taken."""
+        self.port = await self._listening.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._listening.__aexit__(None, None, None)

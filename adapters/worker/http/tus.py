@@ -1,0 +1,205 @@
+"""Uploads that go on where they broke off: the worker speaks tus 1.0 (https://tus.io/protocols/resumable-upload).
+
+Core, creation, creation-with-upload, checksum, expiration and termination, under `/files/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from email.utils import formatdate
+from pathlib import PurePosixPath
+
+from aiohttp import hdrs, web
+
+from wakestream.adapters.net.direct_body import LEAST, can_borrow, straight
+from wakestream.adapters.worker.http import requests
+from wakestream.adapters.worker.http.auth import check_everyones, check_open, license_of
+from wakestream.adapters.worker.http.replies import bad_request
+from wakestream.adapters.worker.http.tus_append import ALGORITHMS, Appends, Checksum
+from wakestream.adapters.worker.resumable_uploads import Uploads, upload_id
+from wakestream.adapters.worker.upload_records import Announced, Upload
+from wakestream.operators.model.errors import Corrupt, WorkerRefused
+
+AT = "/files/"
+VERSION = "1.0.0"
+EXTENSIONS = "creation,creation-with-upload,checksum,expiration,termination"
+BODY = "application/offset+octet-stream"
+_MAX_LENGTH = 2**53
+_BORROWED = web.RequestKey("borrowed", bool)
+
+Answer = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class TusCalls:
+    """One method for each call."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self.uploads = uploads
+        self._appends = Appends(uploads)
+        self._one: dict[str, Answer] = {"HEAD": self.offset, "PATCH": self.append, "DELETE": self.terminate}
+
+    def routes(self) -> list[web.RouteDef]:
+        """The calls by their addresses; the method may stand in a header instead."""
+        return [web.route("*", AT, self.all), web.route("*", f"{AT}{{id}}", self.one)]
+
+    async def all(self, request: web.Request) -> web.Response:
+        """The address at which uploads begin."""
+        return await self._answer(request, {"POST": self.create})
+
+    async def one(self, request: web.Request) -> web.Response:
+        """The address of one upload."""
+        return await self._answer(request, self._one)
+
+    async def _answer(self, request: web.Request, calls: dict[str, Answer]) -> web.Response:
+        method = request.headers.get("X-HTTP-Method-Override", request.method).upper()
+        if method == "OPTIONS":
+            return await self.options(request)
+        if method not in calls:
+            raise web.HTTPMethodNotAllowed(method, [*calls, "OPTIONS"])
+        if request.headers.get("Tus-Resumable") != VERSION:
+            raise WorkerRefused(f"send 'Tus-Resumable: {VERSION}': no other version is spoken here", code="tus_version")
+        try:
+            return await calls[method](request)
+        except Corrupt as error:
+            raise WorkerRefused(str(error), code="hash_mismatch") from error
+
+    async def options(self, _: web.Request) -> web.Response:
+        """What this server can do."""
+        room = await self.uploads.store.in_thread(self.uploads.room)
+        headers = {
+            "Tus-Version": VERSION,
+            "Tus-Extension": EXTENSIONS,
+            "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+            "Tus-Max-Size": str(room),
+        }
+        return web.Response(status=204, headers=headers)
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Begin an upload, or find the one of the same file; `Upload-Offset` says how far it is."""
+        check_open(request)
+        upload = await self.uploads.create(_announced(request))
+        if request.headers.get(hdrs.CONTENT_TYPE) == BODY and not upload.finished:
+            await self._appends.take(upload, 0, _blocks(request), _checksum(request), whole=True)
+        # Relative to the address that was asked: right behind any proxy, and read by every client alike.
+        return self._state(upload, 201, {hdrs.LOCATION: upload.id})
+
+    async def offset(self, request: web.Request) -> web.Response:
+        """How far an upload is."""
+        upload = await self._found(request)
+        headers = {"Upload-Length": str(upload.announced.length), hdrs.CACHE_CONTROL: "no-store"}
+        if upload.announced.metadata:
+            headers["Upload-Metadata"] = upload.announced.metadata
+        return self._state(upload, 200, headers)
+
+    async def append(self, request: web.Request) -> web.Response:
+        """Take what comes next; all that came stays, also when the connection is lost."""
+        check_open(request)
+        if request.headers.get(hdrs.CONTENT_TYPE) != BODY:
+            raise WorkerRefused(f"send 'Content-Type: {BODY}'", code="unsupported_media")
+        upload, offset = await self._found(request), _whole(request, "Upload-Offset")
+        left = upload.announced.length - offset
+        if offset == upload.offset and (request.content_length or 0) > left:
+            raise WorkerRefused(f"the upload lacks {left} bytes, this call has more", code="too_large")
+        await self._appends.take(upload, offset, _blocks(request), _checksum(request))
+        return self._state(upload, 204, {})
+
+    async def terminate(self, request: web.Request) -> web.Response:
+        """Give an upload up: what came is removed. A finished file stays, others may use it."""
+        check_everyones(request)  # another job may be sending the same file
+        await self._appends.end(await self._found(request))
+        return web.Response(status=204)
+
+    async def _found(self, request: web.Request) -> Upload:
+        return await self.uploads.find(upload_id(request.match_info["id"]), license_of(request))
+
+    def _state(self, upload: Upload, status: int, headers: dict[str, str]) -> web.Response:
+        headers["Upload-Offset"] = str(upload.offset)
+        if not upload.finished:
+            headers["Upload-Expires"] = formatdate(upload.expires, usegmt=True)
+        return web.Response(status=status, headers=headers)
+
+
+async def put_version(request: web.Request, response: web.StreamResponse) -> None:
+    """For the application's `on_response_prepare`: every answer says what is spoken, refusals too."""
+    if request.path.startswith(AT):
+        response.headers["Tus-Resumable"] = VERSION
+        if request.get(_BORROWED, False):
+            response.force_close()
+            response.headers[hdrs.CONNECTION] = "close"
+        if response.status == 412:
+            response.headers["Tus-Version"] = VERSION
+
+
+def _announced(request: web.Request) -> Announced:
+    length = _whole(request, "Upload-Length")
+    if not 0 < length <= _MAX_LENGTH:
+        raise bad_request("Upload-Length must be the file's size in bytes, which is not empty")
+    metadata = request.headers.get("Upload-Metadata", "")
+    said = _metadata(metadata)
+    ext = requests.file_ext(PurePosixPath(said.get("filename", "")).suffix, "the ending of filename in Upload-Metadata")
+    digest = requests.file_hash(said["blake3"], "blake3 in Upload-Metadata") if said.get("blake3") else None
+    if digest is not None and len(digest) != 64:
+        raise bad_request('"blake3" in Upload-Metadata must be 64 hex digits')
+    metadata = metadata if metadata.isascii() else ""  # what is none may be in no header
+    return Announced(length, ext, digest, metadata, license_of(request))
+
+
+def _metadata(header: str) -> dict[str, str]:
+    """`name base64, name base64, …`"""
+    found: dict[str, str] = {}
+    for pair in filter(None, (one.strip() for one in header.split(","))):
+        name, _, value = pair.partition(" ")
+        try:
+            found[name] = base64.b64decode(value, validate=True).decode()
+        except ValueError:  # no base64, no ASCII, or no UTF-8 within
+            raise bad_request("Upload-Metadata must be pairs of a name and a text in base64, by commas") from None
+    return found
+
+
+def _whole(request: web.Request, name: str) -> int:
+    text = request.headers.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise bad_request(f"this call needs {name}: a whole number of bytes")
+    return int(text)
+
+
+def _checksum(request: web.Request) -> Checksum | None:
+    header = request.headers.get("Upload-Checksum")
+    if header is None:
+        return None
+    algorithm, _, digest = header.partition(" ")
+    try:
+        return Checksum(algorithm, base64.b64decode(digest, validate=True))
+    except (ValueError, KeyError):
+        raise bad_request(f"Upload-Checksum must be one of {', '.join(ALGORITHMS)} and the hash in base64") from None
+
+
+async def _blocks(request: web.Request) -> AsyncGenerator[bytes | memoryview, None]:
+    """The body in the very blocks that came off the socket: to join them would cost more than to hash them."""
+    taken, length = 0, request.content_length or 0
+    try:
+        while not request.content.at_eof():
+            if length - taken >= LEAST and can_borrow(request.content, request.transport, taken):
+                async with aclosing(_straight(request, length - taken)) as blocks:
+                    async for view in blocks:
+                        yield view
+                return
+            async with asyncio.timeout(requests.SILENCE):
+                block, _ = await request.content.readchunk()
+            taken += len(block)
+            yield block
+    except TimeoutError:
+        raise requests.silent() from None
+
+
+async def _straight(request: web.Request, left: int) -> AsyncGenerator[memoryview, None]:
+    """The rest of the body past aiohttp, which cannot use the connection any further then."""
+    assert request.transport is not None  # noqa: S101 - it can be borrowed
+    request[_BORROWED] = True
+    async with aclosing(straight(request.transport, left, requests.SILENCE)) as views:
+        async for view in views:
+            yield view
+    request.content.feed_eof()

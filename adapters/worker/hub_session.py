@@ -1,0 +1,303 @@
+"""The worker's side of the hub: says that the GPU is online, that it is used, and what became of the hub's jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from loguru import logger
+from reactivex import Observable
+from reactivex.disposable import CompositeDisposable
+
+from wakestream.adapters.net.capabilities import Verifier
+from wakestream.adapters.worker import hub_answers
+from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.http import requests
+from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
+from wakestream.adapters.worker.http.transfers import Transfers
+from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.worker import worker as w
+
+ACTIVE_EVERY = 30.0
+"""Seconds between two signs of activity while a task runs or a file is transferred."""
+
+_MAX_WATCHED = 10_000
+_MAX_INBOX = 10_000
+
+
+class HubLink(Protocol):
+    """The connection to the hub, as this file uses it."""
+
+    @property
+    def events(self) -> Observable[m.Message | LinkUp | LinkDown]:
+        """Hot: what the hub says, and when there is a connection."""
+        ...
+
+    @property
+    def up(self) -> bool:
+        """Whether there is one now."""
+        ...
+
+    def send(self, message: m.Message) -> bool:
+        """False, and nothing is sent, while there is none."""
+        ...
+
+
+class Timer(Protocol):
+    """What `Later` gives."""
+
+    def cancel(self) -> None:
+        """Do not call."""
+        ...
+
+
+Later = Callable[[float, Callable[[], None]], Timer]
+
+
+class WorkerHub:
+    """Joins the queue to the hub behind `link`. `later` is the running loop's `call_later` unless given.
+
+    A job that the hub hands over is started when its files are here already; otherwise its client will upload them and
+    submit by HTTP. Either way the hub is told the end, as soon as it can be reached. A hub that announces no features
+    is a deployed one: it counts the job's license as busy until a result comes, so each job is answered at once, with
+    "accepted" or a reason, and its end is not told.
+    """
+
+    def __init__(
+        self,
+        link: HubLink,
+        queue: TaskQueue,
+        store: Store,
+        *,
+        gpu: str | None = None,
+        url: str | None = None,
+        later: Later | None = None,
+        verifier: Verifier | None = None,
+        on_revoked: Callable[[str], None] = lambda _: None,
+        transfers: Transfers | None = None,
+        listeners: ProgressListeners | None = None,
+    ) -> None:
+        self._link, self._queue, self._store = link, queue, store
+        self._online = m.Online(msg="the GPU is online", gpu=gpu, url=url)
+        self._later: Later = later or asyncio.get_running_loop().call_later
+        self._verifier, self._on_revoked = verifier, on_revoked
+        self._transfers, self._listeners = transfers or Transfers(), listeners or ProgressListeners()
+        self._transfers.on_first = self._start_beating
+        self._initialized = False
+        self._refused = False
+        self._old = False
+        self._watched: OrderedDict[str, m.Submit] = OrderedDict()
+        self._cancelled: OrderedDict[str, str | None] = OrderedDict()
+        self._unsent: deque[m.Result] = deque(maxlen=_MAX_WATCHED)
+        self._inbox: asyncio.Queue[m.Message] = asyncio.Queue(_MAX_INBOX)
+        self._beat: Timer | None = None
+        self._subscriptions = CompositeDisposable(
+            link.events.subscribe(self._heard), queue.facts.subscribe(self._became)
+        )
+        self._consuming = asyncio.create_task(self._consume())
+
+    def initialized(self) -> None:
+        """The engine is ready: tell the hub now, and at each new connection."""
+        self._initialized = True
+        if self._link.up:
+            self._announce()
+
+    async def close(self) -> None:
+        """Stop listening to both sides."""
+        self._subscriptions.dispose()
+        self._rest()
+        self._consuming.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._consuming
+
+    def _heard(self, event: m.Message | LinkUp | LinkDown) -> None:
+        match event:
+            case LinkUp():
+                self._old = not event.features
+                self._pin(event.capability_key)
+                self._connected()
+            case m.LicenseRevoked():
+                self._revoked(event.license)
+            case LinkDown(code=code) if code:
+                self._explain()
+            case m.Submit() | m.DispatchBatch() | m.Cancel() | m.JobDone():
+                if self._verifier is not None:
+                    self._verifier.ended.feed(event)  # at once: what waits to be carried out may be much
+                self._receive(event)
+
+    def _connected(self) -> None:
+        self._refused = False
+        if self._initialized:
+            self._announce()
+        while self._unsent and self._link.send(self._unsent[0]):
+            self._unsent.popleft()
+        if self._beat is not None:
+            self._signal()
+
+    def _pin(self, key: str | None) -> None:
+        if self._verifier is not None and not self._verifier.pin(key):
+            logger.error(
+                "the hub's key is not the one that it showed before: no capabilities are taken until this worker is "
+                "restarted. Find out why first, if nobody made the hub's folder anew"
+            )
+
+    def _revoked(self, owner: str) -> None:
+        """Nothing more for this license: neither calls nor work."""
+        if self._verifier is not None:
+            self._verifier.revoke(owner)
+        self._on_revoked(owner)
+        held = {job for task in self._queue.state.tasks.values() if task.unfinished for job in task.jobs_of(owner)}
+        for job in held | {id_ for id_, one in self._watched.items() if one.license == owner}:
+            self._receive(m.Cancel(request_id=job, license=owner))
+
+    def _announce(self) -> None:
+        self._link.send(self._online)
+
+    def _explain(self) -> None:
+        if not self._refused:  # the link says why at every try; what to do about it is said once
+            logger.error(
+                "the hub does not take this worker: give it a key of role worker (`wakestream license issue "
+                "--role worker` at the hub). Until then it serves by HTTP only"
+            )
+        self._refused = True
+
+    def _receive(self, message: m.Message) -> None:
+        try:
+            self._inbox.put_nowait(message)
+        except asyncio.QueueFull:
+            logger.warning("the hub sends faster than this worker can take; a {} is left out", message.TYPE)
+
+    async def _consume(self) -> None:
+        while True:
+            message = await self._inbox.get()
+            try:
+                await self._obey(message)
+            except WakestreamError as error:
+                logger.warning("the hub's {} could not be carried out: {}", message.TYPE, error)
+            except Exception as error:
+                logger.opt(exception=error).error("the hub's {} broke this worker; the next one is taken", message.TYPE)
+
+    async def _obey(self, message: m.Message) -> None:
+        match message:
+            case m.Submit():
+                await self._submit(message)
+            case m.DispatchBatch(jobs=jobs):
+                for job in jobs:
+                    await self._dispatched(job)
+            case m.Cancel():
+                await self._cancel(message.request_id, message.license)
+            case m.JobDone():
+                self._unwatch(message.request_id, message.license)
+
+    async def _dispatched(self, frame: Mapping[str, Any]) -> None:
+        try:
+            message = wire.from_frame({"type": m.Submit.TYPE, **frame}, strict=False)
+        except wire.Malformed as error:
+            logger.warning("a job in the hub's batch is left out: {}", error)
+            return
+        if isinstance(message, m.Submit):
+            await self._submit(message)
+
+    async def _submit(self, job: m.Submit) -> None:
+        self._cancelled.pop(job.request_id, None)  # it is wanted again
+        answer = hub_answers.without_work(job, old_hub=self._old)
+        if answer is not None:
+            self._send_result(answer)
+        elif self._old:
+            self._send_result(await self._accept(job))
+        else:
+            await self._watch(job)
+
+    async def _accept(self, job: m.Submit) -> m.Result:
+        why = hub_answers.missing(job, self._store)
+        if why is not None:
+            return hub_answers.failed(job, why)
+        try:
+            task = await self._queue.ask(*requests.pair(dict(job.payload)), job.request_id)
+        except WakestreamError as error:
+            return hub_answers.failed(job, str(error))
+        return hub_answers.accepted(job, task, self._queue.state)
+
+    async def _watch(self, job: m.Submit) -> None:
+        try:
+            video, audio = requests.pair(dict(job.payload))
+        except WakestreamError:
+            logger.bind(job=job.request_id).debug("the hub's job names no files: its client will submit by HTTP")
+            return
+        self._watched[job.request_id] = job
+        while len(self._watched) > _MAX_WATCHED:
+            self._watched.popitem(last=False)
+        # Another license's files are used (old clients sent them by the secret), and not kept any longer for it.
+        here = self._store.claim if self._queue.state.has(job.license or w.ANONYMOUS, video, audio) else self._store.has
+        if not (here(video) and here(audio)):
+            return
+        task = await self._queue.ask(video, audio, job.request_id, job.license or w.ANONYMOUS)
+        if not task.unfinished:
+            self._tell(task)
+
+    async def _cancel(self, request_id: str, license_: str | None) -> None:
+        """The hub's word names a license only where a job of the same id may be another's."""
+        self._cancelled[request_id] = license_
+        while len(self._cancelled) > _MAX_WATCHED:
+            self._cancelled.popitem(last=False)
+        job = self._unwatch(request_id, license_)
+        held = [task.id for task in self._queue.state.tasks.values() if request_id in task.holders and task.unfinished]
+        for task_id in held:
+            await self._queue.drop(task_id, request_id, license_ or w.ANONYMOUS)
+        if held or job:
+            logger.bind(job=request_id).info("cancelled by the hub")
+
+    def _unwatch(self, request_id: str, license_: str | None) -> m.Submit | None:
+        job = self._watched.get(request_id)
+        if job is None or license_ not in (None, job.license):
+            return None
+        return self._watched.pop(request_id)
+
+    def _became(self, fact: w.Fact) -> None:
+        if not isinstance(fact, w.Changed):
+            return
+        if fact.task.unfinished:
+            for request_id in sorted(fact.task.holders & self._cancelled.keys()):
+                # Its client's own submit was still under way when the hub said that the job is over.
+                self._receive(m.Cancel(request_id=request_id, license=self._cancelled[request_id]))
+        for frame in self._listeners.frames(fact.task):
+            self._link.send(frame)
+        if fact.task.status == "running":
+            self._start_beating()
+        elif not fact.task.unfinished:
+            self._tell(fact.task)
+
+    def _tell(self, task: w.Task) -> None:
+        """The end of a task, to every job of the hub that waits for this pair."""
+        for request_id, job in list(self._watched.items()):
+            if w.task_id(*requests.pair(dict(job.payload))) == task.id:
+                del self._watched[request_id]
+                self._send_result(hub_answers.ended(job, task))
+
+    def _send_result(self, result: m.Result) -> None:
+        if self._unsent or not self._link.send(result):
+            self._unsent.append(result)
+
+    def _start_beating(self) -> None:
+        if self._beat is None:
+            self._signal()
+
+    def _signal(self) -> None:
+        self._rest()
+        running = [task.id for task in self._queue.state.tasks.values() if task.status == "running"]
+        if running or self._transfers.open:
+            # Deployed monitors know no other type of work; the name of what is worked at is for people.
+            self._link.send(m.TaskActive(task_id=running[0] if running else "transfer", task_type="heygem_submit"))
+            self._beat = self._later(ACTIVE_EVERY, self._signal)
+
+    def _rest(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None

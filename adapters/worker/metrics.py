@@ -1,0 +1,51 @@
+"""What Prometheus learns of a worker: its line, its engine, its disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.metrics_core import Metric
+
+from wakestream.adapters.telemetry import metric_families as ff
+from wakestream.adapters.telemetry.link_metrics import LinkWatch
+from wakestream.adapters.worker.program import RunningWorker
+from wakestream.streams.worker import worker as w
+
+OUTCOMES = ("done", "failed", "cancelled")
+
+
+class WorkerMetrics:
+    """Call it for the families. `link` is None where the worker has no hub."""
+
+    def __init__(self, worker: RunningWorker, link: LinkWatch | None = None) -> None:
+        self._worker, self._link = worker, link
+        text = "From the engine's start with a task to its end, by outcome."
+        self._renders = ff.histogram("wakestream_worker_render_seconds", text, ("outcome",))
+        for outcome in OUTCOMES:
+            self._renders.labels(outcome)
+        self._started: dict[str, float] = {}
+        worker.queue.facts.subscribe(self._hear)
+
+    def _hear(self, fact: w.Fact) -> None:
+        if not isinstance(fact, w.Changed):
+            return
+        task = fact.task
+        if task.status == "running" and task.started_at is not None:
+            self._started.setdefault(task.id, task.started_at)
+        elif (began := self._started.pop(task.id, None)) is not None and task.finished_at is not None:
+            self._renders.labels(task.status).observe(max(0.0, task.finished_at - began))
+
+    def __call__(self) -> Iterator[Metric]:
+        """Every family of a worker."""
+        worker, state = self._worker, self._worker.queue.state
+        yield ff.build("worker")
+        ready = worker.readiness.initialized
+        yield ff.gauge("wakestream_worker_initialized", "1 when the engine can work.", ready)
+        yield ff.gauge("wakestream_worker_queue_length", "Tasks that wait for the engine.", len(state.line))
+        yield ff.gauge("wakestream_worker_rendering", "1 while the engine has a task.", state.busy is not None)
+        yield from ff.observed(self._renders)
+        yield ff.refusals("worker", worker.server.refused)
+        if self._link is not None:
+            yield from self._link.families("worker")
+        yield from ff.journal("worker", worker.journal)
+        yield from ff.disk("worker", worker.store.root)

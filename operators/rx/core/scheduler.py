@@ -1,0 +1,151 @@
+"""The one clock of a program: a reactivex scheduler on the running event loop. It also owns the tasks of effects."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any, TypeVar
+
+from reactivex import abc, typing
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+from wakestream.operators.rx.core.observable import Letting
+
+S = TypeVar("S")
+
+
+class _Timer(abc.DisposableBase):
+    """A pending call of the loop; slim, because ten thousand jobs hold one each."""
+
+    __slots__ = ("disposed", "handle", "inner")
+
+    def __init__(self) -> None:
+        self.handle: asyncio.Handle | None = None
+        self.inner: abc.DisposableBase | None = None
+        self.disposed = False
+
+    def dispose(self) -> None:
+        self.disposed = True
+        if self.handle is not None:
+            self.handle.cancel()
+            self.handle = None
+        if self.inner is not None:
+            self.inner.dispose()
+            self.inner = None
+
+
+class LoopScheduler(PeriodicScheduler):
+    """Schedules on `loop`; `now` follows `loop.time()`, so a virtual loop makes all waiting virtual.
+
+    Pass it once, at the single `subscribe`. It starts no thread. `close` waits for effects that were cancelled.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        super().__init__()
+        self.loop = loop or asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def now(self) -> datetime:
+        """The loop's time, as the library wants it."""
+        return self.to_datetime(self.loop.time())
+
+    def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> abc.DisposableBase:
+        """Run `action` soon, after what is already due."""
+        timer = _Timer()
+        timer.handle = self.loop.call_soon(self._fire, timer, action, state)
+        return timer
+
+    def schedule_relative(
+        self, duetime: typing.RelativeTime, action: typing.ScheduledAction[S], state: S | None = None
+    ) -> abc.DisposableBase:
+        """Run `action` in `duetime` seconds (or a timedelta)."""
+        seconds = duetime if isinstance(duetime, float) else self.to_seconds(duetime)
+        timer = _Timer()
+        timer.handle = self.loop.call_at(self.loop.time() + max(0.0, seconds), self._fire, timer, action, state)
+        return timer
+
+    def schedule_absolute(
+        self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[S], state: S | None = None
+    ) -> abc.DisposableBase:
+        """Run `action` when `now` reaches `duetime`."""
+        return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
+
+    def _fire(self, timer: _Timer, action: typing.ScheduledAction[S], state: S | None) -> None:
+        timer.handle = None
+        inner = action(self, state)
+        if inner is not None and isinstance(inner, abc.DisposableBase):  # asking an abstract class takes its time
+            if timer.disposed:  # by the action itself
+                inner.dispose()
+            else:
+                timer.inner = inner
+
+    def spawn(self, effect: Coroutine[Any, Any, None], name: str | None = None) -> abc.DisposableBase:
+        """Run an effect as a task; disposing cancels it, and `close` still waits for it."""
+        task = self.loop.create_task(effect, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return Letting(task.cancel)
+
+    async def close(self) -> None:
+        """Wait for every effect; dispose what started them first."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+
+def clock(scheduler: abc.SchedulerBase | None) -> abc.SchedulerBase:
+    """The scheduler given at subscribe. There is no default: the library's own starts a thread for each timer."""
+    if scheduler is None:
+        raise TypeError(
+            "no scheduler: give one at the single subscribe, e.g. subscribe(..., scheduler=LoopScheduler())"
+        )
+    return scheduler
+
+
+def seconds_now(scheduler: abc.SchedulerBase) -> float:
+    """The scheduler's time in seconds since its own epoch."""
+    if isinstance(scheduler, LoopScheduler):  # exact, and cheaper than by way of a datetime
+        return scheduler.loop.time()
+    return scheduler.to_seconds(scheduler.now)
+
+
+class Alarm(abc.DisposableBase):
+    """What waits again and again: `set` says until when, `ring` is called then. One timer for all of the waits.
+
+    On the loop itself a wait makes nothing but a timer of the loop, as thousands of jobs say a line every few seconds.
+    """
+
+    __slots__ = ("_cancel", "_loop", "_time")
+
+    def __init__(self, time: abc.SchedulerBase) -> None:
+        self._time = time
+        self._loop = time.loop if isinstance(time, LoopScheduler) else None
+        self._cancel: Callable[[], object] | None = None
+
+    @abstractmethod
+    def ring(self, *_: Any) -> None:
+        """The wait is over."""
+
+    def now(self) -> float:
+        """As `seconds_now`."""
+        return seconds_now(self._time) if self._loop is None else self._loop.time()
+
+    def set(self, when: float) -> None:
+        """Ring when `now` is `when`, or soon where that has been. The wait before must be over."""
+        if self._loop is None:
+            self._cancel = self._time.schedule_relative(max(0.0, when - self.now()), self.ring).dispose
+        else:
+            self._cancel = self._loop.call_at(when, self.ring).cancel
+
+    @property
+    def disposed(self) -> bool:
+        """Whether nobody waits any more; also before the first `set`."""
+        return self._cancel is None
+
+    def dispose(self) -> None:
+        """Wait no more."""
+        cancel, self._cancel = self._cancel, None
+        if cancel is not None:
+            cancel()

@@ -1,0 +1,99 @@
+"""Try again, later each time. The library's `retry` has no delay and spins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any, TypeVar
+
+from reactivex import Observable, abc
+
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.rx.core.observable import Both, Lean, Passing, Serial
+from wakestream.operators.rx.core.scheduler import clock, seconds_now
+
+T = TypeVar("T")
+
+
+def retry_backoff(backoff: Backoff, random: Random) -> Callable[[Observable[T]], Observable[T]]:
+    """Subscribe again after an error that `backoff.retry_on` accepts, once its delay has passed in scheduler time.
+
+    `random` is the seeded source of jitter. When the attempts are used up, the last error passes; `CancelledError`
+    passes at once. What a function of `backoff` raises ends it too.
+    """
+
+    def operator(source: Observable[T]) -> Observable[T]:
+        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            return _Attempts(source, observer, clock(scheduler), backoff, random).start()
+
+        return Lean(subscribe)
+
+    return operator
+
+
+class _Attempts(Passing[Any]):
+    """The state of one subscription: how many failures in a row, and since when."""
+
+    __slots__ = ("backoff", "failures", "random", "running", "since", "source", "time", "waiting")
+
+    def __init__(
+        self,
+        source: Observable[T],
+        observer: abc.ObserverBase[T],
+        time: abc.SchedulerBase,
+        backoff: Backoff,
+        random: Random,
+    ) -> None:
+        super().__init__(observer)
+        self.source, self.time, self.backoff, self.random = source, time, backoff, random
+        self.failures = 0
+        self.since: float | None = None
+        self.running = Serial()
+        self.waiting = Serial()
+
+    def start(self, *_: Any) -> abc.DisposableBase:
+        self.running.hold(self.source.subscribe(self, scheduler=self.time))
+        return Both(self.running, self.waiting)
+
+    def on_next(self, value: Any) -> None:
+        success = self.backoff.reset_on_success
+        try:
+            if success is not None and success(value):
+                self.failures, self.since = 0, None
+        except Exception as error:  # the rule is broken, not the source: no retry
+            self.observer.on_error(error)
+        else:
+            self.observer.on_next(value)
+
+    def on_error(self, error: Exception) -> None:
+        self.failures += 1
+        self.since = seconds_now(self.time) if self.since is None else self.since
+        delay = self.backoff.delay(self.failures, self.random)
+        try:
+            again = self._mendable(error) and not self._used_up(delay)
+            item = self._announcement(delay, error) if again else None
+        except Exception as fault:  # the rule is broken
+            self.observer.on_error(fault)
+            return
+        if not again:
+            self.observer.on_error(error)
+            return
+        self.waiting.hold(self.time.schedule_relative(delay, self._again))
+        if item is not None:
+            self.observer.on_next(item)
+
+    def _mendable(self, error: Exception) -> bool:
+        return not isinstance(error, asyncio.CancelledError) and self.backoff.retry_on(error)
+
+    def _used_up(self, delay: float) -> bool:
+        allowed, limit = self.backoff.max_retries, self.backoff.max_elapsed
+        late = limit is not None and seconds_now(self.time) + delay - (self.since or 0.0) > limit
+        return late or (allowed is not None and self.failures > allowed)
+
+    def _announcement(self, delay: float, error: Exception) -> Any:
+        return self.backoff.on_retry and self.backoff.on_retry(self.failures, delay, error)
+
+    def _again(self, *_: Any) -> None:
+        # Nothing is returned: the timer would own what it started, and the next timer would dispose it.
+        self.start()

@@ -1,0 +1,57 @@
+"""Follow the work until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from reactivex import Observable
+
+from wakestream.operators.model.errors import TaskFailed
+from wakestream.operators.model.events import JobEvent, Rendered, Running, Submitted
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import TaskReport, Workers
+from wakestream.operators.rx.emit import emit
+from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.poll import poll
+from wakestream.operators.rx.retry_backoff import retry_backoff
+from wakestream.operators.rx.then import then
+from wakestream.operators.rx.timeout_no_progress import timeout_unchanged
+
+FINISHED = frozenset({"done", "error", "cancelled"})
+"""The wire's terminal words for a task."""
+
+
+def follow(workers: Workers, policy: Policy, random: Random) -> Callable[[Submitted], Observable[JobEvent]]:
+    """From `Submitted` to `Rendered`: polls every `policy.poll_every` seconds, each time after the last answer.
+
+    `policy.execution` is for the work, and before that for each place in the worker's line. Raises `TaskFailed` with
+    the engine's own reason, `TaskLost`, `StageTimeout("execution")`.
+    """
+
+    def stage(task: Submitted) -> Observable[JobEvent]:
+        ready: Observable[JobEvent] = emit(Rendered(task))
+        if task.cached:
+            return ready
+        worker = workers.at(task.worker.url)
+
+        def ask() -> Observable[TaskReport]:
+            return from_async(lambda: worker.report(task.task_id), "report").pipe(retry_backoff(policy.call, random))
+
+        reports = poll(ask, policy.poll_every, lambda report: report.status in FINISHED)
+        in_time = reports.pipe(timeout_unchanged(_place, policy.execution, "execution"))
+        running: Observable[JobEvent] = in_time.map(_running)
+        return running.distinct_until_changed().pipe(then(lambda _: ready))
+
+    return stage
+
+
+def _place(report: TaskReport) -> int:
+    """In the line; 0 while it is worked on, -1 where the worker does not say."""
+    return (report.position or -1) if report.status == "queued" else 0
+
+
+def _running(report: TaskReport) -> JobEvent:
+    if report.status in ("error", "cancelled"):
+        raise TaskFailed(report.error or report.message or f"the worker says {report.status} and no more")
+    return Running(report.percent, report.status, report.frame, report.frames, report.position)

@@ -1,0 +1,49 @@
+"""A granted GPU is ready when its worker says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from reactivex import Observable
+
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.errors import WorkerUnreachable
+from wakestream.operators.model.events import Granted, JobEvent, Online, Waking
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import Health, Workers
+from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.poll import poll
+from wakestream.operators.rx.retry_backoff import retry_backoff
+from wakestream.operators.rx.timeout_total import timeout_total
+
+
+def online(workers: Workers, policy: Policy, random: Random) -> Callable[[Granted], Observable[JobEvent]]:
+    """From `Granted` to `Online`: asks the worker's health until it is `initialized`.
+
+    Raises `WorkerUnreachable` after `policy.lost` seconds without an answer, `StageTimeout("ready")` when it answers
+    and stays uninitialized.
+    """
+    patient = Backoff(
+        initial=policy.health_every,
+        factor=1.0,
+        max_elapsed=policy.lost,
+        retry_on=lambda e: isinstance(e, WorkerUnreachable),
+    )
+
+    def stage(grant: Granted) -> Observable[JobEvent]:
+        url = workers.resolve(grant.url)
+        worker = workers.at(grant.url)
+
+        def said(health: Health) -> JobEvent:
+            if health.initialized:
+                return Online(url, grant.gpu, health.features)
+            return Waking(grant.waited, "initializing", grant.position)
+
+        def ask() -> Observable[JobEvent]:
+            return from_async(worker.health, "health").pipe(retry_backoff(patient, random)).map(said)
+
+        asked = poll(ask, policy.health_every, lambda event: isinstance(event, Online))
+        return asked.distinct_until_changed().pipe(timeout_total(policy.ready, "ready"))
+
+    return stage

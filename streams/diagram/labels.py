@@ -1,0 +1,106 @@
+"""Marks that fall together as one, and their labels as flags on poles, so that no two of them touch. Pure."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from wakestream.streams.diagram.marbles import TIMES, Mark
+
+MOST = 120
+"""So many labels of a lane are tried, the most important first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A label at `x` that needs `width`, its gap to the next included; the greater `weight` wins the space."""
+
+    x: float
+    width: float
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bunch:
+    """Marks of one label that stand at the same place, or so near that they could not be told apart."""
+
+    x: float
+    marks: tuple[Mark, ...]
+    end: float
+
+    @property
+    def first(self) -> Mark:
+        """The earliest."""
+        return self.marks[0]
+
+    @property
+    def weight(self) -> int:
+        """That of the weightiest."""
+        return max(mark.weight for mark in self.marks)
+
+    @property
+    def label(self) -> str:
+        """The label, with the number of marks where it is more than one."""
+        return self.first.label if len(self.marks) == 1 else f"{self.first.label} {TIMES}{len(self.marks)}"
+
+
+def bunched(marks: Iterable[Mark], at: Callable[[float], float], near: float) -> list[Bunch]:
+    """The marks of each kind and label, those within `near` of the first as one bunch; from left to right."""
+    found: list[Bunch] = []
+    open_: dict[tuple[str, str], int] = {}
+    for mark in sorted(marks, key=lambda mark: (mark.t, mark.seq)):
+        x, key = at(mark.t), (mark.kind, mark.label)
+        index = open_.get(key)
+        if index is not None and x - found[index].x <= near:
+            found[index] = Bunch(found[index].x, (*found[index].marks, mark), x)
+        else:
+            open_[key] = len(found)
+            found.append(Bunch(x, (mark,), x))
+    return found
+
+
+def chained(bunches: Iterable[Bunch], near: float) -> list[Bunch]:
+    """Bunches of the same label that follow closely, as one: a row of marks under a single label."""
+    found: list[Bunch] = []
+    last: dict[tuple[str, str], int] = {}
+    for bunch in bunches:
+        key = (bunch.first.kind, bunch.first.label)
+        index = last.get(key)
+        if index is not None and bunch.x - found[index].end <= near:
+            found[index] = Bunch(found[index].x, (*found[index].marks, *bunch.marks), bunch.end)
+        else:
+            last[key] = len(found)
+            found.append(bunch)
+    return found
+
+
+def place(flags: Sequence[Flag], rows: int, right: float) -> list[int | None]:
+    """The row of each flag (0 is next to the line), None for those without room; nothing reaches beyond `right`.
+
+    A text stands to the right of its pole. No text touches another text, and no pole crosses a text.
+    """
+    wanted = sorted(range(len(flags)), key=lambda index: (-flags[index].weight, flags[index].x, index))
+    chosen: list[tuple[float, int]] = []
+    found: dict[int, int] = {}
+    for index in wanted[:MOST]:
+        insort(chosen, (flags[index].x, index))
+        packed = _packed(flags, chosen, rows, right)
+        if packed is None:
+            chosen.remove((flags[index].x, index))
+        else:
+            found = packed
+    return [found.get(index) for index in range(len(flags))]
+
+
+def _packed(flags: Sequence[Flag], chosen: list[tuple[float, int]], rows: int, right: float) -> dict[int, int] | None:
+    """From right to left, each in the lowest row where its text ends before the next text or pole."""
+    free = [right] * rows
+    found: dict[int, int] = {}
+    for x, index in reversed(chosen):
+        row = next((row for row in range(rows) if x + flags[index].width <= free[row]), None)
+        if row is None:
+            return None
+        found[index] = row
+        free[: row + 1] = [x] * (row + 1)  # the pole passes through the rows below
+    return found

@@ -1,0 +1,265 @@
+"""A log's rows as the lanes of its marble diagram: who spoke, what the GPU was at, where each job stood. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from wakestream.streams.diagram.marbles import OUTCOMES, Diagram, Lane, Mark, MarkKind, Span, Weight
+from wakestream.streams.recording.recording import Log, Row
+from wakestream.streams.replay.divergence import Divergence
+
+_STAGE_AFTER = {
+    "job.accept": "wait", "retrying": "wait", "online": "upload", "uploaded": "render", "rendered": "download",
+}  # fmt: skip
+_STEADY = frozenset({
+    "waking", "running", "uploading", "downloading", "ping", "pong", "tick", "report", "health", "resolve", "upload",
+    "download", "connected", "gpu.task.active", "gpu.status.query", "gpu.status.response", "power.inspect",
+    "power.health", "started",
+})  # fmt: skip
+_MINOR = frozenset(
+    {"job.accept", "register", "registered", "gpu.power.state", "fingerprint", "check", "submit", "opened", "closed"}
+)
+_GRAVE = frozenset({
+    "gpu.power.online", "error", "kicked", "gpu.job.cancel", "job.cancel", "down", "gpu.power.boot.result",
+    "revoked", "unreadable",
+})  # fmt: skip
+
+
+_KINDS: Mapping[str, MarkKind] = {"in": "in", "out": "out", "effect": "effect", "conn": "conn"}
+_TURNS: Mapping[str, MarkKind] = {
+    "retrying": "retry", "done": "done", "failed": "failed", "timed_out": "timed_out", "cancelled": "cancelled",
+}  # fmt: skip
+
+
+def diagram(log: Log, divergences: Sequence[Divergence] = ()) -> Diagram:
+    """The lanes of `log`, one for each job and connection, with the divergences marked where they occurred."""
+    build = _of_hub if log.header.program == "hub" else _of_program
+    lanes = _whole(log, [lane for lane in build(log) if lane.marks or lane.spans])
+    for found in divergences:
+        lanes = _marked(lanes, found)
+    times = sorted({mark.t for lane in lanes for mark in lane.marks if mark.weight > 0})
+    ends = [row.t for row in (*log.rows[:1], *log.rows[-1:])]
+    busy = _busy([span for lane in lanes if lane.kind == "job" for span in lane.spans if span.word != "wait"])
+    return Diagram(log.header.program, log.header.epoch, tuple(lanes), (*times, *ends), busy, tuple(divergences))
+
+
+def _whole(log: Log, lanes: list[Lane]) -> list[Lane]:
+    """The lanes, and before the many one of the program itself, for the rows that are on none of them."""
+    placed = {mark.seq for lane in lanes for mark in lane.marks}
+    rest = tuple(mark_of(row) for row in log.rows if row.seq not in placed)
+    if not rest:
+        return lanes
+    at = next((at for at, lane in enumerate(lanes) if lane.kind in ("connection", "job")), len(lanes))
+    return [*lanes[:at], Lane("self", log.header.program, rest), *lanes[at:]]
+
+
+def _busy(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """The spans with those that overlap as one."""
+    found: list[Span] = []
+    for span in sorted(spans, key=lambda span: span.start):
+        if found and span.start <= found[-1].end:
+            found[-1] = replace(found[-1], end=max(found[-1].end, span.end))
+        else:
+            found.append(replace(span, word="busy"))
+    return tuple(found)
+
+
+def frame_of(row: Row) -> Mapping[str, Any]:
+    """The frame within a row, wherever the program keeps it."""
+    found = row.data.get("frame", row.data)
+    return found if isinstance(found, Mapping) else {}
+
+
+def mark_of(row: Row) -> Mark:
+    """A row as a mark."""
+    label = row.label.removeprefix("gpu.")
+    kind = _KINDS.get(row.dir, "conn")
+    weight: Weight = 0 if row.label in _STEADY else 1 if row.label in _MINOR else 3 if row.label in _GRAVE else 2
+    if row.dir == "effect":
+        weight = min(weight, 1)
+        if "error" in row.data:
+            kind, weight, label = "fault", 3, f"{label} failed"
+    elif "event" in row.data:
+        kind, weight = _event(row, weight)
+    return Mark(row.t, label, kind, weight, row.seq, _text(row))
+
+
+def _event(row: Row, weight: Weight) -> tuple[MarkKind, Weight]:
+    kind = _TURNS.get(row.label)
+    return ("event", weight) if kind is None else (kind, 3)
+
+
+def _text(row: Row) -> str:
+    told = orjson.dumps(row.data, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    more = told if len(told) <= 240 else told[:239] + "…"
+    return f"{row.dir} {row.label}, row {row.seq}, {row.t:.6f} s\n{more}"
+
+
+def _of_program(log: Log) -> Iterator[Lane]:
+    """The lanes of a client or a monitor: one link, its frames, and what is done about them."""
+    rows, jobs = log.rows, _job_rows(log.rows)
+    wire = [row for row in rows if "type" in row.data]
+    said = "out" if log.header.program == "monitor" else "in"
+    yield from _power((row for row in wire if row.dir == said), log)
+    yield _link(rows)
+    yield Lane("frames", "messages in", tuple(mark_of(row) for row in wire if row.dir == "in"))
+    yield Lane("frames", "messages out", tuple(mark_of(row) for row in wire if row.dir == "out"))
+    effects = (row for row in rows if row.dir == "effect" and row.job not in jobs)
+    yield Lane("effects", "provider", tuple(map(mark_of, effects)))
+    for job, own in jobs.items():
+        yield _job(job, own)
+
+
+def _link(rows: Iterable[Row]) -> Lane:
+    found = [row for row in rows if row.dir == "conn" and row.label in ("up", "down")]
+    changes = [(row.t, row.label) for row in found]
+    return Lane("link", "hub link", tuple(map(mark_of, found)), _spans(changes, _last(rows)))
+
+
+def _power(rows: Iterable[Row], log: Log) -> Iterator[Lane]:
+    """One lane per GPU: its states as the monitor told them; or one for what the older frames say, which name none."""
+    states: dict[str, list[tuple[Row, str]]] = defaultdict(list)
+    hints: list[tuple[Row, str]] = []
+    for row in rows:
+        if row.label == "gpu.power.state":
+            frame = frame_of(row)
+            states[str(frame.get("gpu"))].append((row, str(frame.get("state"))))
+        elif row.label in _HINTS:
+            hints.append((row, _HINTS[row.label]))
+    for gpu, changes in (states or {"": hints}).items():
+        title = f"power {gpu}".strip()
+        marks = tuple(replace(mark_of(row), label=word, weight=_SHOWN) for row, word in changes)
+        yield Lane("power", title, marks, _spans([(row.t, word) for row, word in changes], _last(log.rows)))
+
+
+_SHOWN: Weight = 2
+_HINTS = {"gpu.power.offline": "off", "gpu.power.booted": "booted", "gpu.power.online": "online"}
+
+
+def _spans(changes: Sequence[tuple[float, str]], end: float) -> tuple[Span, ...]:
+    """Each state until the next other one, the last until `end`; the same state again goes on."""
+    spans: list[Span] = []
+    for t, word in changes:
+        if spans and spans[-1].word == word:
+            continue
+        if spans:
+            spans[-1] = replace(spans[-1], end=t)
+        spans.append(Span(t, end, word))
+    return tuple(spans)
+
+
+def _last(rows: Iterable[Row]) -> float:
+    return max((row.t for row in rows), default=0.0)
+
+
+def _job_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each job, of those that were accepted or went through an event."""
+    found: dict[str | None, list[Row]] = {
+        row.job: [] for row in rows if row.job and (row.label == "job.accept" or "event" in row.data)
+    }
+    for row in rows:
+        if row.job in found and "type" not in row.data:
+            found[row.job].append(row)
+    return {str(job): own for job, own in found.items()}
+
+
+def _job(job: str, rows: Sequence[Row]) -> Lane:
+    changes: list[tuple[float, str]] = [(rows[0].t, "wait")]
+    changes += [(row.t, _STAGE_AFTER[row.label]) for row in rows if row.label in _STAGE_AFTER]
+    outcome = next((row for row in rows if row.label in OUTCOMES), None)
+    end = outcome.t if outcome is not None else rows[-1].t
+    word = outcome.label if outcome is not None else ""
+    return Lane("job", job, _phases(rows), _spans(changes, end), (job,), word)
+
+
+def _phases(rows: Sequence[Row]) -> tuple[Mark, ...]:
+    """The marks of a job; of the lines of progress while it waits, those that tell of a new phase have a label."""
+    marks: list[Mark] = []
+    phase = None
+    for row in rows:
+        mark = mark_of(row)
+        if row.label in ("waking", "queued") and row.data.get("phase") != phase:
+            phase = row.data.get("phase")
+            mark = replace(mark, weight=_SHOWN, label=f"{row.label}: {phase}")
+        marks.append(mark)
+    return tuple(marks)
+
+
+def _of_hub(log: Log) -> Iterator[Lane]:
+    """The lanes of a hub: power, each connection by its role, and each job as the hub saw it."""
+    wire = [row for row in log.rows if row.dir in ("in", "out") and "frame" in row.data]
+    yield from _power((row for row in wire if row.dir == "in"), log)
+    yield from _connections(log.rows)
+    jobs: dict[str, list[Row]] = defaultdict(list)
+    for row in wire:
+        if row.job and (row.job in jobs or (row.dir, row.label) == ("in", "gpu.job.submit")):
+            jobs[row.job].append(row)
+    for job, own in jobs.items():
+        yield _held(job, own)
+
+
+def _fds(row: Row) -> list[str]:
+    to = row.data.get("to", [row.data["fd"]] if "fd" in row.data else [])
+    return [str(fd) for fd in to]
+
+
+def _connections(rows: Sequence[Row]) -> Iterator[Lane]:
+    of: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        for fd in _fds(row):
+            of[fd].append(row)
+    roles = {fd: next((_role(row) for row in own if row.label == "register"), "connection") for fd, own in of.items()}
+    for fd in sorted(of, key=lambda fd: _ORDER.get(roles[fd], 9)):
+        own = of[fd]
+        end = next((row.t for row in own if row.label == "closed"), _last(rows))
+        yield Lane("connection", f"{roles[fd]} {fd}", tuple(map(mark_of, own)), (Span(own[0].t, end, "up"),), (fd,))
+
+
+_ORDER = {"monitor": 1, "worker": 2, "client": 3}
+
+
+def _role(row: Row) -> str:
+    held = row.data.get("license")
+    if isinstance(held, Mapping):
+        return str(held.get("role"))
+    return str(frame_of(row).get("role") or "client").removeprefix("gpu_")
+
+
+def _held(job: str, rows: Sequence[Row]) -> Lane:
+    """A job as the hub sees it: it waits, it holds a GPU, it waits again where that one was lost, it is over."""
+    changes = [(rows[0].t, "wait"), *((row.t, _HELD[row.label]) for row in rows if row.label in _HELD)]
+    over = next(((row.t, _OVER[row.label]) for row in rows if row.label in _OVER and row.dir == "in"), None)
+    end, outcome = over or (rows[-1].t, "")
+    return Lane("job", job, tuple(map(mark_of, rows)), _spans(changes, end), (job,), outcome)
+
+
+_HELD = {"gpu.power.offline": "wait", "ack": "hold"}
+_OVER = {"gpu.job.done": "done", "gpu.job.cancel": "cancelled"}
+
+
+def _marked(lanes: Sequence[Lane], found: Divergence) -> list[Lane]:
+    """The lanes with a mark where `found` says that the replay parts from the log."""
+    row = found.expected or found.got
+    if row is None:
+        return list(lanes)
+    mark = Mark(row.t, f"≠ {expectation(found)}", "divergence", 4, row.seq, "\n".join(found.lines()))
+    stream = str(found.stream).removesuffix(" effects")
+    named = [index for index, lane in enumerate(lanes) if stream in lane.ids]
+    spoken = [index for index, lane in enumerate(lanes) if any(each.seq == row.seq for each in lane.marks)]
+    chosen = (named or spoken or [len(lanes) - 1])[0] if lanes else -1
+    return [replace(lane, marks=(*lane.marks, mark)) if at == chosen else lane for at, lane in enumerate(lanes)]
+
+
+def expectation(found: Divergence) -> str:
+    """What was expected and what came, in one line."""
+    expected, got = _short(found.expected), _short(found.got)
+    return f"{expected} differs" if expected == got else f"expected {expected}, got {got}"
+
+
+def _short(row: Row | None) -> str:
+    return "nothing" if row is None else row.label.removeprefix("gpu.")

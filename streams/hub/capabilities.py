@@ -1,0 +1,103 @@
+"""Which of the hub's messages bear a capability, and when it is renewed. Pure: the adapter mints, the hub only says so.
+
+A capability lets the holder of one job, and of no other, speak to the worker of its GPU for a short time; it stands in
+for the license key and for the worker's secret. It is given only where client and worker both announced the feature.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.state import Gpu, HubState
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import REDACTED
+
+FEATURE = "capability"
+"""What clients, workers and the hub announce for this."""
+
+DONE = "done"
+"""What workers announce that want to hear when a job is over: its capability then starts nothing more."""
+
+RENEWED_AT = 1 / 3
+"""The share of a capability's life that is left when it is renewed."""
+
+LEEWAY = 60.0
+"""Seconds by which the clocks of hub and worker may differ."""
+
+
+def announced(state: HubState, fd: int | None) -> bool:
+    """Whether the peer at `fd` knows capabilities, and this hub gives any."""
+    peer = state.connections.get(fd) if fd is not None else None
+    return peer is not None and FEATURE in peer.features and state.limits.capability_ttl > 0
+
+
+def given(state: HubState, commands: list[f.Command], now: float) -> list[f.Fact]:
+    """Mark those acks among `commands` that shall bear a capability; returns the facts that follow from it."""
+    facts: list[f.Fact] = []
+    for index, command in enumerate(commands):
+        if isinstance(command, f.Send) and isinstance(command.message, m.Ack):
+            ack = command.message
+            seal = _seal(state, command.fd, state.gpus.get(ack.gpu or ""))
+            if seal is not None:
+                expires = int(now + state.limits.capability_ttl)
+                marked = replace(ack, capability=REDACTED, capability_expires=expires)
+                commands[index] = replace(command, message=marked, seal=seal)
+                facts.append(f.CapabilityGiven(ack.request_id, float(expires)))
+    return facts
+
+
+def _seal(state: HubState, fd: int, gpu: Gpu | None) -> f.Seal | None:
+    if gpu is None or not announced(state, fd) or not announced(state, gpu.worker):
+        return None
+    owner = state.connections[fd].owner
+    return None if owner is None else f.Seal(gpu.name, owner)
+
+
+def renewed(state: HubState, now: float) -> tuple[list[f.Fact], list[f.Command]]:
+    """Fresh capabilities for those jobs that hold their GPU and whose own soon end."""
+    facts: list[f.Fact] = []
+    commands: list[f.Command] = []
+    for id_, ends in state.capabilities.items():
+        if ends - now > state.limits.capability_ttl * RENEWED_AT:
+            break  # they stand in the order of their ends
+        job = state.jobs.get(id_)
+        gpu = state.gpus.get(job.gpu or "") if job is not None else None
+        fd = job.fd if job is not None else None
+        seal = _seal(state, fd, gpu) if fd is not None else None
+        if seal is not None and fd is not None:
+            expires = int(now + state.limits.capability_ttl)
+            message = m.Capability(request_id=id_, capability=REDACTED, expires=expires)
+            commands.append(f.Send(fd, message, seal=seal))
+            facts.append(f.CapabilityGiven(id_, float(expires)))
+        else:
+            facts.append(f.CapabilityGiven(id_, None))
+    return facts, commands
+
+
+def for_worker(state: HubState, gpu: Gpu, job: m.Submit, owner: str, key: str | None, fd: int | None) -> m.Submit:
+    """The job as its worker is told it: whose it is by the license's id, or by its key where an old one needs that."""
+    if announced(state, gpu.worker):
+        return replace(job, license=owner or None, sender_fd=fd)
+    return replace(job, key=key, sender_fd=fd)
+
+
+def cancelled(state: HubState, gpu: Gpu, job: str, owner: str) -> m.Cancel:
+    """What the worker is told of a job that it is to stop: whose it is, too, if it wants to hear that."""
+    return m.Cancel(request_id=job, license=(owner or None) if hears_ends(state, gpu.worker) else None)
+
+
+def hears_ends(state: HubState, worker: int | None) -> bool:
+    """Whether this worker wants to know which jobs are over, and whose they were."""
+    return announced(state, worker) and worker is not None and DONE in state.connections[worker].features
+
+
+def told_of(state: HubState) -> list[int]:
+    """The workers that must hear of a revoked license."""
+    workers = [gpu.worker for gpu in state.gpus.values() if gpu.worker is not None]
+    return [fd for fd in workers if announced(state, fd)]
+
+
+def recently_revoked(state: HubState, now: float) -> list[str]:
+    """Licenses of which somebody may still hold a capability."""
+    return [id_ for id_, at in state.revoked.items() if now - at <= state.limits.capability_ttl + LEEWAY]

@@ -1,0 +1,411 @@
+"""How each fact changes what the hub knows. Facts may come twice: a journal may repeat what a snapshot holds."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.ledger import Account
+from wakestream.streams.hub.state import Connection, Gpu, HubState, Job, Tied
+
+_STOPPED = ("cancelled", "expired", "revoked")  # what a worker is to stop
+
+_OWED = 1000
+_CANCELLED = 1000
+_LET_GO = 1000
+_SERVED = 1000
+
+
+def evolve(state: HubState, fact: f.Fact) -> HubState:
+    """Apply one fact, in place; returns the same state."""
+    _EVOLVE[type(fact)](state, fact)
+    return state
+
+
+def _gpu(state: HubState, name: str) -> Gpu:
+    gpu = state.gpus.get(name)
+    if gpu is None:
+        gpu = state.gpus[name] = Gpu(name)
+    return gpu
+
+
+def _detach(state: HubState, job: Job) -> None:
+    if job.id in state.queue:
+        del state.queue[job.id]
+        del state.arrivals[bisect_left(state.arrivals, job.seq)]
+    if job.gpu is not None:
+        state.gpus[job.gpu].leases.pop(job.id, None)
+        job.last, job.gpu = job.gpu, None
+
+
+def _job_queued(state: HubState, fact: f.JobQueued) -> None:
+    job = state.jobs.get(fact.id)
+    state.serial += 1
+    if job is None:
+        job = Job(fact.id, fact.owner, fact.fd, fact.task_type, fact.payload, state.serial, fact.at)
+        state.jobs[job.id] = job
+        state.jobs_of.setdefault(job.owner, {})[job.id] = None
+    else:
+        _detach(state, job)
+        job.fd, job.payload, job.since, job.seq = fact.fd, fact.payload, fact.at, state.serial
+    job.gone = None if job.fd in state.connections else fact.at
+    _forgive(state, job.id)
+    state.queue[job.id] = None
+    state.arrivals.append(job.seq)
+    if state.waking is None:
+        state.waking = fact.at
+
+
+def _job_claimed(state: HubState, fact: f.JobClaimed) -> None:
+    job = state.jobs.get(fact.id)
+    if job is not None:
+        job.fd, job.payload, job.since, job.gone = fact.fd, fact.payload, fact.at, None
+
+
+def _job_granted(state: HubState, fact: f.JobGranted) -> None:
+    job = state.jobs.get(fact.id)
+    if job is None:
+        return
+    _detach(state, job)
+    _forgive(state, job.id)
+    if job.last not in (None, fact.gpu):
+        _owe(state, job.last, job.id, fact.at)  # it is made elsewhere: the worker that lost it shall not make it too
+    job.gpu, job.since = fact.gpu, fact.at
+    gpu = _gpu(state, fact.gpu)
+    gpu.leases[job.id], gpu.active = None, fact.at
+    gpu.served[job.owner] = None
+    _shorten(gpu.served, _SERVED)
+    if not state.queue:
+        state.waking = None
+
+
+def _job_released(state: HubState, fact: f.JobReleased) -> None:
+    job = state.jobs.pop(fact.id, None)
+    state.capabilities.pop(fact.id, None)
+    if job is None:
+        return
+    gpu = state.gpus[job.gpu] if job.gpu is not None else None
+    holder = job.gpu or job.last  # one that was lost may have it still, and would make it when it is back
+    if holder is not None and fact.why in _STOPPED:
+        _owe(state, holder, job.id, fact.at)
+    if job.gpu is not None and fact.why == "done":
+        _let_go(state, f.LetGo(job.id, job.owner, job.gpu))
+    if fact.fd is not None:
+        state.cancelled[job.id] = (job.owner, fact.fd)
+        _shorten(state.cancelled, _CANCELLED)
+    _detach(state, job)
+    if gpu is not None and not gpu.leases:
+        gpu.active = float("-inf")  # the work is known to have ended: no need to guess from when it was last heard of
+    mine = state.jobs_of[job.owner]
+    del mine[job.id]
+    if not mine:
+        del state.jobs_of[job.owner]
+        _forget_key(state, job.owner)
+    if not state.queue:
+        state.waking = None
+
+
+def _result_kept(state: HubState, fact: f.ResultKept) -> None:
+    results = state.kept.setdefault(fact.owner, [])
+    results.append((fact.at, fact.result))
+    del results[: -state.limits.kept_results]
+
+
+def _results_gone(state: HubState, fact: f.ResultsGone) -> None:
+    state.kept.pop(fact.owner, None)
+
+
+def _owe(state: HubState, gpu: str, id_: str, at: float) -> None:
+    owed = state.owed.setdefault(gpu, {})
+    owed[id_] = at
+    _shorten(owed, _OWED)
+
+
+def _let_go(state: HubState, fact: f.LetGo) -> None:
+    state.let_go[fact.id] = (fact.owner, fact.gpu)
+    _shorten(state.let_go, _LET_GO)
+
+
+def _shorten(known: dict[str, Any], size: int) -> None:
+    while len(known) > size:
+        del known[next(iter(known))]
+
+
+def _forgive(state: HubState, id_: str) -> None:
+    """The job is wanted again: no worker may stop it for what was owed before."""
+    state.cancelled.pop(id_, None)
+    state.let_go.pop(id_, None)
+    for owed in state.owed.values():
+        owed.pop(id_, None)
+
+
+def _cancel_owed(state: HubState, fact: f.CancelOwed) -> None:
+    state.let_go.pop(fact.id, None)
+    _owe(state, fact.gpu, fact.id, fact.at)
+
+
+def _cancels_settled(state: HubState, fact: f.CancelsSettled) -> None:
+    owed = state.owed.get(fact.gpu, {})
+    for id_ in fact.ids:
+        owed.pop(id_, None)
+    if not owed:
+        state.owed.pop(fact.gpu, None)
+
+
+def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
+    gpu = _gpu(state, fact.gpu)
+    if gpu.phase != "online":
+        gpu.since, gpu.cause = fact.at, ""
+    gpu.phase, gpu.ready = "online", True
+    gpu.url = fact.url or gpu.url
+    gpu.account.enter("online", fact.at)
+
+
+def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
+    gpu = _gpu(state, fact.gpu)
+    gpu.phase, gpu.since, gpu.cause = fact.phase, fact.at, fact.cause
+    gpu.account.enter(fact.phase, fact.at)
+
+
+def _gpu_note(state: HubState, fact: f.GpuNote) -> None:
+    _gpu(state, fact.gpu).cause = fact.cause
+
+
+def _boot_took(state: HubState, fact: f.BootTook) -> None:
+    if (fact.at, fact.seconds) not in state.boots:
+        state.boots.append((fact.at, fact.seconds))
+    state.waking = None
+
+
+def _boot_times(state: HubState, fact: f.BootTimes) -> None:
+    state.boots.clear()
+    state.boots.extend(fact.boots)
+    state.waking = fact.waking
+
+
+def _account_kept(state: HubState, fact: f.AccountKept) -> None:
+    book = Account(fact.since, fact.at, fact.running_since, dict(fact.days), fact.before)
+    _gpu(state, fact.gpu).account = book
+
+
+def _gpu_held(state: HubState, fact: f.GpuHeld) -> None:
+    _gpu(state, fact.gpu)
+    state.holders[fact.role, fact.gpu] = fact.license, fact.at
+
+
+def _gpu_released(state: HubState, fact: f.GpuReleased) -> None:
+    state.holders.pop((fact.role, fact.gpu), None)
+
+
+def _gpu_forgotten(state: HubState, fact: f.GpuForgotten) -> None:
+    state.gpus.pop(fact.gpu, None)
+    state.owed.pop(fact.gpu, None)
+    for id_ in [id_ for id_, (_, gpu) in state.let_go.items() if gpu == fact.gpu]:
+        del state.let_go[id_]
+    for role in ("worker", "monitor"):
+        state.holders.pop((role, fact.gpu), None)
+
+
+def _gpus_tied(state: HubState, fact: f.GpusTied) -> None:
+    state.tied = Tied.of(fact.tied)
+
+
+def _hub_started(state: HubState, fact: f.HubStarted) -> None:
+    state.cancelled.clear()
+    for job in state.jobs.values():
+        job.fd, job.gone = None, fact.at
+    for gpu in state.gpus.values():
+        gpu.worker, gpu.ready = None, False
+        if gpu.phase == "online":
+            gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was started anew"
+        if gpu.account.at > fact.at:
+            gpu.account.moved(fact.at, fact.at - gpu.account.at)
+    _move_times(state, lambda at: min(at, fact.at))  # a clock that was ahead may have been set right meanwhile
+
+
+def _opened(state: HubState, fact: f.ConnectionOpened) -> None:
+    state.connections[fact.fd] = Connection(fact.fd, fact.at)
+    state.unregistered[fact.fd] = fact.at
+
+
+def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
+    peer = state.connections[fact.fd]
+    state.unregistered.pop(fact.fd, None)
+    peer.role, peer.owner, peer.key, peer.features = fact.role, fact.owner, fact.key, fact.features
+    peer.gpu, peer.url, peer.gpus, peer.device = fact.gpu, fact.url, fact.gpus, fact.device
+    if fact.owner is not None:
+        state.by_owner.setdefault(fact.owner, {})[fact.fd] = None
+        if fact.key is not None:
+            state.keys[fact.owner] = fact.key
+    if fact.role == "client":
+        state.clients[fact.fd] = None
+    elif fact.role == "monitor":
+        state.monitors[fact.fd] = None
+        for name in fact.gpus:
+            _gpu(state, name)
+    elif fact.gpu is not None:
+        _take_gpu(state, peer, fact.gpu)
+
+
+def _take_gpu(state: HubState, peer: Connection, name: str) -> None:
+    gpu = _gpu(state, name)
+    gpu.worker, gpu.ready, gpu.url = peer.fd, False, peer.url or gpu.url
+
+
+def _taken(state: HubState, fact: f.GpuTaken) -> None:
+    peer = state.connections[fact.fd]
+    peer.gpu = fact.gpu
+    _take_gpu(state, peer, fact.gpu)
+
+
+def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
+    peer = state.connections.pop(fact.fd, None)
+    if peer is None:
+        return
+    state.unregistered.pop(fact.fd, None)
+    state.clients.pop(fact.fd, None)
+    state.monitors.pop(fact.fd, None)
+    state.texts.end(lambda text: text.worker == fact.fd)
+    if peer.owner is not None:
+        _leave(state, peer, peer.owner, fact.at)
+    gpu = state.gpus.get(peer.gpu) if peer.gpu is not None else None
+    if gpu is not None and gpu.worker == fact.fd:
+        gpu.worker, gpu.ready = None, False
+
+
+def _leave(state: HubState, peer: Connection, owner: str, at: float) -> None:
+    fds = state.by_owner[owner]
+    fds.pop(peer.fd, None)
+    if not fds:
+        del state.by_owner[owner]
+    for id_ in state.jobs_of.get(owner, ()):
+        job = state.jobs[id_]
+        if job.fd == peer.fd:
+            job.fd, job.gone = None, at
+    _forget_key(state, owner)
+
+
+def _forget_key(state: HubState, owner: str) -> None:
+    """The secret itself is kept while a worker may have to be told it, and no longer."""
+    if owner not in state.by_owner and owner not in state.jobs_of:
+        state.keys.pop(owner, None)
+
+
+def _refused(state: HubState, fact: f.FrameRefused) -> None:
+    state.connections[fact.fd].refused += 1
+
+
+def _old(state: HubState, fact: f.OldNamesSpoken) -> None:
+    state.connections[fact.fd].old = True
+
+
+def _monitors_told(state: HubState, fact: f.MonitorsTold) -> None:
+    peer, second = state.connections[fact.fd], int(fact.at)
+    peer.told = (second, peer.told[1] + 1 if peer.told[0] == second else 1)
+
+
+def _active(state: HubState, fact: f.GpuActive) -> None:
+    _gpu(state, fact.gpu).active = fact.at
+
+
+def _worker_url(state: HubState, fact: f.WorkerUrl) -> None:
+    _gpu(state, fact.gpu).url = fact.url
+
+
+def _asked(state: HubState, fact: f.Asked) -> None:
+    since, fds = state.asked.get((fact.kind, fact.request_id), (fact.at, ()))
+    if fact.fd not in fds:
+        fds = (*fds, fact.fd)
+    state.asked[(fact.kind, fact.request_id)] = (since, fds)
+
+
+def _answered(state: HubState, fact: f.Answered) -> None:
+    state.asked.pop((fact.kind, fact.request_id), None)
+
+
+def _capability_given(state: HubState, fact: f.CapabilityGiven) -> None:
+    state.capabilities.pop(fact.id, None)
+    if fact.expires is not None:
+        state.capabilities[fact.id] = fact.expires
+
+
+def _license_gone(state: HubState, fact: f.LicenseGone) -> None:
+    for id_ in [id_ for id_, at in state.revoked.items() if fact.at - at > 2 * state.limits.capability_ttl + 600]:
+        del state.revoked[id_]
+    state.revoked[fact.license] = fact.at
+    state.texts.end(lambda text: text.owner == fact.license)
+
+
+def _clock_set(state: HubState, fact: f.ClockSet) -> None:
+    """How long things have lasted stays as it was; capabilities are due to be renewed, as they bear the old time."""
+    for gpu in state.gpus.values():
+        gpu.account.moved(fact.at, fact.by)
+    _move_times(state, lambda at: min(at + fact.by, fact.at))
+    state.capabilities = dict.fromkeys(state.capabilities, fact.at)
+
+
+def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
+    """Every time that something is counted from. One that is still to come would let what lasts last for ever."""
+    for peer in state.connections.values():
+        peer.opened = moved(peer.opened)
+    for job in state.jobs.values():
+        job.since = moved(job.since)
+        job.gone = None if job.gone is None else moved(job.gone)
+    for gpu in state.gpus.values():
+        gpu.since, gpu.active = moved(gpu.since), moved(gpu.active)
+    state.unregistered = {fd: moved(at) for fd, at in state.unregistered.items()}
+    state.kept = {owner: [(moved(at), result) for at, result in kept] for owner, kept in state.kept.items()}
+    state.asked = {key: (moved(at), fds) for key, (at, fds) in state.asked.items()}
+    state.owed = {gpu: {id_: moved(at) for id_, at in owed.items()} for gpu, owed in state.owed.items()}
+    state.revoked = {id_: moved(at) for id_, at in state.revoked.items()}
+    state.holders = {key: (owner, moved(at)) for key, (owner, at) in state.holders.items()}
+    state.waking = None if state.waking is None else moved(state.waking)
+    state.texts.move_times(moved)
+
+
+def _disk_low(state: HubState, fact: f.DiskLow) -> None:
+    state.disk_low = fact.low
+
+
+_EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
+    f.JobQueued: _job_queued,
+    f.JobClaimed: _job_claimed,
+    f.JobGranted: _job_granted,
+    f.JobReleased: _job_released,
+    f.ResultKept: _result_kept,
+    f.ResultsGone: _results_gone,
+    f.GpuOnline: _gpu_online,
+    f.GpuPhase: _gpu_phase,
+    f.GpuNote: _gpu_note,
+    f.BootTook: _boot_took,
+    f.BootTimes: _boot_times,
+    f.AccountKept: _account_kept,
+    f.GpuHeld: _gpu_held,
+    f.GpuReleased: _gpu_released,
+    f.GpuForgotten: _gpu_forgotten,
+    f.GpusTied: _gpus_tied,
+    f.CancelOwed: _cancel_owed,
+    f.LetGo: _let_go,
+    f.CancelsSettled: _cancels_settled,
+    f.HubStarted: _hub_started,
+    f.ConnectionOpened: _opened,
+    f.ConnectionRegistered: _registered,
+    f.GpuTaken: _taken,
+    f.ConnectionClosed: _closed,
+    f.FrameRefused: _refused,
+    f.OldNamesSpoken: _old,
+    f.MonitorsTold: _monitors_told,
+    f.GpuActive: _active,
+    f.WorkerUrl: _worker_url,
+    f.Asked: _asked,
+    f.Answered: _answered,
+    f.ClockSet: _clock_set,
+    f.DiskLow: _disk_low,
+    f.CapabilityGiven: _capability_given,
+    f.LicenseGone: _license_gone,
+    f.TextAsked: lambda state, fact: state.texts.asked(fact),
+    f.TextGiven: lambda state, fact: state.texts.given(fact),
+    f.TextEnded: lambda state, fact: state.texts.ended(fact),
+}

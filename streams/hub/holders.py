@@ -1,0 +1,165 @@
+"""Whose a GPU's name is: who may serve it as its worker, and who may speak of it as its monitor. Pure.
+
+A license that was issued for GPUs (`license issue --gpu`) has these names and no others. Any other name belongs to the
+first license that uses it in a role, until the license is released or revoked, or the name is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.jobs import Plan
+from wakestream.streams.hub.ledger import DAY, KEPT_DAYS
+from wakestream.streams.hub.state import Connection, Gpu, HubState, Tied
+
+UNUSED_DAYS = 30
+"""Days after which a name is forgotten that nothing uses and that has no costs; with costs it is `KEPT_DAYS`."""
+
+EVICTED_AFTER = DAY
+"""Seconds without use after which a name makes room for a new one at a hub that is full."""
+
+
+def may_speak(state: HubState, role: str, owner: str | None, gpu: str, tied: Tied | None = None) -> bool:
+    """Whether this license may use the name `gpu` in this role, by what `tied` says if not by the state's own."""
+    tied = tied or state.tied
+    reserved = tied.owners.get((role, gpu))
+    if reserved is not None:
+        return owner in reserved
+    if owner in tied.names:
+        return False
+    holder = state.holders.get((role, gpu))
+    return holder is None or holder[0] == owner
+
+
+def refusal(
+    state: HubState, role: str, owner: str | None, names: Collection[str], now: float
+) -> tuple[str, str] | None:
+    """Why this license may not use all of these names in this role: a code and a sentence; or None."""
+    if not all(may_speak(state, role, owner, name) for name in names):
+        return _not_yours(state, owner)
+    limits, new = state.limits, [name for name in names if name not in state.gpus]
+    more = _fresh(state, role, names) if owner is not None else new
+    if more and _held(state, role, owner) + len(more) > limits.gpus_per_license:
+        why = f"this license uses {limits.gpus_per_license} names of GPUs already; use another license for this one"
+        return "too_many_gpus", why
+    if new and len(state.gpus) + len(new) - len(_evictable(state, names, now)) > limits.gpus:
+        return "too_many_gpus", f"this hub keeps account of {limits.gpus} GPUs at most; stop using some of their names"
+    return None
+
+
+def _not_yours(state: HubState, owner: str | None) -> tuple[str, str]:
+    if (own := state.tied.names.get(owner or "")) is not None:
+        return "forbidden", f"this key is for the GPU {' or '.join(own)}; use that name as --gpu"
+    why = "another license has a GPU of this name; use another --gpu, or at the hub `wakestream license release`"
+    return "gpu_taken", why
+
+
+def _fresh(state: HubState, role: str, names: Iterable[str]) -> list[str]:
+    """Those names that are nobody's yet."""
+    known = state.holders.keys() | state.tied.owners.keys()
+    return [name for name in names if (role, name) not in known]
+
+
+def _held(state: HubState, role: str, owner: str | None) -> int:
+    """How many names this license holds in this role; peers without a license share those that are nobody's."""
+    if owner is not None:
+        return sum(of == role and holder == owner for (of, _), (holder, _) in state.holders.items())
+    roles = ("worker", "monitor")
+    held = state.holders.keys() | state.tied.owners.keys()
+    return sum(all((of, name) not in held for of in roles) for name in state.gpus)
+
+
+def claim(state: HubState, role: str, owner: str | None, names: Collection[str], now: float, plan: Plan) -> None:
+    """The names, which `refusal` grants, are this license's from now on; a full hub forgets others for them."""
+    new = [name for name in names if name not in state.gpus]
+    excess = max(0, len(state.gpus) + len(new) - state.limits.gpus)
+    plan.fact(*(f.GpuForgotten(name) for name in _evictable(state, names, now)[:excess]))
+    if owner is not None:
+        plan.fact(*(f.GpuHeld(role, name, owner, now) for name in _fresh(state, role, names)))
+
+
+def of_monitor(state: HubState, peer: Connection, names: Collection[str], now: float, plan: Plan) -> bool:
+    """Whether a monitor may speak of these GPUs; one that it had not named when it registered is its own from now on.
+
+    If not, it is told so.
+    """
+    unnamed = [name for name in names if name not in peer.gpus]
+    if unnamed:
+        refused = refusal(state, "monitor", peer.owner, unnamed, now)
+    else:
+        may = all(may_speak(state, "monitor", peer.owner, name) for name in names)
+        refused = None if may else _not_yours(state, peer.owner)
+    if refused is not None:
+        plan.refuse(peer.fd, *refused)
+        return False
+    claim(state, "monitor", peer.owner, unnamed, now, plan)
+    return True
+
+
+# Names that nothing uses
+
+
+def _used(state: HubState, gpu: Gpu) -> float:
+    """When the name was last used, as far as that is kept."""
+    return max(gpu.since, *(state.holders.get((role, gpu.name), ("", 0.0))[1] for role in ("worker", "monitor")))
+
+
+def _unused(state: HubState) -> Iterator[Gpu]:
+    named = {name for fd in state.monitors for name in state.connections[fd].gpus}
+    named |= {job.last for job in state.jobs.values() if job.last is not None}
+    return (gpu for gpu in state.gpus.values() if not (gpu.leases or gpu.worker or gpu.name in named))
+
+
+def _evictable(state: HubState, but_for: Collection[str], now: float) -> list[str]:
+    """The names that a hub may forget if it is full, the one that is unused for longest first."""
+    if len(state.gpus) + len(but_for) <= state.limits.gpus:
+        return []
+    unused = [gpu for gpu in _unused(state) if now - _used(state, gpu) >= EVICTED_AFTER and gpu.name not in but_for]
+    return [gpu.name for gpu in sorted(unused, key=lambda gpu: _used(state, gpu))]
+
+
+def tick(state: HubState, now: float, plan: Plan) -> None:
+    """Forget what was not used for long, and note once a day what is used."""
+    for gpu in _unused(state):
+        days = KEPT_DAYS if gpu.account.has_run else UNUSED_DAYS
+        if now - _used(state, gpu) > days * DAY:
+            plan.fact(f.GpuForgotten(gpu.name))
+    late = [(key, owner) for key, (owner, at) in state.holders.items() if now - at > DAY]
+    if late:
+        users = set(_users(state))
+        plan.fact(*(f.GpuHeld(*key, owner, now) for key, owner in late if (*key, owner) in users))
+
+
+def _users(state: HubState) -> Iterator[tuple[str, str, str | None]]:
+    for peer in state.connections.values():
+        if peer.role == "worker" and peer.gpu is not None:
+            yield "worker", peer.gpu, peer.owner
+        elif peer.role == "monitor":
+            yield from (("monitor", name, peer.owner) for name in peer.gpus)
+
+
+# What the book of licenses says
+
+
+def book_seen(state: HubState, event: f.BookSeen, plan: Plan) -> list[int]:
+    """Take in what the licenses were issued for, and which were released; returns who may not stay as it is."""
+    for license_, at in event.released:
+        release(state, license_, at, plan)
+    tied = Tied.of(event.tied)
+    if tied == state.tied:
+        return []
+    plan.fact(f.GpusTied(event.tied))
+    peers = state.connections.values()
+    names = {peer.fd: peer.gpus if peer.role == "monitor" else (peer.gpu,) if peer.gpu else () for peer in peers}
+    return [
+        peer.fd
+        for peer in peers
+        if not all(may_speak(state, peer.role or "", peer.owner, name, tied) for name in names[peer.fd])
+    ]
+
+
+def release(state: HubState, license_: str, at: float, plan: Plan) -> None:
+    """The names that this license came to hold until `at` are nobody's."""
+    held = [key for key, (owner, since) in state.holders.items() if owner == license_ and since <= at]
+    plan.fact(*(f.GpuReleased(role, gpu) for role, gpu in held))

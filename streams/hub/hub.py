@@ -1,0 +1,357 @@
+"""The hub as a pure decider: `decide(state, event, now)` says what becomes so and what to do, `evolve` makes it so.
+
+Jobs are known by their `request_id` alone: the same id from another license is refused (`conflict`), since workers and
+monitors name a job by nothing else. Whoever speaks is held to its role on every message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from wakestream.streams.hub import capabilities, holders, jobs, power, relays
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import status as hub_status
+from wakestream.streams.hub.evolve import evolve
+from wakestream.streams.hub.jobs import FEATURES, Plan
+from wakestream.streams.hub.names import free
+from wakestream.streams.hub.power import REPLACED
+from wakestream.streams.hub.snapshot import recover, snapshot
+from wakestream.streams.hub.state import Connection, HubState, Limits
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.protocol.printable import is_name
+
+__all__ = ["FEATURES", "REPLACED", "HubState", "Limits", "decide", "evolve", "recover", "snapshot"]
+
+UNAUTHORIZED = 4401
+"""Close code: no license, a wrong one or a revoked one."""
+FORBIDDEN = 4403
+"""Close code: a license that does not give the role claimed."""
+NOT_REGISTERED = 4408
+"""Close code: nobody registered in time."""
+TOO_MANY = 4429
+"""Close code: the license has as many connections as it may."""
+
+_ROLES = {None: "client", "client": "client", "admin": "client", "pc": "client", "worker": "worker"}
+_ROLES.update({"gpu_monitor": "monitor", "monitor": "monitor"})
+_GIVES = {"client": "client", "admin": "client", "worker": "worker", "monitor": "monitor"}
+
+_CLOSES = {"unauthorized": UNAUTHORIZED, "too_many_connections": TOO_MANY}
+
+_REPLACED_KEY = "this key was replaced by another one; put that in place"
+_REVOKED = ("unauthorized", "this license was revoked; ask for a new one")
+
+Handler = Callable[[HubState, Connection, Any, float, Plan], None]
+
+
+def decide(state: HubState, event: f.Event, now: float) -> tuple[Sequence[f.Fact], Sequence[f.Command]]:
+    """What `event` makes true, and what is to be sent or closed once that is kept. `now` is UNIX seconds.
+
+    Changes nothing; raises nothing for any message of any peer.
+    """
+    plan = Plan()
+    _DECIDE[type(event)](state, event, now, plan)
+    plan.fact(*capabilities.given(state, plan.commands, now))
+    return plan.facts, plan.commands
+
+
+def _started(state: HubState, event: f.Started, now: float, plan: Plan) -> None:
+    plan.fact(f.HubStarted(now))
+
+
+def _opened(state: HubState, event: f.Opened, now: float, plan: Plan) -> None:
+    plan.fact(f.ConnectionOpened(event.fd, now))
+    plan.send(event.fd, m.Connected(fd=event.fd))
+
+
+def _closed(state: HubState, event: f.Closed, now: float, plan: Plan) -> None:
+    peer = state.connections.get(event.fd)
+    if peer is not None:
+        _gone(state, peer, now, plan)
+
+
+def _gone(state: HubState, peer: Connection, now: float, plan: Plan) -> None:
+    if peer.role == "worker":
+        power.worker_gone(state, peer, now, plan)
+    plan.fact(f.ConnectionClosed(peer.fd, now))
+
+
+def _drop(state: HubState, peer: Connection, code: int, why: str, now: float, plan: Plan) -> None:
+    """Close a connection; it counts as gone at once, so that nothing it has sent meanwhile is heard."""
+    _gone(state, peer, now, plan)
+    plan.commands.append(f.Close(peer.fd, code, why))
+
+
+def _unreadable(state: HubState, event: f.Unreadable, now: float, plan: Plan) -> None:
+    peer = state.connections.get(event.fd)
+    if peer is None:
+        return
+    plan.fact(f.FrameRefused(event.fd))
+    plan.refuse(event.fd, event.code, event.why)
+    if peer.refused + 1 >= state.limits.malformed:
+        _drop(state, peer, 1008, "too many malformed frames", now, plan)
+
+
+def _registering(state: HubState, event: f.Registering, now: float, plan: Plan) -> None:
+    peer = state.connections.get(event.fd)
+    if peer is None:
+        return
+    if peer.role is not None:
+        plan.refuse(event.fd, "already_registered", "this connection is registered; open another for another role")
+        return
+    refusal = _refusal(state, event) or _unfit(event.message) or _crowded(state, event.license)
+    refusal = refusal or holders.refusal(state, *_claimed(event), now)
+    if refusal is not None:
+        code, why = refusal
+        plan.refuse(event.fd, code, why)
+        _drop(state, peer, _CLOSES.get(code, FORBIDDEN), why, now, plan)
+        return
+    _admit(state, peer, event, now, plan)
+
+
+def _refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
+    """Why this peer may not be what it claims to be, or None."""
+    claimed = _ROLES.get(event.message.role)
+    if claimed is None:
+        return "forbidden", 'there is no such role; "role" is worker or gpu_monitor, a client gives "key" instead'
+    if event.credential is None:
+        if claimed in state.limits.open_roles:
+            return None
+        what = '"key"' if claimed == "client" else '"token"'
+        return "unauthorized", f"register needs a license key in {what}; issue one with `wakestream license issue`"
+    if event.license is None:
+        return "unauthorized", "this hub does not know the license key; check that it is whole and for this hub"
+    if event.license.revoked:
+        return _REVOKED
+    if _GIVES.get(event.license.role) != claimed:
+        return "forbidden", f"a {event.license.role} license does not give the role of a {claimed}"
+    return None
+
+
+def _claimed(event: f.Registering) -> tuple[str, str | None, tuple[str, ...]]:
+    """In which role who asks for which names of GPUs."""
+    message, role = event.message, _ROLES[event.message.role]
+    names = _served(message) if role == "monitor" else (message.gpu,) if role == "worker" and message.gpu else ()
+    return role, event.license.id if event.license is not None else None, names
+
+
+def _served(message: m.Register) -> tuple[str, ...]:
+    return message.gpus or ((message.gpu,) if message.gpu else ())
+
+
+def _unfit(message: m.Register) -> tuple[str, str] | None:
+    names = (*(message.gpus or ()), *((message.gpu,) if message.gpu is not None else ()))
+    if len(names) > 100 or not all(map(is_name, names)):
+        return "bad_request", "a GPU's name has 1 to 100 printable characters, and a peer serves 100 of them at most"
+    return None
+
+
+def unwelcome(state: HubState, license_: f.License) -> tuple[str, str] | None:
+    """Why a connection of this license would be turned away whatever it asked for, or None."""
+    return _REVOKED if license_.revoked else _crowded(state, license_)
+
+
+def _crowded(state: HubState, license_: f.License | None) -> tuple[str, str] | None:
+    limit = state.limits.per_license
+    if license_ is None or len(state.by_owner.get(license_.id, ())) < limit:
+        return None
+    return "too_many_connections", f"this license has {limit} connections already; close some, or use another license"
+
+
+def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, plan: Plan) -> None:
+    message, fd = event.message, event.fd
+    role, owner, names = _claimed(event)
+    gpu = message.gpu if role == "worker" else None
+    if gpu is not None and not _take(state, peer, gpu, owner, now, plan):
+        return
+    holders.claim(state, role, owner, names, now, plan)
+    gpus = _served(message)
+    features = frozenset(message.features or ())
+    device = message.device_type or "pc"
+    plan.fact(f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features, device))
+    _welcome(state, message, role, fd, plan)
+    if role == "worker" and _capable(state, message, role):
+        for id_ in capabilities.recently_revoked(state, now):
+            plan.send(fd, m.LicenseRevoked(license=id_))
+    if role == "monitor":
+        power.greet_monitor(state, dataclasses.replace(peer, gpus=gpus, features=features), now, plan)
+    elif role == "client":
+        _greet_client(state, fd, owner, features, plan)
+
+
+def _greet_client(state: HubState, fd: int, owner: str | None, features: frozenset[str], plan: Plan) -> None:
+    if jobs.POWER_NOW in features:
+        power.present(state, fd, plan)
+    if owner is not None and jobs.hears_results(features):
+        jobs.deliver(state, fd, owner, plan)
+
+
+def _welcome(state: HubState, message: m.Register, role: str, fd: int, plan: Plan) -> None:
+    device = message.device_type or ("pc" if role == "client" else None)
+    capable = _capable(state, message, role)
+    features = (*FEATURES, capabilities.FEATURE) if capable else FEATURES
+    if hub_status.FEATURE in (message.features or ()) and role in ("client", "monitor"):
+        features = (*features, hub_status.FEATURE)
+        if hub_status.WHERE in (message.features or ()):
+            features = (*features, hub_status.WHERE)
+    if jobs.RELEASED in (message.features or ()) and role == "client":
+        features = (*features, jobs.RELEASED)
+    registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)
+    plan.commands.append(f.Send(fd, registered, seal=f.Seal() if capable and role == "worker" else None))
+
+
+def _capable(state: HubState, message: m.Register, role: str) -> bool:
+    wanted = capabilities.FEATURE in (message.features or ()) and state.limits.capability_ttl > 0
+    return wanted and role in ("client", "worker")
+
+
+def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: float, plan: Plan) -> bool:
+    """Make room for a worker at its GPU: its own half-dead former connection goes, another license's stays."""
+    before = None if free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
+    if before is None:
+        return True
+    if before.owner != owner:
+        why = "another worker serves a GPU of this name; give this one another --gpu"
+        plan.refuse(peer.fd, "gpu_taken", why)
+        _drop(state, peer, FORBIDDEN, why, now, plan)
+        return False
+    power.replaced(state, before, now, plan)
+    return True
+
+
+def _revoked(state: HubState, event: f.Revoked, now: float, plan: Plan) -> None:
+    plan.fact(f.LicenseGone(event.license, now))
+    plan.send(capabilities.told_of(state), m.LicenseRevoked(license=event.license))
+    jobs.revoke(state, event.license, now, plan)
+    holders.release(state, event.license, now, plan)
+    for fd in state.by_owner.get(event.license, ()):
+        plan.send(fd, m.Kicked(msg="this license was revoked"))
+        _drop(state, state.connections[fd], FORBIDDEN, "this license was revoked", now, plan)
+
+
+def _key_ended(state: HubState, event: f.KeyEnded, now: float, plan: Plan) -> None:
+    peer = state.connections.get(event.fd)
+    if peer is not None:
+        plan.send(event.fd, m.Kicked(msg=_REPLACED_KEY))
+        _drop(state, peer, FORBIDDEN, _REPLACED_KEY, now, plan)
+
+
+def _book_seen(state: HubState, event: f.BookSeen, now: float, plan: Plan) -> None:
+    why = "this GPU's name was issued to another key, or this key for another GPU"
+    for fd in holders.book_seen(state, event, plan):
+        _drop(state, state.connections[fd], FORBIDDEN, why, now, plan)
+
+
+def _clock_moved(state: HubState, event: f.ClockMoved, now: float, plan: Plan) -> None:
+    plan.fact(f.ClockSet(event.by, now))
+
+
+def _disk_seen(state: HubState, event: f.DiskSeen, now: float, plan: Plan) -> None:
+    plan.fact(f.DiskLow(event.low))
+
+
+def _tick(state: HubState, event: f.Tick, now: float, plan: Plan) -> None:
+    for fd, since in state.unregistered.items():
+        if now - since > state.limits.register:
+            why = f"nobody registered within {state.limits.register:g} s; send register first"
+            plan.refuse(fd, "register_timeout", why)
+            _drop(state, state.connections[fd], NOT_REGISTERED, why, now, plan)
+    facts, renewals = capabilities.renewed(state, now)
+    plan.fact(*facts)
+    plan.commands.extend(renewals)
+    jobs.expire(state, now, plan)
+    relays.tick(state, now, plan)
+    holders.tick(state, now, plan)
+    power.overdue(state, now, plan)
+    power.unmet(state, now, plan)
+
+
+def _received(state: HubState, event: f.Received, now: float, plan: Plan) -> None:
+    peer = state.connections.get(event.fd)
+    if peer is None:
+        return
+    message = event.message
+    if event.old and not peer.old:
+        plan.fact(f.OldNamesSpoken(event.fd))
+        peer = dataclasses.replace(peer, old=True)
+    if isinstance(message, m.Ping):
+        plan.send(event.fd, m.Pong())
+        return
+    handler = _BY_ROLE.get(peer.role or "", {}).get(type(message)) or relays.handler(peer, message)
+    if handler is not None:
+        handler(state, peer, message, now, plan)
+    else:
+        _unexpected(peer, message, plan)
+
+
+def _unexpected(peer: Connection, message: m.Message, plan: Plan) -> None:
+    request_id = getattr(message, "request_id", None)
+    if isinstance(message, m.Unknown):
+        request_id = message.frame.get("request_id")
+        request_id = request_id if isinstance(request_id, str) and len(request_id) <= wire.MAX_ID else None
+    if peer.role is None:
+        plan.refuse(peer.fd, "not_registered", "send register first, with the license key", request_id)
+    elif isinstance(message, m.Unknown):
+        plan.refuse(peer.fd, "unknown_type", f'this hub knows no message of type "{message.type}"', request_id)
+    else:
+        why = f'a {peer.role} may not send "{message.TYPE}"'
+        plan.refuse(peer.fd, "forbidden", why, request_id)
+
+
+def _worker_url(state: HubState, peer: Connection, message: m.Url, now: float, plan: Plan) -> None:
+    if peer.gpu is not None:
+        plan.fact(f.WorkerUrl(peer.gpu, message.url))
+
+
+def _nothing(state: HubState, peer: Connection, message: m.Message, now: float, plan: Plan) -> None:
+    """For what needs no answer: pongs, and the bare addresses and errors that old peers send."""
+
+
+_ALL: Mapping[type[m.Message], Handler] = {m.Pong: _nothing, m.Url: _nothing, m.Error: _nothing}
+
+_BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
+    "": {m.Pong: _nothing},
+    "client": {
+        **_ALL,
+        m.Url: relays.url,
+        m.Submit: jobs.submit,
+        m.Cancel: jobs.cancel,
+        m.JobDone: jobs.done,
+        m.StatusQuery: power.status_query,
+        m.HubStatusQuery: hub_status.hub_status_query,
+        m.Boot: power.boot,
+    },
+    "worker": {
+        **_ALL,
+        m.Online: power.online,
+        m.Result: jobs.result,
+        m.TaskActive: power.task_active,
+        m.Url: _worker_url,
+    },
+    "monitor": {
+        **_ALL,
+        m.StatusResponse: power.status_response,
+        m.Booted: power.booted,
+        m.BootResult: power.boot_result,
+        m.PowerState: power.power_state,
+        m.HubStatusQuery: hub_status.hub_status_query,
+        m.TaskQuery: power.task_query,
+    },
+}
+
+_DECIDE: Mapping[type[f.Event], Callable[[HubState, Any, float, Plan], None]] = {
+    f.Started: _started,
+    f.Opened: _opened,
+    f.Closed: _closed,
+    f.Received: _received,
+    f.Registering: _registering,
+    f.Unreadable: _unreadable,
+    f.Revoked: _revoked,
+    f.KeyEnded: _key_ended,
+    f.BookSeen: _book_seen,
+    f.ClockMoved: _clock_moved,
+    f.DiskSeen: _disk_seen,
+    f.Tick: _tick,
+}

@@ -1,0 +1,387 @@
+"""What the hub does about jobs: submit, grant, release, expire. Pure; each function adds to a `Plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec.structs import replace
+
+from wakestream.streams.hub import capabilities
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.ledger import boot_times
+from wakestream.streams.hub.old_workers import ends, says_done
+from wakestream.streams.hub.state import Connection, Gpu, HubState, Job
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+
+RELEASED = "released"
+"""Announced to clients that announce it: they are told once the end of a job is kept."""
+
+ASKS = "hub_status"
+"""Announced by programs that only ask how the GPUs are: nobody there waits for a result."""
+
+POWER_NOW = "power_now"
+"""What a client announces that wants to hear, as soon as it is registered, how each GPU is."""
+
+FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
+"""The additions that this hub announces; docs/protocol.md says what each means."""
+
+_PHASES = {"starting": "booting", "unknown": "booting", "off": "booting", "failed": "booting", "draining": "stopping"}
+_HOPE = ("online", "booted", "booting", "stopping", "lost", "no_capacity")
+
+
+@dataclass(slots=True)
+class Plan:
+    """The facts and commands of one event, in order."""
+
+    facts: list[f.Fact] = field(default_factory=list)
+    commands: list[f.Command] = field(default_factory=list)
+
+    def fact(self, *facts: f.Fact) -> None:
+        """These become so."""
+        self.facts.extend(facts)
+
+    def send(self, to: int | Iterable[int], message: m.Message, *, old: bool = False) -> None:
+        """Tell one connection, or several."""
+        if isinstance(to, int):
+            self.commands.append(f.Send(to, message, old))
+        elif many := tuple(to):
+            self.commands.append(f.Send(many[0], message, old) if len(many) == 1 else f.Broadcast(many, message, old))
+
+    def refuse(self, fd: int, code: str, why: str, request_id: str | None = None) -> None:
+        """Answer with an `error`; both spellings of the text, since peers read either."""
+        self.send(fd, m.Error(msg=why, message=why, code=code, request_id=request_id))
+
+
+def submit(state: HubState, peer: Connection, message: m.Submit, now: float, plan: Plan) -> None:
+    """Queue or grant a job; the same id again gets the answer that is true now."""
+    job = state.jobs.get(message.request_id)
+    refusal = _refusal(state, peer, job, message)
+    if refusal is not None:
+        plan.refuse(peer.fd, *refusal, message.request_id)
+        return
+    owner = _owner(peer)
+    held = state.gpus[job.gpu] if job is not None and job.gpu is not None else None
+    gpu = held if held is not None and held.online else state.best_gpu()
+    payload = message.payload
+    if job is None or (gpu is None and held is not None):
+        plan.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now))
+    else:
+        plan.fact(f.JobClaimed(job.id, peer.fd, payload, now))
+    clean = m.Submit(
+        request_id=message.request_id, trace_id=message.trace_id, task_type=message.task_type, payload=payload
+    )
+    if gpu is None:
+        place = state.position(job) if job is not None and held is None else len(state.queue) + 1
+        plan.send(peer.fd, offline(state, clean, place, now), old=peer.old)
+        tell_monitors(state, peer, clean, now, plan)
+    elif gpu is held:
+        plan.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1))
+    else:
+        plan.fact(f.JobGranted(clean.request_id, gpu.name, now))
+        plan.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1))
+        _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), plan)
+        tell_monitors(state, peer, clean, now, plan, gpu=gpu.name)
+
+
+def tell_monitors(
+    state: HubState,
+    peer: Connection,
+    message: m.Message,
+    now: float,
+    plan: Plan,
+    *,
+    first: bool = False,
+    gpu: str | None = None,
+) -> bool:
+    """Pass a message on to all monitors, to the `first`, or to those whose `gpu` it is about.
+
+    False when its sender has had its share of this second. A submit that is left out has been preceded by many that
+    woke the GPU.
+    """
+    if had_its_share(state, peer, now):
+        return False
+    if state.monitors:
+        plan.fact(f.MonitorsTold(peer.fd, now))
+    to = _concerned(state, gpu) if gpu is not None else list(state.monitors)
+    plan.send(to[:1] if first else to, message)
+    return True
+
+
+def _concerned(state: HubState, gpu: str) -> list[int]:
+    """The monitors of `gpu`, and those who name none: others would start their machine for it, or keep it on.
+
+    Where nobody names it, it may be anybody's under another name.
+    """
+    named = {fd for fd in state.monitors if gpu in state.connections[fd].gpus}
+    return [fd for fd in state.monitors if not named or fd in named or not state.connections[fd].gpus]
+
+
+def had_its_share(state: HubState, peer: Connection, now: float) -> bool:
+    """Whether others have heard enough of this connection in this second."""
+    second, times = peer.told
+    return second == int(now) and times >= state.limits.passed_on
+
+
+def _refusal(state: HubState, peer: Connection, job: Job | None, message: m.Submit) -> tuple[str, str] | None:
+    if job is not None and job.owner != _owner(peer):
+        return "conflict", "another license has a job with this request_id; submit with a fresh one"
+    limit = state.limits
+    if job is None and _late(state, peer, message):
+        return "cancelled", "this job was cancelled over a newer connection; submit it there to run it after all"
+    if job is None and state.disk_low:
+        return "no_space", "the hub's disk is nearly full, so it takes no new jobs; its operator has to make room"
+    if job is None and len(state.jobs_of.get(_owner(peer), ())) >= limit.jobs_per_key:
+        return (
+            "queue_full",
+            f"this license has {limit.jobs_per_key} open jobs already; wait for one to end or cancel it",
+        )
+    if wire.weight(message) > limit.batch:
+        return "too_large", f"a job may have {limit.batch} bytes at most; send hashes in the payload, not files"
+    return None
+
+
+def _late(state: HubState, peer: Connection, message: m.Submit) -> bool:
+    """Whether the submit was under way on an older connection while the job was cancelled on a newer one."""
+    owner, fd = state.cancelled.get(message.request_id, ("", 0))
+    return owner == _owner(peer) and peer.fd < fd
+
+
+def _owner(peer: Connection) -> str:
+    return peer.owner or ""
+
+
+def _to_worker(gpu: Gpu, message: m.Message, plan: Plan) -> None:
+    if gpu.worker is not None:
+        plan.send(gpu.worker, message)
+
+
+def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None = None) -> m.Ack:
+    """The grant; `position` is the job's place among those that hold the GPU, 1 for the first."""
+    return m.Ack(
+        request_id=message.request_id,
+        task_type=message.task_type,
+        msg="a GPU is online and took the job",
+        gpu=gpu.name,
+        url=url or gpu.url,
+        position=position,
+    )
+
+
+def offline(state: HubState, message: m.Submit, position: int, now: float) -> m.Offline:
+    """The answer to a job that has to wait; `position` is its place in the queue, 1 for the next one."""
+    why = phase(state)
+    return m.Offline(
+        request_id=message.request_id,
+        trace_id=message.trace_id or message.request_id,
+        ts=int(now),
+        task_type=message.task_type,
+        msg=f"no GPU is online ({why}); the job is queued and starts when one is",
+        phase=why,
+        position=position,
+        eta_s=eta(state, now),
+    )
+
+
+def phase(state: HubState) -> str:
+    """What the most hopeful GPU is doing, in one word for those who wait."""
+    if not state.monitors:
+        return "no_monitor"
+    phases = {_PHASES.get(gpu.phase, gpu.phase) for gpu in state.gpus.values()} or {"booting"}
+    return min(phases, key=lambda word: _HOPE.index(word) if word in _HOPE else len(_HOPE))
+
+
+def eta(state: HubState, now: float) -> dict[str, float] | None:
+    """Seconds until a GPU is expected, from earlier boots less the time that somebody has waited already."""
+    boots = boot_times(seconds for _, seconds in state.boots)
+    waited = max(0.0, now - state.waking) if state.waking is not None else 0.0
+    return boots and {name: round(max(0.0, seconds - waited), 1) for name, seconds in boots.items()}
+
+
+def grant(state: HubState, gpu: Gpu, url: str | None, now: float, plan: Plan, *, again: bool) -> None:
+    """Give `gpu` to all who wait; `again` also tells those who hold it already (its worker may have forgotten them)."""
+    held = [state.jobs[id_] for id_ in gpu.leases]
+    queued = state.queued()
+    plan.fact(*(f.JobGranted(job.id, gpu.name, now) for job in queued))
+    for position, job in enumerate([*held, *queued], 1):
+        if (again or job.gpu is None) and job.fd in state.connections:
+            plan.send(job.fd, ack(job.submit, gpu, position, url))
+    for batch in _batches(state, gpu, [*held, *queued] if again else queued, now):
+        _to_worker(gpu, batch, plan)
+
+
+def _batches(state: HubState, gpu: Gpu, jobs: Sequence[Job], now: float) -> Iterable[m.DispatchBatch]:
+    """The jobs as dispatch frames: one, unless that would be larger than a peer accepts."""
+    frames: list[dict[str, Any]] = []
+    size = 0
+    for job in jobs:
+        key = state.keys.get(job.owner, job.owner)
+        copy = capabilities.for_worker(state, gpu, job.submit, job.owner, key, job.fd)
+        frame = wire.to_frame(copy)
+        more = len(wire.octets(copy)) + 1
+        if frames and size + more > state.limits.batch:
+            yield _batch(frames, now)
+            frames, size = [], 0
+        frames.append(frame)
+        size += more
+    if frames:
+        yield _batch(frames, now)
+
+
+def _batch(frames: Sequence[dict[str, Any]], now: float) -> m.DispatchBatch:
+    first = frames[0]["request_id"]
+    return m.DispatchBatch(ts=int(now), batch_id=f"{int(now)}-{len(frames)}-{first}"[: wire.MAX_ID], jobs=tuple(frames))
+
+
+def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, plan: Plan) -> None:
+    """Release the job and have its worker stop it, also one that had let its GPU go for a while."""
+    job = _own(state, peer, message.request_id)
+    owner, gpu = state.let_go.get(message.request_id, (None, ""))
+    if job is not None:
+        stop(state, job, "cancelled", now, plan, peer.fd)
+    elif owner == _owner(peer):
+        plan.fact(f.CancelOwed(gpu, message.request_id, now))
+        _to_worker(state.gpus[gpu], capabilities.cancelled(state, state.gpus[gpu], message.request_id, owner), plan)
+    else:
+        plan.refuse(peer.fd, "unknown_job", "no open job of this license has that request_id", message.request_id)
+        return
+    _confirm(peer, message.request_id, plan)
+
+
+def stop(state: HubState, job: Job, why: str, now: float, plan: Plan, fd: int | None = None) -> None:
+    """Release a job and, where a worker holds it, have that stop it: now, and again when it connects anew."""
+    plan.fact(f.JobReleased(job.id, why, now, fd))
+    if job.gpu is not None:
+        gpu = state.gpus[job.gpu]
+        _to_worker(gpu, capabilities.cancelled(state, gpu, job.id, job.owner), plan)
+
+
+def settle_cancels(state: HubState, gpu: Gpu, fd: int, plan: Plan) -> None:
+    """A worker is back that may not have heard, or not have kept, which of its jobs are over."""
+    for id_ in state.owed.get(gpu.name, ()):
+        plan.send(fd, m.Cancel(request_id=id_))
+    if capabilities.hears_ends(state, fd):
+        for id_, (owner, held) in state.let_go.items():
+            if held == gpu.name:
+                plan.send(fd, m.JobDone(request_id=id_, license=owner or None))
+
+
+def done(state: HubState, peer: Connection, message: m.JobDone, now: float, plan: Plan) -> None:
+    """Release the job; said twice, it is no different."""
+    job = _own(state, peer, message.request_id)
+    if job is not None:
+        plan.fact(f.JobReleased(job.id, "done", now))
+        if job.gpu is not None and capabilities.hears_ends(state, state.gpus[job.gpu].worker):
+            _to_worker(state.gpus[job.gpu], m.JobDone(request_id=job.id, license=job.owner or None), plan)
+    _confirm(peer, message.request_id, plan)
+
+
+def _confirm(peer: Connection, request_id: str, plan: Plan) -> None:
+    """Tell that the end of a job is kept: until then its client says it again at each new connection."""
+    if RELEASED in peer.features:
+        plan.send(peer.fd, m.JobReleased(request_id=request_id))
+
+
+def _own(state: HubState, peer: Connection, request_id: str) -> Job | None:
+    job = state.jobs.get(request_id)
+    return job if job is not None and job.owner == _owner(peer) else None
+
+
+def result(state: HubState, peer: Connection, message: m.Result, now: float, plan: Plan) -> None:
+    """Bring a worker's result to the connection that asked, or else to its owner's others; without secrets."""
+    job = state.jobs.get(message.request_id)
+    if job is not None and (peer.gpu is None or peer.gpu not in (job.gpu, job.last)):
+        why = "this job is not this worker's: only the one that was given a job sends its result"
+        plan.refuse(peer.fd, "forbidden", why, message.request_id)
+        return
+    clean = replace(message, key=None, license=None, sender_fd=None)
+    owner = job.owner if job is not None else _owner_of(state, peer, message)
+    to = _addressees(state, job, message, owner)
+    if job is not None and job.gpu in (None, peer.gpu) and ends(state, peer, job, message, now):
+        plan.fact(f.JobReleased(job.id, "result", now))
+    if message.request_id in state.owed.get(peer.gpu or "", ()):
+        plan.fact(f.CancelsSettled(peer.gpu or "", (message.request_id,)))
+    if to:
+        plan.send(to, clean, old=True)
+    elif owner is not None:
+        plan.fact(f.ResultKept(owner, clean, now))
+
+
+def _owner_of(state: HubState, peer: Connection, message: m.Result) -> str | None:
+    """The license that the frame bears by its key; or by its id (also in place of a key that no one has shown), which
+    is no secret, so that only a worker that was given jobs of this license may name it.
+    """
+    owner = next((owner for owner, key in state.keys.items() if message.key == key), None)
+    if message.license is None and owner is not None:
+        return owner
+    owner = message.license or message.key
+    gpu = state.gpus.get(peer.gpu or "")
+    here = owner in state.by_owner or owner in state.jobs_of
+    return owner if gpu is not None and owner in gpu.served and here else None
+
+
+def _addressees(state: HubState, job: Job | None, message: m.Result, owner: str | None) -> tuple[int, ...]:
+    if owner is None:
+        return ()
+    mine = state.of_owner(owner)
+    # The number in the frame may be of a former life of the hub, and somebody else's now.
+    fd = message.sender_fd if job is None else job.fd
+    if fd in mine and (job is not None or ASKS not in state.connections[fd].features):
+        return (fd,)
+    return tuple(fd for fd in mine if hears_results(state.connections[fd].features))
+
+
+def hears_results(features: frozenset[str]) -> bool:
+    """Whether a result of another connection's job is of use to a client: those that follow their jobs at the worker
+    (they say `done`), and those that only ask, pass over it.
+    """
+    return features.isdisjoint((ASKS, "done"))
+
+
+def deliver(state: HubState, fd: int, owner: str, plan: Plan) -> None:
+    """What was kept for `owner` goes to its first connection that hears results."""
+    kept = state.kept.get(owner)
+    if kept:
+        for _, message in kept:
+            plan.send(fd, message, old=True)
+        plan.fact(f.ResultsGone(owner))
+
+
+def expire(state: HubState, now: float, plan: Plan) -> None:
+    """Release what nobody will come back for, and tell whoever of its owner is here."""
+    for job in state.jobs.values():
+        if _expired(state, job, now):
+            stop(state, job, "expired", now, plan)
+            for fd in state.of_owner(job.owner) if job.gone is not None or says_done(state, job) else ():
+                plan.refuse(fd, "expired", _GONE if job.gone is not None else _SILENT, job.id)
+    for name, owed in state.owed.items():
+        late = tuple(id_ for id_, at in owed.items() if now - at > state.limits.granted_ttl)
+        if late:
+            plan.fact(f.CancelsSettled(name, late))
+    for owner, kept in state.kept.items():
+        if now - kept[-1][0] > state.limits.granted_ttl:
+            plan.fact(f.ResultsGone(owner))
+
+
+_GONE = "the job was given up: the connection that asked for it has been gone for too long"
+_SILENT = "the job's GPU was given up: neither its client nor the GPU has shown any work for too long; submit it again"
+
+
+def _expired(state: HubState, job: Job, now: float) -> bool:
+    limit = state.limits
+    worked = state.gpus[job.gpu].active if job.gpu is not None else float("-inf")
+    if job.gone is not None:
+        return now - max(job.gone, worked) > (limit.queued_ttl if job.gpu is None else limit.granted_ttl)
+    if job.gpu is None or job.fd not in state.connections:
+        return False
+    return now - max(job.since, worked) > (limit.silent_ttl if says_done(state, job) else limit.granted_ttl)
+
+
+def revoke(state: HubState, owner: str, now: float, plan: Plan) -> None:
+    """Release all jobs of a revoked license."""
+    for id_ in state.jobs_of.get(owner, ()):
+        stop(state, state.jobs[id_], "revoked", now, plan)
+    if owner in state.kept:
+        plan.fact(f.ResultsGone(owner))

@@ -1,0 +1,58 @@
+"""The GPUs of workers that do not name theirs. Pure.
+
+A deployed worker registers without a name, and so does a text worker, which is no GPU: only `gpu.power.online` tells
+them apart. So such a worker has a GPU from its first `gpu.power.online` on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import holders
+from wakestream.streams.hub.jobs import Plan
+from wakestream.streams.hub.state import Connection, Gpu, HubState
+
+
+def gpu_of(state: HubState, peer: Connection, now: float, plan: Plan) -> Gpu | None:
+    """The GPU of a worker that says that it is online; it is given a free one if it has none, or told why not."""
+    if peer.gpu is not None:
+        return state.gpus[peer.gpu]
+    name = _free_name(state, peer.owner)
+    refused = holders.refusal(state, "worker", peer.owner, (name,), now)
+    if refused is not None:
+        plan.refuse(peer.fd, *refused)
+        return None
+    holders.claim(state, "worker", peer.owner, (name,), now, plan)
+    plan.fact(f.GpuTaken(peer.fd, name))
+    known = state.gpus.get(name) or Gpu(name)
+    return replace(known, worker=peer.fd, ready=False, url=peer.url or known.url)
+
+
+def free(state: HubState, name: str) -> bool:
+    """Whether no worker that is connected has this GPU."""
+    return name not in state.gpus or state.gpus[name].worker is None
+
+
+def _free_name(state: HubState, owner: str | None) -> str:
+    """A GPU that its key was issued for; else the one that monitors name, or the first free number.
+
+    Of those that the key was issued for, one that is not free is served by a former connection of the same license.
+    """
+    if owner is not None and (own := state.tied.names.get(owner)):
+        return next((name for name in own if free(state, name)), own[0])
+    named = {name for fd in state.monitors for name in state.connections[fd].gpus}
+    if len(named) == 1 and _to_be_had(state, owner, next(iter(named))):
+        return next(iter(named))
+    number = 1
+    while not _to_be_had(state, owner, _numbered(number)):
+        number += 1
+    return _numbered(number)
+
+
+def _to_be_had(state: HubState, owner: str | None, name: str) -> bool:
+    return free(state, name) and holders.may_speak(state, "worker", owner, name)
+
+
+def _numbered(number: int) -> str:
+    return "gpu" if number == 1 else f"gpu-{number}"

@@ -1,0 +1,391 @@
+"""What the hub does about GPUs: online, lost, booting, draining, and the questions about them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import holders, jobs, relays, status_words
+from wakestream.streams.hub.jobs import Plan
+from wakestream.streams.hub.names import gpu_of
+from wakestream.streams.hub.old_workers import silently_ended
+from wakestream.streams.hub.state import Connection, Gpu, HubState, Job
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.printable import is_name
+
+REPLACED = 4409
+"""Close code: the same GPU's worker connected again."""
+
+LONGEST_CAUSE = 300
+"""Characters that are kept of why a GPU is in its phase."""
+
+UNMET = "its worker says that it is ready, but has not come to this hub; if it does not, look at the worker's log"
+"""Why a GPU is not online of which its monitor says so."""
+
+AGAIN = "status-again"
+"""The kind of a status query that was answered from memory: the monitor answers it again after a look."""
+
+STATES = ("unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed")
+
+# What a monitor may say of a GPU whose worker is online without being believed: it lags behind, or speaks of a start
+# that is beside the point. That the machine drains, stops or is off, it knows better than an open connection does.
+_STALE = ("unknown", "starting", "booted", "no_capacity", "failed")
+_WARM = ("online", "lost", "draining")  # coming online from these is no boot, and tells nothing of how long one takes
+_HOPEFUL = ("online", "starting", "booted", "draining", "stopping")
+_STATUS = {
+    "online": "running",
+    "booted": "running",
+    "lost": "running",
+    "starting": "starting",
+    "stopping": "stopping",
+    "draining": "stopping",
+    "off": "stopped",
+}
+
+
+def online(state: HubState, peer: Connection, message: m.Online, now: float, plan: Plan) -> None:
+    """A worker takes work: everyone hears of it, and all who wait are granted it."""
+    gpu = gpu_of(state, peer, now, plan)
+    if gpu is None:
+        return
+    former = state.gpus[gpu.name].worker if peer.gpu is None and gpu.name in state.gpus else None
+    if former is not None:
+        replaced(state, state.connections[former], now, plan)
+    if gpu.online and gpu.ready:
+        if jobs.had_its_share(state, peer, now):
+            return
+        plan.fact(f.MonitorsTold(peer.fd, now))
+    if not gpu.ready:
+        jobs.settle_cancels(state, gpu, peer.fd, plan)
+    _online(state, gpu, message.url or peer.url or gpu.url, now, plan, again=not gpu.ready, said=message)
+
+
+def _online(
+    state: HubState, gpu: Gpu, url: str | None, now: float, plan: Plan, *, again: bool, said: m.Online | None = None
+) -> None:
+    if not (gpu.online and gpu.ready and gpu.url == url):  # said again, it is nothing to be kept for good
+        plan.fact(f.GpuOnline(gpu.name, url, now))
+    if gpu.phase not in _WARM and state.waking is not None:
+        plan.fact(f.BootTook(gpu.name, round(max(0.0, now - state.waking), 3), now))
+    note = _announcement(gpu.name, url, now, said)
+    plan.send(state.clients, note, old=True)
+    plan.send([fd for fd in state.monitors if state.connections[fd].gpus], note)
+    jobs.grant(state, gpu, url, now, plan, again=again)
+
+
+def _announcement(gpu: str, url: str | None, now: float, said: m.Online | None = None) -> m.Online:
+    return m.Online(
+        request_id=(said.request_id if said else None) or gpu,
+        trace_id=(said.trace_id if said else None) or gpu,
+        ts=int(now),
+        msg=(said.msg if said else None) or "a GPU is online",
+        gpu=gpu,
+        url=url,
+    )
+
+
+def greet_monitor(state: HubState, monitor: Connection, now: float, plan: Plan) -> None:
+    """A monitor that comes late learns who is online, who was lost, and that somebody waits."""
+    fd, gpus = monitor.fd, monitor.gpus
+    for gpu in state.gpus.values():
+        if gpus and gpu.online:
+            plan.send(fd, _announcement(gpu.name, gpu.url, now))
+        elif gpu.phase == "lost" and _watches(monitor, gpu.name):
+            plan.send(fd, _lost(gpu.name, gpu.cause))
+    _boot_for_the_queue(state, fd, plan)
+
+
+def _boot_for_the_queue(state: HubState, fd: int, plan: Plan) -> None:
+    first = next(iter(state.queue), None)
+    if first is not None:
+        plan.send(fd, m.Boot(request_id=first, source="hub", msg=f"{len(state.queue)} jobs wait for a GPU"))
+
+
+def worker_gone(state: HubState, peer: Connection, now: float, plan: Plan) -> None:
+    """The GPU of a closed worker connection is lost, unless it was going anyway."""
+    gpu = state.gpus.get(peer.gpu or "")
+    if gpu is not None and gpu.worker == peer.fd and gpu.phase == "online":
+        why = "the connection to its worker broke"
+        plan.fact(f.GpuPhase(gpu.name, "lost", now, why))
+        plan.send([fd for fd in state.monitors if _watches(state.connections[fd], gpu.name)], _lost(gpu.name, why))
+
+
+def replaced(state: HubState, before: Connection, now: float, plan: Plan) -> None:
+    """The worker of a GPU is here anew: its half-dead former connection goes."""
+    why = "this GPU's worker connected again"
+    plan.send(before.fd, m.Kicked(msg=why))
+    worker_gone(state, before, now, plan)
+    plan.fact(f.ConnectionClosed(before.fd, now))
+    plan.commands.append(f.Close(before.fd, REPLACED, why))
+
+
+def _watches(monitor: Connection, gpu: str) -> bool:
+    return gpu in monitor.gpus and "power_state" in monitor.features
+
+
+def _lost(gpu: str, why: str) -> m.PowerState:
+    # The machine may be gone with its worker: the monitor need not wait for its next look to find out.
+    return m.PowerState(gpu=gpu, state="lost", msg=why)
+
+
+def power_state(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Plan) -> None:
+    """A monitor says what its GPU is doing."""
+    if message.state not in STATES or not is_name(message.gpu):
+        why = f'"state" is one of {", ".join(STATES)}, "gpu" a name of 1 to 100 printable characters'
+        plan.refuse(peer.fd, "bad_request", why)
+    elif holders.of_monitor(state, peer, (message.gpu,), now, plan):
+        _power_seen(state, peer, message, now, plan)
+
+
+def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Plan) -> None:
+    plan.send([fd for fd in state.clients if "power_state" in state.connections[fd].features], message)
+    gpu = state.gpus.get(message.gpu) or Gpu(message.gpu)
+    serving, cause = gpu.worker is not None and gpu.ready, (message.msg or "")[:LONGEST_CAUSE]
+    if message.state == "online" and not gpu.online:
+        if serving:
+            _online(state, gpu, gpu.url, now, plan, again=False)
+        elif not _is_unmet(gpu):
+            plan.fact(f.GpuPhase(gpu.name, "booted", now, UNMET))
+    elif message.state not in ("online", gpu.phase) and not _is_no_news(gpu, message.state):
+        plan.fact(f.GpuPhase(gpu.name, message.state, now, cause))
+    elif message.state == gpu.phase and cause and gpu.cause != cause:
+        plan.fact(f.GpuNote(gpu.name, cause))
+    if message.state == "off":
+        # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
+        _boot_for_the_queue(state, peer.fd, plan)
+
+
+def present(state: HubState, fd: int, plan: Plan) -> None:
+    """Tell a client that has just registered how each GPU is that anything is known of."""
+    for gpu in state.gpus.values():
+        if gpu.phase != "unknown":
+            plan.send(fd, m.PowerState(gpu=gpu.name, state=gpu.phase, msg=gpu.cause or None, present=True))
+
+
+def _is_unmet(gpu: Gpu) -> bool:
+    return (gpu.phase, gpu.cause) == ("booted", UNMET)
+
+
+def _is_no_news(gpu: Gpu, state: str) -> bool:
+    # That it drains is a question, and how long a worker has stayed away is not counted anew from each.
+    return (gpu.online and state in _STALE) or (_is_unmet(gpu) and state == "draining")
+
+
+def booted(state: HubState, peer: Connection, message: m.Booted, now: float, plan: Plan) -> None:
+    """The machine is up: news for all clients, but not `online` yet."""
+    if message.gpu in state.gpus and not holders.of_monitor(state, peer, (message.gpu,), now, plan):
+        return
+    for name in _meant(state, peer, message.gpu):
+        gpu = state.gpus.get(name)
+        if gpu is not None and not gpu.online:
+            plan.fact(f.GpuPhase(name, "booted", now, (message.msg or "")[:LONGEST_CAUSE]))
+    plan.send(state.clients, message)
+    if message.request_id is not None and ("boot", message.request_id) in state.asked:
+        plan.fact(f.Answered("boot", message.request_id))
+
+
+def _meant(state: HubState, peer: Connection, gpu: str | None) -> tuple[str, ...]:
+    names = (gpu,) if gpu is not None else peer.gpus
+    return tuple(name for name in names if holders.may_speak(state, "monitor", peer.owner, name))
+
+
+def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: float, plan: Plan) -> None:
+    """A boot ended. When it failed and no other GPU is on its way, nobody who waits is left waiting."""
+    if message.gpu in state.gpus and not holders.of_monitor(state, peer, (message.gpu,), now, plan):
+        return
+    told = _tell_asker(state, message, plan)
+    if message.success:
+        return
+    failed = _meant(state, peer, message.gpu)
+    for name in failed:
+        if name in state.gpus and not state.gpus[name].online:
+            plan.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
+    if _hopeless_but_for(state, failed):
+        for job in state.queued():
+            if not _is_yet_to_answer(state, peer, job, failed):
+                _let_down(state, job, message, told, now, plan)
+
+
+def _is_yet_to_answer(state: HubState, peer: Connection, job: Job, failed: Collection[str]) -> bool:
+    """Whether another monitor has said nothing of its GPU since this job began to wait: it may be starting it."""
+    others = {name for fd in state.monitors if fd != peer.fd for name in state.connections[fd].gpus}
+    return any(state.gpus[name].since < job.since for name in others.difference(failed) if name in state.gpus)
+
+
+def _hopeless_but_for(state: HubState, failed: Collection[str]) -> bool:
+    named = _named(state)
+    hopeful = (
+        gpu for gpu in state.gpus.values() if gpu.phase in _HOPEFUL and (gpu.name in named or not _is_unmet(gpu))
+    )
+    return all(gpu.name in failed for gpu in hopeful)
+
+
+def _let_down(
+    state: HubState, job: Job, message: m.BootResult, told: Collection[tuple[str, int]], now: float, plan: Plan
+) -> None:
+    to = [fd for fd in state.listeners(job) if (job.id, fd) not in told]
+    plan.send(to, _with_id(message, job.id))
+    if to or (job.id == message.request_id and told):
+        plan.fact(f.JobReleased(job.id, "boot_failed", now))
+
+
+def _tell_asker(state: HubState, message: m.BootResult, plan: Plan) -> set[tuple[str, int]]:
+    """Answer whoever asked for this boot: a client's own `boot`, or the job whose copy caused it if it still waits."""
+    if message.request_id is None:
+        return set()
+    _, fds = state.asked.get(("boot", message.request_id), (0.0, ()))
+    to = tuple(fd for fd in fds if fd in state.connections)
+    job = state.jobs.get(message.request_id)
+    if job is not None and message.success:
+        to = (*to, *(fd for fd in state.listeners(job) if fd not in to))
+    plan.send(to, message)
+    if fds:
+        plan.fact(f.Answered("boot", message.request_id))
+    return {(message.request_id, fd) for fd in to}
+
+
+def _with_id(message: m.BootResult, request_id: str) -> m.BootResult:
+    text = message.msg or "the monitor could not start the GPU"
+    return m.BootResult(
+        request_id=request_id, success=False, status=message.status or "failed", msg=text, gpu=message.gpu
+    )
+
+
+def boot(state: HubState, peer: Connection, message: m.Boot, now: float, plan: Plan) -> None:
+    """A client asks for the GPU to be woken. Of one that is online the hub says so itself."""
+    awake = next((gpu for gpu in state.gpus.values() if gpu.online and message.gpu in (None, gpu.name)), None)
+    if awake is not None:
+        _awake(state, peer, message, awake, now, plan)
+    elif not state.monitors:
+        why = "no monitor is connected, so nobody can start the GPU; start `wakestream monitor`"
+        plan.refuse(peer.fd, "no_monitor", why, message.request_id)
+    elif message.request_id is not None and _crowded(state, peer.fd):
+        _refuse_question(peer.fd, message.request_id, plan)
+    elif not jobs.tell_monitors(state, peer, message, now, plan):
+        _too_fast(peer, message.request_id, plan)
+    elif message.request_id is not None:
+        plan.fact(f.Asked("boot", message.request_id, peer.fd, now))
+
+
+def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: float, plan: Plan) -> None:
+    """Its monitor hears of it all the same: somebody is about to use it."""
+    if jobs.tell_monitors(state, peer, message, now, plan, gpu=gpu.name):
+        text = "the GPU is online already"
+        plan.send(peer.fd, m.Booted(msg=text, source="hub", request_id=message.request_id, gpu=gpu.name))
+    else:
+        _too_fast(peer, message.request_id, plan)
+
+
+def _too_fast(peer: Connection, request_id: str | None, plan: Plan) -> None:
+    plan.refuse(peer.fd, "too_fast", "this connection asks the monitors too often; ask again in a second", request_id)
+
+
+def _crowded(state: HubState, fd: int, *, again: bool = False) -> bool:
+    """Whether this connection has as many questions open as it may; `again` counts those that were answered once."""
+    open_ = (fds for (kind, _), (_, fds) in state.asked.items() if (kind == AGAIN) is again)
+    return sum(fd in fds for fds in open_) >= state.limits.asks
+
+
+def _refuse_question(fd: int, request_id: str | None, plan: Plan) -> None:
+    plan.refuse(fd, "queue_full", "too many questions of this connection are open; ask again later", request_id)
+
+
+def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, plan: Plan) -> None:
+    """One monitor is asked; without any, the hub says what it knows."""
+    if not state.monitors:
+        status_words.pass_on(state, [peer.fd], _own_answer(state, message.request_id), plan)
+    elif _crowded(state, peer.fd):
+        _refuse_question(peer.fd, message.request_id, plan)
+    elif jobs.tell_monitors(state, peer, message, now, plan, first=True):
+        plan.fact(f.Asked("status", message.request_id, peer.fd, now))
+    else:
+        _too_fast(peer, message.request_id, plan)
+
+
+def _own_answer(state: HubState, request_id: str) -> m.StatusResponse:
+    known = [_STATUS.get(gpu.phase, "unknown") for gpu in state.gpus.values() if gpu.phase != "lost"]
+    order = ("running", "starting", "stopping", "stopped", "unknown")
+    status = min(known, key=order.index, default="unknown")
+    return m.StatusResponse(request_id=request_id, status=status, source="hub")
+
+
+def status_response(state: HubState, peer: Connection, message: m.StatusResponse, now: float, plan: Plan) -> None:
+    """Back to the askers; after an answer from memory, the one after a look is passed on as well."""
+    id_ = message.request_id
+    first, again = (state.asked.get((kind, id_), (0.0, ()))[1] for kind in ("status", AGAIN))
+    status_words.pass_on(state, dict.fromkeys((*first, *again)), message, plan)
+    if first:
+        plan.fact(f.Answered("status", id_))
+    if again and message.fresh:
+        plan.fact(f.Answered(AGAIN, id_))
+    if not message.fresh:
+        here = [fd for fd in first if fd in state.connections and not _crowded(state, fd, again=True)]
+        plan.fact(*(f.Asked(AGAIN, id_, fd, now) for fd in here))
+
+
+def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: float, plan: Plan) -> None:
+    """The worker works: its monitor keeps the GPU on."""
+    if peer.gpu is None:
+        return
+    plan.fact(f.GpuActive(peer.gpu, now))
+    jobs.tell_monitors(state, peer, message, now, plan, gpu=peer.gpu)
+
+
+def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, plan: Plan) -> None:
+    """Whether a GPU may be stopped; with `drain`, and if so, it is given no more work from this moment on."""
+    names = (message.gpu,) if message.gpu is not None else peer.gpus
+    named = _named(state)
+    # A GPU that no monitor answers for may be this very machine under another name: nobody's work is stopped for that.
+    gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
+    own = [gpu for gpu in gpus if holders.may_speak(state, "monitor", peer.owner, gpu.name)]
+    ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
+    plan.fact(*(f.JobReleased(id_, "result", now) for id_ in ended))
+    active = sum(len(gpu.leases) for gpu in gpus) - len(ended) + len(state.queue) + relays.active(state)
+    recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
+    plan.send(
+        peer.fd,
+        m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent),
+    )
+    if message.drain and active == 0 and not recent:
+        plan.fact(*(f.GpuPhase(gpu.name, "draining", now, "nobody holds it") for gpu in own if gpu.online))
+
+
+def _named(state: HubState) -> set[str]:
+    """The GPUs that monitors answer for."""
+    return {name for fd in state.monitors for name in state.connections[fd].gpus}
+
+
+def unmet(state: HubState, now: float, plan: Plan) -> None:
+    """Whoever waits for a GPU that is on, and whose worker is well but stays away from this hub, is told at last.
+
+    The monitor finds it online, so nothing more would happen; and while jobs wait for it, it is not switched off.
+    """
+    late = [gpu.name for gpu in state.gpus.values() if _is_unmet(gpu) and now - gpu.since >= state.limits.unmet]
+    watched = sorted(_named(state).intersection(late))  # of others nobody knows whether they are on still
+    if not watched or not _hopeless_but_for(state, late):
+        return
+    why = (
+        f"the GPU {watched[0]} is on and its worker says that it is ready, but it did not come to the hub within "
+        f"{state.limits.unmet:g} s; look at the worker's log: is its key refused, its --hub another?"
+    )
+    message = m.BootResult(success=False, status="failed", msg=why, gpu=watched[0])
+    for job in state.queued():
+        if now - job.since >= state.limits.unmet:
+            _let_down(state, job, message, (), now, plan)
+
+
+def overdue(state: HubState, now: float, plan: Plan) -> None:
+    """What a monitor left open: questions are answered by the hub, a stop that never began is called off."""
+    for (kind, request_id), (since, fds) in state.asked.items():
+        here = [fd for fd in fds if fd in state.connections]
+        patience = {"status": state.limits.ask, AGAIN: state.limits.look}
+        late = now - since > patience.get(kind, state.limits.queued_ttl)
+        if late and kind == "status":
+            status_words.pass_on(state, here, _own_answer(state, request_id), plan)
+        if late or not here:
+            plan.fact(f.Answered(kind, request_id))
+    for gpu in state.gpus.values():
+        stuck = gpu.phase == "draining" and now - gpu.since > state.limits.draining
+        if stuck and gpu.ready and gpu.worker is not None:
+            _online(state, gpu, gpu.url, now, plan, again=False)
+            return  # one at a time: what waits is granted once

@@ -1,0 +1,71 @@
+"""The hub's log: each event that it decided on, with the hub's own time, and each frame that it then sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.facts_json import FactsJson
+from wakestream.streams.recording.recording import Direction, frame_row
+
+FACTS: FactsJson[f.Fact] = FactsJson(cast("type[f.Fact]", f.Fact), Path("hub log"))
+"""The hub's facts as they stand in its log."""
+
+Told = tuple[Direction, str, dict[str, Any], str | None]
+"""Direction, label, data and job of a row."""
+
+
+def event_row(event: f.Event, now: float) -> Told:
+    """An event's row. `now` is the time in UNIX seconds that was decided by."""
+    match event:
+        case f.Received():
+            label, frame, job = frame_row(event.message)
+            return "in", label, {"fd": event.fd, "now": now, "old": event.old, "frame": frame}, job
+        case f.Registering():
+            label, frame, _ = frame_row(event.message)
+            data = {"fd": event.fd, "now": now, "frame": frame, "license": _license(event.license)}
+            without_key = event.credential is None and event.license is None
+            return "in", label, data | ({"without_key": True} if without_key else {}), None
+        case f.Unreadable():
+            return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.why, "code": event.code}, None
+        case f.Opened() | f.Closed():
+            return "conn", type(event).__name__.lower(), {"fd": event.fd, "now": now}, None
+        case _:
+            return _rare_row(event, now)
+
+
+_Rare = f.Revoked | f.KeyEnded | f.BookSeen | f.Started | f.ClockMoved | f.DiskSeen | f.Tick
+
+
+def _rare_row(event: _Rare, now: float) -> Told:
+    match event:
+        case f.Revoked():
+            return "in", "revoked", {"license": event.license, "now": now}, None
+        case f.KeyEnded():
+            return "in", "key_ended", {"fd": event.fd, "now": now}, None
+        case f.BookSeen(tied, released):
+            return "in", "licenses", {"tied": [*map(list, tied)], "released": [*map(list, released)], "now": now}, None
+        case f.Started(kept):
+            return "conn", "started", {"now": now, **({"kept": [*map(FACTS.plain, kept)]} if kept else {})}, None
+        case f.Tick():
+            return "conn", "tick", {"now": now}, None
+        case f.ClockMoved(by):
+            return "in", "clock", {"by": by, "now": now}, None
+        case f.DiskSeen(low):
+            return "in", "disk", {"low": low, "now": now}, None
+
+
+def _license(found: f.License | None) -> dict[str, Any] | None:
+    return None if found is None else {"id": found.id, "role": found.role, "revoked": found.revoked}
+
+
+def sent_row(to: Iterable[int], message: m.Message, old: bool, gone: Sequence[int] = ()) -> Told:
+    """The row of a frame that goes to the connections `to`, under its older name as well if `old`.
+
+    `gone` are those for which it was decided as well, and which closed before what it rests on was journaled.
+    """
+    label, frame, job = frame_row(message)
+    return "out", label, {"to": list(to), **({"gone": list(gone)} if gone else {}), "old": old, "frame": frame}, job

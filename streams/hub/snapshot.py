@@ -1,0 +1,53 @@
+"""The hub's state out of a journal's facts, and the fewest facts that lead to a state: a journal may be cut to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.evolve import evolve
+from wakestream.streams.hub.state import Gpu, HubState, Limits
+
+
+def recover(facts: Iterable[f.Fact], limits: Limits | None = None) -> HubState:
+    """The state that a journal's facts lead to."""
+    state = HubState(limits=limits or Limits())
+    for fact in facts:
+        evolve(state, fact)
+    return state
+
+
+def snapshot(state: HubState) -> Sequence[f.Fact]:
+    """The fewest durable facts that lead to the same jobs, GPUs and kept results: a journal may be cut down to them."""
+    return tuple(_snapshot(state))
+
+
+def _snapshot(state: HubState) -> Iterator[f.Fact]:
+    for gpu in state.gpus.values():
+        yield from _of_gpu(gpu)
+    yield from (f.GpuHeld(role, gpu, owner, at) for (role, gpu), (owner, at) in state.holders.items())
+    for job in sorted(state.jobs.values(), key=lambda job: job.seq):
+        queued = f.JobQueued(job.id, job.owner, job.fd, job.task_type, job.payload, job.since)
+        yield queued
+        if job.gpu is not None:
+            yield f.JobGranted(job.id, job.gpu, job.since)
+        elif job.last is not None:
+            yield f.JobGranted(job.id, job.last, job.since)
+            yield queued
+    for owner, results in state.kept.items():
+        yield from (f.ResultKept(owner, result, at) for at, result in results)
+    yield from (f.LetGo(id_, owner, gpu) for id_, (owner, gpu) in state.let_go.items())
+    for name, owed in state.owed.items():
+        yield from (f.CancelOwed(name, id_, at) for id_, at in owed.items())
+    if state.boots or state.jobs:
+        yield f.BootTimes(tuple(state.boots), state.waking)
+
+
+def _of_gpu(gpu: Gpu) -> Iterator[f.Fact]:
+    if gpu.phase == "online":
+        yield f.GpuOnline(gpu.name, gpu.url, gpu.since)
+    else:
+        yield f.GpuPhase(gpu.name, gpu.phase, gpu.since, gpu.cause)
+    book = gpu.account
+    days = tuple(book.days.items())
+    yield f.AccountKept(gpu.name, book.since, book.at, book.running_since, days, book.before)

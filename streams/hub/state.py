@@ -1,0 +1,218 @@
+"""What the hub knows: its bounds, connections, GPUs, jobs and questions. Only `hub_evolve.evolve` writes here."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NewType
+
+from wakestream.streams.hub.ledger import Account
+from wakestream.streams.hub.texts import Texts
+from wakestream.streams.protocol import messages as m
+
+Prices = NewType("Prices", Mapping[str, float])
+"""What an hour of each GPU costs, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every bound of the hub. Times are seconds; `queued_ttl` and `granted_ttl` count from when the owner went away.
+
+    A sign of work at its GPU renews a lease. `granted_ttl` also ends that of a connected client that never says `done`
+    (an old one), and `silent_ttl` that of one which could and stays silent; both count from the last sign of life.
+    `draining` is how long an announced stop may take to begin, `unmet` how long the worker of a GPU that is on may take
+    to come to the hub, while jobs wait for it. A deployed worker's result within `accepted` after the hand-out says
+    that it took the job, not that the job is done. `per_license` and `per_address` bound open connections; behind a
+    proxy all have its address. `look` is how long a monitor that answered from memory may take to answer again after a
+    look. `passed_on` bounds what one connection makes the monitors hear in a second, so that none can drown out the
+    others. `capability_ttl` is how long one is good for; 0: none are given. `price` is what an hour of a GPU costs,
+    `prices` that of single ones. `texts` and `texts_per_license` bound the open text requests, `text_ttl` how long each
+    stays open. `gpus` bounds the names of GPUs, `gpus_per_license` those that one license may come to hold in a role by
+    using them.
+    """
+
+    register: float = 10.0
+    malformed: int = 100
+    per_license: int = 200
+    per_address: int = 500
+    jobs_per_key: int = 1000
+    gpus: int = 1000
+    gpus_per_license: int = 200
+    queued_ttl: float = 35 * 60.0
+    granted_ttl: float = 3600.0
+    silent_ttl: float = 6 * 3600.0
+    recent: float = 60.0
+    ask: float = 3.0
+    look: float = 60.0
+    asks: int = 50
+    passed_on: int = 200
+    draining: float = 60.0
+    unmet: float = 600.0
+    accepted: float = 10.0
+    kept_results: int = 100
+    batch: int = 56 * 1024
+    capability_ttl: float = 15 * 60.0
+    texts: int = 2000
+    texts_per_license: int = 50
+    text_ttl: float = 600.0
+    open_roles: frozenset[str] = frozenset()
+    price: float | None = None
+    prices: Prices = field(default_factory=lambda: Prices({}))
+
+    def price_of(self, gpu: str) -> float | None:
+        """What an hour of this GPU costs, if anybody said so."""
+        return self.prices.get(gpu, self.price)
+
+
+@dataclass(frozen=True, slots=True)
+class Tied:
+    """The GPUs that licenses were issued for: the names of each such license, and the licenses of each name by role."""
+
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    owners: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tied: Sequence[tuple[str, str, tuple[str, ...]]]) -> Tied:
+        """From each license's id, role and names."""
+        owners: dict[tuple[str, str], frozenset[str]] = {}
+        for license_, role, names in tied:
+            owners |= {(role, name): owners.get((role, name), frozenset()) | {license_} for name in names}
+        return cls({license_: names for license_, _, names in tied}, owners)
+
+
+@dataclass(slots=True)
+class Connection:
+    """One open connection; `role` is None until it registered, then client, worker or monitor.
+
+    `told` is a second and how often in it the monitors were told of something that this connection said.
+    """
+
+    fd: int
+    opened: float
+    role: str | None = None
+    owner: str | None = None
+    key: str | None = field(default=None, repr=False)
+    device: str = "pc"
+    gpu: str | None = None
+    url: str | None = None
+    gpus: tuple[str, ...] = ()
+    features: frozenset[str] = frozenset()
+    refused: int = 0
+    old: bool = False
+    told: tuple[int, int] = (0, 0)
+
+
+@dataclass(slots=True)
+class Gpu:
+    """One GPU: its worker's connection, its phase (a power state, or `lost`) since when, and who holds it.
+
+    `served` are the licenses whose jobs it was given, the last ones.
+    """
+
+    name: str
+    phase: str = "unknown"
+    since: float = 0.0
+    worker: int | None = None
+    url: str | None = None
+    ready: bool = False
+    active: float = float("-inf")
+    leases: dict[str, None] = field(default_factory=dict)
+    served: dict[str, None] = field(default_factory=dict)
+    cause: str = ""
+    account: Account = field(default_factory=Account)
+
+    @property
+    def online(self) -> bool:
+        """Whether it may be given work."""
+        return self.phase == "online" and self.worker is not None
+
+
+@dataclass(slots=True)
+class Job:
+    """One job that waits (`gpu` is None) or holds a lease; `gone` is since when its owner's connection is closed.
+
+    `last` is the GPU that it held before and lost.
+    """
+
+    id: str
+    owner: str
+    fd: int | None
+    task_type: str
+    payload: Mapping[str, Any]
+    seq: int
+    since: float
+    gpu: str | None = None
+    gone: float | None = None
+    last: str | None = None
+
+    @property
+    def submit(self) -> m.Submit:
+        """The frame that it came as, without its owner's key."""
+        return m.Submit(request_id=self.id, task_type=self.task_type, payload=self.payload)
+
+
+@dataclass(slots=True)
+class HubState:
+    """All of it. `queue` is in order of arrival; `waking` is since when somebody waits for a GPU to come online.
+
+    `capabilities` says until when each job's is good, the first to end first; `revoked` when a license was. `boots` are
+    the last ones, each with its end and its seconds. `owed` are the cancelled jobs of each GPU that its worker may
+    still have, `cancelled` the owner and the connection of each of the last ones that were cancelled, `let_go` the
+    owner and the GPU of each of the last ones whose client was done with it: it may rest only, and be cancelled then.
+    `holders` are the licenses that use each GPU's name, by role and name, each with when that was last noted.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    connections: dict[int, Connection] = field(default_factory=dict)
+    unregistered: dict[int, float] = field(default_factory=dict)
+    clients: dict[int, None] = field(default_factory=dict)
+    monitors: dict[int, None] = field(default_factory=dict)
+    by_owner: dict[str, dict[int, None]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict, repr=False)
+    gpus: dict[str, Gpu] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    queue: dict[str, None] = field(default_factory=dict)
+    arrivals: list[int] = field(default_factory=list)
+    jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)
+    kept: dict[str, list[tuple[float, m.Result]]] = field(default_factory=dict)
+    asked: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = field(default_factory=dict)
+    waking: float | None = None
+    boots: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=100))
+    owed: dict[str, dict[str, float]] = field(default_factory=dict)
+    cancelled: dict[str, tuple[str, int]] = field(default_factory=dict)
+    let_go: dict[str, tuple[str, str]] = field(default_factory=dict)
+    serial: int = 0
+    disk_low: bool = False
+    capabilities: dict[str, float] = field(default_factory=dict)
+    revoked: dict[str, float] = field(default_factory=dict)
+    texts: Texts = field(default_factory=Texts)
+    holders: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    tied: Tied = field(default_factory=Tied)
+
+    def position(self, job: Job) -> int:
+        """The job's place in the queue, 1 for the next one."""
+        return bisect_left(self.arrivals, job.seq) + 1
+
+    def queued(self) -> list[Job]:
+        """All who wait, first come first."""
+        return [self.jobs[id_] for id_ in self.queue]
+
+    def listeners(self, job: Job) -> tuple[int, ...]:
+        """The connection that submitted the job, or else every connection of its owner."""
+        if job.fd is not None and job.fd in self.connections:
+            return (job.fd,)
+        return self.of_owner(job.owner)
+
+    def of_owner(self, owner: str) -> tuple[int, ...]:
+        """The open client connections of one license."""
+        return tuple(fd for fd in self.by_owner.get(owner, ()) if fd in self.clients)
+
+    def best_gpu(self) -> Gpu | None:
+        """The online GPU with the fewest leases."""
+        best = None
+        for gpu in self.gpus.values():
+            if gpu.online and (best is None or (len(gpu.leases), gpu.name) < (len(best.leases), best.name)):
+                best = gpu
+        return best

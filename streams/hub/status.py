@@ -1,0 +1,85 @@
+"""What the hub answers to `hub.status.query`: its GPUs, who holds them, what they cost, how long a boot takes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec.structs import replace
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import ledger
+from wakestream.streams.hub.jobs import ASKS, Plan, eta
+from wakestream.streams.hub.state import Connection, Gpu, HubState
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+
+FEATURE = ASKS
+"""What a peer announces that wants to ask, and a hub that answers."""
+
+WHERE = "gpu_url"
+"""What such a peer announces besides that reads where the workers are, and a hub that tells it."""
+
+A_SECOND = 20
+"""Times in a second that one connection is answered; an answer sums up days of many GPUs."""
+
+OWN_NAMED = 10
+"""Jobs of the asker's own that are named for each GPU; of more there is only the number."""
+
+
+def hub_status_query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float, plan: Plan) -> None:
+    """Answered from what the hub knows; other licenses' jobs are counted, not named."""
+    second, times = peer.told
+    if second == int(now) and times >= A_SECOND:
+        plan.refuse(peer.fd, "too_fast", "this connection asks too often; ask again in a second", message.request_id)
+        return
+    plan.fact(f.MonitorsTold(peer.fd, now))
+    entries = (_gpu(state, gpu, peer, now, message.since) for gpu in state.gpus.values())
+    queue = [state.jobs[id_] for id_ in state.queue]
+    answer = m.HubStatus(
+        request_id=message.request_id,
+        ts=int(now),
+        queue=len(queue),
+        own_queued=sum(job.owner == peer.owner for job in queue),
+        monitors=len(state.monitors),
+        boots=len(state.boots),
+        boot_s=ledger.boot_times(seconds for _, seconds in state.boots),
+        eta_s=eta(state, now) if queue else None,
+    )
+    plan.send(peer.fd, _fitting(state, answer, entries))
+
+
+def _fitting(state: HubState, answer: m.HubStatus, entries: Iterator[dict[str, Any]]) -> m.HubStatus:
+    """As many GPUs as one frame can hold; `more` counts the others."""
+    room = state.limits.batch - len(wire.encode(answer).encode())
+    taken: list[dict[str, Any]] = []
+    for entry in entries:
+        room -= len(wire.encode(m.HubStatus(request_id="-", gpus=(entry,))).encode())
+        if room < 0:
+            break
+        taken.append(entry)
+    return replace(answer, gpus=tuple(taken), more=len(state.gpus) - len(taken) or None)
+
+
+def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | None) -> dict[str, Any]:
+    own = [id_ for id_ in gpu.leases if state.jobs[id_].owner == peer.owner]
+    price, book = state.limits.price_of(gpu.name), gpu.account
+    entry: dict[str, Any] = {
+        "gpu": gpu.name,
+        "phase": gpu.phase,
+        "since": int(gpu.since),
+        "uptime_s": round(now - book.running_since) if book.running_since is not None else 0,
+        "own_jobs": own[:OWN_NAMED],
+        "own": len(own),
+        "others": len(gpu.leases) - len(own),
+    }
+    if gpu.online and gpu.url is not None and WHERE in peer.features:
+        entry["url"] = gpu.url
+    if gpu.cause:
+        entry["why"] = gpu.cause
+    if price is not None:
+        entry["price_per_hour"] = price
+    if book.since is not None:
+        entry["known_since"] = int(book.since)
+    spans = ledger.windows(now, since)
+    return entry | {name: ledger.summary(book, begin, now, price) for name, begin in spans.items()}

@@ -1,0 +1,68 @@
+"""The text requests that are open at the hub: what was asked for whom, and which text worker has it. Pure.
+
+They live in memory only: their clients wait for half a minute to some minutes, and ask again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from wakestream.streams.hub import events as f
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One request: `kind` is the frame's type and `frame` what a text worker is sent, without its owner's key.
+
+    `worker` is the connection that has it, None while it waits.
+    """
+
+    id: int
+    kind: str
+    owner: str
+    fd: int
+    frame: Mapping[str, Any]
+    at: float
+    worker: int | None = None
+
+
+@dataclass(slots=True)
+class Texts:
+    """All of them, oldest first. `in_vain`: a GPU was online, and no text worker came."""
+
+    open: dict[int, Text] = field(default_factory=dict)
+    serial: int = 0
+    in_vain: bool = False
+
+    def of(self, owner: str) -> int:
+        """How many of one license are open."""
+        return sum(text.owner == owner for text in self.open.values())
+
+    def answered(self, worker: int, owner: str, kind: str) -> list[Text]:
+        """Which ones a worker's result may answer, oldest first."""
+        return [text for text in self.open.values() if (text.worker, text.owner, text.kind) == (worker, owner, kind)]
+
+    def end(self, holds: Callable[[Text], bool]) -> None:
+        """Forget some."""
+        self.open = {id_: text for id_, text in self.open.items() if not holds(text)}
+
+    def move_times(self, moved: Callable[[float], float]) -> None:
+        """The clock was set."""
+        self.open = {id_: replace(text, at=moved(text.at)) for id_, text in self.open.items()}
+
+    def asked(self, fact: f.TextAsked) -> None:
+        """One more; it waits."""
+        self.serial += 1
+        self.open[self.serial] = Text(self.serial, fact.kind, fact.owner, fact.fd, fact.frame, fact.at)
+
+    def given(self, fact: f.TextGiven) -> None:
+        """A text worker has it."""
+        self.open[fact.id] = replace(self.open[fact.id], worker=fact.worker)
+        self.in_vain = False
+
+    def ended(self, fact: f.TextEnded) -> None:
+        """Answered, or given up."""
+        self.open.pop(fact.id, None)
+        self.in_vain = self.in_vain or fact.in_vain

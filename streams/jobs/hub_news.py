@@ -1,0 +1,40 @@
+"""What comes from the hub, as one hot observable for everybody: a late subscriber first hears how things stand."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from reactivex import abc
+
+from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.jobs.keyed_subject import Fault, Switchboard
+from wakestream.streams.protocol import messages as m
+
+HubEvent = m.Message | LinkUp | LinkDown
+"""`LinkUp`, every message in between, and `LinkDown` at each loss and each attempt that failed."""
+
+
+class HubNews(Switchboard[HubEvent]):
+    """A subscription begins with the present `LinkUp` or `LinkDown`, and the last `PowerState` of each GPU on this
+    connection; then it hears what happens. `stops_in` of such a state is as old as the state."""
+
+    def __init__(self, on_fault: Fault) -> None:
+        super().__init__(on_fault)
+        self._link: LinkUp | LinkDown | None = None
+        self._power: dict[str, m.PowerState] = {}
+
+    def _deliver(self, item: HubEvent, key: Hashable | None) -> None:
+        if isinstance(item, m.PowerState):
+            self._power[item.gpu] = item
+        elif isinstance(item, LinkUp) or isinstance(item, LinkDown):  # noqa: SIM101 - each message comes by: a union is slow
+            self._link = item
+            self._power.clear()
+        super()._deliver(item, key)
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[HubEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        link = () if self._link is None else (self._link,)
+        for item in (*link, *self._power.values()):
+            observer.on_next(item)
+        return super()._subscribe_core(observer, scheduler)

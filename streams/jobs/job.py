@@ -1,0 +1,138 @@
+"""THE pipeline: a job from submit to result. Its stages are in operators/stages/, its verbs in operators/rx/."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import reactivex as rx
+from reactivex import Observable, abc
+
+from wakestream.operators.lifecycle.cancellable import cancellable
+from wakestream.operators.lifecycle.outcome import outcome
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.events import Cancelled, Job, JobEvent, Retrying, TimedOut
+from wakestream.operators.model.faults import observable
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import Effects, Files, Hub, Workers
+from wakestream.operators.rx.core.observable import Both, Lean, along
+from wakestream.operators.rx.emit import silence
+from wakestream.operators.rx.from_async import awaitable
+from wakestream.operators.rx.retry_backoff import retry_backoff
+from wakestream.operators.rx.then import then
+from wakestream.operators.rx.timeout_total import timeout_total
+from wakestream.operators.stages.dedupe import dedupe
+from wakestream.operators.stages.download import download
+from wakestream.operators.stages.fingerprint import Readings
+from wakestream.operators.stages.follow import follow
+from wakestream.operators.stages.online import online
+from wakestream.operators.stages.submit import submit
+from wakestream.operators.stages.synthesize import synthesize
+from wakestream.operators.stages.upload import upload
+
+
+class Direct(Effects):
+    """Carries effects out, and no more."""
+
+    async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
+        """See `Effects.call`."""
+        return await awaitable(effect(), effect, label)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All that a job needs from outside: the hub, the workers, the files, and the seeded source of jitter.
+
+    `effects` is for what your own stages do to the world besides; `retry_now` emits when somebody wants a job that
+    pauses to be tried at once.
+    """
+
+    hub: Hub
+    workers: Workers
+    files: Files
+    random: Random
+    effects: Effects = field(default_factory=Direct)
+    retry_now: Observable[Any] = field(default_factory=silence)
+
+
+def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Observable[JobEvent]:
+    """One job's events, ending in exactly one of `Done`, `Failed`, `TimedOut`, `Cancelled`. Cold: subscribe to run it.
+
+    Running it again, after any end, is safe: every stage is idempotent by job id or by content hash. `cancel` stops
+    the job when it emits.
+    """
+    hub, workers, random = world.hub, world.workers, world.random
+
+    def stages(readings: Readings) -> Observable[JobEvent]:
+        return submit(job, hub, readings, policy, workers).pipe(
+            then(
+                online(workers, policy, random),
+                dedupe(workers, readings, policy, random),
+                upload(workers, policy, random),
+                synthesize(job, workers, policy, random),
+                follow(workers, policy, random),
+                download(job.output, workers, policy, random),
+            )
+        )
+
+    return guarded(stages, job, world, policy, cancel)
+
+
+def guarded(
+    stages: Callable[[Readings], Observable[JobEvent]],
+    job: Job,
+    world: World,
+    policy: Policy,
+    cancel: Observable[Any] | None = None,
+) -> Observable[JobEvent]:
+    """What every job needs around its stages, the standard ones or yours.
+
+    Mendable errors run the stages again after a backoff, `policy.total` bounds the whole, `cancel` stops it
+    everywhere, errors become an outcome, and the hub is told at the end. The last stage ends with an outcome.
+    """
+
+    def subscribe(
+        observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        readings, held = Readings(job, world.files), _Held(job, world.hub)
+        whole = _composed(stages, readings).pipe(
+            retry_backoff(_announced(policy.again), world.random),
+            timeout_total(policy.total, "total"),
+            cancellable(cancel or silence(), world.workers, job.id),
+            outcome(lambda event: held.release(cancelled=isinstance(event, Cancelled | TimedOut))),
+        )
+        return Both(along(whole, observer, scheduler), Both(readings, held))
+
+    return Lean(subscribe)
+
+
+def _composed(stages: Callable[[Readings], Observable[JobEvent]], readings: Readings) -> Observable[JobEvent]:
+    """The stages; where they cannot be put together, what that raised, so that the job ends in an outcome."""
+    try:
+        return observable(stages(readings), stages, "pipeline")
+    except Exception as error:
+        return rx.throw(error)
+
+
+class _Held(abc.DisposableBase):
+    """What the hub holds for a job is given back once. Who disposes of a job before its end no longer wants it."""
+
+    __slots__ = ("hub", "job", "released")
+
+    def __init__(self, job: Job, hub: Hub) -> None:
+        self.job, self.hub, self.released = job, hub, False
+
+    def release(self, *, cancelled: bool) -> None:
+        if not self.released:
+            self.released = True
+            self.hub.release(self.job, cancelled=cancelled)
+
+    def dispose(self) -> None:
+        self.release(cancelled=True)
+
+
+def _announced(backoff: Backoff) -> Backoff:
+    return dataclasses.replace(backoff, on_retry=lambda attempt, delay, error: Retrying(attempt, delay, str(error)))

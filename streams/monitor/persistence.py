@@ -1,0 +1,92 @@
+"""What a monitor must not forget when it is started anew: whose the machine is, since when it runs, when it was used.
+
+A `MachineKept` is the only fact of a monitor's journal; the newest one counts. Its times are UNIX seconds, those of a
+`Machine` are on the monitor's own clock, and ages join the two. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
+
+from wakestream.streams.monitor.power_machine import Machine
+
+USE_EVERY = 30.0
+"""Seconds by which the last use may be older than it was, before that is worth a write."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineKept:
+    """`start_at`: a start was asked for then, and does not show yet; `start_taken`: the provider took it."""
+
+    DURABLE: ClassVar[bool] = True
+    ours: bool = False
+    start_at: float | None = None
+    start_taken: bool = False
+    up_since: float | None = None
+    last_use: float | None = None
+
+
+def kept(machine: Machine, now: float, unix: float) -> MachineKept:
+    """What is to be kept of `machine`; `now` is the monitor's clock, `unix` the same moment in UNIX seconds."""
+    used = machine.served or machine.start_at is not None or machine.remembered
+    return MachineKept(
+        ours=machine.ours or machine.served,
+        start_at=_moved(machine.start_at, unix - now),
+        start_taken=machine.start_at is not None and machine.start_taken,
+        up_since=_moved(machine.up_since, unix - now),
+        last_use=_moved(machine.last_use, unix - now) if used else None,
+    )
+
+
+def _moved(at: float | None, by: float) -> float | None:
+    return None if at is None else round(at + by, 1)
+
+
+def worth_keeping(before: MachineKept, now: MachineKept) -> bool:
+    """Whether `now` says more than `before`, beyond what two clocks differ by."""
+    if (before.ours, before.start_taken) != (now.ours, now.start_taken):
+        return True
+    pairs = ((before.start_at, now.start_at, 2.0), (before.up_since, now.up_since, 2.0))
+    return any(_differ(*pair) for pair in (*pairs, (before.last_use, now.last_use, USE_EVERY)))
+
+
+def _differ(one: float | None, other: float | None, by: float) -> bool:
+    if one is None or other is None:
+        return one is not other
+    return abs(one - other) >= by
+
+
+def ages(facts: Iterable[MachineKept], unix: float) -> dict[str, Any] | None:
+    """The newest fact with the age of each of its times in seconds, as a log's header has it; None without any."""
+    newest = next(iter(deque(facts, maxlen=1)), None)
+    if newest is None:
+        return None
+    return {
+        name: value if isinstance(value, bool) or value is None else max(0.0, unix - value)
+        for name, value in asdict(newest).items()
+    }
+
+
+def recalled(known: Mapping[str, Any] | None, now: float) -> Machine:
+    """The machine of a monitor that starts and knows this much: it is looked at before anything is done.
+
+    A start that was under way is still wanted, and not made again while it may yet show.
+    """
+    if known is None:
+        return Machine()
+    at = {name: None if known[name] is None else now - known[name] for name in ("start_at", "up_since", "last_use")}
+    starting = at["start_at"] is not None
+    return replace(
+        Machine(),
+        ours=known["ours"],
+        start_at=at["start_at"],
+        start_taken=known["start_taken"],
+        up_since=at["up_since"],
+        last_use=at["last_use"] if at["last_use"] is not None else 0.0,
+        remembered=at["last_use"] is not None,
+        wanted=starting,
+        wanted_at=now,
+    )

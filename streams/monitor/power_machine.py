@@ -1,0 +1,277 @@
+"""What the monitor knows of its machine, what can happen to it, what it asks for: the nouns of `monitor.py`.
+
+Times are seconds on whatever clock `now` is read from; it only has to go forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading
+from wakestream.streams.monitor.power_table import PowerWord
+from wakestream.streams.protocol import messages as m
+
+CallKind = Literal["start", "stop", "inspect"]
+Orphans = Literal["adopt", "stop", "report"]
+
+
+@dataclass(frozen=True, slots=True)
+class PowerPolicy:
+    """The monitor's settings; seconds throughout.
+
+    `idle_after` counts from the last work, `boot_timeout` from the wake until online, `max_uptime` (None: no limit)
+    from when the machine was first seen running. `checks_health` is False where the worker's address is unknown.
+    `query_timeout` bounds the wait for the hub's word before a stop, `stop_again` is when a stop that shows no effect
+    is asked for once more. `answer_every` is the least time between two answers to boot requests for a machine that is
+    on. `capacity` spaces the starts when there is none, `trouble` all that failed. `orphans` says what becomes of a
+    machine that is found running though nobody asked for it: its idle time decides, it is stopped unless somebody holds
+    it, or it is left alone until somebody uses it. `first_alarm` is the gap to the second alarm about one thing; each
+    gap is twice the one before. `asks_first`: before an idle machine drains, its worker and the hub are asked whether
+    it is in use (False: it drains, and then the hub is asked).
+    """
+
+    gpu: str
+    idle_after: float = 1800.0
+    boot_timeout: float = 600.0
+    max_uptime: float | None = None
+    call_timeout: float = 60.0
+    checks_health: bool = True
+    query_timeout: float = 30.0
+    answer_every: float = 1.0
+    look_soon: float = 2.0
+    look_online: float = 10.0
+    look_rarely: float = 30.0
+    stop_again: float = 60.0
+    fresh_for: float = 5.0
+    misses: int = 3
+    orphans: Orphans = "adopt"
+    first_alarm: float = 60.0
+    capacity: Backoff = field(default_factory=lambda: Backoff(initial=5.0, max_delay=60.0))
+    asks_first: bool = True
+    trouble: Backoff = field(default_factory=lambda: Backoff(initial=2.0, max_delay=60.0))
+
+    @property
+    def warning(self) -> float:
+        """How long before `max_uptime` a warning is given, and how long after it work may still end."""
+        return min(600.0, 0.1 * (self.max_uptime or 0.0))
+
+    def look_every(self, state: PowerWord) -> float:
+        """How often the provider is asked in `state`."""
+        if state in ("off", "failed", "no_capacity"):
+            return self.look_rarely
+        return self.look_online if state in ("online", "draining") else self.look_soon
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A provider call that is under way; `number` tells a late answer from the one that is awaited."""
+
+    kind: CallKind
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question to the hub whether anybody holds the GPU."""
+
+    id: str
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """All that is known. `why` explains `state`; `wanted` is a wake that is still to be carried out.
+
+    `start_at` is when a start was asked for that does not show yet, `start_taken` that the provider took it. `ours` is
+    a machine that this monitor started, `orphan` one that is treated as nobody's, `gone` one whose worker the hub lost.
+    Looks after the call `seen_from` show how the machine was at the last wake. `boots` are the ids of boot requests
+    that are still to be answered, `health_at` is when the worker last answered for its health, or failed to.
+    """
+
+    state: PowerWord = "unknown"
+    why: str = "not looked at yet"
+    # what the provider says
+    reading: PowerReading | None = None
+    read_at: float | None = None
+    unread: int = 0
+    unread_since: float = 0.0
+    alarms: int = 0
+    alarm_at: float = float("-inf")
+    next_look: float = 0.0
+    call: Call | None = None
+    calls: int = 0
+    due: Literal["start", "stop"] | None = None
+    # the boot
+    wanted: bool = False
+    wanted_at: float = 0.0
+    seen_from: int = 0
+    request_id: str | None = None
+    boot_since: float = 0.0
+    retries: int = 0
+    retry_at: float = 0.0
+    start_at: float | None = None
+    start_taken: bool = False
+    ours: bool = False
+    orphan: bool = False
+    # the worker on it
+    ready: bool = False
+    gone: bool = False
+    misses: int = 0
+    checking: bool = False
+    next_health: float = 0.0
+    health_at: float = float("-inf")
+    # work, and the stop when there is none
+    served: bool = False
+    up_since: float | None = None
+    last_use: float = 0.0
+    remembered: bool = False
+    query: Query | None = None
+    queries: int = 0
+    active: int | None = None
+    stop_ours: bool = False
+    stop_tries: int = 0
+    stop_at: float = 0.0
+    warned: bool = False
+    # the hub
+    features: frozenset[str] | None = None
+    asked: tuple[str, ...] = ()
+    unsaid: m.BootResult | None = None
+    owes_answer: bool = False
+    boots: tuple[str, ...] = ()
+    answered_at: float = float("-inf")
+
+    @property
+    def linked(self) -> bool:
+        """Whether there is a connection to the hub."""
+        return self.features is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Somebody needs the GPU. `boot` marks a request, not the copy of a submit; `answer`: its id is to be answered."""
+
+    request_id: str | None = None
+    boot: bool = False
+    answer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The provider took a start or stop: no more than that."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The provider looked; `detail` is its own word on it."""
+
+    number: int
+    reading: PowerReading
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """A provider call failed or took too long; `no_capacity` is the provider's word for having no machine to give."""
+
+    number: int
+    why: str
+    no_capacity: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HealthAnswer:
+    """The worker was asked for its health; `why` says what was wrong, `busy` how many tasks run or wait there."""
+
+    initialized: bool
+    why: str = ""
+    busy: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HubOnline:
+    """The hub passed on that this GPU's worker came online."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """The hub lost the connection to this GPU's worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The worker is at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The hub's word on who holds the GPU."""
+
+    request_id: str
+    active_count: int
+    has_recent_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody wants to know the status."""
+
+    request_id: str
+
+
+PowerEvent = (
+    Tick | Wake | Taken | Reading | CallFailed | HealthAnswer | HubOnline | WorkerGone | Active | Answer | Asked
+    | LinkUp | LinkDown
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Ask the provider to power on."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask the provider to power off."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Ask the provider what it sees."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckHealth:
+    """Ask the worker whether it is initialized."""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send a message to the hub."""
+
+    message: m.Message
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """For the log."""
+
+    text: str
+    warning: bool = False
+
+
+PowerCommand = Start | Stop | Inspect | CheckHealth | Say | Note

@@ -1,0 +1,124 @@
+"""The states of a GPU machine and every way from one to another, as a table; `monitor.py` raises the signals.
+
+A pair that is not in the table changes nothing: it is news about what is known, or of no use in that state. Three rules
+shape the rows. A machine that may be running is never started: a wake leads to `starting` only from `off`, or from
+`unknown` once the provider said that nothing runs. `booted` is not `online`: only `READY` (the worker is initialized,
+or the hub saw it) makes the difference. And a machine is stopped only out of `draining`, where the hub was asked, or
+when its boot failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Literal
+
+PowerWord = Literal["unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed"]
+"""The wire's words for the power state."""
+
+
+class Signal(Enum):
+    """What can move the state."""
+
+    WAKE = "a job asks for the GPU"
+    GO = "a job asks for the GPU, and the machine is known to be off"
+    STARTING = "the provider says: starting"
+    RUNNING = "the provider says: running"
+    STOPPING = "the provider says: stopping"
+    STOPPED = "the provider says: stopped"
+    FAILED = "the provider says: failed, or refused to start it"
+    NO_CAPACITY = "the provider has no machine to give"
+    LOST = "the provider could not say, several times in a row"
+    READY = "the machine runs and its worker is initialized"
+    UNREADY = "the worker no longer answers as initialized"
+    TIMEOUT = "the time for a boot is over"
+    RETRY = "time to ask for capacity again"
+    IDLE = "no work for the idle time"
+    OVERDUE = "the longest allowed uptime is over"
+    FREE = "nobody holds the GPU"
+    KEPT = "somebody holds the GPU or wants it, or the hub does not say"
+    UNUSABLE = "it runs, but never came online, or nobody asked for it; and nobody holds it"
+    GONE = "the provider says: stopped or failed, of a machine that had served before"
+    GOING = "the provider says: stopping, of a machine that had served before"
+    RUNS_ON = "it was to stop, and runs on"
+
+
+S = Signal
+
+TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
+    # Before the first look, and whenever nobody can say. A wake is kept until somebody can.
+    "unknown": {
+        S.GO: "starting",
+        S.STARTING: "starting",
+        S.RUNNING: "booted",
+        S.STOPPING: "stopping",
+        S.STOPPED: "off",
+        S.FAILED: "failed",
+    },
+    # Started by somebody else, it is adopted like one that ran when the monitor came.
+    "off": {
+        S.GO: "starting",
+        S.STARTING: "starting",
+        S.RUNNING: "booted",
+        S.STOPPING: "stopping",
+        S.LOST: "unknown",
+    },
+    # `stopped` is no news here: a start that was accepted may take a while to show, or never happen (TIMEOUT).
+    "starting": {S.RUNNING: "booted", S.NO_CAPACITY: "no_capacity", S.FAILED: "failed", S.TIMEOUT: "failed"},
+    "no_capacity": {
+        S.RETRY: "starting",
+        S.STARTING: "starting",
+        S.RUNNING: "booted",
+        S.FAILED: "failed",
+        S.TIMEOUT: "failed",
+    },
+    # A machine that goes away before it came online has failed to boot: those who wait must hear of it. One that had
+    # served, and whose worker was no longer to be reached, is merely off, or on its way there.
+    "booted": {
+        S.READY: "online",
+        S.STOPPING: "failed",
+        S.STOPPED: "failed",
+        S.FAILED: "failed",
+        S.TIMEOUT: "failed",
+        S.GONE: "off",
+        S.GOING: "stopping",
+        S.UNUSABLE: "stopping",
+    },
+    # One that goes away later (a spot machine taken back, a crash) is merely off, and may be woken again.
+    "online": {
+        S.UNREADY: "booted",
+        S.IDLE: "draining",
+        S.OVERDUE: "draining",
+        S.STOPPING: "stopping",
+        S.STOPPED: "off",
+        S.FAILED: "off",
+        S.LOST: "unknown",
+    },
+    "draining": {
+        S.FREE: "stopping",
+        S.KEPT: "online",
+        S.STOPPING: "stopping",
+        S.STOPPED: "off",
+        S.FAILED: "off",
+        S.LOST: "unknown",
+    },
+    "stopping": {S.STOPPED: "off", S.FAILED: "failed", S.RUNS_ON: "booted", S.LOST: "unknown"},
+    # A wake looks first: the start that failed may have happened after all. So may one that nobody awaits any more.
+    "failed": {S.WAKE: "unknown", S.RUNNING: "booted", S.UNUSABLE: "stopping"},
+}
+
+BOOTING: frozenset[PowerWord] = frozenset({"starting", "no_capacity", "booted"})
+"""The states whose time is limited by the boot timeout."""
+
+STATUS: Mapping[PowerWord, str] = {
+    "unknown": "unknown",
+    "off": "stopped",
+    "starting": "starting",
+    "no_capacity": "starting",
+    "booted": "running",
+    "online": "running",
+    "draining": "running",
+    "stopping": "stopping",
+    "failed": "stopped",
+}
+"""What the field's `gpu.status.response` calls each state."""

@@ -1,0 +1,218 @@
+"""What follows when a machine enters a state, and which calls are made: the lower half of `monitor.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from msgspec import structs
+
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.power_table import BOOTING, TABLE, PowerWord, Signal
+from wakestream.streams.protocol import messages as m
+
+FEATURE = "power_state"
+"""What a hub announces that reads `gpu.power.state` and understands `drain` in `gpu.task.query`."""
+
+LONGEST_GAP = 86_400.0
+"""Seconds between two alarms about one thing, at most."""
+
+LONGEST_WHY = 1000
+"""Characters of a reason; it may quote a program's output, and has to fit into a frame."""
+
+
+class Moves:
+    """One decision in the making: `m` is the machine so far, `commands` what is to be done."""
+
+    def __init__(self, policy: p.PowerPolicy, random: Random, machine: p.Machine, now: float) -> None:
+        self.policy, self.random, self.m, self.now = policy, random, machine, now
+        self.commands: list[p.PowerCommand] = []
+
+    def set(self, **changes: Any) -> None:
+        self.m = replace(self.m, **changes)
+
+    def do(self, command: p.PowerCommand) -> None:
+        self.commands.append(command)
+
+    def say(self, message: m.Message) -> None:
+        self.do(p.Say(message))
+
+    # --- moves
+
+    def move(self, signal: Signal, why: str) -> bool:
+        target = TABLE[self.m.state].get(signal)
+        if target is None:
+            return False
+        origin, why = self.m.state, why[:LONGEST_WHY]
+        self.set(state=target, why=why, query=None)
+        self.do(p.Note(f"{origin} -> {target}: {why}", warning=target in ("failed", "no_capacity", "unknown")))
+        self.announce()
+        _ENTER[target](self, origin, signal)
+        return True
+
+    def hub_is_ours(self) -> bool:
+        """Whether there is a hub that keeps account of the power, and asks again for those who wait."""
+        return FEATURE in (self.m.features or ())
+
+    def decides_alone(self) -> bool:
+        """Whether the hub may never say who holds the machine."""
+        return self.m.linked and not self.hub_is_ours()
+
+    def announce(self, msg: str | None = None, stops_in: int | None = None) -> None:
+        if self.hub_is_ours():
+            said = m.PowerState(gpu=self.policy.gpu, state=self.m.state, msg=msg or self.m.why, stops_in=stops_in)
+            self.say(said)
+
+    def enter_unknown(self, _origin: PowerWord, _signal: Signal) -> None:
+        self.set(ready=False, next_look=self.now if self.m.wanted else self.m.next_look)
+
+    def enter_off(self, _origin: PowerWord, _signal: Signal) -> None:
+        self.set(ready=False, up_since=None, active=None, served=False, warned=False, due=None)
+        self.set(ours=False, orphan=False, gone=False, start_at=None)
+        if self.m.wanted:
+            self.move(Signal.GO, "a wake came meanwhile")
+
+    def enter_starting(self, origin: PowerWord, signal: Signal) -> None:
+        if origin != "no_capacity":
+            self.set(boot_since=self.now, retries=0)
+        if signal in (Signal.GO, Signal.RETRY):
+            self.set(due="start", reading=None, ours=True, orphan=False)
+        self.set(wanted=False, ready=False, gone=False, up_since=None, active=None, served=False, warned=False)
+
+    def enter_no_capacity(self, _origin: PowerWord, _signal: Signal) -> None:
+        retries = self.m.retries + 1
+        retry_at = self.now + self.policy.capacity.delay(retries, self.random)
+        self.set(retries=retries, retry_at=retry_at, due=None, start_at=None)
+
+    def enter_booted(self, origin: PowerWord, _signal: Signal) -> None:
+        if origin not in BOOTING:  # it ran before, and jobs may hold it already
+            self.set(boot_since=self.now, served=True)
+        up_since = self.now if self.m.up_since is None else self.m.up_since
+        self.set(up_since=up_since, wanted=False, due=None, misses=0, next_health=self.now, gone=False, start_at=None)
+        if origin != "online":
+            self.say_booted()
+        if self.m.ready:
+            self.move(Signal.READY, "the hub saw its worker come online")
+
+    def say_booted(self) -> None:
+        """To each boot request by its id, as their senders compare ids."""
+        text = "the GPU is online" if self.m.state == "online" else "the machine is up, its worker is not ready yet"
+        for request_id in self.m.boots or (self.m.request_id,):
+            self.say(m.Booted(msg=text, request_id=request_id, gpu=self.policy.gpu))
+        self.settle_boots()
+
+    def settle_boots(self) -> None:
+        if self.m.linked:
+            self.set(boots=())
+
+    def enter_online(self, _origin: PowerWord, _signal: Signal) -> None:
+        last_use = self.m.last_use if self.m.remembered else self.now
+        self.set(ready=True, served=True, misses=0, last_use=last_use, wanted=False, unsaid=None, remembered=False)
+
+    def enter_draining(self, _origin: PowerWord, signal: Signal) -> None:
+        if signal is Signal.IDLE and self.policy.asks_first and self.decides_alone():
+            self.move(Signal.FREE, self.m.why)  # such a hub was asked already, and cannot stop giving it work
+        else:
+            self.ask_the_hub(drain=True)
+
+    def enter_stopping(self, _origin: PowerWord, signal: Signal) -> None:
+        ours = signal in (Signal.FREE, Signal.UNUSABLE)
+        self.set(ready=False, stop_ours=ours, stop_tries=0, due="stop" if ours else None)
+
+    def enter_failed(self, origin: PowerWord, signal: Signal) -> None:
+        self.set(due=None, ready=False, start_at=None)
+        if origin in BOOTING:
+            self.tell_failure(self.m.why)
+        if origin == "booted" and signal is Signal.TIMEOUT:
+            self.give_up_on_machine()
+
+    def tell_failure(self, why: str) -> None:
+        result = m.BootResult(request_id=self.m.request_id, status="failed", msg=why, gpu=self.policy.gpu)
+        if self.m.linked:
+            self.say_failure(result)
+        self.set(wanted=False, unsaid=None if self.m.linked else result)
+
+    def say_failure(self, result: m.BootResult) -> None:
+        ids = dict.fromkeys((*self.m.boots, result.request_id))
+        for request_id in ids:
+            if request_id is not None or len(ids) == 1:
+                self.say(structs.replace(result, request_id=request_id))
+        self.settle_boots()
+
+    def give_up_on_machine(self) -> None:
+        # Switched off, so that the next wake is a cold start. Where jobs may have come to hold it, the hub is asked
+        # first, however long that takes: perhaps it is only from here that its worker cannot be reached, and an old hub
+        # does not say when one comes online.
+        if self.m.served or self.m.active or not self.hub_is_ours():
+            self.ask_the_hub(drain=False)
+        else:
+            self.move(Signal.UNUSABLE, "switching off the machine that did not come online")
+
+    def ask_the_hub(self, *, drain: bool) -> None:
+        number = self.m.queries + 1
+        query = f"query-{self.policy.gpu}-{number}"
+        self.set(queries=number, query=p.Query(query, self.now))
+        if self.hub_is_ours():
+            idle = self.worker_idle() or None
+            self.say(m.TaskQuery(request_id=query, gpu=self.policy.gpu, drain=drain or None, idle=idle))
+        else:
+            self.say(m.TaskQuery(request_id=query))
+
+    def idle(self) -> bool:
+        return self.now - self.m.last_use >= self.policy.idle_after
+
+    def worker_idle(self) -> bool:
+        """Whether the worker itself has answered that it has no task, since the idle time was over."""
+        answers = self.policy.asks_first and self.policy.checks_health and not self.m.misses
+        return answers and self.idle() and self.m.health_at >= self.m.last_use + self.policy.idle_after
+
+    def alarm(self, text: str) -> None:
+        """Say it now and then, less and less often: it must not be missed, nor fill the log."""
+        if self.now >= self.m.alarm_at:
+            gap = min(LONGEST_GAP, self.policy.first_alarm * 2.0**self.m.alarms)
+            self.set(alarms=self.m.alarms + 1, alarm_at=self.now + gap)
+            self.do(p.Note(text, warning=True))
+
+    # --- calls
+
+    def issue_calls(self) -> None:
+        call = self.m.call
+        free = call is None or call.kind == "inspect"
+        if self.m.due is not None and free:
+            self.issue_due()
+        elif call is None and self.m.due is None and self.now >= self.m.next_look:
+            self.do(p.Inspect(self.begin("inspect")))
+        up = self.m.state in ("booted", "online") and self.policy.checks_health
+        if up and not self.m.checking and self.now >= self.m.next_health:
+            self.set(checking=True)
+            self.do(p.CheckHealth())
+
+    def issue_due(self) -> None:
+        if self.m.due == "start":
+            self.do(p.Start(self.begin("start")))
+            self.set(start_at=self.now, start_taken=False)
+        else:
+            self.set(stop_tries=self.m.stop_tries + 1)
+            self.do(p.Stop(self.begin("stop")))
+        # What was read before is no longer true of the machine that now starts or stops.
+        self.set(due=None, reading=None)
+
+    def begin(self, kind: p.CallKind) -> int:
+        number = self.m.calls + 1
+        self.set(calls=number, call=p.Call(kind, number))
+        return number
+
+
+_ENTER: Mapping[PowerWord, Callable[[Moves, PowerWord, Signal], None]] = {
+    "unknown": Moves.enter_unknown,
+    "off": Moves.enter_off,
+    "starting": Moves.enter_starting,
+    "no_capacity": Moves.enter_no_capacity,
+    "booted": Moves.enter_booted,
+    "online": Moves.enter_online,
+    "draining": Moves.enter_draining,
+    "stopping": Moves.enter_stopping,
+    "failed": Moves.enter_failed,
+}

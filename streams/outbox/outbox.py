@@ -1,0 +1,219 @@
+"""The daemon's outbox as a pure decider: which jobs there are, how each ended, and that an end is for ever.
+
+`decide(state, event, now)` changes nothing; `evolve` makes a fact so. A job is whatever happens between `JobAccepted`
+and `JobEnded`; after that only `JobForgotten` follows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wakestream.operators.lifecycle.outcome import is_outcome
+from wakestream.operators.lifecycle.reuse import OWN, reused
+from wakestream.operators.model import events as e
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import webhooks
+from wakestream.streams.outbox.state import (
+    ENDED_MOST,
+    OPEN_MOST,
+    Entry,
+    OutboxState,
+    evolve,
+    job_of,
+    outcome_of,
+    plain_outcome,
+    recover,
+    snapshot,
+)
+from wakestream.streams.recording.event_json import kind
+
+__all__ = [
+    "ENDED_MOST", "OPEN_MOST", "STAGES", "Entry", "OutboxState", "decide", "evolve", "job_of", "outcome_of",
+    "plain_outcome", "recover", "snapshot", "unknown",
+]  # fmt: skip
+
+STAGES: dict[type, str] = {
+    e.Queued: "wake", e.Waking: "wake", e.Granted: "check", e.Online: "check", e.Checked: "upload",
+    e.Uploading: "upload", e.Uploaded: "render", e.Submitted: "render", e.Running: "render", e.Rendered: "download",
+    e.Downloading: "download",
+}  # fmt: skip
+"""The stage that a job is in, by its last event."""
+
+
+def decide(
+    state: OutboxState, event: f.OutboxEvent, now: float
+) -> tuple[Sequence[f.OutboxFact], Sequence[f.OutboxCommand]]:
+    """What `event` makes true, and what is to be done once that is kept. `now` is UNIX seconds."""
+    plan = f.Plan()
+    _DECIDE[type(event)](state, event, now, plan)
+    return plan.facts, plan.commands
+
+
+def _started(state: OutboxState, _: f.Started, now: float, plan: f.Plan) -> None:
+    if state.webhook:
+        plan.commands += [f.Notify(owed.job, owed) for owed in state.owed.values()]
+    for job, entry in state.jobs.items():
+        if entry.ended is not None:
+            if entry.released is None:
+                plan.commands.append(f.Release(job, entry.ended.outcome in ("cancelled", "timed_out")))
+            continue
+        if entry.cancelling is None:
+            plan.commands.append(f.Start(job))
+        else:
+            stage = entry.stage or f.JobStage(job, "", now)
+            plan.commands.append(f.Farewell(job, stage.worker, stage.task))
+
+
+def _submitting(state: OutboxState, event: f.Submitting, now: float, plan: f.Plan) -> None:
+    accepted = _accepted(event, now)
+    known = state.jobs.get(event.job)
+    refusal = None if known is not None else _refusal(state, event)
+    if known is not None and not _same(known.accepted, accepted):
+        refusal = (409, "conflict", f"there is another job with the id {event.job}; leave the id out for a new one")
+    if refusal is not None:
+        plan.commands.append(f.Answer(event.ticket, refusal[0], event.job, *refusal[1:]))
+    elif known is not None:
+        plan.commands.append(f.Answer(event.ticket, 200, event.job))
+    else:
+        plan.facts += [*_forgotten(state, now), accepted]
+        plan.commands += [f.Answer(event.ticket, 201, event.job), f.Start(event.job)]
+
+
+def _accepted(event: f.Submitting, now: float) -> f.JobAccepted:
+    video, audio = event.video, event.audio
+    return f.JobAccepted(
+        event.job, video.path, audio.path, event.output, video.size, video.mtime_ns, audio.size, audio.mtime_ns,
+        event.task_type, event.priority, now, event.retry_of, video.seconds, audio.seconds,
+    )  # fmt: skip
+
+
+def _same(one: f.JobAccepted, other: f.JobAccepted) -> bool:
+    """The same id stands for the same wish; the files may have been written to since."""
+    return (one.video, one.audio, one.output, one.task_type) == (
+        other.video, other.audio, other.output, other.task_type
+    )  # fmt: skip
+
+
+def _refusal(state: OutboxState, event: f.Submitting) -> tuple[int, str, str] | None:
+    writer = state.outputs.get(state.place(event.output))
+    if writer is not None:
+        why = f"job {writer} will write its result to {event.output}; choose another output, or wait for its end"
+        return 409, "output_taken", why
+    if len(state.outputs) >= state.open_most:
+        why = f"the outbox is full: {state.open_most} jobs wait or run; hand it in again when some have ended"
+        return 429, "queue_full", why
+    return None
+
+
+def _forgotten(state: OutboxState, now: float) -> list[f.OutboxFact]:
+    ended = [entry.ended for entry in state.jobs.values() if entry.ended is not None]
+    spare = len(ended) + 1 - state.ended_most
+    return [f.JobForgotten(one.job, now) for one in sorted(ended, key=lambda one: one.at)[: max(0, spare)]]
+
+
+def _cancelling(state: OutboxState, event: f.Cancelling, now: float, plan: f.Plan) -> None:
+    entry = state.jobs.get(event.job)
+    if entry is None:
+        plan.commands.append(f.Answer(event.ticket, 404, event.job, "unknown_job", unknown(event.job)))
+    elif entry.ended is not None and entry.ended.outcome != "cancelled":
+        why = f"job {event.job} has ended already ({entry.ended.outcome}); there is nothing left to cancel"
+        plan.commands.append(f.Answer(event.ticket, 409, event.job, "ended", why))
+    else:
+        if entry.state == "open":
+            plan.facts.append(f.JobCancelling(event.job, now))
+            plan.commands.append(f.Stop(event.job))
+        plan.commands.append(f.Answer(event.ticket, 202 if entry.ended is None else 200, event.job))
+
+
+def unknown(job: str) -> str:
+    """The sentence about a job that is not there."""
+    return f"there is no job {job[:80]!r} here; `wakestream jobs --all` lists those that are"
+
+
+def _happened(state: OutboxState, event: f.Happened, now: float, plan: f.Plan) -> None:
+    entry = state.jobs.get(event.job)
+    if entry is None or entry.ended is not None:
+        return  # too late: an end is for ever
+    if is_outcome(event.event):
+        ended = _ended(event, entry.stage.reused if entry.stage is not None else "", now)
+        plan.facts.append(ended)
+        plan.commands.append(f.Tell(event.job, event.event))  # type: ignore[arg-type]  # it is one
+        if state.webhook:
+            _owe(state, entry, ended, plan)
+    elif isinstance(event.event, e.Fingerprinted):
+        video, audio = event.event.files
+        digests = dict(video.digests), dict(audio.digests)
+        plan.facts.append(f.JobRead(event.job, *digests, video.mtime_ns, audio.mtime_ns))
+    else:
+        plan.facts += _moved(entry, event, now)
+
+
+def _released(state: OutboxState, event: f.Released, now: float, plan: f.Plan) -> None:
+    """No later start has to say it again. A job that was being cancelled when the program ended is released first."""
+    entry = state.jobs.get(event.job)
+    if entry is not None and entry.released is None and (entry.ended or entry.cancelling) is not None:
+        plan.facts.append(f.JobReleased(event.job, now))
+
+
+def _owe(state: OutboxState, entry: Entry, ended: f.JobEnded, plan: f.Plan) -> None:
+    """In one commit with the end: who is told of it is told, whatever happens to this program."""
+    owed = webhooks.owed(entry.accepted, ended, entry.stage.sent if entry.stage is not None else 0)
+    if owed is None:
+        return
+    if len(state.owed) >= webhooks.OWED_MOST:
+        first = next(iter(state.owed.values()))
+        plan.facts.append(f.WebhookGivenUp(first.job, first.delivery, ended.at, "too many wait"))
+    plan.facts.append(owed)
+    plan.commands.append(f.Notify(owed.job, owed))
+
+
+def _webhook_settled(state: OutboxState, event: f.WebhookSettled, now: float, plan: f.Plan) -> None:
+    owed = state.owed.get(event.delivery)
+    if owed is None:
+        return
+    if event.why:
+        plan.facts.append(f.WebhookGivenUp(owed.job, owed.delivery, now, event.why))
+    else:
+        plan.facts.append(f.WebhookDelivered(owed.job, owed.delivery, now))
+
+
+def _moved(entry: Entry, event: f.Happened, now: float) -> list[f.OutboxFact]:
+    """A new stage, or what is new about it; most events tell neither."""
+    before = entry.stage or f.JobStage(event.job, "", now)
+    stage = STAGES.get(type(event.event), before.stage)
+    worker, task, size, sent = before.worker, before.task, before.size, before.sent
+    match event.event:
+        case e.Uploaded(_, more):
+            sent += more
+        case e.Submitted(online, task_id):
+            worker, task = online.url, task_id
+        case e.Downloading(_, of):
+            size = of
+        case e.Queued() | e.Granted():
+            worker, task, size = "", "", None
+    whose = reused(before.reused, event.event)
+    moved = f.JobStage(event.job, stage, before.at, worker, task, size, sent, whose)
+    return [] if moved == before else [dataclasses.replace(moved, at=now)]
+
+
+def _ended(event: f.Happened, whose: str, now: float) -> f.JobEnded:
+    ended: dict[str, Any] = {}
+    match event.event:
+        case e.Done(path, size):
+            ended = {"path": str(path), "size": size, "mtime_ns": event.mtime_ns}
+            ended |= {"reused": whose} if whose != OWN else {}
+        case e.Failed(why, code):
+            ended = {"why": why, "code": code}
+        case e.TimedOut(stage, seconds, why):
+            ended = {"stage": stage, "seconds": seconds, "why": why}
+        case e.Cancelled(why):
+            ended = {"why": why}
+    return f.JobEnded(event.job, kind(event.event), now, **ended)
+
+
+_DECIDE: dict[type, Callable[[OutboxState, Any, float, f.Plan], None]] = {
+    f.Started: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Happened: _happened,
+    f.Released: _released, f.WebhookSettled: _webhook_settled,
+}  # fmt: skip

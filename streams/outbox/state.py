@@ -1,0 +1,233 @@
+"""What the outbox knows: its jobs, and how to find those that are the same work. Only `evolve` writes here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wakestream.operators.model import events as e
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.recording.event_json import plain_event
+
+OPEN_MOST = 10_000
+ENDED_MOST = 1_000
+
+Sizes = tuple[int, int, str, str, str]
+"""What two jobs of the same work have in common without a look into their files."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One job, as its facts tell."""
+
+    accepted: f.JobAccepted
+    stage: f.JobStage | None = None
+    read: f.JobRead | None = None
+    cancelling: f.JobCancelling | None = None
+    ended: f.JobEnded | None = None
+    released: f.JobReleased | None = None
+
+    @property
+    def state(self) -> str:
+        """`open`, `cancelling`, or how it ended: `done`, `failed`, `timed_out`, `cancelled`."""
+        if self.ended is not None:
+            return self.ended.outcome
+        return "cancelling" if self.cancelling else "open"
+
+    @property
+    def files(self) -> tuple[Any, ...]:
+        """What tells that two jobs are the same work, without a look into the files."""
+        a = self.accepted
+        return (a.task_type, a.video, a.video_size, a.video_mtime_ns, a.audio, a.audio_size, a.audio_mtime_ns)
+
+    @property
+    def read_as_accepted(self) -> bool:
+        """False when the files were written to between the acceptance and the reading."""
+        a, read = self.accepted, self.read
+        return read is None or (read.video_mtime_ns, read.audio_mtime_ns) == (a.video_mtime_ns, a.audio_mtime_ns)
+
+    @property
+    def content(self) -> tuple[str, str] | None:
+        """The BLAKE3 of both files, once they were read."""
+        if self.read is None or not {"blake3"} <= self.read.video.keys() & self.read.audio.keys():
+            return None
+        return self.read.video["blake3"], self.read.audio["blake3"]
+
+    @property
+    def order(self) -> tuple[float, str]:
+        """Who comes before whom."""
+        return self.accepted.at, self.accepted.job
+
+    @property
+    def sizes(self) -> Sizes:
+        """What tells that two jobs may be the same work."""
+        a = self.accepted
+        return (a.video_size, a.audio_size, a.task_type, _ending(a.video), _ending(a.audio))
+
+
+Content = tuple[str, str]
+"""The BLAKE3 of both files."""
+
+
+@dataclass(slots=True)
+class OutboxState:
+    """All jobs that are known, in the order of their acceptance; only `evolve` writes here."""
+
+    jobs: dict[str, Entry] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)  # of open jobs: who writes where, by `place`
+    by_files: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
+    by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
+    by_content: dict[Content, set[str]] = field(default_factory=dict)
+    owed: dict[str, f.WebhookOwed] = field(default_factory=dict)  # by delivery, the oldest first
+    open_most: int = OPEN_MOST
+    ended_most: int = ENDED_MOST
+    webhook: bool = False
+    place: Callable[[str], str] = str  # one word for one file, where a disk takes several names for it
+
+    def of_same_files(self, entry: Entry) -> list[Entry]:
+        """Earlier jobs of the same two files that may have, or get, a result for this one."""
+        return self._before(entry, self.by_files.get(entry.files, ()))
+
+    def of_content(self, entry: Entry, content: Content) -> list[Entry]:
+        """Earlier jobs of that content, whatever their files are called."""
+        same = self._before(entry, self.by_content.get(content, ()))
+        return [twin for twin in same if twin.sizes == entry.sizes]
+
+    def of_same_sizes(self, entry: Entry) -> list[Entry]:
+        """Earlier jobs under other names that may turn out to be the same work: nobody has read their files yet."""
+        same = self._before(entry, self.by_sizes.get(entry.sizes, ()))
+        return [twin for twin in same if twin.content is None and twin.files != entry.files]
+
+    def alone(self, entry: Entry) -> bool:
+        """Whether no other job can be the same work."""
+        return len(self.by_sizes.get(entry.sizes, ())) < 2
+
+    def _before(self, entry: Entry, jobs: Iterable[str]) -> list[Entry]:
+        """In one order for all, so that no two jobs ever wait for each other."""
+        twins = [twin for job in jobs if (twin := self.jobs[job]).order < entry.order]
+        return sorted((twin for twin in twins if twin.state in ("open", "done")), key=lambda twin: twin.order)
+
+
+def job_of(entry: Entry) -> e.Job:
+    """The job that the pipeline runs."""
+    a = entry.accepted
+    return e.Job(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
+
+
+def outcome_of(ended: f.JobEnded) -> e.Outcome:
+    """The job's last event again."""
+    match ended.outcome:
+        case "done":
+            return e.Done(Path(ended.path), ended.size)
+        case "timed_out":
+            return e.TimedOut(ended.stage, ended.seconds, ended.why)
+        case "cancelled":
+            return e.Cancelled(ended.why)
+        case _:
+            return e.Failed(ended.why, ended.code)
+
+
+def plain_outcome(ended: f.JobEnded) -> dict[str, Any]:
+    """The job's last event as an object, with `reused` where its result was there before."""
+    more = {"reused": ended.reused} if ended.reused else {}
+    return {**plain_event(outcome_of(ended)), **more}
+
+
+def evolve(state: OutboxState, fact: f.OutboxFact) -> None:
+    """Make `fact` so. A fact about a job that is not there, or one that would change an end, changes nothing."""
+    if isinstance(fact, f.WebhookFact):
+        _webhook(state, fact)
+        return
+    if isinstance(fact, f.JobAccepted):
+        if fact.job not in state.jobs:
+            entry = state.jobs[fact.job] = Entry(fact)
+            state.outputs[state.place(fact.output)] = fact.job
+            state.by_sizes.setdefault(entry.sizes, []).append(fact.job)
+            state.by_files.setdefault(entry.files, []).append(fact.job)
+        return
+    entry_or_none = state.jobs.get(fact.job)
+    if entry_or_none is None:
+        return
+    if isinstance(fact, f.JobForgotten):
+        _forget(state, entry_or_none)
+    elif isinstance(fact, f.JobReleased):
+        entry_or_none.released = fact
+    elif entry_or_none.ended is None:
+        _note(state, entry_or_none, fact)
+
+
+def _webhook(state: OutboxState, fact: f.WebhookFact) -> None:
+    """What is owed outlives the job that it is about."""
+    if isinstance(fact, f.WebhookOwed):
+        state.owed[fact.delivery] = fact
+    else:
+        state.owed.pop(fact.delivery, None)
+
+
+def _note(state: OutboxState, entry: Entry, fact: f.OutboxFact) -> None:
+    match fact:
+        case f.JobStage():
+            entry.stage = fact
+        case f.JobRead():
+            _read(state, entry, fact)
+        case f.JobCancelling():
+            entry.cancelling = fact
+        case f.JobEnded():
+            entry.ended = fact
+            _release_output(state, entry)
+
+
+def _read(state: OutboxState, entry: Entry, fact: f.JobRead) -> None:
+    _unread(state, entry)
+    entry.read = fact
+    if entry.content is not None:
+        state.by_content.setdefault(entry.content, set()).add(fact.job)
+
+
+def _unread(state: OutboxState, entry: Entry) -> None:
+    if entry.content is not None:
+        same = state.by_content[entry.content]
+        same.discard(entry.accepted.job)
+        if not same:
+            del state.by_content[entry.content]
+
+
+def _forget(state: OutboxState, entry: Entry) -> None:
+    del state.jobs[entry.accepted.job]
+    _release_output(state, entry)
+    _unread(state, entry)
+    _drop(state.by_sizes, entry.sizes, entry.accepted.job)
+    _drop(state.by_files, entry.files, entry.accepted.job)
+
+
+def _drop(index: dict[Any, list[str]], key: Any, job: str) -> None:
+    index[key].remove(job)
+    if not index[key]:
+        del index[key]
+
+
+def _release_output(state: OutboxState, entry: Entry) -> None:
+    place = state.place(entry.accepted.output)
+    if state.outputs.get(place) == entry.accepted.job:
+        del state.outputs[place]
+
+
+def recover(facts: Iterable[f.OutboxFact], state: OutboxState | None = None) -> OutboxState:
+    """The state that `facts` lead to."""
+    found = state if state is not None else OutboxState()
+    for fact in facts:
+        evolve(found, fact)
+    return found
+
+
+def snapshot(state: OutboxState) -> list[f.OutboxFact]:
+    """The fewest facts that lead to this state."""
+    kept = ((e.accepted, e.stage, e.read, e.cancelling, e.ended, e.released) for e in state.jobs.values())
+    jobs: list[f.OutboxFact] = [fact for facts in kept for fact in facts if fact is not None]
+    return [*jobs, *state.owed.values()]
+
+
+def _ending(path: str) -> str:
+    return Path(path).suffix.lower()

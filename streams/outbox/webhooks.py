@@ -1,0 +1,70 @@
+"""Telling somebody else's server that a job has ended: what is said, until when, and how often. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from random import Random
+from typing import Any, Final
+
+from reactivex import Observable
+
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.errors import mendable
+from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.limiter import Turns
+from wakestream.operators.rx.retry_backoff import retry_backoff
+from wakestream.streams.outbox import facts as f
+
+LASTS: Final = 24 * 3600.0
+"""Seconds after the job's end for which its webhook is tried again."""
+
+OWED_MOST: Final = 10_000
+"""Webhooks that may be owed at a time; for one more, the oldest is given up."""
+
+AGAIN: Final = Backoff(initial=1.0, max_delay=600.0)
+"""The pauses between attempts: from a second to ten minutes."""
+
+EVENTS: Final = {"done": "job.done", "failed": "job.failed", "timed_out": "job.failed"}
+"""The event that each outcome is told as; of a cancelled job whoever cancelled it knows."""
+
+Post = Callable[[f.WebhookOwed], Awaitable[None]]
+
+
+def owed(accepted: f.JobAccepted, ended: f.JobEnded, sent: int) -> f.WebhookOwed | None:
+    """The webhook that this end makes due, if any. `sent` is how many bytes went to workers."""
+    event = EVENTS.get(ended.outcome)
+    if event is None:
+        return None
+    news: dict[str, Any] = {
+        "id": accepted.job,
+        "event": event,
+        "outcome": ended.outcome,
+        "files": {"video": accepted.video, "audio": accepted.audio, "output": accepted.output},
+        "times": {"accepted": accepted.at, "ended": ended.at},
+        "bytes": {
+            "video": accepted.video_size, "audio": accepted.audio_size, "sent": sent, "result": ended.size,
+        },
+    }  # fmt: skip
+    if ended.outcome != "done":
+        news |= {"why": ended.why or f"{ended.stage}: nothing within {ended.seconds:g} s", "code": ended.code}
+    return f.WebhookOwed(accepted.job, delivery_id(accepted.job, ended.at), ended.at, news)
+
+
+def delivery_id(job: str, at: float) -> str:
+    """The name of a delivery: the same at each attempt, also after a restart."""
+    return hashlib.sha256(f"{job}\n{at!r}".encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def delivery(
+    post: Post, told: f.WebhookOwed, now: float, random: Random, turns: Turns, backoff: Backoff = AGAIN
+) -> Observable[Any]:
+    """Post until it is taken: an item and the end, or the last error. `now` is UNIX seconds.
+
+    Only errors that can be mended are tried again. An attempt is made in any case, also when the day was over before
+    this program started.
+    """
+    left = max(0.0, told.at + LASTS - now)
+    attempt: Observable[Any] = from_async(lambda: post(told), f"webhook of {told.job}")
+    return attempt.pipe(turns.hold(), retry_backoff(replace(backoff, max_elapsed=left, retry_on=mendable), random))

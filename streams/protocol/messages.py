@@ -1,0 +1,376 @@
+"""The wire's messages as frozen types, and nothing else. docs/protocol.md tells who sends what to whom and why.
+
+`streams/protocol/wire.py` reads and writes them.
+
+A field marked `Data` stands inside the frame's `data` object, all others at its top. None means: not on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from wakestream.streams.protocol.structs import Frozen
+
+T = TypeVar("T")
+Data = Annotated[T, "data"]
+"""The type of a field that the wire keeps in the frame's `data` object."""
+
+
+class Message(Frozen, frozen=True, kw_only=True):
+    """Base of all. `TYPE` is the wire's name, `OLD` its older alias, `ENVELOPE` constants that old peers expect."""
+
+    TYPE: ClassVar[str] = ""
+    OLD: ClassVar[str | None] = None
+    ENVELOPE: ClassVar[Mapping[str, str]] = {}
+    HIDDEN: ClassVar[frozenset[str]] = frozenset({"key", "token", "capability"})
+
+
+class Connected(Message, frozen=True, kw_only=True):
+    """hub -> any: first frame after the handshake; `fd` is an opaque connection number."""
+
+    TYPE: ClassVar[str] = "connected"
+    fd: int
+
+
+class Register(Message, frozen=True, kw_only=True):
+    """any -> hub. A client gives `key`; worker and monitor give `role`, ours also `token` and what they serve."""
+
+    TYPE: ClassVar[str] = "register"
+    key: str | None = None
+    token: str | None = None
+    role: str | None = None
+    device_type: str | None = None
+    gpu: str | None = None
+    url: str | None = None
+    gpus: tuple[str, ...] | None = None
+    features: tuple[str, ...] | None = None
+
+
+class Registered(Message, frozen=True, kw_only=True):
+    """hub -> any: the answer to `register`; `features` are this hub's additions.
+
+    `capability_key` (ours, to workers that announced `capability`): the hub's public Ed25519 key, base64url.
+    """
+
+    TYPE: ClassVar[str] = "registered"
+    key: str | None = None
+    role: str | None = None
+    device_type: str | None = None
+    features: tuple[str, ...] | None = None
+    capability_key: str | None = None
+
+
+class Ping(Message, frozen=True, kw_only=True):
+    """any <-> hub, every 25 s."""
+
+    TYPE: ClassVar[str] = "ping"
+
+
+class Pong(Message, frozen=True, kw_only=True):
+    """The answer to `ping`."""
+
+    TYPE: ClassVar[str] = "pong"
+
+
+class Submit(Message, frozen=True, kw_only=True):
+    """client -> hub -> worker and monitor. The hub adds `key` and `sender_fd` for the worker.
+
+    To a worker that announced `capability` it adds `license`, the license's public id, in place of the key. `trace_id`
+    (ours, from a client that is traced) names the job's trace; the hub's answers repeat it.
+    """
+
+    TYPE: ClassVar[str] = "gpu.job.submit"
+    OLD: ClassVar[str | None] = "gpu_task"
+    request_id: str
+    trace_id: str | None = None
+    task_type: str = "heygem_submit"
+    payload: Mapping[str, Any] = {}
+    key: str | None = None
+    license: str | None = None
+    sender_fd: int | None = None
+
+
+class Ack(Message, frozen=True, kw_only=True):
+    """hub -> client: a GPU is online and took the job.
+
+    `capability` (ours, to clients that announced it) opens the worker for this job until `capability_expires`.
+    """
+
+    TYPE: ClassVar[str] = "ack"
+    request_id: str
+    task_type: str | None = None
+    msg: str | None = None
+    gpu: Data[str | None] = None
+    url: Data[str | None] = None
+    position: Data[int | None] = None
+    capability: Data[str | None] = None
+    capability_expires: Data[int | None] = None
+
+
+class Offline(Message, frozen=True, kw_only=True):
+    """hub -> client: no GPU is online, the job is queued. `eta_s` is `{"p50": s, "p90": s}`."""
+
+    TYPE: ClassVar[str] = "gpu.power.offline"
+    OLD: ClassVar[str | None] = "gpu_offline"
+    ENVELOPE: ClassVar[Mapping[str, str]] = {"version": "1.0", "source": "api", "target": "client"}
+    request_id: str | None = None
+    trace_id: str | None = None
+    ts: int | None = None
+    task_type: str | None = None
+    msg: str | None = None
+    status: Data[str | None] = "offline"
+    phase: Data[str | None] = None
+    position: Data[int | None] = None
+    eta_s: Data[Mapping[str, Any] | None] = None
+
+
+class Online(Message, frozen=True, kw_only=True):
+    """worker -> hub -> all clients: a GPU is online."""
+
+    TYPE: ClassVar[str] = "gpu.power.online"
+    OLD: ClassVar[str | None] = "gpu_online"
+    ENVELOPE: ClassVar[Mapping[str, str]] = {"version": "1.0", "source": "gpu", "target": "client"}
+    request_id: str | None = None
+    trace_id: str | None = None
+    ts: int | None = None
+    status: Data[str | None] = "online"
+    msg: Data[str | None] = None
+    gpu: Data[str | None] = None
+    url: Data[str | None] = None
+
+
+class Result(Message, frozen=True, kw_only=True):
+    """worker -> hub -> client. The worker's frame bears `key` or `license`, and `sender_fd`; the hub strips them."""
+
+    TYPE: ClassVar[str] = "gpu.job.result"
+    OLD: ClassVar[str | None] = "gpu_task_result"
+    request_id: str
+    task_type: str | None = None
+    result: Mapping[str, Any] | None = None
+    error: bool | None = None
+    error_msg: str | None = None
+    key: str | None = None
+    license: str | None = None
+    sender_fd: int | None = None
+
+
+class Boot(Message, frozen=True, kw_only=True):
+    """client or hub -> monitor: wake the GPU."""
+
+    TYPE: ClassVar[str] = "gpu.power.boot"
+    request_id: str | None = None
+    source: str | None = None
+    msg: str | None = None
+    gpu: str | None = None
+
+
+class StatusQuery(Message, frozen=True, kw_only=True):
+    """client -> hub -> monitor."""
+
+    TYPE: ClassVar[str] = "gpu.status.query"
+    request_id: str
+
+
+class StatusResponse(Message, frozen=True, kw_only=True):
+    """monitor -> hub -> client; `status` is unknown, starting, running, stopping or stopped."""
+
+    TYPE: ClassVar[str] = "gpu.status.response"
+    request_id: str
+    status: str
+    source: str | None = "gpu_monitor"
+    fresh: bool | None = None
+
+
+class HubStatusQuery(Message, frozen=True, kw_only=True):
+    """client or monitor -> hub, ours: what the hub knows of its GPUs. `since` (UNIX seconds) asks for one span more."""
+
+    TYPE: ClassVar[str] = "hub.status.query"
+    request_id: str
+    since: int | None = None
+
+
+class HubStatus(Message, frozen=True, kw_only=True):
+    """hub -> whoever asked, ours. `gpus` are objects as docs/protocol.md tells; `more` of them found no room.
+
+    `queue` jobs wait, `own_queued` of them the asker's; `boot_s` are the median and the ninetieth percentile in seconds
+    of the last `boots` boots, and `eta_s` those of the seconds until a GPU is expected for the jobs that wait.
+    """
+
+    TYPE: ClassVar[str] = "hub.status.response"
+    request_id: str
+    ts: int | None = None
+    gpus: Data[tuple[Mapping[str, Any], ...]] = ()
+    more: Data[int | None] = None
+    queue: Data[int] = 0
+    own_queued: Data[int] = 0
+    monitors: Data[int] = 0
+    boots: Data[int] = 0
+    boot_s: Data[Mapping[str, float] | None] = None
+    eta_s: Data[Mapping[str, float] | None] = None
+
+
+class Booted(Message, frozen=True, kw_only=True):
+    """monitor -> hub -> clients: the machine is up, its HTTP side perhaps not. Not `online`."""
+
+    TYPE: ClassVar[str] = "gpu.power.booted"
+    status: str | None = "booted"
+    msg: str | None = None
+    source: str | None = "gpu_monitor"
+    request_id: str | None = None
+    gpu: str | None = None
+
+
+class BootResult(Message, frozen=True, kw_only=True):
+    """monitor -> hub -> client: a boot that failed (`status` is `failed` or `error`)."""
+
+    TYPE: ClassVar[str] = "gpu.power.boot.result"
+    request_id: str | None = None
+    success: bool = False
+    status: str | None = None
+    msg: str | None = None
+    gpu: str | None = None
+
+
+class PowerState(Message, frozen=True, kw_only=True):
+    """monitor -> hub, ours: each change of the power state (docs/protocol.md lists the words).
+
+    `stops_in`: seconds until it is stopped whoever uses it, once that is near. `present`: no change, but how the GPU is
+    when a client registers.
+    """
+
+    TYPE: ClassVar[str] = "gpu.power.state"
+    gpu: str
+    state: str
+    msg: str | None = None
+    stops_in: int | None = None
+    present: bool | None = None
+
+
+class TaskActive(Message, frozen=True, kw_only=True):
+    """worker -> hub -> monitor, at most every 30 s: keeps the GPU on."""
+
+    TYPE: ClassVar[str] = "gpu.task.active"
+    task_id: str
+    task_type: str | None = None
+
+
+class TaskQuery(Message, frozen=True, kw_only=True):
+    """monitor -> hub, before an idle stop. `drain` (ours): if nothing is active, admit nothing more on `gpu`.
+
+    `idle` (ours): the idle time is over, and the worker says by HTTP that it has no task.
+    """
+
+    TYPE: ClassVar[str] = "gpu.task.query"
+    request_id: str
+    gpu: str | None = None
+    drain: bool | None = None
+    idle: bool | None = None
+
+
+class TaskQueryResponse(Message, frozen=True, kw_only=True):
+    """hub -> monitor: how many jobs hold the GPU or wait for it."""
+
+    TYPE: ClassVar[str] = "gpu.task.query.response"
+    request_id: str
+    active_count: int
+    has_recent_active: bool
+
+
+class DispatchBatch(Message, frozen=True, kw_only=True):
+    """hub -> worker, after its `gpu.power.online`: what was queued. Each of `jobs` is a submit frame."""
+
+    TYPE: ClassVar[str] = "gpu.job.dispatch.batch"
+    ENVELOPE: ClassVar[Mapping[str, str]] = {"version": "1.0", "source": "api", "target": "gpu"}
+    ts: int | None = None
+    batch_id: Data[str] = ""
+    jobs: Data[tuple[Mapping[str, Any], ...]] = ()
+
+
+class Cancel(Message, frozen=True, kw_only=True):
+    """client -> hub (-> worker), ours: stop the job and release its GPU.
+
+    To a worker that announced `done` the hub adds `license`, as in `Submit`.
+    """
+
+    TYPE: ClassVar[str] = "gpu.job.cancel"
+    request_id: str
+    license: str | None = None
+
+
+class JobDone(Message, frozen=True, kw_only=True):
+    """client -> hub (-> worker that announced `done`, with `license`), ours: the job no longer needs its GPU."""
+
+    TYPE: ClassVar[str] = "gpu.job.done"
+    request_id: str
+    license: str | None = None
+
+
+class JobReleased(Message, frozen=True, kw_only=True):
+    """hub -> client, ours: its `done` or `cancel` is kept, and need not be said again."""
+
+    TYPE: ClassVar[str] = "gpu.job.released"
+    request_id: str
+
+
+class Capability(Message, frozen=True, kw_only=True):
+    """hub -> client, ours: a fresh capability for a job that still holds its GPU. `expires` is UNIX seconds."""
+
+    TYPE: ClassVar[str] = "gpu.job.capability"
+    request_id: str
+    capability: str
+    expires: int
+
+
+class LicenseRevoked(Message, frozen=True, kw_only=True):
+    """hub -> worker, ours: `license` (a public id) is no longer valid, nor is any capability of it."""
+
+    TYPE: ClassVar[str] = "license.revoked"
+    license: str
+
+
+class Error(Message, frozen=True, kw_only=True):
+    """hub -> any. Both spellings of the text occur; `code` and `request_id` are ours.
+
+    Old hubs name in `old_request_id` the job of this key that they work at, and for which they refuse another one.
+    """
+
+    TYPE: ClassVar[str] = "error"
+    msg: str | None = None
+    message: str | None = None
+    code: str | None = None
+    request_id: str | None = None
+    old_request_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text, however it was spelt."""
+        return self.msg or self.message or "the hub reported an error without a text"
+
+
+class Kicked(Message, frozen=True, kw_only=True):
+    """hub -> any: this connection is no longer wanted."""
+
+    TYPE: ClassVar[str] = "kicked"
+    msg: str | None = None
+
+
+class Url(Message, frozen=True, kw_only=True):
+    """A bare `http(s)://…` string stands for this."""
+
+    TYPE: ClassVar[str] = "url"
+    url: str
+
+
+class Unknown(Message, frozen=True, kw_only=True):
+    """A frame of a type that we do not know: ignored by clients, answered with `error` by a hub."""
+
+    type: str
+    frame: Mapping[str, Any] = {}
+
+
+KNOWN: tuple[type[Message], ...] = (
+    Connected, Register, Registered, Ping, Pong, Submit, Ack, Offline, Online, Result, Boot, StatusQuery,
+    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, TaskActive, TaskQuery,
+    TaskQueryResponse, DispatchBatch, Cancel, JobDone, JobReleased, Capability, LicenseRevoked, Error, Kicked, Url,
+)  # fmt: skip

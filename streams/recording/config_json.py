@@ -1,0 +1,60 @@
+"""A program's policy as JSON, for the header of its log, and back; and one value of it changed, to ask "what if"."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from wakestream.operators.model.backoff import Backoff
+
+P = TypeVar("P")
+
+
+def plain_config(policy: Any) -> dict[str, Any]:
+    """The policy's fields as an object; of a backoff only its numbers."""
+    return {name: _plain(value) for name, value in _fields(policy).items()}
+
+
+def config_from(base: P, plain: Mapping[str, Any]) -> P:
+    """`base` with what `plain` names in its place; what it does not name is as it is today."""
+    today = _fields(base)
+    given = {name: _like(today[name], value) for name, value in plain.items() if name in today}
+    return dataclasses.replace(base, **given)  # type: ignore[type-var]
+
+
+def changed(policy: P, name: str, value: float | None) -> P:
+    """`policy` with one number changed: `online_timeout` or `online`, `poll_every`, `again.max_retries`, ….
+
+    `ValueError` lists the names when there is none of that name.
+    """
+    known = _fields(policy)
+    first, _, rest = name.partition(".")
+    first = first if first in known else first.removesuffix("_timeout")
+    if first not in known or bool(rest) != isinstance(known[first], Backoff):
+        raise ValueError(f"there is no {name!r}; there are {', '.join(sorted(_names(known)))}")
+    return dataclasses.replace(policy, **{first: changed(known[first], rest, value) if rest else value})  # type: ignore[type-var]
+
+
+def _names(fields: Mapping[str, Any]) -> list[str]:
+    names = []
+    for name, value in fields.items():
+        inner = _plain(value)
+        names += [f"{name}.{part}" for part in inner] if isinstance(value, Backoff) else [name]
+    return names
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Backoff):
+        return {name: number for name, number in _fields(value).items() if not callable(number)}
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def _like(today: Any, value: Any) -> Any:
+    if isinstance(today, Backoff):
+        return config_from(today, value)
+    return frozenset(value) if isinstance(today, frozenset) else value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

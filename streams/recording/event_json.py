@@ -1,0 +1,75 @@
+"""A job's events as JSON objects: what `--json` prints and what the log keeps."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from wakestream.operators.model.events import JobEvent
+
+
+def kind(event: JobEvent) -> str:
+    """The event's name in lower case with underscores (`TimedOut` is `timed_out`)."""
+    return _word(type(event).__name__)
+
+
+def kind_of(event: type) -> str:
+    """The name of a class of events, as `kind` tells it."""
+    return _word(event.__name__)
+
+
+@cache
+def _word(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def plain_text(value: Path | str) -> str:
+    """A path, or a sentence with one in it, as text that every encoding takes.
+
+    Bytes of a name that are no text appear as `\\udcNN`.
+    """
+    return str(value).encode(errors="backslashreplace").decode()
+
+
+def plain_event(event: JobEvent) -> dict[str, Any]:
+    """One event as an object; `event` is its kind, times are seconds, sizes bytes."""
+    return _plain_fields(event, {"event": kind(event)})
+
+
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+def _plain_fields(value: Any, plain: dict[str, Any]) -> dict[str, Any]:
+    """Adds the fields of `value` to `plain`. A job that waits says thousands of one kind, so the usual comes first."""
+    kind = type(value)
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = tuple(field.name for field in fields(kind))
+    for name in names:
+        item = getattr(value, name)
+        of = type(item)
+        plain[name] = item if of in _AS_IT_IS or (of is str and item.isascii()) else _plain(item)
+    return plain
+
+
+_AS_IT_IS = frozenset({int, bool, type(None)})
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind is float:
+        return round(value, 3)
+    if kind in _AS_IT_IS or (kind is str and value.isascii()):
+        return value
+    if is_dataclass(value):
+        return _plain_fields(value, {})
+    if isinstance(value, Path | str):
+        return plain_text(value)
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return dict(value) if hasattr(value, "items") else value

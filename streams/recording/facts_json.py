@@ -1,0 +1,75 @@
+"""Facts as rows of text: the name of the class, and its fields as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
+
+import msgspec
+
+from wakestream.operators.model.errors import JournalError
+
+F = TypeVar("F")
+
+
+class Row(NamedTuple):
+    """One fact as it is kept; `at` is set when it belongs to the ledger too."""
+
+    kind: str
+    data: bytes
+    at: float | None = None
+
+
+class FactsJson(Generic[F]):
+    """Both ways, for one class of facts or a union of classes. `path` is named in errors."""
+
+    def __init__(self, facts: type[F], path: Path) -> None:
+        kinds = get_args(facts) or (facts,)
+        self._encode = msgspec.json.Encoder(enc_hook=_plain).encode
+        self._decoders: Mapping[str, Any] = {
+            kind.__name__: msgspec.json.Decoder(kind, dec_hook=_own, strict=True) for kind in kinds
+        }
+        self._dated = {kind: getattr(kind, "LEDGER", False) for kind in kinds}
+        self._path = path
+
+    def row(self, fact: F) -> Row:
+        """The fact as a row. Fields may be text, numbers, lists, mappings, paths, dataclasses and structs of these."""
+        kind = type(fact)
+        return Row(kind.__name__, self._encode(fact), getattr(fact, "at", None) if self._dated[kind] else None)
+
+    def fact(self, row: Row) -> F:
+        """The fact of a row. `JournalError` when it is not one of these classes, or lacks a field."""
+        decoder = self._decoders.get(row.kind)
+        if decoder is None:
+            raise self._unreadable(f"it holds a {row.kind!r}, which this version does not know")
+        try:
+            fact: F = decoder.decode(row.data)
+        except msgspec.MsgspecError as error:
+            raise self._unreadable(f"a {row.kind} in it does not read ({error})") from error
+        return fact
+
+    def plain(self, fact: F) -> dict[str, Any]:
+        """The fact as an object of a log: its fields, and its class under `fact`."""
+        return {"fact": type(fact).__name__, **msgspec.to_builtins(fact, enc_hook=_plain)}
+
+    def from_plain(self, plain: Mapping[str, Any]) -> F:
+        """The reverse of `plain`."""
+        return self.fact(Row(str(plain["fact"]), msgspec.json.encode(plain)))
+
+    def _unreadable(self, why: str) -> JournalError:
+        return JournalError(
+            f"{self._path} cannot be used: {why}; use the version of wakestream that wrote it, or restore a backup"
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"a fact cannot hold a {type(value).__name__}")
+
+
+def _own(kind: type, value: Any) -> Any:
+    if issubclass(kind, Path) and isinstance(value, str):
+        return kind(value)
+    raise NotImplementedError(f"a fact cannot hold a {kind.__name__}")

@@ -1,0 +1,265 @@
+"""The log format: what came in, what went out, what the effects gave, each with its time.
+
+Pure; adapters/telemetry/recorder.py writes it.
+
+JSON lines. The first is the header, the others are rows:
+
+    {"v":1,"epoch":1790000000.0,"seed":7,"program":"daemon","config":{...},"redactions":["key",...]}
+    {"seq":1,"t":0.0123,"dir":"in","job":"a1","label":"ack","data":{...}}
+
+`epoch` is the wall-clock time of t = 0, `t` counts seconds from there and grows with every row, so that the order of
+the rows is the order of events. `dir` is `in` (a frame, or a person's wish), `out` (a frame, or a job's event),
+`effect` (the outcome of a call to the world) or `conn` (the link came up or went down).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+import orjson
+
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+
+VERSION: Final = 1
+Direction = Literal["in", "out", "effect", "conn"]
+
+OUTCOME_KINDS: Final = frozenset({"done", "failed", "timed_out", "cancelled"})
+"""Kinds of the events that end a job."""
+
+TICK: Final = 1e-6
+"""Seconds by which each row is later than the one before, at least."""
+
+_TICKS: Final = 1e6
+"""Ticks in a second."""
+
+REDACTED: Final = "[redacted]"
+SECRET_FIELDS: Final = frozenset({
+    "key", "token", "license_key", "authorization", "api_secret", "secret", "password", "access_token", "api_key",
+    "heygem_api_secret", "capability",
+})  # fmt: skip
+"""Fields whose values never enter a log, wherever they stand."""
+
+_SECRET_TEXT = re.compile(r"(?i)(bearer\s+)\S+|\bws_[a-z]+_[A-Za-z0-9_-]{16,}|\bwsc1\.[\w.-]+")
+
+
+class UnusableLog(ValueError):
+    """The file is not a log of ours; `str()` says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Who recorded, when, and under which settings. `seed` is that of the program's random source."""
+
+    program: str
+    epoch: float
+    seed: int
+    config: Mapping[str, Any] = field(default_factory=dict)
+    redactions: tuple[str, ...] = tuple(sorted(SECRET_FIELDS))
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event. `t` is seconds since the header's epoch."""
+
+    seq: int
+    t: float
+    dir: Direction
+    label: str
+    data: Mapping[str, Any]
+    job: str | None = None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A row while it may still be written to: made three times as quickly as a frozen one, which it becomes."""
+
+    seq: int
+    t: float
+    dir: Direction
+    label: str
+    data: Mapping[str, Any]
+    job: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A whole log. `torn` when the last line was cut off in mid-write."""
+
+    header: Header
+    rows: tuple[Row, ...] = field(repr=False)  # asyncio prints a task's result when it puts signals back
+    torn: bool = False
+
+
+class Tap(Protocol):
+    """Where a program says what happens to it."""
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """One event; secrets are redacted before it is kept."""
+        ...
+
+    def frame(self, direction: Direction, message: m.Message) -> None:
+        """One frame of the wire."""
+        ...
+
+
+class _Untapped:
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """Keeps nothing."""
+
+    def frame(self, direction: Direction, message: m.Message) -> None:
+        """Keeps nothing."""
+
+
+untapped: Final[Tap] = _Untapped()
+"""The tap of a program that is not recorded."""
+
+
+class Both(Tap):
+    """Two taps at once."""
+
+    def __init__(self, one: Tap, other: Tap) -> None:
+        self._taps = (one, other)
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """See `Tap.row`."""
+        for tap in self._taps:
+            tap.row(direction, label, data, job)
+
+    def frame(self, direction: Direction, message: m.Message) -> None:
+        """See `Tap.frame`."""
+        for tap in self._taps:
+            tap.frame(direction, message)
+
+
+class RowMaker:
+    """Numbers rows and dates them, each at least `TICK` later than the one before: their order is their time."""
+
+    def __init__(self, now: Callable[[], float], clean: Callable[[Any], Any] | None = None) -> None:
+        self._now, self._clean = now, clean
+        self._seq = 0
+        self._last = 0  # in whole ticks: quicker than to round decimals
+
+    def make(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None) -> Row:
+        """The next row, cleaned of secrets by `clean`; `now()` gives seconds since the log's epoch."""
+        data = data if self._clean is None else self._clean(data)
+        self._seq += 1
+        ticks = round(self._now() * _TICKS)
+        self._last = ticks if ticks > self._last else self._last + 1
+        row: Any = _Draft(self._seq, self._last / _TICKS, direction, label, data, job)
+        row.__class__ = Row
+        made: Row = row
+        return made
+
+
+class MemoryTap(Tap):
+    """Keeps the rows in a list: for replay, and for tests. What a replay puts in was redacted when it was recorded."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.rows: list[Row] = []
+        self._maker = RowMaker(now)
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """See `Tap.row`."""
+        self.rows.append(self._maker.make(direction, label, data, job))
+
+    def frame(self, direction: Direction, message: m.Message) -> None:
+        """See `Tap.frame`."""
+        label, data, job = frame_row(message)
+        self.row(direction, label, data, job)
+
+
+def frame_row(message: m.Message) -> tuple[str, dict[str, Any], str | None]:
+    """Label, data and job of a frame's row."""
+    frame = dict(message.frame) if isinstance(message, m.Unknown) else wire.to_frame(message)
+    return str(frame.get("type", "")), frame, getattr(message, "request_id", None)
+
+
+def _secret(name: object) -> bool:
+    return str(name).lower() in SECRET_FIELDS
+
+
+def redact(value: Any, known: Callable[[str], str] = str) -> Any:
+    """`value` without secrets: whole fields by their names, and what looks like a key within any text.
+
+    `known(text)` takes out the secrets that the program knows by heart.
+    """
+    if isinstance(value, Mapping):
+        return {
+            name: REDACTED if str(name).lower() in SECRET_FIELDS and v else redact(v, known)
+            for name, v in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [redact(each, known) for each in value]
+    if isinstance(value, str):
+        return _SECRET_TEXT.sub(lambda found: (found[1] or "") + REDACTED, known(value))
+    return value
+
+
+def header_line(header: Header) -> bytes:
+    """The first line of a log."""
+    return (
+        orjson.dumps({"v": header.v, **{name: getattr(header, name) for name in Header.__slots__ if name != "v"}})
+        + b"\n"
+    )
+
+
+def row_line(row: Row) -> bytes:
+    """One row as a line."""
+    line = {"seq": row.seq, "t": row.t, "dir": row.dir, "job": row.job, "label": row.label, "data": row.data}
+    return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n"
+
+
+def read_log(lines: Iterable[bytes]) -> Log:
+    """A log from its lines. A torn last line is left out; anything else that does not parse raises `UnusableLog`."""
+    numbered = iter(enumerate(lines, 1))
+    header = _header(next(numbered, (1, b""))[1])
+    rows: list[Row] = []
+    torn = False
+    for number, line in numbered:
+        if torn:
+            raise UnusableLog(f"line {number - 1} is not JSON")
+        row = _row(line, number)
+        torn = row is None
+        if row is not None:
+            rows.append(row)
+    return Log(header, tuple(rows), torn)
+
+
+def _header(line: bytes) -> Header:
+    try:
+        values = orjson.loads(line)
+        version = values.pop("v")
+    except (ValueError, AttributeError, KeyError, TypeError):
+        raise UnusableLog('the first line is no header ({"v":1,"program":…})') from None
+    if version != VERSION:
+        raise UnusableLog(f"format version {version!r}; this program reads version {VERSION}")
+    try:
+        return Header(**{**values, "redactions": tuple(values.get("redactions", ()))})
+    except TypeError as error:
+        raise UnusableLog(f"the header is incomplete: {error}") from None
+
+
+def _row(line: bytes, number: int) -> Row | None:
+    try:
+        values = orjson.loads(line)
+    except ValueError:
+        return None
+    try:
+        return Row(**values)
+    except TypeError as error:
+        raise UnusableLog(f"line {number} is no row: {error}") from None
+
+
+def ended_jobs(log: Log) -> set[str]:
+    """The jobs of a client's log that have an outcome in it."""
+    return {row.job for row in log.rows if row.dir == "out" and row.job and row.data.get("event") in OUTCOME_KINDS}
+
+
+def jobs_of(log: Log) -> Iterator[str]:
+    """The jobs in a log, in order of appearance."""
+    return iter(dict.fromkeys(row.job for row in log.rows if row.job is not None))

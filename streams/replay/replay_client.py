@@ -1,0 +1,196 @@
+"""A client's log drives the same pipelines again: its frames come in, its effects answer, time is the loop's.
+
+Run it on a virtual loop (`wakestream.adapters.testing.virtual_loop`) and thirty minutes take milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from reactivex import abc
+
+from wakestream.operators.model.events import Job
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.streams.jobs.daemon_pipeline import pipeline_of
+from wakestream.streams.jobs.hub_client import HubClient
+from wakestream.streams.jobs.hub_news import HubEvent
+from wakestream.streams.jobs.in_turn import InTurn, moments
+from wakestream.streams.jobs.job import World, job_pipeline
+from wakestream.streams.jobs.job_runner import RETRY_NOW, Build, Daemon, job_random
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.recording.config_json import config_from
+from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row, UnusableLog, ended_jobs
+from wakestream.streams.replay.recorded_ports import (
+    Answers,
+    LoggedEffects,
+    LoggedFiles,
+    LoggedWorkers,
+    Watch,
+    effects_of,
+)
+
+OURS = frozenset({"gpu.job.submit", "gpu.job.cancel", "gpu.job.done"})
+"""Frames that jobs send; the others of a client's log are the link's own, or were sent by hand."""
+
+
+async def replay_client(
+    log: Log, policy: Policy | None = None, build: Build = job_pipeline, watch: Watch | None = None
+) -> Log:
+    """Feed the log of a client to the same program, at the log's own times; returns the log of what it does now.
+
+    Runs on the loop's time: on a virtual loop without waiting. `policy` is the one that the log was recorded under,
+    unless another is given to ask "what if"; `build` is the pipeline of its jobs. A job that has no outcome in the log
+    is followed as far as the log goes.
+    """
+    policy = policy or config_from(Policy(), log.header.config.get("policy", {}))
+    return await _Replay(log, policy, build, watch or Watch()).run()
+
+
+class _Replay:
+    def __init__(self, log: Log, policy: Policy, build: Build, watch: Watch) -> None:
+        self.log, self.watch = log, watch
+        self.known = effects_of(log)
+        self.loop = asyncio.get_running_loop()
+        self.start = self.loop.time()
+        self.watch.clock = lambda: self.loop.time() - self.start
+        self.in_turn = InTurn(self.loop, moments(log.rows))
+        self.tap = MemoryTap(self.watch.clock)
+        self.scheduler = LoopScheduler(self.loop)
+        self.hub = HubClient(self._send, self._fault, **client_config(log))
+        self.daemon = Daemon(self._world, policy, tap=self.tap, build=pipeline_of(log, build))
+        self.awaited: set[str] = set()
+        self.running: list[abc.DisposableBase] = []
+        self.ended = False
+        self.closed = False
+        self.over: asyncio.Future[None] = self.loop.create_future()
+
+    async def run(self) -> Log:
+        accepted = {row.job for row in self.log.rows if row.label == "job.accept" and row.job}
+        drives = [row for row in self.log.rows if row.dir in ("conn", "in") or _by_hand(row, accepted)]
+        self.watch.open.update(accepted)
+        self.awaited = ended_jobs(self.log) & self.watch.open
+        if accepted or any(row.dir == "out" for row in drives):
+            for row in drives:
+                self.in_turn.plan(row.t, self._drive, row)
+            self.loop.call_at(self.start + self.log.rows[-1].t + TICK, self._log_ends)
+            before = self.loop.get_exception_handler()
+            self.loop.set_exception_handler(self._escaped)
+            try:
+                await self.over
+            finally:
+                self.loop.set_exception_handler(before)
+                self.closed = True  # what is let go of now, the recorded program did not let go of
+                for running in self.running:
+                    running.dispose()
+        await self.scheduler.close()
+        return Log(self.log.header, tuple(self.tap.rows))
+
+    def _world(self, job: Job) -> World:
+        answers = Answers(self.known, job.id, self.in_turn.until, self.watch)
+        random = job_random(self.log.header.seed, job)
+        return World(self.hub, LoggedWorkers(answers), LoggedFiles(answers), random, LoggedEffects(answers))
+
+    def _send(self, message: m.Message) -> bool:
+        if not self.closed:
+            if isinstance(message, m.Submit):
+                self.watch.asks(message.request_id, message.TYPE)
+            self.tap.frame("out", message)
+        return True
+
+    def _fault(self, error: Exception, _: Any) -> None:
+        if not self.over.done():
+            self.over.set_exception(error)
+
+    def _escaped(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What a callback of the loop raised: whoever waited for it would wait for ever."""
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            self._fault(error, None)
+        else:
+            loop.default_exception_handler(context)
+
+    def _drive(self, row: Row) -> None:
+        try:
+            happen = self._meaning(row)
+        except (LookupError, TypeError, ValueError) as error:
+            self._fault(UnusableLog(f"row {row.seq} ({row.dir} {row.label}) cannot be replayed: {error!r}"), row)
+            return
+        try:
+            happen()
+        except Exception as error:  # the program's own; in a callback of the loop it would end nothing
+            self._fault(error, row)
+
+    def _meaning(self, row: Row) -> Callable[[], object]:
+        """What is to be done about a row."""
+        if row.label == "job.accept":
+            return partial(self._accept, job_from(row))
+        if row.label == "job.cancel":
+            return partial(self.daemon.cancel, str(row.job))
+        if row.label == RETRY_NOW:
+            return partial(self.daemon.retry_now, str(row.job))
+        if row.dir == "conn":
+            return partial(self._feed, row, link_event(row))
+        message = wire.from_frame(row.data, strict=False)
+        return partial(self._send, message) if row.dir == "out" else partial(self._feed, row, message)
+
+    def _feed(self, row: Row, event: HubEvent) -> None:
+        self.tap.row(row.dir, row.label, row.data, row.job)
+        self.hub.feed(event)
+
+    def _accept(self, job: Job) -> None:
+        def on_completed() -> None:
+            self.watch.open.discard(job.id)
+            self.awaited.discard(job.id)
+            self._perhaps_over(not self.watch.open)
+
+        self.watch.seen.setdefault(job.id, [])
+        running = self.daemon.events(job).subscribe(
+            partial(self.watch.sees, job.id),
+            on_error=lambda error: self._fault(error, job),
+            on_completed=on_completed,
+            scheduler=self.scheduler,
+        )
+        self.running.append(running)
+
+    def _log_ends(self) -> None:
+        self.ended = True
+        self._perhaps_over(True)
+
+    def _perhaps_over(self, over: bool) -> None:
+        if (over or self.ended) and not self.awaited and not self.over.done():
+            self.over.set_result(None)
+
+
+def _by_hand(row: Row, accepted: Collection[str]) -> bool:
+    """Whether the frame is about a job that an earlier run of the program had, or was sent by hand."""
+    return row.dir == "out" and row.label in OURS and row.job not in accepted
+
+
+def client_config(log: Log) -> dict[str, Any]:
+    """What a client's log says of how it spoke to its hub."""
+    config = log.header.config
+    return {
+        "needs": frozenset(config.get("needs", ())),
+        "traced": bool(config.get("traced")),
+        "lasting": bool(config.get("lasting")),
+    }
+
+
+def link_event(row: Row) -> LinkUp | LinkDown:
+    """What a `conn` row tells of the link."""
+    if row.label == "up":
+        return LinkUp(frozenset(row.data.get("features", ())))
+    return LinkDown(row.data.get("why", ""), row.data.get("code"))
+
+
+def job_from(row: Row) -> Job:
+    """The job of a `job.accept` row."""
+    data = row.data
+    return Job(str(row.job), Path(data["video"]), Path(data["audio"]), Path(data["output"]), data["task_type"])

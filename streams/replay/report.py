@@ -1,0 +1,182 @@
+"""What became of each job of a log: stages with their times, outcome, and where a replay parts from it. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from wakestream.streams.recording.recording import OUTCOME_KINDS, Log, Row
+from wakestream.streams.recording.timeline import stage_times_of_kinds
+from wakestream.streams.replay.divergence import Divergence
+from wakestream.streams.replay.replay import Replayed
+
+UNFINISHED = "unfinished"
+"""The outcome of a job whose end the log does not tell."""
+
+_BADNESS = {UNFINISHED: 1, "failed": 2, "timed_out": 2, "no_capacity": 2, "gone": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended: `kind` is its last event, `detail` the stage that timed out or the code of the failure."""
+
+    kind: str
+    detail: str = ""
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.detail}" if self.detail else self.kind
+
+    @property
+    def waited(self) -> bool:
+        """Whether the job ended by waiting for what did not come, or has not ended."""
+        return self.kind in ("timed_out", UNFINISHED)
+
+    def worse_than(self, other: Outcome) -> bool:
+        """Whether this end is one that a user minds, and `other` was none or a lesser."""
+        return _BADNESS.get(self.kind, 0) > _BADNESS.get(other.kind, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """One job, or the one machine of a monitor's log. Times are seconds; `start` counts from the log's epoch."""
+
+    job: str
+    start: float
+    seconds: float
+    stages: Mapping[str, float]
+    outcome: Outcome
+    kinds: tuple[str, ...]
+    """What happened to the job, in order: kinds of events, or labels of frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All jobs `then` (as recorded) and `now` (as replayed), and the first divergence of each stream."""
+
+    program: str
+    then: Mapping[str, JobReport]
+    now: Mapping[str, JobReport]
+    divergences: tuple[Divergence, ...] = ()
+    of_job: Mapping[str, Divergence] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The jobs whose outcome is another than it was."""
+        return tuple(job for job in self.now if job in self.then and self.then[job].outcome != self.now[job].outcome)
+
+
+def report(replayed: Replayed) -> Report:
+    """What became of each job, then and now."""
+    of_job: dict[str, Divergence] = {}
+    for divergence in by_weight(replayed.divergences):
+        row = divergence.expected or divergence.got
+        if row is not None and row.job is not None:
+            of_job.setdefault(row.job, divergence)
+    then, now = (jobs_in(log) for log in (replayed.recorded, replayed.again))
+    return Report(replayed.recorded.header.program, then, now, replayed.divergences, of_job)
+
+
+def by_weight(found: Iterable[Divergence]) -> list[Divergence]:
+    """What was said and sent before what was asked: the calls that a job no longer makes follow from its other end."""
+    return sorted(found, key=lambda each: str(each.stream).endswith(" effects"))
+
+
+def jobs_in(log: Log) -> dict[str, JobReport]:
+    """What `log` says of each of its jobs, in order of their appearance."""
+    return {each.job: each for each in _READERS[log.header.program](log)}
+
+
+def _client_jobs(log: Log) -> Iterator[JobReport]:
+    starts: dict[str, float] = {}
+    events: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in log.rows:
+        if row.job is not None and row.label == "job.accept":
+            starts.setdefault(row.job, row.t)
+        elif row.job in starts and row.dir == "out" and "event" in row.data:
+            events[row.job].append(row)
+    for job, start in starts.items():
+        yield _client_job(job, start, events[job])
+
+
+def _client_job(job: str, start: float, events: Sequence[Row]) -> JobReport:
+    stages = stage_times_of_kinds(((row.t, row.label) for row in events), start)
+    seconds = events[-1].t - start if events else 0.0
+    return JobReport(job, start, seconds, stages, _end(events), tuple(row.label for row in events))
+
+
+def _end(events: Sequence[Row]) -> Outcome:
+    last = events[-1] if events else None
+    if last is None or last.label not in OUTCOME_KINDS:
+        return Outcome(UNFINISHED)
+    detail = {"timed_out": "stage", "failed": "code"}.get(last.label, "")
+    return Outcome(last.label, str(last.data.get(detail, "")), str(last.data.get("why", "")))
+
+
+_HUB_STAGES = {
+    "gpu.job.submit": "submit", "gpu.power.offline": "wake", "ack": "held", "gpu.job.done": "", "gpu.job.cancel": "",
+    "gpu.job.result": "", "error": "", "gpu.power.boot.result": "",
+}  # fmt: skip
+_HUB_ENDS = {
+    "gpu.job.done": "done", "gpu.job.result": "done", "gpu.job.cancel": "cancelled", "error": "failed",
+    "gpu.power.boot.result": "failed",
+}  # fmt: skip
+
+
+def _hub_jobs(log: Log) -> Iterator[JobReport]:
+    rows: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in log.rows:
+        submitted = row.dir == "in" and row.label == "gpu.job.submit"
+        if row.job is not None and (submitted or row.job in rows) and row.label in _HUB_STAGES:
+            rows[row.job].append(row)
+    for job, its in rows.items():
+        yield _hub_job(job, [row for row in its if row.label != "gpu.job.submit" or row.dir == "in"])
+
+
+def _hub_job(job: str, rows: Sequence[Row]) -> JobReport:
+    end = next((row for row in rows if row.label in _HUB_ENDS), None)
+    until = rows.index(end) + 1 if end is not None else len(rows)
+    lived = rows[:until]
+    stages = _spent([(row.t, _HUB_STAGES[row.label]) for row in lived])
+    labels = tuple(row.label for row in lived)
+    return JobReport(job, rows[0].t, lived[-1].t - rows[0].t, stages, _hub_end(end), labels)
+
+
+def _hub_end(end: Row | None) -> Outcome:
+    if end is None:
+        return Outcome(UNFINISHED)
+    frame = end.data.get("frame", {})
+    kind = "failed" if frame.get("error") else _HUB_ENDS[end.label]
+    if kind != "failed":
+        return Outcome(kind)
+    code = "boot_failed" if end.label == "gpu.power.boot.result" else frame.get("code") or "error"
+    return Outcome(kind, str(code), str(frame.get("msg") or frame.get("error_msg") or ""))
+
+
+def _machine(log: Log) -> Iterator[JobReport]:
+    rows = [row for row in log.rows if row.dir == "out" and row.label == "gpu.power.state"]
+    if not rows:
+        return
+    start, end = rows[0].t, log.rows[-1].t
+    moves = [(row.t, str(row.data.get("state"))) for row in rows]
+    last, why = moves[-1][1], str(rows[-1].data.get("msg") or "")
+    gpu = str(rows[0].data.get("gpu"))
+    kinds = tuple(state for _, state in moves)
+    yield JobReport(gpu, start, end - start, _spent([*moves, (end, "")]), Outcome(last, "", why), kinds)
+
+
+def _spent(entered: Sequence[tuple[float, str]]) -> dict[str, float]:
+    """Seconds in each named stage, from when each was entered; the last only marks the end."""
+    spent: dict[str, float] = {}
+    for (since, stage), (until, _) in pairwise(entered):
+        spent[stage] = spent.get(stage, 0.0) + until - since
+    return spent
+
+
+_READERS: Mapping[str, Callable[[Log], Iterator[JobReport]]] = {
+    "daemon": _client_jobs,
+    "hub": _hub_jobs,
+    "monitor": _machine,
+}

@@ -1,0 +1,277 @@
+"""Logs of one run side by side: which message of one program is which of another's, and what their clocks differ by.
+
+Pure. A hub's log has each frame with the number of its connection; the log of a client or a monitor is the other end of
+one connection after another. A frame that goes out at one end comes in at the other, in the same order. So connections
+are told apart by what went over them, and since nothing comes in before it went out, the pairs also tell the clocks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from statistics import median
+from typing import Any
+
+import orjson
+
+from wakestream.streams.protocol import wire
+from wakestream.streams.recording.recording import Log, Row, UnusableLog, frame_row
+
+BY_LINK = frozenset({"ping", "pong"})
+"""Frames that the link answers by itself: they stand in no client's log."""
+
+ENOUGH = 0.3
+"""The share of its frames (or of the hub's connection, if those are fewer) by which a connection is recognized."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One message: the row of who sent it, the row of who got it."""
+
+    sent: Row
+    received: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One connection that is in two logs: that of `log` (its place among the logs), and that of `hub` as number `fd`.
+
+    `first` is the seq of its first row in the peer's log. `up` went to the hub, `down` came from it; of `lost_up` and
+    `lost_down` the log of the receiver knows nothing.
+    """
+
+    log: int
+    hub: int
+    fd: int
+    first: int
+    up: tuple[Pair, ...]
+    down: tuple[Pair, ...]
+    lost_up: tuple[Row, ...] = ()
+    lost_down: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Seconds that messages took in one direction: the quickest, the middle one, the slowest of `count`."""
+
+    count: int
+    least: float
+    middle: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """What joins the logs. `hubs` are the places of the hub's logs, one for each of its lives, in their order.
+
+    A row at `t` of log i happened at `offsets[i] + t` on the clock of all: the hub's, 0 at the earliest row.
+    `skews[i]` is by how many seconds the clock of log i is ahead of the hub's.
+    """
+
+    hubs: tuple[int, ...]
+    sessions: tuple[Session, ...]
+    offsets: tuple[float, ...]
+    skews: tuple[float, ...]
+
+    def latency(self, log: int) -> tuple[Spread | None, Spread | None]:
+        """How long messages of this log took to the hub, and from it; None where there were none."""
+        mine = [session for session in self.sessions if session.log == log]
+        up = [self._took(pair, log, session.hub) for session in mine for pair in session.up]
+        down = [self._took(pair, session.hub, log) for session in mine for pair in session.down]
+        return _spread(up), _spread(down)
+
+    def _took(self, pair: Pair, sender: int, receiver: int) -> float:
+        return self.offsets[receiver] + pair.received.t - self.offsets[sender] - pair.sent.t
+
+
+def align(logs: Sequence[Log]) -> Alignment:
+    """Join the logs of one run: a hub's (several where it was restarted), and those of clients and monitors.
+
+    `UnusableLog` when there is no hub's log among them, or when one shares no connection with it.
+    """
+    hubs = _hubs(logs)
+    sessions = _sessions(logs, hubs)
+    skews = [_skew(logs, place, sessions) for place in range(len(logs))]
+    epoch = logs[hubs[0]].header.epoch
+    starts = [log.header.epoch - epoch - skew for log, skew in zip(logs, skews, strict=True)]
+    zero = min(start + log.rows[0].t for start, log in zip(starts, logs, strict=True) if log.rows)
+    return Alignment(hubs, tuple(sessions), tuple(start - zero for start in starts), tuple(skews))
+
+
+def _hubs(logs: Sequence[Log]) -> tuple[int, ...]:
+    hubs = [place for place, log in enumerate(logs) if log.header.program == "hub" and log.rows]
+    if not hubs:
+        raise UnusableLog("logs are replayed together around their hub: give its log too, and not an empty one")
+    return tuple(sorted(hubs, key=lambda place: logs[place].header.epoch))
+
+
+# --- what went over each connection
+
+
+_Frames = list[tuple[bytes, Row]]
+"""Frames as (their text, their row)."""
+
+
+@dataclass(slots=True)
+class _Ends:
+    """What one end of a connection has: the frames to the hub, and those from it."""
+
+    up: _Frames
+    down: _Frames
+
+    @property
+    def texts(self) -> Counter[bytes]:
+        return Counter(text for text, _ in (*self.up, *self.down))
+
+    def __len__(self) -> int:
+        return len(self.up) + len(self.down)
+
+
+def _text(frame: Any) -> bytes:
+    return orjson.dumps(frame, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+
+
+def is_frame(row: Row) -> bool:
+    """Whether a row of a client's or monitor's log is a frame on the wire that both ends record."""
+    return row.dir in ("in", "out") and row.data.get("type") == row.label and row.label not in BY_LINK
+
+
+def links(log: Log) -> list[list[Row]]:
+    """The frames of a client's or monitor's log, one list for each connection: each begins with `register`."""
+    found: list[list[Row]] = []
+    for row in filter(is_frame, log.rows):
+        if not found or (row.dir == "out" and row.label == "register"):
+            found.append([])
+        found[-1].append(row)
+    return found
+
+
+def _peer_ends(rows: Iterable[Row]) -> _Ends:
+    ends = _Ends([], [])
+    for row in rows:
+        (ends.up if row.dir == "out" else ends.down).append((_text(row.data), row))
+    return ends
+
+
+def _hub_ends(log: Log) -> dict[int, _Ends]:
+    found: defaultdict[int, _Ends] = defaultdict(lambda: _Ends([], []))
+    for row in log.rows:
+        frame = row.data.get("frame")
+        if frame is None or row.label in BY_LINK:
+            continue
+        try:
+            _add(found, row, frame)
+        except (LookupError, TypeError, ValueError) as error:
+            raise UnusableLog(f"hub: row {row.seq} ({row.dir} {row.label}) is none of a hub's: {error!r}") from error
+    return dict(found)
+
+
+def _add(found: defaultdict[int, _Ends], row: Row, frame: Any) -> None:
+    if row.dir == "in":
+        found[row.data["fd"]].up.append((_text(frame), row))
+    else:
+        said = [_text(each) for each in said_as(row)]
+        for fd in row.data["to"]:
+            found[fd].down += ((text, row) for text in said)
+
+
+def said_as(row: Row) -> Iterator[Any]:
+    """The frames that a hub's `out` row put on the wire: one, and its older name for those who may know no other."""
+    yield row.data["frame"]
+    if row.data.get("old"):
+        old = wire.encode_old(wire.from_frame(row.data["frame"], strict=False))
+        if old is not None:
+            yield frame_row(wire.decode(old, strict=False))[1]
+
+
+# --- which connection is which
+
+
+def _sessions(logs: Sequence[Log], hubs: Sequence[int]) -> list[Session]:
+    at_hubs = {(hub, fd): ends for hub in hubs for fd, ends in _hub_ends(logs[hub]).items()}
+    peers = [
+        (place, rows[0].seq, _peer_ends(rows))
+        for place, log in enumerate(logs)
+        if log.header.program != "hub"
+        for rows in links(log)
+    ]
+    taken = _choose([ends for _, _, ends in peers], at_hubs)
+    found = [
+        _session(place, taken[number], first, ends, at_hubs[taken[number]])
+        for number, (place, first, ends) in enumerate(peers)
+        if number in taken
+    ]
+    for place in dict.fromkeys(place for place, _, _ in peers):
+        if not any(session.log == place for session in found):
+            raise UnusableLog(
+                f"the log of {logs[place].header.program!r} (number {place + 1}) shares no connection with the hub's: "
+                "give logs that were recorded in one run"
+            )
+    return found
+
+
+_Connection = tuple[int, int]
+"""The place of a hub's log, and the number of a connection in it."""
+
+
+def _choose(peers: Sequence[_Ends], at_hubs: Mapping[_Connection, _Ends]) -> dict[int, _Connection]:
+    """For each peer's connection the hub's: the likeliest pairs first, neither end twice."""
+    scores = []
+    for number, ends in enumerate(peers):
+        for connection, other in at_hubs.items():
+            alike = (ends.texts & other.texts).total() if _may_be(ends, connection[1]) else 0
+            if alike and alike >= ENOUGH * min(len(ends), len(other)):
+                scores.append((-alike, number, connection))
+    taken: dict[int, _Connection] = {}
+    for _, number, connection in sorted(scores):
+        if number not in taken and connection not in taken.values():
+            taken[number] = connection
+    return taken
+
+
+def _may_be(ends: _Ends, fd: int) -> bool:
+    """The hub's first frame says the number of the connection; a log that begins later does not have it."""
+    said = [row.data.get("fd") for _, row in ends.down if row.label == "connected"]
+    return not said or fd in said
+
+
+def _session(log: int, connection: _Connection, first: int, peer: _Ends, hub: _Ends) -> Session:
+    up, lost_up = _matched(peer.up, hub.up)
+    down, lost_down = _matched(hub.down, peer.down)
+    return Session(log, *connection, first, up, down, lost_up, lost_down)
+
+
+def _matched(sent: _Frames, received: _Frames) -> tuple[tuple[Pair, ...], tuple[Row, ...]]:
+    """A connection keeps the order, so what both have are runs of the same frames in the same order."""
+    matcher = SequenceMatcher(None, [text for text, _ in sent], [text for text, _ in received], autojunk=False)
+    runs = matcher.get_matching_blocks()
+    found = {i + k: j + k for i, j, size in runs for k in range(size)}
+    pairs = tuple(Pair(sent[i][1], received[j][1]) for i, j in found.items())
+    return pairs, tuple(row for i, (_, row) in enumerate(sent) if i not in found)
+
+
+# --- what the clocks differ by
+
+
+def _skew(logs: Sequence[Log], place: int, sessions: Sequence[Session]) -> float:
+    """Seconds by which a log's clock is ahead of the hub's, which in all its lives is taken to be one clock.
+
+    A message to the hub seems to have taken its latency less the skew, one from it its latency plus the skew. The
+    quickest of each direction are taken to be equally quick; with one direction only, the quickest to take no time.
+    """
+    mine = [(each, logs[each.hub].header.epoch - logs[place].header.epoch) for each in sessions if each.log == place]
+    up = sorted(pair.received.t - pair.sent.t + ahead for session, ahead in mine for pair in session.up)
+    down = sorted(pair.received.t - pair.sent.t - ahead for session, ahead in mine for pair in session.down)
+    if not up or not down:
+        return -up[0] if up else down[0] if down else 0.0
+    for rank in range(max(len(up), len(down))):  # a round trip cannot take less than nothing: such a pair is none
+        to, back = up[min(rank, len(up) - 1)], down[min(rank, len(down) - 1)]
+        if to + back >= 0:
+            break
+    return (back - to) / 2
+
+
+def _spread(seconds: Sequence[float]) -> Spread | None:
+    return Spread(len(seconds), min(seconds), median(seconds), max(seconds)) if seconds else None

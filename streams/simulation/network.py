@@ -1,0 +1,153 @@
+"""The network between replayed programs: in memory, in the loop's time, each direction of a connection in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import Row
+
+USUAL = 0.001
+"""Seconds that a message takes where the logs tell nothing of its like."""
+
+SLACK = 0.25
+"""Computing costs no time here, so a program speaks a little earlier than it did. By as many seconds at most, its
+message is held back until it came in in the recorded run: then the receiver's own rows are in their places."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A message on its way between two programs (`daemon`, `hub`, `monitor`, `worker`).
+
+    It sets out `at` so many seconds on the clock of all; `recorded` are the seconds that it took in the recorded run,
+    or the usual ones where it was not sent.
+    """
+
+    sender: str
+    receiver: str
+    message: m.Message
+    at: float
+    recorded: float
+
+
+Delay = Callable[[Hop], float]
+"""The seconds that a message takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A recorded message: when it set out and when, and as which row, it came in (None: that is not on record)."""
+
+    kind: tuple[str, str | None]
+    sent: float
+    arrived: float | None = None
+    received: Row | None = None
+
+
+Deliver = Callable[[m.Message, Row | None], None]
+"""Takes a message in; the row is that of the recorded message, if it comes in when that did."""
+
+
+class Network:
+    """Carries messages, and keeps the time: seconds from when the replay began.
+
+    Without `delay` all arrives as it did in the recorded run, and what was not received then is lost again. With it,
+    each message takes as long as that says.
+    """
+
+    def __init__(self, delay: Delay | None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.delay = delay
+        self.over: asyncio.Future[None] = self.loop.create_future()
+        self._start = self.loop.time()
+
+    @property
+    def exact(self) -> bool:
+        """Whether the recorded run is repeated."""
+        return self.delay is None
+
+    @property
+    def now(self) -> float:
+        """Seconds since the replay began."""
+        return self.loop.time() - self._start
+
+    def at(self, when: float, call: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
+        """Call at a time. Whatever it raises ends the replay."""
+        return self.loop.call_at(self._start + when, self._guarded, call, *args)
+
+    def after(self, seconds: float, call: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
+        """Call so many seconds from now."""
+        return self.at(self.now + seconds, call, *args)
+
+    async def until(self, when: float) -> None:
+        """Wait for a time."""
+        await asyncio.sleep(max(0.0, when - self.now))
+
+    def fail(self, error: Exception) -> None:
+        """End the replay with an error."""
+        if not self.over.done():
+            self.over.set_exception(error)
+
+    def finish(self) -> None:
+        """End the replay."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _guarded(self, call: Callable[..., None], *args: Any) -> None:
+        if self.over.done():
+            return
+        try:
+            call(*args)
+        except Exception as error:
+            self.fail(error)
+
+
+class Lane:
+    """One direction of one connection. `past` is what went over it in the recorded run, in order."""
+
+    def __init__(self, net: Network, sender: str, receiver: str, deliver: Deliver, past: Iterable[Past] = ()) -> None:
+        self._net, self._sender, self._receiver, self._deliver = net, sender, receiver, deliver
+        self._past: defaultdict[tuple[str, str | None], deque[Past]] = defaultdict(deque)
+        took = []
+        for each in past:
+            self._past[each.kind].append(each)
+            if each.arrived is not None:
+                took.append(each.arrived - each.sent)
+        self._usual = sorted(took)[len(took) // 2] if took else USUAL
+        self._last = 0.0
+
+    def send(self, message: m.Message) -> None:
+        """Put a message on its way; it never overtakes one that set out before."""
+        known = self._past[kind_of(message)]
+        past = known.popleft() if known else None
+        arrival = self._arrival(message, past)
+        if arrival is None:
+            return
+        self._last = max(self._last, arrival)
+        as_then = past is not None and past.arrived == self._last
+        self._net.at(self._last, self._deliver, message, past.received if past is not None and as_then else None)
+
+    def _arrival(self, message: m.Message, past: Past | None) -> float | None:
+        now = self._net.now
+        if past is None:
+            took: float | None = self._usual
+        else:
+            took = None if past.arrived is None else past.arrived - past.sent
+        if self._net.delay is not None:
+            hop = Hop(self._sender, self._receiver, message, now, self._usual if took is None else took)
+            return now + max(0.0, self._net.delay(hop))
+        if took is None:
+            return None
+        if past is not None and past.sent - SLACK <= now <= past.sent:
+            return past.arrived
+        return now + max(0.0, took)
+
+
+def kind_of(message: m.Message) -> tuple[str, str | None]:
+    """By what a message is found again among the recorded ones of its connection: its type and its job."""
+    kind = message.type if isinstance(message, m.Unknown) else message.TYPE
+    return kind, getattr(message, "request_id", None)

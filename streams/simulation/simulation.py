@@ -1,0 +1,187 @@
+"""All modelled machines of a replayed system: their times are read off the logs, their workers speak to its hub."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from statistics import median
+from typing import Any
+
+from wakestream.operators.stages.follow import FINISHED
+from wakestream.streams.hub import events as f
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import REDACTED, Log, MemoryTap, Row
+from wakestream.streams.replay.replay_hub import event_from
+from wakestream.streams.simulation.log_alignment import Alignment
+from wakestream.streams.simulation.network import Lane, Network
+from wakestream.streams.simulation.simulated_gpu import FEATURES, Line, ModelledGpu, ModelledWorkers, Pace
+from wakestream.streams.simulation.system_programs import HubSide
+
+
+class Gpus:
+    """One machine for each GPU that a monitor of the logs switches; `replaced` are the connections of its worker."""
+
+    def __init__(self, net: Network, logs: Sequence[Log], alignment: Alignment, hub: HubSide, pace: Pace) -> None:
+        self._net, self._hub = net, hub
+        self._tap = MemoryTap(lambda: net.now)
+        self._fds = itertools.count(1 + max((row.data.get("fd", 0) for row in hub.log.rows), default=0))
+        self._registers = _registers(hub.log)
+        self.pace = pace
+        monitors = [log for log in logs if log.header.program == "monitor"]
+        names = {log.header.config.get("policy", {}).get("gpu"): log for log in monitors}
+        self._gpus = {name: self._machine(name) for name in names if name}
+        self.replaced = frozenset(fd for gpu in self._gpus for fd, _ in self._registers.get(gpu, ()))
+        if not net.exact:
+            for name, gpu in self._gpus.items():
+                if _was_on(names[name]):
+                    gpu.run(0.0, 0.0)
+
+    @property
+    def rows(self) -> list[Row]:
+        """What befell the machines."""
+        return self._tap.rows
+
+    def of(self, gpu: str) -> ModelledGpu:
+        """The machine of a monitor."""
+        return self._gpus[gpu]
+
+    def workers(self) -> ModelledWorkers:
+        """The workers on them, by address; one at any other address is always on."""
+        on = ModelledGpu("", "http://always-on", self.pace, self._net, _Nowhere(), self._note("always on"))
+        on.reading, on.serving, on.initialized = "running", True, True
+        return ModelledWorkers({gpu.url: gpu for gpu in self._gpus.values()}, on)
+
+    def _machine(self, name: str) -> ModelledGpu:
+        known = self._registers.get(name)
+        url = known[0][1].message.url if known and known[0][1].message.url else f"http://{name}"
+        return ModelledGpu(name, url, self.pace, self._net, self._line(name, url), self._note(name))
+
+    def _line(self, name: str, url: str) -> Line:
+        known = self._registers.get(name)
+        register = m.Register(role="worker", token=REDACTED, gpu=name, url=url, features=tuple(sorted(FEATURES)))
+        holds = f.License("modelled", "worker")
+        if known:
+            register, holds = known[0][1].message, known[0][1].license or holds
+        return _HubLine(self._net, self._hub, self._fds, register, holds)
+
+    def _note(self, name: str) -> Any:
+        def note(label: str, data: Mapping[str, Any], job: str | None) -> None:
+            self._tap.row("effect", label, {"gpu": name, **data}, job)
+
+        return note
+
+
+class _Nowhere(Line):
+    """Of a machine that is not this hub's."""
+
+    def join(self) -> None: ...
+
+    def say(self, message: m.Message) -> None: ...
+
+    def part(self) -> Callable[[], None]:
+        return lambda: None
+
+
+class _HubLine(Line):
+    """A modelled worker's connection to the hub; each time it joins it is a new one."""
+
+    def __init__(self, net: Network, hub: HubSide, fds: Iterator[int], register: m.Register, holds: f.License) -> None:
+        self._net, self._hub, self._fds = net, hub, fds
+        self._register, self._license = register, holds
+        self._fd: int | None = None
+        self._lane: Lane | None = None
+
+    def join(self) -> None:
+        fd = next(self._fds)
+        self._fd, self._lane = fd, Lane(self._net, "worker", "hub", partial(self._arrive, fd))
+        self._hub.happen(f.Opened(fd), self._hub.clock)
+        self._hub.happen(f.Registering(fd, self._register, REDACTED, self._license), self._hub.clock)
+
+    def say(self, message: m.Message) -> None:
+        if self._lane is not None:
+            self._lane.send(message)
+
+    def part(self) -> Callable[[], None]:
+        fd, self._fd, self._lane = self._fd, None, None
+
+        def gone() -> None:
+            if fd is not None:
+                self._hub.happen(f.Closed(fd), self._hub.clock)
+
+        return gone
+
+    def _arrive(self, fd: int, message: m.Message, row: Row | None) -> None:
+        if fd in self._hub.open:
+            self._hub.receive(fd, message, row)
+
+
+def _was_on(monitor: Log) -> bool:
+    """Whether the machine ran already when the monitor first looked."""
+    looks = (row.data.get("reading") for row in monitor.rows if row.label == "power.inspect")
+    return next(looks, None) == "running"
+
+
+def _registers(hub: Log) -> dict[str, list[tuple[int, f.Registering]]]:
+    """For each GPU the connections of its worker, and how it registered."""
+    found: dict[str, list[tuple[int, f.Registering]]] = {}
+    for row in hub.rows:
+        if row.dir == "in" and row.label == "register" and row.data["frame"].get("role") == "worker":
+            event = event_from(row)
+            if isinstance(event, f.Registering) and event.message.gpu:
+                found.setdefault(event.message.gpu, []).append((event.fd, event))
+    return found
+
+
+# --- times, as the logs have them
+
+
+def pace_of(logs: Sequence[Log], alignment: Alignment) -> Pace:
+    """How long things took in the recorded run; what it does not tell is as usual."""
+    usual = Pace()
+    starts, stops, offs = [], [], []
+    works: dict[str, float] = {}
+    for log, offset in zip(logs, alignment.offsets, strict=True):
+        starts += _times(log, offset, lambda row: row.label == "power.start")
+        stops += _times(log, offset, lambda row: row.label == "power.stop")
+        offs += _times(log, offset, lambda row: row.label == "power.inspect" and row.data.get("reading") == "stopped")
+        works |= _works(log)
+    hub, offset = logs[alignment.hubs[0]], alignment.offsets[alignment.hubs[0]]
+    fds = {fd for each in _registers(hub).values() for fd, _ in each}
+    joins, onlines, leaves = (
+        _times(hub, offset, lambda row, label=label: row.label == label and row.data.get("fd") in fds)
+        for label in ("register", "gpu.power.online", "closed")
+    )
+    return Pace(
+        boot=_gap(starts, joins, usual.boot),
+        warm=_gap(joins, onlines, usual.warm),
+        leave=_gap(stops, leaves, usual.leave),
+        halt=_gap(stops, offs, usual.halt),
+        work=median(works.values()) if works else usual.work,
+        works=works,
+    )
+
+
+def _times(log: Log, offset: float, chosen: Any) -> list[float]:
+    return [offset + row.t for row in log.rows if chosen(row)]
+
+
+def _gap(begins: Iterable[float], ends: Sequence[float], usual: float) -> float:
+    """The middle one of the times from each beginning to the end that came next."""
+    gaps = [min(end - begin for end in ends if end >= begin) for begin in begins if any(end >= begin for end in ends)]
+    return median(gaps) if gaps else usual
+
+
+def _works(log: Log) -> dict[str, float]:
+    """For each job of a client how long its task took: it ended between the last two polls."""
+    begun: dict[str | None, float] = {}
+    unfinished: dict[str | None, float] = {}
+    works: dict[str, float] = {}
+    for row in log.rows:
+        if row.dir == "out" and row.label == "submitted":
+            begun[row.job] = unfinished[row.job] = row.t
+        elif row.label == "report" and row.data.get("ok", {}).get("status") not in FINISHED:
+            unfinished[row.job] = row.t
+        elif row.dir == "out" and row.label == "rendered" and row.job is not None and row.job in begun:
+            works[row.job] = (unfinished[row.job] + row.t) / 2 - begun[row.job]
+    return works

@@ -1,0 +1,111 @@
+"""The smallest log that still fails: delta debugging, by job first, then by row. Pure.
+
+After A. Zeller and R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE TSE 28(2), 2002: `ddmin`
+by complements, so that in the end no single job and no single row can be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from wakestream.streams.recording.log_edit import with_rows
+from wakestream.streams.recording.recording import Log, Row, UnusableLog, jobs_of
+from wakestream.streams.triage.failure_predicate import Condition
+from wakestream.streams.triage.replay_attempt import Trial
+
+T = TypeVar("T")
+Fails = Callable[[Log], bool]
+MayGo = Callable[[Row], bool]
+
+
+def ddmin(items: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> list[T]:
+    """A part of `items`, in order, that still fails and from which no one item can be left out.
+
+    `fails(items)` must hold at first.
+    """
+    left, parts = list(items), 2
+    while left:
+        smaller = _without_a_part(left, parts, fails)
+        if smaller is not None:
+            left, parts = smaller, max(2, parts - 1)
+        elif parts >= len(left):
+            break
+        else:
+            parts = min(len(left), parts * 2)
+    return left
+
+
+def _without_a_part(left: list[T], parts: int, fails: Callable[[Sequence[T]], bool]) -> list[T] | None:
+    size = -(-len(left) // parts)
+    for start in reversed(range(0, len(left), size)):  # what came last is most often not needed
+        smaller = left[:start] + left[start + size :]
+        if fails(smaller):
+            return smaller
+    return None
+
+
+def shrink(log: Log, fails: Fails, may_go: MayGo = lambda row: row.dir != "out") -> Log:
+    """The part of `log` that still fails; `fails(log)` must hold. Rows keep their times and are numbered anew.
+
+    Only rows that `may_go` are left out one by one: what the program itself said is no cause of anything.
+    """
+    return _by_row(_by_job(log, fails), fails, may_go)
+
+
+def _by_job(log: Log, fails: Fails) -> Log:
+    jobs = list(jobs_of(log))
+
+    def of(some: Sequence[str]) -> Log:
+        gone = set(jobs) - set(some)
+        return with_rows(log, [row for row in log.rows if row.job not in gone])
+
+    return of(ddmin(jobs, lambda some: fails(of(some))))
+
+
+def _by_row(log: Log, fails: Fails, may_go: MayGo) -> Log:
+    stays = [row for row in log.rows if not may_go(row)]
+    goes = [row for row in log.rows if may_go(row)]
+    return with_rows(log, [*stays, *ddmin(goes, lambda some: fails(with_rows(log, [*stays, *some])))])
+
+
+class Search:
+    """What to look for while a log is shrunk: that it still fails as it did, for no lesser reason.
+
+    `run` replays a log. `first` is the replay of the whole log, which `condition` must hold for. A divergence has to
+    stay the very same; a job that ends by waiting for an outcome which was left out has not failed.
+    """
+
+    def __init__(self, first: Trial, condition: Condition, run: Callable[[Log], Trial], limit: int) -> None:
+        self._first, self._condition, self._run, self._limit = first, condition, run, limit
+        self.tries = 0
+
+    @property
+    def used_up(self) -> bool:
+        """Whether it ended because it had tried often enough."""
+        return self.tries >= self._limit
+
+    def fails(self, log: Log) -> bool:
+        """Whether a part of the log fails likewise; after the last try nothing does."""
+        if self.used_up:
+            return False
+        self.tries += 1
+        try:
+            trial = self._run(log)
+        except UnusableLog:
+            return False
+        return self._meets(trial) and self._same_divergence(trial)
+
+    def _meets(self, trial: Trial) -> bool:
+        excused = {job for job, _ in trial.unanswered - self._first.unanswered} if self._condition.of_end else set()
+        return trial.without(excused).meets(self._condition)
+
+    def _same_divergence(self, trial: Trial) -> bool:
+        if "diverged" not in self._condition.of_log:
+            return True
+        was, now = self._first.divergences[0], trial.divergences[0]
+        return (was.stream, was.lines()) == (now.stream, now.lines())
+
+    def may_go(self, row: Row) -> bool:
+        """Where the log is right and the program is not, what was said is part of the failure; else it is no cause."""
+        return row.dir != "out" or "diverged" in self._condition.of_log

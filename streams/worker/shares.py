@@ -1,0 +1,87 @@
+"""What each license may have of one worker, and whose turn it is. Pure.
+
+All who open the worker by its secret count as one license. A task counts for each license that holds it, so nobody
+waits longer, or loses a result sooner, because others want the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import lru_cache
+
+from wakestream.operators.model.errors import WorkerRefused
+from wakestream.streams.worker.state import State, Task
+
+MAX_UNFINISHED = 1000
+"""Tasks of a license that may wait or run; one more is refused."""
+
+MAX_UNFINISHED_IN_ALL = 10_000
+"""Such tasks of all licenses together."""
+
+MAX_FINISHED = 1000
+"""Results of a license that are remembered, and as many tasks that ended without one; the longest unused goes first."""
+
+MAX_FRESH = 10_000
+"""Results of a license that were used within `PROMISED`; with so many no other task is taken."""
+
+MAX_HOLDERS = 1000
+"""Jobs of a license that may hold one task."""
+
+PROMISED = 3600.0
+"""Seconds after its last use in which nothing is removed: a client that was told of it may count on it."""
+
+
+def position(state: State, task_id: str) -> int:
+    """Place in the line: 1 starts next, 0 is running or finished."""
+    return turns(state).get(task_id, 0)
+
+
+@lru_cache(maxsize=1)
+def turns(state: State) -> dict[str, int]:
+    """The places of all that wait. The licenses take turns; the one that was served longest ago comes first."""
+    counts: Counter[str] = Counter()
+    keys: dict[str, tuple[int, float, int]] = {}
+    for arrival, name in enumerate(state.line):
+        mine = state.tasks[name].licenses()
+        keys[name] = min((counts[one], state.served.get(one, float("-inf")), arrival) for one in mine)
+        counts.update(mine)
+    return {name: place for place, name in enumerate(sorted(keys, key=keys.__getitem__), 1)}
+
+
+def admit(state: State, license_: str, now: float) -> None:
+    """`WorkerRefused` (`queue_full`) when the license, or the worker, has as many tasks as may be."""
+    unfinished = [task for task in state.tasks.values() if task.unfinished]
+    mine = sum(license_ in task.licenses() for task in unfinished)
+    if mine >= MAX_UNFINISHED or len(unfinished) >= MAX_UNFINISHED_IN_ALL:
+        most = min(MAX_UNFINISHED, MAX_UNFINISHED_IN_ALL)
+        raise WorkerRefused(f"the queue is full ({most} tasks): try again later", code="queue_full")
+    fresh = [task for task in state.tasks.values() if license_ in task.licenses() and _fresh(state, task, now)]
+    if len(fresh) >= MAX_FRESH:
+        why = f"{MAX_FRESH} results of the last hour are kept for this license: try again later"
+        raise WorkerRefused(why, code="queue_full")
+
+
+def surplus(state: State, now: float) -> list[Task]:
+    """The ended tasks that are no longer remembered. What was used within the hour stays."""
+    ended = [task for task in state.tasks.values() if not task.unfinished]
+    if len(ended) <= MAX_FINISHED:
+        return []
+    counts: Counter[tuple[str, bool]] = Counter()
+    gone = []
+    for task in sorted(ended, key=lambda task: last_use(state, task), reverse=True):
+        # Nobody holds a cancelled task: those count for themselves, and have no result to lose.
+        groups = [(license_, task.status == "done") for license_ in task.licenses() or ("cancelled",)]
+        if _fresh(state, task, now) or any(counts[group] < MAX_FINISHED for group in groups):
+            counts.update(groups)
+        else:
+            gone.append(task)
+    return gone[::-1]
+
+
+def last_use(state: State, task: Task) -> float:
+    """When an ended task or its result was last asked for (Unix seconds)."""
+    return max(state.used.get(task.id, 0.0), task.last_known)
+
+
+def _fresh(state: State, task: Task, now: float) -> bool:
+    return task.status == "done" and now - last_use(state, task) < PROMISED

@@ -1,0 +1,325 @@
+"""The worker's tasks as data: what is known (`State`), what happens (events), what becomes true (facts), what is then
+to be done (commands). Pure; `streams/worker/worker.py` decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Literal
+
+from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import Frame
+
+Status = Literal["queued", "running", "done", "failed", "cancelled"]
+
+ANONYMOUS = ""
+"""The holder that stands for all who gave no job id, and the license of all who opened the worker by its secret."""
+
+MAX_FILES = 10_000
+"""Files of a license that it need not show again; the earliest goes first."""
+
+NO_PROGRESS = Frame(0, 0, 0.0)
+"""Of a task whose engine has not reported yet."""
+
+CANCELLED = "cancelled: nobody holds this task any more"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One pair of files on its way to a result. `attempt` grows when a failed or cancelled one is asked for again.
+
+    `digest` (BLAKE3, hex) and `size` (bytes) are the finished result's; `error` says why there is none. `owners` has
+    the license (its public id) of each job in `holders` that came with one: two licenses may use the same job id.
+    """
+
+    id: str
+    video: FileRef
+    audio: FileRef
+    status: Status
+    created_at: float
+    attempt: int = 1
+    holders: frozenset[str] = frozenset()
+    started_at: float | None = None
+    finished_at: float | None = None
+    progress: Frame = NO_PROGRESS
+    size: int = 0
+    digest: str | None = None
+    error: str | None = None
+    owners: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it waits or runs."""
+        return self.status in ("queued", "running")
+
+    @property
+    def last_known(self) -> float:
+        """When it ended, or was asked for."""
+        return self.created_at if self.finished_at is None else self.finished_at
+
+    def licenses(self) -> frozenset[str]:
+        """Whose it is: the licenses of its holders, `ANONYMOUS` for those without one; empty when nobody holds it."""
+        named = {job for job, _ in self.owners}
+        anonymous = {ANONYMOUS} if self.holders - named else set()
+        return frozenset({license_ for _, license_ in self.owners} | anonymous)
+
+    def jobs_of(self, license_: str) -> frozenset[str]:
+        """The holders of this license."""
+        if license_ == ANONYMOUS:
+            return self.holders - {job for job, _ in self.owners}
+        return frozenset(job for job, owner in self.owners if owner == license_)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """All tasks, those that wait (in the order of their coming), and which attempt has the engine until it has ended.
+
+    `served`: when a task of each license began last. `used`: when each result was last asked for, where that was after
+    its end. `files`: the files that each license has shown to have, the earliest first, as `HASH.EXT`.
+    """
+
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    line: tuple[str, ...] = ()
+    busy: tuple[str, int] | None = None
+    ready: bool = False
+    served: Mapping[str, float] = field(default_factory=dict)
+    used: Mapping[str, float] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, None]] = field(default_factory=dict)
+
+    def has(self, license_: str, *files: FileRef) -> bool:
+        """Whether the license has shown that it has these files. Who knows the secret need not."""
+        mine = self.files.get(license_, {})
+        return license_ == ANONYMOUS or all(file_name(ref) in mine for ref in files)
+
+    def opens(self, task: Task, job: str, license_: str) -> bool:
+        """Whether a capability for this job opens the task: it asked for it, and its license has both files."""
+        return (job, license_) in task.owners and self.has(license_, task.video, task.audio)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A job (of `license`, where that is known) wants this pair. `kept`: an earlier result is still on the disk."""
+
+    video: FileRef
+    audio: FileRef
+    holder: str
+    kept: bool
+    now: float
+    license: str = ANONYMOUS
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A job no longer wants the task: that of `license`, or whosever has this id where that is not known."""
+
+    task_id: str
+    holder: str
+    now: float
+    license: str = ANONYMOUS
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """A license has shown that it has this file: it sent the file, or proved it."""
+
+    file: FileRef
+    license: str
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The engine can work."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The engine is free again: with a result (`digest`, `size`), with an `error`, or because it was killed."""
+
+    task_id: str
+    attempt: int
+    now: float
+    size: int = 0
+    digest: str | None = None
+    error: str | None = None
+
+
+Event = Ask | Drop | Show | Ready | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The task is now like this; to be kept on the disk before anyone is told."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """The running engine's own report; not worth a write."""
+
+    task_id: str
+    attempt: int
+    progress: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """A result was asked for; the file's own date says so after a restart."""
+
+    task_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The license has the file of this name (`HASH.EXT`)."""
+
+    file: str
+    license: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """An old finished task made room."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFree:
+    """No program runs any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReady:
+    """Tasks may be started from now on."""
+
+
+Fact = Changed | Advanced | Used | Shown | Forgotten | EngineFree | EngineReady
+
+Kept = Changed | Forgotten | Shown
+"""What a restart must know; the rest is about an engine that has gone by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Give the engine this task."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Stop the engine, which has this task."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Remove what the disk holds of a forgotten task."""
+
+    task_id: str
+
+
+Command = Run | Kill | Erase
+
+
+def task_id(video: FileRef, audio: FileRef) -> str:
+    """The name of a pair: 32 hex digits, the same for the same files in every worker and after every restart."""
+    text = f"{video.hash}{video.ext}|{audio.hash}{audio.ext}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def file_name(ref: FileRef) -> str:
+    """A file's name in facts and on the disk."""
+    return f"{ref.hash}{ref.ext}"
+
+
+def find(state: State, name: str, license_: str = ANONYMOUS) -> Task | None:
+    """The task of this name. Deployed clients also name one by the hub's request that began it: the latest of these.
+
+    With a license, only the jobs of that are looked at.
+    """
+    if name == ANONYMOUS or name in state.tasks:
+        return state.tasks.get(name)
+    tasks = state.tasks.values()
+    held = [task for task in tasks if (name, license_) in task.owners or (not license_ and name in task.holders)]
+    return max(held, key=lambda task: task.created_at, default=None)
+
+
+def restore(facts: Iterable[Kept]) -> State:
+    """The state after a restart: what had not finished waits again, in the order in which it was asked for."""
+    tasks: dict[str, Task] = {}
+    files: dict[str, dict[str, None]] = {}
+    for fact in facts:
+        match fact:
+            case Changed(task):
+                tasks[task.id] = task
+            case Forgotten(name):
+                tasks.pop(name, None)
+            case Shown(file, license_):
+                _add(files.setdefault(license_, {}), file)
+    ordered = sorted(tasks.values(), key=lambda task: task.created_at)
+    again = [replace(task, status="queued", progress=NO_PROGRESS) if task.unfinished else task for task in ordered]
+    return reduce(evolve, map(Changed, again), State(files=files))
+
+
+def snapshot(state: State) -> list[Kept]:
+    """The fewest facts that lead to the same state."""
+    shown = [Shown(file, license_) for license_, files in state.files.items() for file in files]
+    return [*shown, *(Changed(replace(task, progress=NO_PROGRESS)) for task in state.tasks.values())]
+
+
+def evolve(state: State, fact: Fact) -> State:
+    """Take one fact in."""
+    match fact:
+        case Changed(task):
+            return _with(state, task)
+        case Advanced():
+            return _advance(state, fact)
+        case Used(name, at):
+            return replace(state, used={**state.used, name: at})
+        case Shown(file, license_):
+            mine = dict(state.files.get(license_, {}))
+            _add(mine, file)
+            return replace(state, files={**state.files, license_: mine})
+        case Forgotten(name):
+            tasks, used = dict(state.tasks), dict(state.used)
+            tasks.pop(name, None)
+            used.pop(name, None)
+            return replace(state, tasks=tasks, used=used)
+        case EngineFree():
+            return replace(state, busy=None)
+        case EngineReady():
+            return replace(state, ready=True)
+
+
+def _with(state: State, task: Task) -> State:
+    line = tuple(name for name in state.line if name != task.id or task.status == "queued")
+    if task.status == "queued" and task.id not in line:
+        line = (*line, task.id)
+    busy, served = state.busy, state.served
+    if task.status == "running":
+        busy = (task.id, task.attempt)
+        served = {**served, **dict.fromkeys(task.licenses(), task.started_at or 0.0)}
+    return replace(state, tasks={**state.tasks, task.id: task}, line=line, busy=busy, served=served)
+
+
+def _add(files: dict[str, None], file: str) -> None:
+    files[file] = None
+    while len(files) > MAX_FILES:
+        del files[next(iter(files))]
+
+
+def _advance(state: State, fact: Advanced) -> State:
+    task = state.tasks.get(fact.task_id)
+    if task is None or task.status != "running" or task.attempt != fact.attempt:
+        return state
+    return _with(state, replace(task, progress=fact.progress))

@@ -1,0 +1,100 @@
+"""Lanes side by side, of which each must come to its end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import reactivex as rx
+from reactivex import Observable
+from reactivex.testing import ReactiveTest, TestScheduler
+
+from wakestream.operators.rx.all_done import all_done
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.emit import emit
+from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.then import then
+from wakestream.operators.rx.to_future import to_future
+
+on_next, on_error, on_completed, subscribe = (
+    ReactiveTest.on_next,
+    ReactiveTest.on_error,
+    ReactiveTest.on_completed,
+    ReactiveTest.subscribe,
+)
+
+
+def test_all_lanes_are_heard_until_the_last_completes_and_the_first_lanes_item_is_the_result() -> None:
+    scheduler = TestScheduler()
+    one = scheduler.create_cold_observable(on_next(10, "a1"), on_next(40, "a2"), on_completed(50))
+    other = scheduler.create_cold_observable(on_next(20, "b1"), on_next(60, "b2"), on_completed(70))
+    assert scheduler.start(lambda: all_done(one, other)).messages == [
+        on_next(210, "a1"), on_next(220, "b1"), on_next(240, "a2"), on_next(260, "b2"),
+        on_next(270, "a2"), on_completed(270),
+    ]  # fmt: skip
+    assert one.subscriptions == [subscribe(200, 250)]
+    assert other.subscriptions == [subscribe(200, 270)]
+
+
+def test_the_result_is_not_said_twice_where_nothing_came_after_it() -> None:
+    heard: list[str] = []
+    all_done(emit("other", "a"), rx.empty()).subscribe(heard.append, on_completed=lambda: heard.append("|"))
+    assert heard == ["other", "a", "|"]
+
+
+def test_a_lane_that_fails_ends_the_whole_and_the_others_are_let_go_of() -> None:
+    scheduler, broken = TestScheduler(), ValueError("broken")
+    slow = scheduler.create_cold_observable(on_next(10, "s1"), on_next(60, "s2"), on_completed(70))
+    fails = scheduler.create_cold_observable(on_next(20, "f1"), on_error(30, broken))
+    assert scheduler.start(lambda: all_done(slow, fails)).messages == [
+        on_next(210, "s1"), on_next(220, "f1"), on_error(230, broken),
+    ]  # fmt: skip
+    assert slow.subscriptions == [subscribe(200, 230)]
+
+
+def test_one_that_fails_at_once_lets_no_other_begin() -> None:
+    begun: list[str] = []
+    late: Observable[str] = rx.defer(lambda _: begun.append("late") or emit("late"))  # type: ignore[func-returns-value]
+    heard: list[str] = []
+    broken: Observable[str] = emit("x").pipe(then(lambda _: {}["missing"]))
+    all_done(broken, late).subscribe(heard.append, lambda error: heard.append(type(error).__name__))
+    assert (heard, begun) == (["x", "KeyError"], [])
+
+
+async def test_the_effects_of_the_others_are_cancelled() -> None:
+    stopped = asyncio.Event()
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    async def fails() -> None:
+        raise ValueError("broken")
+
+    scheduler = LoopScheduler()
+    with pytest.raises(ValueError, match="broken"):
+        await all_done(from_async(endless), from_async(fails)).pipe(to_future(scheduler))
+    await scheduler.close()
+    assert stopped.is_set()
+
+
+def test_the_results_of_all_lanes_are_joined_in_the_order_of_the_lanes() -> None:
+    scheduler = TestScheduler()
+    slow = scheduler.create_cold_observable(on_next(20, 1), on_completed(20))
+    fast = scheduler.create_cold_observable(on_next(10, 2), on_completed(10))
+    silent: Observable[int] = rx.empty()
+    whole = scheduler.start(lambda: all_done(slow, fast, silent, join=lambda *results: results))  # type: ignore[arg-type,return-value]
+    assert whole.messages[2:] == [on_next(220, (1, 2, None)), on_completed(220)]
+
+
+def test_results_that_cannot_be_joined_are_an_error() -> None:
+    heard: list[object] = []
+    all_done(emit(1), emit(0), join=lambda a, b: a // b).subscribe(heard.append, lambda e: heard.append(type(e)))
+    assert heard == [1, 0, ZeroDivisionError]
+
+
+def test_without_a_lane_nothing_can_be_done() -> None:
+    with pytest.raises(ValueError, match="at least one lane"):
+        all_done()

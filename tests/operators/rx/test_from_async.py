@@ -1,0 +1,263 @@
+"""The one door for effects: run anew at each subscription, cancelled at disposal, cleaned up in any case."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from reactivex import Observable
+from reactivex.testing import TestScheduler
+
+from wakestream.operators.model.errors import WakestreamError, mendable
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.to_future import to_future
+
+
+def collect(source: Observable[Any], scheduler: LoopScheduler) -> list[Any]:
+    heard: list[Any] = []
+    source.subscribe(heard.append, heard.append, lambda: heard.append("|"), scheduler=scheduler)
+    return heard
+
+
+async def test_a_coroutine_gives_one_item() -> None:
+    async def effect() -> str:
+        return "item"
+
+    scheduler = LoopScheduler()
+    heard = collect(from_async(effect), scheduler)
+    assert heard == []  # a task, not a call
+    await scheduler.close()
+    assert heard == ["item", "|"]
+
+
+async def test_an_async_generator_gives_all_its_items_as_they_come() -> None:
+    async def effect() -> AsyncIterator[float]:
+        for _ in range(3):
+            yield scheduler.loop.time()
+            await asyncio.sleep(10)  # virtual
+
+    scheduler = LoopScheduler()
+    heard = collect(from_async(effect), scheduler)
+    await scheduler.close()
+    assert heard == [0.0, 10.0, 20.0, "|"]
+
+
+async def test_an_async_generator_may_give_nothing() -> None:
+    async def effect() -> AsyncIterator[int]:
+        for item in ():
+            yield item
+
+    scheduler = LoopScheduler()
+    heard = collect(from_async(effect), scheduler)
+    await scheduler.close()
+    assert heard == ["|"]
+
+
+async def test_the_effect_runs_anew_at_each_subscription() -> None:
+    runs: list[int] = []
+
+    async def effect() -> int:
+        runs.append(1)
+        return len(runs)
+
+    scheduler = LoopScheduler()
+    source = from_async(effect)
+    assert [await to_future(scheduler)(source) for _ in range(3)] == [1, 2, 3]
+
+
+async def test_what_an_effect_raises_is_the_observables_error() -> None:
+    broken = ValueError("broken")
+
+    async def effect() -> None:
+        raise broken
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        raise broken
+
+    def not_even_begun() -> Any:
+        raise broken
+
+    scheduler = LoopScheduler()
+    heard = [collect(from_async(each), scheduler) for each in (effect, items, not_even_begun)]
+    await scheduler.close()
+    assert heard == [[broken], [1, broken], [broken]]
+
+
+async def test_an_effect_that_is_none_says_so_as_an_error() -> None:
+    def plain() -> Any:
+        return 5
+
+    scheduler = LoopScheduler()
+    heard = collect(from_async(plain), scheduler)
+    await scheduler.close()
+    assert isinstance(heard[0], TypeError)
+
+
+async def test_disposing_cancels_and_reaches_the_finally_of_a_coroutine() -> None:
+    entered, seen = asyncio.Event(), list[str]()
+
+    async def effect() -> None:
+        try:
+            entered.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+        finally:
+            seen.append("finally")
+
+    scheduler, heard = LoopScheduler(), list[Any]()
+    running = from_async(effect).subscribe(heard.append, heard.append, lambda: heard.append("|"), scheduler=scheduler)
+    await entered.wait()
+    running.dispose()
+    await scheduler.close()
+    assert (seen, heard) == (["cancelled", "finally"], [])
+
+
+async def test_disposing_waits_for_the_clean_up_that_awaits() -> None:
+    entered, seen = asyncio.Event(), list[float]()
+
+    async def effect() -> AsyncIterator[str]:
+        try:
+            entered.set()
+            yield "first"
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(3)  # virtual: a connection being closed
+            seen.append(scheduler.loop.time())
+
+    scheduler = LoopScheduler()
+    running = from_async(effect).subscribe(scheduler=scheduler)
+    await entered.wait()
+    running.dispose()
+    await scheduler.close()
+    assert seen == [3.0]
+
+
+async def test_disposing_before_the_task_began_never_calls_the_effect() -> None:
+    calls: list[int] = []
+
+    async def effect() -> None:
+        calls.append(1)
+
+    scheduler = LoopScheduler()
+    from_async(effect).subscribe(scheduler=scheduler).dispose()
+    await scheduler.close()
+    assert calls == []
+
+
+async def test_an_observer_that_has_enough_stops_a_generator_that_never_waits() -> None:
+    seen: list[Any] = []
+
+    async def effect() -> AsyncIterator[int]:
+        try:
+            for number in range(1_000_000):
+                seen.append(number)
+                yield number
+        finally:
+            seen.append("finally")
+
+    scheduler = LoopScheduler()
+    heard = collect(from_async(effect).take(2), scheduler)
+    await scheduler.close()
+    assert heard == [0, 1, "|"]
+    assert seen == [0, 1, "finally"]
+
+
+async def test_an_effect_that_cancels_itself_is_an_error_and_not_silence() -> None:
+    async def effect() -> None:
+        raise asyncio.CancelledError
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        inner = asyncio.get_running_loop().create_future()
+        inner.cancel()
+        await inner
+
+    scheduler = LoopScheduler()
+    heard = [collect(from_async(each, "upload"), scheduler) for each in (effect, items)]
+    await scheduler.close()
+    (error,), (first, same) = heard
+    assert (first, type(error), error.code, mendable(error)) == (1, WakestreamError, "internal", False)
+    assert {type(error), type(same)} == {WakestreamError}
+    for each in (error, same):
+        assert re.fullmatch(r"upload cancelled itself \(CancelledError\): .* \(test_from_async.py:\d+\)", str(each))
+
+
+async def test_cancellation_from_outside_is_neither_caught_nor_emitted() -> None:
+    async def effect() -> None:
+        await asyncio.Event().wait()
+
+    scheduler = LoopScheduler()
+    heard = collect(from_async(effect, "cancelled from outside"), scheduler)
+    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "cancelled from outside")
+    await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+    assert heard == []
+
+
+async def test_an_observer_that_raises_hears_of_it_and_the_generator_is_closed() -> None:
+    seen, heard, fault = list[str](), list[Any](), ValueError("observer")
+
+    async def effect() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            seen.append("finally")
+
+    def observer(_: int) -> None:
+        raise fault
+
+    scheduler = LoopScheduler()
+    from_async(effect).subscribe(observer, heard.append, scheduler=scheduler)
+    await scheduler.close()
+    assert (heard, seen) == ([fault], ["finally"])
+
+
+async def test_the_task_bears_the_name_given() -> None:
+    names: list[str] = []
+
+    async def effect() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        names.append(task.get_name())
+
+    scheduler = LoopScheduler()
+    await to_future(scheduler)(from_async(effect, "upload clip.mp4"))
+    assert names == ["upload clip.mp4"]
+
+
+async def test_a_thousand_effects_start_no_thread() -> None:
+    before, during = threading.enumerate(), set[int]()
+
+    async def effect() -> int:
+        await asyncio.sleep(1)  # virtual
+        during.add(threading.active_count())
+        return 1
+
+    scheduler = LoopScheduler()
+    heard = [collect(from_async(effect), scheduler) for _ in range(1_000)]
+    await scheduler.close()
+    assert all(one == [1, "|"] for one in heard)
+    assert during == {len(before)}
+    assert threading.enumerate() == before
+
+
+@pytest.mark.parametrize("scheduler", [None, TestScheduler()])
+def test_anything_but_a_loop_scheduler_is_a_clear_type_error(scheduler: Any) -> None:
+    async def effect() -> None:
+        """Never run."""
+
+    with pytest.raises(TypeError, match="effects run on a LoopScheduler: give one at the single subscribe"):
+        from_async(effect).subscribe(scheduler=scheduler)

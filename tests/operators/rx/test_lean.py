@@ -1,0 +1,85 @@
+"""Lean observables: the library's rules, at a fifth of its weight."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from reactivex import Observable, abc
+
+from wakestream.operators.rx.core.observable import Lean, Letting, Serial, along
+from wakestream.operators.rx.core.scheduler import Alarm, LoopScheduler
+from wakestream.operators.rx.emit import begin_with, emit
+
+
+def passing(source: Observable[Any]) -> Observable[Any]:
+    return Lean(lambda observer, scheduler: along(source, observer, scheduler))
+
+
+def test_nothing_passes_along_after_the_end() -> None:
+    def babbling(observer: abc.ObserverBase[int], _: abc.SchedulerBase | None) -> abc.DisposableBase:
+        observer.on_next(1)
+        observer.on_completed()
+        observer.on_next(2)
+        observer.on_completed()
+        return Serial()
+
+    heard: list[Any] = []
+    passing(Lean(babbling)).subscribe(heard.append, heard.append, lambda: heard.append("|"))
+    assert heard == [1, "|"]
+
+
+def test_a_source_that_cannot_even_begin_is_an_error_of_the_whole() -> None:
+    broken, heard = ValueError("broken"), list[Any]()
+
+    def begin(*_: Any) -> abc.DisposableBase:
+        raise broken
+
+    passing(Lean(begin)).pipe(begin_with(0)).subscribe(heard.append, heard.append)
+    assert heard == [0, broken]
+
+
+def test_whoever_lets_go_lets_go_of_the_source_beneath() -> None:
+    let_go: list[str] = []
+    source: Observable[Any] = Lean(lambda *_: Letting(lambda: let_go.append("source")))
+    subscription = passing(passing(source)).subscribe()
+    assert let_go == []
+    subscription.dispose()
+    subscription.dispose()
+    assert let_go == ["source"]
+
+
+def test_the_librarys_methods_give_what_they_give_there() -> None:
+    heard: list[Any] = []
+    squares = emit(1, -1, 2, 3, 4).map(lambda item: item * item).distinct_until_changed()
+    squares.take_while(lambda item: item < 9, inclusive=True).subscribe(heard.append, None, lambda: heard.append("|"))
+    assert heard == [1, 4, 9, "|"]
+
+
+def test_an_error_of_a_function_arrives_as_an_error() -> None:
+    heard: list[Any] = []
+    emit(1, 0, 2).map(lambda item: 1 // item).subscribe(heard.append, lambda error: heard.append(type(error)))
+    assert heard == [1, ZeroDivisionError]
+
+
+class Ticking(Alarm):
+    __slots__ = ("rung",)
+
+    def __init__(self, time: abc.SchedulerBase) -> None:
+        super().__init__(time)
+        self.rung: list[float] = []
+
+    def ring(self, *_: Any) -> None:
+        self.rung.append(self.now())
+        self.set(self.now() + 10)
+
+
+async def test_an_alarm_rings_each_time_it_is_set_and_never_after_disposal() -> None:
+    alarm = Ticking(LoopScheduler())
+    assert alarm.disposed
+    alarm.set(alarm.now() + 10)
+    await asyncio.sleep(35)  # virtual
+    alarm.dispose()
+    await asyncio.sleep(35)  # virtual
+    assert alarm.rung == pytest.approx([10, 20, 30])

@@ -1,0 +1,175 @@
+"""An effect that many need and that is carried out once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+import reactivex as rx
+from reactivex import Observable
+from reactivex.subject import Subject
+
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.shared import Once
+from wakestream.operators.rx.to_future import to_future
+
+
+def collect(source: Observable[Any], scheduler: LoopScheduler | None = None) -> list[Any]:
+    heard: list[Any] = []
+    source.subscribe(heard.append, heard.append, lambda: heard.append("|"), scheduler=scheduler)
+    return heard
+
+
+def counted(source: Observable[Any]) -> tuple[Observable[Any], list[int]]:
+    subscriptions: list[int] = []
+
+    def begin(_: Any) -> Observable[Any]:
+        subscriptions.append(1)
+        return source
+
+    return rx.defer(begin), subscriptions
+
+
+async def test_early_and_late_subscribers_get_the_one_item_of_one_run() -> None:
+    runs: list[int] = []
+
+    async def effect() -> str:
+        runs.append(1)
+        await asyncio.sleep(5)  # virtual
+        return "item"
+
+    scheduler = LoopScheduler()
+    once = Once(from_async(effect))
+    early = [collect(once, scheduler) for _ in range(3)]
+    assert await to_future(scheduler)(once) == "item"
+    late = collect(once, scheduler)
+    assert [*early, late] == [["item", "|"]] * 4
+    assert len(runs) == 1
+
+
+def test_nothing_happens_before_the_first_subscription() -> None:
+    source, subscriptions = counted(rx.of(1))
+    Once(source)
+    assert subscriptions == []
+
+
+def test_waiters_come_and_go_while_the_effect_goes_on() -> None:
+    effect: Subject[str] = Subject()
+    once = Once(effect)
+    gone, heard = list[str](), list[str]()
+    once.subscribe(gone.append).dispose()
+    assert len(effect.observers) == 1
+    once.subscribe(heard.append)
+    effect.on_next("item")
+    assert (gone, heard) == ([], ["item"])
+
+
+def test_only_the_first_item_counts() -> None:
+    effect: Subject[str] = Subject()
+    once = Once(effect)
+    early = collect(once)
+    effect.on_next("first")
+    effect.on_next("second")
+    assert early == collect(once) == ["first", "|"]
+
+
+def test_an_error_reaches_all_who_wait_and_the_next_subscription_starts_anew() -> None:
+    broken = ValueError("broken")
+    effects = iter([first := Subject[str](), second := Subject[str]()])
+    once = Once(rx.defer(lambda _: next(effects)))
+    waiting = [collect(once), collect(once)]
+    first.on_error(broken)
+    assert waiting == [[broken], [broken]]
+    again = collect(once)
+    second.on_next("item")
+    assert again == ["item", "|"]
+
+
+def test_an_end_without_an_item_reaches_all_who_wait_and_the_next_starts_anew() -> None:
+    effects = iter([first := Subject[str](), second := Subject[str]()])
+    once = Once(rx.defer(lambda _: next(effects)))
+    waiting = [collect(once), collect(once)]
+    first.on_completed()
+    assert waiting == [["|"], ["|"]]
+    again = collect(once)
+    second.on_next("item")
+    assert again == ["item", "|"]
+
+
+def test_a_waiter_that_raises_starves_nobody_and_its_fault_is_not_kept_quiet() -> None:
+    effect: Subject[str] = Subject()
+    once = Once(effect)
+    order: list[str] = []
+
+    def raises(item: str) -> None:
+        order.append("raises")
+        raise ValueError("observer")
+
+    once.subscribe(raises)
+    once.subscribe(lambda item: order.append(item))
+    with pytest.raises(ValueError, match="observer"):
+        effect.on_next("item")
+    assert order == ["raises", "item"]
+
+
+async def test_a_waiter_that_raises_at_an_effects_item_is_reported_to_the_loop() -> None:
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+
+    async def effect() -> str:
+        return "item"
+
+    def raises(_: str) -> None:
+        raise ValueError("observer")
+
+    scheduler = LoopScheduler()
+    once = Once(from_async(effect))
+    once.subscribe(raises, lambda _: None, scheduler=scheduler)
+    heard = collect(once, scheduler)
+    await scheduler.close()
+    assert heard == ["item", "|"]
+    gc.collect()  # asyncio tells when the task is forgotten
+    assert [str(context["exception"]) for context in reported] == ["observer"]
+
+
+def test_a_waiter_without_an_error_handler_does_not_keep_an_error_from_the_others() -> None:
+    effect, heard = Subject[str](), list[Any]()
+    once = Once(effect)
+    once.subscribe(lambda _: None)
+    once.subscribe(heard.append, heard.append)
+    with pytest.raises(ValueError, match="broken"):
+        effect.on_error(broken := ValueError("broken"))
+    assert heard == [broken]
+
+
+def test_a_waiter_may_start_it_anew_from_within_its_error() -> None:
+    effects = iter([first := Subject[str](), second := Subject[str]()])
+    once = Once(rx.defer(lambda _: next(effects)))
+    heard: list[str] = []
+    once.subscribe(lambda _: None, lambda _: once.subscribe(heard.append))
+    first.on_error(ValueError("broken"))
+    second.on_next("item")
+    assert heard == ["item"]
+
+
+async def test_dispose_stops_the_effect() -> None:
+    entered, left = asyncio.Event(), list[str]()
+
+    async def effect() -> None:
+        try:
+            entered.set()
+            await asyncio.Event().wait()
+        finally:
+            left.append("left")
+
+    scheduler = LoopScheduler()
+    once = Once(from_async(effect))
+    collect(once, scheduler)
+    await entered.wait()
+    once.dispose()
+    await scheduler.close()
+    assert left == ["left"]

@@ -1,0 +1,176 @@
+"""Ask again and again, each time only after the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from itertools import count
+from typing import Any
+
+import pytest
+import reactivex as rx
+from reactivex import Observable, abc
+from reactivex.subject import Subject
+from reactivex.testing import ReactiveTest, TestScheduler
+
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.poll import poll
+from wakestream.operators.rx.to_future import to_future
+
+on_next, on_error, on_completed, subscribe = (
+    ReactiveTest.on_next,
+    ReactiveTest.on_error,
+    ReactiveTest.on_completed,
+    ReactiveTest.subscribe,
+)
+
+
+def test_it_asks_at_once_then_at_its_pace_until_satisfied() -> None:
+    scheduler, numbers = TestScheduler(), count(1)
+    asked: list[float] = []
+
+    def ask() -> Observable[int]:
+        asked.append(scheduler.clock)
+        return rx.of(next(numbers))
+
+    result = scheduler.start(lambda: poll(ask, every=20, until=lambda number: number == 3))
+    assert [message.value.kind for message in result.messages] == ["N", "N", "N", "C"]
+    assert [message.value.value for message in result.messages[:3]] == [1, 2, 3]
+    assert asked[0] == 200
+    assert len(asked) == 3
+
+
+def test_a_slow_poll_never_overlaps_and_the_pause_counts_from_its_answer() -> None:
+    scheduler = TestScheduler()
+    answer = scheduler.create_cold_observable(on_next(70, "x"), on_completed(70))
+    result = scheduler.start(lambda: poll(lambda: answer, every=20, until=lambda _: False), disposed=500)
+    assert answer.subscriptions == [
+        subscribe(200, 270),
+        subscribe(290, 360),
+        subscribe(380, 450),
+        subscribe(470, 500),
+    ]
+    assert result.messages == [on_next(270, "x"), on_next(360, "x"), on_next(450, "x")]
+
+
+async def test_slow_effects_never_overlap() -> None:
+    running = most = 0
+    starts: list[float] = []
+
+    async def slow() -> int:
+        nonlocal running, most
+        starts.append(scheduler.loop.time())
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(5)  # virtual
+        running -= 1
+        return len(starts)
+
+    scheduler = LoopScheduler()
+    polled = poll(lambda: from_async(slow), every=2, until=lambda number: number == 4)
+    assert await to_future(scheduler)(polled) == 4
+    assert (most, starts) == (1, [0.0, 7.0, 14.0, 21.0])
+
+
+def test_an_answer_without_an_item_is_asked_again() -> None:
+    scheduler = TestScheduler()
+    answers = iter([rx.empty(), rx.empty(), rx.of("x")])
+    result = scheduler.start(lambda: poll(lambda: next(answers), every=20, until=lambda _: True))
+    assert [message.value.kind for message in result.messages] == ["N", "C"]
+
+
+def test_nothing_of_an_answer_counts_after_the_item_that_satisfied() -> None:
+    scheduler = TestScheduler()
+    answer = scheduler.create_cold_observable(on_next(1, "x"), on_next(2, "y"), on_completed(3))
+    result = scheduler.start(lambda: poll(lambda: answer, every=20, until=lambda item: item == "x"))
+    assert result.messages == [on_next(201, "x"), on_completed(201)]
+    assert answer.subscriptions == [subscribe(200, 201)]
+
+
+def test_an_error_of_the_answer_ends_the_polling() -> None:
+    scheduler, broken = TestScheduler(), ValueError("broken")
+    answer = scheduler.create_cold_observable(on_next(1, "x"), on_error(5, broken))
+    result = scheduler.start(lambda: poll(lambda: answer, every=20, until=lambda _: False))
+    assert result.messages == [on_next(201, "x"), on_error(205, broken)]
+    assert len(answer.subscriptions) == 1
+
+
+def test_a_question_that_cannot_be_built_arrives_as_an_error() -> None:
+    broken = ValueError("cannot ask")
+
+    def ask() -> Observable[int]:
+        raise broken
+
+    scheduler = TestScheduler()
+    assert scheduler.start(lambda: poll(ask, every=20, until=bool)).messages == [on_error(200, broken)]
+
+
+def test_an_answer_that_cannot_be_judged_arrives_as_an_error_and_lets_go() -> None:
+    broken, answer, heard = ValueError("cannot judge"), Subject[int](), list[Any]()
+
+    def judge(_: int) -> bool:
+        raise broken
+
+    poll(lambda: answer, every=20, until=judge).subscribe(heard.append, heard.append, scheduler=TestScheduler())
+    answer.on_next(1)  # and nothing is raised at whoever feeds it
+    assert heard == [broken]
+    assert not answer.observers
+
+
+@pytest.mark.parametrize(("disposed", "last"), [(230, subscribe(200, 230)), (280, subscribe(200, 270))])
+def test_disposing_in_an_answer_or_in_the_pause_ends_it(disposed: float, last: Any) -> None:
+    scheduler = TestScheduler()
+    answer = scheduler.create_cold_observable(on_next(70, "x"), on_completed(70))
+    scheduler.start(lambda: poll(lambda: answer, every=20, until=lambda _: False), disposed=disposed)
+    assert answer.subscriptions == [last]
+
+
+async def test_disposing_cancels_the_effect_and_reaches_its_finally() -> None:
+    entered, left = asyncio.Event(), list[str]()
+
+    async def slow() -> int:
+        try:
+            entered.set()
+            await asyncio.Event().wait()
+        finally:
+            left.append("left")
+        return 1
+
+    scheduler = LoopScheduler()
+    polling = poll(lambda: from_async(slow), every=2, until=bool).subscribe(scheduler=scheduler)
+    await entered.wait()
+    polling.dispose()
+    await scheduler.close()
+    assert left == ["left"]
+
+
+def test_no_scheduler_is_a_clear_type_error() -> None:
+    with pytest.raises(TypeError, match="no scheduler"):
+        poll(lambda: rx.of(1), every=2, until=bool).subscribe()
+
+
+@pytest.mark.parametrize("pace", [0.0, 2.0])
+async def test_ten_thousand_polls_neither_overflow_the_stack_nor_grow(pace: float) -> None:
+    number, sizes = 0, list[int]()
+
+    def ask() -> Observable[int]:
+        def answer(observer: abc.ObserverBase[int], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            nonlocal number
+            number += 1
+            if number % 1_000 == 0:
+                sizes.append(tracemalloc.get_traced_memory()[0])
+            observer.on_next(number)
+            observer.on_completed()
+            return rx.disposable.Disposable()
+
+        return Observable(answer)
+
+    scheduler = LoopScheduler()
+    tracemalloc.start()
+    try:
+        assert await to_future(scheduler)(poll(ask, pace, lambda item: item == 10_000)) == 10_000
+    finally:
+        tracemalloc.stop()
+    assert scheduler.loop.time() == 9_999 * pace
+    assert sizes[-1] - sizes[1] < 100_000

@@ -1,0 +1,134 @@
+"""One stage after another: the last item of a stage is what the next one starts from."""
+
+from __future__ import annotations
+
+import reactivex as rx
+from reactivex import Observable
+from reactivex.subject import Subject
+from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing.marbles import marbles_testing
+
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.then import then
+from wakestream.operators.rx.to_future import to_future
+
+on_next, on_error, on_completed = ReactiveTest.on_next, ReactiveTest.on_error, ReactiveTest.on_completed
+
+
+def test_the_next_stage_begins_when_the_source_completes() -> None:
+    with marbles_testing() as (start, cold, hot, exp):
+        first = hot("--a--b--|", None, None)
+        second = cold("-x-y-|", None, None)
+        expected = exp("--a--b---x-y-|", None, None)
+        assert start(first.pipe(then(lambda _: second))) == expected
+
+
+def test_the_next_stage_is_made_of_the_last_item() -> None:
+    given: list[str] = []
+
+    def following(item: str) -> Observable[str]:
+        given.append(item)
+        return rx.of(item.upper())
+
+    heard: list[str] = []
+    rx.of("a", "b", "c").pipe(then(following)).subscribe(heard.append)
+    assert given == ["c"]
+    assert heard == ["a", "b", "c", "C"]
+
+
+def test_none_is_an_item_like_any_other() -> None:
+    heard: list[object] = []
+    rx.of(None).pipe(then(lambda item: rx.of(("after", item)))).subscribe(heard.append)
+    assert heard == [None, ("after", None)]
+
+
+def test_an_empty_source_stays_empty() -> None:
+    asked: list[object] = []
+    heard: list[object] = []
+
+    def following(item: object) -> Observable[object]:
+        asked.append(item)
+        return rx.of(item)
+
+    rx.empty().pipe(then(following)).subscribe(heard.append, on_completed=lambda: heard.append("end"))
+    assert (asked, heard) == ([], ["end"])
+
+
+def test_an_error_of_the_source_ends_all_and_starts_nothing() -> None:
+    scheduler, broken, asked = TestScheduler(), ValueError("broken"), list[object]()
+
+    def following(item: object) -> Observable[object]:
+        asked.append(item)
+        return rx.of(item)
+
+    source = scheduler.create_hot_observable(on_next(210, 1), on_error(220, broken))
+    result = scheduler.start(lambda: source.pipe(then(following)))
+    assert result.messages == [on_next(210, 1), on_error(220, broken)]
+    assert asked == []
+    assert source.subscriptions == [ReactiveTest.subscribe(200, 220)]
+
+
+def test_an_error_of_the_next_stage_passes() -> None:
+    scheduler, broken = TestScheduler(), ValueError("broken")
+    second = scheduler.create_cold_observable(on_next(5, "x"), on_error(10, broken))
+    source = scheduler.create_hot_observable(on_next(210, 1), on_completed(220))
+    result = scheduler.start(lambda: source.pipe(then(lambda _: second)))
+    assert result.messages == [on_next(210, 1), on_next(225, "x"), on_error(230, broken)]
+
+
+def test_a_stage_that_cannot_be_built_arrives_as_an_error() -> None:
+    broken, heard = ValueError("cannot be built"), list[object]()
+
+    def following(_: object) -> Observable[object]:
+        raise broken
+
+    rx.of(1).pipe(then(following)).subscribe(heard.append, heard.append)
+    assert heard == [1, broken]
+
+
+def test_disposing_in_the_first_stage_lets_go_of_it() -> None:
+    scheduler = TestScheduler()
+    source = scheduler.create_hot_observable(on_next(210, 1), on_completed(300))
+    second = scheduler.create_cold_observable(on_completed(10))
+    scheduler.start(lambda: source.pipe(then(lambda _: second)), disposed=250)
+    assert source.subscriptions == [ReactiveTest.subscribe(200, 250)]
+    assert second.subscriptions == []
+
+
+def test_disposing_in_the_second_stage_lets_go_of_it() -> None:
+    scheduler = TestScheduler()
+    source = scheduler.create_hot_observable(on_next(210, 1), on_completed(220))
+    second = scheduler.create_cold_observable(on_next(10, "x"), on_completed(500))
+    result = scheduler.start(lambda: source.pipe(then(lambda _: second)), disposed=300)
+    assert result.messages == [on_next(210, 1), on_next(230, "x")]
+    assert second.subscriptions == [ReactiveTest.subscribe(220, 300)]
+
+
+def test_each_subscription_runs_by_itself() -> None:
+    stages = rx.of(1, 2).pipe(then(lambda item: rx.of(item * 10)))
+    one, two = list[int](), list[int]()
+    stages.subscribe(one.append)
+    stages.subscribe(two.append)
+    assert one == two == [1, 2, 20]
+
+
+def test_the_next_stage_may_be_subscribed_while_the_source_still_emits_its_end() -> None:
+    source: Subject[int] = Subject()
+    heard: list[object] = []
+    source.pipe(then(lambda item: rx.of(item, item + 1))).subscribe(
+        heard.append, on_completed=lambda: heard.append("|")
+    )
+    source.on_next(1)
+    source.on_completed()
+    assert heard == [1, 1, 2, "|"]
+
+
+async def test_the_scheduler_given_once_reaches_every_stage() -> None:
+    async def effect() -> str:
+        return "done"
+
+    scheduler = LoopScheduler()
+    stages = from_async(effect).pipe(then(lambda _: from_async(effect)), then(lambda _: rx.timer(5.0)))
+    assert await to_future(scheduler)(stages) == 0
+    assert scheduler.loop.time() == 5.0

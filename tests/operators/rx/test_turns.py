@@ -1,0 +1,114 @@
+"""Turns: so many at once, the most urgent first, and a turn is given back whatever its end was."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import reactivex as rx
+from reactivex import Subject, abc
+
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.emit import emit, silence
+from wakestream.operators.rx.limiter import Turns
+from wakestream.operators.rx.to_future import to_future
+
+
+class Stage:
+    """Jobs in one lane: which have begun, and the way to end each."""
+
+    def __init__(self, limit: int) -> None:
+        self.turns = Turns(limit)
+        self.begun: list[str] = []
+        self.said: dict[str, list[object]] = {}
+        self.ends: dict[str, Subject[object]] = {}
+        self.scheduler = LoopScheduler()
+
+    def enter(self, name: str, priority: int = 0) -> abc.DisposableBase:
+        def begin(_: object) -> rx.Observable[object]:
+            self.begun.append(name)
+            self.ends[name] = Subject()
+            return self.ends[name]
+
+        said = self.said.setdefault(name, [])
+        held = rx.defer(begin).pipe(self.turns.hold(priority, lambda before: f"{before} before"))
+        return held.subscribe(said.append, lambda error: said.append(str(error)), scheduler=self.scheduler)
+
+    async def turn(self) -> None:
+        """One turn of the loop, and another for what it starts."""
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+def test_a_limit_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Turns(0)
+
+
+async def test_a_free_turn_is_taken_at_once_and_the_next_waits_and_is_told() -> None:
+    stage = Stage(2)
+    for name in "abcd":
+        stage.enter(name)
+    assert stage.begun == ["a", "b"]
+    assert stage.said == {"a": [], "b": [], "c": ["0 before"], "d": ["1 before"]}
+    stage.ends["a"].on_completed()
+    await stage.turn()
+    assert stage.begun == ["a", "b", "c"]
+
+
+async def test_the_most_urgent_is_next_and_among_equals_who_came_first() -> None:
+    stage = Stage(1)
+    stage.enter("first")
+    for name, priority in (("low", -1), ("one", 0), ("two", 0), ("high", 5)):
+        stage.enter(name, priority)
+    assert stage.said["high"] == ["0 before"]
+    for name in ("first", "high", "one", "two"):
+        stage.ends[name].on_completed()
+        await stage.turn()
+    assert stage.begun == ["first", "high", "one", "two", "low"]
+
+
+async def test_an_error_and_a_disposal_give_the_turn_back() -> None:
+    stage = Stage(1)
+    stage.enter("a")
+    b = stage.enter("b")
+    stage.enter("c")
+    stage.ends["a"].on_error(ValueError("broken"))
+    await stage.turn()
+    assert (stage.begun, stage.said["a"]) == (["a", "b"], ["broken"])
+    b.dispose()
+    await stage.turn()
+    assert stage.begun == ["a", "b", "c"]
+    stage.ends["c"].on_completed()
+    assert (stage.turns.taken, stage.turns.waiting) == (0, 0)
+
+
+async def test_one_who_leaves_while_waiting_or_as_it_is_called_takes_no_turn() -> None:
+    stage = Stage(1)
+    stage.enter("a")
+    waiting, called = stage.enter("waiting"), stage.enter("called")
+    stage.enter("last")
+    waiting.dispose()
+    stage.ends["a"].on_completed()
+    called.dispose()
+    await stage.turn()
+    assert stage.begun == ["a", "last"]
+
+
+async def test_a_source_that_ends_at_once_has_given_its_turn_back_before_anyone_hears_of_it() -> None:
+    turns = Turns(1)
+    taken: list[int] = []
+    again = emit(1).pipe(turns.hold()).do_action(on_completed=lambda: taken.append(turns.taken))
+    assert await to_future(LoopScheduler())(again) == 1
+    assert taken == [0]
+
+
+async def test_ten_thousand_wait_and_all_have_their_turn() -> None:
+    turns, scheduler = Turns(3), LoopScheduler()
+    busy = [silence().pipe(turns.hold()).subscribe(scheduler=scheduler) for _ in range(3)]
+    waiting = [to_future(scheduler)(emit(n).pipe(turns.hold(n % 7))) for n in range(10_000)]
+    assert turns.waiting == 10_000
+    for one in busy:
+        one.dispose()
+    assert sum(await asyncio.gather(*waiting)) == sum(range(10_000))
+    assert (turns.taken, turns.waiting) == (0, 0)

@@ -1,0 +1,167 @@
+"""A function that returns what its operator cannot use, or that raises, ends the whole at once, and is named."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import reactivex as rx
+from reactivex import Observable
+from reactivex.subject import Subject
+
+from wakestream.operators.lifecycle.before_outcome import before_outcome
+from wakestream.operators.lifecycle.outcome import outcome
+from wakestream.operators.model.events import Done, JobEvent, Note
+from wakestream.operators.rx.branch import branch
+from wakestream.operators.rx.concat_unless import unless
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.emit import beside, emit
+from wakestream.operators.rx.first_success import first_done
+from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.limiter import Turns
+from wakestream.operators.rx.poll import poll
+from wakestream.operators.rx.then import then
+from wakestream.operators.rx.timeout_no_progress import timeout_unchanged
+from wakestream.operators.rx.to_future import to_future
+
+DONE = Done("result.mp4", 7)  # type: ignore[arg-type]
+
+
+def given(*_: Any) -> Any:
+    """A stage that gives its value itself."""
+    return DONE
+
+
+def nothing(*_: Any) -> Any:
+    """A stage whose author forgot to return."""
+
+
+async def later(*_: Any) -> Any:
+    """A stage that is async."""
+
+
+def broken(*_: Any) -> Any:
+    raise ValueError("broken")
+
+
+WANTS_AN_OBSERVABLE: dict[str, Callable[[Any], Observable[Any]]] = {
+    "then": lambda function: emit(1).pipe(then(function)),
+    "branch": lambda function: rx.concat(emit(1), rx.never()).pipe(branch({int: function})),
+    "poll": lambda function: poll(function, 1.0, lambda _: False),
+}
+
+
+def line_of(function: Callable[..., Any]) -> int:
+    return inspect.getsourcelines(function)[1]
+
+
+async def ended(source: Observable[Any]) -> BaseException:
+    future = source.pipe(to_future(LoopScheduler()))
+    await asyncio.wait((future,))
+    error = future.exception()
+    assert error is not None
+    return error
+
+
+@pytest.mark.parametrize("operator", WANTS_AN_OBSERVABLE)
+async def test_what_is_no_observable_is_an_error_that_names_the_function_and_what_it_returned(operator: str) -> None:
+    error = await ended(WANTS_AN_OBSERVABLE[operator](given))
+    assert str(error) == (
+        f"{operator}: given() returned a Done, which is no observable. Return an observable, such as emit(value)"
+    )
+    assert getattr(error, "place", None) == f"test_wrong_return.py:{line_of(given)}"
+
+
+@pytest.mark.parametrize("operator", ["then", "poll"])
+async def test_a_function_without_a_return_is_such_an_error(operator: str) -> None:
+    assert f"{operator}: nothing() returned None, which is no observable" in str(
+        await ended(WANTS_AN_OBSERVABLE[operator](nothing))
+    )
+
+
+@pytest.mark.parametrize("operator", WANTS_AN_OBSERVABLE)
+async def test_an_async_stage_is_told_of_the_door_for_effects_and_leaves_no_coroutine_behind(operator: str) -> None:
+    assert str(await ended(WANTS_AN_OBSERVABLE[operator](later))) == (
+        f"{operator}: later() returned a coroutine, which is no observable. "
+        "Await it in an effect: stages.effect(label, args, do), or from_async(do)"
+    )
+
+
+async def test_a_lambda_is_named_by_its_line() -> None:
+    error = await ended(emit(1).pipe(then(lambda item: item)))
+    assert str(error).startswith("then: a lambda returned 1, ")
+
+
+async def test_a_long_value_is_cut() -> None:
+    error = await ended(emit("x" * 1000).pipe(then(lambda item: item)))
+    assert len(str(error)) < 200
+
+
+TAKES_FUNCTIONS: dict[str, Callable[[], Callable[[Observable[Any]], Observable[Any]]]] = {
+    "timeout_unchanged": lambda: timeout_unchanged(broken, 5.0, "place"),
+    "unless": lambda: unless(broken, rx.never()),
+}
+
+
+@pytest.mark.parametrize("operator", TAKES_FUNCTIONS)
+def test_what_a_function_raises_is_the_end_whatever_the_source_is(operator: str) -> None:
+    hot: Subject[int] = Subject()
+    heard: list[Any] = []
+    hot.pipe(TAKES_FUNCTIONS[operator]()).subscribe(
+        heard.append, lambda error: heard.append(str(error)), scheduler=rx.scheduler.VirtualTimeScheduler()
+    )
+    hot.on_next(1)
+    hot.on_next(2)
+    hot.on_completed()
+    assert heard == ["broken"]
+
+
+async def test_one_whose_waiting_line_raises_has_left_the_line() -> None:
+    turns, scheduler = Turns(1), LoopScheduler()
+    first: Subject[int] = Subject()
+    running = first.pipe(turns.hold()).pipe(to_future(scheduler))
+    assert str(await ended(emit(1).pipe(turns.hold(on_wait=broken)))) == "broken"
+    assert turns.waiting == 0
+    first.on_next(1)
+    first.on_completed()
+    await running
+    assert turns.taken == 0
+
+
+@pytest.mark.parametrize("wrong", [nothing, DONE, None])
+def test_what_must_be_observables_is_looked_at_when_the_pipeline_is_made(wrong: Any) -> None:
+    for make in (lambda: first_done(rx.never(), wrong), lambda: beside(wrong), lambda: unless(bool, wrong)):
+        with pytest.raises(TypeError, match=r"no observable"):
+            make()
+
+
+def test_a_stage_that_is_no_function_is_seen_when_the_pipeline_is_made() -> None:
+    with pytest.raises(TypeError, match=r"then: stage 2 is .*, which is no function"):
+        then(emit, emit(1))  # type: ignore[arg-type]
+
+
+async def test_an_effect_that_cannot_be_awaited_is_named() -> None:
+    error = await ended(from_async(given, "publish"))
+    assert str(error) == (
+        "publish: given() returned a Done, which cannot be awaited. "
+        "Make it an async function, or return what can be awaited"
+    )
+
+
+async def test_a_last_thing_that_is_no_observable_is_told_and_changes_no_outcome() -> None:
+    heard: list[JobEvent] = []
+    whole: Observable[JobEvent] = emit(DONE)
+    await whole.pipe(before_outcome(given)).do_action(heard.append).pipe(to_future(LoopScheduler()))
+    told, end = heard
+    assert isinstance(told, Note)
+    assert told.text.startswith("WrongReturn: before_outcome: given() returned a Done")
+    assert end == DONE
+
+
+async def test_what_is_done_at_the_end_may_raise_and_the_job_ends_all_the_same() -> None:
+    source: Observable[JobEvent] = emit(DONE)
+    end = await source.pipe(outcome(broken)).pipe(to_future(LoopScheduler()))
+    assert (end.code, "ValueError: broken" in end.why) == ("internal", True)

@@ -1,0 +1,50 @@
+"""Runs one stage alone on the virtual loop, with the shipped fakes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from reactivex import Observable
+
+from wakestream.adapters.testing.fakes import MemoryFiles, MemoryWorker, MemoryWorkers
+from wakestream.operators.model import events as e
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.stages.fingerprint import Readings
+
+URL = "http://gpu:8383"
+JOB = e.Job("job-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
+VIDEO = e.Fingerprint(JOB.video, 1000, 0, {"md5": "a" * 32, "blake3": "a" * 64})
+AUDIO = e.Fingerprint(JOB.audio, 500, 0, {"md5": "b" * 32, "blake3": "b" * 64})
+ONLINE = e.Online(URL, "gpu", frozenset({"blake3"}))
+CHECKED = e.Checked(ONLINE, VIDEO, AUDIO, "blake3", (VIDEO, AUDIO))
+SUBMITTED = e.Submitted(ONLINE, "task-1")
+
+
+class Stage:
+    """What a stage emitted, each with its virtual time, and how it ended: `|`, or its error."""
+
+    def __init__(self, worker: MemoryWorker | None = None) -> None:
+        self.worker = worker or MemoryWorker()
+        self.workers = MemoryWorkers({URL: self.worker}, URL)
+        self.files = MemoryFiles({JOB.video: VIDEO, JOB.audio: AUDIO})
+        self.readings = Readings(JOB, self.files)
+        self.items: list[tuple[float, Any]] = []
+        self.end: str | Exception | None = None
+
+    async def run(self, stage: Observable[Any]) -> list[Any]:
+        """All that the stage emits; its error is kept in `end`."""
+        loop, scheduler = asyncio.get_running_loop(), LoopScheduler()
+        over = loop.create_future()
+
+        def ended(how: str | Exception) -> None:
+            self.end = how
+            over.set_result(None)
+
+        stage.subscribe(
+            lambda item: self.items.append((loop.time(), item)), ended, lambda: ended("|"), scheduler=scheduler
+        )
+        await over
+        await scheduler.close()
+        return [item for _, item in self.items]

@@ -1,0 +1,51 @@
+"""The stage `effect` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from random import Random
+from typing import Any
+
+from stage import Stage
+
+from wakestream.operators.model.errors import WorkerUnreachable
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import Effects
+from wakestream.operators.stages.effect import effect
+
+
+class Noted(Effects):
+    """Carries effects out and keeps what they were called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Mapping[str, Any]]] = []
+
+    async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
+        self.calls.append((label, args))
+        return await effect()
+
+
+async def test_it_gives_what_the_effect_returns_and_goes_through_the_door() -> None:
+    async def publish() -> str:
+        return "at https://x.example"
+
+    stage, door = Stage(), Noted()
+    assert await stage.run(effect("publish", {"n": 1}, publish, door, Policy(), Random(1))) == ["at https://x.example"]
+    assert door.calls == [("publish", {"n": 1})]
+
+
+async def test_a_mendable_error_is_tried_again_as_the_policy_says_and_others_are_not() -> None:
+    failures: list[Exception] = [WorkerUnreachable("gone")]
+
+    async def publish() -> str:
+        if failures:
+            raise failures.pop()
+        return "at last"
+
+    stage, door = Stage(), Noted()
+    assert await stage.run(effect("publish", {}, publish, door, Policy(), Random(1))) == ["at last"]
+    assert len(door.calls) == 2
+    failures.append(ValueError("a bug"))
+    await stage.run(effect("publish", {}, publish, door, Policy(), Random(1)))
+    assert str(stage.end) == "a bug"
+    assert len(door.calls) == 3

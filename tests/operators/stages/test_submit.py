@@ -1,0 +1,195 @@
+"""What each reply of the hub leads to; the whole wait is tested in tests/streams/test_job.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from reactivex import Observable
+from reactivex.subject import Subject
+from stage import AUDIO, JOB, VIDEO, Stage
+
+from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
+from wakestream.operators.model import errors
+from wakestream.operators.model import events as e
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import (
+    Accepted,
+    Asleep,
+    BootFailure,
+    Busy,
+    Free,
+    Health,
+    LinkDown,
+    LinkUp,
+    Refused,
+    Reply,
+    Stirring,
+    Woken,
+)
+from wakestream.operators.stages.submit import submit
+
+NEW, OLD = LinkUp(frozenset({"late_hashes"})), LinkUp()
+
+
+class Hub:
+    """Says what the test schedules, and notes what it is asked."""
+
+    def __init__(self, *script: tuple[float, Reply]) -> None:
+        self.script = script
+        self.asked: list[tuple[float, Sequence[e.Fingerprint]]] = []
+
+    def replies(self, job: e.Job) -> Observable[Reply]:
+        said: Subject[Reply] = Subject()
+        for at, reply in self.script:
+            asyncio.get_running_loop().call_later(at, said.on_next, reply)
+        return said
+
+    def submit(self, job: e.Job, files: Sequence[e.Fingerprint] = ()) -> None:
+        self.asked.append((asyncio.get_running_loop().time(), files))
+
+    def release(self, job: e.Job, *, cancelled: bool = False) -> None:
+        """Not asked of this stage."""
+
+
+async def run(hub: Hub, policy: Policy | None = None) -> Stage:
+    stage = Stage()
+    await stage.run(submit(JOB, hub, stage.readings, policy or Policy()))
+    return stage
+
+
+async def test_a_new_hub_is_asked_before_and_an_old_one_after_the_files_are_hashed() -> None:
+    for link, files in ((NEW, ()), (OLD, (VIDEO, AUDIO))):
+        hub = Hub((1.0, link), (2.0, Accepted("gpu", "http://x")))
+        stage = await run(hub)
+        assert [asked for _, asked in hub.asked] == [files]
+        assert [item for _, item in stage.items] == [e.Granted("online", 2.0, "gpu", "http://x")]
+
+
+async def test_an_answer_after_a_wait_is_the_offline_branch() -> None:
+    stage = await run(Hub((0.0, NEW), (1.0, Asleep("booting", 2)), (25.0, Accepted())))
+    kinds = [type(item) for _, item in stage.items]
+    assert kinds == [e.Queued, e.Waking, e.Waking, e.Granted]
+    assert [at for at, _ in stage.items] == [1.0, 11.0, 21.0, 25.0]
+
+
+async def test_the_broadcast_counts_only_for_those_who_were_told_to_wait() -> None:
+    asleep = await run(Hub((0.0, OLD), (1.0, Asleep()), (9.0, Woken("gpu", "http://x"))))
+    assert asleep.items[-1][1].url == "http://x"
+    awake = await run(Hub((0.0, OLD), (9.0, Woken())), Policy(reply=20.0))
+    assert isinstance(awake.end, errors.StageTimeout)
+
+
+async def test_each_new_connection_is_asked_again() -> None:
+    hub = Hub((0.0, NEW), (1.0, Asleep()), (5.0, LinkDown("cut")), (7.0, NEW), (8.0, Accepted()))
+    stage = await run(hub)
+    assert [at for at, _ in hub.asked] == [0.0, 7.0]
+    assert [item.phase for _, item in stage.items if isinstance(item, e.Waking)] == ["hub_lost"]
+
+
+async def test_refusals_and_failed_boots_end_the_wait() -> None:
+    for reply, kind in (
+        (Refused("full", "queue_full"), errors.HubRefused),
+        (BootFailure("no stock"), errors.BootFailed),
+        (LinkDown("revoked", "unauthorized"), errors.HubRefused),
+    ):
+        stage = await run(Hub((0.0, NEW), (3.0, reply)))
+        assert isinstance(stage.end, kind)
+
+
+async def test_news_of_the_machine_is_told_and_the_wait_goes_on() -> None:
+    stage = await run(Hub((0.0, NEW), (1.0, Asleep()), (2.0, Stirring("booted")), (3.0, Accepted())))
+    assert [getattr(item, "phase", None) for _, item in stage.items] == ["booting", "booted", None]
+
+
+async def test_news_before_any_answer_is_no_answer() -> None:
+    stage = await run(Hub((0.0, NEW), (2.0, Stirring("booted"))), Policy(reply=10.0))
+    assert isinstance(stage.end, errors.StageTimeout)
+    assert stage.items == []
+
+
+STRAIGHT = Policy(straight=1.0, hub=30.0)
+
+
+async def straight(hub: Hub, worker: MemoryWorker, policy: Policy = STRAIGHT) -> Stage:
+    stage = Stage()
+    await stage.run(submit(JOB, hub, stage.readings, policy, MemoryWorkers({"http://x": worker}, "http://x")))
+    return stage
+
+
+def told(stage: Stage) -> list[tuple[float, str]]:
+    return [(at, getattr(item, "phase", type(item).__name__)) for at, item in stage.items]
+
+
+def asleep_until(seconds: int) -> MemoryWorker:
+    return MemoryWorker(healths=[*[errors.WorkerUnreachable("off")] * seconds, Health(initialized=True)])
+
+
+async def test_a_hub_that_is_busy_with_another_job_of_the_key_is_asked_again_later_each_time() -> None:
+    hub = Hub((0.0, OLD), (1.0, Busy()), (4.0, Busy()), (9.0, Accepted()))
+    stage = await run(hub)
+    assert [at for at, _ in hub.asked] == [0.0, 3.0, 8.0]
+    assert told(stage) == [(1.0, "busy"), (4.0, "busy"), (9.0, "Granted")]
+    assert stage.items[0][1].eta == e.Eta(2.0, 2.0)
+
+
+async def test_a_hub_that_was_busy_and_is_free_is_asked_at_once() -> None:
+    hub = Hub((0.0, OLD), (1.0, Busy()), (1.5, Free()), (1.75, Accepted()))
+    stage = await run(hub)
+    assert [at for at, _ in hub.asked] == [0.0, 1.5]
+    assert stage.items[-1][0] == 1.75
+
+
+async def test_a_refusal_that_names_the_job_itself_means_that_it_was_taken() -> None:
+    hub = Hub((0.0, OLD), (1.0, Busy(own=True)))
+    assert told(await run(hub)) == [(1.0, "Granted")]
+
+
+async def test_a_job_that_was_taken_before_waits_for_the_worker_where_its_address_is_known() -> None:
+    hub = Hub((0.0, OLD), (1.0, Busy(own=True)), (32.0, Busy(own=True)))
+    stage = await straight(hub, asleep_until(50))
+    assert [at for at, _ in hub.asked] == [0.0, 31.0]
+    assert stage.items[-1] == (51.0, e.Granted("online", 51.0))
+
+
+async def test_a_key_that_stays_taken_keeps_no_job_from_a_worker_that_is_ready() -> None:
+    hub = Hub((0.0, OLD), (1.0, Busy()), (4.0, Busy()))
+    stage = await straight(hub, MemoryWorker())
+    assert told(stage) == [(1.0, "busy"), (4.0, "busy"), (4.0, "straight"), (4.0, "Granted")]
+
+
+async def test_without_a_hub_a_worker_that_is_ready_is_used() -> None:
+    stage = await straight(Hub((0.0, LinkDown("nobody"))), asleep_until(3))
+    assert told(stage) == [(0.0, "hub_unreachable"), (3.0, "straight"), (3.0, "Granted")]
+
+
+async def test_a_hub_that_does_not_answer_leaves_time_to_look_at_the_worker() -> None:
+    stage = await straight(Hub((0.0, LinkDown(connecting=True))), MemoryWorker())
+    assert told(stage)[-1] == (5.0, "Granted")
+
+
+async def test_without_a_hub_and_without_a_worker_the_hub_is_named() -> None:
+    stage = await straight(Hub((0.0, LinkDown("nobody"))), asleep_until(100))
+    assert isinstance(stage.end, errors.HubUnreachable)
+
+
+async def test_a_hub_that_is_only_started_again_keeps_its_jobs() -> None:
+    hub = Hub((0.0, OLD), (1.0, LinkDown("cut")), (5.0, LinkDown("cut")), (9.0, OLD), (12.0, LinkDown("cut")))
+    stage = await straight(hub, MemoryWorker())
+    assert [at for at, _ in hub.asked] == [0.0, 9.0]
+    assert told(stage)[-1] == (22.0, "Granted")
+
+
+async def test_an_old_hub_that_says_online_before_it_says_offline_keeps_no_job_waiting() -> None:
+    hub = Hub((0.0, OLD), (1.0, Woken()), (1.0, Asleep()))
+    stage = await straight(hub, MemoryWorker())
+    assert told(stage) == [(1.0, "booting"), (3.0, "straight"), (3.0, "Granted")]
+    assert stage.items[-1][1].branch == "offline"
+
+
+async def test_a_hub_that_grants_each_job_is_not_passed_by() -> None:
+    grants = LinkUp(frozenset({"grant"}))
+    hub = Hub((0.0, grants), (1.0, Asleep()), (60.0, Accepted("gpu")))
+    stage = await straight(hub, worker := MemoryWorker())
+    assert stage.items[-1][1].gpu == "gpu"
+    assert worker.said("health") == []

@@ -1,0 +1,40 @@
+"""The stage `synthesize` alone."""
+
+from __future__ import annotations
+
+from random import Random
+
+from stage import AUDIO, CHECKED, JOB, ONLINE, VIDEO, Stage
+
+from wakestream.adapters.testing.fakes import MemoryWorker
+from wakestream.operators.model import errors
+from wakestream.operators.model import events as e
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import TaskReceipt
+from wakestream.operators.stages.synthesize import synthesize
+
+UPLOADED = e.Uploaded(CHECKED, 1500, 0)
+
+
+async def test_the_pair_is_submitted_by_the_hashes_that_the_worker_knows() -> None:
+    stage = Stage(MemoryWorker(receipt=TaskReceipt("task-1", position=2)))
+    items = await stage.run(synthesize(JOB, stage.workers, Policy(), Random(1))(UPLOADED))
+    assert items == [e.Submitted(ONLINE, "task-1", False, 2)]
+    assert stage.worker.said("submit") == [
+        ("job-1", e.FileRef(VIDEO.digests["blake3"], ".mp4"), e.FileRef(AUDIO.digests["blake3"], ".wav"))
+    ]
+
+
+async def test_a_submit_that_broke_is_made_again_with_the_same_id() -> None:
+    stage = Stage()
+    stage.worker.failures["submit"] = [errors.WorkerUnreachable("reset")]
+    await stage.run(synthesize(JOB, stage.workers, Policy(), Random(1))(UPLOADED))
+    first, second = stage.worker.said("submit")
+    assert first == second
+
+
+async def test_a_refusal_is_the_stages_error() -> None:
+    stage = Stage()
+    stage.worker.failures["submit"] = [errors.WorkerRefused("no", code="bad_request")]
+    await stage.run(synthesize(JOB, stage.workers, Policy(), Random(1))(UPLOADED))
+    assert isinstance(stage.end, errors.WorkerRefused)
