@@ -22,7 +22,7 @@ from wakestream.adapters.engines import Command
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.telemetry import logs
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.program import WorkerConfig, running_worker
 from wakestream.operators.model.events import Job, JobEvent, Queued, Uploading
 from wakestream.streams.hub.events import Fact
@@ -74,7 +74,7 @@ async def main() -> bool:
         key, worker_key = (book.issue(role, "", time.time())[1] for role in ("client", "worker"))
         config = WorkerConfig(folder / "worker", Command(("true",)), "secret", port=0)
         async with (
-            open_hub("127.0.0.1", 0, book=book, journal=MemoryJournal[Fact]()) as hub,
+            open_hub("127.0.0.1", 0, book=book, journal=FakeJournal[Fact]()) as hub,
             running_worker(config) as worker,
             open_client(Settings(hub_url=hub.url, api_secret=Secret("secret"), key=Secret(key))) as client,
         ):

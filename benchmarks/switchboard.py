@@ -8,13 +8,13 @@ from reactivex import Subject
 from reactivex import operators as ops
 from timing import in_turns, row
 
-from wakestream.streams.jobs.keyed_subject import Switchboard
+from wakestream.streams.jobs.keyed_subject import KeyedSubject
 
 MESSAGES = 1000
 
 
 def switchboard(waiting: int) -> Callable[[], None]:
-    board: Switchboard[int] = Switchboard(lambda error, item: None)
+    board: KeyedSubject[int] = KeyedSubject(lambda error, item: None)
     for key in range(waiting):
         board.listen(key, lambda item: None)
 

@@ -15,15 +15,15 @@ from reactivex import Subject
 from reactivex import operators as ops
 from timing import row
 
-from wakestream.adapters.testing.fakes import MemoryFiles, MemoryWorkers
+from wakestream.adapters.testing.fakes import FakeFiles, FakeWorkers
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import LinkUp
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.first_by_key import first_for
+from wakestream.operators.rx.first_by_key import first_by_key
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.job import World, job_pipeline
-from wakestream.streams.jobs.keyed_subject import Switchboard
+from wakestream.streams.jobs.keyed_subject import KeyedSubject
 
 JOBS = 2000
 
@@ -67,14 +67,14 @@ class Waited:
 async def main() -> bool:
     """Print the rows; True if every budget holds."""
     loop, scheduler = asyncio.get_running_loop(), LoopScheduler()
-    board: Switchboard[int] = Switchboard(lambda error, item: None)
+    board: KeyedSubject[int] = KeyedSubject(lambda error, item: None)
     source: Subject[int] = Subject()
     hub = HubClient(lambda message: True, lambda error, item: None)
     hub.feed(LinkUp(frozenset({"grant", "late_hashes"})))
-    world, policy = World(hub, MemoryWorkers({}), MemoryFiles({}), Random(1)), Policy()
+    world, policy = World(hub, FakeWorkers({}), FakeFiles({}), Random(1)), Policy()
 
     def waiter(n: int) -> Any:
-        return first_for(board, n, within=1800.0).subscribe(lambda item: None, scheduler=scheduler)
+        return first_by_key(board, n, within=1800.0).subscribe(lambda item: None, scheduler=scheduler)
 
     def library(n: int) -> Any:
         one = source.pipe(ops.filter(lambda item: item == n), ops.take(1), ops.timeout(1800.0))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from reactivex import Observable
 
-from wakestream import Batch, Build, JobEvent, Note, Stages, new_job, pipeline, run_jobs, setting, then
+from wakestream import Barrier, Build, JobEvent, Note, Stages, new_job, pipeline, run_jobs, setting, then
 
 
 def batched(size: int, within: float) -> Build:
     """The standard stages behind a gate that all jobs share. Nobody wakes the GPU before it opens."""
-    batch = Batch(size, within)
+    batch = Barrier(size, within)
 
     @pipeline
     def build(stages: Stages) -> Observable[JobEvent]:

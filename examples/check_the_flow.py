@@ -7,14 +7,14 @@ import sys
 
 from reactivex import Observable
 
-from wakestream import Done, Granted, Job, JobEvent, Stages, emit, is_outcome, pipeline, run_job, then
+from wakestream import Done, Granted, Job, JobEvent, Stages, is_outcome, of, pipeline, run_job, then
 from wakestream.adapters.run_jobs import show_line
 
 
 @pipeline
 def until_ready(stages: Stages) -> Observable[JobEvent]:
     """The first two stages of a job, and no more."""
-    return stages.submit().pipe(then(stages.online, lambda _: emit(Done(stages.job.video, 0))))
+    return stages.submit().pipe(then(stages.online, lambda _: of(Done(stages.job.video, 0))))
 
 
 def show(job: Job, event: JobEvent) -> None:

@@ -11,7 +11,7 @@ from reactivex import Observable
 
 from wakestream import Backoff, JobEvent, Stages, Submitted, pipeline, run_job, setting, then, timeout_idle
 from wakestream.adapters.client.heygem_engine import EasyEngine
-from wakestream.operators import mendable
+from wakestream.operators import is_retryable
 
 STALL = 900.0
 """Seconds without any progress after which the engine is believed to hang, as it does at 5 % and at 20 %."""
@@ -20,7 +20,7 @@ STALL = 900.0
 @pipeline
 def beside_the_engine(stages: Stages) -> Observable[JobEvent]:
     """The standard stages, with patience for an engine that is busy and none for one that hangs."""
-    asking = Backoff(initial=2.0, max_delay=10.0, max_elapsed=stages.policy.execution, retry_on=mendable)
+    asking = Backoff(initial=2.0, max_delay=10.0, max_elapsed=stages.policy.execution, retry_on=is_retryable)
     patient = stages.under(replace(stages.policy, call=asking))
 
     def follow(task: Submitted) -> Observable[JobEvent]:

@@ -8,7 +8,19 @@ from dataclasses import replace
 
 from reactivex import Observable
 
-from wakestream import Build, Granted, JobEvent, Note, Stages, first_done, pipeline, run_job, setting, stop_others, then
+from wakestream import (
+    Build,
+    Granted,
+    JobEvent,
+    Note,
+    Stages,
+    first_success,
+    pipeline,
+    run_job,
+    setting,
+    stop_others,
+    then,
+)
 
 
 def fastest_of(*urls: str) -> Build:
@@ -21,7 +33,7 @@ def fastest_of(*urls: str) -> Build:
 
         def race(grant: Granted) -> Observable[JobEvent]:
             lanes = [lane(replace(grant, url=url)) for url in urls]
-            first = first_done(*lanes, dropped=lambda place, error: Note(f"{urls[place]} dropped out: {error}"))
+            first = first_success(*lanes, dropped=lambda place, error: Note(f"{urls[place]} dropped out: {error}"))
             return first.pipe(stop_others(stages.job, stages.world.workers))
 
         return stages.submit().pipe(then(race, stages.download))

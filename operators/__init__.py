@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         WorkerError,
         WorkerRefused,
         WorkerUnreachable,
-        mendable,
+        is_retryable,
     )
     from wakestream.operators.model.events import (
         Algorithm,
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from wakestream.operators.model.policy import Policy
     from wakestream.operators.model.ports import (
         Accepted,
-        Asleep,
+        OfflineReply,
         BootFailure,
         Effects,
         Engine,
@@ -84,23 +84,23 @@ if TYPE_CHECKING:
         Refused,
         Reply,
         Resumed,
-        Stirring,
+        PowerNotice,
         TaskReceipt,
         TaskReport,
-        Woken,
+        OnlineNotice,
         Worker,
         Workers,
     )
     from wakestream.operators.rx.all_done import all_done
-    from wakestream.operators.contrib.batch import Batch, Gathering
-    from wakestream.operators.rx.branch import branch
-    from wakestream.operators.rx.emit import begin_with, beside, emit
-    from wakestream.operators.rx.interval import every
-    from wakestream.operators.rx.first_success import first_done
-    from wakestream.operators.rx.first_by_key import each_for, first_for
+    from wakestream.operators.contrib.batch import Barrier, BatchState
+    from wakestream.operators.rx.branch import switch_by_type
+    from wakestream.operators.rx.emit import start_with, merge_errors, of
+    from wakestream.operators.rx.interval import interval
+    from wakestream.operators.rx.first_success import first_success
+    from wakestream.operators.rx.first_by_key import by_key, first_by_key
     from wakestream.operators.rx.from_async import from_async
     from wakestream.operators.rx.of_type import of_type
-    from wakestream.operators.rx.shared import Once
+    from wakestream.operators.rx.shared import Shared
     from wakestream.operators.rx.poll import poll
     from wakestream.operators.model.backoff import Backoff, always
     from wakestream.operators.rx.retry_backoff import retry_backoff
@@ -108,17 +108,17 @@ if TYPE_CHECKING:
     from wakestream.operators.rx.then import then
     from wakestream.operators.rx.timeout_idle import timeout_idle
     from wakestream.operators.rx.timeout_total import timeout_total
-    from wakestream.operators.rx.timeout_no_progress import timeout_unchanged
+    from wakestream.operators.rx.timeout_no_progress import timeout_no_progress
     from wakestream.operators.rx.to_future import to_future
-    from wakestream.operators.rx.limiter import Turns
-    from wakestream.operators.rx.concat_unless import unless
+    from wakestream.operators.rx.limiter import Limiter
+    from wakestream.operators.rx.concat_unless import concat_unless
     from wakestream.operators.lifecycle.before_outcome import before_outcome
     from wakestream.operators.lifecycle.cancellable import cancellable
     from wakestream.operators.contrib.costs import Cost, costs
     from wakestream.operators.stages.dedupe import dedupe
     from wakestream.operators.stages.download import download
     from wakestream.operators.stages.effect import effect
-    from wakestream.operators.stages.fingerprint import Readings
+    from wakestream.operators.stages.fingerprint import Fingerprints
     from wakestream.operators.stages.follow import follow
     from wakestream.operators.stages.note import note
     from wakestream.operators.stages.online import online
@@ -129,33 +129,34 @@ if TYPE_CHECKING:
     from wakestream.operators.stages.upload import upload
 
 __all__ = [
-    "Accepted", "Algorithm", "Asleep", "Backoff", "Batch", "BootFailed", "BootFailure", "Branch", "Cancelled",
+    "Accepted", "Algorithm", "Backoff", "Barrier", "BatchState", "BootFailed", "BootFailure", "Branch", "Cancelled",
     "Checked", "Corrupt", "Cost", "Done", "Downloading", "Effects", "Engine", "Eta", "Failed", "FileChanged",
-    "FileError", "FileRef", "FileUnusable", "Files", "Fingerprint", "Fingerprinted", "Frame", "Gathering", "GpuError",
-    "GpuLost", "Granted", "Health", "Hub", "HubError", "HubRefused", "HubUnreachable", "Job", "JobEvent", "Journal",
-    "JournalError", "LinkDown", "LinkUp", "LoopScheduler", "NoCapacity", "NoSpace", "Note", "Once", "Online",
-    "Outcome", "Policy", "Power", "PowerError", "PowerReading", "Progress", "Queued", "Readings", "Refused",
-    "Rendered", "Reply", "Resumed", "Retrying", "Running", "StageTimeout", "Stalled", "Stirring", "Submitted",
-    "TaskFailed", "TaskLost", "TaskReceipt", "TaskReport", "TimedOut", "Turns", "Uploaded", "Uploading",
-    "WakestreamError", "Waking", "Woken", "Worker", "WorkerError", "WorkerRefused", "WorkerUnreachable", "Workers",
-    "all_done", "always", "before_outcome", "begin_with", "beside", "branch", "cancellable", "costs", "dedupe",
-    "download", "each_for", "effect", "emit", "every", "first_done", "first_for", "follow", "from_async",
-    "is_outcome", "mendable", "note", "of_type", "online", "outcome", "outcome_of", "poll", "retry_backoff",
-    "seconds_now", "stop_others", "submit", "synthesize", "then", "timeout_idle", "timeout_total",
-    "timeout_unchanged", "to_future", "unless", "upload",
+    "FileError", "FileRef", "FileUnusable", "Files", "Fingerprint", "Fingerprinted", "Fingerprints", "Frame",
+    "GpuError", "GpuLost", "Granted", "Health", "Hub", "HubError", "HubRefused", "HubUnreachable", "Job", "JobEvent",
+    "Journal", "JournalError", "Limiter", "LinkDown", "LinkUp", "LoopScheduler", "NoCapacity", "NoSpace", "Note",
+    "OfflineReply", "Online", "OnlineNotice", "Outcome", "Policy", "Power", "PowerError", "PowerNotice",
+    "PowerReading", "Progress", "Queued", "Refused", "Rendered", "Reply", "Resumed", "Retrying", "Running", "Shared",
+    "StageTimeout", "Stalled", "Submitted", "TaskFailed", "TaskLost", "TaskReceipt", "TaskReport", "TimedOut",
+    "Uploaded", "Uploading", "WakestreamError", "Waking", "Worker", "WorkerError", "WorkerRefused",
+    "WorkerUnreachable", "Workers", "all_done", "always", "before_outcome", "by_key", "cancellable", "concat_unless",
+    "costs", "dedupe", "download", "effect", "first_by_key", "first_success", "follow", "from_async", "interval",
+    "is_outcome", "is_retryable", "merge_errors", "note", "of", "of_type", "online", "outcome", "outcome_of", "poll",
+    "retry_backoff", "seconds_now", "start_with", "stop_others", "submit", "switch_by_type", "synthesize", "then",
+    "timeout_idle", "timeout_no_progress", "timeout_total", "to_future", "upload",
 ]
 
 _HOMES = {
-    "contrib.batch": "Batch Gathering",
+    "contrib.batch": "Barrier BatchState",
     "contrib.costs": "Cost costs",
     "contrib.stop_others": "stop_others",
     "lifecycle.before_outcome": "before_outcome",
     "lifecycle.cancellable": "cancellable",
     "lifecycle.outcome": "is_outcome outcome outcome_of",
+    "model.backoff": "Backoff always",
     "model.errors": (
         "BootFailed Corrupt FileChanged FileError FileUnusable GpuError GpuLost HubError HubRefused "
         "HubUnreachable JournalError NoCapacity NoSpace PowerError StageTimeout Stalled TaskFailed TaskLost "
-        "WakestreamError WorkerError WorkerRefused WorkerUnreachable mendable"
+        "WakestreamError WorkerError WorkerRefused WorkerUnreachable is_retryable"
     ),
     "model.events": (
         "Algorithm Branch Cancelled Checked Done Downloading Eta Failed FileRef Fingerprint Fingerprinted "
@@ -164,33 +165,33 @@ _HOMES = {
     ),
     "model.policy": "Policy",
     "model.ports": (
-        "Accepted Asleep BootFailure Effects Engine Files Frame Health Hub Journal LinkDown LinkUp Power "
-        "PowerReading Refused Reply Resumed Stirring TaskReceipt TaskReport Woken Worker Workers"
+        "Accepted BootFailure Effects Engine Files Frame Health Hub Journal LinkDown LinkUp OfflineReply "
+        "OnlineNotice Power PowerNotice PowerReading Refused Reply Resumed TaskReceipt TaskReport Worker "
+        "Workers"
     ),
     "rx.all_done": "all_done",
-    "rx.branch": "branch",
-    "rx.concat_unless": "unless",
+    "rx.branch": "switch_by_type",
+    "rx.concat_unless": "concat_unless",
     "rx.core.scheduler": "LoopScheduler seconds_now",
-    "rx.emit": "begin_with beside emit",
-    "rx.first_by_key": "each_for first_for",
-    "rx.first_success": "first_done",
+    "rx.emit": "merge_errors of start_with",
+    "rx.first_by_key": "by_key first_by_key",
+    "rx.first_success": "first_success",
     "rx.from_async": "from_async",
-    "rx.interval": "every",
-    "rx.limiter": "Turns",
+    "rx.interval": "interval",
+    "rx.limiter": "Limiter",
     "rx.of_type": "of_type",
     "rx.poll": "poll",
-    "model.backoff": "Backoff always",
     "rx.retry_backoff": "retry_backoff",
-    "rx.shared": "Once",
+    "rx.shared": "Shared",
     "rx.then": "then",
     "rx.timeout_idle": "timeout_idle",
-    "rx.timeout_no_progress": "timeout_unchanged",
+    "rx.timeout_no_progress": "timeout_no_progress",
     "rx.timeout_total": "timeout_total",
     "rx.to_future": "to_future",
     "stages.dedupe": "dedupe",
     "stages.download": "download",
     "stages.effect": "effect",
-    "stages.fingerprint": "Readings",
+    "stages.fingerprint": "Fingerprints",
     "stages.follow": "follow",
     "stages.note": "note",
     "stages.online": "online",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from wakestream.streams.replay.replay import Replayed
     from wakestream.streams.jobs.stages import Events, Stages, pipeline
-    from wakestream.streams.jobs.keyed_subject import Switchboard
+    from wakestream.streams.jobs.keyed_subject import KeyedSubject
     from wakestream.streams.recording.timeline import STAGES, stage_times
     from wakestream.streams.protocol.wire import Malformed, decode, encode
 
@@ -47,6 +47,7 @@ __all__ = [
     "Events",
     "Header",
     "HubClient",
+    "KeyedSubject",
     "Log",
     "Malformed",
     "MemoryTap",
@@ -54,7 +55,6 @@ __all__ = [
     "Replayed",
     "Row",
     "Stages",
-    "Switchboard",
     "Tap",
     "UnusableLog",
     "World",
@@ -85,7 +85,7 @@ _HOMES = {
     "jobs.hub_client": "HubClient reply_to",
     "jobs.job": "Direct World guarded job_pipeline",
     "jobs.job_runner": "Build Daemon job_random",
-    "jobs.keyed_subject": "Switchboard",
+    "jobs.keyed_subject": "KeyedSubject",
     "jobs.stages": "Events Stages pipeline",
     "monitor.power_machine": "PowerPolicy",
     "protocol.wire": "Malformed decode encode",

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wakestream.adapters.client.client import Client, open_client
     from wakestream.adapters.net.webhook_post import post_json
-    from wakestream.adapters.testing.fakes import MemoryFiles, MemoryWorker, MemoryWorkers
+    from wakestream.adapters.testing.fakes import FakeFiles, FakeWorker, FakeWorkers
     from wakestream.adapters.testing.pytest_replay import Replay
-    from wakestream.adapters.testing.harness import Rehearsal, asleep, awake, sample_job
+    from wakestream.adapters.testing.harness import PipelineHarness, asleep, awake, sample_job
     from wakestream.adapters.run_jobs import new_job, run_job, run_jobs, setting
     from wakestream.adapters.config.settings import Settings
     from wakestream.adapters.testing.virtual_loop import run_virtual
     from wakestream.operators import (
-        Backoff, Batch, Cancelled, Checked, Cost, Done, Downloading, Failed, Granted, Health, Job, JobEvent, LinkDown,
+        Backoff, Barrier, Cancelled, Checked, Cost, Done, Downloading, Failed, Granted, Health, Job, JobEvent, LinkDown,
         LinkUp, LoopScheduler, Note, Online, Outcome, Policy, Queued, Rendered, Retrying, Running, StageTimeout,
         Submitted, TaskReceipt, TaskReport, TimedOut, Uploaded, Uploading, WakestreamError, Waking, Worker, Workers,
-        all_done, before_outcome, begin_with, beside, costs, emit, every, first_done, from_async, is_outcome, note,
-        of_type, poll, retry_backoff, stop_others, then, timeout_idle, timeout_total, to_future,
+        all_done, before_outcome, costs, first_success, from_async, interval, is_outcome, merge_errors, note, of,
+        of_type, poll, retry_backoff, start_with, stop_others, then, timeout_idle, timeout_total, to_future,
     )
     from wakestream.streams import Build, Events, Log, Stages, World, guarded, job_pipeline, pipeline
     from wakestream.streams.jobs.hub_news import HubEvent, HubNews
@@ -34,15 +34,16 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "Backoff", "Batch", "Build", "Cancelled", "Checked", "Client", "Cost", "Done", "Downloading", "Events", "Failed",
-    "Granted", "Health", "HubEvent", "HubNews", "Job", "JobEvent", "LinkDown", "LinkUp", "Log", "LoopScheduler",
-    "MemoryFiles", "MemoryWorker", "MemoryWorkers", "Note", "Online", "Outcome", "Policy", "PowerState", "Queued",
-    "Rehearsal", "Rendered", "Replay", "Retrying", "Running", "Settings", "StageTimeout", "Stages", "Submitted",
-    "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking", "Worker",
-    "Workers", "World", "__version__", "all_done", "asleep", "awake", "before_outcome", "begin_with", "beside",
-    "costs", "emit", "every", "first_done", "from_async", "guarded", "is_outcome", "job_pipeline", "new_job", "note",
-    "of_type", "open_client", "pipeline", "poll", "post_json", "retry_backoff", "run_job", "run_jobs", "run_virtual",
-    "sample_job", "setting", "stop_others", "then", "timeout_idle", "timeout_total", "to_future",
+    "Backoff", "Barrier", "Build", "Cancelled", "Checked", "Client", "Cost", "Done", "Downloading", "Events",
+    "Failed", "FakeFiles", "FakeWorker", "FakeWorkers", "Granted", "Health", "HubEvent", "HubNews", "Job", "JobEvent",
+    "LinkDown", "LinkUp", "Log", "LoopScheduler", "Note", "Online", "Outcome", "PipelineHarness", "Policy",
+    "PowerState", "Queued", "Rendered", "Replay", "Retrying", "Running", "Settings", "StageTimeout", "Stages",
+    "Submitted", "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking",
+    "Worker", "Workers", "World", "__version__", "all_done", "asleep", "awake", "before_outcome", "costs",
+    "first_success", "from_async", "guarded", "interval", "is_outcome", "job_pipeline", "merge_errors", "new_job",
+    "note", "of", "of_type", "open_client", "pipeline", "poll", "post_json", "retry_backoff", "run_job", "run_jobs",
+    "run_virtual", "sample_job", "setting", "start_with", "stop_others", "then", "timeout_idle", "timeout_total",
+    "to_future",
 ]
 
 _HOMES = {
@@ -50,8 +51,8 @@ _HOMES = {
     "adapters.config.settings": "Settings",
     "adapters.net.webhook_post": "post_json",
     "adapters.run_jobs": "new_job run_job run_jobs setting",
-    "adapters.testing.fakes": "MemoryFiles MemoryWorker MemoryWorkers",
-    "adapters.testing.harness": "Rehearsal asleep awake sample_job",
+    "adapters.testing.fakes": "FakeFiles FakeWorker FakeWorkers",
+    "adapters.testing.harness": "PipelineHarness asleep awake sample_job",
     "adapters.testing.pytest_replay": "Replay",
     "adapters.testing.virtual_loop": "run_virtual",
     "streams": "Build Events Log Stages World guarded job_pipeline pipeline",

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from loguru import logger
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.display import Display
 from wakestream.adapters.config.settings import WAITS, Settings, SettingsError, flag_of
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, Lengths
@@ -70,7 +70,7 @@ async def hand_over(
             if not stop.interrupted:  # the terminal or the session ends
                 logger.info("job {} goes on in the daemon; `wakestream watch {}` follows it", job.id, job.id)
                 return exit_codes.INTERRUPTED
-            shown.show(Note(tell("cancelling")))
+            shown.show(Note(t("cancelling")))
             await _cancel(client, job.id)
         return exit_code(await following)
     finally:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, NoReturn, Protocol
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import LANGUAGES, choose, chosen
 from wakestream.adapters.cli.render.table import wrapped
 from wakestream.adapters.runtime.printing import json_text, say
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         if Parser.in_json:
             self.exit(exit_codes.USAGE, complaint(message, "usage") + "\n")
         self.print_usage(sys.stderr)
-        self.exit(exit_codes.USAGE, f"{self.prog}: {tell('usage.wrong', why=message)}\n")
+        self.exit(exit_codes.USAGE, f"{self.prog}: {t('usage.wrong', why=message)}\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(printable(message, layout=True), file)
@@ -115,7 +115,7 @@ class _Layout(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, **{"max_help_position": 30, "width": max(width, 30), **options})
 
     def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
-        super().add_usage(usage, actions, groups, tell("usage") if prefix is None else prefix)
+        super().add_usage(usage, actions, groups, t("usage") if prefix is None else prefix)
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return super()._split_lines(text, width) if text.isascii() else wrapped(text, width)

@@ -29,7 +29,7 @@ from wakestream.streams.jobs.job import World, job_pipeline
 from wakestream.streams.jobs.job_runner import Build, Daemon, job_random
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.config_json import plain_config
-from wakestream.streams.recording.recording import Both, Header, Tap
+from wakestream.streams.recording.recording import Header, Tap, TapPair
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -159,8 +159,8 @@ async def _watched(
 ) -> Tap:
     """The record, and whoever else follows it."""
     if settings.trace:
-        tap = Both(tap, await open_things.enter_async_context(_tracing()))
-    return Both(tap, watch(header)) if watch is not None else tap
+        tap = TapPair(tap, await open_things.enter_async_context(_tracing()))
+    return TapPair(tap, watch(header)) if watch is not None else tap
 
 
 def _tracing() -> AbstractAsyncContextManager[Tap]:

@@ -23,11 +23,11 @@ import orjson
 from aiohttp import ClientResponse
 from blake3 import blake3
 
-from wakestream.adapters.disk.hashing_writer import Sink, hash_in
+from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in
 from wakestream.adapters.disk.part_file import beside, said_of, settle, taken, unlink, write_fresh
 from wakestream.adapters.disk.patience import put
 from wakestream.adapters.net.direct_body import LEAST, can_borrow, straight
-from wakestream.adapters.runtime.tasks import surely
+from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import DAMAGED, Corrupt, FileUnusable, NoSpace
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Partial:
         self._executor = executor
         self._hash = blake3()
         self._file: FileIO | None = None
-        self._sink: Sink | None = None
+        self._sink: HashingWriter | None = None
         self._found = 0
 
     def _at(self, mark: str) -> None:
@@ -124,7 +124,7 @@ class Partial:
         if os.fstat(file.fileno()).st_size > self._found:
             file.truncate(self._found)
         file.seek(self._found)
-        self._sink = Sink(file, [self._hash] if self.expected is not None else [], self._executor, self._found)
+        self._sink = HashingWriter(file, [self._hash] if self.expected is not None else [], self._executor, self._found)
 
     def make_room(self, size: int) -> None:
         """`NoSpace` at once, rather than after an hour, when `size` more bytes do not fit."""
@@ -153,7 +153,7 @@ class Partial:
 
     async def finish(self) -> None:
         """Make the bytes durable, then put the file into its place. Once begun, it is done: nobody can stop a disk."""
-        await surely(self._in_thread(self._put))
+        await finish_despite_cancel(self._in_thread(self._put))
         self._closed.set()
 
     def _put(self) -> None:
@@ -170,7 +170,7 @@ class Partial:
         try:
             if self._sink is not None:
                 with contextlib.suppress(OSError):
-                    await surely(self._sink.flush())
+                    await finish_despite_cancel(self._sink.flush())
         finally:
             if self._file is None or (self.etag is not None and self.size and not self.unwanted):
                 self.close()
@@ -210,7 +210,7 @@ class Partial:
         self._found, self.etag = 0, None
         self._closed.set()
 
-    def _opened(self) -> Sink:
+    def _opened(self) -> HashingWriter:
         assert self._sink is not None  # noqa: S101 - begin or resume comes first
         return self._sink
 

@@ -17,7 +17,7 @@ from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.client.upload_body import changed
 from wakestream.adapters.disk.part_file import beside, settle
 from wakestream.adapters.disk.patience import put
-from wakestream.adapters.runtime.heartbeat import meanwhile
+from wakestream.adapters.runtime.heartbeat import heartbeat
 from wakestream.operators.model.errors import FileUnusable, TaskLost
 from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint
 from wakestream.operators.model.ports import TaskReport
@@ -108,7 +108,7 @@ async def _copy(source: Path, target: Path, file: Fingerprint | None = None) -> 
                 copied += count
                 yield copied
             with disk_errors(partial):  # on the disk before it has its name
-                async with aclosing(meanwhile(asyncio.to_thread(os.fsync, writing.fileno()), ALIVE)) as syncing:
+                async with aclosing(heartbeat(asyncio.to_thread(os.fsync, writing.fileno()), ALIVE)) as syncing:
                     async for _ in syncing:
                         yield copied
         if file is not None:

@@ -120,7 +120,7 @@ class _TusUpload:
         self._file = file
         self._part = part
         self._known = known
-        self._patience = _Patience(endpoint, idle)
+        self._patience = _RetryRules(endpoint, idle)
         self._url: str | None = known.get((endpoint, ref))
 
     async def run(self, meter: Meter) -> None:
@@ -206,7 +206,7 @@ class _TusUpload:
             offset = reached
 
 
-class _Patience:
+class _RetryRules:
     """How long a server is asked again that takes nothing."""
 
     def __init__(self, endpoint: str, idle: float) -> None:

@@ -26,7 +26,7 @@ from wakestream.adapters.client.worker_errors import worker_errors
 from wakestream.adapters.config import addresses
 from wakestream.adapters.disk.hashing_writer import algorithm_of
 from wakestream.adapters.net.capabilities import Wallet, looks_like_one
-from wakestream.adapters.runtime.heartbeat import meanwhile
+from wakestream.adapters.runtime.heartbeat import heartbeat
 from wakestream.operators.model.errors import (
     Corrupt,
     FileError,
@@ -334,7 +334,7 @@ class HttpWorker:
         self, work: Callable[[], Coroutine[Any, Any, None]], partial: Partial
     ) -> AsyncGenerator[Downloading, None]:
         """A disk may read or sync for longer than a transfer may be silent: signs of life meanwhile."""
-        async with aclosing(meanwhile(work(), self._shared.idle / 4)) as waiting:
+        async with aclosing(heartbeat(work(), self._shared.idle / 4)) as waiting:
             async for _ in waiting:
                 yield Downloading(partial.size, partial.size or None)
 

@@ -73,7 +73,7 @@ class Listener:
         return self._items.popleft()
 
 
-class Feed:
+class EventFeed:
     """All events of this run of the program, which `boot` names."""
 
     def __init__(self, boot: str) -> None:

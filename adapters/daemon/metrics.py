@@ -13,14 +13,14 @@ from prometheus_client.metrics_core import Metric
 from wakestream.adapters.daemon.program import RunningDaemon
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
-from wakestream.adapters.telemetry.stage_events import STAGE_NAMES, StageWatch
+from wakestream.adapters.telemetry.stage_events import STAGE_NAMES, StageEvents
 from wakestream.streams.recording.recording import OUTCOME_KINDS, Direction
 
 WAITING = "waiting"
 """In place of a stage: the job has not begun."""
 
 
-class JobWatch(StageWatch):
+class JobWatch(StageEvents):
     """The tap that counts. `clock` gives seconds that only go forward."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,11 +41,11 @@ class JobWatch(StageWatch):
         super().row(direction, label, data, job)
 
     def began(self, job: str, data: Mapping[str, Any]) -> None:
-        """See `StageWatch`."""
+        """See `StageEvents`."""
         self._since[job] = self._clock()
 
     def happened(self, job: str, kind: str, data: Mapping[str, Any]) -> None:
-        """See `StageWatch`."""
+        """See `StageEvents`."""
         match kind:
             case "uploaded":
                 self.sums.update(sent=data["sent"], saved=data["saved"])
@@ -55,13 +55,13 @@ class JobWatch(StageWatch):
                 self.sums["retries"] += 1
 
     def moved(self, job: str, before: str, stage: str) -> None:
-        """See `StageWatch`."""
+        """See `StageEvents`."""
         now = self._clock()
         self.stages.labels(before).observe(now - self._since.get(job, now))
         self._since[job] = now
 
     def ended(self, job: str, before: str, outcome: str, data: Mapping[str, Any]) -> None:
-        """See `StageWatch`."""
+        """See `StageEvents`."""
         self.outcomes[outcome] += 1
         self.moved(job, before, outcome)
         del self._since[job]

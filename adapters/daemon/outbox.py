@@ -14,7 +14,7 @@ from typing import Any, Final
 from loguru import logger
 
 from wakestream.adapters.client.client import Client
-from wakestream.adapters.daemon.event_feed import Feed
+from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.disk.part_file import remove_part
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model import events as e
@@ -46,7 +46,7 @@ class Outbox:
         self,
         journal: Journal[f.OutboxFact],
         state: outbox.OutboxState,
-        feed: Feed,
+        feed: EventFeed,
         on_ended: Callable[[str], None],
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -93,7 +93,14 @@ class Outbox:
                     asked.set_result(_stopping(ticket))
 
     async def submit(
-        self, job: str, video: f.Look, audio: f.Look, output: str, task_type: str, priority: int, retry_of: str = ""
+        self,
+        job: str,
+        video: f.FileStat,
+        audio: f.FileStat,
+        output: str,
+        task_type: str,
+        priority: int,
+        retry_of: str = "",
     ) -> f.Answer:
         """Hand a job in; it is kept when this returns with status 201."""
         return await self._ask(
@@ -204,7 +211,7 @@ class Outbox:
                 self._stop(job)
             case f.Release(job, cancelled):
                 self._release(job, cancelled)
-            case f.Farewell():
+            case f.CancelNotice():
                 self._say(self._goodbye(command))
             case f.Notify(_, owed):
                 self.on_owed(owed)
@@ -294,7 +301,7 @@ class Outbox:
         self._goodbyes.add(task)
         task.add_done_callback(self._goodbyes.discard)
 
-    async def _goodbye(self, command: f.Farewell) -> None:
+    async def _goodbye(self, command: f.CancelNotice) -> None:
         if self._client is not None:
             self._client.hub.farewell(command.job, cancelled=True)
             await self._tell_worker(command.worker, command.task, command.job)

@@ -21,13 +21,13 @@ from wakestream.adapters.daemon.console.app import Console
 from wakestream.adapters.daemon.console.sessions import keep_port, last_port
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.uploads import QUOTA
-from wakestream.adapters.daemon.event_feed import Feed
+from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.daemon.outbox import Outbox
-from wakestream.adapters.daemon.result_reuse import LookBack
+from wakestream.adapters.daemon.result_reuse import ResultReuse
 from wakestream.adapters.daemon.webhooks import Webhooks, receiver, telling
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
-from wakestream.adapters.disk.path_key import place_of
+from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.policy import Policy
@@ -38,7 +38,7 @@ from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.facts import OutboxFact
 from wakestream.streams.outbox.webhooks import AGAIN
 from wakestream.streams.recording.config_json import plain_config
-from wakestream.streams.recording.recording import Both, Tap, untapped
+from wakestream.streams.recording.recording import Tap, TapPair, untapped
 
 JOURNAL = "outbox.sqlite3"
 
@@ -94,7 +94,7 @@ async def running_daemon(
     hears = receiver(settings)
     make_private(config.state)
     async with AsyncExitStack() as stack:
-        state = outbox.OutboxState(open_most=config.open_most, place=place_of)
+        state = outbox.OutboxState(open_most=config.open_most, place=path_key)
         path = config.state / JOURNAL
         journal: SqliteJournal[OutboxFact] = await stack.enter_async_context(
             open_journal(path, OutboxFact, program="daemon")
@@ -104,7 +104,7 @@ async def running_daemon(
         files = DiskFiles()
         stack.push_async_callback(files.close)
         timeline = Timeline()
-        look_back, feed = LookBack(state, files), Feed(secrets.token_hex(4))
+        look_back, feed = ResultReuse(state, files), EventFeed(secrets.token_hex(4))
         box = Outbox(journal, state, feed, look_back.tell)
         shared = lanes(config.limits, lambda job: state.jobs[job].accepted.priority)
         build = durable_pipeline(shared, look_back) if config.own is None else own_pipeline(shared, config.own.build)
@@ -116,7 +116,7 @@ async def running_daemon(
                 files=files,
                 about=_about(config),
                 lasting=True,
-                watch=timeline.begin if watch is untapped else lambda header: Both(timeline.begin(header), watch),
+                watch=timeline.begin if watch is untapped else lambda header: TapPair(timeline.begin(header), watch),
             )
         )
         token = daemon_address.new_token()

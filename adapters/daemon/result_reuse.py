@@ -23,7 +23,7 @@ TWINS = 8
 """Other jobs that are looked at for one job, of each kind."""
 
 
-class LookBack:
+class ResultReuse:
     """Implements the port `Earlier` on the outbox and the disk."""
 
     def __init__(self, state: OutboxState, files: DiskFiles) -> None:

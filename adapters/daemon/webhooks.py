@@ -21,7 +21,7 @@ from wakestream.adapters.net.tls import client_context
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.limiter import Turns
+from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.to_future import to_future
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import webhooks
@@ -75,7 +75,7 @@ class Webhooks:
         self._backoff = backoff
         self._random = random or Random()
         self._scheduler = LoopScheduler()
-        self._turns = Turns(AT_ONCE)
+        self._turns = Limiter(AT_ONCE)
         self._telling: dict[str, asyncio.Future[Any]] = {}
 
     def tell(self, owed: f.WebhookOwed) -> None:

@@ -80,7 +80,7 @@ def hash_in(file: FileIO, size: int, key: bytes | None = None) -> blake3:
     return found
 
 
-class Sink:
+class HashingWriter:
     """Appends to `file` and feeds the `hashers`. Every method may raise the disk's `OSError`; nothing is written after.
 
     `size` counts what was taken, `written` what the disk has; both begin at `size`. Used by one task at a time.

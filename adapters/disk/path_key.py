@@ -16,6 +16,6 @@ def data_folder(program: str) -> Path:
     return user_data_path("wakestream", appauthor=False) / program
 
 
-def place_of(path: str) -> str:
+def path_key(path: str) -> str:
     """One word for one file: Windows and macOS take no notice of case, and macOS none of how an accent is written."""
     return unicodedata.normalize("NFC", path).casefold() if sys.platform in _ONE_CASE else path

@@ -19,7 +19,7 @@ from wakestream.adapters.engines.box import Box
 from wakestream.adapters.runtime.child_processes import environment, own_group
 from wakestream.adapters.runtime.executables import startable
 from wakestream.adapters.runtime.last_words import LastWords
-from wakestream.adapters.runtime.tasks import surely
+from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import TaskFailed
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ async def run_program(
     finally:
         over.cancel()
         complaints.cancel()
-        await surely(_end_both(process, leashing))
+        await finish_despite_cancel(_end_both(process, leashing))
 
 
 async def _start(argv: Sequence[str], stderr: int, box: Box | None) -> Process:

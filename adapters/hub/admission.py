@@ -39,7 +39,7 @@ _BROKEN: Mapping[int, str] = {1002: "bad_frame", 1007: "bad_frame", 1009: "huge_
 """What the library's close codes say of the peer."""
 
 
-class Gate:
+class Admission:
     """Counts the connections of each address from their first byte on, and refuses handshakes that are not for us."""
 
     def __init__(self, most: int, per_address: int, refused: Refusals, proxies: Collection[Network] = ()) -> None:
@@ -159,7 +159,7 @@ class GuardedConnection(ServerConnection):
     once, and who gets it has had no time to read it.
     """
 
-    def __init__(self, gate: Gate, *arguments: Any, **options: Any) -> None:
+    def __init__(self, gate: Admission, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._gate = gate
         self._counted = False

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 
 from wakestream.adapters.config.addresses import HUB_PATH, at_port
-from wakestream.adapters.hub.admission import Gate, GuardedConnection
+from wakestream.adapters.hub.admission import Admission, GuardedConnection
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.license_watch import LicenseWatch
 from wakestream.adapters.hub.licenses import LicenseBook
@@ -385,7 +385,7 @@ async def open_hub(
     book.refresh()
     limits = limits or hub.Limits()
     running = HubServer(book, journal, limits, clock, tap, disk_low, signer or Signer.fresh(), steady, uses)
-    gate = Gate(max_connections, limits.per_address, running.refused, proxies)
+    gate = Admission(max_connections, limits.per_address, running.refused, proxies)
     running.on_wrong_key, gate.judge, gate.page = gate.wrong_key, running.judge, running.page
     running.licenses.address_of = gate.address_of
     options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}

@@ -25,10 +25,10 @@ from wakestream.adapters.net.tls import explained, hung_up
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.errors import HubError, HubRefused, HubUnreachable, Stalled
 from wakestream.operators.model.ports import LinkDown, LinkUp
-from wakestream.operators.rx.core.observable import Lean, Passing
+from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
-from wakestream.operators.rx.interval import every
+from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.timeout_idle import timeout_idle
 from wakestream.streams.jobs.hub_news import HubEvent as Event
@@ -99,7 +99,7 @@ class Link:
         def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
             return alive.subscribe(_TellsWhy(observer, self.url), scheduler=scheduler)
 
-        return Lean(subscribe).pipe(retry_backoff(RECONNECT, random))
+        return LightObservable(subscribe).pipe(retry_backoff(RECONNECT, random))
 
     def _feed(self, event: Event) -> None:
         if isinstance(event, LinkUp):
@@ -114,7 +114,7 @@ class Link:
         async with _connected(self.url, self._ca) as socket:
             self._put(socket, self._register())
             registered = await self._registered(socket)
-            pings = every(PING_EVERY, lambda _: m.Ping()).subscribe(
+            pings = interval(PING_EVERY, lambda _: m.Ping()).subscribe(
                 lambda ping: self._put(socket, ping), scheduler=self._scheduler
             )
             self._socket = socket
@@ -186,7 +186,7 @@ def open_link(
     return Link(url, register, tap, random or Random(), scheduler or LoopScheduler(), ca)
 
 
-class _TellsWhy(Passing[Event]):
+class _TellsWhy(ForwardingObserver[Event]):
     """Says `LinkDown` before the error that ends a session."""
 
     __slots__ = ("url",)

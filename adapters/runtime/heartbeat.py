@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 
-async def meanwhile(work: Coroutine[Any, Any, None], every: float) -> AsyncGenerator[None, None]:
+async def heartbeat(work: Coroutine[Any, Any, None], every: float) -> AsyncGenerator[None, None]:
     """Carries `work` out; yields every so many seconds until it is done. Its error is raised here."""
     task = asyncio.ensure_future(work)
     try:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 
 
-async def surely(work: Coroutine[None, None, None]) -> None:
+async def finish_despite_cancel(work: Coroutine[None, None, None]) -> None:
     """Carry `work` out to its end, also when cancelled meanwhile. A second cancel is not held up."""
     task = asyncio.ensure_future(work)
     try:

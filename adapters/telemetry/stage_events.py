@@ -17,7 +17,7 @@ STAGE_NAMES = tuple(dict.fromkeys(STAGES.values()))
 _STAGE = {kind_of(event): stage for event, stage in STAGES.items()}
 
 
-class StageWatch(Tap):
+class StageEvents(Tap):
     """A tap with one method for each thing of interest; each does nothing unless it is overridden.
 
     Only jobs that run are remembered.

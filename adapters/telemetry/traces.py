@@ -25,7 +25,7 @@ from opentelemetry.trace import Span, StatusCode, set_span_in_context
 
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.telemetry import logs
-from wakestream.adapters.telemetry.stage_events import FIRST, StageWatch
+from wakestream.adapters.telemetry.stage_events import FIRST, StageEvents
 from wakestream.streams.jobs.hub_client import trace_of
 
 LONGEST: Final = 200
@@ -41,7 +41,7 @@ _SAID: Final = {
 """What of an event becomes attributes of the span of its stage, and of the job's."""
 
 
-class Traces(StageWatch):
+class Traces(StageEvents):
     """The tap that makes spans with the tracer of `provider`, which it does not close."""
 
     def __init__(self, provider: TracerProvider) -> None:
@@ -52,7 +52,7 @@ class Traces(StageWatch):
         self._stages: dict[str, Span] = {}
 
     def began(self, job: str, data: Mapping[str, Any]) -> None:
-        """See `StageWatch`."""
+        """See `StageEvents`."""
         if job in self._jobs:  # it was let go of, and is run again
             self._interrupted(job)
         if isinstance(self._ids, JobIds):
@@ -62,7 +62,7 @@ class Traces(StageWatch):
         self._begin(job, FIRST)
 
     def happened(self, job: str, kind: str, data: Mapping[str, Any]) -> None:
-        """See `StageWatch`."""
+        """See `StageEvents`."""
         said = {f"wakestream.{kind}.{name}": _short(data[name]) for name in _SAID.get(kind, ()) if data.get(name)}
         for span in (self._jobs[job], self._stages[job]):
             span.set_attributes(said)
@@ -71,12 +71,12 @@ class Traces(StageWatch):
             self._jobs[job].add_event("retrying", about)
 
     def moved(self, job: str, before: str, stage: str) -> None:
-        """See `StageWatch`."""
+        """See `StageEvents`."""
         self._stages.pop(job).end()
         self._begin(job, stage)
 
     def ended(self, job: str, before: str, outcome: str, data: Mapping[str, Any]) -> None:
-        """See `StageWatch`."""
+        """See `StageEvents`."""
         failed = outcome in ("failed", "timed_out")
         for span in (self._stages.pop(job), self._jobs.pop(job)):
             span.set_attribute("wakestream.outcome", outcome)

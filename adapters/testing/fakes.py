@@ -21,7 +21,7 @@ from wakestream.streams.protocol import messages as m
 M = TypeVar("M", bound=m.Message)
 
 
-class MemoryLink:
+class FakeLink:
     """The hub's end of a link in the test's hand: `connect`, `receive`, and look at what was `sent`."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class MemoryLink:
         self.up, self.closed = False, True
 
 
-class MemoryPower:
+class FakePower:
     """A machine that takes `boot` seconds to start and `halt` to stop, in the loop's time.
 
     Faults on order: `lacks` so many starts find no capacity, `deaf` starts are accepted and nothing happens,
@@ -142,7 +142,7 @@ class MemoryPower:
 Scripted = TypeVar("Scripted")
 
 
-class MemoryWorker:
+class FakeWorker:
     """A worker that answers as it is told, in the loop's time, and notes the `calls` that were made.
 
     `healths` and `reports` are told one by one, an error among them is raised, the last one stays. `known` holds the
@@ -227,10 +227,10 @@ def _told(script: deque[Scripted | WakestreamError]) -> Scripted:
     return told
 
 
-class MemoryWorkers:
+class FakeWorkers:
     """Workers by address; `default` is the one that settings would name."""
 
-    def __init__(self, workers: Mapping[str, MemoryWorker], default: str | None = None) -> None:
+    def __init__(self, workers: Mapping[str, FakeWorker], default: str | None = None) -> None:
         self.workers = dict(workers)
         self.default = default
 
@@ -241,7 +241,7 @@ class MemoryWorkers:
             raise WorkerRefused("neither the hub nor the settings name a worker", code="no_worker")
         return address
 
-    def at(self, url: str | None) -> MemoryWorker:
+    def at(self, url: str | None) -> FakeWorker:
         """The worker there, which must be one of `workers`."""
         address = self.resolve(url)
         if address not in self.workers:
@@ -249,7 +249,7 @@ class MemoryWorkers:
         return self.workers[address]
 
 
-class MemoryFiles:
+class FakeFiles:
     """Files that are bytes, fingerprints made elsewhere, or the error of reading them; notes its `readings`."""
 
     def __init__(self, files: Mapping[str | Path, bytes | Fingerprint | WakestreamError]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from reactivex import Observable
 
-from wakestream.adapters.testing.fakes import MemoryFiles, MemoryLink, MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.fakes import FakeFiles, FakeLink, FakeWorker, FakeWorkers
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import Fingerprint, Job, JobEvent, Outcome
 from wakestream.operators.model.policy import Policy
@@ -48,7 +48,7 @@ def awake(submit: m.Submit) -> m.Message:
 
 
 def asleep(submit: m.Submit) -> m.Message:
-    """The hub's answer when the GPU is off: it wakes, and whoever waits is answered again by `Rehearsal.wake`."""
+    """The hub's answer when the GPU is off: it wakes, and whoever waits is answered again by `PipelineHarness.wake`."""
     return m.Offline(request_id=submit.request_id, phase="booting", position=1)
 
 
@@ -57,7 +57,7 @@ def sample_job(name: str = "job-1") -> Job:
     return Job(name, Path("clip.mp4"), Path("speech.wav"), Path(f"{name}.mp4"))
 
 
-class Rehearsal:
+class PipelineHarness:
     """One client and its world; make it within a running loop. `answer` is what the hub says to each submit.
 
     What the hub says by itself comes by `say` and `at`; `log` is the recording so far, fit for replay. Calls take the
@@ -78,14 +78,14 @@ class Rehearsal:
         loop = self._loop = asyncio.get_running_loop()
         begun = loop.time()
         self.policy = policy or Policy()
-        self.link = MemoryLink()
+        self.link = FakeLink()
         self.events: dict[str, list[tuple[float, JobEvent]]] = {}
         self.faults: list[Exception] = []
         self._answer, self._features = answer, features
         self._header = Header("daemon", time.time(), seed, {"policy": plain_config(self.policy)})
         self._tap = MemoryTap(lambda: loop.time() - begun)
         self._hub = HubClient(self._send, lambda error, _: self.faults.append(error))
-        self._world = (workers or MemoryWorkers({GPU: MemoryWorker()}, GPU), files or MemoryFiles(SAMPLES))
+        self._world = (workers or FakeWorkers({GPU: FakeWorker()}, GPU), files or FakeFiles(SAMPLES))
         self._effects = effects or Direct()
         self.link.events.subscribe(self._heard)
 

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 F = TypeVar("F")
 
 
-class MemoryJournal(Generic[F]):
+class FakeJournal(Generic[F]):
     """Implements the port `Journal`. Beyond `limit` facts it is cut down to what `snapshot()` gives, if that is set.
 
     The limit is low, since a fact may hold a whole payload; a cut costs no more than the appends since the last one.

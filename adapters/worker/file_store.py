@@ -19,7 +19,7 @@ from typing import Self, TypeVar
 
 from blake3 import blake3
 
-from wakestream.adapters.disk.hashing_writer import BATCH, Sink, algorithm_of, hasher
+from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter, algorithm_of, hasher
 from wakestream.adapters.disk.partial import remove
 from wakestream.adapters.disk.patience import put
 from wakestream.adapters.disk.sync_folder import sync_folder
@@ -81,7 +81,7 @@ async def _nothing_may_go(_: int = 0) -> int:
     return 0
 
 
-class Store:
+class FileStore:
     """Files by content under `root`. `OSError` when that cannot be written to."""
 
     def __init__(self, root: Path) -> None:
@@ -212,11 +212,11 @@ def _seal(path: Path) -> tuple[int, str]:
 class Incoming:
     """One file on its way in. May raise `NoSpace`, and `WorkerError` for any other trouble with the disk."""
 
-    def __init__(self, store: Store, partial: Path, algorithms: Collection[Algorithm]) -> None:
+    def __init__(self, store: FileStore, partial: Path, algorithms: Collection[Algorithm]) -> None:
         self._store = store
         self._partial = partial
         self._hashers = {algorithm: hasher(algorithm) for algorithm in algorithms}
-        self._sink = Sink(partial.open("wb", buffering=0), list(self._hashers.values()), store.pool)
+        self._sink = HashingWriter(partial.open("wb", buffering=0), list(self._hashers.values()), store.pool)
 
     async def __aenter__(self) -> Self:
         return self
@@ -229,7 +229,7 @@ class Incoming:
         await self._store.in_thread(self._discard)
 
     async def add(self, block: bytes) -> None:
-        """As `Sink.add`."""
+        """As `HashingWriter.add`."""
         with disk_errors():
             await self._sink.add(block)
 

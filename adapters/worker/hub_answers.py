@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import replies, requests
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.protocol import messages as m
@@ -30,7 +30,7 @@ def without_work(job: m.Submit, *, old_hub: bool) -> m.Result | None:
     return failed(job, _NO_HASHES if job.task_type == _RENDER else f"未知任务类型: {job.task_type}")
 
 
-def missing(job: m.Submit, store: Store) -> str | None:
+def missing(job: m.Submit, store: FileStore) -> str | None:
     """Which file of the job is not here, the audio first."""
     for kind, name, ending in (("audio", "音频", ".wav"), ("video", "视频", ".mp4")):
         said, ext = str(job.payload.get(f"{kind}_hash")), job.payload.get(f"{kind}_ext") or ending

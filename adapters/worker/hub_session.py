@@ -14,7 +14,7 @@ from reactivex.disposable import CompositeDisposable
 
 from wakestream.adapters.net.capabilities import Verifier
 from wakestream.adapters.worker import hub_answers
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import requests
 from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
 from wakestream.adapters.worker.http.transfers import Transfers
@@ -74,7 +74,7 @@ class WorkerHub:
         self,
         link: HubLink,
         queue: TaskQueue,
-        store: Store,
+        store: FileStore,
         *,
         gpu: str | None = None,
         url: str | None = None,

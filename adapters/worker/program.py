@@ -19,7 +19,7 @@ from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.capabilities import Verifier
 from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.net.tls import ServerTls
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCalls, WorkerServer
 from wakestream.adapters.worker.hub_session import HubLink, WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads, expire_for_ever
@@ -78,7 +78,7 @@ class RunningWorker:
     """A worker at work: where it listens (`address`), and its parts."""
 
     address: str
-    store: Store
+    store: FileStore
     queue: TaskQueue
     readiness: Readiness
     server: WorkerServer
@@ -128,19 +128,19 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         yield RunningWorker(server.address, store, queue, readiness, server, journal)
 
 
-def _open(config: WorkerConfig, stack: AsyncExitStack) -> Store:
+def _open(config: WorkerConfig, stack: AsyncExitStack) -> FileStore:
     make_private(config.state)
     with _usable(config.state):
         stack.enter_context(file_lock(config.state / ".lock", _LOCK_WITHIN))
-        return Store(config.state)
+        return FileStore(config.state)
 
 
-def _uploads(store: Store) -> Uploads:
+def _uploads(store: FileStore) -> Uploads:
     with _usable(store.root):
         return Uploads(store)
 
 
-async def _queue(config: WorkerConfig, store: Store, journal: SqliteJournal[w.Kept]) -> TaskQueue:
+async def _queue(config: WorkerConfig, store: FileStore, journal: SqliteJournal[w.Kept]) -> TaskQueue:
     with _usable(config.state):
         await import_task_files(config.state / "tasks", journal)
         return TaskQueue(store, journal, config.engine)

@@ -16,7 +16,7 @@ from pathlib import Path
 from loguru import logger
 
 from wakestream.adapters.disk.hashing_writer import hash_of
-from wakestream.adapters.worker.file_store import Store, check, disk_errors
+from wakestream.adapters.worker.file_store import FileStore, check, disk_errors
 from wakestream.adapters.worker.upload_records import ID, Announced, Upload, UploadFolder
 from wakestream.operators.model.errors import Corrupt, WorkerRefused
 from wakestream.operators.model.events import FileRef
@@ -45,7 +45,7 @@ class Uploads:
     May raise `NoSpace`, and `WorkerError` for any other trouble with the disk.
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: FileStore, *, clock: Callable[[], float] = time.time) -> None:
         self.store = store
         self.clock = clock
         self._folder = UploadFolder(store.root / "uploads")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.streams.worker.worker import PROMISED
 
@@ -24,7 +24,7 @@ class Retention:
     spare: int = 2 * 1024**3
 
 
-async def tidy_up(store: Store, queue: TaskQueue, retention: Retention) -> None:
+async def tidy_up(store: FileStore, queue: TaskQueue, retention: Retention) -> None:
     """Once a minute, for ever."""
     while True:
         try:
@@ -34,7 +34,7 @@ async def tidy_up(store: Store, queue: TaskQueue, retention: Retention) -> None:
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def tidy(store: Store, queue: TaskQueue, retention: Retention, now: float) -> int:
+async def tidy(store: FileStore, queue: TaskQueue, retention: Retention, now: float) -> int:
     """Remove what goes, the longest unused first; returns how many files went. `now` is in Unix seconds."""
     found = await store.in_thread(store.stored)
     gone = 0
@@ -48,18 +48,18 @@ async def tidy(store: Store, queue: TaskQueue, retention: Retention, now: float)
     return gone
 
 
-async def make_room(store: Store, queue: TaskQueue, retention: Retention, wanted: int, now: float) -> None:
+async def make_room(store: FileStore, queue: TaskQueue, retention: Retention, wanted: int, now: float) -> None:
     """Remove the longest unused until `wanted` bytes are free; nothing where all that may go would not be enough."""
     if await store.in_thread(store.free) + await removable(store, queue, now) >= wanted:
         await tidy(store, queue, replace(retention, spare=wanted), now)
 
 
-async def removable(store: Store, queue: TaskQueue, now: float) -> int:
+async def removable(store: FileStore, queue: TaskQueue, now: float) -> int:
     """Bytes of what may be removed."""
     found, needed = await store.in_thread(store.stored), _needed(store, queue)
     return sum(one.size for one in found if now - one.used >= PROMISED and one.path not in needed)
 
 
-def _needed(store: Store, queue: TaskQueue) -> frozenset[Path]:
+def _needed(store: FileStore, queue: TaskQueue) -> frozenset[Path]:
     unfinished = [task for task in queue.state.tasks.values() if task.unfinished]
     return frozenset(store.path(ref) for task in unfinished for ref in (task.video, task.audio))

@@ -13,11 +13,11 @@ from typing import Protocol
 from loguru import logger
 from reactivex import Observable
 
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.operators.model.errors import JournalError, TaskFailed, WakestreamError
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Engine, Journal
-from wakestream.streams.jobs.keyed_subject import Switchboard
+from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.worker import worker as w
 
 
@@ -34,14 +34,14 @@ class TaskQueue:
     """
 
     def __init__(
-        self, store: Store, journal: Snapshots, engine: Engine, *, clock: Callable[[], float] = time.time
+        self, store: FileStore, journal: Snapshots, engine: Engine, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._store = store
         self._journal = journal
         self._engine = engine
         self._clock = clock
         self._order = asyncio.Lock()  # one event at a time: each is decided on what the one before left on the disk
-        self._facts: Switchboard[w.Fact] = Switchboard(_observer_failed)
+        self._facts: KeyedSubject[w.Fact] = KeyedSubject(_observer_failed)
         self._working: asyncio.Task[None] | None = None
         self._rendering: asyncio.Task[tuple[int, str]] | None = None
         self._closed = False

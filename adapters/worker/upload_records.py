@@ -15,7 +15,7 @@ from pathlib import Path
 from blake3 import blake3
 from loguru import logger
 
-from wakestream.adapters.disk.hashing_writer import Sink
+from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.adapters.disk.patience import put
 from wakestream.operators.model.events import FileRef
 
@@ -63,7 +63,7 @@ class Upload:
     def __init__(self, name: str, announced: Announced, offset: int, used: float) -> None:
         self.id = name
         self.announced = announced
-        self.sink: Sink | None = None
+        self.sink: HashingWriter | None = None
         """Where bytes go while they come: it knows best how many are on the disk."""
         self.used = used
         self.hasher = blake3()

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from reactivex import Observable, abc
 
-from wakestream.operators.rx.core.observable import Both, Lean, Serial
+from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, SerialDisposable
 from wakestream.operators.rx.core.scheduler import clock
 
 
 @dataclass(frozen=True, slots=True)
-class Gathering:
+class BatchState:
     """Where a batch is: `count` of `size` are together.
 
     `state` is `held` while they wait; they go because the batch is `full`, or `due` as its time is up. Who comes by
@@ -24,7 +24,7 @@ class Gathering:
     state: Literal["held", "full", "due", "passed"]
 
 
-class Batch:
+class Barrier:
     """Lets through together: when `size` wait, or `within` seconds after the first of them came. Shared by all.
 
     `ValueError` unless `size` is at least 1.
@@ -36,7 +36,7 @@ class Batch:
         self.size, self.within = size, within
         self._members: dict[_Member, None] = {}
 
-    def join(self) -> Observable[Gathering]:
+    def join(self) -> Observable[BatchState]:
         """A place in the batch: `held` unless this one fills it, then `full` or `due`, and completion.
 
         Whoever is disposed leaves. Subscribed again after it went (the job is retried, say) it only says `passed`.
@@ -44,28 +44,28 @@ class Batch:
         ticket = _Ticket()
 
         def subscribe(
-            observer: abc.ObserverBase[Gathering], scheduler: abc.SchedulerBase | None = None
+            observer: abc.ObserverBase[BatchState], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             if ticket.went:
-                return _say(observer, Gathering(self.size, self.size, "passed"))
+                return _say(observer, BatchState(self.size, self.size, "passed"))
             return self._enter(_Member(observer, clock(scheduler), ticket))
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     def _enter(self, member: _Member) -> abc.DisposableBase:
         count = len(self._members) + 1
         if count < self.size:
-            member.observer.on_next(Gathering(count, self.size, "held"))
+            member.observer.on_next(BatchState(count, self.size, "held"))
             member.timer.hold(member.time.schedule_relative(self.within, lambda *_: self._go("due")))
         members = self._members
         members[member] = None
         if count >= self.size:
             self._go("full")
-        return Both(member.timer, _Leave(members, member))
+        return CompositeDisposable(member.timer, _Leave(members, member))
 
     def _go(self, state: Literal["full", "due"]) -> None:
         together, self._members = self._members, {}
-        news = Gathering(len(together), self.size, state)
+        news = BatchState(len(together), self.size, state)
         for member in together:  # each in a turn of its own: one that raises holds nobody up
             member.go(news)
 
@@ -84,11 +84,11 @@ class _Member:
 
     __slots__ = ("observer", "ticket", "time", "timer")
 
-    def __init__(self, observer: abc.ObserverBase[Gathering], time: abc.SchedulerBase, ticket: _Ticket) -> None:
+    def __init__(self, observer: abc.ObserverBase[BatchState], time: abc.SchedulerBase, ticket: _Ticket) -> None:
         self.observer, self.time, self.ticket = observer, time, ticket
-        self.timer = Serial()
+        self.timer = SerialDisposable()
 
-    def go(self, news: Gathering) -> None:
+    def go(self, news: BatchState) -> None:
         self.ticket.went = True
         self.timer.hold(self.time.schedule(lambda *_: _say(self.observer, news)))
 
@@ -105,7 +105,7 @@ class _Leave(abc.DisposableBase):
         self.members.pop(self.member, None)
 
 
-def _say(observer: abc.ObserverBase[Any], news: Gathering) -> abc.DisposableBase:
+def _say(observer: abc.ObserverBase[Any], news: BatchState) -> abc.DisposableBase:
     observer.on_next(news)
     observer.on_completed()
-    return Serial()
+    return SerialDisposable()

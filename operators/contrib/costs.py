@@ -9,11 +9,11 @@ from reactivex import Observable, abc
 
 from wakestream.operators.lifecycle.before_outcome import before_outcome
 from wakestream.operators.model.events import JobEvent
-from wakestream.operators.model.ports import Accepted, BootFailure, Reply, Stirring, Woken
-from wakestream.operators.rx.core.observable import Both, Lean
+from wakestream.operators.model.ports import Accepted, BootFailure, OnlineNotice, PowerNotice, Reply
+from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
-from wakestream.operators.rx.emit import emit
-from wakestream.operators.rx.interval import every
+from wakestream.operators.rx.emit import of
+from wakestream.operators.rx.interval import interval
 
 ON = frozenset({"starting", "booted", "online", "draining"})
 """News of the machine that says: it is paid for now. Other news says that it is not."""
@@ -48,12 +48,14 @@ def costs(
             power = replies.subscribe(
                 lambda news: meter.hear(news, seconds_now(time)), observer.on_error, scheduler=scheduler
             )
-            told = every(line_every, lambda _: tell(meter.cost(seconds_now(time))))
+            told = interval(line_every, lambda _: tell(meter.cost(seconds_now(time))))
             lines = told.subscribe(observer.on_next, observer.on_error, scheduler=scheduler)
-            whole = source.pipe(before_outcome(lambda _: emit(tell(meter.cost(seconds_now(time))))))
-            return Both(whole.subscribe(observer, scheduler=scheduler), Both(lines, power))
+            whole = source.pipe(before_outcome(lambda _: of(tell(meter.cost(seconds_now(time))))))
+            return CompositeDisposable(
+                whole.subscribe(observer, scheduler=scheduler), CompositeDisposable(lines, power)
+            )
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
@@ -68,8 +70,8 @@ class Meter:
 
     def hear(self, news: Reply, now: float) -> None:
         """One piece of news: the meter starts, stops or runs on."""
-        on = isinstance(news, Accepted | Woken) or (isinstance(news, Stirring) and news.phase in ON)
-        off = isinstance(news, BootFailure) or (isinstance(news, Stirring) and news.phase not in ON)
+        on = isinstance(news, Accepted | OnlineNotice) or (isinstance(news, PowerNotice) and news.phase in ON)
+        off = isinstance(news, BootFailure) or (isinstance(news, PowerNotice) and news.phase not in ON)
         if on and self._since is None:
             self._since = now
         elif off:

@@ -10,8 +10,8 @@ from reactivex import Observable, abc
 from wakestream.operators.lifecycle.cancellable import GOODBYE
 from wakestream.operators.model.events import Job, JobEvent, Note, Rendered, Submitted
 from wakestream.operators.model.ports import Workers
-from wakestream.operators.rx.core.observable import Lean
-from wakestream.operators.rx.emit import emit
+from wakestream.operators.rx.core.observable import LightObservable
+from wakestream.operators.rx.emit import of
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.timeout_total import timeout_total
@@ -35,11 +35,11 @@ def stop_others(job: Job, workers: Workers) -> Callable[[Observable[JobEvent]], 
 
             def stop(won: Rendered) -> Observable[JobEvent]:
                 others = [_stop(task, job, workers) for task in tasks.values() if task != won.task]
-                return rx.concat(*others, emit(won))
+                return rx.concat(*others, of(won))
 
             return source.do_action(remember).pipe(then(stop)).subscribe(observer, scheduler=scheduler)
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
@@ -48,4 +48,4 @@ def _stop(task: Submitted, job: Job, workers: Workers) -> Observable[JobEvent]:
     url, worker = task.worker.url, workers.at(task.worker.url)
     telling = from_async(lambda: worker.cancel(task.task_id, job.id), "cancel").pipe(timeout_total(GOODBYE, "cancel"))
     told: Observable[JobEvent] = telling.map(lambda _: Note(f"{url} was told to stop"))
-    return told.catch(lambda error, _: emit(Note(f"{url} could not be told to stop: {error}")))
+    return told.catch(lambda error, _: of(Note(f"{url} could not be told to stop: {error}")))

@@ -10,7 +10,12 @@ from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import JobEvent, Note, Outcome
 from wakestream.operators.model.faults import described, observable
-from wakestream.operators.rx.core.observable import Both, Lean, Passing, Serial
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    ForwardingObserver,
+    LightObservable,
+    SerialDisposable,
+)
 
 
 def before_outcome(
@@ -26,14 +31,14 @@ def before_outcome(
             observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             job = _Job(observer, last, scheduler)
-            return Both(source.subscribe(job, scheduler=scheduler), job.ending)
+            return CompositeDisposable(source.subscribe(job, scheduler=scheduler), job.ending)
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
 
-class _Job(Passing[JobEvent]):
+class _Job(ForwardingObserver[JobEvent]):
     """Passes everything on until the outcome, which it holds back."""
 
     __slots__ = ("ending", "last", "outcome", "scheduler")
@@ -46,7 +51,7 @@ class _Job(Passing[JobEvent]):
     ) -> None:
         super().__init__(observer)
         self.last, self.scheduler = last, scheduler
-        self.ending = Serial()
+        self.ending = SerialDisposable()
         self.outcome: JobEvent | None = None
 
     def on_next(self, value: JobEvent) -> None:
@@ -59,7 +64,7 @@ class _Job(Passing[JobEvent]):
         if self.outcome is None:
             self.observer.on_completed()
             return
-        ending: Observable[JobEvent] = Lean(
+        ending: Observable[JobEvent] = LightObservable(
             lambda observer, scheduler: self._last().subscribe(observer, scheduler=scheduler)
         )
         self.ending.hold(ending.subscribe(self.observer.on_next, self._failed, self._over, scheduler=self.scheduler))

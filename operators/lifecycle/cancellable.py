@@ -10,7 +10,12 @@ from reactivex import Observable, abc
 
 from wakestream.operators.model.events import Cancelled, Granted, JobEvent, Submitted
 from wakestream.operators.model.ports import Workers
-from wakestream.operators.rx.core.observable import Both, Lean, Passing, Serial
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    ForwardingObserver,
+    LightObservable,
+    SerialDisposable,
+)
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.timeout_total import timeout_total
 
@@ -34,14 +39,14 @@ def cancellable(
             signalled = signal.subscribe(running.stop, scheduler=scheduler)
             if not running.stopped:  # by a signal that was given before
                 running.body.hold(source.subscribe(running, scheduler=scheduler))
-            return Both(signalled, running.body)
+            return CompositeDisposable(signalled, running.body)
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
 
-class _Running(Passing[JobEvent]):
+class _Running(ForwardingObserver[JobEvent]):
     """Remembers the tasks of this grant, one for each worker: they must be told which to stop."""
 
     __slots__ = ("body", "job_id", "scheduler", "stopped", "tasks", "workers")
@@ -55,7 +60,7 @@ class _Running(Passing[JobEvent]):
     ) -> None:
         super().__init__(observer)
         self.workers, self.job_id, self.scheduler = workers, job_id, scheduler
-        self.body = Serial()
+        self.body = SerialDisposable()
         self.tasks: tuple[Submitted, ...] = ()
         self.stopped = False
 

@@ -10,7 +10,7 @@ from reactivex import Observable, abc
 from wakestream.operators.model.errors import StageTimeout, WakestreamError
 from wakestream.operators.model.events import Failed, JobEvent, Outcome, TimedOut
 from wakestream.operators.model.faults import described
-from wakestream.operators.rx.core.observable import Lean, Passing
+from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable
 
 _SILENT = Failed("the pipeline ended without an outcome", "internal")
 OUTCOMES: tuple[type, ...] = typing.get_args(Outcome)
@@ -33,12 +33,14 @@ def outcome(on_end: Callable[[JobEvent], None] = _nothing) -> Callable[[Observab
     """
 
     def operator(source: Observable[JobEvent]) -> Observable[JobEvent]:
-        return Lean(lambda observer, scheduler: source.subscribe(_Ending(observer, on_end), scheduler=scheduler))
+        return LightObservable(
+            lambda observer, scheduler: source.subscribe(_Ending(observer, on_end), scheduler=scheduler)
+        )
 
     return operator
 
 
-class _Ending(Passing[JobEvent]):
+class _Ending(ForwardingObserver[JobEvent]):
     """Holds the last outcome back until the end."""
 
     __slots__ = ("last", "on_end")

@@ -187,6 +187,6 @@ class Stalled(StageTimeout):
     retryable = True
 
 
-def mendable(error: Exception) -> bool:
+def is_retryable(error: Exception) -> bool:
     """Whether trying the same call or the same job again can help."""
     return isinstance(error, WakestreamError) and error.retryable

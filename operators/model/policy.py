@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.errors import mendable
+from wakestream.operators.model.errors import is_retryable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Policy:
     total: float = 12 * 3600.0
     straight: float | None = None
     again: Backoff = field(
-        default_factory=lambda: Backoff(max_retries=10, initial=1.0, max_delay=60.0, retry_on=mendable)
+        default_factory=lambda: Backoff(max_retries=10, initial=1.0, max_delay=60.0, retry_on=is_retryable)
     )
-    call: Backoff = field(default_factory=lambda: Backoff(max_retries=3, initial=0.5, max_delay=5.0, retry_on=mendable))
+    call: Backoff = field(
+        default_factory=lambda: Backoff(max_retries=3, initial=0.5, max_delay=5.0, retry_on=is_retryable)
+    )

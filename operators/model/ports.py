@@ -50,7 +50,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Asleep:
+class OfflineReply:
     """The hub queued this job (the wire's `gpu.power.offline`)."""
 
     phase: str = "booting"
@@ -59,7 +59,7 @@ class Asleep:
 
 
 @dataclass(frozen=True, slots=True)
-class Stirring:
+class PowerNotice:
     """News of the machine that is not yet the end of the wait (the wire's `booted`)."""
 
     phase: str
@@ -67,7 +67,7 @@ class Stirring:
 
 
 @dataclass(frozen=True, slots=True)
-class Woken:
+class OnlineNotice:
     """The broadcast that a GPU came online; it counts as a grant where the hub sends nothing else."""
 
     gpu: str | None = None
@@ -101,7 +101,7 @@ class BootFailure:
     why: str
 
 
-Reply = LinkUp | LinkDown | Accepted | Asleep | Stirring | Woken | Refused | Busy | Free | BootFailure
+Reply = LinkUp | LinkDown | Accepted | OfflineReply | PowerNotice | OnlineNotice | Refused | Busy | Free | BootFailure
 
 
 class Hub(Protocol):

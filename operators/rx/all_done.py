@@ -9,7 +9,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
 from wakestream.operators.model.faults import sources
-from wakestream.operators.rx.core.observable import Lean, Passing
+from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def all_done(*lanes: Observable[T], join: Callable[..., T | None] = _first) -> O
                 work.running.add(lane.subscribe(_Lane(work, place), scheduler=scheduler))
         return work.running
 
-    return Lean(subscribe)
+    return LightObservable(subscribe)
 
 
 class _Work:
@@ -67,7 +67,7 @@ class _Work:
         self.observer.on_completed()
 
 
-class _Lane(Passing[Any]):
+class _Lane(ForwardingObserver[Any]):
     """One lane's observer."""
 
     __slots__ = ("place", "work")

@@ -8,7 +8,12 @@ from typing import Any, Protocol, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.model.faults import observable
-from wakestream.operators.rx.core.observable import Both, Lean, Passing, Serial
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    ForwardingObserver,
+    LightObservable,
+    SerialDisposable,
+)
 
 U = TypeVar("U")
 U_co = TypeVar("U_co", covariant=True)
@@ -22,7 +27,7 @@ class Cases(Protocol[U_co]):
         ...
 
 
-def branch(cases: Cases[U]) -> Callable[[Observable[Any]], Observable[U]]:
+def switch_by_type(cases: Cases[U]) -> Callable[[Observable[Any]], Observable[U]]:
     """Follow the branch that belongs to the kind of the newest item.
 
     Each item's type is looked up in `cases`; what the case returns replaces the branch followed until then, and None
@@ -33,14 +38,14 @@ def branch(cases: Cases[U]) -> Callable[[Observable[Any]], Observable[U]]:
     def operator(source: Observable[Any]) -> Observable[U]:
         def subscribe(observer: abc.ObserverBase[U], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             fork = _Fork(cases, observer, scheduler)
-            return Both(source.subscribe(fork, scheduler=scheduler), fork.followed)
+            return CompositeDisposable(source.subscribe(fork, scheduler=scheduler), fork.followed)
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
 
-class _Fork(Passing[Any]):
+class _Fork(ForwardingObserver[Any]):
     """Which branch is followed, in one subscription."""
 
     __slots__ = ("cases", "followed", "scheduler", "taken")
@@ -48,7 +53,7 @@ class _Fork(Passing[Any]):
     def __init__(self, cases: Cases[Any], observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None) -> None:
         super().__init__(observer)
         self.cases, self.scheduler = cases, scheduler
-        self.followed = Serial()
+        self.followed = SerialDisposable()
         self.taken = 0
 
     def on_next(self, value: Any) -> None:
@@ -67,7 +72,7 @@ class _Fork(Passing[Any]):
 
     def _follow(self, road: Observable[Any]) -> None:
         self.taken += 1
-        here = Serial()
+        here = SerialDisposable()
         self.followed.hold(here)  # lets go of the branch before, and stands first if this one re-enters
         here.hold(road.subscribe(_Road(self), scheduler=self.scheduler))
 
@@ -80,7 +85,7 @@ class _Fork(Passing[Any]):
             self.observer.on_completed()
 
 
-class _Road(Passing[Any]):
+class _Road(ForwardingObserver[Any]):
     """One branch; it is heard for as long as it is the newest."""
 
     __slots__ = ("fork", "number")

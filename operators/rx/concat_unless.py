@@ -8,12 +8,17 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.model.faults import sources
-from wakestream.operators.rx.core.observable import Both, Lean, Passing, Serial
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    ForwardingObserver,
+    LightObservable,
+    SerialDisposable,
+)
 
 T = TypeVar("T")
 
 
-def unless(answer: Callable[[T], bool], rest: Observable[T]) -> Callable[[Observable[T]], Observable[T]]:
+def concat_unless(answer: Callable[[T], bool], rest: Observable[T]) -> Callable[[Observable[T]], Observable[T]]:
     """The source, and after it `rest`, unless one of the source's items is an `answer`.
 
     What `answer` raises ends it.
@@ -23,14 +28,14 @@ def unless(answer: Callable[[T], bool], rest: Observable[T]) -> Callable[[Observ
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             first = _First(observer, answer, rest, scheduler)
-            return Both(source.subscribe(first, scheduler=scheduler), first.rest)
+            return CompositeDisposable(source.subscribe(first, scheduler=scheduler), first.rest)
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
 
-class _First(Passing[Any]):
+class _First(ForwardingObserver[Any]):
     """Watches for the answer."""
 
     __slots__ = ("answer", "answered", "following", "rest", "scheduler")
@@ -45,7 +50,7 @@ class _First(Passing[Any]):
         super().__init__(observer)
         self.answer, self.following, self.scheduler = answer, following, scheduler
         self.answered = False
-        self.rest = Serial()
+        self.rest = SerialDisposable()
 
     def on_next(self, value: Any) -> None:
         try:
@@ -60,6 +65,6 @@ class _First(Passing[Any]):
         if self.answered:
             self.observer.on_completed()
             return
-        here = Serial()
+        here = SerialDisposable()
         self.rest.hold(here)  # stands first: what ends at once is let go of all the same
         here.hold(self.following.subscribe(self.observer, scheduler=self.scheduler))

@@ -8,54 +8,59 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.model.faults import sources
-from wakestream.operators.rx.core.observable import Both, Lean, Serial, along
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    LightObservable,
+    SerialDisposable,
+    subscribe_through,
+)
 
 T = TypeVar("T")
 
 
-def emit(*items: T) -> Observable[T]:
+def of(*items: T) -> Observable[T]:
     """The items, then completion, all within the subscription."""
 
     def subscribe(observer: abc.ObserverBase[T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         for item in items:
             observer.on_next(item)
         observer.on_completed()
-        return Serial()
+        return SerialDisposable()
 
-    return Lean(subscribe)
+    return LightObservable(subscribe)
 
 
-def silence() -> Observable[Any]:
+def never() -> Observable[Any]:
     """Nothing, for ever."""
     return _SILENCE
 
 
-_SILENCE: Observable[Any] = Lean(lambda observer, scheduler: Serial())
+_SILENCE: Observable[Any] = LightObservable(lambda observer, scheduler: SerialDisposable())
 
 
-def begin_with(*items: Any) -> Callable[[Observable[T]], Observable[T]]:
+def start_with(*items: Any) -> Callable[[Observable[T]], Observable[T]]:
     """The items within the subscription, then the source."""
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             for item in items:
                 observer.on_next(item)
-            return along(source, observer, scheduler)
+            return subscribe_through(source, observer, scheduler)
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
 
-def beside(other: Observable[Any]) -> Callable[[Observable[T]], Observable[T]]:
+def merge_errors(other: Observable[Any]) -> Callable[[Observable[T]], Observable[T]]:
     """The source, and `other` subscribed along with it: its items and its end are of no interest, its error is."""
     sources("beside", other)
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            first = along(source, observer, scheduler)
-            return Both(first, other.subscribe(on_error=observer.on_error, scheduler=scheduler))
+            first = subscribe_through(source, observer, scheduler)
+            return CompositeDisposable(first, other.subscribe(on_error=observer.on_error, scheduler=scheduler))
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator

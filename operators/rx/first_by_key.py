@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.model.errors import StageTimeout
-from wakestream.operators.rx.core.observable import Lean
+from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.operators.rx.core.scheduler import clock
 
 T_co = TypeVar("T_co", covariant=True)
@@ -23,16 +23,16 @@ class Keyed(Protocol[T_co]):
         ...
 
 
-def each_for(board: Keyed[T], key: Hashable) -> Observable[T]:
+def by_key(board: Keyed[T], key: Hashable) -> Observable[T]:
     """Everything that `board` delivers for `key`; never ends by itself."""
 
     def subscribe(observer: abc.ObserverBase[T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         return board.listen(key, observer.on_next)
 
-    return Lean(subscribe)
+    return LightObservable(subscribe)
 
 
-def first_for(board: Keyed[T], key: Hashable, within: float | None = None, stage: str = "reply") -> Observable[T]:
+def first_by_key(board: Keyed[T], key: Hashable, within: float | None = None, stage: str = "reply") -> Observable[T]:
     """The next item for `key`, then completion; `StageTimeout(stage)` when none comes within `within` seconds."""
 
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -42,7 +42,7 @@ def first_for(board: Keyed[T], key: Hashable, within: float | None = None, stage
             waiter.limit(time, within, stage)
         return waiter
 
-    return Lean(subscribe)
+    return LightObservable(subscribe)
 
 
 class _Waiter(abc.DisposableBase):

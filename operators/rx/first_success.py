@@ -9,7 +9,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
 from wakestream.operators.model.faults import sources
-from wakestream.operators.rx.core.observable import Lean, Passing
+from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ def _silently(_: int, __: Exception) -> None:
     """Nobody wants to know."""
 
 
-def first_done(*lanes: Observable[T], dropped: Callable[[int, Exception], T | None] = _silently) -> Observable[T]:
+def first_success(*lanes: Observable[T], dropped: Callable[[int, Exception], T | None] = _silently) -> Observable[T]:
     """All lanes at once, with whatever they emit; the first that completes ends the whole, the others are let go of.
 
     The last item is the winner's. A lane that fails drops out, and what `dropped(its place from 0, its error)` returns,
@@ -35,7 +35,7 @@ def first_done(*lanes: Observable[T], dropped: Callable[[int, Exception], T | No
                 race.running.add(lane.subscribe(_Lane(race, place), scheduler=scheduler))
         return race.running
 
-    return Lean(subscribe)
+    return LightObservable(subscribe)
 
 
 class _Race:
@@ -50,7 +50,7 @@ class _Race:
         self.over = False
 
 
-class _Lane(Passing[Any]):
+class _Lane(ForwardingObserver[Any]):
     """One lane's observer."""
 
     __slots__ = ("last", "place", "race")

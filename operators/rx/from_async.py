@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 from reactivex import Observable, abc
 
 from wakestream.operators.model.faults import wrong_return
-from wakestream.operators.rx.core.observable import Lean
+from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.own_cancel import own_cancel
 
@@ -33,7 +33,7 @@ def from_async(effect: Callable[[], Any], name: str | None = None) -> Observable
             raise TypeError("effects run on a LoopScheduler: give one at the single subscribe")
         return scheduler.spawn(_drive(effect, observer, name), name)
 
-    return Lean(subscribe)
+    return LightObservable(subscribe)
 
 
 async def _drive(effect: Callable[[], Any], observer: abc.ObserverBase[Any], name: str | None) -> None:

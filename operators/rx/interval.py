@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
-from wakestream.operators.rx.core.observable import Lean
-from wakestream.operators.rx.core.scheduler import Alarm, clock
+from wakestream.operators.rx.core.observable import LightObservable
+from wakestream.operators.rx.core.scheduler import Timer, clock
 
 T = TypeVar("T")
 
 
-def every(seconds: float, make: Callable[[float], T]) -> Observable[T]:
+def interval(seconds: float, make: Callable[[float], T]) -> Observable[T]:
     """`make(elapsed)` each `seconds` from the subscription on, without drift and without end.
 
     Beats missed while the machine slept are left out, not made up for. An error of `make` ends it.
@@ -22,10 +22,10 @@ def every(seconds: float, make: Callable[[float], T]) -> Observable[T]:
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         return _Beats(seconds, make, observer, clock(scheduler))
 
-    return Lean(subscribe)
+    return LightObservable(subscribe)
 
 
-class _Beats(Alarm):
+class _Beats(Timer):
     """One line, and the beats so far."""
 
     __slots__ = ("count", "make", "observer", "seconds", "start")

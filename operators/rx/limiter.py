@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
-from wakestream.operators.rx.core.observable import Lean, Passing, Serial
+from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable, SerialDisposable
 from wakestream.operators.rx.core.scheduler import clock
 
 T = TypeVar("T")
 
 
-class Turns:
+class Limiter:
     """At most `limit` sources are subscribed at a time, of all that go through `hold`. Shared by all.
 
     Who waits is served by priority, the higher first, and among equals in the order of coming. `ValueError` unless
@@ -55,7 +55,7 @@ class Turns:
                     turn.wait(priority, on_wait)
                 return turn
 
-            return Lean(subscribe)
+            return LightObservable(subscribe)
 
         return operator
 
@@ -74,17 +74,17 @@ class Turns:
             self.taken -= 1
 
 
-class _Turn(Passing[Any], abc.DisposableBase):
+class _Turn(ForwardingObserver[Any], abc.DisposableBase):
     """One subscription: it waits, has its turn, and has had it."""
 
     __slots__ = ("place", "running", "source", "starting", "state", "time", "turns")
 
     def __init__(
-        self, observer: abc.ObserverBase[Any], source: Observable[Any], turns: Turns, time: abc.SchedulerBase
+        self, observer: abc.ObserverBase[Any], source: Observable[Any], turns: Limiter, time: abc.SchedulerBase
     ) -> None:
         super().__init__(observer)
         self.source, self.turns, self.time = source, turns, time
-        self.running, self.starting = Serial(), Serial()
+        self.running, self.starting = SerialDisposable(), SerialDisposable()
         self.place: tuple[int, int] = (0, 0)
         self.state = "new"
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.model.faults import observable
-from wakestream.operators.rx.core.observable import Both, Lean, Serial
+from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, SerialDisposable
 from wakestream.operators.rx.core.scheduler import clock
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ def poll(ask: Callable[[], Observable[T]], every: float, until: Callable[[T], bo
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         return _Poll(ask, every, until, observer, clock(scheduler)).start()
 
-    return Lean(subscribe)
+    return LightObservable(subscribe)
 
 
 class _Poll:
@@ -36,13 +36,13 @@ class _Poll:
         time: abc.SchedulerBase,
     ) -> None:
         self.ask, self.every, self.until, self.observer, self.time = ask, every, until, observer, time
-        self.asking = Serial()
-        self.pause = Serial()
+        self.asking = SerialDisposable()
+        self.pause = SerialDisposable()
         self.done = False
 
     def start(self) -> abc.DisposableBase:
         self._ask()
-        return Both(self.asking, self.pause)
+        return CompositeDisposable(self.asking, self.pause)
 
     def _ask(self, *_: Any) -> None:
         try:

@@ -10,7 +10,12 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.rx.core.observable import Both, Lean, Passing, Serial
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    ForwardingObserver,
+    LightObservable,
+    SerialDisposable,
+)
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 
 T = TypeVar("T")
@@ -27,12 +32,12 @@ def retry_backoff(backoff: Backoff, random: Random) -> Callable[[Observable[T]],
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             return _Attempts(source, observer, clock(scheduler), backoff, random).start()
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
 
-class _Attempts(Passing[Any]):
+class _Attempts(ForwardingObserver[Any]):
     """The state of one subscription: how many failures in a row, and since when."""
 
     __slots__ = ("backoff", "failures", "random", "running", "since", "source", "time", "waiting")
@@ -49,12 +54,12 @@ class _Attempts(Passing[Any]):
         self.source, self.time, self.backoff, self.random = source, time, backoff, random
         self.failures = 0
         self.since: float | None = None
-        self.running = Serial()
-        self.waiting = Serial()
+        self.running = SerialDisposable()
+        self.waiting = SerialDisposable()
 
     def start(self, *_: Any) -> abc.DisposableBase:
         self.running.hold(self.source.subscribe(self, scheduler=self.time))
-        return Both(self.running, self.waiting)
+        return CompositeDisposable(self.running, self.waiting)
 
     def on_next(self, value: Any) -> None:
         success = self.backoff.reset_on_success

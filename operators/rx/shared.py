@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
 
-from wakestream.operators.rx.core.observable import Lean, Letting, Serial
+from wakestream.operators.rx.core.observable import Disposable, LightObservable, SerialDisposable
 
 T = TypeVar("T")
 
 
-class Once(Lean[T], Generic[T]):
+class Shared(LightObservable[T], Generic[T]):
     """Subscribes to `source` at the first subscription and gives its one item to all, early and late.
 
     Waiters may come and go; the effect goes on until `dispose`. An error, or an end without an item, reaches those who
@@ -26,19 +26,19 @@ class Once(Lean[T], Generic[T]):
         self._source = source
         self._waiting: list[abc.ObserverBase[T]] = []
         self._have: list[T] = []
-        self._running = Serial()
+        self._running = SerialDisposable()
         self._started = False
 
     def _listen(self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         if self._have:
             observer.on_next(self._have[0])
             observer.on_completed()
-            return Serial()
+            return SerialDisposable()
         self._waiting.append(observer)
         if not self._started:
             self._started = True
             self._running.hold(self._source.subscribe(self._arrived, self._failed, self._ended, scheduler=scheduler))
-        return Letting(lambda: self._leave(observer))
+        return Disposable(lambda: self._leave(observer))
 
     def _leave(self, observer: abc.ObserverBase[T]) -> None:
         if observer in self._waiting:

@@ -8,7 +8,12 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.model.faults import observable, shown
-from wakestream.operators.rx.core.observable import Both, Lean, Passing, Serial
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    ForwardingObserver,
+    LightObservable,
+    SerialDisposable,
+)
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -33,12 +38,12 @@ def then(*following: Stage[U]) -> Callable[[Observable[T]], Observable[T | U]]:
         ) -> abc.DisposableBase:
             return _Chain(following, observer, scheduler).start(source)
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
 
-class _Chain(Passing[Any]):
+class _Chain(ForwardingObserver[Any]):
     """Where one subscription is in its chain: the stages left, and the last item of the present one."""
 
     __slots__ = ("last", "left", "present", "scheduler")
@@ -49,10 +54,10 @@ class _Chain(Passing[Any]):
         super().__init__(observer)
         self.left, self.scheduler = following, scheduler
         self.last: Any = _NOTHING
-        self.present = Serial()
+        self.present = SerialDisposable()
 
     def start(self, source: Observable[Any]) -> abc.DisposableBase:
-        return Both(source.subscribe(self, scheduler=self.scheduler), self.present)
+        return CompositeDisposable(source.subscribe(self, scheduler=self.scheduler), self.present)
 
     def on_next(self, value: Any) -> None:
         self.last = value
@@ -69,6 +74,6 @@ class _Chain(Passing[Any]):
         except Exception as error:  # a stage that cannot even be built fails like one that ran
             self.observer.on_error(error)
         else:
-            here = Serial()
+            here = SerialDisposable()
             self.present.hold(here)  # stands first: a stage that ends at once goes on before it is held
             here.hold(after.subscribe(self, scheduler=self.scheduler))

@@ -8,7 +8,12 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.model.errors import Stalled
-from wakestream.operators.rx.core.observable import Both, Lean, Passing, Serial
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    ForwardingObserver,
+    LightObservable,
+    SerialDisposable,
+)
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 
 T = TypeVar("T")
@@ -22,15 +27,15 @@ def timeout_idle(seconds: float, stage: str) -> Callable[[Observable[T]], Observ
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            silence = Still(observer, clock(scheduler), seconds, stage, Stalled)
-            return Both(silence.timer, source.subscribe(silence, scheduler=scheduler))
+            silence = IdleWatchdog(observer, clock(scheduler), seconds, stage, Stalled)
+            return CompositeDisposable(silence.timer, source.subscribe(silence, scheduler=scheduler))
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
 
-class Still(Passing[Any]):
+class IdleWatchdog(ForwardingObserver[Any]):
     """Since when nothing has happened; after `seconds` of that, `fault(stage, seconds)` is the end."""
 
     __slots__ = ("fault", "seconds", "since", "stage", "time", "timer")
@@ -46,7 +51,7 @@ class Still(Passing[Any]):
         super().__init__(observer)
         self.time, self.seconds, self.stage, self.fault = time, seconds, stage, fault
         self.since = seconds_now(time)
-        self.timer = Serial()
+        self.timer = SerialDisposable()
         self.timer.hold(time.schedule_relative(seconds, self.look))
 
     def on_next(self, value: Any) -> None:

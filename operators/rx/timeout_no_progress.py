@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.model.errors import StageTimeout
-from wakestream.operators.rx.core.observable import Both, Lean
+from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
-from wakestream.operators.rx.timeout_idle import Still
+from wakestream.operators.rx.timeout_idle import IdleWatchdog
 
 T = TypeVar("T")
 _NOTHING = object()
 
 
-def timeout_unchanged(
+def timeout_no_progress(
     place: Callable[[T], object], seconds: float, stage: str
 ) -> Callable[[Observable[T]], Observable[T]]:
     """`StageTimeout(stage)` if the source has not ended `seconds` after `place(item)` became what it is.
@@ -27,14 +27,14 @@ def timeout_unchanged(
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             limit = _Unchanged(observer, clock(scheduler), seconds, stage, place)
-            return Both(limit.timer, source.subscribe(limit, scheduler=scheduler))
+            return CompositeDisposable(limit.timer, source.subscribe(limit, scheduler=scheduler))
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
 
-class _Unchanged(Still):
+class _Unchanged(IdleWatchdog):
     """Where the source stands."""
 
     __slots__ = ("last", "place")

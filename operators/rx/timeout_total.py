@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 
 from wakestream.operators.model.errors import StageTimeout
-from wakestream.operators.rx.core.observable import Both, Lean, along
+from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, subscribe_through
 from wakestream.operators.rx.core.scheduler import clock
 
 T = TypeVar("T")
@@ -20,9 +20,9 @@ def timeout_total(seconds: float, stage: str) -> Callable[[Observable[T]], Obser
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             timer = clock(scheduler).schedule_relative(seconds, _too_late, (observer, stage, seconds))
-            return Both(timer, along(source, observer, scheduler))
+            return CompositeDisposable(timer, subscribe_through(source, observer, scheduler))
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 

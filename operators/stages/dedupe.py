@@ -21,11 +21,11 @@ from wakestream.operators.model.ports import Workers
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.then import then
-from wakestream.operators.stages.fingerprint import Readings
+from wakestream.operators.stages.fingerprint import Fingerprints
 
 
 def dedupe(
-    workers: Workers, readings: Readings, policy: Policy, random: Random
+    workers: Workers, readings: Fingerprints, policy: Policy, random: Random
 ) -> Callable[[Online], Observable[JobEvent]]:
     """From `Online` to `Checked`: BLAKE3 where the worker announced it, MD5 for the older ones."""
 

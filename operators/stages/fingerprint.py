@@ -10,13 +10,13 @@ from reactivex import abc
 from wakestream.operators.model.events import Algorithm, Fingerprinted, Job
 from wakestream.operators.model.ports import Files
 from wakestream.operators.rx.from_async import from_async
-from wakestream.operators.rx.shared import Once
+from wakestream.operators.rx.shared import Shared
 
 EVERY_ALGORITHM: Final[frozenset[Algorithm]] = frozenset({"md5", "blake3"})
 """What is taken while there is time: before anyone knows which kind of worker will wake."""
 
 
-class Readings(abc.DisposableBase):
+class Fingerprints(abc.DisposableBase):
     """The fingerprints of one job's two files, taken at most once for each set of algorithms that is asked for."""
 
     __slots__ = ("_files", "_job", "_taken")
@@ -24,15 +24,15 @@ class Readings(abc.DisposableBase):
     def __init__(self, job: Job, files: Files) -> None:
         self._job = job
         self._files = files
-        self._taken: list[tuple[frozenset[Algorithm], Once[Fingerprinted]]] = []
+        self._taken: list[tuple[frozenset[Algorithm], Shared[Fingerprinted]]] = []
 
-    def of(self, algorithms: Collection[Algorithm]) -> Once[Fingerprinted]:
+    def of(self, algorithms: Collection[Algorithm]) -> Shared[Fingerprinted]:
         """One `Fingerprinted` with (at least) these algorithms; the reading starts at the first subscription."""
         wanted = frozenset(algorithms)
         for have, reading in self._taken:
             if wanted <= have:
                 return reading
-        reading = Once(from_async(lambda: self._read(wanted), f"fingerprint {self._job.id}"))
+        reading = Shared(from_async(lambda: self._read(wanted), f"fingerprint {self._job.id}"))
         self._taken.append((wanted, reading))
         return reading
 

@@ -11,12 +11,12 @@ from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import JobEvent, Rendered, Running, Submitted
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import TaskReport, Workers
-from wakestream.operators.rx.emit import emit
+from wakestream.operators.rx.emit import of
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.poll import poll
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.then import then
-from wakestream.operators.rx.timeout_no_progress import timeout_unchanged
+from wakestream.operators.rx.timeout_no_progress import timeout_no_progress
 
 FINISHED = frozenset({"done", "error", "cancelled"})
 """The wire's terminal words for a task."""
@@ -30,7 +30,7 @@ def follow(workers: Workers, policy: Policy, random: Random) -> Callable[[Submit
     """
 
     def stage(task: Submitted) -> Observable[JobEvent]:
-        ready: Observable[JobEvent] = emit(Rendered(task))
+        ready: Observable[JobEvent] = of(Rendered(task))
         if task.cached:
             return ready
         worker = workers.at(task.worker.url)
@@ -39,7 +39,7 @@ def follow(workers: Workers, policy: Policy, random: Random) -> Callable[[Submit
             return from_async(lambda: worker.report(task.task_id), "report").pipe(retry_backoff(policy.call, random))
 
         reports = poll(ask, policy.poll_every, lambda report: report.status in FINISHED)
-        in_time = reports.pipe(timeout_unchanged(_place, policy.execution, "execution"))
+        in_time = reports.pipe(timeout_no_progress(_place, policy.execution, "execution"))
         running: Observable[JobEvent] = in_time.map(_running)
         return running.distinct_until_changed().pipe(then(lambda _: ready))
 

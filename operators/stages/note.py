@@ -8,9 +8,9 @@ from typing import Any
 from reactivex import Observable
 
 from wakestream.operators.model.events import JobEvent, Note
-from wakestream.operators.rx.emit import emit
+from wakestream.operators.rx.emit import of
 
 
 def note(text: str, data: Mapping[str, Any] | None = None) -> Observable[JobEvent]:
     """A `Note` and the end, as a stage returns it: `text` for people, `data` (JSON) for programs."""
-    return emit(Note(text, data or {}))
+    return of(Note(text, data or {}))

@@ -16,28 +16,28 @@ from wakestream.operators.model.events import Branch, Eta, Fingerprint, Granted,
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import (
     Accepted,
-    Asleep,
     BootFailure,
     Busy,
     Free,
     Hub,
     LinkDown,
     LinkUp,
+    OfflineReply,
+    OnlineNotice,
+    PowerNotice,
     Refused,
-    Stirring,
-    Woken,
     Workers,
 )
-from wakestream.operators.rx.branch import branch
-from wakestream.operators.rx.core.observable import Lean, along
+from wakestream.operators.rx.branch import switch_by_type
+from wakestream.operators.rx.core.observable import LightObservable, subscribe_through
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
-from wakestream.operators.rx.emit import begin_with, beside, emit, silence
-from wakestream.operators.rx.first_success import first_done
+from wakestream.operators.rx.emit import merge_errors, never, of, start_with
+from wakestream.operators.rx.first_success import first_success
 from wakestream.operators.rx.from_async import from_async
-from wakestream.operators.rx.interval import every
+from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.poll import poll
 from wakestream.operators.rx.timeout_total import timeout_total
-from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Readings
+from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Fingerprints
 
 LATE_HASHES = "late_hashes"
 """The hub's feature: a submit may come before the files are hashed."""
@@ -58,7 +58,7 @@ PAUSES = (2.0, 4.0, 8.0, 16.0, 30.0)
 
 
 def submit(
-    job: Job, hub: Hub, readings: Readings, policy: Policy, workers: Workers | None = None
+    job: Job, hub: Hub, readings: Fingerprints, policy: Policy, workers: Workers | None = None
 ) -> Observable[JobEvent]:
     """`Queued`, `Waking` every 10 s, and at last `Granted`.
 
@@ -75,10 +75,10 @@ def submit(
         observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         wait = _Wait(job, hub, readings, policy, workers, clock(scheduler))
-        whole = hub.replies(job).pipe(branch(wait), timeout_total(policy.online, "online"))
-        return along(whole, observer, scheduler)
+        whole = hub.replies(job).pipe(switch_by_type(wait), timeout_total(policy.online, "online"))
+        return subscribe_through(whole, observer, scheduler)
 
-    return Lean(subscribe)
+    return LightObservable(subscribe)
 
 
 class _Wait:
@@ -90,7 +90,13 @@ class _Wait:
     )  # fmt: skip
 
     def __init__(
-        self, job: Job, hub: Hub, readings: Readings, policy: Policy, workers: Workers | None, time: abc.SchedulerBase
+        self,
+        job: Job,
+        hub: Hub,
+        readings: Fingerprints,
+        policy: Policy,
+        workers: Workers | None,
+        time: abc.SchedulerBase,
     ) -> None:
         self.job, self.hub, self.readings, self.policy, self.time = job, hub, readings, policy, time
         self.workers = workers
@@ -99,7 +105,7 @@ class _Wait:
         self.refusals = 0
         self.started = seconds_now(time)
         self.reached = False
-        self.asleep: Asleep | None = None
+        self.asleep: OfflineReply | None = None
         self.told = self.started
 
     def get(self, kind: type, /) -> Callable[[Any], Observable[JobEvent] | None] | None:
@@ -119,7 +125,7 @@ class _Wait:
 
     def _ask(self, files: Sequence[Fingerprint]) -> Observable[JobEvent]:
         self.hub.submit(self.job, files)
-        return silence().pipe(timeout_total(self.policy.reply, "reply"))
+        return never().pipe(timeout_total(self.policy.reply, "reply"))
 
     def disconnected(self, link: LinkDown) -> Observable[JobEvent]:
         if link.code is not None:
@@ -134,7 +140,7 @@ class _Wait:
         if self.reached or self.policy.hub is None:
             return lines
         patience = rx.timer(max(0.0, self.policy.hub - self.waited))
-        return lines.pipe(beside(patience.flat_map(lambda _: rx.throw(HubUnreachable(link.why)))))
+        return lines.pipe(merge_errors(patience.flat_map(lambda _: rx.throw(HubUnreachable(link.why)))))
 
     def _grace(self, link: LinkDown) -> float:
         """Seconds that the hub still has before the worker is looked at: it may only be slow, or be started again."""
@@ -145,18 +151,18 @@ class _Wait:
 
     def granted(self, grant: Accepted) -> Observable[JobEvent]:
         road: Branch = "offline" if self.asleep else "online"
-        return emit(Granted(road, self.waited, grant.gpu, grant.url, grant.position))
+        return of(Granted(road, self.waited, grant.gpu, grant.url, grant.position))
 
-    def woken(self, news: Woken) -> Observable[JobEvent] | None:
+    def woken(self, news: OnlineNotice) -> Observable[JobEvent] | None:
         return self.granted(Accepted(news.gpu, news.url)) if self.asleep else None
 
-    def queued(self, reply: Asleep) -> Observable[JobEvent]:
+    def queued(self, reply: OfflineReply) -> Observable[JobEvent]:
         self.asleep, self.told = reply, seconds_now(self.time)
         return self._or_straight(self._waking(reply.phase), settle=SETTLE).pipe(
-            begin_with(Queued(reply.position, reply.phase, reply.eta))
+            start_with(Queued(reply.position, reply.phase, reply.eta))
         )
 
-    def stirring(self, news: Stirring) -> Observable[JobEvent] | None:
+    def stirring(self, news: PowerNotice) -> Observable[JobEvent] | None:
         if self.asleep is None:
             return None
         return self._or_straight(self._lines(news.phase, why=news.why), settle=SETTLE)
@@ -170,8 +176,8 @@ class _Wait:
             self.refusals += 1
             pause, look = PAUSES[min(self.refusals, len(PAUSES)) - 1], self.refusals > 1
             lines = self._busy_lines(pause)
-        again = rx.timer(pause).flat_map(lambda _: self._again() or silence())
-        waiting = first_done(lines, again, dropped=_raised)
+        again = rx.timer(pause).flat_map(lambda _: self._again() or never())
+        waiting = first_success(lines, again, dropped=_raised)
         return self._or_straight(waiting, told=not reply.own) if look else waiting
 
     def _busy_lines(self, pause: float) -> Observable[JobEvent]:
@@ -179,7 +185,7 @@ class _Wait:
             left = max(0.0, pause - passed)
             return Waking(self.waited, "busy", eta=Eta(left, left))
 
-        return every(self.policy.line_every, line).pipe(begin_with(line(0.0)))
+        return interval(self.policy.line_every, line).pipe(start_with(line(0.0)))
 
     def free(self, _: Free) -> Observable[JobEvent] | None:
         return self._again()
@@ -208,12 +214,12 @@ class _Wait:
         looks = poll(lambda: from_async(self._is_ready, "health"), self.policy.straight, bool)
         late = rx.timer(after).flat_map(lambda _: looks) if after else looks
         straight = late.pipe(ops.filter(bool), ops.flat_map(lambda _: self._straight(settle, told=told)))
-        return first_done(waiting, straight, dropped=_raised)
+        return first_success(waiting, straight, dropped=_raised)
 
     def _straight(self, settle: float, *, told: bool) -> Observable[JobEvent]:
         def go(_: Any) -> Observable[JobEvent]:
             news = [self._line("straight")] if told else []
-            return self.granted(Accepted()).pipe(begin_with(*news))
+            return self.granted(Accepted()).pipe(start_with(*news))
 
         return rx.timer(settle).flat_map(go) if settle else go(None)
 
@@ -226,15 +232,15 @@ class _Wait:
             return False
 
     def _lines(self, phase: str, why: str, *, always: bool = False) -> Observable[JobEvent]:
-        return self._waking(phase, why if always else "").pipe(begin_with(self._line(phase, why)))
+        return self._waking(phase, why if always else "").pipe(start_with(self._line(phase, why)))
 
     def _waking(self, phase: str, why: str = "") -> Observable[JobEvent]:
-        lines = every(self.policy.line_every, lambda _: self._line(phase, why))
+        lines = interval(self.policy.line_every, lambda _: self._line(phase, why))
         # While the GPU wakes the files are read, and one that cannot be read ends the wait on whichever road.
-        return lines.pipe(beside(self.readings.of(EVERY_ALGORITHM))) if self.asleep else lines
+        return lines.pipe(merge_errors(self.readings.of(EVERY_ALGORITHM))) if self.asleep else lines
 
     def _line(self, phase: str, why: str = "") -> JobEvent:
-        reply, now = self.asleep or Asleep(), seconds_now(self.time)
+        reply, now = self.asleep or OfflineReply(), seconds_now(self.time)
         return Waking(now - self.started, phase, reply.position, _left(reply.eta, now - self.told), why)
 
 
@@ -242,9 +248,9 @@ _CASES: Mapping[type, Callable[[_Wait, Any], Observable[JobEvent] | None]] = {
     LinkUp: _Wait.connected,
     LinkDown: _Wait.disconnected,
     Accepted: _Wait.granted,
-    Asleep: _Wait.queued,
-    Stirring: _Wait.stirring,
-    Woken: _Wait.woken,
+    OfflineReply: _Wait.queued,
+    PowerNotice: _Wait.stirring,
+    OnlineNotice: _Wait.woken,
     Refused: _Wait.refused,
     Busy: _Wait.busy,
     Free: _Wait.free,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.jobs import Plan
+from wakestream.streams.hub.jobs import Decision
 from wakestream.streams.hub.ledger import DAY, KEPT_DAYS
 from wakestream.streams.hub.state import Connection, Gpu, HubState, Tied
 
@@ -70,7 +70,7 @@ def _held(state: HubState, role: str, owner: str | None) -> int:
     return sum(all((of, name) not in held for of in roles) for name in state.gpus)
 
 
-def claim(state: HubState, role: str, owner: str | None, names: Collection[str], now: float, plan: Plan) -> None:
+def claim(state: HubState, role: str, owner: str | None, names: Collection[str], now: float, plan: Decision) -> None:
     """The names, which `refusal` grants, are this license's from now on; a full hub forgets others for them."""
     new = [name for name in names if name not in state.gpus]
     excess = max(0, len(state.gpus) + len(new) - state.limits.gpus)
@@ -79,7 +79,7 @@ def claim(state: HubState, role: str, owner: str | None, names: Collection[str],
         plan.fact(*(f.GpuHeld(role, name, owner, now) for name in _fresh(state, role, names)))
 
 
-def of_monitor(state: HubState, peer: Connection, names: Collection[str], now: float, plan: Plan) -> bool:
+def of_monitor(state: HubState, peer: Connection, names: Collection[str], now: float, plan: Decision) -> bool:
     """Whether a monitor may speak of these GPUs; one that it had not named when it registered is its own from now on.
 
     If not, it is told so.
@@ -119,7 +119,7 @@ def _evictable(state: HubState, but_for: Collection[str], now: float) -> list[st
     return [gpu.name for gpu in sorted(unused, key=lambda gpu: _used(state, gpu))]
 
 
-def tick(state: HubState, now: float, plan: Plan) -> None:
+def tick(state: HubState, now: float, plan: Decision) -> None:
     """Forget what was not used for long, and note once a day what is used."""
     for gpu in _unused(state):
         days = KEPT_DAYS if gpu.account.has_run else UNUSED_DAYS
@@ -142,7 +142,7 @@ def _users(state: HubState) -> Iterator[tuple[str, str, str | None]]:
 # What the book of licenses says
 
 
-def book_seen(state: HubState, event: f.BookSeen, plan: Plan) -> list[int]:
+def book_seen(state: HubState, event: f.BookSeen, plan: Decision) -> list[int]:
     """Take in what the licenses were issued for, and which were released; returns who may not stay as it is."""
     for license_, at in event.released:
         release(state, license_, at, plan)
@@ -159,7 +159,7 @@ def book_seen(state: HubState, event: f.BookSeen, plan: Plan) -> list[int]:
     ]
 
 
-def release(state: HubState, license_: str, at: float, plan: Plan) -> None:
+def release(state: HubState, license_: str, at: float, plan: Decision) -> None:
     """The names that this license came to hold until `at` are nobody's."""
     held = [key for key, (owner, since) in state.holders.items() if owner == license_ and since <= at]
     plan.fact(*(f.GpuReleased(role, gpu) for role, gpu in held))

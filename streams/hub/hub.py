@@ -14,7 +14,7 @@ from wakestream.streams.hub import capabilities, holders, jobs, power, relays
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import status as hub_status
 from wakestream.streams.hub.evolve import evolve
-from wakestream.streams.hub.jobs import FEATURES, Plan
+from wakestream.streams.hub.jobs import FEATURES, Decision
 from wakestream.streams.hub.names import free
 from wakestream.streams.hub.power import REPLACED
 from wakestream.streams.hub.snapshot import recover, snapshot
@@ -43,7 +43,7 @@ _CLOSES = {"unauthorized": UNAUTHORIZED, "too_many_connections": TOO_MANY}
 _REPLACED_KEY = "this key was replaced by another one; put that in place"
 _REVOKED = ("unauthorized", "this license was revoked; ask for a new one")
 
-Handler = Callable[[HubState, Connection, Any, float, Plan], None]
+Handler = Callable[[HubState, Connection, Any, float, Decision], None]
 
 
 def decide(state: HubState, event: f.Event, now: float) -> tuple[Sequence[f.Fact], Sequence[f.Command]]:
@@ -51,40 +51,40 @@ def decide(state: HubState, event: f.Event, now: float) -> tuple[Sequence[f.Fact
 
     Changes nothing; raises nothing for any message of any peer.
     """
-    plan = Plan()
+    plan = Decision()
     _DECIDE[type(event)](state, event, now, plan)
     plan.fact(*capabilities.given(state, plan.commands, now))
     return plan.facts, plan.commands
 
 
-def _started(state: HubState, event: f.Started, now: float, plan: Plan) -> None:
+def _started(state: HubState, event: f.Started, now: float, plan: Decision) -> None:
     plan.fact(f.HubStarted(now))
 
 
-def _opened(state: HubState, event: f.Opened, now: float, plan: Plan) -> None:
+def _opened(state: HubState, event: f.Opened, now: float, plan: Decision) -> None:
     plan.fact(f.ConnectionOpened(event.fd, now))
     plan.send(event.fd, m.Connected(fd=event.fd))
 
 
-def _closed(state: HubState, event: f.Closed, now: float, plan: Plan) -> None:
+def _closed(state: HubState, event: f.Closed, now: float, plan: Decision) -> None:
     peer = state.connections.get(event.fd)
     if peer is not None:
         _gone(state, peer, now, plan)
 
 
-def _gone(state: HubState, peer: Connection, now: float, plan: Plan) -> None:
+def _gone(state: HubState, peer: Connection, now: float, plan: Decision) -> None:
     if peer.role == "worker":
         power.worker_gone(state, peer, now, plan)
     plan.fact(f.ConnectionClosed(peer.fd, now))
 
 
-def _drop(state: HubState, peer: Connection, code: int, why: str, now: float, plan: Plan) -> None:
+def _drop(state: HubState, peer: Connection, code: int, why: str, now: float, plan: Decision) -> None:
     """Close a connection; it counts as gone at once, so that nothing it has sent meanwhile is heard."""
     _gone(state, peer, now, plan)
     plan.commands.append(f.Close(peer.fd, code, why))
 
 
-def _unreadable(state: HubState, event: f.Unreadable, now: float, plan: Plan) -> None:
+def _unreadable(state: HubState, event: f.Unreadable, now: float, plan: Decision) -> None:
     peer = state.connections.get(event.fd)
     if peer is None:
         return
@@ -94,7 +94,7 @@ def _unreadable(state: HubState, event: f.Unreadable, now: float, plan: Plan) ->
         _drop(state, peer, 1008, "too many malformed frames", now, plan)
 
 
-def _registering(state: HubState, event: f.Registering, now: float, plan: Plan) -> None:
+def _registering(state: HubState, event: f.Registering, now: float, plan: Decision) -> None:
     peer = state.connections.get(event.fd)
     if peer is None:
         return
@@ -160,7 +160,7 @@ def _crowded(state: HubState, license_: f.License | None) -> tuple[str, str] | N
     return "too_many_connections", f"this license has {limit} connections already; close some, or use another license"
 
 
-def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, plan: Plan) -> None:
+def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, plan: Decision) -> None:
     message, fd = event.message, event.fd
     role, owner, names = _claimed(event)
     gpu = message.gpu if role == "worker" else None
@@ -181,14 +181,14 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
         _greet_client(state, fd, owner, features, plan)
 
 
-def _greet_client(state: HubState, fd: int, owner: str | None, features: frozenset[str], plan: Plan) -> None:
+def _greet_client(state: HubState, fd: int, owner: str | None, features: frozenset[str], plan: Decision) -> None:
     if jobs.POWER_NOW in features:
         power.present(state, fd, plan)
     if owner is not None and jobs.hears_results(features):
         jobs.deliver(state, fd, owner, plan)
 
 
-def _welcome(state: HubState, message: m.Register, role: str, fd: int, plan: Plan) -> None:
+def _welcome(state: HubState, message: m.Register, role: str, fd: int, plan: Decision) -> None:
     device = message.device_type or ("pc" if role == "client" else None)
     capable = _capable(state, message, role)
     features = (*FEATURES, capabilities.FEATURE) if capable else FEATURES
@@ -207,7 +207,7 @@ def _capable(state: HubState, message: m.Register, role: str) -> bool:
     return wanted and role in ("client", "worker")
 
 
-def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: float, plan: Plan) -> bool:
+def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: float, plan: Decision) -> bool:
     """Make room for a worker at its GPU: its own half-dead former connection goes, another license's stays."""
     before = None if free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
     if before is None:
@@ -221,7 +221,7 @@ def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: f
     return True
 
 
-def _revoked(state: HubState, event: f.Revoked, now: float, plan: Plan) -> None:
+def _revoked(state: HubState, event: f.Revoked, now: float, plan: Decision) -> None:
     plan.fact(f.LicenseGone(event.license, now))
     plan.send(capabilities.told_of(state), m.LicenseRevoked(license=event.license))
     jobs.revoke(state, event.license, now, plan)
@@ -231,28 +231,28 @@ def _revoked(state: HubState, event: f.Revoked, now: float, plan: Plan) -> None:
         _drop(state, state.connections[fd], FORBIDDEN, "this license was revoked", now, plan)
 
 
-def _key_ended(state: HubState, event: f.KeyEnded, now: float, plan: Plan) -> None:
+def _key_ended(state: HubState, event: f.KeyEnded, now: float, plan: Decision) -> None:
     peer = state.connections.get(event.fd)
     if peer is not None:
         plan.send(event.fd, m.Kicked(msg=_REPLACED_KEY))
         _drop(state, peer, FORBIDDEN, _REPLACED_KEY, now, plan)
 
 
-def _book_seen(state: HubState, event: f.BookSeen, now: float, plan: Plan) -> None:
+def _book_seen(state: HubState, event: f.BookSeen, now: float, plan: Decision) -> None:
     why = "this GPU's name was issued to another key, or this key for another GPU"
     for fd in holders.book_seen(state, event, plan):
         _drop(state, state.connections[fd], FORBIDDEN, why, now, plan)
 
 
-def _clock_moved(state: HubState, event: f.ClockMoved, now: float, plan: Plan) -> None:
+def _clock_moved(state: HubState, event: f.ClockMoved, now: float, plan: Decision) -> None:
     plan.fact(f.ClockSet(event.by, now))
 
 
-def _disk_seen(state: HubState, event: f.DiskSeen, now: float, plan: Plan) -> None:
+def _disk_seen(state: HubState, event: f.DiskSeen, now: float, plan: Decision) -> None:
     plan.fact(f.DiskLow(event.low))
 
 
-def _tick(state: HubState, event: f.Tick, now: float, plan: Plan) -> None:
+def _tick(state: HubState, event: f.Tick, now: float, plan: Decision) -> None:
     for fd, since in state.unregistered.items():
         if now - since > state.limits.register:
             why = f"nobody registered within {state.limits.register:g} s; send register first"
@@ -268,7 +268,7 @@ def _tick(state: HubState, event: f.Tick, now: float, plan: Plan) -> None:
     power.unmet(state, now, plan)
 
 
-def _received(state: HubState, event: f.Received, now: float, plan: Plan) -> None:
+def _received(state: HubState, event: f.Received, now: float, plan: Decision) -> None:
     peer = state.connections.get(event.fd)
     if peer is None:
         return
@@ -286,7 +286,7 @@ def _received(state: HubState, event: f.Received, now: float, plan: Plan) -> Non
         _unexpected(peer, message, plan)
 
 
-def _unexpected(peer: Connection, message: m.Message, plan: Plan) -> None:
+def _unexpected(peer: Connection, message: m.Message, plan: Decision) -> None:
     request_id = getattr(message, "request_id", None)
     if isinstance(message, m.Unknown):
         request_id = message.frame.get("request_id")
@@ -300,12 +300,12 @@ def _unexpected(peer: Connection, message: m.Message, plan: Plan) -> None:
         plan.refuse(peer.fd, "forbidden", why, request_id)
 
 
-def _worker_url(state: HubState, peer: Connection, message: m.Url, now: float, plan: Plan) -> None:
+def _worker_url(state: HubState, peer: Connection, message: m.Url, now: float, plan: Decision) -> None:
     if peer.gpu is not None:
         plan.fact(f.WorkerUrl(peer.gpu, message.url))
 
 
-def _nothing(state: HubState, peer: Connection, message: m.Message, now: float, plan: Plan) -> None:
+def _nothing(state: HubState, peer: Connection, message: m.Message, now: float, plan: Decision) -> None:
     """For what needs no answer: pongs, and the bare addresses and errors that old peers send."""
 
 
@@ -341,7 +341,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
     },
 }
 
-_DECIDE: Mapping[type[f.Event], Callable[[HubState, Any, float, Plan], None]] = {
+_DECIDE: Mapping[type[f.Event], Callable[[HubState, Any, float, Decision], None]] = {
     f.Started: _started,
     f.Opened: _opened,
     f.Closed: _closed,

@@ -1,4 +1,4 @@
-"""What the hub does about jobs: submit, grant, release, expire. Pure; each function adds to a `Plan`."""
+"""What the hub does about jobs: submit, grant, release, expire. Pure; each function adds to a `OutboxDecision`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HOPE = ("online", "booted", "booting", "stopping", "lost", "no_capacity")
 
 
 @dataclass(slots=True)
-class Plan:
+class Decision:
     """The facts and commands of one event, in order."""
 
     facts: list[f.Fact] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Plan:
         self.send(fd, m.Error(msg=why, message=why, code=code, request_id=request_id))
 
 
-def submit(state: HubState, peer: Connection, message: m.Submit, now: float, plan: Plan) -> None:
+def submit(state: HubState, peer: Connection, message: m.Submit, now: float, plan: Decision) -> None:
     """Queue or grant a job; the same id again gets the answer that is true now."""
     job = state.jobs.get(message.request_id)
     refusal = _refusal(state, peer, job, message)
@@ -91,7 +91,7 @@ def tell_monitors(
     peer: Connection,
     message: m.Message,
     now: float,
-    plan: Plan,
+    plan: Decision,
     *,
     first: bool = False,
     gpu: str | None = None,
@@ -153,7 +153,7 @@ def _owner(peer: Connection) -> str:
     return peer.owner or ""
 
 
-def _to_worker(gpu: Gpu, message: m.Message, plan: Plan) -> None:
+def _to_worker(gpu: Gpu, message: m.Message, plan: Decision) -> None:
     if gpu.worker is not None:
         plan.send(gpu.worker, message)
 
@@ -200,7 +200,7 @@ def eta(state: HubState, now: float) -> dict[str, float] | None:
     return boots and {name: round(max(0.0, seconds - waited), 1) for name, seconds in boots.items()}
 
 
-def grant(state: HubState, gpu: Gpu, url: str | None, now: float, plan: Plan, *, again: bool) -> None:
+def grant(state: HubState, gpu: Gpu, url: str | None, now: float, plan: Decision, *, again: bool) -> None:
     """Give `gpu` to all who wait; `again` also tells those who hold it already (its worker may have forgotten them)."""
     held = [state.jobs[id_] for id_ in gpu.leases]
     queued = state.queued()
@@ -235,7 +235,7 @@ def _batch(frames: Sequence[dict[str, Any]], now: float) -> m.DispatchBatch:
     return m.DispatchBatch(ts=int(now), batch_id=f"{int(now)}-{len(frames)}-{first}"[: wire.MAX_ID], jobs=tuple(frames))
 
 
-def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, plan: Plan) -> None:
+def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, plan: Decision) -> None:
     """Release the job and have its worker stop it, also one that had let its GPU go for a while."""
     job = _own(state, peer, message.request_id)
     owner, gpu = state.let_go.get(message.request_id, (None, ""))
@@ -250,7 +250,7 @@ def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, pla
     _confirm(peer, message.request_id, plan)
 
 
-def stop(state: HubState, job: Job, why: str, now: float, plan: Plan, fd: int | None = None) -> None:
+def stop(state: HubState, job: Job, why: str, now: float, plan: Decision, fd: int | None = None) -> None:
     """Release a job and, where a worker holds it, have that stop it: now, and again when it connects anew."""
     plan.fact(f.JobReleased(job.id, why, now, fd))
     if job.gpu is not None:
@@ -258,7 +258,7 @@ def stop(state: HubState, job: Job, why: str, now: float, plan: Plan, fd: int | 
         _to_worker(gpu, capabilities.cancelled(state, gpu, job.id, job.owner), plan)
 
 
-def settle_cancels(state: HubState, gpu: Gpu, fd: int, plan: Plan) -> None:
+def settle_cancels(state: HubState, gpu: Gpu, fd: int, plan: Decision) -> None:
     """A worker is back that may not have heard, or not have kept, which of its jobs are over."""
     for id_ in state.owed.get(gpu.name, ()):
         plan.send(fd, m.Cancel(request_id=id_))
@@ -268,7 +268,7 @@ def settle_cancels(state: HubState, gpu: Gpu, fd: int, plan: Plan) -> None:
                 plan.send(fd, m.JobDone(request_id=id_, license=owner or None))
 
 
-def done(state: HubState, peer: Connection, message: m.JobDone, now: float, plan: Plan) -> None:
+def done(state: HubState, peer: Connection, message: m.JobDone, now: float, plan: Decision) -> None:
     """Release the job; said twice, it is no different."""
     job = _own(state, peer, message.request_id)
     if job is not None:
@@ -278,7 +278,7 @@ def done(state: HubState, peer: Connection, message: m.JobDone, now: float, plan
     _confirm(peer, message.request_id, plan)
 
 
-def _confirm(peer: Connection, request_id: str, plan: Plan) -> None:
+def _confirm(peer: Connection, request_id: str, plan: Decision) -> None:
     """Tell that the end of a job is kept: until then its client says it again at each new connection."""
     if RELEASED in peer.features:
         plan.send(peer.fd, m.JobReleased(request_id=request_id))
@@ -289,7 +289,7 @@ def _own(state: HubState, peer: Connection, request_id: str) -> Job | None:
     return job if job is not None and job.owner == _owner(peer) else None
 
 
-def result(state: HubState, peer: Connection, message: m.Result, now: float, plan: Plan) -> None:
+def result(state: HubState, peer: Connection, message: m.Result, now: float, plan: Decision) -> None:
     """Bring a worker's result to the connection that asked, or else to its owner's others; without secrets."""
     job = state.jobs.get(message.request_id)
     if job is not None and (peer.gpu is None or peer.gpu not in (job.gpu, job.last)):
@@ -340,7 +340,7 @@ def hears_results(features: frozenset[str]) -> bool:
     return features.isdisjoint((ASKS, "done"))
 
 
-def deliver(state: HubState, fd: int, owner: str, plan: Plan) -> None:
+def deliver(state: HubState, fd: int, owner: str, plan: Decision) -> None:
     """What was kept for `owner` goes to its first connection that hears results."""
     kept = state.kept.get(owner)
     if kept:
@@ -349,7 +349,7 @@ def deliver(state: HubState, fd: int, owner: str, plan: Plan) -> None:
         plan.fact(f.ResultsGone(owner))
 
 
-def expire(state: HubState, now: float, plan: Plan) -> None:
+def expire(state: HubState, now: float, plan: Decision) -> None:
     """Release what nobody will come back for, and tell whoever of its owner is here."""
     for job in state.jobs.values():
         if _expired(state, job, now):
@@ -379,7 +379,7 @@ def _expired(state: HubState, job: Job, now: float) -> bool:
     return now - max(job.since, worked) > (limit.silent_ttl if says_done(state, job) else limit.granted_ttl)
 
 
-def revoke(state: HubState, owner: str, now: float, plan: Plan) -> None:
+def revoke(state: HubState, owner: str, now: float, plan: Decision) -> None:
     """Release all jobs of a revoked license."""
     for id_ in state.jobs_of.get(owner, ()):
         stop(state, state.jobs[id_], "revoked", now, plan)

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders
-from wakestream.streams.hub.jobs import Plan
+from wakestream.streams.hub.jobs import Decision
 from wakestream.streams.hub.state import Connection, Gpu, HubState
 
 
-def gpu_of(state: HubState, peer: Connection, now: float, plan: Plan) -> Gpu | None:
+def gpu_of(state: HubState, peer: Connection, now: float, plan: Decision) -> Gpu | None:
     """The GPU of a worker that says that it is online; it is given a free one if it has none, or told why not."""
     if peer.gpu is not None:
         return state.gpus[peer.gpu]

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders, jobs, relays, status_words
-from wakestream.streams.hub.jobs import Plan
+from wakestream.streams.hub.jobs import Decision
 from wakestream.streams.hub.names import gpu_of
 from wakestream.streams.hub.old_workers import silently_ended
 from wakestream.streams.hub.state import Connection, Gpu, HubState, Job
@@ -19,7 +19,9 @@ REPLACED = 4409
 LONGEST_CAUSE = 300
 """Characters that are kept of why a GPU is in its phase."""
 
-UNMET = "its worker says that it is ready, but has not come to this hub; if it does not, look at the worker's log"
+WORKER_NOT_REGISTERED = (
+    "its worker says that it is ready, but has not come to this hub; if it does not, look at the worker's log"
+)
 """Why a GPU is not online of which its monitor says so."""
 
 AGAIN = "status-again"
@@ -43,7 +45,7 @@ _STATUS = {
 }
 
 
-def online(state: HubState, peer: Connection, message: m.Online, now: float, plan: Plan) -> None:
+def online(state: HubState, peer: Connection, message: m.Online, now: float, plan: Decision) -> None:
     """A worker takes work: everyone hears of it, and all who wait are granted it."""
     gpu = gpu_of(state, peer, now, plan)
     if gpu is None:
@@ -61,7 +63,7 @@ def online(state: HubState, peer: Connection, message: m.Online, now: float, pla
 
 
 def _online(
-    state: HubState, gpu: Gpu, url: str | None, now: float, plan: Plan, *, again: bool, said: m.Online | None = None
+    state: HubState, gpu: Gpu, url: str | None, now: float, plan: Decision, *, again: bool, said: m.Online | None = None
 ) -> None:
     if not (gpu.online and gpu.ready and gpu.url == url):  # said again, it is nothing to be kept for good
         plan.fact(f.GpuOnline(gpu.name, url, now))
@@ -84,7 +86,7 @@ def _announcement(gpu: str, url: str | None, now: float, said: m.Online | None =
     )
 
 
-def greet_monitor(state: HubState, monitor: Connection, now: float, plan: Plan) -> None:
+def greet_monitor(state: HubState, monitor: Connection, now: float, plan: Decision) -> None:
     """A monitor that comes late learns who is online, who was lost, and that somebody waits."""
     fd, gpus = monitor.fd, monitor.gpus
     for gpu in state.gpus.values():
@@ -95,13 +97,13 @@ def greet_monitor(state: HubState, monitor: Connection, now: float, plan: Plan) 
     _boot_for_the_queue(state, fd, plan)
 
 
-def _boot_for_the_queue(state: HubState, fd: int, plan: Plan) -> None:
+def _boot_for_the_queue(state: HubState, fd: int, plan: Decision) -> None:
     first = next(iter(state.queue), None)
     if first is not None:
         plan.send(fd, m.Boot(request_id=first, source="hub", msg=f"{len(state.queue)} jobs wait for a GPU"))
 
 
-def worker_gone(state: HubState, peer: Connection, now: float, plan: Plan) -> None:
+def worker_gone(state: HubState, peer: Connection, now: float, plan: Decision) -> None:
     """The GPU of a closed worker connection is lost, unless it was going anyway."""
     gpu = state.gpus.get(peer.gpu or "")
     if gpu is not None and gpu.worker == peer.fd and gpu.phase == "online":
@@ -110,7 +112,7 @@ def worker_gone(state: HubState, peer: Connection, now: float, plan: Plan) -> No
         plan.send([fd for fd in state.monitors if _watches(state.connections[fd], gpu.name)], _lost(gpu.name, why))
 
 
-def replaced(state: HubState, before: Connection, now: float, plan: Plan) -> None:
+def replaced(state: HubState, before: Connection, now: float, plan: Decision) -> None:
     """The worker of a GPU is here anew: its half-dead former connection goes."""
     why = "this GPU's worker connected again"
     plan.send(before.fd, m.Kicked(msg=why))
@@ -128,7 +130,7 @@ def _lost(gpu: str, why: str) -> m.PowerState:
     return m.PowerState(gpu=gpu, state="lost", msg=why)
 
 
-def power_state(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Plan) -> None:
+def power_state(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Decision) -> None:
     """A monitor says what its GPU is doing."""
     if message.state not in STATES or not is_name(message.gpu):
         why = f'"state" is one of {", ".join(STATES)}, "gpu" a name of 1 to 100 printable characters'
@@ -137,7 +139,7 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
         _power_seen(state, peer, message, now, plan)
 
 
-def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Plan) -> None:
+def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Decision) -> None:
     plan.send([fd for fd in state.clients if "power_state" in state.connections[fd].features], message)
     gpu = state.gpus.get(message.gpu) or Gpu(message.gpu)
     serving, cause = gpu.worker is not None and gpu.ready, (message.msg or "")[:LONGEST_CAUSE]
@@ -145,7 +147,7 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
         if serving:
             _online(state, gpu, gpu.url, now, plan, again=False)
         elif not _is_unmet(gpu):
-            plan.fact(f.GpuPhase(gpu.name, "booted", now, UNMET))
+            plan.fact(f.GpuPhase(gpu.name, "booted", now, WORKER_NOT_REGISTERED))
     elif message.state not in ("online", gpu.phase) and not _is_no_news(gpu, message.state):
         plan.fact(f.GpuPhase(gpu.name, message.state, now, cause))
     elif message.state == gpu.phase and cause and gpu.cause != cause:
@@ -155,7 +157,7 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
         _boot_for_the_queue(state, peer.fd, plan)
 
 
-def present(state: HubState, fd: int, plan: Plan) -> None:
+def present(state: HubState, fd: int, plan: Decision) -> None:
     """Tell a client that has just registered how each GPU is that anything is known of."""
     for gpu in state.gpus.values():
         if gpu.phase != "unknown":
@@ -163,7 +165,7 @@ def present(state: HubState, fd: int, plan: Plan) -> None:
 
 
 def _is_unmet(gpu: Gpu) -> bool:
-    return (gpu.phase, gpu.cause) == ("booted", UNMET)
+    return (gpu.phase, gpu.cause) == ("booted", WORKER_NOT_REGISTERED)
 
 
 def _is_no_news(gpu: Gpu, state: str) -> bool:
@@ -171,7 +173,7 @@ def _is_no_news(gpu: Gpu, state: str) -> bool:
     return (gpu.online and state in _STALE) or (_is_unmet(gpu) and state == "draining")
 
 
-def booted(state: HubState, peer: Connection, message: m.Booted, now: float, plan: Plan) -> None:
+def booted(state: HubState, peer: Connection, message: m.Booted, now: float, plan: Decision) -> None:
     """The machine is up: news for all clients, but not `online` yet."""
     if message.gpu in state.gpus and not holders.of_monitor(state, peer, (message.gpu,), now, plan):
         return
@@ -189,7 +191,7 @@ def _meant(state: HubState, peer: Connection, gpu: str | None) -> tuple[str, ...
     return tuple(name for name in names if holders.may_speak(state, "monitor", peer.owner, name))
 
 
-def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: float, plan: Plan) -> None:
+def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: float, plan: Decision) -> None:
     """A boot ended. When it failed and no other GPU is on its way, nobody who waits is left waiting."""
     if message.gpu in state.gpus and not holders.of_monitor(state, peer, (message.gpu,), now, plan):
         return
@@ -221,7 +223,7 @@ def _hopeless_but_for(state: HubState, failed: Collection[str]) -> bool:
 
 
 def _let_down(
-    state: HubState, job: Job, message: m.BootResult, told: Collection[tuple[str, int]], now: float, plan: Plan
+    state: HubState, job: Job, message: m.BootResult, told: Collection[tuple[str, int]], now: float, plan: Decision
 ) -> None:
     to = [fd for fd in state.listeners(job) if (job.id, fd) not in told]
     plan.send(to, _with_id(message, job.id))
@@ -229,7 +231,7 @@ def _let_down(
         plan.fact(f.JobReleased(job.id, "boot_failed", now))
 
 
-def _tell_asker(state: HubState, message: m.BootResult, plan: Plan) -> set[tuple[str, int]]:
+def _tell_asker(state: HubState, message: m.BootResult, plan: Decision) -> set[tuple[str, int]]:
     """Answer whoever asked for this boot: a client's own `boot`, or the job whose copy caused it if it still waits."""
     if message.request_id is None:
         return set()
@@ -251,7 +253,7 @@ def _with_id(message: m.BootResult, request_id: str) -> m.BootResult:
     )
 
 
-def boot(state: HubState, peer: Connection, message: m.Boot, now: float, plan: Plan) -> None:
+def boot(state: HubState, peer: Connection, message: m.Boot, now: float, plan: Decision) -> None:
     """A client asks for the GPU to be woken. Of one that is online the hub says so itself."""
     awake = next((gpu for gpu in state.gpus.values() if gpu.online and message.gpu in (None, gpu.name)), None)
     if awake is not None:
@@ -267,7 +269,7 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, plan: P
         plan.fact(f.Asked("boot", message.request_id, peer.fd, now))
 
 
-def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: float, plan: Plan) -> None:
+def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: float, plan: Decision) -> None:
     """Its monitor hears of it all the same: somebody is about to use it."""
     if jobs.tell_monitors(state, peer, message, now, plan, gpu=gpu.name):
         text = "the GPU is online already"
@@ -276,7 +278,7 @@ def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: fl
         _too_fast(peer, message.request_id, plan)
 
 
-def _too_fast(peer: Connection, request_id: str | None, plan: Plan) -> None:
+def _too_fast(peer: Connection, request_id: str | None, plan: Decision) -> None:
     plan.refuse(peer.fd, "too_fast", "this connection asks the monitors too often; ask again in a second", request_id)
 
 
@@ -286,11 +288,11 @@ def _crowded(state: HubState, fd: int, *, again: bool = False) -> bool:
     return sum(fd in fds for fds in open_) >= state.limits.asks
 
 
-def _refuse_question(fd: int, request_id: str | None, plan: Plan) -> None:
+def _refuse_question(fd: int, request_id: str | None, plan: Decision) -> None:
     plan.refuse(fd, "queue_full", "too many questions of this connection are open; ask again later", request_id)
 
 
-def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, plan: Plan) -> None:
+def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, plan: Decision) -> None:
     """One monitor is asked; without any, the hub says what it knows."""
     if not state.monitors:
         status_words.pass_on(state, [peer.fd], _own_answer(state, message.request_id), plan)
@@ -309,7 +311,7 @@ def _own_answer(state: HubState, request_id: str) -> m.StatusResponse:
     return m.StatusResponse(request_id=request_id, status=status, source="hub")
 
 
-def status_response(state: HubState, peer: Connection, message: m.StatusResponse, now: float, plan: Plan) -> None:
+def status_response(state: HubState, peer: Connection, message: m.StatusResponse, now: float, plan: Decision) -> None:
     """Back to the askers; after an answer from memory, the one after a look is passed on as well."""
     id_ = message.request_id
     first, again = (state.asked.get((kind, id_), (0.0, ()))[1] for kind in ("status", AGAIN))
@@ -323,7 +325,7 @@ def status_response(state: HubState, peer: Connection, message: m.StatusResponse
         plan.fact(*(f.Asked(AGAIN, id_, fd, now) for fd in here))
 
 
-def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: float, plan: Plan) -> None:
+def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: float, plan: Decision) -> None:
     """The worker works: its monitor keeps the GPU on."""
     if peer.gpu is None:
         return
@@ -331,7 +333,7 @@ def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: f
     jobs.tell_monitors(state, peer, message, now, plan, gpu=peer.gpu)
 
 
-def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, plan: Plan) -> None:
+def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, plan: Decision) -> None:
     """Whether a GPU may be stopped; with `drain`, and if so, it is given no more work from this moment on."""
     names = (message.gpu,) if message.gpu is not None else peer.gpus
     named = _named(state)
@@ -355,7 +357,7 @@ def _named(state: HubState) -> set[str]:
     return {name for fd in state.monitors for name in state.connections[fd].gpus}
 
 
-def unmet(state: HubState, now: float, plan: Plan) -> None:
+def unmet(state: HubState, now: float, plan: Decision) -> None:
     """Whoever waits for a GPU that is on, and whose worker is well but stays away from this hub, is told at last.
 
     The monitor finds it online, so nothing more would happen; and while jobs wait for it, it is not switched off.
@@ -374,7 +376,7 @@ def unmet(state: HubState, now: float, plan: Plan) -> None:
             _let_down(state, job, message, (), now, plan)
 
 
-def overdue(state: HubState, now: float, plan: Plan) -> None:
+def overdue(state: HubState, now: float, plan: Decision) -> None:
     """What a monitor left open: questions are answered by the hub, a stop that never began is called off."""
     for (kind, request_id), (since, fds) in state.asked.items():
         here = [fd for fd in fds if fd in state.connections]

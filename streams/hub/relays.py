@@ -11,7 +11,7 @@ from typing import Any
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import jobs
-from wakestream.streams.hub.jobs import Plan
+from wakestream.streams.hub.jobs import Decision
 from wakestream.streams.hub.state import Connection, HubState
 from wakestream.streams.hub.texts import Text
 from wakestream.streams.protocol import messages as m
@@ -30,10 +30,10 @@ _FOR_THE_HUB = frozenset({"key", "license", "sender_fd"})
 _NO_WORKER = "no text worker came to this hub while a GPU was online; start one where the GPU is"
 _TOO_LONG = "no text worker came in time; ask again later, or start one where the GPU is"
 
-Relay = Callable[[HubState, Connection, Any, float, Plan], None]
+Relay = Callable[[HubState, Connection, Any, float, Decision], None]
 
 
-def _counted(state: HubState, peer: Connection, frame: Mapping[str, Any], now: float, plan: Plan) -> bool:
+def _counted(state: HubState, peer: Connection, frame: Mapping[str, Any], now: float, plan: Decision) -> bool:
     """Whether this frame may be passed on: its sender has not had its share of this second, and it is short enough."""
     id_ = _id(frame)
     if jobs.had_its_share(state, peer, now):
@@ -70,12 +70,12 @@ def _without_addressee(frame: Mapping[str, Any]) -> dict[str, Any]:
 # Texts
 
 
-def url(state: HubState, peer: Connection, message: m.Url, now: float, plan: Plan) -> None:
+def url(state: HubState, peer: Connection, message: m.Url, now: float, plan: Decision) -> None:
     """A client wants the text of a page."""
     _ask(state, peer, {"type": "url", "url": message.url}, now, plan)
 
 
-def _video(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Plan) -> None:
+def _video(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
     """A client wants a video made of a text."""
     content, id_ = message.frame.get("content"), _id(message.frame)
     if not isinstance(content, str) or not content:
@@ -85,7 +85,7 @@ def _video(state: HubState, peer: Connection, message: m.Unknown, now: float, pl
     _ask(state, peer, {"type": message.type, "content": content, **named, "sender_fd": peer.fd}, now, plan)
 
 
-def _ask(state: HubState, peer: Connection, frame: dict[str, Any], now: float, plan: Plan) -> None:
+def _ask(state: HubState, peer: Connection, frame: dict[str, Any], now: float, plan: Decision) -> None:
     id_, kind, owner, texts, limits = _id(frame), frame["type"], peer.owner, state.texts, state.limits
     if owner is None or not _counted(state, peer, frame, now, plan):
         return
@@ -116,7 +116,7 @@ def _as_is(frame: Mapping[str, Any]) -> m.Unknown:
     return m.Unknown(type=frame["type"], frame=frame)
 
 
-def _wake(state: HubState, kind: str, lacking: bool, id_: int, plan: Plan) -> None:
+def _wake(state: HubState, kind: str, lacking: bool, id_: int, plan: Decision) -> None:
     """Deployed monitors start the machine, or keep it on, at a copy of the request; ours are asked to, if need be."""
     ours = [fd for fd in state.monitors if state.connections[fd].features]
     plan.send([fd for fd in state.monitors if fd not in ours], _as_is({"type": kind}))
@@ -140,7 +140,7 @@ def _takes_texts(state: HubState, peer: Connection, now: float) -> bool:
     return now - peer.opened >= _SETTLED and (gpu is None or not gpu.ready)
 
 
-def _give(state: HubState, text: Text, worker: int, plan: Plan) -> None:
+def _give(state: HubState, text: Text, worker: int, plan: Decision) -> None:
     plan.fact(f.TextGiven(text.id, worker))
     plan.send(worker, _as_is({**text.frame, "key": state.keys.get(text.owner, text.owner)}))
 
@@ -151,7 +151,7 @@ def active(state: HubState) -> int:
     return sum(text.worker is not None or bool(state.of_owner(text.owner)) for text in texts)
 
 
-def tick(state: HubState, now: float, plan: Plan) -> None:
+def tick(state: HubState, now: float, plan: Decision) -> None:
     """Give out what waits, as soon as a text worker is there, and give up what is too old."""
     if not state.texts.open:
         return
@@ -164,7 +164,7 @@ def tick(state: HubState, now: float, plan: Plan) -> None:
             _give(state, text, worker, plan)
 
 
-def _give_up(state: HubState, text: Text, in_vain: bool, plan: Plan) -> None:
+def _give_up(state: HubState, text: Text, in_vain: bool, plan: Decision) -> None:
     plan.fact(f.TextEnded(text.id, in_vain))
     if text.worker is None and text.fd in state.of_owner(text.owner):
         plan.refuse(text.fd, "no_text_worker", _NO_WORKER if in_vain else _TOO_LONG, _id(text.frame))
@@ -173,7 +173,7 @@ def _give_up(state: HubState, text: Text, in_vain: bool, plan: Plan) -> None:
 _ANSWERS = {"result": "url", "chatglm_video_result": "chatglm_video"}
 
 
-def _text_result(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Plan) -> None:
+def _text_result(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
     """A text worker's answer, which names no request: if there is only one that it can mean, it is given its id."""
     frame, owner = message.frame, message.frame.get("license")
     if not isinstance(owner, str) or not _counted(state, peer, frame, now, plan):
@@ -188,7 +188,7 @@ def _text_result(state: HubState, peer: Connection, message: m.Unknown, now: flo
     plan.send(_addressees(state, frame), _as_is(clean))
 
 
-def _progress(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Plan) -> None:
+def _progress(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
     """How far a render is, from its worker."""
     to = _addressees(state, message.frame)
     if to and _counted(state, peer, message.frame, now, plan):
@@ -205,7 +205,7 @@ def _newest(state: HubState, peer: Connection, device: object) -> tuple[int, ...
     return (max(fit),) if fit else ()
 
 
-def _mobile_task(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Plan) -> None:
+def _mobile_task(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
     """A phone hands a task to the PC."""
     frame, id_ = message.frame, _id(message.frame)
     to = _newest(state, peer, "pc")
@@ -220,7 +220,7 @@ def _mobile_task(state: HubState, peer: Connection, message: m.Unknown, now: flo
             plan.send(peer.fd, m.Ack(request_id=id_, task_type=kind, msg="the PC has the task"))
 
 
-def _mobile_task_result(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Plan) -> None:
+def _mobile_task_result(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
     """The PC's answer to a phone."""
     mine = state.of_owner(peer.owner or "")
     to = _named(mine, message.frame.get("sender_fd")) or _newest(state, peer, "mobile")
@@ -228,7 +228,7 @@ def _mobile_task_result(state: HubState, peer: Connection, message: m.Unknown, n
         plan.send(to, message)
 
 
-def _sync(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Plan) -> None:
+def _sync(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
     """A device's frame for another one of its license, as it is."""
     to = _newest(state, peer, message.frame.get("target_device"))
     if not to:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import ledger
-from wakestream.streams.hub.jobs import ASKS, Plan, eta
+from wakestream.streams.hub.jobs import ASKS, Decision, eta
 from wakestream.streams.hub.state import Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -27,7 +27,7 @@ OWN_NAMED = 10
 """Jobs of the asker's own that are named for each GPU; of more there is only the number."""
 
 
-def hub_status_query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float, plan: Plan) -> None:
+def hub_status_query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float, plan: Decision) -> None:
     """Answered from what the hub knows; other licenses' jobs are counted, not named."""
     second, times = peer.told
     if second == int(now) and times >= A_SECOND:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wakestream.streams.hub.jobs import Plan
+from wakestream.streams.hub.jobs import Decision
 from wakestream.streams.hub.state import HubState
 from wakestream.streams.protocol import messages as m
 
 
-def pass_on(state: HubState, askers: Iterable[int], message: m.StatusResponse, plan: Plan) -> None:
+def pass_on(state: HubState, askers: Iterable[int], message: m.StatusResponse, plan: Decision) -> None:
     """Clients of ours get the answer that they asked for; deployed ones get each answer for their license.
 
     A deployed client begins to upload at `running`, so it is told so only while a worker is there.

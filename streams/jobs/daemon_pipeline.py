@@ -18,12 +18,12 @@ from wakestream.operators.model.errors import (
     StageTimeout,
     TaskLost,
     WorkerRefused,
-    mendable,
+    is_retryable,
 )
 from wakestream.operators.model.events import Done, Job, JobEvent, Note, Running
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects
-from wakestream.operators.rx.concat_unless import unless
+from wakestream.operators.rx.concat_unless import concat_unless
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.stages.follow import FINISHED
 from wakestream.streams.jobs.effects import own
@@ -59,14 +59,17 @@ EARLIER_ENDED: Final = "earlier_ended"
 OURS = frozenset({own(EARLIER), own(EARLIER_ENDED)})
 """Effects of the daemon's own pipeline, as rows of a log name them."""
 
-VAIN = 5
+MAX_LOST_TASKS = 5
 """How often in a row a worker may lose or damage what one job has there, without working on it: the GPU is on."""
 
 SELDOM: Final = Backoff(initial=30.0, max_delay=3600.0)
 """How long a pipeline waits between its tries, where nothing else lets the GPU go meanwhile."""
 
 DURABLE: Final = Policy(
-    hub=None, online=MONTH, total=MONTH, again=Backoff(max_retries=None, initial=1.0, max_delay=60.0, retry_on=mendable)
+    hub=None,
+    online=MONTH,
+    total=MONTH,
+    again=Backoff(max_retries=None, initial=1.0, max_delay=60.0, retry_on=is_retryable),
 )
 """How long a job in the outbox waits: until hub, network and GPU are back."""
 
@@ -94,7 +97,7 @@ def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, asked), f"look back for {s.job.id}")
         let_go = resting(s.job, s.world, _is_no_progress, shared.starts)
         whole = in_turns(s, shared, compose)
-        return before.pipe(unless(_is_done, whole.pipe(turn(s.job, shared, shared.running, "to begin"), let_go)))
+        return before.pipe(concat_unless(_is_done, whole.pipe(turn(s.job, shared, shared.running, "to begin"), let_go)))
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
         return stages(job, world, dataclasses.replace(policy, again=_patient(policy.again)), cancel)
@@ -166,7 +169,7 @@ def _is_done(event: JobEvent) -> bool:
 
 
 def _is_no_progress(error: Exception) -> bool:
-    return mendable(error) or _waits_passed(error) or (isinstance(error, WorkerRefused) and error.code == FULL_DISK)
+    return is_retryable(error) or _waits_passed(error) or (isinstance(error, WorkerRefused) and error.code == FULL_DISK)
 
 
 def _waits_passed(error: Exception) -> bool:
@@ -175,11 +178,11 @@ def _waits_passed(error: Exception) -> bool:
 
 def _patient(again: Backoff) -> Backoff:
     """`again`, and also after what is no fault of the job's; made anew for each job, as it counts what is in vain."""
-    patience = _Patience(again)
+    patience = _RetryRules(again)
     return dataclasses.replace(again, retry_on=patience.passes, reset_on_success=patience.succeeds)
 
 
-class _Patience:
+class _RetryRules:
     """What one job is begun again after."""
 
     def __init__(self, again: Backoff) -> None:
@@ -191,7 +194,7 @@ class _Patience:
             return True
         if isinstance(error, TaskLost) or (isinstance(error, Corrupt) and error.code == DAMAGED):
             self.vain += 1
-            return self.vain < VAIN and self.again.retry_on(error)
+            return self.vain < MAX_LOST_TASKS and self.again.retry_on(error)
         return self._passing(error) or self.again.retry_on(error)
 
     def _passing(self, error: Exception) -> bool:

@@ -29,14 +29,19 @@ from wakestream.operators.model.events import (
     Uploaded,
     Uploading,
 )
-from wakestream.operators.model.ports import LinkUp, Reply, Stirring
-from wakestream.operators.rx.core.observable import Both, Lean, Passing, Serial
+from wakestream.operators.model.ports import LinkUp, PowerNotice, Reply
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    ForwardingObserver,
+    LightObservable,
+    SerialDisposable,
+)
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
-from wakestream.operators.rx.emit import begin_with
+from wakestream.operators.rx.emit import start_with
 from wakestream.streams.jobs.job import World
 from wakestream.streams.jobs.starts import Starts
 
-FRUITLESS: Final = 10
+MAX_NO_PROGRESS: Final = 10
 """How many tries in a row may have a GPU and bring one job no further than it was before."""
 
 RESTS: Final = Backoff(initial=300.0, max_delay=4 * 3600.0)
@@ -72,9 +77,9 @@ def resting(
             observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             one = _Try(observer, pauses, clock(scheduler))
-            return Both(source.subscribe(one, scheduler=scheduler), one.resting)
+            return CompositeDisposable(source.subscribe(one, scheduler=scheduler), one.resting)
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     return operator
 
@@ -96,14 +101,14 @@ class _Pauses:
 
     def _start(self, error: Exception, now: float) -> Observable[JobEvent]:
         seconds = self.starts.failed(now, self.world.random)
-        booted = self._heard(lambda reply: isinstance(reply, Stirring) and reply.phase == "booted")
+        booted = self._heard(lambda reply: isinstance(reply, PowerNotice) and reply.phase == "booted")
         why = f"the GPU did not start ({error}); the next try is in {seconds:.0f} s"
         data = {"rests": round(seconds, 3), "starts": self.starts.count, "why": str(error)}
         return self._pause(seconds, rx.merge(self.starts.came, booted), Note(why, data), error)
 
     def _rest(self, error: Exception) -> Observable[JobEvent]:
         tries = self.tries
-        seconds = RESTS.delay(tries.count - FRUITLESS + 1, self.world.random)
+        seconds = RESTS.delay(tries.count - MAX_NO_PROGRESS + 1, self.world.random)
         up, earliest = self._heard(lambda reply: isinstance(reply, LinkUp)), seconds / 2 if tries.hurried else 0.0
         again = up.pipe(ops.combine_latest(rx.timer(earliest)), ops.do_action(tries.hurry))
         why = f"{tries.count} tries with a GPU came to nothing ({error}); it is let go and asked for again later"
@@ -116,7 +121,7 @@ class _Pauses:
     def _pause(self, seconds: float, early: Observable[Any], note: Note, error: Exception) -> Observable[JobEvent]:
         self.world.hub.release(self.job)
         over = rx.timer(seconds).pipe(ops.amb(rx.merge(early, self.world.retry_now)), ops.take(1))
-        return over.pipe(ops.flat_map(lambda _: rx.throw(error)), begin_with(note))
+        return over.pipe(ops.flat_map(lambda _: rx.throw(error)), start_with(note))
 
 
 class _Tries:
@@ -145,7 +150,7 @@ class _Tries:
         if not self.fruitless(error):
             return False
         self.count += 1
-        return self.count >= FRUITLESS
+        return self.count >= MAX_NO_PROGRESS
 
 
 def _amount(event: JobEvent) -> float:
@@ -157,7 +162,7 @@ def _amount(event: JobEvent) -> float:
     return 0.0
 
 
-class _Try(Passing[Any]):
+class _Try(ForwardingObserver[Any]):
     """One of them."""
 
     __slots__ = ("granted", "pauses", "resting", "time")
@@ -166,7 +171,7 @@ class _Try(Passing[Any]):
         super().__init__(observer)
         self.pauses, self.time = pauses, time
         self.granted = False
-        self.resting = Serial()
+        self.resting = SerialDisposable()
 
     def on_next(self, value: JobEvent) -> None:
         self.granted = self.granted or isinstance(value, Granted)

@@ -11,20 +11,20 @@ from reactivex import Observable, abc
 from wakestream.operators.model.events import Eta, Fingerprint, Job
 from wakestream.operators.model.ports import (  # fmt: skip
     Accepted,
-    Asleep,
     BootFailure,
     Busy,
     Free,
     LinkDown,
     LinkUp,
+    OfflineReply,
+    OnlineNotice,
+    PowerNotice,
     Refused,
     Reply,
-    Stirring,
-    Woken,
 )
-from wakestream.operators.rx.core.observable import Lean
+from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.streams.jobs.hub_news import HubEvent as Event
-from wakestream.streams.jobs.keyed_subject import Fault, Switchboard
+from wakestream.streams.jobs.keyed_subject import Fault, KeyedSubject
 from wakestream.streams.protocol import messages as m
 
 Send = Callable[[m.Message], bool]
@@ -72,7 +72,7 @@ class HubClient:
         self._needs = needs
         self._traced = traced
         self._lasting = lasting
-        self._board: Switchboard[Reply] = Switchboard(on_fault)
+        self._board: KeyedSubject[Reply] = KeyedSubject(on_fault)
         self._link: LinkUp | LinkDown = LinkDown(f"{name}: no answer", connecting=True)
         self._grants = False
         self._asked: dict[str, m.Submit] = {}
@@ -140,7 +140,7 @@ class HubClient:
             observer.on_next(self._link_of(job))
             return waiting
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     def _link_of(self, job: Job) -> LinkUp | LinkDown:
         if isinstance(self._link, LinkDown) and job.id in self._asked:
@@ -215,13 +215,13 @@ def reply_to(message: m.Message, *, grants: bool) -> Answer | None:
         case m.Ack():
             return Accepted(message.gpu, message.url, message.position), message.request_id
         case m.Offline():
-            return Asleep(message.phase or "booting", message.position, _eta(message)), message.request_id
+            return OfflineReply(message.phase or "booting", message.position, _eta(message)), message.request_id
         case m.Online():
-            return None if grants else (Woken(message.gpu, message.url), None)
+            return None if grants else (OnlineNotice(message.gpu, message.url), None)
         case m.Booted():
-            return Stirring("booted"), None
+            return PowerNotice("booted"), None
         case m.PowerState(present=None) if message.state in NEWS:
-            return Stirring(message.state), None
+            return PowerNotice(message.state), None
         case m.BootResult(success=False):
             return BootFailure(message.msg or f"the GPU could not be started ({message.status or 'failed'})"), (
                 message.request_id

@@ -7,14 +7,14 @@ from collections.abc import Hashable
 from reactivex import abc
 
 from wakestream.operators.model.ports import LinkDown, LinkUp
-from wakestream.streams.jobs.keyed_subject import Fault, Switchboard
+from wakestream.streams.jobs.keyed_subject import Fault, KeyedSubject
 from wakestream.streams.protocol import messages as m
 
 HubEvent = m.Message | LinkUp | LinkDown
 """`LinkUp`, every message in between, and `LinkDown` at each loss and each attempt that failed."""
 
 
-class HubNews(Switchboard[HubEvent]):
+class HubNews(KeyedSubject[HubEvent]):
     """A subscription begins with the present `LinkUp` or `LinkDown`, and the last `PowerState` of each GPU on this
     connection; then it hears what happens. `stops_in` of such a state is as old as the state."""
 

@@ -18,15 +18,15 @@ from wakestream.operators.model.events import Cancelled, Job, JobEvent, Retrying
 from wakestream.operators.model.faults import observable
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects, Files, Hub, Workers
-from wakestream.operators.rx.core.observable import Both, Lean, along
-from wakestream.operators.rx.emit import silence
+from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, subscribe_through
+from wakestream.operators.rx.emit import never
 from wakestream.operators.rx.from_async import awaitable
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.timeout_total import timeout_total
 from wakestream.operators.stages.dedupe import dedupe
 from wakestream.operators.stages.download import download
-from wakestream.operators.stages.fingerprint import Readings
+from wakestream.operators.stages.fingerprint import Fingerprints
 from wakestream.operators.stages.follow import follow
 from wakestream.operators.stages.online import online
 from wakestream.operators.stages.submit import submit
@@ -55,7 +55,7 @@ class World:
     files: Files
     random: Random
     effects: Effects = field(default_factory=Direct)
-    retry_now: Observable[Any] = field(default_factory=silence)
+    retry_now: Observable[Any] = field(default_factory=never)
 
 
 def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Observable[JobEvent]:
@@ -66,7 +66,7 @@ def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any]
     """
     hub, workers, random = world.hub, world.workers, world.random
 
-    def stages(readings: Readings) -> Observable[JobEvent]:
+    def stages(readings: Fingerprints) -> Observable[JobEvent]:
         return submit(job, hub, readings, policy, workers).pipe(
             then(
                 online(workers, policy, random),
@@ -82,7 +82,7 @@ def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any]
 
 
 def guarded(
-    stages: Callable[[Readings], Observable[JobEvent]],
+    stages: Callable[[Fingerprints], Observable[JobEvent]],
     job: Job,
     world: World,
     policy: Policy,
@@ -97,19 +97,19 @@ def guarded(
     def subscribe(
         observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        readings, held = Readings(job, world.files), _Held(job, world.hub)
+        readings, held = Fingerprints(job, world.files), _Held(job, world.hub)
         whole = _composed(stages, readings).pipe(
             retry_backoff(_announced(policy.again), world.random),
             timeout_total(policy.total, "total"),
-            cancellable(cancel or silence(), world.workers, job.id),
+            cancellable(cancel or never(), world.workers, job.id),
             outcome(lambda event: held.release(cancelled=isinstance(event, Cancelled | TimedOut))),
         )
-        return Both(along(whole, observer, scheduler), Both(readings, held))
+        return CompositeDisposable(subscribe_through(whole, observer, scheduler), CompositeDisposable(readings, held))
 
-    return Lean(subscribe)
+    return LightObservable(subscribe)
 
 
-def _composed(stages: Callable[[Readings], Observable[JobEvent]], readings: Readings) -> Observable[JobEvent]:
+def _composed(stages: Callable[[Fingerprints], Observable[JobEvent]], readings: Fingerprints) -> Observable[JobEvent]:
     """The stages; where they cannot be put together, what that raised, so that the job ends in an outcome."""
     try:
         return observable(stages(readings), stages, "pipeline")

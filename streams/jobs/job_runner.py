@@ -13,12 +13,12 @@ from wakestream.operators.lifecycle.outcome import outcome_of
 from wakestream.operators.model.events import Failed, Job, JobEvent
 from wakestream.operators.model.faults import observable
 from wakestream.operators.model.policy import Policy
-from wakestream.operators.rx.core.observable import Lean, Passing, along
-from wakestream.operators.rx.emit import emit
-from wakestream.operators.rx.first_by_key import each_for
+from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable, subscribe_through
+from wakestream.operators.rx.emit import of
+from wakestream.operators.rx.first_by_key import by_key
 from wakestream.streams.jobs.effects import recorded
 from wakestream.streams.jobs.job import World, job_pipeline
-from wakestream.streams.jobs.keyed_subject import Switchboard
+from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.recording.event_json import plain_event, plain_text
 from wakestream.streams.recording.recording import Tap, untapped
 
@@ -38,8 +38,8 @@ class Daemon:
         self._policy = policy
         self._tap = tap
         self._build = build
-        self._cancels: Switchboard[None] = Switchboard(_fault)
-        self._retries: Switchboard[None] = Switchboard(_fault)
+        self._cancels: KeyedSubject[None] = KeyedSubject(_fault)
+        self._retries: KeyedSubject[None] = KeyedSubject(_fault)
 
     def events(self, job: Job) -> Observable[JobEvent]:
         """The job's pipeline, on the record; cold, ends in exactly one outcome.
@@ -51,21 +51,21 @@ class Daemon:
             observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             if self._cancels.reaches(job.id):  # one lease and one place in the log: two could not be told apart
-                return along(emit(_already_running(job)), observer, scheduler)
+                return subscribe_through(of(_already_running(job)), observer, scheduler)
             self._tap.row("in", "job.accept", plain_job(job), job.id)
-            world = dataclasses.replace(self._world(job), retry_now=each_for(self._retries, job.id))
+            world = dataclasses.replace(self._world(job), retry_now=by_key(self._retries, job.id))
             seen = recorded(world, self._tap, job)
             pipeline = self._built(job, seen)
             return pipeline.subscribe(_Noted(observer, self._tap, job.id), scheduler=scheduler)
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     def _built(self, job: Job, seen: World) -> Observable[JobEvent]:
         try:
-            made = self._build(job, seen, self._policy, each_for(self._cancels, job.id))
+            made = self._build(job, seen, self._policy, by_key(self._cancels, job.id))
             return observable(made, self._build, "pipeline")
         except Exception as error:  # a pipeline that cannot be put together is a job that failed
-            return emit(outcome_of(error))
+            return of(outcome_of(error))
 
     def cancel(self, job_id: str) -> bool:
         """Stop a running job; False when there is none of that id."""
@@ -89,7 +89,7 @@ def _already_running(job: Job) -> JobEvent:
     return Failed(why, "already_running")
 
 
-class _Noted(Passing[JobEvent]):
+class _Noted(ForwardingObserver[JobEvent]):
     """Puts a job's events on the record as they pass."""
 
     __slots__ = ("job", "tap")

@@ -14,7 +14,7 @@ Callback = Callable[[Any], None]
 Fault = Callable[[Exception, Any], None]
 
 
-class Switchboard(Observable[T], Generic[T]):
+class KeyedSubject(Observable[T], Generic[T]):
     """One per connection. `feed(item, key)` delivers to the listeners of `key`; with key None to every listener.
 
     Subscribing (as to any observable) hears every item. An observer that raises is reported to `on_fault(error, item)`

@@ -16,7 +16,7 @@ from wakestream.operators.rx.then import then
 from wakestream.operators.stages.dedupe import dedupe
 from wakestream.operators.stages.download import download
 from wakestream.operators.stages.effect import effect
-from wakestream.operators.stages.fingerprint import Readings
+from wakestream.operators.stages.fingerprint import Fingerprints
 from wakestream.operators.stages.follow import follow
 from wakestream.operators.stages.online import online
 from wakestream.operators.stages.submit import submit
@@ -40,7 +40,7 @@ class Stages:
     job: Job
     world: World
     policy: Policy
-    readings: Readings
+    readings: Fingerprints
 
     def under(self, policy: Policy) -> Stages:
         """The same stages under another policy: `stages.under(replace(stages.policy, poll_every=0.2)).follow`."""

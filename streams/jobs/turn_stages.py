@@ -10,8 +10,8 @@ import reactivex as rx
 from reactivex import Observable, abc
 
 from wakestream.operators.model.events import Checked, Job, JobEvent, Note, Rendered, Submitted, Uploaded
-from wakestream.operators.rx.core.observable import Both, Lean, Letting, Serial
-from wakestream.operators.rx.limiter import Turns
+from wakestream.operators.rx.core.observable import CompositeDisposable, Disposable, LightObservable, SerialDisposable
+from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.then import then
 from wakestream.streams.jobs.stages import Events, Stages
 from wakestream.streams.jobs.starts import Starts
@@ -38,10 +38,10 @@ class Lanes:
     """The turns that all jobs of a program share, and the pauses after failed starts. `priority(job id)`: the higher,
     the sooner."""
 
-    running: Turns
-    uploads: Turns
-    gpu: Turns
-    downloads: Turns
+    running: Limiter
+    uploads: Limiter
+    gpu: Limiter
+    downloads: Limiter
     priority: Callable[[str], int] = field(default=_same_priority)
     starts: Starts = field(default_factory=Starts)
 
@@ -49,7 +49,7 @@ class Lanes:
 def lanes(limits: LaneLimits, priority: Callable[[str], int] = _same_priority) -> Lanes:
     """Lanes that are all free."""
     return Lanes(
-        Turns(limits.running), Turns(limits.uploads), Turns(limits.gpu), Turns(limits.downloads), priority
+        Limiter(limits.running), Limiter(limits.uploads), Limiter(limits.gpu), Limiter(limits.downloads), priority
     )  # fmt: skip
 
 
@@ -99,9 +99,9 @@ def in_turns(s: Stages, shared: Lanes, compose: Callable[[Stages], Events]) -> E
     def subscribe(
         observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        return Both(tried.subscribe(observer, scheduler=scheduler), Letting(slot.free))
+        return CompositeDisposable(tried.subscribe(observer, scheduler=scheduler), Disposable(slot.free))
 
-    return Lean(subscribe)
+    return LightObservable(subscribe)
 
 
 class _Slot:
@@ -118,18 +118,18 @@ class _Slot:
         ) -> abc.DisposableBase:
             if self._held is not None:
                 return source.subscribe(observer, scheduler=scheduler)
-            running, held = Serial(), Serial()
+            running, held = SerialDisposable(), SerialDisposable()
             self._held = held
 
             def begin(_: Any, scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
                 running.hold(source.subscribe(observer, scheduler=scheduler))
-                return Serial()
+                return SerialDisposable()
 
-            waiting = Lean[JobEvent](begin).pipe(hold)
+            waiting = LightObservable[JobEvent](begin).pipe(hold)
             held.hold(waiting.subscribe(observer.on_next, observer.on_error, scheduler=scheduler))
             return running
 
-        return Lean(subscribe)
+        return LightObservable(subscribe)
 
     def free(self) -> None:
         """Others may have it."""
@@ -142,7 +142,7 @@ def _unnoticed(_: int) -> None:
     """Nobody else wants to know."""
 
 
-def turn(job: Job, shared: Lanes, lane: Turns, purpose: str, on_wait: Callable[[int], None] = _unnoticed) -> Hold:
+def turn(job: Job, shared: Lanes, lane: Limiter, purpose: str, on_wait: Callable[[int], None] = _unnoticed) -> Hold:
     """Holds a source back until it is the job's turn in `lane`."""
 
     def told(before: int) -> JobEvent:

@@ -145,7 +145,7 @@ OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | JobRe
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FileStat:
     """A file as it was when the job was handed in. It lasts `seconds`, 0 where nobody knows."""
 
     path: str
@@ -165,8 +165,8 @@ class Submitting:
 
     ticket: int
     job: str
-    video: Look
-    audio: Look
+    video: FileStat
+    audio: FileStat
     output: str
     task_type: str = "heygem_submit"
     priority: int = 0
@@ -244,7 +244,7 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
+class CancelNotice:
     """The job was being cancelled when the program ended: tell the hub, and the worker that has its task."""
 
     job: str
@@ -268,11 +268,11 @@ class Notify:
     owed: WebhookOwed
 
 
-OutboxCommand = Answer | Start | Stop | Release | Farewell | Tell | Notify
+OutboxCommand = Answer | Start | Stop | Release | CancelNotice | Tell | Notify
 
 
 @dataclass(slots=True)
-class Plan:
+class OutboxDecision:
     """What one decision comes to."""
 
     facts: list[OutboxFact] = field(default_factory=list)

@@ -46,12 +46,12 @@ def decide(
     state: OutboxState, event: f.OutboxEvent, now: float
 ) -> tuple[Sequence[f.OutboxFact], Sequence[f.OutboxCommand]]:
     """What `event` makes true, and what is to be done once that is kept. `now` is UNIX seconds."""
-    plan = f.Plan()
+    plan = f.OutboxDecision()
     _DECIDE[type(event)](state, event, now, plan)
     return plan.facts, plan.commands
 
 
-def _started(state: OutboxState, _: f.Started, now: float, plan: f.Plan) -> None:
+def _started(state: OutboxState, _: f.Started, now: float, plan: f.OutboxDecision) -> None:
     if state.webhook:
         plan.commands += [f.Notify(owed.job, owed) for owed in state.owed.values()]
     for job, entry in state.jobs.items():
@@ -63,10 +63,10 @@ def _started(state: OutboxState, _: f.Started, now: float, plan: f.Plan) -> None
             plan.commands.append(f.Start(job))
         else:
             stage = entry.stage or f.JobStage(job, "", now)
-            plan.commands.append(f.Farewell(job, stage.worker, stage.task))
+            plan.commands.append(f.CancelNotice(job, stage.worker, stage.task))
 
 
-def _submitting(state: OutboxState, event: f.Submitting, now: float, plan: f.Plan) -> None:
+def _submitting(state: OutboxState, event: f.Submitting, now: float, plan: f.OutboxDecision) -> None:
     accepted = _accepted(event, now)
     known = state.jobs.get(event.job)
     refusal = None if known is not None else _refusal(state, event)
@@ -113,7 +113,7 @@ def _forgotten(state: OutboxState, now: float) -> list[f.OutboxFact]:
     return [f.JobForgotten(one.job, now) for one in sorted(ended, key=lambda one: one.at)[: max(0, spare)]]
 
 
-def _cancelling(state: OutboxState, event: f.Cancelling, now: float, plan: f.Plan) -> None:
+def _cancelling(state: OutboxState, event: f.Cancelling, now: float, plan: f.OutboxDecision) -> None:
     entry = state.jobs.get(event.job)
     if entry is None:
         plan.commands.append(f.Answer(event.ticket, 404, event.job, "unknown_job", unknown(event.job)))
@@ -132,7 +132,7 @@ def unknown(job: str) -> str:
     return f"there is no job {job[:80]!r} here; `wakestream jobs --all` lists those that are"
 
 
-def _happened(state: OutboxState, event: f.Happened, now: float, plan: f.Plan) -> None:
+def _happened(state: OutboxState, event: f.Happened, now: float, plan: f.OutboxDecision) -> None:
     entry = state.jobs.get(event.job)
     if entry is None or entry.ended is not None:
         return  # too late: an end is for ever
@@ -150,14 +150,14 @@ def _happened(state: OutboxState, event: f.Happened, now: float, plan: f.Plan) -
         plan.facts += _moved(entry, event, now)
 
 
-def _released(state: OutboxState, event: f.Released, now: float, plan: f.Plan) -> None:
+def _released(state: OutboxState, event: f.Released, now: float, plan: f.OutboxDecision) -> None:
     """No later start has to say it again. A job that was being cancelled when the program ended is released first."""
     entry = state.jobs.get(event.job)
     if entry is not None and entry.released is None and (entry.ended or entry.cancelling) is not None:
         plan.facts.append(f.JobReleased(event.job, now))
 
 
-def _owe(state: OutboxState, entry: Entry, ended: f.JobEnded, plan: f.Plan) -> None:
+def _owe(state: OutboxState, entry: Entry, ended: f.JobEnded, plan: f.OutboxDecision) -> None:
     """In one commit with the end: who is told of it is told, whatever happens to this program."""
     owed = webhooks.owed(entry.accepted, ended, entry.stage.sent if entry.stage is not None else 0)
     if owed is None:
@@ -169,7 +169,7 @@ def _owe(state: OutboxState, entry: Entry, ended: f.JobEnded, plan: f.Plan) -> N
     plan.commands.append(f.Notify(owed.job, owed))
 
 
-def _webhook_settled(state: OutboxState, event: f.WebhookSettled, now: float, plan: f.Plan) -> None:
+def _webhook_settled(state: OutboxState, event: f.WebhookSettled, now: float, plan: f.OutboxDecision) -> None:
     owed = state.owed.get(event.delivery)
     if owed is None:
         return
@@ -213,7 +213,7 @@ def _ended(event: f.Happened, whose: str, now: float) -> f.JobEnded:
     return f.JobEnded(event.job, kind(event.event), now, **ended)
 
 
-_DECIDE: dict[type, Callable[[OutboxState, Any, float, f.Plan], None]] = {
+_DECIDE: dict[type, Callable[[OutboxState, Any, float, f.OutboxDecision], None]] = {
     f.Started: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Happened: _happened,
     f.Released: _released, f.WebhookSettled: _webhook_settled,
 }  # fmt: skip

@@ -11,9 +11,9 @@ from typing import Any, Final
 from reactivex import Observable
 
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.errors import mendable
+from wakestream.operators.model.errors import is_retryable
 from wakestream.operators.rx.from_async import from_async
-from wakestream.operators.rx.limiter import Turns
+from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.streams.outbox import facts as f
 
@@ -58,7 +58,7 @@ def delivery_id(job: str, at: float) -> str:
 
 
 def delivery(
-    post: Post, told: f.WebhookOwed, now: float, random: Random, turns: Turns, backoff: Backoff = AGAIN
+    post: Post, told: f.WebhookOwed, now: float, random: Random, turns: Limiter, backoff: Backoff = AGAIN
 ) -> Observable[Any]:
     """Post until it is taken: an item and the end, or the last error. `now` is UNIX seconds.
 
@@ -67,4 +67,4 @@ def delivery(
     """
     left = max(0.0, told.at + LASTS - now)
     attempt: Observable[Any] = from_async(lambda: post(told), f"webhook of {told.job}")
-    return attempt.pipe(turns.hold(), retry_backoff(replace(backoff, max_elapsed=left, retry_on=mendable), random))
+    return attempt.pipe(turns.hold(), retry_backoff(replace(backoff, max_elapsed=left, retry_on=is_retryable), random))

@@ -119,7 +119,7 @@ untapped: Final[Tap] = _Untapped()
 """The tap of a program that is not recorded."""
 
 
-class Both(Tap):
+class TapPair(Tap):
     """Two taps at once."""
 
     def __init__(self, one: Tap, other: Tap) -> None:

@@ -25,8 +25,8 @@ from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.engines.samples import make_video
 from wakestream.adapters.net.webhook_post import post_json
 from wakestream.adapters.telemetry.recordings import write
-from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
-from wakestream.adapters.testing.harness import GPU, Rehearsal, asleep, sample_job
+from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
+from wakestream.adapters.testing.harness import GPU, PipelineHarness, asleep, sample_job
 from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.operators import Job, Outcome, Policy, TaskReport
 from wakestream.streams import Build, Log
@@ -40,7 +40,7 @@ A, B = "http://gpu-a:8383", "http://gpu-b:8383"
 class Acted:
     """One scene that has ended."""
 
-    rehearsal: Rehearsal
+    rehearsal: PipelineHarness
     outcomes: Mapping[str, Outcome]
     props: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,7 +57,7 @@ def half_way(*percents: float) -> list[TaskReport]:
 
 async def act_check_the_flow() -> Acted:
     """The GPU is off, and comes online after a minute."""
-    rehearsal = Rehearsal(asleep)
+    rehearsal = PipelineHarness(asleep)
     rehearsal.at(60, rehearsal.wake)
     return Acted(rehearsal, await rehearsal.run(check_the_flow.until_ready))
 
@@ -65,30 +65,32 @@ async def act_check_the_flow() -> Acted:
 async def act_custom_pipeline() -> Acted:
     """The note is written into a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        rehearsal = Rehearsal(workers=MemoryWorkers({GPU: MemoryWorker(reports=half_way(10, 50))}, GPU))
+        rehearsal = PipelineHarness(workers=FakeWorkers({GPU: FakeWorker(reports=half_way(10, 50))}, GPU))
         outcomes = await rehearsal.run(custom_pipeline.lively)
         return Acted(rehearsal, outcomes, {"note": Path("job-1.json").read_text()})
 
 
 async def act_two_gpus() -> Acted:
     """The second GPU is the faster one."""
-    slow, fast = MemoryWorker(reports=half_way(10, 20, 30, 40, 50, 60)), MemoryWorker(reports=half_way(30, 60))
+    slow, fast = FakeWorker(reports=half_way(10, 20, 30, 40, 50, 60)), FakeWorker(reports=half_way(30, 60))
     slow.delays = {"health": 0.11, "check": 0.12, "upload": 1.3, "submit": 0.14, "report": 0.15}
     fast.delays = {"health": 0.03, "check": 0.04, "upload": 0.5, "submit": 0.06, "report": 0.07}
-    rehearsal = Rehearsal(workers=MemoryWorkers({A: slow, B: fast}, A))
+    rehearsal = PipelineHarness(workers=FakeWorkers({A: slow, B: fast}, A))
     return Acted(rehearsal, await rehearsal.run(two_gpus.fastest_of(A, B)), {"slow": slow, "fast": fast})
 
 
 async def act_batch() -> Acted:
     """Three jobs go together, the fourth comes alone and goes when its time is up."""
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     jobs = [sample_job(f"job-{number}") for number in range(1, 5)]
     return Acted(rehearsal, await rehearsal.run(batch.batched(3, 600.0), *jobs))
 
 
 async def act_cost_meter() -> Acted:
     """The GPU is woken for one job: 100 s of boot, then the work."""
-    rehearsal = Rehearsal(asleep, workers=MemoryWorkers({GPU: MemoryWorker(reports=half_way(*range(0, 100, 5)))}, GPU))
+    rehearsal = PipelineHarness(
+        asleep, workers=FakeWorkers({GPU: FakeWorker(reports=half_way(*range(0, 100, 5)))}, GPU)
+    )
     rehearsal.at(5, rehearsal.say, m.PowerState(gpu="gpu", state="starting"))
     rehearsal.at(95, rehearsal.say, m.Booted(gpu="gpu"))
     rehearsal.at(105, rehearsal.wake)
@@ -98,7 +100,7 @@ async def act_cost_meter() -> Acted:
 async def act_webhook() -> Acted:
     """The receiver is down at first."""
     async with receiver(refuses=2) as (url, news):
-        rehearsal = Rehearsal()
+        rehearsal = PipelineHarness()
         outcomes = await rehearsal.run(webhook.with_webhook(lambda told: post_json(url, told)))
     return Acted(rehearsal, outcomes, {"news": news})
 
@@ -146,7 +148,7 @@ async def with_engine(
     async with FakeEngine(shared, clip, **how).runs() as engine:
         if before is not None:
             await before(engine)
-        rehearsal = Rehearsal(workers=EasyEngine(engine.url, shared), files=files, policy=QUICK)
+        rehearsal = PipelineHarness(workers=EasyEngine(engine.url, shared), files=files, policy=QUICK)
         job = job or Job("job-1", folder / "clip.mp4", folder / "speech.wav", folder / "out.mp4")
         outcomes = await rehearsal.run(engine_worker.beside_the_engine, job)
     await files.close()

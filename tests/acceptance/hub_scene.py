@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
 
 WITHIN = 10.0
@@ -59,7 +59,7 @@ class Place:
         self.url = ""
 
     async def hub(self, **options: Any) -> HubServer:
-        journal = options.pop("journal", None) or MemoryJournal[f.Fact]()
+        journal = options.pop("journal", None) or FakeJournal[f.Fact]()
         running = await self.stack.enter_async_context(
             open_hub(
                 "127.0.0.1", options.pop("port", 0), book=LicenseBook(self.book.path.parent), journal=journal, **options

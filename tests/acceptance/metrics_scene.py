@@ -26,7 +26,7 @@ from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.telemetry.metrics_server import Collect, metrics_listener
-from wakestream.adapters.testing.fakes import MemoryPower
+from wakestream.adapters.testing.fakes import FakePower
 from wakestream.adapters.worker.metrics import WorkerMetrics
 from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
 from wakestream.operators.model.policy import Policy
@@ -122,7 +122,7 @@ class House:
         link = open_link(self.hub.url, lambda: register, tap=watch)
         self._stack.push_async_callback(link.close)
         monitor = Monitor(PowerPolicy(gpu="gpu"), Random(1))
-        program = MonitorProgram(monitor, link, MemoryPower(on=True), None, tap=watch, tick=0.05, journal=journal)
+        program = MonitorProgram(monitor, link, FakePower(on=True), None, tap=watch, tick=0.05, journal=journal)
         await self._running(program.run)
         await self._served("monitor", MonitorMetrics(program, watch, (journal, path)))
 
@@ -149,7 +149,7 @@ class House:
 
     async def submit(self, job: str = "job-1") -> None:
         """Hand the user's files in."""
-        looks = [f.Look(str(path), (at := path.stat()).st_size, at.st_mtime_ns) for path in self._inputs()]
+        looks = [f.FileStat(str(path), (at := path.stat()).st_size, at.st_mtime_ns) for path in self._inputs()]
         answer = await self.daemon.outbox.submit(job, *looks, str(self.user.out), "heygem_submit", 0)
         assert answer.status == 201
 

@@ -13,7 +13,7 @@ from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.hub.licenses import License, LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
 from wakestream.operators.model.ports import Engine, Frame
 from wakestream.streams.hub.events import Fact
@@ -59,7 +59,7 @@ class Place:
     async def hub(self, port: int = 0) -> AsyncIterator[HubServer]:
         """A hub that remembers nothing of the one before."""
         async with open_hub(
-            "127.0.0.1", port, book=LicenseBook(self.folder / "hub"), journal=MemoryJournal[Fact]()
+            "127.0.0.1", port, book=LicenseBook(self.folder / "hub"), journal=FakeJournal[Fact]()
         ) as hub:
             self.hub_url = hub.url
             yield hub

@@ -88,7 +88,7 @@ def config(user: User) -> DaemonConfig:
 
 
 async def submit(made: RunningDaemon, user: User, *, gone: bool = False) -> None:
-    video, audio = (f.Look(str(at), at.stat().st_size, at.stat().st_mtime_ns) for at in (user.video, user.audio))
+    video, audio = (f.FileStat(str(at), at.stat().st_size, at.stat().st_mtime_ns) for at in (user.video, user.audio))
     if gone:
         user.video.unlink()
     assert (await made.outbox.submit("job-1", video, audio, str(user.out), "x", 0)).status == 201

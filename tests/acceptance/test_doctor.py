@@ -24,7 +24,7 @@ from client_scene import User
 from our_peers import SECRET, Joining, Place, gpu_online, until
 
 from wakestream.adapters.cli.demo.processes import house
-from wakestream.adapters.cli.doctor import Finding, examine
+from wakestream.adapters.cli.doctor import CheckResult, examine
 from wakestream.adapters.cli.doctor import hub as there_room
 from wakestream.adapters.cli.doctor import local as here
 from wakestream.adapters.cli.doctor.daemon import daemon_stands
@@ -33,12 +33,12 @@ from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import Link, open_link
-from wakestream.adapters.testing.fakes import MemoryPower
+from wakestream.adapters.testing.fakes import FakePower
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.jobs.daemon_pipeline import DURABLE
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.power_machine import PowerPolicy
-from wakestream.streams.outbox.facts import Look
+from wakestream.streams.outbox.facts import FileStat
 from wakestream.streams.protocol import messages as m
 
 
@@ -87,14 +87,14 @@ class Scene:
         key = self.place.keys["monitor"]
         link = open_link(self.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("gpu",)))
         self.stack.push_async_callback(link.close)
-        program = MonitorProgram(Monitor(PowerPolicy(gpu="gpu"), Random(1)), link, MemoryPower(on=on), None)
+        program = MonitorProgram(Monitor(PowerPolicy(gpu="gpu"), Random(1)), link, FakePower(on=on), None)
         stop = asyncio.Event()
         task = asyncio.create_task(program.run(stop))
         self.stack.push_async_callback(lambda: task)
         self.stack.callback(stop.set)
         await until(lambda: link.up and program.machine.state != "unknown")
 
-    async def look(self, wake_within: float | None = None) -> dict[str, Finding]:
+    async def look(self, wake_within: float | None = None) -> dict[str, CheckResult]:
         found = [finding async for finding in examine(self.settings, self.folder, wake_within=wake_within)]
         return {finding.check: finding for finding in found}
 
@@ -132,7 +132,7 @@ async def _fate(scene: Scene) -> str:
     user = User(scene.folder)
     policy = replace(DURABLE, lost=0.1, poll_every=0.05, health_every=0.05)
     async with asyncio.timeout(30), running_daemon(DaemonConfig(scene.folder / "daemon"), scene.settings, policy) as it:
-        at = [Look(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (user.video, user.audio)]
+        at = [FileStat(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (user.video, user.audio)]
         with it.outbox.feed.follow("job-1", lambda: None) as told:
             await it.outbox.submit("job-1", *at, str(user.out), "heygem_submit", 0)
             while (item := await told.next()) is not None:
@@ -365,7 +365,7 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
     await scene.hub()
     state = scene.folder / "not" / "there"
 
-    async def daemons(settings: Settings) -> Finding:
+    async def daemons(settings: Settings) -> CheckResult:
         (found,) = [finding async for finding in daemon_stands(settings, state)]
         return found
 

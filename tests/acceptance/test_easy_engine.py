@@ -29,7 +29,7 @@ from wakestream.operators import (
     TaskReport,
     WorkerRefused,
     WorkerUnreachable,
-    mendable,
+    is_retryable,
 )
 
 VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 32, ".wav")
@@ -132,7 +132,7 @@ async def test_a_busy_engine_is_one_to_ask_again(tmp_path: Path) -> None:
         engine = EasyEngine(fake.url, tmp_path)
         with pytest.raises(EngineBusy, match="another task") as busy:
             await engine.submit(sample_job(), VIDEO, AUDIO)
-        assert mendable(busy.value)
+        assert is_retryable(busy.value)
         assert not (await engine.submit(sample_job(), VIDEO, AUDIO)).cached
 
 

@@ -37,8 +37,8 @@ from our_peers import Joining, Place, gpu_online
 from examples import batch, engine_worker, two_gpus, webhook
 from wakestream.adapters.net.webhook_post import WebhookDown
 from wakestream.adapters.telemetry.recordings import LogFile, read
-from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
-from wakestream.adapters.testing.harness import Rehearsal, sample_job
+from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
+from wakestream.adapters.testing.harness import PipelineHarness, sample_job
 from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.operators import (
     Done,
@@ -139,9 +139,9 @@ async def test_of_two_gpus_the_faster_one_wins_and_the_other_is_told_to_stop() -
 
 @pytest.mark.virtual
 async def test_a_gpu_that_is_off_drops_out_of_the_race() -> None:
-    gone, works = MemoryWorker(), MemoryWorker(reports=half_way(*range(0, 100, 5)))
+    gone, works = FakeWorker(), FakeWorker(reports=half_way(*range(0, 100, 5)))
     gone.gone = WorkerUnreachable("nobody there")
-    rehearsal = Rehearsal(workers=MemoryWorkers({A: gone, B: works}, A), policy=Policy(lost=5.0))
+    rehearsal = PipelineHarness(workers=FakeWorkers({A: gone, B: works}, A), policy=Policy(lost=5.0))
     outcomes = await rehearsal.run(two_gpus.fastest_of(A, B))
     assert isinstance(outcomes["job-1"], Done)
     assert notes(Acted(rehearsal, outcomes)) == [f"{A} dropped out: nobody there"]
@@ -150,19 +150,19 @@ async def test_a_gpu_that_is_off_drops_out_of_the_race() -> None:
 
 @pytest.mark.virtual
 async def test_when_all_gpus_drop_out_the_job_is_submitted_again_and_at_last_fails() -> None:
-    lost = MemoryWorker()
+    lost = FakeWorker()
     lost.gone = WorkerUnreachable("nobody there")
     policy = Policy(lost=1.0, again=replace(Policy().again, max_retries=1))
-    rehearsal = Rehearsal(workers=MemoryWorkers({A: lost, B: lost}, A), policy=policy)
+    rehearsal = PipelineHarness(workers=FakeWorkers({A: lost, B: lost}, A), policy=policy)
     outcomes = await rehearsal.run(two_gpus.fastest_of(A, B))
     assert outcomes["job-1"] == Failed("nobody there", "worker_unreachable")
 
 
 @pytest.mark.virtual
 async def test_a_loser_that_cannot_be_told_to_stop_spoils_nothing() -> None:
-    slow, fast = MemoryWorker(reports=half_way(1, 2, 3, 4, 5)), MemoryWorker()
+    slow, fast = FakeWorker(reports=half_way(1, 2, 3, 4, 5)), FakeWorker()
     slow.failures["cancel"] = [WorkerRefused("no")]
-    rehearsal = Rehearsal(workers=MemoryWorkers({A: slow, B: fast}, A))
+    rehearsal = PipelineHarness(workers=FakeWorkers({A: slow, B: fast}, A))
     outcomes = await rehearsal.run(two_gpus.fastest_of(A, B))
     assert isinstance(outcomes["job-1"], Done)
     assert notes(Acted(rehearsal, outcomes)) == [f"{A} could not be told to stop: no"]
@@ -184,16 +184,16 @@ async def test_a_batch_goes_when_it_is_full_or_when_its_time_is_up() -> None:
 
 @pytest.mark.virtual
 async def test_nobody_wakes_the_gpu_before_the_batch_goes() -> None:
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     await rehearsal.run(batch.batched(2, 60.0), sample_job())
     assert min(row.t for row in rehearsal.log.rows if row.label == "gpu.job.submit") >= 60.0
 
 
 @pytest.mark.virtual
 async def test_a_job_that_is_sent_back_to_submit_is_not_held_twice() -> None:
-    worker = MemoryWorker()
+    worker = FakeWorker()
     worker.failures["submit"] = [WorkerUnreachable("gone")] * 4
-    rehearsal = Rehearsal(workers=MemoryWorkers({"http://gpu:8383": worker}))
+    rehearsal = PipelineHarness(workers=FakeWorkers({"http://gpu:8383": worker}))
     outcomes = await rehearsal.run(batch.batched(2, 60.0), sample_job())
     assert isinstance(outcomes["job-1"], Done)
     assert notes(Acted(rehearsal, outcomes)) == ["held: 1 of 2 jobs", "due: 1 of 2 jobs", "passed: 2 of 2 jobs"]
@@ -233,7 +233,7 @@ async def test_a_webhook_that_stays_down_fails_no_job() -> None:
     async def down(_: Mapping[str, Any]) -> None:
         raise WebhookDown("the webhook was not told: no answer")
 
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     outcomes = await rehearsal.run(webhook.with_webhook(down))
     assert isinstance(outcomes["job-1"], Done)
     assert notes(Acted(rehearsal, outcomes)) == ["the webhook was not told: no answer"]
@@ -247,7 +247,7 @@ async def test_the_webhook_hears_of_failures_as_well_and_an_unforeseen_error_is_
         told.append(news)
         raise ZeroDivisionError("by zero")
 
-    rehearsal = Rehearsal(workers=MemoryWorkers({"http://gpu:8383": MemoryWorker(reports=[TaskReport("error")])}))
+    rehearsal = PipelineHarness(workers=FakeWorkers({"http://gpu:8383": FakeWorker(reports=[TaskReport("error")])}))
     outcomes = await rehearsal.run(webhook.with_webhook(tell))
     assert isinstance(outcomes["job-1"], Failed)
     assert told[0]["event"] == "failed"
@@ -281,9 +281,9 @@ async def test_the_engines_own_words_tell_why_a_task_failed(tmp_path: Path) -> N
 
 @pytest.mark.virtual
 async def test_an_engine_that_hangs_at_5_percent_is_given_up() -> None:
-    stuck = MemoryWorker(reports=[TaskReport("processing", 5.0)])
+    stuck = FakeWorker(reports=[TaskReport("processing", 5.0)])
     policy = Policy(again=replace(Policy().again, max_retries=0))
-    rehearsal = Rehearsal(workers=MemoryWorkers({"http://gpu:8383": stuck}), policy=policy)
+    rehearsal = PipelineHarness(workers=FakeWorkers({"http://gpu:8383": stuck}), policy=policy)
     outcomes = await rehearsal.run(engine_worker.beside_the_engine)
     assert outcomes["job-1"] == TimedOut("engine", 900.0, "engine: nothing within 900 s")
 

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from wakestream.adapters.hub import admission as guard
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 
@@ -239,7 +239,7 @@ async def test_the_log_warns_of_two_monitors_of_one_gpu(place: Place) -> None:
 
 
 async def test_a_waiting_job_survives_a_restart_of_the_hub(place: Place) -> None:
-    journal = MemoryJournal[f.Fact]()
+    journal = FakeJournal[f.Fact]()
     async with open_hub("127.0.0.1", 0, book=LicenseBook(place.book.path.parent), journal=journal) as first:
         place.url = first.url
         client = await place.client()
@@ -398,7 +398,7 @@ async def test_what_would_be_too_large_for_those_who_get_it_is_not_passed_on(pla
 
 
 async def test_answers_wait_until_their_facts_are_kept_and_keep_their_order(place: Place) -> None:
-    class Gate(MemoryJournal[f.Fact]):
+    class Gate(FakeJournal[f.Fact]):
         """A slow disk: nothing is kept while the gate is closed."""
 
         open = asyncio.Event()
@@ -437,7 +437,7 @@ async def test_answers_wait_until_their_facts_are_kept_and_keep_their_order(plac
 
 
 async def test_a_hub_whose_journal_fails_promises_nothing_and_ends(place: Place) -> None:
-    class Broken(MemoryJournal[f.Fact]):
+    class Broken(FakeJournal[f.Fact]):
         """A full disk, from the first job on."""
 
         async def append(self, facts: Sequence[f.Fact]) -> None:

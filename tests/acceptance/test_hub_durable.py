@@ -14,7 +14,7 @@ from hub_scene import ONLINE, Peer, Place
 
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.telemetry.recorder import recording
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.errors import NoSpace
 from wakestream.streams.hub import events as f
 from wakestream.streams.recording.recording import read_log
@@ -134,7 +134,7 @@ async def test_the_log_of_a_hub_that_was_started_again_replays(
 async def test_while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost(
     tmp_path: Path, stack: contextlib.AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Full(MemoryJournal[f.Fact]):
+    class Full(FakeJournal[f.Fact]):
         """A disk that has no room until somebody makes some."""
 
         full = True

@@ -19,7 +19,7 @@ from wakestream.adapters.hub import admission as guard
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.rate_limit import Network
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
 from wakestream.streams.hub.hub import Limits
 
@@ -28,7 +28,7 @@ from wakestream.streams.hub.hub import Limits
 async def hub_with(place: Place, proxies: tuple[Network, ...] = (), **limits: Any) -> AsyncGenerator[HubServer, None]:
     book = LicenseBook(place.folder / "hub")
     async with asyncio.timeout(40), open_hub(
-        "127.0.0.1", 0, book=book, journal=MemoryJournal[Fact](), limits=Limits(**limits), proxies=proxies
+        "127.0.0.1", 0, book=book, journal=FakeJournal[Fact](), limits=Limits(**limits), proxies=proxies
     ) as hub:  # fmt: skip
         yield hub
 

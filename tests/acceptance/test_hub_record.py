@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.telemetry.recorder import recording
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -25,7 +25,7 @@ async def test_a_recorded_hub_tells_what_came_what_went_and_keeps_the_key_out(tm
     _, key = book.issue("client", "", 0.0)
     with recording(tmp_path / "log", "hub", 0, {}) as tap:
         async with (
-            open_hub("127.0.0.1", 0, book=book, journal=MemoryJournal[Fact](), tap=tap) as hub,
+            open_hub("127.0.0.1", 0, book=book, journal=FakeJournal[Fact](), tap=tap) as hub,
             asyncio.timeout(10),
             connect(hub.url) as client,
         ):
@@ -46,7 +46,7 @@ async def test_a_recorded_hub_tells_what_came_what_went_and_keeps_the_key_out(tm
     assert next(row for row in rows if row.label == "gpu.job.submit").job == "job-1"
 
 
-class SlowJournal(MemoryJournal[Fact]):
+class SlowJournal(FakeJournal[Fact]):
     """Keeps nothing before it may."""
 
     def __init__(self) -> None:

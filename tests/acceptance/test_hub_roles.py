@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -76,7 +76,7 @@ def frame(kind: type[m.Message]) -> dict[str, Any]:
 async def hub_url(place: Place) -> AsyncIterator[str]:
     place.keys["admin"] = place.book.issue("admin", "", 0.0)[1]
     async with open_hub(
-        "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=MemoryJournal[Fact]()
+        "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=FakeJournal[Fact]()
     ) as hub:  # fmt: skip
         yield hub.url
 

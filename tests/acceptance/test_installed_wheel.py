@@ -23,13 +23,13 @@ BESIDE = ("deploy", "docs", "examples")
 PAGES = ("README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md")
 
 PIPELINE = """
-from wakestream.operators import submit, then, online, emit, Done
+from wakestream.operators import submit, then, online, of, Done
 from wakestream.streams import guarded
 
 def until_ready(job, world, policy, cancel):
     def stages(readings):
         return submit(job, world.hub, readings, policy).pipe(
-            then(online(world.workers, policy, world.random)), then(lambda _: emit(Done(job.output, 0)))
+            then(online(world.workers, policy, world.random)), then(lambda _: of(Done(job.output, 0)))
         )
     return guarded(stages, job, world, policy, cancel)
 """
@@ -42,11 +42,11 @@ import pytest
 import wakestream.streams
 from pipeline import until_ready
 from wakestream.adapters.telemetry.recordings import write
-from wakestream.adapters.testing.harness import Rehearsal
+from wakestream.adapters.testing.harness import PipelineHarness
 from wakestream.operators import Done
 
 async def record(folder):
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     await rehearsal.run(until_ready)
     write(rehearsal.log, folder / "log.jsonl")
 

@@ -18,7 +18,7 @@ from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.power import CommandPower, ProcessPower
 from wakestream.adapters.power import command as power_command
 from wakestream.adapters.power import process as power_process
-from wakestream.adapters.testing.fakes import MemoryLink
+from wakestream.adapters.testing.fakes import FakeLink
 from wakestream.operators.model.errors import NoCapacity, PowerError
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.power_machine import PowerPolicy
@@ -307,9 +307,9 @@ async def test_a_command_that_does_not_exist_is_a_clear_error() -> None:
 
 
 @asynccontextmanager
-async def watched(power: Any, **settings: Any) -> AsyncIterator[MemoryLink]:
+async def watched(power: Any, **settings: Any) -> AsyncIterator[FakeLink]:
     """A monitor over a real provider, quick in all it does."""
-    link, stop = MemoryLink(), asyncio.Event()
+    link, stop = FakeLink(), asyncio.Event()
     policy = PowerPolicy(
         gpu="gpu-1", checks_health=False, look_soon=0.02, look_online=0.02, look_rarely=0.02, **settings
     )

@@ -181,7 +181,7 @@ async def test_a_worker_whose_disk_is_full_says_so(user: User, place: Place, mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sink.Sink, "write", full)
+    monkeypatch.setattr(sink.HashingWriter, "write", full)
     with user.video.open("wb") as file:
         file.truncate(32 * 1024 * 1024)
     async with asyncio.timeout(50), place.hub(), place.worker():

@@ -69,14 +69,14 @@ async def test_before_any_hub_was_reached_it_ends_as_well(user: User) -> None:
 async def test_in_the_upload_it_breaks_off_and_the_next_run_sends_the_rest(
     user: User, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on, add = asyncio.Event(), sink.Sink.add
+    go_on, add = asyncio.Event(), sink.HashingWriter.add
 
-    async def slowly(one: sink.Sink, block: bytes) -> None:
+    async def slowly(one: sink.HashingWriter, block: bytes) -> None:
         if one.written:
             await go_on.wait()
         await add(one, block)
 
-    monkeypatch.setattr(sink.Sink, "add", slowly)
+    monkeypatch.setattr(sink.HashingWriter, "add", slowly)
     with user.video.open("wb") as file:
         file.truncate(LARGE)
     uploads = place.folder / "worker" / "uploads"

@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.telemetry.recorder import recording
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
 from wakestream.streams.hub.hub import Limits
 from wakestream.streams.recording.recording import read_log
@@ -96,7 +96,7 @@ async def test_a_worker_that_only_the_hub_names_never_gets_the_secret(
 
 
 async def test_without_any_access_no_gpu_is_woken(user: User, place: Place) -> None:
-    book, journal = LicenseBook(place.folder / "hub"), MemoryJournal[Fact]()
+    book, journal = LicenseBook(place.folder / "hub"), FakeJournal[Fact]()
     limits = Limits(capability_ttl=0)
     async with asyncio.timeout(50), open_hub("127.0.0.1", 0, book=book, journal=journal, limits=limits) as hub:
         place.hub_url = hub.url
@@ -123,7 +123,7 @@ async def test_the_hub_s_own_log_runs_again_and_holds_no_capability(user: User, 
     book = LicenseBook(place.folder / "hub")
     with recording(tmp_path / "log", "hub", 0, {}) as tap:
         async with asyncio.timeout(50), open_hub(
-            "127.0.0.1", 0, book=book, journal=MemoryJournal[Fact](), tap=tap
+            "127.0.0.1", 0, book=book, journal=FakeJournal[Fact](), tap=tap
         ) as hub:  # fmt: skip
             place.hub_url = hub.url
             async with place.worker(Joining()):

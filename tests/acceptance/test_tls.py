@@ -25,7 +25,7 @@ from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.net.tls import ServerTls, client_context, explained, server_tls
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.http import server as worker_server
 from wakestream.adapters.worker.program import WorkerConfig, running_worker
 from wakestream.operators.model.errors import WorkerRefused, WorkerUnreachable
@@ -44,7 +44,7 @@ def authority(tmp_path: Path) -> Authority:
 @asynccontextmanager
 async def hub_with(place: Place, tls: ServerTls | None) -> AsyncGenerator[HubServer, None]:
     async with open_hub(
-        "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=MemoryJournal[Fact](), tls=tls
+        "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=FakeJournal[Fact](), tls=tls
     ) as hub:
         place.hub_url = hub.url
         yield hub

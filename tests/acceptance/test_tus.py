@@ -20,11 +20,11 @@ from blake3 import blake3
 from tus_scene import BODY, Tus, eventually, metadata, then_silent, tus
 
 from wakestream.adapters.disk import hashing_writer as sink
-from wakestream.adapters.disk.hashing_writer import BATCH, Sink
+from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter
 from wakestream.adapters.engines import Command
 from wakestream.adapters.worker import resumable_uploads as uploads
 from wakestream.adapters.worker import upload_records
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import tus_append
 from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
 from wakestream.adapters.worker.retention import Retention
@@ -305,9 +305,9 @@ async def test_what_does_not_fit_is_refused_before_it_comes_with_the_room_that_t
     caller: Tus, monkeypatch: pytest.MonkeyPatch, size: int | None, status: int, word: str
 ) -> None:
     await caller.patch(await caller.created(CONTENT), 0, CONTENT[:HALF])  # as much again is as good as taken
-    monkeypatch.setattr(Store, "free", lambda _: len(CONTENT) + HALF - 1)
+    monkeypatch.setattr(FileStore, "free", lambda _: len(CONTENT) + HALF - 1)
     if size is not None:
-        monkeypatch.setattr(Store, "size", lambda _: size)
+        monkeypatch.setattr(FileStore, "size", lambda _: size)
     response = await caller.ask("OPTIONS")
     assert response.headers["Tus-Max-Size"] == str(len(CONTENT) - 1)
     content = CONTENT[::-1]
@@ -334,7 +334,7 @@ async def test_what_was_not_used_for_an_hour_makes_room_for_what_comes_if_that_t
             path.write_bytes(bytes(len(CONTENT)))
             os.utime(path, (time.time() - age,) * 2)
         disk = len(CONTENT) * 2 + 1000  # the form has some bytes more than the file
-        monkeypatch.setattr(Store, "free", lambda _: disk - sum(path.stat().st_size for path in files.iterdir()))
+        monkeypatch.setattr(FileStore, "free", lambda _: disk - sum(path.stat().st_size for path in files.iterdir()))
         if by == "tus":
             created = await caller.create(coming)
             assert older.exists(), "for words alone nothing goes"
@@ -379,14 +379,14 @@ async def test_an_upload_that_nobody_goes_on_with_expires(
 async def test_a_disk_that_fills_up_is_told_and_what_came_stays(caller: Tus, monkeypatch: pytest.MonkeyPatch) -> None:
     content = CONTENT * (3 * BATCH // len(CONTENT))
     path = await caller.created(content)
-    write = Sink.write
+    write = HashingWriter.write
 
-    def full(self: Sink, batch: list[bytes]) -> None:
+    def full(self: HashingWriter, batch: list[bytes]) -> None:
         if self.written >= BATCH:
             raise OSError(28, "No space left on device")
         write(self, batch)
 
-    monkeypatch.setattr(Sink, "write", full)
+    monkeypatch.setattr(HashingWriter, "write", full)
     assert (await caller.patch(path, 0, io.BytesIO(content))).status == 507
     monkeypatch.undo()
     offset = await caller.offset(path)
@@ -399,21 +399,21 @@ async def test_all_that_is_on_the_disk_is_told_while_the_sender_is_silent(
     caller: Tus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = blake3(b"x").digest(length=2 * BATCH + 1000)
-    written, writing = Sink.write, threading.Event()
+    written, writing = HashingWriter.write, threading.Event()
 
-    def held_up(self: Sink, batch: list[bytes]) -> None:
+    def held_up(self: HashingWriter, batch: list[bytes]) -> None:
         assert writing.wait(20)
         written(self, batch)
 
-    monkeypatch.setattr(Sink, "write", held_up)
-    taken, add = asyncio.Event(), Sink.add
+    monkeypatch.setattr(HashingWriter, "write", held_up)
+    taken, add = asyncio.Event(), HashingWriter.add
 
-    async def added(self: Sink, block: bytes) -> None:
+    async def added(self: HashingWriter, block: bytes) -> None:
         await add(self, block)
         if self.size - self._batched >= 2 * BATCH:
             taken.set()
 
-    monkeypatch.setattr(Sink, "add", added)
+    monkeypatch.setattr(HashingWriter, "add", added)
     path, until = await caller.created(content), asyncio.Event()
     blocks = [content[at : at + BATCH] for at in range(0, 2 * BATCH, BATCH)]
     sending = asyncio.create_task(caller.patch(path, 0, then_silent([*blocks, content[2 * BATCH :]], until)))

@@ -9,7 +9,7 @@ from examples_scene import receiver
 
 from wakestream.adapters.net import webhook_post as webhook
 from wakestream.adapters.net.webhook_post import WebhookDown, post_json
-from wakestream.operators import WakestreamError, mendable
+from wakestream.operators import WakestreamError, is_retryable
 
 
 async def test_the_receiver_gets_the_news_as_json() -> None:
@@ -26,7 +26,7 @@ async def test_a_receiver_that_says_no_or_is_not_there_may_be_asked_again_and_it
     with pytest.raises(WebhookDown, match="nobody listens there") as silent:
         await post_json(url, {})
     for error in (said.value, silent.value):
-        assert mendable(error)
+        assert is_retryable(error)
         assert "127.0.0.1" not in str(error)
         assert error.__suppress_context__ or error.__context__ is None
 
@@ -35,7 +35,7 @@ async def test_a_receiver_that_says_no_or_is_not_there_may_be_asked_again_and_it
 async def test_an_address_that_is_none_is_not_called_again(url: str) -> None:
     with pytest.raises(WakestreamError) as error:
         await post_json(url, {})
-    assert (mendable(error.value), error.value.code) == (False, "bad_url")
+    assert (is_retryable(error.value), error.value.code) == (False, "bad_url")
 
 
 async def test_a_receiver_that_is_slow_or_speaks_no_tls_is_told_apart_without_its_address(
@@ -56,6 +56,6 @@ async def test_a_receiver_that_is_slow_or_speaks_no_tls_is_told_apart_without_it
         with pytest.raises(WebhookDown, match="it does not speak TLS") as plain:
             await post_json(url.replace("http://", "https://"), {})
     for error in (slow.value, plain.value):
-        assert mendable(error)
+        assert is_retryable(error)
         assert "127.0.0.1" not in str(error)
         assert "hush" not in str(error)

@@ -25,7 +25,7 @@ from blake3 import blake3
 
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import SettingsError
-from wakestream.adapters.disk.hashing_writer import Sink
+from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.net import connection_limits as silent_callers
 from wakestream.adapters.worker import program as worker_program
@@ -307,10 +307,10 @@ async def test_a_sender_that_leaves_in_mid_upload_leaves_nothing(caller: Caller,
 async def test_a_full_disk_is_told_to_the_sender_and_leaves_nothing(
     caller: Caller, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Sink, batch: object) -> None:
+    def full(self: HashingWriter, batch: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Sink, "write", full)
+    monkeypatch.setattr(HashingWriter, "write", full)
     assert "free some space" in (await caller.upload(clip, digest_of(clip, "md5"), status=507))["msg"]
     assert not any((tmp_path / "partial").iterdir())
     assert not any((tmp_path / "files").iterdir())

@@ -14,7 +14,7 @@ from capability_scene import AUDIO, PAIR, VIDEO, Caller, Scene, pair, scene
 from our_peers import SECRET, Place, until
 
 from wakestream.adapters.worker import resumable_uploads as uploads
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import auth as callers
 from wakestream.adapters.worker.http import possession
 from wakestream.streams.worker import shares
@@ -74,7 +74,7 @@ async def test_empty_uploads_and_announced_sizes_of_one_license_take_nothing_fro
     monkeypatch.setattr(uploads, "MAX_OF_LICENSE", 8)
     monkeypatch.setattr(uploads, "MAX_UPLOADS", 8)
     disk = 64 * 1024 * 1024
-    monkeypatch.setattr(Store, "free", lambda _: disk)
+    monkeypatch.setattr(FileStore, "free", lambda _: disk)
     async with scene(place) as here:
         victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
         begun = [await create(attacker, b"%d" % number, disk) for number in range(12)]
@@ -94,7 +94,7 @@ async def test_an_upload_reserves_as_much_as_came_and_ends_where_the_room_does(
         _, path, _ = await create(caller, content)
         assert await send(caller, path, content[:300_000]) == 204
         calls = here.worker.server.calls.uploads
-        monkeypatch.setattr(Store, "free", lambda _: 400_000)
+        monkeypatch.setattr(FileStore, "free", lambda _: 400_000)
         assert calls.room() == 100_000
         assert await send(caller, path, content[300_000:], 300_000) == 507
         monkeypatch.undo()

@@ -17,7 +17,7 @@ from wakestream.adapters.engines import Command, checked_template
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.net.hub_link import Link, open_link
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import LinkUp
@@ -55,7 +55,7 @@ class Heard:
 async def hub_and_keys(folder: Path) -> AsyncGenerator[tuple[str, dict[str, str]], None]:
     book = LicenseBook(folder / "hub")
     keys = {role: book.issue(role, "", time.time())[1] for role in ("client", "worker", "monitor")}
-    async with open_hub("127.0.0.1", 0, book=book, journal=MemoryJournal[Fact]()) as hub:
+    async with open_hub("127.0.0.1", 0, book=book, journal=FakeJournal[Fact]()) as hub:
         yield hub.url, keys
 
 

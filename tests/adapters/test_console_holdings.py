@@ -14,10 +14,10 @@ import pytest
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import storage as of_console
 from wakestream.adapters.daemon.console import uploads as of_uploads
-from wakestream.adapters.daemon.console.job_view import NOW_MOST, Cards
-from wakestream.adapters.daemon.console.storage import Holdings
+from wakestream.adapters.daemon.console.job_view import NOW_MOST, JobView
+from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.console.uploads import Uploads
-from wakestream.adapters.daemon.event_feed import QUEUED, Feed
+from wakestream.adapters.daemon.event_feed import QUEUED, EventFeed
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
@@ -27,7 +27,7 @@ class Jobs:
     """In the place of the outbox."""
 
     def __init__(self) -> None:
-        self.state, self.feed = outbox.OutboxState(), Feed("boot")
+        self.state, self.feed = outbox.OutboxState(), EventFeed("boot")
 
     def accept(self, job: str, video: Path, output: Path) -> None:
         accepted = f.JobAccepted(job, str(video), "/a.wav", str(output), 1, 1, 1, 1, "x", 0, 1.0)
@@ -42,7 +42,7 @@ class Jobs:
 class House:
     def __init__(self, folder: Path) -> None:
         self.jobs = Jobs()
-        self.holdings = Holdings(folder, cast("Outbox", self.jobs), 1_000_000)
+        self.holdings = Storage(folder, cast("Outbox", self.jobs), 1_000_000)
         self.news = asyncio.Event()
 
     @asynccontextmanager
@@ -114,7 +114,7 @@ async def test_the_names_of_a_job_that_begins_meanwhile_stay(tmp_path: Path, mon
 
 def test_of_many_jobs_the_page_is_given_those_at_work_then_the_urgent_then_the_first(tmp_path: Path) -> None:
     house = House(tmp_path)
-    found = Cards(cast("Outbox", house.jobs), house.holdings.uploads, house.holdings.results)
+    found = JobView(cast("Outbox", house.jobs), house.holdings.uploads, house.holdings.results)
     for number in range(NOW_MOST + 50):
         house.jobs.accept(f"job-{number:03}", Path(f"/v/{number}.mp4"), Path(f"/v/{number}.out.mp4"))
     urgent = f.JobAccepted("urgent", "/v/u.mp4", "/a.wav", "/v/u.out.mp4", 1, 1, 1, 1, "x", 5, 2.0)

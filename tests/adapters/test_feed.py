@@ -7,7 +7,7 @@ import asyncio
 import orjson
 
 from wakestream.adapters.daemon import event_feed as feeds
-from wakestream.adapters.daemon.event_feed import Feed
+from wakestream.adapters.daemon.event_feed import EventFeed
 
 
 def never() -> None:
@@ -15,7 +15,7 @@ def never() -> None:
 
 
 async def test_a_reader_hears_its_job_and_one_of_all_hears_all() -> None:
-    feed = Feed("boot")
+    feed = EventFeed("boot")
     with feed.follow("a", never) as one, feed.follow(None, never) as all_jobs:
         feed.publish("a", {"event": "queued"})
         feed.publish("b", {"event": "queued"})
@@ -31,7 +31,7 @@ async def test_a_reader_hears_its_job_and_one_of_all_hears_all() -> None:
 
 
 async def test_a_slow_reader_is_cut_and_the_others_go_on() -> None:
-    feed, cut = Feed("boot"), []
+    feed, cut = EventFeed("boot"), []
     with feed.follow(None, lambda: cut.append(True)) as slow, feed.follow("a", never) as quick:
         for _ in range(feeds.QUEUED + 5):
             feed.publish("a", {"event": "note"})
@@ -41,7 +41,7 @@ async def test_a_slow_reader_is_cut_and_the_others_go_on() -> None:
 
 
 async def test_one_who_waits_is_woken_by_the_next_event() -> None:
-    feed = Feed("boot")
+    feed = EventFeed("boot")
     with feed.follow(None, never) as listener:
         waiting = asyncio.create_task(listener.next())
         await asyncio.sleep(0)
@@ -52,7 +52,7 @@ async def test_one_who_waits_is_woken_by_the_next_event() -> None:
 
 
 def test_of_events_that_come_often_the_newest_in_a_row_is_kept() -> None:
-    feed = Feed("boot")
+    feed = EventFeed("boot")
     for kind in ("accepted", "waking", "waking", "granted", "uploading", "uploading", "done"):
         feed.publish("a", {"event": kind})
     assert [item.kind for item in feed.of_job("a")] == ["accepted", "waking", "granted", "uploading", "done"]
@@ -62,7 +62,7 @@ def test_of_events_that_come_often_the_newest_in_a_row_is_kept() -> None:
 
 
 def test_what_is_kept_is_bounded_and_a_gap_is_told() -> None:
-    feed = Feed("boot")
+    feed = EventFeed("boot")
     for number in range(feeds.KEPT + 10):
         feed.publish(f"job-{number}", {"event": "done"})
     assert feed.recent(0) is None
@@ -75,7 +75,7 @@ def test_what_is_kept_is_bounded_and_a_gap_is_told() -> None:
 
 
 def test_only_ids_of_this_run_are_known() -> None:
-    feed = Feed("boot")
+    feed = EventFeed("boot")
     assert feed.after("boot-17") == 17
     for unknown in ("", "other-17", "boot-", "boot-x", "boot", "17", "boot-" + "9" * 40):
         assert feed.after(unknown) is None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wakestream.adapters.daemon import result_reuse as look_back
-from wakestream.adapters.daemon.result_reuse import LookBack
+from wakestream.adapters.daemon.result_reuse import ResultReuse
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.operators.model.errors import FileUnusable
 from wakestream.streams.outbox import facts as f
@@ -24,7 +24,7 @@ class Folder:
         self.path = path
         self.state = outbox.OutboxState()
         self.files = DiskFiles()
-        self.look_back = LookBack(self.state, self.files)
+        self.look_back = ResultReuse(self.state, self.files)
         self.file("clip.mp4", b"video")
         self.file("speech.wav", b"audio")
 

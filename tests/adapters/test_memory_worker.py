@@ -4,26 +4,26 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.testing.fakes import MemoryFiles, MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.fakes import FakeFiles, FakeWorker, FakeWorkers
 from wakestream.operators.model.errors import FileUnusable, GpuLost, WorkerRefused, WorkerUnreachable
 from wakestream.operators.model.events import Done, Downloading, FileRef, Job
 from wakestream.operators.model.ports import Files, Health, TaskReport, Worker, Workers
 
 VIDEO, AUDIO = FileRef("a" * 64, ".mp4"), FileRef("b" * 64, ".wav")
 JOB = Job("job-1", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
-FILES = MemoryFiles({"v.mp4": b"video", "a.wav": FileUnusable("no")})
+FILES = FakeFiles({"v.mp4": b"video", "a.wav": FileUnusable("no")})
 
 
 def test_the_fakes_are_what_the_pipeline_asks_for() -> None:
-    worker: Worker = MemoryWorker()
-    workers: Workers = MemoryWorkers({"http://gpu:8383": MemoryWorker()}, "http://gpu:8383")
+    worker: Worker = FakeWorker()
+    workers: Workers = FakeWorkers({"http://gpu:8383": FakeWorker()}, "http://gpu:8383")
     files: Files = FILES
     assert workers.resolve(None) == "http://gpu:8383"
     assert worker is not files
 
 
 async def test_healths_and_reports_are_told_in_order_and_the_last_one_stays() -> None:
-    worker = MemoryWorker(
+    worker = FakeWorker(
         healths=[WorkerUnreachable("not yet"), Health(False), Health(True)],
         reports=[TaskReport("processing", 50.0), TaskReport("done", 100.0)],
     )
@@ -34,7 +34,7 @@ async def test_healths_and_reports_are_told_in_order_and_the_last_one_stays() ->
 
 
 async def test_what_was_uploaded_is_known_from_then_on() -> None:
-    worker = MemoryWorker(known=[AUDIO.hash])
+    worker = FakeWorker(known=[AUDIO.hash])
     assert await worker.check([VIDEO, AUDIO]) == {VIDEO.hash: False, AUDIO.hash: True}
     file = await FILES.fingerprint(Path("v.mp4"), ["blake3"])
     assert [sent async for sent in worker.upload(file, VIDEO)] == [2, 5]
@@ -43,7 +43,7 @@ async def test_what_was_uploaded_is_known_from_then_on() -> None:
 
 
 async def test_failures_come_once_each_and_in_the_middle_of_a_transfer() -> None:
-    worker = MemoryWorker(size=10)
+    worker = FakeWorker(size=10)
     worker.failures["download"] = [WorkerUnreachable("cut")]
     seen: list[Downloading | Done] = []
     for _ in range(2):
@@ -58,7 +58,7 @@ async def test_failures_come_once_each_and_in_the_middle_of_a_transfer() -> None
 
 
 async def test_a_worker_that_is_gone_fails_every_call() -> None:
-    worker = MemoryWorker()
+    worker = FakeWorker()
     worker.gone = GpuLost("taken back")
     for call in (worker.health(), worker.submit(JOB, VIDEO, AUDIO), worker.cancel("t")):
         with pytest.raises(GpuLost):
@@ -66,7 +66,7 @@ async def test_a_worker_that_is_gone_fails_every_call() -> None:
 
 
 async def test_a_delay_passes_in_the_loops_time() -> None:
-    worker = MemoryWorker()
+    worker = FakeWorker()
     worker.delays["submit"] = 3600.0
     asked = asyncio.create_task(worker.submit(JOB, VIDEO, AUDIO))
     done, pending = await asyncio.wait([asked], timeout=0)
@@ -84,6 +84,6 @@ async def test_files_have_the_digests_of_their_bytes_or_their_error() -> None:
 
 
 def test_an_address_without_a_worker_is_refused() -> None:
-    for workers, url in ((MemoryWorkers({}), None), (MemoryWorkers({}), "http://x")):
+    for workers, url in ((FakeWorkers({}), None), (FakeWorkers({}), "http://x")):
         with pytest.raises(WorkerRefused):
             workers.at(url)

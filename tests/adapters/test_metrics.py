@@ -11,7 +11,7 @@ from wakestream.adapters.daemon.metrics import JobWatch
 from wakestream.adapters.monitor.metrics import PowerWatch
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
-from wakestream.adapters.testing.harness import Rehearsal, asleep
+from wakestream.adapters.testing.harness import PipelineHarness, asleep
 from wakestream.operators import Done
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Tap
@@ -41,7 +41,7 @@ def test_a_disk_that_is_gone_has_no_sample(tmp_path: Path) -> None:
     assert list(ff.disk("hub", tmp_path / "gone")) == []
 
 
-def replayed(rehearsal: Rehearsal, tap: Tap, clock: dict[str, float] | None = None) -> None:
+def replayed(rehearsal: PipelineHarness, tap: Tap, clock: dict[str, float] | None = None) -> None:
     for row in rehearsal.log.rows:
         if clock is not None:
             clock["now"] = row.t
@@ -55,7 +55,7 @@ def stage_sums(watch: JobWatch) -> dict[str, float]:
 
 @pytest.mark.virtual
 async def test_stages_of_a_job_are_timed_and_its_bytes_counted() -> None:
-    rehearsal = Rehearsal(asleep)
+    rehearsal = PipelineHarness(asleep)
     rehearsal.at(90, rehearsal.wake)
     (outcome,) = (await rehearsal.run()).values()
     clock = {"now": 0.0}

@@ -12,18 +12,18 @@ from loguru import logger
 
 from wakestream.adapters.client.client import Client
 from wakestream.adapters.daemon import outbox as at_work
-from wakestream.adapters.daemon.event_feed import Feed
+from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.disk.part_file import beside
-from wakestream.adapters.testing.fakes import MemoryWorker
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.fakes import FakeWorker
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import JournalError, NoSpace, WakestreamError
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
 from wakestream.streams.recording.event_json import kind
 
-LOOK = f.Look("/in/a.mp4", 1, 1)
+LOOK = f.FileStat("/in/a.mp4", 1, 1)
 
 
 def taken(job: str) -> f.JobAccepted:
@@ -31,7 +31,7 @@ def taken(job: str) -> f.JobAccepted:
     return f.JobAccepted(job, f"/in/{job}.mp4", f"/in/{job}.wav", f"/out/{job}.mp4", 1, 1, 1, 1, "x", 0, 1.0)
 
 
-class Moody(MemoryJournal[f.OutboxFact]):
+class Moody(FakeJournal[f.OutboxFact]):
     """Raises `mood` at each append while it is set."""
 
     mood: WakestreamError | None = None
@@ -49,7 +49,7 @@ class Jobs:
     def __init__(self) -> None:
         self.hub, self.workers = self, self
         self.farewells: list[tuple[str, bool]] = []
-        self.worker = MemoryWorker()
+        self.worker = FakeWorker()
         self.shown: dict[str, Callable[[e.JobEvent], Any]] = {}
         self.futures: dict[str, asyncio.Future[Any]] = {}
         self.cancelled: list[str] = []
@@ -67,7 +67,7 @@ class Jobs:
     def farewell(self, job: str, *, cancelled: bool) -> None:
         self.farewells.append((job, cancelled))
 
-    def at(self, _: str) -> MemoryWorker:
+    def at(self, _: str) -> FakeWorker:
         return self.worker
 
     def cancel(self, job: str) -> bool:
@@ -79,7 +79,7 @@ class Desk:
     def __init__(self, *facts: f.OutboxFact) -> None:
         self.journal, self.jobs, self.ended = Moody(), Jobs(), list[str]()
         self.state = outbox.recover(facts)
-        self.feed = Feed("boot")
+        self.feed = EventFeed("boot")
         self.outbox = Outbox(self.journal, self.state, self.feed, self.ended.append, now=lambda: 5.0)
 
     def serving(self) -> Any:

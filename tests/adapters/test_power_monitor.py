@@ -12,8 +12,8 @@ import pytest
 from loguru import logger
 
 from wakestream.adapters.monitor.runner import MonitorProgram
-from wakestream.adapters.testing.fakes import MemoryLink, MemoryPower
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.fakes import FakeLink, FakePower
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.errors import NoSpace, PowerError, WorkerUnreachable
 from wakestream.operators.model.ports import Health, Journal, PowerReading
 from wakestream.streams.monitor.monitor import Monitor
@@ -24,10 +24,10 @@ from wakestream.streams.protocol import messages as m
 pytestmark = pytest.mark.virtual
 
 
-class Memory(MemoryJournal[MachineKept]):
+class Memory(FakeJournal[MachineKept]):
     """A journal that takes a while, and notes what had been asked of the provider by then; it may be full."""
 
-    def __init__(self, power: MemoryPower, *, full: bool = False) -> None:
+    def __init__(self, power: FakePower, *, full: bool = False) -> None:
         super().__init__()
         self.power, self.full = power, full
         self.before: list[tuple[MachineKept, int]] = []
@@ -44,10 +44,10 @@ class Room:
     """A monitor that runs, its hub and its machine."""
 
     def __init__(
-        self, power: MemoryPower | None = None, journal: Journal[MachineKept] | None = None, **settings: Any
+        self, power: FakePower | None = None, journal: Journal[MachineKept] | None = None, **settings: Any
     ) -> None:
-        self.link = MemoryLink()
-        self.power = power or MemoryPower(boot=40.0, halt=5.0)
+        self.link = FakeLink()
+        self.power = power or FakePower(boot=40.0, halt=5.0)
         self.loaded_after = 0.0
         self.asked = 0
         policy = PowerPolicy(gpu="gpu-1", **settings)
@@ -104,7 +104,7 @@ async def test_a_job_wakes_the_machine_and_its_worker_makes_it_online() -> None:
 
 
 async def test_an_idle_machine_is_drained_and_stopped_and_woken_again_by_what_came_meanwhile() -> None:
-    async with at_work(Room(MemoryPower(on=True, boot=40.0, halt=20.0))) as room:
+    async with at_work(Room(FakePower(on=True, boot=40.0, halt=20.0))) as room:
         await room.becomes("online")
         began = now()
         query = await room.link.next(m.TaskQuery)
@@ -121,7 +121,7 @@ async def test_an_idle_machine_is_drained_and_stopped_and_woken_again_by_what_ca
 
 
 async def test_a_start_that_never_happens_is_told_after_the_boot_timeout() -> None:
-    power = MemoryPower()
+    power = FakePower()
     power.deaf = True
     async with at_work(Room(power, boot_timeout=600.0)) as room:
         await room.becomes("off")
@@ -133,7 +133,7 @@ async def test_a_start_that_never_happens_is_told_after_the_boot_timeout() -> No
 
 
 async def test_no_capacity_is_tried_again_until_there_is_some() -> None:
-    power = MemoryPower(boot=10.0)
+    power = FakePower(boot=10.0)
     power.lacks = 3
     async with at_work(Room(power)) as room:
         await room.becomes("off")
@@ -143,7 +143,7 @@ async def test_no_capacity_is_tried_again_until_there_is_some() -> None:
     assert room.states().count("no_capacity") == 3
 
 
-class Silent(MemoryPower):
+class Silent(FakePower):
     """A provider that never answers."""
 
     def __init__(self) -> None:
@@ -171,7 +171,7 @@ async def test_a_provider_that_does_not_answer_is_given_up_on_and_asked_again() 
         assert (await room.link.next(m.StatusResponse)).status == "unknown"
 
 
-class Broken(MemoryPower):
+class Broken(FakePower):
     """A provider with a fault of its own."""
 
     async def start(self) -> None:
@@ -187,7 +187,7 @@ async def test_a_provider_that_breaks_is_a_failed_boot_and_does_not_wedge_the_mo
         assert (await room.link.next(m.BootResult)).request_id == "boot-2"
 
 
-class Giddy(MemoryPower):
+class Giddy(FakePower):
     """A provider of which something that it awaits was cancelled: it cancels itself, so often."""
 
     cancels = 0
@@ -221,7 +221,7 @@ async def test_a_provider_that_cancels_itself_is_asked_again_and_does_not_wedge_
 async def test_a_worker_whose_health_cannot_be_asked_by_a_fault_of_ours_is_asked_again(
     fault: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room = Room(MemoryPower())
+    room = Room(FakePower())
     faults = [fault(), fault()]
 
     async def health() -> Health:
@@ -247,7 +247,7 @@ async def test_a_machine_that_cannot_be_looked_at_is_found_again() -> None:
 
 
 async def test_a_machine_that_was_taken_back_is_told_off() -> None:
-    async with at_work(Room(MemoryPower(on=True))) as room:
+    async with at_work(Room(FakePower(on=True))) as room:
         await room.becomes("online")
         room.power.settle("stopped")
         lost = await room.becomes("off")
@@ -255,7 +255,7 @@ async def test_a_machine_that_was_taken_back_is_told_off() -> None:
 
 
 async def test_a_hub_that_was_away_learns_the_state_when_it_is_back() -> None:
-    async with at_work(Room(MemoryPower(on=True))) as room:
+    async with at_work(Room(FakePower(on=True))) as room:
         await room.becomes("online")
         room.link.disconnect()
         before = len(room.states())
@@ -265,7 +265,7 @@ async def test_a_hub_that_was_away_learns_the_state_when_it_is_back() -> None:
 
 
 async def test_a_start_is_in_the_journal_before_the_provider_is_asked_for_it() -> None:
-    power = MemoryPower(boot=40.0, halt=5.0)
+    power = FakePower(boot=40.0, halt=5.0)
     journal = Memory(power)
     async with at_work(Room(power, journal)) as room:
         room.link.receive(m.Boot(request_id="boot-1"))
@@ -278,7 +278,7 @@ async def test_a_start_is_in_the_journal_before_the_provider_is_asked_for_it() -
 
 
 async def test_a_monitor_whose_memory_cannot_be_written_does_its_work_all_the_same() -> None:
-    power = MemoryPower(boot=40.0, halt=5.0)
+    power = FakePower(boot=40.0, halt=5.0)
     async with at_work(Room(power, Memory(power, full=True))) as room:
         room.link.receive(m.Boot(request_id="boot-1"))
         await room.becomes("online")
@@ -286,7 +286,7 @@ async def test_a_monitor_whose_memory_cannot_be_written_does_its_work_all_the_sa
 
 
 async def test_it_complains_of_that_now_and_then_and_keeps_all_when_there_is_room_again() -> None:
-    power = MemoryPower(boot=40.0, halt=5.0)
+    power = FakePower(boot=40.0, halt=5.0)
     journal, complaints = Memory(power, full=True), list[str]()
     listening = logger.add(lambda line: complaints.append(str(line)), level="ERROR")
     async with at_work(Room(power, journal)) as room:

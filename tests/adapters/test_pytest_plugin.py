@@ -330,11 +330,11 @@ def test_the_fixture_without_the_mark_asks_for_a_log(project: pytest.Pytester) -
 RECORDING = """
 import pytest
 from wakestream.adapters.telemetry.recordings import write
-from wakestream.adapters.testing.harness import Rehearsal
+from wakestream.adapters.testing.harness import PipelineHarness
 from wakestream.operators import Done
 
 async def record(folder):
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     await rehearsal.run()
     write(rehearsal.log, folder / "any-name.jsonl")
 
@@ -372,9 +372,9 @@ def test_a_missing_log_is_recorded_once_and_then_only_replayed(project: pytest.P
 
 
 def test_a_log_that_several_tests_share_is_recorded_anew_once(project: pytest.Pytester) -> None:
-    counted = 'with open("count", "a") as count:\n        count.write("x")\n    rehearsal = Rehearsal()'
+    counted = 'with open("count", "a") as count:\n        count.write("x")\n    rehearsal = PipelineHarness()'
     project.makepyfile(
-        RECORDING.format(**BY_MARK).replace("rehearsal = Rehearsal()", counted)
+        RECORDING.format(**BY_MARK).replace("rehearsal = PipelineHarness()", counted)
         + '\n@pytest.mark.replay("made/here.jsonl", record=record)\ndef test_also(replay):\n    pass\n'
         + '\n@pytest.mark.replay("made/here.jsonl")\ndef test_what_if(replay):\n    pass\n'
     )

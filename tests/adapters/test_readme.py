@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from wakestream.adapters.cli import main
-from wakestream.adapters.testing.harness import Rehearsal, sample_job
+from wakestream.adapters.testing.harness import PipelineHarness, sample_job
 from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.operators import Done
 
@@ -84,7 +84,7 @@ def test_the_pipeline_of_the_page_brings_the_result_home_and_announces_it(
     monkeypatch.setenv("CHAT", "https://chat.example/hook")
 
     async def rehearse() -> object:
-        return (await Rehearsal().run(module.announced, sample_job("film")))["film"]
+        return (await PipelineHarness().run(module.announced, sample_job("film")))["film"]
 
     done = run_virtual(rehearse())
     assert isinstance(done, Done)

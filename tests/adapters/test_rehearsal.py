@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from reactivex import Observable
 
-from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
-from wakestream.adapters.testing.harness import GPU, Rehearsal, asleep, sample_job
+from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
+from wakestream.adapters.testing.harness import GPU, PipelineHarness, asleep, sample_job
 from wakestream.operators import (
     Done,
     Failed,
@@ -20,8 +20,8 @@ from wakestream.operators import (
     Policy,
     Queued,
     TimedOut,
-    emit,
     from_async,
+    of,
     outcome,
     then,
 )
@@ -33,14 +33,14 @@ pytestmark = pytest.mark.virtual
 
 
 async def test_a_job_finds_the_gpu_on() -> None:
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     outcomes = await rehearsal.run()
     assert outcomes == {"job-1": Done(sample_job().output, 1000)}
     assert any(isinstance(event, Granted) and event.branch == "online" for _, event in rehearsal.events["job-1"])
 
 
 async def test_jobs_that_wait_are_granted_the_gpu_when_it_wakes() -> None:
-    rehearsal = Rehearsal(asleep)
+    rehearsal = PipelineHarness(asleep)
     rehearsal.at(1700, rehearsal.wake)
     jobs = [sample_job(f"job-{number}") for number in range(20)]
     outcomes = await rehearsal.run(job_pipeline, *jobs)
@@ -51,7 +51,7 @@ async def test_jobs_that_wait_are_granted_the_gpu_when_it_wakes() -> None:
 
 
 async def test_a_hub_that_never_answers_is_a_timeout() -> None:
-    outcomes = await Rehearsal(lambda _: None, policy=Policy(reply=5.0)).run()
+    outcomes = await PipelineHarness(lambda _: None, policy=Policy(reply=5.0)).run()
     assert outcomes["job-1"] == TimedOut("reply", 5.0, "reply: nothing within 5 s")
 
 
@@ -59,14 +59,16 @@ async def test_the_hub_may_refuse() -> None:
     def refuse(submit: m.Submit) -> m.Message:
         return m.Error(request_id=submit.request_id, msg="no more today", code="quota")
 
-    assert (await Rehearsal(refuse).run())["job-1"] == Failed("no more today", "quota")
+    assert (await PipelineHarness(refuse).run())["job-1"] == Failed("no more today", "quota")
 
 
 @pytest.mark.parametrize("features", [(), ("grant", "cancel", "done", "late_hashes")])
 async def test_what_was_rehearsed_replays_without_a_difference(features: tuple[str, ...]) -> None:
-    worker = MemoryWorker()
+    worker = FakeWorker()
     worker.delays = {"health": 1.0, "upload": 7.0, "download": 3.0}
-    rehearsal = Rehearsal(asleep, workers=MemoryWorkers({GPU: worker}), features=features, policy=Policy(online=300.0))
+    rehearsal = PipelineHarness(
+        asleep, workers=FakeWorkers({GPU: worker}), features=features, policy=Policy(online=300.0)
+    )
     rehearsal.at(250, rehearsal.wake)
     await rehearsal.run()
     replayed = await replay(rehearsal.log)
@@ -82,14 +84,14 @@ def counting(calls: list[str]) -> Build:
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
         asked: Observable[int] = from_async(lambda: world.effects.call("count", {"of": "calls"}, count))
         noted: Observable[JobEvent] = asked.map(lambda seen: Note(f"call {seen}"))
-        return noted.pipe(then(lambda _: emit(Failed("enough", "enough"))))
+        return noted.pipe(then(lambda _: of(Failed("enough", "enough"))))
 
     return build
 
 
 async def test_an_effect_of_ones_own_is_answered_by_the_log_in_replay() -> None:
     calls: list[str] = []
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     await rehearsal.run(counting(calls))
     (row,) = (row for row in rehearsal.log.rows if row.dir == "effect")
     assert (row.label, row.data) == ("own.count", {"args": {"of": "calls"}, "ok": 1})
@@ -118,9 +120,9 @@ async def test_a_run_sees_of_an_effect_what_its_replay_will_see(given: object, s
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
         answer: Observable[Any] = from_async(lambda: world.effects.call("ask", {}, ask))
         noted: Observable[JobEvent] = answer.map(lambda value: Note(str(value)))
-        return noted.pipe(then(lambda _: emit(Failed("enough", "enough"))), outcome())
+        return noted.pipe(then(lambda _: of(Failed("enough", "enough"))), outcome())
 
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     await rehearsal.run(build)
     first = rehearsal.events["job-1"][0][1]
     if isinstance(first, Failed):
@@ -137,4 +139,4 @@ async def test_what_a_pipeline_raises_reaches_whoever_rehearses_it() -> None:
         return job_pipeline(job, world, policy, cancel).do_action(show)
 
     with pytest.raises(ValueError, match="a fault of the pipeline's own"):
-        await Rehearsal().run(build)
+        await PipelineHarness().run(build)

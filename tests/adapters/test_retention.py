@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.testing.memory_journal import MemoryJournal
-from wakestream.adapters.worker.file_store import Store, Stored
+from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.adapters.worker.file_store import FileStore, Stored
 from wakestream.adapters.worker.retention import PROMISED, Retention, tidy
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.events import FileRef
@@ -34,8 +34,8 @@ class Shelf:
     """A store with files of any age."""
 
     def __init__(self, root: Path) -> None:
-        self.store = Store(root)
-        self.queue = TaskQueue(self.store, MemoryJournal(), IdleEngine())
+        self.store = FileStore(root)
+        self.queue = TaskQueue(self.store, FakeJournal(), IdleEngine())
 
     def put(self, number: int, age: float, ext: str = ".mp4") -> FileRef:
         ref = FileRef(f"{number:032x}", ext)
@@ -69,7 +69,7 @@ async def test_on_a_full_disk_the_longest_unused_go_until_there_is_room(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refs = [shelf.put(number, number * DAY) for number in (1, 2, 3)]
-    monkeypatch.setattr(Store, "free", lambda store: 100 if len(store.stored()) > 2 else 200)
+    monkeypatch.setattr(FileStore, "free", lambda store: 100 if len(store.stored()) > 2 else 200)
     assert await shelf.tidy(Retention(age=7 * DAY, spare=150)) == 1
     assert [shelf.store.has(ref) for ref in refs] == [True, True, False]
 

@@ -13,7 +13,7 @@ import pytest
 from blake3 import blake3
 
 from wakestream.adapters.disk import hashing_writer as at_work
-from wakestream.adapters.disk.hashing_writer import AHEAD, BATCH, LATEST, Sink, hash_of
+from wakestream.adapters.disk.hashing_writer import AHEAD, BATCH, LATEST, HashingWriter, hash_of
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ async def test_the_memory_of_a_view_can_be_used_again_as_soon_as_is_promised(
     buffers = [bytearray(1000) for _ in range(AHEAD + 1)]
     expected = b""
     with path.open("wb", buffering=0) as file:
-        sink = Sink(file, [hasher], pool)
+        sink = HashingWriter(file, [hasher], pool)
         for number in range(20):
             buffer = buffers[number % len(buffers)]
             buffer[:] = bytes([number]) * 1000
@@ -62,7 +62,7 @@ async def test_a_disk_that_stands_still_holds_up_who_adds_and_not_the_loop(
 ) -> None:
     gate = Gate()
     with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = Sink(file, [gate], pool)
+        sink = HashingWriter(file, [gate], pool)
         for _ in range(AHEAD):
             await sink.add(bytes(BATCH))
         one_more = asyncio.create_task(sink.add(bytes(BATCH)))
@@ -79,7 +79,7 @@ async def test_little_waits_for_more_but_not_for_long(
     tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = Sink(file, [], pool)
+        sink = HashingWriter(file, [], pool)
         await sink.add(b"few")
         assert (sink.size, sink._batched) == (3, 3)
         monkeypatch.setattr(sink, "_handed", sink._handed - LATEST)
@@ -93,7 +93,7 @@ async def test_an_error_of_the_disk_is_raised_and_what_was_written_is_known(
     tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = Sink(file, [], pool)
+        sink = HashingWriter(file, [], pool)
         await sink.add(bytes(BATCH))
         await sink.flush()
         file.close()
@@ -115,7 +115,7 @@ async def test_after_an_error_nothing_more_is_written(tmp_path: Path, pool: Thre
 
     with FullForAMoment(tmp_path / "file", "wb") as file:
         hasher = blake3()
-        sink = Sink(file, [hasher], pool)
+        sink = HashingWriter(file, [hasher], pool)
         await sink.add(b"a" * BATCH)
         await sink.flush()
         file.full = True
@@ -132,7 +132,7 @@ async def test_after_an_error_nothing_more_is_written(tmp_path: Path, pool: Thre
 
 async def test_a_flush_that_is_cancelled_does_not_lose_the_batch(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = Sink(file, [], pool)
+        sink = HashingWriter(file, [], pool)
         await sink.add(bytes(BATCH))
         flushing = asyncio.create_task(sink.flush())
         await asyncio.sleep(0)
@@ -173,7 +173,7 @@ async def test_a_file_whose_bytes_never_pause_leaves_the_thread_to_others_in_bet
     monkeypatch.setattr(at_work, "TURN", 0.0)
     step, over = Step(), asyncio.Event()
 
-    async def never_pausing(sink: Sink) -> None:
+    async def never_pausing(sink: HashingWriter) -> None:
         await sink.add(bytes(BATCH))
         while not over.is_set():
             await sink.add(bytes(BATCH))  # and only then the one before may be written: there is always one more
@@ -182,9 +182,9 @@ async def test_a_file_whose_bytes_never_pause_leaves_the_thread_to_others_in_bet
         await sink.flush()
 
     with (tmp_path / "long").open("wb", buffering=0) as long, (tmp_path / "short").open("wb", buffering=0) as short:
-        busy = asyncio.create_task(never_pausing(Sink(long, [step], pool)))
+        busy = asyncio.create_task(never_pausing(HashingWriter(long, [step], pool)))
         await asyncio.sleep(0)  # it has the thread
-        other = Sink(short, [], pool)
+        other = HashingWriter(short, [], pool)
         try:
             async with asyncio.timeout(10):
                 await other.add(bytes(BATCH))
@@ -200,7 +200,7 @@ async def test_a_pool_that_is_closed_is_an_error_and_no_wait_for_ever(tmp_path: 
     with ThreadPoolExecutor(1) as closed:
         pass
     with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = Sink(file, [], closed)
+        sink = HashingWriter(file, [], closed)
         async with asyncio.timeout(10):
             for _ in range(2):
                 with pytest.raises(RuntimeError, match="after shutdown"):
@@ -213,7 +213,7 @@ async def test_so_is_a_turn_that_never_comes_since_the_pool_is_closed(tmp_path: 
     gate, pool = threading.Event(), ThreadPoolExecutor(1)
     pool.submit(gate.wait, 20)
     with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = Sink(file, [], pool)
+        sink = HashingWriter(file, [], pool)
         await sink.add(bytes(BATCH))
         pool.shutdown(wait=False, cancel_futures=True)
         gate.set()

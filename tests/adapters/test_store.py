@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from wakestream.adapters.disk.hashing_writer import BATCH, Sink
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace
 from wakestream.operators.model.events import FileRef
 
@@ -20,8 +20,8 @@ CONTENT = b"a film about a clock" * 9
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
+def store(tmp_path: Path) -> Iterator[FileStore]:
+    store = FileStore(tmp_path)
     yield store
     store.close()
 
@@ -30,14 +30,14 @@ def everything(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-async def put(store: Store, content: bytes, expected: str, ext: str = ".mp4") -> FileRef:
+async def put(store: FileStore, content: bytes, expected: str, ext: str = ".mp4") -> FileRef:
     async with store.receive(("md5", "blake3")) as incoming:
         await incoming.add(content)
         return await incoming.keep(ext, expected=expected)
 
 
 @pytest.mark.parametrize("digest", [hashlib.md5(CONTENT).hexdigest(), blake3(CONTENT).hexdigest()])  # noqa: S324
-async def test_a_file_is_found_under_the_hash_it_was_announced_with(store: Store, digest: str) -> None:
+async def test_a_file_is_found_under_the_hash_it_was_announced_with(store: FileStore, digest: str) -> None:
     ref = await put(store, CONTENT, digest)
     assert ref == FileRef(digest, ".mp4")
     assert store.has(ref)
@@ -45,7 +45,7 @@ async def test_a_file_is_found_under_the_hash_it_was_announced_with(store: Store
     assert not store.has(FileRef(digest, ".mov"))
 
 
-async def test_a_file_of_many_batches_arrives_whole_and_in_order(store: Store) -> None:
+async def test_a_file_of_many_batches_arrives_whole_and_in_order(store: FileStore) -> None:
     blocks = [bytes([number]) * (BATCH // 2 + number) for number in range(7)]
     whole = b"".join(blocks)
     async with store.receive(("blake3",)) as incoming:
@@ -55,19 +55,19 @@ async def test_a_file_of_many_batches_arrives_whole_and_in_order(store: Store) -
     assert store.path(ref).read_bytes() == whole
 
 
-async def test_a_wrong_hash_is_refused_and_nothing_stays(store: Store, tmp_path: Path) -> None:
+async def test_a_wrong_hash_is_refused_and_nothing_stays(store: FileStore, tmp_path: Path) -> None:
     with pytest.raises(Corrupt, match="send it again"):
         await put(store, CONTENT, "0" * 32)
     assert everything(tmp_path) == []
 
 
-async def test_an_empty_file_is_refused_and_nothing_stays(store: Store, tmp_path: Path) -> None:
+async def test_an_empty_file_is_refused_and_nothing_stays(store: FileStore, tmp_path: Path) -> None:
     with pytest.raises(FileUnusable, match="empty"):
         await put(store, b"", hashlib.md5(b"").hexdigest())  # noqa: S324
     assert everything(tmp_path) == []
 
 
-async def test_a_sender_that_goes_away_leaves_nothing(store: Store, tmp_path: Path) -> None:
+async def test_a_sender_that_goes_away_leaves_nothing(store: FileStore, tmp_path: Path) -> None:
     async def send_and_leave() -> None:
         async with store.receive(("blake3",)) as incoming:
             await incoming.add(bytes(BATCH + 1))
@@ -78,7 +78,7 @@ async def test_a_sender_that_goes_away_leaves_nothing(store: Store, tmp_path: Pa
     assert everything(tmp_path) == []
 
 
-async def test_two_uploads_of_one_file_at_once_do_not_clash(store: Store, tmp_path: Path) -> None:
+async def test_two_uploads_of_one_file_at_once_do_not_clash(store: FileStore, tmp_path: Path) -> None:
     digest = blake3(CONTENT).hexdigest()
     refs = await asyncio.gather(*(put(store, CONTENT, digest) for _ in range(5)))
     assert set(refs) == {FileRef(digest, ".mp4")}
@@ -86,30 +86,30 @@ async def test_two_uploads_of_one_file_at_once_do_not_clash(store: Store, tmp_pa
 
 
 async def test_a_full_disk_is_told_and_nothing_stays(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Sink, batch: object) -> None:
+    def full(self: HashingWriter, batch: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Sink, "write", full)
+    monkeypatch.setattr(HashingWriter, "write", full)
     with pytest.raises(NoSpace, match="disk is full"):
         await put(store, CONTENT, "0" * 32)
     assert everything(tmp_path) == []
 
 
-async def test_leftovers_of_an_earlier_run_are_swept_and_whole_files_stay(store: Store, tmp_path: Path) -> None:
+async def test_leftovers_of_an_earlier_run_are_swept_and_whole_files_stay(store: FileStore, tmp_path: Path) -> None:
     ref = await put(store, CONTENT, blake3(CONTENT).hexdigest())
     store.result("a" * 32).write_bytes(b"whole")
     (tmp_path / "partial" / "old.part").write_bytes(b"half")
     (tmp_path / "results" / f"{'b' * 32}.part.mp4").write_bytes(b"half")
     (tmp_path / "results" / f"{'c' * 32}.part.mp4" / "deep").mkdir(parents=True)
-    again = Store(tmp_path)
+    again = FileStore(tmp_path)
     again.sweep()
     again.close()
     assert list((tmp_path / "results").glob("*.part*")) == []
     assert everything(tmp_path) == sorted([f"{ref.hash}.mp4", f"{'a' * 32}.mp4"])
 
 
-async def test_a_sealed_result_tells_its_size_and_blake3(store: Store) -> None:
+async def test_a_sealed_result_tells_its_size_and_blake3(store: FileStore) -> None:
     store.result("a" * 32).write_bytes(CONTENT)
     assert await store.seal("a" * 32) == (len(CONTENT), blake3(CONTENT).hexdigest())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wakestream.adapters.runtime.tasks import surely
+from wakestream.adapters.runtime.tasks import finish_despite_cancel
 
 
 @pytest.mark.parametrize("fault", [None, OSError("the disk is gone")])
@@ -22,7 +22,7 @@ async def test_who_is_cancelled_waits_for_the_end_and_a_fault_in_it_is_no_news(f
         if fault is not None:
             raise fault
 
-    task = asyncio.create_task(surely(work()))
+    task = asyncio.create_task(finish_despite_cancel(work()))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.sleep(0)
@@ -42,4 +42,4 @@ async def test_without_a_cancel_its_fault_is_raised() -> None:
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="gone"):
-        await surely(work())
+        await finish_despite_cancel(work())

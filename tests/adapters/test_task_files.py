@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.task_files import import_task_files, load
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.worker import worker as w
@@ -32,7 +32,7 @@ def write(folder: Path, **other: object) -> None:
 
 
 async def test_tasks_are_taken_over_once_and_their_folder_is_set_aside(tmp_path: Path) -> None:
-    journal: MemoryJournal[w.Kept] = MemoryJournal()
+    journal: FakeJournal[w.Kept] = FakeJournal()
     write(tmp_path / "tasks")
     await import_task_files(tmp_path / "tasks", journal)
     assert journal.read() == (w.Changed(GOOD),)
@@ -42,7 +42,7 @@ async def test_tasks_are_taken_over_once_and_their_folder_is_set_aside(tmp_path:
 
 
 async def test_a_take_over_that_was_cut_off_before_the_folder_was_set_aside_changes_nothing(tmp_path: Path) -> None:
-    journal: MemoryJournal[w.Kept] = MemoryJournal()
+    journal: FakeJournal[w.Kept] = FakeJournal()
     await journal.append([w.Changed(GOOD)])
     write(tmp_path / "tasks", status="failed")
     await import_task_files(tmp_path / "tasks", journal)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.testing.memory_journal import MemoryJournal
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.errors import JournalError, NoSpace, TaskFailed
 from wakestream.operators.model.events import FileRef
@@ -45,11 +45,11 @@ class HandEngine:
 class Bench:
     """A queue with its store, and a way to wait for what becomes true."""
 
-    def __init__(self, root: Path, journal: MemoryJournal[w.Kept] | None = None) -> None:
+    def __init__(self, root: Path, journal: FakeJournal[w.Kept] | None = None) -> None:
         self.root = root
         self.engine = HandEngine()
-        self.store = Store(root)
-        self.journal = journal or MemoryJournal()
+        self.store = FileStore(root)
+        self.journal = journal or FakeJournal()
         self.queue = TaskQueue(self.store, self.journal, self.engine, clock=lambda: 7.0)
         self._changed = asyncio.Event()
         self.queue.facts.subscribe(lambda _: self._changed.set())

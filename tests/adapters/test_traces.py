@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Secret, Settings, SettingsError
 from wakestream.adapters.telemetry import traces as tr
-from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
-from wakestream.adapters.testing.harness import GPU, Rehearsal, asleep, sample_job
+from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
+from wakestream.adapters.testing.harness import GPU, PipelineHarness, asleep, sample_job
 from wakestream.operators import TaskReport
 from wakestream.streams import job_pipeline
 from wakestream.streams.jobs.hub_client import trace_of
@@ -30,7 +30,7 @@ class Spans:
         self.provider = tr.provider_for(self.exporter, at_once=True)
         self.traces = tr.Traces(self.provider)
 
-    def feed(self, rehearsal: Rehearsal) -> Spans:
+    def feed(self, rehearsal: PipelineHarness) -> Spans:
         for row in rehearsal.log.rows:
             self.traces.row(row.dir, row.label, row.data, row.job)
         return self
@@ -50,7 +50,7 @@ def said(span: ReadableSpan) -> dict[str, Any]:
 
 @pytest.mark.virtual
 async def test_a_job_is_one_trace_with_a_span_for_each_stage() -> None:
-    rehearsal = Rehearsal(asleep)
+    rehearsal = PipelineHarness(asleep)
     rehearsal.at(60, rehearsal.wake)
     await rehearsal.run()
     spans = Spans().feed(rehearsal)
@@ -73,8 +73,8 @@ async def test_a_job_is_one_trace_with_a_span_for_each_stage() -> None:
 
 @pytest.mark.virtual
 async def test_a_failure_marks_its_stage_and_the_job() -> None:
-    worker = MemoryWorker(reports=[TaskReport("error", 0.0, error="no face " + "x" * 1000)])
-    rehearsal = Rehearsal(workers=MemoryWorkers({GPU: worker}, GPU))
+    worker = FakeWorker(reports=[TaskReport("error", 0.0, error="no face " + "x" * 1000)])
+    rehearsal = PipelineHarness(workers=FakeWorkers({GPU: worker}, GPU))
     await rehearsal.run()
     spans = Spans().feed(rehearsal)
     for name in ("render", "job"):
@@ -88,7 +88,7 @@ async def test_a_failure_marks_its_stage_and_the_job() -> None:
 
 @pytest.mark.virtual
 async def test_jobs_side_by_side_do_not_mix() -> None:
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     await rehearsal.run(job_pipeline, sample_job("job-1"), sample_job("job-2"))
     spans = Spans().feed(rehearsal)
     by_trace = {span.context.trace_id for span in spans.all if span.context is not None}

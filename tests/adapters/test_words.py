@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.cli.i18n import choose, chosen, en, tell, zh
+from wakestream.adapters.cli.i18n import choose, chosen, en, t, zh
 from wakestream.adapters.cli.i18n.catalog import asked_for, known
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render import units
@@ -34,10 +34,10 @@ def blanks(sentence: str) -> set[str]:
 
 
 def calls() -> Iterator[tuple[str, ast.Call]]:
-    """Every `tell(...)` and `known(...)` of the code."""
+    """Every `t(...)` and `known(...)` of the code."""
     for path in (ROOT / "adapters").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("tell", "known"):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("t", "known"):
                 yield f"{path.name}:{node.lineno}", node
 
 
@@ -77,7 +77,7 @@ def test_no_sentence_is_left_over() -> None:
     nodes = [
         node
         for path in (ROOT / "adapters").rglob("*.py")
-        if path.parent.name != "words"
+        if path.parent.name != "i18n"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     ]
     exact = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
@@ -175,7 +175,7 @@ def test_a_word_of_a_later_version_is_shown_as_it_is() -> None:
 
 def test_a_name_that_no_catalogue_has_is_an_error() -> None:
     with pytest.raises(KeyError):
-        tell("no such sentence")
+        t("no such sentence")
 
 
 def test_a_table_is_straight_also_with_wide_letters() -> None:

@@ -13,9 +13,9 @@ from loguru import logger
 from msgspec.structs import replace
 
 from wakestream.adapters.net.capabilities import Verifier
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import hub_session as worker_hub
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
 from wakestream.adapters.worker.http.transfers import Transfers
 from wakestream.adapters.worker.hub_session import ACTIVE_EVERY, WorkerHub
@@ -23,7 +23,7 @@ from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Frame, LinkDown, LinkUp
-from wakestream.streams.jobs.keyed_subject import Switchboard
+from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.worker import worker as w
 
@@ -38,7 +38,7 @@ class HandLink:
         self.up = False
         self.sent: list[m.Message] = []
         self.changed = asyncio.Event()
-        self.events: Switchboard[m.Message | LinkUp | LinkDown] = Switchboard(self._fault)
+        self.events: KeyedSubject[m.Message | LinkUp | LinkDown] = KeyedSubject(self._fault)
 
     def _fault(self, error: Exception, item: object) -> None:
         raise error
@@ -113,8 +113,8 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.link, self.timer, self.engine = HandLink(), HandTimer(), GatedEngine()
-        self.store = Store(root)
-        self.queue = TaskQueue(self.store, MemoryJournal(), self.engine)
+        self.store = FileStore(root)
+        self.queue = TaskQueue(self.store, FakeJournal(), self.engine)
         self.changed = asyncio.Event()
         self.queue.facts.subscribe(lambda _: self.changed.set())
         self.verifier = Verifier("gpu-7")

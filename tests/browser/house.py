@@ -20,7 +20,7 @@ from wakestream.adapters.engines.samples import make_speech, make_video
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.ports import Frame
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
@@ -145,7 +145,7 @@ async def house(folder: Path, *, price: float | None = 1.2) -> AsyncIterator[Hou
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(
             open_hub(
-                "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=MemoryJournal[f.Fact](),
+                "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=FakeJournal[f.Fact](),
                 limits=replace(hub.Limits(), price=price),
             )
         )  # fmt: skip

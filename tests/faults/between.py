@@ -24,7 +24,7 @@ from wakestream.adapters.net import hub_link as link
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.errors import mendable
+from wakestream.operators.model.errors import is_retryable
 from wakestream.operators.model.events import Job, JobEvent, Outcome
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import PowerReading
@@ -39,8 +39,8 @@ SILENCE = 0.6
 POLICY = Policy(
     hub=15, reply=5, online=20, line_every=1, health_every=0.05, ready=10, lost=3, transfer=1, poll_every=0.05,
     execution=20, total=30,
-    again=Backoff(max_retries=20, initial=0.05, max_delay=0.3, retry_on=mendable),
-    call=Backoff(max_retries=3, initial=0.05, max_delay=0.2, retry_on=mendable),
+    again=Backoff(max_retries=20, initial=0.05, max_delay=0.3, retry_on=is_retryable),
+    call=Backoff(max_retries=3, initial=0.05, max_delay=0.2, retry_on=is_retryable),
 )  # fmt: skip
 
 

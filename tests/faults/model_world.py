@@ -149,7 +149,7 @@ class Daemon(Peer):
                 self.end(job, e.Cancelled())
             case o.Release(job, cancelled):
                 self.client.farewell(job, cancelled=cancelled)
-            case o.Farewell(job):
+            case o.CancelNotice(job):
                 self.client.farewell(job, cancelled=True)
                 self.happen(o.Happened(job, e.Cancelled()))
 
@@ -202,7 +202,7 @@ class Daemon(Peer):
 
     def submit(self, job: str, *, kept: bool = True) -> None:
         """Somebody hands a job in."""
-        look = o.Look(f"/{job}", 1, 1)
+        look = o.FileStat(f"/{job}", 1, 1)
         self.happen(o.Submitting(next(self._tickets), job, look, look, f"/{job}.out"), kept=kept)
         if not kept:
             self.kill()

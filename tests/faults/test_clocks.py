@@ -13,7 +13,7 @@ from our_peers import Place, until
 
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
-from wakestream.adapters.testing.memory_journal import MemoryJournal
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
@@ -207,7 +207,7 @@ async def place(tmp_path: Path) -> AsyncIterator[tuple[Place, HubServer, Clocks]
         "127.0.0.1",
         0,
         book=place.book,
-        journal=MemoryJournal[f.Fact](),
+        journal=FakeJournal[f.Fact](),
         clock=lambda: clocks.wall,
         steady=lambda: clocks.steady,
     ) as running:

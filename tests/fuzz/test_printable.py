@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naughty import TEXTS
 
-from wakestream.adapters.cli.i18n import choose, tell
+from wakestream.adapters.cli.i18n import choose, t
 from wakestream.adapters.runtime.printing import json_text
 from wakestream.streams.protocol.printable import LONGEST_NAME, is_name, printable
 
@@ -61,7 +61,7 @@ def test_json_is_free_of_them_and_says_all(text: str) -> None:
 def test_what_fills_a_blank_of_a_sentence_is_clean_in_each_language(text: str) -> None:
     for language in ("zh", "en"):
         choose(language)
-        assert stray(tell("failed", why=text, hint=text)) == []
+        assert stray(t("failed", why=text, hint=text)) == []
 
 
 @given(ODD)

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from random import Random
 
-from wakestream.adapters.testing.fakes import MemoryFiles, MemoryLink, MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.fakes import FakeFiles, FakeLink, FakeWorker, FakeWorkers
 from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.operators.model.errors import TaskFailed, WorkerUnreachable
 from wakestream.operators.model.events import Job
@@ -79,7 +79,7 @@ class _Night:
         loop = asyncio.get_running_loop()
         self.loop, self.online = loop, False
         self.tap = MemoryTap(loop.time)
-        self.link = MemoryLink()
+        self.link = FakeLink()
         self.hub = HubClient(self._send, lambda error, _: self._fault(error))
         self.link.events.subscribe(self._heard)
         self.daemon = Daemon(self._world, Policy(), tap=self.tap)
@@ -137,19 +137,19 @@ class _Night:
             self._answer(submit.request_id)
 
     def _world(self, job: Job) -> World:
-        files = MemoryFiles({"clip.mp4": job.id.encode() * 4000, "speech.wav": b"speech" * 500})
-        return World(self.hub, MemoryWorkers({URL: _worker(job)}, URL), files, job_random(7, job))
+        files = FakeFiles({"clip.mp4": job.id.encode() * 4000, "speech.wav": b"speech" * 500})
+        return World(self.hub, FakeWorkers({URL: _worker(job)}, URL), files, job_random(7, job))
 
 
-def _worker(job: Job) -> MemoryWorker:
+def _worker(job: Job) -> FakeWorker:
     number = int(job.id.removeprefix("job-")) - 1
     draw = Random(number)
     polls: list[TaskReport | WorkerUnreachable | TaskFailed] = [
         TaskReport("processing", percent) for percent in range(0, 100, draw.choice((10, 20, 25)))
     ]
-    worker = MemoryWorker(reports=[*polls, TaskReport("done", 100.0)])
+    worker = FakeWorker(reports=[*polls, TaskReport("done", 100.0)])
     if number % 13 == 4:
-        worker = MemoryWorker(reports=[*polls[:3], TaskFailed("no face in the video")])
+        worker = FakeWorker(reports=[*polls[:3], TaskFailed("no face in the video")])
     if number % 17 == 2:
         worker.failures["upload"] = [WorkerUnreachable("connection reset by peer")] * 5
     worker.delays = {

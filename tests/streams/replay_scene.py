@@ -15,7 +15,7 @@ from wakestream.operators.model.events import Done, Job, JobEvent
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Accepted
 from wakestream.operators.rx.timeout_total import timeout_total
-from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Readings
+from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Fingerprints
 from wakestream.streams.jobs.job import World, guarded
 from wakestream.streams.recording.log_edit import told_again, with_rows
 from wakestream.streams.recording.recording import Header, Log, Row, read_log
@@ -63,7 +63,7 @@ def frame(fd: int, now: float, kind: str, **fields: Any) -> dict[str, Any]:
 def deaf_while_hashing(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Any:
     """A pipeline with a bug: it listens to the hub only once its files are read, and the grant may come before."""
 
-    def stages(readings: Readings) -> Observable[JobEvent]:
+    def stages(readings: Fingerprints) -> Observable[JobEvent]:
         world.hub.submit(job)
         replies = readings.of(EVERY_ALGORITHM).flat_map(lambda _: world.hub.replies(job))
         granted = replies.filter(lambda reply: isinstance(reply, Accepted)).map(lambda _: Done(job.output, 1))

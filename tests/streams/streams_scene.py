@@ -10,7 +10,7 @@ from typing import Any
 
 from reactivex.subject import Subject
 
-from wakestream.adapters.testing.fakes import MemoryFiles, MemoryLink, MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.fakes import FakeFiles, FakeLink, FakeWorker, FakeWorkers
 from wakestream.operators.model.events import Job, JobEvent
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.core.scheduler import LoopScheduler
@@ -44,14 +44,14 @@ class Scene:
     """`answer` is what the hub says to each submit, a moment later."""
 
     def __init__(
-        self, answer: Answer = ack, *, worker: MemoryWorker | None = None, features: tuple[str, ...] = OURS
+        self, answer: Answer = ack, *, worker: FakeWorker | None = None, features: tuple[str, ...] = OURS
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.answer = answer
         self.features = features
-        self.worker = worker or MemoryWorker()
-        self.files = MemoryFiles({"clip.mp4": b"v" * 1000, "speech.wav": b"a" * 500})
-        self.link = MemoryLink()
+        self.worker = worker or FakeWorker()
+        self.files = FakeFiles({"clip.mp4": b"v" * 1000, "speech.wav": b"a" * 500})
+        self.link = FakeLink()
         self.faults: list[Exception] = []
         self.hub = HubClient(self._send, lambda error, _: self.faults.append(error))
         self.link.events.subscribe(self.hub.feed)
@@ -77,7 +77,7 @@ class Scene:
 
     async def run(self, policy: Policy | None = None, **waits: Any) -> JobEvent:
         """Run the job to its outcome."""
-        world = World(self.hub, MemoryWorkers({URL: self.worker}, URL), self.files, Random(7))
+        world = World(self.hub, FakeWorkers({URL: self.worker}, URL), self.files, Random(7))
         pipeline = job_pipeline(self.job, world, policy or Policy(**waits), self.cancel)
         noted = pipeline.do_action(lambda event: self.events.append((round(self.loop.time(), 3), event)))
         outcome: JobEvent = await noted.pipe(to_future(self.scheduler))

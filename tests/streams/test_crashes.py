@@ -11,10 +11,10 @@ from reactivex import Observable, abc
 
 from wakestream.adapters.cli.replay.report import Show
 from wakestream.adapters.telemetry.recordings import LogFile
-from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
-from wakestream.adapters.testing.harness import GPU, Rehearsal
+from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
+from wakestream.adapters.testing.harness import GPU, PipelineHarness
 from wakestream.adapters.testing.replay_runner import run_log
-from wakestream.operators import Done, Failed, JobEvent, Note, emit, then
+from wakestream.operators import Done, Failed, JobEvent, Note, of, then
 from wakestream.streams import Stages, pipeline
 from wakestream.streams.recording.recording import Log, Row
 from wakestream.streams.replay.replay import replay
@@ -37,7 +37,7 @@ def broken(stages: Stages) -> Observable[JobEvent]:
 
 
 async def recorded() -> Log:
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     assert isinstance((await rehearsal.run())["job-1"], Done)
     return rehearsal.log
 
@@ -47,7 +47,7 @@ def ends(log: Log) -> list[Row]:
 
 
 async def test_a_run_tells_type_file_and_line_and_so_do_its_log_and_the_replay_of_it() -> None:
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     assert (await rehearsal.run(broken))["job-1"] == Failed(WHY, "internal")
     replayed = await replay(rehearsal.log, build=broken)
     assert [row.data["why"] for log in (rehearsal.log, replayed.again) for row in ends(log)] == [WHY, WHY]
@@ -62,16 +62,16 @@ async def test_an_effect_that_breaks_tells_the_same_although_a_replay_does_not_r
     def fired(stages: Stages) -> Observable[JobEvent]:
         return stages.submit().pipe(then(lambda _: stages.effect("fire", {}, fire)))
 
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     assert (await rehearsal.run(fired))["job-1"] == Failed(WHY, "internal")
     replayed = await replay(rehearsal.log, build=fired)
     assert [row.data["why"] for row in ends(replayed.again)] == [WHY]
 
 
 async def test_a_port_that_breaks_tells_where() -> None:
-    worker = MemoryWorker()
+    worker = FakeWorker()
     worker.failures["check"] = [ValueError("odd")]  # type: ignore[list-item]
-    rehearsal = Rehearsal(workers=MemoryWorkers({GPU: worker}, GPU))
+    rehearsal = PipelineHarness(workers=FakeWorkers({GPU: worker}, GPU))
     end = (await rehearsal.run())["job-1"]
     assert isinstance(end, Failed)
     assert end.why.startswith("ValueError: odd (wakestream/adapters/testing/fakes.py:")
@@ -79,7 +79,7 @@ async def test_a_port_that_breaks_tells_where() -> None:
 
 
 async def test_a_line_that_moved_is_no_divergence_and_another_error_is_one() -> None:
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     await rehearsal.run(broken)
 
     def moved(grant: object) -> Observable[JobEvent]:
@@ -102,7 +102,7 @@ async def test_a_replay_that_breaks_says_so_before_what_it_did_not_do() -> None:
 async def test_also_where_it_did_something_else_before() -> None:
     @pipeline
     def noted(stages: Stages) -> Observable[JobEvent]:
-        return stages.submit().pipe(then(lambda _: emit(Note("hello")), lambda _: broken_at("upload")))
+        return stages.submit().pipe(then(lambda _: of(Note("hello")), lambda _: broken_at("upload")))
 
     replayed = await replay(await recorded(), build=noted)
     assert replayed.divergences[0].label == "online"

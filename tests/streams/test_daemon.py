@@ -8,7 +8,7 @@ from typing import Any
 
 from streams_scene import URL, Scene, offline
 
-from wakestream.adapters.testing.fakes import MemoryWorkers
+from wakestream.adapters.testing.fakes import FakeWorkers
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.to_future import to_future
@@ -19,7 +19,7 @@ from wakestream.streams.recording.recording import MemoryTap
 
 
 def daemon_of(scene: Scene, tap: MemoryTap) -> Daemon:
-    world = World(scene.hub, MemoryWorkers({URL: scene.worker}, URL), scene.files, Random(7))
+    world = World(scene.hub, FakeWorkers({URL: scene.worker}, URL), scene.files, Random(7))
     return Daemon(lambda _: world, Policy(), tap=tap)
 
 

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 from streams_scene import URL, Scene, ack, offline, silence
 
-from wakestream.adapters.testing.fakes import MemoryFiles, MemoryWorker, MemoryWorkers
-from wakestream.adapters.testing.harness import Rehearsal, awake
+from wakestream.adapters.testing.fakes import FakeFiles, FakeWorker, FakeWorkers
+from wakestream.adapters.testing.harness import PipelineHarness, awake
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import TaskReceipt, TaskReport
-from wakestream.operators.rx.first_by_key import each_for
+from wakestream.operators.rx.first_by_key import by_key
 from wakestream.operators.rx.to_future import to_future
-from wakestream.streams.jobs.daemon_pipeline import DURABLE, VAIN, durable_pipeline
-from wakestream.streams.jobs.gpu_backoff import FRUITLESS
+from wakestream.streams.jobs.daemon_pipeline import DURABLE, MAX_LOST_TASKS, durable_pipeline
+from wakestream.streams.jobs.gpu_backoff import MAX_NO_PROGRESS
 from wakestream.streams.jobs.job import World
 from wakestream.streams.jobs.job_runner import RETRY_NOW
-from wakestream.streams.jobs.keyed_subject import Switchboard
+from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.log_edit import with_rows
@@ -56,9 +56,9 @@ class House(Scene):
         self.lanes = lanes(limits or LaneLimits(), lambda job: self.priorities.get(job, 0))
         self.before = before or Before()
         self.build = durable_pipeline(self.lanes, self.before)
-        self.files = MemoryFiles({f"{n}.mp4": bytes([n]) * 1000 for n in range(9)} | {"speech.wav": b"a" * 500})
+        self.files = FakeFiles({f"{n}.mp4": bytes([n]) * 1000 for n in range(9)} | {"speech.wav": b"a" * 500})
         self.told: dict[str, list[tuple[float, e.JobEvent]]] = {}
-        self.retries: Switchboard[None] = Switchboard(lambda error, _: self.faults.append(error))
+        self.retries: KeyedSubject[None] = KeyedSubject(lambda error, _: self.faults.append(error))
 
     def retry(self, job: str) -> bool:
         reached = self.retries.reaches(job)
@@ -69,8 +69,8 @@ class House(Scene):
         job = e.Job(f"job-{n}", Path(f"{n}.mp4"), Path("speech.wav"), Path(f"{n}.out.mp4"))
         self.priorities[job.id] = priority
         told = self.told.setdefault(job.id, [])
-        world = World(self.hub, MemoryWorkers({URL: self.worker}, URL), self.files, Random(n))
-        world = replace(world, retry_now=each_for(self.retries, job.id))
+        world = World(self.hub, FakeWorkers({URL: self.worker}, URL), self.files, Random(n))
+        world = replace(world, retry_now=by_key(self.retries, job.id))
         events = self.build(job, world, policy, self.cancel)
         noted = events.do_action(lambda event: told.append((round(self.loop.time(), 1), event)))
         return noted.pipe(to_future(self.scheduler))
@@ -91,7 +91,7 @@ async def test_one_job_alone_goes_through_as_ever_and_waits_for_nothing() -> Non
 
 
 async def test_waiting_for_a_turn_to_upload_is_told_and_is_no_stall() -> None:
-    worker = MemoryWorker()
+    worker = FakeWorker()
     worker.delays["upload"] = 50.0
     house = House(LaneLimits(uploads=1), worker=worker)
     house.connect()
@@ -106,7 +106,7 @@ async def test_waiting_for_a_turn_to_upload_is_told_and_is_no_stall() -> None:
 
 
 async def test_a_job_with_nothing_to_upload_waits_for_no_turn_to_do_so() -> None:
-    worker = MemoryWorker()
+    worker = FakeWorker()
     worker.delays["upload"] = 50.0
     house = House(LaneLimits(uploads=1), worker=worker)
     house.connect()
@@ -119,7 +119,7 @@ async def test_a_job_with_nothing_to_upload_waits_for_no_turn_to_do_so() -> None
 
 
 async def test_the_gpu_takes_the_most_urgent_first() -> None:
-    worker = MemoryWorker()
+    worker = FakeWorker()
     worker.delays["report"] = 30.0
     house = House(LaneLimits(gpu=1), worker=worker)
     house.connect()
@@ -175,22 +175,22 @@ async def test_a_worker_whose_line_is_full_is_asked_again(call: str) -> None:
 async def test_a_worker_that_never_has_what_it_says_does_not_keep_the_gpu_on_for_good(
     call: str, error: errors.WakestreamError
 ) -> None:
-    house = House(worker=MemoryWorker(receipt=TaskReceipt("task", cached=True)))
+    house = House(worker=FakeWorker(receipt=TaskReceipt("task", cached=True)))
     house.worker.failures[call] = [error] * 1000
     house.connect()
     assert await house.start(1) == e.Failed(str(error), error.code)
-    assert len(house.kinds(1, e.Retrying)) == VAIN - 1
+    assert len(house.kinds(1, e.Retrying)) == MAX_LOST_TASKS - 1
 
 
 async def test_a_line_that_breaks_again_and_again_is_no_reason_to_give_up() -> None:
-    house = House(worker=MemoryWorker(receipt=TaskReceipt("task", cached=True)))
+    house = House(worker=FakeWorker(receipt=TaskReceipt("task", cached=True)))
     house.worker.failures["download"] = [errors.Corrupt("the result broke off")] * 100
     house.connect()
     assert isinstance(await house.start(1), e.Done)
 
 
 async def test_a_task_that_is_lost_in_mid_work_is_begun_again_as_often_as_it_takes() -> None:
-    house = House(worker=MemoryWorker(reports=[TaskReport("processing", 5.0), errors.TaskLost("restarted")] * 20))
+    house = House(worker=FakeWorker(reports=[TaskReport("processing", 5.0), errors.TaskLost("restarted")] * 20))
     house.worker.reports += [TaskReport("processing", 5.0), TaskReport("done", 100.0)]
     house.connect()
     assert isinstance(await house.start(1, replace(DURABLE, call=replace(DURABLE.call, max_retries=0))), e.Done)
@@ -275,7 +275,7 @@ async def test_who_wants_a_job_to_be_tried_at_once_ends_its_pause_and_no_other_w
 async def test_a_wish_to_try_at_once_is_on_the_record_and_in_the_replay() -> None:
     build = durable_pipeline(lanes(LaneLimits()), Before())
     told = [failing, awake]
-    recorded = Rehearsal(lambda submit: told.pop(0)(submit), policy=DURABLE)
+    recorded = PipelineHarness(lambda submit: told.pop(0)(submit), policy=DURABLE)
     await recorded.run(build)
     wish = Row(0, 10.0, "in", RETRY_NOW, {}, "job-1")
     again = durable_pipeline(lanes(LaneLimits()), Before())
@@ -286,8 +286,8 @@ async def test_a_wish_to_try_at_once_is_on_the_record_and_in_the_replay() -> Non
     assert [row.label for row in now.rows if row.t == pytest.approx(10.0, abs=0.01)] == [RETRY_NOW, "retrying"]
 
 
-def unreachable() -> MemoryWorker:
-    worker = MemoryWorker()
+def unreachable() -> FakeWorker:
+    worker = FakeWorker()
     worker.gone = errors.WorkerUnreachable("nobody there")
     return worker
 
@@ -346,12 +346,12 @@ async def test_a_line_that_breaks_again_and_again_does_not_keep_the_gpu_awake() 
 
 async def test_a_job_that_gets_further_each_time_keeps_its_gpu() -> None:
     house = House()
-    cut = [errors.WorkerUnreachable("cut")] * (FRUITLESS - 1) * (1 + (DURABLE.call.max_retries or 0))
+    cut = [errors.WorkerUnreachable("cut")] * (MAX_NO_PROGRESS - 1) * (1 + (DURABLE.call.max_retries or 0))
     house.worker.failures |= {call: list(cut) for call in ("check", "upload", "submit", "download")}
     house.connect()
     assert isinstance(await house.start(1, PATIENT), e.Done)
     assert house.kinds(1, e.Note) == []
-    assert len(house.kinds(1, e.Granted)) > 2 * FRUITLESS
+    assert len(house.kinds(1, e.Granted)) > 2 * MAX_NO_PROGRESS
     assert len(house.link.said(m.JobDone)) == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from wakestream.adapters.testing.fakes import MemoryLink
+from wakestream.adapters.testing.fakes import FakeLink
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import Accepted, Busy, Free
 from wakestream.streams.jobs.hub_client import HubClient
@@ -14,8 +14,8 @@ from wakestream.streams.protocol import messages as m
 JOB = Job("job-1", Path("a.mp4"), Path("a.wav"), Path("out.mp4"))
 
 
-def connected(*features: str) -> tuple[HubClient, MemoryLink]:
-    link = MemoryLink()
+def connected(*features: str) -> tuple[HubClient, FakeLink]:
+    link = FakeLink()
     hub = HubClient(link.send, lambda error, _: None)
     link.events.subscribe(hub.feed)
     if features:
@@ -73,7 +73,7 @@ async def test_where_the_hub_confirms_nothing_what_was_said_has_to_do() -> None:
 
 
 async def test_a_program_whose_jobs_outlive_it_releases_also_what_it_never_asked_for() -> None:
-    link = MemoryLink()
+    link = FakeLink()
     hub = HubClient(link.send, lambda error, _: None, lasting=True)
     link.events.subscribe(hub.feed)
     link.connect("cancel", "done")

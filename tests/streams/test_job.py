@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from streams_scene import OURS, URL, Scene, ack, offline, silence
 
-from wakestream.adapters.testing.fakes import MemoryWorker
+from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
@@ -106,7 +106,7 @@ async def test_a_hub_that_restarts_with_the_gpu_on_grants_at_the_second_submit()
 
 
 async def test_a_granted_job_is_named_again_to_a_hub_that_restarts_in_mid_work() -> None:
-    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
     scene.connect()
     scene.at(0.5, scene.link.disconnect)
     scene.at(1.0, scene.connect)
@@ -116,7 +116,7 @@ async def test_a_granted_job_is_named_again_to_a_hub_that_restarts_in_mid_work()
 
 
 async def test_an_old_hub_is_not_told_of_a_granted_job_again() -> None:
-    scene = Scene(features=(), worker=MemoryWorker(reports=[TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
+    scene = Scene(features=(), worker=FakeWorker(reports=[TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
     scene.connect()
     scene.at(0.5, scene.link.disconnect)
     scene.at(1.0, scene.connect)
@@ -144,7 +144,7 @@ async def test_each_line_of_a_wait_for_a_hub_that_was_never_reached_says_why() -
 
 
 async def test_a_hub_that_was_reached_is_waited_for_also_when_the_gpu_is_lost_with_it() -> None:
-    worker = MemoryWorker()
+    worker = FakeWorker()
     worker.failures["submit"] = [errors.WorkerUnreachable("the network is away")] * 4
     scene = Scene(worker=worker)
     scene.connect()
@@ -204,7 +204,7 @@ async def test_files_are_hashed_once_and_while_the_gpu_wakes() -> None:
 
 
 async def test_on_a_hub_of_ours_the_submit_does_not_wait_for_hashes() -> None:
-    scene = Scene(worker=MemoryWorker(healths=[Health(initialized=True, features=frozenset({"blake3"}))]))
+    scene = Scene(worker=FakeWorker(healths=[Health(initialized=True, features=frozenset({"blake3"}))]))
     scene.connect()
     await scene.run()
     assert scene.link.said(m.Submit)[0].payload == {"video_ext": ".mp4", "audio_ext": ".wav"}
@@ -227,7 +227,7 @@ async def test_what_the_worker_has_is_not_sent_again() -> None:
     scene = Scene()
     scene.connect()
     await scene.run()
-    again = Scene(worker=MemoryWorker(known=scene.worker.known))
+    again = Scene(worker=FakeWorker(known=scene.worker.known))
     again.connect()
     assert isinstance(await again.run(), e.Done)
     assert again.of(e.Uploaded)[0].sent == 0
@@ -236,7 +236,7 @@ async def test_what_the_worker_has_is_not_sent_again() -> None:
 
 
 async def test_a_cached_result_is_fetched_without_polling() -> None:
-    scene = Scene(worker=MemoryWorker(receipt=TaskReceipt("t", cached=True)))
+    scene = Scene(worker=FakeWorker(receipt=TaskReceipt("t", cached=True)))
     scene.connect()
     assert isinstance(await scene.run(), e.Done)
     assert scene.worker.said("report") == []
@@ -244,7 +244,7 @@ async def test_a_cached_result_is_fetched_without_polling() -> None:
 
 async def test_a_worker_that_is_not_yet_initialized_is_waited_for() -> None:
     healths = [Health(initialized=False)] * 20 + [Health(initialized=True)]
-    scene = Scene(worker=MemoryWorker(healths=healths))
+    scene = Scene(worker=FakeWorker(healths=healths))
     scene.connect()
     assert isinstance(await scene.run(), e.Done)
     assert 20 <= scene.when(e.Online)[0] < 21
@@ -252,7 +252,7 @@ async def test_a_worker_that_is_not_yet_initialized_is_waited_for() -> None:
 
 
 async def test_a_worker_that_never_initializes_is_named() -> None:
-    scene = Scene(worker=MemoryWorker(healths=[Health(initialized=False)]))
+    scene = Scene(worker=FakeWorker(healths=[Health(initialized=False)]))
     scene.connect()
     outcome = await scene.run()
     assert isinstance(outcome, e.TimedOut)
@@ -261,7 +261,7 @@ async def test_a_worker_that_never_initializes_is_named() -> None:
 
 async def test_a_slow_poll_never_overlaps_the_next() -> None:
     scene = Scene(
-        worker=MemoryWorker(reports=[TaskReport("processing", float(n)) for n in range(3)] + [TaskReport("done")])
+        worker=FakeWorker(reports=[TaskReport("processing", float(n)) for n in range(3)] + [TaskReport("done")])
     )
     scene.worker.delays["report"] = 5.0
     scene.connect()
@@ -271,7 +271,7 @@ async def test_a_slow_poll_never_overlaps_the_next() -> None:
 
 
 async def test_a_failed_task_says_why_and_is_not_tried_again() -> None:
-    scene = Scene(worker=MemoryWorker(reports=[TaskReport("error", error="Invalid data found when processing input")]))
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("error", error="Invalid data found when processing input")]))
     scene.connect()
     assert await scene.run() == e.Failed("Invalid data found when processing input", "task_failed")
     assert len(scene.worker.said("submit")) == 1
@@ -299,7 +299,7 @@ async def test_a_gpu_lost_in_mid_job_sends_the_job_back_to_submit_and_what_was_u
 
 
 async def test_a_task_that_the_worker_forgot_is_submitted_again() -> None:
-    scene = Scene(worker=MemoryWorker(reports=[errors.TaskLost("restarted")] * 4 + [TaskReport("done", 100.0)]))
+    scene = Scene(worker=FakeWorker(reports=[errors.TaskLost("restarted")] * 4 + [TaskReport("done", 100.0)]))
     scene.connect()
     assert isinstance(await scene.run(), e.Done)
     assert len(scene.worker.said("submit")) == 2
@@ -348,7 +348,7 @@ async def test_a_missing_file_ends_the_wait_at_once() -> None:
 
 
 async def test_the_whole_job_has_a_limit() -> None:
-    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
     scene.connect()
     outcome = await scene.run(total=500.0)
     assert isinstance(outcome, e.TimedOut)
@@ -356,7 +356,7 @@ async def test_the_whole_job_has_a_limit() -> None:
 
 
 async def test_the_execution_has_a_limit_of_its_own() -> None:
-    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
     scene.connect()
     outcome = await scene.run(execution=100.0)
     assert isinstance(outcome, e.TimedOut)
@@ -368,7 +368,7 @@ STAGES = {"wait": 5.0, "upload": 20.0, "render": 40.0}
 
 @pytest.mark.parametrize("at", STAGES.values(), ids=STAGES)
 async def test_a_cancel_in_any_stage_ends_the_job_and_tells_hub_and_worker(at: float) -> None:
-    scene = Scene(offline, worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene = Scene(offline, worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
     scene.worker.delays["upload"] = 10.0
     scene.connect()
     scene.at(15, scene.link.receive, m.Ack(request_id="job-1", url=URL))
@@ -379,7 +379,7 @@ async def test_a_cancel_in_any_stage_ends_the_job_and_tells_hub_and_worker(at: f
 
 
 async def test_a_cancel_does_not_wait_long_for_a_worker_that_is_gone() -> None:
-    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
     scene.worker.delays["cancel"] = 1e6
     scene.connect()
     scene.at(10, scene.cancel.on_next, None)
@@ -445,7 +445,7 @@ async def test_a_file_that_cannot_be_read_ends_the_wait_also_after_news() -> Non
 
 
 async def test_the_end_of_a_job_is_said_when_the_hub_is_there_again() -> None:
-    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)] * 3 + [TaskReport("done", 100.0)]))
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)] * 3 + [TaskReport("done", 100.0)]))
     scene.connect()
     scene.at(1, scene.link.disconnect)
     assert isinstance(await scene.run(), e.Done)
@@ -456,7 +456,7 @@ async def test_the_end_of_a_job_is_said_when_the_hub_is_there_again() -> None:
 
 
 async def test_a_job_that_is_disposed_of_gives_its_gpu_back() -> None:
-    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
     scene.connect()
     running = asyncio.ensure_future(scene.run())
     await asyncio.sleep(0)
@@ -468,7 +468,7 @@ async def test_a_job_that_is_disposed_of_gives_its_gpu_back() -> None:
 
 
 async def test_a_job_that_times_out_takes_its_work_back() -> None:
-    scene = Scene(worker=MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
     scene.connect()
     assert isinstance(await scene.run(execution=20.0), e.TimedOut)
     assert scene.link.said(m.Cancel) == [m.Cancel(request_id="job-1")]

@@ -14,7 +14,7 @@ from wakestream.operators.model.errors import (
     TaskFailed,
     WakestreamError,
     WorkerError,
-    mendable,
+    is_retryable,
 )
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import TaskReport
@@ -139,7 +139,7 @@ def test_an_error_comes_back_as_the_nearest_kind_of_ours_and_as_mendable_as_it_w
 ) -> None:
     back = error_from(plain_error(error))
     assert isinstance(back, kind)
-    assert (str(back), back.code, mendable(back)) == (str(error), error.code, again)
+    assert (str(back), back.code, is_retryable(back)) == (str(error), error.code, again)
     assert _limit(back) == _limit(error)
 
 
@@ -149,4 +149,4 @@ def _limit(error: WakestreamError) -> tuple[str, float] | None:
 
 def test_an_error_that_is_not_ours_comes_back_with_the_words_of_its_outcome() -> None:
     back = error_from(plain_error(KeyError("x")))
-    assert (str(back), back.code, mendable(back)) == ("KeyError: 'x'", "internal", False)
+    assert (str(back), back.code, is_retryable(back)) == ("KeyError: 'x'", "internal", False)

@@ -14,7 +14,7 @@ from wakestream.operators.model import events as e
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
 
-VIDEO, AUDIO = f.Look("/in/a.mp4", 10, 1), f.Look("/in/a.wav", 20, 2)
+VIDEO, AUDIO = f.FileStat("/in/a.mp4", 10, 1), f.FileStat("/in/a.wav", 20, 2)
 WORKER = e.Online("http://gpu:8383")
 TASK = e.Submitted(WORKER, "task-1")
 
@@ -71,7 +71,7 @@ def test_a_job_is_accepted_before_it_is_answered_and_started() -> None:
 def test_the_same_id_again_gets_the_same_answer_and_starts_nothing() -> None:
     desk = Desk().submit().submit()
     assert (desk.facts, desk.commands) == ([], [f.Answer(1, 200, "a")])
-    written_to = f.Look(VIDEO.path, 11, 5)
+    written_to = f.FileStat(VIDEO.path, 11, 5)
     assert desk.submit(video=written_to).answer == (200, "")
 
 
@@ -88,7 +88,7 @@ def test_an_end_says_whose_result_it_is_unless_it_was_made_for_the_job() -> None
 
 
 @pytest.mark.parametrize(
-    "fields", [{"output": "/out/other.mp4"}, {"video": f.Look("/in/b.mp4", 1, 1)}, {"task_type": "other"}]
+    "fields", [{"output": "/out/other.mp4"}, {"video": f.FileStat("/in/b.mp4", 1, 1)}, {"task_type": "other"}]
 )
 def test_another_wish_under_a_known_id_is_a_conflict(fields: dict[str, Any]) -> None:
     desk = Desk().submit().submit(**fields)
@@ -189,7 +189,12 @@ def test_after_a_restart_every_unfinished_job_runs_again_and_a_cancel_is_carried
     again.happens(f.Started())
     assert again.facts == []
     released = f.Release("c", False)  # the hub may not have heard of its end
-    assert again.commands == [f.Start("a"), f.Farewell("b", "http://gpu:8383", "task-1"), released, f.Farewell("d")]
+    assert again.commands == [
+        f.Start("a"),
+        f.CancelNotice("b", "http://gpu:8383", "task-1"),
+        released,
+        f.CancelNotice("d"),
+    ]
 
 
 def test_an_end_is_told_to_the_hub_at_every_start_until_the_hub_keeps_it_however_long_ago_it_was() -> None:
@@ -234,8 +239,13 @@ def test_twins_are_earlier_jobs_of_the_same_files_that_did_not_fail() -> None:
 
 
 def test_or_of_the_same_content_under_other_names_and_those_that_nobody_has_read_may_be() -> None:
-    desk = Desk().submit("a").submit("b", video=f.Look("/in/b.mp4", 10, 9)).submit("mov", video=f.Look("/a.mov", 10, 1))
-    desk.submit("c", video=f.Look("/in/c.mp4", 10, 9))
+    desk = (
+        Desk()
+        .submit("a")
+        .submit("b", video=f.FileStat("/in/b.mp4", 10, 9))
+        .submit("mov", video=f.FileStat("/a.mov", 10, 1))
+    )
+    desk.submit("c", video=f.FileStat("/in/c.mp4", 10, 9))
     jobs = desk.state.jobs
     assert names(desk.state.of_same_sizes(jobs["c"])) == ["a", "b"]
     desk.says(read_as("00"), "a").says(read_as("22"), "b").says(read_as("00"), "mov")
@@ -255,7 +265,7 @@ def test_files_that_were_written_to_before_they_were_read_are_not_what_was_accep
 
 JOBS = st.sampled_from(["a", "b", "c", "d"])
 PATHS = st.sampled_from(["/out/1.mp4", "/out/2.mp4", "/out/3.mp4"])
-LOOKS = st.builds(f.Look, st.sampled_from(["/in/a.mp4", "/in/b.mov"]), st.integers(1, 2), st.integers(1, 2))
+LOOKS = st.builds(f.FileStat, st.sampled_from(["/in/a.mp4", "/in/b.mov"]), st.integers(1, 2), st.integers(1, 2))
 SAID = st.sampled_from([
     e.Queued(), e.Waking(3.0), e.Granted("online", 1.0), WORKER, TASK, e.Running(5.0), e.Rendered(TASK),
     e.Downloading(0, 9), e.Downloading(0), e.Note("x"), e.Retrying(1, 1.0, "x"), e.Done(Path("/out/1.mp4"), 9),

@@ -10,7 +10,7 @@ from reactivex import Observable
 from streams_scene import ack
 from test_durable import House
 
-from wakestream.adapters.testing.fakes import MemoryWorker
+from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators import (
     Done,
     Job,
@@ -20,8 +20,8 @@ from wakestream.operators import (
     Submitted,
     WorkerRefused,
     before_outcome,
-    emit,
     note,
+    of,
     then,
 )
 from wakestream.operators.model import events as e
@@ -38,7 +38,7 @@ def stage_by_stage(stages: Stages) -> Events:
     quick = stages.under(replace(stages.policy, poll_every=0.5))
 
     def said(task: Submitted) -> Events:
-        return note("submitted").pipe(then(lambda _: emit(task)))
+        return note("submitted").pipe(then(lambda _: of(task)))
 
     return stages.submit().pipe(
         then(stages.online, stages.dedupe, stages.upload, stages.synthesize, said, quick.follow, stages.download)
@@ -50,7 +50,7 @@ def waits(house: House, n: int) -> list[Any]:
 
 
 async def test_a_job_keeps_its_turn_at_the_gpu_over_all_stages_that_are_there() -> None:
-    worker = MemoryWorker()
+    worker = FakeWorker()
     worker.delays["report"] = 30.0
     house = House(LaneLimits(gpu=1, uploads=9), worker=worker)
     house.build = own_pipeline(house.lanes, stage_by_stage)

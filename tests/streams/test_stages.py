@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from reactivex import Observable
 
-from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
-from wakestream.adapters.testing.harness import GPU, Rehearsal, asleep, sample_job
+from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
+from wakestream.adapters.testing.harness import GPU, PipelineHarness, asleep, sample_job
 from wakestream.operators import (
     Done,
     Failed,
@@ -20,16 +20,16 @@ from wakestream.operators import (
     TaskReport,
     TimedOut,
     WorkerUnreachable,
-    emit,
+    of,
     then,
 )
 from wakestream.streams import Stages, job_pipeline, pipeline
 from wakestream.streams.replay.replay import replay
 
 
-def polled(*percents: float) -> MemoryWorkers:
+def polled(*percents: float) -> FakeWorkers:
     reports = [*(TaskReport("processing", percent) for percent in percents), TaskReport("done", 100.0)]
-    return MemoryWorkers({GPU: MemoryWorker(reports=reports)}, GPU)
+    return FakeWorkers({GPU: FakeWorker(reports=reports)}, GPU)
 
 
 @pipeline
@@ -37,7 +37,7 @@ def shortened(stages: Stages) -> Observable[JobEvent]:
     """Renders, and leaves the result where it is."""
 
     def leave(rendered: Rendered) -> Observable[JobEvent]:
-        return emit(Note(f"left at {rendered.task.worker.url}"), Done(stages.job.output, 0))
+        return of(Note(f"left at {rendered.task.worker.url}"), Done(stages.job.output, 0))
 
     return stages.submit().pipe(
         then(stages.online, stages.dedupe, stages.upload, stages.synthesize, stages.follow, leave)
@@ -47,7 +47,7 @@ def shortened(stages: Stages) -> Observable[JobEvent]:
 async def test_the_standard_stages_in_their_order_are_the_standard_pipeline() -> None:
     logs = []
     for build in (job_pipeline, pipeline(Stages.standard)):
-        rehearsal = Rehearsal(asleep, workers=polled(30, 60))
+        rehearsal = PipelineHarness(asleep, workers=polled(30, 60))
         rehearsal.at(60, rehearsal.wake)
         outcomes = await rehearsal.run(build)
         assert isinstance(outcomes["job-1"], Done)
@@ -56,7 +56,7 @@ async def test_the_standard_stages_in_their_order_are_the_standard_pipeline() ->
 
 
 async def test_a_stage_may_be_left_out_or_be_another() -> None:
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     outcomes = await rehearsal.run(shortened)
     assert outcomes["job-1"] == Done(sample_job().output, 0)
     assert [event.text for _, event in rehearsal.events["job-1"] if isinstance(event, Note)] == [f"left at {GPU}"]
@@ -72,7 +72,7 @@ async def test_one_stage_may_be_under_another_policy() -> None:
             then(stages.online, stages.dedupe, stages.upload, stages.synthesize, lively.follow, stages.download)
         )
 
-    rehearsal = Rehearsal(workers=polled(30, 60))
+    rehearsal = PipelineHarness(workers=polled(30, 60))
     await rehearsal.run(quick)
     first, second, third = (row.t for row in rehearsal.log.rows if row.label == "report")
     assert (second - first, third - second) == (pytest.approx(0.5, abs=0.01), pytest.approx(0.5, abs=0.01))
@@ -88,9 +88,9 @@ async def test_an_effect_of_a_stages_own_is_on_the_record_and_a_replay_does_not_
     @pipeline
     def published(stages: Stages) -> Observable[JobEvent]:
         told = stages.effect("publish", {"job": stages.job.id}, publish).map(lambda at: Note(f"published at {at}"))
-        return stages.standard().pipe(then(lambda end: told.pipe(then(lambda _: emit(end)))))
+        return stages.standard().pipe(then(lambda end: told.pipe(then(lambda _: of(end)))))
 
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     assert isinstance((await rehearsal.run(published))["job-1"], Done)
     assert (await replay(rehearsal.log, build=published)).divergences == ()
     assert done == ["published"]
@@ -104,7 +104,7 @@ async def test_a_wait_that_ended_in_an_effect_of_ones_own_is_replayed_as_that_wa
     def fired(stages: Stages) -> Observable[JobEvent]:
         return stages.standard().pipe(then(lambda end: stages.effect("fire", {}, fire).map(lambda _: end)))
 
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     assert (await rehearsal.run(fired))["job-1"] == TimedOut("kiln", 90.0, "kiln: nothing within 90 s")
     assert (await replay(rehearsal.log, build=fired)).divergences == ()
 
@@ -117,7 +117,7 @@ async def test_an_effect_that_cancels_itself_fails_its_job_then_and_in_a_replay(
     def fired(stages: Stages) -> Observable[JobEvent]:
         return stages.standard().pipe(then(lambda end: stages.effect("fire", {}, fire).map(lambda _: end)))
 
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     end = (await rehearsal.run(fired))["job-1"]
     assert isinstance(end, Failed)
     assert (end.code, "cancelled itself" in end.why) == ("internal", True)
@@ -125,9 +125,9 @@ async def test_an_effect_that_cancels_itself_fails_its_job_then_and_in_a_replay(
 
 
 async def test_so_does_one_of_ours_that_gives_many_items() -> None:
-    worker = MemoryWorker()
+    worker = FakeWorker()
     worker.failures["upload"] = [asyncio.CancelledError()]  # type: ignore[list-item]
-    rehearsal = Rehearsal(workers=MemoryWorkers({GPU: worker}, GPU))
+    rehearsal = PipelineHarness(workers=FakeWorkers({GPU: worker}, GPU))
     end = (await rehearsal.run(job_pipeline))["job-1"]
     assert isinstance(end, Failed)
     assert end.why.startswith("upload cancelled itself")
@@ -135,13 +135,13 @@ async def test_so_does_one_of_ours_that_gives_many_items() -> None:
 
 
 async def test_around_the_stages_stands_what_every_job_needs() -> None:
-    lost = MemoryWorker()
+    lost = FakeWorker()
     lost.failures["submit"] = [WorkerUnreachable("gone")] * 4
-    again = Rehearsal(workers=MemoryWorkers({GPU: lost}, GPU))
+    again = PipelineHarness(workers=FakeWorkers({GPU: lost}, GPU))
     assert isinstance((await again.run(shortened))["job-1"], Done), "a lost GPU sends it back to submit"
-    late = Rehearsal(asleep)
+    late = PipelineHarness(asleep)
     assert isinstance((await late.run(shortened))["job-1"], TimedOut)
-    broken = Rehearsal()
+    broken = PipelineHarness()
     outcomes = await broken.run(pipeline(lambda stages: stages.submit().pipe(then(lambda _: 1 / 0))))
     line = test_around_the_stages_stands_what_every_job_needs.__code__.co_firstlineno + 8
     why = f"ZeroDivisionError: division by zero (test_stages.py:{line})"
@@ -162,7 +162,7 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_a_pipeline_that_is_put_together_wrongly_fails_its_job_at_once(wrong: str) -> None:
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     end = (await rehearsal.run(pipeline(WRONG[wrong])))["job-1"]
     assert isinstance(end, Failed)
     assert (end.code, "(test_stages.py:" in end.why) == ("internal", True)
@@ -171,7 +171,7 @@ async def test_a_pipeline_that_is_put_together_wrongly_fails_its_job_at_once(wro
 
 
 async def test_so_does_one_whose_build_returns_nothing() -> None:
-    end = (await Rehearsal().run(lambda *_: None))["job-1"]  # type: ignore[arg-type,return-value]
+    end = (await PipelineHarness().run(lambda *_: None))["job-1"]  # type: ignore[arg-type,return-value]
     assert isinstance(end, Failed)
     assert "a lambda returned None" in end.why
 
@@ -184,7 +184,7 @@ async def test_an_effect_that_is_not_async_fails_its_job_and_is_named() -> None:
     def fired(stages: Stages) -> Observable[JobEvent]:
         return stages.standard().pipe(then(lambda end: stages.effect("fire", {}, fire).map(lambda _: end)))  # type: ignore[arg-type]
 
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     end = (await rehearsal.run(fired))["job-1"]
     assert isinstance(end, Failed)
     assert "fire: fire() returned 'lit', which cannot be awaited" in end.why

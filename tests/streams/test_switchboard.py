@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reactivex.disposable import SerialDisposable
 
-from wakestream.streams.jobs.keyed_subject import Switchboard
+from wakestream.streams.jobs.keyed_subject import KeyedSubject
 
 
-def board(faults: list[Any] | None = None) -> Switchboard[Any]:
+def board(faults: list[Any] | None = None) -> KeyedSubject[Any]:
     def on_fault(error: Exception, item: Any) -> None:
         if faults is None:
             raise error
         faults.append((error, item))
 
-    return Switchboard(on_fault)
+    return KeyedSubject(on_fault)
 
 
 def test_an_item_reaches_the_listeners_of_its_key_and_no_others() -> None:

@@ -11,7 +11,7 @@ import pytest
 import reactivex as rx
 from reactivex import Observable
 
-from wakestream.adapters.testing.harness import Rehearsal
+from wakestream.adapters.testing.harness import PipelineHarness
 from wakestream.adapters.testing.pytest_replay import Replay, Wanted, failure
 from wakestream.operators import Done, Failed, JobEvent, Note, TaskFailed, all_done, then
 from wakestream.streams import Stages, pipeline
@@ -62,7 +62,7 @@ def fan(seed: int) -> Build:
 
 
 async def recorded(build: Build) -> Log:
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     assert isinstance((await rehearsal.run(build))["job-1"], Done)
     return rehearsal.log
 
@@ -112,7 +112,7 @@ async def test_a_lane_that_fails_for_good_stops_the_others_and_the_log_of_it_rep
         return all_done(long, short)
 
     build = pipeline(lambda stages: stages.submit().pipe(then(lambda _: lanes(stages))))
-    rehearsal = Rehearsal()
+    rehearsal = PipelineHarness()
     assert (await rehearsal.run(build))["job-1"] == Failed("no face found", "task_failed")
     assert rehearsal.events["job-1"][-1][0] < 5
     assert (await replay(rehearsal.log, build=build)).divergences == ()

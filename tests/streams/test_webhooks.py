@@ -13,12 +13,12 @@ import pytest
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WakestreamError, WorkerUnreachable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.limiter import Turns
+from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.to_future import to_future
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox, webhooks
 
-VIDEO, AUDIO = f.Look("/in/a.mp4", 10, 1), f.Look("/in/a.wav", 20, 2)
+VIDEO, AUDIO = f.FileStat("/in/a.mp4", 10, 1), f.FileStat("/in/a.wav", 20, 2)
 WORKER = e.Online("http://gpu:8383")
 READING = e.Fingerprint(Path("/in/a.mp4"), 10, 1, {})
 CHECKED = e.Checked(WORKER, READING, READING, "md5", ())
@@ -145,7 +145,7 @@ class Receiver:
 async def tell(receiver: Receiver, now: float = 1000.0, **changes: Any) -> None:
     scheduler = LoopScheduler()
     backoff = dataclasses.replace(webhooks.AGAIN, **changes)
-    told = webhooks.delivery(receiver.post, OWED, now, Random(1), Turns(1), backoff)
+    told = webhooks.delivery(receiver.post, OWED, now, Random(1), Limiter(1), backoff)
     try:
         await told.pipe(to_future(scheduler))
     finally:

@@ -79,35 +79,35 @@ def _entry(one: License, uses: LicenseUses) -> dict[str, Any]:
 
 
 def _as_table(licenses: Sequence[License], uses: LicenseUses, folder: str) -> list[str]:
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.cli.render.table import table
 
     if not licenses:
-        return [tell("license.none", folder=folder)]
+        return [t("license.none", folder=folder)]
     head = ("license.id", "license.role", "license.gpu", "audit.used", "audit.address", "license.note", "audit.may")
-    return table([tuple(map(tell, head)), *(_row(one, uses) for one in licenses)])
+    return table([tuple(map(t, head)), *(_row(one, uses) for one in licenses)])
 
 
 def _row(one: License, uses: LicenseUses) -> tuple[str, ...]:
     from wakestream.adapters.cli.commands.license import day
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
 
     use = uses.uses.get(one.id)
-    gpus = [*one.gpus, *(tell("audit.held", gpu=gpu) for gpu in _held(one, uses))]
+    gpus = [*one.gpus, *(t("audit.held", gpu=gpu) for gpu in _held(one, uses))]
     last, address = (day(use.last), use.address) if use else ("", "")
     return one.id, one.role, ", ".join(gpus), last, address, one.note, _may(one, uses)
 
 
 def _may(one: License, uses: LicenseUses) -> str:
     from wakestream.adapters.cli.commands.license import day
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
 
     if one.revoked is not None:
-        return tell("audit.may.nothing")
-    may = tell("audit.may.client")
+        return t("audit.may.nothing")
+    may = t("audit.may.client")
     if one.role in ("worker", "monitor"):
         held = ", ".join(_held(one, uses))
-        gpus = ", ".join(one.gpus) or (tell("audit.more", gpus=held) if held else tell("audit.any"))
-        may = tell("audit.may.worker" if one.role == "worker" else "audit.may.monitor", gpus=gpus)
+        gpus = ", ".join(one.gpus) or (t("audit.more", gpus=held) if held else t("audit.any"))
+        may = t("audit.may.worker" if one.role == "worker" else "audit.may.monitor", gpus=gpus)
     until = _old_key_until(one)
-    return may if until is None else tell("audit.old_key", may=may, until=day(until))
+    return may if until is None else t("audit.old_key", may=may, until=day(until))

@@ -58,7 +58,7 @@ def say_refused(as_json: bool, job: str, error: WakestreamError) -> None:
 
 
 def _say(as_json: bool, job: str, state: str) -> None:
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
 
-    said = tell("is_cancelled" if state == "cancelled" else "is_being_cancelled", job=job)
+    said = t("is_cancelled" if state == "cancelled" else "is_being_cancelled", job=job)
     answer({"job": job, "state": state}, said, as_json=as_json)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n import t
 
 if TYPE_CHECKING:
     import asyncio
@@ -102,7 +102,7 @@ async def _demo(args: argparse.Namespace, folder: Path, show: Show) -> int:
     from wakestream.adapters.cli.demo.processes import house
 
     jobs = await _jobs(args, folder, show)
-    show.say("demo", tell("demo.starts"))
+    show.say("demo", t("demo.starts"))
     async with house(
         folder, show.say, boot_seconds=args.boot_seconds, idle_after=IDLE_AFTER, record=args.record
     ) as running:
@@ -133,7 +133,7 @@ async def _jobs_and_sleep(running: House, jobs: tuple[Job, Job], show: Show) -> 
 
     async with open_client(running.settings, Policy(poll_every=0.5)) as client:
         await _gpu_is(client, "stopped")
-        show.say("demo", tell("demo.off"))
+        show.say("demo", t("demo.off"))
         status = await _both(client, jobs, show)
         if status == exit_codes.DONE:
             await _asleep(client, running, show)
@@ -158,7 +158,7 @@ async def _jobs(args: argparse.Namespace, folder: Path, show: Show) -> tuple[Job
 
     video, audio, second = args.video, args.audio, args.audio
     if video is None:
-        show.say("demo", tell("demo.samples"))
+        show.say("demo", t("demo.samples"))
         video = folder / "clip.mp4"
         await make_video(video, 8, size="1280x720")
     if audio is None:
@@ -176,7 +176,7 @@ def _outputs(args: argparse.Namespace) -> tuple[Path, Path]:
 
 
 async def _asleep(client: Client, running: House, show: Show) -> None:
-    show.say("demo", tell("demo.idle", time=f"{running.idle_after:g}"))
+    show.say("demo", t("demo.idle", time=f"{running.idle_after:g}"))
     await _gpu_is(client, "stopped")
     show.asleep()
 

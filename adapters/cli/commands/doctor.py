@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from wakestream.adapters.cli.doctor import Finding
+    from wakestream.adapters.cli.doctor import CheckResult
     from wakestream.adapters.config.settings import Settings
 
 HELP = "check settings, license, hub, monitor, worker, disk and clock; say what to do"
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(_examine(found, patience if args.wake else None, folder(args.state), say))
 
 
-async def _examine(found: Settings, wake_within: float | None, state: Path, say: Callable[[Finding], None]) -> int:
+async def _examine(found: Settings, wake_within: float | None, state: Path, say: Callable[[CheckResult], None]) -> int:
     from pathlib import Path
 
     from wakestream.adapters.cli.doctor import examine
@@ -60,7 +60,7 @@ async def _examine(found: Settings, wake_within: float | None, state: Path, say:
     return worst
 
 
-def _say_json(finding: Finding) -> None:
+def _say_json(finding: CheckResult) -> None:
     from dataclasses import asdict
 
     from wakestream.streams.recording.event_json import plain_text
@@ -71,18 +71,18 @@ def _say_json(finding: Finding) -> None:
 _STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "dim"}
 
 
-def _say_amiss(finding: Finding) -> None:
+def _say_amiss(finding: CheckResult) -> None:
     if finding.level in ("warning", "fault"):
         _say(finding)
 
 
-def _say(finding: Finding) -> None:
+def _say(finding: CheckResult) -> None:
     from rich.text import Text
 
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.cli.render.table import terminal_columns, width
 
-    level = tell(f"doctor.{finding.level}")
+    level = t(f"doctor.{finding.level}")
     level += " " * (8 - width(level))
     out = console(soft_wrap=True)
     (first, *says), todo = lines(finding, terminal_columns())
@@ -93,7 +93,7 @@ def _say(finding: Finding) -> None:
         out.print(Text(line, style="" if finding.level == "fault" else "dim"))
 
 
-def lines(finding: Finding, columns: int | None) -> tuple[list[str], list[str]]:
+def lines(finding: CheckResult, columns: int | None) -> tuple[list[str], list[str]]:
     """What is said, the first line behind the level, which takes eight columns; and what is to be done."""
     from wakestream.adapters.cli.render.table import hanging
     from wakestream.streams.protocol.printable import printable

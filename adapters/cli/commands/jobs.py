@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _list(args: argparse.Namespace) -> int:
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.daemon.api.requests import LIST_MOST
     from wakestream.adapters.daemon.api_client import open_daemon_client
     from wakestream.adapters.daemon.discovery import folder
@@ -42,19 +42,19 @@ async def _list(args: argparse.Namespace) -> int:
     elif found:
         say(*table(found, time.time()))
     else:
-        say(tell("jobs.none" if args.all else "jobs.none_open"))
+        say(t("jobs.none" if args.all else "jobs.none_open"))
     if older:
-        say(f"wakestream: {tell('jobs.older', count=older)}", error=True)
+        say(f"wakestream: {t('jobs.older', count=older)}", error=True)
     return exit_codes.DONE
 
 
 def table(jobs: list[dict[str, Any]], now: float) -> list[str]:
     """The jobs as lines with a heading; `now` is UNIX seconds."""
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.cli.render import job_text as words
     from wakestream.adapters.cli.render.table import table
 
-    rows = [[tell(f"jobs.{name}") for name in ("job", "state", "since", "priority", "output")]]
+    rows = [[t(f"jobs.{name}") for name in ("job", "state", "since", "priority", "output")]]
     for job in jobs:
         state = _state(job, now)
         since = words.duration(max(0.0, now - (job["ended_at"] or job["accepted_at"])))
@@ -64,13 +64,13 @@ def table(jobs: list[dict[str, Any]], now: float) -> list[str]:
 
 def _state(job: dict[str, Any], now: float) -> str:
     """The stage of an open job, or how long it pauses still; how another one ended."""
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.cli.render import job_text as words
     from wakestream.streams.recording.event_from_json import event_from
 
     if job["state"] != "open":
         state = words.state(job["state"])
-        return tell("state.reused", state=state) if (job["outcome"] or {}).get("reused") else state
+        return t("state.reused", state=state) if (job["outcome"] or {}).get("reused") else state
     last = job.get("last")
     left = words.pause_left(event_from(last), now - last.get("at", now)) if last else None
-    return words.state(job["stage"]) if left is None else tell("state.pauses", time=words.duration(left))
+    return words.state(job["stage"]) if left is None else t("state.pauses", time=words.duration(left))

@@ -86,11 +86,11 @@ def _time(text: str) -> float:
 def _issue(args: argparse.Namespace, book: LicenseBook) -> None:
     import time
 
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
 
     license_, key = book.issue(args.role, args.note, time.time(), args.gpu)
     # On standard error, so that `> FILE` gets the key alone.
-    say(tell("license.issued", id=license_.id, role=license_.role, folder=book.path.parent), error=True)
+    say(t("license.issued", id=license_.id, role=license_.role, folder=book.path.parent), error=True)
     say(key)
 
 
@@ -98,13 +98,13 @@ def _import(args: argparse.Namespace, book: LicenseBook) -> None:
     import time
     from pathlib import Path
 
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.config.setting_files import read_keys
 
     keys = read_keys(Path(args.key_file) if args.key_file is not None else None)
     taken = book.admit(keys, args.role, args.note, time.time(), args.gpu)
-    said = [tell("license.imported", n=len(taken), role=args.role, folder=book.path.parent)]
-    said += [tell("license.guessable", n=_SAFE)] if any(len(key) < _SAFE for key in keys) else []
+    said = [t("license.imported", n=len(taken), role=args.role, folder=book.path.parent)]
+    said += [t("license.guessable", n=_SAFE)] if any(len(key) < _SAFE for key in keys) else []
     say(*said, error=True)
     say(*(one.id for one in taken))
 
@@ -112,30 +112,30 @@ def _import(args: argparse.Namespace, book: LicenseBook) -> None:
 def _revoke(args: argparse.Namespace, book: LicenseBook) -> None:
     import time
 
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
 
     license_ = book.revoke(args.id, time.time())
-    say(tell("license.revoked", id=license_.id, role=license_.role))
+    say(t("license.revoked", id=license_.id, role=license_.role))
 
 
 def _rotate(args: argparse.Namespace, book: LicenseBook) -> None:
     import time
 
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
 
     now = time.time()
     license_, key = book.rotate(args.id, now, args.old_key_for)
-    say(tell("license.rotated", id=license_.id, role=license_.role, until=day(now + args.old_key_for)), error=True)
+    say(t("license.rotated", id=license_.id, role=license_.role, until=day(now + args.old_key_for)), error=True)
     say(key)
 
 
 def _release(args: argparse.Namespace, book: LicenseBook) -> None:
     import time
 
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
 
     license_ = book.release(args.id, time.time())
-    say(tell("license.released", id=license_.id, role=license_.role))
+    say(t("license.released", id=license_.id, role=license_.role))
 
 
 def _list(args: argparse.Namespace, book: LicenseBook) -> None:
@@ -143,13 +143,13 @@ def _list(args: argparse.Namespace, book: LicenseBook) -> None:
         names = ("id", "role", "note", "issued", "revoked", "gpus")
         say_json([{name: getattr(one, name) for name in names} for one in book.all()], indent=True)
         return
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.cli.render.table import table
 
     if not book.all():
-        say(tell("license.none", folder=book.path.parent))
+        say(t("license.none", folder=book.path.parent))
         return
-    rows = [tuple(tell(f"license.{name}") for name in ("id", "role", "gpu", "when", "until", "note"))]
+    rows = [tuple(t(f"license.{name}") for name in ("id", "role", "gpu", "when", "until", "note"))]
     rows += [(one.id, one.role, ", ".join(one.gpus), day(one.issued), day(one.revoked), one.note) for one in book.all()]
     say(*table(rows))
 

@@ -116,7 +116,7 @@ async def _watch(
     from wakestream.streams.monitor.monitor import Monitor
     from wakestream.streams.monitor.persistence import MachineKept, ages
     from wakestream.streams.recording.config_json import plain_config
-    from wakestream.streams.recording.recording import Both
+    from wakestream.streams.recording.recording import TapPair
 
     ca = client_context(settings.ca)
     async with AsyncExitStack() as stack:
@@ -137,7 +137,7 @@ async def _watch(
         tap = stack.enter_context(recording(settings.record, "monitor", seed, config))
         watch = _power_watch(settings)
         if watch is not None:
-            tap = Both(tap, watch)
+            tap = TapPair(tap, watch)
         random = Random(seed)
         link = open_link(settings.needs_hub(), lambda: _register(settings, policy.gpu), tap=tap, random=random, ca=ca)
         stack.push_async_callback(link.close)

@@ -112,13 +112,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _replayable(logs: list[tuple[LogFile, Log]], show: Show | None) -> list[tuple[LogFile, Log]]:
     """The logs without those that are records only, unless there are no others."""
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.streams.replay.replay import PROGRAMS
 
     found = [each for each in logs if each[1].header.program in PROGRAMS]
     for file, log in logs:
         if found and show is not None and log.header.program not in PROGRAMS:
-            show.line(tell("replay.left_out", name=file.parts[0], program=log.header.program))
+            show.line(t("replay.left_out", name=file.parts[0], program=log.header.program))
     return found or logs
 
 
@@ -200,7 +200,7 @@ def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: Show, *, as_as
     """The diagrams that were asked for: of the log with its divergences, or of what would have been."""
     if not args.marbles and not args.svg:
         return exit_codes.DONE
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.cli.marbles import marbles
 
     again = trial.replayed.again if as_asked and trial.replayed is not None else None
@@ -212,7 +212,7 @@ def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: Show, *, as_as
             args.svg.write_text(marbles.svg(drawn, divergences), encoding="utf-8")
         except OSError as error:
             return show.unusable(f"{args.svg}: cannot be written: {error.strerror or error}")
-        show.note(tell("replay.drawn", path=args.svg))
+        show.note(t("replay.drawn", path=args.svg))
     return exit_codes.DONE
 
 

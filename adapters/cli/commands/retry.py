@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _retry(args: argparse.Namespace) -> int:
     from wakestream.adapters.cli.commands.cancel import say_refused
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
     from wakestream.adapters.daemon.discovery import folder
 
@@ -42,7 +42,7 @@ async def _retry(args: argparse.Namespace) -> int:
             for job in tried:
                 _say(args.json, job, job)
             if not tried and not args.json:
-                say(tell("retry.none"))
+                say(t("retry.none"))
         for job in args.jobs:
             try:
                 _say(args.json, job, (await client.retry(job))["id"])
@@ -53,8 +53,8 @@ async def _retry(args: argparse.Namespace) -> int:
 
 
 def _say(as_json: bool, job: str, tried: str) -> None:
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
 
     said: dict[str, Any] = {"job": tried} if tried == job else {"job": tried, "retry_of": job}
-    words = tell("retry.now", job=job) if tried == job else tell("retry.again", job=job, new=tried)
+    words = t("retry.now", job=job) if tried == job else t("retry.again", job=job, new=tried)
     answer(said, words, as_json=as_json)

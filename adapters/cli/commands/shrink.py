@@ -118,18 +118,18 @@ def with_note(small: Log, file: LogFile, log: Log, fails_if: str) -> Log:
 
 
 def _why_not(args: argparse.Namespace, file: LogFile, first: Trial) -> str:
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.cli.replay.report import trouble
 
     if first.report is None:
-        return tell("shrink.why_not", name=file.name, why=trouble(first))
-    ends = ", ".join(sorted({str(job.outcome) for job in first.report.now.values()})) or tell("shrink.no_jobs")
+        return t("shrink.why_not", name=file.name, why=trouble(first))
+    ends = ", ".join(sorted({str(job.outcome) for job in first.report.now.values()})) or t("shrink.no_jobs")
     how = "shrink.same" if first.result == "same" else "shrink.other"
-    return tell(how, name=file.name, condition=args.fails_if, ends=ends)
+    return t(how, name=file.name, condition=args.fails_if, ends=ends)
 
 
 def _told(log: Log, small: Log, search: Search, output: Path, show: Show) -> None:
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.streams.recording.event_json import plain_text
     from wakestream.streams.recording.log_edit import inputs
     from wakestream.streams.replay.report import jobs_in
@@ -137,10 +137,10 @@ def _told(log: Log, small: Log, search: Search, output: Path, show: Show) -> Non
     jobs, all_jobs = (len(jobs_in(each)) for each in (small, log))
     of = {"rows": len(small.rows), "inputs": len(inputs(small)), "jobs": jobs}
     was = {"rows": len(log.rows), "inputs": len(inputs(log)), "jobs": all_jobs}
-    left = tell(
-        "shrink.left", tries=search.tries, stopped=tell("shrink.stopped") if search.used_up else "",
+    left = t(
+        "shrink.left", tries=search.tries, stopped=t("shrink.stopped") if search.used_up else "",
         jobs=jobs, all_jobs=all_jobs, inputs=of["inputs"], all_inputs=was["inputs"],
         rows=of["rows"], all_rows=was["rows"],
     )  # fmt: skip
     plain = {"result": "shrunk", "written": plain_text(output), "left": of, "was": was, "tries": search.tries}
-    show.result(plain, left, tell("shrink.written", path=output))
+    show.result(plain, left, t("shrink.written", path=output))

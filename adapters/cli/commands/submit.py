@@ -124,15 +124,15 @@ async def _lengths(job: Job, settings: Settings) -> Lengths:
 
 
 def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.cli.render import job_text as words
     from wakestream.operators.model.events import Note
 
     named = {"video_s": job.video.name, "audio_s": job.audio.name}
     known = {field: time for field, time in zip(named, lengths, strict=True) if time}
     if known:
-        said = [tell("lasts", name=named[field], time=words.duration(time)) for field, time in known.items()]
-        shown.show(Note(tell("list.comma").join(said), known))
+        said = [t("lasts", name=named[field], time=words.duration(time)) for field, time in known.items()]
+        shown.show(Note(t("list.comma").join(said), known))
 
 
 def job_of(args: argparse.Namespace) -> Job:

@@ -95,19 +95,19 @@ class _Lines:
 
     async def show(self, job: str, plain: Mapping[str, Any]) -> None:
         """One event, as the daemon tells it; nothing for a kind that this version does not know."""
-        from wakestream.adapters.cli.i18n import tell
+        from wakestream.adapters.cli.i18n import t
         from wakestream.streams.recording.event_from_json import event_from
 
         kind = plain.get("event")
         if kind == "missed":
-            say(tell("missed"))
+            say(t("missed"))
             return
         name, lines = await self._of(job)
         event = event_from(plain)
         if event is not None:
             lines.show(event)
         elif kind == "accepted":
-            say(tell("accepted", job=name))
+            say(t("accepted", job=name))
         if kind in _ENDS:
             del self._jobs[job]
 

@@ -50,7 +50,7 @@ async def _job(args: argparse.Namespace) -> Sequence[str]:
 
 
 async def _gpus(found: Settings, name: str | None) -> Sequence[str]:
-    from wakestream.adapters.cli.i18n import tell
+    from wakestream.adapters.cli.i18n import t
     from wakestream.adapters.cli.render import why_text as why_words
     from wakestream.adapters.client.hub_query import ask_hub
     from wakestream.adapters.config.settings import SettingsError
@@ -60,4 +60,4 @@ async def _gpus(found: Settings, name: str | None) -> Sequence[str]:
     if name is not None and not said:
         known = ", ".join(gpu["gpu"] for gpu in told.gpus) or "none at all"
         raise SettingsError(f"the hub knows no GPU {name!r}; it knows {known}")
-    return said or [tell("why.no_gpu")]
+    return said or [t("why.no_gpu")]

@@ -225,13 +225,13 @@ def _open_link(settings: Settings, stack: ExitStack, watch: Tap | None, refused:
     from wakestream.adapters.net.hub_link import open_link
     from wakestream.adapters.net.tls import client_context
     from wakestream.adapters.telemetry.recorder import recording
-    from wakestream.streams.recording.recording import Both
+    from wakestream.streams.recording.recording import TapPair
 
     ca = client_context(settings.ca)
     seed = Random().getrandbits(32)
     tap = stack.enter_context(recording(settings.record, "worker", seed, {}))
     if watch is not None:
-        tap = Both(tap, watch)
+        tap = TapPair(tap, watch)
 
     def opened(register: Callable[[], m.Register]) -> Link:
         link = open_link(url, register, tap=tap, random=Random(seed), ca=ca)

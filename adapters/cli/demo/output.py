@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.display import NO_CURSOR, PlainLines
 from wakestream.adapters.cli.render.live import LiveDisplay
@@ -80,8 +80,8 @@ class Show:
     def begin(self, number: int, job: e.Job) -> None:
         """Job `number` starts."""
         self._end_live()
-        gpu = tell("demo.gpu_off" if number == 1 else "demo.gpu_on")
-        self.say("demo", tell("demo.job", number=number, video=job.video.name, audio=job.audio.name, gpu=gpu))
+        gpu = t("demo.gpu_off" if number == 1 else "demo.gpu_on")
+        self.say("demo", t("demo.job", number=number, video=job.video.name, audio=job.audio.name, gpu=gpu))
         self._jobs.append((job, time.monotonic(), []))
         if self._quiet:
             self._live = None
@@ -89,7 +89,7 @@ class Show:
             self._live = LiveDisplay(job, self._console)
             self._live.__enter__()
         else:
-            self._live = PlainLines(f"          {tell('demo.head', number=number)}   ")
+            self._live = PlainLines(f"          {t('demo.head', number=number)}   ")
 
     def event(self, event: e.JobEvent) -> None:
         """One event of the job that runs."""
@@ -102,7 +102,7 @@ class Show:
     def asleep(self) -> None:
         """The GPU is off again."""
         self._slept = time.monotonic()
-        self.say("demo", tell("demo.asleep"))
+        self.say("demo", t("demo.asleep"))
 
     def _end_live(self) -> None:
         if self._live is not None:
@@ -115,31 +115,27 @@ class Show:
         table = Table(title="wakestream demo", title_justify="left")
         table.add_column("")
         for number in range(1, len(self._jobs) + 1):
-            table.add_column(tell("demo.head", number=number), justify="right")
+            table.add_column(t("demo.head", number=number), justify="right")
         for name, cells in self._rows():
             table.add_row(name, *cells)
         self._console.print(table)
         for number, (job, _, _) in enumerate(self._jobs, 1):
-            self._console.print(tell("demo.lies", number=number, path=job.output.resolve()), soft_wrap=True)
+            self._console.print(t("demo.lies", number=number, path=job.output.resolve()), soft_wrap=True)
 
     def _rows(self) -> list[tuple[str, list[str]]]:
         times = [stage_times(events, start) for _, start, events in self._jobs]
-        rows: list[tuple[str, list[str]]] = [
-            (tell("demo.branch"), [tell(f"demo.{branch}") for branch in self._branches()])
-        ]
+        rows: list[tuple[str, list[str]]] = [(t("demo.branch"), [t(f"demo.{branch}") for branch in self._branches()])]
         for stage in STAGES:
             cells = [words.duration(each[stage]) if stage in each else "-" for each in times]
-            rows.append((tell(f"stage.{stage}"), cells))
-        rows.append((tell("demo.total"), [words.duration(sum(each.values())) for each in times]))
+            rows.append((t(f"stage.{stage}"), cells))
+        rows.append((t("demo.total"), [words.duration(sum(each.values())) for each in times]))
         uploads = [self._found(events, e.Uploaded) for _, _, events in self._jobs]
-        rows.append((tell("demo.sent"), [words.size(each.sent) for each in uploads]))
-        rows.append((tell("demo.saved"), [words.size(each.saved) for each in uploads]))
-        rows.append(
-            (tell("demo.result"), [words.size(self._found(events, e.Done).size) for _, _, events in self._jobs])
-        )
+        rows.append((t("demo.sent"), [words.size(each.sent) for each in uploads]))
+        rows.append((t("demo.saved"), [words.size(each.saved) for each in uploads]))
+        rows.append((t("demo.result"), [words.size(self._found(events, e.Done).size) for _, _, events in self._jobs]))
         if self._slept is not None:
             ended = self._jobs[-1][2][-1][0]
-            rows.append((tell("demo.asleep_after"), ["", words.duration(self._slept - ended)]))
+            rows.append((t("demo.asleep_after"), ["", words.duration(self._slept - ended)]))
         return rows
 
     def _branches(self) -> list[str]:

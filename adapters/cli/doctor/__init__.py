@@ -1,4 +1,4 @@
-from wakestream.adapters.cli.doctor.result import Finding, Level
+from wakestream.adapters.cli.doctor.result import CheckResult, Level
 from wakestream.adapters.cli.doctor.run import examine
 
-__all__ = ["Finding", "Level", "examine"]
+__all__ = ["CheckResult", "Level", "examine"]

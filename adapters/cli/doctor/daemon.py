@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from wakestream.adapters.cli.doctor.local import LITTLE_SPACE, written_to
-from wakestream.adapters.cli.doctor.result import Finding, fault, ok, skipped, warning
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import open_daemon_client
 
 
-async def daemon_stands(found: Settings, state: Path | None) -> AsyncIterator[Finding]:
+async def daemon_stands(found: Settings, state: Path | None) -> AsyncIterator[CheckResult]:
     """The one whose folder is `state`, if any is to be looked at."""
     if state is None:
         return
@@ -25,17 +25,17 @@ async def daemon_stands(found: Settings, state: Path | None) -> AsyncIterator[Fi
     async with open_daemon_client(state) as client:
         said = await client.look()
     if said is None:
-        yield skipped("daemon", tell("doctor.no_daemon", folder=state))
+        yield skipped("daemon", t("doctor.no_daemon", folder=state))
     elif found.hub_url is not None and said.get("hub") != found.hub_url:
-        says = tell("doctor.daemon_elsewhere", hub=said.get("hub"), ours=found.hub_url)
-        yield warning("daemon", says, tell("doctor.daemon_elsewhere.do"))
+        says = t("doctor.daemon_elsewhere", hub=said.get("hub"), ours=found.hub_url)
+        yield warning("daemon", says, t("doctor.daemon_elsewhere.do"))
     elif not said.get("connected"):
-        yield warning("daemon", tell("doctor.daemon_alone", hub=said.get("hub")), tell("doctor.daemon_alone.do"))
+        yield warning("daemon", t("doctor.daemon_alone", hub=said.get("hub")), t("doctor.daemon_alone.do"))
     else:
-        yield ok("daemon", tell("doctor.daemon", version=said.get("version"), hub=said.get("hub")))
+        yield ok("daemon", t("doctor.daemon", version=said.get("version"), hub=said.get("hub")))
 
 
-def _unusable(state: Path) -> Finding | None:
+def _unusable(state: Path) -> CheckResult | None:
     """What is wrong with the folder, or with the one in which it would be made."""
     there = state
     try:
@@ -43,10 +43,10 @@ def _unusable(state: Path) -> Finding | None:
         written_to(there)
         free = shutil.disk_usage(there).free
     except OSError as error:
-        says = tell("doctor.folder", folder=there, why=error.strerror or error)
-        todo = tell("doctor.daemon_space.do") if error.errno == errno.ENOSPC else tell("doctor.daemon_folder.do")
+        says = t("doctor.folder", folder=there, why=error.strerror or error)
+        todo = t("doctor.daemon_space.do") if error.errno == errno.ENOSPC else t("doctor.daemon_folder.do")
         return fault("daemon", says, todo)
     if free < LITTLE_SPACE:
-        says = tell("doctor.little_space", folder=there, free=f"{free / 1e9:.1f}")
-        return warning("daemon", says, tell("doctor.daemon_space.do"))
+        says = t("doctor.little_space", folder=there, free=f"{free / 1e9:.1f}")
+        return warning("daemon", says, t("doctor.daemon_space.do"))
     return None

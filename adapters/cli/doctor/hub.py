@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from wakestream.adapters.cli.doctor.result import Finding, fault, ok, skipped, warning
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import known
 from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.ports import LinkDown, LinkUp
@@ -81,20 +81,20 @@ async def first(link: Link, wanted: Callable[[Any], T | None], within: float) ->
         subscription.dispose()
 
 
-async def hub_connects(link: Link, told: Told) -> AsyncIterator[Finding]:
+async def hub_connects(link: Link, told: Told) -> AsyncIterator[CheckResult]:
     """Whether the hub is there and lets us in."""
     met: LinkUp | LinkDown | None = await first(link, _settled, HUB_WITHIN)
     if isinstance(met, LinkUp):
-        features = ", ".join(sorted(met.features)) or tell("doctor.field_hub")
+        features = ", ".join(sorted(met.features)) or t("doctor.field_hub")
         told.features = met.features
-        yield ok("hub", tell("doctor.hub", url=link.url, features=f"{told.hub_version}{features}"))
+        yield ok("hub", t("doctor.hub", url=link.url, features=f"{told.hub_version}{features}"))
     elif met is None:
-        says = tell("doctor.hub_silent", url=link.url, seconds=f"{HUB_WITHIN:g}")
-        yield fault("hub", says, tell("doctor.hub_silent.do"))
+        says = t("doctor.hub_silent", url=link.url, seconds=f"{HUB_WITHIN:g}")
+        yield fault("hub", says, t("doctor.hub_silent.do"))
     elif met.code in ("unauthorized", "forbidden", "kicked"):
-        yield fault("license", met.why, tell("doctor.license.do"))
+        yield fault("license", met.why, t("doctor.license.do"))
     else:
-        yield fault("hub", met.why, tell("doctor.hub_down.do"))
+        yield fault("hub", met.why, t("doctor.hub_down.do"))
 
 
 def _settled(event: Any) -> LinkUp | LinkDown | None:
@@ -120,23 +120,23 @@ def version_in(headers: Mapping[str, str]) -> str:
     return f"{program} {number[:20]}: " if program == "wakestream" and slash else ""
 
 
-def clocks_agree(headers: Mapping[str, str]) -> Iterator[Finding]:
+def clocks_agree(headers: Mapping[str, str]) -> Iterator[CheckResult]:
     """The time in the hub's HTTP answer beside ours."""
     try:
         skew: float | None = time.time() - parsedate_to_datetime(headers["Date"]).timestamp()
     except (KeyError, ValueError):
         skew = None
     if skew is None:
-        yield skipped("clock", tell("doctor.clock_unknown"))
+        yield skipped("clock", t("doctor.clock_unknown"))
     elif abs(skew) <= SKEW:
-        yield ok("clock", tell("doctor.clock"))
+        yield ok("clock", t("doctor.clock"))
     else:
         level, off = fault if abs(skew) > 60 else warning, f"{abs(skew):.0f}"
-        says = tell("doctor.clock_ahead" if skew > 0 else "doctor.clock_behind", seconds=off)
-        yield level("clock", says, tell("doctor.clock.do"))
+        says = t("doctor.clock_ahead" if skew > 0 else "doctor.clock_behind", seconds=off)
+        yield level("clock", says, t("doctor.clock.do"))
 
 
-async def monitor_answers(link: Link, told: Told) -> AsyncIterator[Finding]:
+async def monitor_answers(link: Link, told: Told) -> AsyncIterator[CheckResult]:
     """Whether somebody is there who can switch the GPU on, and how it is."""
     request = _id()
 
@@ -148,16 +148,16 @@ async def monitor_answers(link: Link, told: Told) -> AsyncIterator[Finding]:
     link.send(m.StatusQuery(request_id=request))
     answer = await asked
     if answer is None:
-        yield warning("monitor", tell("doctor.gpu_silent", seconds=f"{ANSWER_WITHIN:g}"), tell("doctor.gpu_silent.do"))
+        yield warning("monitor", t("doctor.gpu_silent", seconds=f"{ANSWER_WITHIN:g}"), t("doctor.gpu_silent.do"))
     elif answer.source != "gpu_monitor":
-        todo = tell("doctor.no_monitor.do")
-        yield fault("monitor", tell("doctor.no_monitor"), todo)
+        todo = t("doctor.no_monitor.do")
+        yield fault("monitor", t("doctor.no_monitor"), todo)
     else:
         told.running = answer.status == "running"
-        yield ok("monitor", tell("doctor.monitor", status=answer.status))
+        yield ok("monitor", t("doctor.monitor", status=answer.status))
 
 
-async def gpus_stand(link: Link, told: Told) -> AsyncIterator[Finding]:
+async def gpus_stand(link: Link, told: Told) -> AsyncIterator[CheckResult]:
     """How the GPUs are, as the hub knows it from their monitors: whether the provider can be reached and has any."""
     if FEATURE not in told.features:
         return
@@ -174,16 +174,16 @@ async def gpus_stand(link: Link, told: Told) -> AsyncIterator[Finding]:
         phase, why = str(gpu.get("phase", "unknown")), gpu.get("why")
         if phase == "online":
             told.online[str(gpu.get("gpu", "?"))] = gpu.get("url")
-        clause = tell(f"status.{phase}") if known(f"status.{phase}") else phase
-        says = tell("doctor.gpu", gpu=gpu.get("gpu", "?"), phase=clause)
+        clause = t(f"status.{phase}") if known(f"status.{phase}") else phase
+        says = t("doctor.gpu", gpu=gpu.get("gpu", "?"), phase=clause)
         if phase not in AMISS:
             yield ok("gpu", says)
         else:
             level = fault if phase == "unknown" else warning
-            yield level("gpu", says + (tell("why.says", why=why) if why else ""), tell("doctor.gpu.do"))
+            yield level("gpu", says + (t("why.says", why=why) if why else ""), t("doctor.gpu.do"))
 
 
-async def wake(link: Link, within: float, told: Told) -> AsyncIterator[Finding]:
+async def wake(link: Link, within: float, told: Told) -> AsyncIterator[CheckResult]:
     """A real wake, without a job: the GPU goes to sleep again by itself when it is idle."""
     request, began = _id(), time.monotonic()
 
@@ -201,15 +201,15 @@ async def wake(link: Link, within: float, told: Told) -> AsyncIterator[Finding]:
     match answer:
         case m.Online():
             told.url, told.running = answer.url, True
-            yield ok("wake", tell("doctor.woken", seconds=f"{took:.0f}"))
+            yield ok("wake", t("doctor.woken", seconds=f"{took:.0f}"))
         case m.Booted():
-            yield ok("wake", tell("doctor.awake"))
+            yield ok("wake", t("doctor.awake"))
         case m.BootResult():
-            yield fault("wake", tell("doctor.not_woken", why=answer.msg or answer.status), tell("doctor.not_woken.do"))
+            yield fault("wake", t("doctor.not_woken", why=answer.msg or answer.status), t("doctor.not_woken.do"))
         case m.Error():
-            yield fault("wake", tell("doctor.hub_says", why=answer.text), tell("doctor.hub_says.do"))
+            yield fault("wake", t("doctor.hub_says", why=answer.text), t("doctor.hub_says.do"))
         case None:
-            yield fault("wake", tell("doctor.not_online", seconds=f"{within:g}"), tell("doctor.not_woken.do"))
+            yield fault("wake", t("doctor.not_online", seconds=f"{within:g}"), t("doctor.not_woken.do"))
 
 
 def _id() -> str:

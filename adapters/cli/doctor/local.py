@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from wakestream.adapters.cli.doctor.result import Finding, fault, ok, skipped, warning
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.config.settings import Settings
 from wakestream.operators.model.errors import WakestreamError
 
@@ -18,7 +18,7 @@ LITTLE_SPACE = 2 * 1000**3
 """Bytes below which a disk is said to be nearly full."""
 
 
-async def seen(found: Settings, folder: Path) -> AsyncIterator[Finding]:
+async def seen(found: Settings, folder: Path) -> AsyncIterator[CheckResult]:
     """All of it."""
     for finding in (*settings_found(found), *folder_usable(folder), *recordings(found), *engine_there(found)):
         yield finding
@@ -27,19 +27,19 @@ async def seen(found: Settings, folder: Path) -> AsyncIterator[Finding]:
             yield finding
 
 
-def settings_found(found: Settings) -> Iterator[Finding]:
+def settings_found(found: Settings) -> Iterator[CheckResult]:
     """What is set, and what a client needs besides."""
     for text in found.warnings:
         yield warning("settings", text)
     if found.hub_url is None:
-        yield fault("settings", tell("doctor.no_hub"), tell("doctor.no_hub.do"))
+        yield fault("settings", t("doctor.no_hub"), t("doctor.no_hub.do"))
     else:
-        yield ok("settings", tell("doctor.hub_set", url=found.hub_url))
+        yield ok("settings", t("doctor.hub_set", url=found.hub_url))
     if found.key is None:
-        todo = tell("doctor.no_key.do")
-        yield fault("license", tell("doctor.no_key"), todo)
+        todo = t("doctor.no_key.do")
+        yield fault("license", t("doctor.no_key"), todo)
     else:
-        yield ok("license", tell("doctor.key_set", count=len(found.key)))
+        yield ok("license", t("doctor.key_set", count=len(found.key)))
 
 
 def written_to(folder: Path) -> None:
@@ -48,24 +48,24 @@ def written_to(folder: Path) -> None:
         file.write(b"x")
 
 
-def folder_usable(folder: Path) -> Iterator[Finding]:
+def folder_usable(folder: Path) -> Iterator[CheckResult]:
     """Results are written here."""
     try:
         written_to(folder)
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        todo = tell("doctor.little_space.do") if error.errno == errno.ENOSPC else tell("doctor.folder.do")
-        yield fault("disk", tell("doctor.folder", folder=folder, why=error.strerror or error), todo)
+        todo = t("doctor.little_space.do") if error.errno == errno.ENOSPC else t("doctor.folder.do")
+        yield fault("disk", t("doctor.folder", folder=folder, why=error.strerror or error), todo)
         return
     if free < LITTLE_SPACE:
         yield warning(
-            "disk", tell("doctor.little_space", folder=folder, free=f"{free / 1e9:.1f}"), tell("doctor.little_space.do")
+            "disk", t("doctor.little_space", folder=folder, free=f"{free / 1e9:.1f}"), t("doctor.little_space.do")
         )
     else:
-        yield ok("disk", tell("doctor.disk", folder=folder, free=f"{free / 1e9:.0f}"))
+        yield ok("disk", t("doctor.disk", folder=folder, free=f"{free / 1e9:.0f}"))
 
 
-async def ffmpeg_works() -> AsyncIterator[Finding]:
+async def ffmpeg_works() -> AsyncIterator[CheckResult]:
     """The engine `ffmpeg` and the demo need it; a client does not."""
     try:
         from imageio_ffmpeg import get_ffmpeg_exe  # type: ignore[import-untyped]
@@ -73,7 +73,7 @@ async def ffmpeg_works() -> AsyncIterator[Finding]:
         program = await asyncio.to_thread(get_ffmpeg_exe)
         first = await _first_line(program, "-version")
     except (ImportError, OSError, RuntimeError, TimeoutError) as error:
-        yield warning("ffmpeg", tell("doctor.ffmpeg", why=error), tell("doctor.ffmpeg.do"))
+        yield warning("ffmpeg", t("doctor.ffmpeg", why=error), t("doctor.ffmpeg.do"))
         return
     yield ok("ffmpeg", first or program)
 
@@ -92,18 +92,18 @@ async def _first_line(program: str, argument: str) -> str:
     return said.decode(errors="replace").partition("\n")[0].partition(" Copyright")[0].strip()
 
 
-def engine_there(found: Settings) -> Iterator[Finding]:
+def engine_there(found: Settings) -> Iterator[CheckResult]:
     """The command of `[engine]`, where this machine is the GPU's."""
     if found.engine_command is None:
         return
     program = found.engine_command[0]
     if shutil.which(program) is None:
-        yield fault("engine", tell("doctor.engine", program=program), tell("doctor.engine.do"))
+        yield fault("engine", t("doctor.engine", program=program), t("doctor.engine.do"))
     else:
-        yield ok("engine", tell("doctor.engine_there", program=program))
+        yield ok("engine", t("doctor.engine_there", program=program))
 
 
-async def power_answers(found: Settings) -> AsyncIterator[Finding]:
+async def power_answers(found: Settings) -> AsyncIterator[CheckResult]:
     """The commands of `[power]`, where this machine is the monitor's: the machine is looked at, not switched."""
     if found.power_inspect is None:
         return
@@ -115,34 +115,32 @@ async def power_answers(found: Settings) -> AsyncIterator[Finding]:
     try:
         reading = await power.inspect()
     except WakestreamError as error:
-        yield fault("power", tell("doctor.power", why=error), tell("doctor.power.do"))
+        yield fault("power", t("doctor.power", why=error), t("doctor.power.do"))
     else:
-        says = tell("doctor.power_says", reading=f"{reading} {power.detail[:80]}".rstrip())
+        says = t("doctor.power_says", reading=f"{reading} {power.detail[:80]}".rstrip())
         amiss = reading in ("unknown", "failed", "no_capacity")
-        yield warning("power", says, tell("doctor.power_says.do")) if amiss else ok("power", says)
+        yield warning("power", says, t("doctor.power_says.do")) if amiss else ok("power", says)
     finally:
         await power.close()
     for name, command in (("start", found.power_start), ("stop", found.power_stop)):
         if command is None:
-            yield fault("power", tell("doctor.power_unset", name=name), tell("doctor.power_unset.do", name=name))
+            yield fault("power", t("doctor.power_unset", name=name), t("doctor.power_unset.do", name=name))
         elif shutil.which(command[0]) is None:
-            yield fault(
-                "power", tell("doctor.power_program", name=name, program=command[0]), tell("doctor.power_program.do")
-            )
+            yield fault("power", t("doctor.power_program", name=name, program=command[0]), t("doctor.power_program.do"))
 
 
-def recordings(found: Settings) -> Iterator[Finding]:
+def recordings(found: Settings) -> Iterator[CheckResult]:
     """The folder of recordings, where one is set."""
     if found.record is None:
         return
     folder = found.record if found.record.is_dir() else found.record.parent
     if folder.is_dir():
-        yield ok("record", tell("doctor.record", folder=found.record))
+        yield ok("record", t("doctor.record", folder=found.record))
     else:
-        yield fault("record", tell("doctor.no_record", folder=folder), tell("doctor.no_record.do"))
+        yield fault("record", t("doctor.no_record", folder=folder), t("doctor.no_record.do"))
 
 
-def nothing_beyond(why: str) -> Iterator[Finding]:
+def nothing_beyond(why: str) -> Iterator[CheckResult]:
     """What cannot be looked at without a hub."""
     for check in ("monitor", "worker"):
         yield skipped(check, why)

@@ -9,7 +9,7 @@ Level = Literal["ok", "warning", "fault", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """`check` was looked at; `says` is a sentence about it, `todo` what to do, where there is something to do."""
 
     check: str
@@ -18,21 +18,21 @@ class Finding:
     todo: str = ""
 
 
-def ok(check: str, says: str) -> Finding:
+def ok(check: str, says: str) -> CheckResult:
     """All is well."""
-    return Finding(check, "ok", says)
+    return CheckResult(check, "ok", says)
 
 
-def warning(check: str, says: str, todo: str = "") -> Finding:
+def warning(check: str, says: str, todo: str = "") -> CheckResult:
     """It works, but."""
-    return Finding(check, "warning", says, todo)
+    return CheckResult(check, "warning", says, todo)
 
 
-def fault(check: str, says: str, todo: str = "") -> Finding:
+def fault(check: str, says: str, todo: str = "") -> CheckResult:
     """Jobs will not go through like this."""
-    return Finding(check, "fault", says, todo)
+    return CheckResult(check, "fault", says, todo)
 
 
-def skipped(check: str, says: str, todo: str = "") -> Finding:
+def skipped(check: str, says: str, todo: str = "") -> CheckResult:
     """It could not or need not be looked at."""
-    return Finding(check, "skipped", says, todo)
+    return CheckResult(check, "skipped", says, todo)

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit, urlunsplit
 from wakestream.adapters.cli.doctor import hub as there
 from wakestream.adapters.cli.doctor import local as here
 from wakestream.adapters.cli.doctor.daemon import daemon_stands
-from wakestream.adapters.cli.doctor.result import Finding, fault
+from wakestream.adapters.cli.doctor.result import CheckResult, fault
 from wakestream.adapters.cli.doctor.worker import workers_answer
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.config.addresses import HUB_PATH
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.net.hub_link import Link, open_link
@@ -23,7 +23,7 @@ from wakestream.streams.protocol import messages as m
 
 async def examine(
     found: Settings, folder: Path, *, wake_within: float | None = None, state: Path | None = None
-) -> AsyncIterator[Finding]:
+) -> AsyncIterator[CheckResult]:
     """Findings one by one, as they are made; none raises.
 
     `folder` is where results go, `state` the daemon's folder, if that is to be looked at, too. `wake_within` (seconds):
@@ -34,15 +34,15 @@ async def examine(
             yield finding
 
 
-async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterator[Finding]:
+async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterator[CheckResult]:
     if found.hub_url is None or found.key is None:
-        for finding in here.nothing_beyond(tell("doctor.needs")):
+        for finding in here.nothing_beyond(t("doctor.needs")):
             yield finding
         return
     try:
         ca = client_context(found.ca)
     except SettingsError as error:
-        yield fault("settings", str(error), tell("doctor.ca.do"))
+        yield fault("settings", str(error), t("doctor.ca.do"))
         return
     features = (*FEATURES, hub_status.FEATURE, hub_status.WHERE)
     link = open_link(found.hub_url, lambda: m.Register(key=found.key, device_type="pc", features=features), ca=ca)
@@ -61,9 +61,9 @@ async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterat
 
 async def _beyond_the_hub(
     found: Settings, link: Link, wake_within: float | None, told: there.Told
-) -> AsyncIterator[Finding]:
+) -> AsyncIterator[CheckResult]:
     if not link.up:
-        for finding in here.nothing_beyond(tell("doctor.let_in")):
+        for finding in here.nothing_beyond(t("doctor.let_in")):
             yield finding
         return
     async for finding in there.monitor_answers(link, told):

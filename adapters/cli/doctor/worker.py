@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from wakestream.adapters.cli.doctor.hub import Told
-from wakestream.adapters.cli.doctor.result import Finding, fault, ok, skipped, warning
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.fingerprints import DiskFiles
@@ -24,7 +24,7 @@ TRIAL = 2 * 1024 * 1024
 """Bytes of the trial upload: more than a proxy lets through that was left at its default."""
 
 
-async def workers_answer(found: Settings, told: Told) -> AsyncIterator[Finding]:
+async def workers_answer(found: Settings, told: Told) -> AsyncIterator[CheckResult]:
     """The worker of each GPU that is on, where the jobs are sent: there, ready, and open to our files."""
     workers = HttpWorkers(
         found.worker_url,
@@ -43,7 +43,7 @@ async def workers_answer(found: Settings, told: Told) -> AsyncIterator[Finding]:
         await workers.close()
 
 
-async def _worker(workers: HttpWorkers, url: str | None, told: Told, *, secret: bool) -> AsyncIterator[Finding]:
+async def _worker(workers: HttpWorkers, url: str | None, told: Told, *, secret: bool) -> AsyncIterator[CheckResult]:
     try:
         worker = workers.at(url)
         health = await worker.health()
@@ -53,46 +53,46 @@ async def _worker(workers: HttpWorkers, url: str | None, told: Told, *, secret: 
     yield _ready(worker.url, health)
     capable = CAPABILITY in told.features & health.features
     if not secret and capable:
-        yield skipped("upload", tell("doctor.no_secret"))
+        yield skipped("upload", t("doctor.no_secret"))
         return
     async for finding in _opens(worker, health, refused=warning if capable else fault):
         yield finding
 
 
-def _absent(error: WakestreamError, told: Told) -> Finding:
+def _absent(error: WakestreamError, told: Told) -> CheckResult:
     if error.code == "no_worker" and told.nowhere:
-        return fault("worker", tell("doctor.nowhere"), tell("doctor.nowhere.do"))
+        return fault("worker", t("doctor.nowhere"), t("doctor.nowhere.do"))
     if error.code == "no_worker":
-        return skipped("worker", tell("doctor.no_worker"), tell("doctor.worker_off.do"))
+        return skipped("worker", t("doctor.no_worker"), t("doctor.worker_off.do"))
     if not told.workers:
-        return skipped("worker", tell("doctor.worker_off"), tell("doctor.worker_off.do"))
-    return fault("worker", str(error), tell("doctor.absent.do"))
+        return skipped("worker", t("doctor.worker_off"), t("doctor.worker_off.do"))
+    return fault("worker", str(error), t("doctor.absent.do"))
 
 
-def _ready(url: str, health: Health) -> Finding:
-    features = ", ".join(sorted(health.features)) or tell("doctor.field_worker")
+def _ready(url: str, health: Health) -> CheckResult:
+    features = ", ".join(sorted(health.features)) or t("doctor.field_worker")
     if health.initialized:
-        return ok("worker", tell("doctor.worker", url=url, features=features))
-    return warning("worker", tell("doctor.engine_loads", url=url), tell("doctor.engine_loads.do"))
+        return ok("worker", t("doctor.worker", url=url, features=features))
+    return warning("worker", t("doctor.engine_loads", url=url), t("doctor.engine_loads.do"))
 
 
 async def _opens(
-    worker: HttpWorker, health: Health, refused: Callable[[str, str, str], Finding]
-) -> AsyncIterator[Finding]:
+    worker: HttpWorker, health: Health, refused: Callable[[str, str, str], CheckResult]
+) -> AsyncIterator[CheckResult]:
     """`refused` makes a finding of a secret that is not accepted: where jobs have capabilities, they need none."""
     try:
         await worker.check(())
     except WakestreamError as error:
-        yield refused("secret", str(error), tell("doctor.secret.do"))
+        yield refused("secret", str(error), t("doctor.secret.do"))
         return
-    yield ok("secret", tell("doctor.secret"))
+    yield ok("secret", t("doctor.secret"))
     try:
         await _upload(worker, health)
     except WakestreamError as error:
-        todo = tell("doctor.upload.do")
-        yield fault("upload", tell("doctor.upload_failed", size=TRIAL // 1024**2, why=error), todo)
+        todo = t("doctor.upload.do")
+        yield fault("upload", t("doctor.upload_failed", size=TRIAL // 1024**2, why=error), todo)
     else:
-        yield ok("upload", tell("doctor.upload", size=TRIAL // 1024**2))
+        yield ok("upload", t("doctor.upload", size=TRIAL // 1024**2))
 
 
 async def _upload(worker: HttpWorker, health: Health) -> None:

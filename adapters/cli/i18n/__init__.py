@@ -1,5 +1,5 @@
 """What is said to people, in their language: `tell(name, ...)`; one catalogue for each language."""
 
-from wakestream.adapters.cli.i18n.catalog import choose, chosen, tell
+from wakestream.adapters.cli.i18n.catalog import choose, chosen, t
 
-__all__ = ["choose", "chosen", "tell"]
+__all__ = ["choose", "chosen", "t"]

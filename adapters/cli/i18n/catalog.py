@@ -66,7 +66,7 @@ def _is_chinese(name: str) -> bool:
     return name.lower().startswith(("zh", "chinese"))
 
 
-def tell(name: str, /, **values: object) -> str:
+def t(name: str, /, **values: object) -> str:
     """The sentence of that name. `KeyError` for one that no catalogue has."""
     if _catalogue is None:
         choose()

@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.runtime import printing
 from wakestream.operators.lifecycle.reuse import reused
@@ -66,7 +66,7 @@ class LiveDisplay:
         self._stage = "submit"
         self._entered: dict[str, float] = {"submit": time.monotonic()}
         self._left: dict[str, float] = {}
-        self._line = tell("asking")
+        self._line = t("asking")
         self._reused = ""
         self._wait: tuple[e.Queued | e.Waking, float] | None = None
         self._outcome: e.JobEvent | None = None
@@ -74,7 +74,7 @@ class LiveDisplay:
         self._few = (BarColumn(12), TextColumn("{task.percentage:3.0f} %"), note)
         self._many = (
             TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:3.0f} %"), _Speed(),
-            TimeElapsedColumn(), TextColumn(tell("left")), TimeRemainingColumn(compact=True), note,
+            TimeElapsedColumn(), TextColumn(t("left")), TimeRemainingColumn(compact=True), note,
         )  # fmt: skip
         self._progress = Progress(*self._many)
         self._bar = self._progress.add_task("", total=None, visible=False, note="", bytes=False)
@@ -123,13 +123,13 @@ class LiveDisplay:
             case e.Downloading():
                 self._move("download", event.bytes, event.of, _bytes(event.bytes, event.of), True)
             case e.Running() if event.status != "queued":
-                note = tell("running.frame", frame=event.frame, frames=event.frames) if event.frames else ""
+                note = t("running.frame", frame=event.frame, frames=event.frames) if event.frames else ""
                 self._move("render", event.percent, 100, note, False)
             case _:
                 self._progress.update(self._bar, visible=False)
 
     def _move(self, name: str, done: float, total: float | None, note: str, counts_bytes: bool) -> None:
-        description = tell(f"stage.{name}")
+        description = t(f"stage.{name}")
         if self._progress.tasks[0].description != description:
             self._progress.reset(self._bar, description=description)
             self._progress.tasks[0].start_time = self._entered[self._stage]
@@ -156,7 +156,7 @@ class LiveDisplay:
         return words.waking(event) if isinstance(event, e.Waking) else words.event(event)
 
     def _cell(self, stage: str) -> Text:
-        name = tell(f"stage.{stage}")
+        name = t(f"stage.{stage}")
         if stage not in self._entered:
             passed = self._outcome is not None or STAGES.index(stage) < STAGES.index(self._stage)
             return Text(f"{self._marks['skipped' if passed else 'ahead']} {name}", "dim", no_wrap=True)

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import known
 from wakestream.adapters.cli.render.job_text import count, duration
 from wakestream.adapters.cli.render.table import table
@@ -21,78 +21,78 @@ def status(answer: m.HubStatus) -> list[str]:
     lines: list[str] = []
     for gpu in answer.gpus:
         lines += _gpu(gpu, answer.ts or 0)
-    return [*(lines or [tell("status.no_gpu")]), *_more(answer), *_rest(answer)]
+    return [*(lines or [t("status.no_gpu")]), *_more(answer), *_rest(answer)]
 
 
 def costs(answer: m.HubStatus) -> list[str]:
     """A table: a line for each GPU and span."""
-    rows = [tuple(tell(f"cost.{name}") for name in ("gpu", "span", "on", "off", "cost", "saved"))]
+    rows = [tuple(t(f"cost.{name}") for name in ("gpu", "span", "on", "off", "cost", "saved"))]
     for gpu in answer.gpus:
         rows += [_row(gpu, span) for span in SPANS if span in gpu and (("asked" in gpu) == (span == "asked"))]
     if len(rows) == 1:
-        return [tell("status.no_gpu")]
+        return [t("status.no_gpu")]
     return [*table(rows, right=(2, 3, 4, 5)), *_more(answer), *_how(answer)]
 
 
 def _gpu(gpu: Mapping[str, Any], now: int) -> list[str]:
     lines = [_phase(gpu, now)]
     if gpu.get("why"):
-        lines.append(tell("status.why", why=gpu["why"]))
+        lines.append(t("status.why", why=gpu["why"]))
     lines += [_running(gpu), _holders(gpu)]
-    lines += [tell("status.span", span=tell(f"span.{span}"), how=_span(gpu[span])) for span in SPANS[:2] if span in gpu]
+    lines += [t("status.span", span=t(f"span.{span}"), how=_span(gpu[span])) for span in SPANS[:2] if span in gpu]
     if "price_per_hour" not in gpu:
-        lines.append("  " + tell("status.no_price"))
+        lines.append("  " + t("status.no_price"))
     return lines
 
 
 def _phase(gpu: Mapping[str, Any], now: int) -> str:
     word = gpu["phase"]
-    phase = tell(f"status.{word}") if known(f"status.{word}") else word
+    phase = t(f"status.{word}") if known(f"status.{word}") else word
     if not gpu.get("since"):
-        return tell("status.gpu", gpu=gpu["gpu"], phase=phase)
-    return tell("status.gpu.for", gpu=gpu["gpu"], phase=phase, time=_long(max(0, now - gpu["since"])))
+        return t("status.gpu", gpu=gpu["gpu"], phase=phase)
+    return t("status.gpu.for", gpu=gpu["gpu"], phase=phase, time=_long(max(0, now - gpu["since"])))
 
 
 def _running(gpu: Mapping[str, Any]) -> str:
     uptime = gpu.get("uptime_s", 0)
     unknown = gpu["phase"] == "unknown"
     if not uptime:
-        return tell("status.counted_off" if unknown else "status.not_running")
-    return tell("status.counted_on" if unknown else "status.on_for", time=_long(uptime))
+        return t("status.counted_off" if unknown else "status.not_running")
+    return t("status.counted_on" if unknown else "status.on_for", time=_long(uptime))
 
 
 def _holders(gpu: Mapping[str, Any]) -> str:
     own, others = gpu.get("own", 0), gpu.get("others", 0)
     if not own and not others:
-        return tell("status.nobody")
+        return t("status.nobody")
     named = list(gpu.get("own_jobs", ()))
     ids = ", ".join(named) + (", …" if own > len(named) else "")
-    mine = tell("status.yours", jobs=count(own), ids=ids) if own else ""
-    theirs = tell("status.others", jobs=count(others)) if others else ""
-    return tell("status.held", who=tell("list.and").join(filter(None, (mine, theirs))))
+    mine = t("status.yours", jobs=count(own), ids=ids) if own else ""
+    theirs = t("status.others", jobs=count(others)) if others else ""
+    return t("status.held", who=t("list.and").join(filter(None, (mine, theirs))))
 
 
 def _span(span: Mapping[str, Any]) -> str:
     on, of = _long(span["on_s"]), _long(span["of_s"])
     if "cost" not in span:
-        return tell("status.on", on=on, of=of)
-    return tell("status.on.cost", on=on, of=of, cost=f"{span['cost']:.2f}", saved=f"{span['saved']:.2f}")
+        return t("status.on", on=on, of=of)
+    return t("status.on.cost", on=on, of=of, cost=f"{span['cost']:.2f}", saved=f"{span['saved']:.2f}")
 
 
 def _more(answer: m.HubStatus) -> list[str]:
-    return [tell("status.more", count=answer.more)] if answer.more else []
+    return [t("status.more", count=answer.more)] if answer.more else []
 
 
 def _rest(answer: m.HubStatus) -> list[str]:
-    waiting = tell("status.queue", jobs=count(answer.queue), mine=answer.own_queued)
-    lines = [waiting if answer.queue else tell("status.no_queue")]
+    waiting = t("status.queue", jobs=count(answer.queue), mine=answer.own_queued)
+    lines = [waiting if answer.queue else t("status.no_queue")]
     if answer.boot_s:
         p50, p90 = (duration(answer.boot_s.get(name, 0.0)) for name in ("p50", "p90"))
-        lines.append(tell("status.boot", p50=p50, p90=p90, count=answer.boots))
+        lines.append(t("status.boot", p50=p50, p90=p90, count=answer.boots))
     else:
-        lines.append(tell("status.no_boot"))
+        lines.append(t("status.no_boot"))
     if not answer.monitors:
-        lines.append(tell("status.no_monitor"))
+        lines.append(t("status.no_monitor"))
     return lines
 
 
@@ -100,25 +100,25 @@ def _row(gpu: Mapping[str, Any], name: str) -> tuple[str, ...]:
     span = gpu[name]
     money = [f"{span[key]:.2f}" if key in span else "-" for key in ("cost", "saved")]
     off = max(0, span["of_s"] - span["on_s"])
-    return (gpu["gpu"], tell(f"span.{name}"), _long(span["on_s"]), _long(off), *money)
+    return (gpu["gpu"], t(f"span.{name}"), _long(span["on_s"]), _long(off), *money)
 
 
 def _long(seconds: float) -> str:
     """As `duration`, but from two days on in days and hours, and nothing for no time at all."""
     if not seconds:
-        return tell("seconds", count=0)
+        return t("seconds", count=0)
     if seconds < 2 * 86_400:
         return duration(seconds)
     days, rest = divmod(round(seconds / 3600), 24)
-    return tell("days", days=days, hours=f"{rest:02}")
+    return t("days", days=days, hours=f"{rest:02}")
 
 
 def _how(answer: m.HubStatus) -> list[str]:
     prices = sorted({gpu["price_per_hour"] for gpu in answer.gpus if "price_per_hour" in gpu})
-    named = tell("list.and").join(f"{price:g}" for price in prices)
-    lines = [tell("cost.price", prices=named) if prices else tell("status.no_price")]
+    named = t("list.and").join(f"{price:g}" for price in prices)
+    lines = [t("cost.price", prices=named) if prices else t("status.no_price")]
     known_since = min((gpu["known_since"] for gpu in answer.gpus if "known_since" in gpu), default=None)
     if known_since is not None:
         day = datetime.datetime.fromtimestamp(known_since, datetime.UTC)
-        lines.append(tell("cost.book", day=f"{day:%Y-%m-%d %H:%M}"))
+        lines.append(t("cost.book", day=f"{day:%Y-%m-%d %H:%M}"))
     return lines

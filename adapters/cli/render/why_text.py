@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import known
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.operators.model import events as e
@@ -19,26 +19,26 @@ def job(found: Mapping[str, Any], now: float) -> str:
     """`found` is a job as the daemon tells of it, `now` UNIX seconds."""
     name, last = found["id"], found.get("last")
     if found["state"] == "cancelling":
-        return tell("why.cancelling", job=name)
+        return t("why.cancelling", job=name)
     if found.get("outcome"):
-        return tell("why.ended", job=name, how=_ended(found["outcome"]))
+        return t("why.ended", job=name, how=_ended(found["outcome"]))
     since = words.duration(max(0.0, now - found["accepted_at"]))
     if last is None:
-        return tell("why.outbox", job=name, time=since)
+        return t("why.outbox", job=name, time=since)
     happened, passed = _event(last), max(0.0, now - last.get("at", now))
     match happened:
         case e.Waking():
             waited = words.duration(happened.waited + passed)
-            return tell("why.waking", job=name, time=waited, what=words.waking(words.nearer(happened, passed)))
+            return t("why.waking", job=name, time=waited, what=words.waking(words.nearer(happened, passed)))
         case e.Queued():
-            return tell("why.queued", job=name, what=words.event(words.nearer(happened, passed)))
+            return t("why.queued", job=name, what=words.event(words.nearer(happened, passed)))
         case e.Note() if words.pause_left(happened, passed) is not None:
             left = words.duration(words.pause_left(happened, passed) or 0.0)
-            return tell("why.pauses", job=name, time=left, what=words.event(happened))
+            return t("why.pauses", job=name, time=left, what=words.event(happened))
         case e.Retrying():
-            return tell("why.retrying", job=name, what=words.event(happened))
+            return t("why.retrying", job=name, what=words.event(happened))
         case _:
-            return tell("why.works", job=name, time=since, what=words.event(happened))
+            return t("why.works", job=name, time=since, what=words.event(happened))
 
 
 def _ended(outcome: Mapping[str, Any]) -> str:
@@ -46,7 +46,7 @@ def _ended(outcome: Mapping[str, Any]) -> str:
 
 
 def _event(plain: Mapping[str, Any]) -> e.JobEvent:
-    return event_from(plain) or e.Note(tell("why.unknown", event=plain.get("event")))
+    return event_from(plain) or e.Note(t("why.unknown", event=plain.get("event")))
 
 
 def gpus(answer: m.HubStatus, name: str | None = None) -> Sequence[str]:
@@ -56,35 +56,35 @@ def gpus(answer: m.HubStatus, name: str | None = None) -> Sequence[str]:
 
 
 def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
-    phase, name = gpu["phase"], tell("gpu", name=gpu["gpu"])
-    cause = tell("why.says", why=gpu["why"]) if gpu.get("why") else ""
+    phase, name = gpu["phase"], t("gpu", name=gpu["gpu"])
+    cause = t("why.says", why=gpu["why"]) if gpu.get("why") else ""
     held = gpu.get("own", 0) + gpu.get("others", 0)
     if phase in _RUNS and held:
         if held == 1:
-            mine = tell("why.is_mine" if gpu.get("own") else "why.not_mine")
-            return tell("why.on.one", gpu=name, jobs=words.count(held), mine=mine)
-        mine = tell("why.mine", count=gpu["own"]) if gpu.get("own") else tell("why.none_mine")
-        return tell("why.on.many", gpu=name, jobs=words.count(held), mine=mine)
+            mine = t("why.is_mine" if gpu.get("own") else "why.not_mine")
+            return t("why.on.one", gpu=name, jobs=words.count(held), mine=mine)
+        mine = t("why.mine", count=gpu["own"]) if gpu.get("own") else t("why.none_mine")
+        return t("why.on.many", gpu=name, jobs=words.count(held), mine=mine)
     if phase == "booted":
-        return tell("why.booted", gpu=name, cause=_for(answer) or cause)
+        return t("why.booted", gpu=name, cause=_for(answer) or cause)
     if phase in _RUNS:
-        return tell("why.idle", gpu=name, cause=cause)
+        return t("why.idle", gpu=name, cause=cause)
     if phase == "off":
         return _off(name, answer)
-    is_ = tell(f"why.is.{phase}") if known(f"why.is.{phase}") else phase.replace("_", " ")
-    alone = "" if answer.monitors else tell("why.but.no_monitor")
-    return tell("why.phase", gpu=name, phase=is_, cause=f"{cause}{_for(answer)}{alone}")
+    is_ = t(f"why.is.{phase}") if known(f"why.is.{phase}") else phase.replace("_", " ")
+    alone = "" if answer.monitors else t("why.but.no_monitor")
+    return t("why.phase", gpu=name, phase=is_, cause=f"{cause}{_for(answer)}{alone}")
 
 
 def _off(name: str, answer: m.HubStatus) -> str:
     if not answer.queue:
-        return tell("why.off", gpu=name)
+        return t("why.off", gpu=name)
     asked = "why.off.asked" if answer.monitors else "why.off.no_monitor"
-    wait = tell("why.wait.one" if answer.queue == 1 else "why.wait.many", jobs=words.count(answer.queue))
-    return tell(asked, gpu=name, jobs=wait)
+    wait = t("why.wait.one" if answer.queue == 1 else "why.wait.many", jobs=words.count(answer.queue))
+    return t(asked, gpu=name, jobs=wait)
 
 
 def _for(answer: m.HubStatus) -> str:
     if not answer.queue:
         return ""
-    return tell("why.for.one" if answer.queue == 1 else "why.for.many", jobs=words.count(answer.queue))
+    return t("why.for.one" if answer.queue == 1 else "why.for.many", jobs=words.count(answer.queue))

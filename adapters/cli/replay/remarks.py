@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import units
 from wakestream.streams.jobs.daemon_pipeline import OWN, own_effects
 from wakestream.streams.recording.recording import Log
@@ -28,11 +28,11 @@ class Remarks:
         """As sentences; `settings` are those that were changed."""
         said = []
         if self.own_effects:
-            said.append(tell("replay.own_effects", effects=", ".join(self.own_effects), pipeline=self.pipeline))
+            said.append(t("replay.own_effects", effects=", ".join(self.own_effects), pipeline=self.pipeline))
         if self.otherwise is not None:
             ask = self.otherwise
             time = units.duration(ask.t)
-            said.append(tell("replay.asks", settings=settings, job=ask.job, label=ask.label, time=time))
+            said.append(t("replay.asks", settings=settings, job=ask.job, label=ask.label, time=time))
         return said
 
     def plain(self) -> Mapping[str, Any]:

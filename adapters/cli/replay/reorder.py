@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.replay.report import Show, plain_outcome, trouble
 from wakestream.adapters.telemetry.recordings import LogFile, output_beside, write
 from wakestream.streams.recording.event_json import plain_text
@@ -41,7 +41,7 @@ class _Chaos:
         before = self.replay(self.log)
         if before.trouble is not None:
             why = trouble(before)
-            self.tell(tell("replay.as_it_is", name=self.file.name, why=why), f"fails as it is: {why}", trial=before)
+            self.tell(t("replay.as_it_is", name=self.file.name, why=why), f"fails as it is: {why}", trial=before)
             return exit_codes.FAILED
         for seed in self.seeds:
             perturbed = reordered(self.log, seed, self.spread)
@@ -50,21 +50,21 @@ class _Chaos:
                 return self.found(seed, before, perturbed, after)
         first, last = str(self.seeds[0]), str(self.seeds[-1])
         one = first == last
-        said = tell("replay.no_order", name=self.file.name, seeds=first if one else f"{first}-{last}")
+        said = t("replay.no_order", name=self.file.name, seeds=first if one else f"{first}-{last}")
         self.tell(said, f"no order makes anything worse ({f'seed {first}' if one else f'seeds {first} to {last}'})")
         return exit_codes.DONE
 
     def found(self, seed: int, before: Trial, perturbed: Log, after: Trial) -> int:
         path = output_beside(self.file, self.output, f"seed-{seed}")
         write(failing(perturbed, before, after), path)
-        said = tell("replay.seed", name=self.file.name, seed=seed)
+        said = t("replay.seed", name=self.file.name, seed=seed)
         self.tell(said, f"seed {seed} fails", seed=seed, trial=after, path=path)
         if after.trouble is not None:
             self.show.note(f"  {trouble(after)}")
         for each in worse(before, after):
-            said = tell("replay.worse", job=each.job, then=each.then, now=each.now, why=each.now.why)
+            said = t("replay.worse", job=each.job, then=each.then, now=each.now, why=each.now.why)
             self.show.note(f"  {said}")
-        self.show.note("  " + tell("replay.written", path=path))
+        self.show.note("  " + t("replay.written", path=path))
         return exit_codes.FAILED
 
     def tell(

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from wakestream.adapters.cli import parser as parsing
-from wakestream.adapters.cli.i18n import tell
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import units
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.cli.replay.remarks import NONE, Remarks
@@ -55,7 +55,7 @@ class Show:
         """How many logs came out how, where there are several."""
         if self._results.total() > 1:
             counts = ", ".join(f"{count} {result}" for result, count in self._results.items())
-            self.note(tell("replay.logs", count=self._results.total(), results=counts))
+            self.note(t("replay.logs", count=self._results.total(), results=counts))
 
     def note(self, line: str) -> None:
         """A remark for a person."""
@@ -93,8 +93,8 @@ class Show:
         if self._json:
             self.object({**_plain(file, log, trial, asked), **remarks.plain()})
             return
-        torn = tell("replay.torn") if log.torn else ""
-        self.line(tell("replay.log", name=file.name, program=log.header.program, count=len(log.rows), torn=torn))
+        torn = t("replay.torn") if log.torn else ""
+        self.line(t("replay.log", name=file.name, program=log.header.program, count=len(log.rows), torn=torn))
         if trial.report is None:
             self.line(f"  {trouble(trial)}")
         elif asked:
@@ -108,16 +108,16 @@ class Show:
 
     def _jobs(self, report: Report) -> None:
         stages = _stages(report.now.values())
-        head = (tell("replay.job"), tell("replay.outcome"), tell("replay.total"), *stages)
+        head = (t("replay.job"), t("replay.outcome"), t("replay.total"), *stages)
         rows = [_job_row(job, stages) for job in report.now.values()]
         self._table((head, *rows) if rows else ())
 
     def _what_if(self, report: Report, asked: Asked) -> None:
-        said = tell("replay.what_if", settings=_under(asked), changed=len(report.changed), count=len(report.now))
+        said = t("replay.what_if", settings=_under(asked), changed=len(report.changed), count=len(report.now))
         self.line(f"  {said}")
         named = report.now if len(report.now) <= UNCHANGED else report.changed
         rows = [(job, _ended(report.then.get(job)), _ended(report.now[job])) for job in named]
-        self._table(((tell("replay.job"), tell("replay.then"), tell("replay.now")), *rows) if rows else ())
+        self._table(((t("replay.job"), t("replay.then"), t("replay.now")), *rows) if rows else ())
 
     def _table(self, rows: Sequence[Sequence[str]]) -> None:
         for line in table(rows):
@@ -125,21 +125,21 @@ class Show:
 
     def _crashes(self, crashes: Mapping[str, str]) -> None:
         for job, why in list(crashes.items())[:SHOWN]:
-            self.line("  " + tell("replay.broke", job=job, why=why))
+            self.line("  " + t("replay.broke", job=job, why=why))
 
     def _divergences(self, found: Sequence[Divergence]) -> None:
         if not found:
-            self.line(f"  {tell('replay.same')}")
+            self.line(f"  {t('replay.same')}")
             return
         for divergence in by_weight(found)[:SHOWN]:
             stream, seq, label = divergence.stream, divergence.seq, divergence.label
-            self.line("  " + tell("replay.diverges", stream=stream, seq=seq, label=label))
+            self.line("  " + t("replay.diverges", stream=stream, seq=seq, label=label))
             for line in divergence.lines():
                 printing.draw(f"    {self._painted(printable(line))}")
             if divergence.apart is not None:
-                self.line("    " + tell("replay.tie", micros=f"{divergence.apart * 1e6:.0f}"))
+                self.line("    " + t("replay.tie", micros=f"{divergence.apart * 1e6:.0f}"))
         if len(found) > SHOWN:
-            self.line("  " + tell("replay.more", count=len(found) - SHOWN))
+            self.line("  " + t("replay.more", count=len(found) - SHOWN))
 
     def _painted(self, line: str) -> str:
         if not self._colour:
@@ -154,9 +154,9 @@ def _under(asked: Asked) -> str:
 def trouble(trial: Trial) -> str:
     """Why a replay came to no end, as a sentence."""
     if trial.trouble == "crashed":
-        return tell("replay.crashed", why=trial.why)
-    who = tell("replay.waiting", jobs=", ".join(trial.waiting)) if trial.waiting else ""
-    return tell("replay.deadlock", why=trial.why, who=who)
+        return t("replay.crashed", why=trial.why)
+    who = t("replay.waiting", jobs=", ".join(trial.waiting)) if trial.waiting else ""
+    return t("replay.deadlock", why=trial.why, who=who)
 
 
 def _stages(jobs: Iterable[JobReport]) -> list[str]:
@@ -171,7 +171,7 @@ def _job_row(job: JobReport, stages: Sequence[str]) -> Sequence[str]:
 
 
 def _ended(job: JobReport | None) -> str:
-    return "-" if job is None else tell("replay.ended", outcome=job.outcome, time=units.duration(job.seconds))
+    return "-" if job is None else t("replay.ended", outcome=job.outcome, time=units.duration(job.seconds))
 
 
 def _happening(row: Row) -> str:

@@ -16,7 +16,7 @@ from aiohttp import web
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.operators.model.errors import FileError
-from wakestream.streams.outbox.facts import Look
+from wakestream.streams.outbox.facts import FileStat
 from wakestream.streams.protocol.wire import MAX_ID
 
 MAX_BODY: Final = 64 * 1024
@@ -35,8 +35,8 @@ class Wish:
     """A job that somebody hands in, looked at: its files are there and its output can be written."""
 
     job: str
-    video: Look
-    audio: Look
+    video: FileStat
+    audio: FileStat
     output: str
     task_type: str
     priority: int
@@ -97,9 +97,9 @@ def looked_at(
     return Wish(job, *looks, str(output), task_type, priority)
 
 
-def _look(path: Path, seconds: float) -> Look:
+def _look(path: Path, seconds: float) -> FileStat:
     status = path.stat()
-    return Look(str(path), status.st_size, status.st_mtime_ns, seconds)
+    return FileStat(str(path), status.st_size, status.st_mtime_ns, seconds)
 
 
 def job_name(text: str) -> str:

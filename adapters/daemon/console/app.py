@@ -16,11 +16,11 @@ from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import timeline_file
 from wakestream.adapters.daemon.console.event_stream import Live
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
-from wakestream.adapters.daemon.console.job_view import Cards
+from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.daemon.console.routes import JobCalls, plain_answer
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.static_files import SAFE, Page
-from wakestream.adapters.daemon.console.storage import Holdings
+from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.timeline_file import TimelineFile
 from wakestream.adapters.daemon.console.upload_validation import Kind
@@ -37,12 +37,12 @@ class Console:
 
     def __init__(self, folder: Path, outbox: Outbox, timeline: Timeline, settings: Settings, quota: int) -> None:
         self.sessions = Sessions()
-        self.holdings = Holdings(folder, outbox, quota, _look() if settings.probe else unlooked)
+        self.holdings = Storage(folder, outbox, quota, _look() if settings.probe else unlooked)
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
         outbox.on_lease_change = lambda: self._gpu.ask_soon()  # the lamp is to know of a job what its card knows
         self._kept = TimelineFile(folder.parent / timeline_file.NAME, outbox.feed.boot, timeline)
-        cards = self.cards = Cards(outbox, self.holdings.uploads, self.holdings.results)
+        cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results)
         self._gpu = GpuWatch(settings, lambda known: self._live.tell("gpu", known))
         self._live = Live(cards, timeline, self._kept, self._gpu, self._rest)
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest)

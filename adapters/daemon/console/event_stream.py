@@ -19,7 +19,7 @@ from aiohttp import web
 
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
-from wakestream.adapters.daemon.console.job_view import Cards
+from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.daemon.console.static_files import SAFE
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.timeline_file import TimelineFile
@@ -41,7 +41,7 @@ class Live:
 
     def __init__(
         self,
-        cards: Cards,
+        cards: JobView,
         timeline: Timeline,
         kept: TimelineFile,
         gpu: GpuWatch,

@@ -28,7 +28,7 @@ UNFINISHED: Final = ("open", "cancelling")
 
 
 @dataclass(frozen=True, slots=True)
-class Cards:
+class JobView:
     """The outbox's jobs as objects for the page. `results` is the folder of the results that the page asked for."""
 
     outbox: Outbox

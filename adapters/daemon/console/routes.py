@@ -17,10 +17,10 @@ from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import upload_validation as upload_rules
 from wakestream.adapters.daemon.console import uploads
-from wakestream.adapters.daemon.console.job_view import Cards
+from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.static_files import SAFE
-from wakestream.adapters.daemon.console.storage import Holdings
+from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox.outbox import Entry
 
@@ -35,8 +35,8 @@ class JobCalls:
     """One method for each call. `tell(kind, plain)` is for all open pages, `changed` says that files came or went."""
 
     outbox: Outbox
-    holdings: Holdings
-    cards: Cards
+    holdings: Storage
+    cards: JobView
     sessions: Sessions
     tell: Callable[[str, object], None]
     changed: Callable[[], None]

@@ -20,7 +20,7 @@ UNUSED_FOR: Final = 24 * 3600.0
 """Seconds after which a file that was given but never used is removed."""
 
 
-class Holdings:
+class Storage:
     """`uploads` are the files that were given, `results` is the folder of what was made of them. `look`: `Uploads`."""
 
     def __init__(self, folder: Path, outbox: Outbox, quota: int, look: Look = unlooked) -> None:

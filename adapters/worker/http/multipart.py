@@ -12,7 +12,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 from loguru import logger
 
 from wakestream.adapters.disk.hashing_writer import algorithm_of
-from wakestream.adapters.worker.file_store import Incoming, Store, disk_errors
+from wakestream.adapters.worker.file_store import FileStore, Incoming, disk_errors
 from wakestream.adapters.worker.http import requests
 from wakestream.adapters.worker.http.replies import bad_request
 from wakestream.operators.model.events import Algorithm, FileRef
@@ -43,7 +43,7 @@ class Form:
         return requests.file_ext(suffix or ".bin", f"the extension of {name}")
 
 
-async def receive_one(request: web.Request, store: Store) -> FileRef:
+async def receive_one(request: web.Request, store: FileStore) -> FileRef:
     """`upload_file`: one file under its hash.
 
     A BLAKE3, which only clients of ours send, must be right. Deployed clients may make a hash up: theirs is kept under
@@ -61,7 +61,7 @@ async def receive_one(request: web.Request, store: Store) -> FileRef:
         return kept
 
 
-async def receive_pair(request: web.Request, store: Store) -> tuple[FileRef, FileRef]:
+async def receive_pair(request: web.Request, store: FileStore) -> tuple[FileRef, FileRef]:
     """`upload`: a video and an audio file, named after their MD5, since only the field's clients call this."""
     async with _form(request, store, ("video", "audio"), _MD5) as form:
         video, audio = form.file("video"), form.file("audio")
@@ -71,7 +71,7 @@ async def receive_pair(request: web.Request, store: Store) -> tuple[FileRef, Fil
 
 @asynccontextmanager
 async def _form(
-    request: web.Request, store: Store, expected: Collection[str], algorithms: Collection[Algorithm] | None = None
+    request: web.Request, store: FileStore, expected: Collection[str], algorithms: Collection[Algorithm] | None = None
 ) -> AsyncIterator[Form]:
     """The whole form; files that nobody kept are removed at the end, also when the sender has gone."""
     form = Form()
@@ -87,7 +87,7 @@ async def _form(
         yield form
 
 
-async def _reader(request: web.Request, store: Store) -> MultipartReader:
+async def _reader(request: web.Request, store: FileStore) -> MultipartReader:
     if request.content_type != "multipart/form-data":
         raise bad_request("this call takes a form: Content-Type multipart/form-data")
     await _check_room(store, request.content_length or 0)
@@ -97,7 +97,7 @@ async def _reader(request: web.Request, store: Store) -> MultipartReader:
         raise bad_request(f"the form does not parse: {error}") from error
 
 
-async def _check_room(store: Store, length: int) -> None:
+async def _check_room(store: FileStore, length: int) -> None:
     with disk_errors():
         free = await store.in_thread(store.free)
         if length > free:
@@ -124,7 +124,7 @@ async def _take(
     part: BodyPartReader,
     form: Form,
     stack: AsyncExitStack,
-    store: Store,
+    store: FileStore,
     expected: Collection[str],
     algorithms: Collection[Algorithm] | None,
 ) -> None:

@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from wakestream.adapters.disk.hashing_writer import hash_of
 from wakestream.adapters.net.rate_limit import Rate
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
@@ -27,7 +27,7 @@ WRONG, AGAIN = 5, 60.0
 class Proofs:
     """What licenses are asked, and what they answer. The key of it all lives as long as the worker runs."""
 
-    def __init__(self, store: Store, queue: TaskQueue) -> None:
+    def __init__(self, store: FileStore, queue: TaskQueue) -> None:
         self._store, self._queue = store, queue
         self._key = os.urandom(32)
         self._wrong = Rate(WRONG, AGAIN)

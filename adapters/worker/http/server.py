@@ -16,7 +16,7 @@ from wakestream.adapters.net.connection_limits import SilentCallers
 from wakestream.adapters.net.http_server import listening
 from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.net.refusals import counting, no_strangers, noted, plain_bodies, quiet_logger
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import auth as callers
 from wakestream.adapters.worker.http import multipart as ingest
 from wakestream.adapters.worker.http import progress_socket, replies, requests
@@ -59,7 +59,7 @@ class Readiness:
 class WorkerCalls:
     """One method for each call."""
 
-    store: Store
+    store: FileStore
     queue: TaskQueue
     uploads: Uploads
     readiness: Readiness

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from wakestream.adapters.disk.hashing_writer import Hasher, Sink
-from wakestream.adapters.runtime.tasks import surely
+from wakestream.adapters.disk.hashing_writer import Hasher, HashingWriter
+from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.adapters.worker.file_store import disk_errors
 from wakestream.adapters.worker.resumable_uploads import Uploads, gone
 from wakestream.adapters.worker.upload_records import Upload
@@ -138,7 +138,7 @@ class Appends:
             await self._uploads.doubt(upload, upload.offset)
         with disk_errors():
             file = self._uploads.partial(upload).open("r+b", buffering=0)
-        sink = Sink(file, hashers, self._uploads.store.pool, upload.offset)
+        sink = HashingWriter(file, hashers, self._uploads.store.pool, upload.offset)
         back_to = upload.offset if checksum else None
         try:
             with disk_errors():
@@ -151,9 +151,9 @@ class Appends:
                 raise WorkerRefused(why, code="hash_mismatch")
             back_to = None
         finally:
-            await surely(self._leave(sink, upload, back_to))
+            await finish_despite_cancel(self._leave(sink, upload, back_to))
 
-    async def _fill(self, sink: Sink, upload: Upload, blocks: Blocks, sender: _Sender) -> None:
+    async def _fill(self, sink: HashingWriter, upload: Upload, blocks: Blocks, sender: _Sender) -> None:
         length = upload.announced.length
         async for block in blocks:
             if sink.size + len(block) > length:
@@ -165,7 +165,7 @@ class Appends:
         with disk_errors():
             await sink.flush()
 
-    async def _leave(self, sink: Sink, upload: Upload, back_to: int | None) -> None:
+    async def _leave(self, sink: HashingWriter, upload: Upload, back_to: int | None) -> None:
         """What came is on the disk and counted; with `back_to`, all of it behind that byte is taken back."""
         with suppress(OSError):
             await sink.flush()

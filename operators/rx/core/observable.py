@@ -19,7 +19,7 @@ Subscribe = Callable[[abc.ObserverBase[T], abc.SchedulerBase | None], abc.Dispos
 _LOCK = Observable[Any]().lock
 
 
-class Lean(Observable[T]):
+class LightObservable(Observable[T]):
     """An observable made of a `subscribe(observer, scheduler) -> disposable` function; not for use across threads."""
 
     __slots__ = ("_begin",)
@@ -51,7 +51,7 @@ class Lean(Observable[T]):
             if subscription.stopped:
                 raise
             subscription.on_error(error)
-            return Serial()
+            return SerialDisposable()
 
     if not TYPE_CHECKING:  # for its types the library has a page of overloads
 
@@ -79,17 +79,17 @@ class Lean(Observable[T]):
 
 def _lean(observable: Observable[U]) -> Observable[U]:
     """Without the trampoline of the library, which costs more than the work: for what only waits for its source."""
-    return Lean(observable._subscribe_core)
+    return LightObservable(observable._subscribe_core)
 
 
-def along(
+def subscribe_through(
     source: Observable[T], observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None
 ) -> abc.DisposableBase:
     """Subscribe an operator's own `observer`, the one it was given, to `source`: it changes nothing that passes.
 
     The observer is a subscription that ends with the source and lets go of it, so a lean source needs no other.
     """
-    if isinstance(source, Lean):
+    if isinstance(source, LightObservable):
         return source.begin(observer, scheduler)
     return source.subscribe(observer, scheduler=scheduler)
 
@@ -156,7 +156,7 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-class Passing(abc.ObserverBase[T]):
+class ForwardingObserver(abc.ObserverBase[T]):
     """An observer that passes everything on to `observer`; operators override what they do differently."""
 
     __slots__ = ("observer",)
@@ -177,7 +177,7 @@ class Passing(abc.ObserverBase[T]):
         self.observer.on_completed()
 
 
-class Serial(abc.DisposableBase):
+class SerialDisposable(abc.DisposableBase):
     """Holds one disposable at a time; the one before is disposed, and after `dispose` every new one at once."""
 
     __slots__ = ("_held", "_over")
@@ -202,7 +202,7 @@ class Serial(abc.DisposableBase):
             before.dispose()
 
 
-class Letting(abc.DisposableBase):
+class Disposable(abc.DisposableBase):
     """Calls `function` once, when it is disposed."""
 
     __slots__ = ("_function",)
@@ -217,7 +217,7 @@ class Letting(abc.DisposableBase):
             function()
 
 
-class Both(abc.DisposableBase):
+class CompositeDisposable(abc.DisposableBase):
     """Two disposables as one."""
 
     __slots__ = ("_first", "_second")

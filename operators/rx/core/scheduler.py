@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from reactivex import abc, typing
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
-from wakestream.operators.rx.core.observable import Letting
+from wakestream.operators.rx.core.observable import Disposable
 
 S = TypeVar("S")
 
@@ -87,7 +87,7 @@ class LoopScheduler(PeriodicScheduler):
         task = self.loop.create_task(effect, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return Letting(task.cancel)
+        return Disposable(task.cancel)
 
     async def close(self) -> None:
         """Wait for every effect; dispose what started them first."""
@@ -111,7 +111,7 @@ def seconds_now(scheduler: abc.SchedulerBase) -> float:
     return scheduler.to_seconds(scheduler.now)
 
 
-class Alarm(abc.DisposableBase):
+class Timer(abc.DisposableBase):
     """What waits again and again: `set` says until when, `ring` is called then. One timer for all of the waits.
 
     On the loop itself a wait makes nothing but a timer of the loop, as thousands of jobs say a line every few seconds.

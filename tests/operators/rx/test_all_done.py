@@ -11,7 +11,7 @@ from reactivex.testing import ReactiveTest, TestScheduler
 
 from wakestream.operators.rx.all_done import all_done
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.emit import emit
+from wakestream.operators.rx.emit import of
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.to_future import to_future
@@ -38,7 +38,7 @@ def test_all_lanes_are_heard_until_the_last_completes_and_the_first_lanes_item_i
 
 def test_the_result_is_not_said_twice_where_nothing_came_after_it() -> None:
     heard: list[str] = []
-    all_done(emit("other", "a"), rx.empty()).subscribe(heard.append, on_completed=lambda: heard.append("|"))
+    all_done(of("other", "a"), rx.empty()).subscribe(heard.append, on_completed=lambda: heard.append("|"))
     assert heard == ["other", "a", "|"]
 
 
@@ -54,9 +54,9 @@ def test_a_lane_that_fails_ends_the_whole_and_the_others_are_let_go_of() -> None
 
 def test_one_that_fails_at_once_lets_no_other_begin() -> None:
     begun: list[str] = []
-    late: Observable[str] = rx.defer(lambda _: begun.append("late") or emit("late"))  # type: ignore[func-returns-value]
+    late: Observable[str] = rx.defer(lambda _: begun.append("late") or of("late"))  # type: ignore[func-returns-value]
     heard: list[str] = []
-    broken: Observable[str] = emit("x").pipe(then(lambda _: {}["missing"]))
+    broken: Observable[str] = of("x").pipe(then(lambda _: {}["missing"]))
     all_done(broken, late).subscribe(heard.append, lambda error: heard.append(type(error).__name__))
     assert (heard, begun) == (["x", "KeyError"], [])
 
@@ -91,7 +91,7 @@ def test_the_results_of_all_lanes_are_joined_in_the_order_of_the_lanes() -> None
 
 def test_results_that_cannot_be_joined_are_an_error() -> None:
     heard: list[object] = []
-    all_done(emit(1), emit(0), join=lambda a, b: a // b).subscribe(heard.append, lambda e: heard.append(type(e)))
+    all_done(of(1), of(0), join=lambda a, b: a // b).subscribe(heard.append, lambda e: heard.append(type(e)))
     assert heard == [1, 0, ZeroDivisionError]
 
 

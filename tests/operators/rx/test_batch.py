@@ -8,7 +8,7 @@ import pytest
 from reactivex import abc
 from reactivex.testing import TestScheduler
 
-from wakestream.operators.contrib.batch import Batch, Gathering
+from wakestream.operators.contrib.batch import Barrier, BatchState
 from wakestream.operators.rx.core.scheduler import LoopScheduler, seconds_now
 from wakestream.operators.rx.to_future import to_future
 
@@ -18,13 +18,13 @@ class Crowd:
 
     def __init__(self, size: int, within: float) -> None:
         self.scheduler = TestScheduler()
-        self.batch = Batch(size, within)
+        self.batch = Barrier(size, within)
         self.told: dict[str, list[tuple[float, str, int]]] = {}
 
     def join(self, name: str) -> abc.DisposableBase:
         told = self.told.setdefault(name, [])
 
-        def hear(news: Gathering) -> None:
+        def hear(news: BatchState) -> None:
             told.append((seconds_now(self.scheduler), news.state, news.count))
 
         def over() -> None:
@@ -84,7 +84,7 @@ def test_a_batch_of_one_holds_nobody() -> None:
 
 
 def test_whoever_went_and_comes_by_again_passes() -> None:
-    scheduler, batch, heard = TestScheduler(), Batch(2, 60), list[str]()
+    scheduler, batch, heard = TestScheduler(), Barrier(2, 60), list[str]()
     place = batch.join()
     for _ in range(2):
         place.subscribe(lambda news: heard.append(news.state), scheduler=scheduler)
@@ -93,19 +93,19 @@ def test_whoever_went_and_comes_by_again_passes() -> None:
 
 
 async def test_one_that_raises_holds_nobody_up() -> None:
-    loop, scheduler, batch = asyncio.get_running_loop(), LoopScheduler(), Batch(2, 60)
+    loop, scheduler, batch = asyncio.get_running_loop(), LoopScheduler(), Barrier(2, 60)
     faults: list[object] = []
     loop.set_exception_handler(lambda _, context: faults.append(str(context["exception"])))
 
-    def broken(news: Gathering) -> None:
+    def broken(news: BatchState) -> None:
         if news.state == "full":
             raise ValueError("broken")
 
     batch.join().subscribe(broken, scheduler=scheduler)
-    assert await to_future(scheduler)(batch.join()) == Gathering(2, 2, "full")
+    assert await to_future(scheduler)(batch.join()) == BatchState(2, 2, "full")
     assert faults == ["broken"]
 
 
 def test_a_size_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        Batch(0, 60)
+        Barrier(0, 60)

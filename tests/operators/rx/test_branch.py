@@ -10,7 +10,7 @@ from reactivex.disposable import Disposable
 from reactivex.subject import Subject
 from reactivex.testing import ReactiveTest, TestScheduler
 
-from wakestream.operators.rx.branch import branch
+from wakestream.operators.rx.branch import switch_by_type
 
 on_next, on_error, on_completed, subscribe = (
     ReactiveTest.on_next,
@@ -43,7 +43,7 @@ def test_the_kind_of_an_item_chooses_the_road() -> None:
     source = scheduler.create_hot_observable(on_next(210, Yes("a")))
     road = scheduler.create_cold_observable(on_next(5, "x"), on_completed(20))
     other = scheduler.create_cold_observable(on_next(5, "never"))
-    result = scheduler.start(lambda: source.pipe(branch({Yes: lambda _: road, No: lambda _: other})))
+    result = scheduler.start(lambda: source.pipe(switch_by_type({Yes: lambda _: road, No: lambda _: other})))
     assert result.messages == [on_next(215, "x"), on_completed(230)]
     assert other.subscriptions == []
 
@@ -52,7 +52,7 @@ def test_the_whole_completes_with_its_road_and_lets_go_of_an_endless_source() ->
     scheduler = TestScheduler()
     source = scheduler.create_hot_observable(on_next(210, Yes("a")), on_next(900, Yes("late")))
     road = scheduler.create_cold_observable(on_completed(20))
-    result = scheduler.start(lambda: source.pipe(branch({Yes: lambda _: road})))
+    result = scheduler.start(lambda: source.pipe(switch_by_type({Yes: lambda _: road})))
     assert result.messages == [on_completed(230)]
     assert source.subscriptions == [subscribe(200, 230)]
 
@@ -62,7 +62,7 @@ def test_the_latest_wins_and_the_road_before_is_left() -> None:
     source = scheduler.create_hot_observable(on_next(210, No("a")), on_next(250, Yes("b")))
     waiting = scheduler.create_cold_observable(*(on_next(tick, f"w{tick}") for tick in (10, 30, 50, 70)))
     granted = scheduler.create_cold_observable(on_next(5, "go"), on_completed(6))
-    result = scheduler.start(lambda: source.pipe(branch({No: lambda _: waiting, Yes: lambda _: granted})))
+    result = scheduler.start(lambda: source.pipe(switch_by_type({No: lambda _: waiting, Yes: lambda _: granted})))
     assert result.messages == [on_next(220, "w10"), on_next(240, "w30"), on_next(255, "go"), on_completed(256)]
     assert waiting.subscriptions == [subscribe(210, 250)]
 
@@ -71,7 +71,7 @@ def test_the_same_kind_again_starts_its_road_anew() -> None:
     scheduler = TestScheduler()
     source = scheduler.create_hot_observable(on_next(210, No("a")), on_next(230, No("b")))
     waiting = scheduler.create_cold_observable(on_next(15, "w"), on_completed(40))
-    result = scheduler.start(lambda: source.pipe(branch({No: lambda _: waiting})))
+    result = scheduler.start(lambda: source.pipe(switch_by_type({No: lambda _: waiting})))
     assert result.messages == [on_next(225, "w"), on_next(245, "w"), on_completed(270)]
     assert waiting.subscriptions == [subscribe(210, 230), subscribe(230, 270)]
 
@@ -80,23 +80,23 @@ def test_a_case_that_returns_none_leaves_the_road_followed() -> None:
     scheduler = TestScheduler()
     source = scheduler.create_hot_observable(on_next(210, No("a")), on_next(220, Yes("news")))
     waiting = scheduler.create_cold_observable(on_next(30, "w"), on_completed(40))
-    result = scheduler.start(lambda: source.pipe(branch({No: lambda _: waiting, Yes: lambda _: None})))
+    result = scheduler.start(lambda: source.pipe(switch_by_type({No: lambda _: waiting, Yes: lambda _: None})))
     assert result.messages == [on_next(240, "w"), on_completed(250)]
 
 
 def test_items_of_other_kinds_pass_unnoticed_subclasses_too() -> None:
-    assert collect(rx.of(1, "a", None, Sub("b")).pipe(branch({Yes: lambda _: rx.of("taken")}))) == ["|"]
+    assert collect(rx.of(1, "a", None, Sub("b")).pipe(switch_by_type({Yes: lambda _: rx.of("taken")}))) == ["|"]
 
 
 def test_a_source_that_ends_before_any_road_was_taken_ends_the_whole() -> None:
-    assert collect(rx.empty().pipe(branch({Yes: lambda _: rx.never()}))) == ["|"]
+    assert collect(rx.empty().pipe(switch_by_type({Yes: lambda _: rx.never()}))) == ["|"]
 
 
 def test_a_source_that_ends_leaves_the_road_to_its_own_end() -> None:
     scheduler = TestScheduler()
     source = scheduler.create_hot_observable(on_next(210, Yes("a")), on_completed(220))
     road = scheduler.create_cold_observable(on_next(50, "x"), on_completed(60))
-    result = scheduler.start(lambda: source.pipe(branch({Yes: lambda _: road})))
+    result = scheduler.start(lambda: source.pipe(switch_by_type({Yes: lambda _: road})))
     assert result.messages == [on_next(260, "x"), on_completed(270)]
 
 
@@ -104,13 +104,17 @@ def test_errors_of_source_and_road_end_the_whole_and_let_go_of_the_other() -> No
     scheduler, broken = TestScheduler(), ValueError("broken")
     source = scheduler.create_hot_observable(on_next(210, Yes("a")))
     road = scheduler.create_cold_observable(on_error(20, broken))
-    assert scheduler.start(lambda: source.pipe(branch({Yes: lambda _: road}))).messages == [on_error(230, broken)]
+    assert scheduler.start(lambda: source.pipe(switch_by_type({Yes: lambda _: road}))).messages == [
+        on_error(230, broken)
+    ]
     assert source.subscriptions == [subscribe(200, 230)]
 
     scheduler = TestScheduler()
     source = scheduler.create_hot_observable(on_next(210, Yes("a")), on_error(240, broken))
     road = scheduler.create_cold_observable(on_completed(300))
-    assert scheduler.start(lambda: source.pipe(branch({Yes: lambda _: road}))).messages == [on_error(240, broken)]
+    assert scheduler.start(lambda: source.pipe(switch_by_type({Yes: lambda _: road}))).messages == [
+        on_error(240, broken)
+    ]
     assert road.subscriptions == [subscribe(210, 240)]
 
 
@@ -120,7 +124,7 @@ def test_a_case_that_raises_arrives_as_an_error() -> None:
     def case(_: Any) -> Observable[Any]:
         raise broken
 
-    source.pipe(branch({Yes: case})).subscribe(heard.append, heard.append)
+    source.pipe(switch_by_type({Yes: case})).subscribe(heard.append, heard.append)
     source.on_next(Yes("a"))
     assert heard == [broken]
     assert not source.observers
@@ -130,7 +134,7 @@ def test_disposing_lets_go_of_source_and_road() -> None:
     scheduler = TestScheduler()
     source = scheduler.create_hot_observable(on_next(210, Yes("a")))
     road = scheduler.create_cold_observable(on_completed(500))
-    scheduler.start(lambda: source.pipe(branch({Yes: lambda _: road})), disposed=300)
+    scheduler.start(lambda: source.pipe(switch_by_type({Yes: lambda _: road})), disposed=300)
     assert source.subscriptions == [subscribe(200, 300)]
     assert road.subscriptions == [subscribe(210, 300)]
 
@@ -148,7 +152,7 @@ def test_a_road_that_feeds_the_source_while_it_is_entered_gives_way_to_what_it_f
     left: list[str] = []
     heard: list[Any] = []
     roads = {No: lambda _: Observable(entering), Yes: lambda _: rx.concat(rx.of("granted"), rx.never())}
-    source.pipe(branch(roads)).subscribe(heard.append, heard.append, lambda: heard.append("|"))
+    source.pipe(switch_by_type(roads)).subscribe(heard.append, heard.append, lambda: heard.append("|"))
     source.on_next(No("a"))
     assert heard == ["before", "granted"]
     assert left == ["left"]
@@ -166,7 +170,7 @@ def test_a_source_that_emits_while_it_is_subscribed_takes_no_road_after_the_end(
             observer.on_next(Yes(item))
         return Disposable()
 
-    assert collect(Observable(burst).pipe(branch({Yes: road}))) == ["a", "|"]
+    assert collect(Observable(burst).pipe(switch_by_type({Yes: road}))) == ["a", "|"]
     assert entered == ["a"]
 
 

@@ -9,7 +9,7 @@ from reactivex import Observable
 from reactivex.subject import Subject
 from reactivex.testing import ReactiveTest, TestScheduler
 
-from wakestream.operators.rx.emit import begin_with, beside, emit
+from wakestream.operators.rx.emit import merge_errors, of, start_with
 
 
 def heard(source: Observable[Any]) -> list[Any]:
@@ -19,13 +19,13 @@ def heard(source: Observable[Any]) -> list[Any]:
 
 
 def test_emit_gives_its_items_and_completes_before_subscribe_returns() -> None:
-    assert heard(emit(1, 2)) == [1, 2, "|"]
-    assert heard(emit()) == ["|"]
+    assert heard(of(1, 2)) == [1, 2, "|"]
+    assert heard(of()) == ["|"]
 
 
 def test_begin_with_gives_its_items_before_those_of_the_source() -> None:
     source: Subject[int] = Subject()
-    items = heard(source.pipe(begin_with(0)))
+    items = heard(source.pipe(start_with(0)))
     assert items == [0]
     source.on_next(1)
     source.on_completed()
@@ -35,7 +35,7 @@ def test_begin_with_gives_its_items_before_those_of_the_source() -> None:
 def test_beside_passes_the_source_and_only_the_error_of_the_other() -> None:
     source: Subject[int] = Subject()
     other: Subject[str] = Subject()
-    items = heard(source.pipe(beside(other)))
+    items = heard(source.pipe(merge_errors(other)))
     other.on_next("ignored")
     source.on_next(1)
     other.on_error(ValueError("broken"))
@@ -45,7 +45,7 @@ def test_beside_passes_the_source_and_only_the_error_of_the_other() -> None:
 
 def test_the_end_of_the_other_ends_nothing() -> None:
     source: Subject[int] = Subject()
-    items = heard(source.pipe(beside(emit("x"))))
+    items = heard(source.pipe(merge_errors(of("x"))))
     source.on_next(1)
     source.on_completed()
     assert items == [1, "|"]
@@ -55,9 +55,9 @@ def test_both_are_let_go_of_together() -> None:
     scheduler = TestScheduler()
     source = scheduler.create_hot_observable(ReactiveTest.on_next(300, 1))
     other = scheduler.create_hot_observable(ReactiveTest.on_next(300, 2))
-    scheduler.start(lambda: source.pipe(beside(other)), disposed=500)
+    scheduler.start(lambda: source.pipe(merge_errors(other)), disposed=500)
     assert [s.unsubscribe for s in (*source.subscriptions, *other.subscriptions)] == [500, 500]
 
 
 def test_a_source_that_fails_within_the_subscription_is_told_once() -> None:
-    assert heard(rx.throw(ValueError("at once")).pipe(beside(rx.throw(ValueError("too"))))) == ["at once"]
+    assert heard(rx.throw(ValueError("at once")).pipe(merge_errors(rx.throw(ValueError("too"))))) == ["at once"]

@@ -11,7 +11,7 @@ from reactivex.testing import ReactiveTest, TestScheduler
 
 from wakestream.adapters.testing.virtual_loop import VirtualLoop
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.interval import every
+from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.to_future import to_future
 
 on_next, on_error, on_completed = ReactiveTest.on_next, ReactiveTest.on_error, ReactiveTest.on_completed
@@ -23,27 +23,27 @@ def same(elapsed: float) -> float:
 
 def test_it_tells_the_time_elapsed_at_each_beat() -> None:
     scheduler = TestScheduler()
-    result = scheduler.start(lambda: every(10, lambda elapsed: f"{elapsed:g}"), disposed=235)
+    result = scheduler.start(lambda: interval(10, lambda elapsed: f"{elapsed:g}"), disposed=235)
     assert result.messages == [on_next(210, "10"), on_next(220, "20"), on_next(230, "30")]
 
 
 def test_nothing_is_made_before_the_first_beat_nor_after_disposal() -> None:
     made: list[float] = []
     scheduler = TestScheduler()
-    scheduler.start(lambda: every(10, made.append), disposed=209)
+    scheduler.start(lambda: interval(10, made.append), disposed=209)
     assert made == []
 
 
 async def test_it_does_not_drift() -> None:
     scheduler, beats = LoopScheduler(), list[float]()
-    line = every(0.1, lambda _: beats.append(scheduler.loop.time())).take(10_000)
+    line = interval(0.1, lambda _: beats.append(scheduler.loop.time())).take(10_000)
     await to_future(scheduler)(line)
     assert beats[-1] == pytest.approx(1_000.0, abs=1e-9)
 
 
 async def test_half_an_hour_of_waiting_lines() -> None:
     scheduler = LoopScheduler()
-    lines = every(10, same).pipe(rx.operators.take_until(rx.timer(1_801)), rx.operators.to_list())
+    lines = interval(10, same).pipe(rx.operators.take_until(rx.timer(1_801)), rx.operators.to_list())
     assert await to_future(scheduler)(lines) == [10.0 * beat for beat in range(1, 181)]
 
 
@@ -58,7 +58,7 @@ async def test_beats_missed_while_the_machine_slept_are_not_made_up_for() -> Non
             loop.jump(28_803)
 
     scheduler = LoopScheduler()
-    await to_future(scheduler)(every(10, beat).take(4))
+    await to_future(scheduler)(interval(10, beat).take(4))
     assert heard == [(10, 10), (20, 20), (28_823, 28_820), (28_830, 28_830)]
 
 
@@ -69,7 +69,7 @@ def test_a_line_that_cannot_be_made_arrives_as_an_error() -> None:
         raise broken
 
     scheduler = TestScheduler()
-    assert scheduler.start(lambda: every(10, make)).messages == [on_error(210, broken)]
+    assert scheduler.start(lambda: interval(10, make)).messages == [on_error(210, broken)]
 
 
 def test_an_observer_that_raises_does_not_stop_the_clock() -> None:
@@ -80,7 +80,7 @@ def test_an_observer_that_raises_does_not_stop_the_clock() -> None:
         if elapsed == 10:
             raise ValueError("observer")
 
-    listening = every(10, same).subscribe(observer, scheduler=scheduler)
+    listening = interval(10, same).subscribe(observer, scheduler=scheduler)
     with pytest.raises(ValueError, match="observer"):
         scheduler.advance_to(10)
     scheduler.stop()
@@ -91,11 +91,11 @@ def test_an_observer_that_raises_does_not_stop_the_clock() -> None:
 
 async def test_an_observer_that_has_enough_ends_it() -> None:
     scheduler = LoopScheduler()
-    assert await to_future(scheduler)(every(10, same).take(2)) == 20.0
+    assert await to_future(scheduler)(interval(10, same).take(2)) == 20.0
     assert await to_future(scheduler)(rx.timer(100)) == 0
     assert scheduler.loop.time() == 120.0
 
 
 def test_no_scheduler_is_a_clear_type_error() -> None:
     with pytest.raises(TypeError, match="no scheduler"):
-        every(1, same).subscribe()
+        interval(1, same).subscribe()

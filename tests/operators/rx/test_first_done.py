@@ -10,8 +10,8 @@ from reactivex import Observable
 from reactivex.testing import ReactiveTest, TestScheduler
 
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.emit import emit, silence
-from wakestream.operators.rx.first_success import first_done
+from wakestream.operators.rx.emit import never, of
+from wakestream.operators.rx.first_success import first_success
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.to_future import to_future
 
@@ -27,7 +27,7 @@ def test_all_lanes_are_heard_until_the_first_completes_and_the_others_are_let_go
     scheduler = TestScheduler()
     slow = scheduler.create_cold_observable(on_next(10, "s1"), on_next(60, "s2"), on_completed(70))
     fast = scheduler.create_cold_observable(on_next(20, "f1"), on_next(40, "f2"), on_completed(50))
-    assert scheduler.start(lambda: first_done(slow, fast)).messages == [
+    assert scheduler.start(lambda: first_success(slow, fast)).messages == [
         on_next(210, "s1"), on_next(220, "f1"), on_next(240, "f2"), on_completed(250),
     ]  # fmt: skip
     assert slow.subscriptions == fast.subscriptions == [subscribe(200, 250)]
@@ -37,7 +37,7 @@ def test_the_last_item_is_the_winners_also_when_another_lane_spoke_since() -> No
     scheduler = TestScheduler()
     winner = scheduler.create_cold_observable(on_next(10, "won"), on_completed(30))
     other = scheduler.create_cold_observable(on_next(20, "still here"))
-    assert scheduler.start(lambda: first_done(winner, other)).messages == [
+    assert scheduler.start(lambda: first_success(winner, other)).messages == [
         on_next(210, "won"), on_next(220, "still here"), on_next(230, "won"), on_completed(230),
     ]  # fmt: skip
 
@@ -46,10 +46,10 @@ def test_a_lane_that_fails_drops_out_and_is_told_of() -> None:
     scheduler = TestScheduler()
     broken = scheduler.create_cold_observable(on_error(10, ValueError("broken")))
     whole = scheduler.create_cold_observable(on_next(20, "x"), on_completed(30))
-    lanes = first_done(whole, broken, dropped=lambda place, error: f"{place}: {error}")
+    lanes = first_success(whole, broken, dropped=lambda place, error: f"{place}: {error}")
     assert scheduler.start(lambda: lanes).messages == [on_next(210, "1: broken"), on_next(220, "x"), on_completed(230)]
     scheduler = TestScheduler()
-    silent = first_done(scheduler.create_cold_observable(on_error(10, ValueError())), emit("x"))
+    silent = first_success(scheduler.create_cold_observable(on_error(10, ValueError())), of("x"))
     assert scheduler.start(lambda: silent).messages == [on_next(200, "x"), on_completed(200)]
 
 
@@ -57,7 +57,7 @@ def test_the_error_of_the_last_lane_passes() -> None:
     scheduler, first, last = TestScheduler(), ValueError("first"), ValueError("last")
     lanes = [scheduler.create_cold_observable(on_error(tick, error)) for tick, error in ((20, last), (10, first))]
     told: list[int] = []
-    result = scheduler.start(lambda: first_done(*lanes, dropped=lambda place, _: told.append(place)))
+    result = scheduler.start(lambda: first_success(*lanes, dropped=lambda place, _: told.append(place)))
     assert result.messages == [on_error(220, last)]
     assert told == [1]
 
@@ -68,20 +68,20 @@ def test_a_word_on_a_dropped_lane_that_cannot_be_made_ends_the_whole() -> None:
 
     scheduler = TestScheduler()
     broken = scheduler.create_cold_observable(on_error(10, ValueError()))
-    result = scheduler.start(lambda: first_done(broken, silence(), dropped=no_word))
+    result = scheduler.start(lambda: first_success(broken, never(), dropped=no_word))
     assert isinstance(result.messages[-1].value.exception, KeyError)
 
 
 def test_a_lane_that_ends_at_once_has_won_before_the_next_begins() -> None:
     begun: list[str] = []
-    late: Observable[str] = rx.defer(lambda _: begun.append("late") or emit("late"))  # type: ignore[func-returns-value]
+    late: Observable[str] = rx.defer(lambda _: begun.append("late") or of("late"))  # type: ignore[func-returns-value]
     heard: list[str] = []
-    first_done(emit("early"), late).subscribe(heard.append, on_completed=lambda: heard.append("|"))
+    first_success(of("early"), late).subscribe(heard.append, on_completed=lambda: heard.append("|"))
     assert (heard, begun) == (["early", "|"], [])
 
 
 def test_it_may_be_subscribed_to_again() -> None:
-    lanes = first_done(silence(), emit("x"))
+    lanes = first_success(never(), of("x"))
     heard: list[str] = []
     for _ in range(2):
         lanes.subscribe(heard.append)
@@ -90,7 +90,7 @@ def test_it_may_be_subscribed_to_again() -> None:
 
 def test_without_a_lane_it_is_an_error_at_once() -> None:
     with pytest.raises(ValueError, match="at least one lane"):
-        first_done()
+        first_success()
 
 
 async def test_the_effects_of_the_losers_are_cancelled() -> None:
@@ -107,7 +107,7 @@ async def test_the_effects_of_the_losers_are_cancelled() -> None:
         return "x"
 
     scheduler = LoopScheduler()
-    assert await to_future(scheduler)(first_done(from_async(endless), from_async(quick))) == "x"
+    assert await to_future(scheduler)(first_success(from_async(endless), from_async(quick))) == "x"
     await scheduler.close()
     assert ended == ["cancelled"]
 
@@ -115,5 +115,5 @@ async def test_the_effects_of_the_losers_are_cancelled() -> None:
 async def test_whoever_lets_go_of_it_lets_go_of_all_lanes() -> None:
     scheduler = TestScheduler()
     lanes = [scheduler.create_hot_observable() for _ in range(2)]
-    first_done(*lanes).subscribe(scheduler=scheduler).dispose()
+    first_success(*lanes).subscribe(scheduler=scheduler).dispose()
     assert [len(lane.observers) for lane in lanes] == [0, 0]

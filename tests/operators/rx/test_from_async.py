@@ -13,7 +13,7 @@ import pytest
 from reactivex import Observable
 from reactivex.testing import TestScheduler
 
-from wakestream.operators.model.errors import WakestreamError, mendable
+from wakestream.operators.model.errors import WakestreamError, is_retryable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.to_future import to_future
@@ -185,7 +185,7 @@ async def test_an_effect_that_cancels_itself_is_an_error_and_not_silence() -> No
     heard = [collect(from_async(each, "upload"), scheduler) for each in (effect, items)]
     await scheduler.close()
     (error,), (first, same) = heard
-    assert (first, type(error), error.code, mendable(error)) == (1, WakestreamError, "internal", False)
+    assert (first, type(error), error.code, is_retryable(error)) == (1, WakestreamError, "internal", False)
     assert {type(error), type(same)} == {WakestreamError}
     for each in (error, same):
         assert re.fullmatch(r"upload cancelled itself \(CancelledError\): .* \(test_from_async.py:\d+\)", str(each))

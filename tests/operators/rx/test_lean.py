@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from reactivex import Observable, abc
 
-from wakestream.operators.rx.core.observable import Lean, Letting, Serial, along
-from wakestream.operators.rx.core.scheduler import Alarm, LoopScheduler
-from wakestream.operators.rx.emit import begin_with, emit
+from wakestream.operators.rx.core.observable import Disposable, LightObservable, SerialDisposable, subscribe_through
+from wakestream.operators.rx.core.scheduler import LoopScheduler, Timer
+from wakestream.operators.rx.emit import of, start_with
 
 
 def passing(source: Observable[Any]) -> Observable[Any]:
-    return Lean(lambda observer, scheduler: along(source, observer, scheduler))
+    return LightObservable(lambda observer, scheduler: subscribe_through(source, observer, scheduler))
 
 
 def test_nothing_passes_along_after_the_end() -> None:
@@ -23,10 +23,10 @@ def test_nothing_passes_along_after_the_end() -> None:
         observer.on_completed()
         observer.on_next(2)
         observer.on_completed()
-        return Serial()
+        return SerialDisposable()
 
     heard: list[Any] = []
-    passing(Lean(babbling)).subscribe(heard.append, heard.append, lambda: heard.append("|"))
+    passing(LightObservable(babbling)).subscribe(heard.append, heard.append, lambda: heard.append("|"))
     assert heard == [1, "|"]
 
 
@@ -36,13 +36,13 @@ def test_a_source_that_cannot_even_begin_is_an_error_of_the_whole() -> None:
     def begin(*_: Any) -> abc.DisposableBase:
         raise broken
 
-    passing(Lean(begin)).pipe(begin_with(0)).subscribe(heard.append, heard.append)
+    passing(LightObservable(begin)).pipe(start_with(0)).subscribe(heard.append, heard.append)
     assert heard == [0, broken]
 
 
 def test_whoever_lets_go_lets_go_of_the_source_beneath() -> None:
     let_go: list[str] = []
-    source: Observable[Any] = Lean(lambda *_: Letting(lambda: let_go.append("source")))
+    source: Observable[Any] = LightObservable(lambda *_: Disposable(lambda: let_go.append("source")))
     subscription = passing(passing(source)).subscribe()
     assert let_go == []
     subscription.dispose()
@@ -52,18 +52,18 @@ def test_whoever_lets_go_lets_go_of_the_source_beneath() -> None:
 
 def test_the_librarys_methods_give_what_they_give_there() -> None:
     heard: list[Any] = []
-    squares = emit(1, -1, 2, 3, 4).map(lambda item: item * item).distinct_until_changed()
+    squares = of(1, -1, 2, 3, 4).map(lambda item: item * item).distinct_until_changed()
     squares.take_while(lambda item: item < 9, inclusive=True).subscribe(heard.append, None, lambda: heard.append("|"))
     assert heard == [1, 4, 9, "|"]
 
 
 def test_an_error_of_a_function_arrives_as_an_error() -> None:
     heard: list[Any] = []
-    emit(1, 0, 2).map(lambda item: 1 // item).subscribe(heard.append, lambda error: heard.append(type(error)))
+    of(1, 0, 2).map(lambda item: 1 // item).subscribe(heard.append, lambda error: heard.append(type(error)))
     assert heard == [1, ZeroDivisionError]
 
 
-class Ticking(Alarm):
+class Ticking(Timer):
     __slots__ = ("rung",)
 
     def __init__(self, time: abc.SchedulerBase) -> None:

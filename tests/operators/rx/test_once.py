@@ -13,7 +13,7 @@ from reactivex.subject import Subject
 
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
-from wakestream.operators.rx.shared import Once
+from wakestream.operators.rx.shared import Shared
 from wakestream.operators.rx.to_future import to_future
 
 
@@ -42,7 +42,7 @@ async def test_early_and_late_subscribers_get_the_one_item_of_one_run() -> None:
         return "item"
 
     scheduler = LoopScheduler()
-    once = Once(from_async(effect))
+    once = Shared(from_async(effect))
     early = [collect(once, scheduler) for _ in range(3)]
     assert await to_future(scheduler)(once) == "item"
     late = collect(once, scheduler)
@@ -52,13 +52,13 @@ async def test_early_and_late_subscribers_get_the_one_item_of_one_run() -> None:
 
 def test_nothing_happens_before_the_first_subscription() -> None:
     source, subscriptions = counted(rx.of(1))
-    Once(source)
+    Shared(source)
     assert subscriptions == []
 
 
 def test_waiters_come_and_go_while_the_effect_goes_on() -> None:
     effect: Subject[str] = Subject()
-    once = Once(effect)
+    once = Shared(effect)
     gone, heard = list[str](), list[str]()
     once.subscribe(gone.append).dispose()
     assert len(effect.observers) == 1
@@ -69,7 +69,7 @@ def test_waiters_come_and_go_while_the_effect_goes_on() -> None:
 
 def test_only_the_first_item_counts() -> None:
     effect: Subject[str] = Subject()
-    once = Once(effect)
+    once = Shared(effect)
     early = collect(once)
     effect.on_next("first")
     effect.on_next("second")
@@ -79,7 +79,7 @@ def test_only_the_first_item_counts() -> None:
 def test_an_error_reaches_all_who_wait_and_the_next_subscription_starts_anew() -> None:
     broken = ValueError("broken")
     effects = iter([first := Subject[str](), second := Subject[str]()])
-    once = Once(rx.defer(lambda _: next(effects)))
+    once = Shared(rx.defer(lambda _: next(effects)))
     waiting = [collect(once), collect(once)]
     first.on_error(broken)
     assert waiting == [[broken], [broken]]
@@ -90,7 +90,7 @@ def test_an_error_reaches_all_who_wait_and_the_next_subscription_starts_anew() -
 
 def test_an_end_without_an_item_reaches_all_who_wait_and_the_next_starts_anew() -> None:
     effects = iter([first := Subject[str](), second := Subject[str]()])
-    once = Once(rx.defer(lambda _: next(effects)))
+    once = Shared(rx.defer(lambda _: next(effects)))
     waiting = [collect(once), collect(once)]
     first.on_completed()
     assert waiting == [["|"], ["|"]]
@@ -101,7 +101,7 @@ def test_an_end_without_an_item_reaches_all_who_wait_and_the_next_starts_anew() 
 
 def test_a_waiter_that_raises_starves_nobody_and_its_fault_is_not_kept_quiet() -> None:
     effect: Subject[str] = Subject()
-    once = Once(effect)
+    once = Shared(effect)
     order: list[str] = []
 
     def raises(item: str) -> None:
@@ -127,7 +127,7 @@ async def test_a_waiter_that_raises_at_an_effects_item_is_reported_to_the_loop()
         raise ValueError("observer")
 
     scheduler = LoopScheduler()
-    once = Once(from_async(effect))
+    once = Shared(from_async(effect))
     once.subscribe(raises, lambda _: None, scheduler=scheduler)
     heard = collect(once, scheduler)
     await scheduler.close()
@@ -138,7 +138,7 @@ async def test_a_waiter_that_raises_at_an_effects_item_is_reported_to_the_loop()
 
 def test_a_waiter_without_an_error_handler_does_not_keep_an_error_from_the_others() -> None:
     effect, heard = Subject[str](), list[Any]()
-    once = Once(effect)
+    once = Shared(effect)
     once.subscribe(lambda _: None)
     once.subscribe(heard.append, heard.append)
     with pytest.raises(ValueError, match="broken"):
@@ -148,7 +148,7 @@ def test_a_waiter_without_an_error_handler_does_not_keep_an_error_from_the_other
 
 def test_a_waiter_may_start_it_anew_from_within_its_error() -> None:
     effects = iter([first := Subject[str](), second := Subject[str]()])
-    once = Once(rx.defer(lambda _: next(effects)))
+    once = Shared(rx.defer(lambda _: next(effects)))
     heard: list[str] = []
     once.subscribe(lambda _: None, lambda _: once.subscribe(heard.append))
     first.on_error(ValueError("broken"))
@@ -167,7 +167,7 @@ async def test_dispose_stops_the_effect() -> None:
             left.append("left")
 
     scheduler = LoopScheduler()
-    once = Once(from_async(effect))
+    once = Shared(from_async(effect))
     collect(once, scheduler)
     await entered.wait()
     once.dispose()

@@ -6,7 +6,7 @@ import pytest
 from reactivex.testing import ReactiveTest, TestScheduler
 
 from wakestream.operators.model.errors import StageTimeout
-from wakestream.operators.rx.timeout_no_progress import timeout_unchanged
+from wakestream.operators.rx.timeout_no_progress import timeout_no_progress
 
 on_next, on_completed, subscribe = ReactiveTest.on_next, ReactiveTest.on_completed, ReactiveTest.subscribe
 
@@ -16,7 +16,7 @@ def test_it_counts_from_the_item_that_was_another_than_before(places: str, late:
     scheduler = TestScheduler()
     said = [on_next(210 + 10 * number, place) for number, place in enumerate(places)]
     source = scheduler.create_hot_observable(*said)
-    result = scheduler.start(lambda: source.pipe(timeout_unchanged(str, 45, "execution")))
+    result = scheduler.start(lambda: source.pipe(timeout_no_progress(str, 45, "execution")))
     *items, last = result.messages
     assert items == said
     assert last.time == late
@@ -28,5 +28,5 @@ def test_it_counts_from_the_item_that_was_another_than_before(places: str, late:
 def test_a_source_that_ends_in_time_keeps_its_own_end() -> None:
     scheduler = TestScheduler()
     source = scheduler.create_cold_observable(on_next(10, "a"), on_next(20, "a"), on_completed(54))
-    result = scheduler.start(lambda: source.pipe(timeout_unchanged(str, 45, "execution")))
+    result = scheduler.start(lambda: source.pipe(timeout_no_progress(str, 45, "execution")))
     assert result.messages == [on_next(210, "a"), on_next(220, "a"), on_completed(254)]

@@ -9,8 +9,8 @@ import reactivex as rx
 from reactivex import Subject, abc
 
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.emit import emit, silence
-from wakestream.operators.rx.limiter import Turns
+from wakestream.operators.rx.emit import never, of
+from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.to_future import to_future
 
 
@@ -18,7 +18,7 @@ class Stage:
     """Jobs in one lane: which have begun, and the way to end each."""
 
     def __init__(self, limit: int) -> None:
-        self.turns = Turns(limit)
+        self.turns = Limiter(limit)
         self.begun: list[str] = []
         self.said: dict[str, list[object]] = {}
         self.ends: dict[str, Subject[object]] = {}
@@ -42,7 +42,7 @@ class Stage:
 
 def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        Turns(0)
+        Limiter(0)
 
 
 async def test_a_free_turn_is_taken_at_once_and_the_next_waits_and_is_told() -> None:
@@ -96,17 +96,17 @@ async def test_one_who_leaves_while_waiting_or_as_it_is_called_takes_no_turn() -
 
 
 async def test_a_source_that_ends_at_once_has_given_its_turn_back_before_anyone_hears_of_it() -> None:
-    turns = Turns(1)
+    turns = Limiter(1)
     taken: list[int] = []
-    again = emit(1).pipe(turns.hold()).do_action(on_completed=lambda: taken.append(turns.taken))
+    again = of(1).pipe(turns.hold()).do_action(on_completed=lambda: taken.append(turns.taken))
     assert await to_future(LoopScheduler())(again) == 1
     assert taken == [0]
 
 
 async def test_ten_thousand_wait_and_all_have_their_turn() -> None:
-    turns, scheduler = Turns(3), LoopScheduler()
-    busy = [silence().pipe(turns.hold()).subscribe(scheduler=scheduler) for _ in range(3)]
-    waiting = [to_future(scheduler)(emit(n).pipe(turns.hold(n % 7))) for n in range(10_000)]
+    turns, scheduler = Limiter(3), LoopScheduler()
+    busy = [never().pipe(turns.hold()).subscribe(scheduler=scheduler) for _ in range(3)]
+    waiting = [to_future(scheduler)(of(n).pipe(turns.hold(n % 7))) for n in range(10_000)]
     assert turns.waiting == 10_000
     for one in busy:
         one.dispose()

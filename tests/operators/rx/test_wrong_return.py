@@ -15,16 +15,16 @@ from reactivex.subject import Subject
 from wakestream.operators.lifecycle.before_outcome import before_outcome
 from wakestream.operators.lifecycle.outcome import outcome
 from wakestream.operators.model.events import Done, JobEvent, Note
-from wakestream.operators.rx.branch import branch
-from wakestream.operators.rx.concat_unless import unless
+from wakestream.operators.rx.branch import switch_by_type
+from wakestream.operators.rx.concat_unless import concat_unless
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.emit import beside, emit
-from wakestream.operators.rx.first_success import first_done
+from wakestream.operators.rx.emit import merge_errors, of
+from wakestream.operators.rx.first_success import first_success
 from wakestream.operators.rx.from_async import from_async
-from wakestream.operators.rx.limiter import Turns
+from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.poll import poll
 from wakestream.operators.rx.then import then
-from wakestream.operators.rx.timeout_no_progress import timeout_unchanged
+from wakestream.operators.rx.timeout_no_progress import timeout_no_progress
 from wakestream.operators.rx.to_future import to_future
 
 DONE = Done("result.mp4", 7)  # type: ignore[arg-type]
@@ -48,8 +48,8 @@ def broken(*_: Any) -> Any:
 
 
 WANTS_AN_OBSERVABLE: dict[str, Callable[[Any], Observable[Any]]] = {
-    "then": lambda function: emit(1).pipe(then(function)),
-    "branch": lambda function: rx.concat(emit(1), rx.never()).pipe(branch({int: function})),
+    "then": lambda function: of(1).pipe(then(function)),
+    "branch": lambda function: rx.concat(of(1), rx.never()).pipe(switch_by_type({int: function})),
     "poll": lambda function: poll(function, 1.0, lambda _: False),
 }
 
@@ -91,18 +91,18 @@ async def test_an_async_stage_is_told_of_the_door_for_effects_and_leaves_no_coro
 
 
 async def test_a_lambda_is_named_by_its_line() -> None:
-    error = await ended(emit(1).pipe(then(lambda item: item)))
+    error = await ended(of(1).pipe(then(lambda item: item)))
     assert str(error).startswith("then: a lambda returned 1, ")
 
 
 async def test_a_long_value_is_cut() -> None:
-    error = await ended(emit("x" * 1000).pipe(then(lambda item: item)))
+    error = await ended(of("x" * 1000).pipe(then(lambda item: item)))
     assert len(str(error)) < 200
 
 
 TAKES_FUNCTIONS: dict[str, Callable[[], Callable[[Observable[Any]], Observable[Any]]]] = {
-    "timeout_unchanged": lambda: timeout_unchanged(broken, 5.0, "place"),
-    "unless": lambda: unless(broken, rx.never()),
+    "timeout_unchanged": lambda: timeout_no_progress(broken, 5.0, "place"),
+    "unless": lambda: concat_unless(broken, rx.never()),
 }
 
 
@@ -120,10 +120,10 @@ def test_what_a_function_raises_is_the_end_whatever_the_source_is(operator: str)
 
 
 async def test_one_whose_waiting_line_raises_has_left_the_line() -> None:
-    turns, scheduler = Turns(1), LoopScheduler()
+    turns, scheduler = Limiter(1), LoopScheduler()
     first: Subject[int] = Subject()
     running = first.pipe(turns.hold()).pipe(to_future(scheduler))
-    assert str(await ended(emit(1).pipe(turns.hold(on_wait=broken)))) == "broken"
+    assert str(await ended(of(1).pipe(turns.hold(on_wait=broken)))) == "broken"
     assert turns.waiting == 0
     first.on_next(1)
     first.on_completed()
@@ -133,14 +133,18 @@ async def test_one_whose_waiting_line_raises_has_left_the_line() -> None:
 
 @pytest.mark.parametrize("wrong", [nothing, DONE, None])
 def test_what_must_be_observables_is_looked_at_when_the_pipeline_is_made(wrong: Any) -> None:
-    for make in (lambda: first_done(rx.never(), wrong), lambda: beside(wrong), lambda: unless(bool, wrong)):
+    for make in (
+        lambda: first_success(rx.never(), wrong),
+        lambda: merge_errors(wrong),
+        lambda: concat_unless(bool, wrong),
+    ):
         with pytest.raises(TypeError, match=r"no observable"):
             make()
 
 
 def test_a_stage_that_is_no_function_is_seen_when_the_pipeline_is_made() -> None:
     with pytest.raises(TypeError, match=r"then: stage 2 is .*, which is no function"):
-        then(emit, emit(1))  # type: ignore[arg-type]
+        then(of, of(1))  # type: ignore[arg-type]
 
 
 async def test_an_effect_that_cannot_be_awaited_is_named() -> None:
@@ -153,7 +157,7 @@ async def test_an_effect_that_cannot_be_awaited_is_named() -> None:
 
 async def test_a_last_thing_that_is_no_observable_is_told_and_changes_no_outcome() -> None:
     heard: list[JobEvent] = []
-    whole: Observable[JobEvent] = emit(DONE)
+    whole: Observable[JobEvent] = of(DONE)
     await whole.pipe(before_outcome(given)).do_action(heard.append).pipe(to_future(LoopScheduler()))
     told, end = heard
     assert isinstance(told, Note)
@@ -162,6 +166,6 @@ async def test_a_last_thing_that_is_no_observable_is_told_and_changes_no_outcome
 
 
 async def test_what_is_done_at_the_end_may_raise_and_the_job_ends_all_the_same() -> None:
-    source: Observable[JobEvent] = emit(DONE)
+    source: Observable[JobEvent] = of(DONE)
     end = await source.pipe(outcome(broken)).pipe(to_future(LoopScheduler()))
     assert (end.code, "ValueError: broken" in end.why) == ("internal", True)

@@ -8,10 +8,10 @@ from typing import Any
 
 from reactivex import Observable
 
-from wakestream.adapters.testing.fakes import MemoryFiles, MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.fakes import FakeFiles, FakeWorker, FakeWorkers
 from wakestream.operators.model import events as e
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.stages.fingerprint import Readings
+from wakestream.operators.stages.fingerprint import Fingerprints
 
 URL = "http://gpu:8383"
 JOB = e.Job("job-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
@@ -25,11 +25,11 @@ SUBMITTED = e.Submitted(ONLINE, "task-1")
 class Stage:
     """What a stage emitted, each with its virtual time, and how it ended: `|`, or its error."""
 
-    def __init__(self, worker: MemoryWorker | None = None) -> None:
-        self.worker = worker or MemoryWorker()
-        self.workers = MemoryWorkers({URL: self.worker}, URL)
-        self.files = MemoryFiles({JOB.video: VIDEO, JOB.audio: AUDIO})
-        self.readings = Readings(JOB, self.files)
+    def __init__(self, worker: FakeWorker | None = None) -> None:
+        self.worker = worker or FakeWorker()
+        self.workers = FakeWorkers({URL: self.worker}, URL)
+        self.files = FakeFiles({JOB.video: VIDEO, JOB.audio: AUDIO})
+        self.readings = Fingerprints(JOB, self.files)
         self.items: list[tuple[float, Any]] = []
         self.end: str | Exception | None = None
 

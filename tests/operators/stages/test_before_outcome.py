@@ -15,7 +15,7 @@ from wakestream.operators.lifecycle.before_outcome import before_outcome
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WorkerUnreachable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.emit import begin_with, emit, silence
+from wakestream.operators.rx.emit import never, of, start_with
 from wakestream.operators.rx.from_async import from_async
 
 DONE, NOTE = e.Done(Path("out.mp4"), 1), e.Note("told")
@@ -29,7 +29,7 @@ async def test_what_is_said_last_comes_between_the_job_and_its_outcome(outcome: 
         asked.append(outcome)
         return rx.timer(5.0).map(lambda _: NOTE)
 
-    job: Observable[e.JobEvent] = emit(e.Queued(), outcome)
+    job: Observable[e.JobEvent] = of(e.Queued(), outcome)
     assert await stage.run(job.pipe(before_outcome(last))) == [e.Queued(), NOTE, outcome]
     assert asked == [outcome]
     assert [round(at) for at, _ in stage.items] == [0, 5, 5]
@@ -37,8 +37,8 @@ async def test_what_is_said_last_comes_between_the_job_and_its_outcome(outcome: 
 
 async def test_nothing_to_say_is_as_good() -> None:
     stage = Stage()
-    job: Observable[e.JobEvent] = emit(DONE)
-    assert await stage.run(job.pipe(before_outcome(lambda _: emit()))) == [DONE]
+    job: Observable[e.JobEvent] = of(DONE)
+    assert await stage.run(job.pipe(before_outcome(lambda _: of()))) == [DONE]
     assert stage.end == "|"
 
 
@@ -51,7 +51,7 @@ async def test_an_error_is_a_note_and_changes_no_outcome(error: Exception, said:
 
     for last in (raising, lambda _: rx.throw(error)):
         stage = Stage()
-        job: Observable[e.JobEvent] = emit(DONE)
+        job: Observable[e.JobEvent] = of(DONE)
         note, end = await stage.run(job.pipe(before_outcome(last)))
         assert isinstance(note, e.Note)
         assert (note.text.partition(" (test_before_outcome.py:")[0], end) == (said, DONE)
@@ -69,7 +69,7 @@ async def test_whoever_lets_go_of_the_job_lets_go_of_its_last_words() -> None:
         raise AssertionError
 
     scheduler = LoopScheduler()
-    job: Observable[e.JobEvent] = emit(DONE)
+    job: Observable[e.JobEvent] = of(DONE)
     running = job.pipe(before_outcome(lambda _: from_async(endless))).subscribe(scheduler=scheduler)
     await asyncio.sleep(0)  # so that it begins
     running.dispose()
@@ -79,7 +79,7 @@ async def test_whoever_lets_go_of_the_job_lets_go_of_its_last_words() -> None:
 
 async def test_a_job_that_goes_on_is_not_asked() -> None:
     heard: list[e.JobEvent] = []
-    job: Observable[e.JobEvent] = silence().pipe(begin_with(e.Queued()))
-    running = job.pipe(before_outcome(lambda _: emit(NOTE))).subscribe(heard.append, scheduler=LoopScheduler())
+    job: Observable[e.JobEvent] = never().pipe(start_with(e.Queued()))
+    running = job.pipe(before_outcome(lambda _: of(NOTE))).subscribe(heard.append, scheduler=LoopScheduler())
     running.dispose()
     assert heard == [e.Queued()]

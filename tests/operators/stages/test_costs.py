@@ -14,8 +14,8 @@ from stage import Stage
 from wakestream.operators.contrib.costs import Cost, Meter, costs
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WakestreamError
-from wakestream.operators.model.ports import Accepted, BootFailure, LinkUp, Refused, Reply, Stirring, Woken
-from wakestream.operators.rx.emit import begin_with
+from wakestream.operators.model.ports import Accepted, BootFailure, LinkUp, OnlineNotice, PowerNotice, Refused, Reply
+from wakestream.operators.rx.emit import start_with
 
 DONE = e.Done(Path("out.mp4"), 1)
 
@@ -26,9 +26,9 @@ def tell(cost: Cost) -> e.JobEvent:
 
 async def test_there_is_a_reading_every_now_and_then_and_a_last_one_before_the_outcome() -> None:
     stage, power = Stage(), Subject[Reply]()
-    asyncio.get_running_loop().call_later(5.0, power.on_next, Stirring("starting"))
+    asyncio.get_running_loop().call_later(5.0, power.on_next, PowerNotice("starting"))
     job: Observable[e.JobEvent] = rx.timer(70.0).map(lambda _: DONE)
-    events = await stage.run(job.pipe(begin_with(e.Queued()), costs(power, 3600.0, tell)))
+    events = await stage.run(job.pipe(start_with(e.Queued()), costs(power, 3600.0, tell)))
     readings = [e.Note(f"{seconds} s", {"money": float(seconds)}) for seconds in (25, 55, 65)]
     assert events == [e.Queued(), *readings, DONE]
     assert [round(at) for at, _ in stage.items] == [0, 30, 60, 70, 70]
@@ -49,7 +49,9 @@ async def test_a_line_that_cannot_be_told_is_the_jobs_error() -> None:
     assert str(stage.end) == "no such word"
 
 
-@pytest.mark.parametrize("news", [Accepted(), Woken(), *map(Stirring, ("starting", "booted", "online", "draining"))])
+@pytest.mark.parametrize(
+    "news", [Accepted(), OnlineNotice(), *map(PowerNotice, ("starting", "booted", "online", "draining"))]
+)
 def test_the_meter_runs_from_the_news_that_the_gpu_is_on(news: Reply) -> None:
     meter = Meter(3600.0)
     assert meter.cost(5.0) == Cost(0, 0.0)
@@ -58,13 +60,13 @@ def test_the_meter_runs_from_the_news_that_the_gpu_is_on(news: Reply) -> None:
     assert meter.cost(20.0) == Cost(10, 10.0)
 
 
-@pytest.mark.parametrize("news", [BootFailure("no power"), Stirring("stopping"), Stirring("no_capacity")])
+@pytest.mark.parametrize("news", [BootFailure("no power"), PowerNotice("stopping"), PowerNotice("no_capacity")])
 def test_the_meter_stands_still_while_the_gpu_is_off(news: Reply) -> None:
     meter = Meter(3600.0)
-    meter.hear(Stirring("starting"), 0.0)
+    meter.hear(PowerNotice("starting"), 0.0)
     meter.hear(news, 10.0)
     assert meter.cost(99.0) == Cost(10, 10.0)
-    meter.hear(Stirring("starting"), 100.0)
+    meter.hear(PowerNotice("starting"), 100.0)
     assert meter.cost(101.0) == Cost(11, 11.0)
 
 

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from stage import SUBMITTED, Stage
 
-from wakestream.adapters.testing.fakes import MemoryWorker
+from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
@@ -19,7 +19,7 @@ from wakestream.operators.stages.follow import follow
 
 async def test_reports_come_every_two_seconds_until_done() -> None:
     reports = [TaskReport("queued", position=1), TaskReport("processing", 10.0), TaskReport("done", 100.0)]
-    stage = Stage(MemoryWorker(reports=reports))
+    stage = Stage(FakeWorker(reports=reports))
     items = await stage.run(follow(stage.workers, Policy(), Random(1))(SUBMITTED))
     assert [getattr(item, "status", None) for item in items] == ["queued", "processing", "done", None]
     assert items[-1] == e.Rendered(SUBMITTED)
@@ -27,7 +27,7 @@ async def test_reports_come_every_two_seconds_until_done() -> None:
 
 
 async def test_a_report_without_news_is_not_repeated() -> None:
-    stage = Stage(MemoryWorker(reports=[TaskReport("processing", 5.0)] * 9 + [TaskReport("done", 100.0)]))
+    stage = Stage(FakeWorker(reports=[TaskReport("processing", 5.0)] * 9 + [TaskReport("done", 100.0)]))
     items = await stage.run(follow(stage.workers, Policy(), Random(1))(SUBMITTED))
     assert len(items) == 3
     assert len(stage.worker.said("report")) == 10
@@ -48,14 +48,14 @@ async def test_a_cached_task_is_rendered_already() -> None:
     ],
 )
 async def test_a_task_that_ends_badly_says_why(report: TaskReport, why: str) -> None:
-    stage = Stage(MemoryWorker(reports=[report]))
+    stage = Stage(FakeWorker(reports=[report]))
     await stage.run(follow(stage.workers, Policy(), Random(1))(SUBMITTED))
     assert isinstance(stage.end, errors.TaskFailed)
     assert str(stage.end) == why
 
 
 async def test_execution_has_a_limit() -> None:
-    stage = Stage(MemoryWorker(reports=[TaskReport("processing", 1.0)]))
+    stage = Stage(FakeWorker(reports=[TaskReport("processing", 1.0)]))
     await stage.run(follow(stage.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
     assert isinstance(stage.end, errors.StageTimeout)
     assert stage.end.stage == "execution"
@@ -63,10 +63,10 @@ async def test_execution_has_a_limit() -> None:
 
 async def test_the_wait_in_the_workers_line_is_no_part_of_the_execution() -> None:
     waiting = [TaskReport("queued", position=1 + n // 10) for n in range(100, 0, -1)]
-    stage = Stage(MemoryWorker(reports=[*waiting, TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
+    stage = Stage(FakeWorker(reports=[*waiting, TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
     items = await stage.run(follow(stage.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
     assert (items[-1], stage.items[-1][0]) == (e.Rendered(SUBMITTED), 202.0)
-    slow = Stage(MemoryWorker(reports=[*waiting, TaskReport("processing", 1.0)]))
+    slow = Stage(FakeWorker(reports=[*waiting, TaskReport("processing", 1.0)]))
     await slow.run(follow(slow.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
     assert isinstance(slow.end, errors.StageTimeout)
     assert slow.end.stage == "execution"
@@ -77,7 +77,7 @@ async def test_the_wait_in_the_workers_line_is_no_part_of_the_execution() -> Non
 async def test_a_line_that_does_not_move_is_not_waited_in_for_longer_than_one_execution_takes(
     position: int | None,
 ) -> None:
-    stage = Stage(MemoryWorker(reports=[TaskReport("queued", position=position)]))
+    stage = Stage(FakeWorker(reports=[TaskReport("queued", position=position)]))
     await stage.run(follow(stage.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
     assert isinstance(stage.end, errors.StageTimeout)
     assert (stage.end.stage, asyncio.get_running_loop().time()) == ("execution", 60.0)

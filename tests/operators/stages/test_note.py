@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from wakestream.operators import Note, emit, note, then
+from wakestream.operators import Note, note, of, then
 
 
 def test_a_note_is_said_and_then_the_next_stage_begins() -> None:
     heard: list[Any] = []
-    said = emit(1).pipe(then(lambda _: note("half way", {"percent": 50}), lambda said: emit(said.text)))
+    said = of(1).pipe(then(lambda _: note("half way", {"percent": 50}), lambda said: of(said.text)))
     said.subscribe(heard.append, on_completed=lambda: heard.append("|"))
     assert heard == [1, Note("half way", {"percent": 50}), "half way", "|"]

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from stage import ONLINE, URL, Stage
 
-from wakestream.adapters.testing.fakes import MemoryWorker
+from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
@@ -19,13 +19,13 @@ GRANT = e.Granted("online", 0.0, "gpu", URL)
 
 
 async def test_a_worker_that_is_ready_is_online_at_once_with_its_features() -> None:
-    stage = Stage(MemoryWorker(healths=[READY]))
+    stage = Stage(FakeWorker(healths=[READY]))
     assert await stage.run(online(stage.workers, Policy(), Random(1))(GRANT)) == [ONLINE]
     assert stage.items[0][0] == 0.0
 
 
 async def test_a_grant_without_an_address_means_the_configured_worker() -> None:
-    stage = Stage(MemoryWorker(healths=[READY]))
+    stage = Stage(FakeWorker(healths=[READY]))
     items = await stage.run(online(stage.workers, Policy(), Random(1))(e.Granted("online", 0.0)))
     assert items == [e.Online(URL, None, READY.features)]
 
@@ -38,20 +38,18 @@ async def test_without_any_address_the_error_says_so() -> None:
 
 
 async def test_a_worker_that_does_not_answer_at_first_is_asked_again() -> None:
-    stage = Stage(
-        MemoryWorker(healths=[errors.WorkerUnreachable("refused"), errors.WorkerUnreachable("refused"), READY])
-    )
+    stage = Stage(FakeWorker(healths=[errors.WorkerUnreachable("refused"), errors.WorkerUnreachable("refused"), READY]))
     assert await stage.run(online(stage.workers, Policy(), Random(1))(GRANT)) == [ONLINE]
 
 
 async def test_one_that_stays_unreachable_is_given_up_within_the_limit() -> None:
-    stage = Stage(MemoryWorker(healths=[errors.WorkerUnreachable("refused")]))
+    stage = Stage(FakeWorker(healths=[errors.WorkerUnreachable("refused")]))
     await stage.run(online(stage.workers, Policy(lost=10.0), Random(1))(GRANT))
     assert isinstance(stage.end, errors.WorkerUnreachable)
 
 
 async def test_loading_is_said_once_and_asked_every_second() -> None:
-    stage = Stage(MemoryWorker(healths=[Health(initialized=False)] * 5 + [READY]))
+    stage = Stage(FakeWorker(healths=[Health(initialized=False)] * 5 + [READY]))
     items = await stage.run(online(stage.workers, Policy(), Random(1))(GRANT))
     assert [type(item) for item in items] == [e.Waking, e.Online]
     assert stage.items[-1][0] == 5.0

@@ -12,7 +12,7 @@ from reactivex import Observable
 from wakestream.operators.lifecycle.outcome import outcome, outcome_of
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
-from wakestream.operators.rx.emit import emit
+from wakestream.operators.rx.emit import of
 
 WAKING = e.Waking(1.0)
 
@@ -24,11 +24,11 @@ def heard(source: Observable[Any]) -> list[Any]:
 
 
 def test_an_outcome_is_the_last_event() -> None:
-    assert heard(emit(WAKING, e.Cancelled(), WAKING)) == [WAKING, WAKING, e.Cancelled(), "|"]
+    assert heard(of(WAKING, e.Cancelled(), WAKING)) == [WAKING, WAKING, e.Cancelled(), "|"]
 
 
 def test_a_stage_after_the_one_that_gave_an_outcome_has_the_last_word() -> None:
-    assert heard(emit(e.Done(Path("a"), 1), WAKING, e.Done(Path("b"), 2))) == [WAKING, e.Done(Path("b"), 2), "|"]
+    assert heard(of(e.Done(Path("a"), 1), WAKING, e.Done(Path("b"), 2))) == [WAKING, e.Done(Path("b"), 2), "|"]
 
 
 def test_an_error_becomes_an_outcome() -> None:
@@ -36,7 +36,7 @@ def test_an_error_becomes_an_outcome() -> None:
 
 
 def test_an_end_without_an_outcome_is_a_failure_too() -> None:
-    assert heard(emit(WAKING)) == [WAKING, e.Failed("the pipeline ended without an outcome", "internal"), "|"]
+    assert heard(of(WAKING)) == [WAKING, e.Failed("the pipeline ended without an outcome", "internal"), "|"]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import pytest
 from reactivex import Observable
 from stage import JOB, SUBMITTED, Stage
 
-from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
 from wakestream.operators.contrib.stop_others import stop_others
 from wakestream.operators.lifecycle.cancellable import GOODBYE
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WorkerRefused
-from wakestream.operators.rx.emit import emit
+from wakestream.operators.rx.emit import of
 
 URLS = ("http://a:1", "http://b:2", "http://c:3")
 TASKS = [replace(SUBMITTED, worker=e.Online(url), task_id=f"task-{url[7]}") for url in URLS]
@@ -26,12 +26,12 @@ class Race(Stage):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gpus = [MemoryWorker() for _ in URLS]
-        self.workers = MemoryWorkers(dict(zip(URLS, self.gpus, strict=True)))
+        self.gpus = [FakeWorker() for _ in URLS]
+        self.workers = FakeWorkers(dict(zip(URLS, self.gpus, strict=True)))
 
     async def ends(self, *events: e.JobEvent) -> list[e.JobEvent]:
         """What comes of a race that said these."""
-        race: Observable[e.JobEvent] = emit(*events)
+        race: Observable[e.JobEvent] = of(*events)
         return await self.run(race.pipe(stop_others(JOB, self.workers)))
 
 

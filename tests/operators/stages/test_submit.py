@@ -9,23 +9,23 @@ from reactivex import Observable
 from reactivex.subject import Subject
 from stage import AUDIO, JOB, VIDEO, Stage
 
-from wakestream.adapters.testing.fakes import MemoryWorker, MemoryWorkers
+from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import (
     Accepted,
-    Asleep,
     BootFailure,
     Busy,
     Free,
     Health,
     LinkDown,
     LinkUp,
+    OfflineReply,
+    OnlineNotice,
+    PowerNotice,
     Refused,
     Reply,
-    Stirring,
-    Woken,
 )
 from wakestream.operators.stages.submit import submit
 
@@ -67,21 +67,21 @@ async def test_a_new_hub_is_asked_before_and_an_old_one_after_the_files_are_hash
 
 
 async def test_an_answer_after_a_wait_is_the_offline_branch() -> None:
-    stage = await run(Hub((0.0, NEW), (1.0, Asleep("booting", 2)), (25.0, Accepted())))
+    stage = await run(Hub((0.0, NEW), (1.0, OfflineReply("booting", 2)), (25.0, Accepted())))
     kinds = [type(item) for _, item in stage.items]
     assert kinds == [e.Queued, e.Waking, e.Waking, e.Granted]
     assert [at for at, _ in stage.items] == [1.0, 11.0, 21.0, 25.0]
 
 
 async def test_the_broadcast_counts_only_for_those_who_were_told_to_wait() -> None:
-    asleep = await run(Hub((0.0, OLD), (1.0, Asleep()), (9.0, Woken("gpu", "http://x"))))
+    asleep = await run(Hub((0.0, OLD), (1.0, OfflineReply()), (9.0, OnlineNotice("gpu", "http://x"))))
     assert asleep.items[-1][1].url == "http://x"
-    awake = await run(Hub((0.0, OLD), (9.0, Woken())), Policy(reply=20.0))
+    awake = await run(Hub((0.0, OLD), (9.0, OnlineNotice())), Policy(reply=20.0))
     assert isinstance(awake.end, errors.StageTimeout)
 
 
 async def test_each_new_connection_is_asked_again() -> None:
-    hub = Hub((0.0, NEW), (1.0, Asleep()), (5.0, LinkDown("cut")), (7.0, NEW), (8.0, Accepted()))
+    hub = Hub((0.0, NEW), (1.0, OfflineReply()), (5.0, LinkDown("cut")), (7.0, NEW), (8.0, Accepted()))
     stage = await run(hub)
     assert [at for at, _ in hub.asked] == [0.0, 7.0]
     assert [item.phase for _, item in stage.items if isinstance(item, e.Waking)] == ["hub_lost"]
@@ -98,12 +98,12 @@ async def test_refusals_and_failed_boots_end_the_wait() -> None:
 
 
 async def test_news_of_the_machine_is_told_and_the_wait_goes_on() -> None:
-    stage = await run(Hub((0.0, NEW), (1.0, Asleep()), (2.0, Stirring("booted")), (3.0, Accepted())))
+    stage = await run(Hub((0.0, NEW), (1.0, OfflineReply()), (2.0, PowerNotice("booted")), (3.0, Accepted())))
     assert [getattr(item, "phase", None) for _, item in stage.items] == ["booting", "booted", None]
 
 
 async def test_news_before_any_answer_is_no_answer() -> None:
-    stage = await run(Hub((0.0, NEW), (2.0, Stirring("booted"))), Policy(reply=10.0))
+    stage = await run(Hub((0.0, NEW), (2.0, PowerNotice("booted"))), Policy(reply=10.0))
     assert isinstance(stage.end, errors.StageTimeout)
     assert stage.items == []
 
@@ -111,9 +111,9 @@ async def test_news_before_any_answer_is_no_answer() -> None:
 STRAIGHT = Policy(straight=1.0, hub=30.0)
 
 
-async def straight(hub: Hub, worker: MemoryWorker, policy: Policy = STRAIGHT) -> Stage:
+async def straight(hub: Hub, worker: FakeWorker, policy: Policy = STRAIGHT) -> Stage:
     stage = Stage()
-    await stage.run(submit(JOB, hub, stage.readings, policy, MemoryWorkers({"http://x": worker}, "http://x")))
+    await stage.run(submit(JOB, hub, stage.readings, policy, FakeWorkers({"http://x": worker}, "http://x")))
     return stage
 
 
@@ -121,8 +121,8 @@ def told(stage: Stage) -> list[tuple[float, str]]:
     return [(at, getattr(item, "phase", type(item).__name__)) for at, item in stage.items]
 
 
-def asleep_until(seconds: int) -> MemoryWorker:
-    return MemoryWorker(healths=[*[errors.WorkerUnreachable("off")] * seconds, Health(initialized=True)])
+def asleep_until(seconds: int) -> FakeWorker:
+    return FakeWorker(healths=[*[errors.WorkerUnreachable("off")] * seconds, Health(initialized=True)])
 
 
 async def test_a_hub_that_is_busy_with_another_job_of_the_key_is_asked_again_later_each_time() -> None:
@@ -154,7 +154,7 @@ async def test_a_job_that_was_taken_before_waits_for_the_worker_where_its_addres
 
 async def test_a_key_that_stays_taken_keeps_no_job_from_a_worker_that_is_ready() -> None:
     hub = Hub((0.0, OLD), (1.0, Busy()), (4.0, Busy()))
-    stage = await straight(hub, MemoryWorker())
+    stage = await straight(hub, FakeWorker())
     assert told(stage) == [(1.0, "busy"), (4.0, "busy"), (4.0, "straight"), (4.0, "Granted")]
 
 
@@ -164,7 +164,7 @@ async def test_without_a_hub_a_worker_that_is_ready_is_used() -> None:
 
 
 async def test_a_hub_that_does_not_answer_leaves_time_to_look_at_the_worker() -> None:
-    stage = await straight(Hub((0.0, LinkDown(connecting=True))), MemoryWorker())
+    stage = await straight(Hub((0.0, LinkDown(connecting=True))), FakeWorker())
     assert told(stage)[-1] == (5.0, "Granted")
 
 
@@ -175,21 +175,21 @@ async def test_without_a_hub_and_without_a_worker_the_hub_is_named() -> None:
 
 async def test_a_hub_that_is_only_started_again_keeps_its_jobs() -> None:
     hub = Hub((0.0, OLD), (1.0, LinkDown("cut")), (5.0, LinkDown("cut")), (9.0, OLD), (12.0, LinkDown("cut")))
-    stage = await straight(hub, MemoryWorker())
+    stage = await straight(hub, FakeWorker())
     assert [at for at, _ in hub.asked] == [0.0, 9.0]
     assert told(stage)[-1] == (22.0, "Granted")
 
 
 async def test_an_old_hub_that_says_online_before_it_says_offline_keeps_no_job_waiting() -> None:
-    hub = Hub((0.0, OLD), (1.0, Woken()), (1.0, Asleep()))
-    stage = await straight(hub, MemoryWorker())
+    hub = Hub((0.0, OLD), (1.0, OnlineNotice()), (1.0, OfflineReply()))
+    stage = await straight(hub, FakeWorker())
     assert told(stage) == [(1.0, "booting"), (3.0, "straight"), (3.0, "Granted")]
     assert stage.items[-1][1].branch == "offline"
 
 
 async def test_a_hub_that_grants_each_job_is_not_passed_by() -> None:
     grants = LinkUp(frozenset({"grant"}))
-    hub = Hub((0.0, grants), (1.0, Asleep()), (60.0, Accepted("gpu")))
-    stage = await straight(hub, worker := MemoryWorker())
+    hub = Hub((0.0, grants), (1.0, OfflineReply()), (60.0, Accepted("gpu")))
+    stage = await straight(hub, worker := FakeWorker())
     assert stage.items[-1][1].gpu == "gpu"
     assert worker.said("health") == []

@@ -6,7 +6,7 @@ from random import Random
 
 from stage import AUDIO, CHECKED, JOB, ONLINE, VIDEO, Stage
 
-from wakestream.adapters.testing.fakes import MemoryWorker
+from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
@@ -17,7 +17,7 @@ UPLOADED = e.Uploaded(CHECKED, 1500, 0)
 
 
 async def test_the_pair_is_submitted_by_the_hashes_that_the_worker_knows() -> None:
-    stage = Stage(MemoryWorker(receipt=TaskReceipt("task-1", position=2)))
+    stage = Stage(FakeWorker(receipt=TaskReceipt("task-1", position=2)))
     items = await stage.run(synthesize(JOB, stage.workers, Policy(), Random(1))(UPLOADED))
     assert items == [e.Submitted(ONLINE, "task-1", False, 2)]
     assert stage.worker.said("submit") == [

@@ -8,7 +8,7 @@ from random import Random
 
 from stage import AUDIO, CHECKED, VIDEO, Stage
 
-from wakestream.adapters.testing.fakes import MemoryWorker
+from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
@@ -45,7 +45,7 @@ async def test_a_broken_upload_is_begun_again_a_few_times_and_all_that_went_over
     assert isinstance(stage.end, errors.WorkerUnreachable)
 
 
-class Keeping(MemoryWorker):
+class Keeping(FakeWorker):
     """Keeps what came: an upload breaks off after each `step` bytes and goes on behind them."""
 
     def __init__(self, *, at: int, step: int) -> None:

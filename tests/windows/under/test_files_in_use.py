@@ -29,7 +29,7 @@ from wakestream.adapters.telemetry import log_file, recorder
 from wakestream.adapters.telemetry.log_file import LogFile
 from wakestream.adapters.telemetry.recorder import Recorder
 from wakestream.adapters.telemetry.recordings import write
-from wakestream.adapters.worker.file_store import Store
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.adapters.worker.upload_records import Announced
 from wakestream.operators.model.errors import FileUnusable, TaskFailed
@@ -63,7 +63,7 @@ async def _download(folder: Path) -> None:
 
 
 async def _announce(folder: Path) -> None:
-    store = Store(folder)
+    store = FileStore(folder)
     try:
         await Uploads(store).create(Announced(10, ".mp4", "ab" * 32))
     finally:
@@ -117,11 +117,11 @@ async def test_a_result_whose_place_is_taken_by_a_player_says_so(
 
 
 async def test_a_worker_starts_beside_the_engine_of_a_killed_one(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FileStore(tmp_path)
     left = tmp_path / "results" / f"{'b' * 32}.part.mp4"
     left.write_bytes(b"half")
     (tmp_path / "partial" / "old.part").write_bytes(b"half")
-    again = Store(tmp_path)
+    again = FileStore(tmp_path)
     with left.open("rb"):
         again.sweep()
         assert left.exists()
@@ -130,7 +130,7 @@ async def test_a_worker_starts_beside_the_engine_of_a_killed_one(tmp_path: Path)
             partial.write_bytes(b"film")
     assert again.result("b" * 32).read_bytes() == b"film"
     assert list((tmp_path / "partial").iterdir()) == []
-    later = Store(tmp_path)
+    later = FileStore(tmp_path)
     later.sweep()
     assert not left.exists()
     for one in (store, again, later):
@@ -150,7 +150,7 @@ async def test_an_engine_whose_child_still_writes_fails_for_its_own_reason(tmp_p
 
 
 async def test_a_stored_file_that_is_being_read_is_not_removed(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FileStore(tmp_path)
     async with store.receive({"blake3"}) as incoming:
         await incoming.add(b"film")
         ref = await incoming.keep(".mp4", algorithm="blake3")
@@ -164,7 +164,7 @@ async def test_the_same_content_can_come_again_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    store = Store(tmp_path)
+    store = FileStore(tmp_path)
 
     async def bring() -> FileRef:
         async with store.receive({"blake3"}) as incoming:

@@ -10,7 +10,7 @@ import pytest
 from wakestream.adapters.config.settings import load
 from wakestream.adapters.daemon.console.upload_validation import file_name
 from wakestream.adapters.disk import fingerprints as files
-from wakestream.adapters.disk.path_key import place_of
+from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.engines import Command
 from wakestream.adapters.power import CommandPower
 from wakestream.operators.model.errors import FileUnusable
@@ -87,5 +87,5 @@ async def test_an_engine_that_is_a_batch_file_needs_no_ending(tmp_path: Path, mo
 
 
 def test_two_names_of_one_file_there_are_one_place() -> None:
-    assert place_of("C:/Out/Überblick.mp4") == place_of("c:/out/u\u0308BERBLICK.MP4")
-    assert place_of("C:/out/a.mp4") != place_of("C:/out/b.mp4")
+    assert path_key("C:/Out/Überblick.mp4") == path_key("c:/out/u\u0308BERBLICK.MP4")
+    assert path_key("C:/out/a.mp4") != path_key("C:/out/b.mp4")
