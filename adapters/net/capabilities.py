@@ -153,6 +153,8 @@ class Verifier:
             raise WorkerRefused("this worker has not met its hub yet: try again shortly", code="not_ready")
         claims = _read(token, self._pinned[1])
         _check_times(claims, self._clock())
+        if not claims.lic or not claims.job:
+            raise _refused("it names no license or no job")
         if claims.gpu != self._gpu:
             raise _refused("it is for another GPU")
         if claims.lic in self._revoked:

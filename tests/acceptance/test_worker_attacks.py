@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import orjson
 import pytest
@@ -247,7 +248,7 @@ async def test_a_file_is_proved_by_the_hash_of_its_content_under_a_key_of_the_li
         wrong = [named["hash"], blake3(FILM[:-1], key=bytes.fromhex(keys[1])).hexdigest(), proof]
         for guess in wrong:
             status, body = await attacker("POST", "prove", json={**named, "proof": guess})
-            assert (status, body["error"]) == (403, "not_proved")
+            assert (status, body["error"]) == (422, "not_proved")
         assert await other.data("POST", "prove", json={**named, "proof": proof}) == {"here": True}
         asked = {"files": [named]}
         for caller, has in ((other, True), (attacker, False)):
@@ -256,19 +257,40 @@ async def test_a_file_is_proved_by_the_hash_of_its_content_under_a_key_of_the_li
         assert await here.job("j", "other").data("POST", "check_files", json=asked) == {named["hash"]: True}
 
 
-async def test_wrong_proofs_are_bounded_and_cost_no_other_license_its_own(place: Place) -> None:
+async def test_wrong_proofs_are_bounded_however_many_come_at_once_and_cost_no_other_license_its_own(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     named = {"hash": blake3(FILM).hexdigest(), "ext": ".mp4"}
     async with scene(place) as here:
         victim, other, attacker = (here.job("j", name) for name in ("victim", "other", "attacker"))
         _, path, _ = await create(victim, FILM)
         await send(victim, path, FILM)
-        tries = [
-            await attacker("POST", "prove", json={**named, "proof": "0" * 64}) for _ in range(possession.WRONG + 5)
-        ]
-        assert [status for status, _ in tries] == [403] * possession.WRONG + [429] * 5
+        proofs = here.worker.server.calls.proofs
+        reads, read = [], proofs._hash
+
+        def counted(*of: Any) -> str:
+            reads.append(of)
+            return read(*of)
+
+        monkeypatch.setattr(proofs, "_hash", counted)
+        wrong = {**named, "proof": "0" * 64}
+        tries = await asyncio.gather(*(attacker("POST", "prove", json=wrong) for _ in range(50)))
+        assert {(status, body["error"]) for status, body in tries} == {(422, "not_proved")}
+        assert len(reads) == possession.WRONG
         key = (await other.data("POST", "prove", json=named))["challenge"]
         proof = blake3(FILM, key=bytes.fromhex(key)).hexdigest()
-        assert (await other("POST", "prove", json={**named, "proof": proof}))[0] == 200
+        right = await asyncio.gather(*(other("POST", "prove", json={**named, "proof": proof}) for _ in range(5)))
+        assert [status for status, _ in right] == [200] * 5
+        assert len(reads) == possession.WRONG + 1
+
+
+async def test_a_capability_without_a_license_or_a_job_is_not_taken_for_the_secret(place: Place) -> None:
+    async with scene(place) as here:
+        task = await finished(here, here.job("mine", "victim"))
+        for job, owner in (("mine", ""), ("", "attacker"), ("", "")):
+            caller = here.job(job, owner)
+            for call in ("queue", f"download?task_id={task}", "download?task_id=mine"):
+                assert (await caller("GET", call))[0] == 403
 
 
 async def test_who_knows_the_secret_uses_what_is_there_as_ever(place: Place) -> None:

@@ -31,7 +31,6 @@ class Proofs:
         self._store, self._queue = store, queue
         self._key = os.urandom(32)
         self._wrong = Rate(WRONG, AGAIN)
-        self._proving: set[str] = set()
         self._reading = asyncio.Semaphore(1)
 
     def challenge(self, license_: str, file: FileRef) -> str:
@@ -41,28 +40,19 @@ class Proofs:
         return blake3(f"{license_}|{file_name(file)}".encode(), key=self._key).hexdigest()
 
     async def check(self, license_: str, file: FileRef, proof: str) -> None:
-        """The file is this license's too, if the proof is right.
-
-        `WorkerRefused`: `not_proved`, `not_found`, `too_many` (wrong ones, or one is being looked at).
-        """
-        wait = self._wrong.wait(license_)
-        if wait > 0 or license_ in self._proving:
-            raise WorkerRefused(
-                f"no further proof is looked at for {max(wait, 1):.0f} s: send the file", code="too_many"
-            )
+        """The file is this license's too, if the proof is right. `WorkerRefused` (`not_proved`, `not_found`)."""
         key = bytes.fromhex(self.challenge(license_, file))
-        self._proving.add(license_)
-        try:
-            async with self._reading:
-                right = await self._store.in_thread(lambda: self._hash(file, key))
-        finally:
-            self._proving.discard(license_)
-        if not hmac.compare_digest(right, proof):
-            self._wrong.count(license_)
-            raise WorkerRefused(
-                "this is not the hash of the file under the challenge: send the file", code="not_proved"
-            )
-        await self._queue.show(license_, file)
+        async with self._reading:
+            if self._queue.state.has(license_, file):
+                return
+            if self._wrong.wait(license_) > 0:
+                raise WorkerRefused("too many proofs of this license were wrong: send the file", code="not_proved")
+            right = await self._store.in_thread(lambda: self._hash(file, key))
+            if not hmac.compare_digest(right, proof):
+                self._wrong.count(license_)
+                why = "this is not the hash of the file under the challenge: send the file"
+                raise WorkerRefused(why, code="not_proved")
+            await self._queue.show(license_, file)
         self._store.claim(file)
 
     def _hash(self, file: FileRef, key: bytes) -> str:
