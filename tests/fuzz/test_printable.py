@@ -6,6 +6,7 @@ import json
 import unicodedata
 
 import orjson
+from bounds import BOUNDED
 from hypothesis import given
 from hypothesis import strategies as st
 from naughty import TEXTS
@@ -36,6 +37,7 @@ def stray(text: str) -> list[str]:
     return found
 
 
+@BOUNDED
 @given(ODD)
 def test_no_character_that_steers_is_left_in_a_text_nor_in_a_layout(text: str) -> None:
     assert stray(printable(text)) == []
@@ -43,11 +45,13 @@ def test_no_character_that_steers_is_left_in_a_text_nor_in_a_layout(text: str) -
     assert printable(printable(text)) == printable(text)
 
 
+@BOUNDED
 @given(st.text(st.characters(categories=("L", "M", "N", "P", "S", "Zs"))))
 def test_letters_of_all_languages_stay(text: str) -> None:
     assert printable(text) == text
 
 
+@BOUNDED
 @given(ODD)
 def test_json_is_free_of_them_and_says_all(text: str) -> None:
     shown = json_text({"text": text})
@@ -57,6 +61,7 @@ def test_json_is_free_of_them_and_says_all(text: str) -> None:
     assert json.loads(shown).keys() == {"text"}
 
 
+@BOUNDED
 @given(ODD)
 def test_what_fills_a_blank_of_a_sentence_is_clean_in_each_language(text: str) -> None:
     for language in ("zh", "en"):
@@ -64,6 +69,7 @@ def test_what_fills_a_blank_of_a_sentence_is_clean_in_each_language(text: str) -
         assert stray(t("failed", why=text, hint=text)) == []
 
 
+@BOUNDED
 @given(ODD)
 def test_a_name_is_all_there_to_see(text: str) -> None:
     assert is_name(text) == (len(text) <= LONGEST_NAME and text == printable(text).strip() != "")
