@@ -86,7 +86,7 @@ class Scene:
     @asynccontextmanager
     async def client(self) -> AsyncGenerator[HubClient, None]:
         """A client of the hub, with a license of its own."""
-        key = LicenseBook(self.hub._book.path.parent).issue("client", "", time.time())[1]
+        key = LicenseBook(self.hub.licenses._book.path.parent).issue("client", "", time.time())[1]
         self.hub.licenses.look()
         async with connect(self.hub.url) as socket:
             peer = Peer(socket)
