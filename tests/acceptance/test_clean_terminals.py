@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ import orjson
 import pytest
 from aiohttp import web
 from client_scene import QUICK, User
-from daemon_scene import daemon
+from daemon_scene import RunningDaemon, daemon
 from field_peers import KEY, Call, Frame, OldHub, OldWorker, done, field
 from nasty import COLOUR, GOOD, NASTY, unclean
 from terminal_scene import plain, terminal
@@ -117,8 +118,13 @@ async def test_what_the_doctor_finds_steers_no_terminal(user: User) -> None:
 
 async def failing(_: web.Request) -> web.Response:
     """A task that failed, for reasons with control characters."""
-    task = {"task_id": TEXT, "status": "error", "progress": 1, "message": TEXT, "error": TEXT}
-    return done({**task, "total_frames": 0, "current_frame": 0, "queue_position": 0})
+    return task(status="error", error=TEXT)
+
+
+def task(**report: object) -> web.Response:
+    """What a worker says of one."""
+    told = {"task_id": TEXT, "progress": 1, "message": TEXT, "error": None}
+    return done({**told, "total_frames": 0, "current_frame": 0, "queue_position": 0, **report})
 
 
 def forgetful(worker: OldWorker) -> Call:
@@ -139,36 +145,67 @@ async def test_what_hub_and_worker_say_of_a_job_steers_no_terminal(user: User) -
         events = (await shown(user, "submit", CLIP, "speech.wav", "-o", "out.mp4", "--json", *QUICK)).splitlines()
         assert any(TEXT in orjson.loads(line).get("why", "") for line in events if line.startswith("{"))
         hub.complains = TEXT
-        assert GOOD in await shown(user, "submit", CLIP, "speech.wav", "-o", "out.mp4", "--hub-timeout", "1s", *QUICK)
+        assert GOOD in await shown(
+            user, "submit", CLIP, "speech.wav", "-o", "out.mp4", "--reply-timeout", "0.5", *QUICK
+        )
         assert "FORGED" in await shown(user, "submit", f"no {CLIP}", "speech.wav")
 
 
-async def test_what_the_daemon_tells_logs_and_records_of_a_job_steers_no_terminal(user: User) -> None:
+@asynccontextmanager
+async def failing_daemon(user: User, *flags: str) -> AsyncIterator[tuple[RunningDaemon, asyncio.Event]]:
+    """A daemon with job-1, which renders until the event is set and then fails."""
     (user.folder / CLIP).write_bytes(b"video" * 1000)
-    output = str(user.folder / f"out {CLIP}")
-    async with asyncio.timeout(58), field(user) as (_, worker):
-        worker.before["progress"] = failing
-        async with daemon(user, "--log-file", "daemon.log", "--record", "night") as api:
-            async with user.runs("watch") as watching, terminal(user, "watch", WAKESTREAM_LANG="zh") as screen:
-                job = (
-                    await user.run("submit", CLIP, "speech.wav", "-o", output, "--detach", "--job-id", "job-1")
-                ).out.strip()
-                assert (await api.outcome(job))["event"] == "failed"
-                await screen.shows("配额")
-                watching.interrupt()
-                screen.process.send_signal(2)
-                watched = await watching.ended()
-                assert unclean(watched.out + watched.err) == []
-                assert GOOD in watched.out
-                assert unclean(await screen.ended(), terminal=True) == []
-            for command in (("watch", job), ("why", job), ("jobs", "--all")):
-                await shown(user, *command)
-            (told,) = (await shown(user, "jobs", "--all", "--json")).splitlines()
-            assert orjson.loads(told)["output"] == output
-            await shown(user, "retry", job, f"no {CLIP}")
-            await shown(user, "cancel", f"no {CLIP}")
-            api.running.interrupt()
-            ended = await api.running.ended()
+    fails, percent = asyncio.Event(), itertools.cycle(range(1, 90))
+
+    async def progress(request: web.Request) -> web.Response:
+        return await failing(request) if fails.is_set() else task(status="processing", progress=next(percent))
+
+    async with asyncio.timeout(58), field(user) as (_, worker), daemon(user, *flags) as api:
+        worker.before["progress"] = progress
+        ran = await user.run("submit", CLIP, "speech.wav", "-o", f"out {CLIP}", "--detach", "--job-id", "job-1")
+        assert ran.out == "job-1\n"
+        yield api, fails
+
+
+async def test_who_follows_a_daemons_job_sees_no_control_characters(user: User) -> None:
+    async with (
+        failing_daemon(user) as (_, fails),
+        user.runs("watch") as watching,
+        terminal(user, "watch", WAKESTREAM_LANG="zh") as screen,
+    ):
+        assert watching.process.stdout is not None
+        watching.lines.append(await watching.process.stdout.readline())
+        await screen.shows("%")
+        fails.set()
+        while GOOD.encode() not in watching.lines[-1]:
+            watching.lines.append(await watching.process.stdout.readline())
+        await screen.shows("\u914d\u989d")
+        watching.interrupt()
+        screen.process.send_signal(2)
+        watched = await watching.ended()
+        assert unclean(watched.out + watched.err) == []
+        assert unclean(await screen.ended(), terminal=True) == []
+
+
+async def test_what_a_daemon_tells_of_its_jobs_steers_no_terminal(user: User) -> None:
+    async with failing_daemon(user) as (api, fails):
+        fails.set()
+        assert (await api.outcome())["event"] == "failed"
+        for command in (("watch", "job-1"), ("why", "job-1")):
+            assert GOOD in await shown(user, *command)
+        await shown(user, "jobs", "--all")
+        (told,) = (await shown(user, "jobs", "--all", "--json")).splitlines()
+        assert orjson.loads(told)["output"].endswith(f"out {CLIP}")
+        await shown(user, "retry", "job-1", f"no {CLIP}")
+        await shown(user, "cancel", f"no {CLIP}")
+
+
+async def test_what_a_daemon_logs_and_records_steers_no_terminal(user: User) -> None:
+    async with failing_daemon(user, "--log-file", "daemon.log", "--record", "night") as (api, fails):
+        fails.set()
+        assert (await api.outcome())["event"] == "failed"
+        api.running.interrupt()
+        ended = await api.running.ended()
         assert unclean(ended.out + ended.err) == []
         assert unclean((user.folder / "daemon.log").read_text(encoding="utf-8")) == []
         await shown(user, "logs", "daemon.log")
