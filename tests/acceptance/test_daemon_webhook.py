@@ -31,11 +31,11 @@ from wakestream.streams.outbox import facts as f
 
 SECRET = "marked-whsec-4711"
 SOON = Backoff(initial=0.02, max_delay=0.1)
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "running.md"
 
 
 def genuine() -> Callable[[str, bytes, str, float], bool]:
-    """The function that docs/operations.md prints."""
+    """The function that docs/running.md prints."""
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     (block,) = [block for block in blocks if "def genuine" in block]
     assert len(ast.parse(block).body[0].body) <= 5  # type: ignore[attr-defined]

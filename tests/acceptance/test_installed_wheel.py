@@ -190,7 +190,7 @@ def test_the_sdist_holds_docs_examples_deployment_and_changelog_and_no_secret(pa
         "deploy/compose.yaml",
         *ours,
     }
-    assert {"docs/operations.md", "examples/batch.py", "deploy/systemd/wakestream-hub.service", *wanted} <= names
+    assert {"docs/setup.md", "examples/batch.py", "deploy/systemd/wakestream-hub.service", *wanted} <= names
     assert [name for name in names if name.endswith((".key", ".pyc")) or name.startswith("build")] == []
 
 

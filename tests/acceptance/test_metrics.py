@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def told() -> dict[str, set[str]]:
-    """The names in the table of docs/operations.md, with their labels."""
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    """The names in the table of docs/reference.md, with their labels."""
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     section = page[page.index("\n## Metrics") :]
     section = section[: section.index("\n## ", 5)]
     rows = re.findall(r"^\| `(wakestream_[a-z_]+)(?:\{([a-z,]+)\})?`", section, re.MULTILINE)

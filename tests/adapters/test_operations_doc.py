@@ -1,4 +1,4 @@
-"""What docs/operations.md prints is real: sentences, flags, settings, proxies, the replay; and none is left out."""
+"""What the pages for operators print is real: sentences, flags, settings, proxies, the replay; and none is left out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.daemon_pipeline import DURABLE
 
 ROOT = Path(__file__).parent.parent.parent
-DOC = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+PAGES = ("setup.md", "running.md", "connect.md", "reference.md")
+DOC = "\n".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in PAGES)
 FLAGS = re.compile(r"--[a-z][a-z-]+")
 OF_THE_DEMO = ("--audio", "--boot-seconds", "--video")
 
