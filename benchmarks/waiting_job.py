@@ -1,4 +1,4 @@
-"""What a waiting job costs: `first_for` with its timeout, and the whole pipeline, in memory and set-up time."""
+"""What a waiting job costs in memory and set-up time, against a bare future and the library's operators."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ from wakestream.operators.model.events import Job
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import LinkUp
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.first_by_key import first_by_key
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.job import World, job_pipeline
-from wakestream.streams.jobs.keyed_subject import KeyedSubject
 
 JOBS = 2000
 
@@ -67,14 +65,10 @@ class Waited:
 async def main() -> bool:
     """Print the rows; True if every budget holds."""
     loop, scheduler = asyncio.get_running_loop(), LoopScheduler()
-    board: KeyedSubject[int] = KeyedSubject(lambda error, item: None)
     source: Subject[int] = Subject()
     hub = HubClient(lambda message: True, lambda error, item: None)
     hub.feed(LinkUp(frozenset({"grant", "late_hashes"})))
     world, policy = World(hub, FakeWorkers({}), FakeFiles({}), Random(1)), Policy()
-
-    def waiter(n: int) -> Any:
-        return first_by_key(board, n, within=1800.0).subscribe(lambda item: None, scheduler=scheduler)
 
     def library(n: int) -> Any:
         one = source.pipe(ops.filter(lambda item: item == n), ops.take(1), ops.timeout(1800.0))
@@ -84,17 +78,14 @@ async def main() -> bool:
         job = Job(f"job-{n}", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
         return job_pipeline(job, world, policy).subscribe(lambda event: None, scheduler=scheduler)
 
-    bare, first, theirs, whole = (cost(each) for each in (lambda n: Waited(loop), waiter, library, pipeline))
+    bare, theirs, whole = (cost(each) for each in (lambda n: Waited(loop), library, pipeline))
     print(f"a waiting job, {JOBS} of them")
-    names = ("future + call_later", "first_for + timeout", "filter, take, timeout", "whole pipeline")
-    for name, (size, seconds) in zip(names, (bare, first, theirs, whole), strict=True):
+    names = ("future + call_later", "filter, take, timeout", "whole pipeline")
+    for name, (size, seconds) in zip(names, (bare, theirs, whole), strict=True):
         print(f"        {name:<22} {size / 1000:5.1f} kB  {seconds * 1e6:6.1f} us")
     rows = (
-        row("first_for in memory: 2 kB", first[0], 2000, 1.0),
-        row("first_for to set up: 20 us", first[1], 20e-6, 1.0),
         row("whole pipeline in memory: 10 kB", whole[0], 10_000, 1.0),
         row("whole pipeline to set up: 250 us", whole[1], 250e-6, 1.0),
-        row("first_for in memory, against filter, take, timeout", first[0], theirs[0], 0.5),
     )
     return all(rows)
 

@@ -18,7 +18,7 @@ def batched(size: int, within: float) -> Build:
 
     @pipeline
     def build(stages: Stages) -> Observable[JobEvent]:
-        gate: Observable[JobEvent] = batch.join().map(lambda now: Note(f"{now.state}: {now.count} of {now.size} jobs"))
+        gate: Observable[JobEvent] = batch.wait().map(lambda now: Note(f"{now.state}: {now.count} of {now.size} jobs"))
         return gate.pipe(then(lambda _: stages.standard()))
 
     return build

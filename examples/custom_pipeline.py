@@ -16,7 +16,7 @@ from wakestream import Done, JobEvent, Stages, pipeline, run_job, then
 @pipeline
 def lively(stages: Stages) -> Observable[JobEvent]:
     """The standard stages with another poll and one more stage at the end."""
-    quick = stages.under(replace(stages.policy, poll_every=0.2))
+    quick = stages.with_policy(replace(stages.policy, poll_every=0.2))
 
     def file_away(done: Done) -> Observable[JobEvent]:
         note: dict[str, object] = {"video": stages.job.video.name, "audio": stages.job.audio.name, "bytes": done.size}

@@ -21,7 +21,7 @@ STALL = 900.0
 def beside_the_engine(stages: Stages) -> Observable[JobEvent]:
     """The standard stages, with patience for an engine that is busy and none for one that hangs."""
     asking = Backoff(initial=2.0, max_delay=10.0, max_elapsed=stages.policy.execution, retry_on=is_retryable)
-    patient = stages.under(replace(stages.policy, call=asking))
+    patient = stages.with_policy(replace(stages.policy, call=asking))
 
     def follow(task: Submitted) -> Observable[JobEvent]:
         return stages.follow(task).pipe(timeout_idle(STALL, "engine"))

@@ -93,11 +93,10 @@ if TYPE_CHECKING:
     )
     from wakestream.operators.rx.all_done import all_done
     from wakestream.operators.contrib.batch import Barrier, BatchState
-    from wakestream.operators.rx.branch import switch_by_type
-    from wakestream.operators.rx.emit import start_with, merge_errors, of
+    from wakestream.operators.rx.switch_by_type import switch_by_type
+    from wakestream.operators.rx.sources import start_with, merge_errors, of
     from wakestream.operators.rx.interval import interval
     from wakestream.operators.rx.first_success import first_success
-    from wakestream.operators.rx.first_by_key import by_key, first_by_key
     from wakestream.operators.rx.from_async import from_async
     from wakestream.operators.rx.of_type import of_type
     from wakestream.operators.rx.shared import Shared
@@ -138,8 +137,8 @@ __all__ = [
     "PowerReading", "Progress", "Queued", "Refused", "Rendered", "Reply", "Resumed", "Retrying", "Running", "Shared",
     "StageTimeout", "Stalled", "Submitted", "TaskFailed", "TaskLost", "TaskReceipt", "TaskReport", "TimedOut",
     "Uploaded", "Uploading", "WakestreamError", "Waking", "Worker", "WorkerError", "WorkerRefused",
-    "WorkerUnreachable", "Workers", "all_done", "always", "before_outcome", "by_key", "cancellable", "concat_unless",
-    "costs", "dedupe", "download", "effect", "first_by_key", "first_success", "follow", "from_async", "interval",
+    "WorkerUnreachable", "Workers", "all_done", "always", "before_outcome", "cancellable", "concat_unless",
+    "costs", "dedupe", "download", "effect", "first_success", "follow", "from_async", "interval",
     "is_outcome", "is_retryable", "merge_errors", "note", "of", "of_type", "online", "outcome", "outcome_of", "poll",
     "retry_backoff", "seconds_now", "start_with", "stop_others", "submit", "switch_by_type", "synthesize", "then",
     "timeout_idle", "timeout_no_progress", "timeout_total", "to_future", "upload",
@@ -170,11 +169,8 @@ _HOMES = {
         "Workers"
     ),
     "rx.all_done": "all_done",
-    "rx.branch": "switch_by_type",
     "rx.concat_unless": "concat_unless",
     "rx.core.scheduler": "LoopScheduler seconds_now",
-    "rx.emit": "merge_errors of start_with",
-    "rx.first_by_key": "by_key first_by_key",
     "rx.first_success": "first_success",
     "rx.from_async": "from_async",
     "rx.interval": "interval",
@@ -183,6 +179,8 @@ _HOMES = {
     "rx.poll": "poll",
     "rx.retry_backoff": "retry_backoff",
     "rx.shared": "Shared",
+    "rx.sources": "merge_errors of start_with",
+    "rx.switch_by_type": "switch_by_type",
     "rx.then": "then",
     "rx.timeout_idle": "timeout_idle",
     "rx.timeout_no_progress": "timeout_no_progress",

@@ -19,7 +19,7 @@ EXEMPT: Mapping[tuple[str, str], str] = {
     ("operators/rx/core/scheduler.py", ".time()"): f"the one scheduler; {ON_THE_LOOP}",
     ("operators/rx/from_async.py", "asyncio.sleep"): "of 0 seconds: lets others have their turn",
     ("streams/replay/replay_client.py", ".time()"): ON_THE_LOOP,
-    ("streams/jobs/in_turn.py", ".time()"): ON_THE_LOOP,
+    ("streams/replay/row_order.py", ".time()"): ON_THE_LOOP,
     ("streams/simulation/network.py", ".time()"): ON_THE_LOOP,
     ("streams/simulation/network.py", "asyncio.sleep"): f"a frame comes when it has travelled; {ON_THE_LOOP}",
     ("streams/simulation/simulated_gpu.py", "asyncio.sleep"): f"a modelled worker takes a while; {ON_THE_LOOP}",

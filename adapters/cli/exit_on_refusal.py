@@ -45,4 +45,4 @@ class Refusal:
         from wakestream.operators.model.errors import HubRefused
 
         if self._refused is not None and self._refused.code is not None:
-            raise HubRefused(self._refused.why, code=self._refused.code)
+            raise HubRefused(self._refused.reason, code=self._refused.code)

@@ -150,7 +150,7 @@ async def open_client(
         client = Client(daemon, link, scheduler, hub, found)
         open_things.callback(client.let_go)
         if lasting:
-            open_things.callback(hub.leave)
+            open_things.callback(hub.stop_releasing)
         yield client
 
 

@@ -55,9 +55,9 @@ class _Asking:
                 )
             case LinkUp():
                 self._link.send(self._query)
-            case LinkDown(why=why, code=str(code)):
+            case LinkDown(reason=why, code=str(code)):
                 self._fail(HubRefused(why, code=code))
-            case LinkDown(why=why, connecting=False):
+            case LinkDown(reason=why, connecting=False):
                 self._fail(HubUnreachable(why))
             case m.HubStatus(request_id=self._query.request_id):
                 self._answer.set_result(event)

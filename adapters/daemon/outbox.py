@@ -19,7 +19,7 @@ from wakestream.adapters.disk.part_file import remove_part
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import JournalError, NoSpace, WakestreamError
-from wakestream.operators.model.faults import described
+from wakestream.operators.model.faults import describe_error
 from wakestream.operators.model.ports import Journal
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
@@ -261,12 +261,12 @@ class Outbox:
 
     def _broke(self, job: str, error: BaseException) -> None:
         logger.bind(job=job).opt(exception=error).error("the job's pipeline is broken")
-        self._inbox.put_nowait(f.Happened(job, e.Failed(described(error), "internal")))
+        self._inbox.put_nowait(f.Happened(job, e.Failed(describe_error(error), "internal")))
 
     def _stop(self, job: str) -> None:
         if self._client is not None and not self._client.cancel(job):
             if job in self._resumed:
-                self._client.hub.farewell(job, cancelled=True)
+                self._client.hub.end_job(job, cancelled=True)
             self._let_go(job, e.Cancelled())
             self._inbox.put_nowait(f.Happened(job, e.Cancelled()))
 
@@ -294,7 +294,7 @@ class Outbox:
 
     def _release(self, job: str, cancelled: bool) -> None:
         if self._client is not None:
-            self._client.hub.farewell(job, cancelled=cancelled)
+            self._client.hub.end_job(job, cancelled=cancelled)
 
     def _say(self, goodbye: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(goodbye, name="farewell")
@@ -303,7 +303,7 @@ class Outbox:
 
     async def _goodbye(self, command: f.CancelNotice) -> None:
         if self._client is not None:
-            self._client.hub.farewell(command.job, cancelled=True)
+            self._client.hub.end_job(command.job, cancelled=True)
             await self._tell_worker(command.worker, command.task, command.job)
         self._inbox.put_nowait(f.Happened(command.job, e.Cancelled()))
 

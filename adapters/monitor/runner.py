@@ -19,7 +19,7 @@ from reactivex import Observable
 
 from wakestream.operators.model.errors import JournalError, NoCapacity, NoSpace, WakestreamError
 from wakestream.operators.model.ports import Health, Journal, LinkDown, LinkUp, Power
-from wakestream.operators.rx.own_cancel import own_cancel
+from wakestream.operators.rx.cancel_as_error import cancel_as_error
 from wakestream.streams.monitor import persistence as memory
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor, hear
@@ -181,7 +181,7 @@ class MonitorProgram:
         event: p.Taken | p.CallFailed = p.Taken(number)
         try:
             async with asyncio.timeout(self._monitor.policy.call_timeout):
-                with own_cancel(kind):
+                with cancel_as_error(kind):
                     await call()
         except Exception as error:
             event = self._failed(kind, number, error)
@@ -191,7 +191,7 @@ class MonitorProgram:
         event: p.Reading | p.CallFailed
         try:
             async with asyncio.timeout(self._monitor.policy.call_timeout):
-                with own_cancel("inspect"):
+                with cancel_as_error("inspect"):
                     event = p.Reading(number, await self._power.inspect(), self._power.detail)
         except Exception as error:
             event = self._failed("inspect", number, error)
@@ -210,7 +210,7 @@ class MonitorProgram:
         assert self._health is not None  # noqa: S101 - the decider asks only where there is one
         try:
             async with asyncio.timeout(HEALTH_WITHIN):
-                with own_cancel("health"):
+                with cancel_as_error("health"):
                     answer = await self._health()
             why = "" if answer.initialized else "it is not initialized"
             event = p.HealthAnswer(answer.initialized, why, answer.busy)

@@ -106,8 +106,8 @@ class Link:
             self._tap.row("conn", "up", {"features": sorted(event.features)})
         elif isinstance(event, LinkDown):
             said = "{}; trying again, later each time" if event.code else "{}; trying again"
-            logger.bind(stage="link").log("ERROR" if event.code else "WARNING", said, event.why)
-            self._tap.row("conn", "down", {"why": event.why, "code": event.code})
+            logger.bind(stage="link").log("ERROR" if event.code else "WARNING", said, event.reason)
+            self._tap.row("conn", "down", {"why": event.reason, "code": event.code})
         self.events.feed(event)
 
     async def _session(self) -> AsyncIterator[Event]:

@@ -139,7 +139,7 @@ class PipelineHarness:
             case LinkUp():
                 self._tap.row("conn", "up", {"features": sorted(event.features)})
             case LinkDown():
-                self._tap.row("conn", "down", {"why": event.why, "code": event.code})
+                self._tap.row("conn", "down", {"why": event.reason, "code": event.code})
             case _:
                 self._tap.frame("in", event)
         self._hub.feed(event)

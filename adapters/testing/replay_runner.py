@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from wakestream.adapters.testing.virtual_loop import VirtualDeadlock, run_virtual
-from wakestream.operators.model.faults import described
+from wakestream.operators.model.faults import describe_error
 from wakestream.streams.jobs.job import job_pipeline
 from wakestream.streams.jobs.job_runner import Build
 from wakestream.streams.recording.recording import Log, UnusableLog
@@ -53,4 +53,4 @@ def _run(replaying: Coroutine[Any, Any, T], watch: Watch) -> T | Trial:
     except OWN_FAULTS:
         raise
     except Exception as error:  # whatever the program raises is what we want to know
-        return Trial(trouble="crashed", why=described(error), waiting=tuple(sorted(watch.open)))
+        return Trial(trouble="crashed", why=describe_error(error), waiting=tuple(sorted(watch.open)))

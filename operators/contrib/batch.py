@@ -36,7 +36,7 @@ class Barrier:
         self.size, self.within = size, within
         self._members: dict[_Member, None] = {}
 
-    def join(self) -> Observable[BatchState]:
+    def wait(self) -> Observable[BatchState]:
         """A place in the batch: `held` unless this one fills it, then `full` or `due`, and completion.
 
         Whoever is disposed leaves. Subscribed again after it went (the job is retried, say) it only says `passed`.
@@ -56,7 +56,7 @@ class Barrier:
         count = len(self._members) + 1
         if count < self.size:
             member.observer.on_next(BatchState(count, self.size, "held"))
-            member.timer.hold(member.time.schedule_relative(self.within, lambda *_: self._go("due")))
+            member.timer.disposable = member.time.schedule_relative(self.within, lambda *_: self._go("due"))
         members = self._members
         members[member] = None
         if count >= self.size:
@@ -90,7 +90,7 @@ class _Member:
 
     def go(self, news: BatchState) -> None:
         self.ticket.went = True
-        self.timer.hold(self.time.schedule(lambda *_: _say(self.observer, news)))
+        self.timer.disposable = self.time.schedule(lambda *_: _say(self.observer, news))
 
 
 class _Leave(abc.DisposableBase):

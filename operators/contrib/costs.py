@@ -12,8 +12,8 @@ from wakestream.operators.model.events import JobEvent
 from wakestream.operators.model.ports import Accepted, BootFailure, OnlineNotice, PowerNotice, Reply
 from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
-from wakestream.operators.rx.emit import of
 from wakestream.operators.rx.interval import interval
+from wakestream.operators.rx.sources import of
 
 ON = frozenset({"starting", "booted", "online", "draining"})
 """News of the machine that says: it is paid for now. Other news says that it is not."""

@@ -11,8 +11,8 @@ from wakestream.operators.lifecycle.cancellable import GOODBYE
 from wakestream.operators.model.events import Job, JobEvent, Note, Rendered, Submitted
 from wakestream.operators.model.ports import Workers
 from wakestream.operators.rx.core.observable import LightObservable
-from wakestream.operators.rx.emit import of
 from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.sources import of
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.timeout_total import timeout_total
 

@@ -9,7 +9,7 @@ from reactivex import Observable, abc
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import JobEvent, Note, Outcome
-from wakestream.operators.model.faults import described, observable
+from wakestream.operators.model.faults import describe_error, require_observable
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     ForwardingObserver,
@@ -67,14 +67,16 @@ class _Job(ForwardingObserver[JobEvent]):
         ending: Observable[JobEvent] = LightObservable(
             lambda observer, scheduler: self._last().subscribe(observer, scheduler=scheduler)
         )
-        self.ending.hold(ending.subscribe(self.observer.on_next, self._failed, self._over, scheduler=self.scheduler))
+        self.ending.disposable = ending.subscribe(
+            self.observer.on_next, self._failed, self._over, scheduler=self.scheduler
+        )
 
     def _last(self) -> Observable[JobEvent]:
         made = self.last(self.outcome)  # type: ignore[arg-type]  # what is_outcome let through
-        return observable(made, self.last, "before_outcome")
+        return require_observable(made, self.last, "before_outcome")
 
     def _failed(self, error: Exception) -> None:
-        self.observer.on_next(Note(str(error) if isinstance(error, WakestreamError) else described(error)))
+        self.observer.on_next(Note(str(error) if isinstance(error, WakestreamError) else describe_error(error)))
         self._over()
 
     def _over(self) -> None:

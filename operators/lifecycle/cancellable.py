@@ -38,7 +38,7 @@ def cancellable(
             running = _Running(observer, workers, job_id, scheduler)
             signalled = signal.subscribe(running.stop, scheduler=scheduler)
             if not running.stopped:  # by a signal that was given before
-                running.body.hold(source.subscribe(running, scheduler=scheduler))
+                running.body.disposable = source.subscribe(running, scheduler=scheduler)
             return CompositeDisposable(signalled, running.body)
 
         return LightObservable(subscribe)
@@ -74,8 +74,8 @@ class _Running(ForwardingObserver[JobEvent]):
     def stop(self, _: Any) -> None:
         if not self.stopped:
             self.stopped = True
-            self.body.hold(
-                _goodbyes(self.tasks, self.workers, self.job_id).subscribe(self.observer, scheduler=self.scheduler)
+            self.body.disposable = _goodbyes(self.tasks, self.workers, self.job_id).subscribe(
+                self.observer, scheduler=self.scheduler
             )
 
 

@@ -9,7 +9,7 @@ from reactivex import Observable, abc
 
 from wakestream.operators.model.errors import StageTimeout, WakestreamError
 from wakestream.operators.model.events import Failed, JobEvent, Outcome, TimedOut
-from wakestream.operators.model.faults import described
+from wakestream.operators.model.faults import describe_error
 from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable
 
 _SILENT = Failed("the pipeline ended without an outcome", "internal")
@@ -75,4 +75,4 @@ def outcome_of(error: Exception) -> Outcome:
         return TimedOut(error.stage, error.seconds, str(error))
     if isinstance(error, WakestreamError):
         return Failed(str(error), error.code)
-    return Failed(described(error), "internal")
+    return Failed(describe_error(error), "internal")

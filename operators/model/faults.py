@@ -29,11 +29,11 @@ class WrongReturn(TypeError):
         self.place = place
 
 
-def observable(made: Any, function: Callable[..., Any], operator: str) -> Observable[Any]:
+def require_observable(made: Any, function: Callable[..., Any], operator: str) -> Observable[Any]:
     """What `function` returned to `operator`; `WrongReturn` where that is no observable."""
     if isinstance(made, Observable):
         return made
-    how = "Return an observable, such as emit(value)"
+    how = "Return an observable, such as of(value)"
     if iscoroutine(made):
         how = "Await it in an effect: stages.effect(label, args, do), or from_async(do)"
     raise wrong_return(made, function, operator, f"is no observable. {how}")
@@ -41,21 +41,21 @@ def observable(made: Any, function: Callable[..., Any], operator: str) -> Observ
 
 def wrong_return(made: Any, function: Callable[..., Any], operator: str, why: str) -> WrongReturn:
     """The error of a function that returned `made` to `operator`; `why` goes on after "which"."""
-    value = shown(made)
+    value = short_repr(made)
     if iscoroutine(made):
         made.close()  # else Python warns, later and elsewhere, that nothing awaited it
     name, place = _named(function)
     return WrongReturn(f"{operator}: {name} returned {value}, which {why}", place)
 
 
-def sources(operator: str, *given: Any) -> None:
+def require_observables(operator: str, *given: Any) -> None:
     """`TypeError` unless all that was given to `operator` are observables."""
     for place, each in enumerate(given, 1):
         if not isinstance(each, Observable):
-            raise TypeError(f"{operator}: argument {place} is {shown(each)}, which is no observable")
+            raise TypeError(f"{operator}: argument {place} is {short_repr(each)}, which is no observable")
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """A value as a message shows it: alike in a run and in its replay, so nothing with measured times or addresses."""
     if isinstance(value, bool | int | str | None):
         text = repr(value)
@@ -64,13 +64,13 @@ def shown(value: Any) -> str:
     return f"{'an' if kind[:1] in 'AEIOUaeiou' else 'a'} {kind}"
 
 
-def described(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error that nobody foresaw, as `KeyError: 'x' (pipeline.py:12)`."""
-    place = place_of(error)
+    place = location_of(error)
     return f"{type(error).__name__}: {error}" + (f" ({place})" if place else "")
 
 
-def place_of(error: BaseException) -> str:
+def location_of(error: BaseException) -> str:
     """Where an error comes from, as `pipeline.py:12`; empty where it was never raised.
 
     That is the last line of the user's own code that leads to it, else of ours, else of any library.

@@ -34,7 +34,7 @@ class LinkDown:
     hub before, in an attempt that came to nothing.
     """
 
-    why: str = ""
+    reason: str = ""
     code: str | None = None
     connecting: bool = False
     asked: bool = False
@@ -63,7 +63,7 @@ class PowerNotice:
     """News of the machine that is not yet the end of the wait (the wire's `booted`)."""
 
     phase: str
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class OnlineNotice:
 class Refused:
     """The hub will not take this job."""
 
-    why: str
+    reason: str
     code: str = "refused"
 
 
@@ -98,7 +98,7 @@ class Free:
 class BootFailure:
     """The monitor could not start the GPU."""
 
-    why: str
+    reason: str
 
 
 Reply = LinkUp | LinkDown | Accepted | OfflineReply | PowerNotice | OnlineNotice | Refused | Busy | Free | BootFailure

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
-from wakestream.operators.model.faults import sources
+from wakestream.operators.model.faults import require_observables
 from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ def all_done(*lanes: Observable[T], join: Callable[..., T | None] = _first) -> O
     """
     if not lanes:
         raise ValueError("all_done needs at least one lane")
-    sources("all_done", *lanes)
+    require_observables("all_done", *lanes)
 
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         work = _Work(observer, len(lanes), join)

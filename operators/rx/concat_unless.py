@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
-from wakestream.operators.model.faults import sources
+from wakestream.operators.model.faults import require_observables
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     ForwardingObserver,
@@ -23,7 +23,7 @@ def concat_unless(answer: Callable[[T], bool], rest: Observable[T]) -> Callable[
 
     What `answer` raises ends it.
     """
-    sources("unless", rest)
+    require_observables("concat_unless", rest)
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -66,5 +66,5 @@ class _First(ForwardingObserver[Any]):
             self.observer.on_completed()
             return
         here = SerialDisposable()
-        self.rest.hold(here)  # stands first: what ends at once is let go of all the same
-        here.hold(self.following.subscribe(self.observer, scheduler=self.scheduler))
+        self.rest.disposable = here  # stands first: what ends at once is let go of all the same
+        here.disposable = self.following.subscribe(self.observer, scheduler=self.scheduler)

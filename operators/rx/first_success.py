@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
-from wakestream.operators.model.faults import sources
+from wakestream.operators.model.faults import require_observables
 from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable
 
 T = TypeVar("T")
@@ -25,8 +25,8 @@ def first_success(*lanes: Observable[T], dropped: Callable[[int, Exception], T |
     unless None, is emitted; the error of the last lane that is left passes. `ValueError` without a lane.
     """
     if not lanes:
-        raise ValueError("first_done needs at least one lane")
-    sources("first_done", *lanes)
+        raise ValueError("first_success needs at least one lane")
+    require_observables("first_success", *lanes)
 
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         race = _Race(observer, len(lanes), dropped)

@@ -9,9 +9,9 @@ from typing import Any, TypeVar, overload
 from reactivex import Observable, abc
 
 from wakestream.operators.model.faults import wrong_return
+from wakestream.operators.rx.cancel_as_error import cancel_as_error
 from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.own_cancel import own_cancel
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def from_async(effect: Callable[[], Any], name: str | None = None) -> Observable
 
     A coroutine gives one item, an async generator all of its items. Disposing cancels the task; that `CancelledError`
     is neither caught nor retried, and nothing is emitted after it. One that the effect raises by itself is an error,
-    see `own_cancel`. `name` is the task's, to see who still waits.
+    see `cancel_as_error`. `name` is the task's, to see who still waits.
     """
 
     def subscribe(observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -38,7 +38,7 @@ def from_async(effect: Callable[[], Any], name: str | None = None) -> Observable
 
 async def _drive(effect: Callable[[], Any], observer: abc.ObserverBase[Any], name: str | None) -> None:
     try:
-        with own_cancel(name):
+        with cancel_as_error(name):
             running = effect()
             if isinstance(running, AsyncIterator):
                 await _each(running, observer)

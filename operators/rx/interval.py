@@ -39,7 +39,7 @@ class _Beats(Timer):
         self.count = 0
         self.set(self.start + seconds)
 
-    def ring(self, *_: Any) -> None:
+    def on_fire(self, *_: Any) -> None:
         start, seconds = self.start, self.seconds
         self.count = count = max(self.count + 1, int((self.now() - start) / seconds))
         try:

@@ -22,11 +22,11 @@ class Limiter:
     `limit` is at least 1.
     """
 
-    def __init__(self, limit: int) -> None:
-        if limit < 1:
+    def __init__(self, max_concurrent: int) -> None:
+        if max_concurrent < 1:
             raise ValueError("a limit on turns is at least 1")
-        self.limit = limit
-        self.taken = 0
+        self.max_concurrent = max_concurrent
+        self.running = 0
         self._waiting: list[tuple[int, int, _Turn]] = []
         self._numbers = count()
 
@@ -35,7 +35,7 @@ class Limiter:
         """How many wait."""
         return len(self._waiting)
 
-    def hold(
+    def limit(
         self, priority: int = 0, on_wait: Callable[[int], T | None] = lambda _: None
     ) -> Callable[[Observable[T]], Observable[T]]:
         """The source, once it is its turn; the turn is over when the source ends or is let go of.
@@ -48,8 +48,8 @@ class Limiter:
                 observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
             ) -> abc.DisposableBase:
                 turn = _Turn(observer, source, self, clock(scheduler))
-                if self.taken < self.limit:
-                    self.taken += 1
+                if self.running < self.max_concurrent:
+                    self.running += 1
                     turn.begin()
                 else:
                     turn.wait(priority, on_wait)
@@ -71,7 +71,7 @@ class Limiter:
         if self._waiting:  # the turn changes hands
             self._waiting.pop(0)[2].called()
         else:
-            self.taken -= 1
+            self.running -= 1
 
 
 class _Turn(ForwardingObserver[Any], abc.DisposableBase):
@@ -102,11 +102,11 @@ class _Turn(ForwardingObserver[Any], abc.DisposableBase):
     def called(self) -> None:
         # In a turn of the loop of its own: whoever hands over is in the middle of its own end.
         self.state = "has"
-        self.starting.hold(self.time.schedule(lambda *_: self.begin()))
+        self.starting.disposable = self.time.schedule(lambda *_: self.begin())
 
     def begin(self) -> None:
         self.state = "has"
-        self.running.hold(self.source.subscribe(self, scheduler=self.time))
+        self.running.disposable = self.source.subscribe(self, scheduler=self.time)
 
     def over(self) -> None:
         before, self.state = self.state, "had"

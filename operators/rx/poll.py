@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
-from wakestream.operators.model.faults import observable
+from wakestream.operators.model.faults import require_observable
 from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, SerialDisposable
 from wakestream.operators.rx.core.scheduler import clock
 
@@ -46,12 +46,12 @@ class _Poll:
 
     def _ask(self, *_: Any) -> None:
         try:
-            answer = observable(self.ask(), self.ask, "poll")
+            answer = require_observable(self.ask(), self.ask, "poll")
         except Exception as error:  # a question that cannot be built fails like one that was asked
             self.observer.on_error(error)
             return
-        self.asking.hold(
-            answer.subscribe(self._on_next, self.observer.on_error, self._on_completed, scheduler=self.time)
+        self.asking.disposable = answer.subscribe(
+            self._on_next, self.observer.on_error, self._on_completed, scheduler=self.time
         )
 
     def _on_next(self, item: Any) -> None:
@@ -69,4 +69,4 @@ class _Poll:
 
     def _on_completed(self) -> None:
         if not self.done:
-            self.pause.hold(self.time.schedule_relative(self.every, self._ask))
+            self.pause.disposable = self.time.schedule_relative(self.every, self._ask)

@@ -58,7 +58,7 @@ class _Attempts(ForwardingObserver[Any]):
         self.waiting = SerialDisposable()
 
     def start(self, *_: Any) -> abc.DisposableBase:
-        self.running.hold(self.source.subscribe(self, scheduler=self.time))
+        self.running.disposable = self.source.subscribe(self, scheduler=self.time)
         return CompositeDisposable(self.running, self.waiting)
 
     def on_next(self, value: Any) -> None:
@@ -76,7 +76,7 @@ class _Attempts(ForwardingObserver[Any]):
         self.since = seconds_now(self.time) if self.since is None else self.since
         delay = self.backoff.delay(self.failures, self.random)
         try:
-            again = self._mendable(error) and not self._used_up(delay)
+            again = self._is_retryable(error) and not self._used_up(delay)
             item = self._announcement(delay, error) if again else None
         except Exception as fault:  # the rule is broken
             self.observer.on_error(fault)
@@ -84,11 +84,11 @@ class _Attempts(ForwardingObserver[Any]):
         if not again:
             self.observer.on_error(error)
             return
-        self.waiting.hold(self.time.schedule_relative(delay, self._again))
+        self.waiting.disposable = self.time.schedule_relative(delay, self._again)
         if item is not None:
             self.observer.on_next(item)
 
-    def _mendable(self, error: Exception) -> bool:
+    def _is_retryable(self, error: Exception) -> bool:
         return not isinstance(error, asyncio.CancelledError) and self.backoff.retry_on(error)
 
     def _used_up(self, delay: float) -> bool:

@@ -37,7 +37,9 @@ class Shared(LightObservable[T], Generic[T]):
         self._waiting.append(observer)
         if not self._started:
             self._started = True
-            self._running.hold(self._source.subscribe(self._arrived, self._failed, self._ended, scheduler=scheduler))
+            self._running.disposable = self._source.subscribe(
+                self._arrived, self._failed, self._ended, scheduler=scheduler
+            )
         return Disposable(lambda: self._leave(observer))
 
     def _leave(self, observer: abc.ObserverBase[T]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
-from wakestream.operators.model.faults import observable, shown
+from wakestream.operators.model.faults import require_observable, short_repr
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     ForwardingObserver,
@@ -30,7 +30,7 @@ def then(*following: Stage[U]) -> Callable[[Observable[T]], Observable[T | U]]:
     """
     for place, stage in enumerate(following, 1):
         if not callable(stage):
-            raise TypeError(f"then: stage {place} is {shown(stage)}, which is no function")
+            raise TypeError(f"then: stage {place} is {short_repr(stage)}, which is no function")
 
     def operator(source: Observable[T]) -> Observable[T | U]:
         def subscribe(
@@ -70,10 +70,10 @@ class _Chain(ForwardingObserver[Any]):
         stage, self.left = self.left[0], self.left[1:]
         before, self.last = self.last, _NOTHING
         try:
-            after = observable(stage(before), stage, "then")
+            after = require_observable(stage(before), stage, "then")
         except Exception as error:  # a stage that cannot even be built fails like one that ran
             self.observer.on_error(error)
         else:
             here = SerialDisposable()
-            self.present.hold(here)  # stands first: a stage that ends at once goes on before it is held
-            here.hold(after.subscribe(self, scheduler=self.scheduler))
+            self.present.disposable = here  # stands first: a stage that ends at once goes on before it is held
+            here.disposable = after.subscribe(self, scheduler=self.scheduler)

@@ -52,7 +52,7 @@ class IdleWatchdog(ForwardingObserver[Any]):
         self.time, self.seconds, self.stage, self.fault = time, seconds, stage, fault
         self.since = seconds_now(time)
         self.timer = SerialDisposable()
-        self.timer.hold(time.schedule_relative(seconds, self.look))
+        self.timer.disposable = time.schedule_relative(seconds, self.look)
 
     def on_next(self, value: Any) -> None:
         self.since = seconds_now(self.time)
@@ -65,4 +65,4 @@ class IdleWatchdog(ForwardingObserver[Any]):
         if left <= 0:
             self.observer.on_error(self.fault(self.stage, self.seconds))
         else:
-            self.timer.hold(self.time.schedule_relative(left, self.look))
+            self.timer.disposable = self.time.schedule_relative(left, self.look)

@@ -11,10 +11,10 @@ from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import JobEvent, Rendered, Running, Submitted
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import TaskReport, Workers
-from wakestream.operators.rx.emit import of
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.poll import poll
 from wakestream.operators.rx.retry_backoff import retry_backoff
+from wakestream.operators.rx.sources import of
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.timeout_no_progress import timeout_no_progress
 

@@ -8,7 +8,7 @@ from typing import Any
 from reactivex import Observable
 
 from wakestream.operators.model.events import JobEvent, Note
-from wakestream.operators.rx.emit import of
+from wakestream.operators.rx.sources import of
 
 
 def note(text: str, data: Mapping[str, Any] | None = None) -> Observable[JobEvent]:

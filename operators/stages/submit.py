@@ -28,14 +28,14 @@ from wakestream.operators.model.ports import (
     Refused,
     Workers,
 )
-from wakestream.operators.rx.branch import switch_by_type
 from wakestream.operators.rx.core.observable import LightObservable, subscribe_through
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
-from wakestream.operators.rx.emit import merge_errors, never, of, start_with
 from wakestream.operators.rx.first_success import first_success
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.poll import poll
+from wakestream.operators.rx.sources import merge_errors, never, of, start_with
+from wakestream.operators.rx.switch_by_type import switch_by_type
 from wakestream.operators.rx.timeout_total import timeout_total
 from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Fingerprints
 
@@ -129,18 +129,18 @@ class _Wait:
 
     def disconnected(self, link: LinkDown) -> Observable[JobEvent]:
         if link.code is not None:
-            raise HubRefused(link.why, code=link.code)
+            raise HubRefused(link.reason, code=link.code)
         if self.link is not None:
             self.link, self.down = None, seconds_now(self.time)
         self.reached = self.reached or link.asked
         never = "connecting" if link.connecting else "hub_unreachable"
         phase = "hub_lost" if self.reached else never  # of the last one, why is all that there is to say
-        lines = self._lines(phase, why="" if link.connecting else link.why, always=phase == "hub_unreachable")
+        lines = self._lines(phase, why="" if link.connecting else link.reason, always=phase == "hub_unreachable")
         lines = self._or_straight(lines, after=self._grace(link))
         if self.reached or self.policy.hub is None:
             return lines
         patience = rx.timer(max(0.0, self.policy.hub - self.waited))
-        return lines.pipe(merge_errors(patience.flat_map(lambda _: rx.throw(HubUnreachable(link.why)))))
+        return lines.pipe(merge_errors(patience.flat_map(lambda _: rx.throw(HubUnreachable(link.reason)))))
 
     def _grace(self, link: LinkDown) -> float:
         """Seconds that the hub still has before the worker is looked at: it may only be slow, or be started again."""
@@ -165,7 +165,7 @@ class _Wait:
     def stirring(self, news: PowerNotice) -> Observable[JobEvent] | None:
         if self.asleep is None:
             return None
-        return self._or_straight(self._lines(news.phase, why=news.why), settle=SETTLE)
+        return self._or_straight(self._lines(news.phase, why=news.reason), settle=SETTLE)
 
     def busy(self, reply: Busy) -> Observable[JobEvent]:
         if reply.own and not self._may_go_straight:
@@ -195,10 +195,10 @@ class _Wait:
 
     def refused(self, reply: Refused) -> NoReturn:
         # Raised, not emitted: what follows in the same turn of the loop must not take its place.
-        raise HubRefused(reply.why, code=reply.code)
+        raise HubRefused(reply.reason, code=reply.code)
 
     def boot_failed(self, reply: BootFailure) -> NoReturn:
-        raise BootFailed(reply.why)
+        raise BootFailed(reply.reason)
 
     @property
     def _may_go_straight(self) -> bool:

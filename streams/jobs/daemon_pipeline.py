@@ -27,7 +27,7 @@ from wakestream.operators.rx.concat_unless import concat_unless
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.stages.follow import FINISHED
 from wakestream.streams.jobs.effects import own
-from wakestream.streams.jobs.gpu_backoff import resting
+from wakestream.streams.jobs.gpu_backoff import gpu_backoff
 from wakestream.streams.jobs.job import World, job_pipeline
 from wakestream.streams.jobs.job_runner import Build
 from wakestream.streams.jobs.stages import Compose, Pipeline, Stages, pipeline
@@ -95,7 +95,7 @@ def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.
     def stages(s: Stages) -> Observable[JobEvent]:
         asked = {"priority": shared.priority(s.job.id)}
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, asked), f"look back for {s.job.id}")
-        let_go = resting(s.job, s.world, _is_no_progress, shared.starts)
+        let_go = gpu_backoff(s.job, s.world, _is_no_progress, shared.starts)
         whole = in_turns(s, shared, compose)
         return before.pipe(concat_unless(_is_done, whole.pipe(turn(s.job, shared, shared.running, "to begin"), let_go)))
 

@@ -15,9 +15,9 @@ import orjson
 
 from wakestream.operators.model import errors
 from wakestream.operators.model.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.model.faults import described
+from wakestream.operators.model.faults import describe_error
 from wakestream.operators.model.ports import Effects, Files, Health, Resumed, TaskReceipt, TaskReport, Worker, Workers
-from wakestream.operators.rx.own_cancel import own_cancel
+from wakestream.operators.rx.cancel_as_error import cancel_as_error
 from wakestream.streams.jobs.job import World
 from wakestream.streams.recording.event_json import plain_text
 from wakestream.streams.recording.recording import Tap
@@ -56,7 +56,7 @@ class _Effects:
 
     async def call(self, label: str, args: Plain, effect: Awaitable[T], plain: Callable[[T], Any]) -> T:
         try:
-            with own_cancel(label):
+            with cancel_as_error(label):
                 value = await effect
         except Exception as error:
             self.note(label, args, error=plain_error(error))
@@ -68,7 +68,7 @@ class _Effects:
         self, label: str, args: Plain, effect: AsyncIterator[T], plain: Callable[[T], Any]
     ) -> AsyncIterator[T]:
         try:
-            with own_cancel(label):
+            with cancel_as_error(label):
                 async with _closing(effect):
                     async for item in effect:
                         self.note(label, args, item=plain(item))
@@ -252,7 +252,7 @@ def plain_error(error: Exception) -> dict[str, Any]:
     that ended is told with its stage and its seconds, of which its outcome is made.
     """
     if not isinstance(error, errors.WakestreamError):
-        return {"kind": "WakestreamError", "code": "internal", "why": plain_text(described(error))}
+        return {"kind": "WakestreamError", "code": "internal", "why": plain_text(describe_error(error))}
     kind = next(each for each in type(error).__mro__ if each.__module__ == errors.__name__)
     plain: dict[str, Any] = {"kind": kind.__name__, "code": error.code, "why": plain_text(str(error))}
     if isinstance(error, errors.StageTimeout):

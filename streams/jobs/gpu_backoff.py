@@ -37,7 +37,7 @@ from wakestream.operators.rx.core.observable import (
     SerialDisposable,
 )
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
-from wakestream.operators.rx.emit import start_with
+from wakestream.operators.rx.sources import start_with
 from wakestream.streams.jobs.job import World
 from wakestream.streams.jobs.starts import Starts
 
@@ -55,7 +55,7 @@ _STAGES: Mapping[type, int] = {
 }
 
 
-def resting(
+def gpu_backoff(
     job: Job, world: World, fruitless: Callable[[Exception], bool], starts: Starts
 ) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
     """One job's tries, each a subscription: the error that calls for a pause comes after it; the hub has the GPU then.
@@ -183,4 +183,4 @@ class _Try(ForwardingObserver[Any]):
         if pause is None:
             self.observer.on_error(error)
         else:
-            self.resting.hold(pause.subscribe(self.observer, scheduler=self.time))
+            self.resting.disposable = pause.subscribe(self.observer, scheduler=self.time)

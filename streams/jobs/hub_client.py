@@ -79,8 +79,8 @@ class HubClient:
         self._granted: set[str] = set()
         self._refused: dict[str, None] = {}  # by a hub that is busy: they take turns, in this order
         self._ended: str | None = None
-        self._owed: dict[str, m.Message] = {}
-        self._said: dict[str, m.Message] = {}  # and not yet confirmed: said again at the next connection
+        self._pending: dict[str, m.Message] = {}
+        self._unconfirmed: dict[str, m.Message] = {}  # and not yet confirmed: said again at the next connection
         self._leaving = False
         self.on_released: Callable[[str], object] = lambda _: None
 
@@ -89,7 +89,7 @@ class HubClient:
         if isinstance(event, LinkUp) or isinstance(event, LinkDown):  # noqa: SIM101 - each message comes by: a union is slow
             self._linked(event)
             return
-        if self._said and isinstance(event, m.JobReleased | m.Error):
+        if self._unconfirmed and isinstance(event, m.JobReleased | m.Error):
             self._confirmed(event.request_id or "")
         if isinstance(event, m.Result) and self._refused:
             self._freed(event.request_id)
@@ -109,7 +109,7 @@ class HubClient:
             self._board.feed(Free(), next(iter(self._refused)))
 
     def _confirmed(self, request_id: str) -> None:
-        if self._said.pop(request_id, None) is not None:
+        if self._unconfirmed.pop(request_id, None) is not None:
             self.on_released(request_id)
 
     @property
@@ -125,7 +125,7 @@ class HubClient:
     def _linked(self, event: LinkUp | LinkDown) -> None:
         self._link = event
         self._grants = "grant" in self.features
-        self._owed, self._said = {**self._said, **self._owed}, {}
+        self._pending, self._unconfirmed = {**self._unconfirmed, **self._pending}, {}
         self._settle()
         self._board.feed(event, None)
         if self._grants:
@@ -154,8 +154,8 @@ class HubClient:
             return
         self._granted.discard(job.id)
         self._refused.pop(job.id, None)
-        self._owed.pop(job.id, None)
-        self._said.pop(job.id, None)
+        self._pending.pop(job.id, None)
+        self._unconfirmed.pop(job.id, None)
         trace = trace_of(job.id) if self._traced else None
         self._asked[job.id] = m.Submit(
             request_id=job.id, trace_id=trace, task_type=job.task_type, payload=payload(job, files)
@@ -170,14 +170,14 @@ class HubClient:
         self._granted.discard(job.id)
         self._refused.pop(job.id, None)
         if self._asked.pop(job.id, None) is not None or self._lasting:
-            self.farewell(job.id, cancelled=cancelled)
+            self.end_job(job.id, cancelled=cancelled)
 
-    def farewell(self, job_id: str, *, cancelled: bool) -> None:
+    def end_job(self, job_id: str, *, cancelled: bool) -> None:
         """Say that a job needs no GPU any more, also one that an earlier run of this program asked for."""
-        self._owed[job_id] = m.Cancel(request_id=job_id) if cancelled else m.JobDone(request_id=job_id)
+        self._pending[job_id] = m.Cancel(request_id=job_id) if cancelled else m.JobDone(request_id=job_id)
         self._settle()
 
-    def leave(self) -> None:
+    def stop_releasing(self) -> None:
         """The program ends, and its jobs go on when it starts again: from now on nothing is released."""
         self._leaving = True
 
@@ -185,12 +185,12 @@ class HubClient:
         """Say what is owed to the hub, if there is one."""
         if not isinstance(self._link, LinkUp):
             return
-        for request_id, message in tuple(self._owed.items()):
+        for request_id, message in tuple(self._pending.items()):
             known = ("cancel" if isinstance(message, m.Cancel) else "done") in self.features
             if not known or self._send(message):
-                del self._owed[request_id]
+                del self._pending[request_id]
                 if RELEASED in self.features:
-                    self._said[request_id] = message
+                    self._unconfirmed[request_id] = message
                 else:
                     self.on_released(request_id)
 

@@ -15,13 +15,13 @@ from wakestream.operators.lifecycle.cancellable import cancellable
 from wakestream.operators.lifecycle.outcome import outcome
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.events import Cancelled, Job, JobEvent, Retrying, TimedOut
-from wakestream.operators.model.faults import observable
+from wakestream.operators.model.faults import require_observable
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects, Files, Hub, Workers
 from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, subscribe_through
-from wakestream.operators.rx.emit import never
 from wakestream.operators.rx.from_async import awaitable
 from wakestream.operators.rx.retry_backoff import retry_backoff
+from wakestream.operators.rx.sources import never
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.timeout_total import timeout_total
 from wakestream.operators.stages.dedupe import dedupe
@@ -112,7 +112,7 @@ def guarded(
 def _composed(stages: Callable[[Fingerprints], Observable[JobEvent]], readings: Fingerprints) -> Observable[JobEvent]:
     """The stages; where they cannot be put together, what that raised, so that the job ends in an outcome."""
     try:
-        return observable(stages(readings), stages, "pipeline")
+        return require_observable(stages(readings), stages, "pipeline")
     except Exception as error:
         return rx.throw(error)
 

@@ -11,11 +11,10 @@ from reactivex import Observable, abc
 
 from wakestream.operators.lifecycle.outcome import outcome_of
 from wakestream.operators.model.events import Failed, Job, JobEvent
-from wakestream.operators.model.faults import observable
+from wakestream.operators.model.faults import require_observable
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable, subscribe_through
-from wakestream.operators.rx.emit import of
-from wakestream.operators.rx.first_by_key import by_key
+from wakestream.operators.rx.sources import of
 from wakestream.streams.jobs.effects import recorded
 from wakestream.streams.jobs.job import World, job_pipeline
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
@@ -53,7 +52,7 @@ class Daemon:
             if self._cancels.reaches(job.id):  # one lease and one place in the log: two could not be told apart
                 return subscribe_through(of(_already_running(job)), observer, scheduler)
             self._tap.row("in", "job.accept", plain_job(job), job.id)
-            world = dataclasses.replace(self._world(job), retry_now=by_key(self._retries, job.id))
+            world = dataclasses.replace(self._world(job), retry_now=self._retries.by_key(job.id))
             seen = recorded(world, self._tap, job)
             pipeline = self._built(job, seen)
             return pipeline.subscribe(_Noted(observer, self._tap, job.id), scheduler=scheduler)
@@ -62,8 +61,8 @@ class Daemon:
 
     def _built(self, job: Job, seen: World) -> Observable[JobEvent]:
         try:
-            made = self._build(job, seen, self._policy, by_key(self._cancels, job.id))
-            return observable(made, self._build, "pipeline")
+            made = self._build(job, seen, self._policy, self._cancels.by_key(job.id))
+            return require_observable(made, self._build, "pipeline")
         except Exception as error:  # a pipeline that cannot be put together is a job that failed
             return of(outcome_of(error))
 

@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from reactivex import Observable, abc
 
+from wakestream.operators.rx.core.observable import LightObservable
+
 T = TypeVar("T")
 Callback = Callable[[Any], None]
 Fault = Callable[[Exception, Any], None]
@@ -35,6 +37,10 @@ class KeyedSubject(Observable[T], Generic[T]):
         listener = _Listener(self._by_key, key, on_next)
         self._by_key.setdefault(key, []).append(listener)
         return listener
+
+    def by_key(self, key: Hashable) -> Observable[T]:
+        """What comes for `key`, and what comes for all; never ends by itself."""
+        return LightObservable(lambda observer, _: self.listen(key, observer.on_next))
 
     @property
     def keys(self) -> tuple[Hashable, ...]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from reactivex import Observable
 
 from wakestream.operators.model.events import Checked, Granted, Job, JobEvent, Online, Rendered, Submitted, Uploaded
-from wakestream.operators.model.faults import observable
+from wakestream.operators.model.faults import require_observable
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.then import then
 from wakestream.operators.stages.dedupe import dedupe
@@ -42,8 +42,8 @@ class Stages:
     policy: Policy
     readings: Fingerprints
 
-    def under(self, policy: Policy) -> Stages:
-        """The same stages under another policy: `stages.under(replace(stages.policy, poll_every=0.2)).follow`."""
+    def with_policy(self, policy: Policy) -> Stages:
+        """The same stages under another policy: `stages.with_policy(replace(stages.policy, poll_every=0.2)).follow`."""
         return replace(self, policy=policy)
 
     def standard(self) -> Events:
@@ -101,7 +101,7 @@ class Pipeline:
 
     def composed(self, stages: Stages) -> Events:
         """What the function makes of the stages."""
-        return observable(self._compose(stages), self._compose, "pipeline")
+        return require_observable(self._compose(stages), self._compose, "pipeline")
 
 
 def pipeline(stages: Compose) -> Build:

@@ -122,11 +122,11 @@ class _Slot:
             self._held = held
 
             def begin(_: Any, scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
-                running.hold(source.subscribe(observer, scheduler=scheduler))
+                running.disposable = source.subscribe(observer, scheduler=scheduler)
                 return SerialDisposable()
 
             waiting = LightObservable[JobEvent](begin).pipe(hold)
-            held.hold(waiting.subscribe(observer.on_next, observer.on_error, scheduler=scheduler))
+            held.disposable = waiting.subscribe(observer.on_next, observer.on_error, scheduler=scheduler)
             return running
 
         return LightObservable(subscribe)
@@ -147,8 +147,8 @@ def turn(job: Job, shared: Lanes, lane: Limiter, purpose: str, on_wait: Callable
 
     def told(before: int) -> JobEvent:
         on_wait(before)
-        others = f"{lane.limit} jobs are at it" if lane.limit > 1 else "another job is at it"
+        others = f"{lane.max_concurrent} jobs are at it" if lane.max_concurrent > 1 else "another job is at it"
         text = f"waiting for a turn {purpose}: {others}, {before} come before this one"
-        return Note(text, {"waits": purpose, "limit": lane.limit, "before": before})
+        return Note(text, {"waits": purpose, "limit": lane.max_concurrent, "before": before})
 
-    return lane.hold(shared.priority(job.id), told)
+    return lane.limit(shared.priority(job.id), told)

@@ -67,4 +67,4 @@ def delivery(
     """
     left = max(0.0, told.at + LASTS - now)
     attempt: Observable[Any] = from_async(lambda: post(told), f"webhook of {told.job}")
-    return attempt.pipe(turns.hold(), retry_backoff(replace(backoff, max_elapsed=left, retry_on=is_retryable), random))
+    return attempt.pipe(turns.limit(), retry_backoff(replace(backoff, max_elapsed=left, retry_on=is_retryable), random))

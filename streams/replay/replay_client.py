@@ -20,7 +20,6 @@ from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.streams.jobs.daemon_pipeline import pipeline_of
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.hub_news import HubEvent
-from wakestream.streams.jobs.in_turn import InTurn, moments
 from wakestream.streams.jobs.job import World, job_pipeline
 from wakestream.streams.jobs.job_runner import RETRY_NOW, Build, Daemon, job_random
 from wakestream.streams.protocol import messages as m
@@ -35,6 +34,7 @@ from wakestream.streams.replay.recorded_ports import (
     Watch,
     effects_of,
 )
+from wakestream.streams.replay.row_order import RowOrder, moments
 
 OURS = frozenset({"gpu.job.submit", "gpu.job.cancel", "gpu.job.done"})
 """Frames that jobs send; the others of a client's log are the link's own, or were sent by hand."""
@@ -60,7 +60,7 @@ class _Replay:
         self.loop = asyncio.get_running_loop()
         self.start = self.loop.time()
         self.watch.clock = lambda: self.loop.time() - self.start
-        self.in_turn = InTurn(self.loop, moments(log.rows))
+        self.row_order = RowOrder(self.loop, moments(log.rows))
         self.tap = MemoryTap(self.watch.clock)
         self.scheduler = LoopScheduler(self.loop)
         self.hub = HubClient(self._send, self._fault, **client_config(log))
@@ -78,7 +78,7 @@ class _Replay:
         self.awaited = ended_jobs(self.log) & self.watch.open
         if accepted or any(row.dir == "out" for row in drives):
             for row in drives:
-                self.in_turn.plan(row.t, self._drive, row)
+                self.row_order.plan(row.t, self._drive, row)
             self.loop.call_at(self.start + self.log.rows[-1].t + TICK, self._log_ends)
             before = self.loop.get_exception_handler()
             self.loop.set_exception_handler(self._escaped)
@@ -93,7 +93,7 @@ class _Replay:
         return Log(self.log.header, tuple(self.tap.rows))
 
     def _world(self, job: Job) -> World:
-        answers = Answers(self.known, job.id, self.in_turn.until, self.watch)
+        answers = Answers(self.known, job.id, self.row_order.until, self.watch)
         random = job_random(self.log.header.seed, job)
         return World(self.hub, LoggedWorkers(answers), LoggedFiles(answers), random, LoggedEffects(answers))
 

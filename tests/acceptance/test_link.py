@@ -124,7 +124,7 @@ async def test_a_hub_that_falls_silent_is_left_and_looked_for_again(hub: Hub, mo
     async with linked(hub) as (_, heard):
         await first(heard, LinkUp)
         down = await first(heard, LinkDown)
-        assert "nothing was heard for 0.1 s" in down.why
+        assert "nothing was heard for 0.1 s" in down.reason
         await first(heard, LinkUp)
     assert len(hub.sockets) >= 2
 
@@ -144,7 +144,7 @@ async def test_a_hub_that_kicks_is_told_with_the_code(hub: Hub) -> None:
         await first(heard, LinkUp)
         await hub.sockets[0].send('{"type":"kicked","msg":"somebody else uses this key"}')
         down = await first(heard, LinkDown)
-        assert (down.code, "somebody else uses this key" in down.why) == ("kicked", True)
+        assert (down.code, "somebody else uses this key" in down.reason) == ("kicked", True)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -162,7 +162,7 @@ async def test_a_redirect_is_not_followed_so_the_key_stays_here(hub: Hub, status
         down = await heard.get()
         await link.close()
         await accept_no_more(pointing)
-    assert f"HTTP {status}: it points to '{hub.url}'; if that is your hub, set its address there" in down.why
+    assert f"HTTP {status}: it points to '{hub.url}'; if that is your hub, set its address there" in down.reason
     assert hub.sockets == []
 
 

@@ -54,7 +54,7 @@ async def complaint(url: str, ca: Path | None) -> str:
     """What the link says of its first attempt."""
     link = open_link(url, lambda: m.Register(key="any"), ca=client_context(ca))
     said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    link.events.subscribe(lambda event: said.done() or not isinstance(event, LinkDown) or said.set_result(event.why))
+    link.events.subscribe(lambda event: said.done() or not isinstance(event, LinkDown) or said.set_result(event.reason))
     try:
         async with asyncio.timeout(20):
             return await said

@@ -64,7 +64,7 @@ class Jobs:
         self.futures[job.id] = asyncio.get_running_loop().create_future()
         return self.futures[job.id]
 
-    def farewell(self, job: str, *, cancelled: bool) -> None:
+    def end_job(self, job: str, *, cancelled: bool) -> None:
         self.farewells.append((job, cancelled))
 
     def at(self, _: str) -> FakeWorker:

@@ -18,7 +18,6 @@ from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import TaskReceipt, TaskReport
-from wakestream.operators.rx.first_by_key import by_key
 from wakestream.operators.rx.to_future import to_future
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, MAX_LOST_TASKS, durable_pipeline
 from wakestream.streams.jobs.gpu_backoff import MAX_NO_PROGRESS
@@ -70,7 +69,7 @@ class House(Scene):
         self.priorities[job.id] = priority
         told = self.told.setdefault(job.id, [])
         world = World(self.hub, FakeWorkers({URL: self.worker}, URL), self.files, Random(n))
-        world = replace(world, retry_now=by_key(self.retries, job.id))
+        world = replace(world, retry_now=self.retries.by_key(job.id))
         events = self.build(job, world, policy, self.cancel)
         noted = events.do_action(lambda event: told.append((round(self.loop.time(), 1), event)))
         return noted.pipe(to_future(self.scheduler))
@@ -87,7 +86,7 @@ async def test_one_job_alone_goes_through_as_ever_and_waits_for_nothing() -> Non
     house.connect()
     assert await house.start(1) == e.Done(Path("1.out.mp4"), 1000)
     assert house.kinds(1, e.Note) == []
-    assert [lane.taken for lane in (house.lanes.running, house.lanes.uploads, house.lanes.gpu)] == [0, 0, 0]
+    assert [lane.running for lane in (house.lanes.running, house.lanes.uploads, house.lanes.gpu)] == [0, 0, 0]
 
 
 async def test_waiting_for_a_turn_to_upload_is_told_and_is_no_stall() -> None:
@@ -447,4 +446,4 @@ async def test_a_cancel_reaches_a_job_that_waits_for_its_turn_or_for_another() -
     jobs = [house.start(n) for n in (1, 2, 3)]
     house.at(20, house.cancel.on_next, None)
     assert await asyncio.gather(*jobs) == [e.Cancelled(), e.Cancelled(), e.Cancelled()]
-    assert (house.lanes.running.taken, house.lanes.running.waiting) == (0, 0)
+    assert (house.lanes.running.running, house.lanes.running.waiting) == (0, 0)

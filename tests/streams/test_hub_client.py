@@ -25,8 +25,8 @@ def connected(*features: str) -> tuple[HubClient, FakeLink]:
 
 async def test_a_job_of_an_earlier_run_is_released_when_the_hub_is_there() -> None:
     hub, link = connected()
-    hub.farewell("old", cancelled=True)
-    hub.farewell("done", cancelled=False)
+    hub.end_job("old", cancelled=True)
+    hub.end_job("done", cancelled=False)
     assert link.said(m.Cancel) == []
     link.connect("cancel", "done")
     assert link.said(m.Cancel) == [m.Cancel(request_id="old")]
@@ -35,7 +35,7 @@ async def test_a_job_of_an_earlier_run_is_released_when_the_hub_is_there() -> No
 
 async def test_a_hub_that_knows_no_such_message_is_told_nothing() -> None:
     hub, link = connected("grant")
-    hub.farewell("old", cancelled=True)
+    hub.end_job("old", cancelled=True)
     link.disconnect()
     link.connect("grant")
     assert link.said(m.Cancel) == []
@@ -51,8 +51,8 @@ def heard(hub: HubClient) -> list[str]:
 async def test_an_end_is_known_to_be_kept_when_the_hub_confirms_it_and_not_before() -> None:
     hub, link = connected("cancel", "done", "released")
     released = heard(hub)
-    hub.farewell("old", cancelled=True)
-    hub.farewell("done", cancelled=False)
+    hub.end_job("old", cancelled=True)
+    hub.end_job("done", cancelled=False)
     link.receive(m.JobReleased(request_id="somebody else's"))
     link.disconnect()
     link.connect("cancel", "done", "released")
@@ -66,7 +66,7 @@ async def test_an_end_is_known_to_be_kept_when_the_hub_confirms_it_and_not_befor
 async def test_where_the_hub_confirms_nothing_what_was_said_has_to_do() -> None:
     hub, link = connected()
     released = heard(hub)
-    hub.farewell("old", cancelled=True)
+    hub.end_job("old", cancelled=True)
     assert released == []
     link.connect("cancel", "done")
     assert released == ["old"]
@@ -87,7 +87,7 @@ async def test_a_program_whose_jobs_outlive_it_releases_also_what_it_never_asked
 async def test_a_program_that_leaves_releases_nothing_any_more() -> None:
     hub, link = connected("cancel", "done")
     hub.submit(JOB)
-    hub.leave()
+    hub.stop_releasing()
     hub.release(JOB, cancelled=True)
     assert (link.said(m.Cancel), link.said(m.JobDone)) == ([], [])
 

@@ -35,7 +35,7 @@ from wakestream.streams.protocol import messages as m
 @pipeline
 def stage_by_stage(stages: Stages) -> Events:
     """Each stage by itself, the poll under another policy, and a word in between."""
-    quick = stages.under(replace(stages.policy, poll_every=0.5))
+    quick = stages.with_policy(replace(stages.policy, poll_every=0.5))
 
     def said(task: Submitted) -> Events:
         return note("submitted").pipe(then(lambda _: of(task)))
@@ -61,7 +61,7 @@ async def test_a_job_keeps_its_turn_at_the_gpu_over_all_stages_that_are_there() 
     submitted = {n: house.first(n, e.Submitted) for n in (1, 2, 3)}
     assert submitted[3] >= house.first(1, e.Rendered)
     assert submitted[2] >= house.first(3, e.Rendered)
-    assert (house.lanes.gpu.taken, house.lanes.gpu.waiting) == (0, 0)
+    assert (house.lanes.gpu.running, house.lanes.gpu.waiting) == (0, 0)
 
 
 async def test_a_turn_at_the_gpu_ends_with_a_try_that_fails_and_with_a_cancel() -> None:
@@ -71,14 +71,14 @@ async def test_a_turn_at_the_gpu_ends_with_a_try_that_fails_and_with_a_cancel() 
     house.connect()
     assert isinstance(await house.start(1), Done)
     assert len(house.kinds(1, e.Retrying)) == 1
-    assert house.lanes.gpu.taken == 0
+    assert house.lanes.gpu.running == 0
     house.worker.delays["report"] = 1e4
     held = house.start(2)
     await asyncio.sleep(10)
-    assert house.lanes.gpu.taken == 1
+    assert house.lanes.gpu.running == 1
     held.cancel()
     await asyncio.sleep(1)
-    assert (house.lanes.gpu.taken, house.lanes.running.taken) == (0, 0)
+    assert (house.lanes.gpu.running, house.lanes.running.taken) == (0, 0)
 
 
 def lasting(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:

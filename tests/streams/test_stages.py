@@ -67,7 +67,7 @@ async def test_a_stage_may_be_left_out_or_be_another() -> None:
 async def test_one_stage_may_be_under_another_policy() -> None:
     @pipeline
     def quick(stages: Stages) -> Observable[JobEvent]:
-        lively = stages.under(replace(stages.policy, poll_every=0.5))
+        lively = stages.with_policy(replace(stages.policy, poll_every=0.5))
         return stages.submit().pipe(
             then(stages.online, stages.dedupe, stages.upload, stages.synthesize, lively.follow, stages.download)
         )

@@ -208,3 +208,14 @@ def test_it_does_what_a_plain_list_of_listeners_would(steps: list[tuple[str, str
                     wanted.append(number)
     assert all(heard == wanted for heard, wanted in expected)
     assert set(hub.keys) == {key for key, _, _ in present}
+
+
+def test_by_key_hears_everything_for_its_key_until_disposed() -> None:
+    hub, heard = board(), list[Any]()
+    listening = hub.by_key("a").subscribe(heard.append)
+    for item, key in ((1, "a"), (2, "b"), (3, None), (4, "a")):
+        hub.feed(item, key)
+    listening.dispose()
+    hub.feed(5, "a")
+    assert heard == [1, 3, 4]
+    assert hub.keys == ()

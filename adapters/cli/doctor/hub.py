@@ -92,9 +92,9 @@ async def hub_connects(link: Link, told: Told) -> AsyncIterator[CheckResult]:
         says = t("doctor.hub_silent", url=link.url, seconds=f"{HUB_WITHIN:g}")
         yield fault("hub", says, t("doctor.hub_silent.do"))
     elif met.code in ("unauthorized", "forbidden", "kicked"):
-        yield fault("license", met.why, t("doctor.license.do"))
+        yield fault("license", met.reason, t("doctor.license.do"))
     else:
-        yield fault("hub", met.why, t("doctor.hub_down.do"))
+        yield fault("hub", met.reason, t("doctor.hub_down.do"))
 
 
 def _settled(event: Any) -> LinkUp | LinkDown | None:

@@ -110,7 +110,7 @@ class GpuWatch:
                 if not self._up:
                     self._note({"hub": "old"})
                 self._ask_now.set()
-            case LinkDown(why=why, code=code, connecting=connecting):
+            case LinkDown(reason=why, code=code, connecting=connecting):
                 self._up = False
                 hub = "refused" if code else "connecting" if connecting else "down"
                 self._note({**self.last, "hub": hub, "why": why})

@@ -186,8 +186,13 @@ class SerialDisposable(abc.DisposableBase):
         self._held: abc.DisposableBase | None = None
         self._over = False
 
-    def hold(self, new: abc.DisposableBase) -> None:
-        """Put `new` in the place of the one before."""
+    @property
+    def disposable(self) -> abc.DisposableBase | None:
+        """The one it holds now. Setting it disposes the one before."""
+        return self._held
+
+    @disposable.setter
+    def disposable(self, new: abc.DisposableBase) -> None:
         before, self._held = self._held, None if self._over else new
         if before is not None:
             before.dispose()

@@ -112,7 +112,7 @@ def seconds_now(scheduler: abc.SchedulerBase) -> float:
 
 
 class Timer(abc.DisposableBase):
-    """What waits again and again: `set` says until when, `ring` is called then. One timer for all of the waits.
+    """What waits again and again: `set` says until when, `on_fire` is called then. One timer for all of the waits.
 
     On the loop itself a wait makes nothing but a timer of the loop, as thousands of jobs say a line every few seconds.
     """
@@ -125,7 +125,7 @@ class Timer(abc.DisposableBase):
         self._cancel: Callable[[], object] | None = None
 
     @abstractmethod
-    def ring(self, *_: Any) -> None:
+    def on_fire(self, *_: Any) -> None:
         """The wait is over."""
 
     def now(self) -> float:
@@ -135,9 +135,9 @@ class Timer(abc.DisposableBase):
     def set(self, when: float) -> None:
         """Ring when `now` is `when`, or soon where that has been. The wait before must be over."""
         if self._loop is None:
-            self._cancel = self._time.schedule_relative(max(0.0, when - self.now()), self.ring).dispose
+            self._cancel = self._time.schedule_relative(max(0.0, when - self.now()), self.on_fire).dispose
         else:
-            self._cancel = self._loop.call_at(when, self.ring).cancel
+            self._cancel = self._loop.call_at(when, self.on_fire).cancel
 
     @property
     def disposed(self) -> bool:

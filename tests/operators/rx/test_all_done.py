@@ -11,8 +11,8 @@ from reactivex.testing import ReactiveTest, TestScheduler
 
 from wakestream.operators.rx.all_done import all_done
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.emit import of
 from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.sources import of
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.to_future import to_future
 

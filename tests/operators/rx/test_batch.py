@@ -30,7 +30,7 @@ class Crowd:
         def over() -> None:
             told.append((seconds_now(self.scheduler), "|", 0))
 
-        return self.batch.join().subscribe(hear, on_completed=over, scheduler=self.scheduler)
+        return self.batch.wait().subscribe(hear, on_completed=over, scheduler=self.scheduler)
 
     def at(self, seconds: float) -> None:
         self.scheduler.advance_to(seconds)
@@ -85,7 +85,7 @@ def test_a_batch_of_one_holds_nobody() -> None:
 
 def test_whoever_went_and_comes_by_again_passes() -> None:
     scheduler, batch, heard = TestScheduler(), Barrier(2, 60), list[str]()
-    place = batch.join()
+    place = batch.wait()
     for _ in range(2):
         place.subscribe(lambda news: heard.append(news.state), scheduler=scheduler)
         scheduler.advance_by(100)
@@ -101,8 +101,8 @@ async def test_one_that_raises_holds_nobody_up() -> None:
         if news.state == "full":
             raise ValueError("broken")
 
-    batch.join().subscribe(broken, scheduler=scheduler)
-    assert await to_future(scheduler)(batch.join()) == BatchState(2, 2, "full")
+    batch.wait().subscribe(broken, scheduler=scheduler)
+    assert await to_future(scheduler)(batch.wait()) == BatchState(2, 2, "full")
     assert faults == ["broken"]
 
 

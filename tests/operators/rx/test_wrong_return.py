@@ -15,14 +15,14 @@ from reactivex.subject import Subject
 from wakestream.operators.lifecycle.before_outcome import before_outcome
 from wakestream.operators.lifecycle.outcome import outcome
 from wakestream.operators.model.events import Done, JobEvent, Note
-from wakestream.operators.rx.branch import switch_by_type
 from wakestream.operators.rx.concat_unless import concat_unless
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.emit import merge_errors, of
 from wakestream.operators.rx.first_success import first_success
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.poll import poll
+from wakestream.operators.rx.sources import merge_errors, of
+from wakestream.operators.rx.switch_by_type import switch_by_type
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.timeout_no_progress import timeout_no_progress
 from wakestream.operators.rx.to_future import to_future
@@ -49,7 +49,7 @@ def broken(*_: Any) -> Any:
 
 WANTS_AN_OBSERVABLE: dict[str, Callable[[Any], Observable[Any]]] = {
     "then": lambda function: of(1).pipe(then(function)),
-    "branch": lambda function: rx.concat(of(1), rx.never()).pipe(switch_by_type({int: function})),
+    "switch_by_type": lambda function: rx.concat(of(1), rx.never()).pipe(switch_by_type({int: function})),
     "poll": lambda function: poll(function, 1.0, lambda _: False),
 }
 
@@ -70,7 +70,7 @@ async def ended(source: Observable[Any]) -> BaseException:
 async def test_what_is_no_observable_is_an_error_that_names_the_function_and_what_it_returned(operator: str) -> None:
     error = await ended(WANTS_AN_OBSERVABLE[operator](given))
     assert str(error) == (
-        f"{operator}: given() returned a Done, which is no observable. Return an observable, such as emit(value)"
+        f"{operator}: given() returned a Done, which is no observable. Return an observable, such as of(value)"
     )
     assert getattr(error, "place", None) == f"test_wrong_return.py:{line_of(given)}"
 
@@ -102,7 +102,7 @@ async def test_a_long_value_is_cut() -> None:
 
 TAKES_FUNCTIONS: dict[str, Callable[[], Callable[[Observable[Any]], Observable[Any]]]] = {
     "timeout_unchanged": lambda: timeout_no_progress(broken, 5.0, "place"),
-    "unless": lambda: concat_unless(broken, rx.never()),
+    "concat_unless": lambda: concat_unless(broken, rx.never()),
 }
 
 
@@ -122,13 +122,13 @@ def test_what_a_function_raises_is_the_end_whatever_the_source_is(operator: str)
 async def test_one_whose_waiting_line_raises_has_left_the_line() -> None:
     turns, scheduler = Limiter(1), LoopScheduler()
     first: Subject[int] = Subject()
-    running = first.pipe(turns.hold()).pipe(to_future(scheduler))
-    assert str(await ended(of(1).pipe(turns.hold(on_wait=broken)))) == "broken"
+    running = first.pipe(turns.limit()).pipe(to_future(scheduler))
+    assert str(await ended(of(1).pipe(turns.limit(on_wait=broken)))) == "broken"
     assert turns.waiting == 0
     first.on_next(1)
     first.on_completed()
     await running
-    assert turns.taken == 0
+    assert turns.running == 0
 
 
 @pytest.mark.parametrize("wrong", [nothing, DONE, None])

@@ -15,8 +15,8 @@ from wakestream.operators.lifecycle.before_outcome import before_outcome
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WorkerUnreachable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.emit import never, of, start_with
 from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.sources import never, of, start_with
 
 DONE, NOTE = e.Done(Path("out.mp4"), 1), e.Note("told")
 

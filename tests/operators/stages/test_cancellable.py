@@ -12,7 +12,7 @@ from stage import SUBMITTED, Stage
 from wakestream.operators.lifecycle.cancellable import cancellable
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
-from wakestream.operators.rx.emit import of, start_with
+from wakestream.operators.rx.sources import of, start_with
 
 
 async def test_without_a_signal_the_source_passes() -> None:

@@ -15,7 +15,7 @@ from wakestream.operators.contrib.costs import Cost, Meter, costs
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import Accepted, BootFailure, LinkUp, OnlineNotice, PowerNotice, Refused, Reply
-from wakestream.operators.rx.emit import start_with
+from wakestream.operators.rx.sources import start_with
 
 DONE = e.Done(Path("out.mp4"), 1)
 

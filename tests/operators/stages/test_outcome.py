@@ -12,7 +12,7 @@ from reactivex import Observable
 from wakestream.operators.lifecycle.outcome import outcome, outcome_of
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
-from wakestream.operators.rx.emit import of
+from wakestream.operators.rx.sources import of
 
 WAKING = e.Waking(1.0)
 

@@ -15,7 +15,7 @@ from wakestream.operators.contrib.stop_others import stop_others
 from wakestream.operators.lifecycle.cancellable import GOODBYE
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WorkerRefused
-from wakestream.operators.rx.emit import of
+from wakestream.operators.rx.sources import of
 
 URLS = ("http://a:1", "http://b:2", "http://c:3")
 TASKS = [replace(SUBMITTED, worker=e.Online(url), task_id=f"task-{url[7]}") for url in URLS]

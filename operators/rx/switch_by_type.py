@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from reactivex import Observable, abc
 
-from wakestream.operators.model.faults import observable
+from wakestream.operators.model.faults import require_observable
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     ForwardingObserver,
@@ -62,7 +62,7 @@ class _Fork(ForwardingObserver[Any]):
             return
         try:
             made = case(value)
-            road = None if made is None else observable(made, case, "branch")
+            road = None if made is None else require_observable(made, case, "switch_by_type")
         except Exception as error:  # a case that raises is a branch that failed
             self.end()
             self.observer.on_error(error)
@@ -73,8 +73,8 @@ class _Fork(ForwardingObserver[Any]):
     def _follow(self, road: Observable[Any]) -> None:
         self.taken += 1
         here = SerialDisposable()
-        self.followed.hold(here)  # lets go of the branch before, and stands first if this one re-enters
-        here.hold(road.subscribe(_Road(self), scheduler=self.scheduler))
+        self.followed.disposable = here  # lets go of the branch before, and stands first if this one re-enters
+        here.disposable = road.subscribe(_Road(self), scheduler=self.scheduler)
 
     def end(self) -> None:
         """Take no road any more: a source that emits while it is being subscribed cannot be let go of yet."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wakestream.operators.model.errors import WakestreamError
-from wakestream.operators.model.faults import place_of
+from wakestream.operators.model.faults import location_of
 
 
 @contextmanager
-def own_cancel(name: str | None) -> Iterator[None]:
+def cancel_as_error(name: str | None) -> Iterator[None]:
     """`CancelledError` as `WakestreamError` (code `internal`) where nobody has cancelled the running task.
 
     An effect raises it by itself when something that it awaits was cancelled. One from outside passes as it is.
@@ -22,7 +22,7 @@ def own_cancel(name: str | None) -> Iterator[None]:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        place = place_of(cancelled)
+        place = location_of(cancelled)
         why = (
             f"{name or 'an effect'} cancelled itself (CancelledError): something that it waited for was cancelled, "
             "not the job"

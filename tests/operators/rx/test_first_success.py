@@ -10,9 +10,9 @@ from reactivex import Observable
 from reactivex.testing import ReactiveTest, TestScheduler
 
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.emit import never, of
 from wakestream.operators.rx.first_success import first_success
 from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.sources import never, of
 from wakestream.operators.rx.to_future import to_future
 
 on_next, on_error, on_completed, subscribe = (

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
-from wakestream.operators.model.faults import sources
+from wakestream.operators.model.faults import require_observables
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     LightObservable,
@@ -54,7 +54,7 @@ def start_with(*items: Any) -> Callable[[Observable[T]], Observable[T]]:
 
 def merge_errors(other: Observable[Any]) -> Callable[[Observable[T]], Observable[T]]:
     """The source, and `other` subscribed along with it: its items and its end are of no interest, its error is."""
-    sources("beside", other)
+    require_observables("merge_errors", other)
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:

@@ -10,7 +10,7 @@ from reactivex import Observable, abc
 
 from wakestream.operators.rx.core.observable import Disposable, LightObservable, SerialDisposable, subscribe_through
 from wakestream.operators.rx.core.scheduler import LoopScheduler, Timer
-from wakestream.operators.rx.emit import of, start_with
+from wakestream.operators.rx.sources import of, start_with
 
 
 def passing(source: Observable[Any]) -> Observable[Any]:
@@ -70,7 +70,7 @@ class Ticking(Timer):
         super().__init__(time)
         self.rung: list[float] = []
 
-    def ring(self, *_: Any) -> None:
+    def on_fire(self, *_: Any) -> None:
         self.rung.append(self.now())
         self.set(self.now() + 10)
 

@@ -9,8 +9,8 @@ import reactivex as rx
 from reactivex import Subject, abc
 
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.emit import never, of
 from wakestream.operators.rx.limiter import Limiter
+from wakestream.operators.rx.sources import never, of
 from wakestream.operators.rx.to_future import to_future
 
 
@@ -31,7 +31,7 @@ class Stage:
             return self.ends[name]
 
         said = self.said.setdefault(name, [])
-        held = rx.defer(begin).pipe(self.turns.hold(priority, lambda before: f"{before} before"))
+        held = rx.defer(begin).pipe(self.turns.limit(priority, lambda before: f"{before} before"))
         return held.subscribe(said.append, lambda error: said.append(str(error)), scheduler=self.scheduler)
 
     async def turn(self) -> None:
@@ -80,7 +80,7 @@ async def test_an_error_and_a_disposal_give_the_turn_back() -> None:
     await stage.turn()
     assert stage.begun == ["a", "b", "c"]
     stage.ends["c"].on_completed()
-    assert (stage.turns.taken, stage.turns.waiting) == (0, 0)
+    assert (stage.turns.running, stage.turns.waiting) == (0, 0)
 
 
 async def test_one_who_leaves_while_waiting_or_as_it_is_called_takes_no_turn() -> None:
@@ -98,17 +98,17 @@ async def test_one_who_leaves_while_waiting_or_as_it_is_called_takes_no_turn() -
 async def test_a_source_that_ends_at_once_has_given_its_turn_back_before_anyone_hears_of_it() -> None:
     turns = Limiter(1)
     taken: list[int] = []
-    again = of(1).pipe(turns.hold()).do_action(on_completed=lambda: taken.append(turns.taken))
+    again = of(1).pipe(turns.limit()).do_action(on_completed=lambda: taken.append(turns.running))
     assert await to_future(LoopScheduler())(again) == 1
     assert taken == [0]
 
 
 async def test_ten_thousand_wait_and_all_have_their_turn() -> None:
     turns, scheduler = Limiter(3), LoopScheduler()
-    busy = [never().pipe(turns.hold()).subscribe(scheduler=scheduler) for _ in range(3)]
-    waiting = [to_future(scheduler)(of(n).pipe(turns.hold(n % 7))) for n in range(10_000)]
+    busy = [never().pipe(turns.limit()).subscribe(scheduler=scheduler) for _ in range(3)]
+    waiting = [to_future(scheduler)(of(n).pipe(turns.limit(n % 7))) for n in range(10_000)]
     assert turns.waiting == 10_000
     for one in busy:
         one.dispose()
     assert sum(await asyncio.gather(*waiting)) == sum(range(10_000))
-    assert (turns.taken, turns.waiting) == (0, 0)
+    assert (turns.running, turns.waiting) == (0, 0)

@@ -10,7 +10,7 @@ from reactivex.disposable import Disposable
 from reactivex.subject import Subject
 from reactivex.testing import ReactiveTest, TestScheduler
 
-from wakestream.operators.rx.branch import switch_by_type
+from wakestream.operators.rx.switch_by_type import switch_by_type
 
 on_next, on_error, on_completed, subscribe = (
     ReactiveTest.on_next,

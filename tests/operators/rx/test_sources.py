@@ -9,7 +9,7 @@ from reactivex import Observable
 from reactivex.subject import Subject
 from reactivex.testing import ReactiveTest, TestScheduler
 
-from wakestream.operators.rx.emit import merge_errors, of, start_with
+from wakestream.operators.rx.sources import merge_errors, of, start_with
 
 
 def heard(source: Observable[Any]) -> list[Any]:

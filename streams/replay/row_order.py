@@ -31,7 +31,7 @@ def moments(rows: Iterable[Row]) -> dict[float, float]:
     return found
 
 
-class InTurn:
+class RowOrder:
     """Calls for rows, each at its moment and by itself. `at` are the moments, in seconds from the time this is made."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at: Mapping[float, float]) -> None:
