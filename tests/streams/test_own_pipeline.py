@@ -78,7 +78,7 @@ async def test_a_turn_at_the_gpu_ends_with_a_try_that_fails_and_with_a_cancel() 
     assert house.lanes.gpu.running == 1
     held.cancel()
     await asyncio.sleep(1)
-    assert (house.lanes.gpu.running, house.lanes.running.taken) == (0, 0)
+    assert (house.lanes.gpu.running, house.lanes.running.running) == (0, 0)
 
 
 def lasting(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
