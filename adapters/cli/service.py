@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.parser import QUIET
 from wakestream.adapters.config import addresses, settings
+from wakestream.adapters.net.acceptor import in_one_line
 from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.runtime.windows_loop import loop_factory
 
@@ -103,6 +104,8 @@ class _Stopping:
 
 async def _supervise(main: Main, stopping: _Stopping, exit_with_stdin: bool) -> int:
     loop = asyncio.get_running_loop()
+    if loop.get_exception_handler() is None:
+        loop.set_exception_handler(in_one_line)
     stopping.task = asyncio.current_task()
     with _signals(loop, stopping):
         if exit_with_stdin:

@@ -15,6 +15,7 @@ from typing import Any
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon import discovery as daemon_address
+from wakestream.adapters.daemon.api.auth import Doors
 from wakestream.adapters.daemon.api.routes import Api
 from wakestream.adapters.daemon.api.server import check_loopback, local_server
 from wakestream.adapters.daemon.console.app import Console
@@ -29,6 +30,7 @@ from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.net.connection_limits import Room
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, LANES, OWN, durable_pipeline, own_pipeline
@@ -54,7 +56,7 @@ class OwnPipeline:
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
     """What a daemon is told. `state` is its folder, `open_most` how many unfinished jobs it takes, `quota` bytes of the
-    console's files, `own` what its jobs go through in place of the standard pipeline."""
+    console's files, `own` what its jobs go through in place of the standard pipeline, `room` for its callers."""
 
     state: Path
     host: str = "127.0.0.1"
@@ -64,6 +66,7 @@ class DaemonConfig:
     quota: int = QUOTA
     webhook_again: Backoff = AGAIN
     own: OwnPipeline | None = None
+    room: Room | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,8 @@ async def running_daemon(
         console = Console(config.state / "console", box, timeline, settings, config.quota)
         api = Api(box, _health(client, settings), console.cards.names)
         routes = [*api.routes(), *console.routes()]
-        url = await _listen(stack, config, lambda port: local_server(routes, config.host, port, token, console.admits))
+        doors = Doors(token, console.is_open, console.admits)
+        url = await _listen(stack, config, lambda port: local_server(routes, config.host, port, doors, config.room))
         await stack.enter_async_context(console.serving())
         stack.callback(feed.close)  # before the server waits for those who follow
         webhooks = None

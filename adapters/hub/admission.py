@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
@@ -18,8 +17,10 @@ from websockets.protocol import State
 
 from wakestream.adapters.config.addresses import HUB_PATH
 from wakestream.adapters.net import status_page
+from wakestream.adapters.net.acceptor import Acceptor
+from wakestream.adapters.net.connection_limits import ConnectionLimits, Place
 from wakestream.adapters.net.counters import Refusals
-from wakestream.adapters.net.rate_limit import Network, Proxies, Rate, neighbourhood
+from wakestream.adapters.net.rate_limit import Rate
 
 MAX_BUFFER = 1024 * 1024
 """Bytes that may wait for one slow connection before it is cut; the work that a worker is given does not count."""
@@ -40,19 +41,18 @@ _BROKEN: Mapping[int, str] = {1002: "bad_frame", 1007: "bad_frame", 1009: "huge_
 
 
 class Admission:
-    """Counts the connections of each address from their first byte on, and refuses handshakes that are not for us."""
+    """Knows the connections from their first byte on, and refuses handshakes that are not for us.
 
-    def __init__(self, most: int, per_address: int, refused: Refusals, proxies: Collection[Network] = ()) -> None:
-        self._most, self._per_address, self.refused = most, per_address, refused
-        self._proxies = Proxies(proxies)
-        self.judge: Callable[[Request], tuple[str, str] | None] = lambda _: None
+    `judge` says whether a handshake shows a license of ours, and if so, why it is refused all the same.
+    """
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self._limits, self._per_address, self.refused = limits, limits.per_address, limits.refused
+        self.acceptor = Acceptor(limits)
+        self.judge: Callable[[Request], tuple[bool, tuple[str, str] | None]] = lambda _: (False, None)
         self.page: Callable[[str], bytes] = lambda _: b""
-        self._inside: dict[ServerConnection, str] = {}
-        self._of: Counter[str] = Counter()
-        self._silent: set[ServerConnection] = set()
-        self._waiting: Counter[str] = Counter()
-        self._handshakes = max(16, per_address // 4)
-        self._new = Rate(per_address + SPARE, NEW_EVERY)
+        self._inside: set[GuardedConnection] = set()
+        self._new = Rate(limits.per_address + SPARE, NEW_EVERY)
         self._wrong = Rate(TRIES, AGAIN)
 
     def connection(self, *arguments: Any, **options: Any) -> GuardedConnection:
@@ -61,32 +61,21 @@ class Admission:
 
     def enter(self, socket: GuardedConnection) -> None:
         """A socket was accepted."""
-        address = neighbourhood(str((socket.remote_address or ("",))[0]))
-        self._inside[socket] = address
-        self._of[address] += 1
-        self._silent.add(socket)
-        self._waiting[address] += 1
-        if self._waiting[address] > self._handshakes or len(self._inside) > self._most + self._handshakes:
-            socket.count("crowded_handshakes")
+        self._inside.add(socket)
+        socket.place = self.acceptor.place(socket.transport, socket.transport.abort)
+        if socket.place is None:
             socket.transport.abort()  # without a word: it has not said anything either
 
-    def leave(self, socket: ServerConnection) -> None:
+    def leave(self, socket: GuardedConnection) -> None:
         """It is closed."""
-        address = self._inside.pop(socket, None)
-        if address is not None:
-            self._of[address] -= 1
-            if not self._of[address]:
-                del self._of[address]
-            self._heard(socket, address)
+        self._inside.discard(socket)
+        if socket.place is not None:
+            self._limits.free(socket.place)
 
-    def _heard(self, socket: ServerConnection, address: str) -> None:
-        """It has said what it wants, or is gone."""
-        if socket not in self._silent:
-            return
-        self._silent.remove(socket)
-        self._waiting[address] -= 1
-        if not self._waiting[address]:
-            del self._waiting[address]
+    def registered(self, socket: GuardedConnection) -> None:
+        """It has shown what it is."""
+        if socket.place is not None:
+            self._limits.let_in(socket.place)
 
     def wrong_key(self, socket: ServerConnection) -> float:
         """It showed a key that nobody has; for how many seconds its address should show no other."""
@@ -100,25 +89,34 @@ class Admission:
 
     def admit(self, socket: ServerConnection, request: Request) -> Response | None:
         """The answer to a handshake that is refused; None lets it through."""
-        address = self._inside.get(socket, "")
-        self._heard(socket, address)
+        assert isinstance(socket, GuardedConnection)  # noqa: S101 - made here
         path = request.path.partition("?")[0]
         if path != HUB_PATH and path != "/":
             self.refused.count("wrong_path")
             return _answer(HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
-        if len(self._inside) > self._most:
+        address = self._caller(socket, request)
+        if socket.place is not None:
+            self._limits.speaks_for(socket.place, address)
+        ours, refusal = self.judge(request)
+        refused = self._no_room(address) or (None if ours else self._slowed(address))
+        if refused is None and path == "/":
+            return _page(self.page(",".join(request.headers.get_all("Accept-Language"))))
+        refused = refused or (self._unwelcome(*refusal) if refusal is not None else None)
+        if ours and refused is None:
+            self.registered(socket)
+        return refused
+
+    def _no_room(self, address: str) -> Response | None:
+        if self._limits.is_full:
             self.refused.count("full")
             return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections, try again later", after=5.0)
-        if self._of[address] > self._per_address:
+        if self._limits.is_crowded(address):
             self.refused.count("crowded_address")
             why = f"too many connections from one address, {self._per_address} at most"
             return _answer(
                 HTTPStatus.TOO_MANY_REQUESTS, f"{why}; close some, or raise --per-address at the hub", after=5.0
             )
-        slowed = self._slowed(self._caller(socket, request))
-        if slowed is None and path == "/":
-            return _page(self.page(",".join(request.headers.get_all("Accept-Language"))))
-        return slowed or self._unwelcome(request)
+        return None
 
     def address_of(self, socket: ServerConnection | None) -> str:
         """The address of who is at the other end, as far as that is known."""
@@ -126,13 +124,9 @@ class Admission:
 
     def _caller(self, socket: ServerConnection, request: Request) -> str:
         forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
-        return self._proxies.caller(str((socket.remote_address or ("",))[0]), forwarded)
+        return self._limits.proxies.caller(str((socket.remote_address or ("",))[0]), forwarded)
 
-    def _unwelcome(self, request: Request) -> Response | None:
-        refusal = self.judge(request)
-        if refusal is None:
-            return None
-        code, why = refusal
+    def _unwelcome(self, code: str, why: str) -> Response:
         self.refused.count(code)
         if code == "unauthorized":
             return _answer(HTTPStatus.UNAUTHORIZED, why)
@@ -164,6 +158,7 @@ class GuardedConnection(ServerConnection):
         self._gate = gate
         self._counted = False
         self.turned_away = False
+        self.place: Place | None = None
         self.given = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -24,8 +24,9 @@ from wakestream.adapters.hub.license_watch import LicenseWatch
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.outbound import Outgoing, text_frame
 from wakestream.adapters.net.capabilities import Signer
+from wakestream.adapters.net.connection_limits import STRANGERS, ConnectionLimits, Room
 from wakestream.adapters.net.counters import Refusals
-from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.net.rate_limit import Network, Proxies
 from wakestream.adapters.net.status_page import hub_page
 from wakestream.adapters.net.stop_accepting import accept_no_more
 from wakestream.adapters.net.tls import ServerTls
@@ -88,6 +89,7 @@ class HubServer:
         self.port = 0
         self.refused = Refusals(_note_refusal)
         self.on_wrong_key: Callable[[ServerConnection], float] = lambda _: 0.0
+        self.on_registered: Callable[[GuardedConnection], None] = lambda _: None
         self.on_fact: Callable[[f.Fact], None] | None = None
         self._tap = tap
         self._journal = journal
@@ -151,8 +153,8 @@ class HubServer:
             hub.evolve(self._state, fact)
             _note(fact)
             self.licenses.note(fact, self._sockets.get, now)
-            if isinstance(fact, f.ConnectionRegistered) and fact.role == "monitor":
-                _note_twins(self._state, fact)
+            if isinstance(fact, f.ConnectionRegistered):
+                self._note_registered(fact)
             if self.on_fact is not None:
                 self.on_fact(fact)
         durable = [fact for fact in facts if fact.DURABLE]
@@ -162,6 +164,12 @@ class HubServer:
             return
         self._pending.append((durable, commands))
         self._work.set()
+
+    def _note_registered(self, fact: f.ConnectionRegistered) -> None:
+        if (socket := self._sockets.get(fact.fd)) is not None:
+            self.on_registered(socket)
+        if fact.role == "monitor":
+            _note_twins(self._state, fact)
 
     async def commit(self) -> None:
         """Journal what is pending, as many events at once as have gathered, and carry their commands out."""
@@ -304,13 +312,13 @@ class HubServer:
         known = f.License(found.id, found.role, found.revoked is not None) if found is not None else None
         self.happen(f.Registering(fd, message, credential, known))
 
-    def judge(self, request: Request) -> tuple[str, str] | None:
-        """Why one who shows a license of ours at the handshake need not go on: a word and a sentence; or None."""
+    def judge(self, request: Request) -> tuple[bool, tuple[str, str] | None]:
+        """Whether one shows a license of ours at the handshake, and why it need not go on: a word and a sentence."""
         key = _bearer(request)
         found = self.licenses.find(key) if key is not None else None
         if found is None:
-            return None
-        return hub.unwelcome(self._state, f.License(found.id, found.role, found.revoked is not None))
+            return False, None
+        return True, hub.unwelcome(self._state, f.License(found.id, found.role, found.revoked is not None))
 
     # Time
 
@@ -366,7 +374,7 @@ async def open_hub(
     journal: Journal[f.Fact],
     limits: hub.Limits | None = None,
     clock: Callable[[], float] = time.time,
-    max_connections: int = MAX_CONNECTIONS,
+    room: Room | None = None,
     tap: Tap = untapped,
     disk_low: Callable[[], bool] = lambda: False,
     signer: Signer | None = None,
@@ -379,30 +387,29 @@ async def open_hub(
 
     `LicenseError` when the license file is broken. `clock` gives UNIX seconds, `steady` seconds that nobody sets:
     with it, no lease is lost and no wait drawn out when the clock is set. `disk_low` says whether new jobs must be
-    turned away so that there is room for what was promised. `proxies` are believed about whom they speak for.
-    In `uses` it notes which licenses were used when and from where.
+    turned away so that there is room for what was promised. `room` is for connections; `proxies` are believed about
+    whom they speak for. In `uses` it notes which licenses were used when and from where.
     """
     book.refresh()
     limits = limits or hub.Limits()
     running = HubServer(book, journal, limits, clock, tap, disk_low, signer or Signer.fresh(), steady, uses)
-    gate = Admission(max_connections, limits.per_address, running.refused, proxies)
-    running.on_wrong_key, gate.judge, gate.page = gate.wrong_key, running.judge, running.page
+    room = room or Room(MAX_CONNECTIONS, STRANGERS)
+    gate = Admission(ConnectionLimits(room, limits.per_address, running.refused, Proxies(proxies)))
+    running.on_wrong_key, running.on_registered = gate.wrong_key, gate.registered
+    gate.judge, gate.page = running.judge, running.page
     running.licenses.address_of = gate.address_of
     options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}
     options |= {"open_timeout": _OPEN_WITHIN, "create_connection": gate.connection}
     if tls is not None:
         options |= {"ssl": tls.context, "ssl_handshake_timeout": _OPEN_WITHIN, "ssl_shutdown_timeout": _OPEN_WITHIN / 2}
-    async with serve(
-        running.serve_connection,
-        host,
-        port,
-        process_request=gate.admit,
-        max_size=_LIBRARY_LIMIT,
-        logger=_quiet(),
-        server_header=f"wakestream/{version('wakestream')}",
-        **options,
-    ) as server:
-        running.begin(server, tls)
+    options |= {"process_request": gate.admit, "max_size": _LIBRARY_LIMIT, "logger": _quiet()}
+    options |= {"server_header": f"wakestream/{version('wakestream')}"}
+    async with contextlib.AsyncExitStack() as stack:
+        servers = []
+        for bound in await gate.acceptor.bind(host, port):
+            stack.callback(bound.close)
+            servers.append(await stack.enter_async_context(serve(running.serve_connection, sock=bound, **options)))
+        running.begin(servers[0], tls)
         tasks = [asyncio.create_task(running.commit()), asyncio.create_task(running.keep_time())]
         if tls is not None:
             tasks.append(asyncio.create_task(tls.watch()))
@@ -412,13 +419,16 @@ async def open_hub(
             yield running
         finally:
             try:
-                await accept_no_more(server)
+                for server in servers:
+                    await accept_no_more(server)
             finally:
                 for task in tasks:
                     task.cancel()
                 running.let_go()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 gate.cut_handshakes()
+                for server in servers:
+                    server.close()
                 await running.licenses.keep_uses(last=True)
 
 

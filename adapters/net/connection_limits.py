@@ -1,95 +1,175 @@
-"""Closes connections on which no whole request comes, and those that are too many: the server itself keeps all."""
+"""How many connections a server has, of whom, and which of them make room for others.
+
+A caller is a stranger until it has shown that it may be here. Strangers have few places, and lose them to those who
+come after them; all others have places of their own, which no number of strangers takes.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections import Counter
-
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
 
 from wakestream.adapters.net.counters import Refusals
+from wakestream.adapters.net.rate_limit import Proxies, neighbourhood
 
-HEAD_WITHIN = 15.0
-"""Seconds that a caller has for its first request's head."""
+STRANGERS = 500
+"""Places of strangers at most; with TLS each may cost 300 kB."""
 
-MOST = 2000
-"""Connections at a time."""
+LEAST = 16
+"""Places of strangers at least: in all, and of one address."""
 
-PER_ADDRESS = 500
-"""Of which so many may come from one address; behind a proxy all come from one."""
+FRESH = 1.0
+"""Seconds in which a stranger is expected to say who it is, and does not lose its place to others of its address."""
 
 
-class SilentCallers:
-    """The connections of a server, and those of them that have not asked for anything yet."""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Places of those who were let in (`known`), and of strangers beside them."""
 
-    def __init__(self, refused: Refusals | None = None) -> None:
-        self._refused = Refusals() if refused is None else refused
-        self._waiting: dict[web.RequestHandler, asyncio.TimerHandle] = {}
-        self._inside: dict[web.RequestHandler, str] = {}
-        self._of: Counter[str] = Counter()
-        self._closed = False
+    known: int
+    strangers: int
 
-    def watch(self, server: web.Server) -> web.Server:
-        """Watch all that connects to `server` from now on; returns it."""
-        made, lost = server.connection_made, server.connection_lost
+    @classmethod
+    def of(cls, sockets: int) -> Self:
+        """So many in all."""
+        strangers = min(STRANGERS, max(LEAST, sockets // 4))
+        return cls(max(1, sockets - strangers), strangers)
 
-        def enter(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-            made(handler, transport)
-            self._enter(handler, transport)
 
-        def leave(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-            lost(handler, exc)
-            self._leave(handler)
+@dataclass(eq=False, slots=True)
+class Place:
+    """That of one connection. `end` ends it."""
 
-        server.connection_made, server.connection_lost = enter, leave  # type: ignore[method-assign]
-        return server
+    address: str
+    came: float
+    end: Callable[[], None]
+    known: bool = False
+    gone: bool = False
 
-    def _enter(self, caller: web.RequestHandler, transport: asyncio.Transport) -> None:
-        peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if peer else ""
-        self._inside[caller] = address
-        self._of[address] += 1
-        loop = asyncio.get_running_loop()
-        self._waiting[caller] = loop.call_later(HEAD_WITHIN, self._cut, transport, "silent")
-        # Cut a little later: aiohttp logs a traceback for one who is gone before it has begun with him.
-        if self._closed:  # his TLS handshake ended only now
-            loop.call_soon(transport.abort)
-        elif len(self._inside) > MOST:
-            loop.call_soon(self._cut, transport, "full")
-        elif self._of[address] > PER_ADDRESS:
-            loop.call_soon(self._cut, transport, "crowded_address")
 
-    def _leave(self, caller: web.RequestHandler) -> None:
-        self._heard(caller)
-        address = self._inside.pop(caller, None)
-        if address is not None:
-            self._of[address] -= 1
-            if not self._of[address]:
-                del self._of[address]
+@dataclass(slots=True)
+class ConnectionLimits:
+    """The places of one server. Of `per_address` known ones, and of a quarter as many strangers, each may be from one
+    neighbourhood (an IPv4 address, or 64 bits of an IPv6 network); those of `proxies` have no such bound until it is
+    known for whom they speak.
+    """
 
-    def _heard(self, caller: object) -> None:
-        timer = self._waiting.pop(caller, None)  # type: ignore[call-overload]
-        if timer is not None:
-            timer.cancel()
+    room: Room
+    per_address: int
+    refused: Refusals
+    proxies: Proxies = field(default_factory=Proxies)
+    fresh: float = FRESH
+    clock: Callable[[], float] = time.monotonic
+    _strangers: dict[str, dict[Place, None]] = field(default_factory=dict)
+    _waiting: int = 0
+    _known: Counter[str] = field(default_factory=Counter)
+    _inside: int = 0
 
-    def _cut(self, transport: asyncio.Transport, reason: str) -> None:
-        self._refused.count(reason)
-        transport.abort()
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return self._waiting + self._inside
 
-    def middleware(self) -> Middleware:
-        """What notes that a request came."""
+    @property
+    def is_full(self) -> bool:
+        """Whether no place is left for another one who is let in."""
+        return self._inside >= self.room.known
 
-        @web.middleware
-        async def heard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self._heard(request.protocol)
-            return await handler(request)
+    def is_crowded(self, address: str) -> bool:
+        """Whether those who were let in from this address have all places that it may have."""
+        return self._known[neighbourhood(address)] >= self.per_address
 
-        return heard
+    def take(self, peer: str, end: Callable[[], None]) -> Place | None:
+        """A place for a connection from `peer`, or None: it is to be closed."""
+        name = neighbourhood(peer)
+        own = self._strangers.get(name, {})
+        if not self.proxies.include(peer) and not self._room_within(own):
+            return None
+        if self._waiting >= self.room.strangers and not self._room_beside(own):
+            return None
+        place = Place(name, self.clock(), end)
+        self._add(place)
+        return place
 
-    def close(self) -> None:
-        """Forget them all, and take nobody else: the server stops."""
-        self._closed = True
-        for timer in self._waiting.values():
-            timer.cancel()
-        self._waiting.clear()
+    def _room_within(self, own: dict[Place, None]) -> bool:
+        """Of one address the one that is longest there goes, if it had its time."""
+        return len(own) < max(LEAST, self.per_address // 4) or self._evict_stale(next(iter(own)), "crowded_address")
+
+    def _room_beside(self, own: dict[Place, None]) -> bool:
+        """The address with most strangers gives one up; among equals the longest there goes, if it had its time."""
+        most = max(self._strangers.values(), key=len)
+        if len(most) > len(own) + 1:
+            self._evict(next(iter(most)))
+            return True
+        return self._evict_stale(self._longest(), "full")
+
+    def _longest(self) -> Place:
+        return min((next(iter(of)) for of in self._strangers.values()), key=lambda place: place.came)
+
+    def _evict_stale(self, place: Place, reason: str) -> bool:
+        stale = self.clock() - place.came >= self.fresh
+        if stale:
+            self._evict(place)
+        else:
+            self.refused.count(reason)
+        return stale
+
+    def _evict(self, place: Place) -> None:
+        self.refused.count("evicted")
+        self.free(place)
+        place.end()
+
+    def make_room(self) -> None:
+        """The system has no more: the stranger that is longest there goes."""
+        if self._strangers:
+            self._evict(self._longest())
+
+    def let_in(self, place: Place) -> None:
+        """It is no stranger any more, if there is a place for it; else it stays where it is, and is served as well."""
+        if place.known or place.gone or self.is_full or self._known[place.address] >= self.per_address:
+            return
+        self._remove(place)
+        place.known = True
+        self._add(place)
+
+    def speaks_for(self, place: Place, address: str) -> None:
+        """The proxy has said for whom: from now on it counts as that one's."""
+        name = neighbourhood(address)
+        if place.gone or name == place.address:
+            return
+        self._remove(place)
+        place.address, place.came = name, self.clock()
+        if not place.known and not self._room_within(self._strangers.get(name, {})):
+            place.gone = True
+            place.end()
+            return
+        self._add(place)
+
+    def free(self, place: Place) -> None:
+        """Its connection has ended; told more than once, it counts once."""
+        if not place.gone:
+            place.gone = True
+            self._remove(place)
+
+    def _add(self, place: Place) -> None:
+        if place.known:
+            self._known[place.address] += 1
+            self._inside += 1
+        else:
+            self._strangers.setdefault(place.address, {})[place] = None
+            self._waiting += 1
+
+    def _remove(self, place: Place) -> None:
+        if place.known:
+            self._inside -= 1
+            self._known[place.address] -= 1
+            if not self._known[place.address]:
+                del self._known[place.address]
+        else:
+            self._waiting -= 1
+            del self._strangers[place.address][place]
+            if not self._strangers[place.address]:
+                del self._strangers[place.address]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from ssl import SSLContext
 
 from aiohttp import web
 
-from wakestream.adapters.net.connection_limits import SilentCallers
 from wakestream.adapters.net.refusals import expecting
+from wakestream.adapters.net.silent_callers import SilentCallers
 from wakestream.adapters.net.stop_accepting import accept_no_more
 
 
@@ -32,16 +32,25 @@ async def listening(
     try:
         server = runner.server
         assert server is not None  # noqa: S101 - it was set up
-        listener = await asyncio.get_running_loop().create_server(
-            silent.watch(expecting(server)), host, port, ssl=tls, ssl_handshake_timeout=tls_within if tls else None
-        )
-        try:
-            yield listener.sockets[0].getsockname()[1]
-        finally:
-            try:
-                await accept_no_more(listener)
-            finally:
-                listener.close()
+        silent.watch(expecting(server))
+        async with AsyncExitStack() as stack:
+            taken = 0
+            for bound in await silent.acceptor.bind(host, port):
+                stack.callback(bound.close)
+                taken = taken or bound.getsockname()[1]
+                within = tls_within if tls else None
+                listener = await asyncio.get_running_loop().create_server(
+                    server, sock=bound, ssl=tls, ssl_handshake_timeout=within
+                )
+                stack.push_async_callback(_close, listener)
+            yield taken
     finally:
         silent.close()
         await runner.cleanup()
+
+
+async def _close(listener: asyncio.Server) -> None:
+    try:
+        await accept_no_more(listener)
+    finally:
+        listener.close()

@@ -13,12 +13,15 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from wakestream.adapters.config import addresses
-from wakestream.adapters.net.connection_limits import SilentCallers
+from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.http_server import listening
 from wakestream.adapters.net.refusals import quiet_logger
+from wakestream.adapters.net.silent_callers import SilentCallers
 
 PATH = "/metrics"
 _GRACE = 1.0
+_CALLERS = 32
+"""Connections at a time: nobody is known here, and the longest there make room."""
 
 Collect = Callable[[], Iterable[Metric]]
 
@@ -48,7 +51,7 @@ async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncI
         encode, kind = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=encode(registry), headers={hdrs.CONTENT_TYPE: kind})
 
-    silent = SilentCallers()
+    silent = SilentCallers(room=Room(0, _CALLERS), per_address=_CALLERS)
     app = web.Application(middlewares=[silent.middleware()], client_max_size=0)
     app.router.add_get(PATH, answer)
     runner = web.AppRunner(

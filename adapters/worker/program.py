@@ -17,6 +17,7 @@ from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.capabilities import Verifier
+from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.net.tls import ServerTls
 from wakestream.adapters.worker.file_store import FileStore
@@ -56,7 +57,7 @@ class WorkerConfig:
 
     `key` is its own at the hub; `warm_up` is in seconds.
     `public_url` is the address that clients are told; without one they use the address that they have set. With `tls`
-    it serves https. `proxies` are believed about whose calls they bring.
+    it serves https. `proxies` are believed about whose calls they bring. `room` is for its callers.
     """
 
     state: Path
@@ -71,6 +72,7 @@ class WorkerConfig:
     retention: Retention = field(default_factory=Retention)
     tls: ServerTls | None = None
     proxies: tuple[Network, ...] = ()
+    room: Room | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         if config.tls is not None:
             context = config.tls.context
             stack.push_async_callback(_stop, asyncio.create_task(config.tls.watch()))
-        server = WorkerServer(calls, config.secret, config.host, config.port, context, config.proxies)
+        server = WorkerServer(calls, config.secret, config.host, config.port, context, config.proxies, config.room)
         await stack.enter_async_context(server)
         if config.secret is None:
             logger.warning(

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from wakestream.adapters.hub import admission as guard
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
@@ -101,7 +102,7 @@ async def test_another_path_is_not_found(place: Place) -> None:
 
 
 async def test_one_connection_too_many_is_turned_away(place: Place) -> None:
-    await place.hub(max_connections=1)
+    await place.hub(room=Room(1, 16))
     await place.client()
     with pytest.raises(InvalidStatus) as caught:
         await place.connect()
@@ -366,7 +367,7 @@ async def test_who_floods_protocol_pings_and_reads_no_pongs_is_cut(
 
 async def test_one_address_may_have_so_many_connections_and_room_comes_back(place: Place) -> None:
     await place.hub(limits=hub.Limits(per_address=2))
-    first, second = await place.connect(), await place.connect()
+    first, second = await place.client(), await place.client()
     with pytest.raises(InvalidStatus) as refused:
         await place.connect()
     assert refused.value.response.status_code == 429

@@ -17,6 +17,7 @@ from aiohttp import web
 from our_peers import Joining, Place
 from yarl import URL
 
+from wakestream.adapters.daemon.api.auth import Doors
 from wakestream.adapters.daemon.api.server import local_server
 from wakestream.adapters.telemetry.metrics_server import metrics_listener
 
@@ -40,7 +41,7 @@ def metrics(_: Place) -> AbstractAsyncContextManager[str]:
 
 
 def console(_: Place) -> AbstractAsyncContextManager[str]:
-    return local_server(list[web.RouteDef](), *LOOPBACK, "token")
+    return local_server(list[web.RouteDef](), *LOOPBACK, Doors("token"))
 
 
 @pytest.mark.parametrize("turns", range(5))

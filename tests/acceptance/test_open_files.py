@@ -9,7 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 import pytest
 from client_scene import User, clean_environment
 
-from wakestream.adapters.net.connection_limits import MOST
+from wakestream.adapters.net.silent_callers import MOST
 from wakestream.adapters.runtime.rlimits import SPARE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are seen on Linux")
@@ -21,11 +21,11 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-async def test_as_many_callers_as_are_let_in_have_room(name: str, user: User) -> None:
+async def test_as_many_callers_as_are_let_in_have_room_with_a_file_each(name: str, user: User) -> None:
     import resource
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = MOST + SPARE if hard == resource.RLIM_INFINITY else min(hard, MOST + SPARE)
+    wanted = 2 * MOST + SPARE if hard == resource.RLIM_INFINITY else min(hard, 2 * MOST + SPARE)
     few = ("/bin/sh", "-c", 'ulimit -S -n 256; exec "$@"', "sh", sys.executable, "-m", "wakestream.adapters.cli")
     secrets = {"HEYGEM_API_SECRET": "swordfish-0123456789", "WAKESTREAM_KEY": "k" * 20}
     process = await asyncio.create_subprocess_exec(

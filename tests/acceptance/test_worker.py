@@ -27,7 +27,7 @@ from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.adapters.engines import Ffmpeg
-from wakestream.adapters.net import connection_limits as silent_callers
+from wakestream.adapters.net import silent_callers
 from wakestream.adapters.worker import program as worker_program
 from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
 from wakestream.operators.model.errors import TaskFailed, WorkerUnreachable

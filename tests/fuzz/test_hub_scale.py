@@ -18,6 +18,9 @@ if sys.platform != "linux":
 
 from hub_process import Program, hub_program, room_for
 
+from wakestream.adapters.net.connection_limits import Room
+from wakestream.adapters.runtime.rlimits import SPARE
+
 IDLE = int(os.environ.get("WAKESTREAM_IDLE", "5000")) if room_for(5000) else 500
 PER_CONNECTION = 25_000
 """Bytes that an idle connection may cost."""
@@ -83,7 +86,7 @@ async def test_the_hub_raises_its_own_limit_of_open_files(tmp_path: Path) -> Non
 async def test_beyond_what_the_system_allows_the_hub_refuses_in_words(tmp_path: Path) -> None:
     low = ("sh", "-c", 'ulimit -Sn 150; ulimit -Hn 150; exec "$@"', "sh")
     async with hub_program(tmp_path / "state", *FLAGS, under=low) as program:
-        peers = await many(program, 50)
+        peers = [await registered(program) for _ in range(Room.of(150 - SPARE).known)]
         late = await RawWebSocket.connect(program.port)
         late.write(REQUEST % b"")
         assert b" 503 " in await late.head()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wakestream.adapters.config.settings import Settings
     from wakestream.adapters.daemon.metrics import JobWatch
     from wakestream.adapters.daemon.program import DaemonConfig, OwnPipeline
+    from wakestream.adapters.net.connection_limits import Room
 
 HELP = "keep jobs in an outbox and see them through, also when hub, GPU or this machine go away"
 EXAMPLES = (
@@ -87,8 +88,17 @@ def run(args: argparse.Namespace) -> int:
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     given = {name: value for name in _LANES if (value := getattr(args, f"max_{name}")) is not None}
     quota = {} if args.console_quota is None else {"quota": args.console_quota}
-    config = DaemonConfig(folder(args.state), host, port, LaneLimits(**given), own=_own(args.pipeline), **quota)
+    lanes, own = LaneLimits(**given), _own(args.pipeline)
+    config = DaemonConfig(folder(args.state), host, port, lanes, own=own, room=_room(), **quota)
     return run_program(lambda stop: _serve(config, settings, stop, args.open), exit_with_stdin=args.exit_with_stdin)
+
+
+def _room() -> Room:
+    from wakestream.adapters.net.connection_limits import Room
+    from wakestream.adapters.net.silent_callers import MOST
+    from wakestream.adapters.runtime.rlimits import connections_allowed
+
+    return Room.of(connections_allowed(2 * MOST) // 2)  # each may also need a file
 
 
 def _own(named: str | None) -> OwnPipeline | None:
@@ -115,11 +125,8 @@ async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, 
     from wakestream.adapters.cli.service import announce, listening, serve_metrics
     from wakestream.adapters.daemon.console.open_browser import shown
     from wakestream.adapters.daemon.program import running_daemon
-    from wakestream.adapters.net.connection_limits import MOST
-    from wakestream.adapters.runtime.rlimits import connections_allowed
     from wakestream.streams.recording.recording import untapped
 
-    connections_allowed(MOST)
     async with AsyncExitStack() as stack:
         watch = _job_watch(settings)
         with listening(config.host, config.port):

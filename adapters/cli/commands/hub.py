@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_number,
         default=500,
-        help="connections from one address (default 500); behind a proxy all come from one",
+        help="connections from one address (default 500); behind a proxy see --behind-proxy",
     )
     parser.add_argument(
         "--price-per-hour",
@@ -119,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
     from wakestream.adapters.hub.licenses import LicenseBook
     from wakestream.adapters.hub.server import MAX_CONNECTIONS, open_hub
     from wakestream.adapters.net.capabilities import Signer
+    from wakestream.adapters.net.connection_limits import STRANGERS, Room
     from wakestream.adapters.net.tls import server_tls, warn_unless_private
     from wakestream.adapters.runtime.gc_tuning import SERVER, few_collections
     from wakestream.adapters.runtime.rlimits import connections_allowed
@@ -154,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
                         limits=limits,
                         tap=tap,
                         disk_low=partial(_low, state),
-                        max_connections=connections_allowed(MAX_CONNECTIONS),
+                        room=Room.of(connections_allowed(MAX_CONNECTIONS + STRANGERS)),
                         signer=signer,
                         tls=tls,
                         steady=time.monotonic,

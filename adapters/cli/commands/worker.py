@@ -87,9 +87,7 @@ def run(args: argparse.Namespace) -> int:
     import contextlib
 
     from wakestream.adapters.cli.service import announce, begin, listening, run_program, serve_metrics
-    from wakestream.adapters.net.connection_limits import MOST
     from wakestream.adapters.net.tls import server_tls, warn_unless_private
-    from wakestream.adapters.runtime.rlimits import connections_allowed
     from wakestream.adapters.worker.program import running_worker
 
     settings = begin(args)
@@ -98,7 +96,6 @@ def run(args: argparse.Namespace) -> int:
     warn_unless_private(config.host, tls)
 
     async def serve(stop: asyncio.Event) -> None:
-        connections_allowed(MOST)
         refused = refusal.Refusal(stop, args)
         async with contextlib.AsyncExitStack() as stack:
             link = _link_watch(settings)
@@ -120,6 +117,9 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
     from pathlib import Path
 
     from wakestream.adapters.config.settings import SettingsError
+    from wakestream.adapters.net.connection_limits import Room
+    from wakestream.adapters.net.silent_callers import MOST
+    from wakestream.adapters.runtime.rlimits import connections_allowed
     from wakestream.adapters.worker.program import WorkerConfig
 
     if settings.api_secret is None and not args.no_secret:
@@ -143,6 +143,7 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
         retention=_retention(args.keep, args.spare_disk),
         tls=tls,
         proxies=tuple(args.behind_proxy),
+        room=Room.of(connections_allowed(2 * MOST) // 2),  # each may also need a file
     )
 
 

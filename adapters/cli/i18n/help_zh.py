@@ -148,8 +148,8 @@ SENTENCES = {
     "worker, monitor or worker,monitor: let such peers in without a token, as old ones need (unsafe)":
         "worker、monitor 或 worker,monitor：不要令牌就接受，旧程序需要（不安全）",
     "connections of one license (default 200)": "一个许可的连接数（默认 200）",
-    "connections from one address (default 500); behind a proxy all come from one":
-        "来自一个地址的连接数（默认 500）；经代理时都来自同一个",
+    "connections from one address (default 500); behind a proxy see --behind-proxy":
+        "来自一个地址的连接数（默认 500）；经代理时见 --behind-proxy",
     "the proxy in front, such as 10.0.0.2 or 172.18.0.0/16, which says whom it speaks for (X-Forwarded-For); may be "
     "repeated. No other is believed, also not one on this machine":
         "前面的代理，例如 10.0.0.2 或 172.18.0.0/16，它说明替谁转发（X-Forwarded-For）；可重复。"

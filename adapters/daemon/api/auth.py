@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+
+from wakestream.adapters.net.silent_callers import let_in
 
 
 class ApiError(Exception):
@@ -34,12 +37,21 @@ def hosts(port: int) -> frozenset[str]:
     return frozenset({f"{name}:{port}" for name in names} | (set(names) if port == 80 else set()))
 
 
-def guard(token: str, allowed: Collection[str], admits: Callable[[web.Request], bool] = lambda _: False) -> Middleware:
-    """Refuses foreign hosts (a rebound DNS name), foreign origins (a web page elsewhere) and callers without token.
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The ways in: programs show `token`, `is_open` says what needs nothing, `admits` who needs no token."""
 
-    `allowed` is looked at anew for each request. Whom `admits` lets in needs no token, but none of the rest is waived.
+    token: str
+    is_open: Callable[[web.Request], bool] = lambda _: False
+    admits: Callable[[web.Request], bool] = lambda _: False
+
+
+def guard(doors: Doors, allowed: Collection[str]) -> Middleware:
+    """Refuses foreign hosts (a rebound DNS name), foreign origins (a web page elsewhere) and who has no way in.
+
+    `allowed` is looked at anew for each request.
     """
-    expected = f"Bearer {token}".encode()
+    expected = f"Bearer {doors.token}".encode()
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -48,11 +60,12 @@ def guard(token: str, allowed: Collection[str], admits: Callable[[web.Request], 
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and origin.lower() not in {f"http://{host}" for host in allowed}:
             raise ApiError(403, "foreign_origin", "a web page of another origin may not use this address")
-        if admits(request):
+        if doors.is_open(request):
             return await handler(request)
         given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
-        if not hmac.compare_digest(given, expected):
+        if not doors.admits(request) and not hmac.compare_digest(given, expected):
             raise ApiError(401, "unauthorized", "send Authorization: Bearer TOKEN; the token is in daemon.json")
+        let_in(request)
         return await handler(request)
 
     return guarded

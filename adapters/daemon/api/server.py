@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -12,9 +12,10 @@ from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.api import auth as guard
 from wakestream.adapters.daemon.api.requests import MAX_BODY
-from wakestream.adapters.net.connection_limits import SilentCallers
+from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.http_server import listening
 from wakestream.adapters.net.refusals import counting, noted, quiet_logger
+from wakestream.adapters.net.silent_callers import SilentCallers
 
 _GRACE: Final = 1.0
 _KEEP_ALIVE: Final = 30.0
@@ -33,18 +34,16 @@ async def local_server(
     routes: Sequence[web.RouteDef],
     host: str,
     port: int,
-    token: str,
-    admits: Callable[[web.Request], bool] = lambda _: False,
+    doors: guard.Doors,
+    room: Room | None = None,
 ) -> AsyncIterator[str]:
-    """Serve `routes` to holders of `token`, and to whom `admits` lets in, until the block ends; gives the address.
-
-    `OSError` if it is taken.
-    """
+    """Serve `routes` to whom `doors` let in, until the block ends; gives the address. `OSError` if it is taken."""
     host = "127.0.0.1" if host == "localhost" else host  # which may be two addresses, and two free ports
     refused = noted("daemon")
-    silent = SilentCallers(refused)
+    # All callers are of this machine, and answered at once: one that waits is not expected to have more to say.
+    silent = SilentCallers(refused, room, fresh=0.0)
     allowed: set[str] = set()
-    guards = [silent.middleware(), guard.errors_as_json, guard.guard(token, allowed, admits)]
+    guards = [silent.middleware(), guard.errors_as_json, guard.guard(doors, allowed)]
     app = web.Application(middlewares=guards, client_max_size=MAX_BODY)
     app.add_routes(routes)
     runner = web.AppRunner(

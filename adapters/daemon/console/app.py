@@ -47,15 +47,14 @@ class Console:
         self._live = Live(cards, timeline, self._kept, self._gpu, self._rest)
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest)
 
-    def admits(self, request: web.Request) -> bool:
-        """The page itself holds no secret; the rest of it is for sessions. Tickets are looked at where they are used.
-
-        A session opens the page's own calls alone: the API, which takes files by their path, is for programs.
-        """
+    def is_open(self, request: web.Request) -> bool:
+        """The page itself holds no secret. Links and tickets are looked at where they are used."""
         if request.path in self._page or request.path == "/console/session":
             return True
-        if request.method in ("GET", "HEAD") and request.path.startswith("/console/results/"):
-            return True
+        return request.method in ("GET", "HEAD") and request.path.startswith("/console/results/")
+
+    def admits(self, request: web.Request) -> bool:
+        """A session opens the page's own calls alone: the API, which takes files by their path, is for programs."""
         return request.path.startswith("/console/") and self.sessions.is_session(_bearer(request))
 
     def routes(self) -> list[web.RouteDef]:

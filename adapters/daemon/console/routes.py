@@ -22,6 +22,7 @@ from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.static_files import SAFE
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.net.silent_callers import let_in
 from wakestream.streams.outbox.outbox import Entry
 
 PLAYED: Final = frozenset({"video/mp4", "video/webm", "video/quicktime", "video/x-matroska"})
@@ -121,6 +122,7 @@ class JobCalls:
         """A result, also in parts; with `&download` as a file under its own name."""
         if not self.sessions.opens(request.match_info["job"], request.query.get("ticket", "")):
             raise ApiError(401, "no_ticket", "this address is no longer good; open the result from the page")
+        let_in(request)
         entry, path = self._done(request)
         kind = mimetypes.guess_type(path.name)[0] or ""
         headers = {**SAFE, hdrs.CONTENT_TYPE: kind if kind in PLAYED else "application/octet-stream"}

@@ -7,13 +7,14 @@ import hashlib
 import hmac
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from wakestream.adapters.net.capabilities import Claims, Verifier, looks_like_one
-from wakestream.adapters.net.rate_limit import Network, Proxies, Rate
+from wakestream.adapters.net.rate_limit import Proxies, Rate
+from wakestream.adapters.net.silent_callers import let_in
 from wakestream.adapters.worker.http import progress_socket
 from wakestream.adapters.worker.http.replies import HEALTH, failure, status_of
 from wakestream.operators.model.errors import WakestreamError, WorkerRefused
@@ -44,12 +45,12 @@ class Callers:
         verifier: Verifier | None = None,
         wrong: Rate | None = None,
         *,
-        proxies: Collection[Network] = (),
+        proxies: Proxies | None = None,
     ) -> None:
         self._secret = None if secret is None else _digest(secret)
         self._verifier = verifier
         self._wrong = wrong or Rate(TRIES, AGAIN)
-        self._proxies = Proxies(proxies)
+        self._proxies = proxies or Proxies()
         self._inside: dict[str, set[asyncio.Transport]] = {}
 
     def middleware(self) -> Middleware:
@@ -72,6 +73,7 @@ class Callers:
                 if progress_socket.is_handshake(request):
                     return await progress_socket.turn_away(request)
                 return _turned_away(error)
+            let_in(request)
             if claims is None:
                 return await handler(request)
             return await self._serve(request, claims, handler)

@@ -12,10 +12,11 @@ from aiohttp import hdrs, web
 from wakestream.adapters.config import addresses
 from wakestream.adapters.net import status_page
 from wakestream.adapters.net.capabilities import Verifier
-from wakestream.adapters.net.connection_limits import SilentCallers
+from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.http_server import listening
-from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.net.rate_limit import Network, Proxies
 from wakestream.adapters.net.refusals import counting, no_strangers, noted, plain_bodies, quiet_logger
+from wakestream.adapters.net.silent_callers import SilentCallers
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import auth as callers
 from wakestream.adapters.worker.http import multipart as ingest
@@ -228,11 +229,13 @@ class WorkerServer:
         port: int,
         tls: SSLContext | None = None,
         proxies: Collection[Network] = (),
+        room: Room | None = None,
     ) -> None:
         self.refused = noted("http")
-        silent = SilentCallers(self.refused)
+        believed = Proxies(proxies)
+        silent = SilentCallers(self.refused, room, proxies=believed)
         self._scheme = "https" if tls else "http"
-        self.callers = callers.Callers(secret, calls.verifier, proxies=proxies)
+        self.callers = callers.Callers(secret, calls.verifier, proxies=believed)
         before = [silent.middleware(), preflights, no_strangers, replies.errors_as_json, self.callers.middleware()]
         app = web.Application(
             middlewares=[*before, calls.transfers.middleware(), plain_bodies], client_max_size=requests.MAX_BODY
@@ -251,10 +254,16 @@ class WorkerServer:
             lingering_time=_GRACE,
             keepalive_timeout=_KEEP_ALIVE,
         )
+        self._limits = silent.acceptor.limits
         self._listening = listening(runner, silent, host, port, tls=tls, tls_within=TLS_WITHIN)
         self.calls = calls
         self._host = host
         self.port = port
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._limits.open
 
     @property
     def address(self) -> str:

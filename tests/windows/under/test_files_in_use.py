@@ -21,7 +21,7 @@ from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import open_browser as opening
 from wakestream.adapters.daemon.console import uploads as console_uploads
-from wakestream.adapters.daemon.console.sessions import Memory
+from wakestream.adapters.daemon.console.sessions import keep_port
 from wakestream.adapters.disk import patience
 from wakestream.adapters.disk.partial import whole
 from wakestream.adapters.hub.licenses import LicenseBook
@@ -72,7 +72,7 @@ async def _announce(folder: Path) -> None:
 
 WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "the daemon's address": (daemon_address.FILE, _tell),
-    "the console's memory": ("console.json", lambda folder: Memory(folder).keep(1)),
+    "the console's port": ("console.json", lambda folder: keep_port(folder, 1)),
     "licenses": ("licenses.json", _issue),
     "an engine's result": ("out.mp4", _render),
     "a download": ("out.mp4", _download),

@@ -1,0 +1,137 @@
+"""How a listener counts its callers before it has heard of them.
+
+asyncio's loop accepts by the listening socket's own `accept`, and TLS begins after it; so this is where callers are
+counted, as one that never ends its handshake costs more than most. The socket that it gives counts until it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from loguru import logger
+
+from wakestream.adapters.net.connection_limits import ConnectionLimits, Place
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_AT_ONCE = 100
+"""Callers that are turned away one after the other before the loop turns to something else."""
+
+
+class Acceptor:
+    """Accepts callers within `limits`."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._places: dict[int, Place] = {}
+
+    async def bind(self, host: str, port: int) -> list[socket.socket]:
+        """A socket for each address that `host` has, not listening yet. `OSError` when one of them is taken."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        with ExitStack() as stack:
+            ends = {(family, address) for family, *_, address in found}
+            sockets = [stack.enter_context(self._bound(*end)) for end in sorted(ends, key=str)]
+            stack.pop_all()
+        return sockets
+
+    def _bound(self, family: int, address: Any) -> socket.socket:
+        listening = _Listening(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # for no other asyncio sets TCP_NODELAY
+        try:
+            if os.name == "posix":
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.setblocking(False)
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
+        listening.acceptor = self
+        return listening
+
+    def take(self, fresh: _Accepted, peer: Any) -> bool:
+        """Give the socket a place; False where there is none."""
+        place = self.limits.take(_host(peer), fresh.hang_up)
+        if place is not None:
+            self._places[fresh.fileno()] = place
+            fresh.acceptor = self
+        return place is not None
+
+    def leave(self, number: int) -> None:
+        """The socket of that number is closed."""
+        if (place := self._places.pop(number, None)) is not None:
+            self.limits.free(place)
+
+    def place(self, transport: asyncio.BaseTransport, end: Callable[[], None]) -> Place | None:
+        """Where the caller of a new connection was counted; `end` ends it from now on.
+
+        Where the loop accepts by itself, as on Windows, it is counted only now: None when there is no place.
+        """
+        used = transport.get_extra_info("socket")
+        place = self._places.get(used.fileno()) if used is not None else None
+        if place is None:
+            return self.limits.take(_host(transport.get_extra_info("peername")), end)
+        place.end = end
+        return place
+
+
+class _Listening(socket.socket):
+    """Gives only callers that have a place."""
+
+    acceptor: Acceptor
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        for _ in range(_AT_ONCE):
+            try:
+                plain, peer = super().accept()
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self.acceptor.limits.make_room()
+                raise
+            fresh = _Accepted(self.family, self.type, self.proto, plain.detach())
+            if self.acceptor.take(fresh, peer):
+                return fresh, peer
+            fresh.close()
+        raise BlockingIOError
+
+
+class _Accepted(socket.socket):
+    """Gives its place back when it is closed."""
+
+    acceptor: Acceptor | None = None
+
+    def hang_up(self) -> None:
+        """End the connection; whoever uses the socket then closes it."""
+        with suppress(OSError):
+            self.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._leave()
+        super().close()
+
+    def detach(self) -> int:
+        self._leave()
+        return super().detach()
+
+    def _leave(self) -> None:
+        if self.acceptor is not None and self.fileno() != -1:
+            self.acceptor.leave(self.fileno())
+
+
+def _host(peer: Any) -> str:
+    return str(peer[0]) if isinstance(peer, tuple) and peer else ""
+
+
+def in_one_line(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """For `set_exception_handler`: that the system has no more sockets is no fault of the code, and is no traceback."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED and "accept" in str(context.get("message")):
+        logger.error("no further connection can be accepted: {}; tried again in a second", error.strerror)
+        return
+    loop.default_exception_handler(dict(context))
