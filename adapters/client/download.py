@@ -23,9 +23,9 @@ import orjson
 from aiohttp import ClientResponse
 from blake3 import blake3
 
+from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in
 from wakestream.adapters.disk.part_file import beside, said_of, settle, taken, unlink, write_fresh
-from wakestream.adapters.disk.patience import put
 from wakestream.adapters.net.direct_body import LEAST, can_borrow, straight
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import DAMAGED, Corrupt, FileUnusable, NoSpace
@@ -160,7 +160,7 @@ class Partial:
         with disk_errors(self.path):
             os.fsync(self._opened().file.fileno())
         with disk_errors(self.output):
-            self._close_after(lambda: put(self.path, self.output))
+            self._close_after(lambda: replace_file(self.path, self.output))
         with contextlib.suppress(OSError):
             self._said.unlink(missing_ok=True)
         settle(self.output)

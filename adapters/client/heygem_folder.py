@@ -15,8 +15,8 @@ import orjson
 
 from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.client.upload_body import changed
+from wakestream.adapters.disk.atomic import replace_file, write_atomic
 from wakestream.adapters.disk.part_file import beside, settle
-from wakestream.adapters.disk.patience import put
 from wakestream.adapters.runtime.heartbeat import heartbeat
 from wakestream.operators.model.errors import FileUnusable, TaskLost
 from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint
@@ -73,10 +73,8 @@ class SharedFolder:
 
     def keep(self, code: str, report: TaskReport) -> None:
         """Remember how a task ended."""
-        partial = self._ended(code).with_suffix(".part")
         with disk_errors(self._ended(code)):
-            partial.write_bytes(orjson.dumps(report))
-            put(partial, self._ended(code))
+            write_atomic(self._ended(code), orjson.dumps(report), mode=0o666, sync=False)
 
     def ended(self, code: str) -> TaskReport | None:
         """How the task ended, if that is known; one whose result has been cleared away is not known any more."""
@@ -114,7 +112,7 @@ async def _copy(source: Path, target: Path, file: Fingerprint | None = None) -> 
         if file is not None:
             _check(file)
         with disk_errors(target):
-            put(partial, target)
+            replace_file(partial, target)
         await asyncio.to_thread(settle, target)
     finally:
         with contextlib.suppress(OSError):

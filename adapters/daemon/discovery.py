@@ -12,8 +12,8 @@ from typing import Final
 
 import orjson
 
+from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
 from wakestream.adapters.disk.path_key import data_folder
-from wakestream.adapters.disk.patience import patiently, put
 from wakestream.operators.model.errors import FileUnusable
 
 FILE: Final = "daemon.json"
@@ -49,17 +49,8 @@ def new_token() -> str:
 def told(state: Path, address: Address) -> Iterator[None]:
     """While the block runs, `state/daemon.json` says where the daemon is. `FileUnusable` when it cannot be written."""
     path = state / FILE
-    fresh = state / f".{FILE}.{address.pid}"
-    text = orjson.dumps({"url": address.url, "token": address.token, "pid": address.pid})
     try:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        put(fresh, path)
+        write_atomic(path, orjson.dumps({"url": address.url, "token": address.token, "pid": address.pid}))
     except OSError as error:
         raise FileUnusable(f"{path} cannot be written: {error.strerror or error}; choose another --state") from error
     try:
@@ -74,7 +65,7 @@ def told(state: Path, address: Address) -> Iterator[None]:
 def read(state: Path) -> Address | None:
     """What `state/daemon.json` says; None when it does not read. The daemon may be dead all the same."""
     try:
-        plain = orjson.loads(patiently((state / FILE).read_bytes))
+        plain = orjson.loads(retry_in_use((state / FILE).read_bytes))
         url, token, pid = plain["url"], plain["token"], plain["pid"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

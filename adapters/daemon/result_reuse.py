@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.client.download import disk_errors
+from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.part_file import beside, settle
-from wakestream.adapters.disk.patience import put
 from wakestream.operators.model.errors import FileChanged, FileError
 from wakestream.streams.outbox.outbox import Entry, OutboxState
 
@@ -157,7 +157,7 @@ def _copy(source: Path, output: Path, job: str, wanted: Callable[[], bool]) -> N
         if not wanted():
             raise FileChanged(f"{source} is no longer what it was, or nobody wants it any more")
         with disk_errors(output):
-            put(partial, output)
+            replace_file(partial, output)
         settle(output)
     finally:
         with contextlib.suppress(OSError):

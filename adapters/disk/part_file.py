@@ -8,8 +8,8 @@ import os
 from io import FileIO
 from pathlib import Path
 
+from wakestream.adapters.disk.atomic import sync_folder
 from wakestream.adapters.disk.file_lock import locked
-from wakestream.adapters.disk.sync_folder import sync_folder
 
 _LONGEST = 200
 """Bytes of the result's own name in that of its part: disks take 255 in all."""

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from wakestream.adapters.disk.partial import whole
+from wakestream.adapters.disk.atomic import atomic_output
 from wakestream.adapters.engines.box import Box
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.operators.model.errors import TaskFailed
@@ -56,7 +56,7 @@ class Command:
 
     async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
         """Run the command; yields the percentages that it prints, if any."""
-        async with whole(output) as partial:
+        async with atomic_output(output) as partial:
             given = {"{video}": str(video), "{audio}": str(audio), "{output}": str(partial)}
             argv = [_filled(word, given) for word in self.words]
             last = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-from wakestream.adapters.disk.partial import scratch, whole
+from wakestream.adapters.disk.atomic import atomic_output, temporary_beside
 from wakestream.adapters.engines.box import Box, machine_memory
 from wakestream.adapters.engines.ffmpeg_errors import Which, explained
 from wakestream.adapters.engines.run_process import Deadline, run_program
@@ -123,9 +123,9 @@ class Ffmpeg:
         look = await task.look(video)
         frames = ceil((fps_in(look) or 0) * seconds)
         async with AsyncExitStack() as stack:
-            partial = await stack.enter_async_context(whole(output))
+            partial = await stack.enter_async_context(atomic_output(output))
             if _NO_CONTAINER.search(look):
-                video = await task.contained(video, stack.enter_context(scratch(output, ".mkv")))
+                video = await task.contained(video, stack.enter_context(temporary_beside(output, ".mkv")))
             lines = await stack.enter_async_context(task.run(*_QUIET, *task.encode(video, audio, seconds, partial)))
             progress = Progress()
             async for line in lines:

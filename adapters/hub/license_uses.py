@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from loguru import logger
 
-from wakestream.adapters.disk.private_file import write_private
+from wakestream.adapters.disk.atomic import write_atomic
 
 LEAST_PAUSE = 10.0
 """Seconds between two times that the file is written."""
@@ -103,6 +103,6 @@ class LicenseUses:
     def write(self, text: bytes) -> None:
         """Replace the file; a disk that is full ends no hub."""
         try:
-            write_private(self.path, text)
+            write_atomic(self.path, text)
         except OSError as error:
             logger.warning("{} cannot be written ({}); `wakestream audit` shows older uses", self.path, error.strerror)

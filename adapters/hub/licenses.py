@@ -17,9 +17,8 @@ from pathlib import Path
 
 import orjson
 
+from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
 from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
-from wakestream.adapters.disk.patience import patiently
-from wakestream.adapters.disk.private_file import write_private
 from wakestream.adapters.hub.license_entries import (
     ID_LENGTH,
     ROLES,
@@ -194,7 +193,7 @@ class LicenseBook:
 
     def _read(self) -> dict[str, License]:
         try:
-            text = patiently(self.path.read_bytes)
+            text = retry_in_use(self.path.read_bytes)
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -210,7 +209,7 @@ class LicenseBook:
         entries = [entry_of(one) for one in licenses.values()]
         text = orjson.dumps({"v": VERSION, "licenses": entries}, option=orjson.OPT_INDENT_2)
         try:
-            write_private(self.path, text)
+            write_atomic(self.path, text)
         except OSError as error:
             raise LicenseError(f"{self.path} cannot be written ({error.strerror})") from error
 

@@ -7,8 +7,6 @@ seconds). `Signer` is the hub's side, `Verifier` the worker's, `Wallet` the clie
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -25,8 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from msgspec.structs import replace
 
 from wakestream.adapters.config.setting_files import Secret, SettingsError
-from wakestream.adapters.disk.patience import put
-from wakestream.adapters.disk.sync_folder import sync_folder
+from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.net.ended_jobs import EndedJobs
 from wakestream.operators.model.errors import WakestreamError, WorkerRefused
 from wakestream.streams.hub import events as f
@@ -251,18 +248,7 @@ def _refused(why: str, code: str = "forbidden") -> WakestreamError:
 def _make(path: Path) -> bytes:
     """A new key in a file that only we may read."""
     raw = Ed25519PrivateKey.generate().private_bytes_raw()
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
-    try:
-        with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        put(fresh, path)
-        with contextlib.suppress(OSError):  # not every folder on a network can be synced
-            sync_folder(path.parent)
-    finally:
-        fresh.unlink(missing_ok=True)
+    write_atomic(path, raw)
     return raw
 
 

@@ -10,12 +10,12 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from wakestream.adapters.disk.patience import put
+from wakestream.adapters.disk.atomic import replace_file, temporary_beside
 from wakestream.streams.recording.log_checks import check, refuse_secrets
 from wakestream.streams.recording.recording import Log, Row, UnusableLog, header_line, read_log, row_line
 
@@ -189,14 +189,11 @@ def _joined(file: LogFile, logs: Sequence[Log]) -> Log:
 
 def write(log: Log, path: Path) -> None:
     """Write a log into a file, in whole or not at all. `UnusableLog` when that cannot be done."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.unlink(missing_ok=True)
-        with gzip.open(partial, "xb") if path.name.endswith(".gz") else partial.open("xb") as file:
-            file.write(header_line(log.header))
-            file.writelines(map(row_line, log.rows))
-        put(partial, path)
+        with temporary_beside(path) as partial:
+            with gzip.open(partial, "xb") if path.name.endswith(".gz") else partial.open("xb") as file:
+                file.write(header_line(log.header))
+                file.writelines(map(row_line, log.rows))
+            replace_file(partial, path)
     except OSError as error:
-        with suppress(OSError):  # where nothing can be written, nothing can be removed either
-            partial.unlink(missing_ok=True)
         raise UnusableLog(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -19,10 +19,8 @@ from typing import Self, TypeVar
 
 from blake3 import blake3
 
+from wakestream.adapters.disk.atomic import remove, replace_file, sync_folder
 from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter, algorithm_of, hasher
-from wakestream.adapters.disk.partial import remove
-from wakestream.adapters.disk.patience import put
-from wakestream.adapters.disk.sync_folder import sync_folder
 from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace, WorkerError, WorkerRefused
 from wakestream.operators.model.events import Algorithm, FileRef
 
@@ -186,7 +184,7 @@ class FileStore:
         file.close()
         path = self.path(ref)
         try:
-            put(partial, path)
+            replace_file(partial, path)
         except PermissionError:  # Windows, when the same content is there already and being read
             if not path.is_file():
                 raise

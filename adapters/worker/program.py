@@ -25,7 +25,6 @@ from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCa
 from wakestream.adapters.worker.hub_session import HubLink, WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads, expire_for_ever
 from wakestream.adapters.worker.retention import Retention, make_room, removable, tidy_up
-from wakestream.adapters.worker.task_files import import_task_files
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import Engine
@@ -144,7 +143,6 @@ def _uploads(store: FileStore) -> Uploads:
 
 async def _queue(config: WorkerConfig, store: FileStore, journal: SqliteJournal[w.Kept]) -> TaskQueue:
     with _usable(config.state):
-        await import_task_files(config.state / "tasks", journal)
         return TaskQueue(store, journal, config.engine)
 
 

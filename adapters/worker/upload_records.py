@@ -15,8 +15,8 @@ from pathlib import Path
 from blake3 import blake3
 from loguru import logger
 
+from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.hashing_writer import HashingWriter
-from wakestream.adapters.disk.patience import put
 from wakestream.operators.model.events import FileRef
 
 KEPT = 24 * 3600.0
@@ -130,8 +130,8 @@ class UploadFolder:
             else:
                 yield upload
         for path in self._folder.iterdir():
-            if path.suffix in (".part", ".new") and not path.with_suffix(".json").exists():
-                with suppress(OSError):  # of an upload that was removed when a kill came in between
+            if path.suffix == ".new" or (path.suffix == ".part" and not path.with_suffix(".json").exists()):
+                with suppress(OSError):  # a kill interrupted a write, or came before the upload was removed
                     path.unlink()
 
     def save(self, upload: Upload) -> None:
@@ -143,9 +143,8 @@ class UploadFolder:
     def record(self, upload: Upload) -> None:
         """What was announced, and what is sure."""
         path = self._folder / f"{upload.id}.json"
-        half = path.with_suffix(".new")
-        half.write_text(json.dumps({"v": 1, "sure": upload.sure, **asdict(upload.announced)}), encoding="utf-8")
-        put(half, path)
+        plain = {"v": 1, "sure": upload.sure, **asdict(upload.announced)}
+        write_atomic(path, json.dumps(plain).encode(), sync=False)
 
     def erase(self, upload: Upload) -> None:
         """All that is here of it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.disk.partial import whole
+from wakestream.adapters.disk.atomic import atomic_output
 from wakestream.adapters.engines import BadTemplateError, checked_template
 from wakestream.adapters.engines.command import percent_in
 from wakestream.adapters.engines.ffmpeg import Ffmpeg, Progress, fps_in
@@ -72,9 +72,9 @@ def test_the_frame_rate_is_read_from_what_ffmpeg_says_of_the_file(text: str, fps
     assert fps_in(text) == fps
 
 
-async def test_an_output_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+async def test_an_output_appears_only_when_it_is_atomic_output(tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
-    async with whole(output) as partial:
+    async with atomic_output(output) as partial:
         partial.write_bytes(b"film")
         assert not output.exists()
     assert output.read_bytes() == b"film"
@@ -86,7 +86,7 @@ async def test_a_broken_off_output_is_removed_and_an_older_one_stays(tmp_path: P
     output.write_bytes(b"old")
 
     async def break_off() -> None:
-        async with whole(output) as partial:
+        async with atomic_output(output) as partial:
             partial.write_bytes(b"half")
             raise TaskFailed("no sound")
 
@@ -98,7 +98,7 @@ async def test_a_broken_off_output_is_removed_and_an_older_one_stays(tmp_path: P
 @pytest.mark.parametrize("content", [None, b""])
 async def test_an_engine_that_ends_well_without_an_output_has_failed(tmp_path: Path, content: bytes | None) -> None:
     async def write() -> None:
-        async with whole(tmp_path / "out.mp4") as partial:
+        async with atomic_output(tmp_path / "out.mp4") as partial:
             if content is not None:
                 partial.write_bytes(content)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from wakestream.adapters.disk.patience import patiently
+from wakestream.adapters.disk.atomic import retry_in_use
 from wakestream.adapters.runtime.printing import say
 
 PAGE: Final = "open-console.html"
@@ -51,7 +51,7 @@ def in_browser(state: Path, link: str) -> bool:
     path = state / PAGE
     text = f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={html.escape(link)}">'
     with contextlib.suppress(OSError):
-        patiently(lambda: path.unlink(missing_ok=True))
+        retry_in_use(lambda: path.unlink(missing_ok=True))
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import Final
 
 import orjson
 
-from wakestream.adapters.disk.patience import put
+from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.operators.model.errors import FileUnusable
 
 FILE: Final = "console.json"
@@ -46,12 +45,8 @@ def last_port(state: Path) -> int:
 def keep_port(state: Path, port: int) -> None:
     """Remember it for the next run. `FileUnusable` when the file cannot be written."""
     path = state / FILE
-    fresh = path.with_name(f".{FILE}.{os.getpid()}")
     try:
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(orjson.dumps({"port": port}))
-        put(fresh, path)
+        write_atomic(path, orjson.dumps({"port": port}), sync=False)
     except OSError as error:
         why = f"{path} cannot be written: {error.strerror or error}; choose another --state"
         raise FileUnusable(why) from error

@@ -15,7 +15,7 @@ import orjson
 from loguru import logger
 
 from wakestream.adapters.daemon.console.timeline import Timeline
-from wakestream.adapters.disk.patience import put
+from wakestream.adapters.disk.atomic import write_atomic
 
 EARLIER: Final = 1_500
 """Rows of earlier runs that one who opens the page is given."""
@@ -107,10 +107,8 @@ def _append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 def _cut_down(path: Path) -> int:
     """Leave in the file what `_read` gives; returns how many lines that are."""
     lines = [line for run in _read(path) for line in ({**run, "rows": None}, *run["rows"])]
-    partial = path.with_suffix(".part")
     try:
-        partial.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
-        put(partial, path)
+        write_atomic(path, b"".join(orjson.dumps(line) + b"\n" for line in lines), sync=False)
     except OSError as error:
         logger.debug("the timeline is not kept: {}", error)
     return len(lines)

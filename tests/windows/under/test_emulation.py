@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.disk import file_lock, sync_folder
+from wakestream.adapters.disk import atomic, file_lock
 from wakestream.adapters.engines import run_process as engine_process
 from wakestream.adapters.runtime import child_processes as programs
 from wakestream.adapters.runtime import rlimits as open_files
@@ -60,7 +60,7 @@ async def test_nor_what_another_process_has_open(tmp_path: Path) -> None:
 def test_folders_cannot_be_opened_and_ours_are_not_synced(tmp_path: Path) -> None:
     with pytest.raises(PermissionError):
         os.open(tmp_path, os.O_RDONLY)
-    sync_folder.sync_folder(tmp_path)
+    atomic.sync_folder(tmp_path)
 
 
 def test_a_rename_replaces_nothing(tmp_path: Path) -> None:

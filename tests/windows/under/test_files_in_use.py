@@ -22,8 +22,8 @@ from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import open_browser as opening
 from wakestream.adapters.daemon.console import uploads as console_uploads
 from wakestream.adapters.daemon.console.sessions import keep_port
-from wakestream.adapters.disk import patience
-from wakestream.adapters.disk.partial import whole
+from wakestream.adapters.disk import atomic
+from wakestream.adapters.disk.atomic import atomic_output
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.telemetry import log_file, recorder
 from wakestream.adapters.telemetry.log_file import LogFile
@@ -50,7 +50,7 @@ def _issue(folder: Path) -> None:
 
 
 async def _render(folder: Path) -> None:
-    async with whole(folder / "out.mp4") as partial:
+    async with atomic_output(folder / "out.mp4") as partial:
         partial.write_bytes(b"film")
 
 
@@ -103,7 +103,7 @@ def test_patience_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(time, "sleep", waited.append)
     (tmp_path / "new").touch()
     with (tmp_path / "old").open("wb"), pytest.raises(PermissionError):
-        patience.put(tmp_path / "new", tmp_path / "old")
+        atomic.replace_file(tmp_path / "new", tmp_path / "old")
     assert sum(waited) == pytest.approx(1.0)
 
 
@@ -125,7 +125,7 @@ async def test_a_worker_starts_beside_the_engine_of_a_killed_one(tmp_path: Path)
     with left.open("rb"):
         again.sweep()
         assert left.exists()
-        async with whole(again.result("b" * 32)) as partial:
+        async with atomic_output(again.result("b" * 32)) as partial:
             assert partial != left
             partial.write_bytes(b"film")
     assert again.result("b" * 32).read_bytes() == b"film"
@@ -139,7 +139,7 @@ async def test_a_worker_starts_beside_the_engine_of_a_killed_one(tmp_path: Path)
 
 async def test_an_engine_whose_child_still_writes_fails_for_its_own_reason(tmp_path: Path) -> None:
     async def render() -> None:
-        async with whole(tmp_path / "out.mp4") as partial:
+        async with atomic_output(tmp_path / "out.mp4") as partial:
             child.append(partial.open("wb"))
             raise TaskFailed("its own reason")
 

@@ -1,0 +1,122 @@
+"""Atomic writes: a file appears under its name only when it is complete, and survives a power cut where that matters.
+
+On Windows a file that another program has open cannot be replaced or opened: such calls are retried for one second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from wakestream.operators.model.errors import TaskFailed
+
+T = TypeVar("T")
+
+TRIES = 50
+TRY_EVERY = 0.02
+"""Seconds. Our own readers, virus scanners and the search index close a file within one second; a player does not."""
+
+
+def retry_in_use(call: Callable[[], T]) -> T:
+    """Return the result of `call`. On Windows it is retried while the file is in use; it blocks for a second at most.
+
+    Raises:
+        PermissionError: the file stays in use, or this account may not access it.
+    """
+    for _ in range(TRIES if os.name == "nt" else 0):
+        try:
+            return call()
+        except PermissionError:
+            time.sleep(TRY_EVERY)
+    return call()
+
+
+def replace_file(partial: Path, path: Path) -> None:
+    """Rename a complete file to `path` and replace what is there. Raises `OSError` (see `retry_in_use`)."""
+    retry_in_use(lambda: partial.replace(path))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the platform can open a folder."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, sync: bool = True) -> None:
+    """Replace a small file, completely or not at all.
+
+    Args:
+        path: The file. Its folder exists.
+        data: The whole content.
+        mode: The permissions of a new file. By default only this account can read it.
+        sync: Whether name and content are on the disk when this returns.
+
+    Raises:
+        OSError: the file cannot be written; the former one is unchanged.
+    """
+    with temporary_beside(path, ".new") as fresh:
+        with open(fresh, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        replace_file(fresh, path)
+    if sync:
+        with suppress(OSError):  # some network file systems cannot sync a folder
+            sync_folder(path.parent)
+
+
+@contextmanager
+def temporary_beside(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A new name in the folder of `path`; what is written there is removed at the end, unless it was renamed."""
+    # A new name each time: the engine of a killed worker may still write to the last one.
+    temporary = path.with_name(f"{path.stem}.{uuid.uuid4().hex[:8]}.part{suffix}")
+    try:
+        yield temporary
+    finally:
+        remove(temporary)
+
+
+@asynccontextmanager
+async def atomic_output(output: Path) -> AsyncIterator[Path]:
+    """The path that an engine writes to: synced and renamed to `output` after a success, removed after an error.
+
+    Raises:
+        TaskFailed: the engine wrote no output, or it cannot be renamed.
+    """
+    with temporary_beside(output, output.suffix) as partial:
+        yield partial
+        await asyncio.to_thread(_publish, partial, output)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder. What cannot be removed now is left for the next cleanup."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):  # on Windows another program may still write to it
+            path.unlink(missing_ok=True)
+
+
+def _publish(partial: Path, output: Path) -> None:
+    if not partial.is_file() or not partial.stat().st_size:
+        raise TaskFailed("the engine succeeded but wrote no output; its command must write to {output}")
+    try:
+        # Synced before the rename: after a power cut an empty file with this name would count as a result.
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        replace_file(partial, output)
+    except OSError as error:
+        raise TaskFailed(f"cannot write the result: {error.strerror}") from error
