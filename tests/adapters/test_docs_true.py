@@ -1,0 +1,105 @@
+"""What the pages name exists: files, links with their headings, classes; the map lists every room; the sample runs."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "decisions", *map(ROOT.joinpath, ("deploy", "examples")))
+    for path in folder.glob("*.md")
+)
+FOLDERS = "operators|streams|adapters|tests|deploy|docs|examples|benchmarks"
+OTHERS = {
+    "BootTrigger", "DescribeCompShareInstance", "DynamicUser", "EnvironmentFile", "EventSource", "LoadCredential",
+    "RetCode", "StartCompShareInstance", "StopCompShareInstance",
+}  # fmt: skip
+"""Names of other projects."""
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def prose(page: str) -> str:
+    return re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", prose(page.relative_to(ROOT).as_posix()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@cache
+def words_of_the_code() -> set[str]:
+    files = [
+        path
+        for folder in FOLDERS.split("|")
+        for path in (ROOT / folder).rglob("*.*")
+        if path.suffix in (".py", ".js", ".xml", ".service", ".plist") and "node_modules" not in path.parts
+    ]
+    return {word for path in files for word in re.findall(r"[A-Za-z_]\w+", path.read_text("utf-8", "replace"))}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading_that_exist(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        path, _, heading = target.partition("#")
+        if "://" in path:
+            continue
+        file = ((ROOT / page).parent / path if path else ROOT / page).resolve()
+        assert file.exists(), target
+        assert not heading or heading in anchors(file), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    named = re.findall(rf"`((?:{FOLDERS})/[\w./-]*)`", prose(page))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_class_that_a_page_names_is_in_the_code(page: str) -> None:
+    named = set(re.findall(r"`([A-Z][a-z]+[A-Z]\w*)(?:\.\w+)?`", prose(page)))
+    assert named - words_of_the_code() - OTHERS == set()
+
+
+def test_the_map_lists_every_room_and_no_other() -> None:
+    rooms = {
+        path.parent.relative_to(ROOT).as_posix()
+        for floor in ("operators", "streams", "adapters")
+        for path in (ROOT / floor).glob("*/**/__init__.py")
+    }
+    assert set(re.findall(r"^\| `([\w/]+)` \|", read("docs/rooms.md"), re.MULTILINE)) == rooms
+
+
+def test_the_index_of_decisions_lists_every_record() -> None:
+    listed = re.findall(r"^\| \d+ \| \[[^\]]+\]\(([^)]+)\) \|$", read("docs/decisions/README.md"), re.MULTILINE)
+    assert listed == sorted(path.name for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> dict[str, Any]:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", read("docs/design.md"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "power.py").write_text(block, encoding="utf-8")
+    return runpy.run_path(str(tmp_path / "power.py"))
+
+
+def test_the_decider_of_the_guide_switches_on_with_the_first_job_and_off_with_the_last(sample: dict[str, Any]) -> None:
+    state, switched = sample["State"](), []
+    asked, ended = sample["Asked"], sample["Ended"]
+    for event in (asked("a"), asked("b"), asked("b"), ended("a"), ended("a"), ended("b")):
+        facts, commands = sample["decide"](state, event, 0.0)
+        for fact in facts:
+            state = sample["evolve"](state, fact)
+        switched += [command.on for command in commands]
+    assert switched == [True, False]
+    assert state == sample["State"]()
