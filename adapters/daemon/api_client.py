@@ -17,6 +17,7 @@ from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.discovery import Address
 from wakestream.operators.model.errors import FileUnusable, WakestreamError
 from wakestream.operators.model.events import Job
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 HEALTH_WITHIN: Final = 3.0
 CALL_WITHIN: Final = 60.0
@@ -159,7 +160,7 @@ class DaemonClient:
                 async for number, plain in self._events(path, last_id):
                     last_id, lost = number, 0.0
                     yield plain
-                    if job is not None and plain.get("event") in ("done", "failed", "timed_out", "cancelled"):
+                    if job is not None and plain.get("event") in OUTCOME_KINDS:
                         return
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
                 pass  # cut off: found again below

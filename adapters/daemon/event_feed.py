@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import orjson
 
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
+
 KEPT: Final = 5_000
 """Events of all jobs that one who comes back can be given."""
 
@@ -23,8 +25,6 @@ QUEUED: Final = 1_000
 
 STEADY: Final = frozenset({"waking", "uploading", "running", "downloading"})
 """Kinds of which only the newest in a row is kept."""
-
-OUTCOMES: Final = frozenset({"done", "failed", "timed_out", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class EventFeed:
         if kept and item.kind in STEADY and kept[-1].kind == item.kind:
             kept.pop()
         kept.append(item)
-        if item.kind in OUTCOMES:
+        if item.kind in OUTCOME_KINDS:
             self._ended[item.job] = self._open.pop(item.job)
             if len(self._ended) > ENDED_KEPT:
                 self._ended.popitem(last=False)

@@ -14,7 +14,8 @@ from wakestream.adapters.daemon.program import RunningDaemon
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.telemetry.stage_events import STAGE_NAMES, StageEvents
-from wakestream.streams.recording.recording import OUTCOME_KINDS, Direction
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
+from wakestream.streams.recording.recording import Direction
 
 WAITING = "waiting"
 """In place of a stage: the job has not begun."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wakestream.streams.outbox.outbox import STAGES
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.recording.event_json import kind_of
-from wakestream.streams.recording.recording import OUTCOME_KINDS, Direction, Tap
+from wakestream.streams.recording.event_json import OUTCOME_KINDS, kind_of
+from wakestream.streams.recording.recording import Direction, Tap
+from wakestream.streams.recording.timeline import STAGE_AFTER
 
 FIRST = "wake"
 """The stage that a job begins with."""
 
-STAGE_NAMES = tuple(dict.fromkeys(STAGES.values()))
-_STAGE = {kind_of(event): stage for event, stage in STAGES.items()}
+STAGE_NAMES = tuple(dict.fromkeys(STAGE_AFTER.values()))
+_STAGE = {kind_of(event): stage for event, stage in STAGE_AFTER.items()}
 
 
 class StageEvents(Tap):

@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from wakestream.streams.diagram.marbles import OUTCOMES, Diagram, Lane, Mark, MarkKind, Span, Weight
+from wakestream.streams.diagram.marbles import Diagram, Lane, Mark, MarkKind, Span, Weight
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.recording import Log, Row
 from wakestream.streams.replay.divergence import Divergence
 
@@ -171,7 +172,7 @@ def _job_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def _job(job: str, rows: Sequence[Row]) -> Lane:
     changes: list[tuple[float, str]] = [(rows[0].t, "wait")]
     changes += [(row.t, _STAGE_AFTER[row.label]) for row in rows if row.label in _STAGE_AFTER]
-    outcome = next((row for row in rows if row.label in OUTCOMES), None)
+    outcome = next((row for row in rows if row.label in OUTCOME_KINDS), None)
     end = outcome.t if outcome is not None else rows[-1].t
     word = outcome.label if outcome is not None else ""
     return Lane("job", job, _phases(rows), _spans(changes, end), (job,), word)

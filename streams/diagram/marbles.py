@@ -20,7 +20,6 @@ Weight = Literal[0, 1, 2, 3, 4]
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
-OUTCOMES = ("done", "failed", "timed_out", "cancelled")
 STAGES = ("wait", "upload", "render", "download", "hold")
 """What a job's spans are called; `hold` is a hub's view: the job has its GPU."""
 

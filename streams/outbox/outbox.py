@@ -28,18 +28,12 @@ from wakestream.streams.outbox.state import (
     snapshot,
 )
 from wakestream.streams.recording.event_json import kind
+from wakestream.streams.recording.timeline import STAGE_AFTER
 
 __all__ = [
-    "ENDED_MOST", "OPEN_MOST", "STAGES", "Entry", "OutboxState", "decide", "evolve", "job_of", "outcome_of",
+    "ENDED_MOST", "OPEN_MOST", "Entry", "OutboxState", "decide", "evolve", "job_of", "outcome_of",
     "plain_outcome", "recover", "snapshot", "unknown",
 ]  # fmt: skip
-
-STAGES: dict[type, str] = {
-    e.Queued: "wake", e.Waking: "wake", e.Granted: "check", e.Online: "check", e.Checked: "upload",
-    e.Uploading: "upload", e.Uploaded: "render", e.Submitted: "render", e.Running: "render", e.Rendered: "download",
-    e.Downloading: "download",
-}  # fmt: skip
-"""The stage that a job is in, by its last event."""
 
 
 def decide(
@@ -182,7 +176,7 @@ def _webhook_settled(state: OutboxState, event: f.WebhookSettled, now: float, pl
 def _moved(entry: Entry, event: f.Happened, now: float) -> list[f.OutboxFact]:
     """A new stage, or what is new about it; most events tell neither."""
     before = entry.stage or f.JobStage(event.job, "", now)
-    stage = STAGES.get(type(event.event), before.stage)
+    stage = STAGE_AFTER.get(type(event.event), before.stage)
     worker, task, size, sent = before.worker, before.task, before.size, before.sent
     match event.event:
         case e.Uploaded(_, more):

@@ -6,9 +6,9 @@ import re
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
-from wakestream.operators.model.events import JobEvent
+from wakestream.operators.model.events import JobEvent, Outcome
 
 
 def kind(event: JobEvent) -> str:
@@ -24,6 +24,10 @@ def kind_of(event: type) -> str:
 @cache
 def _word(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+OUTCOME_KINDS: Final = tuple(kind_of(each) for each in get_args(Outcome))
+"""Kinds of the events that end a job: `done`, `failed`, `timed_out`, `cancelled`."""
 
 
 def plain_text(value: Path | str) -> str:

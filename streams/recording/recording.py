@@ -23,12 +23,10 @@ import orjson
 
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 VERSION: Final = 1
 Direction = Literal["in", "out", "effect", "conn"]
-
-OUTCOME_KINDS: Final = frozenset({"done", "failed", "timed_out", "cancelled"})
-"""Kinds of the events that end a job."""
 
 TICK: Final = 1e-6
 """Seconds by which each row is later than the one before, at least."""

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from wakestream.operators.model import events as e
-from wakestream.streams.recording.event_json import kind
+from wakestream.streams.recording.event_json import kind, kind_of
 
 STAGES = ("submit", "wake", "ready", "check", "upload", "render", "download")
 """The stages of a job in order: the hub's answer, the wait for the GPU, the worker's readiness, and so on."""
 
-ENTERED_BY = {
-    "queued": "wake", "waking": "wake", "granted": "ready", "online": "check", "checked": "upload",
-    "uploaded": "render", "rendered": "download", "retrying": "submit",
+STAGE_AFTER: Mapping[type, str] = {
+    e.Queued: "wake", e.Waking: "wake", e.Granted: "check", e.Online: "check", e.Checked: "upload",
+    e.Uploading: "upload", e.Uploaded: "render", e.Submitted: "render", e.Running: "render", e.Rendered: "download",
+    e.Downloading: "download",
 }  # fmt: skip
-"""The kind of event that ends the stage before and begins this one."""
+"""The stage that a job is in after an event, as people see it: the wait for the worker counts as `check`."""
+
+_BEGINS = {
+    kind_of(event): STAGE_AFTER[event] for event in (e.Queued, e.Waking, e.Online, e.Checked, e.Uploaded, e.Rendered)
+}
+_BEGINS |= {"granted": "ready", "retrying": "submit"}
+"""The stage that each kind of event begins."""
 
 
 def stage_times(events: Iterable[tuple[float, e.JobEvent]], start: float = 0.0) -> dict[str, float]:
@@ -42,4 +49,4 @@ def stage_times_of_kinds(events: Iterable[tuple[float, str]], start: float = 0.0
 def _entered(stage: str, name: str) -> str:
     if name == "waking" and stage == "ready":
         return stage  # the worker's engine is loading: the GPU itself is awake
-    return ENTERED_BY.get(name, stage)
+    return _BEGINS.get(name, stage)

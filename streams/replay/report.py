@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from wakestream.streams.recording.recording import OUTCOME_KINDS, Log, Row
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
+from wakestream.streams.recording.recording import Log, Row
 from wakestream.streams.recording.timeline import stage_times_of_kinds
 from wakestream.streams.replay.divergence import Divergence
 from wakestream.streams.replay.replay import Replayed

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from wakestream.streams.recording.recording import OUTCOME_KINDS
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.timeline import STAGES
 from wakestream.streams.replay.report import UNFINISHED, JobReport
 

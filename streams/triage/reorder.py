@@ -13,8 +13,9 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from random import Random
 
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.log_edit import told_again, with_rows
-from wakestream.streams.recording.recording import OUTCOME_KINDS, TICK, Log, Row
+from wakestream.streams.recording.recording import TICK, Log, Row
 from wakestream.streams.replay.report import Outcome
 from wakestream.streams.triage.replay_attempt import Trial
 

@@ -14,8 +14,9 @@ from wakestream.adapters.cli.marbles.captions import summary, told, verdict
 from wakestream.adapters.cli.marbles.style import POWER, WORDS, visible
 from wakestream.streams.diagram.groups import flow, spread
 from wakestream.streams.diagram.labels import Bunch, Flag, bunched, chained, place
-from wakestream.streams.diagram.marbles import OUTCOMES, Diagram, Lane, Span
+from wakestream.streams.diagram.marbles import Diagram, Lane, Span
 from wakestream.streams.diagram.scale import Scale, scale
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 FOLD = 8
 NARROWEST = 40
@@ -146,7 +147,7 @@ def _rows(lane: Lane, crowd: int) -> tuple[int, int]:
 
 def _said(lane: Lane, bunch: Bunch, page: _Page) -> bool:
     if lane.kind == "job":
-        return bunch.first.kind in OUTCOMES
+        return bunch.first.kind in OUTCOME_KINDS
     if lane.kind != "power" or bunch.first.kind == "divergence":
         return False
     span = next((span for span in lane.spans if span.start == bunch.first.t), None)

@@ -10,8 +10,9 @@ from wakestream.adapters.cli.marbles.style import POWER, cut, safe, text_width
 from wakestream.adapters.cli.render.units import duration
 from wakestream.streams.diagram.groups import flow, spread
 from wakestream.streams.diagram.labels import Bunch, Flag, bunched, chained, place
-from wakestream.streams.diagram.marbles import OUTCOMES, Lane, Mark, Span
+from wakestream.streams.diagram.marbles import Lane, Mark, Span
 from wakestream.streams.diagram.scale import Scale
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 WIDTH, LEFT, RIGHT = 1200.0, 168.0, 1010.0
 """The page, and where time begins and ends on it; outcomes stand to its right."""
@@ -96,7 +97,7 @@ def _flags(lane: Lane, bunches: Sequence[Bunch], scale: Scale, crowd: int) -> tu
 def _within(lane: Lane, bunch: Bunch, scale: Scale) -> bool:
     """Whether the label would say again what stands within a power state's band, or beside a job."""
     if lane.kind == "job":
-        return bunch.first.kind in OUTCOMES
+        return bunch.first.kind in OUTCOME_KINDS
     if lane.kind != "power" or bunch.first.kind == "divergence":
         return False
     span = next((span for span in lane.spans if span.start == bunch.first.t), None)

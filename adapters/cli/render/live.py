@@ -29,14 +29,10 @@ from wakestream.adapters.runtime import printing
 from wakestream.operators.lifecycle.reuse import reused
 from wakestream.operators.model import events as e
 from wakestream.streams.protocol.printable import printable
+from wakestream.streams.recording.timeline import STAGE_AFTER, STAGES
 
-STAGES = ("submit", "wake", "check", "upload", "render", "download")
-
-_STAGE_OF: dict[type, str] = {
-    e.Queued: "wake", e.Waking: "wake", e.Granted: "check", e.Online: "check", e.Fingerprinted: "check",
-    e.Checked: "upload", e.Uploading: "upload", e.Uploaded: "render", e.Submitted: "render", e.Running: "render",
-    e.Rendered: "download", e.Downloading: "download",
-}  # fmt: skip
+_SHOWN = tuple(stage for stage in STAGES if stage != "ready")
+_STAGE_AFTER = {**STAGE_AFTER, e.Fingerprinted: "check"}
 
 WORTH_TELLING = 1.0
 """Seconds from which a stage's time is shown: all of them would not fit into 80 columns."""
@@ -100,7 +96,7 @@ class LiveDisplay:
         self._reused = reused(self._reused, event)
         self._line = words.event(event, self._reused)
         self._wait = (event, at) if isinstance(event, e.Queued | e.Waking) else None
-        stage = _STAGE_OF.get(type(event))
+        stage = _STAGE_AFTER.get(type(event))
         if stage and stage != self._stage:
             self._enter(stage, at)
         if isinstance(event, e.Retrying):
@@ -140,7 +136,7 @@ class LiveDisplay:
         becomes = self._marks["becomes"]
         video, audio, output = (printable(each.name) for each in (self._job.video, self._job.audio, self._job.output))
         title = Text(f"{video} + {audio} {becomes} {output}", "bold")
-        stages = Columns([self._cell(stage) for stage in STAGES], padding=(0, 2))
+        stages = Columns([self._cell(stage) for stage in _SHOWN], padding=(0, 2))
         if self._outcome is None and self._progress.tasks[0].visible:  # it says all that the line would
             self._progress.columns = self._many if self._console.width >= ROOMY else self._few
             return Group(title, stages, self._progress)
@@ -158,7 +154,7 @@ class LiveDisplay:
     def _cell(self, stage: str) -> Text:
         name = t(f"stage.{stage}")
         if stage not in self._entered:
-            passed = self._outcome is not None or STAGES.index(stage) < STAGES.index(self._stage)
+            passed = self._outcome is not None or _SHOWN.index(stage) < _SHOWN.index(self._stage)
             return Text(f"{self._marks['skipped' if passed else 'ahead']} {name}", "dim", no_wrap=True)
         took = self._left.get(stage, time.monotonic()) - self._entered[stage]
         time_taken = f" {words.duration(took)}" if took >= WORTH_TELLING else ""

@@ -18,6 +18,7 @@ from wakestream.adapters.disk.fingerprints import check_named, check_readable, c
 from wakestream.operators.model.errors import FileError
 from wakestream.streams.outbox.facts import FileStat
 from wakestream.streams.protocol.wire import MAX_ID
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 MAX_BODY: Final = 64 * 1024
 MAX_PRIORITY: Final = 100
@@ -27,7 +28,7 @@ LIST_MOST: Final = 1000
 _BODY_WITHIN = 30.0
 _FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s"})
 _LENGTH_MOST = 1e9
-STATES = ("open", "ended", "all", "done", "failed", "timed_out", "cancelled", "cancelling")
+STATES = ("open", "ended", "all", *OUTCOME_KINDS, "cancelling")
 
 
 @dataclass(frozen=True, slots=True)

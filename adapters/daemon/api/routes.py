@@ -14,12 +14,12 @@ from aiohttp import web
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.api.sse import MISSED, stream
-from wakestream.adapters.daemon.event_feed import OUTCOMES, Item, Listener
+from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.outbox import Entry
-from wakestream.streams.recording.event_json import plain_text
+from wakestream.streams.recording.event_json import OUTCOME_KINDS, plain_text
 
 FOLLOWERS: Final = 100
 """Event streams that may be open at once."""
@@ -177,7 +177,7 @@ def _same(known: Entry, asked: Mapping[str, Any]) -> bool:
 
 
 def _is_end(item: Item) -> bool:
-    return item.kind in OUTCOMES
+    return item.kind in OUTCOME_KINDS
 
 
 def _end_of(ended: f.JobEnded) -> Item:

@@ -23,7 +23,8 @@ from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.daemon.console.static_files import SAFE
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.timeline_file import TimelineFile
-from wakestream.adapters.daemon.event_feed import OUTCOMES, Item, Listener
+from wakestream.adapters.daemon.event_feed import Item, Listener
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 PAGES: Final = 50
 """Pages that may be open at once."""
@@ -32,7 +33,7 @@ HEARTBEAT: Final = 10.0
 GATHERED: Final = 0.2
 """Seconds for which rows of the timeline are gathered before they are sent."""
 
-_CARDS = OUTCOMES | {"accepted"}
+_CARDS = {*OUTCOME_KINDS, "accepted"}
 _HEADERS = {**SAFE, "Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.uploads import Look, Uploads, unlooked
-from wakestream.adapters.daemon.event_feed import OUTCOMES, Item
+from wakestream.adapters.daemon.event_feed import Item
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox.outbox import Entry
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 UNUSED_FOR: Final = 24 * 3600.0
 """Seconds after which a file that was given but never used is removed."""
@@ -74,7 +75,7 @@ class Storage:
         entry = self._outbox.state.jobs.get(item.job)
         if item.kind == "accepted":
             await self._remove_results()  # for a new job, an old one may have been forgotten
-        elif item.kind in OUTCOMES and entry is not None and entry.state == "done":
+        elif item.kind in OUTCOME_KINDS and entry is not None and entry.state == "done":
             await self._remove_inputs(entry)
             changed()
 

@@ -14,8 +14,8 @@ import orjson
 
 from wakestream.adapters.telemetry import logs
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.recording import (
-    OUTCOME_KINDS,
     Direction,
     Header,
     Row,
