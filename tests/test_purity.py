@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.streams.purity import faults, set_names
+from tests.support.streams.purity import faults, set_names
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for room in ("operators", "streams") for path in (ROOT / room).rglob("*.py"))

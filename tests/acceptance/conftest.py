@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from client_scene import User
-from our_peers import Place
+
+from tests.support.programs.client_scene import User
+from tests.support.programs.our_peers import Place
 
 
 @pytest.fixture

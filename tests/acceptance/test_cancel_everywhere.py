@@ -8,13 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machine_scene import EAGER, WITHIN, House, Run, a_moment, comes_to, died, e, house, is_a, make_job
 
+from tests.support.programs.machine_scene import (
+    EAGER,
+    WITHIN,
+    House,
+    Run,
+    a_moment,
+    comes_to,
+    died,
+    e,
+    house,
+    is_a,
+    make_job,
+)
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.protocol import messages as m
 
-from scene import KIB, make_file  # isort: skip - its folder is known by now
+from tests.support.incidents.scene import KIB, make_file  # isort: skip - its folder is known by now
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes by the ids that they note")
 

@@ -12,15 +12,15 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from client_scene import QUICK, User
-from daemon_scene import RunningDaemon, daemon
-from field_peers import KEY, Call, Frame, OldHub, OldWorker, done, field
-from nasty import COLOUR, GOOD, NASTY, unclean
-from terminal_scene import plain, terminal
-from test_status_cli import Keeper
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
+from tests.acceptance.test_status_cli import Keeper
+from tests.support.programs.client_scene import QUICK, User
+from tests.support.programs.daemon_scene import RunningDaemon, daemon
+from tests.support.programs.hostile_text import COLOUR, GOOD, NASTY, unclean
+from tests.support.programs.old_peers import KEY, Call, Frame, OldHub, OldWorker, done, field
+from tests.support.programs.terminal_scene import plain, terminal
 from wakestream.adapters.net.stop_accepting import accept_no_more
 from wakestream.streams.protocol import messages as m
 

@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from client_scene import User
-from daemon_scene import daemon
-from house import House, house, samples
-from our_peers import until
 
+from tests.support.browser.console_scene import House, house, samples
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import daemon
+from tests.support.programs.our_peers import until
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.event_stream import PAGES
 from wakestream.adapters.daemon.console.upload_validation import file_name

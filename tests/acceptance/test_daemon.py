@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from client_scene import User
-from daemon_scene import daemon, state_of
-from field_peers import field
-from our_peers import Joining, Place, gpu_online, held, until
 
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import daemon, state_of
+from tests.support.programs.old_peers import field
+from tests.support.programs.our_peers import Joining, Place, gpu_online, held, until
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.worker import file_store as store
 from wakestream.operators.model.ports import Frame

@@ -11,10 +11,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from client_scene import User
-from daemon_scene import RunningDaemon, daemon, state_of
-from our_peers import until
 
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import RunningDaemon, daemon, state_of
+from tests.support.programs.our_peers import until
 from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.discovery import read
 from wakestream.adapters.daemon.outbox import Outbox

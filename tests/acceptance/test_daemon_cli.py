@@ -11,11 +11,11 @@ from pathlib import Path
 
 import orjson
 import pytest
-from client_scene import User
-from daemon_scene import daemon, state_of
-from field_peers import field
-from our_peers import Joining, Place, gpu_online, held, until
 
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import daemon, state_of
+from tests.support.programs.old_peers import field
+from tests.support.programs.our_peers import Joining, Place, gpu_online, held, until
 from wakestream.adapters.daemon.discovery import Address, told
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.streams.protocol import messages as m

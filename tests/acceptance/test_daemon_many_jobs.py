@@ -7,9 +7,9 @@ from pathlib import Path
 
 import orjson
 import pytest
-from client_scene import User
-from daemon_scene import daemon, state_of
 
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import daemon, state_of
 from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
 from wakestream.adapters.daemon.discovery import Address, told
 from wakestream.adapters.disk.journal import open_journal

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from client_scene import User
-from daemon_scene import daemon, state_of
-from our_peers import Joining, Place, held, until
 
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import daemon, state_of
+from tests.support.programs.our_peers import Joining, Place, held, until
 from wakestream.operators.model.ports import Frame
 
 PUBLISHED = """

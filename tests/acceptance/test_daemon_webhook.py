@@ -14,13 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from certificates import Authority
-from client_scene import User
-from daemon_scene import daemon
-from metrics_scene import QUICK
-from our_peers import Joining, Place, until
-from webhook_scene import Call, Shop
 
+from tests.support.programs.certificates import Authority
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import daemon
+from tests.support.programs.metrics_scene import QUICK
+from tests.support.programs.our_peers import Joining, Place, until
+from tests.support.programs.webhook_scene import Call, Shop
 from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.disk.journal import open_journal

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
-from client_scene import WITHIN, Running, User
 
+from tests.support.programs.client_scene import WITHIN, Running, User
 from wakestream.adapters.engines.samples import make_speech, make_video
 
 DEMO = ("demo", "--boot-seconds", "0.2", "-o", "out.mp4", "--video", "clip.mp4", "--audio", "speech.wav")

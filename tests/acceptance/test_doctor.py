@@ -17,12 +17,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import plain_server
 import pytest
 from aiohttp import web
-from client_scene import User
-from our_peers import SECRET, Joining, Place, gpu_online, until
 
+from tests.support.programs import plain_server
+from tests.support.programs.client_scene import User
+from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
 from wakestream.adapters.cli.demo.processes import house
 from wakestream.adapters.cli.doctor import CheckResult, examine
 from wakestream.adapters.cli.doctor import hub as there_room

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import plain_server
 import pytest
 from aiohttp import web
-from examples_scene import with_engine
-from fake_engine import FakeEngine
 
+from tests.support.engines.heygem_server import FakeEngine
+from tests.support.programs import plain_server
+from tests.support.programs.examples_scene import with_engine
 from wakestream.adapters.client.heygem_engine import EasyEngine, EngineBusy
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.testing.harness import sample_job

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 import pytest
-from machine_scene import alive, died
 
+from tests.support.programs.machine_scene import alive, died
 from wakestream.adapters.engines.box import Box
 from wakestream.adapters.engines.run_process import Deadline, run_program
 from wakestream.operators.model.errors import TaskFailed

@@ -9,8 +9,9 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
-from client_scene import WITHIN, User, clean_environment
-from our_peers import Joining, Place, gpu_online, held, until
+
+from tests.support.programs.client_scene import WITHIN, User, clean_environment
+from tests.support.programs.our_peers import Joining, Place, gpu_online, held, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_scene import WITHIN, User, clean_environment
-from examples_scene import (
+
+from examples import batch, engine_worker, two_gpus, webhook
+from tests.support.engines.heygem_server import FakeEngine
+from tests.support.programs.client_scene import WITHIN, User, clean_environment
+from tests.support.programs.examples_scene import (
     LOGS,
     SCENES,
     VIRTUAL,
@@ -31,10 +34,7 @@ from examples_scene import (
     receiver,
     with_engine,
 )
-from fake_engine import FakeEngine
-from our_peers import Joining, Place, gpu_online
-
-from examples import batch, engine_worker, two_gpus, webhook
+from tests.support.programs.our_peers import Joining, Place, gpu_online
 from wakestream.adapters.net.webhook_post import WebhookDown
 from wakestream.adapters.telemetry.recordings import LogFile, read
 from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers

@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from our_peers import SECRET, Joining
 
 from tests.support.field.desktop import FieldDesktop
+from tests.support.programs.our_peers import SECRET, Joining
 from wakestream.adapters.worker.http import progress_socket
 from wakestream.adapters.worker.program import WorkerConfig, running_worker
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from machine_scene import EAGER, House, Run, e, house, is_a, make_job
 
+from tests.support.programs.machine_scene import EAGER, House, Run, e, house, is_a, make_job
 from wakestream.operators.model.events import JobEvent
 from wakestream.streams.protocol import messages as m
 
-from scene import KIB, MIB  # isort: skip - its folder is known by now
-from proxies import Valve, pipe  # isort: skip
+from tests.support.incidents.scene import KIB, MIB  # isort: skip - its folder is known by now
+from tests.support.incidents.proxies import Valve, pipe  # isort: skip
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="kills processes by the ids that they note")
 

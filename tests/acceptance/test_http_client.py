@@ -11,12 +11,12 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
-import plain_server
 import pytest
 from aiohttp import web
 from blake3 import blake3
-from tus_scene import eventually
 
+from tests.support.programs import plain_server
+from tests.support.programs.tus_scene import eventually
 from wakestream.adapters.client.download import Partial
 from wakestream.adapters.client.worker import THREADS, HttpWorker, HttpWorkers
 from wakestream.adapters.net.capabilities import Signer, Wallet

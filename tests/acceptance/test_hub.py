@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from hub_scene import ONLINE, WITHIN, Frame, Peer, Place
 from loguru import logger
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.support.programs.hub_scene import ONLINE, WITHIN, Frame, Peer, Place
 from wakestream.adapters.hub import admission as guard
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub

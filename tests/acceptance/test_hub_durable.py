@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_scene import ONLINE, Peer, Place
 
+from tests.support.programs.hub_scene import ONLINE, Peer, Place
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.testing.memory_journal import FakeJournal

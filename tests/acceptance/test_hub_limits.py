@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from our_peers import Place, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.support.programs.our_peers import Place, until
 from wakestream.adapters.config.addresses import network
 from wakestream.adapters.hub import admission as guard
 from wakestream.adapters.hub.licenses import LicenseBook

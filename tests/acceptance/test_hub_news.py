@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from our_peers import Place
-
+from tests.support.programs.our_peers import Place
 from wakestream import LinkUp, PowerState, Settings, of_type, open_client
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.streams.protocol import messages as m

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from our_peers import until
 from websockets.asyncio.client import connect
 
+from tests.support.programs.our_peers import until
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.telemetry.recorder import recording

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from our_peers import Place
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.programs.our_peers import Place
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.testing.memory_journal import FakeJournal

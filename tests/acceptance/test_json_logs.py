@@ -8,8 +8,9 @@ import sys
 from typing import Any
 
 import pytest
-from client_scene import User
-from our_peers import SECRET, Place, until
+
+from tests.support.programs.client_scene import User
+from tests.support.programs.our_peers import SECRET, Place, until
 
 FAILS = json.dumps([sys.executable, "-c", "import sys; sys.exit('bad\\nvideo')", "{video}", "{audio}", "{output}"])
 FIELDS = {"time", "level", "message", "job", "stage", "program", "error"}

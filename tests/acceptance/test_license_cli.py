@@ -7,9 +7,10 @@ import json
 import stat
 import sys
 
-from client_scene import User
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+
+from tests.support.programs.client_scene import User
 
 
 async def register(socket: ClientConnection, key: str) -> str:

@@ -8,9 +8,10 @@ import sys
 from asyncio.subprocess import PIPE
 from typing import Any
 
-from client_scene import Running, User, clean_environment
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+
+from tests.support.programs.client_scene import Running, User, clean_environment
 
 STATE = ("--state", "hub")
 SECRET = "swordfish-0123456789"

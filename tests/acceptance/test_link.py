@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 import pytest
-from our_peers import SECRET, Place, held, until
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from tests.support.programs.our_peers import SECRET, Place, held, until
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.net import hub_link as links

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from client_scene import User, clean_environment
-from examples_scene import receiver
-from metrics_scene import House, families, house, read
-from our_peers import Joining, Place, until
 
+from tests.support.programs.client_scene import User, clean_environment
+from tests.support.programs.examples_scene import receiver
+from tests.support.programs.metrics_scene import House, families, house, read
+from tests.support.programs.our_peers import Joining, Place, until
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.adapters.telemetry.metrics_server import metrics_listener
 

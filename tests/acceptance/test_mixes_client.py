@@ -10,8 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from client_scene import User
-from daemon_scene import RunningDaemon, daemon
 
 from tests.support.field.frames import dsp
 from tests.support.field.hub import FieldHub, Store, field_hub
@@ -19,6 +17,8 @@ from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, field_worker, rendered
 from tests.support.mixes import OldMachine, our_monitor
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import RunningDaemon, daemon
 
 KEY = "field-license-key-0001"
 SECRET = "field-secret-0123456789"

@@ -8,10 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import our_peers
 import pytest
-from client_scene import User
-from hub_scene import Place
 
 from tests.support.field.desktop import DesktopJobFailedError, DesktopLimits, FieldDesktop
 from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
@@ -19,6 +16,9 @@ from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import field_worker, rendered
 from tests.support.mixes import OldMachine, our_monitor
+from tests.support.programs import our_peers
+from tests.support.programs.client_scene import User
+from tests.support.programs.hub_scene import Place
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.streams.hub.hub import Limits

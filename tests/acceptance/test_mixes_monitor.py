@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from client_scene import User
-from hub_scene import Frame, Peer, Place
 
 from tests.support.field.desktop import DesktopLimits, FieldDesktop
 from tests.support.field.hub import field_hub
@@ -18,6 +16,8 @@ from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, rendered
 from tests.support.mixes import OldMachine, our_monitor
+from tests.support.programs.client_scene import User
+from tests.support.programs.hub_scene import Frame, Peer, Place
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.streams.hub.hub import Limits

@@ -13,9 +13,6 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from client_scene import User
-from daemon_scene import daemon
-from our_peers import SECRET, Joining, Place, gpu_online
 from websockets.asyncio.client import connect
 
 from tests.support.field.desktop import DesktopLimits, FieldDesktop
@@ -25,6 +22,9 @@ from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.mixes import our_monitor
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import daemon
+from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.worker import hub_session as worker_hub
 from wakestream.adapters.worker.http import progress_socket, replies

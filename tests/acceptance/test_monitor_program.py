@@ -8,8 +8,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tiny_hub import TinyHub, monitor, tiny_hub
 
+from tests.support.programs.tiny_hub import TinyHub, monitor, tiny_hub
 from wakestream.adapters.cli.main import main
 
 WAITS = "import sys; sys.stdin.read()"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tiny_hub import TinyHub, monitor, tiny_hub
 
+from tests.support.programs.tiny_hub import TinyHub, monitor, tiny_hub
 from wakestream.streams.recording.recording import Log, read_log
 from wakestream.streams.replay.divergence import Divergence, divergences
 from wakestream.streams.replay.replay_monitor import replay_monitor

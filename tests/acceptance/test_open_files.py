@@ -7,8 +7,8 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE
 
 import pytest
-from client_scene import User, clean_environment
 
+from tests.support.programs.client_scene import User, clean_environment
 from wakestream.adapters.net.silent_callers import MOST
 from wakestream.adapters.runtime.rlimits import SPARE
 

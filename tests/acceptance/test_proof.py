@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from capability_scene import Scene, scene
-from our_peers import SECRET, Place, until
 
+from tests.support.programs.capability_scene import Scene, scene
+from tests.support.programs.our_peers import SECRET, Place, until
 from wakestream.adapters.client import possession as client_proof
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.disk.fingerprints import DiskFiles

@@ -11,9 +11,10 @@ from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
 import pytest
-from client_scene import WITHIN, User, clean_environment
-from examples_scene import receiver
-from our_peers import Joining, Place, gpu_online
+
+from tests.support.programs.client_scene import WITHIN, User, clean_environment
+from tests.support.programs.examples_scene import receiver
+from tests.support.programs.our_peers import Joining, Place, gpu_online
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^```python\n# file: (\S+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))

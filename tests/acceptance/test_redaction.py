@@ -15,11 +15,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from certificates import Authority
-from client_scene import QUICK, Ran, User
-from our_peers import Place
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+
+from tests.support.programs.certificates import Authority
+from tests.support.programs.client_scene import QUICK, Ran, User
+from tests.support.programs.our_peers import Place
 
 SECRET = "marked-secret-7f3a9c2b41"
 WRONG_SECRET = "marked-wrong-secret-55aa10"

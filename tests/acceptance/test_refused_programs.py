@@ -7,9 +7,9 @@ import sys
 from asyncio.subprocess import PIPE
 
 import pytest
-from client_scene import User, clean_environment
-from our_peers import SECRET, Place
 
+from tests.support.programs.client_scene import User, clean_environment
+from tests.support.programs.our_peers import SECRET, Place
 from wakestream.adapters.cli.render.log_reader import line
 
 WRONG = "ws_client_" + "0" * 40

@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 import pytest
-from client_scene import User
-from our_peers import Joining, Place
-from replay_scene import LOGS, crowd, recorded, under
 
+from tests.support.programs.client_scene import User
+from tests.support.programs.our_peers import Joining, Place
+from tests.support.streams.replay_scene import LOGS, crowd, recorded, under
 from wakestream.adapters.cli.render.table import width
 from wakestream.adapters.telemetry.recordings import write
 from wakestream.streams.recording.recording import Log

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from client_scene import Running, User
 
+from tests.support.programs.client_scene import Running, User
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.hub_link import Link, open_link

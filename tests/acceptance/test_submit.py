@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from client_scene import Ran, User
-from field_peers import field
-from our_peers import Joining, Place, held
-
+from tests.support.programs.client_scene import Ran, User
+from tests.support.programs.old_peers import field
+from tests.support.programs.our_peers import Joining, Place, held
 from wakestream.adapters.cli.demo.processes import house
 from wakestream.adapters.engines.samples import make_speech, make_video
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from client_scene import QUICK, Ran, User
-from field_peers import KEY, field
-from our_peers import Place
-from small_disk import small_disk
 
+from tests.support.faults.small_disk import small_disk
+from tests.support.programs.client_scene import QUICK, Ran, User
+from tests.support.programs.old_peers import KEY, field
+from tests.support.programs.our_peers import Place
 from wakestream.adapters.disk import hashing_writer as sink
 from wakestream.adapters.engines.samples import make_speech, make_video
 

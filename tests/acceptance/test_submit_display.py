@@ -7,9 +7,10 @@ import re
 import sys
 
 import pytest
-from client_scene import QUICK, WITHIN, User
-from field_peers import field
-from terminal_scene import plain, terminal
+
+from tests.support.programs.client_scene import QUICK, WITHIN, User
+from tests.support.programs.old_peers import field
+from tests.support.programs.terminal_scene import plain, terminal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="terminals are made differently there")
 

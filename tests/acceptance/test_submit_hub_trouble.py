@@ -10,12 +10,12 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
-from client_scene import User
-from field_peers import KEY, field, old_hub, say
-from our_peers import Joining, Place, held
 from websockets.asyncio.server import Response, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.programs.client_scene import User
+from tests.support.programs.old_peers import KEY, field, old_hub, say
+from tests.support.programs.our_peers import Joining, Place, held
 from wakestream.adapters.cli.render.log_reader import line
 from wakestream.adapters.net.stop_accepting import accept_no_more
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from client_scene import Ran, Running, User
-from field_peers import field
-from our_peers import Joining, Place, held, until
 
+from tests.support.programs.client_scene import Ran, Running, User
+from tests.support.programs.old_peers import field
+from tests.support.programs.our_peers import Joining, Place, held, until
 from wakestream.adapters.disk import hashing_writer as sink
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.worker.task_queue import TaskQueue

@@ -7,14 +7,14 @@ import json
 import time
 from pathlib import Path
 
-import plain_server
 import pytest
 from aiohttp import web
-from client_scene import User
-from field_peers import field
-from our_peers import SECRET, Joining, Place, held
 from websockets.asyncio.client import connect
 
+from tests.support.programs import plain_server
+from tests.support.programs.client_scene import User
+from tests.support.programs.old_peers import field
+from tests.support.programs.our_peers import SECRET, Joining, Place, held
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.telemetry.recorder import recording

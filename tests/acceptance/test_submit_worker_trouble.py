@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from client_scene import User
-from field_peers import field, old_worker
-from our_peers import Joining, Place, held
 
+from tests.support.programs.client_scene import User
+from tests.support.programs.old_peers import field, old_worker
+from tests.support.programs.our_peers import Joining, Place, held
 from wakestream.adapters.cli.demo.processes import house
 from wakestream.adapters.engines.samples import make_speech, make_video
 

@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import plain_server
 import pytest
-from certificates import Authority
-from client_scene import User, clean_environment
-from our_peers import SECRET, Joining, Place, gpu_online
 
+from tests.support.programs import plain_server
+from tests.support.programs.certificates import Authority
+from tests.support.programs.client_scene import User, clean_environment
+from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.hub import server as hub_server

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import plain_server
 import pytest
 from aiohttp import web
-from client_scene import User
-from our_peers import Joining, Place
 
+from tests.support.programs import plain_server
+from tests.support.programs.client_scene import User
+from tests.support.programs.our_peers import Joining, Place
 from wakestream.streams.jobs.hub_client import trace_of
 from wakestream.streams.protocol import messages as m
 

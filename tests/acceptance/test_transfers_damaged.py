@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from tus_scene import tus
 
+from tests.support.programs.tus_scene import tus
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.engines import Command
 from wakestream.adapters.worker.program import WorkerConfig, running_worker

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-import plain_server
 import pytest
 from blake3 import blake3
-from tus_scene import BODY, eventually, then_silent, tus
-from worker_process import SECRET, WorkerProcess, worker_process
 
+from tests.support.programs import plain_server
+from tests.support.programs.tus_scene import BODY, eventually, then_silent, tus
+from tests.support.programs.worker_process import SECRET, WorkerProcess, worker_process
 from wakestream.adapters.client import tus_upload as client_tus
 from wakestream.adapters.client import upload_body as client_upload
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers

@@ -17,8 +17,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 from blake3 import blake3
-from tus_scene import BODY, Tus, eventually, metadata, then_silent, tus
 
+from tests.support.programs.tus_scene import BODY, Tus, eventually, metadata, then_silent, tus
 from wakestream.adapters.disk import hashing_writer as sink
 from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter
 from wakestream.adapters.engines import Command

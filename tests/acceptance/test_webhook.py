@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from examples_scene import receiver
 
+from tests.support.programs.examples_scene import receiver
 from wakestream.adapters.net import webhook_post as webhook
 from wakestream.adapters.net.webhook_post import WebhookDown, post_json
 from wakestream.operators import WakestreamError, is_retryable

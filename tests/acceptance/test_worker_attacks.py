@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pytest
 from blake3 import blake3
-from capability_scene import AUDIO, PAIR, VIDEO, Caller, Scene, pair, scene
-from our_peers import SECRET, Place, until
 
+from tests.support.programs.capability_scene import AUDIO, PAIR, VIDEO, Caller, Scene, pair, scene
+from tests.support.programs.our_peers import SECRET, Place, until
 from wakestream.adapters.worker import resumable_uploads as uploads
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import auth as callers

@@ -9,9 +9,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from capability_scene import AUDIO, PAIR, VIDEO, Caller, Scene, scene
-from our_peers import SECRET, Joining, Place, until
 
+from tests.support.programs.capability_scene import AUDIO, PAIR, VIDEO, Caller, Scene, scene
+from tests.support.programs.our_peers import SECRET, Joining, Place, until
 from wakestream.adapters.config.addresses import network
 from wakestream.adapters.net.capabilities import Signer
 from wakestream.adapters.net.rate_limit import Network

@@ -9,8 +9,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 from blake3 import blake3
-from our_peers import SECRET, Joining
 
+from tests.support.programs.our_peers import SECRET, Joining
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
 from wakestream.operators.model.errors import Corrupt

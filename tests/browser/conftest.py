@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from house import House, house, samples
+
+from tests.support.browser.console_scene import House, house, samples
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page

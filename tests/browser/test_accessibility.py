@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from house import House
+
+from tests.support.browser.console_scene import House
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 

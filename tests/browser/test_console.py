@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from house import House
 
+from tests.support.browser.console_scene import House
 from wakestream.adapters.daemon.console import gpu_status as gpu
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.uploads import Uploads
@@ -20,8 +20,9 @@ from wakestream.streams.recording.recording import read_log
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
-from acts import begin, card, choose, drop, plays
 from playwright.async_api import expect
+
+from tests.support.browser.actions import begin, card, choose, drop, plays
 
 if TYPE_CHECKING:
     from conftest import Visitor

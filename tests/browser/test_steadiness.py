@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from house import House
 
+from tests.support.browser.console_scene import House
 from wakestream.adapters.daemon.console import job_view as cards
 from wakestream.adapters.daemon.console import uploads
 from wakestream.streams.outbox import facts as f
@@ -22,8 +22,9 @@ from wakestream.streams.outbox import outbox
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
-from acts import begin, card, choose, plays
 from playwright.async_api import expect
+
+from tests.support.browser.actions import begin, card, choose, plays
 
 if TYPE_CHECKING:
     from conftest import Visitor

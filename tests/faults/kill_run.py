@@ -22,11 +22,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from kill_daemon import DaemonClients
-from kill_house import KillHouse, kill_house
-from kill_jobs import JobMaker, KillJob
+from tests.support.faults.kill_daemon import DaemonClients
+from tests.support.faults.kill_jobs import JobMaker, KillJob
+from tests.support.faults.kill_programs import KillHouse, kill_house
 
 MOMENTS = ("random", "ack", "upload", "render", "rendered", "named", "download", "commit")
 """When a kill comes: at any time, or right after one of these is seen."""

@@ -8,9 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from between import POLICY, WAYS, Between, Fault, between, bounded, hurry, until, whole
-from how_long import some
 
+from tests.support.faults.case_counts import some
+from tests.support.faults.programs_in_one_loop import (
+    POLICY,
+    WAYS,
+    Between,
+    Fault,
+    between,
+    bounded,
+    hurry,
+    until,
+    whole,
+)
 from wakestream.operators.model.events import Done, Downloading, Failed, Granted, Queued, Running, Uploading
 
 MILD = {

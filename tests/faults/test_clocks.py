@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from between import bounded
-from our_peers import Place, until
 
+from tests.support.faults.programs_in_one_loop import bounded
+from tests.support.programs.our_peers import Place, until
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal

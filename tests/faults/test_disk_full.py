@@ -14,12 +14,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from between import bounded
-from client_scene import User
-from daemon_scene import daemon
-from our_peers import SECRET, Joining, Place, gpu_online, until
-from small_disk import SmallDisk, small_disk
 
+from tests.support.faults.programs_in_one_loop import bounded
+from tests.support.faults.small_disk import SmallDisk, small_disk
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import daemon
+from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.engines import Command, checked_template
 from wakestream.adapters.hub.licenses import LicenseBook

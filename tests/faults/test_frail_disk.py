@@ -16,9 +16,9 @@ from random import Random
 from typing import Any, ClassVar
 
 import pytest
-from frail_disk import FrailDisk, Trouble
-from how_long import LONG, some
 
+from tests.support.faults.case_counts import LONG, some
+from tests.support.faults.crash_vfs import FrailDisk, Trouble
 from wakestream.adapters.disk import sqlite_file
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.operators.model.errors import JournalError, NoSpace

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from model_world import World
 
+from tests.support.faults.model_world import World
 from wakestream.streams.protocol import messages as m
 
 

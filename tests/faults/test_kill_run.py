@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from how_long import LONG
-from kill_run import kill_run
+
+from tests.faults.kill_run import kill_run
+from tests.support.faults.case_counts import LONG
 
 KILLS = 100 if LONG else 20
 

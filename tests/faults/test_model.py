@@ -8,12 +8,12 @@ time.
 from __future__ import annotations
 
 import pytest
-from how_long import LONG
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from model_world import World
 
+from tests.support.faults.case_counts import LONG
+from tests.support.faults.model_world import World
 from wakestream.streams.hub import hub
 
 which = st.integers(0, 5)

@@ -7,8 +7,9 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 
 import pytest
-from between import bounded
-from proxy import Fault, FaultProxy, fault_proxy
+
+from tests.support.faults.fault_proxy import Fault, FaultProxy, fault_proxy
+from tests.support.faults.programs_in_one_loop import bounded
 
 
 class Echo:

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from raw_http import request
+
+from tests.support.fuzz.raw_http import request
 
 if sys.platform != "linux":
     pytest.skip("all of 127.0.0.0/8 is this machine on Linux only, and /proc is read", allow_module_level=True)
 
-from certificates import Authority
-from client_scene import clean_environment
-from hub_process import room_for
-
+from tests.support.fuzz.hub_process import room_for
+from tests.support.programs.certificates import Authority
+from tests.support.programs.client_scene import clean_environment
 from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.tls import client_context

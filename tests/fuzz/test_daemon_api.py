@@ -11,14 +11,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from bounds import BOUNDED
-from bystanders import tree, watched
 from hypothesis import example, given
 from hypothesis import strategies as st
 from loguru import logger
-from naughty import TEXTS, VALUES, nested
-from raw_http import RawHttp, Reply, request
 
+from tests.support.fuzz.example_counts import BOUNDED
+from tests.support.fuzz.hostile_values import TEXTS, VALUES, nested
+from tests.support.fuzz.observers import tree, watched
+from tests.support.fuzz.raw_http import RawHttp, Reply, request
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon

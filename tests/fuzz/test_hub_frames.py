@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from attacked_hub import ROLES, Attacked, attacked
-from bounds import BOUNDED
 from hypothesis import example, given
 from hypothesis import strategies as st
-from naughty import FRAMES, nested
-from raw_websocket import BINARY, CLOSE, PING, PONG, TEXT, frame
 
+from tests.support.fuzz.attacked_hub import ROLES, Attacked, attacked
+from tests.support.fuzz.example_counts import BOUNDED
+from tests.support.fuzz.hostile_values import FRAMES, nested
+from tests.support.fuzz.raw_websocket import BINARY, CLOSE, PING, PONG, TEXT, frame
 from wakestream.streams.protocol import wire
 
 SIZE = 256 * 1024  # beyond this the library ends the connection without a word of ours

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from raw_websocket import BINARY, PING, REQUEST, TEXT, RawWebSocket, frame
+
+from tests.support.fuzz.raw_websocket import BINARY, PING, REQUEST, TEXT, RawWebSocket, frame
 
 if sys.platform != "linux":
     pytest.skip("reads the memory of a process from /proc", allow_module_level=True)
 
-from hub_process import Program, hub_program, room_for
-
+from tests.support.fuzz.hub_process import Program, hub_program, room_for
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.runtime.rlimits import SPARE
 

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from attacked_hub import Attacked, attacked
-from bounds import BOUNDED
 from hypothesis import given
 from hypothesis import strategies as st
-from naughty import TEXTS
-from raw_websocket import PING, REQUEST, TEXT, WITHIN, RawWebSocket, frame
 
+from tests.support.fuzz.attacked_hub import Attacked, attacked
+from tests.support.fuzz.example_counts import BOUNDED
+from tests.support.fuzz.hostile_values import TEXTS
+from tests.support.fuzz.raw_websocket import PING, REQUEST, TEXT, WITHIN, RawWebSocket, frame
 from wakestream.adapters.hub import server as hub_server
 
 

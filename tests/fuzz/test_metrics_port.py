@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from bounds import BOUNDED
-from bystanders import watched
 from hypothesis import example, given
 from hypothesis import strategies as st
-from raw_http import RawHttp, request
 
+from tests.support.fuzz.example_counts import BOUNDED
+from tests.support.fuzz.observers import watched
+from tests.support.fuzz.raw_http import RawHttp, request
 from wakestream.adapters.telemetry.metrics_server import metrics_listener
 
 

@@ -6,11 +6,11 @@ import json
 import unicodedata
 
 import orjson
-from bounds import BOUNDED
 from hypothesis import given
 from hypothesis import strategies as st
-from naughty import TEXTS
 
+from tests.support.fuzz.example_counts import BOUNDED
+from tests.support.fuzz.hostile_values import TEXTS
 from wakestream.adapters.cli.i18n import choose, t
 from wakestream.adapters.runtime.printing import json_text
 from wakestream.streams.protocol.printable import LONGEST_NAME, is_name, printable

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from attacked_worker import BEARER, Attacked, attacked
-from our_peers import until
-from raw_http import RawHttp, request
 
+from tests.support.fuzz.attacked_worker import BEARER, Attacked, attacked
+from tests.support.fuzz.raw_http import RawHttp, request
+from tests.support.programs.our_peers import until
 from wakestream.adapters.net import silent_callers
 from wakestream.adapters.worker.http import requests
 from wakestream.adapters.worker.http import server as worker_server

@@ -12,12 +12,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from attacked_worker import BEARER, Attacked, attacked, is_fit
-from bounds import BOUNDED
 from hypothesis import example, given
 from hypothesis import strategies as st
-from naughty import TEXTS, VALUES, nested
-from raw_http import request
+
+from tests.support.fuzz.attacked_worker import BEARER, Attacked, attacked, is_fit
+from tests.support.fuzz.example_counts import BOUNDED
+from tests.support.fuzz.hostile_values import TEXTS, VALUES, nested
+from tests.support.fuzz.raw_http import request
 
 # aiohttp says so where a form's header does not parse; outside of tests that is a line on standard error, once.
 pytestmark = [

@@ -16,9 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from incidents import INCIDENTS, Incident, expect, say, show
-from scene import HERE, KIB, RECORD, Scene, make_file, make_job, scene
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.support.incidents.catalog import INCIDENTS, Incident, expect, say, show
+from tests.support.incidents.scene import KIB, RECORD, Scene, make_file, make_job, scene
 from wakestream.adapters.cli.demo.processes import house
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.engines.samples import make_speech, make_video
@@ -26,6 +27,8 @@ from wakestream.operators.model.events import Done, Job
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import read_log
+
+HERE = Path(__file__).parent
 
 LARGE = 200_000
 """Bytes from which on a log is kept compressed."""

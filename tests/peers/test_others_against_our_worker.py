@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 import aiohttp
 import pytest
 from blake3 import blake3
-from worker_process import SECRET, WorkerProcess, worker_process
+
+from tests.support.programs.worker_process import SECRET, WorkerProcess, worker_process
 
 HERE = Path(__file__).parent
 SIZE = 5 * 1024 * 1024 + 123

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from tus_scene import eventually
 
+from tests.support.programs.tus_scene import eventually
 from wakestream.adapters.client.progress import Meter
 from wakestream.adapters.client.tus_upload import tus_upload
 from wakestream.adapters.client.worker import HttpWorkers

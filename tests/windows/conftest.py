@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import os
 
-from as_on_windows import MARK
+from tests.support.windows.as_on_windows import MARK
 
 collect_ignore = [] if MARK in os.environ else ["under"]

@@ -16,9 +16,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from as_on_windows import HERE, environment
-from client_scene import QUICK, Ran, Running, User
 
+from tests.support.programs.client_scene import QUICK, Ran, Running, User
+from tests.support.windows.as_on_windows import HERE, environment
 from wakestream.adapters.engines.samples import make_speech, make_video
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is emulated is emulated upon Linux")
@@ -92,7 +92,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     folder.mkdir()
     user = User(folder, **environment({}), HEYGEM_API_SECRET="swordfish-0123456789")
     house = House(user)
-    program = (sys.executable, str(HERE / "holding_engine.py"), str(house.hold))
+    program = (sys.executable, str(HERE.parent / "engines" / "holding_engine.py"), str(house.hold))
     engine = json.dumps([*program, "{video}", "{audio}", "{output}"])
     for role in ("client", "worker"):
         key = (await house.says("license", "issue", "--role", role, "--state", "hub")).out

@@ -6,16 +6,23 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT
+from pathlib import Path
 
 import pytest
-from as_on_windows import HERE, environment
 
-TESTS = HERE.parent
+from tests.support.windows.as_on_windows import environment
+
+TESTS = Path(__file__).parents[1]
 SHARED = (
-    "adapters/test_client_download.py", "adapters/test_licenses.py", "adapters/test_logs_on_disk.py",
-    "adapters/test_recorder.py", "adapters/test_sink.py", "adapters/test_store.py", "acceptance/test_straight.py",
+    "adapters/client/test_download.py",
+    "adapters/hub/test_licenses.py",
+    "adapters/telemetry/test_recordings.py",
+    "adapters/telemetry/test_recorder.py",
+    "adapters/disk/test_hashing_writer.py",
+    "adapters/worker/test_file_store.py",
+    "acceptance/test_direct_body.py",
     "acceptance/test_worker_tasks.py",
-)  # fmt: skip
+)
 """Those that touch disks and connections most."""
 
 NOT_THERE = ("power_cut", "on_the_disk_name_and_all")
@@ -33,7 +40,7 @@ async def test_the_parts_of_the_house_keep_the_rules_of_windows() -> None:
         # Plain: pytest must not load our modules itself, to rewrite their asserts.
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--assert=plain", *warnings,
         "-k", " and ".join(f"not {name}" for name in NOT_THERE),
-        str(HERE / "under"), *(str(TESTS / each) for each in SHARED),
+        str(TESTS / "windows" / "under"), *(str(TESTS / each) for each in SHARED),
         env=environment(os.environ), cwd=TESTS.parent, stdout=PIPE, stderr=STDOUT,
     )  # fmt: skip
     try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from stage import AUDIO, JOB, ONLINE, URL, VIDEO, Stage
-
+from tests.support.streams.stage_scene import AUDIO, JOB, ONLINE, URL, VIDEO, Stage
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy

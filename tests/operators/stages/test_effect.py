@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Any
 
-from stage import Stage
-
+from tests.support.streams.stage_scene import Stage
 from wakestream.operators.model.errors import WorkerUnreachable
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from stage import AUDIO, VIDEO, Stage
-
+from tests.support.streams.stage_scene import AUDIO, VIDEO, Stage
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM

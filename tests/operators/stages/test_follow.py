@@ -7,8 +7,8 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from stage import SUBMITTED, Stage
 
+from tests.support.streams.stage_scene import SUBMITTED, Stage
 from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e

@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from stage import ONLINE, URL, Stage
 
+from tests.support.streams.stage_scene import ONLINE, URL, Stage
 from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e

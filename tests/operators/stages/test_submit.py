@@ -1,4 +1,4 @@
-"""What each reply of the hub leads to; the whole wait is tested in tests/streams/test_job.py."""
+"""What each reply of the hub leads to; the whole wait is tested in tests/streams/jobs/test_job.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from reactivex import Observable
 from reactivex.subject import Subject
-from stage import AUDIO, JOB, VIDEO, Stage
 
+from tests.support.streams.stage_scene import AUDIO, JOB, VIDEO, Stage
 from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e

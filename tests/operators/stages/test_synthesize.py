@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from stage import AUDIO, CHECKED, JOB, ONLINE, VIDEO, Stage
-
+from tests.support.streams.stage_scene import AUDIO, CHECKED, JOB, ONLINE, VIDEO, Stage
 from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e

@@ -6,8 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from random import Random
 
-from stage import AUDIO, CHECKED, VIDEO, Stage
-
+from tests.support.streams.stage_scene import AUDIO, CHECKED, VIDEO, Stage
 from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e

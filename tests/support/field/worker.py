@@ -19,12 +19,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import plain_server
 from aiohttp import web
 
 from tests.support.field.line import Frame, HubLine
 from tests.support.field.worker_http import WorkerHttp
 from tests.support.field.worker_tasks import Pair, Task, Tasks, cache_key, md5, rendered
+from tests.support.programs import plain_server
 
 __all__ = ["FieldWorker", "Task", "cache_key", "field_worker", "md5", "rendered"]
 

@@ -1,0 +1,202 @@
+"""What people are told, in each language: nothing missing, nothing left over, every blank filled."""
+
+from __future__ import annotations
+
+import ast
+import io
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.cli.i18n import choose, chosen, en, t, zh
+from wakestream.adapters.cli.i18n.catalog import asked_for, known
+from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render import units
+from wakestream.adapters.cli.render.table import table, width
+from wakestream.adapters.daemon.console.upload_validation import in_words
+from wakestream.operators.model import events as e
+
+ROOT = Path(__file__).parents[4]
+CATALOGUES = {"en": en.SENTENCES, "zh": zh.SENTENCES}
+
+
+@pytest.fixture
+def chinese() -> Iterator[None]:
+    choose("zh")
+    yield
+    choose("en")
+
+
+def blanks(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
+
+
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    """Every `t(...)` and `known(...)` of the code."""
+    for path in (ROOT / "adapters").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("t", "known"):
+                yield f"{path.name}:{node.lineno}", node
+
+
+def names(argument: ast.expr) -> Iterator[str]:
+    """The names that this may be; one that ends with * stands for all that begin so."""
+    match argument:
+        case ast.Constant(value=str(name)):
+            yield name
+        case ast.IfExp(body=body, orelse=other):
+            yield from (*names(body), *names(other))
+        case ast.JoinedStr(values=[ast.Constant(value=str(begin)), *_]):
+            yield f"{begin}*"
+
+
+SAID = [(where, name, call) for where, call in calls() for name in names(call.args[0])]
+
+
+def test_the_languages_say_the_same_things() -> None:
+    assert zh.SENTENCES.keys() == en.SENTENCES.keys()
+
+
+def test_a_sentence_has_the_same_blanks_in_each_language() -> None:
+    other = {name: blanks(zh.SENTENCES[name]) for name in en.SENTENCES}
+    assert other == {name: blanks(sentence) for name, sentence in en.SENTENCES.items()}
+
+
+def test_what_the_code_says_is_there_and_its_blanks_are_filled() -> None:
+    assert len(SAID) > 150
+    for where, name, call in SAID:
+        if name.endswith("*"):
+            assert any(key.startswith(name[:-1]) for key in en.SENTENCES), where
+        else:
+            assert blanks(en.SENTENCES[name]) == {keyword.arg for keyword in call.keywords}, where
+
+
+def test_no_sentence_is_left_over() -> None:
+    nodes = [
+        node
+        for path in (ROOT / "adapters").rglob("*.py")
+        if path.parent.name != "i18n"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    exact = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    begun = {name[:-1] for node in nodes if isinstance(node, ast.JoinedStr) for name in names(node)}
+    families = tuple(begin for begin in begun if begin.endswith("."))
+    assert [key for key in en.SENTENCES if key not in exact and not key.startswith(families)] == []
+
+
+def test_chinese_is_chinese() -> None:
+    neutral = {"waking", "cost.gpu", "gpu", "the_gpu", "why.phase"}
+    assert {key for key, sentence in zh.SENTENCES.items() if sentence.isascii()} == neutral
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "zh-Hans"}, "zh"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C.UTF-8"}, "en"),
+        ({"LANG": "en_US.UTF-8", "LC_MESSAGES": "zh_CN.UTF-8"}, "zh"),
+        ({"LC_ALL": "zh_CN.UTF-8", "WAKESTREAM_LANG": "en"}, "en"),
+        ({"LANG": "C", "WAKESTREAM_LANG": "zh"}, "zh"),
+        ({"LANG": "de_DE.UTF-8"}, "en"),
+    ],
+)
+def test_the_language_is_that_of_the_locale_unless_told_otherwise(environment: dict[str, str], language: str) -> None:
+    assert asked_for(environment) == language
+
+
+@pytest.mark.parametrize(
+    ("system", "language"),
+    [("Chinese (Simplified)_China", "zh"), ("zh_CN", "zh"), ("English_United States", "en"), (None, "en")],
+)
+def test_where_no_variable_is_set_the_system_says_it(
+    monkeypatch: pytest.MonkeyPatch, system: str | None, language: str
+) -> None:
+    monkeypatch.setattr("locale.getlocale", lambda: (system, "cp936"))
+    assert asked_for({}) == language
+
+
+@pytest.mark.parametrize(("encoding", "spoken"), [("ascii", "en"), ("latin-1", "en"), ("utf-8", "zh"), ("gbk", "zh")])
+def test_chinese_that_could_not_be_shown_is_not_spoken(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, spoken: str
+) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace"))
+    choose("zh")
+    assert chosen() == spoken
+    choose("en")
+
+
+@pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (
+            e.Queued(2, "booting", e.Eta(60, 125)),
+            "GPU 已关机，任务已排队，队列第 2 位；正在启动 GPU（通常还需 1 分 00 秒，最多 2 分 05 秒）",
+        ),
+        (e.Waking(42, "no_monitor"), "已等待 42 秒：没有监控程序连接到中枢，无法启动 GPU；等待其连接"),
+        (e.Waking(1, "busy", eta=e.Eta(2, 2)), "已等待 1.0 秒：此密钥的另一个任务正在处理，2.0 秒后重试"),
+        (e.Granted("offline", 61, "studio"), "GPU studio 已上线，等待了 1 分 01 秒"),
+        (e.Uploading(5, 10), "正在上传 50 %（5 B / 10 B）"),
+        (e.Running(12, "processing", 3, 25), "正在合成 12 %，第 3 / 25 帧"),
+        (e.Failed("it is gone", "gpu_lost"), "失败：GPU 中途失去联系：it is gone"),
+        (
+            e.Failed("nobody is there", "hub_unreachable"),
+            "失败：无法连接中枢：nobody is there；中枢在运行吗？地址是否正确（--hub、API_SERVER_URL）？",
+        ),
+        (e.TimedOut("online", 1800), "超时：GPU 在 30 分 00 秒内没有上线；请查看监控程序的日志（--online-timeout）"),
+        (e.Done(Path("out.mp4"), 1500), "完成：out.mp4（1.5 kB）"),
+    ],
+)  # fmt: skip
+def test_what_happens_to_a_job_is_told_in_chinese(event: e.JobEvent, said: str) -> None:
+    assert chosen() == "zh"
+    assert words.event(event) == said
+
+
+def test_a_hub_that_is_busy_with_the_key_is_told_with_the_time_of_the_next_try() -> None:
+    said = "waiting 1.0 s: another job of this key is being worked on, trying again in 2.0 s"
+    assert words.event(e.Waking(1, "busy", eta=e.Eta(2, 2))) == said
+
+
+def test_every_end_of_a_wait_names_the_flag_or_the_place_to_look() -> None:
+    for key, sentence in en.SENTENCES.items():
+        if key.startswith("timed_out.") and key != "timed_out.other":
+            assert "-timeout" in sentence or "look at" in sentence or "is the hub well" in sentence, key
+
+
+def test_a_word_of_a_later_version_is_shown_as_it_is() -> None:
+    assert words.phase("warming_up") == "warming up"
+    assert words.state("dreaming") == "dreaming"
+    assert words.reason("moonstruck", "why not") == "why not"
+    assert not known("reason.moonstruck")
+
+
+def test_a_name_that_no_catalogue_has_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        t("no such sentence")
+
+
+def test_a_table_is_straight_also_with_wide_letters() -> None:
+    lines = table([("任务", "STATE"), ("ws-1", "完成"), ("x", "cancelled")], right=(1,))
+    assert lines == ["任务      STATE", "ws-1       完成", "x     cancelled"]
+    assert {width(line) for line in lines} == {15}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.6, "1 h 00 min")],
+)
+def test_a_time_is_rounded_before_its_unit_is_chosen(seconds: float, said: str) -> None:
+    assert words.duration(seconds) == said
+    assert units.duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (999_960, "1.0 MB"), (10**15, "1000.0 TB")],
+)
+def test_so_is_a_size(count: int, said: str) -> None:
+    assert units.size(count) == said
+    assert in_words(count) == said.replace(" B", " bytes")

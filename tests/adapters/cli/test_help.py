@@ -1,0 +1,315 @@
+"""The command line explains itself: help, examples, exit codes, and complaints that programs can read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.cli import exit_codes, main
+from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.cli.i18n import choose, chosen
+from wakestream.adapters.cli.i18n.help_zh import SENTENCES
+from wakestream.adapters.cli.render.table import width
+
+LOGS = Path(__file__).parents[2] / "logs"
+LISTING = ("jobs", "watch", "cancel", "status", "why", "cost", "doctor", "logs", "replay", "shrink", "submit")
+
+
+@pytest.fixture(autouse=True)
+def _english() -> Iterator[None]:
+    choose("en")
+    yield
+    choose("en")
+    parsing.Parser.in_json = False
+
+
+def shown(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        main.main(argv)
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_a_command_says_in_a_line_what_it_does_and_gives_examples_and_exit_codes(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    text = shown(capsys, name, "--help")
+    assert text.startswith(f"usage: wakestream {name} [options]")
+    assert len(main._load(name).HELP) <= 90
+    examples = re.findall(r"^  wakestream (.*)$", text[text.index("\nexamples:") :], re.MULTILINE)
+    assert 1 <= len(examples) <= 4
+    assert text.count("exit codes: 0 ") == 1
+    assert "--quiet" in text
+    assert "\neverywhere:\n" in text
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_the_examples_are_command_lines_that_are_taken(name: str) -> None:
+    for line in main._load(name).EXAMPLES:  # type: ignore[attr-defined] - every command has some
+        words = shlex.split(re.split(r" [|>]+ ", line)[0])
+        args = main.parser_of((name,)).parse_args(words)
+        assert args.command == name
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_help_fits_a_narrow_terminal(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    text = shown(capsys, name, "--help")
+    arguments = text[text.index("\noptions:") : text.index("\nexamples:")].partition("\nEXPR ")[0]
+    assert [line for line in arguments.splitlines() if len(line) > 60] == []
+
+
+def test_the_help_of_all_names_the_exit_codes_and_where_there_is_more(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "--help")
+    assert text.count("exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 timed out, 4 unreachable") == 1
+    assert "wakestream help COMMAND" in text
+
+
+@pytest.mark.parametrize("topic", [("jobs",), ("license", "issue")])
+def test_help_with_a_command_is_that_commands_help(topic: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["help", *topic]) == 0
+    assert capsys.readouterr().out == shown(capsys, *topic, "--help")
+
+
+@pytest.mark.parametrize("argv", [("--lang", "zh", "help", "submit"), ("help", "submit", "--lang", "zh")])
+def test_help_with_a_command_is_in_the_language_that_was_asked_for(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(argv) == 0
+    assert capsys.readouterr().out == shown(capsys, "--lang", "zh", "submit", "--help")
+    assert chosen() == "zh"
+
+
+def test_help_with_a_mistyped_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["help", "jbos"]) == 2
+    assert "did you mean 'jobs'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--json", "--hub=http://hub.example:1"])
+def test_a_flag_of_the_command_before_it_is_not_called_unknown(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.main([flag, "status"])
+    said = capsys.readouterr().err
+    assert f"unrecognized arguments: {flag}; {flag.partition('=')[0]} stands behind the command" in said
+
+
+@pytest.mark.parametrize(
+    "argv", [["--hub", "http://hub.example:1", "status"], ["-q", "--state", "there", "jobs"], ["-o", "x.mp4", "submit"]]
+)
+def test_a_flag_before_its_command_is_said_to_belong_behind_it(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    flag, value = argv[-3:-1]
+    with pytest.raises(SystemExit):
+        main.main(argv)
+    said = capsys.readouterr().err
+    assert f"there is no command {value!r}; if it belongs to {flag}: a command's flags stand behind it" in said
+
+
+@pytest.mark.parametrize("name", LISTING)
+def test_what_lists_something_can_say_it_in_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--json" in shown(capsys, name, "--help")
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["jobs", "--json", "--nonsense"], "usage"),
+        (["jbos", "--json"], "usage"),
+        (["why", "--json"], "usage"),
+        (["-q", "-v", "jobs", "--json"], "usage"),
+        (["--json"], "usage"),
+        (["cost", "--json", "--since", "someday"], "usage"),
+    ],
+)
+def test_wrong_usage_is_told_in_json_where_that_was_asked_for(
+    argv: list[str], code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main(argv)
+    said = capsys.readouterr()
+    assert (end.value.code, said.out) == (2, "")
+    assert json.loads(said.err).keys() == {"error", "code"}
+    assert json.loads(said.err)["code"] == code
+
+
+def test_an_error_is_told_in_json_where_that_was_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAKESTREAM_LANG", "zh")
+    where = Path("nowhere").absolute()
+    assert main.main(["jobs", "--json", "--state", "nowhere"]) == 4
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert json.loads(said.err) == {
+        "error": f"no daemon runs for {where}; start one with `wakestream daemon --state {where}`",
+        "code": "daemon_unreachable",
+    }
+    monkeypatch.setenv("WAKESTREAM_DAEMON", "nowhere")
+    assert main.main(["jobs", "--json"]) == 4
+    here = "start one with `wakestream daemon`, or name the folder of one that runs by --state"
+    assert json.loads(capsys.readouterr().err)["error"] == f"no daemon runs for {where}; {here}"
+
+
+def test_a_log_that_cannot_be_used_is_told_in_json_on_standard_error_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main.main(["replay", "no-such-log.jsonl", "--json"]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.err)["code"] == "unusable"
+    assert all(json.loads(line) for line in said.out.splitlines())
+
+
+def settled(*argv: str) -> argparse.Namespace:
+    parser = main.parser_of(("jobs",))
+    args = parser.parse_args(argv)
+    parsing.settle(parser, args)
+    return args
+
+
+@pytest.mark.parametrize(
+    ("argv", "level"),
+    [
+        (["jobs", "-v"], "DEBUG"),
+        (["--verbose", "jobs"], "DEBUG"),
+        (["jobs", "-q"], "ERROR"),
+        (["-q", "jobs", "--log-level", "INFO"], "INFO"),
+        (["jobs"], None),
+    ],
+)
+def test_quiet_and_verbose_are_log_levels(argv: list[str], level: str | None) -> None:
+    assert getattr(settled(*argv), "log_level", None) == level
+
+
+def test_the_language_can_be_chosen_but_programs_read_english() -> None:
+    parsing.speak(("jobs", "--lang", "zh"))
+    assert chosen() == "zh"
+    parsing.speak(("jobs", "--lang", "zh", "--json"))
+    assert chosen() == "en"
+
+
+def test_the_last_word_is_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["jobs", "--lang", "zh", "--state", "nowhere"]) == 4
+    assert capsys.readouterr().err.startswith("wakestream: 无法连接守护进程")
+
+
+def test_the_usage_beside_a_complaint_is_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.main(["jobs", "--lang", "zh", "--nonsense"])
+    assert capsys.readouterr().err.startswith("用法：wakestream jobs [选项]")
+
+
+def sentences(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """All that a help says in words, those of the commands within it, too."""
+    yield parser.description or ""
+    for group in parser._action_groups:
+        yield from (group.title or "", group.description or "")
+    for action in parser._actions:
+        yield action.help or ""
+        if isinstance(action, argparse._SubParsersAction):
+            yield from (choice.help or "" for choice in action._choices_actions)
+            for inner in action.choices.values():
+                yield from sentences(inner)
+
+
+def ends() -> Iterator[str]:
+    """The sentences below the arguments, in tables the second column."""
+    for command in (main._load(name) for name in main.COMMANDS):
+        yield from getattr(command, "EXITS", "").splitlines()
+        yield from (re.split(r"\s{2,}", line)[-1] for line in getattr(command, "LANGUAGE", "").splitlines())
+    yield from ("examples:", exit_codes.HELP, main.AFTER_HELP.splitlines()[0])
+
+
+def test_all_that_a_help_says_is_there_in_chinese_and_nothing_else() -> None:
+    said = {*sentences(main.parser_of()), *ends()} - {"", argparse.SUPPRESS, "TLS"}
+    assert sorted(said - SENTENCES.keys()) == []
+    assert sorted(SENTENCES.keys() - said) == []
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_a_help_in_chinese_has_the_same_flags_and_examples_and_fits_a_narrow_terminal(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    english = shown(capsys, name, "--help")
+    chinese = shown(capsys, name, "--help", "--lang", "zh")
+    assert chinese.startswith(f"用法：wakestream {name} [选项]")
+    assert re.findall(r"^  (--?\w\S*)", chinese, re.MULTILINE) == re.findall(r"^  (--?\w\S*)", english, re.MULTILINE)
+    assert chinese[chinese.index("\n示例：") :].count("wakestream ") == english[english.index("\nexamples:") :].count(
+        "wakestream "
+    )
+    arguments = chinese[chinese.index("\n选项:") : chinese.index("\n示例：")].partition("\nEXPR ")[0]
+    assert [line for line in arguments.splitlines() if width(line) > 60] == []
+
+
+def test_wrong_usage_is_told_in_the_language_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["jobs", "--lang=zh", "--nonsense"], ["--lang", "zh", "jbos"]):
+        with pytest.raises(SystemExit) as end:
+            main.main(argv)
+        assert end.value.code == 2
+        assert "用法有误：" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "prog", "meant"),
+    [
+        (["jobs", "--al"], "wakestream jobs", "--all"),
+        (["license", "issue", "--role", "client", "--nte=x"], "wakestream license issue", "--note"),
+        (["status", "--record", "DIR"], "wakestream status", None),
+    ],
+)
+def test_a_flag_that_the_command_does_not_have_is_told_by_that_command_with_the_one_that_may_be_meant(
+    argv: list[str], prog: str, meant: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main(argv)
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert said.startswith(f"usage: {prog} [options]")
+    assert f"{prog}: error: unrecognized arguments: " in said
+    assert f"did you mean {meant}?" in said if meant else "did you mean" not in said
+
+
+def test_what_stands_everywhere_may_stand_behind_an_action_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main(["license", "issue", "-q", "--lang", "zh", "--help"])
+    assert end.value.code == 0
+    assert "--quiet" in capsys.readouterr().out
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, object]]:
+    main.main(list(argv))
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_json_is_json_where_the_bytes_of_a_name_are_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    log = folder / "r\udce9.jsonl"
+    shutil.copy(LOGS / "system" / "daemon.jsonl", log)
+    (found,) = lines_of(capsys, "replay", str(log), "--json")
+    assert (found["result"], found["log"]) == ("same", [f"{tmp_path}/caf\\udce9/r\\udce9.jsonl"])
+    (found,) = lines_of(capsys, "replay", str(folder / "none\udce9"), "--json")
+    assert found["result"] == "unusable"
+    (found, *_) = lines_of(capsys, "replay", str(log), "--json", "--reorder")
+    assert found["reorder"] is True
+    (*_, found) = lines_of(capsys, "shrink", str(log), "--json", "--fails-if", "outcome=done")
+    assert "caf\\udce9" in str(found["written"])
+    disk = next(one for one in lines_of(capsys, "doctor", "--json", "--state", "d") if one["check"] == "disk")
+    assert "caf\\udce9" in str(disk["says"])

@@ -1,0 +1,270 @@
+"""The journal on a real file: what it promised is there after any end, and whatever is wrong with it is a sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import apsw
+import pytest
+
+from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.operators.model.errors import JournalError, NoSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    key: str
+    value: int
+    more: Mapping[str, Any] = field(default_factory=dict)
+    where: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    LEDGER: ClassVar[bool] = True
+    at: float
+    sum: float
+
+
+Fact = Put | Dropped | Paid
+
+
+def journal(path: Path, **options: Any) -> Any:
+    return open_journal(path, Fact, program="hub", **options)
+
+
+async def kept(path: Path) -> list[Any]:
+    async with journal(path) as again:
+        return list(again.read())
+
+
+async def test_what_was_appended_is_read_again_in_order(tmp_path: Path) -> None:
+    facts = [Put("a", 1, {"x": [1, None, "é"]}, tmp_path), Dropped("a"), Put("b", 2)]
+    async with journal(tmp_path / "new" / "j.sqlite3") as first:
+        await first.append(facts[:2])
+        await first.append([])
+        await first.append(facts[2:])
+    assert await kept(tmp_path / "new" / "j.sqlite3") == facts
+
+
+async def test_the_settings_that_make_it_durable_are_in_force(tmp_path: Path) -> None:
+    async with journal(tmp_path / "j.sqlite3") as first:
+        db = first._file._db
+        assert db.execute("PRAGMA journal_mode").get == "wal"
+        assert db.execute("PRAGMA synchronous").get == 2
+
+
+async def test_many_who_append_at_once_share_commits_and_all_is_kept(tmp_path: Path) -> None:
+    async with journal(tmp_path / "j.sqlite3") as first:
+        before = first._file._db.total_changes()
+        await asyncio.gather(*(first.append([Put(str(n), n)]) for n in range(500)))
+        assert first._file._db.total_changes() - before == 500
+        assert first.commits < 250
+    assert [fact.value for fact in await kept(tmp_path / "j.sqlite3")] == list(range(500))
+
+
+async def test_a_process_that_is_killed_leaves_all_that_it_was_told_was_kept(tmp_path: Path) -> None:
+    program = """
+import asyncio, os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from tests.adapters.disk.test_journal import Put, journal
+async def main():
+    async with journal(Path(sys.argv[1])) as first:
+        for n in range(100):
+            await first.append([Put(str(n), n), Put(str(n), n)])
+            print(n, flush=True)
+            if n == 57:
+                os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+asyncio.run(main())
+"""
+    path = tmp_path / "j.sqlite3"
+    command = [sys.executable, "-c", program, str(path), str(Path(__file__).parents[3])]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=50)
+    assert done.stdout.split()[-1] == "57", done.stderr
+    assert [fact.value for fact in await kept(path)] == [n for n in range(58) for _ in range(2)]
+
+
+async def test_it_is_cut_down_to_a_snapshot_and_nothing_is_lost_by_that(tmp_path: Path) -> None:
+    state: dict[str, int] = {}
+
+    def snapshot() -> list[Fact]:
+        return [Put(key, value) for key, value in state.items()]
+
+    async def put(first: SqliteJournal[Fact], n: int) -> None:
+        state[str(n % 7)] = n
+        await first.append([Put(str(n % 7), n)])
+
+    path = tmp_path / "j.sqlite3"
+    async with journal(path, snapshot=snapshot, limit=20) as first:
+        await asyncio.gather(*(put(first, n) for n in range(1000)))
+        for n in range(1000, 1100):
+            await put(first, n)
+        assert first._file.rows < 60
+    again: dict[str, int] = {}
+    for fact in await kept(path):
+        again[fact.key] = fact.value
+    assert again == state
+
+
+async def test_the_loop_goes_on_while_a_snapshot_is_written_as_json(tmp_path: Path) -> None:
+    went_on = threading.Event()
+
+    class Slow(type(Path())):  # type: ignore[misc]
+        def __str__(self) -> str:
+            assert went_on.wait(10)
+            return super().__str__()
+
+    path = tmp_path / "j.sqlite3"
+    async with journal(path, limit=3) as first:
+        await first.append([Put("a", n) for n in range(4)])
+        first.snapshot = lambda: [Put("a", 3, where=Slow("here"))]
+        asyncio.get_running_loop().call_soon(went_on.set)
+        await first.append([Put("b", 0)])
+        assert first.facts == 2
+    assert await kept(path) == [Put("a", 3, where=Path("here")), Put("b", 0)]
+
+
+async def test_the_ledger_outlives_a_cut(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    async with journal(path, snapshot=list, limit=3) as first:
+        for n in range(20):
+            await first.append([Paid(float(n), 0.5), Put("x", n)])
+        assert [fact.at for fact in await first.ledger()] == list(range(20))
+    async with journal(path) as again:
+        assert [fact.at for fact in await again.ledger(since=17)] == [17, 18, 19]
+
+
+async def test_a_second_program_on_the_same_file_is_refused(tmp_path: Path) -> None:
+    async with journal(tmp_path / "j.sqlite3"):
+        with pytest.raises(JournalError, match="another wakestream hub uses it"):
+            await kept(tmp_path / "j.sqlite3")
+    assert await kept(tmp_path / "j.sqlite3") == []
+
+
+async def test_a_file_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    await kept(path)
+    db = apsw.Connection(str(path))
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=r"a later version of wakestream wrote it \(its format is 99\)"):
+        await kept(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"this is no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+async def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "j.sqlite3"
+    path.write_bytes(content)
+    with pytest.raises(JournalError, match=r"j.sqlite3 cannot be"):
+        await kept(path)
+    assert path.read_bytes() == content
+
+
+async def test_a_folder_in_its_place_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "j.sqlite3").mkdir()
+    with pytest.raises(JournalError, match="look at the disk and its permissions"):
+        await kept(tmp_path / "j.sqlite3")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="look at the disk and its permissions"):
+        await kept(tmp_path / "file" / "j.sqlite3")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file is text")
+async def test_a_folder_whose_name_is_no_text_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="its name is not UTF-8; choose another folder"):
+        await kept(tmp_path / "odd-\udcff" / "j.sqlite3")
+
+
+async def test_a_fact_that_this_version_does_not_know_is_named(tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3", Paid, program="hub") as first:
+        await first.append([Paid(1.0, 2.0)])
+    with pytest.raises(JournalError, match="it holds a 'Paid', which this version does not know"):
+        async with open_journal(tmp_path / "j.sqlite3", Put, program="hub") as other:
+            list(other.read())
+
+
+async def test_fields_of_a_later_version_are_passed_over_and_those_of_an_earlier_one_get_their_defaults(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "j.sqlite3"
+    await kept(path)
+    db = apsw.Connection(str(path))
+    db.execute("""INSERT INTO facts (kind, data) VALUES ('Put', '{"key":"a","value":1,"colour":"red"}')""")
+    db.close()
+    assert await kept(path) == [Put("a", 1)]
+
+
+async def test_when_the_disk_is_full_nothing_is_kept_and_it_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    async with journal(path) as first:
+        await first.append([Put("before", 1)])
+        db = first._file._db
+        pages = db.execute("PRAGMA page_count").get
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(Exception, match=r"no space left for .*j.sqlite3; make room"):
+            await first.append([Put("large", 2, {"x": "y" * 100_000}), Put("small", 3)])
+        db.execute("PRAGMA max_page_count = 1000000")
+        await first.append([Put("after", 4)])
+    assert [fact.key for fact in await kept(path)] == ["before", "after"]
+
+
+async def test_what_finds_no_room_is_not_kept_by_a_cut_either(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    old, new = [Put("old", n, {"x": "y" * 8_000}) for n in range(4)], Put("new", 1, {"x": "y" * 20_000})
+    async with journal(path, limit=3) as first:
+        await first.append(old)
+        first.snapshot = lambda: [old[-1], new]
+        db = first._file._db
+        db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').get}")
+        with pytest.raises(NoSpace):
+            await first.append([new])
+        db.execute("PRAGMA max_page_count = 1000000")
+    assert await kept(path) == old
+
+
+async def test_what_fits_is_kept_though_the_cut_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    facts = [Put("old", n) for n in range(4)]
+    async with journal(path, limit=3) as first:
+        await first.append(facts)
+        first.snapshot = lambda: [Put("old", 3, {"x": "y" * 100_000})]
+        db = first._file._db
+        db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').get}")
+        await first.append([Put("new", 1)])
+        db.execute("PRAGMA max_page_count = 1000000")
+        assert first.facts == 5
+    assert await kept(path) == [*facts, Put("new", 1)]
+
+
+async def test_after_a_failed_write_it_promises_nothing_any_more(tmp_path: Path) -> None:
+    async with journal(tmp_path / "j.sqlite3") as first:
+        first._file._db.close()
+        with pytest.raises(JournalError, match=r"j.sqlite3 cannot be written"):
+            await first.append([Put("a", 1)])
+        with pytest.raises(JournalError):
+            await first.append([Put("b", 1)])
+
+
+async def test_no_thread_is_left_when_it_is_closed(tmp_path: Path) -> None:
+    import threading
+
+    before = {thread.name for thread in threading.enumerate()}
+    async with journal(tmp_path / "j.sqlite3") as first:
+        await first.append([Put("a", 1)])
+        assert "journal-j" in {thread.name for thread in threading.enumerate()}
+    assert "journal-j" not in {thread.name for thread in threading.enumerate()} - before

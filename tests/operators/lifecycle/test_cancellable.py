@@ -1,0 +1,77 @@
+"""The stage `cancellable` alone."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import reactivex as rx
+from reactivex.subject import BehaviorSubject, Subject
+
+from tests.support.streams.stage_scene import SUBMITTED, Stage
+from wakestream.operators.lifecycle.cancellable import cancellable
+from wakestream.operators.model import errors
+from wakestream.operators.model import events as e
+from wakestream.operators.rx.sources import of, start_with
+
+
+async def test_without_a_signal_the_source_passes() -> None:
+    stage = Stage()
+    assert await stage.run(of(SUBMITTED).pipe(cancellable(rx.never(), stage.workers))) == [SUBMITTED]
+
+
+async def test_the_signal_lets_go_of_the_source_and_tells_the_worker_that_has_the_task() -> None:
+    stage, signal = Stage(), Subject[None]()
+    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
+    source = rx.never().pipe(start_with(SUBMITTED), cancellable(signal, stage.workers))
+    assert await stage.run(source) == [SUBMITTED, e.Cancelled()]
+    assert stage.worker.said("cancel") == ["task-1"]
+    assert stage.end == "|"
+
+
+async def test_before_the_submit_no_worker_is_told() -> None:
+    stage, signal = Stage(), Subject[None]()
+    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
+    assert await stage.run(rx.never().pipe(cancellable(signal, stage.workers))) == [e.Cancelled()]
+    assert stage.worker.calls == []
+
+
+async def test_a_signal_that_was_given_before_is_heard_and_nothing_begins() -> None:
+    begun: list[str] = []
+    source = rx.defer(lambda _: begun.append("begun") or rx.never())
+    for signal in (BehaviorSubject(None), of(None)):
+        stage = Stage()
+        assert await stage.run(source.pipe(cancellable(signal, stage.workers))) == [e.Cancelled()]
+        assert stage.end == "|"
+    assert begun == []
+
+
+async def test_a_worker_that_fails_to_cancel_changes_nothing() -> None:
+    stage, signal = Stage(), Subject[None]()
+    stage.worker.failures["cancel"] = [errors.WorkerUnreachable("gone")]
+    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
+    source = rx.never().pipe(start_with(SUBMITTED), cancellable(signal, stage.workers))
+    assert (await stage.run(source))[-1] == e.Cancelled()
+
+
+async def test_the_worker_is_told_which_job_no_longer_wants_the_task() -> None:
+    stage, signal, told = Stage(), Subject[None](), []
+
+    async def cancel(task_id: str, job_id: str | None = None) -> None:
+        told.append((task_id, job_id))
+
+    stage.worker.cancel = cancel  # type: ignore[method-assign]
+    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
+    await stage.run(rx.never().pipe(start_with(SUBMITTED), cancellable(signal, stage.workers, "job-2")))
+    assert told == [("task-1", "job-2")]
+
+
+async def test_every_worker_that_has_a_task_of_this_job_is_told_and_none_that_went_with_an_earlier_gpu() -> None:
+    stage, signal = Stage(), Subject[None]()
+    other = replace(SUBMITTED, worker=e.Online("http://other:8383"), task_id="task-2")
+    gone = replace(SUBMITTED, worker=e.Online("http://gone:8383"), task_id="task-0")
+    stage.workers.workers |= dict.fromkeys(("http://other:8383", "http://gone:8383"), stage.worker)
+    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
+    source = rx.never().pipe(start_with(gone, e.Granted("offline", 1.0), SUBMITTED, other))
+    assert (await stage.run(source.pipe(cancellable(signal, stage.workers))))[-1] == e.Cancelled()
+    assert stage.worker.said("cancel") == ["task-1", "task-2"]

@@ -1,0 +1,32 @@
+"""Who asks for a boot is answered, and leaves no open question behind."""
+
+from __future__ import annotations
+
+from tests.support.streams.hub_net import Net
+from wakestream.streams.protocol import messages as m
+
+
+def test_a_boot_while_a_gpu_is_online_is_answered_at_once_by_the_hub_and_still_keeps_the_gpu_on() -> None:
+    net = Net()
+    net.worker()
+    monitor, client, other = net.monitor(), net.join("client"), net.join("client")
+    before = len(net.sent[other])
+    for number in range(100):
+        net.pass_time(1.0)
+        net.say(client, m.Boot(request_id=f"b{number}"))
+    assert [(told.request_id, told.gpu) for told in net.heard(client, m.Booted)] == [
+        (f"b{number}", "studio") for number in range(100)
+    ]
+    assert len(net.heard(monitor, m.Boot)) == 100
+    assert len(net.sent[other]) == before
+    assert not net.heard(client, m.Error)
+
+
+def test_a_boot_of_another_gpu_than_the_one_that_is_online_is_its_monitors_to_answer() -> None:
+    net = Net()
+    net.worker()
+    monitor, client = net.monitor("attic"), net.join("client")
+    net.say(client, m.Boot(request_id="b", gpu="attic"))
+    assert not net.heard(client, m.Booted)
+    net.say(monitor, m.BootResult(request_id="b", status="failed", gpu="attic"))
+    assert [told.request_id for told in net.heard(client, m.BootResult)] == ["b"]

@@ -1,0 +1,45 @@
+"""A worker that says one thing without end makes nobody else pay for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.streams.hub_net import Net
+from wakestream.streams.protocol import messages as m
+
+REPEATED = pytest.mark.parametrize("message", [m.TaskActive(task_id="t"), m.Online()])
+
+
+@REPEATED
+def test_monitors_and_clients_hear_so_much_of_it_in_a_second(message: m.Message) -> None:
+    net = Net(passed_on=5)
+    monitor, client, worker = net.monitor(), net.join("client"), net.worker()
+    net.sent.clear()
+    for _ in range(100):
+        net.say(worker, message)
+    assert len(net.sent[monitor]) == 5
+    assert len(net.sent.get(client, [])) <= 5
+    net.pass_time(1.0)
+    net.say(worker, message)
+    assert len(net.sent[monitor]) == 6
+    assert net.state.gpus["studio"].online
+
+
+@REPEATED
+def test_it_does_not_fill_the_journal(message: m.Message) -> None:
+    net = Net()
+    worker = net.worker()
+    kept = len(net.journal)
+    for _ in range(100):
+        net.pass_time(1.0)
+        net.say(worker, message)
+    assert len(net.journal) == kept
+
+
+def test_a_worker_that_has_moved_is_heard() -> None:
+    net = Net()
+    worker = net.worker()
+    net.say(worker, m.Online(url="http://elsewhere:2"))
+    assert net.state.gpus["studio"].url == "http://elsewhere:2"
+    net.restart(compacted=False)
+    assert net.state.gpus["studio"].url == "http://elsewhere:2"

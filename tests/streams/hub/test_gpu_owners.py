@@ -1,0 +1,374 @@
+"""Whose a GPU's name is: of the license that it was issued for, or else of the first that used it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.streams.hub_net import Net
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.protocol import messages as m
+
+DAY = 86_400.0
+
+
+def worker(net: Net, owner: str, gpu: str | None = "studio") -> int:
+    fd = net.join("worker", owner=owner, gpu=gpu, url=f"http://{owner}:1", features=("range",))
+    net.say(fd, m.Online())
+    return fd
+
+
+def monitor(net: Net, owner: str, *gpus: str) -> int:
+    return net.join("monitor", owner=owner, gpus=gpus or None, features=("power_state",))
+
+
+def issued(net: Net, *tied: tuple[str, str, tuple[str, ...]]) -> None:
+    net.happen(f.BookSeen(tied))
+
+
+def codes(net: Net, fd: int) -> list[str | None]:
+    return [error.code for error in net.heard(fd, m.Error)]
+
+
+# Workers
+
+
+@pytest.mark.parametrize("restart", ["no", "journal", "snapshot"])
+def test_a_gpu_whose_worker_is_away_is_not_to_be_had_by_another_license(restart: str) -> None:
+    net = Net()
+    net.leave(worker(net, "w"))
+    if restart != "no":
+        net.restart(compacted=restart == "snapshot")
+    client = net.join("client")
+    net.submit(client)
+    thief = worker(net, "thief")
+    assert (codes(net, thief)[:1], thief in net.closed) == (["gpu_taken"], True)
+    assert net.state.jobs["j1"].gpu is None
+    back = worker(net, "w")
+    assert net.state.jobs["j1"].gpu == "studio"
+    assert back not in net.closed
+
+
+def test_a_key_that_was_issued_for_a_gpu_is_good_for_no_other_and_no_other_key_for_that_gpu() -> None:
+    net = Net()
+    issued(net, ("w", "worker", ("studio",)))
+    assert codes(net, worker(net, "w", "attic"))[:1] == ["forbidden"]
+    assert codes(net, worker(net, "other"))[:1] == ["gpu_taken"]
+    assert worker(net, "w") not in net.closed
+    assert net.state.gpus["studio"].online
+
+
+def test_a_name_that_is_issued_goes_to_that_key_also_if_another_used_it_first() -> None:
+    net = Net()
+    first = worker(net, "first")
+    issued(net, ("w", "worker", ("studio",)))
+    assert first in net.closed
+    assert worker(net, "w") not in net.closed
+
+
+def test_a_worker_that_names_no_gpu_takes_the_one_that_its_key_was_issued_for() -> None:
+    net = Net()
+    issued(net, ("w", "worker", ("studio",)))
+    monitor(net, "m", "attic")
+    fd = worker(net, "w", None)
+    assert net.state.connections[fd].gpu == "studio"
+
+
+def test_a_deployed_worker_that_is_back_before_its_old_connection_broke_replaces_it() -> None:
+    net = Net()
+    issued(net, ("w", "worker", ("studio",)))
+    before, after = worker(net, "w", None), worker(net, "w", None)
+    assert net.closed == [before]
+    assert net.state.gpus["studio"].worker == after
+
+
+def test_a_worker_that_names_no_gpu_takes_none_that_is_another_licenses() -> None:
+    net = Net()
+    monitor(net, "m", "studio")
+    net.leave(worker(net, "w"))
+    fd = worker(net, "thief", None)
+    assert net.state.connections[fd].gpu == "gpu"
+    net.leave(fd)
+    again = worker(net, "other", None)
+    assert net.state.connections[again].gpu == "gpu-2"
+
+
+def test_only_the_worker_that_holds_a_job_gives_its_result() -> None:
+    net = Net()
+    client, rogue = net.join("client"), worker(net, "rogue", "attic")
+    net.phase(monitor(net, "m", "attic"), "off", "attic")
+    net.submit(client)
+    net.say(rogue, m.Result(request_id="j1", error=True, error_msg="no", license="id-client"))
+    assert (list(net.state.jobs), net.heard(client, m.Result)) == (["j1"], [])
+    assert codes(net, rogue) == ["forbidden"]
+    holder = worker(net, "w")
+    assert net.state.jobs["j1"].gpu == "studio"
+    net.say(rogue, m.Result(request_id="j1", result={}, license="id-client"))
+    assert (list(net.state.jobs), net.heard(client, m.Result)) == (["j1"], [])
+    net.say(holder, m.Result(request_id="j1", result={}, license="id-client"))
+    assert (list(net.state.jobs), len(net.heard(client, m.Result))) == ([], 1)
+
+
+def test_a_worker_that_lost_its_job_for_a_moment_still_ends_it() -> None:
+    net = Net()
+    client, first = net.join("client"), worker(net, "w")
+    net.submit(client)
+    net.leave(first)
+    net.submit(client)
+    assert net.state.jobs["j1"].gpu is None
+    back = net.join("worker", owner="w", gpu="studio", features=("range",))
+    net.say(back, m.Result(request_id="j1", result={}))
+    assert net.state.jobs == {}
+
+
+def test_a_result_of_no_known_job_goes_only_to_a_license_that_the_worker_has_worked_for() -> None:
+    net = Net()
+    client, rogue = net.join("client"), worker(net, "rogue", "attic")
+    for message in (
+        m.Result(request_id="x", license="id-client", result={}),
+        m.Result(request_id="x", key="id-client", result={}),
+    ):
+        net.say(rogue, message)
+    assert net.heard(client, m.Result) == []
+    net.submit(client)
+    net.say(client, m.JobDone(request_id="j1"))
+    net.say(rogue, m.Result(request_id="j1", license="id-client", result={}))
+    assert len(net.heard(client, m.Result)) == 1
+
+
+# Monitors
+
+
+def test_a_monitor_says_nothing_of_another_licenses_gpu() -> None:
+    net = Net()
+    net.phase(monitor(net, "m", "studio"), "starting")
+    rogue, client = monitor(net, "rogue", "attic"), net.join("client", features=("power_state",))
+    net.submit(client)
+    for message in (
+        m.PowerState(gpu="studio", state="off"),
+        m.Booted(gpu="studio"),
+        m.BootResult(gpu="studio", success=False, status="failed", request_id="j1"),
+    ):
+        net.say(rogue, message)
+    assert codes(net, rogue) == ["gpu_taken"] * 3
+    assert net.state.gpus["studio"].phase == "starting"
+    assert "j1" in net.state.jobs
+    assert not [*net.heard(client, m.BootResult), *net.heard(client, m.Booted)]
+    assert [state.gpu for state in net.heard(client, m.PowerState)] == []
+
+
+def test_nor_registers_for_it_while_the_other_monitor_is_away() -> None:
+    net = Net()
+    net.leave(monitor(net, "m", "studio"))
+    assert codes(net, monitor(net, "rogue", "attic", "studio")) == ["gpu_taken"]
+    assert monitor(net, "m", "studio") not in net.closed
+    assert "attic" not in net.state.gpus
+
+
+@pytest.mark.parametrize("names", [("attic",), ()])
+def test_no_other_monitor_stops_a_gpu_or_ends_its_jobs_by_asking(names: tuple[str, ...]) -> None:
+    net = Net()
+    net.leave(monitor(net, "m", "studio"))
+    client = net.join("client")
+    old = net.join("worker", owner="w", gpu="studio", url="http://w:1")
+    net.say(old, m.Online())
+    net.submit(client)
+    net.pass_time(100.0)
+    rogue = monitor(net, "rogue", *names)
+    net.say(rogue, m.TaskQuery(request_id="q", idle=True, drain=True))
+    net.say(rogue, m.TaskQuery(request_id="q", gpu="studio", idle=True, drain=True))
+    assert "j1" in net.state.jobs
+    net.say(client, m.JobDone(request_id="j1"))
+    net.pass_time(100.0)
+    net.say(rogue, m.TaskQuery(request_id="q", drain=True))
+    assert net.state.gpus["studio"].phase == "online"
+    net.say(monitor(net, "m", "studio"), m.TaskQuery(request_id="q", drain=True))
+    assert net.state.gpus["studio"].phase == "draining"
+
+
+def test_a_boot_that_fails_at_one_gpu_ends_no_job_while_the_monitor_of_another_has_yet_to_answer() -> None:
+    net = Net()
+    other, rogue, client = monitor(net, "m", "studio"), monitor(net, "rogue", "attic"), net.join("client")
+    for phase in ("off", "failed"):
+        net.phase(other, phase)
+        net.now += 5
+        net.submit(client, phase)
+        net.say(rogue, m.BootResult(request_id=phase, success=False, status="failed", gpu="attic"))
+        assert phase in net.state.jobs
+    net.now += 5
+    net.say(other, m.BootResult(request_id="off", success=False, status="failed", gpu="studio"))
+    assert net.state.jobs == {}
+
+
+def test_a_monitors_key_that_was_issued_for_a_gpu_is_good_for_that_one() -> None:
+    net = Net()
+    issued(net, ("m", "monitor", ("studio",)), ("w", "worker", ("attic",)))
+    assert codes(net, monitor(net, "m", "studio", "attic"))[:1] == ["forbidden"]
+    mine = monitor(net, "m", "studio")
+    net.phase(mine, "off", "attic")
+    assert codes(net, mine) == ["forbidden"]
+    net.phase(mine, "off")
+    assert {name: gpu.phase for name, gpu in net.state.gpus.items()} == {"studio": "off"}
+
+
+# How many names, and for how long
+
+
+def test_one_license_cannot_use_up_the_names() -> None:
+    net = Net(gpus=1000, gpus_per_license=200)
+    rogue = monitor(net, "rogue", *(f"x{number}" for number in range(100)))
+    for number in range(1000):
+        net.phase(rogue, "starting", f"y{number}")
+    for turn in range(4):
+        monitor(net, "rogue", *(f"z{turn}-{number}" for number in range(100)))
+    assert len(net.state.gpus) == 200
+    assert worker(net, "w") not in net.closed
+    assert net.state.gpus["studio"].online
+
+
+def test_nor_can_unnamed_workers_of_one_license() -> None:
+    net = Net(gpus_per_license=3)
+    fds = [worker(net, "rogue", None) for _ in range(5)]
+    assert sorted(net.state.gpus) == ["gpu", "gpu-2", "gpu-3"]
+    assert [codes(net, fd) for fd in fds] == [[], [], [], ["too_many_gpus"], ["too_many_gpus"]]
+
+
+def test_a_name_that_nothing_uses_is_forgotten_and_one_that_ran_keeps_its_costs_for_longer() -> None:
+    net = Net()
+    spoken, ran = monitor(net, "m", "attic"), worker(net, "w", "studio")
+    net.pass_time(100 * DAY)
+    net.leave(spoken)
+    net.phase(spoken := monitor(net, "m2", "studio"), "off")
+    net.leave(ran)
+    net.leave(spoken)
+    net.pass_time(29 * DAY)
+    assert sorted(net.state.gpus) == ["attic", "studio"]
+    net.pass_time(2 * DAY)
+    assert sorted(net.state.gpus) == ["studio"]
+    net.restart(compacted=False)
+    assert sorted(net.state.gpus) == ["studio"]
+    assert codes(net, worker(net, "thief"))[:1] == ["gpu_taken"]
+    net.pass_time(400 * DAY)
+    assert (net.state.gpus, net.state.holders) == ({}, {})
+
+
+def test_a_full_hub_forgets_the_name_that_has_not_been_used_for_longest() -> None:
+    net = Net(gpus=2)
+    net.leave(monitor(net, "m", "old"))
+    net.now += DAY
+    in_use = monitor(net, "m2", "used")
+    net.now += DAY
+    assert worker(net, "w") not in net.closed
+    assert sorted(net.state.gpus) == ["studio", "used"]
+    assert codes(net, worker(net, "w2", "third"))[:1] == ["too_many_gpus"]
+    assert in_use not in net.closed
+
+
+def test_a_gpu_with_a_job_is_never_forgotten() -> None:
+    net = Net(gpus=1, granted_ttl=1e9, queued_ttl=1e9, silent_ttl=1e9)
+    client, first = net.join("client"), worker(net, "w")
+    net.submit(client)
+    net.leave(first)
+    net.submit(client)
+    net.pass_time(500 * DAY)
+    assert codes(net, worker(net, "w2", "third"))[:1] == ["too_many_gpus"]
+    assert worker(net, "w") not in net.closed
+    assert net.state.jobs["j1"].gpu == "studio"
+
+
+# Release
+
+
+def test_a_license_that_is_released_or_revoked_leaves_its_names_to_others() -> None:
+    for event in (f.BookSeen(released=(("w", 1_000_001.0),)), f.Revoked("w")):
+        net = Net()
+        net.leave(worker(net, "w"))
+        net.now += 5
+        net.happen(event)
+        net.restart(compacted=False)
+        assert worker(net, "other") not in net.closed
+
+
+def test_a_name_that_is_used_again_after_the_release_stays_where_it_is() -> None:
+    net = Net()
+    released = f.BookSeen(released=(("w", net.now),))
+    net.leave(worker(net, "w"))
+    net.happen(released)
+    net.now += 1
+    net.leave(worker(net, "w"))
+    net.happen(released)
+    assert codes(net, worker(net, "other"))[:1] == ["gpu_taken"]
+
+
+def test_peers_without_a_license_hold_no_name_and_take_none() -> None:
+    net = Net(open_roles=frozenset({"worker", "monitor"}))
+    net.leave(worker(net, "w"))
+    net.happen(f.Opened(90))
+    net.happen(f.Registering(90, m.Register(role="worker", gpu="studio"), None, None))
+    assert codes(net, 90) == ["gpu_taken"]
+    net.happen(f.Opened(91))
+    net.happen(f.Registering(91, m.Register(role="worker"), None, None))
+    net.say(91, m.Online())
+    assert net.state.connections[91].gpu == "gpu"
+    net.leave(91)
+    assert worker(net, "w2", "gpu") not in net.closed
+    assert hub.Limits().gpus_per_license == 200
+
+
+# Whatever other licenses say
+
+names = st.sampled_from(["studio", "attic", "gpu", "Studio", "studio ", None])
+words = st.sampled_from(["off", "starting", "online", "draining", "failed", "stopping", "booted", "no_capacity"])
+ids = st.sampled_from(["waits", "held", "other"])
+owners = st.sampled_from([None, "id-client", "key-id-client", "w"])
+rogue_says = st.one_of(
+    st.builds(m.Online, url=st.just("http://rogue:1")),
+    st.builds(m.Url, url=st.just("http://rogue:2")),
+    st.builds(m.TaskActive, task_id=ids),
+    st.builds(m.Result, request_id=ids, license=owners, key=owners.filter(lambda key: key != "key-id-client"),
+              sender_fd=st.integers(1, 9), error=st.booleans()),
+    st.builds(m.PowerState, gpu=names.map(lambda name: name or "attic"), state=words),
+    st.builds(m.Booted, gpu=names, request_id=ids),
+    st.builds(m.BootResult, gpu=names, request_id=ids, success=st.just(False), status=st.just("failed")),
+    st.builds(m.TaskQuery, request_id=ids, gpu=names, drain=st.just(True), idle=st.booleans()),
+)  # fmt: skip
+rogue_comes = st.one_of(
+    st.builds(lambda gpu: ("worker", {"gpu": gpu, "url": "http://rogue:3"}), names),
+    st.builds(
+        lambda gpus: ("monitor", {"gpus": gpus}), st.none() | st.lists(names.filter(bool), max_size=2).map(tuple)
+    ),
+)
+steps = st.lists(st.tuples(st.one_of(rogue_comes, rogue_says), st.integers(0, 3)), min_size=10, max_size=40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps, st.booleans(), st.booleans())
+def test_nothing_that_other_licenses_say_moves_a_gpu_that_is_not_theirs_or_ends_its_jobs(
+    sequence: list[tuple[Any, int]], tied: bool, away: bool
+) -> None:
+    net = Net()
+    if tied:
+        issued(net, ("w", "worker", ("studio",)), ("m", "monitor", ("studio",)))
+    mine, client = monitor(net, "m", "studio"), net.join("client", features=("done",))
+    serving = worker(net, "w")
+    net.submit(client, "held")
+    if away:
+        net.leave(serving)
+    net.phase(mine, "stopping" if away else "online")
+    before = (net.state.gpus["studio"].phase, net.state.gpus["studio"].url, net.state.gpus["studio"].worker)
+    fds: list[int] = []
+    for step, pick in sequence:
+        net.now += 1
+        if isinstance(step, tuple):
+            role, more = step
+            fds.append(net.join(role, owner=f"rogue-{role}", **more))
+        elif fds:
+            net.say(fds[pick % len(fds)], step)
+        gpu = net.state.gpus["studio"]
+        assert (gpu.phase, gpu.url, gpu.worker) == before
+        assert "held" in net.state.jobs
+        assert net.heard(client, m.Result) == []

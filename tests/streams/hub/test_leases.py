@@ -1,0 +1,314 @@
+"""How long a job may hold its GPU, and what becomes of a cancel that its worker could not hear."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.streams.hub_net import Net
+from wakestream.streams.protocol import messages as m
+
+OURS = ("done", "power_state")
+HOUR = 3600.0
+
+
+def holding(net: Net, id_: str = "j1") -> bool:
+    return id_ in net.state.jobs and net.state.jobs[id_].gpu is not None
+
+
+# Renewal, expiry
+
+
+def test_a_lease_whose_client_is_gone_lives_as_long_as_its_gpu_works() -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=OURS)
+    net.submit(client)
+    net.leave(client)
+    for _ in range(8):
+        net.pass_time(HOUR / 2)
+        net.say(worker, m.TaskActive(task_id="t"))
+    net.pass_time(1.0)
+    assert holding(net)
+    net.pass_time(HOUR)
+    assert not net.state.jobs
+    assert net.heard(worker, m.Cancel) == [m.Cancel(request_id="j1")]
+
+
+def test_a_lease_whose_client_is_gone_and_whose_gpu_is_silent_ends_and_frees_the_gpu_to_be_stopped() -> None:
+    net = Net()
+    net.worker()
+    monitor, client = net.monitor(), net.join("client", features=OURS)
+    net.submit(client)
+    net.leave(client)
+    net.pass_time(HOUR + 1)
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
+    assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == 0
+    assert net.state.gpus["studio"].phase == "draining"
+
+
+def test_a_connected_client_that_stays_silent_while_its_gpu_does_nothing_loses_its_lease_and_is_told() -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=OURS)
+    net.submit(client)
+    net.pass_time(5.9 * HOUR)
+    assert holding(net)
+    net.pass_time(0.2 * HOUR)
+    assert not net.state.jobs
+    (told,) = net.heard(client, m.Error)
+    assert (told.code, told.request_id) == ("expired", "j1")
+    assert net.heard(worker, m.Cancel) == [m.Cancel(request_id="j1")]
+
+
+def test_a_connected_client_keeps_its_lease_by_a_word_or_by_work() -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=OURS)
+    net.submit(client)
+    net.pass_time(4 * HOUR)
+    net.submit(client)
+    net.pass_time(4 * HOUR)
+    net.say(worker, m.TaskActive(task_id="t"))
+    net.pass_time(4 * HOUR)
+    assert holding(net)
+
+
+def test_a_job_that_waits_is_never_given_up_while_its_client_is_there() -> None:
+    net = Net()
+    client = net.join("client", features=OURS)
+    net.submit(client)
+    net.pass_time(100 * HOUR)
+    assert "j1" in net.state.jobs
+
+
+# Drain before stop
+
+
+def test_between_the_question_and_the_stop_a_new_job_waits_and_the_monitor_is_woken() -> None:
+    net = Net()
+    net.worker()
+    monitor, client = net.monitor(), net.join("client", features=OURS)
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
+    answer = net.submit(client)
+    assert isinstance(answer, m.Offline)
+    assert answer.phase == "stopping"
+    assert [one.request_id for one in net.heard(monitor, m.Submit)] == ["j1"]
+    net.phase(monitor, "online")  # the monitor calls the stop off
+    assert holding(net)
+
+
+def test_a_gpu_that_somebody_holds_is_not_drained_by_a_second_look() -> None:
+    net = Net()
+    net.worker()
+    monitor, client = net.monitor(), net.join("client", features=OURS)
+    net.submit(client)
+    for number in range(3):
+        net.pass_time(HOUR)
+        net.say(monitor, m.TaskQuery(request_id=f"q{number}", gpu="studio", drain=True))
+        assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == 1
+        assert net.state.gpus["studio"].phase == "online"
+
+
+# A worker that went away
+
+
+def test_the_monitor_of_ours_hears_at_once_that_a_worker_is_lost_and_others_do_not() -> None:
+    net = Net()
+    worker, mine, other = net.worker(), net.monitor(), net.monitor("attic")
+    old = net.join("monitor", gpus=("studio",))
+    net.leave(worker)
+    assert [(one.gpu, one.state) for one in net.heard(mine, m.PowerState)] == [("studio", "lost")]
+    assert not net.heard(other, m.PowerState)
+    assert not net.heard(old, m.PowerState)
+
+
+def test_a_monitor_that_comes_back_hears_which_worker_was_lost_meanwhile() -> None:
+    net = Net()
+    net.leave(net.worker())
+    assert [one.state for one in net.heard(net.monitor(), m.PowerState)] == ["lost"]
+
+
+# Cancel
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_cancel_that_the_worker_could_not_hear_is_told_when_it_is_back(*, restarted: bool, compacted: bool) -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=OURS)
+    net.submit(client)
+    net.leave(worker)
+    net.say(client, m.Cancel(request_id="j1"))
+    assert not net.state.jobs
+    if restarted:
+        net.restart(compacted=compacted)
+    back = net.worker()
+    assert net.heard(back, m.Cancel) == [m.Cancel(request_id="j1")]
+    assert not net.heard(back, m.DispatchBatch)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_so_is_the_cancel_of_a_job_that_had_come_back_to_the_queue_when_its_gpu_was_lost(
+    *, restarted: bool, compacted: bool
+) -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=OURS)
+    net.submit(client)
+    net.leave(worker)
+    net.submit(client)
+    if restarted:
+        net.restart(compacted=compacted)
+        client = net.join("client", features=OURS)
+    net.say(client, m.Cancel(request_id="j1"))
+    assert not net.state.jobs
+    assert net.heard(net.worker(), m.Cancel) == [m.Cancel(request_id="j1")]
+
+
+@pytest.mark.parametrize("compacted", [None, False, True])
+def test_a_job_that_let_its_gpu_go_and_is_cancelled_then_is_stopped_by_the_worker_that_may_have_it(
+    *, compacted: bool | None
+) -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=(*OURS, "released"))
+    stranger = net.join("client", owner="id-stranger", features=OURS)
+    net.submit(client)
+    net.say(client, m.JobDone(request_id="j1"))
+    if compacted is not None:
+        net.restart(compacted=compacted)
+        worker, client = net.worker(), net.join("client", features=(*OURS, "released"))
+        stranger = net.join("client", owner="id-stranger", features=OURS)
+    net.say(stranger, m.Cancel(request_id="j1"))
+    assert not net.heard(worker, m.Cancel)
+    net.say(client, m.Cancel(request_id="j1"))
+    assert net.heard(worker, m.Cancel) == [m.Cancel(request_id="j1")]
+    assert net.heard(client, m.JobReleased)[-1] == m.JobReleased(request_id="j1")
+    net.leave(worker)
+    assert net.heard(net.worker(), m.Cancel) == [m.Cancel(request_id="j1")]
+    net.say(client, m.Cancel(request_id="j1"))
+    assert net.heard(client, m.Error)[-1].code == "unknown_job"
+
+
+def test_a_cancelled_job_that_is_wanted_again_is_not_stopped_for_what_was_said_before() -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=OURS)
+    net.submit(client)
+    net.leave(worker)
+    net.say(client, m.Cancel(request_id="j1"))
+    net.submit(client)
+    back = net.worker()
+    assert not net.heard(back, m.Cancel)
+    assert holding(net)
+
+
+def test_a_worker_that_has_told_the_end_is_not_told_of_the_cancel_any_more() -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=OURS)
+    net.submit(client)
+    net.leave(worker)
+    net.say(client, m.Cancel(request_id="j1"))
+    back = net.worker()
+    net.say(back, m.Result(request_id="j1", result={"status": "cancelled"}))
+    net.leave(back)
+    assert not net.heard(net.worker(), m.Cancel)
+    assert not net.state.owed
+
+
+def test_what_is_owed_to_a_worker_that_never_returns_is_forgotten_in_time() -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=OURS)
+    net.submit(client)
+    net.leave(worker)
+    net.say(client, m.Cancel(request_id="j1"))
+    net.pass_time(HOUR + 1)
+    assert not net.state.owed
+
+
+def test_a_job_cancelled_after_a_restart_is_gone_for_good_and_its_worker_hears_it() -> None:
+    net = Net()
+    net.worker()
+    net.submit(net.join("client", features=OURS))
+    net.restart(compacted=True)
+    worker, client = net.worker(), net.join("client", features=OURS)
+    net.say(client, m.Cancel(request_id="j1"))
+    assert net.heard(worker, m.Cancel) == [m.Cancel(request_id="j1")]
+    net.restart(compacted=False)
+    assert not net.state.jobs
+
+
+def test_a_late_submit_of_an_older_connection_does_not_bring_a_cancelled_job_back() -> None:
+    net = Net()
+    older = net.join("client", features=OURS)
+    net.submit(older)
+    newer = net.join("client", features=OURS)
+    net.say(newer, m.Cancel(request_id="j1"))
+    late = net.submit(older)
+    assert isinstance(late, m.Error)
+    assert late.code == "cancelled"
+    assert not net.state.jobs
+    assert isinstance(net.submit(newer), m.Offline)
+
+
+def test_a_late_sign_of_work_or_result_does_not_bring_a_cancelled_job_back() -> None:
+    net = Net()
+    worker, client = net.worker(), net.join("client", features=OURS)
+    net.submit(client)
+    net.say(client, m.Cancel(request_id="j1"))
+    net.say(worker, m.TaskActive(task_id="t"))
+    net.say(worker, m.Result(request_id="j1", result={"status": "done"}))
+    assert not net.state.jobs
+    assert not net.state.gpus["studio"].leases
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_of_two_gpus_the_one_that_lost_a_job_is_told_not_to_make_it_when_it_returns(*, restarted: bool) -> None:
+    net = Net()
+    attic, client = net.worker("attic"), net.join("client", features=OURS)
+    net.submit(client)
+    net.leave(attic)
+    assert isinstance(net.submit(client), m.Offline)
+    if restarted:
+        net.restart(compacted=True)
+    studio = net.worker("studio")
+    assert net.state.jobs["j1"].gpu == "studio"
+    assert not net.heard(studio, m.Cancel)
+    back = net.worker("attic")
+    assert net.heard(back, m.Cancel) == [m.Cancel(request_id="j1")]
+    assert net.state.jobs["j1"].gpu == "studio"
+
+
+def test_a_job_that_returns_to_the_gpu_that_lost_it_is_made_there() -> None:
+    net = Net()
+    attic, client = net.worker("attic"), net.join("client", features=OURS)
+    net.submit(client)
+    net.leave(attic)
+    net.submit(client)
+    back = net.worker("attic")
+    assert not net.heard(back, m.Cancel)
+    assert net.state.jobs["j1"].gpu == "attic"
+
+
+# Numbers of connections begin anew with each life of the hub
+
+
+@pytest.mark.parametrize("features", [(), ("hub_status",)])
+def test_a_result_of_before_the_restart_is_not_taken_to_whoever_has_the_asking_connections_number_now(
+    features: tuple[str, ...],
+) -> None:
+    net = Net()
+    net.worker()
+    client = net.join("client")
+    net.submit(client)
+    net.restart(compacted=False)
+    worker = net.worker()
+    assert net.join("client", features=features) == client  # another program of the same license
+    again = net.join("client")
+    net.say(worker, m.Result(request_id="j1", result={}, key="key-id-client", sender_fd=client))
+    assert [told.request_id for told in net.heard(again, m.Result)] == ["j1"]
+    assert not net.state.jobs
+
+
+def test_a_result_of_a_job_that_is_over_is_not_lost_on_a_program_that_only_asks() -> None:
+    net = Net()
+    worker = net.worker()
+    asker, client = net.join("client", features=("hub_status",)), net.join("client")
+    net.say(worker, m.Result(request_id="j1", result={}, key="key-id-client", sender_fd=asker))
+    assert [told.request_id for told in net.heard(client, m.Result)] == ["j1"]
+    assert not net.heard(asker, m.Result)

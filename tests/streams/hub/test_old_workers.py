@@ -1,0 +1,114 @@
+"""A worker of the field: its result comes at once and means "accepted", and nothing comes at the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.streams.hub_net import Net
+from wakestream.streams.protocol import messages as m
+
+OURS = ("done", "power_state")
+ACCEPTED = {"task_id": "j1", "queue": {"processing": 1, "queued": 0}}
+
+
+def held(net: Net, monitor: int) -> int:
+    """How many jobs hold the GPU or wait, as the monitor is told before it stops the machine."""
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
+    return net.heard(monitor, m.TaskQueryResponse)[-1].active_count
+
+
+@pytest.mark.parametrize("features", [(), OURS])
+def test_a_result_that_comes_with_the_job_is_passed_on_and_ends_nothing(features: tuple[str, ...]) -> None:
+    net = Net()
+    worker, monitor, client = net.worker(features=()), net.monitor(), net.join("client", features=features)
+    net.submit(client)
+    net.pass_time(0.04)
+    net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", error=False, result=ACCEPTED))
+    assert [told.result for told in net.heard(client, m.Result)] == [ACCEPTED]
+    net.pass_time(100.0)
+    assert held(net, monitor) == 1
+
+
+def test_that_files_are_missing_does_not_end_the_job_of_a_client_that_is_about_to_upload_them() -> None:
+    net = Net()
+    worker, monitor, client = net.worker(features=()), net.monitor(), net.join("client", features=OURS)
+    net.submit(client)
+    net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", error=True, error_msg="no such file"))
+    net.pass_time(100.0)
+    assert held(net, monitor) == 1
+    net.say(client, m.JobDone(request_id="j1"))
+    assert held(net, monitor) == 0
+
+
+def test_an_error_ends_the_job_of_an_old_client_which_says_nothing_itself() -> None:
+    net = Net()
+    worker, client = net.worker(features=()), net.join("client")
+    net.submit(client)
+    net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", error=True, error_msg="no such file"))
+    assert not net.state.jobs
+
+
+def test_a_result_after_the_time_that_a_render_takes_ends_the_job_of_an_old_client() -> None:
+    net = Net()
+    worker, client = net.worker(features=()), net.join("client")
+    net.submit(client)
+    net.pass_time(60.0)
+    net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", result={"task_id": "t"}))
+    assert not net.state.jobs
+
+
+def test_a_restarted_worker_that_is_handed_the_job_again_accepts_it_again_and_ends_nothing() -> None:
+    net = Net()
+    worker, client = net.worker(features=()), net.join("client")
+    net.submit(client)
+    net.pass_time(60.0)
+    net.leave(worker)
+    net.pass_time(60.0)
+    worker = net.worker(features=())
+    assert net.heard(worker, m.DispatchBatch)
+    net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", result=ACCEPTED))
+    assert net.state.jobs["j1"].gpu == "studio"
+
+
+def test_other_kinds_of_task_are_done_when_the_worker_says_so() -> None:
+    net = Net()
+    worker, client = net.worker(features=()), net.join("client")
+    net.say(client, m.Submit(request_id="j1", task_type="delete_asset", payload={"id": "7"}))
+    net.say(worker, m.Result(request_id="j1", task_type="delete_asset", result={"id": "7"}))
+    assert not net.state.jobs
+
+
+def asks(net: Net, monitor: int, *, idle: bool | None) -> int:
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", idle=idle))
+    return net.heard(monitor, m.TaskQueryResponse)[-1].active_count
+
+
+def test_the_job_of_an_old_client_ends_when_the_monitor_has_heard_that_the_old_worker_has_no_task() -> None:
+    net = Net()
+    worker, monitor, client = net.worker(features=()), net.monitor(), net.join("client")
+    net.submit(client)
+    net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", result=ACCEPTED))
+    assert asks(net, monitor, idle=True) == 1
+    net.pass_time(100.0)
+    assert asks(net, monitor, idle=None) == 1
+    assert asks(net, monitor, idle=True) == 0
+    assert not net.state.jobs
+
+
+@pytest.mark.parametrize("theirs", ["client", "worker"])
+def test_a_worker_without_a_task_ends_no_job_whose_end_somebody_will_tell(theirs: str) -> None:
+    net = Net()
+    net.worker(features=() if theirs == "worker" else ("range",))
+    monitor, client = net.monitor(), net.join("client", features=() if theirs == "client" else OURS)
+    net.submit(client)
+    net.pass_time(100.0)
+    assert asks(net, monitor, idle=True) == 1
+
+
+def test_the_lease_of_an_old_client_at_an_old_worker_ends_when_neither_has_shown_any_work_for_long() -> None:
+    net = Net()
+    worker, monitor, client = net.worker(features=()), net.monitor(), net.join("client")
+    net.submit(client)
+    net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", result=ACCEPTED))
+    net.pass_time(net.limits.granted_ttl + 1)
+    assert held(net, monitor) == 0

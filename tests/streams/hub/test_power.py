@@ -1,0 +1,201 @@
+"""What the hub makes of what monitors, workers and connections say of a GPU, one case after the other."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.streams.hub_net import Net
+from wakestream.streams.hub import hub
+from wakestream.streams.protocol import messages as m
+
+UNSEEN = ("gpu\x1b[31m", "g\npu", "g\tpu", "\x9b", "\u202eupg", "gpu\u200f", "gpu\u200b", "gpu\u2028", " ", "gpu ")
+"""Names of which something is not seen, or steers what shows them."""
+
+
+def phases(net: Net) -> dict[str, str]:
+    return {name: gpu.phase for name, gpu in net.state.gpus.items()}
+
+
+def test_a_worker_that_came_again_is_not_lost_when_its_former_connection_closes() -> None:
+    net = Net()
+    first = net.worker()
+    net.worker()
+    net.leave(first)
+    assert phases(net) == {"studio": "online"}
+
+
+def test_a_worker_that_leaves_a_machine_which_is_stopped_is_no_loss() -> None:
+    net = Net()
+    worker, monitor = net.worker(), net.monitor()
+    net.phase(monitor, "stopping")
+    net.leave(worker)
+    assert phases(net) == {"studio": "stopping"}
+
+
+def test_a_boot_that_failed_is_the_gpus_state_and_says_why_but_not_of_one_that_is_online() -> None:
+    net = Net()
+    monitor = net.monitor("attic")
+    net.phase(monitor, "starting", "attic")
+    net.say(monitor, m.BootResult(status="failed", msg="no driver", gpu="attic"))
+    assert phases(net) == {"attic": "failed"}
+    assert net.state.gpus["attic"].cause == "no driver"
+    net.worker("attic")
+    net.say(monitor, m.BootResult(status="failed", gpu="attic"))
+    assert phases(net) == {"attic": "online"}
+
+
+def told(net: Net, client: int) -> list[m.PowerState]:
+    return net.heard(client, m.PowerState)
+
+
+def test_a_client_that_wants_it_hears_how_each_gpu_is_as_soon_as_it_is_registered() -> None:
+    net = Net()
+    monitor = net.monitor()
+    net.phase(monitor, "starting")
+    client = net.join("client", features=("power_state", "power_now"))
+    assert told(net, client) == [m.PowerState(gpu="studio", state="starting", present=True)]
+    net.phase(monitor, "booted")
+    assert [said.present for said in told(net, client)] == [True, None]
+
+
+def test_a_client_that_did_not_ask_for_it_hears_of_changes_only() -> None:
+    net = Net()
+    monitor = net.monitor()
+    net.phase(monitor, "starting")
+    client = net.join("client", features=("power_state",))
+    assert told(net, client) == []
+    assert told(net, net.join("client", features=("power_now",))) != []
+
+
+def test_what_is_booted_is_not_online_and_what_is_online_is_not_booted_again() -> None:
+    net = Net()
+    monitor = net.monitor()
+    net.phase(monitor, "starting")
+    net.say(monitor, m.Booted(gpu="studio", msg="the machine is up"))
+    assert (phases(net), net.state.gpus["studio"].cause) == ({"studio": "booted"}, "the machine is up")
+    net.worker()
+    net.say(monitor, m.Booted(gpu="studio"))
+    assert phases(net) == {"studio": "online"}
+
+
+def test_a_monitor_is_believed_that_a_gpu_is_online_only_when_its_worker_is_here() -> None:
+    net = Net()
+    monitor = net.monitor()
+    net.phase(monitor, "booted")
+    net.phase(monitor, "online")
+    assert phases(net) == {"studio": "booted"}
+    worker = net.worker()
+    net.phase(monitor, "draining")
+    net.phase(monitor, "online")
+    assert phases(net) == {"studio": "online"}
+    net.leave(worker)
+    net.phase(monitor, "online")
+    assert phases(net) == {"studio": "booted"}
+
+
+def test_a_stop_that_was_announced_and_never_began_is_called_off_after_its_time() -> None:
+    net = Net(draining=60.0)
+    net.worker()
+    monitor, client = net.monitor(), net.join("client")
+    net.pass_time(1000.0)
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
+    assert phases(net) == {"studio": "draining"}
+    net.submit(client)
+    net.pass_time(60.0)
+    assert (phases(net), net.heard(client, m.Ack)) == ({"studio": "draining"}, [])
+    net.pass_time(1.0)
+    assert phases(net) == {"studio": "online"}
+    assert [ack.request_id for ack in net.heard(client, m.Ack)] == ["j1"]
+
+
+def test_nor_is_it_called_off_for_a_worker_that_has_gone() -> None:
+    net = Net(draining=60.0)
+    worker, monitor = net.worker(), net.monitor()
+    net.pass_time(1000.0)
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
+    net.leave(worker)
+    net.pass_time(100.0)
+    assert phases(net) == {"studio": "draining"}
+
+
+def test_a_stop_is_asked_about_ones_own_gpu_and_about_those_that_nobody_answers_for() -> None:
+    net = Net(recent=0.0)
+    net.worker("studio")
+    client = net.join("client")
+    net.submit(client)
+    studio, attic = net.monitor("studio"), net.monitor("attic")
+    net.worker("attic")
+
+    def held(fd: int, gpu: str) -> int:
+        net.say(fd, m.TaskQuery(request_id="q", gpu=gpu))
+        return net.heard(fd, m.TaskQueryResponse)[-1].active_count
+
+    assert (held(studio, "studio"), held(attic, "attic")) == (1, 0)
+    net.leave(studio)  # the GPU that is at work may be the other's machine under another name
+    assert held(attic, "attic") == 1
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("status", 3.0), ("boot", 35 * 60.0)])
+def test_a_question_that_no_monitor_answers_is_open_for_its_time(kind: str, limit: float) -> None:
+    net = Net()
+    net.monitor()
+    client = net.join("client", features=("done",))
+    net.say(client, m.StatusQuery(request_id="q") if kind == "status" else m.Boot(request_id="q"))
+    net.pass_time(limit)
+    assert list(net.state.asked) == [(kind, "q")]
+    net.pass_time(0.1)
+    assert not net.state.asked
+    assert [answer.source for answer in net.heard(client, m.StatusResponse)] == ["hub"] * (kind == "status")
+
+
+def test_a_question_ends_with_the_connection_that_asked() -> None:
+    net = Net()
+    net.monitor()
+    client = net.join("client")
+    net.say(client, m.Boot(request_id="q"))
+    net.pass_time(1.0)
+    assert net.state.asked
+    net.leave(client)
+    net.pass_time(1.0)
+    assert not net.state.asked
+
+
+def test_the_answer_to_a_boot_goes_to_who_asked_and_success_also_to_the_job_that_caused_it() -> None:
+    net = Net()
+    monitor, asker, waiting = net.monitor(), net.join("client", owner="a"), net.join("client", owner="b")
+    net.say(asker, m.Boot(request_id="b"))
+    net.submit(waiting, "j1")
+    net.say(monitor, m.BootResult(request_id="b", success=True, status="running", gpu="studio"))
+    net.say(monitor, m.BootResult(request_id="j1", success=True, status="running", gpu="studio"))
+    assert [told.request_id for told in net.heard(asker, m.BootResult)] == ["b"]
+    assert [told.request_id for told in net.heard(waiting, m.BootResult)] == ["j1"]
+    assert (list(net.state.jobs), net.state.asked) == (["j1"], {})
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("", False), ("g" * 100, True), ("g" * 101, False), ("显卡 1", True), *((name, False) for name in UNSEEN)],
+)
+def test_a_gpu_has_a_name_of_up_to_100_printable_characters(name: str, taken: bool) -> None:
+    net = Net()
+    monitor = net.monitor("studio")
+    net.phase(monitor, "starting", name)
+    assert (name in net.state.gpus, bool(net.heard(monitor, m.Error))) == (taken, not taken)
+
+
+def test_there_are_no_more_gpus_than_the_hub_keeps_account_of_and_those_it_knows_go_on() -> None:
+    net = Net(gpus=2)
+    monitor = net.monitor("one")
+    for gpu in ("one", "two", "three"):
+        net.phase(monitor, "starting", gpu)
+    net.phase(monitor, "booted", "two")
+    assert phases(net) == {"one": "starting", "two": "booted"}
+    assert hub.HubState().limits.gpus == 1000
+
+
+def test_a_monitor_that_comes_late_hears_of_the_gpus_that_are_online_if_it_names_any_itself() -> None:
+    net = Net()
+    net.worker()
+    ours, field = net.monitor("attic"), net.join("monitor")
+    assert [online.gpu for online in net.heard(ours, m.Online)] == ["studio"]
+    assert net.heard(field, m.Online) == []

@@ -1,0 +1,354 @@
+"""What the hub tells of its GPUs, and that a restart forgets none of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.streams.hub_net import Net
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub, ledger
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+
+MORNING = 20_000 * ledger.DAY + 9 * 3600.0
+HOUR = 3600.0
+
+
+def asked(net: Net, fd: int, since: int | None = None) -> m.HubStatus:
+    net.say(fd, m.HubStatusQuery(request_id="q", since=since))
+    return net.heard(fd, m.HubStatus)[-1]
+
+
+def boots(net: Net, monitor: int, seconds: float, gpu: str = "studio") -> int:
+    """The GPU is off, and comes online `seconds` after a job began to wait for it."""
+    net.phase(monitor, "starting", gpu)
+    net.now += seconds
+    return net.worker(gpu)
+
+
+def a_day(price: float | None = 2.0) -> tuple[Net, int, int]:
+    """Off at nine, on from ten to eleven, and again from twelve on, when a job holds it; it is one o'clock."""
+    net = Net(MORNING, price=price)
+    monitor, client = net.monitor(), net.join("client", owner="mine", features=("done", "hub_status"))
+    net.phase(monitor, "off")
+    net.now = MORNING + HOUR
+    net.submit(client)
+    worker = boots(net, monitor, 60.0)
+    net.say(client, m.JobDone(request_id="j1"))
+    net.now = MORNING + 2 * HOUR
+    net.leave(worker)
+    net.phase(monitor, "off", msg="no work for 1800 s")
+    net.now = MORNING + 3 * HOUR
+    net.submit(client, "j2")
+    boots(net, monitor, 120.0)
+    net.now = MORNING + 4 * HOUR
+    return net, monitor, client
+
+
+def test_the_feature_is_announced_to_those_who_ask_for_it_and_to_no_others() -> None:
+    net = Net()
+    for role in ("client", "monitor"):
+        fd = net.join(role, features=("hub_status",))
+        assert "hub_status" in (net.heard(fd, m.Registered)[0].features or ())
+    assert net.heard(net.join("client"), m.Registered)[0].features == hub.FEATURES
+
+
+def test_the_status_tells_the_same_time_until_online_as_the_jobs_that_wait() -> None:
+    net, monitor, client = a_day()
+    net.say(client, m.JobDone(request_id="j2"))
+    net.leave(net.worker())
+    net.phase(monitor, "stopping")
+    net.submit(client, "j3")
+    net.now += 30
+    net.phase(monitor, "off")
+    net.phase(monitor, "starting")
+    net.now += 10
+    net.submit(client, "j4")
+    told = net.heard(client, m.Offline)[-1].eta_s
+    assert told == {"p50": 20.0, "p90": 80.0}
+    assert asked(net, client).eta_s == told
+
+
+def test_the_status_tells_no_time_until_online_while_no_job_waits() -> None:
+    net, _, client = a_day()
+    assert asked(net, client).eta_s is None
+
+
+def test_a_worker_may_not_ask() -> None:
+    net = Net()
+    worker = net.worker()
+    net.say(worker, m.HubStatusQuery(request_id="q"))
+    assert net.heard(worker, m.Error)[-1].code == "forbidden"
+
+
+def test_it_tells_phase_uptime_holders_costs_and_boot_times() -> None:
+    net, _, client = a_day()
+    answer = asked(net, client)
+    (gpu,) = answer.gpus
+    assert (gpu["gpu"], gpu["phase"], gpu["since"]) == ("studio", "online", int(MORNING + 3 * HOUR + 120))
+    assert gpu["uptime_s"] == HOUR
+    assert (gpu["own_jobs"], gpu["own"], gpu["others"]) == (["j2"], 1, 0)
+    assert gpu["today"] == {"on_s": 2 * HOUR, "of_s": 4 * HOUR, "cost": 4.0, "saved": 4.0}
+    assert gpu["month"] == gpu["today"] == gpu["all"]
+    assert (answer.boots, answer.boot_s) == (2, {"p50": 60.0, "p90": 120.0})
+    assert (answer.queue, answer.own_queued, answer.monitors) == (0, 0, 1)
+
+
+def test_one_connection_cannot_keep_the_hub_busy_with_questions() -> None:
+    net, _, client = a_day()
+    for _ in range(100):
+        net.say(client, m.HubStatusQuery(request_id="q"))
+    assert len(net.heard(client, m.HubStatus)) == 20
+    assert {error.code for error in net.heard(client, m.Error)} == {"too_fast"}
+    net.pass_time(1.0)
+    assert asked(net, client).gpus
+
+
+def test_where_the_worker_of_an_online_gpu_is_is_told_to_those_who_announced_that_they_read_it() -> None:
+    net = Net(MORNING)
+    doctor = net.join("client", features=("hub_status", "gpu_url"))
+    other = net.join("client", features=("hub_status",))
+    assert "gpu_url" in (net.heard(doctor, m.Registered)[0].features or ())
+    assert "gpu_url" not in (net.heard(other, m.Registered)[0].features or ())
+    worker = net.worker()
+    assert asked(net, doctor).gpus[0]["url"] == net.state.gpus["studio"].url is not None
+    assert "url" not in asked(net, other).gpus[0]
+    net.leave(worker)
+    assert "url" not in asked(net, doctor).gpus[0]
+
+
+def test_other_licenses_jobs_are_counted_and_not_named() -> None:
+    net, monitor, _ = a_day()
+    stranger = net.join("client", owner="other")
+    (gpu,) = asked(net, stranger).gpus
+    assert (gpu["own_jobs"], gpu["own"], gpu["others"]) == ([], 0, 1)
+    assert asked(net, monitor).gpus[0]["others"] == 1
+
+
+def test_without_a_price_it_tells_times_alone() -> None:
+    net, _, client = a_day(price=None)
+    (gpu,) = asked(net, client).gpus
+    assert gpu["today"] == {"on_s": 2 * HOUR, "of_s": 4 * HOUR}
+    assert "price_per_hour" not in gpu
+
+
+def test_one_gpu_may_have_a_price_of_its_own() -> None:
+    net = Net(MORNING, price=1.0, prices={"attic": 3.0})
+    client = net.join("client")
+    net.worker("studio")
+    net.worker("attic")
+    net.now += HOUR
+    assert {gpu["gpu"]: gpu["today"]["cost"] for gpu in asked(net, client).gpus} == {"studio": 1.0, "attic": 3.0}
+
+
+def test_it_says_why_a_gpu_is_as_it_is() -> None:
+    net, monitor, client = a_day()
+    net.phase(monitor, "stopping", msg="on for the longest allowed time of 3600 s")
+    assert asked(net, client).gpus[0]["why"] == "on for the longest allowed time of 3600 s"
+
+
+def test_a_warning_of_the_monitor_is_told_though_the_phase_is_as_it_was() -> None:
+    net, monitor, client = a_day()
+    before = asked(net, client).gpus[0]
+    net.phase(monitor, "online", msg="will be stopped in 600 s: the longest allowed uptime is nearly over")
+    after = asked(net, client).gpus[0]
+    assert after["why"] == "will be stopped in 600 s: the longest allowed uptime is nearly over"
+    assert (after["since"], after["all"]) == (before["since"], before["all"])
+
+
+def test_of_a_gpu_whose_worker_is_well_and_does_not_come_to_the_hub_it_says_so_and_since_when() -> None:
+    net = Net()
+    monitor, client = net.monitor(), net.join("client")
+    net.phase(monitor, "booted", msg="the provider says running")
+    net.pass_time(60.0)
+    net.phase(monitor, "online", msg="its worker is initialized")
+    began, kept = net.now, len(net.journal)
+    net.pass_time(1800.0)
+    net.phase(monitor, "draining", msg="no work for 1800 s")
+    net.phase(monitor, "online", msg="still in use (1 jobs)")
+    net.phase(monitor, "online", msg="still in use (1 jobs)")
+    (gpu,) = asked(net, client).gpus
+    assert gpu["phase"] == "booted"
+    assert "has not come to this hub" in gpu["why"]
+    assert gpu["since"] == began
+    assert len(net.journal) == kept
+    net.worker()
+    (gpu,) = asked(net, client).gpus
+    assert (gpu["phase"], gpu.get("why")) == ("online", None)
+
+
+def test_who_waits_for_a_gpu_that_is_on_and_whose_worker_stays_away_is_told_after_the_time_of_a_boot() -> None:
+    net = Net(unmet=600.0)
+    monitor, client = net.monitor(), net.join("client")
+    net.phase(monitor, "online", msg="its worker is initialized")
+    net.pass_time(300.0)
+    net.submit(client, "early")
+    net.pass_time(300.0)
+    net.submit(client, "late")
+    assert net.heard(client, m.BootResult) == []
+    net.pass_time(300.0)
+    (told,) = net.heard(client, m.BootResult)
+    assert (told.request_id, told.success, told.gpu) == ("early", False, "studio")
+    assert "did not come to the hub within 600 s; look at the worker's log" in (told.msg or "")
+    assert list(net.state.jobs) == ["late"]
+    net.worker()
+    assert [ack.request_id for ack in net.heard(client, m.Ack)] == ["late"]
+
+
+def test_a_short_idle_time_does_not_put_off_the_end_of_the_wait_for_a_worker_that_stays_away() -> None:
+    net = Net(unmet=600.0)
+    monitor, client = net.monitor(), net.join("client")
+    net.phase(monitor, "online")
+    net.submit(client)
+    for _ in range(3):
+        net.pass_time(300.0)
+        net.phase(monitor, "draining", msg="no work for 300 s")
+        net.phase(monitor, "online", msg="still in use (1 jobs)")
+    assert [told.request_id for told in net.heard(client, m.BootResult)] == ["j1"]
+
+
+@pytest.mark.parametrize("other", [None, "attic"])
+def test_what_a_monitor_said_that_is_gone_lets_nobody_down(other: str | None) -> None:
+    net = Net(unmet=600.0)
+    monitor, client = net.monitor(), net.join("client")
+    net.phase(monitor, "online")
+    net.leave(monitor)
+    if other is not None:
+        net.phase(net.monitor(other), "no_capacity", other)
+    net.submit(client)
+    net.pass_time(3600.0)
+    assert net.heard(client, m.BootResult) == []
+    assert list(net.state.jobs) == ["j1"]
+
+
+def test_a_name_that_a_monitor_bore_before_gives_nobody_hope_when_a_boot_fails() -> None:
+    net = Net()
+    monitor, client = net.monitor("former"), net.join("client")
+    net.phase(monitor, "online", "former")
+    net.leave(monitor)
+    monitor = net.monitor()
+    net.submit(client)
+    net.say(monitor, m.BootResult(request_id="j1", success=False, status="failed", msg="no", gpu="studio"))
+    assert [told.msg for told in net.heard(client, m.BootResult)] == ["no"]
+    assert list(net.state.jobs) == []
+
+
+def test_where_another_gpu_may_come_yet_nobody_is_let_down_for_the_one_that_stays_away() -> None:
+    net = Net(unmet=600.0)
+    monitor, other, client = net.monitor(), net.monitor("attic"), net.join("client")
+    net.phase(monitor, "online")
+    net.phase(other, "starting", "attic")
+    net.submit(client)
+    net.pass_time(3600.0)
+    assert list(net.state.jobs) == ["j1"]
+    net.phase(other, "off", "attic")
+    net.pass_time(1.0)
+    assert list(net.state.jobs) == []
+
+
+def test_a_job_whose_owner_is_away_waits_on_for_a_gpu_that_stays_away() -> None:
+    net = Net(unmet=600.0)
+    monitor, client = net.monitor(), net.join("client")
+    net.phase(monitor, "online")
+    net.submit(client)
+    net.leave(client)
+    net.pass_time(700.0)
+    assert list(net.state.jobs) == ["j1"]
+
+
+def test_a_span_of_ones_own_begins_with_its_day() -> None:
+    net, _, client = a_day()
+    yesterday = int(MORNING - ledger.DAY)
+    assert asked(net, client, yesterday).gpus[0]["asked"]["on_s"] == 2 * HOUR
+    net.now += 3 * ledger.DAY
+    assert asked(net, client, int(net.now - ledger.DAY)).gpus[0]["asked"]["on_s"] == ledger.DAY + 13 * HOUR
+
+
+def test_what_does_not_fit_into_a_frame_is_counted() -> None:
+    net = Net(price=1.0)
+    client = net.join("client", owner="mine")
+    for number in range(150):
+        net.phase(net.monitor(f"gpu-{number}"), "off", f"gpu-{number}", "x" * 300)
+    answer = asked(net, client)
+    assert answer.more
+    assert len(answer.gpus) + answer.more == 150
+    assert len(wire.encode(answer).encode()) <= wire.MAX_FRAME
+
+
+# What a restart must not forget
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_restarted_hub_tells_the_same_costs_and_boot_times(*, compacted: bool) -> None:
+    net, _, client = a_day()
+    before = asked(net, client)
+    net.restart(compacted=compacted)
+    client = net.join("client", owner="mine")
+    after = asked(net, client)
+    for name in ("today", "month", "all", "uptime_s", "own_jobs"):
+        assert after.gpus[0][name] == before.gpus[0][name], name
+    assert (after.boots, after.boot_s) == (before.boots, before.boot_s)
+    assert after.gpus[0]["phase"] == "lost"  # until its worker is back
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_those_who_wait_are_told_the_usual_boot_time_also_after_a_restart(*, compacted: bool) -> None:
+    net, monitor, client = a_day()
+    net.say(client, m.JobDone(request_id="j2"))
+    net.phase(monitor, "off")
+    first = net.submit(client, "j3")
+    assert isinstance(first, m.Offline)
+    assert first.eta_s == {"p50": 60.0, "p90": 120.0}
+    net.now += 20.0
+    net.restart(compacted=compacted)
+    again = net.submit(net.join("client", owner="mine"), "j3")
+    assert isinstance(again, m.Offline)
+    assert again.eta_s == {"p50": 40.0, "p90": 100.0}
+
+
+def test_the_last_hundred_boots_count() -> None:
+    net = Net()
+    monitor, client = net.monitor(), net.join("client")
+    for number in range(150):
+        net.submit(client, f"j{number}")
+        worker = boots(net, monitor, float(number))
+        net.say(client, m.JobDone(request_id=f"j{number}"))
+        net.leave(worker)
+        net.phase(monitor, "off")
+    for compacted in (False, True):
+        net.restart(compacted=compacted)
+        answer = asked(net, net.join("client"))
+        assert (answer.boots, answer.boot_s) == (100, {"p50": 99.0, "p90": 139.0})
+
+
+def test_facts_that_a_snapshot_holds_already_count_once() -> None:
+    net, _, client = a_day()
+    before = asked(net, client)
+    last = [fact for fact in net.journal if isinstance(fact, f.BootTook | f.GpuOnline)][-2:]
+    recovered = hub.recover([*hub.snapshot(net.state), *last], net.limits)
+    assert [seconds for _, seconds in recovered.boots] == [60.0, 120.0]
+    ran = recovered.gpus["studio"].account.ran(0.0, net.now)
+    assert ran == before.gpus[0]["all"]["on_s"]
+
+
+def test_each_change_of_a_gpu_is_kept_for_good_with_its_time_and_cause() -> None:
+    net, monitor, _ = a_day()
+    net.phase(monitor, "stopping", msg="nobody holds it")
+    kept: list[Any] = [fact for fact in net.journal if getattr(fact, "LEDGER", False)]
+    assert all(fact.at for fact in kept)
+    phases = [getattr(fact, "phase", type(fact).__name__) for fact in kept]
+    assert phases == [
+        "off",
+        "starting",
+        "GpuOnline",
+        "BootTook",
+        "lost",
+        "off",
+        "starting",
+        "GpuOnline",
+        "BootTook",
+        "stopping",
+    ]
+    assert kept[-1].cause == "nobody holds it"

@@ -1,0 +1,60 @@
+"""How deployed clients are told the GPU's state: as the deployed hub told it, and never too hopefully."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.streams.hub_net import Net
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+
+
+def told(net: Net, fd: int) -> list[dict[str, Any]]:
+    kind = m.StatusResponse.TYPE
+    return [frame for message in net.sent.get(fd, ()) if (frame := wire.to_frame(message))["type"] == kind]
+
+
+def test_all_old_clients_of_the_askers_license_are_told_and_no_others() -> None:
+    net = Net()
+    monitor, old, phone = net.monitor(), net.join("client", owner="a"), net.join("client", owner="a")
+    stranger = net.join("client", owner="b")
+    net.say(old, m.StatusQuery(request_id="q"))
+    net.say(monitor, m.StatusResponse(request_id="q", status="stopped", fresh=True))
+    frame = {"type": "gpu.status.response", "request_id": "q", "status": "stopped", "State": "", "fresh": True}
+    assert [told(net, fd) for fd in (old, phone, stranger)] == [[frame], [frame], []]
+
+
+def test_a_client_with_features_is_told_what_the_monitor_said_and_only_what_it_asked() -> None:
+    net = Net()
+    monitor, ours, old = net.monitor(), net.join("client", owner="a", features=("done",)), net.join("client", owner="a")
+    net.say(old, m.StatusQuery(request_id="q"))
+    net.say(monitor, m.StatusResponse(request_id="q", status="stopped"))
+    assert told(net, ours) == []
+    net.say(ours, m.StatusQuery(request_id="q2"))
+    net.say(monitor, m.StatusResponse(request_id="q2", status="stopped"))
+    assert told(net, ours)[0]["source"] == "gpu_monitor"
+    assert told(net, old)[0]["fresh"] is False
+
+
+@pytest.mark.parametrize("status", ["running", "RUNNING", "online"])
+def test_running_means_that_the_worker_is_there(status: str) -> None:
+    net = Net()
+    monitor, old = net.monitor(), net.join("client", owner="a")
+    words = []
+    for id_ in ("q1", "q2"):
+        net.say(old, m.StatusQuery(request_id=id_))
+        net.say(monitor, m.StatusResponse(request_id=id_, status=status))
+        words.append(told(net, old)[-1]["status"])
+        net.worker()
+    assert words == ["starting", "running"]
+
+
+def test_what_the_hub_answers_itself_is_told_in_the_same_words() -> None:
+    net = Net()
+    monitor, old = net.monitor(), net.join("client", owner="a")
+    net.phase(monitor, "booted")
+    net.say(old, m.StatusQuery(request_id="q"))
+    net.pass_time(4)  # a deployed client leaves after 5 s of silence
+    assert [(each["status"], each["State"]) for each in told(net, old)] == [("starting", "")]

@@ -1,0 +1,79 @@
+"""Two GPUs at one hub: work at one neither starts the other nor keeps it on."""
+
+from __future__ import annotations
+
+from tests.support.streams.hub_net import Net
+from tests.support.streams.monitor_desk import Desk
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.monitor import hear
+from wakestream.streams.protocol import messages as m
+
+ACTIVE = m.TaskActive(task_id="t")
+
+
+def copies(net: Net, monitor: int) -> list[m.Message]:
+    return [each for each in net.sent.get(monitor, []) if isinstance(each, m.Submit | m.TaskActive)]
+
+
+def test_a_job_that_is_granted_one_gpu_is_told_to_its_monitor_alone() -> None:
+    net = Net()
+    studio, attic = net.monitor("studio"), net.monitor("attic")
+    worker, client = net.worker("studio"), net.join("client")
+    net.submit(client)
+    net.say(worker, ACTIVE)
+    assert copies(net, studio) == [m.Submit(request_id="j1"), ACTIVE]
+    assert copies(net, attic) == []
+
+
+def test_nor_does_a_boot_while_one_gpu_is_online_start_the_other() -> None:
+    net = Net()
+    studio, attic = net.monitor("studio"), net.monitor("attic")
+    net.worker("studio")
+    net.say(net.join("client"), m.Boot(request_id="b"))
+    assert (len(net.heard(studio, m.Boot)), net.heard(attic, m.Boot)) == (1, [])
+
+
+def test_an_old_monitor_which_names_no_gpu_hears_of_all() -> None:
+    net = Net()
+    worker, old, client = net.worker("studio"), net.join("monitor"), net.join("client")
+    net.monitor("studio")
+    net.submit(client)
+    net.say(worker, ACTIVE)
+    assert copies(net, old) == [m.Submit(request_id="j1"), ACTIVE]
+
+
+def test_of_a_gpu_that_no_monitor_names_all_hear_as_it_may_be_theirs_under_another_name() -> None:
+    net = Net()
+    worker, monitor, client = net.worker("gpu"), net.monitor("studio"), net.join("client")
+    net.submit(client)
+    net.say(worker, ACTIVE)
+    assert copies(net, monitor) == [m.Submit(request_id="j1"), ACTIVE]
+
+
+def test_a_job_that_waits_wakes_whichever_gpu_can_be_had() -> None:
+    net = Net()
+    studio, attic, client = net.monitor("studio"), net.monitor("attic"), net.join("client")
+    net.submit(client)
+    assert copies(net, studio) == copies(net, attic) == [m.Submit(request_id="j1")]
+
+
+def test_a_machine_that_is_off_stays_off_while_the_other_has_work_and_one_that_idles_is_stopped() -> None:
+    net = Net()
+    worker, attic, client = net.worker("studio"), net.monitor("gpu-1"), net.join("client", features=("done",))
+    net.monitor("studio")
+    off, idle = Desk().off(), Desk().online()
+    seen = 0
+    for number in range(60):
+        net.pass_time(60.0)
+        net.submit(client, f"j{number}")
+        net.say(worker, ACTIVE)
+        told, seen = net.sent.get(attic, [])[seen:], len(net.sent.get(attic, []))
+        for desk in (off, idle):
+            for event in filter(None, (hear(message, "gpu-1") for message in told)):
+                desk.happens(event)
+            desk.passes(60.0)
+        idle.happens(p.HealthAnswer(True))
+        while idle.machine.query is not None:
+            idle.answers(0)
+    assert not off.did(p.Start)
+    assert idle.did(p.Stop)

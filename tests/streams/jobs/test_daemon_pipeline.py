@@ -1,0 +1,449 @@
+"""The daemon's pipeline in virtual time: turns and priorities, endless patience, and a look back before any work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.support.streams.job_scene import URL, Scene, ack, offline, silence
+from wakestream.adapters.testing.fakes import FakeFiles, FakeWorker, FakeWorkers
+from wakestream.adapters.testing.harness import PipelineHarness, awake
+from wakestream.operators.model import errors
+from wakestream.operators.model import events as e
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import TaskReceipt, TaskReport
+from wakestream.operators.rx.to_future import to_future
+from wakestream.streams.jobs.daemon_pipeline import DURABLE, MAX_LOST_TASKS, durable_pipeline
+from wakestream.streams.jobs.gpu_backoff import MAX_NO_PROGRESS
+from wakestream.streams.jobs.job import World
+from wakestream.streams.jobs.job_runner import RETRY_NOW
+from wakestream.streams.jobs.keyed_subject import KeyedSubject
+from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.log_edit import with_rows
+from wakestream.streams.recording.recording import Row
+from wakestream.streams.replay.replay_client import replay_client
+
+
+class Before:
+    """What was done before: answers of `find` by job, and the moments at which other jobs end."""
+
+    def __init__(self, **found: list[Mapping[str, Any] | None]) -> None:
+        self.found = found
+        self.over: dict[str, asyncio.Event] = {}
+
+    async def find(self, job: str) -> Mapping[str, Any] | None:
+        told = self.found.get(job.replace("-", "_"), [])
+        return told.pop(0) if told else None
+
+    async def ended(self, job: str) -> None:
+        await self.over.setdefault(job, asyncio.Event()).wait()
+
+
+class House(Scene):
+    """Several jobs of one daemon."""
+
+    def __init__(self, limits: LaneLimits | None = None, before: Before | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.priorities: dict[str, int] = {}
+        self.lanes = lanes(limits or LaneLimits(), lambda job: self.priorities.get(job, 0))
+        self.before = before or Before()
+        self.build = durable_pipeline(self.lanes, self.before)
+        self.files = FakeFiles({f"{n}.mp4": bytes([n]) * 1000 for n in range(9)} | {"speech.wav": b"a" * 500})
+        self.told: dict[str, list[tuple[float, e.JobEvent]]] = {}
+        self.retries: KeyedSubject[None] = KeyedSubject(lambda error, _: self.faults.append(error))
+
+    def retry(self, job: str) -> bool:
+        reached = self.retries.reaches(job)
+        self.retries.feed(None, job)
+        return reached
+
+    def start(self, n: int, policy: Policy = DURABLE, priority: int = 0) -> asyncio.Future[e.JobEvent]:
+        job = e.Job(f"job-{n}", Path(f"{n}.mp4"), Path("speech.wav"), Path(f"{n}.out.mp4"))
+        self.priorities[job.id] = priority
+        told = self.told.setdefault(job.id, [])
+        world = World(self.hub, FakeWorkers({URL: self.worker}, URL), self.files, Random(n))
+        world = replace(world, retry_now=self.retries.by_key(job.id))
+        events = self.build(job, world, policy, self.cancel)
+        noted = events.do_action(lambda event: told.append((round(self.loop.time(), 1), event)))
+        return noted.pipe(to_future(self.scheduler))
+
+    def kinds(self, n: int, kind: type[Any]) -> list[Any]:
+        return [event for _, event in self.told[f"job-{n}"] if isinstance(event, kind)]
+
+    def first(self, n: int, kind: type) -> float:
+        return next(at for at, event in self.told[f"job-{n}"] if isinstance(event, kind))
+
+
+async def test_one_job_alone_goes_through_as_ever_and_waits_for_nothing() -> None:
+    house = House()
+    house.connect()
+    assert await house.start(1) == e.Done(Path("1.out.mp4"), 1000)
+    assert house.kinds(1, e.Note) == []
+    assert [lane.running for lane in (house.lanes.running, house.lanes.uploads, house.lanes.gpu)] == [0, 0, 0]
+
+
+async def test_waiting_for_a_turn_to_upload_is_told_and_is_no_stall() -> None:
+    worker = FakeWorker()
+    worker.delays["upload"] = 50.0
+    house = House(LaneLimits(uploads=1), worker=worker)
+    house.connect()
+    jobs = [house.start(n) for n in (1, 2, 3)]
+    assert all(isinstance(outcome, e.Done) for outcome in await asyncio.gather(*jobs))
+    assert [house.first(n, e.Uploading) for n in (1, 2, 3)] == [0.0, 100.0, 150.0]
+    assert len(worker.said("upload")) == 4  # the speech, which all three need, was sent once
+    (note,) = house.kinds(3, e.Note)
+    assert note.text == "waiting for a turn to upload: another job is at it, 1 come before this one"
+    assert note.data == {"waits": "to upload", "limit": 1, "before": 1}
+    assert all(house.kinds(n, e.Retrying) == [] for n in (1, 2, 3))
+
+
+async def test_a_job_with_nothing_to_upload_waits_for_no_turn_to_do_so() -> None:
+    worker = FakeWorker()
+    worker.delays["upload"] = 50.0
+    house = House(LaneLimits(uploads=1), worker=worker)
+    house.connect()
+    await house.start(1)
+    again = house.start(1)
+    busy = house.start(2)
+    await again
+    assert not busy.done()
+    await busy
+
+
+async def test_the_gpu_takes_the_most_urgent_first() -> None:
+    worker = FakeWorker()
+    worker.delays["report"] = 30.0
+    house = House(LaneLimits(gpu=1), worker=worker)
+    house.connect()
+    jobs = [house.start(n, priority=priority) for n, priority in ((1, 0), (2, -1), (3, 0), (4, 9))]
+    await asyncio.gather(*jobs)
+    assert sorted((1, 2, 3, 4), key=lambda n: house.first(n, e.Rendered)) == [1, 4, 3, 2]
+
+
+async def test_jobs_beyond_those_at_work_do_not_even_ask_the_hub() -> None:
+    house = House(LaneLimits(running=1), answer=offline)
+    house.connect()
+    jobs = [house.start(n) for n in (1, 2)]
+    house.at(50, house.link.receive, m.Ack(request_id="job-1", gpu="a", url=URL))
+    await jobs[0]
+    assert [submit.request_id for submit in house.link.said(m.Submit)][:1] == ["job-1"]
+    house.at(house.loop.time() + 10, house.link.receive, m.Ack(request_id="job-2", gpu="a", url=URL))
+    assert isinstance(await jobs[1], e.Done)
+    assert house.first(2, e.Queued) >= 50
+
+
+async def test_a_hub_that_is_away_for_days_is_waited_for() -> None:
+    house = House()
+    house.at(3 * 24 * 3600.0, house.connect)
+    assert isinstance(await house.start(1), e.Done)
+    assert house.first(1, e.Granted) >= 3 * 24 * 3600.0
+
+
+async def test_a_hub_that_does_not_answer_refuses_the_license_or_is_full_is_asked_again() -> None:
+    answers = [silence, lambda s: m.Error(code="queue_full", msg="full", request_id=s.request_id), ack]
+    house = House(answer=lambda submit: answers.pop(0)(submit))
+    house.connect()
+    assert isinstance(await house.start(1), e.Done)
+    assert [retry.why for retry in house.kinds(1, e.Retrying)] == ["reply: nothing within 30 s", "full"]
+
+
+@pytest.mark.parametrize("call", ["upload", "submit"])
+async def test_a_worker_whose_line_is_full_is_asked_again(call: str) -> None:
+    house = House()
+    house.worker.failures[call] = [errors.WorkerRefused("full: try again later", code="queue_full")] * 5
+    house.connect()
+    assert isinstance(await house.start(1), e.Done)
+    assert [retry.why for retry in house.kinds(1, e.Retrying)] == ["full: try again later"] * 5
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("download", errors.TaskLost("the result is gone")),
+        ("download", errors.Corrupt("its BLAKE3 is another", code="damaged")),
+        ("upload", errors.Corrupt("that is not what was announced", code="damaged")),
+    ],
+)
+async def test_a_worker_that_never_has_what_it_says_does_not_keep_the_gpu_on_for_good(
+    call: str, error: errors.WakestreamError
+) -> None:
+    house = House(worker=FakeWorker(receipt=TaskReceipt("task", cached=True)))
+    house.worker.failures[call] = [error] * 1000
+    house.connect()
+    assert await house.start(1) == e.Failed(str(error), error.code)
+    assert len(house.kinds(1, e.Retrying)) == MAX_LOST_TASKS - 1
+
+
+async def test_a_line_that_breaks_again_and_again_is_no_reason_to_give_up() -> None:
+    house = House(worker=FakeWorker(receipt=TaskReceipt("task", cached=True)))
+    house.worker.failures["download"] = [errors.Corrupt("the result broke off")] * 100
+    house.connect()
+    assert isinstance(await house.start(1), e.Done)
+
+
+async def test_a_task_that_is_lost_in_mid_work_is_begun_again_as_often_as_it_takes() -> None:
+    house = House(worker=FakeWorker(reports=[TaskReport("processing", 5.0), errors.TaskLost("restarted")] * 20))
+    house.worker.reports += [TaskReport("processing", 5.0), TaskReport("done", 100.0)]
+    house.connect()
+    assert isinstance(await house.start(1, replace(DURABLE, call=replace(DURABLE.call, max_retries=0))), e.Done)
+    assert len(house.kinds(1, e.Retrying)) == 20
+
+
+async def test_what_is_the_jobs_own_fault_ends_it_at_once() -> None:
+    house = House(answer=lambda submit: m.Error(code="conflict", msg="not yours", request_id=submit.request_id))
+    house.connect()
+    assert await house.start(1) == e.Failed("not yours", "conflict")
+
+
+def failing(submit: m.Submit) -> m.Message:
+    return m.BootResult(request_id=submit.request_id, success=False, status="failed", msg="no capacity")
+
+
+async def test_a_gpu_that_does_not_start_for_a_day_ends_no_job_and_is_asked_for_ever_more_seldom() -> None:
+    day = 24 * 3600.0
+    house = House(answer=lambda submit: ack(submit) if house.loop.time() > day else failing(submit))
+    house.connect()
+    assert isinstance(await house.start(1, PATIENT), e.Done)
+    pauses = [note.data["rests"] for note in house.kinds(1, e.Note)]
+    assert [note.data["starts"] for note in house.kinds(1, e.Note)] == list(range(1, len(pauses) + 1))
+    assert 30 <= pauses[0] <= 60 < 900 <= max(pauses) <= 1800
+    assert 24 * 2 < len(house.link.said(m.Submit)) < 24 * 8
+    note = house.kinds(1, e.Note)[0]
+    assert note.text.startswith("the GPU did not start (no capacity); the next try is in ")
+    assert note.data["why"] == "no capacity"
+
+
+async def test_all_jobs_of_a_daemon_pause_together_after_a_failed_start_so_that_one_start_is_tried_for_all() -> None:
+    house = House(answer=failing)
+    house.connect()
+    jobs = [house.start(n, PATIENT) for n in range(9)]
+    house.at(6 * 3600.0, house.cancel.on_next, None)
+    assert await asyncio.gather(*jobs) == [e.Cancelled()] * 9
+    told = [{at for at, event in house.told[f"job-{n}"] if isinstance(event, e.Note)} for n in range(9)]
+    starts = [[note.data["starts"] for note in house.kinds(n, e.Note)] for n in range(9)]
+    assert starts[1:] == starts[:-1]
+    assert all(max(moments) - min(moments) <= 1.0 for moments in zip(*map(sorted, told), strict=True))
+
+
+async def test_a_job_that_was_given_the_gpu_wakes_those_that_pause() -> None:
+    house = House(answer=failing)
+    house.connect()
+    pausing = house.start(1, PATIENT)
+    await rests(house)
+    house.answer = ack
+    began = house.loop.time()
+    assert isinstance(await house.start(2, PATIENT), e.Done)
+    assert isinstance(await pausing, e.Done)
+    assert house.loop.time() - began < 5.0
+
+
+async def test_news_that_the_machine_has_booted_ends_the_pause() -> None:
+    house = House(answer=failing)
+    house.connect()
+    pausing = house.start(1, PATIENT)
+    await rests(house)
+    house.answer = ack
+    began = house.loop.time()
+    house.link.receive(m.PowerState(gpu="a", state="booted"))
+    assert isinstance(await pausing, e.Done)
+    assert house.loop.time() - began < 5.0
+
+
+@pytest.mark.parametrize("trouble", ["boot", "worker"])
+async def test_who_wants_a_job_to_be_tried_at_once_ends_its_pause_and_no_other_wait(trouble: str) -> None:
+    house = House(answer=failing) if trouble == "boot" else House(worker=unreachable())
+    house.connect()
+    running = house.start(1, PATIENT)
+    assert not house.retry("job-1")
+    await rests(house)
+    house.answer, house.worker.gone = ack, None
+    began = house.loop.time()
+    assert house.retry("job-1")
+    assert not house.retry("job-2")
+    assert isinstance(await running, e.Done)
+    assert house.loop.time() - began < 5.0
+
+
+async def test_a_wish_to_try_at_once_is_on_the_record_and_in_the_replay() -> None:
+    build = durable_pipeline(lanes(LaneLimits()), Before())
+    told = [failing, awake]
+    recorded = PipelineHarness(lambda submit: told.pop(0)(submit), policy=DURABLE)
+    await recorded.run(build)
+    wish = Row(0, 10.0, "in", RETRY_NOW, {}, "job-1")
+    again = durable_pipeline(lanes(LaneLimits()), Before())
+    now = await replay_client(with_rows(recorded.log, [*recorded.log.rows, wish]), build=again)
+    before, after = (next(row.t for row in log.rows if row.label == "retrying") for log in (recorded.log, now))
+    assert before >= 30.0
+    assert after == pytest.approx(10.0, abs=0.01)
+    assert [row.label for row in now.rows if row.t == pytest.approx(10.0, abs=0.01)] == [RETRY_NOW, "retrying"]
+
+
+def unreachable() -> FakeWorker:
+    worker = FakeWorker()
+    worker.gone = errors.WorkerUnreachable("nobody there")
+    return worker
+
+
+async def rests(house: House) -> None:
+    """Returns when the first job has let go of its GPU."""
+    async with asyncio.timeout(3600):
+        while not house.kinds(1, e.Note):  # noqa: ASYNC110 - nobody else knows the moment
+            await asyncio.sleep(1)
+
+
+PATIENT = replace(DURABLE, line_every=600.0)
+
+
+async def test_a_worker_that_is_away_for_a_day_is_waited_for_and_the_gpu_let_go_meanwhile() -> None:
+    house = House(worker=unreachable())
+    house.connect()
+    house.at(24 * 3600.0, setattr, house.worker, "gone", None)
+    assert isinstance(await house.start(1, PATIENT), e.Done)
+    rests = house.kinds(1, e.Note)
+    assert len(house.link.said(m.JobDone)) == len(rests) + 1  # the last when it was done
+    assert len(house.link.said(m.Submit)) < 30
+    seconds = [note.data["rests"] for note in rests]
+    assert 150 <= seconds[0] <= 300
+    assert max(seconds) <= 4 * 3600
+    assert sum(seconds) > 20 * 3600
+    assert rests[0].text == "10 tries with a GPU came to nothing (nobody there); it is let go and asked for again later"
+    assert max(retry.delay for retry in house.kinds(1, e.Retrying)) <= 60.0
+
+
+async def test_the_gpu_is_asked_for_again_at_once_when_the_hub_was_away_and_is_back() -> None:
+    house = House(worker=unreachable())
+    house.connect()
+    running = house.start(1, PATIENT)
+    await rests(house)
+    before, rest = house.loop.time(), house.kinds(1, e.Note)[0].data["rests"]
+    house.worker.gone = None
+    house.link.disconnect()
+    house.connect()
+    assert isinstance(await running, e.Done)
+    assert house.loop.time() - before < rest / 2
+
+
+async def test_a_line_that_breaks_again_and_again_does_not_keep_the_gpu_awake() -> None:
+    house = House(worker=unreachable())
+    house.connect()
+    for minutes in range(10, 24 * 60, 10):
+        house.at(60.0 * minutes, house.link.disconnect)
+        house.at(60.0 * minutes + 1, house.connect)
+    house.at(24 * 3600.0, house.cancel.on_next, None)
+    assert await house.start(1, PATIENT) == e.Cancelled()
+    assert len(house.link.said(m.Submit)) < 50
+    rests = house.kinds(1, e.Note)
+    assert max(note.data["rests"] for note in rests) > 2 * 3600
+
+
+async def test_a_job_that_gets_further_each_time_keeps_its_gpu() -> None:
+    house = House()
+    cut = [errors.WorkerUnreachable("cut")] * (MAX_NO_PROGRESS - 1) * (1 + (DURABLE.call.max_retries or 0))
+    house.worker.failures |= {call: list(cut) for call in ("check", "upload", "submit", "download")}
+    house.connect()
+    assert isinstance(await house.start(1, PATIENT), e.Done)
+    assert house.kinds(1, e.Note) == []
+    assert len(house.kinds(1, e.Granted)) > 2 * MAX_NO_PROGRESS
+    assert len(house.link.said(m.JobDone)) == 1
+
+
+async def test_an_upload_that_never_gets_through_lets_the_gpu_go_too() -> None:
+    house = House()
+    house.worker.failures["upload"] = [errors.WorkerUnreachable("the proxy cuts it")] * 100
+    house.connect()
+    house.at(12 * 3600.0, house.cancel.on_next, None)
+    assert await house.start(1, PATIENT) == e.Cancelled()
+    assert len(house.kinds(1, e.Note)) > 3
+
+
+async def test_a_job_that_rests_holds_up_no_other() -> None:
+    house = House(LaneLimits(running=1), worker=unreachable())
+    house.connect()
+    resting = house.start(1, PATIENT)
+    await rests(house)
+    house.worker.gone = None
+    began, rest = house.loop.time(), house.kinds(1, e.Note)[0].data["rests"]
+    assert isinstance(await house.start(2, PATIENT), e.Done)
+    assert house.loop.time() - began < rest / 2
+    assert isinstance(await resting, e.Done)
+
+
+async def test_a_cancel_ends_a_rest() -> None:
+    house = House(worker=unreachable())
+    house.connect()
+    running = house.start(1, PATIENT)
+    await rests(house)
+    before = house.loop.time()
+    house.cancel.on_next(None)
+    assert await running == e.Cancelled()
+    assert house.loop.time() == before
+
+
+async def test_a_worker_that_is_busy_with_others_is_no_reason_to_let_its_gpu_go() -> None:
+    house = House()
+    house.worker.failures["submit"] = [errors.WorkerRefused("its line is full", code="queue_full")] * 40
+    house.connect()
+    assert isinstance(await house.start(1, PATIENT), e.Done)
+    assert house.kinds(1, e.Note) == []
+
+
+@pytest.mark.parametrize("call", ["upload", "submit"])
+async def test_a_worker_whose_disk_is_full_is_waited_for_without_keeping_its_gpu_on(call: str) -> None:
+    house = House()
+    house.worker.failures[call] = [errors.WorkerRefused("the worker's disk is full", code="no_space")] * 40
+    house.connect()
+    assert isinstance(await house.start(1, PATIENT), e.Done)
+    rests = house.kinds(1, e.Note)
+    assert len(rests) > 3
+    assert len(house.link.said(m.JobDone)) == len(rests) + 1
+
+
+async def test_what_ends_a_job_ends_it_at_once_after_however_many_tries_in_vain() -> None:
+    house = House(worker=unreachable())
+    house.connect()
+    running = house.start(1, PATIENT)
+    await rests(house)
+    house.worker.gone = errors.WorkerRefused("wrong key", code="unauthorized")
+    rest = house.kinds(1, e.Note)[0].data["rests"]
+    began = house.loop.time()
+    outcome = await running
+    assert isinstance(outcome, e.Failed)
+    assert house.loop.time() - began <= rest + 60
+    assert len(house.kinds(1, e.Note)) == 1
+
+
+async def test_a_result_that_was_there_already_is_the_answer_and_the_hub_is_not_asked() -> None:
+    house = House(before=Before(job_1=[{"job": "old", "path": "1.out.mp4", "size": 7}]))
+    house.connect()
+    assert await house.start(1) == e.Done(Path("1.out.mp4"), 7)
+    assert house.kinds(1, e.Note)[0].data == {"same_as": "old"}
+    assert house.link.said(m.Submit) == []
+
+
+@pytest.mark.parametrize("then", [[{"job": "job-2", "path": "1.out.mp4", "size": 7}], []])
+async def test_the_same_work_under_way_is_waited_for_and_else_done_after_all(then: list[Mapping[str, Any]]) -> None:
+    before = Before(job_1=[{"job": "job-2"}, *then])
+    house = House(before=before)
+    house.connect()
+    before.over["job-2"] = asyncio.Event()
+    house.at(500, before.over["job-2"].set)
+    outcome = await house.start(1)
+    assert isinstance(outcome, e.Done)
+    assert (outcome.size, bool(house.link.said(m.Submit))) == ((7, False) if then else (1000, True))
+    assert house.told["job-1"][-1][0] >= 500
+
+
+async def test_a_cancel_reaches_a_job_that_waits_for_its_turn_or_for_another() -> None:
+    house = House(LaneLimits(running=1), Before(job_3=[{"job": "job-1"}]), answer=offline)
+    house.connect()
+    jobs = [house.start(n) for n in (1, 2, 3)]
+    house.at(20, house.cancel.on_next, None)
+    assert await asyncio.gather(*jobs) == [e.Cancelled(), e.Cancelled(), e.Cancelled()]
+    assert (house.lanes.running.running, house.lanes.running.waiting) == (0, 0)

@@ -1,0 +1,483 @@
+"""The pipeline from submit to outcome, in virtual time: both branches, every wait, and what breaks on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.streams.job_scene import OURS, URL, Scene, ack, offline, silence
+from wakestream.adapters.testing.fakes import FakeWorker
+from wakestream.operators.model import errors
+from wakestream.operators.model import events as e
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import Health, TaskReceipt, TaskReport
+from wakestream.streams.jobs.hub_client import HubClient
+from wakestream.streams.protocol import messages as m
+
+
+async def test_a_job_on_the_online_branch_passes_through_every_stage_in_order() -> None:
+    scene = Scene()
+    scene.connect()
+    assert await scene.run() == e.Done(Path("out.mp4"), 1000)
+    kinds = list(dict.fromkeys(type(event) for _, event in scene.events))
+    assert kinds == [
+        e.Granted, e.Online, e.Fingerprinted, e.Checked, e.Uploading, e.Uploaded, e.Submitted, e.Running, e.Rendered,
+        e.Downloading, e.Done,
+    ]  # fmt: skip
+    assert scene.of(e.Granted)[0].branch == "online"
+
+
+async def test_a_job_on_the_offline_branch_waits_with_a_line_every_ten_seconds() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(125, scene.link.receive, m.Ack(request_id="job-1", gpu="a", url=URL))
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.of(e.Queued) == [e.Queued(1, "booting", e.Eta(100.0, 140.0))]
+    assert [round(waking.waited) for waking in scene.of(e.Waking)] == list(range(10, 121, 10))
+    assert round(scene.of(e.Waking)[4].eta.p50) == 50
+    assert scene.of(e.Granted)[0].branch == "offline"
+
+
+async def test_an_old_hub_that_only_broadcasts_online_grants_by_it() -> None:
+    scene = Scene(lambda submit: m.Offline(request_id=submit.request_id), features=())
+    scene.connect()
+    scene.at(60, scene.link.receive, m.Online(msg="up"))
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.of(e.Online) == [e.Online(URL)]
+
+
+async def test_a_hub_that_grants_each_job_is_not_taken_at_its_broadcast() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(60, scene.link.receive, m.Online(gpu="a", url="http://elsewhere:1"))
+    scene.at(61, scene.link.receive, m.Ack(request_id="job-1", gpu="b", url=URL))
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.of(e.Granted)[0].gpu == "b"
+
+
+async def test_a_broadcast_before_the_hubs_answer_does_not_count() -> None:
+    scene = Scene(silence, features=())
+    scene.connect()
+    scene.at(5, scene.link.receive, m.Online())
+    assert await scene.run() == e.TimedOut("reply", 30.0, "reply: nothing within 30 s")
+
+
+async def test_a_hub_that_never_answers_is_named_after_30_seconds() -> None:
+    scene = Scene(silence)
+    scene.connect()
+    assert isinstance(await scene.run(), e.TimedOut)
+    assert scene.events[-1] == (30.0, e.TimedOut("reply", 30.0, "reply: nothing within 30 s"))
+
+
+async def test_online_that_never_comes_is_named_after_30_minutes() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    outcome = await scene.run()
+    assert isinstance(outcome, e.TimedOut)
+    assert (outcome.stage, outcome.seconds) == ("online", 1800.0)
+    assert scene.events[-1][0] == 1800.0
+
+
+async def test_a_hub_restart_in_the_wait_is_survived_and_the_wait_counts_from_the_first_submit() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(900, scene.link.disconnect, "restarting")
+    scene.at(905, scene.connect)
+    outcome = await scene.run()
+    assert isinstance(outcome, e.TimedOut)
+    assert scene.events[-1][0] == 1800.0
+    assert [submit.request_id for submit in scene.link.said(m.Submit)] == ["job-1", "job-1"]
+    assert "hub_lost" in {waking.phase for waking in scene.of(e.Waking)}
+
+
+async def test_a_hub_that_restarts_with_the_gpu_on_grants_at_the_second_submit() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(50, scene.link.disconnect)
+    scene.at(51, setattr, scene, "answer", ack)
+    scene.at(52, scene.connect)
+    assert isinstance(await scene.run(), e.Done)
+    assert 52 < scene.when(e.Granted)[0] < 53
+
+
+async def test_a_granted_job_is_named_again_to_a_hub_that_restarts_in_mid_work() -> None:
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
+    scene.connect()
+    scene.at(0.5, scene.link.disconnect)
+    scene.at(1.0, scene.connect)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.link.said(m.Submit)) == 2
+    assert len(scene.link.said(m.JobDone)) == 1
+
+
+async def test_an_old_hub_is_not_told_of_a_granted_job_again() -> None:
+    scene = Scene(features=(), worker=FakeWorker(reports=[TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
+    scene.connect()
+    scene.at(0.5, scene.link.disconnect)
+    scene.at(1.0, scene.connect)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.link.said(m.Submit)) == 1
+    assert scene.link.said(m.JobDone) == []
+
+
+async def test_a_foreground_job_gives_up_on_a_hub_that_it_never_reached() -> None:
+    scene = Scene()
+    for second in range(0, 60, 7):
+        scene.at(second, scene.link.disconnect, "hub ws://nowhere: connection refused")
+    assert await scene.run(hub=30.0) == e.Failed("hub ws://nowhere: connection refused", "hub_unreachable")
+    assert scene.events[-1][0] == 30.0
+
+
+async def test_each_line_of_a_wait_for_a_hub_that_was_never_reached_says_why() -> None:
+    scene = Scene()
+    scene.at(1, scene.link.disconnect, "connection refused")
+    scene.at(40, scene.connect)
+    assert isinstance(await scene.run(hub=None), e.Done)
+    unreached = [waking for waking in scene.of(e.Waking) if waking.phase == "hub_unreachable"]
+    assert len(unreached) == 4
+    assert {waking.why for waking in unreached} == {"connection refused"}
+
+
+async def test_a_hub_that_was_reached_is_waited_for_also_when_the_gpu_is_lost_with_it() -> None:
+    worker = FakeWorker()
+    worker.failures["submit"] = [errors.WorkerUnreachable("the network is away")] * 4
+    scene = Scene(worker=worker)
+    scene.connect()
+    scene.at(1, scene.link.disconnect)
+    scene.at(200, scene.link.disconnect, "connection refused")
+    scene.at(300, scene.connect)
+    assert isinstance(await scene.run(hub=30.0), e.Done)
+    assert len(scene.of(e.Granted)) == 2
+    assert {waking.phase for waking in scene.of(e.Waking)} == {"hub_lost"}
+    assert scene.when(e.Granted)[1] > 300
+
+
+async def test_a_hub_that_turns_us_away_ends_the_job_at_once() -> None:
+    scene = Scene()
+    scene.at(1, scene.hub.feed, errors_link("this license was revoked", "unauthorized"))
+    assert await scene.run() == e.Failed("this license was revoked", "unauthorized")
+
+
+def errors_link(why: str, code: str) -> object:
+    from wakestream.operators.model.ports import LinkDown
+
+    return LinkDown(why, code)
+
+
+async def test_a_refusal_by_the_hub_is_the_jobs_failure() -> None:
+    scene = Scene(lambda submit: m.Error(request_id=submit.request_id, msg="too many jobs", code="queue_full"))
+    scene.connect()
+    assert await scene.run() == e.Failed("too many jobs", "queue_full")
+
+
+async def test_a_failed_boot_is_told_at_once() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(40, scene.link.receive, m.BootResult(request_id="job-1", success=False, status="failed", msg="no stock"))
+    assert await scene.run() == e.Failed("no stock", "boot_failed")
+    assert scene.events[-1][0] == 40.0
+
+
+async def test_booted_is_not_online() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(40, scene.link.receive, m.Booted(msg="machine is up"))
+    assert isinstance(await scene.run(online=100.0), e.TimedOut)
+    assert scene.of(e.Granted) == []
+    assert "booted" in {waking.phase for waking in scene.of(e.Waking)}
+
+
+async def test_files_are_hashed_once_and_while_the_gpu_wakes() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(100, scene.link.receive, m.Ack(request_id="job-1", url=URL))
+    scene.at(99, lambda: scene.events.append((99.0, e.Retrying(len(scene.files.readings), 0.0, "read by now"))))
+    await scene.run()
+    assert scene.of(e.Retrying)[0].attempt == 2
+    assert [path.name for path, _ in scene.files.readings] == ["clip.mp4", "speech.wav"]
+    assert scene.files.readings[0][1] == {"md5", "blake3"}
+
+
+async def test_on_a_hub_of_ours_the_submit_does_not_wait_for_hashes() -> None:
+    scene = Scene(worker=FakeWorker(healths=[Health(initialized=True, features=frozenset({"blake3"}))]))
+    scene.connect()
+    await scene.run()
+    assert scene.link.said(m.Submit)[0].payload == {"video_ext": ".mp4", "audio_ext": ".wav"}
+    assert scene.files.readings[0][1] == {"blake3"}
+
+
+async def test_an_old_hub_gets_md5_hashes_in_the_submit_and_files_are_still_read_once() -> None:
+    scene = Scene(features=())
+    scene.connect()
+    await scene.run()
+    payload = scene.link.said(m.Submit)[0].payload
+    assert {name: len(value) for name, value in payload.items() if name.endswith("hash")} == {
+        "video_hash": 32,
+        "audio_hash": 32,
+    }
+    assert len(scene.files.readings) == 2
+
+
+async def test_what_the_worker_has_is_not_sent_again() -> None:
+    scene = Scene()
+    scene.connect()
+    await scene.run()
+    again = Scene(worker=FakeWorker(known=scene.worker.known))
+    again.connect()
+    assert isinstance(await again.run(), e.Done)
+    assert again.of(e.Uploaded)[0].sent == 0
+    assert again.of(e.Uploaded)[0].saved == 1500
+    assert again.worker.said("upload") == []
+
+
+async def test_a_cached_result_is_fetched_without_polling() -> None:
+    scene = Scene(worker=FakeWorker(receipt=TaskReceipt("t", cached=True)))
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.worker.said("report") == []
+
+
+async def test_a_worker_that_is_not_yet_initialized_is_waited_for() -> None:
+    healths = [Health(initialized=False)] * 20 + [Health(initialized=True)]
+    scene = Scene(worker=FakeWorker(healths=healths))
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert 20 <= scene.when(e.Online)[0] < 21
+    assert [waking.phase for waking in scene.of(e.Waking)] == ["initializing"]
+
+
+async def test_a_worker_that_never_initializes_is_named() -> None:
+    scene = Scene(worker=FakeWorker(healths=[Health(initialized=False)]))
+    scene.connect()
+    outcome = await scene.run()
+    assert isinstance(outcome, e.TimedOut)
+    assert outcome.stage == "ready"
+
+
+async def test_a_slow_poll_never_overlaps_the_next() -> None:
+    scene = Scene(
+        worker=FakeWorker(reports=[TaskReport("processing", float(n)) for n in range(3)] + [TaskReport("done")])
+    )
+    scene.worker.delays["report"] = 5.0
+    scene.connect()
+    await scene.run()
+    times = scene.when(e.Running)
+    assert [round(b - a) for a, b in itertools.pairwise(times)] == [7, 7, 7]
+
+
+async def test_a_failed_task_says_why_and_is_not_tried_again() -> None:
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("error", error="Invalid data found when processing input")]))
+    scene.connect()
+    assert await scene.run() == e.Failed("Invalid data found when processing input", "task_failed")
+    assert len(scene.worker.said("submit")) == 1
+
+
+@pytest.mark.parametrize("call", ["check", "upload", "submit", "report", "download"])
+async def test_a_call_that_breaks_once_is_made_again(call: str) -> None:
+    scene = Scene()
+    scene.worker.failures[call] = [errors.WorkerUnreachable("reset")]
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.worker.said(call)) >= 2
+
+
+@pytest.mark.parametrize("call", ["upload", "report", "download"])
+async def test_a_gpu_lost_in_mid_job_sends_the_job_back_to_submit_and_what_was_uploaded_stays(call: str) -> None:
+    scene = Scene()
+    scene.worker.failures[call] = [errors.WorkerUnreachable("gone")] * 5
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.link.said(m.Submit)) == 2
+    assert len(scene.of(e.Retrying)) == 1
+    if call != "upload":
+        assert len(scene.worker.said("upload")) == 2
+
+
+async def test_a_task_that_the_worker_forgot_is_submitted_again() -> None:
+    scene = Scene(worker=FakeWorker(reports=[errors.TaskLost("restarted")] * 4 + [TaskReport("done", 100.0)]))
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.worker.said("submit")) == 2
+
+
+async def test_a_worker_that_stays_away_ends_the_job_as_unreachable() -> None:
+    scene = Scene()
+    scene.worker.gone = errors.WorkerUnreachable("http://gpu:8383: connection refused")
+    scene.connect()
+    assert await scene.run() == e.Failed("http://gpu:8383: connection refused", "worker_unreachable")
+    assert len(scene.of(e.Retrying)) == Policy().again.max_retries
+
+
+async def test_a_wrong_secret_is_not_tried_again() -> None:
+    scene = Scene()
+    scene.worker.failures["check"] = [errors.WorkerRefused("set HEYGEM_API_SECRET", code="unauthorized")]
+    scene.connect()
+    assert await scene.run() == e.Failed("set HEYGEM_API_SECRET", "unauthorized")
+    assert scene.of(e.Retrying) == []
+
+
+async def test_an_upload_that_stalls_is_broken_off_after_a_minute_and_tried_again() -> None:
+    scene = Scene()
+    scene.worker.delays["upload"] = 1e6
+    scene.at(59, scene.worker.delays.clear)
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert 60 <= scene.when(e.Uploaded)[0] <= 62
+
+
+async def test_a_file_that_changes_ends_the_job_with_what_to_do() -> None:
+    scene = Scene()
+    scene.worker.failures["upload"] = [errors.FileChanged("clip.mp4 was written to; submit it again")]
+    scene.connect()
+    assert await scene.run() == e.Failed("clip.mp4 was written to; submit it again", "file_changed")
+
+
+async def test_a_missing_file_ends_the_wait_at_once() -> None:
+    scene = Scene(offline)
+    del scene.files.files[Path("speech.wav")]
+    scene.connect()
+    outcome = await scene.run()
+    assert isinstance(outcome, e.Failed)
+    assert outcome.code == "file_unusable"
+    assert scene.events[-1][0] < 1
+
+
+async def test_the_whole_job_has_a_limit() -> None:
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.connect()
+    outcome = await scene.run(total=500.0)
+    assert isinstance(outcome, e.TimedOut)
+    assert (outcome.stage, scene.events[-1][0]) == ("total", 500.0)
+
+
+async def test_the_execution_has_a_limit_of_its_own() -> None:
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.connect()
+    outcome = await scene.run(execution=100.0)
+    assert isinstance(outcome, e.TimedOut)
+    assert outcome.stage == "execution"
+
+
+STAGES = {"wait": 5.0, "upload": 20.0, "render": 40.0}
+
+
+@pytest.mark.parametrize("at", STAGES.values(), ids=STAGES)
+async def test_a_cancel_in_any_stage_ends_the_job_and_tells_hub_and_worker(at: float) -> None:
+    scene = Scene(offline, worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.worker.delays["upload"] = 10.0
+    scene.connect()
+    scene.at(15, scene.link.receive, m.Ack(request_id="job-1", url=URL))
+    scene.at(at, scene.cancel.on_next, None)
+    assert await scene.run() == e.Cancelled()
+    assert scene.link.said(m.Cancel) == [m.Cancel(request_id="job-1")]
+    assert len(scene.worker.said("cancel")) == (1 if at == STAGES["render"] else 0)
+
+
+async def test_a_cancel_does_not_wait_long_for_a_worker_that_is_gone() -> None:
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.worker.delays["cancel"] = 1e6
+    scene.connect()
+    scene.at(10, scene.cancel.on_next, None)
+    assert await scene.run() == e.Cancelled()
+    assert scene.events[-1][0] == 15.0
+
+
+async def test_an_error_that_nobody_foresaw_is_still_an_outcome() -> None:
+    scene = Scene()
+    scene.worker.failures["submit"] = [RuntimeError("boom")]  # type: ignore[list-item]
+    scene.connect()
+    end = await scene.run()
+    assert isinstance(end, e.Failed)
+    why = end.why.partition(" (wakestream/adapters/testing/fakes.py:")[0]
+    assert (end.code, why) == ("internal", "RuntimeError: boom")
+
+
+async def test_jobs_start_no_thread_and_leave_no_listener() -> None:
+    before = threading.enumerate()
+    for number in range(20):
+        scene = Scene(offline)
+        scene.job = replace(scene.job, id=f"job-{number}")
+        start = scene.loop.time()
+        scene.connect()
+        scene.at(start + 65, scene.link.receive, m.Ack(request_id=scene.job.id, url=URL))
+        assert isinstance(await scene.run(), e.Done)
+        assert scene.hub.waiting == ()
+    assert threading.enumerate() == before
+
+
+def test_the_scenes_hub_announces_what_ours_does() -> None:
+    from wakestream.streams.hub.hub import FEATURES
+
+    assert set(OURS) <= set(FEATURES)
+
+
+async def test_a_failed_boot_is_not_overtaken_by_news_in_the_same_turn() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(20, scene.link.receive, m.BootResult(request_id="job-1", success=False, msg="no stock"))
+    scene.at(20, scene.link.receive, m.PowerState(gpu="a", state="stopping"))
+    assert await scene.run() == e.Failed("no stock", "boot_failed")
+    assert scene.events[-1][0] == 20.0
+
+
+async def test_the_eta_goes_on_counting_down_through_news_of_the_machine() -> None:
+    scene = Scene(offline)
+    scene.connect()
+    scene.at(1, scene.link.receive, m.PowerState(gpu="a", state="starting"))
+    scene.at(40, scene.link.receive, m.Ack(request_id="job-1", url=URL))
+    await scene.run()
+    assert [round(waking.eta.p50) for waking in scene.of(e.Waking)] == [99, 89, 79, 69]
+
+
+async def test_a_file_that_cannot_be_read_ends_the_wait_also_after_news() -> None:
+    scene = Scene(offline)
+    scene.files.files[Path("speech.wav")] = errors.FileUnusable("speech.wav is locked")
+    scene.connect()
+    scene.at(0.001, scene.link.receive, m.PowerState(gpu="a", state="starting"))
+    outcome = await scene.run()
+    assert outcome == e.Failed("speech.wav is locked", "file_unusable")
+    assert scene.events[-1][0] < 1
+
+
+async def test_the_end_of_a_job_is_said_when_the_hub_is_there_again() -> None:
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)] * 3 + [TaskReport("done", 100.0)]))
+    scene.connect()
+    scene.at(1, scene.link.disconnect)
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.link.said(m.JobDone) == []
+    scene.connect()
+    assert scene.link.said(m.JobDone) == [m.JobDone(request_id="job-1")]
+    assert len(scene.link.said(m.Submit)) == 1
+
+
+async def test_a_job_that_is_disposed_of_gives_its_gpu_back() -> None:
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.connect()
+    running = asyncio.ensure_future(scene.run())
+    await asyncio.sleep(0)
+    scene.at(10, running.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert scene.link.said(m.Cancel) == [m.Cancel(request_id="job-1")]
+    assert scene.hub.waiting == ()
+
+
+async def test_a_job_that_times_out_takes_its_work_back() -> None:
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
+    scene.connect()
+    assert isinstance(await scene.run(execution=20.0), e.TimedOut)
+    assert scene.link.said(m.Cancel) == [m.Cancel(request_id="job-1")]
+
+
+async def test_the_end_of_a_job_is_said_once_also_by_a_program_that_says_each() -> None:
+    scene = Scene()
+    scene.hub = HubClient(scene._send, lambda error, _: scene.faults.append(error), lasting=True)
+    scene.link.events.subscribe(scene.hub.feed)
+    scene.connect()
+    assert isinstance(await scene.run(), e.Done)
+    assert (scene.link.said(m.JobDone), scene.link.said(m.Cancel)) == ([m.JobDone(request_id="job-1")], [])

@@ -1,0 +1,244 @@
+"""When a machine is in use and when it is not: what its worker says, what the hub says, and hubs that say nothing."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from tests.support.streams.monitor_desk import Desk
+from wakestream.operators.model.ports import LinkUp
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.monitor import hear
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+
+
+def renders(desk: Desk, seconds: float, step: float = 5.0) -> None:
+    """The worker answers that it has a task, as often as it is asked."""
+    for _ in range(int(seconds / step)):
+        desk.passes(step)
+        if desk.machine.checking:
+            desk.happens(p.HealthAnswer(True, busy=1))
+
+
+# A hub of ours
+
+
+def test_no_drain_is_said_while_a_lease_is_held() -> None:
+    desk = Desk(idle_after=8.0).online()
+    for _ in range(10):
+        desk.is_idle()
+        desk.answers(1)
+    assert "draining" not in desk.states()
+    assert not any("draining" in note.text for note in desk.did(p.Note))
+    desk.is_idle()
+    desk.answers(0)
+    assert desk.states()[-1] == "draining"
+    assert desk.said(m.TaskQuery)[-1].drain is True
+
+
+def test_a_wake_between_the_question_and_its_answer_keeps_the_machine() -> None:
+    desk = Desk(idle_after=60.0).online()
+    desk.is_idle()
+    desk.happens(p.Wake("job-2"))
+    desk.answers(0)
+    assert desk.state == "online"
+
+
+def test_a_hub_that_does_not_answer_at_once_is_asked_again() -> None:
+    desk = Desk(idle_after=60.0).online()
+    desk.is_idle()
+    desk.passes(desk.policy.query_timeout)
+    assert len(desk.said(m.TaskQuery)) == 2
+    desk.answers(0)
+    assert desk.state == "draining"
+
+
+def test_a_worker_that_has_a_task_is_not_idle_whatever_the_hub_says() -> None:
+    desk = Desk(idle_after=5.0).online()
+    renders(desk, 100.0)
+    assert desk.state == "online"
+    assert not desk.said(m.TaskQuery)
+    desk.is_idle()
+    desk.answers(0)
+    desk.answers(0)
+    assert desk.state == "stopping"
+
+
+def test_the_worker_is_asked_once_more_when_the_idle_time_is_over() -> None:
+    desk = Desk(idle_after=5.0).online()
+    assert p.CheckHealth() in desk.passes(5.0)
+    desk.happens(p.HealthAnswer(True, busy=1))
+    assert not desk.said(m.TaskQuery)
+
+
+def test_a_task_that_comes_while_it_drains_calls_the_stop_off() -> None:
+    desk = Desk().draining()
+    desk.happens(p.HealthAnswer(True, busy=1))
+    assert desk.state == "online"
+
+
+def test_the_hub_is_told_that_the_worker_has_no_task_only_when_it_said_so() -> None:
+    desk = Desk().draining()
+    assert [query.idle for query in desk.said(m.TaskQuery)] == [True, True]
+    blind = Desk(checks_health=False).starting()
+    blind.reads("running")
+    blind.happens(p.HubOnline())
+    blind.is_idle()
+    assert [query.idle for query in blind.said(m.TaskQuery)] == [None]
+    ill = Desk(idle_after=60.0).online()
+    ill.passes(60.0)
+    ill.happens(p.HealthAnswer(False, "refused"))
+    assert [query.idle for query in ill.said(m.TaskQuery)] == [None]
+
+
+# A deployed hub: it announces nothing and never answers `gpu.task.query`
+
+
+def test_the_bare_copies_of_a_deployed_hub_wake_the_machine() -> None:
+    for frame in (
+        {"type": "gpu.job.submit", "task_type": "heygem_submit", "key": "k"},
+        {"type": "gpu_task", "task_type": "", "key": "k"},
+        {"type": "url", "key": "k"},
+        {"type": "chatglm_video", "key": "k"},
+    ):
+        desk = Desk(ours=False).off()
+        event = hear(wire.decode(orjson.dumps(frame), strict=False), "gpu-1")
+        assert event is not None
+        desk.happens(event)
+        assert desk.state == "starting"
+
+
+def test_a_sign_of_work_wakes_a_machine_that_is_off_there_but_not_at_a_hub_of_ours() -> None:
+    for ours, state in ((False, "starting"), (True, "off")):
+        desk = Desk(ours=ours).off()
+        desk.happens(p.Active())
+        assert desk.state == state
+
+
+@pytest.mark.parametrize("checks_health", [True, False])
+def test_there_the_idle_time_decides_and_the_machine_is_stopped_without_going_back_and_forth(
+    *, checks_health: bool
+) -> None:
+    desk = Desk(ours=False, idle_after=600.0, checks_health=checks_health).booted()
+    if checks_health:
+        desk.happens(p.HealthAnswer(True))
+    assert desk.state == "online"
+    desk.is_idle()
+    assert [query.drain for query in desk.said(m.TaskQuery)] == [None]
+    desk.passes(desk.policy.query_timeout)
+    assert desk.state == "stopping"
+    assert len(desk.did(p.Stop)) == 1
+    moves = [note.text.split(":")[0] for note in desk.did(p.Note) if "->" in note.text]
+    assert moves[-2:] == ["online -> draining", "draining -> stopping"]
+
+
+def test_there_a_machine_is_never_stopped_while_its_worker_has_a_task_or_cannot_be_asked() -> None:
+    desk = Desk(ours=False, idle_after=60.0).online()
+    renders(desk, 1000.0)
+    desk.passes(60.0)
+    desk.happens(p.HealthAnswer(False, "timeout"))
+    desk.passes(desk.policy.query_timeout)
+    assert desk.state == "online"
+    desk.passes(0.0)
+    desk.happens(p.HealthAnswer(True))
+    assert desk.state == "stopping"
+
+
+def test_there_an_answer_counts_if_one_comes_after_all() -> None:
+    desk = Desk(ours=False, idle_after=60.0).online()
+    desk.is_idle()
+    desk.answers(1)
+    desk.passes(desk.policy.query_timeout)
+    assert desk.state == "online"
+    desk.is_idle()
+    desk.answers(0)
+    assert desk.state == "stopping"
+
+
+def test_there_a_machine_that_never_came_online_is_stopped_in_the_end() -> None:
+    desk = Desk(ours=False, idle_after=900.0, boot_timeout=100.0).booted()
+    for _ in range(1200):
+        desk.passes(1.0)
+        if desk.machine.checking:
+            desk.happens(p.HealthAnswer(False, "refused"))
+        if desk.machine.call is not None and desk.machine.call.kind == "inspect":
+            desk.reads("running")
+        if desk.did(p.Stop):
+            break
+    assert desk.did(p.Stop)
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_there_a_machine_that_nobody_asked_for_is_stopped_although_the_hub_does_not_answer(*, ready: bool) -> None:
+    desk = Desk(ours=False, orphans="stop")
+    desk.reads("running")
+    if ready:
+        desk.happens(p.HealthAnswer(True))
+    desk.passes(1.0)
+    assert not desk.did(p.Stop)
+    desk.passes(desk.policy.query_timeout)
+    assert len(desk.did(p.Stop)) == 1
+
+
+# Boot requests
+
+
+def booted_for(desk: Desk) -> list[str | None]:
+    return [said.request_id for said in desk.said(m.Booted)]
+
+
+def boot(request_id: str) -> p.Wake:
+    return p.Wake(request_id, boot=True, answer=True)
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_every_boot_request_is_answered_by_its_id_when_the_machine_is_up(*, ours: bool) -> None:
+    desk = Desk(ours=ours).off()
+    desk.happens(boot("b1"))
+    desk.taken()
+    desk.happens(boot("b2"))
+    desk.happens(p.Wake("job-1"))
+    desk.happens(boot("b1"))
+    desk.reads("running")
+    assert booted_for(desk) == ["b1", "b2"]
+
+
+def test_every_boot_request_hears_that_the_boot_failed() -> None:
+    desk = Desk().off()
+    desk.happens(boot("b1"))
+    desk.taken()
+    desk.happens(boot("b2"))
+    desk.reads("failed", "disk is full")
+    assert [told.request_id for told in desk.said(m.BootResult)] == ["b1", "b2"]
+    desk.happens(LinkUp(frozenset({"power_state"})))
+    assert len(desk.said(m.BootResult)) == 2
+
+
+def test_at_a_deployed_hub_a_boot_request_for_a_machine_that_is_on_is_answered_at_once() -> None:
+    desk = Desk(ours=False).online()
+    before = len(booted_for(desk))
+    desk.happens(boot("b1"))
+    desk.happens(boot("b2"))
+    desk.passes(desk.policy.answer_every)
+    assert booted_for(desk)[before:] == ["b1", "b2"]
+
+
+def test_a_boot_request_that_comes_while_it_stops_is_answered_after_the_next_start() -> None:
+    desk = Desk().stopping()
+    desk.happens(boot("b1"))
+    desk.reads("stopped")
+    assert desk.state == "starting"
+    desk.taken()
+    desk.reads("running")
+    assert booted_for(desk)[-1] == "b1"
+
+
+def test_a_wake_without_an_id_is_not_answered_with_the_id_of_an_earlier_one() -> None:
+    desk = Desk(ours=False).stopping()
+    desk.reads("stopped")
+    before = len(booted_for(desk))
+    desk.happens(p.Wake())
+    desk.taken()
+    desk.reads("running")
+    assert booted_for(desk)[before:] == [None]

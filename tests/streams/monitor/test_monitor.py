@@ -1,0 +1,623 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.support.streams.monitor_desk import Desk
+from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.monitor import hear
+from wakestream.streams.protocol import messages as m
+
+
+def test_the_first_thing_the_monitor_does_is_to_look() -> None:
+    desk = Desk(linked=False)
+    assert desk.happens(p.Tick()) == (p.Inspect(1),)
+    assert desk.state == "unknown"
+
+
+def test_any_number_of_wakes_are_one_start() -> None:
+    desk = Desk().off()
+    for number in range(5):
+        desk.happens(p.Wake(f"job-{number}"))
+    desk.taken()
+    desk.happens(p.Wake("late"))
+    desk.passes(5.0)
+    assert len(desk.did(p.Start)) == 1
+    assert desk.state == "starting"
+
+
+def test_a_wake_before_the_first_look_starts_only_what_is_off() -> None:
+    desk = Desk()
+    desk.happens(p.Wake("job-1"))
+    assert desk.did(p.Start) == []
+    desk.reads("running")
+    assert desk.state == "booted"
+    assert desk.did(p.Start) == []
+
+
+def test_a_start_does_not_wait_for_a_look_that_is_under_way_and_ignores_its_answer() -> None:
+    desk = Desk().off()
+    desk.passes(60.0)
+    look = desk.call()
+    assert desk.happens(p.Wake("job-1"))[-1] == p.Start(look.number + 1)
+    desk.happens(p.Reading(look.number, "failed"))
+    assert desk.state == "starting"
+
+
+def test_booted_is_said_when_the_provider_says_running_and_is_not_online() -> None:
+    desk = Desk().booted()
+    assert [booted.request_id for booted in desk.said(m.Booted)] == ["job-1"]
+    assert desk.states()[-1] == "booted"
+    desk.happens(p.HealthAnswer(False, "loading"))
+    assert desk.state == "booted"
+    desk.happens(p.HealthAnswer(True))
+    assert desk.states()[-1] == "online"
+
+
+def test_the_hubs_copy_of_online_counts_only_once_the_machine_runs() -> None:
+    desk = Desk(checks_health=False).starting()
+    desk.happens(p.HubOnline())
+    assert desk.state == "starting"
+    desk.reads("running")
+    assert desk.state == "online"
+
+
+def test_a_worker_at_work_is_online_where_its_health_cannot_be_asked() -> None:
+    desk = Desk(checks_health=False).booted()
+    desk.happens(p.Active())
+    assert desk.state == "online"
+
+
+def test_a_machine_that_runs_when_the_monitor_comes_is_adopted() -> None:
+    desk = Desk()
+    desk.reads("running")
+    desk.happens(p.HealthAnswer(True))
+    assert desk.states()[-2:] == ["booted", "online"]
+    assert desk.did(p.Start) == []
+
+
+def test_a_failed_boot_is_told_at_once_with_the_last_wake_and_the_reason() -> None:
+    desk = Desk().starting()
+    desk.happens(p.Wake("job-2"))
+    desk.reads("failed", "disk is full")
+    assert desk.said(m.BootResult) == [
+        m.BootResult(request_id="job-2", success=False, status="failed", msg="disk is full", gpu="gpu-1")
+    ]
+
+
+def test_a_refused_start_is_a_failed_boot() -> None:
+    desk = Desk().off()
+    desk.happens(p.Wake("job-1"))
+    desk.fails("quota exceeded")
+    assert desk.state == "failed"
+    assert desk.said(m.BootResult)[0].msg == "quota exceeded"
+
+
+def test_a_start_that_is_accepted_and_never_happens_fails_at_the_boot_timeout() -> None:
+    desk = Desk(boot_timeout=100.0).starting()
+    for _ in range(9):
+        desk.reads("stopped")
+        desk.passes(10.0)
+    assert desk.state == "starting"
+    desk.passes(20.0)
+    assert desk.state == "failed"
+    assert "accepted the start, but the machine does not run" in (desk.said(m.BootResult)[0].msg or "")
+
+
+def test_a_machine_that_falls_back_from_starting_to_stopped_has_failed() -> None:
+    desk = Desk().starting()
+    desk.reads("stopped")
+    desk.reads("starting")
+    desk.reads("stopped")
+    assert desk.state == "failed"
+
+
+def test_a_wake_after_a_failed_boot_looks_first_and_then_tries_again() -> None:
+    desk = Desk().failed()
+    desk.happens(p.Wake("job-2"))
+    assert len(desk.did(p.Start)) == 1
+    desk.reads("failed")
+    assert len(desk.did(p.Start)) == 2
+    assert desk.state == "starting"
+
+
+def test_a_boot_that_failed_while_the_hub_was_away_is_told_when_it_is_back() -> None:
+    desk = Desk().starting()
+    desk.cut()
+    desk.reads("failed", "no driver")
+    assert desk.said(m.BootResult) == []
+    desk.happens(LinkUp(frozenset({"power_state"})))
+    assert desk.said(m.BootResult)[0].msg == "no driver"
+    desk.happens(LinkUp(frozenset({"power_state"})))
+    assert len(desk.said(m.BootResult)) == 1
+
+
+def test_a_machine_that_never_comes_online_is_switched_off_after_its_failure_was_told() -> None:
+    desk = Desk(boot_timeout=100.0).booted()
+    desk.passes(100.0)
+    assert desk.states()[-2:] == ["failed", "stopping"]
+    assert len(desk.said(m.BootResult)) == 1
+    assert len(desk.did(p.Stop)) == 1
+
+
+def test_a_machine_that_was_online_and_fails_is_stopped_only_when_the_hub_says_that_nobody_holds_it() -> None:
+    desk = Desk(boot_timeout=100.0, idle_after=500.0).online()
+    for _ in range(3):
+        desk.happens(p.HealthAnswer(False, "refused"))
+    desk.reads("running")
+    desk.passes(100.0)
+    assert desk.state == "failed"
+    assert desk.said(m.TaskQuery)[-1].drain is None
+    desk.answers(1)
+    desk.reads("running")
+    assert desk.state == "booted"
+    desk.passes(100.0)
+    assert desk.did(p.Stop) == []
+    desk.answers(0)
+    assert desk.states()[-2:] == ["failed", "stopping"]
+
+
+def failed_and_asking() -> Desk:
+    """A monitor that gave up on a machine that had served, and has asked the hub who holds it."""
+    desk = Desk(boot_timeout=100.0, idle_after=500.0).online()
+    for _ in range(3):
+        desk.happens(p.HealthAnswer(False, "refused"))
+    desk.passes(100.0)
+    assert desk.state == "failed"
+    return desk
+
+
+@pytest.mark.parametrize(("active", "then"), [(0, "stopping"), (1, "booted")])
+def test_a_look_that_overtakes_the_hubs_word_on_a_failed_machine_does_not_lose_it(active: int, then: str) -> None:
+    desk = failed_and_asking()
+    desk.reads("running")
+    desk.answers(active)
+    assert desk.machine.active == active
+    if active:
+        assert desk.call().kind == "inspect"  # at once
+        desk.reads("running")
+    assert desk.state == then
+
+
+def test_a_failed_machine_of_which_the_hub_does_not_speak_is_looked_at_as_before() -> None:
+    desk = failed_and_asking()
+    desk.reads("running")
+    assert desk.state == "failed"
+    desk.passes(desk.policy.query_timeout + 1)
+    desk.reads("running")
+    assert desk.state == "booted"
+
+
+@pytest.mark.parametrize(("active", "stops"), [(0, 1), (1, 0)])
+def test_an_old_hub_which_does_not_tell_who_is_online_is_asked_before_a_machine_is_given_up(
+    active: int, stops: int
+) -> None:
+    desk = Desk(ours=False).booted()
+    desk.passes(desk.policy.boot_timeout)
+    assert desk.state == "failed"
+    assert not desk.did(p.Stop)
+    desk.answers(active)
+    assert len(desk.did(p.Stop)) == stops
+
+
+def test_an_adopted_machine_whose_worker_cannot_be_reached_from_here_is_not_stopped_unasked() -> None:
+    desk = Desk(boot_timeout=100.0)
+    desk.reads("running")
+    desk.passes(100.0)
+    assert desk.state == "failed"
+    assert desk.did(p.Stop) == []
+    desk.answers(1)
+    assert desk.did(p.Stop) == []
+
+
+def test_a_reason_that_quotes_a_program_fits_into_a_frame() -> None:
+    desk = Desk().starting()
+    desk.reads("failed", "\x00" * 100_000)
+    assert len(desk.said(m.BootResult)[0].msg or "") == 1000
+
+
+def test_no_capacity_is_said_tried_again_later_each_time_and_given_up_at_the_boot_timeout() -> None:
+    desk = Desk(boot_timeout=300.0).no_capacity()
+    assert desk.states()[-1] == "no_capacity"
+    begun, delays = desk.machine.boot_since, []
+    while desk.machine.retry_at - begun < 300.0:
+        delays.append(desk.machine.retry_at - desk.now)
+        desk.passes(delays[-1])
+        desk.fails("no stock", no_capacity=True)
+    assert len(desk.did(p.Start)) == len(delays) + 1
+    assert delays[0] <= 5.0
+    assert max(delays) > 25.0
+    desk.passes(300.0)
+    assert desk.state == "failed"
+    assert "no capacity (no stock)" in (desk.said(m.BootResult)[0].msg or "")
+
+
+def test_a_wake_does_not_hurry_a_retry_for_capacity() -> None:
+    desk = Desk().no_capacity()
+    desk.happens(p.Wake("job-2"))
+    assert len(desk.did(p.Start)) == 1
+
+
+def test_a_wake_asked_for_while_stopping_is_remembered() -> None:
+    desk = Desk().stopping()
+    desk.happens(p.Wake("job-2"))
+    desk.reads("stopping")
+    assert len(desk.did(p.Start)) == 1
+    desk.reads("stopped")
+    assert desk.states()[-2:] == ["off", "starting"]
+    assert len(desk.did(p.Start)) == 2
+
+
+def test_a_wake_while_draining_calls_the_stop_off() -> None:
+    desk = Desk().draining()
+    desk.happens(p.Wake("job-2"))
+    assert desk.states()[-1] == "online"
+    desk.answers(0)
+    assert desk.did(p.Stop) == []
+
+
+def test_a_worker_at_work_calls_the_stop_off() -> None:
+    desk = Desk().draining()
+    desk.happens(p.Active())
+    assert desk.state == "online"
+
+
+def test_an_idle_machine_is_stopped_when_nobody_holds_it() -> None:
+    desk = Desk(idle_after=60.0).draining()
+    assert desk.said(m.TaskQuery)[-1].drain is True
+    desk.answers(0)
+    assert desk.state == "stopping"
+    desk.taken()
+    desk.reads("running")
+    desk.reads("stopping")
+    desk.reads("stopped")
+    assert desk.states()[-3:] == ["draining", "stopping", "off"]
+    assert len(desk.did(p.Stop)) == 1
+
+
+def test_an_old_hub_is_asked_without_additions_and_hears_no_power_states() -> None:
+    desk = Desk(ours=False).stopping()
+    assert desk.said(m.TaskQuery) == [m.TaskQuery(request_id="query-gpu-1-1")]
+    assert desk.said(m.PowerState) == []
+    assert len(desk.did(p.Stop)) == 1
+
+
+@pytest.mark.parametrize(("active", "recent"), [(1, False), (0, True), (3, True)])
+def test_a_machine_in_use_stays_on_and_its_idle_time_begins_anew(active: int, recent: bool) -> None:
+    desk = Desk(idle_after=60.0).draining()
+    desk.answers(active, recent=recent)
+    assert desk.state == "online"
+    asked = len(desk.said(m.TaskQuery))
+    desk.passes(59.0)
+    assert len(desk.said(m.TaskQuery)) == asked
+    desk.now -= 59.0
+    desk.drains()
+    assert desk.did(p.Stop) == []
+
+
+def test_work_puts_the_idle_time_back() -> None:
+    desk = Desk(idle_after=60.0).online()
+    for _ in range(5):
+        desk.passes(50.0)
+        desk.happens(p.Active())
+    assert desk.state == "online"
+
+
+def test_a_hub_that_does_not_answer_stops_nothing() -> None:
+    desk = Desk(idle_after=600.0).draining()
+    desk.passes(30.0)
+    assert desk.state == "online"
+    assert desk.did(p.Stop) == []
+
+
+def test_a_late_answer_to_an_old_question_stops_nothing() -> None:
+    desk = Desk(idle_after=60.0).draining()
+    old = desk.said(m.TaskQuery)[-1].request_id
+    desk.passes(30.0)
+    desk.drains()
+    desk.happens(p.Answer(old, 0, False))
+    assert desk.state == "draining"
+
+
+def test_without_a_hub_nothing_is_drained() -> None:
+    desk = Desk(idle_after=60.0).draining()
+    desk.cut()
+    assert desk.state == "online"
+    desk.passes(1000.0)
+    assert desk.state == "online"
+
+
+def test_a_stop_that_is_refused_is_asked_for_again() -> None:
+    desk = Desk().draining()
+    desk.answers(0)
+    desk.fails("try later")
+    desk.reads("running")
+    desk.passes(desk.policy.trouble.max_delay)
+    assert desk.state == "stopping"
+    assert len(desk.did(p.Stop)) == 2
+
+
+def test_a_machine_taken_back_while_online_is_off_and_may_be_woken_again() -> None:
+    desk = Desk().online()
+    desk.reads("stopped")
+    assert desk.states()[-1] == "off"
+    assert desk.said(m.BootResult) == []
+    desk.happens(p.Wake("job-2"))
+    assert len(desk.did(p.Start)) == 2
+
+
+def test_a_stop_by_others_that_is_over_is_adopted() -> None:
+    desk = Desk().online()
+    desk.reads("stopping")
+    desk.reads("running")
+    assert desk.state == "booted"
+    assert desk.did(p.Stop) == []
+
+
+def test_a_machine_that_cannot_be_looked_at_is_unknown_and_asked_again_later_each_time() -> None:
+    desk = Desk().off()
+    pauses = []
+    for _ in range(6):
+        desk.fails("no answer")
+        pauses.append(desk.machine.next_look - desk.now)
+    assert desk.state == "unknown"
+    assert pauses[-1] > pauses[0]
+    desk.happens(p.Wake("job-2"))
+    desk.fails("no answer")
+    assert desk.did(p.Start) == []
+    desk.reads("stopped")
+    assert len(desk.did(p.Start)) == 1
+
+
+def test_those_who_wait_for_a_machine_that_nobody_can_look_at_are_told() -> None:
+    desk = Desk(boot_timeout=100.0)
+    desk.happens(p.Wake("job-1"))
+    desk.fails("no answer")
+    desk.passes(100.0)
+    assert desk.said(m.BootResult)[0].request_id == "job-1"
+    assert desk.state == "unknown"
+
+
+def test_a_healthy_worker_is_not_given_up_because_the_provider_is_silent() -> None:
+    desk = Desk(idle_after=10_000.0).online()
+    for _ in range(10):
+        desk.fails("no answer")
+        desk.happens(p.HealthAnswer(True))
+    assert desk.state == "online"
+
+
+def test_the_longest_uptime_is_warned_of_then_drained_and_then_stopped() -> None:
+    desk = Desk(max_uptime=1000.0, idle_after=5000.0).online()
+    desk.passes(900.0)
+    assert "will be stopped in 100 s" in (desk.said(m.PowerState)[-1].msg or "")
+    assert [said.stops_in for said in desk.said(m.PowerState) if said.stops_in is not None] == [100]
+    warnings = len(desk.said(m.PowerState))
+    desk.passes(50.0)
+    assert len(desk.said(m.PowerState)) == warnings
+    desk.passes(50.0)
+    assert desk.state == "draining"
+    desk.answers(1)
+    desk.happens(p.Active())
+    desk.happens(p.Wake("job-2"))
+    assert desk.state == "draining"
+    desk.passes(30.0)
+    desk.answers(0)
+    assert desk.state == "stopping"
+    desk.taken()
+    desk.reads("stopped")
+    assert desk.state == "starting"
+
+
+def test_jobs_that_never_end_are_cut_off_some_time_after_the_longest_uptime() -> None:
+    desk = Desk(max_uptime=1000.0, idle_after=5000.0).online()
+    desk.passes(1000.0)
+    desk.answers(1)
+    desk.passes(99.0)
+    assert desk.did(p.Stop) == []
+    desk.passes(1.0)
+    assert len(desk.did(p.Stop)) == 1
+
+
+def test_a_status_query_is_answered_at_once_from_memory_and_again_after_a_look() -> None:
+    desk = Desk().off()
+    desk.passes(10.0)
+    desk.happens(p.Asked("q-1"))
+    first = m.StatusResponse(request_id="q-1", status="stopped")
+    assert desk.said(m.StatusResponse) == [first]
+    desk.reads("running")
+    assert desk.said(m.StatusResponse) == [first, m.StatusResponse(request_id="q-1", status="running", fresh=True)]
+    desk.reads("running")
+    assert len(desk.said(m.StatusResponse)) == 2
+
+
+def test_before_its_first_look_a_monitor_answers_that_it_does_not_know_and_then_what_it_saw() -> None:
+    desk = Desk()
+    desk.happens(p.Asked("q-1"))
+    desk.reads("stopped")
+    answers = [(said.status, said.fresh) for said in desk.said(m.StatusResponse)]
+    assert answers == [("unknown", None), ("stopped", True)]
+
+
+def test_a_status_query_right_after_a_look_is_answered_once() -> None:
+    desk = Desk().off()
+    desk.happens(p.Asked("q-2"))
+    assert desk.said(m.StatusResponse)[-1] == m.StatusResponse(request_id="q-2", status="stopped", fresh=True)
+
+
+def test_a_status_query_that_nobody_can_check_is_answered_from_memory() -> None:
+    desk = Desk().off()
+    desk.passes(10.0)
+    desk.happens(p.Asked("q-1"))
+    desk.fails("no answer")
+    assert desk.said(m.StatusResponse) == [m.StatusResponse(request_id="q-1", status="stopped")]
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("unknown", "unknown"), ("off", "stopped"), ("starting", "starting"), ("no_capacity", "starting"),
+        ("booted", "running"), ("online", "running"), ("draining", "running"), ("stopping", "stopping"),
+        ("failed", "stopped"),
+    ],
+)  # fmt: skip
+def test_each_state_has_the_fields_word(state: str, status: str) -> None:
+    desk = Desk()
+    getattr(desk, state)()
+    desk.happens(p.Asked("q-1"))
+    if not desk.said(m.StatusResponse):
+        desk.fails("no answer")
+    assert desk.said(m.StatusResponse)[-1].status == status
+
+
+def test_a_hub_that_came_back_learns_the_present_state() -> None:
+    desk = Desk().booted()
+    desk.cut()
+    before = len(desk.states())
+    desk.happens(p.HealthAnswer(True))
+    assert len(desk.states()) == before
+    desk.happens(LinkUp(frozenset({"power_state"})))
+    assert desk.states()[-1] == "online"
+
+
+def test_a_boot_request_while_online_is_answered_with_the_state() -> None:
+    desk = Desk().online()
+    before = len(desk.states())
+    desk.happens(p.Wake("boot-1", boot=True))
+    assert desk.states()[before:] == ["online"]
+
+
+@pytest.mark.parametrize(
+    ("message", "event"),
+    [
+        (m.Boot(request_id="r"), p.Wake("r", boot=True, answer=True)),
+        (m.Boot(gpu="gpu-1"), p.Wake(None, boot=True, answer=True)),
+        (m.Boot(request_id="r", source="hub"), p.Wake("r", boot=True)),
+        (m.Unknown(type="gpu.job.submit", frame={"task_type": "heygem_submit", "key": "k"}), p.Wake()),
+        (m.Unknown(type="gpu_task"), p.Wake()),
+        (m.Unknown(type="url", frame={"key": "k"}), p.Wake()),
+        (m.Unknown(type="chatglm_video", frame={"key": "k"}), p.Wake()),
+        (m.Unknown(type="mobile_task"), None),
+        (m.Boot(gpu="gpu-2"), None),
+        (m.Submit(request_id="r"), p.Wake("r")),
+        (m.StatusQuery(request_id="r"), p.Asked("r")),
+        (m.TaskActive(task_id="t"), p.Active()),
+        (m.TaskQueryResponse(request_id="r", active_count=1, has_recent_active=True), p.Answer("r", 1, True)),
+        (m.Online(), p.HubOnline()),
+        (m.Online(gpu="gpu-2"), None),
+        (m.Ping(), None),
+    ],
+)
+def test_what_the_hub_says_is_heard_as_what_it_means(message: m.Message, event: p.PowerEvent | None) -> None:
+    assert hear(message, "gpu-1") == event
+
+
+def test_a_flood_of_boot_requests_is_answered_at_once_and_then_once_a_second() -> None:
+    desk = Desk().online()
+    before = len(desk.states())
+    for _ in range(1000):
+        desk.happens(p.Wake(boot=True))
+    assert len(desk.states()) == before + 1
+    desk.passes(1.0)
+    desk.passes(1.0)
+    assert desk.states()[before:] == ["online", "online"]
+
+
+def overdue_and_draining() -> Desk:
+    """A machine that is on for longer than allowed; the hub is asked who holds it."""
+    desk = Desk(max_uptime=1000.0, idle_after=100_000.0).online()
+    desk.passes(1000.0)
+    assert desk.state == "draining"
+    return desk
+
+
+@pytest.mark.parametrize(
+    "event", [p.Active(), LinkDown("cut"), p.Wake("job-2")], ids=["at work", "the hub is gone", "woken"]
+)
+def test_the_end_of_the_longest_uptime_is_called_off_by_nothing(event: p.PowerEvent) -> None:
+    desk = overdue_and_draining()
+    desk.happens(event)
+    assert desk.state == "draining"
+    assert desk.states()[-1] == "draining"
+
+
+def test_a_wake_for_a_machine_that_is_overdue_starts_it_anew_when_it_is_off() -> None:
+    desk = overdue_and_draining()
+    desk.happens(p.Wake("job-2"))
+    desk.answers(0)
+    desk.taken()
+    desk.reads("stopped")
+    assert desk.states()[-3:] == ["stopping", "off", "starting"]
+
+
+def asks(desk: Desk, seconds: int) -> list[int]:
+    """After how many of the next seconds the worker was asked for its health, and answered that it is well."""
+    asked = []
+    for second in range(1, seconds + 1):
+        if any(isinstance(command, p.CheckHealth) for command in desk.passes(1.0)):
+            asked.append(second)
+            desk.happens(p.HealthAnswer(True))
+    return asked
+
+
+def test_a_worker_is_asked_for_its_health_at_leisure_and_often_while_it_may_have_gone() -> None:
+    desk = Desk(look_soon=2.0, look_online=10.0).online()
+    assert asks(desk, 2) == [2]  # once more soon after it came
+    assert asks(desk, 30) == [10, 20, 30]
+    desk.happens(p.WorkerGone())
+    assert desk.did(p.CheckHealth)
+    desk.happens(p.HealthAnswer(False, "refused"))
+    assert [any(isinstance(c, p.CheckHealth) for c in desk.passes(1.0)) for _ in range(2)] == [False, True]
+
+
+def test_a_worker_that_is_not_ready_yet_is_asked_again_and_again() -> None:
+    desk = Desk(look_soon=2.0).booted()
+    desk.happens(p.HealthAnswer(False, "loading"))
+    desk.passes(1.0)
+    before = len(desk.did(p.CheckHealth))
+    desk.passes(1.0)
+    assert len(desk.did(p.CheckHealth)) == before + 1
+
+
+def test_a_status_query_during_a_start_is_answered_at_once_and_not_as_fresh() -> None:
+    desk = Desk().off()
+    desk.passes(desk.policy.fresh_for + 0.1)
+    desk.happens(p.Wake("job-1"))
+    desk.happens(p.Asked("q-1"))
+    assert desk.said(m.StatusResponse) == [m.StatusResponse(request_id="q-1", status="starting")]
+    desk.taken()
+    desk.reads("starting")
+    assert [said.fresh for said in desk.said(m.StatusResponse)] == [None, True]
+
+
+def test_a_reading_counts_as_fresh_for_a_while_and_no_longer() -> None:
+    desk = Desk(fresh_for=5.0).off()
+    desk.now += 5.0
+    desk.happens(p.Asked("q-1"))
+    assert [said.fresh for said in desk.said(m.StatusResponse)] == [True]
+    desk.now += 0.1
+    desk.happens(p.Asked("q-2"))
+    assert [said.fresh for said in desk.said(m.StatusResponse)] == [True, None]
+
+
+def test_a_worker_that_the_hub_saw_before_the_provider_shows_the_machine_is_online_with_the_first_look() -> None:
+    desk = Desk().starting()
+    desk.happens(p.HubOnline())
+    desk.reads("stopped")
+    assert desk.state == "starting"
+    desk.reads("running")
+    assert desk.states()[-2:] == ["booted", "online"]
+
+
+def test_a_machine_whose_worker_was_ready_before_it_went_away_is_not_online_when_it_only_runs_again() -> None:
+    desk = Desk().online()
+    desk.reads("stopped")
+    desk.reads("running")
+    assert desk.state == "booted"
+
+
+def test_a_wake_without_an_id_leaves_the_id_of_the_one_before_and_a_look_says_what_it_saw() -> None:
+    desk = Desk().starting()
+    desk.happens(p.Wake())
+    desk.reads("running")
+    assert [said.request_id for said in desk.said(m.Booted)] == ["job-1"]
+    assert desk.machine.why == "the provider says running"

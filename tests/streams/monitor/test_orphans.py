@@ -1,0 +1,375 @@
+"""A machine that runs though nobody asked, one that nobody can describe, and one whose worker the hub has lost."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from tests.support.streams.monitor_desk import Desk
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.protocol import messages as m
+
+HOUR = 3600.0
+
+
+def warnings(desk: Desk, text: str) -> list[str]:
+    return [note.text for note in desk.did(p.Note) if note.warning and text in note.text]
+
+
+def found(**settings: Any) -> Desk:
+    """A machine that runs when the monitor comes."""
+    desk = Desk(**settings)
+    desk.reads("running")
+    return desk
+
+
+# Found running
+
+
+@pytest.mark.parametrize("policy", ["adopt", "stop", "report"])
+@pytest.mark.parametrize("before", ["unknown", "off"])
+def test_a_machine_that_runs_though_nobody_asked_is_reported_to_log_hub_and_clients(before: str, policy: str) -> None:
+    desk = Desk(orphans=policy)
+    getattr(desk, before)()
+    desk.reads("running", "instance i-7 is Running")
+    assert len(warnings(desk, "it runs though nobody asked for it")) == 1
+    said = [one for one in desk.said(m.PowerState) if one.state == "booted"]
+    assert "nobody asked for it" in (said[0].msg or "")
+    assert "instance i-7 is Running" in (said[0].msg or "")
+
+
+def test_one_that_somebody_else_is_just_starting_is_reported_too() -> None:
+    desk = Desk().off()
+    desk.reads("starting")
+    desk.reads("running")
+    assert len(warnings(desk, "it runs though nobody asked for it")) == 1
+
+
+def test_one_that_a_job_waits_for_is_simply_taken() -> None:
+    desk = Desk()
+    desk.happens(p.Wake("job-1"))
+    desk.reads("running")
+    assert not warnings(desk, "nobody asked")
+    assert desk.state == "booted"
+
+
+def test_one_that_this_monitor_started_and_lost_sight_of_is_no_orphan() -> None:
+    desk = Desk(checks_health=False).booted()
+    desk.happens(p.HubOnline())
+    for _ in range(desk.policy.misses):
+        desk.fails()
+    assert desk.state == "unknown"
+    desk.reads("running")
+    assert not warnings(desk, "nobody asked")
+
+
+def test_an_adopted_one_is_stopped_when_it_has_been_idle() -> None:
+    desk = found()
+    desk.happens(p.HealthAnswer(True))
+    desk.drains()
+    desk.answers(0)
+    assert desk.did(p.Stop)
+
+
+def test_under_stop_it_is_stopped_at_once_when_the_hub_says_that_nobody_holds_it() -> None:
+    desk = found(orphans="stop")
+    assert not desk.did(p.Stop)
+    desk.answers(0)
+    assert len(desk.did(p.Stop)) == 1
+    assert desk.state == "stopping"
+
+
+def test_under_stop_one_whose_worker_is_online_is_drained_first() -> None:
+    desk = found(orphans="stop")
+    desk.happens(p.HealthAnswer(True))
+    assert desk.state == "draining"
+    assert desk.said(m.TaskQuery)[-1].drain
+    desk.answers(0)
+    assert len(desk.did(p.Stop)) == 1
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_under_stop_one_that_somebody_holds_is_taken_over(*, online: bool) -> None:
+    desk = found(orphans="stop")
+    if online:
+        desk.happens(p.HealthAnswer(True))
+    desk.answers(1)
+    desk.happens(p.HealthAnswer(True))
+    desk.passes(60.0)
+    assert desk.state == "online"
+    assert not desk.did(p.Stop)
+    desk.drains()
+
+
+def test_under_stop_nothing_is_stopped_while_the_hub_is_away() -> None:
+    desk = Desk(orphans="stop", linked=False)
+    desk.reads("running")
+    for _ in range(100):
+        desk.passes(60.0)
+    assert not desk.did(p.Stop)
+
+
+def test_under_report_it_is_left_alone_and_said_again_less_and_less_often() -> None:
+    desk = found(orphans="report")
+    desk.happens(p.HealthAnswer(True))
+    for _ in range(24 * 60):
+        desk.passes(60.0)
+        if desk.machine.call is not None:
+            desk.reads("running")
+    assert desk.state == "online"
+    assert not desk.did(p.Stop)
+    assert not desk.said(m.TaskQuery)
+    assert 8 <= len(warnings(desk, "nobody asked")) <= 14
+
+
+def test_under_report_one_without_a_worker_is_no_failed_boot() -> None:
+    desk = found(orphans="report")
+    desk.passes(2 * desk.policy.boot_timeout)
+    assert desk.state == "booted"
+    assert not desk.said(m.BootResult)
+
+
+def test_under_report_one_that_a_job_uses_is_as_any_other_from_then_on() -> None:
+    desk = found(orphans="report")
+    desk.passes(2 * desk.policy.boot_timeout)
+    desk.happens(p.Wake("job-1"))
+    assert desk.state == "booted"
+    desk.happens(p.HealthAnswer(True))
+    desk.drains()
+
+
+def test_the_longest_uptime_holds_for_every_machine() -> None:
+    for online in (False, True):
+        desk = found(orphans="report", max_uptime=10 * HOUR)
+        if online:
+            desk.happens(p.HealthAnswer(True))
+        desk.passes(10 * HOUR)
+        desk.answers(0)
+        assert len(desk.did(p.Stop)) == 1
+
+
+# Not to be described
+
+
+def test_a_machine_that_cannot_be_described_is_never_taken_for_off_and_never_forgotten() -> None:
+    desk = Desk(checks_health=False).booted()
+    desk.happens(p.HubOnline())
+    for _ in range(2000):
+        desk.fails("no route to the provider")
+    assert desk.state == "unknown"
+    assert desk.states()[-1] == "unknown"
+    assert not desk.did(p.Stop)
+    assert len(desk.did(p.Start)) == 1
+    assert len(desk.did(p.Inspect)) > 2000
+    desk.reads("stopped")
+    assert desk.state == "off"
+
+
+def test_of_a_machine_that_could_never_be_described_it_is_told_why_once() -> None:
+    desk = Desk()
+    for _ in range(20):
+        desk.fails("no route to the provider")
+    assert (desk.state, desk.machine.why) == ("unknown", "cannot look at the machine: no route to the provider")
+    told = [message.msg for message in desk.said(m.PowerState)]
+    assert told == ["not looked at yet", "cannot look at the machine: no route to the provider"]
+
+
+def test_the_alarm_about_it_comes_at_growing_intervals() -> None:
+    desk = Desk()
+    began, told = desk.now, []
+    while desk.now - began < 48 * HOUR:
+        before = len(warnings(desk, "cannot look at the machine"))
+        desk.fails("no route to the provider")
+        if len(warnings(desk, "cannot look at the machine")) > before:
+            told.append(desk.now)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(told[3:])]
+    assert 8 <= len(told) <= 16
+    assert gaps == sorted(gaps)
+    assert "costs money" in warnings(desk, "cannot look")[-1]
+
+
+def test_after_a_good_look_the_next_trouble_is_told_at_once_again() -> None:
+    desk = Desk()
+    for _ in range(50):
+        desk.fails()
+    desk.reads("stopped")
+    before = len(warnings(desk, "cannot look"))
+    desk.fails()
+    assert len(warnings(desk, "cannot look")) == before + 1
+
+
+def test_a_wake_starts_nothing_while_nobody_can_say_whether_it_runs() -> None:
+    desk = Desk()
+    for _ in range(5):
+        desk.fails()
+    desk.happens(p.Wake("job-1"))
+    for _ in range(20):
+        desk.fails()
+    assert not desk.did(p.Start)
+    desk.reads("running")
+    assert desk.state == "booted"
+    assert not desk.did(p.Start)
+
+
+# The worker went away
+
+
+def lost(**settings: Any) -> Desk:
+    desk = Desk(**settings).online()
+    if desk.machine.call is not None:
+        desk.reads("running")
+    return desk
+
+
+def test_when_the_hub_loses_the_worker_the_monitor_looks_at_once() -> None:
+    desk = lost()
+    looks = len(desk.did(p.Inspect))
+    desk.happens(p.WorkerGone())
+    assert len(desk.did(p.Inspect)) == looks + 1
+    desk.reads("failed")
+    assert desk.state == "off"
+
+
+def test_a_wake_after_that_looks_again_at_once_and_starts_it() -> None:
+    desk = lost()
+    desk.happens(p.WorkerGone())
+    desk.reads("running")  # it is just going down
+    began = desk.now
+    desk.happens(p.Wake("job-1"))
+    desk.reads("stopped")
+    desk.happens(p.Wake("job-1"))  # the hub asks anew when it hears that the machine is off
+    assert desk.state == "starting"
+    assert desk.now == began
+
+
+def test_meanwhile_it_looks_often_and_when_the_worker_is_back_as_rarely_as_before() -> None:
+    desk = lost()
+    desk.happens(p.WorkerGone())
+    desk.reads("running")
+    assert desk.machine.next_look - desk.now == desk.policy.look_soon
+    desk.happens(p.HubOnline())
+    desk.reads("running")
+    assert desk.machine.next_look - desk.now == desk.policy.look_online
+
+
+def test_a_worker_that_is_merely_cut_off_from_the_hub_stays_online() -> None:
+    desk = lost()
+    desk.happens(p.WorkerGone())
+    desk.happens(p.HealthAnswer(True))
+    assert desk.state == "online"
+    assert not desk.machine.gone
+
+
+def test_a_machine_that_served_and_goes_away_after_its_worker_is_off_and_no_failed_boot() -> None:
+    desk = lost()
+    desk.happens(p.WorkerGone())
+    for _ in range(desk.policy.misses):
+        desk.happens(p.HealthAnswer(False, "refused"))
+    assert desk.state == "booted"
+    desk.reads("failed", "it fell over")
+    assert desk.state == "off"
+    assert not desk.said(m.BootResult)
+
+
+def test_one_that_is_seen_as_it_goes_away_is_no_failed_boot_either() -> None:
+    desk = lost()
+    desk.happens(p.WorkerGone())
+    for _ in range(desk.policy.misses):
+        desk.happens(p.HealthAnswer(False, "refused"))
+    desk.happens(p.Wake("job-1"))
+    desk.reads("stopping", "it is taken back")
+    assert desk.state == "stopping"
+    desk.reads("stopped")
+    assert desk.state == "off"
+    assert not desk.said(m.BootResult)
+    assert not desk.did(p.Stop)
+    desk.happens(p.Wake("job-1"))  # the hub asks anew when it hears that the machine is off
+    assert desk.state == "starting"
+
+
+@pytest.mark.parametrize("checks_health", [True, False])
+def test_a_wake_that_finds_the_machine_already_gone_is_not_lost_though_an_old_hub_does_not_ask_again(
+    *, checks_health: bool
+) -> None:
+    desk = lost(ours=False, checks_health=checks_health)
+    desk.happens(p.Wake("job-1"))
+    desk.reads("stopped")
+    assert desk.state == "starting"
+    assert len(desk.did(p.Start)) == 2
+
+
+def test_nor_does_a_look_from_before_the_wake_say_that_the_machine_was_there_for_it() -> None:
+    desk = lost(ours=False, checks_health=False)
+    desk.passes(desk.policy.look_online)
+    assert desk.call().kind == "inspect"
+    desk.happens(p.Wake("job-1"))
+    desk.reads("running")
+    desk.reads("stopped")
+    assert desk.state == "starting"
+
+
+def test_nor_does_such_a_look_by_a_monitor_that_has_just_started() -> None:
+    desk = Desk(ours=False, checks_health=False)
+    assert desk.call().kind == "inspect"
+    desk.happens(p.Wake("job-1"))
+    desk.reads("running")
+    desk.reads("stopped")
+    assert desk.state == "starting"
+
+
+def test_nor_is_one_that_comes_when_its_worker_answers_no_more() -> None:
+    desk = lost(ours=False)
+    for _ in range(desk.policy.misses):
+        desk.happens(p.HealthAnswer(False, "refused"))
+    desk.happens(p.Wake("job-1"))
+    desk.reads("stopping")
+    desk.reads("stopped")
+    assert desk.state == "starting"
+
+
+@pytest.mark.parametrize("checks_health", [True, False])
+def test_a_wake_that_the_running_machine_served_starts_nothing_after_its_stop(*, checks_health: bool) -> None:
+    desk = lost(ours=False, checks_health=checks_health)
+    desk.happens(p.Wake("job-1"))
+    if checks_health:
+        desk.happens(p.HealthAnswer(True))
+    else:
+        desk.reads("running")
+    desk.is_idle()
+    desk.answers(0)
+    desk.taken()
+    desk.reads("stopped")
+    assert desk.state == "off"
+    assert len(desk.did(p.Start)) == 1
+
+
+def test_a_late_answer_of_its_worker_does_not_take_away_a_wake_that_came_while_it_stops() -> None:
+    desk = lost(ours=False)
+    desk.is_idle()
+    desk.answers(0)
+    desk.taken()
+    desk.happens(p.Wake("job-2"))
+    desk.happens(p.HealthAnswer(True))
+    desk.reads("stopped")
+    assert desk.state == "starting"
+
+
+def test_those_who_wait_for_a_worker_that_nobody_can_ask_are_told_no_failed_boot_while_its_machine_runs() -> None:
+    desk = lost(ours=False, checks_health=False, idle_after=24 * HOUR)
+    desk.happens(p.WorkerGone())
+    desk.happens(p.Wake("job-2"))
+    for _ in range(10):
+        desk.passes(desk.policy.boot_timeout)
+        desk.reads("running")
+    assert not desk.said(m.BootResult)
+    assert desk.state == "online"
+
+
+def test_a_late_word_of_the_hub_stops_nothing() -> None:
+    desk = Desk().draining()
+    desk.now += 2 * desk.policy.query_timeout  # the monitor itself stood still
+    desk.answers(0)
+    assert desk.state == "online"
+    assert not desk.did(p.Stop)

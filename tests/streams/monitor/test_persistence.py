@@ -1,0 +1,167 @@
+"""A monitor that is killed and started anew: it looks first, never starts twice, and knows the machine's past."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.streams.monitor_desk import Desk
+from wakestream.operators.model.ports import LinkUp
+from wakestream.streams.monitor import persistence as memory
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.protocol import messages as m
+
+UNIX = 1.7e9
+"""UNIX seconds at the first monitor's 0."""
+
+
+def kept(desk: Desk) -> memory.MachineKept:
+    return memory.kept(desk.machine, desk.now, UNIX + desk.now)
+
+
+def reborn(desk: Desk, after: float = 5.0, clock: float = 17.0) -> Desk:
+    """The next life of this monitor, on a clock of its own."""
+    known = memory.ages([kept(desk)], UNIX + desk.now + after)
+    second = Desk(linked=False)
+    second.policy, second.monitor = desk.policy, desk.monitor
+    second.now = clock
+    second.machine = memory.recalled(known, clock)
+    second.happens(LinkUp(frozenset({"power_state"})))
+    return second
+
+
+def warned(desk: Desk) -> bool:
+    return any("nobody asked" in note.text for note in desk.did(p.Note))
+
+
+def test_a_monitor_that_knows_nothing_begins_as_ever() -> None:
+    assert memory.ages([], UNIX) is None
+    assert memory.recalled(None, 5.0) == p.Machine()
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_killed_in_the_middle_of_a_start_it_looks_first_and_finds_it_starting(*, taken: bool) -> None:
+    first = Desk().off()
+    first.happens(p.Wake("job-1"))
+    if taken:
+        first.taken()
+    second = reborn(first)
+    assert second.did(p.Inspect)
+    assert not second.did(p.Start)
+    second.reads("starting")
+    second.reads("running")
+    assert second.state == "booted"
+    assert not second.did(p.Start)
+    assert not warned(second)
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_start_that_does_not_show_yet_is_not_made_twice(*, taken: bool) -> None:
+    first = Desk().off()
+    first.happens(p.Wake("job-1"))
+    if taken:
+        first.taken()
+    second = reborn(first)
+    second.reads("stopped")
+    second.happens(p.Wake("job-2"))
+    second.reads("stopped")
+    assert not second.did(p.Start)
+    second.reads("running")
+    assert second.state == "booted"
+    assert not second.did(p.Start)
+
+
+@pytest.mark.parametrize(("taken", "patience"), [(False, 60.0), (True, 600.0)])
+def test_one_that_never_shows_is_made_again_when_it_cannot_come_any_more(*, taken: bool, patience: float) -> None:
+    first = Desk().off()
+    first.happens(p.Wake("job-1"))
+    if taken:
+        first.taken()
+    second = reborn(first, after=5.0)
+    second.now += patience - 10.0
+    second.reads("stopped")
+    assert not second.did(p.Start)
+    second.now += 6.0
+    second.reads("stopped")
+    assert len(second.did(p.Start)) == 1
+
+
+def test_a_machine_that_it_started_is_no_orphan_after_a_restart() -> None:
+    first = Desk().online()
+    second = reborn(first)
+    second.reads("running")
+    assert second.state == "booted"
+    assert not warned(second)
+
+
+def test_one_that_was_off_when_the_monitor_ended_and_runs_now_is_an_orphan() -> None:
+    second = reborn(Desk().off())
+    second.reads("running")
+    assert warned(second)
+
+
+def test_the_longest_uptime_counts_through_a_restart() -> None:
+    first = Desk(max_uptime=1000.0).online()
+    first.now += 900.0
+    second = reborn(first, after=50.0)
+    second.reads("running")
+    second.happens(p.HealthAnswer(True))
+    second.passes(40.0)
+    assert second.state == "online"
+    second.passes(20.0)
+    assert second.state == "draining"
+
+
+def test_the_idle_time_counts_through_a_restart_and_work_puts_it_back() -> None:
+    first = Desk().online()
+    first.now += 1000.0
+    second = reborn(first, after=600.0)
+    second.reads("running")
+    second.happens(p.HealthAnswer(True))
+    second.passes(100.0)
+    assert second.state == "online"
+    second.passes(110.0)
+    second.happens(p.HealthAnswer(True))
+    second.answers(0)
+    assert second.state == "draining"
+    third = reborn(first, after=600.0)
+    third.reads("running")
+    third.happens(p.Wake("job-2"))
+    third.happens(p.HealthAnswer(True))
+    third.passes(1700.0)
+    assert third.state == "online"
+
+
+def test_a_failed_start_leaves_nothing_to_wait_for() -> None:
+    first = Desk().failed()
+    second = reborn(first)
+    second.reads("stopped")
+    assert second.state == "off"
+    second.happens(p.Wake("job-2"))
+    assert len(second.did(p.Start)) == 1
+    assert not second.said(m.BootResult)
+
+
+def test_only_news_is_written() -> None:
+    desk = Desk().online()
+    before = kept(desk)
+    desk.now += 3.0
+    assert not memory.worth_keeping(before, memory.kept(desk.machine, desk.now, UNIX + desk.now + 0.5))
+    desk.happens(p.Active())
+    assert not memory.worth_keeping(before, kept(desk))
+    desk.now += memory.USE_EVERY
+    desk.happens(p.Active())
+    assert memory.worth_keeping(before, kept(desk))
+
+
+def test_a_start_is_written_before_it_is_asked_for_and_its_end_after() -> None:
+    desk = Desk().off()
+    before = kept(desk)
+    desk.happens(p.Wake("job-1"))
+    asked = kept(desk)
+    assert memory.worth_keeping(before, asked)
+    assert asked.start_at == pytest.approx(UNIX + desk.now)
+    desk.taken()
+    assert memory.worth_keeping(asked, kept(desk))
+    desk.reads("running")
+    assert kept(desk).start_at is None
+    assert memory.worth_keeping(asked, kept(desk))

@@ -1,0 +1,148 @@
+"""Recorded logs of real runs drive the same pipeline again, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wakestream.operators.model.policy import Policy
+from wakestream.streams.recording.config_json import changed, config_from, plain_config
+from wakestream.streams.recording.recording import Log, Row, UnusableLog, read_log
+from wakestream.streams.replay.divergence import Divergence
+from wakestream.streams.replay.replay import replay
+
+LOGS = Path(__file__).parents[2] / "logs"
+BRANCHES = ("offline", "online")
+
+
+def log(name: str) -> Log:
+    return read_log((LOGS / f"{name}.jsonl").read_bytes().splitlines(keepends=True))
+
+
+def moved(recorded: Log, seconds: float, later: Callable[[Row], bool]) -> Log:
+    """The log with all rows from the first that is `later` on moved by so many seconds."""
+    first = next(row.seq for row in recorded.rows if later(row))
+    rows = (replace(row, t=row.t + seconds) if row.seq >= first else row for row in recorded.rows)
+    return replace(recorded, rows=tuple(rows))
+
+
+def decided(log: Log) -> list[tuple[str, object]]:
+    """What a client's jobs said and sent, without measured times."""
+    rows = [row for row in log.rows if row.dir == "out" and row.label not in ("register", "gpu.status.query")]
+    return [(row.label, {name: value for name, value in row.data.items() if name != "waited"}) for row in rows]
+
+
+def outcome(log: Log) -> tuple[str, object]:
+    """The last event of the log's one job."""
+    return [(row.label, row.data) for row in log.rows if "event" in row.data][-1]
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+async def test_a_recorded_branch_replays_to_the_very_events_and_frames_that_were_recorded(branch: str) -> None:
+    recorded = log(branch)
+    replayed = await replay(recorded)
+    assert replayed.divergences == ()
+    assert decided(replayed.again) == decided(recorded)
+    granted = next(row for row in replayed.again.rows if row.label == "granted")
+    assert granted.data["branch"] == branch
+    assert outcome(replayed.again)[0] == "done"
+    assert {row.data["type"] for row in replayed.again.rows if row.dir == "out" and "type" in row.data} == {
+        "gpu.job.submit",
+        "gpu.job.done",
+    }
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+async def test_a_replay_keeps_the_recorded_times(branch: str) -> None:
+    recorded = log(branch)
+    again = (await replay(recorded)).again
+    then, now = (next(row.t for row in each.rows if row.label == "done") for each in (recorded, again))
+    assert now == pytest.approx(then, abs=0.05)
+
+
+async def test_a_wait_of_29_minutes_is_replayed_without_waiting_and_ends_alike() -> None:
+    recorded = log("offline")
+    late = moved(recorded, 1740.0, lambda row: row.label == "gpu.power.online")
+    again = (await replay(late)).again
+    assert outcome(again) == outcome((await replay(recorded)).again)
+    assert sum(row.label == "waking" for row in again.rows) >= 170
+    assert asyncio.get_running_loop().time() > 1740
+
+
+async def test_what_if_asks_the_same_log_with_another_policy() -> None:
+    recorded = moved(log("offline"), 600.0, lambda row: row.label == "gpu.power.online")
+    replayed = await replay(recorded, settings={"online_timeout": 60.0})
+    label, data = outcome(replayed.again)
+    assert (label, data) == ("timed_out", {"event": "timed_out", "stage": "online", "seconds": 60.0, "why": WHY})
+    assert replayed.divergences[0].stream == "job-offline"
+
+
+WHY = "online: nothing within 60 s"
+
+
+async def test_a_setting_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(ValueError, match=r"there is no 'onlin'; there are again.factor, .*, online, "):
+        await replay(log("online"), settings={"onlin": 1.0})
+
+
+async def test_a_log_without_jobs_replays_to_nothing() -> None:
+    again = (await replay(replace(log("online"), rows=()))).again
+    assert again.rows == ()
+
+
+async def test_a_log_that_was_tampered_with_diverges_at_that_very_row() -> None:
+    recorded = log("online")
+    row = next(row for row in recorded.rows if row.label == "submitted")
+    other = replace(row, data={**row.data, "task_id": "another"})
+    (found,) = (
+        await replay(replace(recorded, rows=tuple(other if r is row else r for r in recorded.rows)))
+    ).divergences
+    assert (found.seq, found.label) == (row.seq, "submitted")
+    assert found.lines()[1] == '-   task_id = "another"'
+
+
+def test_a_difference_in_an_effect_that_was_given_no_names_is_shown_as_well() -> None:
+    then, now = (Row(1, 0.1, "effect", "own.note", {"args": text, "ok": None}, job="job-1") for text in ("a", "b"))
+    assert Divergence("job-1", then, now).lines() == [
+        "- effect own.note", '-   args = "a"', "+ effect own.note", '+   args = "b"',
+    ]  # fmt: skip
+
+
+async def test_a_log_of_a_program_that_cannot_be_replayed_is_refused() -> None:
+    recorded = log("online")
+    with pytest.raises(UnusableLog, match="'worker' cannot be replayed"):
+        await replay(replace(recorded, header=replace(recorded.header, program="worker")))
+
+
+def test_a_policy_survives_its_way_through_a_header() -> None:
+    policy = changed(replace(Policy(), online=7.0, hub=3.0), "again.max_retries", 2)
+    assert plain_config(config_from(Policy(), plain_config(policy))) == plain_config(policy)
+
+
+OUTCOME = """
+import hashlib, sys
+from pathlib import Path
+from wakestream.adapters.testing.virtual_loop import run_virtual
+from wakestream.streams.recording.recording import read_log, row_line
+from wakestream.streams.replay.replay import replay
+log = read_log(Path(sys.argv[1]).read_bytes().splitlines(keepends=True))
+rows = run_virtual(replay(log)).again.rows
+print(hashlib.sha256(b"".join(map(row_line, rows))).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_a_replay_is_the_same_under_any_hash_seed(branch: str) -> None:
+    seen = set()
+    for seed in ("0", "1", "7", "4242"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = (sys.executable, "-c", OUTCOME, str(LOGS / f"{branch}.jsonl"))
+        seen.add(subprocess.run(command, env=environment, capture_output=True, check=True, timeout=30).stdout)
+    assert len(seen) == 1

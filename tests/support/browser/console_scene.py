@@ -1,0 +1,168 @@
+"""A hub, a GPU that sleeps, a daemon and its web console, all within the test's loop, and a browser before them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from tests.support.programs.our_peers import SECRET, Place
+from wakestream.adapters.config.settings import Secret, Settings
+from wakestream.adapters.daemon import discovery as daemon_address
+from wakestream.adapters.daemon.console.open_browser import address
+from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
+from wakestream.adapters.engines import Ffmpeg
+from wakestream.adapters.engines.samples import make_speech, make_video
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.operators.model.ports import Frame
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.protocol import messages as m
+
+QUICK = {"poll_every": 0.05, "health_every": 0.05, "line_every": 0.5}
+
+
+class Paced:
+    """ffmpeg, which begins when it may and then tells of as many frames as the test lets it."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.frames: asyncio.Queue[Frame] = asyncio.Queue()
+
+    async def check(self) -> None:
+        """It can always work."""
+
+    async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
+        """The frames that the test puts in, until it says `go_on`; then the work itself."""
+        going = asyncio.ensure_future(self.go_on.wait())
+        try:
+            while not going.done():
+                telling = asyncio.ensure_future(self.frames.get())
+                await asyncio.wait((going, telling), return_when=asyncio.FIRST_COMPLETED)
+                if telling.done():
+                    yield telling.result()
+                telling.cancel()
+        finally:
+            going.cancel()
+        async for frame in Ffmpeg(limit=40).render(video, audio, output):
+            yield frame
+
+
+class House:
+    """Hub and daemon run from the beginning; the GPU when it is switched on."""
+
+    def __init__(self, place: Place, stack: AsyncExitStack) -> None:
+        self.place, self._stack = place, stack
+        self.engine = Paced()
+        self.daemon: RunningDaemon | None = None
+        self._running: AsyncExitStack | None = None
+        self._worker: AsyncExitStack | None = None
+        self.asked_to_boot = asyncio.Event()
+        self.quota = 50_000_000
+        self.probe = False  # most files of the tests only look like media
+        self.port = 0
+        self.hub_server: HubServer | None = None
+
+    @property
+    def state(self) -> Path:
+        """The daemon's folder."""
+        return self.place.folder / "daemon"
+
+    @property
+    def url(self) -> str:
+        """Where the console is."""
+        assert self.daemon is not None
+        return self.daemon.url
+
+    @property
+    def token(self) -> str:
+        """What programs of this user show at the API."""
+        found = daemon_address.read(self.state)
+        assert found is not None
+        return found.token
+
+    def link(self) -> str:
+        """A link that opens the console."""
+        assert self.daemon is not None
+        return address(self.daemon.url, self.daemon.console.sessions.new_link())
+
+    async def start_daemon(self) -> None:
+        """The daemon starts, with what it has kept."""
+        settings = Settings(
+            hub_url=self.place.hub_url, api_secret=Secret(SECRET), key=Secret(self.place.keys["client"]), waits=QUICK,
+            probe=self.probe,
+        )  # fmt: skip
+        self._running = AsyncExitStack()
+        config = DaemonConfig(self.state, port=self.port, quota=self.quota)
+        self.daemon = await self._running.enter_async_context(running_daemon(config, settings))
+        self._stack.push_async_callback(self._running.aclose)
+
+    async def stop_daemon(self) -> None:
+        """The daemon stops, its jobs stay."""
+        assert self._running is not None
+        await self._running.aclose()
+
+    async def gpu_on(self) -> None:
+        """The GPU's worker comes online."""
+        self._worker = AsyncExitStack()
+        await self._worker.enter_async_context(self.place.worker(self.engine))
+        self._stack.push_async_callback(self._worker.aclose)
+
+    async def monitor(self, past_boots: int = 0) -> None:
+        """A monitor that says `starting` when it is asked for a boot, and leaves the rest to the test."""
+        register = m.Register(
+            role="gpu_monitor", token=self.place.keys["monitor"], gpus=("gpu",), features=("power_state",)
+        )
+        link = open_link(self.place.hub_url, lambda: register)
+        self._stack.push_async_callback(link.close)
+        self.power = lambda state: link.send(m.PowerState(gpu="gpu", state=state))
+        self.boot_fails = lambda why: link.send(m.BootResult(success=False, status="failed", msg=why))
+
+        def hear(event: object) -> None:
+            if isinstance(event, m.Submit):
+                self.power("starting")
+                self.asked_to_boot.set()
+
+        ready = asyncio.Event()
+        link.events.subscribe(lambda event: ready.set() if getattr(event, "features", None) is not None else None)
+        link.events.subscribe(hear)
+        async with asyncio.timeout(10):
+            await ready.wait()
+        self.power("off")
+
+
+@asynccontextmanager
+async def house(folder: Path, *, price: float | None = 1.2) -> AsyncIterator[House]:
+    """A house for as long as the block runs."""
+    place = Place(folder / "place")
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(
+            open_hub(
+                "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=FakeJournal[f.Fact](),
+                limits=replace(hub.Limits(), price=price),
+            )
+        )  # fmt: skip
+        place.hub_url = server.url
+        home = House(place, stack)
+        home.hub_server = server
+        await home.start_daemon()
+        yield home
+
+
+async def samples(folder: Path, seconds: float = 2.0) -> tuple[Path, Path]:
+    """A video and a voice."""
+    video, audio = folder / "interview.mp4", folder / "narration.wav"
+    await make_video(video, seconds)
+    await make_speech(audio, seconds)
+    return video, audio
+
+
+def now() -> float:
+    """UNIX seconds."""
+    return time.time()

@@ -1,0 +1,73 @@
+"""The synthesis engine's HTTP API as it is in the field, with its traps: a server on loopback and a shared folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from tests.support.programs import plain_server
+
+
+@dataclass
+class FakeEngine:
+    """One task at a time, `steps` queries long; `clip` is what it renders. `url` is known while it `runs`."""
+
+    folder: Path
+    clip: bytes
+    steps: int = 3
+    fails: bool = False
+    busy_for: int = 0
+    url: str = ""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    tasks: dict[str, int] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def runs(self) -> AsyncIterator[FakeEngine]:
+        """Serve for as long as the block runs."""
+        app = web.Application()
+        app.router.add_post("/easy/submit", self._submit)
+        app.router.add_get("/easy/query", self._query)
+        runner = web.AppRunner(app, access_log=None)
+        async with plain_server.serving(runner) as port:
+            self.url = f"http://127.0.0.1:{port}"
+            yield self
+
+    def restart(self) -> None:
+        """It forgets everything."""
+        self.tasks.clear()
+
+    async def _submit(self, request: web.Request) -> web.Response:
+        asked = orjson.loads(await request.read())
+        self.asked.append(asked)
+        if self.tasks or self.busy_for:
+            self.busy_for = max(0, self.busy_for - 1)
+            return _said(10001, msg="忙碌中")
+        if not all((self.folder / asked[name]).is_file() for name in ("audio_url", "video_url")):
+            return _said(10002, success=False, msg="参数异常")
+        self.tasks[asked["code"]] = 0
+        return _said(10000, msg=1)
+
+    async def _query(self, request: web.Request) -> web.Response:
+        code = request.query["code"]
+        if code not in self.tasks:
+            return _said(10004, msg="任务不存在")
+        self.tasks[code] += 1
+        step = self.tasks[code]
+        if step <= self.steps:
+            return _said(10000, {"code": code, "status": 1, "progress": 100 * step // (self.steps + 1), "msg": ""})
+        del self.tasks[code]  # the end is told once
+        if self.fails:
+            return _said(10000, {"code": code, "status": 3, "progress": 20, "msg": "no face found"})
+        (self.folder / f"{code}-r.mp4").write_bytes(self.clip)
+        return _said(10000, {"code": code, "status": 2, "progress": 100, "result": f"/{code}-r.mp4", "msg": ""})
+
+
+def _said(code: int, data: dict[str, Any] | None = None, *, success: bool = True, msg: object = "") -> web.Response:
+    text = orjson.dumps({"code": code, "success": success, "data": data or {}, "msg": msg}).decode()
+    return web.Response(text=text, content_type="text/html")

@@ -1,0 +1,252 @@
+"""The real programs as processes on loopback, each of which may be killed by its pid at any moment and comes back.
+
+The worker is the monitor's child, as a GPU machine that the monitor powers; its traffic passes a proxy of ours, narrow
+enough that transfers take a while. Linux only: the worker is found by its parent in /proc.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shlex
+import signal
+import sys
+import time
+from asyncio.subprocess import Process
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.faults.fault_proxy import Fault, FaultProxy, fault_proxy
+from wakestream.adapters.hub.licenses import LicenseBook
+
+GPU = "gpu"
+RATE = 2_000_000
+"""Bytes a second between clients and worker: some hundred kilobytes then take a tenth of a second."""
+
+WAKESTREAM = (sys.executable, "-m", "wakestream.adapters.cli")
+ENGINE = Path(__file__).parents[1] / "engines" / "kill_run_engine.py"
+MARK = "A_MARK_OF_THIS_KILL_RUN"
+
+
+@dataclass(eq=False)
+class Program:
+    """One program that is always started again. `fell` counts the times that it ended by itself with an error."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    log: Path
+    again: Callable[[], float]
+    process: Process | None = None
+    fell: list[str] = field(default_factory=list)
+    starts: int = 0
+    killed: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, *, until: Callable[[int], bool] = lambda code: False) -> int:
+        """Keep it running until cancelled, or until it ends by itself with a code that `until` takes."""
+        while True:
+            kills = self.killed
+            code = await self._once()
+            if until(code):
+                return code
+            if self.killed == kills:
+                self.fell.append(f"{self.name} ended by itself with code {code}: {last_words(self.log)}")
+            await asyncio.sleep(self.again())
+
+    async def _once(self) -> int:
+        with self.log.open("ab") as log:
+            log.write(f"=== start {self.starts + 1} at {time.time():.3f}\n".encode())
+            log.flush()
+            self.process = await asyncio.create_subprocess_exec(
+                *self.argv, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=dict(self.env),
+                start_new_session=True,
+            )  # fmt: skip
+        self.starts += 1
+        try:
+            return await self.process.wait()
+        finally:
+            if self.process.returncode is None:
+                self.process.kill()
+                await self.process.wait()
+
+    def kill(self) -> bool:
+        """SIGKILL, by pid; False when it is not running."""
+        if self.process is None or self.process.returncode is not None:
+            return False
+        self.killed += 1
+        self.process.send_signal(signal.SIGKILL)
+        return True
+
+
+def last_words(log: Path) -> str:
+    """The last lines of a log, as one."""
+    text = log.read_bytes()[-2000:].decode(errors="replace") if log.exists() else ""
+    return " | ".join(line.strip() for line in text.splitlines()[-4:])
+
+
+def children(pid: int) -> list[int]:
+    """The pids of a process's children."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(word) for word in task.read_text().split()]
+    return found
+
+
+@dataclass(eq=False)
+class KillHouse:
+    """Hub, monitor and worker at work in `folder`; `kill(name)` kills one of them."""
+
+    folder: Path
+    env: Mapping[str, str]
+    hub_url: str
+    proxy: FaultProxy
+    counts: Path
+    programs: dict[str, Program]
+    kills: Counter[str] = field(default_factory=Counter)
+
+    def kill(self, name: str) -> bool:
+        """SIGKILL to a program by its name; False when it does not run at present."""
+        done = self._kill_worker() if name == "worker" else self.programs[name].kill()
+        self.kills[name] += done
+        return done
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The worker's pid, if it runs."""
+        monitor = self.programs["monitor"].process
+        return children(monitor.pid) if monitor is not None and monitor.returncode is None else []
+
+    def _kill_worker(self) -> bool:
+        pids = self.worker_pids
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(pids)
+
+    @property
+    def journals(self) -> list[Path]:
+        """The write-ahead logs of all programs, which grow with every commit."""
+        return sorted(self.folder.glob("*/*-wal")) or [self.folder / "none-wal"]
+
+    @property
+    def results(self) -> int:
+        """How many whole results lie at the worker: half ones have a dot more in their names."""
+        folder = self.folder / "worker" / "results"
+        return sum(path.name.count(".") == 1 for path in folder.iterdir()) if folder.is_dir() else 0
+
+    @property
+    def fell(self) -> list[str]:
+        """What ended by itself though nobody had killed it."""
+        return [line for program in self.programs.values() for line in program.fell]
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def issue_keys(folder: Path) -> dict[str, str]:
+    """A key of each role."""
+    book = LicenseBook(folder / "hub")
+    return {role: book.issue(role, "kill run", time.time())[1] for role in ("client", "worker", "monitor")}
+
+
+@asynccontextmanager
+async def kill_house(folder: Path, again: Callable[[], float], *, idle_after: float = 3.0) -> AsyncIterator[KillHouse]:
+    """All programs but the client, running for as long as the block does; at its end none is left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = issue_keys(folder)
+    for role, key in keys.items():
+        path = folder / f"{role}.key"
+        path.touch(mode=0o600)
+        path.write_text(key)
+    hub_port, worker_port = free_port(), free_port()
+    hub_url, counts = f"http://127.0.0.1:{hub_port}", folder / "counts.txt"
+    counts.touch()
+    env = environment(secrets.token_urlsafe(24))
+    async with fault_proxy(worker_port) as proxy:
+        proxy.set(up=Fault(rate=RATE), down=Fault(rate=RATE))
+        arguments = {
+            "hub": ("hub", "--listen", f"127.0.0.1:{hub_port}", "--state", str(folder / "hub")),
+            "monitor": _monitor(folder, hub_url, worker_port, proxy.url(), counts, idle_after),
+        }
+        programs = {
+            name: Program(name, (*WAKESTREAM, *words), env, folder / f"{name}.log", again)
+            for name, words in arguments.items()
+        }
+        house = KillHouse(folder, env, hub_url, proxy, counts, programs)
+        running = [asyncio.create_task(program.run()) for program in programs.values()]
+        try:
+            yield house
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await _gone(env)
+
+
+def environment(secret: str) -> dict[str, str]:
+    """What all programs get: none of the settings of whoever runs this, and quick waits."""
+    ours = ("WAKESTREAM_", "HEYGEM_", "API_SERVER_URL")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    quick = {"POLL_EVERY": "0.1", "HEALTH_EVERY": "0.1", "LOG_LEVEL": "DEBUG", "LOST_TIMEOUT": "5"}
+    return (
+        env
+        | {f"WAKESTREAM_{name}": value for name, value in quick.items()}
+        | {"HEYGEM_API_SECRET": secret, MARK: secrets.token_hex(8)}
+    )
+
+
+def _monitor(folder: Path, hub: str, port: int, public: str, counts: Path, idle_after: float) -> Sequence[str]:
+    engine = (
+        sys.executable,
+        "-S",
+        "-E",
+        str(ENGINE),
+        str(counts),
+        "{video}",
+        "{audio}",
+        "{output}",
+    )
+    worker = (
+        *WAKESTREAM, "worker", "--listen", f"127.0.0.1:{port}", "--state", str(folder / "worker"), "--hub", hub,
+        "--key-file", str(folder / "worker.key"), "--gpu", GPU, "--public-url", public, "--engine", "command",
+        "--command", shlex.join(engine), "--spare-disk", "0", "--exit-with-stdin",
+    )  # fmt: skip
+    return (
+        "monitor", "--hub", hub, "--key-file", str(folder / "monitor.key"), "--gpu", GPU, "--power", "process",
+        "--program", shlex.join(worker), "--worker-url", f"http://127.0.0.1:{port}", "--idle-after", f"{idle_after:g}",
+    )  # fmt: skip
+
+
+async def _gone(env: Mapping[str, str]) -> None:
+    """End what the killed programs left behind (a worker whose monitor is gone ends by itself, a moment later)."""
+    for _ in range(100):
+        left = _of(env)
+        if not left:
+            return
+        await asyncio.sleep(0.1)
+    for pid in _of(env):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _of(env: Mapping[str, str]) -> list[int]:
+    """Processes that bear the mark of this very run."""
+    mark, found = f"{MARK}={env[MARK]}".encode(), []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found

@@ -1,0 +1,225 @@
+"""Hub, monitor, worker and client in one loop on loopback, and a fault proxy on each of the ways between them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.support.faults.fault_proxy import CLEAR, Fault, FaultProxy, fault_proxy
+from tests.support.programs.our_peers import SECRET, Joining, Place, until
+from wakestream.adapters.client.client import Client, open_client
+from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.config.settings import Secret, Settings
+from wakestream.adapters.hub.server import HubServer
+from wakestream.adapters.monitor import runner as monitor_program
+from wakestream.adapters.monitor.runner import MonitorProgram
+from wakestream.adapters.net import hub_link as link
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.errors import is_retryable
+from wakestream.operators.model.events import Job, JobEvent, Outcome
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import PowerReading
+from wakestream.streams.monitor.monitor import Monitor
+from wakestream.streams.monitor.power_machine import PowerPolicy
+from wakestream.streams.protocol import messages as m
+
+WAYS = ("client-hub", "worker-hub", "monitor-hub", "client-worker", "monitor-worker")
+SILENCE = 0.6
+"""Seconds after which a silent link counts as dead in these tests."""
+
+POLICY = Policy(
+    hub=15, reply=5, online=20, line_every=1, health_every=0.05, ready=10, lost=3, transfer=1, poll_every=0.05,
+    execution=20, total=30,
+    again=Backoff(max_retries=20, initial=0.05, max_delay=0.3, retry_on=is_retryable),
+    call=Backoff(max_retries=3, initial=0.05, max_delay=0.2, retry_on=is_retryable),
+)  # fmt: skip
+
+
+WITHIN = 20.0
+"""Seconds that a test of these may take."""
+
+
+def bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """A test that ends in time, whatever hangs."""
+
+    @functools.wraps(test)
+    async def run(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(WITHIN):
+            await test(*args, **kwargs)
+
+    return run
+
+
+def hurry(monkeypatch: Any) -> None:
+    """Links that notice and reconnect within parts of a second."""
+    monkeypatch.setattr(link, "PING_EVERY", SILENCE / 2)
+    monkeypatch.setattr(link, "SILENCE", SILENCE)
+    monkeypatch.setattr(link, "RECONNECT", Backoff(initial=0.05, max_delay=0.2))
+    monkeypatch.setattr(link, "REGISTER_WITHIN", 1.0)
+    monkeypatch.setattr(monitor_program, "HEALTH_WITHIN", SILENCE / 2)
+
+
+class Machine:
+    """A GPU machine whose power is a worker in this loop. `starts` and `stops` count what was asked of it."""
+
+    def __init__(self, config: WorkerConfig, hub_url: str) -> None:
+        self.config, self.hub_url = config, hub_url
+        self.detail = ""
+        self.starts = self.stops = 0
+        self.worker: RunningWorker | None = None
+        self._on = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self.starts += 1
+        self._on = asyncio.Event()
+        self._task = asyncio.create_task(self._run(self._on))
+
+    async def _run(self, on: asyncio.Event) -> None:
+        async with running_worker(self.config, lambda register: open_link(self.hub_url, register)) as self.worker:
+            await on.wait()
+
+    async def stop(self) -> None:
+        self.stops += 1
+        self._on.set()
+
+    async def inspect(self) -> PowerReading:
+        if self._task is None or self._task.done():
+            return "stopped"
+        return "stopping" if self._on.is_set() else "running"
+
+    async def close(self) -> None:
+        self._on.set()
+        if self._task is not None:
+            await asyncio.gather(self._task)
+
+
+@dataclass
+class Between:
+    """Everything that runs: `ways` are the proxies by name, `events` what each job went through."""
+
+    folder: Path
+    place: Place
+    hub: HubServer
+    client: Client
+    machine: Machine
+    monitor: MonitorProgram
+    engine: Joining
+    ways: dict[str, FaultProxy]
+    jobs: dict[str, Job] = field(default_factory=dict)
+    events: dict[str, list[JobEvent]] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def job(self, name: str = "job-1", size: int = 3000) -> Job:
+        """A job with files of its own; the same name again is the same job."""
+        if name in self.jobs:
+            return self.jobs[name]
+        video, audio = self.folder / f"{name}.mp4", self.folder / f"{name}.wav"
+        video.write_bytes(Random(name).randbytes(size))
+        audio.write_bytes(Random(name + "a").randbytes(500))
+        self.jobs[name] = Job(name, video, audio, self.folder / f"{name}-out.mp4")
+        return self.jobs[name]
+
+    async def run(self, job: Job) -> Outcome:
+        """The job to its end."""
+        return await self.client.run(job, lambda event: self._note(job, event))
+
+    def _note(self, job: Job, event: JobEvent) -> None:
+        self.events.setdefault(job.id, []).append(event)
+        self.changed.set()
+
+    async def seen(self, kind: type[Any], job: str = "job-1", **wanted: Any) -> None:
+        """Returns when the job has gone through such an event."""
+        while not any(
+            isinstance(event, kind) and all(getattr(event, name) == value for name, value in wanted.items())
+            for event in self.events.get(job, ())
+        ):
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def online(self) -> None:
+        """Wake the GPU without a job: returns when the hub has it."""
+        await self.machine.start()
+        await until(lambda: self.hub._state.best_gpu() is not None)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no job waits at the hub or holds a GPU."""
+        state = self.hub._state
+        return not state.jobs and not any(gpu.leases for gpu in state.gpus.values())
+
+
+def whole(job: Job) -> bool:
+    """Whether the job's result is what the engine makes of its files."""
+    return job.output.read_bytes() == job.video.read_bytes() + job.audio.read_bytes()
+
+
+@asynccontextmanager
+async def between(folder: Path, *, held: bool = False, policy: Policy = POLICY, **power: Any) -> AsyncIterator[Between]:
+    """All programs, connected through the proxies; the GPU is off."""
+    place, engine = Place(folder), Joining(held=held)
+    async with AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(place.hub())
+        ways = {way: await stack.enter_async_context(fault_proxy(hub.port, seed=1)) for way in WAYS}
+        worker = WorkerConfig(
+            folder / "worker", engine, SECRET, port=0, gpu="gpu", key=place.keys["worker"],
+            public_url=ways["client-worker"].url(),
+        )  # fmt: skip
+        machine = _Aiming(worker, ways["worker-hub"].url("ws", "/dsp"), (ways["client-worker"], ways["monitor-worker"]))
+        stack.push_async_callback(machine.close)
+        monitor = await _monitor(stack, place, ways, machine, power)
+        settings = Settings(
+            hub_url=ways["client-hub"].url("ws", "/dsp"), api_secret=Secret(SECRET), key=Secret(place.keys["client"])
+        )
+        client = await stack.enter_async_context(open_client(settings, policy))
+        yield Between(folder, place, hub, client, machine, monitor, engine, ways)
+        for proxy in ways.values():
+            proxy.set(CLEAR, CLEAR)
+
+
+class _Aiming(Machine):
+    """Its worker takes a new port at each start, and the proxies before it follow."""
+
+    def __init__(self, config: WorkerConfig, hub_url: str, proxies: tuple[FaultProxy, ...]) -> None:
+        super().__init__(config, hub_url)
+        self._proxies = proxies
+
+    async def _run(self, on: asyncio.Event) -> None:
+        async with running_worker(self.config, lambda register: open_link(self.hub_url, register)) as self.worker:
+            for proxy in self._proxies:
+                proxy.aim(int(self.worker.address.rpartition(":")[2]))
+            await on.wait()
+
+
+async def _monitor(
+    stack: AsyncExitStack, place: Place, ways: dict[str, FaultProxy], machine: Machine, power: dict[str, Any]
+) -> MonitorProgram:
+    policy = PowerPolicy(gpu="gpu", look_soon=0.1, look_rarely=0.2, look_online=0.2, query_timeout=1.0, **power)
+    key = place.keys["monitor"]
+    hub = open_link(
+        ways["monitor-hub"].url("ws", "/dsp"), lambda: m.Register(role="gpu_monitor", token=key, gpus=("gpu",))
+    )
+    workers = HttpWorkers(ways["monitor-worker"].url())
+    stack.push_async_callback(workers.close)
+    stack.push_async_callback(hub.close)
+    monitor, health = Monitor(policy, Random(1)), workers.at(None).health
+    program, stop = MonitorProgram(monitor, hub, machine, health, tick=0.05), asyncio.Event()
+    running = asyncio.create_task(program.run(stop))
+
+    async def end() -> None:
+        stop.set()
+        await running
+
+    stack.push_async_callback(end)
+    return program
+
+
+__all__ = ["POLICY", "SILENCE", "WAYS", "Between", "Fault", "between", "bounded", "hurry", "until", "whole"]
