@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import Any
 
-if TYPE_CHECKING:
-    import asyncio
+from reactivex import Observable
 
-    from reactivex import Observable
-
-    from wakestream.operators.model.ports import LinkDown
+from wakestream.operators.model.errors import HubRefused
+from wakestream.operators.model.ports import LinkDown
 
 
 def flag(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +30,6 @@ class Refusal:
 
     def listen(self, events: Observable[Any]) -> None:
         """Hear what becomes of a link: its `events`."""
-        from wakestream.operators.model.ports import LinkDown
 
         def hear(event: object) -> None:
             if self._asked and isinstance(event, LinkDown) and event.code:
@@ -42,7 +40,5 @@ class Refusal:
 
     def check(self) -> None:
         """Raise `HubRefused` if that was why the program stopped."""
-        from wakestream.operators.model.errors import HubRefused
-
         if self._refused is not None and self._refused.code is not None:
             raise HubRefused(self._refused.reason, code=self._refused.code)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Network, IPv6Network
 
 from wakestream.adapters.config import addresses
-
-if TYPE_CHECKING:
-    from ipaddress import IPv4Network, IPv6Network
-
-    from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.config.settings import WAITS, Settings
 
 Group = argparse.ArgumentParser | argparse._ArgumentGroup
 
@@ -50,8 +46,6 @@ def record(parser: Group) -> None:
 
 def waits(parser: argparse.ArgumentParser) -> None:
     """`--online-timeout` and its like: how long a job waits for each thing."""
-    from wakestream.adapters.config.settings import WAITS
-
     group = parser.add_argument_group("waits", "in seconds, or with a unit: 90, 30min, 2h")
     for name in WAITS.values():
         group.add_argument(f"--{name.replace('_', '-')}", metavar="TIME", help=WAITS_HELP[name])

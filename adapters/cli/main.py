@@ -1,7 +1,7 @@
 """The command `wakestream`: the visible list of its commands, and what is the same for all of them.
 
-Each command is a module of this folder with `HELP`, `arguments(parser)` and `run(args) -> exit code`. Only argparse is
-imported up here: `wakestream --help` must not wait for a web server's imports.
+Each command is a module of commands/ with `arguments(parser)` and `run(args) -> exit code`. It is imported only when
+that command runs: `wakestream --help` needs the table alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from wakestream.adapters.cli import exit_codes
@@ -20,31 +20,32 @@ from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.runtime.printing import say
 from wakestream.operators.model.errors import WakestreamError
 
-COMMANDS = (
-    "demo",
-    "submit",
-    "daemon",
-    "console",
-    "jobs",
-    "watch",
-    "cancel",
-    "retry",
-    "hub",
-    "monitor",
-    "worker",
-    "license",
-    "audit",
-    "status",
-    "why",
-    "cost",
-    "doctor",
-    "logs",
-    "replay",
-    "shrink",
-    "redact",
-    "completion",
-    "help",
-)
+COMMANDS = {
+    "demo": "run the whole system on this machine: a sleeping GPU wakes and a video comes back",
+    "submit": "submit a video and an audio file, wait for the GPU, and bring the result home",
+    "daemon": "keep jobs in an outbox and see them through, also when hub, GPU or this machine go away",
+    "console": "give a link that opens the running daemon's web console",
+    "jobs": "list the jobs of the running daemon",
+    "watch": "follow one job of the running daemon, or all of them",
+    "cancel": "cancel jobs of the running daemon, at the hub and the worker too",
+    "retry": "try jobs of the running daemon now: those that pause, or ended without a result",
+    "hub": "run the hub: the always-on server that queues jobs and wakes the GPU",
+    "monitor": "switch a GPU on when a job needs it, and off when nobody holds it",
+    "worker": "take files and tasks over HTTP and run the synthesis engine, on the GPU machine",
+    "license": "issue, import, list, rotate and revoke the keys that the hub lets in",
+    "audit": "list all licenses: for which GPUs, when and where last used, what each may do",
+    "status": "show how the GPUs are, who holds them, and what they have cost",
+    "why": "say in one sentence why a job waits, or why the GPU is on",
+    "cost": "show how long the GPUs ran, what that cost, and what switching them off has saved",
+    "doctor": "check settings, license, hub, monitor, worker, disk and clock; say what to do",
+    "logs": "show a program's log file, by job and level, also as it grows",
+    "replay": "run recorded logs again in virtual time: what differs, what if, what in another order",
+    "shrink": "reduce a failing log, by job and then by message, to the least that still fails",
+    "redact": "write a log anew without keys, tokens and passwords",
+    "completion": "print a script with which your shell completes wakestream's commands and flags",
+    "help": "show the help of a command",
+}
+"""Each command and its summary; `commands/NAME.py` holds its arguments and `run`."""
 
 AFTER_HELP = f"""\
 `wakestream help COMMAND` tells more of each, with examples; `wakestream demo` shows it all on this machine.
@@ -101,7 +102,7 @@ def _run(arguments: list[str]) -> int:
     return _load(name).run(args)
 
 
-def parser_of(names: Sequence[str] = COMMANDS, *, whole: bool = True) -> argparse.ArgumentParser:
+def parser_of(names: Iterable[str] = COMMANDS, *, whole: bool = True) -> argparse.ArgumentParser:
     """The parser with the commands `names`; the others need not be imported for them. Without `whole`, no flags."""
     parser = parsing.Parser(
         prog="wakestream", description="Make a GPU that is usually switched off feel always on.", epilog=AFTER_HELP
@@ -109,10 +110,9 @@ def parser_of(names: Sequence[str] = COMMANDS, *, whole: bool = True) -> argpars
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name in names:
-        command = _load(name)
-        own = commands.add_parser(name, help=command.HELP, description=command.HELP)
+        own = commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name])
         if whole:
-            parsing.declare(own, command)
+            parsing.declare(own, _load(name))
     parsing.everywhere(parser)
     return parser
 

@@ -26,9 +26,7 @@ QUIET = "ERROR"
 
 
 class Command(Protocol):
-    """What a command's module holds; `EXAMPLES` and `EXITS` where they have more to say than the general."""
-
-    HELP: str
+    """A command's module. It may also hold `EXAMPLES`, and `EXITS` where its exit codes differ from the usual."""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the command's own arguments."""

@@ -17,17 +17,22 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from loguru import logger
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.parser import QUIET
 from wakestream.adapters.config import addresses, settings
 from wakestream.adapters.net.acceptor import in_one_line
+from wakestream.adapters.net.connection_limits import Room
+from wakestream.adapters.net.silent_callers import MOST
 from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.rlimits import connections_allowed
 from wakestream.adapters.runtime.windows_loop import loop_factory
-
-if TYPE_CHECKING:
-    from wakestream.adapters.telemetry.metrics_server import Collect
+from wakestream.adapters.telemetry import logs
+from wakestream.adapters.telemetry.log_file import LogFile
+from wakestream.adapters.telemetry.metrics_server import Collect, metrics_listener
 
 
 class Stop(asyncio.Event):
@@ -44,10 +49,6 @@ def begin(args: argparse.Namespace, *, usual_level: str | None = None) -> settin
 
     `usual_level` is that of a command which says itself what is wrong, unless the user asks for another; `-q` does not.
     """
-    from loguru import logger
-
-    from wakestream.adapters.telemetry import logs
-
     found = settings.load(vars(args))
     asked = usual_level is None or ("log_level" in args and not (flags.is_quiet(args) and args.log_level == QUIET))
     logs.configure(
@@ -66,7 +67,6 @@ def _kept(args: argparse.Namespace, found: settings.Settings) -> dict[str, Any]:
     """Long-lived programs (those with the flag) keep their log; `-q` is for the screen alone."""
     if found.log_file is None or "log_file" not in args:
         return {}
-    from wakestream.adapters.telemetry.log_file import LogFile
 
     os.environ.pop("WAKESTREAM_LOG_FILE", None)  # what this program starts shall not write into the same
     return {"keep": LogFile(found.log_file).write, "keep_level": "INFO" if flags.is_quiet(args) else None}
@@ -166,6 +166,11 @@ def announce(program: str, url: str) -> None:
     say(f"wakestream {program} listening on {url}")
 
 
+def caller_room() -> Room:
+    """How many callers an HTTP server can take; each may also need a file."""
+    return Room.of(connections_allowed(2 * MOST) // 2)
+
+
 @contextlib.contextmanager
 def listening(host: str, port: int, flag: str = "--listen") -> Iterator[None]:
     """Around whatever opens a listening socket: `SettingsError` says why `host:port` cannot be listened on."""
@@ -179,8 +184,6 @@ def listening(host: str, port: int, flag: str = "--listen") -> Iterator[None]:
 
 async def serve_metrics(stack: contextlib.AsyncExitStack, address: tuple[str, int], collect: Collect) -> None:
     """Answer Prometheus at `address` with what `collect` gives, until the stack is closed; `SettingsError` if taken."""
-    from wakestream.adapters.telemetry.metrics_server import metrics_listener
-
     with listening(*address, "--metrics"):
         await stack.enter_async_context(metrics_listener(address, collect))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from wakestream.adapters.config.settings import SettingsError, seconds
+
 
 def seconds_of(flag: str, text: str) -> float:
     """The time in seconds; `SettingsError` names the flag."""
-    from wakestream.adapters.config.settings import SettingsError, seconds
-
     try:
         return seconds(text)
     except ValueError as error:

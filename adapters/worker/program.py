@@ -8,18 +8,22 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from random import Random
+from typing import Any, Protocol
 
 from loguru import logger
+from reactivex import Observable
 
-from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.capabilities import Verifier
 from wakestream.adapters.net.connection_limits import Room
+from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.rate_limit import Network
-from wakestream.adapters.net.tls import ServerTls
+from wakestream.adapters.net.tls import ServerTls, client_context
+from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCalls, WorkerServer
 from wakestream.adapters.worker.hub_session import HubLink, WorkerHub
@@ -30,6 +34,7 @@ from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import Engine
 from wakestream.streams.hub import capabilities
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import Tap, TapPair
 from wakestream.streams.worker import worker as w
 
 CHECK_AGAIN = 30.0
@@ -48,6 +53,31 @@ class ClosableLink(HubLink, Protocol):
 
 
 OpenLink = Callable[[Callable[[], m.Register]], ClosableLink]
+
+
+@contextmanager
+def hub_link(
+    settings: Settings, watch: Tap | None, on_link: Callable[[Observable[Any]], None]
+) -> Iterator[OpenLink | None]:
+    """How to connect to the hub of `settings`, recorded while the block runs; None where no hub is set.
+
+    `watch` also receives every row of the recording; `on_link` receives the events of the link.
+    """
+    url = settings.hub_url
+    if url is None:
+        yield None
+        return
+    ca = client_context(settings.ca)
+    seed = Random().getrandbits(32)
+    with recording(settings.record, "worker", seed, {}) as recorder:
+        tap = recorder if watch is None else TapPair(recorder, watch)
+
+        def opened(register: Callable[[], m.Register]) -> Link:
+            link = open_link(url, register, tap=tap, random=Random(seed), ca=ca)
+            on_link(link.events)
+            return link
+
+        yield opened
 
 
 @dataclass(frozen=True, slots=True)

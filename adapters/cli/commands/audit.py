@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Sequence
+from typing import Any
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.commands import hub
+from wakestream.adapters.cli.commands.license import day
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render.table import table
+from wakestream.adapters.hub.license_uses import LicenseUses
+from wakestream.adapters.hub.licenses import License, LicenseBook
 from wakestream.adapters.runtime.printing import say, say_json
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from wakestream.adapters.hub.license_uses import LicenseUses
-    from wakestream.adapters.hub.licenses import License
-
-HELP = "list all licenses: for which GPUs, when and where last used, what each may do"
 EXAMPLES = ("audit", "audit --json --state /var/lib/wakestream/hub")
 
 _MAY = {
@@ -35,9 +35,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read what the hub of this folder knows, running or not, and print it."""
-    from wakestream.adapters.hub.license_uses import LicenseUses
-    from wakestream.adapters.hub.licenses import LicenseBook
-
     folder = hub.folder(args.state)
     licenses, uses = LicenseBook(folder).all(), LicenseUses.of_folder(folder)
     if args.json:
@@ -55,8 +52,6 @@ def _held(license_: License, uses: LicenseUses) -> list[str]:
 
 
 def _old_key_until(license_: License) -> float | None:
-    import time
-
     ends = [key.until for key in license_.all_keys if key.until is not None and key.until > time.time()]
     return max(ends, default=None) if license_.revoked is None else None
 
@@ -79,9 +74,6 @@ def _entry(one: License, uses: LicenseUses) -> dict[str, Any]:
 
 
 def _as_table(licenses: Sequence[License], uses: LicenseUses, folder: str) -> list[str]:
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.cli.render.table import table
-
     if not licenses:
         return [t("license.none", folder=folder)]
     head = ("license.id", "license.role", "license.gpu", "audit.used", "audit.address", "license.note", "audit.may")
@@ -89,9 +81,6 @@ def _as_table(licenses: Sequence[License], uses: LicenseUses, folder: str) -> li
 
 
 def _row(one: License, uses: LicenseUses) -> tuple[str, ...]:
-    from wakestream.adapters.cli.commands.license import day
-    from wakestream.adapters.cli.i18n import t
-
     use = uses.uses.get(one.id)
     gpus = [*one.gpus, *(t("audit.held", gpu=gpu) for gpu in _held(one, uses))]
     last, address = (day(use.last), use.address) if use else ("", "")
@@ -99,9 +88,6 @@ def _row(one: License, uses: LicenseUses) -> tuple[str, ...]:
 
 
 def _may(one: License, uses: LicenseUses) -> str:
-    from wakestream.adapters.cli.commands.license import day
-    from wakestream.adapters.cli.i18n import t
-
     if one.revoked is not None:
         return t("audit.may.nothing")
     may = t("audit.may.client")

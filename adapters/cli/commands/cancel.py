@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render.job_text import reason
+from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
+from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import answer, say, say_json
+from wakestream.operators.model.errors import WakestreamError
+from wakestream.streams.recording.event_json import plain_text
 
-if TYPE_CHECKING:
-    from wakestream.operators.model.errors import WakestreamError
-
-HELP = "cancel jobs of the running daemon, at the hub and the worker too"
 EXAMPLES = ("cancel ws-0123456789abcdef", "cancel ws-0123456789abcdef ws-fedcba9876543210 --json")
 
 
@@ -24,16 +26,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask for each; 1 when one of them was not to be cancelled."""
-    from wakestream.adapters.cli.service import begin, run_program
-
     begin(args)
     return run_program(lambda _: _cancel(args))
 
 
 async def _cancel(args: argparse.Namespace) -> int:
-    from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
-    from wakestream.adapters.daemon.discovery import folder
-
     status = exit_codes.DONE
     async with open_daemon_client(folder(args.state)) as client:
         for job in args.jobs:
@@ -48,9 +45,6 @@ async def _cancel(args: argparse.Namespace) -> int:
 
 def say_refused(as_json: bool, job: str, error: WakestreamError) -> None:
     """The daemon said no about one job."""
-    from wakestream.adapters.cli.render.job_text import reason
-    from wakestream.streams.recording.event_json import plain_text
-
     if as_json:
         say_json({"job": plain_text(job), "code": error.code, "error": plain_text(str(error))})
     else:
@@ -58,7 +52,5 @@ def say_refused(as_json: bool, job: str, error: WakestreamError) -> None:
 
 
 def _say(as_json: bool, job: str, state: str) -> None:
-    from wakestream.adapters.cli.i18n import t
-
     said = t("is_cancelled" if state == "cancelled" else "is_being_cancelled", job=job)
     answer({"job": job, "state": state}, said, as_json=as_json)

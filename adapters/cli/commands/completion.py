@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import shtab
+
 from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.runtime.printing import say
 
-HELP = "print a script with which your shell completes wakestream's commands and flags"
 EXAMPLES = (
     "completion bash > ~/.local/share/bash-completion/completions/wakestream",
     "completion zsh > ~/.zfunc/_wakestream",
@@ -29,10 +31,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the script."""
-    import shtab
-
-    from wakestream.adapters.cli.main import parser_of
-
     parser = parser_of()
     _name_commands(parser)
     _name_files(parser, shtab.FILE, shtab.DIRECTORY)

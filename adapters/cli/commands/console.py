@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.daemon import discovery as daemon_address
+from wakestream.adapters.daemon.api_client import open_daemon_client
+from wakestream.adapters.daemon.console.open_browser import address, in_browser
 from wakestream.adapters.runtime.printing import say
 
-HELP = "give a link that opens the running daemon's web console"
 EXAMPLES = ("console --open", "console")
 
 
@@ -19,17 +22,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask for a link; show it, or open it."""
-    from wakestream.adapters.cli.service import begin, run_program
-
     begin(args)
     return run_program(lambda _: _link(args))
 
 
 async def _link(args: argparse.Namespace) -> int:
-    from wakestream.adapters.daemon import discovery as daemon_address
-    from wakestream.adapters.daemon.api_client import open_daemon_client
-    from wakestream.adapters.daemon.console.open_browser import address, in_browser
-
     state = daemon_address.folder(args.state)
     async with open_daemon_client(state) as client:
         code = (await client.call("POST", "/console/links"))["code"]

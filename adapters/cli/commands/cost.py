@@ -7,8 +7,9 @@ import datetime
 import re
 
 from wakestream.adapters.cli import flags
+from wakestream.adapters.cli.commands.status import ask_and_print
+from wakestream.adapters.cli.render.status_text import costs
 
-HELP = "show how long the GPUs ran, what that cost, and what switching them off has saved"
 EXAMPLES = ("cost", "cost --since 30d", "cost --since 2026-01-01 --json")
 
 
@@ -26,9 +27,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the hub and print the costs."""
-    from wakestream.adapters.cli.commands.status import ask_and_print
-    from wakestream.adapters.cli.render.status_text import costs
-
     return ask_and_print(args, costs, args.since)
 
 

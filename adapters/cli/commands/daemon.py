@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import re
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
+
+from loguru import logger
 
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
+from wakestream.adapters.cli.service import announce, begin, caller_room, listening, run_program, serve_metrics
+from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.daemon.console.open_browser import shown
+from wakestream.adapters.daemon.discovery import folder
+from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
+from wakestream.adapters.daemon.program import DaemonConfig, OwnPipeline, running_daemon
+from wakestream.streams.jobs.turn_stages import LaneLimits
+from wakestream.streams.recording.recording import untapped
 
-if TYPE_CHECKING:
-    import asyncio
-
-    from wakestream.adapters.config.settings import Settings
-    from wakestream.adapters.daemon.metrics import JobWatch
-    from wakestream.adapters.daemon.program import DaemonConfig, OwnPipeline
-    from wakestream.adapters.net.connection_limits import Room
-
-HELP = "keep jobs in an outbox and see them through, also when hub, GPU or this machine go away"
 EXAMPLES = (
     "daemon --hub http://hub.example:8765 --key-file client.key",
     "daemon --open --max-uploads 4",
@@ -79,36 +81,19 @@ def _size(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    from wakestream.adapters.cli.service import begin, run_program
-    from wakestream.adapters.daemon.discovery import folder
-    from wakestream.adapters.daemon.program import DaemonConfig
-    from wakestream.streams.jobs.turn_stages import LaneLimits
-
     settings = begin(args)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     given = {name: value for name in _LANES if (value := getattr(args, f"max_{name}")) is not None}
     quota = {} if args.console_quota is None else {"quota": args.console_quota}
     lanes, own = LaneLimits(**given), _own(args.pipeline)
-    config = DaemonConfig(folder(args.state), host, port, lanes, own=own, room=_room(), **quota)
+    config = DaemonConfig(folder(args.state), host, port, lanes, own=own, room=caller_room(), **quota)
     return run_program(lambda stop: _serve(config, settings, stop, args.open), exit_with_stdin=args.exit_with_stdin)
-
-
-def _room() -> Room:
-    from wakestream.adapters.net.connection_limits import Room
-    from wakestream.adapters.net.silent_callers import MOST
-    from wakestream.adapters.runtime.rlimits import connections_allowed
-
-    return Room.of(connections_allowed(2 * MOST) // 2)  # each may also need a file
 
 
 def _own(named: str | None) -> OwnPipeline | None:
     """The user's pipeline; `SettingsError` where there is none of this name."""
     if named is None:
         return None
-    from loguru import logger
-
-    from wakestream.adapters.config.settings import SettingsError
-    from wakestream.adapters.daemon.program import OwnPipeline
 
     try:
         build = pipelines.pipeline(named)()
@@ -119,21 +104,11 @@ def _own(named: str | None) -> OwnPipeline | None:
 
 
 async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, browser: bool) -> None:
-    import asyncio
-    from contextlib import AsyncExitStack
-
-    from wakestream.adapters.cli.service import announce, listening, serve_metrics
-    from wakestream.adapters.daemon.console.open_browser import shown
-    from wakestream.adapters.daemon.program import running_daemon
-    from wakestream.streams.recording.recording import untapped
-
     async with AsyncExitStack() as stack:
         watch = _job_watch(settings)
         with listening(config.host, config.port):
             daemon = await stack.enter_async_context(running_daemon(config, settings, watch=watch or untapped))
         if settings.metrics is not None and watch is not None:
-            from wakestream.adapters.daemon.metrics import DaemonMetrics
-
             await serve_metrics(stack, settings.metrics, DaemonMetrics(daemon, watch, config.state))
         announce("daemon", daemon.url)
         stack.enter_context(shown(config.state, daemon.url, daemon.console.sessions.new_link, browser=browser))
@@ -149,6 +124,5 @@ def _job_watch(settings: Settings) -> JobWatch | None:
     """What counts the jobs' stages, where somebody wants to know."""
     if settings.metrics is None:
         return None
-    from wakestream.adapters.daemon.metrics import JobWatch
 
     return JobWatch()

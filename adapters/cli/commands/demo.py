@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import itertools
+import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.commands.submit import exit_code
+from wakestream.adapters.cli.demo.output import Show
+from wakestream.adapters.cli.demo.processes import DemoBroken, House, house
 from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.service import run_program
+from wakestream.adapters.client.client import Client, open_client
+from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
+from wakestream.adapters.engines.samples import make_speech, make_video
+from wakestream.adapters.telemetry import logs
+from wakestream.operators.model.events import Job
+from wakestream.operators.model.policy import Policy
+from wakestream.streams.protocol import messages as m
 
-if TYPE_CHECKING:
-    import asyncio
-
-    from wakestream.adapters.cli.demo.output import Show
-    from wakestream.adapters.cli.demo.processes import House
-    from wakestream.adapters.client.client import Client
-    from wakestream.operators.model.events import Job
-
-HELP = "run the whole system on this machine: a sleeping GPU wakes and a video comes back"
 EXAMPLES = ("demo", "demo --video clip.mp4 --audio speech.wav -o talking.mp4", "demo --record night")
 
 IDLE_AFTER = 4.0
@@ -62,13 +66,6 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Run it; ends with a table."""
-    import tempfile
-
-    from wakestream.adapters.cli.demo.output import Show
-    from wakestream.adapters.cli.service import run_program
-    from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
-    from wakestream.adapters.telemetry import logs
-
     given = [path for path in (args.video, args.audio) if path is not None]
     for path in given:
         check_readable(path)
@@ -86,8 +83,6 @@ def run(args: argparse.Namespace) -> int:
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, int]) -> int:
     """Do the work; Ctrl-C cancels it, and it cleans up behind itself."""
-    import asyncio
-
     task = asyncio.create_task(work)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -99,8 +94,6 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _demo(args: argparse.Namespace, folder: Path, show: Show) -> int:
-    from wakestream.adapters.cli.demo.processes import house
-
     jobs = await _jobs(args, folder, show)
     show.say("demo", t("demo.starts"))
     async with house(
@@ -114,8 +107,6 @@ async def _demo(args: argparse.Namespace, folder: Path, show: Show) -> int:
 
 async def _unless_broken(running: House, work: Coroutine[Any, Any, int]) -> int:
     """Do the work; `DemoBroken` as soon as a program of the demo has ended."""
-    import asyncio
-
     task = asyncio.create_task(work)
     try:
         await asyncio.wait((task, running.broken), return_when=asyncio.FIRST_COMPLETED)
@@ -128,9 +119,6 @@ async def _unless_broken(running: House, work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _jobs_and_sleep(running: House, jobs: tuple[Job, Job], show: Show) -> int:
-    from wakestream.adapters.client.client import open_client
-    from wakestream.operators.model.policy import Policy
-
     async with open_client(running.settings, Policy(poll_every=0.5)) as client:
         await _gpu_is(client, "stopped")
         show.say("demo", t("demo.off"))
@@ -141,8 +129,6 @@ async def _jobs_and_sleep(running: House, jobs: tuple[Job, Job], show: Show) -> 
 
 
 async def _both(client: Client, jobs: tuple[Job, Job], show: Show) -> int:
-    from wakestream.adapters.cli.commands.submit import exit_code
-
     for number, job in enumerate(jobs, 1):
         show.begin(number, job)
         status = exit_code(await client.run(job, show.event))
@@ -153,9 +139,6 @@ async def _both(client: Client, jobs: tuple[Job, Job], show: Show) -> int:
 
 async def _jobs(args: argparse.Namespace, folder: Path, show: Show) -> tuple[Job, Job]:
     """The same video twice; with samples, each time with other words."""
-    from wakestream.adapters.engines.samples import make_speech, make_video
-    from wakestream.operators.model.events import Job
-
     video, audio, second = args.video, args.audio, args.audio
     if video is None:
         show.say("demo", t("demo.samples"))
@@ -183,11 +166,6 @@ async def _asleep(client: Client, running: House, show: Show) -> None:
 
 async def _gpu_is(client: Client, wanted: str) -> None:
     """Ask the monitor for the GPU's state, through the hub, until it is as wanted."""
-    import asyncio
-
-    from wakestream.adapters.cli.demo.processes import DemoBroken
-    from wakestream.streams.protocol import messages as m
-
     said: asyncio.Queue[m.StatusResponse] = asyncio.Queue()
     heard = client.link.events.subscribe(
         lambda event: said.put_nowait(event) if isinstance(event, m.StatusResponse) else None

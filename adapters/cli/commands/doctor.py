@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.text import Text
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.doctor import CheckResult, examine
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render.table import hanging, terminal_columns, width
+from wakestream.adapters.cli.service import begin
+from wakestream.adapters.cli.waits import seconds_of
+from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import console, say_json
+from wakestream.streams.protocol.printable import printable
+from wakestream.streams.recording.event_json import plain_text
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from wakestream.adapters.cli.doctor import CheckResult
-    from wakestream.adapters.config.settings import Settings
-
-HELP = "check settings, license, hub, monitor, worker, disk and clock; say what to do"
 EXAMPLES = ("doctor", "doctor --wake", "doctor --json")
 
 
@@ -35,12 +41,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine; 0 when there is no fault, 1 otherwise."""
-    import asyncio
-
-    from wakestream.adapters.cli.service import begin
-    from wakestream.adapters.cli.waits import seconds_of
-    from wakestream.adapters.daemon.discovery import folder
-
     patience = seconds_of("--wake-timeout", args.wake_timeout)
     found = begin(args, usual_level="CRITICAL")
     say = _say_json if args.json else _say_amiss if flags.is_quiet(args) else _say
@@ -48,10 +48,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _examine(found: Settings, wake_within: float | None, state: Path, say: Callable[[CheckResult], None]) -> int:
-    from pathlib import Path
-
-    from wakestream.adapters.cli.doctor import examine
-
     worst = exit_codes.DONE
     async for finding in examine(found, Path.cwd(), wake_within=wake_within, state=state):
         say(finding)
@@ -61,10 +57,6 @@ async def _examine(found: Settings, wake_within: float | None, state: Path, say:
 
 
 def _say_json(finding: CheckResult) -> None:
-    from dataclasses import asdict
-
-    from wakestream.streams.recording.event_json import plain_text
-
     say_json({name: plain_text(text) for name, text in asdict(finding).items()})
 
 
@@ -77,11 +69,6 @@ def _say_amiss(finding: CheckResult) -> None:
 
 
 def _say(finding: CheckResult) -> None:
-    from rich.text import Text
-
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.cli.render.table import terminal_columns, width
-
     level = t(f"doctor.{finding.level}")
     level += " " * (8 - width(level))
     out = console(soft_wrap=True)
@@ -95,9 +82,6 @@ def _say(finding: CheckResult) -> None:
 
 def lines(finding: CheckResult, columns: int | None) -> tuple[list[str], list[str]]:
     """What is said, the first line behind the level, which takes eight columns; and what is to be done."""
-    from wakestream.adapters.cli.render.table import hanging
-    from wakestream.streams.protocol.printable import printable
-
     room = None if columns is None else columns - 8
     first, *says = hanging(f" {finding.check:9} ", printable(finding.says), room)
     todo = hanging(f"{'':18} -> ", printable(finding.todo), columns) if finding.todo else []

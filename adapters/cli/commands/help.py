@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.main import main
 
-HELP = "show the help of a command"
 EXAMPLES = ("help submit", "help")
 
 
@@ -17,8 +17,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show it."""
-    from wakestream.adapters.cli.main import main
-
     try:
         lang = [f"--lang={args.lang}"] if "lang" in args else []  # it stands for the other command as well
         return main([*lang, *args.topic, "--help"])

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
+import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wakestream.adapters.cli import flags
+from wakestream.adapters.cli.service import announce, begin, listening, run_program, serve_metrics
+from wakestream.adapters.disk.path_key import data_folder
+from wakestream.adapters.hub.metrics import HubMetrics
+from wakestream.adapters.hub.program import HubConfig, running_hub
+from wakestream.adapters.net.tls import server_tls
+from wakestream.streams.hub.hub import Limits
 
-if TYPE_CHECKING:
-    from wakestream.adapters.hub.licenses import LicenseBook
-
-HELP = "run the hub: the always-on server that queues jobs and wakes the GPU"
 EXAMPLES = (
     "hub --listen 127.0.0.1:8765 --state /var/lib/wakestream/hub",
     "hub --listen 0.0.0.0:443 --tls-cert hub.pem --tls-key hub.key --price-per-hour 1.20",
     "hub --log-file /var/log/wakestream/hub.log --metrics 127.0.0.1:9090",
 )
 DEFAULT_LISTEN = "127.0.0.1:8765"
-JOURNAL = "hub.sqlite3"
-RESERVE = 16 * 1024 * 1024
-"""Bytes of the disk that are kept for the journal of jobs already taken."""
 OPEN_ROLES = ("worker", "monitor")
 
 
@@ -71,8 +71,6 @@ def folder(given: Path | None) -> Path:
     """The hub's folder; the same by default for `hub` and `license`."""
     if given is not None:
         return given.expanduser()
-    from wakestream.adapters.disk.path_key import data_folder
-
     return data_folder("hub")
 
 
@@ -106,85 +104,25 @@ def _number(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop."""
-    import asyncio
-    import contextlib
-    import dataclasses
-    import time
-
-    from wakestream.adapters.cli.service import announce, begin, listening, run_program, serve_metrics
-    from wakestream.adapters.disk.journal import SqliteJournal, open_journal
-    from wakestream.adapters.disk.state_folder import make_private
-    from wakestream.adapters.hub.license_uses import LicenseUses
-    from wakestream.adapters.hub.licenses import LicenseBook
-    from wakestream.adapters.hub.server import MAX_CONNECTIONS, open_hub
-    from wakestream.adapters.net.capabilities import Signer
-    from wakestream.adapters.net.connection_limits import STRANGERS, Room
-    from wakestream.adapters.net.tls import server_tls, warn_unless_private
-    from wakestream.adapters.runtime.gc_tuning import SERVER, few_collections
-    from wakestream.adapters.runtime.rlimits import connections_allowed
-    from wakestream.adapters.telemetry.recorder import recording
-    from wakestream.streams.hub.events import Fact
-    from wakestream.streams.hub.hub import Limits
-    from wakestream.streams.recording.config_json import plain_config
-
+    """Serve until the user stops it."""
     settings = begin(args)
-    state = folder(args.state)
-    make_private(state)
-    book = LicenseBook(state)
-    _warn(book, args.open_roles)
+    limits = Limits(
+        open_roles=args.open_roles,
+        per_license=args.per_license,
+        per_address=args.per_address,
+        **_prices(args.price_per_hour),
+    )
     tls = server_tls(settings.tls_cert, settings.tls_key)
-    address = flags.listen_on(settings, DEFAULT_LISTEN)
-    warn_unless_private(address[0], tls)
-    signer = Signer.of_folder(state)
+    host, port = flags.listen_on(settings, DEFAULT_LISTEN)
+    config = HubConfig(folder(args.state), host, port, limits, tls, tuple(args.behind_proxy), settings.record)
 
     async def serve(stop: asyncio.Event) -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            limits = Limits(open_roles=args.open_roles, per_license=args.per_license, per_address=args.per_address)
-            limits = dataclasses.replace(limits, **_prices(args.price_per_hour))
-            tap = stack.enter_context(recording(settings.record, "hub", 0, {"policy": plain_config(limits)}))
-            journal: SqliteJournal[Fact] = await stack.enter_async_context(
-                open_journal(state / JOURNAL, Fact, program="hub")
-            )
-            with listening(*address):
-                hub = await stack.enter_async_context(
-                    open_hub(
-                        *address,
-                        book=book,
-                        journal=journal,
-                        limits=limits,
-                        tap=tap,
-                        disk_low=partial(_low, state),
-                        room=Room.of(connections_allowed(MAX_CONNECTIONS + STRANGERS)),
-                        signer=signer,
-                        tls=tls,
-                        steady=time.monotonic,
-                        proxies=args.behind_proxy,
-                        uses=LicenseUses.of_folder(state),
-                    )
-                )
+        async with AsyncExitStack() as stack:
+            with listening(host, port):
+                hub = await stack.enter_async_context(running_hub(config))
             if settings.metrics is not None:
-                from wakestream.adapters.hub.metrics import HubMetrics
-
-                await serve_metrics(stack, settings.metrics, HubMetrics(hub, journal, state))
-            stack.enter_context(few_collections(*SERVER))
-            announce("hub", hub.url)
-            await hub.until(stop)
+                await serve_metrics(stack, settings.metrics, HubMetrics(hub.server, hub.journal, config.state))
+            announce("hub", hub.server.url)
+            await hub.server.until(stop)
 
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
-
-
-def _low(folder: Path) -> bool:
-    import shutil
-
-    return shutil.disk_usage(folder).free < RESERVE
-
-
-def _warn(book: LicenseBook, open_roles: frozenset[str]) -> None:
-    from loguru import logger
-
-    if not book.all():
-        logger.warning("no license was issued yet, so nobody can register; use `wakestream license issue`")
-    if open_roles:
-        who = " and ".join(sorted(open_roles))
-        logger.warning("--open-roles: anybody who reaches this port can be {}; use it in a closed network only", who)

@@ -7,9 +7,16 @@ import time
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render.table import table
+from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.daemon.api.requests import LIST_MOST
+from wakestream.adapters.daemon.api_client import open_daemon_client
+from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import say, say_json
+from wakestream.streams.recording.event_from_json import event_from
 
-HELP = "list the jobs of the running daemon"
 EXAMPLES = ("jobs", "jobs --all --json | jq -r .id")
 
 
@@ -22,25 +29,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List them, the newest first."""
-    from wakestream.adapters.cli.service import begin, run_program
-
     begin(args)
     return run_program(lambda _: _list(args))
 
 
 async def _list(args: argparse.Namespace) -> int:
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.daemon.api.requests import LIST_MOST
-    from wakestream.adapters.daemon.api_client import open_daemon_client
-    from wakestream.adapters.daemon.discovery import folder
-
     async with open_daemon_client(folder(args.state)) as client:
         found, older = await client.jobs("all" if args.all else "open", LIST_MOST)
     if args.json:
         for job in found:
             say_json(job)
     elif found:
-        say(*table(found, time.time()))
+        say(*_table(found, time.time()))
     else:
         say(t("jobs.none" if args.all else "jobs.none_open"))
     if older:
@@ -48,12 +48,8 @@ async def _list(args: argparse.Namespace) -> int:
     return exit_codes.DONE
 
 
-def table(jobs: list[dict[str, Any]], now: float) -> list[str]:
+def _table(jobs: list[dict[str, Any]], now: float) -> list[str]:
     """The jobs as lines with a heading; `now` is UNIX seconds."""
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.cli.render import job_text as words
-    from wakestream.adapters.cli.render.table import table
-
     rows = [[t(f"jobs.{name}") for name in ("job", "state", "since", "priority", "output")]]
     for job in jobs:
         state = _state(job, now)
@@ -64,10 +60,6 @@ def table(jobs: list[dict[str, Any]], now: float) -> list[str]:
 
 def _state(job: dict[str, Any], now: float) -> str:
     """The stage of an open job, or how long it pauses still; how another one ended."""
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.cli.render import job_text as words
-    from wakestream.streams.recording.event_from_json import event_from
-
     if job["state"] != "open":
         state = words.state(job["state"])
         return t("state.reused", state=state) if (job["outcome"] or {}).get("reused") else state

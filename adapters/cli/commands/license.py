@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import datetime
+import time
+from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.commands import hub
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render.table import table
+from wakestream.adapters.config.setting_files import read_keys
+from wakestream.adapters.config.settings import seconds
+from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.runtime.printing import say, say_json
 
-if TYPE_CHECKING:
-    from wakestream.adapters.hub.licenses import LicenseBook
-
-HELP = "issue, import, list, rotate and revoke the keys that the hub lets in"
 EXAMPLES = (
     "license issue --role worker --gpu studio > worker.key",
     "license import --role client --key-file old-client/.license",
@@ -64,8 +67,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it at once; a running hub notices within about a second."""
-    from wakestream.adapters.hub.licenses import LicenseBook
-
     book = LicenseBook(hub.folder(args.state))
     actions = {
         "issue": _issue, "import": _import, "list": _list, "revoke": _revoke, "rotate": _rotate, "release": _release,
@@ -75,8 +76,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _time(text: str) -> float:
-    from wakestream.adapters.config.settings import seconds
-
     try:
         return 0.0 if text.strip() == "0" else seconds(text)
     except ValueError as error:
@@ -84,10 +83,6 @@ def _time(text: str) -> float:
 
 
 def _issue(args: argparse.Namespace, book: LicenseBook) -> None:
-    import time
-
-    from wakestream.adapters.cli.i18n import t
-
     license_, key = book.issue(args.role, args.note, time.time(), args.gpu)
     # On standard error, so that `> FILE` gets the key alone.
     say(t("license.issued", id=license_.id, role=license_.role, folder=book.path.parent), error=True)
@@ -95,12 +90,6 @@ def _issue(args: argparse.Namespace, book: LicenseBook) -> None:
 
 
 def _import(args: argparse.Namespace, book: LicenseBook) -> None:
-    import time
-    from pathlib import Path
-
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.config.setting_files import read_keys
-
     keys = read_keys(Path(args.key_file) if args.key_file is not None else None)
     taken = book.admit(keys, args.role, args.note, time.time(), args.gpu)
     said = [t("license.imported", n=len(taken), role=args.role, folder=book.path.parent)]
@@ -110,19 +99,11 @@ def _import(args: argparse.Namespace, book: LicenseBook) -> None:
 
 
 def _revoke(args: argparse.Namespace, book: LicenseBook) -> None:
-    import time
-
-    from wakestream.adapters.cli.i18n import t
-
     license_ = book.revoke(args.id, time.time())
     say(t("license.revoked", id=license_.id, role=license_.role))
 
 
 def _rotate(args: argparse.Namespace, book: LicenseBook) -> None:
-    import time
-
-    from wakestream.adapters.cli.i18n import t
-
     now = time.time()
     license_, key = book.rotate(args.id, now, args.old_key_for)
     say(t("license.rotated", id=license_.id, role=license_.role, until=day(now + args.old_key_for)), error=True)
@@ -130,10 +111,6 @@ def _rotate(args: argparse.Namespace, book: LicenseBook) -> None:
 
 
 def _release(args: argparse.Namespace, book: LicenseBook) -> None:
-    import time
-
-    from wakestream.adapters.cli.i18n import t
-
     license_ = book.release(args.id, time.time())
     say(t("license.released", id=license_.id, role=license_.role))
 
@@ -143,8 +120,6 @@ def _list(args: argparse.Namespace, book: LicenseBook) -> None:
         names = ("id", "role", "note", "issued", "revoked", "gpus")
         say_json([{name: getattr(one, name) for name in names} for one in book.all()], indent=True)
         return
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.cli.render.table import table
 
     if not book.all():
         say(t("license.none", folder=book.path.parent))
@@ -156,6 +131,4 @@ def _list(args: argparse.Namespace, book: LicenseBook) -> None:
 
 def day(at: float | None) -> str:
     """A time as it is shown in a list, to the minute."""
-    import datetime
-
     return "" if at is None else datetime.datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.text import Text
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.cli.render.log_reader import Line, Tail, followed, line, text, wanted
+from wakestream.adapters.cli.service import begin
+from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import console, say_json
+from wakestream.adapters.telemetry.log_file import pieces
+from wakestream.adapters.telemetry.logs import redact
+from wakestream.streams.protocol.printable import printable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from wakestream.adapters.cli.render.log_reader import Line, Tail
-
-HELP = "show a program's log file, by job and level, also as it grows"
 EXAMPLES = (
     "logs /var/log/wakestream/hub.log --level WARNING",
     "logs daemon.log --job ws-0123456789abcdef --follow",
@@ -51,12 +57,6 @@ def _number(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Show them."""
-    import time
-    from collections import deque
-
-    from wakestream.adapters.cli.render.log_reader import Tail, followed, line, wanted
-    from wakestream.adapters.cli.service import begin
-
     path = _path(args, begin(args).log_file)
     tail = Tail(path)
     show = _printer(as_json=args.json)
@@ -71,9 +71,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _path(args: argparse.Namespace, set_: Path | None) -> Path:
-    from wakestream.adapters.config.settings import SettingsError
-    from wakestream.adapters.daemon.discovery import folder
-
     path: Path = args.file or (set_ if args.state is None else None) or folder(args.state) / DAEMONS
     if path != Path("-") and not path.is_file():
         raise SettingsError(
@@ -84,11 +81,6 @@ def _path(args: argparse.Namespace, set_: Path | None) -> Path:
 
 def _written(path: Path, tail: Tail, *, whole: bool) -> Iterator[str]:
     """All lines so far, those of older pieces first; also the last, if nothing is to come (`whole`)."""
-    import sys
-
-    from wakestream.adapters.cli.render.log_reader import text
-    from wakestream.adapters.telemetry.log_file import pieces
-
     if path == Path("-"):
         yield from map(text, sys.stdin.buffer)
         return
@@ -104,11 +96,6 @@ _STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bol
 
 
 def _printer(*, as_json: bool) -> Callable[[Line], None]:
-    from rich.text import Text
-
-    from wakestream.adapters.telemetry.logs import redact
-    from wakestream.streams.protocol.printable import printable
-
     out = console(soft_wrap=True)
 
     def show(line: Line) -> None:

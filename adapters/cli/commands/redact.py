@@ -6,8 +6,11 @@ import argparse
 from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.replay.report import Show
+from wakestream.adapters.telemetry.recordings import one, output_beside, read, write
+from wakestream.streams.recording.log_edit import redacted
+from wakestream.streams.recording.recording import UnusableLog
 
-HELP = "write a log anew without keys, tokens and passwords"
 EXAMPLES = ("redact daemon.jsonl", "redact daemon.jsonl -o clean.jsonl")
 
 
@@ -19,11 +22,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Redact the log; the one given is left as it is."""
-    from wakestream.adapters.cli.replay.report import Show
-    from wakestream.adapters.telemetry.recordings import one, output_beside, read, write
-    from wakestream.streams.recording.log_edit import redacted
-    from wakestream.streams.recording.recording import UnusableLog
-
     show = Show(as_json=False)
     try:
         file = one(args.log)

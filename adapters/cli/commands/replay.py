@@ -5,21 +5,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.marbles import marbles
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
+from wakestream.adapters.cli.replay.overrides import BadSetting, WhatIf, what_if
+from wakestream.adapters.cli.replay.remarks import remarks
+from wakestream.adapters.cli.replay.reorder import chaos
+from wakestream.adapters.cli.replay.report import Show
+from wakestream.adapters.telemetry.recordings import LogFile, find, read
+from wakestream.adapters.testing.replay_runner import run_log, run_together
+from wakestream.streams.jobs.job_runner import Build
+from wakestream.streams.recording.recording import Log, UnusableLog
+from wakestream.streams.replay.recorded_ports import Ask
+from wakestream.streams.replay.replay import PROGRAMS
+from wakestream.streams.triage.replay_attempt import Trial, asks_otherwise
 
-if TYPE_CHECKING:
-    from wakestream.adapters.cli.replay.overrides import WhatIf
-    from wakestream.adapters.cli.replay.report import Show
-    from wakestream.adapters.telemetry.recordings import LogFile
-    from wakestream.streams.jobs.job_runner import Build
-    from wakestream.streams.recording.recording import Log
-    from wakestream.streams.replay.recorded_ports import Ask
-    from wakestream.streams.triage.replay_attempt import Trial
-
-HELP = "run recorded logs again in virtual time: what differs, what if, what in another order"
 EXAMPLES = ("replay night", "replay night/daemon-*.jsonl --marbles", "replay night --set online_timeout=60")
 EXITS = "exit codes: 0 the same as recorded, 1 something differs, 2 a log that cannot be used or wrong usage"
 
@@ -84,10 +86,6 @@ def _whole(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Replay each log, or all of them together."""
-    from wakestream.adapters.cli.replay.report import Show
-    from wakestream.adapters.telemetry.recordings import find, read
-    from wakestream.streams.recording.recording import UnusableLog
-
     show = Show(as_json=args.json, speed=args.speed)
     wrong = _contradiction(args)
     if wrong is not None:
@@ -112,9 +110,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _replayable(logs: list[tuple[LogFile, Log]], show: Show | None) -> list[tuple[LogFile, Log]]:
     """The logs without those that are records only, unless there are no others."""
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.streams.replay.replay import PROGRAMS
-
     found = [each for each in logs if each[1].header.program in PROGRAMS]
     for file, log in logs:
         if found and show is not None and log.header.program not in PROGRAMS:
@@ -134,8 +129,6 @@ def _contradiction(args: argparse.Namespace) -> str | None:
 
 
 def _replay(args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], show: Show) -> int:
-    from wakestream.adapters.cli.replay.overrides import BadSetting, what_if
-
     if args.svg and len(logs) > 1:
         return show.unusable(f"--svg draws one log into {args.svg}, and these are {len(logs)}; name one")
     try:
@@ -153,17 +146,10 @@ def _replay(args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], show:
 def _in_other_orders(
     args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: Show
 ) -> int:
-    from wakestream.adapters.cli.replay.reorder import chaos
-    from wakestream.adapters.testing.replay_runner import run_log
-
     return chaos(args, file, log, lambda each: run_log(each, settings=settings.of(log), build=make()), show)
 
 
 def _one(args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: Show) -> int:
-    from wakestream.adapters.testing.replay_runner import run_log
-    from wakestream.streams.recording.recording import UnusableLog
-    from wakestream.streams.triage.replay_attempt import asks_otherwise
-
     asked, otherwise = settings.of(log), None
     try:
         trial = run_log(log, settings=asked, lenient=args.lenient, build=make())
@@ -183,8 +169,6 @@ def _shown(
     show: Show,
     otherwise: Ask | None = None,
 ) -> int:
-    from wakestream.adapters.cli.replay.remarks import remarks
-
     asked = settings.all if args.together else settings.of(log)
     show.pace(trial)
     show.trial(file, log, trial, asked, remarks(log, trial, args.pipeline, otherwise))
@@ -200,8 +184,6 @@ def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: Show, *, as_as
     """The diagrams that were asked for: of the log with its divergences, or of what would have been."""
     if not args.marbles and not args.svg:
         return exit_codes.DONE
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.cli.marbles import marbles
 
     again = trial.replayed.again if as_asked and trial.replayed is not None else None
     drawn, divergences = (log, trial.divergences) if again is None else (again, ())
@@ -219,9 +201,6 @@ def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: Show, *, as_as
 def _together(
     args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], settings: WhatIf, build: Build, show: Show
 ) -> int:
-    from wakestream.adapters.testing.replay_runner import run_together
-    from wakestream.streams.recording.recording import UnusableLog
-
     try:
         trials = run_together([log for _, log in logs], settings=settings.all, lenient=args.lenient, build=build)
     except UnusableLog as error:

@@ -6,9 +6,13 @@ import argparse
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.commands.cancel import say_refused
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
+from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import answer, say
 
-HELP = "try jobs of the running daemon now: those that pause, or ended without a result"
 EXAMPLES = ("retry ws-0123456789abcdef", "retry --all")
 
 
@@ -23,18 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask for each; 1 when one of them could not be tried."""
-    from wakestream.adapters.cli.service import begin, run_program
-
     begin(args)
     return run_program(lambda _: _retry(args))
 
 
 async def _retry(args: argparse.Namespace) -> int:
-    from wakestream.adapters.cli.commands.cancel import say_refused
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
-    from wakestream.adapters.daemon.discovery import folder
-
     status = exit_codes.DONE
     async with open_daemon_client(folder(args.state)) as client:
         if args.all:
@@ -53,8 +50,6 @@ async def _retry(args: argparse.Namespace) -> int:
 
 
 def _say(as_json: bool, job: str, tried: str) -> None:
-    from wakestream.adapters.cli.i18n import t
-
     said: dict[str, Any] = {"job": tried} if tried == job else {"job": tried, "retry_of": job}
     words = t("retry.now", job=job) if tried == job else t("retry.again", job=job, new=tried)
     answer(said, words, as_json=as_json)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
+from wakestream.adapters.cli.replay.report import Show, trouble
+from wakestream.adapters.telemetry.recordings import LogFile, one, output_beside, read, write
+from wakestream.adapters.testing.replay_runner import run_log
+from wakestream.streams.recording.event_json import plain_text
+from wakestream.streams.recording.log_edit import inputs, told_again, with_rows
+from wakestream.streams.recording.recording import Log, UnusableLog
+from wakestream.streams.replay.report import jobs_in
+from wakestream.streams.triage.failure_predicate import BadCondition, parse
+from wakestream.streams.triage.replay_attempt import Trial
+from wakestream.streams.triage.shrink import Search, shrink
 
-if TYPE_CHECKING:
-    from wakestream.adapters.cli.replay.report import Show
-    from wakestream.adapters.telemetry.recordings import LogFile
-    from wakestream.streams.recording.recording import Log
-    from wakestream.streams.triage.replay_attempt import Trial
-    from wakestream.streams.triage.shrink import Search
-
-HELP = "reduce a failing log, by job and then by message, to the least that still fails"
 EXAMPLES = (
     "shrink daemon.jsonl --fails-if outcome=failed",
     'shrink daemon.jsonl --fails-if "wake>60,outcome=done" -o small.jsonl',
@@ -65,10 +67,6 @@ def _tries(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Shrink the log."""
-    from wakestream.adapters.cli.replay.report import Show
-    from wakestream.streams.recording.recording import UnusableLog
-    from wakestream.streams.triage.failure_predicate import BadCondition
-
     show = Show(as_json=args.json)
     try:
         return _shrink(args, show)
@@ -79,12 +77,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _shrink(args: argparse.Namespace, show: Show) -> int:
-    from wakestream.adapters.telemetry.recordings import one, output_beside, read, write
-    from wakestream.adapters.testing.replay_runner import run_log
-    from wakestream.streams.recording.log_edit import told_again
-    from wakestream.streams.triage.failure_predicate import parse
-    from wakestream.streams.triage.shrink import Search, shrink
-
     condition = parse(args.fails_if)
     file = one(args.log)
     output = output_beside(file, args.output, "shrunk")
@@ -110,17 +102,11 @@ def _shrink(args: argparse.Namespace, show: Show) -> int:
 
 def with_note(small: Log, file: LogFile, log: Log, fails_if: str) -> Log:
     """`small` with a word in its header on where it comes from."""
-    from wakestream.streams.recording.event_json import plain_text
-    from wakestream.streams.recording.log_edit import with_rows
-
     note = {"log": plain_text(file.parts[0].name), "rows": len(log.rows), "fails_if": fails_if}
     return with_rows(small, small.rows, {"shrunk_from": note})
 
 
 def _why_not(args: argparse.Namespace, file: LogFile, first: Trial) -> str:
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.cli.replay.report import trouble
-
     if first.report is None:
         return t("shrink.why_not", name=file.name, why=trouble(first))
     ends = ", ".join(sorted({str(job.outcome) for job in first.report.now.values()})) or t("shrink.no_jobs")
@@ -129,11 +115,6 @@ def _why_not(args: argparse.Namespace, file: LogFile, first: Trial) -> str:
 
 
 def _told(log: Log, small: Log, search: Search, output: Path, show: Show) -> None:
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.streams.recording.event_json import plain_text
-    from wakestream.streams.recording.log_edit import inputs
-    from wakestream.streams.replay.report import jobs_in
-
     jobs, all_jobs = (len(jobs_in(each)) for each in (small, log))
     of = {"rows": len(small.rows), "inputs": len(inputs(small)), "jobs": jobs}
     was = {"rows": len(log.rows), "inputs": len(inputs(log)), "jobs": all_jobs}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.render.status_text import status
+from wakestream.adapters.cli.render.table import paragraphs, terminal_columns
+from wakestream.adapters.cli.service import begin
+from wakestream.adapters.client.hub_query import ask_hub
 from wakestream.adapters.runtime.printing import answer
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from wakestream.streams.protocol import messages as m
-
-HELP = "show how the GPUs are, who holds them, and what they have cost"
 EXAMPLES = ("status", "status --json --hub http://hub.example:8765")
 
 
@@ -25,20 +26,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the hub and print its answer."""
-    from wakestream.adapters.cli.render.status_text import status
-    from wakestream.adapters.cli.render.table import paragraphs, terminal_columns
-
     return ask_and_print(args, lambda answer: paragraphs(status(answer), terminal_columns()))
 
 
 def ask_and_print(args: argparse.Namespace, words: Callable[[m.HubStatus], list[str]], since: int | None = None) -> int:
     """Ask the hub; print its answer in words, or as JSON."""
-    import asyncio
-
-    from wakestream.adapters.cli.service import begin
-    from wakestream.adapters.client.hub_query import ask_hub
-    from wakestream.streams.protocol import wire
-
     found = begin(args, usual_level="CRITICAL")  # what is wrong is said once, as this command's own answer
     told = asyncio.run(ask_hub(found, since))
     plain = {"ts": told.ts, **wire.to_frame(told).get("data", {})}

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.follow import daemon_for, hand_over
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render.display import Display, display
+from wakestream.adapters.cli.service import Stop, begin, run_program
+from wakestream.adapters.client.client import open_client
+from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.daemon.api_client import Lengths, open_daemon_client
+from wakestream.adapters.daemon.discovery import folder, read
+from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
+from wakestream.adapters.engines.probe import both_probed
 from wakestream.adapters.runtime.printing import answer
+from wakestream.operators.model.events import Cancelled, Done, Failed, Job, JobEvent, Note, TimedOut
+from wakestream.operators.model.policy import Policy
+from wakestream.streams.protocol.wire import MAX_ID
 
-if TYPE_CHECKING:
-    import asyncio
-
-    from wakestream.adapters.cli.render.display import Display
-    from wakestream.adapters.cli.service import Stop
-    from wakestream.adapters.config.settings import Settings
-    from wakestream.adapters.daemon.api_client import Lengths
-    from wakestream.operators.model.events import Job, JobEvent
-
-HELP = "submit a video and an audio file, wait for the GPU, and bring the result home"
 EXAMPLES = (
     "submit clip.mp4 speech.wav -o talking.mp4 --hub http://hub.example:8765 --key-file client.key",
     "submit clip.mp4 speech.wav --detach --priority 10",
@@ -70,16 +75,11 @@ def _priority(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Hand the job to the daemon, or run it here where there is none; the exit code tells its outcome."""
-    from wakestream.adapters.cli.service import begin, run_program
-
     settings = begin(args)
     return run_program(lambda stop: _run(args, settings, stop))
 
 
 async def _run(args: argparse.Namespace, settings: Settings, stop: Stop) -> int:
-    from wakestream.adapters.cli.render.display import display
-    from wakestream.adapters.daemon.discovery import folder, read
-
     state = folder(args.state)
     if not args.foreground and (args.detach or read(state) is not None):
         handed = await _hand_over(args, settings, stop, state)
@@ -96,10 +96,6 @@ async def _run(args: argparse.Namespace, settings: Settings, stop: Stop) -> int:
 
 async def _hand_over(args: argparse.Namespace, settings: Settings, stop: Stop, state: Path) -> int | None:
     """The exit code of a job that the daemon took; None when none runs after all."""
-    from wakestream.adapters.cli.follow import daemon_for, hand_over
-    from wakestream.adapters.cli.render.display import display
-    from wakestream.adapters.daemon.api_client import open_daemon_client
-
     async with open_daemon_client(state) as client:
         if not await daemon_for(client, settings, args):
             return None
@@ -118,16 +114,11 @@ async def _lengths(job: Job, settings: Settings) -> Lengths:
     """How long the two files are, as far as that can be seen here; `MediaUnusable` when one cannot be decoded."""
     if not settings.probe:
         return None, None
-    from wakestream.adapters.engines.probe import both_probed
 
     return await both_probed(job.video, job.audio)
 
 
 def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.cli.render import job_text as words
-    from wakestream.operators.model.events import Note
-
     named = {"video_s": job.video.name, "audio_s": job.audio.name}
     known = {field: time for field, time in zip(named, lengths, strict=True) if time}
     if known:
@@ -140,9 +131,6 @@ def job_of(args: argparse.Namespace) -> Job:
 
     `FileUnusable` when its files cannot be used, `SettingsError` for an id that no hub would take.
     """
-    from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
-    from wakestream.operators.model.events import Job
-
     output: Path = args.output or Path(f"{args.video.stem}.synced.mp4")
     for path in (args.video, args.audio):
         check_readable(path)
@@ -152,11 +140,6 @@ def job_of(args: argparse.Namespace) -> Job:
 
 
 def _job_id(given: str | None) -> str:
-    import uuid
-
-    from wakestream.adapters.config.settings import SettingsError
-    from wakestream.streams.protocol.wire import MAX_ID
-
     if given is None:
         return f"ws-{uuid.uuid4().hex[:16]}"
     if not 0 < len(given) <= MAX_ID or not given.isprintable() or " " in given:
@@ -165,11 +148,6 @@ def _job_id(given: str | None) -> str:
 
 
 async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:
-    import asyncio
-
-    from wakestream.adapters.client.client import open_client
-    from wakestream.operators.model.policy import Policy
-
     policy = settings.policy(Policy(hub=HUB_PATIENCE))
     async with open_client(settings, policy) as client:
         cancelling = asyncio.create_task(_cancel_on(stop, lambda: client.cancel(job.id)))
@@ -186,8 +164,6 @@ async def _cancel_on(stop: asyncio.Event, cancel: Callable[[], object]) -> None:
 
 def exit_code(outcome: JobEvent) -> int:
     """The exit code of a job's outcome."""
-    from wakestream.operators.model.events import Cancelled, Done, Failed, TimedOut
-
     match outcome:
         case Done():
             return exit_codes.DONE

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import time
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.commands.submit import exit_code
+from wakestream.adapters.cli.follow import follow
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render.display import PlainLines, display
+from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
+from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import say, say_json
+from wakestream.operators.model.events import Job
+from wakestream.streams.recording.event_from_json import event_from
 
-if TYPE_CHECKING:
-    from wakestream.adapters.cli.render.display import PlainLines
-    from wakestream.adapters.daemon.api_client import DaemonClient
-
-HELP = "follow one job of the running daemon, or all of them"
 EXAMPLES = ("watch", "watch ws-0123456789abcdef", "watch --json")
 
 _ENDS = ("done", "failed", "timed_out", "cancelled", "missed")
@@ -31,10 +37,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show what happens; with a JOB the exit code tells its outcome. Ctrl-C leaves, the jobs go on."""
-    import asyncio
-
-    from wakestream.adapters.cli.service import begin, run_program
-
     begin(args)
 
     async def watching(stop: asyncio.Event) -> int:
@@ -52,15 +54,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _one(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from wakestream.adapters.cli.commands.submit import exit_code
-    from wakestream.adapters.cli.follow import follow
-    from wakestream.adapters.cli.render.display import display
-    from wakestream.adapters.daemon.api_client import open_daemon_client
-    from wakestream.adapters.daemon.discovery import folder
-    from wakestream.operators.model.events import Job
-
     async with open_daemon_client(folder(args.state)) as client:
         found = await client.job(args.job)
         job = Job(args.job, Path(found["video"]), Path(found["audio"]), Path(found["output"]), found["task_type"])
@@ -69,9 +62,6 @@ async def _one(args: argparse.Namespace) -> int:
 
 
 async def _all(args: argparse.Namespace) -> int:
-    from wakestream.adapters.daemon.api_client import open_daemon_client
-    from wakestream.adapters.daemon.discovery import folder
-
     start = time.monotonic()
     async with open_daemon_client(folder(args.state)) as client:
         await client.needed()
@@ -95,9 +85,6 @@ class _Lines:
 
     async def show(self, job: str, plain: Mapping[str, Any]) -> None:
         """One event, as the daemon tells it; nothing for a kind that this version does not know."""
-        from wakestream.adapters.cli.i18n import t
-        from wakestream.streams.recording.event_from_json import event_from
-
         kind = plain.get("event")
         if kind == "missed":
             say(t("missed"))
@@ -112,8 +99,6 @@ class _Lines:
             del self._jobs[job]
 
     async def _of(self, job: str) -> tuple[str, PlainLines]:
-        from wakestream.adapters.cli.render.display import PlainLines
-
         if job not in self._jobs:
             name = await _name(self._client, job, [name for name, _ in self._jobs.values()])
             self._jobs[job] = name, PlainLines(f"{name}  ")
@@ -122,8 +107,6 @@ class _Lines:
 
 async def _name(client: DaemonClient, job: str, others: Collection[str]) -> str:
     """What its user calls the job; with the id where another is called so, and the id alone where nobody knows more."""
-    from wakestream.adapters.daemon.api_client import DaemonRefused, DaemonUnreachable
-
     try:
         found = (await client.job(job))["names"]
     except (DaemonRefused, DaemonUnreachable, KeyError):

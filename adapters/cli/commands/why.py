@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render import why_text as why_words
+from wakestream.adapters.cli.service import begin
+from wakestream.adapters.client.hub_query import ask_hub
+from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.daemon.api_client import open_daemon_client
+from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import answer
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from wakestream.adapters.config.settings import Settings
-
-HELP = "say in one sentence why a job waits, or why the GPU is on"
 EXAMPLES = ("why ws-0123456789abcdef", "why gpu", "why gpu:studio --json")
 
 
@@ -28,10 +30,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask whoever knows, and say it."""
-    import asyncio
-
-    from wakestream.adapters.cli.service import begin
-
     found = begin(args, usual_level="CRITICAL")
     kind, _, name = args.what.partition(":")
     sentences = asyncio.run(_gpus(found, name or None) if kind == "gpu" else _job(args))
@@ -41,20 +39,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _job(args: argparse.Namespace) -> Sequence[str]:
-    from wakestream.adapters.cli.render import why_text as why_words
-    from wakestream.adapters.daemon.api_client import open_daemon_client
-    from wakestream.adapters.daemon.discovery import folder
-
     async with open_daemon_client(folder(args.state)) as client:
         return [why_words.job(await client.job(args.what), time.time())]
 
 
 async def _gpus(found: Settings, name: str | None) -> Sequence[str]:
-    from wakestream.adapters.cli.i18n import t
-    from wakestream.adapters.cli.render import why_text as why_words
-    from wakestream.adapters.client.hub_query import ask_hub
-    from wakestream.adapters.config.settings import SettingsError
-
     told = await ask_hub(found)
     said = why_words.gpus(told, name)
     if name is not None and not said:

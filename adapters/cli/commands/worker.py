@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import asyncio
+import contextlib
+from pathlib import Path
+
+from loguru import logger
 
 from wakestream.adapters.cli import exit_on_refusal as refusal
 from wakestream.adapters.cli import flags
-from wakestream.adapters.config.settings import ENGINES
+from wakestream.adapters.cli.service import announce, begin, caller_room, listening, run_program, serve_metrics
+from wakestream.adapters.cli.waits import seconds_of
+from wakestream.adapters.config.settings import ENGINES, Settings, SettingsError
+from wakestream.adapters.engines import BadTemplateError, Command, Ffmpeg, checked_template
+from wakestream.adapters.engines.box import Box, machine_memory
+from wakestream.adapters.net.tls import ServerTls, server_tls, warn_unless_private
+from wakestream.adapters.telemetry.link_metrics import LinkWatch
+from wakestream.adapters.worker.metrics import WorkerMetrics
+from wakestream.adapters.worker.program import WorkerConfig, hub_link, running_worker
+from wakestream.adapters.worker.retention import Retention
+from wakestream.operators.model.ports import Engine
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-
-    from wakestream.adapters.config.settings import Settings
-    from wakestream.adapters.engines.box import Box
-    from wakestream.adapters.net.hub_link import Link
-    from wakestream.adapters.net.tls import ServerTls
-    from wakestream.adapters.telemetry.link_metrics import LinkWatch
-    from wakestream.adapters.worker.program import OpenLink, WorkerConfig
-    from wakestream.adapters.worker.retention import Retention
-    from wakestream.operators.model.ports import Engine
-    from wakestream.streams.protocol import messages as m
-    from wakestream.streams.recording.recording import Tap
-
-HELP = "take files and tasks over HTTP and run the synthesis engine, on the GPU machine"
 EXAMPLES = (
     "worker --state /var/lib/wakestream --gpu studio --public-url http://gpu.example:8383",
     'worker --state work --engine command --command "python run.py {video} {audio} {output}"',
@@ -83,13 +81,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    import asyncio
-    import contextlib
-
-    from wakestream.adapters.cli.service import announce, begin, listening, run_program, serve_metrics
-    from wakestream.adapters.net.tls import server_tls, warn_unless_private
-    from wakestream.adapters.worker.program import running_worker
-
     settings = begin(args)
     tls = server_tls(settings.tls_cert, settings.tls_key)
     config = _config(args, settings, tls)
@@ -98,14 +89,12 @@ def run(args: argparse.Namespace) -> int:
     async def serve(stop: asyncio.Event) -> None:
         refused = refusal.Refusal(stop, args)
         async with contextlib.AsyncExitStack() as stack:
-            link = _link_watch(settings)
-            open_link = _open_link(settings, stack.enter_context(contextlib.ExitStack()), link, refused)
+            watch = LinkWatch() if settings.metrics is not None and settings.hub_url is not None else None
+            open_link = stack.enter_context(hub_link(settings, watch, refused.listen))
             with listening(config.host, config.port):
                 worker = await stack.enter_async_context(running_worker(config, open_link))
             if settings.metrics is not None:
-                from wakestream.adapters.worker.metrics import WorkerMetrics
-
-                await serve_metrics(stack, settings.metrics, WorkerMetrics(worker, link))
+                await serve_metrics(stack, settings.metrics, WorkerMetrics(worker, watch))
             announce("worker", worker.address)
             await worker.queue.until(stop)
         refused.check()
@@ -114,14 +103,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None) -> WorkerConfig:
-    from pathlib import Path
-
-    from wakestream.adapters.config.settings import SettingsError
-    from wakestream.adapters.net.connection_limits import Room
-    from wakestream.adapters.net.silent_callers import MOST
-    from wakestream.adapters.runtime.rlimits import connections_allowed
-    from wakestream.adapters.worker.program import WorkerConfig
-
     if settings.api_secret is None and not args.no_secret:
         raise SettingsError(
             "no secret is set; set HEYGEM_API_SECRET in the environment or in .env, as the clients do "
@@ -139,11 +120,11 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
         gpu=settings.gpu or flags.GPU,
         public_url=settings.public_url,
         key=settings.key,
-        warm_up=_warm_up(args.warm_up),
-        retention=_retention(args.keep, args.spare_disk),
+        warm_up=0.0 if args.warm_up in (None, "0") else seconds_of("--warm-up", args.warm_up),
+        retention=Retention(seconds_of("--keep", args.keep), int(args.spare_disk * 1024**3)),
         tls=tls,
         proxies=tuple(args.behind_proxy),
-        room=Room.of(connections_allowed(2 * MOST) // 2),  # each may also need a file
+        room=caller_room(),
     )
 
 
@@ -157,29 +138,7 @@ def _gib(text: str) -> float:
     return number
 
 
-def _retention(keep: str, spare: float) -> Retention:
-    from wakestream.adapters.config.settings import SettingsError, seconds
-    from wakestream.adapters.worker.retention import Retention
-
-    try:
-        return Retention(seconds(keep), int(spare * 1024**3))
-    except ValueError as error:
-        raise SettingsError(f"--keep {error}") from None
-
-
-def _warm_up(text: str | None) -> float:
-    from wakestream.adapters.config.settings import SettingsError, seconds
-
-    try:
-        return 0.0 if text in (None, "0") else seconds(text)
-    except ValueError as error:
-        raise SettingsError(f"--warm-up {error}") from None
-
-
 def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
-    from wakestream.adapters.config.settings import SettingsError
-    from wakestream.adapters.engines import BadTemplateError, Command, Ffmpeg, checked_template
-
     limit = settings.engine_timeout or 4 * 3600.0
     ffmpeg = settings.engine in (None, "ffmpeg")
     box = _box(args, limit, measured=ffmpeg)
@@ -195,48 +154,9 @@ def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
 
 def _box(args: argparse.Namespace, limit: float, *, measured: bool) -> Box:
     """What the engine may use; `measured` limits its memory by the machine's where the flag does not."""
-    from loguru import logger
-
-    from wakestream.adapters.engines.box import Box, machine_memory
-
     given: float | None = args.engine_memory
     memory = int(given * 1024**3) if given else machine_memory() * 3 // 4 if measured else None
     box = Box(network=args.engine_network, memory=memory, seconds=limit)
     if (missing := box.missing()) is not None:
         logger.warning("{}", missing)
     return box
-
-
-def _link_watch(settings: Settings) -> LinkWatch | None:
-    """What counts the connections to the hub, where somebody wants to know."""
-    if settings.metrics is None or settings.hub_url is None:
-        return None
-    from wakestream.adapters.telemetry.link_metrics import LinkWatch
-
-    return LinkWatch()
-
-
-def _open_link(settings: Settings, stack: ExitStack, watch: Tap | None, refused: refusal.Refusal) -> OpenLink | None:
-    """How to reach the hub, where one is set; needs a running loop."""
-    url = settings.hub_url
-    if url is None:
-        return None
-    from random import Random
-
-    from wakestream.adapters.net.hub_link import open_link
-    from wakestream.adapters.net.tls import client_context
-    from wakestream.adapters.telemetry.recorder import recording
-    from wakestream.streams.recording.recording import TapPair
-
-    ca = client_context(settings.ca)
-    seed = Random().getrandbits(32)
-    tap = stack.enter_context(recording(settings.record, "worker", seed, {}))
-    if watch is not None:
-        tap = TapPair(tap, watch)
-
-    def opened(register: Callable[[], m.Register]) -> Link:
-        link = open_link(url, register, tap=tap, random=Random(seed), ca=ca)
-        refused.listen(link.events)
-        return link
-
-    return opened

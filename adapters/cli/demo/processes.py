@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import shlex
@@ -105,8 +106,6 @@ def _monitor(key: Path, hub: str, url: str, worker: str, idle_after: float) -> S
 
 def command_line(arguments: Sequence[str]) -> str:
     """Arguments as one setting; JSON on Windows, where a backslash is part of a path."""
-    import json
-
     return json.dumps(list(arguments)) if os.name == "nt" else shlex.join(arguments)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.power import CommandPower
 from wakestream.operators.model.errors import WakestreamError
 
 LITTLE_SPACE = 2 * 1000**3
@@ -107,7 +108,6 @@ async def power_answers(found: Settings) -> AsyncIterator[CheckResult]:
     """The commands of `[power]`, where this machine is the monitor's: the machine is looked at, not switched."""
     if found.power_inspect is None:
         return
-    from wakestream.adapters.power import CommandPower
 
     power = CommandPower(
         found.power_start or ("",), found.power_stop or ("",), found.power_inspect, timeout=found.power_timeout or 60.0

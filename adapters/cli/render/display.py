@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render.live import LiveDisplay
 from wakestream.adapters.cli.render.log_reader import line as log_line
 from wakestream.adapters.runtime.printing import say, say_json
+from wakestream.adapters.telemetry import logs
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.lifecycle.reuse import OWN, reused
 from wakestream.operators.model import events as e
@@ -106,8 +108,6 @@ class PlainLines:
             say(self._line(words.event(event, self._reused), at))
 
     def __enter__(self) -> Self:
-        from wakestream.adapters.telemetry import logs
-
         self._logs.enter_context(logs.through(lambda text: logs.to_stderr(self._like_ours(text))))
         return self
 
@@ -143,6 +143,5 @@ def display(job: e.Job, *, as_json: bool, plain: bool = False, quiet: bool = Fal
         return JsonLines(job.id)
     if plain or not sys.stdout.isatty() or os.environ.get("TERM") in NO_CURSOR:
         return PlainLines()
-    from wakestream.adapters.cli.render.live import LiveDisplay
 
     return LiveDisplay(job)

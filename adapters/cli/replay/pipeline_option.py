@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from wakestream.streams.jobs.job_runner import Build
+from wakestream.streams.jobs.job import job_pipeline
+from wakestream.streams.jobs.job_runner import Build
 
 Make = Callable[[], "Build"]
 """Makes the pipeline: one that keeps state across its jobs must not be shared between replays."""
@@ -34,8 +36,6 @@ def flag(parser: argparse.ArgumentParser, help_text: str = WENT_THROUGH) -> None
 
 def pipeline(named: str | None) -> Make:
     """What makes the pipeline that `--pipeline` names, or the standard one. `NoPipeline` when it cannot be had."""
-    from wakestream.streams.jobs.job import job_pipeline
-
     if named is None:
         return lambda: job_pipeline
     name, _, expression = named.partition(":")
@@ -47,9 +47,6 @@ def pipeline(named: str | None) -> Make:
 
 
 def _module(named: str, name: str) -> ModuleType:
-    import importlib
-    import sys
-
     if "" not in sys.path:
         sys.path.insert(0, "")  # as `python -m` does
     try:

@@ -49,10 +49,10 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], None]:
 
     def put(run: Run) -> None:
         module = types.ModuleType("wakestream.adapters.cli.commands.wave")
-        vars(module).update(HELP="wave to someone", run=run)
+        vars(module).update(run=run)
         vars(module)["arguments"] = lambda parser: parser.add_argument("--to")
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(main, "COMMANDS", ("wave",))
+        monkeypatch.setattr(main, "COMMANDS", {"wave": "wave to someone"})
 
     return put
 

@@ -14,6 +14,7 @@ from loguru import logger
 from rich.console import Console
 
 from wakestream.adapters.cli import main
+from wakestream.adapters.cli.commands import watch
 from wakestream.adapters.cli.demo.output import Show, spoken
 from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.render.display import JsonLines, Outcomes, PlainLines, display
@@ -241,7 +242,7 @@ def test_quiet_shows_who_follows_all_jobs_their_ends_alone_in_json_too(
     async def client(_: Path) -> AsyncIterator[Telling]:
         yield Telling()
 
-    monkeypatch.setattr(daemon_client, "open_daemon_client", client)
+    monkeypatch.setattr(watch, "open_daemon_client", client)
     assert main.main(["watch", "--json", *flag]) == 0
     assert [orjson.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == shown
     assert main.main(["watch", *flag]) == 0

@@ -1,0 +1,109 @@
+"""The monitor as a whole: journal, hub link and runner, opened in this order and closed in the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from reactivex import Observable
+
+from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.monitor.runner import MonitorProgram
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.tls import client_context
+from wakestream.adapters.power import CommandPower, ProcessPower
+from wakestream.adapters.telemetry.recorder import recording
+from wakestream.streams.monitor.monitor import Monitor
+from wakestream.streams.monitor.persistence import MachineKept, ages
+from wakestream.streams.monitor.power_machine import PowerPolicy
+from wakestream.streams.monitor.transitions import FEATURE
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.config_json import plain_config
+from wakestream.streams.recording.recording import Tap, TapPair
+
+JOURNAL_LIMIT = 1000
+"""Facts after which the journal is compacted to the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorConfig:
+    """The settings of a monitor.
+
+    Attributes:
+        policy: The GPU's name and the times after which it is stopped.
+        power: How the machine is started, stopped and inspected; closed when the monitor ends.
+        memory: The journal's file; None for a machine that ends with the monitor.
+        on_link: Called with the events of the hub link before it connects.
+    """
+
+    policy: PowerPolicy
+    power: ProcessPower | CommandPower
+    memory: Path | None = None
+    on_link: Callable[[Observable[Any]], None] = lambda _events: None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningMonitor:
+    """A monitor that is connected, and its journal."""
+
+    program: MonitorProgram
+    journal: SqliteJournal[MachineKept] | None
+
+
+@asynccontextmanager
+async def running_monitor(
+    config: MonitorConfig, settings: Settings, watch: Tap | None = None
+) -> AsyncIterator[RunningMonitor]:
+    """Connect to the hub; `program.run` then manages the GPU. The block's end leaves the machine as it is.
+
+    Args:
+        config: The settings of this monitor.
+        settings: The general settings: hub, key, worker and recording.
+        watch: Also receives every row of the recording.
+
+    Raises:
+        SettingsError: No hub is set.
+        JournalError: The journal cannot be opened.
+    """
+    policy, memory = config.policy, config.memory
+    url = settings.needs_hub()
+    ca = client_context(settings.ca)
+    register = m.Register(role="gpu_monitor", token=settings.key, gpus=(policy.gpu,), features=(FEATURE,))
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(config.power.close)
+        health = None
+        if settings.worker_url is not None:
+            workers = HttpWorkers(settings.worker_url, ca=ca)
+            stack.push_async_callback(workers.close)
+            health = workers.at(None).health
+        seed = Random().getrandbits(32)
+        journal: SqliteJournal[MachineKept] | None = None
+        known = None
+        if memory is not None:
+            make_private(memory.parent)
+            journal = await stack.enter_async_context(
+                open_journal(memory, MachineKept, program="monitor", limit=JOURNAL_LIMIT)
+            )
+            known = ages(journal.read(), time.time())
+        header = {"policy": plain_config(policy), "recalled": known}
+        tap = stack.enter_context(recording(settings.record, "monitor", seed, header))
+        if watch is not None:
+            tap = TapPair(tap, watch)
+        random = Random(seed)
+        link = open_link(url, lambda: register, tap=tap, random=random, ca=ca)
+        stack.push_async_callback(link.close)
+        config.on_link(link.events)
+        program = MonitorProgram(
+            Monitor(policy, random), link, config.power, health, tap=tap, journal=journal, known=known
+        )
+        if journal is not None:
+            journal.snapshot = lambda: [program.remembered]
+        yield RunningMonitor(program, journal)
