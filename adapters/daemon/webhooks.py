@@ -41,9 +41,8 @@ class Receiver:
 
     async def post(self, owed: f.WebhookOwed) -> None:
         """One attempt."""
-        headers = {http.DELIVERY: owed.delivery, http.EVENT: str(owed.news.get("event", ""))}
         at = int(self.now())
-        await http.post_json(self.url, owed.news, secret=self.secret, at=at, headers=headers, ca=self.ca)
+        await http.post_json(self.url, owed.news, secret=self.secret, message_id=owed.delivery, at=at, ca=self.ca)
 
 
 def receiver(settings: Settings) -> Receiver | None:
@@ -55,6 +54,10 @@ def receiver(settings: Settings) -> Receiver | None:
             "no secret for the webhook is set; set WAKESTREAM_WEBHOOK_SECRET in the environment or in .env, to the one "
             "that the receiver checks signatures with"
         )
+    try:
+        http.signing_key(settings.webhook_secret)
+    except ValueError as error:
+        raise SettingsError(f"WAKESTREAM_WEBHOOK_SECRET: {error}; correct it, or make a new one") from None
     return Receiver(settings.webhook_url, settings.webhook_secret, client_context(settings.ca))
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import base64
 import hashlib
 import hmac
 import re
 import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.support.programs.certificates import Authority
 from tests.support.programs.client_scene import User
@@ -23,9 +25,10 @@ from tests.support.programs.our_peers import Joining, Place, until
 from tests.support.programs.webhook_scene import Call, Shop
 from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
+from wakestream.adapters.daemon.webhooks import receiver
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.net.tls import client_context
-from wakestream.adapters.net.webhook_post import DELIVERY, SIGNATURE, WebhookDown, WebhookGone, post_json, signed
+from wakestream.adapters.net.webhook_post import ID, SIGNATURE, TIMESTAMP, WebhookDown, WebhookGone, post_json, signed
 from wakestream.operators.model.backoff import Backoff
 from wakestream.streams.outbox import facts as f
 
@@ -34,14 +37,14 @@ SOON = Backoff(initial=0.02, max_delay=0.1)
 PAGE = Path(__file__).parents[2] / "docs" / "running.md"
 
 
-def genuine() -> Callable[[str, bytes, str, float], bool]:
+def genuine() -> Callable[[Mapping[str, str], bytes, bytes, float], bool]:
     """The function that docs/running.md prints."""
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     (block,) = [block for block in blocks if "def genuine" in block]
     assert len(ast.parse(block).body[0].body) <= 5  # type: ignore[attr-defined]
-    names = {"hmac": hmac, "hashlib": hashlib}
+    names = {"base64": base64, "hmac": hmac, "hashlib": hashlib, "Mapping": Mapping}
     exec(block, names)  # noqa: S102 - it is what readers do
-    found: Callable[[str, bytes, str, float], bool] = names["genuine"]  # type: ignore[assignment]
+    found: Callable[[Mapping[str, str], bytes, bytes, float], bool] = names["genuine"]  # type: ignore[assignment]
     return found
 
 
@@ -50,7 +53,8 @@ def told(user: User, shop: Shop) -> None:
 
 
 def check(call: Call) -> None:
-    assert genuine()(call.headers[SIGNATURE], call.body, SECRET, time.time())
+    assert genuine()(call.headers, call.body, SECRET.encode(), time.time())
+    assert Webhook(SECRET.encode()).verify(call.body, call.headers) == call.news
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
@@ -69,7 +73,7 @@ async def test_killed_between_done_and_delivery_it_is_delivered_by_the_next_run(
             for call in (first, again):
                 check(call)
             assert again.body == first.body
-            assert again.headers[DELIVERY] == first.headers[DELIVERY]
+            assert again.headers[ID] == first.headers[ID]
             assert again.news["bytes"] == {"video": 5000, "audio": 2500, "sent": 7500, "result": 7500}
             assert (again.news["id"], again.news["event"]) == ("job-1", "job.done")
             assert again.news["files"]["output"] == str(user.out)
@@ -124,7 +128,7 @@ async def test_whatever_is_no_2xx_is_tried_again_and_no_redirect_is_followed(
             assert (len(made.outbox.state.owed), shop.elsewhere) == (1, 0)
             shop.status = 204
             await until(lambda: not made.outbox.state.owed)
-        assert len({call.headers[DELIVERY] for call in shop.calls}) == 1
+        assert len({call.headers[ID] for call in shop.calls}) == 1
 
 
 async def test_a_receiver_that_wants_no_more_is_given_up_for_that_end(user: User, place: Place) -> None:
@@ -165,13 +169,29 @@ async def test_errors_say_neither_address_nor_secret(status: int, error: type[Ex
 
 def test_the_check_of_the_page_finds_forgeries_and_old_copies() -> None:
     body, now = b'{"id":"a"}', 1_795_570_950.0
-    header = signed(SECRET, body, int(now))
+    headers, key = signed(SECRET, body, "d1", int(now)), SECRET.encode()
     check_it = genuine()
-    assert check_it(header, body, SECRET, now)
-    assert not check_it(header, body + b" ", SECRET, now)
-    assert not check_it(header, body, "another", now)
-    assert not check_it(header, body, SECRET, now + 301)
-    assert not check_it(header.replace("t=1", "t=2"), body, SECRET, 2_795_570_950.0)
+    assert check_it(headers, body, key, now)
+    assert not check_it(headers, body + b" ", key, now)
+    assert not check_it(headers, body, b"another", now)
+    assert not check_it(headers, body, key, now + 301)
+    assert not check_it(headers | {TIMESTAMP: "2795570950"}, body, key, 2_795_570_950.0)
+    assert not check_it(headers | {ID: "d2"}, body, key, now)
+
+
+async def test_a_secret_as_the_standard_has_it_is_verified_by_its_library() -> None:
+    secret = "whsec_bWFya2VkLXNlY3JldC00NzEx"
+    async with asyncio.timeout(20), Shop().open() as shop:
+        await post_json(shop.url, {"id": "a"}, secret=secret)
+    (call,) = shop.calls
+    assert Webhook(secret).verify(call.body, call.headers) == {"id": "a"}
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(call.body, call.headers | {SIGNATURE: "v1,AAAA"})
+
+
+def test_a_secret_of_the_standard_that_is_not_base64_is_refused_at_the_start() -> None:
+    with pytest.raises(settings.SettingsError, match="must go on in base64"):
+        receiver(settings.Settings(webhook_url=settings.Secret("https://shop.example"), webhook_secret="whsec_%"))
 
 
 async def test_without_its_secret_the_daemon_says_what_to_set(user: User) -> None:

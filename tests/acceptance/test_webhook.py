@@ -47,11 +47,11 @@ async def test_a_receiver_that_is_slow_or_speaks_no_tls_is_told_apart_without_it
 
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    monkeypatch.setattr(webhook, "PATIENCE", 0.2)
+    monkeypatch.setattr(webhook, "ANSWER_WITHIN", 0.2)
     async with server:
         with pytest.raises(WebhookDown, match=r"no answer within 0\.2 s") as slow:
             await post_json(f"http://{address}/?token=hush", {})
-    monkeypatch.setattr(webhook, "PATIENCE", 10.0)
+    monkeypatch.setattr(webhook, "ANSWER_WITHIN", 10.0)
     async with receiver() as (url, _):
         with pytest.raises(WebhookDown, match="it does not speak TLS") as plain:
             await post_json(url.replace("http://", "https://"), {})
