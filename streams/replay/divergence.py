@@ -1,4 +1,4 @@
-"""Two logs side by side: what a program did then, and what it does now; the first place where they part."""
+"""Compare a recorded log with the log of its replay: the first difference of each job or connection."""
 
 from __future__ import annotations
 
@@ -13,29 +13,26 @@ from typing import Any
 import orjson
 
 from wakestream.streams.recording.recording import Log, Row, ended_jobs
+from wakestream.streams.replay.input_rows import LINK_FRAMES
 
 MEASURED = frozenset({"waited", "now", "ts", "eta"})
-"""Fields that hold a measured time: alike only to the run's own milliseconds."""
-
-BY_LINK = frozenset({"register", "ping", "pong"})
-"""Frames that the link sends by itself, beneath what is replayed."""
+"""Fields that hold a measured time. They are not compared."""
 
 ROW = ("dir", "label", "data")
 
 LAG = 1e-3
-"""Seconds that a loop may be late by: what is due closer together may come in any order."""
+"""Seconds that an event loop may be late: events closer together may come in any order."""
 
 _PLACE = re.compile(r" \([^():]+:\d+\)$")
-"""Where an internal failure comes from: a line that moves with every edit of the file, and no decision."""
+"""The source line in the text of an internal failure. It changes with every edit of that file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
     """The first difference in one stream (a job, or a connection of the hub).
 
-    `expected` is the log's row, `got` the replay's; one of them is None where the other has a row too many. `apart` is
-    set where the log has both, so many seconds (at most `LAG`) apart: the order of what happens side by side at one
-    moment is chance.
+    `expected` is the row in the log, `got` the row in the replay; one of them is None if only the other exists. If the
+    log has both rows, at most `LAG` seconds apart, `apart` is that time: the order of such rows is chance.
     """
 
     stream: Hashable
@@ -45,29 +42,34 @@ class Divergence:
 
     @property
     def seq(self) -> int:
-        """The recorded row's number; that of the replay's own row where the log has none."""
+        """The number of the recorded row, or of the replay's row if the log has none."""
         row = self.expected or self.got
         return row.seq if row is not None else 0
 
     @property
     def label(self) -> str:
-        """What should have happened, or what happened in excess."""
+        """The label of the missing row, or of the additional one."""
         row = self.expected or self.got
         return row.label if row is not None else ""
 
     def lines(self) -> list[str]:
-        """A small diff: `-` is the log, `+` the replay; only what differs."""
+        """A short diff of the two rows: `-` is the log, `+` the replay."""
         return [*_side("-", self.expected, self.got), *_side("+", self.got, self.expected)]
 
 
 def divergences(recorded: Log, again: Log, *, lenient: bool = False) -> list[Divergence]:
-    """The first difference of each stream, earliest first; empty when the replay did as the log says.
+    """Compare two logs: the frames sent, the events of jobs, and the arguments of effects, in the order of each stream.
 
-    Where the program now breaks, that comes before all else: what it did not do any more follows from it.
+    Rows that the replay has after the point where the log was cut off are not a difference.
 
-    Compared are frames sent, events of jobs, and the arguments of effects, in their order within each stream. With
-    `lenient`, fields that only the replay has are tolerated. What the replay does beyond the point where a log was cut
-    off is no difference.
+    Args:
+        recorded: The log.
+        again: The log of its replay.
+        lenient: Whether to ignore fields that only the replay has.
+
+    Returns:
+        The first difference of each stream, earliest first. Jobs whose pipeline now crashes come before all others,
+        since their other differences follow from the crash.
     """
     program = recorded.header.program
     then, now = _streams(program, recorded.rows), _streams(program, again.rows)
@@ -78,7 +80,7 @@ def divergences(recorded: Log, again: Log, *, lenient: bool = False) -> list[Div
 
 
 def crashes(recorded: Log, again: Log) -> dict[str, str]:
-    """The jobs of a client's log whose pipeline now breaks where it did not then: why, in the error's own words."""
+    """The jobs whose pipeline crashes in the replay only, with the text of the error."""
     then = {row.job for row in recorded.rows if _broke(row)}
     return {str(row.job): str(row.data["why"]) for row in again.rows if _broke(row) and row.job not in then}
 
@@ -91,10 +93,10 @@ Beyond = Callable[[Row], bool]
 
 
 def _beyond(recorded: Log, again: Log) -> Beyond:
-    """Whether a row that only the replay has lies where the log tells no more.
+    """Return a test for rows that only the replay has: whether the row comes after the end of the log.
 
-    A client's job was cut off when it has no outcome. A hub or a monitor that is killed, or whose log is torn, may have
-    sent less than it had decided: what it sends after all that stands in the log is not known.
+    For a client, that is every row of a job without an outcome. A killed hub or monitor may have decided to send more
+    than its log has, so nothing is known about rows after the last one.
     """
     program = recorded.header.program
     if program == "daemon":
@@ -115,7 +117,7 @@ def _first(stream: Hashable, then: list[Row], now: list[Row], lenient: bool, bey
 
 
 def _apart(then: list[Row], place: int, got: Row | None, lenient: bool) -> float | None:
-    """How long after the row at `place` the log has what the replay has there already, if no more than `LAG`."""
+    """Seconds from the row at `place` to the log's row that equals `got`; None if it is more than `LAG`."""
     if got is None or place >= len(then):
         return None
     for later in then[place + 1 :]:
@@ -137,14 +139,14 @@ def _streams(program: str, rows: Iterable[Row]) -> defaultdict[Hashable, list[Ro
 
 def _streams_of(program: str, row: Row) -> Iterable[Hashable]:
     if program == "hub":
-        # In a replay nothing takes time to journal, so that nobody is gone when a frame is sent.
+        # In a replay, journaling takes no time, so no receiver disconnects before the frame is sent.
         return (*row.data["to"], *row.data.get("gone", ())) if row.dir == "out" else ()
     if row.dir == "out" and "event" in row.data:  # nearly all, where many jobs wait
         return (row.job,)
     if row.dir == "effect":
-        # A stream of its own: a call and an event at the same moment have no order between them.
+        # A separate stream, since the order of a call and an event at the same moment is chance.
         return (f"{row.job} effects",) if program == "daemon" else ()
-    if row.dir != "out" or row.label in BY_LINK:
+    if row.dir != "out" or row.label in LINK_FRAMES:
         return ()
     return (row.job,) if program != "daemon" or row.label.startswith("gpu.job.") else ()
 
@@ -160,7 +162,7 @@ def _compared(row: Row) -> Any:
 
 
 def _decided(row: Row) -> Any:
-    """Of an effect the program decides the arguments, the world the outcome."""
+    """The part of a row that the program decides: of an effect, only the arguments."""
     if row.dir == "effect":
         return row.data.get("args", row.data)
     frame = row.data.get("frame")  # a hub's row holds one; the event `running` has a number of that name
@@ -168,12 +170,12 @@ def _decided(row: Row) -> Any:
 
 
 def _same(expected: Any, got: Any, lenient: bool) -> bool:
-    if expected == got:  # nearly always, and quickly told
+    if expected == got:  # nearly always true, and fast
         return True
     if isinstance(expected, Mapping) and isinstance(got, Mapping):
         names = expected.keys() if lenient else expected.keys() | got.keys()
         return all(_same(expected.get(name), got.get(name), lenient) for name in names - MEASURED)
-    if isinstance(expected, list | tuple) and isinstance(got, list | tuple):  # of JSON, and of ours
+    if isinstance(expected, list | tuple) and isinstance(got, list | tuple):  # lists from JSON, tuples from the program
         return len(expected) == len(got) and all(_same(a, b, lenient) for a, b in zip(expected, got, strict=True))
     return False
 
@@ -188,6 +190,6 @@ def _side(sign: str, row: Row | None, other: Row | None) -> list[str]:
 
 def _flat(row: Row) -> dict[str, str]:
     data = _decided(row)
-    if not isinstance(data, Mapping):  # a user's effect may have been given anything
+    if not isinstance(data, Mapping):  # the arguments of a user's effect may be any value
         data = {"args": data}
     return {name: orjson.dumps(value).decode()[:200] for name, value in data.items() if name not in MEASURED}

@@ -1,4 +1,4 @@
-"""Any recorded log runs again: by the header's `program` the client's pipelines, or the hub's or monitor's decider."""
+"""Replay a log of any program: a client's pipelines, or the decider of a hub or a monitor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Settings = Mapping[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A log, the log of what the same program does on it now, and where the two part (empty: nowhere)."""
+    """A log, the log of its replay, and their differences."""
 
     recorded: Log
     again: Log
@@ -33,7 +33,7 @@ class Replayed:
 
     @property
     def crashes(self) -> Mapping[str, str]:
-        """The jobs whose pipeline breaks now and did not then, and why."""
+        """The jobs whose pipeline crashes in the replay only, with the text of the error."""
         return crashes(self.recorded, self.again) if self.divergences else {}
 
 
@@ -45,18 +45,32 @@ async def replay(
     build: Build = job_pipeline,
     watch: Watch | None = None,
 ) -> Replayed:
-    """Run `log` again on the loop's time: on a virtual loop without waiting.
+    """Run `log` again, in the time of the running loop.
 
-    `settings` changes numbers of the program's policy, to ask "what if"; `build` is the pipeline of a client's jobs,
-    `watch` tells its giver how far it came, should it not come to an end.
-    `UnusableLog` for a program that cannot be replayed, `ValueError` for a setting that it does not have.
+    Args:
+        log: The log of a daemon, a hub or a monitor.
+        settings: Changes to the program's policy, by name.
+        lenient: Whether to ignore fields that only the replay has.
+        build: Makes the pipeline of a client's job.
+        watch: Collects what happens, for the case that the replay does not end.
+
+    Returns:
+        The log, the log of its replay, and their differences.
+
+    Raises:
+        UnusableLog: The program cannot be replayed, or a row cannot be read.
+        ValueError: The program does not have one of the settings.
+
+    Example:
+        >>> run_virtually(replay(read_log(path), settings={"online": 60.0})).divergences
+        ()
     """
     again = await _run(log, settings or {}, build, watch)
     return Replayed(log, again, tuple(divergences(log, again, lenient=lenient)))
 
 
 def policy_of(log: Log, settings: Settings | None = None) -> Any:
-    """The policy that `log` was recorded under, with `settings` in its place; raises as `replay` does."""
+    """The policy in the header of `log`, with the changes of `settings`; raises as `replay` does."""
     today = _TODAY.get(log.header.program)
     if today is None:
         raise UnusableLog(
@@ -65,7 +79,7 @@ def policy_of(log: Log, settings: Settings | None = None) -> Any:
     try:
         policy = config_from(today, log.header.config.get("policy", {}))
     except (AttributeError, TypeError) as error:
-        raise UnusableLog(f"the header's policy is none: {error}") from None
+        raise UnusableLog(f"the policy in the header is not valid: {error}") from None
     check_policy(policy)
     for name, value in (settings or {}).items():
         policy = changed(policy, name, value)

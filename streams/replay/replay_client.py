@@ -1,6 +1,6 @@
-"""A client's log drives the same pipelines again: its frames come in, its effects answer, time is the loop's.
+"""Run the pipelines of a client's log again: frames and results of effects come from the log, at its times.
 
-Run it on a virtual loop (`wakestream.adapters.testing.virtual_loop`) and thirty minutes take milliseconds.
+On a virtual loop (`wakestream.adapters.testing.virtual_loop`), thirty minutes take milliseconds.
 """
 
 from __future__ import annotations
@@ -8,14 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from reactivex import abc
 
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.policy import Policy
-from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.streams.jobs.daemon_pipeline import pipeline_of
 from wakestream.streams.jobs.hub_client import HubClient
@@ -25,7 +23,8 @@ from wakestream.streams.jobs.job_runner import RETRY_NOW, Build, Daemon, job_ran
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.config_json import config_from
-from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row, UnusableLog, ended_jobs
+from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row, ended_jobs
+from wakestream.streams.replay.input_rows import job_from, link_event, row_errors
 from wakestream.streams.replay.recorded_ports import (
     Answers,
     LoggedEffects,
@@ -37,17 +36,27 @@ from wakestream.streams.replay.recorded_ports import (
 from wakestream.streams.replay.row_order import RowOrder, moments
 
 OURS = frozenset({"gpu.job.submit", "gpu.job.cancel", "gpu.job.done"})
-"""Frames that jobs send; the others of a client's log are the link's own, or were sent by hand."""
+"""Frames that jobs send. The other frames of a client's log come from the link or from a user."""
 
 
 async def replay_client(
     log: Log, policy: Policy | None = None, build: Build = job_pipeline, watch: Watch | None = None
 ) -> Log:
-    """Feed the log of a client to the same program, at the log's own times; returns the log of what it does now.
+    """Run a client's jobs again, in the time of the running loop.
 
-    Runs on the loop's time: on a virtual loop without waiting. `policy` is the one that the log was recorded under,
-    unless another is given to ask "what if"; `build` is the pipeline of its jobs. A job that has no outcome in the log
-    is followed as far as the log goes.
+    A job without an outcome in the log is followed to the end of the log.
+
+    Args:
+        log: A client's log.
+        policy: Another policy than the recorded one.
+        build: Makes the pipeline of a job.
+        watch: Collects what happens, for the case that the replay does not end.
+
+    Returns:
+        The log of what the client does now.
+
+    Raises:
+        UnusableLog: A row cannot be read.
     """
     policy = policy or config_from(Policy(), log.header.config.get("policy", {}))
     return await _Replay(log, policy, build, watch or Watch()).run()
@@ -86,7 +95,7 @@ class _Replay:
                 await self.over
             finally:
                 self.loop.set_exception_handler(before)
-                self.closed = True  # what is let go of now, the recorded program did not let go of
+                self.closed = True  # the recorded program did not send what disposing sends now
                 for running in self.running:
                     running.dispose()
         await self.scheduler.close()
@@ -109,7 +118,7 @@ class _Replay:
             self.over.set_exception(error)
 
     def _escaped(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What a callback of the loop raised: whoever waited for it would wait for ever."""
+        """Handle an error in a callback of the loop: the replay would otherwise wait for ever."""
         error = context.get("exception")
         if isinstance(error, Exception):
             self._fault(error, None)
@@ -118,17 +127,14 @@ class _Replay:
 
     def _drive(self, row: Row) -> None:
         try:
-            happen = self._meaning(row)
-        except (LookupError, TypeError, ValueError) as error:
-            self._fault(UnusableLog(f"row {row.seq} ({row.dir} {row.label}) cannot be replayed: {error!r}"), row)
-            return
-        try:
+            with row_errors(row):
+                happen = self._action(row)
             happen()
-        except Exception as error:  # the program's own; in a callback of the loop it would end nothing
+        except Exception as error:  # raised in a callback, it would not end the replay
             self._fault(error, row)
 
-    def _meaning(self, row: Row) -> Callable[[], object]:
-        """What is to be done about a row."""
+    def _action(self, row: Row) -> Callable[[], object]:
+        """The call that a row stands for."""
         if row.label == "job.accept":
             return partial(self._accept, job_from(row))
         if row.label == "job.cancel":
@@ -169,28 +175,15 @@ class _Replay:
 
 
 def _by_hand(row: Row, accepted: Collection[str]) -> bool:
-    """Whether the frame is about a job that an earlier run of the program had, or was sent by hand."""
+    """Whether no job of this log sends the frame: a user did, or a job that began before the log."""
     return row.dir == "out" and row.label in OURS and row.job not in accepted
 
 
 def client_config(log: Log) -> dict[str, Any]:
-    """What a client's log says of how it spoke to its hub."""
+    """The settings of the hub client, from the header of a client's log."""
     config = log.header.config
     return {
         "needs": frozenset(config.get("needs", ())),
         "traced": bool(config.get("traced")),
         "lasting": bool(config.get("lasting")),
     }
-
-
-def link_event(row: Row) -> LinkUp | LinkDown:
-    """What a `conn` row tells of the link."""
-    if row.label == "up":
-        return LinkUp(frozenset(row.data.get("features", ())))
-    return LinkDown(row.data.get("why", ""), row.data.get("code"))
-
-
-def job_from(row: Row) -> Job:
-    """The job of a `job.accept` row."""
-    data = row.data
-    return Job(str(row.job), Path(data["video"]), Path(data["audio"]), Path(data["output"]), data["task_type"])

@@ -1,92 +1,107 @@
-"""A hub's log drives its decider again: the same events at the same times, and what it would send now. Pure."""
+"""Run the hub's decider again on a hub's log: the same events at the same times. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from wakestream.operators.model.errors import JournalError
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.hub.rows import FACTS, event_row, sent_row
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.config_json import config_from
-from wakestream.streams.recording.recording import REDACTED, Log, MemoryTap, Row, UnusableLog
+from wakestream.streams.recording.recording import REDACTED, Log, MemoryTap, Row, Tap
+from wakestream.streams.replay.input_rows import row_errors
+
+Sent = f.Send | f.Broadcast
+
+
+class ReplayedHub:
+    """The hub's decider with its open connections. Facts take effect at once, since nothing is written to disk.
+
+    Args:
+        limits: The hub's limits.
+        tap: Records the events and the frames that the hub sends.
+        deliver: Called with each message to send, and with its open receivers.
+        idle_ticks: Whether to record ticks that change nothing.
+    """
+
+    def __init__(
+        self,
+        limits: hub.Limits,
+        tap: Tap,
+        deliver: Callable[[Sent, list[int]], None] = lambda _command, _receivers: None,
+        *,
+        idle_ticks: bool = True,
+    ) -> None:
+        self._state = hub.HubState(limits=limits)
+        self._tap, self._deliver, self._idle_ticks = tap, deliver, idle_ticks
+        self.open: set[int] = set()
+
+    def handle(self, event: f.Event, now: float) -> None:
+        """Decide on an event at `now` (UNIX seconds), then apply the facts and send the messages."""
+        match event:
+            case f.Started(kept):  # the facts that the journal had when the hub started
+                self._apply(kept)
+            case f.Opened(fd):
+                self.open.add(fd)
+            case f.Closed(fd):
+                self.open.discard(fd)
+        facts, commands = hub.decide(self._state, event, now)
+        if self._idle_ticks or facts or commands or not isinstance(event, f.Tick):
+            self._tap.row(*event_row(event, now))
+        self._apply(facts)
+        for command in commands:
+            if not isinstance(command, f.Close):
+                self._send(command)
+
+    def _apply(self, facts: Iterable[f.Fact]) -> None:
+        for fact in facts:
+            hub.evolve(self._state, fact)
+
+    def _send(self, command: Sent) -> None:
+        receivers = (command.fd,) if isinstance(command, f.Send) else command.to
+        connected = [fd for fd in receivers if fd in self.open]
+        self._tap.row(*sent_row(connected, command.message, command.old))
+        self._deliver(command, connected)
 
 
 def replay_hub(log: Log, limits: hub.Limits | None = None) -> Log:
-    """The log of what the hub decides now; `limits` are those it was recorded under, unless others are given."""
-    return _Replay(log, limits or config_from(hub.Limits(), log.header.config.get("policy", {}))).run()
+    """Run the hub's decider on the inputs of `log`.
 
+    Args:
+        log: A hub's log.
+        limits: Other limits than those that the log was recorded under.
 
-class _Replay:
-    def __init__(self, log: Log, limits: hub.Limits) -> None:
-        self.log = log
-        self.state = hub.HubState(limits=limits)
-        self.t = 0.0
-        self.tap = MemoryTap(lambda: self.t)
-        self.open: set[int] = set()
+    Returns:
+        The log of what the hub decides now.
 
-    def run(self) -> Log:
-        for row in self.log.rows:
-            heard = _heard(row)
-            if heard is not None:
-                self.t = row.t
-                self._happen(*heard)
-        return Log(self.log.header, tuple(self.tap.rows))
-
-    def _happen(self, event: f.Event, now: float) -> None:
-        take_in(self.state, event)
-        if isinstance(event, f.Opened):
-            self.open.add(event.fd)
-        if isinstance(event, f.Closed):
-            self.open.discard(event.fd)
-        self.tap.row(*event_row(event, now))
-        facts, commands = hub.decide(self.state, event, now)
-        for fact in facts:
-            hub.evolve(self.state, fact)
-        for command in commands:
-            self._carry_out(command)
-
-    def _carry_out(self, command: f.Command) -> None:
-        if isinstance(command, f.Close):
-            return
-        to = (command.fd,) if isinstance(command, f.Send) else command.to
-        here = [fd for fd in to if fd in self.open]
-        self.tap.row(*sent_row(here, command.message, command.old))
-
-
-def take_in(state: hub.HubState, event: f.Event) -> None:
-    """What the journal held when the hub started: there it is in the state before anything happens."""
-    for fact in event.kept if isinstance(event, f.Started) else ():
-        hub.evolve(state, fact)
-
-
-_OF_FD: dict[str, type[f.Opened | f.Closed]] = {"opened": f.Opened, "closed": f.Closed}
-
-
-def _heard(row: Row) -> tuple[f.Event, float] | None:
-    try:
-        event = event_from(row)
-        return None if event is None else (event, float(row.data["now"]))
-    except (JournalError, LookupError, TypeError, ValueError) as error:
-        raise UnusableLog(f"row {row.seq} ({row.dir} {row.label}) cannot be replayed: {error!r}") from error
+    Raises:
+        UnusableLog: A row cannot be read as an event.
+    """
+    t = 0.0
+    tap = MemoryTap(lambda: t)
+    replayed = ReplayedHub(limits or config_from(hub.Limits(), log.header.config.get("policy", {})), tap)
+    for row in log.rows:
+        with row_errors(row):
+            event = event_from(row)
+            now = 0.0 if event is None else float(row.data["now"])
+        if event is not None:
+            t = row.t
+            replayed.handle(event, now)
+    return Log(log.header, tuple(tap.rows))
 
 
 def event_from(row: Row) -> f.Event | None:
-    """The event that a row tells of, or None for what the hub sent."""
+    """The event of an input row; None for a frame that the hub sent."""
     data = row.data
-    if row.dir == "conn":
-        return _of_itself(row) or _OF_FD[row.label](data["fd"])
-    if row.dir != "in":
+    if row.dir not in ("conn", "in"):
         return None
-    if row.label == "unreadable":
-        return f.Unreadable(data["fd"], data["why"], data["code"])
-    if row.label in _RARE:
-        return _RARE[row.label](data)
+    if "frame" not in data:
+        return _WITHOUT_FRAME[row.label](data)
     message = wire.from_frame(data["frame"])
     if isinstance(message, m.Register):
         credential = None if data.get("without_key") else REDACTED
@@ -94,19 +109,18 @@ def event_from(row: Row) -> f.Event | None:
     return f.Received(data["fd"], message, data["old"])
 
 
-_RARE: dict[str, Callable[[Mapping[str, Any]], f.Event]] = {
+_WITHOUT_FRAME: dict[str, Callable[[Mapping[str, Any]], f.Event]] = {
+    "started": lambda data: f.Started(tuple(map(FACTS.from_plain, data.get("kept", ())))),
+    "tick": lambda _: f.Tick(),
+    "opened": lambda data: f.Opened(data["fd"]),
+    "closed": lambda data: f.Closed(data["fd"]),
+    "unreadable": lambda data: f.Unreadable(data["fd"], data["why"], data["code"]),
     "clock": lambda data: f.ClockMoved(float(data["by"])),
     "disk": lambda data: f.DiskSeen(bool(data["low"])),
     "revoked": lambda data: f.Revoked(data["license"]),
     "key_ended": lambda data: f.KeyEnded(data["fd"]),
     "licenses": lambda data: msgspec.convert({"tied": data["tied"], "released": data["released"]}, f.BookSeen),
 }
-
-
-def _of_itself(row: Row) -> f.Event | None:
-    if row.label == "started":
-        return f.Started(tuple(map(FACTS.from_plain, row.data.get("kept", ()))))
-    return f.Tick() if row.label == "tick" else None
 
 
 def _license(found: Any) -> f.License | None:

@@ -1,24 +1,35 @@
-"""A monitor's log drives its decider again: hub, provider and clock as they were, and what it would say now. Pure."""
+"""Run the monitor's decider again on a monitor's log: hub, provider and clock as they were. Pure."""
 
 from __future__ import annotations
 
 from random import Random
 from typing import Any
 
-from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor, hear
 from wakestream.streams.monitor.persistence import recalled
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.config_json import config_from
-from wakestream.streams.recording.recording import Log, MemoryTap, Row, UnusableLog
+from wakestream.streams.recording.recording import Log, MemoryTap, Row
+from wakestream.streams.replay.input_rows import link_event, row_errors
 
 RECORDED = p.PowerPolicy("", asks_first=False)
-"""The policy of a log as far as it does not say: older monitors drained first, and asked then."""
+"""The policy where a log does not have it: older monitors drained without asking first."""
 
 
 def replay_monitor(log: Log, policy: p.PowerPolicy | None = None) -> Log:
-    """The log of what the monitor says now; under another `policy`, seconds of its own pass between the rows."""
+    """Run the monitor's decider on the inputs of `log`.
+
+    Args:
+        log: A monitor's log.
+        policy: Another policy than the recorded one; the monitor then ticks once a second between the rows.
+
+    Returns:
+        The log of what the monitor sends now.
+
+    Raises:
+        UnusableLog: A row cannot be read as an event.
+    """
     recorded = config_from(RECORDED, log.header.config.get("policy", {}))
     return _Replay(log, policy or recorded, ticking=policy is not None).run()
 
@@ -35,43 +46,26 @@ class _Replay:
 
     def run(self) -> Log:
         for row in self.log.rows:
-            if self.ticking:
-                self._pass_time(row.t)
-            event = self._heard(row)
+            while self.ticking and row.t - self.t > 1.0:
+                self._handle(p.Tick(), self.t + 1.0)
+            with row_errors(row):
+                event = self._event(row)
             if event is not None:
-                self._happen(event, row.t)
+                self._handle(event, row.t)
         return Log(self.log.header, tuple(self.tap.rows))
 
-    def _pass_time(self, until: float) -> None:
-        while until - self.t > 1.0:
-            self._happen(p.Tick(), self.t + 1.0)
-
-    def _heard(self, row: Row) -> p.PowerEvent | None:
-        try:
-            return self._event(row)
-        except (LookupError, TypeError, ValueError) as error:
-            raise UnusableLog(f"row {row.seq} ({row.dir} {row.label}) cannot be replayed: {error!r}") from error
-
     def _event(self, row: Row) -> p.PowerEvent | None:
-        if row.dir != "out" and not (self.ticking and row.label == "tick"):
-            self.tap.row(row.dir, row.label, row.data, row.job)
-        if row.dir == "conn":
-            return self._conn(row)
-        if row.dir == "effect":
-            return outcome_from(row)
+        if row.dir == "out" or (self.ticking and row.label == "tick"):
+            return None
+        self.tap.row(row.dir, row.label, row.data, row.job)
         if row.dir == "in":
             return hear(wire.from_frame(row.data, strict=False), self.monitor.policy.gpu)
-        return None
+        event = monitor_event(row)
+        if row.dir == "conn" and row.label != "tick":
+            self.up = row.label == "up"
+        return event
 
-    def _conn(self, row: Row) -> p.PowerEvent | None:
-        if row.label == "tick":
-            return None if self.ticking else p.Tick()
-        self.up = row.label == "up"
-        if self.up:
-            return LinkUp(frozenset(row.data.get("features", ())))
-        return LinkDown(row.data.get("why", ""), row.data.get("code"))
-
-    def _happen(self, event: p.PowerEvent, t: float) -> None:
+    def _handle(self, event: p.PowerEvent, t: float) -> None:
         self.t = t
         self.machine, commands = self.monitor.decide(self.machine, event, t)
         for command in commands:
@@ -79,8 +73,10 @@ class _Replay:
                 self.tap.frame("out", command.message)
 
 
-def outcome_from(row: Row) -> p.PowerEvent:
-    """The event that an effect's row tells of."""
+def monitor_event(row: Row) -> p.PowerEvent:
+    """The event of a `conn` or `effect` row."""
+    if row.dir == "conn":
+        return p.Tick() if row.label == "tick" else link_event(row)
     data: dict[str, Any] = dict(row.data)
     if "initialized" in data:
         return p.HealthAnswer(**data)

@@ -1,8 +1,8 @@
-"""Logs of one run side by side: which message of one program is which of another's, and what their clocks differ by.
+"""Align the logs of one run: find each message in both logs, and the difference between their clocks. Pure.
 
-Pure. A hub's log has each frame with the number of its connection; the log of a client or a monitor is the other end of
-one connection after another. A frame that goes out at one end comes in at the other, in the same order. So connections
-are told apart by what went over them, and since nothing comes in before it went out, the pairs also tell the clocks.
+A hub's log has each frame with the number of its connection. The log of a client or a monitor has the other end of one
+connection after another. Frames arrive in the order in which they were sent, so a connection is recognized by its
+frames. Since no frame arrives before it was sent, the pairs also give the difference of the clocks.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ import orjson
 
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import Log, Row, UnusableLog, frame_row
-
-BY_LINK = frozenset({"ping", "pong"})
-"""Frames that the link answers by itself: they stand in no client's log."""
+from wakestream.streams.replay.input_rows import KEEPALIVE
 
 ENOUGH = 0.3
-"""The share of its frames (or of the hub's connection, if those are fewer) by which a connection is recognized."""
+"""The share of equal frames, of the shorter of two connections, from which they are taken for the same one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One message: the row of who sent it, the row of who got it."""
+    """One message: its row at the sender and its row at the receiver."""
 
     sent: Row
     received: Row
@@ -36,10 +34,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One connection that is in two logs: that of `log` (its place among the logs), and that of `hub` as number `fd`.
+    """One connection that is in two logs: the peer's (`log` is its place) and that of `hub`, where its number is `fd`.
 
-    `first` is the seq of its first row in the peer's log. `up` went to the hub, `down` came from it; of `lost_up` and
-    `lost_down` the log of the receiver knows nothing.
+    `first` is the seq of its first row in the peer's log. `up` went to the hub, `down` came from it. `lost_up` and
+    `lost_down` are not in the receiver's log.
     """
 
     log: int
@@ -54,7 +52,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Seconds that messages took in one direction: the quickest, the middle one, the slowest of `count`."""
+    """Seconds that `count` messages took in one direction: least, median and most."""
 
     count: int
     least: float
@@ -64,10 +62,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """What joins the logs. `hubs` are the places of the hub's logs, one for each of its lives, in their order.
+    """How the logs fit together. `hubs` are the places of the hub's logs, one for each start of the hub, in order.
 
-    A row at `t` of log i happened at `offsets[i] + t` on the clock of all: the hub's, 0 at the earliest row.
-    `skews[i]` is by how many seconds the clock of log i is ahead of the hub's.
+    A row at `t` of log i happened at `offsets[i] + t` on the shared clock: the hub's, which is 0 at the earliest row.
+    `skews[i]` are the seconds by which the clock of log i is ahead of the hub's.
     """
 
     hubs: tuple[int, ...]
@@ -76,7 +74,7 @@ class Alignment:
     skews: tuple[float, ...]
 
     def latency(self, log: int) -> tuple[Spread | None, Spread | None]:
-        """How long messages of this log took to the hub, and from it; None where there were none."""
+        """The latency of this log's messages to the hub and from it; None where there were none."""
         mine = [session for session in self.sessions if session.log == log]
         up = [self._took(pair, log, session.hub) for session in mine for pair in session.up]
         down = [self._took(pair, session.hub, log) for session in mine for pair in session.down]
@@ -87,9 +85,10 @@ class Alignment:
 
 
 def align(logs: Sequence[Log]) -> Alignment:
-    """Join the logs of one run: a hub's (several where it was restarted), and those of clients and monitors.
+    """Align the logs of one run: the hub's (several if it was restarted), and those of clients and monitors.
 
-    `UnusableLog` when there is no hub's log among them, or when one shares no connection with it.
+    Raises:
+        UnusableLog: There is no log of a hub, or a log has no connection in common with it.
     """
     hubs = _hubs(logs)
     sessions = _sessions(logs, hubs)
@@ -103,20 +102,20 @@ def align(logs: Sequence[Log]) -> Alignment:
 def _hubs(logs: Sequence[Log]) -> tuple[int, ...]:
     hubs = [place for place, log in enumerate(logs) if log.header.program == "hub" and log.rows]
     if not hubs:
-        raise UnusableLog("logs are replayed together around their hub: give its log too, and not an empty one")
+        raise UnusableLog("the log of the hub is missing or empty: add it to the logs that are replayed together")
     return tuple(sorted(hubs, key=lambda place: logs[place].header.epoch))
 
 
-# --- what went over each connection
+# --- the frames of each connection
 
 
 _Frames = list[tuple[bytes, Row]]
-"""Frames as (their text, their row)."""
+"""Frames as (text, row)."""
 
 
 @dataclass(slots=True)
 class _Ends:
-    """What one end of a connection has: the frames to the hub, and those from it."""
+    """The frames at one end of a connection: those to the hub, and those from it."""
 
     up: _Frames
     down: _Frames
@@ -134,8 +133,8 @@ def _text(frame: Any) -> bytes:
 
 
 def is_frame(row: Row) -> bool:
-    """Whether a row of a client's or monitor's log is a frame on the wire that both ends record."""
-    return row.dir in ("in", "out") and row.data.get("type") == row.label and row.label not in BY_LINK
+    """Whether a row of a client's or monitor's log is a frame that both ends record."""
+    return row.dir in ("in", "out") and row.data.get("type") == row.label and row.label not in KEEPALIVE
 
 
 def links(log: Log) -> list[list[Row]]:
@@ -159,12 +158,12 @@ def _hub_ends(log: Log) -> dict[int, _Ends]:
     found: defaultdict[int, _Ends] = defaultdict(lambda: _Ends([], []))
     for row in log.rows:
         frame = row.data.get("frame")
-        if frame is None or row.label in BY_LINK:
+        if frame is None or row.label in KEEPALIVE:
             continue
         try:
             _add(found, row, frame)
         except (LookupError, TypeError, ValueError) as error:
-            raise UnusableLog(f"hub: row {row.seq} ({row.dir} {row.label}) is none of a hub's: {error!r}") from error
+            raise UnusableLog(f"hub: row {row.seq} ({row.dir} {row.label}) is not a row of a hub: {error!r}") from error
     return dict(found)
 
 
@@ -178,7 +177,7 @@ def _add(found: defaultdict[int, _Ends], row: Row, frame: Any) -> None:
 
 
 def said_as(row: Row) -> Iterator[Any]:
-    """The frames that a hub's `out` row put on the wire: one, and its older name for those who may know no other."""
+    """The frames that a hub's `out` row sent: one, and the same under its older name for old peers."""
     yield row.data["frame"]
     if row.data.get("old"):
         old = wire.encode_old(wire.from_frame(row.data["frame"], strict=False))
@@ -186,7 +185,7 @@ def said_as(row: Row) -> Iterator[Any]:
             yield frame_row(wire.decode(old, strict=False))[1]
 
 
-# --- which connection is which
+# --- which connections are the same
 
 
 def _sessions(logs: Sequence[Log], hubs: Sequence[int]) -> list[Session]:
@@ -217,7 +216,7 @@ _Connection = tuple[int, int]
 
 
 def _choose(peers: Sequence[_Ends], at_hubs: Mapping[_Connection, _Ends]) -> dict[int, _Connection]:
-    """For each peer's connection the hub's: the likeliest pairs first, neither end twice."""
+    """Match each peer's connection with one of the hub's, the most similar first; each is used once."""
     scores = []
     for number, ends in enumerate(peers):
         for connection, other in at_hubs.items():
@@ -232,7 +231,7 @@ def _choose(peers: Sequence[_Ends], at_hubs: Mapping[_Connection, _Ends]) -> dic
 
 
 def _may_be(ends: _Ends, fd: int) -> bool:
-    """The hub's first frame says the number of the connection; a log that begins later does not have it."""
+    """Whether the connection's number fits: the hub sends it first, but a log that begins later does not have it."""
     said = [row.data.get("fd") for _, row in ends.down if row.label == "connected"]
     return not said or fd in said
 
@@ -244,7 +243,7 @@ def _session(log: int, connection: _Connection, first: int, peer: _Ends, hub: _E
 
 
 def _matched(sent: _Frames, received: _Frames) -> tuple[tuple[Pair, ...], tuple[Row, ...]]:
-    """A connection keeps the order, so what both have are runs of the same frames in the same order."""
+    """Pair the frames that both ends have, and list those that only the sender has. Both are in the same order."""
     matcher = SequenceMatcher(None, [text for text, _ in sent], [text for text, _ in received], autojunk=False)
     runs = matcher.get_matching_blocks()
     found = {i + k: j + k for i, j, size in runs for k in range(size)}
@@ -252,21 +251,21 @@ def _matched(sent: _Frames, received: _Frames) -> tuple[tuple[Pair, ...], tuple[
     return pairs, tuple(row for i, (_, row) in enumerate(sent) if i not in found)
 
 
-# --- what the clocks differ by
+# --- clock differences
 
 
 def _skew(logs: Sequence[Log], place: int, sessions: Sequence[Session]) -> float:
-    """Seconds by which a log's clock is ahead of the hub's, which in all its lives is taken to be one clock.
+    """Seconds by which a log's clock is ahead of the hub's clock.
 
-    A message to the hub seems to have taken its latency less the skew, one from it its latency plus the skew. The
-    quickest of each direction are taken to be equally quick; with one direction only, the quickest to take no time.
+    A message to the hub appears to take its latency minus the skew, one from the hub its latency plus the skew. The
+    fastest message of each direction is assumed to have the same latency; with one direction only, none.
     """
     mine = [(each, logs[each.hub].header.epoch - logs[place].header.epoch) for each in sessions if each.log == place]
     up = sorted(pair.received.t - pair.sent.t + ahead for session, ahead in mine for pair in session.up)
     down = sorted(pair.received.t - pair.sent.t - ahead for session, ahead in mine for pair in session.down)
     if not up or not down:
         return -up[0] if up else down[0] if down else 0.0
-    for rank in range(max(len(up), len(down))):  # a round trip cannot take less than nothing: such a pair is none
+    for rank in range(max(len(up), len(down))):  # a round trip takes no negative time: skip such a pair
         to, back = up[min(rank, len(up) - 1)], down[min(rank, len(down) - 1)]
         if to + back >= 0:
             break

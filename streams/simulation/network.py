@@ -1,4 +1,4 @@
-"""The network between replayed programs: in memory, in the loop's time, each direction of a connection in order."""
+"""The network between replayed programs: in memory, in the loop's time. Each channel keeps the order."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Row
 
 USUAL = 0.001
-"""Seconds that a message takes where the logs tell nothing of its like."""
+"""Seconds that a message takes if the logs have no message of its kind."""
 
 SLACK = 0.25
-"""Computing costs no time here, so a program speaks a little earlier than it did. By as many seconds at most, its
-message is held back until it came in in the recorded run: then the receiver's own rows are in their places."""
+"""Computing takes no time in a replay, so a program sends a little earlier than it did. A message that is at most this
+many seconds early arrives at its recorded time, so that its order among the receiver's own rows is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
     """A message on its way between two programs (`daemon`, `hub`, `monitor`, `worker`).
 
-    It sets out `at` so many seconds on the clock of all; `recorded` are the seconds that it took in the recorded run,
-    or the usual ones where it was not sent.
+    It is sent at `at` seconds on the shared clock. `recorded` are the seconds that it took in the recorded run, or the
+    usual ones if it was not sent then.
     """
 
     sender: str
@@ -40,7 +40,7 @@ Delay = Callable[[Hop], float]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A recorded message: when it set out and when, and as which row, it came in (None: that is not on record)."""
+    """A recorded message: when it was sent, and when and as which row it arrived (None: not recorded)."""
 
     kind: tuple[str, str | None]
     sent: float
@@ -49,14 +49,14 @@ class Past:
 
 
 Deliver = Callable[[m.Message, Row | None], None]
-"""Takes a message in; the row is that of the recorded message, if it comes in when that did."""
+"""Receives a message, with its recorded row if it arrives at the recorded time."""
 
 
 class Network:
-    """Carries messages, and keeps the time: seconds from when the replay began.
+    """The clock and the message delays of a replay. Times are seconds since the replay began.
 
-    Without `delay` all arrives as it did in the recorded run, and what was not received then is lost again. With it,
-    each message takes as long as that says.
+    Without `delay`, messages arrive as in the recorded run, and those that were lost are lost again. With it, it gives
+    the seconds that each message takes.
     """
 
     def __init__(self, delay: Delay | None) -> None:
@@ -67,7 +67,7 @@ class Network:
 
     @property
     def exact(self) -> bool:
-        """Whether the recorded run is repeated."""
+        """Whether the recorded run is repeated exactly."""
         return self.delay is None
 
     @property
@@ -76,11 +76,11 @@ class Network:
         return self.loop.time() - self._start
 
     def at(self, when: float, call: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
-        """Call at a time. Whatever it raises ends the replay."""
+        """Call at a time. An error in the call ends the replay."""
         return self.loop.call_at(self._start + when, self._guarded, call, *args)
 
     def after(self, seconds: float, call: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
-        """Call so many seconds from now."""
+        """Call after this many seconds."""
         return self.at(self.now + seconds, call, *args)
 
     async def until(self, when: float) -> None:
@@ -106,8 +106,8 @@ class Network:
             self.fail(error)
 
 
-class Lane:
-    """One direction of one connection. `past` is what went over it in the recorded run, in order."""
+class Channel:
+    """One direction of one connection. `past` are its messages in the recorded run, in order."""
 
     def __init__(self, net: Network, sender: str, receiver: str, deliver: Deliver, past: Iterable[Past] = ()) -> None:
         self._net, self._sender, self._receiver, self._deliver = net, sender, receiver, deliver
@@ -121,7 +121,7 @@ class Lane:
         self._last = 0.0
 
     def send(self, message: m.Message) -> None:
-        """Put a message on its way; it never overtakes one that set out before."""
+        """Send a message. It never arrives before one that was sent earlier."""
         known = self._past[kind_of(message)]
         past = known.popleft() if known else None
         arrival = self._arrival(message, past)
@@ -148,6 +148,6 @@ class Lane:
 
 
 def kind_of(message: m.Message) -> tuple[str, str | None]:
-    """By what a message is found again among the recorded ones of its connection: its type and its job."""
+    """The key for finding a recorded message of the same connection: its type and its job."""
     kind = message.type if isinstance(message, m.Unknown) else message.TYPE
     return kind, getattr(message, "request_id", None)

@@ -1,11 +1,11 @@
-"""The logs of one run, replayed against each other: what one program now sends is what another now hears.
+"""Replay the logs of one run together: what one program sends now is what another receives now.
 
-Undisturbed, the recorded run is repeated: messages take as long as they took, and the logs answer for the world (files,
-worker, machine, and all connections that have no log of their own). The links themselves come and go as recorded.
+In an exact replay, messages take their recorded time, and the logs give the results of all calls to files, workers and
+machines, and the frames of programs without a log. Links connect and disconnect as recorded.
 
-Disturbed (`latency`, `perturb`, `pace` or `settings` given), programs meet situations that no log can answer for. Then
-the machine and its worker are a model (`modelled_world`) that boots, renders and stops in the times the logs tell, and
-all clocks run on until every job has ended. Whoever wants to know what a race does moves one message and looks.
+In a changed replay (with `latency`, `perturb`, `pace` or `settings`), programs may do what no log has a result for.
+The machine and its worker are then simulated (`simulated_gpu`) with the boot, render and stop times of the logs, and
+the replay continues until every job has ended. To see the effect of a race, delay one message.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from random import Random
 from typing import Any
 
 from wakestream.operators.model.events import Fingerprint, Job
-from wakestream.operators.model.policy import Policy
 from wakestream.streams.hub import hub
 from wakestream.streams.jobs.effects import fingerprint_from
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.job import World, job_pipeline
 from wakestream.streams.jobs.job_runner import Build, job_random
-from wakestream.streams.recording.config_json import changed, config_from
+from wakestream.streams.recording.config_json import changed
 from wakestream.streams.recording.recording import TICK, Log, Row, UnusableLog
 from wakestream.streams.replay.divergence import Divergence, divergences
+from wakestream.streams.replay.input_rows import row_errors
 from wakestream.streams.replay.recorded_ports import (
     Answers,
     Known,
@@ -35,30 +35,29 @@ from wakestream.streams.replay.recorded_ports import (
     LoggedWorkers,
     effects_of,
 )
-from wakestream.streams.replay.replay import Replayed, Settings
-from wakestream.streams.replay.replay_monitor import RECORDED
+from wakestream.streams.replay.replay import Replayed, Settings, policy_of
 from wakestream.streams.simulation.log_alignment import Alignment, Pair, Session, align
-from wakestream.streams.simulation.network import Hop, Lane, Network, Past
-from wakestream.streams.simulation.replay_inputs import recorded_rows, wishes
-from wakestream.streams.simulation.simulated_gpu import ModelledFiles, Pace
+from wakestream.streams.simulation.network import Channel, Hop, Network, Past
+from wakestream.streams.simulation.replay_inputs import changed_rows, recorded_rows
+from wakestream.streams.simulation.simulated_gpu import Pace, SimulatedFiles
 from wakestream.streams.simulation.simulation import Gpus, pace_of
-from wakestream.streams.simulation.system_programs import ClientSide, HubSide, MonitorSide
+from wakestream.streams.simulation.system_programs import ClientProgram, HubProgram, MonitorProgram
 
 Latency = Callable[[Hop], float]
-"""The seconds that a message takes, in place of the recorded ones."""
+"""Returns the seconds that a message takes, instead of the recorded ones."""
 
 Perturb = Callable[[Hop, Random], float]
-"""The seconds that a message takes beyond that; the random source is seeded."""
+"""Returns additional seconds for a message; the random source is seeded."""
 
-PATIENCE = 3600.0
-"""Seconds after the last recorded row in which a disturbed run may end its jobs."""
+END_WITHIN = 3600.0
+"""Seconds after the last recorded row that a changed run has to end its jobs."""
 
 
 @dataclass(frozen=True, slots=True)
 class SystemReplayed:
-    """`programs` are the logs, in the order given, each with what its program did now.
+    """`programs` are the replays of the logs, in the order given.
 
-    `machines` is what befell the modelled machines in a disturbed run; `t` of its rows is on the clock of all.
+    `machines` are the events of the simulated machines in a changed run; `t` of these rows is on the shared clock.
     """
 
     programs: tuple[Replayed, ...]
@@ -67,7 +66,7 @@ class SystemReplayed:
 
     @property
     def divergences(self) -> tuple[tuple[int, Divergence], ...]:
-        """Where any program parts from its own log, with that log's place."""
+        """The differences of all programs, each with the place of its log."""
         return tuple((place, each) for place, replayed in enumerate(self.programs) for each in replayed.divergences)
 
     def of(self, program: str) -> Replayed:
@@ -86,27 +85,38 @@ async def replay_system(
     lenient: bool = False,
     build: Build = job_pipeline,
 ) -> SystemReplayed:
-    """Run the logs of one hub and of its clients and monitors again, together, on the loop's time.
+    """Replay the logs of one hub and of its clients and monitors together, in the time of the running loop.
 
-    `settings` changes numbers of the policies of the programs that have them, to ask "what if". `latency` and `perturb`
-    say how long each message takes; `perturb` may draw from a source seeded with `seed`. A message never overtakes
-    another of its connection. `pace` changes numbers of the machine's `Pace`, which else is that of the logs.
+    Args:
+        logs: The logs of one run.
+        settings: Changes to the policies of the programs that have them, by name.
+        latency: Returns the seconds that a message takes. Messages of one connection keep their order.
+        perturb: Returns additional seconds; it may use the given random source.
+        pace: Changes to the times of the simulated machine (see `Pace`).
+        seed: The seed of the random source.
+        lenient: Whether to ignore fields that only the replay has.
+        build: Makes the pipeline of a client's job.
 
-    `UnusableLog` when the logs do not belong together, `ValueError` for a setting that no program has.
+    Returns:
+        The replay of each log.
+
+    Raises:
+        UnusableLog: The logs are not of one run, or one cannot be read.
+        ValueError: No program has one of the settings.
     """
     policies = _policies(logs, settings or {})
     delay = _delay(latency, perturb, Random(seed)) if settings or latency or perturb or pace else None
     alignment = align(logs)
     if delay is not None and len(alignment.hubs) > 1:
-        raise UnusableLog("a run in which the hub was restarted can only be repeated as it was: give one hub's log")
+        raise UnusableLog("a run in which the hub was restarted can only be repeated unchanged: give one log of a hub")
     system = _System(logs, alignment, policies, Network(delay), build, _paced(pace_of(logs, alignment), pace or {}))
     again = await system.run()
-    programs = (Replayed(log, now, _parted(log, now, lenient)) for log, now in zip(logs, again, strict=True))
+    programs = (Replayed(log, now, _differences(log, now, lenient)) for log, now in zip(logs, again, strict=True))
     return SystemReplayed(tuple(programs), system.alignment, tuple(system.gpus.rows))
 
 
-def _parted(log: Log, again: Log, lenient: bool) -> tuple[Divergence, ...]:
-    """Where a program parts from its log; but a job that was under way when a client's log began cannot be replayed."""
+def _differences(log: Log, again: Log, lenient: bool) -> tuple[Divergence, ...]:
+    """The differences of a program; without jobs that began before a client's log, as these cannot be replayed."""
     found = divergences(log, again, lenient=lenient)
     if log.header.program != "daemon":
         return tuple(found)
@@ -134,13 +144,7 @@ def _delay(latency: Latency | None, perturb: Perturb | None, random: Random) -> 
 
 
 def _policies(logs: Sequence[Log], settings: Settings) -> list[Any]:
-    today: Mapping[str, Any] = {"daemon": Policy(), "hub": hub.Limits(), "monitor": RECORDED}
-    for log in logs:
-        if log.header.program not in today:
-            raise UnusableLog(
-                f"a log of {log.header.program!r} cannot be replayed; only those of {', '.join(today)} can"
-            )
-    policies = [config_from(today[log.header.program], log.header.config.get("policy", {})) for log in logs]
+    policies = [policy_of(log) for log in logs]
     for name, value in settings.items():
         policies = _changed_where_known(policies, name, value)
     return policies
@@ -165,10 +169,10 @@ class _System:
     ) -> None:
         self.logs, self.alignment, self.net = logs, alignment, net
         offsets = alignment.offsets
-        self.hubs = {hub: HubSide(net, logs[hub], offsets[hub], policies[hub]) for hub in alignment.hubs}
+        self.hubs = {hub: HubProgram(net, logs[hub], offsets[hub], policies[hub]) for hub in alignment.hubs}
         self.hub = self.hubs[alignment.hubs[0]]
         self.gpus = Gpus(net, logs, alignment, self.hub, pace)
-        self.peers: dict[int, ClientSide | MonitorSide] = {}
+        self.peers: dict[int, ClientProgram | MonitorProgram] = {}
         for place, log in enumerate(logs):
             if place not in self.hubs:
                 self.peers[place] = self._peer(log, offsets[place], policies[place], build)
@@ -176,59 +180,59 @@ class _System:
             self._connect(session, self.peers[session.log])
 
     @property
-    def clients(self) -> list[ClientSide]:
-        return [peer for peer in self.peers.values() if isinstance(peer, ClientSide)]
+    def clients(self) -> list[ClientProgram]:
+        return [peer for peer in self.peers.values() if isinstance(peer, ClientProgram)]
 
-    def _peer(self, log: Log, offset: float, policy: Any, build: Build) -> ClientSide | MonitorSide:
+    def _peer(self, log: Log, offset: float, policy: Any, build: Build) -> ClientProgram | MonitorProgram:
         if log.header.program == "monitor":
             gpu = None if self.net.exact else self.gpus.of(policy.gpu)
-            return MonitorSide(self.net, log, offset, policy, gpu)
-        return ClientSide(self.net, log, offset, policy, build, partial(self._world, log, effects_of(log), offset))
+            return MonitorProgram(self.net, log, offset, policy, gpu)
+        return ClientProgram(self.net, log, offset, policy, build, partial(self._world, log, effects_of(log), offset))
 
-    def _connect(self, session: Session, peer: ClientSide | MonitorSide) -> None:
+    def _connect(self, session: Session, peer: ClientProgram | MonitorProgram) -> None:
         hub, program = self.hubs[session.hub], peer.log.header.program
         up = _past(session.up, session.lost_up, peer.offset, hub.offset)
         down = _past(session.down, session.lost_down, hub.offset, peer.offset)
-        to_hub = Lane(self.net, program, "hub", partial(hub.receive, session.fd), up)
+        to_hub = Channel(self.net, program, "hub", partial(hub.receive, session.fd), up)
         peer.connect(session.first, to_hub, _features(session))
-        hub.lanes[session.fd] = Lane(self.net, "hub", program, peer.receive, down)
+        hub.channels[session.fd] = Channel(self.net, "hub", program, peer.receive, down)
 
     def _world(self, log: Log, known: Known, offset: float, job: Job, client: HubClient) -> World:
         answers = Answers(known, job.id, lambda t: self.net.until(offset + t))
         random = job_random(log.header.seed, job)
         if self.net.exact:
             return World(client, LoggedWorkers(answers), LoggedFiles(answers), random, LoggedEffects(answers))
-        files = ModelledFiles(_read(known, job), self.gpus.pace.call)
+        files = SimulatedFiles(_read(known, job), self.gpus.pace.call)
         return World(client, self.gpus.workers(), files, random, LoggedEffects(answers))
 
     async def run(self) -> list[Log]:
         ends = 0.0
         for place, row in self._rows():
-            side = self._side(place)
-            self.net.at(side.offset + row.t, _drive, side, row)
-            ends = max(ends, side.offset + row.t)
+            program = self._program(place)
+            self.net.at(program.offset + row.t, _drive, program, row)
+            ends = max(ends, program.offset + row.t)
         if self.net.exact:
             self.net.at(ends + TICK, self.net.finish)
         else:
             self.net.at(self.hub.offset + self.hub.log.rows[0].t + 1.0, self.hub.tick)
-            self.net.at(ends, self._watch, ends + PATIENCE)
+            self.net.at(ends, self._watch, ends + END_WITHIN)
         try:
             await self.net.over
         finally:
             for client in self.clients:
                 await client.close()
-        return [self._side(place).again() for place in range(len(self.logs))]
+        return [self._program(place).again() for place in range(len(self.logs))]
 
     def _rows(self) -> Iterator[tuple[int, Row]]:
         if self.net.exact:
             return recorded_rows(self.logs, self.alignment)
-        return wishes(self.logs, self.alignment, self.gpus.replaced)
+        return changed_rows(self.logs, self.alignment, self.gpus.replaced)
 
-    def _side(self, place: int) -> HubSide | ClientSide | MonitorSide:
+    def _program(self, place: int) -> HubProgram | ClientProgram | MonitorProgram:
         return self.hubs[place] if place in self.hubs else self.peers[place]
 
     def _watch(self, until: float) -> None:
-        """The recorded rows are all driven: the run is over when the jobs are."""
+        """All recorded rows are done: end the run when its jobs have ended."""
         if self.net.now >= until or not any(client.unfinished for client in self.clients):
             self.net.finish()
         else:
@@ -236,17 +240,14 @@ class _System:
 
 
 def _features(session: Session) -> Sequence[str]:
-    """What the hub announced, where only its own log tells: the peer's begins later."""
+    """The features that the hub announced, if only its own log has them, since the peer's log begins later."""
     said = (row.data["frame"].get("features") for row in session.lost_down if row.label == "registered")
     return next(said, None) or hub.FEATURES
 
 
-def _drive(side: HubSide | ClientSide | MonitorSide, row: Row) -> None:
-    try:
-        side.drive(row)
-    except (LookupError, TypeError, ValueError) as error:
-        program = side.log.header.program
-        raise UnusableLog(f"{program}: row {row.seq} ({row.dir} {row.label}) cannot be replayed: {error!r}") from error
+def _drive(program: HubProgram | ClientProgram | MonitorProgram, row: Row) -> None:
+    with row_errors(row, program.log.header.program):
+        program.drive(row)
 
 
 def _past(pairs: Iterable[Pair], lost: Iterable[Row], sender: float, receiver: float) -> list[Past]:
@@ -259,7 +260,7 @@ def _kind(row: Row) -> tuple[str, str | None]:
 
 
 def _read(known: Known, job: Job) -> dict[Path, Fingerprint]:
-    """The files of a job that its log tells of, with all digests that were taken of each."""
+    """The fingerprints of a job's files in its log, with all digests of each file."""
     found: dict[Path, Fingerprint] = {}
     for row in known.get(job.id, ()):
         if row.label == "fingerprint" and "ok" in row.data:

@@ -1,7 +1,7 @@
-"""A GPU machine as a model, and the files of a client: for replays that leave the recorded run, and all that logs know.
+"""A simulated GPU machine, and simulated files of a client, for replays that differ from the recorded run. Pure.
 
-Pure, in the loop's time. The machine boots, warms up, renders and stops in the times that the logs tell; nothing is
-left to chance. What befalls it is noted as rows, so that a test can see what it was doing when it was switched off.
+The machine boots, warms up, renders and stops in the times of the logs, without randomness. Its events are recorded as
+rows, so that a test can see what it was doing when it was switched off.
 """
 
 from __future__ import annotations
@@ -29,19 +29,27 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.simulation.network import Network
 
 ACTIVE_EVERY = 30.0
-"""Seconds between two signs of activity of a worker, as the field has it."""
+"""Seconds between two activity messages of a worker, as deployed workers send them."""
 
 SIZE = 1_000_000
-"""Bytes of a file that the logs do not tell of."""
+"""Bytes of a file that is not in the logs."""
 
 FEATURES = frozenset({"blake3", "cancel", "range", "tus"})
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds that things take: from the start until the worker connects (`boot`), until it is online (`warm`), from
-    the stop until the hub sees it leave (`leave`) and until the machine is off (`halt`); a call, a file's transfer, a
-    task (`work`, or what `works` says of its job).
+    """Times of a machine, in seconds.
+
+    Args:
+        boot: From the start until the worker connects.
+        warm: From then until it is online.
+        leave: From the stop until the hub notices that the worker is gone.
+        halt: From the stop until the machine is off.
+        call: A call to the worker or the provider.
+        transfer: The transfer of a file.
+        work: A task.
+        works: A task, by its job, where it is known.
     """
 
     boot: float = 1.0
@@ -54,7 +62,7 @@ class Pace:
     works: Mapping[str, float] = field(default_factory=dict)
 
 
-class Line(Protocol):
+class WorkerLink(Protocol):
     """The worker's connection to the hub."""
 
     def join(self) -> None:
@@ -66,12 +74,12 @@ class Line(Protocol):
         ...
 
     def part(self) -> Callable[[], None]:
-        """Say no more; what is returned is to be called when the connection is really gone."""
+        """Stop sending. Call the result when the connection has really ended."""
         ...
 
 
-Note = Callable[[str, Mapping[str, Any], str | None], None]
-"""Notes what happened: a label, what more there is to say, the job."""
+OnEvent = Callable[[str, Mapping[str, Any], str | None], None]
+"""Records an event: its label, its data, and the job."""
 
 
 @dataclass(slots=True)
@@ -83,15 +91,15 @@ class _Task:
 
 
 @dataclass(slots=True)
-class ModelledGpu:
-    """One machine. It starts and stops on order, whoever holds it; `note` is told what that meant."""
+class SimulatedGpu:
+    """One machine. `on_event` is called with each event."""
 
     name: str
     url: str
     pace: Pace
     net: Network
-    line: Line
-    note: Note
+    link: WorkerLink
+    on_event: OnEvent
     reading: PowerReading = "stopped"
     serving: bool = False
     initialized: bool = False
@@ -100,113 +108,113 @@ class ModelledGpu:
     tasks: dict[str, _Task] = field(default_factory=dict)
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
-    # --- the provider's side
+    # --- calls of the provider
 
     def start(self) -> None:
-        """Switch it on. To start what is not off is a fault of whoever does it, and noted."""
-        self.note("start" if self.reading == "stopped" else "start.twice", {"reading": self.reading}, None)
+        """Switch it on. A start while it is not off is a fault of the caller, and is recorded."""
+        self.on_event("start" if self.reading == "stopped" else "start.twice", {"reading": self.reading}, None)
         if self.reading == "stopped":
             self.run(self.pace.boot, self.pace.warm)
 
     def run(self, boot: float, warm: float) -> None:
-        """It is on; its worker connects in `boot` seconds, and is online `warm` seconds later."""
+        """Be on. The worker connects in `boot` seconds, and is online `warm` seconds later."""
         self.reading = "running"
         self._later(boot, self._boot)
         self._later(boot + warm, self._ready)
 
     def stop(self) -> None:
-        """Switch it off, with whatever it is doing."""
+        """Switch it off, even if it has a task."""
         for timer in self.timers:
             timer.cancel()
         self.timers.clear()
-        self.note("stop", {"reading": self.reading}, None)
+        self.on_event("stop", {"reading": self.reading}, None)
         self.reading, self.initialized = "stopping", False
         self._kill()
-        # A machine that is cut off does not hang up: its connection may outlive it, and even its next start.
-        self.net.after(self.pace.leave, self.line.part())
+        # A machine that loses power does not close its connection, which may last until after its next start.
+        self.net.after(self.pace.leave, self.link.part())
         self._later(min(self.pace.leave, self.pace.halt), self._leave)
         self._later(self.pace.halt, self._off)
 
     def _boot(self) -> None:
         self.serving = True
-        self.line.join()
+        self.link.join()
 
     def _ready(self) -> None:
         self.initialized = True
-        self.note("online", {}, None)
-        self.line.say(m.Online(msg="the GPU is online", gpu=self.name, url=self.url))
+        self.on_event("online", {}, None)
+        self.link.say(m.Online(msg="the GPU is online", gpu=self.name, url=self.url))
 
     def _leave(self) -> None:
         self.serving = False
 
     def _off(self) -> None:
         self.reading = "stopped"
-        self.note("off", {}, None)
+        self.on_event("off", {}, None)
 
     def _kill(self) -> None:
         for task_id, task in list(self.tasks.items()):
             if not task.done:
-                self.note("task.killed", {"task_id": task_id}, task.job)
+                self.on_event("task.killed", {"task_id": task_id}, task.job)
                 del self.tasks[task_id]
 
     def _later(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
         self.timers.append(self.net.after(seconds, call, *args))
 
-    # --- the worker's side
+    # --- calls of the worker
 
     def take(self, job: str, task_id: str) -> bool:
-        """Begin a task, or find it; whether it is done already."""
+        """Begin a task unless it exists; whether it is done already."""
         if task_id not in self.tasks:
             free = max([self.net.now, *(task.ends for task in self.tasks.values() if not task.done)])
             work = self.pace.works.get(job, self.pace.work)
             self.tasks[task_id] = _Task(job, free, free + work)
-            self.note("task", {"task_id": task_id}, job)
+            self.on_event("task", {"task_id": task_id}, job)
             self._later(free - self.net.now, self._beat, task_id)
             self._later(free + work - self.net.now, self._end, task_id)
         return self.tasks[task_id].done
 
     def drop(self, task_id: str) -> None:
-        """Stop a task."""
+        """Remove a task."""
         self.tasks.pop(task_id, None)
 
     def _beat(self, task_id: str) -> None:
         task = self.tasks.get(task_id)
         if task is not None and not task.done:
-            self.line.say(m.TaskActive(task_id=task_id, task_type="heygem_submit"))
+            self.link.say(m.TaskActive(task_id=task_id, task_type="heygem_submit"))
             self._later(ACTIVE_EVERY, self._beat, task_id)
 
     def _end(self, task_id: str) -> None:
         task = self.tasks.get(task_id)
         if task is not None:
             task.done = True
-            self.note("task.done", {"task_id": task_id}, task.job)
+            self.on_event("task.done", {"task_id": task_id}, task.job)
 
 
-class ModelledWorkers(Workers):
-    """The port `Workers` on modelled machines, by address."""
+class SimulatedWorkers(Workers):
+    """The port `Workers`, by the address of simulated machines."""
 
-    def __init__(self, gpus: Mapping[str, ModelledGpu], otherwise: ModelledGpu) -> None:
+    def __init__(self, gpus: Mapping[str, SimulatedGpu], otherwise: SimulatedGpu) -> None:
         self._gpus, self._otherwise = gpus, otherwise
 
     def at(self, url: str | None) -> Worker:
-        """The machine there; an address that no monitor of the logs switches is taken to be always on."""
-        return _ModelledWorker(self._gpus.get(url or "", self._otherwise))
+        """The worker at this address. One that no monitor of the logs switches is always on."""
+        return _SimulatedWorker(self._gpus.get(url or "", self._otherwise))
 
     def resolve(self, url: str | None) -> str:
-        """The address as it was given."""
+        """The address unchanged."""
         return url or self._otherwise.url
 
 
-class _ModelledWorker(Worker):
-    def __init__(self, gpu: ModelledGpu) -> None:
+class _SimulatedWorker(Worker):
+    def __init__(self, gpu: SimulatedGpu) -> None:
         self._gpu = gpu
 
-    async def _call(self, seconds: float | None = None) -> ModelledGpu:
+    async def _call(self, seconds: float | None = None) -> SimulatedGpu:
         gpu = self._gpu
         if gpu.serving:
             await asyncio.sleep(gpu.pace.call if seconds is None else seconds)
         if not gpu.serving:
-            raise WorkerUnreachable(f"nobody answers at {gpu.url}")
+            raise WorkerUnreachable(f"{gpu.url} does not answer")
         return gpu
 
     async def health(self) -> Health:
@@ -232,7 +240,7 @@ class _ModelledWorker(Worker):
         gpu = await self._call()
         task = gpu.tasks.get(task_id)
         if task is None:
-            raise TaskLost(f"the worker knows no task {task_id}")
+            raise TaskLost(f"the worker has no task {task_id}")
         if task.done:
             return TaskReport("done", 100.0)
         if gpu.net.now < task.begins:
@@ -248,14 +256,14 @@ class _ModelledWorker(Worker):
         (await self._call()).drop(task_id)
 
 
-class ModelledFiles(Files):
-    """The port `Files`: as the logs have them, and where these tell nothing, made up of their names."""
+class SimulatedFiles(Files):
+    """The port `Files`: the fingerprints of the logs, and made-up ones for other files."""
 
     def __init__(self, known: Mapping[Path, Fingerprint], call: float) -> None:
         self._known, self._call = known, call
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
-        """The same for the same path, always."""
+        """Always the same for the same path."""
         await asyncio.sleep(self._call)
         found = self._known.get(path, Fingerprint(path, SIZE, 0, {}))
         digests = {str(name): found.digests.get(name) or _made_up(name, found) for name in sorted(algorithms)}

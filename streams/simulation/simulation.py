@@ -1,4 +1,4 @@
-"""All modelled machines of a replayed system: their times are read off the logs, their workers speak to its hub."""
+"""The simulated machines of a replayed system: their times come from the logs, their workers connect to its hub."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import REDACTED, Log, MemoryTap, Row
 from wakestream.streams.replay.replay_hub import event_from
 from wakestream.streams.simulation.log_alignment import Alignment
-from wakestream.streams.simulation.network import Lane, Network
-from wakestream.streams.simulation.simulated_gpu import FEATURES, Line, ModelledGpu, ModelledWorkers, Pace
-from wakestream.streams.simulation.system_programs import HubSide
+from wakestream.streams.simulation.network import Channel, Network
+from wakestream.streams.simulation.simulated_gpu import FEATURES, Pace, SimulatedGpu, SimulatedWorkers, WorkerLink
+from wakestream.streams.simulation.system_programs import HubProgram
 
 
 class Gpus:
-    """One machine for each GPU that a monitor of the logs switches; `replaced` are the connections of its worker."""
+    """One machine for each GPU that a monitor of the logs switches; `replaced` are the connections of their workers."""
 
-    def __init__(self, net: Network, logs: Sequence[Log], alignment: Alignment, hub: HubSide, pace: Pace) -> None:
+    def __init__(self, net: Network, logs: Sequence[Log], alignment: Alignment, hub: HubProgram, pace: Pace) -> None:
         self._net, self._hub = net, hub
         self._tap = MemoryTap(lambda: net.now)
         self._fds = itertools.count(1 + max((row.data.get("fd", 0) for row in hub.log.rows), default=0))
@@ -39,31 +39,31 @@ class Gpus:
 
     @property
     def rows(self) -> list[Row]:
-        """What befell the machines."""
+        """What happened to the machines."""
         return self._tap.rows
 
-    def of(self, gpu: str) -> ModelledGpu:
+    def of(self, gpu: str) -> SimulatedGpu:
         """The machine of a monitor."""
         return self._gpus[gpu]
 
-    def workers(self) -> ModelledWorkers:
-        """The workers on them, by address; one at any other address is always on."""
-        on = ModelledGpu("", "http://always-on", self.pace, self._net, _Nowhere(), self._note("always on"))
+    def workers(self) -> SimulatedWorkers:
+        """Their workers, by address; a worker at another address is always on."""
+        on = SimulatedGpu("", "http://always-on", self.pace, self._net, _NoConnection(), self._note("always on"))
         on.reading, on.serving, on.initialized = "running", True, True
-        return ModelledWorkers({gpu.url: gpu for gpu in self._gpus.values()}, on)
+        return SimulatedWorkers({gpu.url: gpu for gpu in self._gpus.values()}, on)
 
-    def _machine(self, name: str) -> ModelledGpu:
+    def _machine(self, name: str) -> SimulatedGpu:
         known = self._registers.get(name)
         url = known[0][1].message.url if known and known[0][1].message.url else f"http://{name}"
-        return ModelledGpu(name, url, self.pace, self._net, self._line(name, url), self._note(name))
+        return SimulatedGpu(name, url, self.pace, self._net, self._line(name, url), self._note(name))
 
-    def _line(self, name: str, url: str) -> Line:
+    def _line(self, name: str, url: str) -> WorkerLink:
         known = self._registers.get(name)
         register = m.Register(role="worker", token=REDACTED, gpu=name, url=url, features=tuple(sorted(FEATURES)))
         holds = f.License("modelled", "worker")
         if known:
             register, holds = known[0][1].message, known[0][1].license or holds
-        return _HubLine(self._net, self._hub, self._fds, register, holds)
+        return _HubLink(self._net, self._hub, self._fds, register, holds)
 
     def _note(self, name: str) -> Any:
         def note(label: str, data: Mapping[str, Any], job: str | None) -> None:
@@ -72,8 +72,8 @@ class Gpus:
         return note
 
 
-class _Nowhere(Line):
-    """Of a machine that is not this hub's."""
+class _NoConnection(WorkerLink):
+    """For a machine that does not belong to this hub."""
 
     def join(self) -> None: ...
 
@@ -83,47 +83,49 @@ class _Nowhere(Line):
         return lambda: None
 
 
-class _HubLine(Line):
-    """A modelled worker's connection to the hub; each time it joins it is a new one."""
+class _HubLink(WorkerLink):
+    """A simulated worker's connection to the hub; each `join` opens a new one."""
 
-    def __init__(self, net: Network, hub: HubSide, fds: Iterator[int], register: m.Register, holds: f.License) -> None:
+    def __init__(
+        self, net: Network, hub: HubProgram, fds: Iterator[int], register: m.Register, holds: f.License
+    ) -> None:
         self._net, self._hub, self._fds = net, hub, fds
         self._register, self._license = register, holds
         self._fd: int | None = None
-        self._lane: Lane | None = None
+        self._channel: Channel | None = None
 
     def join(self) -> None:
         fd = next(self._fds)
-        self._fd, self._lane = fd, Lane(self._net, "worker", "hub", partial(self._arrive, fd))
-        self._hub.happen(f.Opened(fd), self._hub.clock)
-        self._hub.happen(f.Registering(fd, self._register, REDACTED, self._license), self._hub.clock)
+        self._fd, self._channel = fd, Channel(self._net, "worker", "hub", partial(self._arrive, fd))
+        self._hub.handle(f.Opened(fd))
+        self._hub.handle(f.Registering(fd, self._register, REDACTED, self._license))
 
     def say(self, message: m.Message) -> None:
-        if self._lane is not None:
-            self._lane.send(message)
+        if self._channel is not None:
+            self._channel.send(message)
 
     def part(self) -> Callable[[], None]:
-        fd, self._fd, self._lane = self._fd, None, None
+        fd, self._fd, self._channel = self._fd, None, None
 
         def gone() -> None:
             if fd is not None:
-                self._hub.happen(f.Closed(fd), self._hub.clock)
+                self._hub.handle(f.Closed(fd))
 
         return gone
 
     def _arrive(self, fd: int, message: m.Message, row: Row | None) -> None:
-        if fd in self._hub.open:
+        if self._hub.is_open(fd):
             self._hub.receive(fd, message, row)
 
 
 def _was_on(monitor: Log) -> bool:
-    """Whether the machine ran already when the monitor first looked."""
+    """Whether the machine was running when the monitor first inspected it."""
     looks = (row.data.get("reading") for row in monitor.rows if row.label == "power.inspect")
     return next(looks, None) == "running"
 
 
 def _registers(hub: Log) -> dict[str, list[tuple[int, f.Registering]]]:
-    """For each GPU the connections of its worker, and how it registered."""
+    """The connections of each GPU's worker, and how it registered."""
     found: dict[str, list[tuple[int, f.Registering]]] = {}
     for row in hub.rows:
         if row.dir == "in" and row.label == "register" and row.data["frame"].get("role") == "worker":

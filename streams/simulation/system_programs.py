@@ -1,6 +1,6 @@
-"""Client, hub and monitor in a replay of a whole system: each the program itself, on an in-memory network.
+"""Client, hub and monitor in a replay of a whole system: each runs its real decider on an in-memory network.
 
-Each is driven by those rows of its own log that no other log accounts for (`drive`), and hears the others (`receive`).
+Each takes inputs from its own log (`drive`), except the frames that another replayed program sends (`receive`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from wakestream.operators.model.ports import LinkUp
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
-from wakestream.streams.hub.rows import event_row, sent_row
 from wakestream.streams.jobs.daemon_pipeline import pipeline_of
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.job import World
@@ -29,16 +28,17 @@ from wakestream.streams.monitor.persistence import recalled
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row
-from wakestream.streams.replay.replay_client import OURS, client_config, job_from, link_event
-from wakestream.streams.replay.replay_hub import event_from, take_in
-from wakestream.streams.replay.replay_monitor import outcome_from
+from wakestream.streams.replay.input_rows import job_from, link_event
+from wakestream.streams.replay.replay_client import OURS, client_config
+from wakestream.streams.replay.replay_hub import ReplayedHub, Sent, event_from
+from wakestream.streams.replay.replay_monitor import monitor_event
 from wakestream.streams.simulation.log_alignment import is_frame, links
-from wakestream.streams.simulation.network import Lane, Network
-from wakestream.streams.simulation.simulated_gpu import ModelledGpu
+from wakestream.streams.simulation.network import Channel, Network
+from wakestream.streams.simulation.simulated_gpu import SimulatedGpu
 
 
-class Side:
-    """What all three have: their own log and its clock, `offset` seconds behind the network's, and their own record."""
+class Program:
+    """One replayed program: its log, whose clock is `offset` seconds behind the network's, and its new log."""
 
     def __init__(self, net: Network, log: Log, offset: float) -> None:
         self.net, self.log, self.offset = net, log, offset
@@ -47,7 +47,7 @@ class Side:
 
     @property
     def over(self) -> bool:
-        """Whether the recorded run is repeated, and this program's log told no more of it."""
+        """Whether an exact replay has passed the end of this program's log."""
         return self.net.exact and self.net.now > self.ends
 
     def again(self) -> Log:
@@ -58,14 +58,13 @@ class Side:
         return Log(self.log.header, tuple(rows))
 
 
-class HubSide(Side):
-    """The hub's decider. `lanes` leads to each connection whose other end is replayed too."""
+class HubProgram(Program):
+    """The hub. `channels` has the connections whose other end is replayed too, by number."""
 
     def __init__(self, net: Network, log: Log, offset: float, limits: hub.Limits) -> None:
         super().__init__(net, log, offset)
-        self.state = hub.HubState(limits=limits)
-        self.open: set[int] = set()
-        self.lanes: dict[int, Lane] = {}
+        self._hub = ReplayedHub(limits, self.tap, self._deliver, idle_ticks=net.exact)
+        self.channels: dict[int, Channel] = {}
 
     @property
     def clock(self) -> float:
@@ -73,92 +72,79 @@ class HubSide(Side):
         return self.log.header.epoch + self.net.now - self.offset
 
     def drive(self, row: Row) -> None:
-        """An event of its own log."""
+        """Handle an input row of its own log."""
         event = event_from(row)
         if event is not None:
-            self.happen(event, float(row.data["now"]) if self.net.exact else self.clock)
+            self.handle(event, row)
 
     def receive(self, fd: int, message: m.Message, row: Row | None) -> None:
         """A message of a replayed peer."""
-        now = self.clock if row is None or not self.net.exact else float(row.data["now"])
-        self.happen(f.Received(fd, message, old=row is not None and bool(row.data.get("old"))), now)
+        self.handle(f.Received(fd, message, old=row is not None and bool(row.data.get("old"))), row)
 
     def tick(self) -> None:
-        """Time passes, each second."""
-        self.happen(f.Tick(), self.clock)
+        """Let time pass, once a second."""
+        self.handle(f.Tick())
         self.net.after(1.0, self.tick)
 
-    def happen(self, event: f.Event, now: float) -> None:
-        """Decide on an event, and carry out at once what follows: here the journal takes no time."""
-        take_in(self.state, event)
-        if isinstance(event, f.Opened):
-            self.open.add(event.fd)
-        if isinstance(event, f.Closed):
-            self.open.discard(event.fd)
-        facts, commands = hub.decide(self.state, event, now)
-        if self.net.exact or facts or commands or not isinstance(event, f.Tick):
-            self.tap.row(*event_row(event, now))
-        for fact in facts:
-            hub.evolve(self.state, fact)
-        for command in commands:
-            self._carry_out(command)
+    def is_open(self, fd: int) -> bool:
+        """Whether this connection is open."""
+        return fd in self._hub.open
 
-    def _carry_out(self, command: f.Command) -> None:
-        if isinstance(command, f.Close):
-            return
-        to = (command.fd,) if isinstance(command, f.Send) else command.to
-        here = [fd for fd in to if fd in self.open]
-        self.tap.row(*sent_row(here, command.message, command.old))
+    def handle(self, event: f.Event, row: Row | None = None) -> None:
+        """Decide on an event. In an exact replay the time is the one in its recorded `row`."""
+        self._hub.handle(event, self.clock if row is None or not self.net.exact else float(row.data["now"]))
+
+    def _deliver(self, command: Sent, receivers: Iterable[int]) -> None:
         old = wire.encode_old(command.message) if command.old else None
-        for lane in (self.lanes[fd] for fd in here if fd in self.lanes):
-            lane.send(command.message)
+        for channel in (self.channels[fd] for fd in receivers if fd in self.channels):
+            channel.send(command.message)
             if old is not None:
-                lane.send(wire.decode(old, strict=False))
+                channel.send(wire.decode(old, strict=False))
 
 
-class PeerSide(Side):
-    """A program at the other end: `lanes` to the hub are by the first row of each connection in its log."""
+class PeerProgram(Program):
+    """A client or a monitor. `channels` to the hub are by the first row of each connection in its log."""
 
     def __init__(self, net: Network, log: Log, offset: float) -> None:
         super().__init__(net, log, offset)
-        self.lanes: dict[int, Lane] = {}
-        self._lane: Lane | None = None
+        self.channels: dict[int, Channel] = {}
+        self._channel: Channel | None = None
         first = next(iter(links(log)), [])
-        self._up = bool(first) and first[0].label != "register"  # the log begins in the midst of a connection
+        self._up = bool(first) and first[0].label != "register"  # the log begins during a connection
 
-    def connect(self, first: int, lane: Lane, features: Iterable[str]) -> None:
-        """Over `lane` goes what is sent from the row of seq `first` on, to a hub of these features."""
-        self.lanes[first] = lane
-        if self._up and self._lane is None:
-            self._lane = lane
-            self.found_up(LinkUp(frozenset(features)))
+    def connect(self, first: int, channel: Channel, features: Iterable[str]) -> None:
+        """Use `channel` from the row with seq `first` on; the hub behind it has these features."""
+        self.channels[first] = channel
+        if self._up and self._channel is None:
+            self._channel = channel
+            self.start_connected(LinkUp(frozenset(features)))
 
-    def found_up(self, link: LinkUp) -> None:
-        """The log begins with the link up. A monitor's state cannot be made up for; see `ClientSide`."""
+    def start_connected(self, link: LinkUp) -> None:
+        """The log begins during a connection. A monitor ignores this, since its earlier state is unknown."""
 
     def linked(self, row: Row) -> None:
-        """Follow the link: which connection it is, and whether it is up, are as they were."""
-        self._lane = self.lanes.get(row.seq, self._lane)
+        """Follow the recorded link: which connection is used, and whether it is up."""
+        self._channel = self.channels.get(row.seq, self._channel)
         if row.dir == "out" and row.label == "register":
-            self._lane = self.lanes.get(row.seq)
+            self._channel = self.channels.get(row.seq)
         if row.dir == "conn" and row.label in ("up", "down"):
             self._up = row.label == "up"
 
     def send(self, message: m.Message) -> bool:
-        """To the hub; False while there is no link."""
+        """Send to the hub; False while there is no link."""
         if not self._up or self.over:
             return False
         self.tap.frame("out", message)
-        if self._lane is not None:
-            self._lane.send(message)
+        if self._channel is not None:
+            self._channel.send(message)
         return True
 
 
 MakeWorld = Callable[[Job, HubClient], World]
 
 
-class ClientSide(PeerSide):
-    """A client's pipelines. `world` is what a job sees of the world besides the hub."""
+class ClientProgram(PeerProgram):
+    """A client's pipelines. `world` makes the ports of a job."""
 
     def __init__(self, net: Network, log: Log, offset: float, policy: Policy, build: Build, world: MakeWorld) -> None:
         super().__init__(net, log, offset)
@@ -169,12 +155,12 @@ class ClientSide(PeerSide):
         self._accepted = {row.job for row in log.rows if row.label == "job.accept"}
         self._running: list[abc.DisposableBase] = []
 
-    def found_up(self, link: LinkUp) -> None:
-        """Jobs that are accepted later find it so."""
+    def start_connected(self, link: LinkUp) -> None:
+        """Jobs that are accepted later find the link up."""
         self.hub.feed(link)
 
     def drive(self, row: Row) -> None:
-        """A row of its own log: the link, a wish, a frame that was sent by hand, or one whose sender is not here."""
+        """Handle a row of its own log: the link, a user's command, or a frame that no replayed program sends."""
         self.linked(row)
         if row.dir == "conn":
             self.tap.row("conn", row.label, row.data)
@@ -191,7 +177,7 @@ class ClientSide(PeerSide):
             self.send(wire.from_frame(row.data, strict=False))
 
     def _by_hand(self, row: Row) -> bool:
-        """Whether no job of this log sends the frame: somebody else did, or a job from before the log began."""
+        """Whether no job of this log sends the frame: a user did, or a job that began before the log."""
         return row.job not in self._accepted if row.label in OURS else row.label != "register"
 
     def receive(self, message: m.Message, _: Row | None) -> None:
@@ -207,16 +193,16 @@ class ClientSide(PeerSide):
         self._running.append(running)
 
     async def close(self) -> None:
-        """Let go of what has not ended."""
+        """Dispose of the jobs that have not ended."""
         for running in self._running:
             running.dispose()
         await self.scheduler.close()
 
 
-class MonitorSide(PeerSide):
-    """A monitor's decider. `gpu` is its machine, or None where the log answers for it."""
+class MonitorProgram(PeerProgram):
+    """A monitor. `gpu` is its simulated machine, or None where the log has the provider's answers."""
 
-    def __init__(self, net: Network, log: Log, offset: float, policy: p.PowerPolicy, gpu: ModelledGpu | None) -> None:
+    def __init__(self, net: Network, log: Log, offset: float, policy: p.PowerPolicy, gpu: SimulatedGpu | None) -> None:
         super().__init__(net, log, offset)
         self.monitor = Monitor(policy, Random(log.header.seed))
         self.machine = recalled(log.header.config.get("recalled"), 0.0)
@@ -224,26 +210,23 @@ class MonitorSide(PeerSide):
         self._ticking: asyncio.TimerHandle | None = None
 
     def drive(self, row: Row) -> None:
-        """A row of its own log: the link, and in a repeated run also the clock and what the provider said."""
+        """Handle a row of its own log: the link, and in an exact replay also ticks and the provider's answers."""
         self.linked(row)
         if row.dir == "in":
             self.receive(wire.from_frame(row.data, strict=False), row)
-        elif row.dir == "conn" and (self.gpu is None or row.label != "tick"):
-            self.tap.row("conn", row.label, row.data)
-            self.happen(p.Tick() if row.label == "tick" else link_event(row))
-        elif row.dir == "effect" and self.gpu is None:
-            self.tap.row("effect", row.label, row.data)
-            self.happen(outcome_from(row))
+        elif (row.dir == "conn" and row.label != "tick") or (row.dir in ("conn", "effect") and self.gpu is None):
+            self.tap.row(row.dir, row.label, row.data)
+            self.handle(monitor_event(row))
 
     def receive(self, message: m.Message, _: Row | None) -> None:
         """A message of the hub."""
         self.tap.frame("in", message)
         event = hear(message, self.monitor.policy.gpu)
         if event is not None:
-            self.happen(event)
+            self.handle(event)
 
-    def happen(self, event: p.PowerEvent) -> None:
-        """Decide on an event. With a machine of its own, the monitor looks at the clock a second after each."""
+    def handle(self, event: p.PowerEvent) -> None:
+        """Decide on an event. With a simulated machine, the monitor ticks one second after each event."""
         self.machine, commands = self.monitor.decide(self.machine, event, self.net.now - self.offset)
         if commands and isinstance(event, p.Tick) and self.gpu is not None:
             self.tap.row("conn", "tick", {})
@@ -255,41 +238,45 @@ class MonitorSide(PeerSide):
         if self.gpu is not None:
             if self._ticking is not None:
                 self._ticking.cancel()
-            self._ticking = self.net.after(1.0, self.happen, p.Tick())
+            self._ticking = self.net.after(1.0, self.handle, p.Tick())
 
-    def _ask(self, gpu: ModelledGpu, command: p.PowerCommand) -> None:
+    def _ask(self, gpu: SimulatedGpu, command: p.PowerCommand) -> None:
         call = _CALLS.get(type(command))
         if call is not None:
             self.net.after(gpu.pace.call, self._answer, call, gpu, command)
 
-    def _answer(self, call: tuple[str, Callable[[ModelledGpu, Any], p.PowerEvent]], gpu: ModelledGpu, to: Any) -> None:
+    def _answer(self, call: Call, gpu: SimulatedGpu, command: Any) -> None:
         label, carry_out = call
-        event = carry_out(gpu, to)
+        event = carry_out(gpu, command)
         self.tap.row("effect", label, {name: getattr(event, name) for name in event.__slots__})
-        self.happen(event)
+        self.handle(event)
 
 
-def _start(gpu: ModelledGpu, command: p.Start) -> p.PowerEvent:
+Call = tuple[str, Callable[[SimulatedGpu, Any], p.PowerEvent]]
+"""The label of a call's row, and what the machine does."""
+
+
+def _start(gpu: SimulatedGpu, command: p.Start) -> p.PowerEvent:
     gpu.start()
     return p.Taken(command.number)
 
 
-def _stop(gpu: ModelledGpu, command: p.Stop) -> p.PowerEvent:
+def _stop(gpu: SimulatedGpu, command: p.Stop) -> p.PowerEvent:
     gpu.stop()
     return p.Taken(command.number)
 
 
-def _inspect(gpu: ModelledGpu, command: p.Inspect) -> p.PowerEvent:
+def _inspect(gpu: SimulatedGpu, command: p.Inspect) -> p.PowerEvent:
     return p.Reading(command.number, gpu.reading)
 
 
-def _check(gpu: ModelledGpu, _: p.CheckHealth) -> p.PowerEvent:
+def _check(gpu: SimulatedGpu, _: p.CheckHealth) -> p.PowerEvent:
     if gpu.initialized:
         return p.HealthAnswer(True)
-    return p.HealthAnswer(False, "it is not initialized" if gpu.serving else f"nobody answers at {gpu.url}")
+    return p.HealthAnswer(False, "it is not initialized" if gpu.serving else f"{gpu.url} does not answer")
 
 
-_CALLS: Mapping[type, tuple[str, Callable[[ModelledGpu, Any], p.PowerEvent]]] = {
+_CALLS: Mapping[type, Call] = {
     p.Start: ("power.start", _start),
     p.Stop: ("power.stop", _stop),
     p.Inspect: ("power.inspect", _inspect),

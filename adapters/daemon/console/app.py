@@ -92,7 +92,7 @@ class Console:
     async def serving(self) -> AsyncIterator[None]:
         """Pages are kept up to date, and files that nobody needs are removed, while the block runs."""
         await self.holdings.tidy()
-        await self._kept.open()
+        await self._kept.load()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._gpu.close)
             cleaning = asyncio.create_task(self.holdings.clean(self._tell_rest), name="console-clean")

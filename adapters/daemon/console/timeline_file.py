@@ -30,7 +30,7 @@ Run = dict[str, Any]
 
 
 class TimelineFile:
-    """Keeps the rows of `timeline`, those of the run `boot`. `open` reads what earlier runs have left."""
+    """Keeps the rows of `timeline`, those of the run `boot`. `load` reads what earlier runs left."""
 
     def __init__(self, path: Path, boot: str, timeline: Timeline) -> None:
         self._path, self._boot, self._timeline = path, boot, timeline
@@ -43,7 +43,7 @@ class TimelineFile:
         at = next((at for at, run in enumerate(self._runs) if run["boot"] == seen), 0)
         return () if seen == self._boot else self._runs[at:]
 
-    async def open(self) -> None:
+    async def load(self) -> None:
         """Read what there is, and cut it down to what is of use."""
         self._runs = await asyncio.to_thread(_read, self._path)
         self._lines = await asyncio.to_thread(_cut_down, self._path)

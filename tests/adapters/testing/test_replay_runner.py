@@ -52,8 +52,8 @@ def test_a_row_that_means_nothing_is_named(program: str, row: Row) -> None:
         ({"reply": "soon"}, "'reply' = 'soon'"),
         ({"reply": True}, "'reply' = True"),
         ({"again": {"initial": -1}}, "'initial' = -1"),
-        ({"again": 7}, "the header's policy is none"),
-        (5, "the header's policy is none"),
+        ({"again": 7}, "the policy in the header is not valid"),
+        (5, "the policy in the header is not valid"),
     ],
 )
 def test_a_policy_under_which_no_program_runs_is_refused(policy: object, why: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Row
-from wakestream.streams.simulation.network import SLACK, USUAL, Delay, Hop, Lane, Network, Past
+from wakestream.streams.simulation.network import SLACK, USUAL, Channel, Delay, Hop, Network, Past
 
 Arrivals = list[tuple[float, str, Row | None]]
 ROW = Row(7, 0.0, "in", "gpu.job.done", {})
@@ -25,7 +25,7 @@ def past(request_id: str, sent: float, arrived: float | None) -> Past:
 async def carried(sends: list[tuple[float, str]], known: list[Past], delay: Delay | None = None) -> Arrivals:
     """When each message came in, and as which recorded row."""
     net, arrived = Network(delay), Arrivals()
-    lane = Lane(
+    channel = Channel(
         net,
         "daemon",
         "hub",
@@ -33,7 +33,7 @@ async def carried(sends: list[tuple[float, str]], known: list[Past], delay: Dela
         known,  # type: ignore[attr-defined]
     )
     for at, request_id in sends:
-        net.at(at, lane.send, done(request_id))
+        net.at(at, channel.send, done(request_id))
     net.at(1000.0, net.finish)
     await net.over
     return arrived

@@ -17,11 +17,11 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.simulation.network import Network
 from wakestream.streams.simulation.simulated_gpu import (
     FEATURES,
-    Line,
-    ModelledFiles,
-    ModelledGpu,
-    ModelledWorkers,
     Pace,
+    SimulatedFiles,
+    SimulatedGpu,
+    SimulatedWorkers,
+    WorkerLink,
 )
 
 URL = "http://gpu"
@@ -29,7 +29,7 @@ VIDEO, AUDIO = FileRef("v" * 64, ".mp4"), FileRef("a" * 64, ".wav")
 PACE = Pace(boot=2.0, warm=1.0, leave=0.5, halt=4.0, call=0.25, transfer=0.25, work=3.0)
 
 
-class Heard(Line):
+class Heard(WorkerLink):
     """A line to a hub that writes down what it hears."""
 
     def __init__(self) -> None:
@@ -51,8 +51,8 @@ class Heard(Line):
 class Machine:
     def __init__(self) -> None:
         self.line, self.notes = Heard(), list[tuple[str, str | None]]()
-        self.gpu = ModelledGpu("gpu", URL, PACE, Network(None), self.line, self._note)
-        self.worker = ModelledWorkers({URL: self.gpu}, self.gpu).at(URL)
+        self.gpu = SimulatedGpu("gpu", URL, PACE, Network(None), self.line, self._note)
+        self.worker = SimulatedWorkers({URL: self.gpu}, self.gpu).at(URL)
 
     def _note(self, label: str, data: Mapping[str, Any], job: str | None) -> None:
         self.notes.append((label, job))
@@ -141,7 +141,7 @@ async def test_to_start_what_is_not_off_is_noted_and_does_nothing() -> None:
 
 async def test_files_are_as_the_log_has_them_or_made_up_the_same_each_time() -> None:
     known = Fingerprint(Path("clip.mp4"), 7, 3, {"blake3": "b" * 64})
-    files = ModelledFiles({known.path: known}, 0.0)
+    files = SimulatedFiles({known.path: known}, 0.0)
     first = await files.fingerprint(known.path, {"blake3", "md5"})
     assert (first.size, first.mtime_ns, first.digests["blake3"]) == (7, 3, "b" * 64)
     assert len(first.digests["md5"]) == 32

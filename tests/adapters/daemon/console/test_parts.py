@@ -290,7 +290,7 @@ async def run_of(path: Path, boot: str, *labels: str) -> TimelineFile:
     """A run of the program: what was kept before it is read, then these rows happen and are kept."""
     timeline = begun(1000.0)
     kept = TimelineFile(path, boot, timeline)
-    await kept.open()
+    await kept.load()
     for label in labels:
         timeline.row("out", label, {"event": label}, "job-1")
         await kept.write()

@@ -1,0 +1,42 @@
+"""Rows of a log as inputs of the program that wrote it: connections, jobs, and which frames the link sends itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from wakestream.operators.model.errors import JournalError
+from wakestream.operators.model.events import Job
+from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.recording.recording import Row, UnusableLog
+
+KEEPALIVE: Final = frozenset({"ping", "pong"})
+"""Frames that keep a connection open. The log of a client or a monitor does not have them."""
+
+LINK_FRAMES: Final = KEEPALIVE | {"register"}
+"""Frames that the link sends itself. The replayed programs do not produce them."""
+
+
+@contextmanager
+def row_errors(row: Row, program: str = "") -> Iterator[None]:
+    """Turn the errors of reading `row` into `UnusableLog`; `program` names its log where there are several."""
+    try:
+        yield
+    except (JournalError, LookupError, TypeError, ValueError) as error:
+        where = f"{program}: row" if program else "row"
+        raise UnusableLog(f"{where} {row.seq} ({row.dir} {row.label}) cannot be replayed: {error!r}") from error
+
+
+def link_event(row: Row) -> LinkUp | LinkDown:
+    """The link event of a `conn` row."""
+    if row.label == "up":
+        return LinkUp(frozenset(row.data.get("features", ())))
+    return LinkDown(row.data.get("why", ""), row.data.get("code"))
+
+
+def job_from(row: Row) -> Job:
+    """The job of a `job.accept` row."""
+    data = row.data
+    return Job(str(row.job), Path(data["video"]), Path(data["audio"]), Path(data["output"]), data["task_type"])
