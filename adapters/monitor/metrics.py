@@ -1,4 +1,4 @@
-"""What Prometheus learns of a monitor: the state of its machine, and how its provider takes orders."""
+"""The metrics of a monitor: the state of its machine, and the provider's answers."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class PowerWatch(LinkWatch):
 
 
 class MonitorMetrics:
-    """Call it for the families. `memory` is what it keeps its facts in, and where; None without one."""
+    """A callable that returns the families. `journal` and its file, or None without one."""
 
     def __init__(
-        self, program: MonitorProgram, watch: PowerWatch, memory: tuple[ff.Counted, Path] | None = None
+        self, program: MonitorProgram, watch: PowerWatch, journal: tuple[ff.Counted, Path] | None = None
     ) -> None:
-        self._program, self._watch, self._memory = program, watch, memory
+        self._program, self._watch, self._journal = program, watch, journal
 
     def __call__(self) -> Iterator[Metric]:
-        """Every family of a monitor."""
+        """All families of a monitor."""
         machine, watch = self._program.machine, self._watch
         yield ff.build("monitor")
         text = "1 for the state that the machine is in, 0 for the others."
@@ -63,7 +63,7 @@ class MonitorMetrics:
         text = "Looks at the machine in a row that failed."
         yield ff.gauge("wakestream_monitor_looks_failed", text, machine.unread)
         yield from watch.families("monitor")
-        if self._memory is not None:
-            journal, path = self._memory
+        if self._journal is not None:
+            journal, path = self._journal
             yield from ff.journal("monitor", journal)
             yield from ff.disk("monitor", path.parent)

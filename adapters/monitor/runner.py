@@ -1,7 +1,7 @@
-"""The monitor at work: the hub's messages and the provider's answers go to the decider, its commands are carried out.
+"""Run the monitor: pass the hub's messages and the provider's answers to the decider, and carry out its commands.
 
-One task takes the events in order. Every call into the world is a task of its own, bounded in time, whose outcome comes
-back as an event; so nothing is ever waited for here.
+One task handles the events in order. Each call to the provider or the worker is a task with a time limit whose result
+becomes an event, so the event loop of the monitor never waits for a call.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from reactivex import Observable
 from wakestream.operators.model.errors import JournalError, NoCapacity, NoSpace, WakestreamError
 from wakestream.operators.model.ports import Health, Journal, LinkDown, LinkUp, Power
 from wakestream.operators.rx.cancel_as_error import cancel_as_error
-from wakestream.streams.monitor import persistence as memory
+from wakestream.streams.monitor import persistence
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor, hear
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Tap, untapped
 
 MAX_INBOX = 10_000
-"""Events that may wait; the decider takes each in microseconds."""
+"""Events that may wait; the decider handles each in microseconds."""
 
-COMPLAIN_EVERY = 60.0
-"""Seconds between two complaints about one thing that stays as it is."""
+WARN_EVERY = 60.0
+"""Seconds between two log lines about the same lasting problem."""
 
 HEALTH_WITHIN = 10.0
-"""Seconds that the worker has to answer for its health."""
+"""Seconds that the worker has to answer a health check."""
 
 CheckHealth = Callable[[], Awaitable[Health]]
 
@@ -43,21 +43,27 @@ class HubLink(Protocol):
 
     @property
     def events(self) -> Observable[m.Message | LinkUp | LinkDown]:
-        """Hot: what the hub says, and when there is a connection."""
+        """A hot observable: the hub's messages, and each connect and disconnect."""
         ...
 
     def send(self, message: m.Message) -> bool:
-        """False, and nothing is sent, while there is none."""
+        """Send a message; False while there is no connection."""
         ...
 
 
 class MonitorProgram:
-    """Runs `monitor` for one machine: `power` switches it, `health` (None: not known) asks the worker on it.
+    """Runs the decider for one machine. `entered` counts how often the machine came into each state.
 
-    `tick` is the longest time in seconds between two looks at the clock; outcomes of calls are recorded through `tap`.
-    With a `journal`, what a restart must not forget is kept there before anything is done about it; `known` is what it
-    held, as `power_memory.ages` gives it. `clock` gives UNIX seconds. `entered` counts how often it came into each
-    state.
+    Args:
+        monitor: The decider.
+        link: The connection to the hub.
+        power: The provider that switches the machine.
+        health: Checks the worker on it; None if there is no health check.
+        tick: The longest time between two events, in seconds: after it, the decider gets a `Tick`.
+        tap: Records the results of calls.
+        journal: Stores what must outlast a restart, before the commands that depend on it are carried out.
+        known: What the journal had at the start, as `persistence.ages` returns it.
+        clock: Returns UNIX seconds.
     """
 
     def __init__(
@@ -69,31 +75,31 @@ class MonitorProgram:
         *,
         tick: float = 1.0,
         tap: Tap = untapped,
-        journal: Journal[memory.MachineKept] | None = None,
+        journal: Journal[persistence.MachineKept] | None = None,
         known: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         now = asyncio.get_running_loop().time()
-        self.machine = memory.recalled(known, now)
+        self.machine = persistence.recalled(known, now)
         self._journal, self._clock = journal, clock
-        self._kept = memory.kept(self.machine, now, clock())
-        self._complained = now - COMPLAIN_EVERY
+        self._kept = persistence.kept(self.machine, now, clock())
+        self._warned_at = now - WARN_EVERY
         self._monitor, self._link, self._power, self._health = monitor, link, power, health
         self._tick, self._tap = tick, tap
-        self._inbox: asyncio.Queue[p.PowerEvent] = asyncio.Queue(MAX_INBOX)
+        self._inbox: asyncio.Queue[tuple[p.PowerEvent, float]] = asyncio.Queue(MAX_INBOX)
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._refused = False
         self.entered: Counter[str] = Counter()
         self._log = logger.bind(stage="power", gpu=monitor.policy.gpu)
 
     @property
-    def remembered(self) -> memory.MachineKept:
-        """What the journal holds of the machine."""
+    def remembered(self) -> persistence.MachineKept:
+        """The machine's state in the journal."""
         return self._kept
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Watch over the machine until `stop`; then all calls are cancelled. The machine is left as it is."""
-        subscription = self._link.events.subscribe(self._hear)
+        """Run until `stop`, then cancel all calls. The machine stays as it is."""
+        subscription = self._link.events.subscribe(self._receive)
         working = asyncio.create_task(self._work(), name="monitor")
         stopping = asyncio.create_task(stop.wait(), name="monitor-stop")
         try:
@@ -104,7 +110,7 @@ class MonitorProgram:
             subscription.dispose()
             await _cancel(working, stopping, *self._calls.values())
 
-    def _hear(self, message: m.Message | LinkUp | LinkDown) -> None:
+    def _receive(self, message: m.Message | LinkUp | LinkDown) -> None:
         if isinstance(message, LinkUp | LinkDown):
             self._explain(message)
         event = hear(message, self._monitor.policy.gpu)
@@ -113,24 +119,23 @@ class MonitorProgram:
 
     def _explain(self, link: LinkUp | LinkDown) -> None:
         refused = isinstance(link, LinkDown) and link.code is not None
-        if refused and not self._refused:  # the link says why at every try; what to do about it is said once
+        if refused and not self._refused:  # the link logs the reason at each attempt; log what to do only once
             self._log.error(
-                "the hub does not take this monitor: give it a key of role monitor (`wakestream license issue --role "
-                "monitor` at the hub). Until then no job wakes {}",
+                "the hub refuses this monitor: give it a key of role monitor (`wakestream license issue --role "
+                "monitor` at the hub). Until then no job starts {}",
                 self._monitor.policy.gpu,
             )
         self._refused = refused or (self._refused and isinstance(link, LinkDown))
 
     def _put(self, event: p.PowerEvent) -> None:
         try:
-            self._inbox.put_nowait(event)
+            self._inbox.put_nowait((event, asyncio.get_running_loop().time()))
         except asyncio.QueueFull:
-            self._log.error("too much at once: {} was not heard", type(event).__name__)
+            self._log.error("too many events are waiting: {} was dropped", type(event).__name__)
 
     async def _work(self) -> None:
         while True:
-            event = await self._next()
-            now = asyncio.get_running_loop().time()
+            event, now = await self._next()
             before = self.machine.state
             self.machine, commands = self._monitor.decide(self.machine, event, now)
             self.entered[self.machine.state] += self.machine.state != before
@@ -141,23 +146,24 @@ class MonitorProgram:
                 self._carry_out(command)
 
     async def _keep(self, now: float) -> None:
-        kept = memory.kept(self.machine, now, self._clock())
-        if self._journal is None or not memory.worth_keeping(self._kept, kept):
+        kept = persistence.kept(self.machine, now, self._clock())
+        if self._journal is None or not persistence.worth_keeping(self._kept, kept):
             return
         try:
             await self._journal.append([kept])
             self._kept = kept
-        except (NoSpace, JournalError) as error:  # a machine that is wanted is started all the same
-            if now - self._complained >= COMPLAIN_EVERY:
-                self._complained = now
-                self._log.error("the monitor's memory cannot be written, a restart would not know: {}", error)
+        except (NoSpace, JournalError) as error:  # a machine that is needed is started nevertheless
+            if now - self._warned_at >= WARN_EVERY:
+                self._warned_at = now
+                self._log.error("the machine's state cannot be saved for a restart: {}", error)
 
-    async def _next(self) -> p.PowerEvent:
+    async def _next(self) -> tuple[p.PowerEvent, float]:
+        """The next event, with the time at which it came: the log has that time, and a replay decides by it."""
         try:
             async with asyncio.timeout(self._tick):
                 return await self._inbox.get()
         except TimeoutError:
-            return p.Tick()
+            return p.Tick(), asyncio.get_running_loop().time()
 
     def _carry_out(self, command: p.PowerCommand) -> None:
         match command:
@@ -166,18 +172,18 @@ class MonitorProgram:
             case p.Note(text, warning):
                 self._log.log("WARNING" if warning else "INFO", "{}", text)
             case p.CheckHealth():
-                self._begin("health", self._ask_worker)
+                self._begin("health", self._check_health)
             case p.Start(number):
-                self._begin("provider", partial(self._ask_provider, "start", number, self._power.start))
+                self._begin("provider", partial(self._call_provider, "start", number, self._power.start))
             case p.Stop(number):
-                self._begin("provider", partial(self._ask_provider, "stop", number, self._power.stop))
+                self._begin("provider", partial(self._call_provider, "stop", number, self._power.stop))
             case p.Inspect(number):
-                self._begin("provider", partial(self._look, number))
+                self._begin("provider", partial(self._inspect, number))
 
     def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         self._calls[name] = asyncio.create_task(_after(self._calls.get(name), work), name=f"monitor-{name}")
 
-    async def _ask_provider(self, kind: str, number: int, call: Callable[[], Awaitable[None]]) -> None:
+    async def _call_provider(self, kind: str, number: int, call: Callable[[], Awaitable[None]]) -> None:
         event: p.Taken | p.CallFailed = p.Taken(number)
         try:
             async with asyncio.timeout(self._monitor.policy.call_timeout):
@@ -185,9 +191,9 @@ class MonitorProgram:
                     await call()
         except Exception as error:
             event = self._failed(kind, number, error)
-        self._tell(kind, event)
+        self._report(kind, event)
 
-    async def _look(self, number: int) -> None:
+    async def _inspect(self, number: int) -> None:
         event: p.Reading | p.CallFailed
         try:
             async with asyncio.timeout(self._monitor.policy.call_timeout):
@@ -195,18 +201,18 @@ class MonitorProgram:
                     event = p.Reading(number, await self._power.inspect(), self._power.detail)
         except Exception as error:
             event = self._failed("inspect", number, error)
-        self._tell("inspect", event)
+        self._report("inspect", event)
 
     def _failed(self, kind: str, number: int, error: Exception) -> p.CallFailed:
         if isinstance(error, WakestreamError):
             return p.CallFailed(number, str(error), isinstance(error, NoCapacity))
         if isinstance(error, TimeoutError):
             limit = self._monitor.policy.call_timeout
-            return p.CallFailed(number, f"the provider did not answer to {kind} within {limit:g} s")
-        self._log.opt(exception=error).error("the power provider broke in {}", kind)
-        return p.CallFailed(number, f"the power provider broke in {kind} ({type(error).__name__}); see the log")
+            return p.CallFailed(number, f"the provider did not answer {kind} within {limit:g} s")
+        self._log.opt(exception=error).error("the power provider raised an error in {}", kind)
+        return p.CallFailed(number, f"the power provider raised {type(error).__name__} in {kind}; see the log")
 
-    async def _ask_worker(self) -> None:
+    async def _check_health(self) -> None:
         assert self._health is not None  # noqa: S101 - the decider asks only where there is one
         try:
             async with asyncio.timeout(HEALTH_WITHIN):
@@ -218,18 +224,18 @@ class MonitorProgram:
             event = p.HealthAnswer(False, str(error))
         except TimeoutError:
             event = p.HealthAnswer(False, f"it did not answer within {HEALTH_WITHIN:g} s")
-        except Exception as error:  # unanswered, it would never be asked again
-            self._log.opt(exception=error).error("asking the worker for its health broke")
-            event = p.HealthAnswer(False, f"asking it broke ({type(error).__name__}); see the log")
-        self._tell("health", event)
+        except Exception as error:  # without an answer, there would be no further check
+            self._log.opt(exception=error).error("the health check raised an error")
+            event = p.HealthAnswer(False, f"the health check raised {type(error).__name__}; see the log")
+        self._report("health", event)
 
-    def _tell(self, label: str, event: p.Taken | p.Reading | p.CallFailed | p.HealthAnswer) -> None:
+    def _report(self, label: str, event: p.Taken | p.Reading | p.CallFailed | p.HealthAnswer) -> None:
         self._tap.row("effect", f"power.{label}", asdict(event))
         self._put(event)
 
 
 async def _after(before: asyncio.Task[None] | None, work: Callable[[], Awaitable[None]]) -> None:
-    # Only a look at the machine is ever under way when the next call begins, and its answer is out of date then.
+    # Only an inspection can be running when the next call begins, and its result is out of date then.
     if before is not None:
         await _cancel(before)
     await work()

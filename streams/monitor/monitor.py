@@ -18,6 +18,10 @@ from wakestream.streams.monitor.power_table import BOOTING, STATUS, Signal
 from wakestream.streams.monitor.transitions import LONGEST_WHY
 from wakestream.streams.protocol import messages as m
 
+INEXACT = 0.005
+"""Seconds that an age may be above its limit. Clocks of 16 ms often reach a limit exactly; a log's times are then
+microseconds above it, and its replay would decide differently."""
+
 MAX_ASKED = 100
 """Status queries that may wait for the next look at the machine; one more is answered from memory only."""
 
@@ -283,7 +287,7 @@ class _Turn(Findings):
             self.move(Signal.KEPT, "its worker is at work")
 
     def on_asked(self, event: p.Asked) -> None:
-        known = self.m.read_at is not None and self.now - self.m.read_at <= self.policy.fresh_for
+        known = self.m.read_at is not None and self.now - self.m.read_at <= self.policy.fresh_for + INEXACT
         self.say_status(event.request_id, fresh=True if known else None)
         if not known and len(self.m.asked) < MAX_ASKED:  # a look may take longer than deployed clients wait
             self.set(asked=(*self.m.asked, event.request_id), next_look=self.now)

@@ -314,3 +314,33 @@ async def test_a_hub_that_turns_the_monitor_away_is_explained_once_until_it_take
         room.link.refuse("revoked", "unauthorized")
     logger.remove(sink)
     assert len(lines) == 2
+
+
+class SlowJournal(FakeJournal[MachineKept]):
+    """Each write takes three seconds."""
+
+    async def append(self, facts: Sequence[MachineKept]) -> None:
+        await asyncio.sleep(3.0)
+        await super().append(facts)
+
+
+async def test_an_event_that_waited_for_the_journal_is_decided_on_with_the_time_at_which_it_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decided: dict[str, float] = {}
+    decide = Monitor.decide
+
+    def noted(self: Monitor, machine: Any, event: Any, at: float) -> Any:
+        decided[type(event).__name__] = at
+        return decide(self, machine, event, at)
+
+    monkeypatch.setattr(Monitor, "decide", noted)
+    async with at_work(Room(journal=SlowJournal())) as room:
+        await room.becomes("off")
+        room.link.receive(m.Boot(request_id="boot-1", gpu="gpu-1"))
+        await asyncio.sleep(1.0)
+        came = now()
+        room.link.receive(m.StatusQuery(request_id="q-1"))
+        await room.link.next(m.StatusResponse)
+        assert now() > came
+        assert decided["Asked"] == came

@@ -589,6 +589,13 @@ def test_a_status_query_during_a_start_is_answered_at_once_and_not_as_fresh() ->
     assert [said.fresh for said in desk.said(m.StatusResponse)] == [None, True]
 
 
+def test_whether_a_reading_is_fresh_does_not_depend_on_microseconds_in_which_a_log_is_not_exact() -> None:
+    desk = Desk(fresh_for=5.0).off()
+    desk.now += 5.000003
+    desk.happens(p.Asked("q-1"))
+    assert [said.fresh for said in desk.said(m.StatusResponse)] == [True]
+
+
 def test_a_reading_counts_as_fresh_for_a_while_and_no_longer() -> None:
     desk = Desk(fresh_for=5.0).off()
     desk.now += 5.0
