@@ -49,10 +49,12 @@ def wrong_return(made: Any, function: Callable[..., Any], operator: str, why: st
 
 
 def require_observables(operator: str, *given: Any) -> None:
-    """`TypeError` unless all that was given to `operator` are observables."""
-    for place, each in enumerate(given, 1):
+    """Check the arguments of `operator`: `ValueError` if there is none, `TypeError` if one is not an observable."""
+    if not given:
+        raise ValueError(f"{operator} needs at least one source")
+    for number, each in enumerate(given, 1):
         if not isinstance(each, Observable):
-            raise TypeError(f"{operator}: argument {place} is {short_repr(each)}, which is no observable")
+            raise TypeError(f"{operator}: argument {number} is {short_repr(each)}, which is no observable")
 
 
 def short_repr(value: Any) -> str:

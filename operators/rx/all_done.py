@@ -1,11 +1,12 @@
-"""Several things to be done for one answer, side by side."""
+"""Run several observables at the same time, and combine their last items."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable
 
 from wakestream.operators.model.faults import require_observables
@@ -18,48 +19,57 @@ def _first(*results: Any) -> Any:
     return results[0]
 
 
-def all_done(*lanes: Observable[T], join: Callable[..., T | None] = _first) -> Observable[T]:
-    """All lanes at once, with whatever they emit, until each has completed.
+def all_done(*sources: Observable[T], join: Callable[..., T | None] = _first) -> Observable[T]:
+    """Subscribe to all sources at once, pass all items on, and complete when all have completed.
 
-    A lane that fails ends the whole with its error, and the others are let go of. At the end `join` is given the last
-    item of each lane, in the order of the lanes (None for one without items); what it returns, unless None, is the last
-    item. Unless given, that is the first lane's; it is not emitted again where no other came after it. `ValueError`
-    without a lane.
+    Example:
+        >>> all_done(render(left), render(right), join=lambda left, right: merge_plan(left, right))
+
+    Args:
+        sources: One or more observables. If one fails, the others are disposed and its error is passed on.
+        join: Is called at the end with the last item of each source, in the order of `sources` (None for a source
+            without items). The result is the last item, unless it is None. Default: the last item of the first
+            source, which is not repeated if it was the last one emitted.
+
+    Returns:
+        An observable with the items of all sources.
+
+    Raises:
+        ValueError: There is no source.
+        TypeError: An argument is not an observable.
     """
-    if not lanes:
-        raise ValueError("all_done needs at least one lane")
-    require_observables("all_done", *lanes)
+    require_observables("all_done", *sources)
 
-    def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        work = _Work(observer, len(lanes), join)
-        for place, lane in enumerate(lanes):
-            if not work.over:  # one that fails within its subscription: the next does not begin
-                work.running.add(lane.subscribe(_Lane(work, place), scheduler=scheduler))
-        return work.running
+    def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None = None) -> DisposableBase:
+        state = _State(observer, len(sources), join)
+        for index, source in enumerate(sources):
+            if not state.failed:  # a source may fail within its own subscription
+                state.running.add(source.subscribe(_Inner(state, index), scheduler=scheduler))
+        return state.running
 
     return LightObservable(subscribe)
 
 
-class _Work:
-    """What the lanes of one subscription share."""
+class _State:
+    """What the sources of one subscription share."""
 
-    __slots__ = ("join", "last", "left", "observer", "over", "results", "running")
+    __slots__ = ("failed", "join", "last", "left", "observer", "results", "running")
 
-    def __init__(self, observer: abc.ObserverBase[Any], lanes: int, join: Callable[..., Any]) -> None:
-        self.observer, self.left, self.join = observer, lanes, join
-        self.results: list[Any] = [None] * lanes
+    def __init__(self, observer: ObserverBase[Any], count: int, join: Callable[..., Any]) -> None:
+        self.observer, self.left, self.join = observer, count, join
+        self.results: list[Any] = [None] * count
         self.last: Any = None
         self.running = CompositeDisposable()
-        self.over = False
+        self.failed = False
 
     def fail(self, error: Exception) -> None:
-        self.over = True
+        self.failed = True
         self.observer.on_error(error)
 
     def finish(self) -> None:
         try:
             result = self.join(*self.results)
-        except Exception as error:  # what cannot be joined
+        except Exception as error:  # raised by `join`
             self.fail(error)
             return
         if result is not None and result is not self.last:
@@ -67,23 +77,23 @@ class _Work:
         self.observer.on_completed()
 
 
-class _Lane(ForwardingObserver[Any]):
-    """One lane's observer."""
+class _Inner(ForwardingObserver[Any]):
+    """The observer of one source."""
 
-    __slots__ = ("place", "work")
+    __slots__ = ("index", "state")
 
-    def __init__(self, work: _Work, place: int) -> None:
-        super().__init__(work.observer)
-        self.work, self.place = work, place
+    def __init__(self, state: _State, index: int) -> None:
+        super().__init__(state.observer)
+        self.state, self.index = state, index
 
     def on_next(self, value: Any) -> None:
-        self.work.last = self.work.results[self.place] = value
+        self.state.last = self.state.results[self.index] = value
         self.observer.on_next(value)
 
     def on_error(self, error: Exception) -> None:
-        self.work.fail(error)
+        self.state.fail(error)
 
     def on_completed(self) -> None:
-        self.work.left -= 1
-        if not self.work.left:
-            self.work.finish()
+        self.state.left -= 1
+        if not self.state.left:
+            self.state.finish()

@@ -1,4 +1,4 @@
-"""A cancellation that nobody asked for is a fault, and whoever waits must hear of it."""
+"""A cancellation that was not requested is an error, so that those who wait for the result learn of it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from wakestream.operators.model.faults import location_of
 
 @contextmanager
 def cancel_as_error(name: str | None) -> Iterator[None]:
-    """`CancelledError` as `WakestreamError` (code `internal`) where nobody has cancelled the running task.
+    """Turn a `CancelledError` into a `WakestreamError` (code `internal`) unless the running task was cancelled.
 
-    An effect raises it by itself when something that it awaits was cancelled. One from outside passes as it is.
+    An effect raises such an error by itself when something that it awaits was cancelled.
     """
     try:
         yield
@@ -22,9 +22,9 @@ def cancel_as_error(name: str | None) -> Iterator[None]:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        place = location_of(cancelled)
-        why = (
+        location = location_of(cancelled)
+        reason = (
             f"{name or 'an effect'} cancelled itself (CancelledError): something that it waited for was cancelled, "
             "not the job"
-        ) + (f" ({place})" if place else "")
-        raise WakestreamError(why, code="internal") from cancelled
+        ) + (f" ({location})" if location else "")
+        raise WakestreamError(reason, code="internal") from cancelled

@@ -1,61 +1,70 @@
-"""Something that may be the answer already, and else the long way."""
+"""Continue with a second observable, unless the first one gave the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observables
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     ForwardingObserver,
-    LightObservable,
     SerialDisposable,
+    operator_from,
 )
 
 T = TypeVar("T")
 
 
 def concat_unless(answer: Callable[[T], bool], rest: Observable[T]) -> Callable[[Observable[T]], Observable[T]]:
-    """The source, and after it `rest`, unless one of the source's items is an `answer`.
+    """Like `concat`, but `rest` is left out if an item of the source satisfies `answer`.
 
-    What `answer` raises ends it.
+    Example:
+        >>> cached.pipe(concat_unless(lambda event: isinstance(event, Done), render))
+
+    Args:
+        answer: The predicate. If it raises, the result fails.
+        rest: The observable to continue with.
+
+    Returns:
+        An operator function: the result has the source's items, then those of `rest`.
+
+    Raises:
+        TypeError: `rest` is not an observable.
     """
     require_observables("concat_unless", rest)
 
-    def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            first = _First(observer, answer, rest, scheduler)
-            return CompositeDisposable(source.subscribe(first, scheduler=scheduler), first.rest)
+    def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
+        first = _First(observer, answer, rest, scheduler)
+        return CompositeDisposable(source.subscribe(first, scheduler=scheduler), first.second)
 
-        return LightObservable(subscribe)
-
-    return operator
+    return operator_from(subscribe)
 
 
 class _First(ForwardingObserver[Any]):
-    """Watches for the answer."""
+    """The source's observer: remembers whether the answer came."""
 
-    __slots__ = ("answer", "answered", "following", "rest", "scheduler")
+    __slots__ = ("answer", "answered", "rest", "scheduler", "second")
 
     def __init__(
         self,
-        observer: abc.ObserverBase[Any],
+        observer: ObserverBase[Any],
         answer: Callable[[Any], bool],
-        following: Observable[Any],
-        scheduler: abc.SchedulerBase | None,
+        rest: Observable[Any],
+        scheduler: SchedulerBase | None,
     ) -> None:
         super().__init__(observer)
-        self.answer, self.following, self.scheduler = answer, following, scheduler
+        self.answer, self.rest, self.scheduler = answer, rest, scheduler
         self.answered = False
-        self.rest = SerialDisposable()
+        self.second = SerialDisposable()
 
     def on_next(self, value: Any) -> None:
         try:
             self.answered = self.answered or self.answer(value)
-        except Exception as error:  # the rule is broken: neither the rest nor anything else follows
+        except Exception as error:  # raised by the predicate: `rest` must not follow
             self.answered = True
             self.observer.on_error(error)
         else:
@@ -64,7 +73,5 @@ class _First(ForwardingObserver[Any]):
     def on_completed(self) -> None:
         if self.answered:
             self.observer.on_completed()
-            return
-        here = SerialDisposable()
-        self.rest.disposable = here  # stands first: what ends at once is let go of all the same
-        here.disposable = self.following.subscribe(self.observer, scheduler=self.scheduler)
+        else:
+            self.second.follow(self.rest, self.observer, self.scheduler)

@@ -1,67 +1,77 @@
-"""Several ways to one answer, tried side by side."""
+"""Run several observables at the same time; the first that completes wins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable
 
 from wakestream.operators.model.faults import require_observables
-from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable
+from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable, ignore
 
 T = TypeVar("T")
 
 
-def _silently(_: int, __: Exception) -> None:
-    """Nobody wants to know."""
+def first_success(*sources: Observable[T], dropped: Callable[[int, Exception], T | None] = ignore) -> Observable[T]:
+    """Subscribe to all sources at once, pass all items on, and complete when the first of them completes.
 
+    The other sources are disposed then. The last item is the winner's last item: it is repeated if another source
+    emitted after it.
 
-def first_success(*lanes: Observable[T], dropped: Callable[[int, Exception], T | None] = _silently) -> Observable[T]:
-    """All lanes at once, with whatever they emit; the first that completes ends the whole, the others are let go of.
+    Example:
+        >>> first_success(render_at(a), render_at(b), dropped=lambda index, error: Note(f"{index} failed: {error}"))
 
-    The last item is the winner's. A lane that fails drops out, and what `dropped(its place from 0, its error)` returns,
-    unless None, is emitted; the error of the last lane that is left passes. `ValueError` without a lane.
+    Args:
+        sources: One or more observables. A source that fails is left out; the error of the last one left is passed on.
+        dropped: Is called with the index (from 0) and the error of a source that failed while others still run. What
+            it returns, unless None, is emitted.
+
+    Returns:
+        An observable with the items of all sources.
+
+    Raises:
+        ValueError: There is no source.
+        TypeError: An argument is not an observable.
     """
-    if not lanes:
-        raise ValueError("first_success needs at least one lane")
-    require_observables("first_success", *lanes)
+    require_observables("first_success", *sources)
 
-    def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        race = _Race(observer, len(lanes), dropped)
-        for place, lane in enumerate(lanes):
-            if not race.over:  # one that ends within its subscription has won before the next begins
-                race.running.add(lane.subscribe(_Lane(race, place), scheduler=scheduler))
+    def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None = None) -> DisposableBase:
+        race = _Race(observer, len(sources), dropped)
+        for index, source in enumerate(sources):
+            if not race.over:  # a source may end within its own subscription
+                race.running.add(source.subscribe(_Racer(race, index), scheduler=scheduler))
         return race.running
 
     return LightObservable(subscribe)
 
 
 class _Race:
-    """What the lanes of one subscription share."""
+    """What the sources of one subscription share."""
 
-    __slots__ = ("dropped", "leader", "left", "observer", "over", "running")
+    __slots__ = ("dropped", "latest", "left", "observer", "over", "running")
 
-    def __init__(self, observer: abc.ObserverBase[Any], left: int, dropped: Callable[[int, Exception], Any]) -> None:
+    def __init__(self, observer: ObserverBase[Any], left: int, dropped: Callable[[int, Exception], Any]) -> None:
         self.observer, self.left, self.dropped = observer, left, dropped
         self.running = CompositeDisposable()
-        self.leader: _Lane | None = None  # whose item was the last
+        self.latest: _Racer | None = None  # the source of the last item
         self.over = False
 
 
-class _Lane(ForwardingObserver[Any]):
-    """One lane's observer."""
+class _Racer(ForwardingObserver[Any]):
+    """The observer of one source."""
 
-    __slots__ = ("last", "place", "race")
+    __slots__ = ("index", "last", "race")
 
-    def __init__(self, race: _Race, place: int) -> None:
+    def __init__(self, race: _Race, index: int) -> None:
         super().__init__(race.observer)
-        self.race, self.place = race, place
+        self.race, self.index = race, index
         self.last: tuple[Any, ...] = ()
 
     def on_next(self, value: Any) -> None:
-        self.last, self.race.leader = (value,), self
+        self.last, self.race.latest = (value,), self
         self.observer.on_next(value)
 
     def on_error(self, error: Exception) -> None:
@@ -71,17 +81,17 @@ class _Lane(ForwardingObserver[Any]):
             self.observer.on_error(error)
             return
         try:
-            item = self.race.dropped(self.place, error)
-        except Exception as fault:  # the rule is broken
+            item = self.race.dropped(self.index, error)
+        except Exception as fault:  # raised by `dropped`
             self.observer.on_error(fault)
             return
         if item is not None:
-            self.race.leader = None
+            self.race.latest = None
             self.observer.on_next(item)
 
     def on_completed(self) -> None:
         self.race.over = True
-        if self.race.leader is not self:
-            for item in self.last:  # another lane spoke since
+        if self.race.latest is not self:
+            for item in self.last:
                 self.observer.on_next(item)
         self.observer.on_completed()

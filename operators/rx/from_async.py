@@ -1,12 +1,14 @@
-"""The one door for effects: a coroutine, or an async generator, as a cold observable."""
+"""How effects enter a pipeline: a coroutine, or an async generator, as a cold observable."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import wrong_return
 from wakestream.operators.rx.cancel_as_error import cancel_as_error
@@ -21,50 +23,70 @@ def from_async(effect: Callable[[], AsyncIterator[T]], name: str | None = None) 
 @overload
 def from_async(effect: Callable[[], Awaitable[T]], name: str | None = None) -> Observable[T]: ...
 def from_async(effect: Callable[[], Any], name: str | None = None) -> Observable[Any]:
-    """Run `effect()` anew at each subscription, as a task of the `LoopScheduler` given there.
+    """Run `effect()` at each subscription, as a task of the `LoopScheduler` that is given there.
 
-    A coroutine gives one item, an async generator all of its items. Disposing cancels the task; that `CancelledError`
-    is neither caught nor retried, and nothing is emitted after it. One that the effect raises by itself is an error,
-    see `cancel_as_error`. `name` is the task's, to see who still waits.
+    Disposing cancels the task. That `CancelledError` is neither caught nor retried, and nothing is emitted after it.
+    A `CancelledError` that the effect raises by itself is an error, see `cancel_as_error`.
+
+    Example:
+        >>> from_async(lambda: worker.health(), "health")
+
+    Args:
+        effect: A function without arguments that returns an awaitable (one item) or an async iterator (its items).
+            What it raises is the observable's error.
+        name: The task's name, for debugging.
+
+    Returns:
+        A cold observable.
+
+    Raises:
+        TypeError: At `subscribe`, when the scheduler is not a `LoopScheduler`.
     """
 
-    def subscribe(observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+    def subscribe(observer: ObserverBase[Any], scheduler: SchedulerBase | None = None) -> DisposableBase:
         if not isinstance(scheduler, LoopScheduler):
             raise TypeError("effects run on a LoopScheduler: give one at the single subscribe")
-        return scheduler.spawn(_drive(effect, observer, name), name)
+        return scheduler.spawn(_run(effect, observer, name), name)
 
     return LightObservable(subscribe)
 
 
-async def _drive(effect: Callable[[], Any], observer: abc.ObserverBase[Any], name: str | None) -> None:
+async def _run(effect: Callable[[], Any], observer: ObserverBase[Any], name: str | None) -> None:
     try:
         with cancel_as_error(name):
             running = effect()
             if isinstance(running, AsyncIterator):
-                await _each(running, observer)
+                await _emit_all(running, observer)
             else:
-                observer.on_next(await awaitable(running, effect, name or "from_async"))
-    except Exception as error:  # whatever an effect raises is the observable's error
+                observer.on_next(await require_awaitable(running, effect, name or "from_async"))
+    except Exception as error:
         observer.on_error(error)
     else:
         observer.on_completed()
 
 
-def awaitable(made: Any, effect: Callable[[], Any], name: str) -> Awaitable[Any]:
-    """What `effect()` returned; `WrongReturn` where it cannot be awaited."""
+def require_awaitable(made: Any, effect: Callable[[], Any], name: str) -> Awaitable[Any]:
+    """What `effect()` returned; `WrongReturn` if it cannot be awaited."""
     if isinstance(made, Awaitable):
         return made
     how = "Make it an async function, or return what can be awaited"
     raise wrong_return(made, effect, name, f"cannot be awaited. {how}")
 
 
-async def _each(items: AsyncIterator[Any], observer: abc.ObserverBase[Any]) -> None:
+async def _emit_all(items: AsyncIterator[Any], observer: ObserverBase[Any]) -> None:
     task = asyncio.current_task()
-    try:
+    async with closing(items):
         async for item in items:
             observer.on_next(item)
-            if task is not None and task.cancelling():  # disposed by the observer: stop here, not at its next await
+            if task is not None and task.cancelling():  # the observer disposed it: stop here, not at its next await
                 await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def closing(items: AsyncIterator[Any]) -> AsyncIterator[None]:
+    """Close an async iterator at the end, if it can be closed: its clean-up must not wait for garbage collection."""
+    try:
+        yield
     finally:
         close = getattr(items, "aclose", None)
         if close is not None:

@@ -1,11 +1,12 @@
-"""The waiting line: a sign of life at a steady pace."""
+"""Emit at a steady pace."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import ObserverBase, SchedulerBase
 
 from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.operators.rx.core.scheduler import Timer, clock
@@ -14,24 +15,30 @@ T = TypeVar("T")
 
 
 def interval(seconds: float, make: Callable[[float], T]) -> Observable[T]:
-    """`make(elapsed)` each `seconds` from the subscription on, without drift and without end.
+    """Emit `make(elapsed)` every `seconds` from the subscription on, without drift and without end.
 
-    Beats missed while the machine slept are left out, not made up for. An error of `make` ends it.
+    Items that were missed while the machine slept are left out.
+
+    Example:
+        >>> interval(10.0, lambda elapsed: Waking(elapsed))
+
+    Args:
+        seconds: The period.
+        make: Makes an item from the seconds since the subscription. If it raises, the observable fails.
+
+    Returns:
+        A cold observable. Its first item comes after `seconds`.
     """
-
-    def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        return _Beats(seconds, make, observer, clock(scheduler))
-
-    return LightObservable(subscribe)
+    return LightObservable(lambda observer, scheduler: _Interval(seconds, make, observer, clock(scheduler)))
 
 
-class _Beats(Timer):
-    """One line, and the beats so far."""
+class _Interval(Timer):
+    """One subscription, and how many periods are over."""
 
     __slots__ = ("count", "make", "observer", "seconds", "start")
 
     def __init__(
-        self, seconds: float, make: Callable[[float], Any], observer: abc.ObserverBase[Any], time: abc.SchedulerBase
+        self, seconds: float, make: Callable[[float], Any], observer: ObserverBase[Any], time: SchedulerBase
     ) -> None:
         super().__init__(time)
         self.seconds, self.make, self.observer = seconds, make, observer
@@ -44,9 +51,9 @@ class _Beats(Timer):
         self.count = count = max(self.count + 1, int((self.now() - start) / seconds))
         try:
             item = self.make(count * seconds)
-        except Exception as error:  # a line that cannot be made
+        except Exception as error:
             self.observer.on_error(error)
             return
-        if not self.disposed:  # set before the item is given, lest an observer that raises stop the clock
+        if not self.disposed:  # set before emitting, so that an observer that raises does not stop the timer
             self.set(start + (count + 1) * seconds)
             self.observer.on_next(item)

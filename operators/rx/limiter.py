@@ -1,4 +1,4 @@
-"""Only so many at once: the others wait for their turn, the most urgent first."""
+"""Limit how many sources are subscribed at the same time; the others wait, in order of priority."""
 
 from __future__ import annotations
 
@@ -7,123 +7,139 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable, SerialDisposable
+from wakestream.operators.rx.core.observable import ForwardingObserver, SerialDisposable, operator_from
 from wakestream.operators.rx.core.scheduler import clock
 
 T = TypeVar("T")
 
 
 class Limiter:
-    """At most `limit` sources are subscribed at a time, of all that go through `hold`. Shared by all.
+    """At most `max_concurrent` of the sources that go through `limit` are subscribed at a time.
 
-    Who waits is served by priority, the higher first, and among equals in the order of coming. `ValueError` unless
-    `limit` is at least 1.
+    All jobs share one limiter. A waiting source with a higher priority starts first; among equals, the one that
+    waits longest.
+
+    Example:
+        >>> uploads = Limiter(2)
+        >>> upload(file).pipe(uploads.limit(priority=job.priority))
+
+    Args:
+        max_concurrent: How many sources may run at once.
+
+    Raises:
+        ValueError: `max_concurrent` is less than 1.
     """
 
     def __init__(self, max_concurrent: int) -> None:
         if max_concurrent < 1:
-            raise ValueError("a limit on turns is at least 1")
+            raise ValueError("max_concurrent must be at least 1")
         self.max_concurrent = max_concurrent
         self.running = 0
-        self._waiting: list[tuple[int, int, _Turn]] = []
+        self._waiting: list[tuple[int, int, _Limited]] = []
         self._numbers = count()
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """How many sources wait."""
         return len(self._waiting)
 
     def limit(
         self, priority: int = 0, on_wait: Callable[[int], T | None] = lambda _: None
     ) -> Callable[[Observable[T]], Observable[T]]:
-        """The source, once it is its turn; the turn is over when the source ends or is let go of.
+        """Subscribe to the source when fewer than `max_concurrent` run: at once, or after a wait.
 
-        A free turn is taken within the subscription. Else `on_wait(how many come before)` is emitted, unless None.
+        The place is free again when the source ends or is disposed.
+
+        Args:
+            priority: Sources with a higher priority start first.
+            on_wait: Is called if the source must wait, with the number of sources before it. What it returns, unless
+                None, is emitted.
+
+        Returns:
+            An operator function: the result has the source's items.
         """
 
-        def operator(source: Observable[T]) -> Observable[T]:
-            def subscribe(
-                observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
-            ) -> abc.DisposableBase:
-                turn = _Turn(observer, source, self, clock(scheduler))
-                if self.running < self.max_concurrent:
-                    self.running += 1
-                    turn.begin()
-                else:
-                    turn.wait(priority, on_wait)
-                return turn
+        def subscribe(
+            source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None
+        ) -> DisposableBase:
+            limited = _Limited(observer, source, self, clock(scheduler))
+            if self.running < self.max_concurrent:
+                self.running += 1
+                limited.start()
+            else:
+                limited.wait(priority, on_wait)
+            return limited
 
-            return LightObservable(subscribe)
+        return operator_from(subscribe)
 
-        return operator
+    def _enqueue(self, limited: _Limited, priority: int) -> int:
+        limited.place = (-priority, next(self._numbers))
+        insort(self._waiting, (*limited.place, limited))
+        return bisect_left(self._waiting, limited.place)
 
-    def _queue(self, turn: _Turn, priority: int) -> int:
-        turn.place = (-priority, next(self._numbers))
-        insort(self._waiting, (*turn.place, turn))
-        return bisect_left(self._waiting, turn.place)
+    def _remove(self, limited: _Limited) -> None:
+        del self._waiting[bisect_left(self._waiting, limited.place)]
 
-    def _leave(self, turn: _Turn) -> None:
-        del self._waiting[bisect_left(self._waiting, turn.place)]
-
-    def _over(self) -> None:
-        if self._waiting:  # the turn changes hands
-            self._waiting.pop(0)[2].called()
+    def _release(self) -> None:
+        if self._waiting:  # the next one takes the place
+            self._waiting.pop(0)[2].start_soon()
         else:
             self.running -= 1
 
 
-class _Turn(ForwardingObserver[Any], abc.DisposableBase):
-    """One subscription: it waits, has its turn, and has had it."""
+class _Limited(ForwardingObserver[Any], DisposableBase):
+    """One subscription: waits, runs, is over."""
 
-    __slots__ = ("place", "running", "source", "starting", "state", "time", "turns")
+    __slots__ = ("limiter", "place", "running", "source", "starting", "state", "time")
 
     def __init__(
-        self, observer: abc.ObserverBase[Any], source: Observable[Any], turns: Limiter, time: abc.SchedulerBase
+        self, observer: ObserverBase[Any], source: Observable[Any], limiter: Limiter, time: SchedulerBase
     ) -> None:
         super().__init__(observer)
-        self.source, self.turns, self.time = source, turns, time
+        self.source, self.limiter, self.time = source, limiter, time
         self.running, self.starting = SerialDisposable(), SerialDisposable()
         self.place: tuple[int, int] = (0, 0)
         self.state = "new"
 
     def wait(self, priority: int, on_wait: Callable[[int], Any]) -> None:
-        self.state = "waits"
-        before = self.turns._queue(self, priority)
+        self.state = "waiting"
+        before = self.limiter._enqueue(self, priority)
         try:
             item = on_wait(before)
         except Exception:
-            self.over()
+            self.finish()
             raise
         if item is not None:
             self.observer.on_next(item)
 
-    def called(self) -> None:
-        # In a turn of the loop of its own: whoever hands over is in the middle of its own end.
-        self.state = "has"
-        self.starting.disposable = self.time.schedule(lambda *_: self.begin())
+    def start_soon(self) -> None:
+        # In a later turn of the loop: the source that was running before is still ending.
+        self.state = "running"
+        self.starting.disposable = self.time.schedule(lambda *_: self.start())
 
-    def begin(self) -> None:
-        self.state = "has"
+    def start(self) -> None:
+        self.state = "running"
         self.running.disposable = self.source.subscribe(self, scheduler=self.time)
 
-    def over(self) -> None:
-        before, self.state = self.state, "had"
-        if before == "has":
-            self.turns._over()
-        elif before == "waits":
-            self.turns._leave(self)
+    def finish(self) -> None:
+        before, self.state = self.state, "over"
+        if before == "running":
+            self.limiter._release()
+        elif before == "waiting":
+            self.limiter._remove(self)
 
     def on_error(self, error: Exception) -> None:
-        self.over()
+        self.finish()
         self.observer.on_error(error)
 
     def on_completed(self) -> None:
-        self.over()  # first: what follows must not hold this turn
+        self.finish()  # first, so that what follows does not hold the place
         self.observer.on_completed()
 
     def dispose(self) -> None:
         self.starting.dispose()
         self.running.dispose()
-        self.over()
+        self.finish()

@@ -1,4 +1,4 @@
-"""Items of some kinds, and typed as such."""
+"""Keep the items of some types, and give the result their type."""
 
 from __future__ import annotations
 
@@ -20,5 +20,15 @@ def of_type(first: type[A], second: type[B], /) -> Callable[[Items], Observable[
 @overload
 def of_type(first: type[A], second: type[B], third: type[C], /) -> Callable[[Items], Observable[A | B | C]]: ...
 def of_type(*kinds: type[Any]) -> Callable[[Items], Items]:
-    """The items of the source that are instances of one of up to three classes: `events.pipe(of_type(Running))`."""
+    """Keep the items that are instances of one of up to three classes.
+
+    Example:
+        >>> events.pipe(of_type(Running))
+
+    Args:
+        kinds: The classes.
+
+    Returns:
+        An operator function.
+    """
     return lambda source: source.filter(lambda item: isinstance(item, kinds))

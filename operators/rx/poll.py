@@ -1,11 +1,12 @@
-"""Ask again and again, each time only after the last answer. (`interval` with `flat_map` lets slow polls overlap.)"""
+"""Ask repeatedly, each time after the last answer. (With `interval` and `flat_map`, slow calls would overlap.)"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observable
 from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, SerialDisposable
@@ -15,42 +16,49 @@ T = TypeVar("T")
 
 
 def poll(ask: Callable[[], Observable[T]], every: float, until: Callable[[T], bool]) -> Observable[T]:
-    """Subscribe to `ask()` at once, then `every` seconds after it completed, until an item satisfies `until`.
+    """Subscribe to `ask()` at once, then again `every` seconds after it completed, until an item satisfies `until`.
 
-    Every answer is passed on, the last one included; an error of `ask` or `until` ends the polling.
+    Example:
+        >>> poll(lambda: from_async(worker.health), 1.0, lambda health: health.initialized)
+
+    Args:
+        ask: Makes the observable of one call.
+        every: Seconds between the end of a call and the start of the next one.
+        until: The predicate that ends the polling. The item that satisfies it is the last one.
+
+    Returns:
+        A cold observable with the items of all calls. An error of a call, or one that `ask` or `until` raises, ends it.
     """
-
-    def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        return _Poll(ask, every, until, observer, clock(scheduler)).start()
-
-    return LightObservable(subscribe)
+    return LightObservable(lambda observer, scheduler: _Poll(ask, every, until, observer, clock(scheduler)).start())
 
 
 class _Poll:
+    """One subscription."""
+
     def __init__(
         self,
         ask: Callable[[], Observable[Any]],
         every: float,
         until: Callable[[Any], bool],
-        observer: abc.ObserverBase[Any],
-        time: abc.SchedulerBase,
+        observer: ObserverBase[Any],
+        time: SchedulerBase,
     ) -> None:
         self.ask, self.every, self.until, self.observer, self.time = ask, every, until, observer, time
-        self.asking = SerialDisposable()
+        self.call = SerialDisposable()
         self.pause = SerialDisposable()
         self.done = False
 
-    def start(self) -> abc.DisposableBase:
+    def start(self) -> DisposableBase:
         self._ask()
-        return CompositeDisposable(self.asking, self.pause)
+        return CompositeDisposable(self.call, self.pause)
 
     def _ask(self, *_: Any) -> None:
         try:
             answer = require_observable(self.ask(), self.ask, "poll")
-        except Exception as error:  # a question that cannot be built fails like one that was asked
+        except Exception as error:  # raised by `ask`
             self.observer.on_error(error)
             return
-        self.asking.disposable = answer.subscribe(
+        self.call.disposable = answer.subscribe(
             self._on_next, self.observer.on_error, self._on_completed, scheduler=self.time
         )
 
@@ -59,7 +67,7 @@ class _Poll:
             return
         try:
             self.done = self.until(item)
-        except Exception as error:  # an answer that cannot be judged ends the polling
+        except Exception as error:  # raised by `until`
             self.done = True
             self.observer.on_error(error)
             return

@@ -1,4 +1,4 @@
-"""Try again, later each time. The library's `retry` has no delay and spins."""
+"""Retry with increasing delays. (The library's `retry` has no delay.)"""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     ForwardingObserver,
-    LightObservable,
     SerialDisposable,
+    operator_from,
 )
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 
@@ -22,19 +23,26 @@ T = TypeVar("T")
 
 
 def retry_backoff(backoff: Backoff, random: Random) -> Callable[[Observable[T]], Observable[T]]:
-    """Subscribe again after an error that `backoff.retry_on` accepts, once its delay has passed in scheduler time.
+    """Subscribe again after an error that `backoff.retry_on` accepts, when its delay has passed in scheduler time.
 
-    `random` is the seeded source of jitter. When the attempts are used up, the last error passes; `CancelledError`
-    passes at once. What a function of `backoff` raises ends it too.
+    When the attempts are used up, the last error is passed on. `CancelledError` is passed on at once. If a function of
+    `backoff` raises, the result fails with that error.
+
+    Example:
+        >>> call.pipe(retry_backoff(Backoff(max_retries=3), Random(seed)))
+
+    Args:
+        backoff: Which errors are retried, how often, and after which delays.
+        random: The seeded source of jitter.
+
+    Returns:
+        An operator function: the result has the items of all attempts.
     """
 
-    def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            return _Attempts(source, observer, clock(scheduler), backoff, random).start()
+    def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
+        return _Attempts(source, observer, clock(scheduler), backoff, random).start()
 
-        return LightObservable(subscribe)
-
-    return operator
+    return operator_from(subscribe)
 
 
 class _Attempts(ForwardingObserver[Any]):
@@ -45,8 +53,8 @@ class _Attempts(ForwardingObserver[Any]):
     def __init__(
         self,
         source: Observable[T],
-        observer: abc.ObserverBase[T],
-        time: abc.SchedulerBase,
+        observer: ObserverBase[T],
+        time: SchedulerBase,
         backoff: Backoff,
         random: Random,
     ) -> None:
@@ -57,7 +65,7 @@ class _Attempts(ForwardingObserver[Any]):
         self.running = SerialDisposable()
         self.waiting = SerialDisposable()
 
-    def start(self, *_: Any) -> abc.DisposableBase:
+    def start(self) -> DisposableBase:
         self.running.disposable = self.source.subscribe(self, scheduler=self.time)
         return CompositeDisposable(self.running, self.waiting)
 
@@ -66,7 +74,7 @@ class _Attempts(ForwardingObserver[Any]):
         try:
             if success is not None and success(value):
                 self.failures, self.since = 0, None
-        except Exception as error:  # the rule is broken, not the source: no retry
+        except Exception as error:  # raised by the predicate, not by the source: no retry
             self.observer.on_error(error)
         else:
             self.observer.on_next(value)
@@ -77,8 +85,8 @@ class _Attempts(ForwardingObserver[Any]):
         delay = self.backoff.delay(self.failures, self.random)
         try:
             again = self._is_retryable(error) and not self._used_up(delay)
-            item = self._announcement(delay, error) if again else None
-        except Exception as fault:  # the rule is broken
+            item = again and self.backoff.on_retry and self.backoff.on_retry(self.failures, delay, error)
+        except Exception as fault:  # raised by a function of `backoff`
             self.observer.on_error(fault)
             return
         if not again:
@@ -96,9 +104,6 @@ class _Attempts(ForwardingObserver[Any]):
         late = limit is not None and seconds_now(self.time) + delay - (self.since or 0.0) > limit
         return late or (allowed is not None and self.failures > allowed)
 
-    def _announcement(self, delay: float, error: Exception) -> Any:
-        return self.backoff.on_retry and self.backoff.on_retry(self.failures, delay, error)
-
     def _again(self, *_: Any) -> None:
-        # Nothing is returned: the timer would own what it started, and the next timer would dispose it.
+        # Returns nothing: the timer would own what it started, and the next timer would dispose it.
         self.start()

@@ -1,4 +1,4 @@
-"""An effect that many need and that is carried out once."""
+"""Run an effect once for all its subscribers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Generic, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.rx.core.observable import Disposable, LightObservable, SerialDisposable
 
@@ -14,22 +15,28 @@ T = TypeVar("T")
 
 
 class Shared(LightObservable[T], Generic[T]):
-    """Subscribes to `source` at the first subscription and gives its one item to all, early and late.
+    """Subscribes to `source` at the first subscription, and gives its one item to all subscribers, early and late.
 
-    Waiters may come and go; the effect goes on until `dispose`. An error, or an end without an item, reaches those who
-    wait, and the next subscription starts anew. (`publish` with `ref_count`
-    would stop and repeat the effect whenever nobody waits.)
+    The effect runs until `dispose`, even while it has no subscriber (with `publish` and `ref_count` it would stop and
+    start again). An error, or an end without an item, is given to the present subscribers; the next subscription
+    starts the source again.
+
+    Example:
+        >>> hashes = Shared(from_async(read_and_hash))
+
+    Args:
+        source: The observable to subscribe to. Its first item is kept.
     """
 
     def __init__(self, source: Observable[T]) -> None:
         super().__init__(self._listen)
         self._source = source
-        self._waiting: list[abc.ObserverBase[T]] = []
+        self._waiting: list[ObserverBase[T]] = []
         self._have: list[T] = []
         self._running = SerialDisposable()
         self._started = False
 
-    def _listen(self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
+    def _listen(self, observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
         if self._have:
             observer.on_next(self._have[0])
             observer.on_completed()
@@ -38,41 +45,41 @@ class Shared(LightObservable[T], Generic[T]):
         if not self._started:
             self._started = True
             self._running.disposable = self._source.subscribe(
-                self._arrived, self._failed, self._ended, scheduler=scheduler
+                self._on_next, self._on_error, self._on_completed, scheduler=scheduler
             )
         return Disposable(lambda: self._leave(observer))
 
-    def _leave(self, observer: abc.ObserverBase[T]) -> None:
+    def _leave(self, observer: ObserverBase[T]) -> None:
         if observer in self._waiting:
             self._waiting.remove(observer)
 
-    def _arrived(self, item: T) -> None:
+    def _on_next(self, item: T) -> None:
         if self._have:
             return
         self._have = [item]
 
-        def give(observer: abc.ObserverBase[T]) -> None:
+        def give(observer: ObserverBase[T]) -> None:
             observer.on_next(item)
             observer.on_completed()
 
-        self._tell(give)
+        self._notify(give)
 
-    def _failed(self, error: Exception) -> None:
+    def _on_error(self, error: Exception) -> None:
         if self._have:
-            raise error  # an observer's own: the item had come
+            raise error  # raised by an observer: the item had come
         self._started = False
-        self._tell(lambda observer: observer.on_error(error))
+        self._notify(lambda observer: observer.on_error(error))
 
-    def _ended(self) -> None:
+    def _on_completed(self) -> None:
         if not self._have:
             self._started = False
-            self._tell(lambda observer: observer.on_completed())
+            self._notify(lambda observer: observer.on_completed())
 
-    def _tell(self, what: Callable[[abc.ObserverBase[T]], None]) -> None:
+    def _notify(self, action: Callable[[ObserverBase[T]], None]) -> None:
         waiting, self._waiting = self._waiting, []
-        with ExitStack() as everyone:  # one that raises starves nobody
+        with ExitStack() as stack:  # all are notified, even if one raises
             for observer in reversed(waiting):
-                everyone.callback(what, observer)
+                stack.callback(action, observer)
 
     def dispose(self) -> None:
         """Stop the effect if it runs."""

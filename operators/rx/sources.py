@@ -1,17 +1,22 @@
-"""Items now. (The library's `of`, `merge` and `start_with` emit a turn of the loop later: the moment may be over.)"""
+"""`of`, `never`, `start_with` and `merge_errors`, which emit within the subscription.
+
+The library's `of`, `merge` and `start_with` emit in a later turn of the event loop, when the moment may be over.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observables
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     LightObservable,
     SerialDisposable,
+    operator_from,
     subscribe_through,
 )
 
@@ -19,9 +24,19 @@ T = TypeVar("T")
 
 
 def of(*items: T) -> Observable[T]:
-    """The items, then completion, all within the subscription."""
+    """Emit the items, then complete, all within the subscription.
 
-    def subscribe(observer: abc.ObserverBase[T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+    Example:
+        >>> of(Done(path, size))
+
+    Args:
+        items: The items, in order.
+
+    Returns:
+        A cold observable.
+    """
+
+    def subscribe(observer: ObserverBase[T], _: SchedulerBase | None = None) -> DisposableBase:
         for item in items:
             observer.on_next(item)
         observer.on_completed()
@@ -31,36 +46,53 @@ def of(*items: T) -> Observable[T]:
 
 
 def never() -> Observable[Any]:
-    """Nothing, for ever."""
-    return _SILENCE
+    """An observable without items and without end."""
+    return _NEVER
 
 
-_SILENCE: Observable[Any] = LightObservable(lambda observer, scheduler: SerialDisposable())
+_NEVER: Observable[Any] = LightObservable(lambda observer, scheduler: SerialDisposable())
 
 
 def start_with(*items: Any) -> Callable[[Observable[T]], Observable[T]]:
-    """The items within the subscription, then the source."""
+    """Emit the items within the subscription, then those of the source.
 
-    def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            for item in items:
-                observer.on_next(item)
-            return subscribe_through(source, observer, scheduler)
+    Example:
+        >>> progress.pipe(start_with(Note("rendering")))
 
-        return LightObservable(subscribe)
+    Args:
+        items: The items that come first, in order.
 
-    return operator
+    Returns:
+        An operator function.
+    """
+
+    def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
+        for item in items:
+            observer.on_next(item)
+        return subscribe_through(source, observer, scheduler)
+
+    return operator_from(subscribe)
 
 
 def merge_errors(other: Observable[Any]) -> Callable[[Observable[T]], Observable[T]]:
-    """The source, and `other` subscribed along with it: its items and its end are of no interest, its error is."""
+    """Subscribe to `other` together with the source, and fail if it fails. Its items and its end are ignored.
+
+    Example:
+        >>> waiting.pipe(merge_errors(check_the_files))
+
+    Args:
+        other: The observable whose error ends the result.
+
+    Returns:
+        An operator function: the result has the source's items.
+
+    Raises:
+        TypeError: `other` is not an observable.
+    """
     require_observables("merge_errors", other)
 
-    def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            first = subscribe_through(source, observer, scheduler)
-            return CompositeDisposable(first, other.subscribe(on_error=observer.on_error, scheduler=scheduler))
+    def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
+        first = subscribe_through(source, observer, scheduler)
+        return CompositeDisposable(first, other.subscribe(on_error=observer.on_error, scheduler=scheduler))
 
-        return LightObservable(subscribe)
-
-    return operator
+    return operator_from(subscribe)

@@ -1,18 +1,19 @@
-"""A fork in the road, by the kind of what arrives."""
+"""Choose the observable to follow by the type of the newest item."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observable
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     ForwardingObserver,
-    LightObservable,
     SerialDisposable,
+    operator_from,
 )
 
 U = TypeVar("U")
@@ -20,7 +21,7 @@ U_co = TypeVar("U_co", covariant=True)
 
 
 class Cases(Protocol[U_co]):
-    """Which branch belongs to which kind of item; a dict of functions by type is one."""
+    """Finds the function for a type of item; a dict from types to functions is one."""
 
     def get(self, kind: type, /) -> Callable[[Any], Observable[U_co] | None] | None:
         """The function that makes the branch for an item of `kind`, or None."""
@@ -28,33 +29,42 @@ class Cases(Protocol[U_co]):
 
 
 def switch_by_type(cases: Cases[U]) -> Callable[[Observable[Any]], Observable[U]]:
-    """Follow the branch that belongs to the kind of the newest item.
+    """Like `switch_map`, but each item's type chooses the function that makes the next branch.
 
-    Each item's type is looked up in `cases`; what the case returns replaces the branch followed until then, and None
-    leaves it. Items of other types pass unnoticed. When the branch followed completes, the whole completes and lets go
-    of the source, which may thus be hot and endless.
+    When the present branch completes, the result completes and the source is disposed. The source may thus be hot and
+    endless.
+
+    Example:
+        >>> replies.pipe(switch_by_type({Accepted: on_accepted, Refused: on_refused}))
+
+    Args:
+        cases: A mapping from the exact type of an item to a function. The observable that the function returns
+            replaces the branch that is followed; None keeps it. Items of other types are ignored. If a function
+            raises, the result fails.
+
+    Returns:
+        An operator function: the result has the items of the branches.
     """
 
-    def operator(source: Observable[Any]) -> Observable[U]:
-        def subscribe(observer: abc.ObserverBase[U], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            fork = _Fork(cases, observer, scheduler)
-            return CompositeDisposable(source.subscribe(fork, scheduler=scheduler), fork.followed)
+    def subscribe(
+        source: Observable[Any], observer: ObserverBase[U], scheduler: SchedulerBase | None
+    ) -> DisposableBase:
+        switch = _Switch(cases, observer, scheduler)
+        return CompositeDisposable(source.subscribe(switch, scheduler=scheduler), switch.branch)
 
-        return LightObservable(subscribe)
-
-    return operator
+    return operator_from(subscribe)
 
 
-class _Fork(ForwardingObserver[Any]):
-    """Which branch is followed, in one subscription."""
+class _Switch(ForwardingObserver[Any]):
+    """The source's observer: knows which branch is followed in one subscription."""
 
-    __slots__ = ("cases", "followed", "scheduler", "taken")
+    __slots__ = ("branch", "cases", "count", "scheduler")
 
-    def __init__(self, cases: Cases[Any], observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None) -> None:
+    def __init__(self, cases: Cases[Any], observer: ObserverBase[Any], scheduler: SchedulerBase | None) -> None:
         super().__init__(observer)
         self.cases, self.scheduler = cases, scheduler
-        self.followed = SerialDisposable()
-        self.taken = 0
+        self.branch = SerialDisposable()
+        self.count = 0
 
     def on_next(self, value: Any) -> None:
         case = self.cases.get(type(value))
@@ -62,48 +72,43 @@ class _Fork(ForwardingObserver[Any]):
             return
         try:
             made = case(value)
-            road = None if made is None else require_observable(made, case, "switch_by_type")
-        except Exception as error:  # a case that raises is a branch that failed
+            branch = None if made is None else require_observable(made, case, "switch_by_type")
+        except Exception as error:  # raised by the case
             self.end()
             self.observer.on_error(error)
         else:
-            if road is not None:
-                self._follow(road)
-
-    def _follow(self, road: Observable[Any]) -> None:
-        self.taken += 1
-        here = SerialDisposable()
-        self.followed.disposable = here  # lets go of the branch before, and stands first if this one re-enters
-        here.disposable = road.subscribe(_Road(self), scheduler=self.scheduler)
+            if branch is not None:
+                self.count += 1
+                self.branch.follow(branch, _Branch(self), self.scheduler)
 
     def end(self) -> None:
-        """Take no road any more: a source that emits while it is being subscribed cannot be let go of yet."""
+        """Start no more branches: a source that emits while it is being subscribed cannot be disposed yet."""
         self.cases = {}
 
     def on_completed(self) -> None:
-        if self.taken == 0:
+        if self.count == 0:
             self.observer.on_completed()
 
 
-class _Road(ForwardingObserver[Any]):
-    """One branch; it is heard for as long as it is the newest."""
+class _Branch(ForwardingObserver[Any]):
+    """The observer of one branch; passes items on while it is the newest."""
 
-    __slots__ = ("fork", "number")
+    __slots__ = ("number", "switch")
 
-    def __init__(self, fork: _Fork) -> None:
-        super().__init__(fork.observer)
-        self.fork, self.number = fork, fork.taken
+    def __init__(self, switch: _Switch) -> None:
+        super().__init__(switch.observer)
+        self.switch, self.number = switch, switch.count
 
     def on_next(self, value: Any) -> None:
-        if self.number == self.fork.taken:
+        if self.number == self.switch.count:
             self.observer.on_next(value)
 
     def on_error(self, error: Exception) -> None:
-        if self.number == self.fork.taken:
-            self.fork.end()
+        if self.number == self.switch.count:
+            self.switch.end()
             self.observer.on_error(error)
 
     def on_completed(self) -> None:
-        if self.number == self.fork.taken:
-            self.fork.end()
+        if self.number == self.switch.count:
+            self.switch.end()
             self.observer.on_completed()

@@ -1,18 +1,19 @@
-"""One stage after another, in one observable."""
+"""Chain stages in one observable."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observable, short_repr
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     ForwardingObserver,
-    LightObservable,
     SerialDisposable,
+    operator_from,
 )
 
 T = TypeVar("T")
@@ -21,43 +22,50 @@ Stage = Callable[[Any], Observable[T]]
 _NOTHING = object()
 
 
-def then(*following: Stage[U]) -> Callable[[Observable[T]], Observable[T | U]]:
-    """Pass every item on; when the source completes, go on with what the first of `following` makes of its last item.
+def then(*stages: Stage[U]) -> Callable[[Observable[T]], Observable[T | U]]:
+    """Run stages one after another: each starts from the last item of the one before it.
 
-    When that completes, the second goes on with its last item, and so forth. A stage's progress and its result thus
-    travel together: its last item is its result. A stage without items ends the whole; one that returns no observable
-    fails it with `WrongReturn`. `TypeError` where a stage is no function.
+    All items are passed on, so the progress and the result of a stage travel together: its last item is its result.
+    If a stage has no items, the result completes and the rest of the stages are left out.
+
+    Example:
+        >>> stages.submit().pipe(then(stages.online, stages.dedupe, stages.upload))
+
+    Args:
+        stages: Functions from an item to an observable. One that returns something else makes the result fail with
+            `WrongReturn`.
+
+    Returns:
+        An operator function: the result has the items of the source and of all stages.
+
+    Raises:
+        TypeError: A stage is not a function.
     """
-    for place, stage in enumerate(following, 1):
+    for number, stage in enumerate(stages, 1):
         if not callable(stage):
-            raise TypeError(f"then: stage {place} is {short_repr(stage)}, which is no function")
+            raise TypeError(f"then: stage {number} is {short_repr(stage)}, which is no function")
 
-    def operator(source: Observable[T]) -> Observable[T | U]:
-        def subscribe(
-            observer: abc.ObserverBase[T | U], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            return _Chain(following, observer, scheduler).start(source)
+    def subscribe(
+        source: Observable[T], observer: ObserverBase[T | U], scheduler: SchedulerBase | None
+    ) -> DisposableBase:
+        chain = _Chain(stages, observer, scheduler)
+        return CompositeDisposable(source.subscribe(chain, scheduler=scheduler), chain.present)
 
-        return LightObservable(subscribe)
-
-    return operator
+    return operator_from(subscribe)
 
 
 class _Chain(ForwardingObserver[Any]):
-    """Where one subscription is in its chain: the stages left, and the last item of the present one."""
+    """The state of one subscription: the stages that are left, and the last item of the present one."""
 
     __slots__ = ("last", "left", "present", "scheduler")
 
     def __init__(
-        self, following: tuple[Stage[Any], ...], observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None
+        self, stages: tuple[Stage[Any], ...], observer: ObserverBase[Any], scheduler: SchedulerBase | None
     ) -> None:
         super().__init__(observer)
-        self.left, self.scheduler = following, scheduler
+        self.left, self.scheduler = stages, scheduler
         self.last: Any = _NOTHING
         self.present = SerialDisposable()
-
-    def start(self, source: Observable[Any]) -> abc.DisposableBase:
-        return CompositeDisposable(source.subscribe(self, scheduler=self.scheduler), self.present)
 
     def on_next(self, value: Any) -> None:
         self.last = value
@@ -71,9 +79,7 @@ class _Chain(ForwardingObserver[Any]):
         before, self.last = self.last, _NOTHING
         try:
             after = require_observable(stage(before), stage, "then")
-        except Exception as error:  # a stage that cannot even be built fails like one that ran
+        except Exception as error:  # raised by the stage function
             self.observer.on_error(error)
         else:
-            here = SerialDisposable()
-            self.present.disposable = here  # stands first: a stage that ends at once goes on before it is held
-            here.disposable = after.subscribe(self, scheduler=self.scheduler)
+            self.present.follow(after, self, self.scheduler)

@@ -1,18 +1,19 @@
-"""A limit on silence."""
+"""A limit on the time between two items."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.errors import Stalled
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     ForwardingObserver,
-    LightObservable,
     SerialDisposable,
+    operator_from,
 )
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 
@@ -20,49 +21,55 @@ T = TypeVar("T")
 
 
 def timeout_idle(seconds: float, stage: str) -> Callable[[Observable[T]], Observable[T]]:
-    """`Stalled(stage)` when the source says nothing for `seconds`, from the subscription on.
+    """Fail with `Stalled` when no item comes for `seconds`, counted from the subscription or the last item.
 
-    One timer stands for the whole subscription: an item only notes the time, the timer then waits for the rest.
+    A subscription has one timer: an item only stores the time, and the timer then waits for the rest.
+
+    Example:
+        >>> bytes_sent.pipe(timeout_idle(60.0, "transfer"))
+
+    Args:
+        seconds: The longest time without an item.
+        stage: The name of the wait in the error.
+
+    Returns:
+        An operator function: the result has the source's items.
     """
 
-    def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            silence = IdleWatchdog(observer, clock(scheduler), seconds, stage, Stalled)
-            return CompositeDisposable(silence.timer, source.subscribe(silence, scheduler=scheduler))
+    def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
+        watchdog = IdleWatchdog(observer, clock(scheduler), seconds, stage, Stalled)
+        return CompositeDisposable(watchdog.timer, source.subscribe(watchdog, scheduler=scheduler))
 
-        return LightObservable(subscribe)
-
-    return operator
+    return operator_from(subscribe)
 
 
 class IdleWatchdog(ForwardingObserver[Any]):
-    """Since when nothing has happened; after `seconds` of that, `fault(stage, seconds)` is the end."""
+    """Fails with `error(stage, seconds)` when `since` is `seconds` ago; each item sets `since` to now."""
 
-    __slots__ = ("fault", "seconds", "since", "stage", "time", "timer")
+    __slots__ = ("error", "seconds", "since", "stage", "time", "timer")
 
     def __init__(
         self,
-        observer: abc.ObserverBase[Any],
-        time: abc.SchedulerBase,
+        observer: ObserverBase[Any],
+        time: SchedulerBase,
         seconds: float,
         stage: str,
-        fault: Callable[[str, float], Exception],
+        error: Callable[[str, float], Exception],
     ) -> None:
         super().__init__(observer)
-        self.time, self.seconds, self.stage, self.fault = time, seconds, stage, fault
+        self.time, self.seconds, self.stage, self.error = time, seconds, stage, error
         self.since = seconds_now(time)
         self.timer = SerialDisposable()
-        self.timer.disposable = time.schedule_relative(seconds, self.look)
+        self.timer.disposable = time.schedule_relative(seconds, self.check)
 
     def on_next(self, value: Any) -> None:
         self.since = seconds_now(self.time)
         self.observer.on_next(value)
 
-    def look(self, *_: Any) -> None:
-        """Whether it is over; else the timer waits for the rest."""
-        # Schedulers tell microseconds apart, no less.
-        left = round(self.since + self.seconds - seconds_now(self.time), 6)
+    def check(self, *_: Any) -> None:
+        """Fail if the time is over, else wait for the rest of it."""
+        left = round(self.since + self.seconds - seconds_now(self.time), 6)  # schedulers have microseconds
         if left <= 0:
-            self.observer.on_error(self.fault(self.stage, self.seconds))
+            self.observer.on_error(self.error(self.stage, self.seconds))
         else:
-            self.timer.disposable = self.time.schedule_relative(left, self.look)
+            self.timer.disposable = self.time.schedule_relative(left, self.check)

@@ -1,14 +1,15 @@
-"""A limit on standing still: what comes does not count, only that it is something else than before."""
+"""A limit on the time without progress: items that show the same progress do not count."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.errors import StageTimeout
-from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable
+from wakestream.operators.rx.core.observable import CompositeDisposable, operator_from
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 from wakestream.operators.rx.timeout_idle import IdleWatchdog
 
@@ -17,45 +18,52 @@ _NOTHING = object()
 
 
 def timeout_no_progress(
-    place: Callable[[T], object], seconds: float, stage: str
+    progress: Callable[[T], object], seconds: float, stage: str
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """`StageTimeout(stage)` if the source has not ended `seconds` after `place(item)` became what it is.
+    """Fail with `StageTimeout` when `progress(item)` has not changed for `seconds` and the source has not ended.
 
-    Counted from the subscription while there is no item. What `place` raises ends it.
+    Example:
+        >>> reports.pipe(timeout_no_progress(lambda report: report.position, 3600.0, "execution"))
+
+    Args:
+        progress: What to compare; it is counted from the subscription until there is an item. If it raises, the
+            result fails.
+        seconds: The longest time without a change.
+        stage: The name of the wait in the error.
+
+    Returns:
+        An operator function: the result has the source's items.
     """
 
-    def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            limit = _Unchanged(observer, clock(scheduler), seconds, stage, place)
-            return CompositeDisposable(limit.timer, source.subscribe(limit, scheduler=scheduler))
+    def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
+        watchdog = _ProgressWatchdog(observer, clock(scheduler), seconds, stage, progress)
+        return CompositeDisposable(watchdog.timer, source.subscribe(watchdog, scheduler=scheduler))
 
-        return LightObservable(subscribe)
-
-    return operator
+    return operator_from(subscribe)
 
 
-class _Unchanged(IdleWatchdog):
-    """Where the source stands."""
+class _ProgressWatchdog(IdleWatchdog):
+    """Counts only items that show other progress than the one before."""
 
-    __slots__ = ("last", "place")
+    __slots__ = ("last", "progress")
 
     def __init__(
         self,
-        observer: abc.ObserverBase[Any],
-        time: abc.SchedulerBase,
+        observer: ObserverBase[Any],
+        time: SchedulerBase,
         seconds: float,
         stage: str,
-        place: Callable[[Any], object],
+        progress: Callable[[Any], object],
     ) -> None:
         super().__init__(observer, time, seconds, stage, StageTimeout)
-        self.place = place
+        self.progress = progress
         self.last: object = _NOTHING
 
     def on_next(self, value: Any) -> None:
         try:
-            before, self.last = self.last, self.place(value)
+            before, self.last = self.last, self.progress(value)
             changed = self.last != before
-        except Exception as error:  # the rule is broken
+        except Exception as error:  # raised by `progress`
             self.observer.on_error(error)
             return
         if changed:

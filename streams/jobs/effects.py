@@ -6,7 +6,6 @@ Also the JSON form of every outcome, in both directions, so that replay can give
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from wakestream.operators.model.events import Algorithm, Done, Downloading, File
 from wakestream.operators.model.faults import describe_error
 from wakestream.operators.model.ports import Effects, Files, Health, Resumed, TaskReceipt, TaskReport, Worker, Workers
 from wakestream.operators.rx.cancel_as_error import cancel_as_error
+from wakestream.operators.rx.from_async import closing
 from wakestream.streams.jobs.job import World
 from wakestream.streams.recording.event_json import plain_text
 from wakestream.streams.recording.recording import Tap
@@ -69,7 +69,7 @@ class _Effects:
     ) -> AsyncIterator[T]:
         try:
             with cancel_as_error(label):
-                async with _closing(effect):
+                async with closing(effect):
                     async for item in effect:
                         self.note(label, args, item=plain(item))
                         yield item
@@ -77,17 +77,6 @@ class _Effects:
             self.note(label, args, error=plain_error(error))
             raise
         self.note(label, args, end=True)
-
-
-@asynccontextmanager
-async def _closing(effect: AsyncIterator[Any]) -> AsyncIterator[None]:
-    """Whoever is let go of lets go of the effect: its clean-up must not wait for the garbage collector."""
-    try:
-        yield
-    finally:
-        close = getattr(effect, "aclose", None)
-        if close is not None:
-            await close()
 
 
 class _TappedEffects(Effects):

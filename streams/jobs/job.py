@@ -19,7 +19,7 @@ from wakestream.operators.model.faults import require_observable
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects, Files, Hub, Workers
 from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, subscribe_through
-from wakestream.operators.rx.from_async import awaitable
+from wakestream.operators.rx.from_async import require_awaitable
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.sources import never
 from wakestream.operators.rx.then import then
@@ -39,7 +39,7 @@ class Direct(Effects):
 
     async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
         """See `Effects.call`."""
-        return await awaitable(effect(), effect, label)
+        return await require_awaitable(effect(), effect, label)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,23 @@
-"""Observables and disposables that weigh little: a waiting job holds some fifteen of each, and there are many jobs.
+"""Observables and disposables without locks: a waiting job holds some fifteen of each, and there are many jobs.
 
-The library's own take a lock apiece and guard against other threads. Everything of ours happens on one loop, so none of
-that is needed; a lean subscription takes a fifth of the memory. The rules are the same: nothing is emitted after the
-end, the end lets go of the source, and a source that ends while it is being subscribed is let go of at once.
+The library's classes take a lock each and guard against other threads. Here everything happens on one event loop, so
+locks are not needed, and a subscription takes a fifth of the memory. The contract is the same: nothing is emitted after
+the end, the end disposes the subscription to the source, and a source that ends while it is being subscribed is
+disposed at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reactivex import Observable, abc, typing
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 T = TypeVar("T")
 U = TypeVar("U")
-Subscribe = Callable[[abc.ObserverBase[T], abc.SchedulerBase | None], abc.DisposableBase]
+Subscribe = Callable[[ObserverBase[T], SchedulerBase | None], DisposableBase]
 
 _LOCK = Observable[Any]().lock
 
@@ -26,25 +29,25 @@ class LightObservable(Observable[T]):
 
     lock = _LOCK
 
-    def __init__(self, subscribe: Subscribe[T]) -> None:  # the library's would make a lock for each
+    def __init__(self, subscribe: Subscribe[T]) -> None:  # does not call the base class, which makes a lock
         self._begin = subscribe
 
     def subscribe(
         self,
-        on_next: abc.ObserverBase[T] | abc.OnNext[T] | None = None,
+        on_next: ObserverBase[T] | abc.OnNext[T] | None = None,
         on_error: abc.OnError | None = None,
         on_completed: abc.OnCompleted | None = None,
         *,
-        scheduler: abc.SchedulerBase | None = None,
-    ) -> abc.DisposableBase:
-        """As the library's `subscribe`. An error that nobody handles is raised where it happens."""
+        scheduler: SchedulerBase | None = None,
+    ) -> DisposableBase:
+        """Like the library's `subscribe`. Without `on_error`, an error is raised where it happens."""
         observer = on_next if hasattr(on_next, "on_next") else _Functions(on_next, on_error, on_completed)
         subscription: _Subscription[T] = _Subscription(observer)
-        subscription.holds(self.begin(subscription, scheduler))
+        subscription.hold(self.begin(subscription, scheduler))
         return subscription
 
-    def begin(self, subscription: Any, scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
-        """Let the source speak to a subscription that is there already, see `along`."""
+    def begin(self, subscription: Any, scheduler: SchedulerBase | None) -> DisposableBase:
+        """Emit to an existing subscription, see `subscribe_through`."""
         try:
             return self._begin(subscription, scheduler)
         except Exception as error:
@@ -53,58 +56,65 @@ class LightObservable(Observable[T]):
             subscription.on_error(error)
             return SerialDisposable()
 
-    if not TYPE_CHECKING:  # for its types the library has a page of overloads
+    if not TYPE_CHECKING:  # the library has many overloads for its types
 
         def pipe(self, *operators: Callable[[Any], Any]) -> Any:
-            """As the library's, which makes a function of the operators first."""
+            """Like the library's, without composing the operators into one function first."""
             made = self
             for operator in operators:
                 made = operator(made)
             return made
 
     def map(self, mapper: typing.Mapper[T, U]) -> Observable[U]:
-        """As the library's."""
-        return _lean(super().map(mapper))
+        """Like the library's."""
+        return _without_trampoline(super().map(mapper))
 
     def distinct_until_changed(
         self, key_mapper: typing.Mapper[Any, Any] | None = None, comparer: typing.Comparer[Any] | None = None
     ) -> Observable[Any]:
-        """As the library's."""
-        return _lean(super().distinct_until_changed(key_mapper, comparer))
+        """Like the library's."""
+        return _without_trampoline(super().distinct_until_changed(key_mapper, comparer))
 
     def take_while(self, predicate: typing.Predicate[Any], inclusive: bool = False) -> Observable[Any]:
-        """As the library's."""
-        return _lean(super().take_while(predicate, inclusive))
+        """Like the library's."""
+        return _without_trampoline(super().take_while(predicate, inclusive))
 
 
-def _lean(observable: Observable[U]) -> Observable[U]:
-    """Without the trampoline of the library, which costs more than the work: for what only waits for its source."""
+def _without_trampoline(observable: Observable[U]) -> Observable[U]:
+    """The library's trampoline costs more than the work of operators that only wait for their source."""
     return LightObservable(observable._subscribe_core)
 
 
-def subscribe_through(
-    source: Observable[T], observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None
-) -> abc.DisposableBase:
-    """Subscribe an operator's own `observer`, the one it was given, to `source`: it changes nothing that passes.
+def operator_from(
+    subscribe: Callable[[Observable[T], ObserverBase[U], SchedulerBase | None], DisposableBase],
+) -> Callable[[Observable[T]], Observable[U]]:
+    """An operator, made of a function that subscribes an observer to what the operator makes of a source."""
+    return lambda source: LightObservable(partial(subscribe, source))
 
-    The observer is a subscription that ends with the source and lets go of it, so a lean source needs no other.
+
+def subscribe_through(
+    source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None
+) -> DisposableBase:
+    """Subscribe the observer that an operator was given directly to `source`: the operator changes no item.
+
+    The observer is a subscription that ends with the source and disposes it, so a `LightObservable` needs no other.
     """
     if isinstance(source, LightObservable):
         return source.begin(observer, scheduler)
     return source.subscribe(observer, scheduler=scheduler)
 
 
-class _Subscription(abc.ObserverBase[T], abc.DisposableBase):
-    """Stands between source and observer: silent after the end, and the way to let go of the source."""
+class _Subscription(ObserverBase[T], DisposableBase):
+    """Stands between source and observer: passes nothing on after the end, and disposes the source."""
 
     __slots__ = ("observer", "source", "stopped")
 
     def __init__(self, observer: Any) -> None:
         self.observer = observer
-        self.source: abc.DisposableBase | None = None
+        self.source: DisposableBase | None = None
         self.stopped = False
 
-    def holds(self, source: abc.DisposableBase) -> None:
+    def hold(self, source: DisposableBase) -> None:
         if self.stopped:
             source.dispose()
         else:
@@ -143,25 +153,25 @@ class _Functions:
     __slots__ = ("on_completed", "on_error", "on_next")
 
     def __init__(self, on_next: Any, on_error: abc.OnError | None, on_completed: abc.OnCompleted | None) -> None:
-        self.on_next = on_next or _nothing
+        self.on_next = on_next or ignore
         self.on_error = on_error or _raise
-        self.on_completed = on_completed or _nothing
+        self.on_completed = on_completed or ignore
 
 
-def _nothing(*_: Any) -> None:
-    """Nobody wants to know."""
+def ignore(*_: Any) -> None:
+    """The default callback: does nothing."""
 
 
 def _raise(error: Exception) -> None:
     raise error
 
 
-class ForwardingObserver(abc.ObserverBase[T]):
+class ForwardingObserver(ObserverBase[T]):
     """An observer that passes everything on to `observer`; operators override what they do differently."""
 
     __slots__ = ("observer",)
 
-    def __init__(self, observer: abc.ObserverBase[T]) -> None:
+    def __init__(self, observer: ObserverBase[T]) -> None:
         self.observer = observer
 
     def on_next(self, value: T) -> None:
@@ -177,60 +187,69 @@ class ForwardingObserver(abc.ObserverBase[T]):
         self.observer.on_completed()
 
 
-class SerialDisposable(abc.DisposableBase):
-    """Holds one disposable at a time; the one before is disposed, and after `dispose` every new one at once."""
+class SerialDisposable(DisposableBase):
+    """Holds one disposable at a time: setting another disposes the one before, and after `dispose` also the new one."""
 
-    __slots__ = ("_held", "_over")
+    __slots__ = ("_disposed", "_held")
 
     def __init__(self) -> None:
-        self._held: abc.DisposableBase | None = None
-        self._over = False
+        self._held: DisposableBase | None = None
+        self._disposed = False
 
     @property
-    def disposable(self) -> abc.DisposableBase | None:
-        """The one it holds now. Setting it disposes the one before."""
+    def disposable(self) -> DisposableBase | None:
+        """The one it holds now."""
         return self._held
 
     @disposable.setter
-    def disposable(self, new: abc.DisposableBase) -> None:
-        before, self._held = self._held, None if self._over else new
+    def disposable(self, new: DisposableBase) -> None:
+        before, self._held = self._held, None if self._disposed else new
         if before is not None:
             before.dispose()
-        if self._over:
+        if self._disposed:
             new.dispose()
 
+    def follow(self, source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> None:
+        """Dispose the one before, then subscribe `observer` to `source` and hold that subscription.
+
+        A source may end, or lead to another `follow`, within its own subscription; this order is safe then too.
+        """
+        inner = SerialDisposable()
+        self.disposable = inner
+        inner.disposable = source.subscribe(observer, scheduler=scheduler)
+
     def dispose(self) -> None:
-        """Let go of the present one and of all to come."""
-        self._over = True
+        """Dispose the present one, and every one that is set later."""
+        self._disposed = True
         before, self._held = self._held, None
         if before is not None:
             before.dispose()
 
 
-class Disposable(abc.DisposableBase):
-    """Calls `function` once, when it is disposed."""
+class Disposable(DisposableBase):
+    """Calls `action` once, when it is disposed."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("_action",)
 
-    def __init__(self, function: Callable[[], object]) -> None:
-        self._function: Callable[[], object] | None = function
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._action: Callable[[], object] | None = action
 
     def dispose(self) -> None:
-        """Call it."""
-        function, self._function = self._function, None
-        if function is not None:
-            function()
+        """Call the action, the first time only."""
+        action, self._action = self._action, None
+        if action is not None:
+            action()
 
 
-class CompositeDisposable(abc.DisposableBase):
+class CompositeDisposable(DisposableBase):
     """Two disposables as one."""
 
     __slots__ = ("_first", "_second")
 
-    def __init__(self, first: abc.DisposableBase, second: abc.DisposableBase) -> None:
+    def __init__(self, first: DisposableBase, second: DisposableBase) -> None:
         self._first, self._second = first, second
 
     def dispose(self) -> None:
-        """Dispose of the first, then of the second."""
+        """Dispose the first, then the second."""
         self._first.dispose()
         self._second.dispose()

@@ -1,4 +1,4 @@
-"""The one clock of a program: a reactivex scheduler on the running event loop. It also owns the tasks of effects."""
+"""The clock of a program: a reactivex scheduler on the running event loop. It also owns the tasks of effects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ S = TypeVar("S")
 
 
 class _Timer(abc.DisposableBase):
-    """A pending call of the loop; slim, because ten thousand jobs hold one each."""
+    """A pending call of the loop; small, because ten thousand jobs hold one each."""
 
     __slots__ = ("disposed", "handle", "inner")
 
@@ -37,9 +37,18 @@ class _Timer(abc.DisposableBase):
 
 
 class LoopScheduler(PeriodicScheduler):
-    """Schedules on `loop`; `now` follows `loop.time()`, so a virtual loop makes all waiting virtual.
+    """Schedules on an asyncio event loop. `now` follows `loop.time()`, so a virtual loop makes all waits virtual.
 
-    Pass it once, at the single `subscribe`. It starts no thread. `close` waits for effects that were cancelled.
+    Pass it once, at the single `subscribe`. It starts no thread.
+
+    Example:
+        >>> scheduler = LoopScheduler()
+        >>> running = pipeline.subscribe(print, scheduler=scheduler)
+        >>> running.dispose()
+        >>> await scheduler.close()
+
+    Args:
+        loop: The event loop; default is the running one.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
@@ -49,11 +58,11 @@ class LoopScheduler(PeriodicScheduler):
 
     @property
     def now(self) -> datetime:
-        """The loop's time, as the library wants it."""
+        """The loop's time as a datetime."""
         return self.to_datetime(self.loop.time())
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> abc.DisposableBase:
-        """Run `action` soon, after what is already due."""
+        """Run `action` in the next turn of the loop."""
         timer = _Timer()
         timer.handle = self.loop.call_soon(self._fire, timer, action, state)
         return timer
@@ -76,21 +85,21 @@ class LoopScheduler(PeriodicScheduler):
     def _fire(self, timer: _Timer, action: typing.ScheduledAction[S], state: S | None) -> None:
         timer.handle = None
         inner = action(self, state)
-        if inner is not None and isinstance(inner, abc.DisposableBase):  # asking an abstract class takes its time
+        if inner is not None and isinstance(inner, abc.DisposableBase):  # isinstance of an abstract class is slow
             if timer.disposed:  # by the action itself
                 inner.dispose()
             else:
                 timer.inner = inner
 
     def spawn(self, effect: Coroutine[Any, Any, None], name: str | None = None) -> abc.DisposableBase:
-        """Run an effect as a task; disposing cancels it, and `close` still waits for it."""
+        """Run an effect as a task. Disposing cancels it; `close` waits for its end."""
         task = self.loop.create_task(effect, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return Disposable(task.cancel)
 
     async def close(self) -> None:
-        """Wait for every effect; dispose what started them first."""
+        """Wait for the end of all effects. Dispose what started them first."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
@@ -106,15 +115,16 @@ def clock(scheduler: abc.SchedulerBase | None) -> abc.SchedulerBase:
 
 def seconds_now(scheduler: abc.SchedulerBase) -> float:
     """The scheduler's time in seconds since its own epoch."""
-    if isinstance(scheduler, LoopScheduler):  # exact, and cheaper than by way of a datetime
+    if isinstance(scheduler, LoopScheduler):  # exact, and faster than through a datetime
         return scheduler.loop.time()
     return scheduler.to_seconds(scheduler.now)
 
 
 class Timer(abc.DisposableBase):
-    """What waits again and again: `set` says until when, `on_fire` is called then. One timer for all of the waits.
+    """A timer that is set again and again: `on_fire` is called at the time given to `set`.
 
-    On the loop itself a wait makes nothing but a timer of the loop, as thousands of jobs say a line every few seconds.
+    On a `LoopScheduler` it makes only a timer of the loop, because thousands of jobs have one that fires every few
+    seconds.
     """
 
     __slots__ = ("_cancel", "_loop", "_time")
@@ -126,14 +136,14 @@ class Timer(abc.DisposableBase):
 
     @abstractmethod
     def on_fire(self, *_: Any) -> None:
-        """The wait is over."""
+        """Called when the time has come."""
 
     def now(self) -> float:
-        """As `seconds_now`."""
+        """Like `seconds_now`."""
         return seconds_now(self._time) if self._loop is None else self._loop.time()
 
     def set(self, when: float) -> None:
-        """Ring when `now` is `when`, or soon where that has been. The wait before must be over."""
+        """Fire when `now` is `when`, or soon if that is in the past. The timer must not be set already."""
         if self._loop is None:
             self._cancel = self._time.schedule_relative(max(0.0, when - self.now()), self.on_fire).dispose
         else:
@@ -141,11 +151,11 @@ class Timer(abc.DisposableBase):
 
     @property
     def disposed(self) -> bool:
-        """Whether nobody waits any more; also before the first `set`."""
+        """Whether the timer was disposed, or never set."""
         return self._cancel is None
 
     def dispose(self) -> None:
-        """Wait no more."""
+        """Stop the timer."""
         cancel, self._cancel = self._cancel, None
         if cancel is not None:
             cancel()

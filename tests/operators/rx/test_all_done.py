@@ -96,5 +96,5 @@ def test_results_that_cannot_be_joined_are_an_error() -> None:
 
 
 def test_without_a_lane_nothing_can_be_done() -> None:
-    with pytest.raises(ValueError, match="at least one lane"):
+    with pytest.raises(ValueError, match="at least one source"):
         all_done()

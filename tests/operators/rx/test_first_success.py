@@ -89,7 +89,7 @@ def test_it_may_be_subscribed_to_again() -> None:
 
 
 def test_without_a_lane_it_is_an_error_at_once() -> None:
-    with pytest.raises(ValueError, match="at least one lane"):
+    with pytest.raises(ValueError, match="at least one source"):
         first_success()
 
 

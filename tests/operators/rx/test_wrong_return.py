@@ -101,7 +101,7 @@ async def test_a_long_value_is_cut() -> None:
 
 
 TAKES_FUNCTIONS: dict[str, Callable[[], Callable[[Observable[Any]], Observable[Any]]]] = {
-    "timeout_unchanged": lambda: timeout_no_progress(broken, 5.0, "place"),
+    "timeout_no_progress": lambda: timeout_no_progress(broken, 5.0, "place"),
     "concat_unless": lambda: concat_unless(broken, rx.never()),
 }
 
