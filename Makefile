@@ -8,7 +8,10 @@ TOOLS := .venv/tools/.ready
 TOOLS_BIN := .venv/tools/bin
 SHIPPED := .venv/shipped
 
-.PHONY: setup demo test faults determinism bench check lint types imports peers browser queues hashes audit release clean
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := --numprocesses auto --dist loadfile
+
+.PHONY: setup demo test test-rest test-all faults determinism bench check lint types imports peers browser queues hashes audit release clean
 
 setup: $(READY)
 
@@ -22,12 +25,20 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/wakestream demo
 
+# The fast suite, in parallel by file. tests/conftest.py says which tests are slow.
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST) $(PARALLEL) -m "not slow"
+
+# All other tests: in parallel where that is safe, then those that need the machine for themselves.
+test-rest: setup
+	$(PYTEST) $(PARALLEL) -m "slow and not alone"
+	$(PYTEST) -m alone
+
+test-all: test test-rest
 
 # All cases of the fault tests, then a long run in which programs are killed; about twenty minutes.
 faults: setup
-	WAKESTREAM_FAULTS=long $(BIN)/python -m pytest tests/faults
+	WAKESTREAM_FAULTS=long $(PYTEST) tests/faults
 	$(BIN)/python tests/faults/kill_run.py --kills 300
 
 determinism: setup
@@ -36,7 +47,7 @@ determinism: setup
 bench: setup
 	$(BIN)/python benchmarks
 
-check: lint types imports test
+check: lint types imports test-all
 
 # Other people's tus, for tests/peers and the benchmarks; without node these are skipped.
 peers:
