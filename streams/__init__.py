@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wakestream.streams.recording.config_json import changed, config_from, plain_config
-    from wakestream.streams.jobs.job_runner import Build, Daemon, job_random
+    from wakestream.streams.jobs.job import Build
+    from wakestream.streams.jobs.job_runner import Daemon, job_random
     from wakestream.streams.replay.divergence import Divergence, divergences
     from wakestream.streams.jobs.effects import recorded
     from wakestream.streams.recording.event_json import kind, plain_event
     from wakestream.streams.jobs.hub_client import HubClient, reply_to
-    from wakestream.streams.jobs.job import Direct, World, guarded, job_pipeline
+    from wakestream.streams.jobs.job import Direct, World, guarded
+    from wakestream.streams.jobs.stages import job_pipeline
     from wakestream.streams.monitor.power_machine import PowerPolicy
     from wakestream.streams.recording.recording import (
         Header,
@@ -83,10 +85,10 @@ __all__ = [
 _HOMES = {
     "jobs.effects": "recorded",
     "jobs.hub_client": "HubClient reply_to",
-    "jobs.job": "Direct World guarded job_pipeline",
-    "jobs.job_runner": "Build Daemon job_random",
+    "jobs.job": "Build Direct World guarded",
+    "jobs.job_runner": "Daemon job_random",
     "jobs.keyed_subject": "KeyedSubject",
-    "jobs.stages": "Events Stages pipeline",
+    "jobs.stages": "Events Stages job_pipeline pipeline",
     "monitor.power_machine": "PowerPolicy",
     "protocol.wire": "Malformed decode encode",
     "recording.config_json": "changed config_from plain_config",

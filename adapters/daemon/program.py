@@ -34,7 +34,7 @@ from wakestream.adapters.net.connection_limits import Room
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, LANES, OWN, durable_pipeline, own_pipeline
-from wakestream.streams.jobs.job_runner import Build
+from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.facts import OutboxFact

@@ -22,16 +22,8 @@ from wakestream.operators.rx.core.observable import CompositeDisposable, LightOb
 from wakestream.operators.rx.from_async import require_awaitable
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.sources import never
-from wakestream.operators.rx.then import then
 from wakestream.operators.rx.timeout_total import timeout_total
-from wakestream.operators.stages.dedupe import dedupe
-from wakestream.operators.stages.download import download
 from wakestream.operators.stages.fingerprint import Fingerprints
-from wakestream.operators.stages.follow import follow
-from wakestream.operators.stages.online import online
-from wakestream.operators.stages.submit import submit
-from wakestream.operators.stages.synthesize import synthesize
-from wakestream.operators.stages.upload import upload
 
 
 class Direct(Effects):
@@ -58,27 +50,8 @@ class World:
     retry_now: Observable[Any] = field(default_factory=never)
 
 
-def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Observable[JobEvent]:
-    """One job's events, ending in exactly one of `Done`, `Failed`, `TimedOut`, `Cancelled`. Cold: subscribe to run it.
-
-    Running it again, after any end, is safe: every stage is idempotent by job id or by content hash. `cancel` stops
-    the job when it emits.
-    """
-    hub, workers, random = world.hub, world.workers, world.random
-
-    def stages(readings: Fingerprints) -> Observable[JobEvent]:
-        return submit(job, hub, readings, policy, workers).pipe(
-            then(
-                online(workers, policy, random),
-                dedupe(workers, readings, policy, random),
-                upload(workers, policy, random),
-                synthesize(job, workers, policy, random),
-                follow(workers, policy, random),
-                download(job.output, workers, policy, random),
-            )
-        )
-
-    return guarded(stages, job, world, policy, cancel)
+Build = Callable[[Job, World, Policy, Observable[Any]], Observable[JobEvent]]
+"""A pipeline: makes the events of a job; the last argument cancels the job when it emits."""
 
 
 def guarded(

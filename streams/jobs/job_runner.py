@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
 from reactivex import Observable, abc
 
@@ -16,15 +15,14 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable, subscribe_through
 from wakestream.operators.rx.sources import of
 from wakestream.streams.jobs.effects import recorded
-from wakestream.streams.jobs.job import World, job_pipeline
+from wakestream.streams.jobs.job import Build, World
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
+from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.recording.event_json import plain_event, plain_text
 from wakestream.streams.recording.recording import Tap, untapped
 
 RETRY_NOW = "job.retry_now"
 """The row of a log that says that somebody wanted a job to be tried at once."""
-
-Build = Callable[[Job, World, Policy, Observable[Any]], Observable[JobEvent]]
 
 
 class Daemon:

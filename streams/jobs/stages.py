@@ -22,8 +22,7 @@ from wakestream.operators.stages.online import online
 from wakestream.operators.stages.submit import submit
 from wakestream.operators.stages.synthesize import synthesize
 from wakestream.operators.stages.upload import upload
-from wakestream.streams.jobs.job import World, guarded
-from wakestream.streams.jobs.job_runner import Build
+from wakestream.streams.jobs.job import Build, World, guarded
 
 T = TypeVar("T")
 Events = Observable[JobEvent]
@@ -83,6 +82,27 @@ class Stages:
     def effect(self, label: str, args: Mapping[str, Any], do: Callable[[], Awaitable[T]]) -> Observable[T]:
         """An effect of your own, on the record and tried again as the policy says: see `operators.effect`."""
         return effect(label, args, do, self.world.effects, self.policy, self.world.random)
+
+
+def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Events:
+    """The standard pipeline: one job's events, ending in exactly one of `Done`, `Failed`, `TimedOut`, `Cancelled`.
+
+    Subscribe to run it. Running it again, after any end, is safe: every stage is idempotent by job id or by content
+    hash.
+
+    Example:
+        >>> job_pipeline(job, world, Policy()).subscribe(print, scheduler=LoopScheduler())
+
+    Args:
+        job: The job.
+        world: What it needs from outside.
+        policy: How long it waits and how often it tries.
+        cancel: Cancels the job when it emits.
+
+    Returns:
+        A cold observable. It does not fail: an error is an outcome.
+    """
+    return guarded(lambda read: Stages(job, world, policy, read).standard(), job, world, policy, cancel)
 
 
 Compose = Callable[[Stages], Events]

@@ -221,7 +221,7 @@ def test_the_seed_of_a_found_failure_finds_it_again(tmp_path: Path) -> None:
 
 def test_jobs_of_a_users_own_pipeline_are_replayed_through_it(tmp_path: Path) -> None:
     (tmp_path / "my_pipelines.py").write_text(
-        "from wakestream.operators.model.events import Note\nfrom wakestream.streams.jobs.job import job_pipeline\n"
+        "from wakestream.operators.model.events import Note\nfrom wakestream.streams.jobs.stages import job_pipeline\n"
         "import reactivex as rx\n"
         "def noting(job, world, policy, cancel):\n"
         "    return rx.concat(rx.of(Note('mine')), job_pipeline(job, world, policy, cancel))\n",
@@ -253,7 +253,7 @@ def test_a_pipeline_may_be_named_by_the_expression_that_makes_it() -> None:
 
 def test_a_pipeline_that_is_made_by_an_expression_is_made_for_each_replay(tmp_path: Path) -> None:
     (tmp_path / "once.py").write_text(
-        "from wakestream.streams.jobs.job import job_pipeline\n"
+        "from wakestream.streams.jobs.stages import job_pipeline\n"
         "def fresh():\n"
         "    used = []\n"
         "    def build(job, *rest):\n"

@@ -16,7 +16,7 @@ from wakestream.adapters.cli.replay.reorder import chaos
 from wakestream.adapters.cli.replay.report import Show
 from wakestream.adapters.telemetry.recordings import LogFile, find, read
 from wakestream.adapters.testing.replay_runner import run_log, run_together
-from wakestream.streams.jobs.job_runner import Build
+from wakestream.streams.jobs.job import Build
 from wakestream.streams.recording.recording import Log, UnusableLog
 from wakestream.streams.replay.recorded_ports import Ask
 from wakestream.streams.replay.replay import PROGRAMS

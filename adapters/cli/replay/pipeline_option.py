@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from wakestream.streams.jobs.job import job_pipeline
-from wakestream.streams.jobs.job_runner import Build
+from wakestream.streams.jobs.job import Build
+from wakestream.streams.jobs.stages import job_pipeline
 
 Make = Callable[[], "Build"]
 """Makes the pipeline: one that keeps state across its jobs must not be shared between replays."""

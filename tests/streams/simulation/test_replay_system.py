@@ -20,7 +20,7 @@ from tests.support.streams.system_scene import SECOND, SYSTEM, as_recorded, ende
 from wakestream.operators.model.events import Job, JobEvent
 from wakestream.streams.hub import hub
 from wakestream.streams.hub import power as hub_power
-from wakestream.streams.jobs.job import job_pipeline
+from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.monitor.transitions import Moves
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Log, UnusableLog, row_line
