@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
 
 from wakestream.adapters.config import addresses
+from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.config.settings import WAITS, Settings
 
 Group = argparse.ArgumentParser | argparse._ArgumentGroup
@@ -23,6 +25,18 @@ WAITS_HELP = {
     "execution_timeout": "the whole synthesis (default 4h)",
     "total_timeout": "the whole job (default 12h; the daemon: 30 days)",
 }
+
+
+def whole(least: int = 0, most: int = 999_999_999) -> Callable[[str], int]:
+    """The `type` of a flag that takes a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        number = whole_number(text, least, most)
+        if number is None:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {least} to {most}")
+        return number
+
+    return read
 
 
 def connection(parser: argparse.ArgumentParser) -> None:

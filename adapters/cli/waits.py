@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wakestream.adapters.config.settings import SettingsError, seconds
+from wakestream.adapters.config.numbers import seconds
+from wakestream.adapters.config.settings import SettingsError
 
 
 def seconds_of(flag: str, text: str) -> float:

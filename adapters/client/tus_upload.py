@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -22,6 +21,7 @@ from wakestream.adapters.client import worker_replies as replies
 from wakestream.adapters.client.progress import Meter
 from wakestream.adapters.client.upload_body import FilePart, changed
 from wakestream.adapters.client.worker_errors import shortened
+from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.disk.hashing_writer import hash_of
 from wakestream.operators.model.errors import DAMAGED, Corrupt, WakestreamError, WorkerRefused, WorkerUnreachable
 from wakestream.operators.model.events import FileRef, Fingerprint
@@ -234,9 +234,10 @@ def _offset(response: ClientResponse, default: int | None = None) -> int:
     text = response.headers.get("Upload-Offset")
     if text is None and default is not None:
         return default
-    if text is None or not re.fullmatch(r"[0-9]{1,18}", text):
+    offset = whole_number(text or "", most=10**18)
+    if offset is None:
         raise WorkerRefused(f"the worker's reply lacks Upload-Offset: {shortened(str(text))}", code="bad_reply")
-    return int(text)
+    return offset
 
 
 async def _refused(response: ClientResponse) -> WakestreamError:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
+from wakestream.adapters.config.numbers import whole_number
+
 HUB_PATH = "/dsp"
 WORKER_PORT = 8383
 _HUB_SCHEMES = {"https": "wss", "http": "ws", "wss": "wss", "ws": "ws"}
@@ -52,11 +54,12 @@ def webhook_url(text: str) -> str:
 def listen_address(text: str) -> tuple[str, int]:
     """`HOST:PORT` as a pair; `:PORT` listens on every address, port 0 takes a free one, `[::1]:8080` is IPv6."""
     host, colon, port = text.strip().rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    number = whole_number(port, most=65535)
+    if not colon or number is None:
         raise ValueError(f"{text!r} is not HOST:PORT; write for example 127.0.0.1:8080")
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ValueError(f"{text!r}: an IPv6 address stands in brackets; write for example [::1]:8080")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
+    return host.strip("[]") or "0.0.0.0", number  # noqa: S104 - asked for by leaving the host out
 
 
 def is_loopback(host: str) -> bool:

@@ -8,15 +8,14 @@ Light on purpose: the command line imports it for its list of names, so what onl
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wakestream.adapters.config import addresses
+from wakestream.adapters.config.numbers import seconds
 from wakestream.adapters.config.setting_files import (
     Given,
     Secret,
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
     from wakestream.operators.model.policy import Policy
 
 __all__ = [
-    "LEVELS", "USER_FOLDER", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "seconds",
-    "variables",
+    "LEVELS", "USER_FOLDER", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "variables",
 ]  # fmt: skip
 
 USER_FOLDER = "WAKESTREAM_CONFIG"
@@ -137,18 +135,6 @@ class Settings:
                 "(`wakestream license issue` on the hub's machine makes one)"
             )
         return self.key
-
-
-def seconds(value: object) -> float:
-    """A time in seconds, from a number or text such as `90`, `1.5s`, `30min`, `2h`; `ValueError` for anything else."""
-    units = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value)) if not isinstance(value, bool) else None
-    if found is None or found[2] not in units:
-        raise ValueError("is not a time; write seconds, or a number with s, min or h, such as 90 or 30min")
-    number = float(found[1]) * units[found[2]]
-    if not 0 < number < math.inf:
-        raise ValueError("must be longer than 0 seconds")
-    return number
 
 
 def _text(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from wakestream.adapters.config.numbers import whole_number
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 KEPT: Final = 5_000
@@ -131,8 +132,7 @@ class EventFeed:
     def after(self, last_id: str) -> int | None:
         """The number in the last id that a reader saw; None if it is of another run, or none at all."""
         boot, _, number = last_id.rpartition("-")
-        known = boot == self.boot and number.isascii() and number.isdigit() and len(number) < 19
-        return int(number) if known else None
+        return whole_number(number, most=10**18) if boot == self.boot else None
 
     @contextmanager
     def follow(self, job: str | None, on_cut: Callable[[], None]) -> Iterator[Listener]:

@@ -52,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "looked for in this folder too",
     )
     for name, help_text in _LANES.items():
-        parser.add_argument(f"--max-{name}", metavar="N", type=_number, help=help_text)
+        parser.add_argument(f"--max-{name}", metavar="N", type=flags.whole(1, 10_000), help=help_text)
     parser.add_argument(
         "--webhook",
         dest="webhook_url",
@@ -64,12 +64,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.trace(parser)
     flags.waits(parser)
     flags.program(parser)
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= 10_000 or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to 10000")
-    return int(text)
 
 
 def _size(text: str) -> int:

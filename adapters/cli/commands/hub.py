@@ -39,12 +39,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="worker, monitor or worker,monitor: let such peers in without a token, as old ones need (unsafe)",
     )
     parser.add_argument(
-        "--per-license", metavar="N", type=_number, default=200, help="connections of one license (default 200)"
+        "--per-license", metavar="N", type=flags.whole(1), default=200, help="connections of one license (default 200)"
     )
     parser.add_argument(
         "--per-address",
         metavar="N",
-        type=_number,
+        type=flags.whole(1),
         default=500,
         help="connections from one address (default 500); behind a proxy see --behind-proxy",
     )
@@ -95,12 +95,6 @@ def _price(text: str) -> tuple[str | None, float]:
 def _prices(given: list[tuple[str | None, float]]) -> dict[str, Any]:
     of_one = {name: price for name, price in given if name is not None}
     return {"price": next((price for name, price in reversed(given) if name is None), None), "prices": of_one}
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not int(text[:9]) > 0 or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number above 0")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,8 +12,8 @@ from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.commands import hub
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import table
+from wakestream.adapters.config.numbers import seconds
 from wakestream.adapters.config.setting_files import read_keys
-from wakestream.adapters.config.settings import seconds
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.runtime.printing import say, say_json
 

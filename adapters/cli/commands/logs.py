@@ -43,16 +43,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level", type=str.upper, choices=parsing.LEVELS, default="DEBUG", help="only lines of this level and above"
     )
-    parser.add_argument("--last", metavar="N", type=_number, help="only the last N of these")
+    parser.add_argument("--last", metavar="N", type=flags.whole(), help="only the last N of these")
     parser.add_argument("--follow", action="store_true", help="go on with what comes, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="one JSON object for each line")
     flags.daemon(parser)
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

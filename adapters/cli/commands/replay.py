@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.marbles import marbles
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
@@ -60,8 +60,8 @@ def _chaos(parser: argparse.ArgumentParser) -> None:
     chaos.add_argument(
         "--reorder", action="store_true", help="replay in other orders that are as legal, looking for a worse outcome"
     )
-    chaos.add_argument("--seed", type=_whole, default=0, metavar="N", help="the first order to try (default 0)")
-    chaos.add_argument("--runs", type=_whole, default=1, metavar="K", help="how many to try (default 1)")
+    chaos.add_argument("--seed", type=flags.whole(), default=0, metavar="N", help="the first order to try (default 0)")
+    chaos.add_argument("--runs", type=flags.whole(), default=1, metavar="K", help="how many to try (default 1)")
     chaos.add_argument(
         "--spread", type=_speed, default=None, metavar="SECONDS", help="how far a message is moved at most (default 2)"
     )
@@ -76,12 +76,6 @@ def _speed(text: str) -> float:
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from 0 on")
     return number
-
-
-def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from 0 on")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
 from wakestream.adapters.cli.replay.report import Show, trouble
@@ -53,16 +53,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fails-if", required=True, metavar="EXPR", help="what counts as failing; see below")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="the smaller log (default LOG.shrunk.jsonl)")
     parser.add_argument(
-        "--tries", type=_tries, default=TRIES, metavar="N", help=f"replays after which it stops (default {TRIES})"
+        "--tries",
+        type=flags.whole(1),
+        default=TRIES,
+        metavar="N",
+        help=f"replays after which it stops (default {TRIES})",
     )
     parser.add_argument("--json", action="store_true", help="the result as a JSON object")
     pipelines.flag(parser)
-
-
-def _tries(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not int(text[:9]) > 0 or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number above 0")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -56,7 +56,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="hand it to the daemon, print its id and return (needs `wakestream daemon`)",
     )
     parser.add_argument(
-        "--priority", metavar="N", type=_priority, default=0,
+        "--priority", metavar="N", type=flags.whole(-100, 100), default=0,
         help="in the daemon: -100 to 100, the higher the sooner (default 0)",
     )  # fmt: skip
     flags.daemon(parser)
@@ -64,13 +64,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.probe(parser)
     flags.trace(parser)
     flags.waits(parser)
-
-
-def _priority(text: str) -> int:
-    number = text.removeprefix("-")
-    if not number.isascii() or not number.isdigit() or not 0 <= int(number[:9]) <= 100:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from -100 to 100")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ import aiohttp
 from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import known
+from wakestream.adapters.client.hub_query import first
 from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.hub.status import FEATURE, WHERE
@@ -60,25 +60,6 @@ class Told:
         """Whether jobs are given a GPU, but no address: some hubs name it to jobs alone."""
         unnamed = WHERE in self.features and None in self.online.values()
         return bool(self.workers) and (FEATURE not in self.features or unnamed)
-
-
-async def first(link: Link, wanted: Callable[[Any], T | None], within: float) -> T | None:
-    """The first event of the link that `wanted` makes something of, or None when none comes in time."""
-    found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-    def look(event: Any) -> None:
-        value = wanted(event)
-        if value is not None and not found.done():
-            found.set_result(value)
-
-    subscription = link.events.subscribe(look)
-    try:
-        async with asyncio.timeout(within):
-            return await found
-    except TimeoutError:
-        return None
-    finally:
-        subscription.dispose()
 
 
 async def hub_connects(link: Link, told: Told) -> AsyncIterator[CheckResult]:
@@ -143,10 +124,7 @@ async def monitor_answers(link: Link, told: Told) -> AsyncIterator[CheckResult]:
     def mine(event: Any) -> m.StatusResponse | None:
         return event if isinstance(event, m.StatusResponse) and event.request_id == request else None
 
-    asked = asyncio.create_task(first(link, mine, ANSWER_WITHIN))
-    await asyncio.sleep(0)
-    link.send(m.StatusQuery(request_id=request))
-    answer = await asked
+    answer = await first(link, mine, ANSWER_WITHIN, m.StatusQuery(request_id=request))
     if answer is None:
         yield warning("monitor", t("doctor.gpu_silent", seconds=f"{ANSWER_WITHIN:g}"), t("doctor.gpu_silent.do"))
     elif answer.source != "gpu_monitor":
@@ -166,10 +144,7 @@ async def gpus_stand(link: Link, told: Told) -> AsyncIterator[CheckResult]:
     def mine(event: Any) -> m.HubStatus | None:
         return event if isinstance(event, m.HubStatus) and event.request_id == request else None
 
-    asked = asyncio.create_task(first(link, mine, ANSWER_WITHIN))
-    await asyncio.sleep(0)
-    link.send(m.HubStatusQuery(request_id=request))
-    answer = await asked
+    answer = await first(link, mine, ANSWER_WITHIN, m.HubStatusQuery(request_id=request))
     for gpu in answer.gpus if answer is not None else ():
         phase, why = str(gpu.get("phase", "unknown")), gpu.get("why")
         if phase == "online":
@@ -193,10 +168,9 @@ async def wake(link: Link, within: float, told: Told) -> AsyncIterator[CheckResu
         mine = isinstance(event, m.BootResult | m.Error) and event.request_id == request
         return event if mine and not getattr(event, "success", False) else None
 
-    asked = asyncio.create_task(first(link, ended, within))
-    await asyncio.sleep(0)
-    link.send(m.Boot(request_id=request, source="doctor", msg="wakestream doctor --wake"))
-    answer = await asked
+    answer = await first(
+        link, ended, within, m.Boot(request_id=request, source="doctor", msg="wakestream doctor --wake")
+    )
     took = time.monotonic() - began
     match answer:
         case m.Online():

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wakestream.adapters.config.settings import seconds
+from wakestream.adapters.config.numbers import seconds
 from wakestream.streams.recording.recording import Log, UnusableLog
 from wakestream.streams.replay.replay import policy_of
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.operators.model.errors import FileError
@@ -147,7 +148,8 @@ def listed(query: Mapping[str, str]) -> tuple[Callable[[str], bool], int]:
     state, limit = query.get("state", "all"), query.get("limit", "100")
     if state not in STATES:
         raise ApiError(400, "bad_request", f'"state" is one of {", ".join(STATES)}')
-    if not limit.isascii() or not limit.isdigit() or not 0 < int(limit[:9]) <= LIST_MOST:
+    most = whole_number(limit, 1, LIST_MOST)
+    if most is None:
         raise ApiError(400, "bad_request", f'"limit" is a whole number from 1 to {LIST_MOST}')
     unfinished = ("open", "cancelling")
     wanted: dict[str, Callable[[str], bool]] = {

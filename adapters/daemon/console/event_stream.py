@@ -17,6 +17,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.job_view import JobView
@@ -110,8 +111,8 @@ class Live:
 
     def _state(self, request: web.Request) -> dict[str, Any]:
         boot, _, seq = request.query.get("rows", "").rpartition("-")
-        known = boot == self._cards.outbox.feed.boot and seq.isascii() and seq.isdigit() and len(seq) < 16
-        rows = self._timeline.since(int(seq) if known else 0)
+        known = boot == self._cards.outbox.feed.boot
+        rows = self._timeline.since((known and whole_number(seq, most=10**15)) or 0)
         earlier = self._kept.earlier(boot)
         shown = [*chain.from_iterable(run["rows"] for run in earlier), *rows]
         return {

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import orjson
 from aiohttp import hdrs, web
 
+from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import upload_validation as upload_rules
@@ -165,6 +166,7 @@ def plain_answer(plain: object, status: int = 200) -> web.Response:
 
 
 def _number(text: str, most: int) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 6 or int(text) > most:
+    number = whole_number(text, most=most)
+    if number is None:
         raise ApiError(400, "bad_request", f"a number is at most {most}")
-    return int(text)
+    return number

@@ -19,6 +19,7 @@ from typing import Final
 
 import orjson
 
+from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.operators.model.errors import FileUnusable
 
@@ -94,9 +95,10 @@ class Sessions:
 
     def _good(self, purpose: str, token: str) -> bool:
         ends, _, mark = token.partition(".")
-        if not ends.isascii() or not ends.isdigit() or len(ends) > 12 or not mark.isascii():
+        until = whole_number(ends, most=10**12)
+        if until is None or not mark.isascii():
             return False
-        return hmac.compare_digest(mark, self._mark(purpose, ends)) and int(ends) > self._now()
+        return hmac.compare_digest(mark, self._mark(purpose, ends)) and until > self._now()
 
     def _mark(self, purpose: str, ends: str) -> str:
         return hmac.new(self._key, f"{purpose} {ends}".encode(), hashlib.sha256).hexdigest()

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 from aiohttp import hdrs, web
 
+from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.net.direct_body import LEAST, can_borrow, straight
 from wakestream.adapters.worker.http import requests
 from wakestream.adapters.worker.http.auth import check_everyones, check_open, license_of
@@ -160,10 +161,10 @@ def _metadata(header: str) -> dict[str, str]:
 
 
 def _whole(request: web.Request, name: str) -> int:
-    text = request.headers.get(name, "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+    number = whole_number(request.headers.get(name, ""), most=10**18)
+    if number is None:
         raise bad_request(f"this call needs {name}: a whole number of bytes")
-    return int(text)
+    return number
 
 
 def _checksum(request: web.Request) -> Checksum | None:

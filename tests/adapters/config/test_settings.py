@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.config.settings import WAITS, Settings, SettingsError, load, seconds
+from wakestream.adapters.config.numbers import seconds
+from wakestream.adapters.config.settings import WAITS, Settings, SettingsError, load
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.policy import Policy
 
