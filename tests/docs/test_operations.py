@@ -46,7 +46,7 @@ def _piece(value: ast.expr) -> str:
 
 def quoted() -> list[str]:
     """The first column of the last table."""
-    table = DOC[DOC.index("## What you see, why, what to do") :]
+    table = DOC[DOC.index("## Messages") :]
     return re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
 
 
@@ -110,8 +110,8 @@ def test_the_waits_of_the_page_are_those_of_submit_and_of_the_daemon() -> None:
 
 
 def _in_seconds(text: str) -> float | None:
-    """What the page says: `30 min`, `30 s, then again`, `for ever`."""
-    if text == "for ever":
+    """What the page says: `30 min`, `30 s, then again`, `no limit`."""
+    if text == "no limit":
         return None
     number, unit = text.partition(",")[0].split()
     return float(number) * {"s": 1, "min": 60, "h": 3600, "days": 86400}[unit]
