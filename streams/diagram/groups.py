@@ -1,4 +1,4 @@
-"""Many jobs, or many connections of one role, as few lanes: those that went the same way stand together. Pure."""
+"""Combine the lanes of many jobs, or of many connections of one role, into few lanes. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from statistics import median
 from wakestream.streams.diagram.marbles import STAGES, TIMES, Diagram, Lane, LaneKind
 
 JOBS = 12
-"""Up to so many jobs each have a lane of their own."""
+"""Up to this many jobs have their own lanes."""
 
 CONNECTIONS = 6
-"""Up to so many connections of one role each have a lane of their own."""
+"""Up to this many connections of one role have their own lanes."""
 
 
 def gathered(picture: Diagram) -> Diagram:
-    """The diagram with many alike lanes as one. A lane with a divergence stays alone, for it is what one looks for."""
+    """Combine similar lanes of the diagram. A lane with a divergence stays separate, so that it can be found."""
     rest = [lane for lane in picture.lanes if lane.kind not in ("connection", "job")]
     connections = [lane for lane in picture.lanes if lane.kind == "connection"]
     jobs = [lane for lane in picture.lanes if lane.kind == "job"]
@@ -26,25 +26,25 @@ def gathered(picture: Diagram) -> Diagram:
 
 
 def course(lane: Lane) -> tuple[tuple[str, ...], str]:
-    """The stages that a job went through, each once, whether it had to try again, and how it ended."""
+    """The stages of a job, each once, whether it tried again, and its outcome."""
     words = [span.word for span in lane.spans]
     again = ("again",) if len(words) > len(set(words)) else ()
     return (*dict.fromkeys(words), *again), lane.outcome
 
 
 def diverged(lane: Lane) -> bool:
-    """Whether the replay parted from the log on this lane."""
+    """Whether this lane has a divergence."""
     return any(mark.kind == "divergence" for mark in lane.marks)
 
 
 def spread(values: Iterable[float]) -> tuple[float, float, float]:
-    """The median, the least and the greatest."""
+    """The median, the minimum and the maximum."""
     found = sorted(values)
     return median(found), found[0], found[-1]
 
 
 def flow(lane: Lane, times: Sequence[float]) -> list[tuple[str, list[int]]]:
-    """How many jobs of a group are over, and in each stage, at each of `times`; the furthest first."""
+    """How many jobs of a group have ended, and are in each stage, at each of `times`; the last stage first."""
     spans = [span for member in lane.members for span in member.spans]
     layers = [("over", _count([member.end for member in lane.members if member.spans], [], times))]
     for word in reversed(STAGES):
@@ -86,7 +86,7 @@ def _by_course(lanes: Sequence[Lane]) -> Iterable[Lane]:
 
 
 def _one(kind: LaneKind, title: str, lanes: Sequence[Lane]) -> list[Lane]:
-    """A lane for all of them; a single one stays as it is."""
+    """One lane for all of them; a single lane stays as it is."""
     if len(lanes) <= 1:
         return list(lanes)
     marks = sorted((mark for lane in lanes for mark in lane.marks), key=lambda mark: (mark.t, mark.seq))

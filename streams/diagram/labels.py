@@ -1,4 +1,4 @@
-"""Marks that fall together as one, and their labels as flags on poles, so that no two of them touch. Pure."""
+"""Combine marks at the same position, and place their labels as flags on poles without overlaps. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from wakestream.streams.diagram.marbles import TIMES, Mark
 
 MOST = 120
-"""So many labels of a lane are tried, the most important first."""
+"""The most labels of a lane that are tried, the most important first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A label at `x` that needs `width`, its gap to the next included; the greater `weight` wins the space."""
+    """A label at `x` that needs `width`, with the gap to the next one. The greater `weight` gets the space."""
 
     x: float
     width: float
@@ -23,7 +23,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Bunch:
-    """Marks of one label that stand at the same place, or so near that they could not be told apart."""
+    """Marks of one label at the same position, or so near that they look like one."""
 
     x: float
     marks: tuple[Mark, ...]
@@ -31,22 +31,22 @@ class Bunch:
 
     @property
     def first(self) -> Mark:
-        """The earliest."""
+        """The earliest mark."""
         return self.marks[0]
 
     @property
     def weight(self) -> int:
-        """That of the weightiest."""
+        """The greatest weight of the marks."""
         return max(mark.weight for mark in self.marks)
 
     @property
     def label(self) -> str:
-        """The label, with the number of marks where it is more than one."""
+        """The label, with the number of marks if there are several."""
         return self.first.label if len(self.marks) == 1 else f"{self.first.label} {TIMES}{len(self.marks)}"
 
 
 def bunched(marks: Iterable[Mark], at: Callable[[float], float], near: float) -> list[Bunch]:
-    """The marks of each kind and label, those within `near` of the first as one bunch; from left to right."""
+    """Combine marks of the same kind and label that are within `near` of the first one; from left to right."""
     found: list[Bunch] = []
     open_: dict[tuple[str, str], int] = {}
     for mark in sorted(marks, key=lambda mark: (mark.t, mark.seq)):
@@ -61,7 +61,7 @@ def bunched(marks: Iterable[Mark], at: Callable[[float], float], near: float) ->
 
 
 def chained(bunches: Iterable[Bunch], near: float) -> list[Bunch]:
-    """Bunches of the same label that follow closely, as one: a row of marks under a single label."""
+    """Combine bunches of the same label that follow within `near`, so that they share one label."""
     found: list[Bunch] = []
     last: dict[tuple[str, str], int] = {}
     for bunch in bunches:
@@ -76,9 +76,9 @@ def chained(bunches: Iterable[Bunch], near: float) -> list[Bunch]:
 
 
 def place(flags: Sequence[Flag], rows: int, right: float) -> list[int | None]:
-    """The row of each flag (0 is next to the line), None for those without room; nothing reaches beyond `right`.
+    """Choose the row of each flag: 0 is next to the line, None means that there is no space.
 
-    A text stands to the right of its pole. No text touches another text, and no pole crosses a text.
+    A text is to the right of its pole and ends before `right`. Texts do not touch, and no pole crosses a text.
     """
     wanted = sorted(range(len(flags)), key=lambda index: (-flags[index].weight, flags[index].x, index))
     chosen: list[tuple[float, int]] = []
@@ -94,7 +94,7 @@ def place(flags: Sequence[Flag], rows: int, right: float) -> list[int | None]:
 
 
 def _packed(flags: Sequence[Flag], chosen: list[tuple[float, int]], rows: int, right: float) -> dict[int, int] | None:
-    """From right to left, each in the lowest row where its text ends before the next text or pole."""
+    """Place the flags from right to left, each in the lowest row where it ends before the next text or pole."""
     free = [right] * rows
     found: dict[int, int] = {}
     for x, index in reversed(chosen):

@@ -1,11 +1,10 @@
-"""A log's rows as the lanes of its marble diagram: who spoke, what the GPU was at, where each job stood. Pure."""
+"""Make the lanes of a marble diagram from a log: messages, GPU states, connections and jobs. Pure."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import orjson
 
@@ -13,6 +12,7 @@ from wakestream.streams.diagram.marbles import Diagram, Lane, Mark, MarkKind, Sp
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.recording import Log, Row
 from wakestream.streams.replay.divergence import Divergence
+from wakestream.streams.replay.input_rows import frame_of
 
 _STAGE_AFTER = {
     "job.accept": "wait", "retrying": "wait", "online": "upload", "uploaded": "render", "rendered": "download",
@@ -38,7 +38,15 @@ _TURNS: Mapping[str, MarkKind] = {
 
 
 def diagram(log: Log, divergences: Sequence[Divergence] = ()) -> Diagram:
-    """The lanes of `log`, one for each job and connection, with the divergences marked where they occurred."""
+    """Make the diagram of `log`.
+
+    Args:
+        log: A log of any program.
+        divergences: Differences of its replay, which are marked where they occurred.
+
+    Returns:
+        The diagram, with one lane for each job and connection.
+    """
     build = _of_hub if log.header.program == "hub" else _of_program
     lanes = _whole(log, [lane for lane in build(log) if lane.marks or lane.spans])
     for found in divergences:
@@ -50,7 +58,7 @@ def diagram(log: Log, divergences: Sequence[Divergence] = ()) -> Diagram:
 
 
 def _whole(log: Log, lanes: list[Lane]) -> list[Lane]:
-    """The lanes, and before the many one of the program itself, for the rows that are on none of them."""
+    """Add a lane for the program itself, with the rows that are on no other lane."""
     placed = {mark.seq for lane in lanes for mark in lane.marks}
     rest = tuple(mark_of(row) for row in log.rows if row.seq not in placed)
     if not rest:
@@ -60,7 +68,7 @@ def _whole(log: Log, lanes: list[Lane]) -> list[Lane]:
 
 
 def _busy(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """The spans with those that overlap as one."""
+    """Merge overlapping spans."""
     found: list[Span] = []
     for span in sorted(spans, key=lambda span: span.start):
         if found and span.start <= found[-1].end:
@@ -70,14 +78,8 @@ def _busy(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(found)
 
 
-def frame_of(row: Row) -> Mapping[str, Any]:
-    """The frame within a row, wherever the program keeps it."""
-    found = row.data.get("frame", row.data)
-    return found if isinstance(found, Mapping) else {}
-
-
 def mark_of(row: Row) -> Mark:
-    """A row as a mark."""
+    """Make a mark of a row."""
     label = row.label.removeprefix("gpu.")
     kind = _KINDS.get(row.dir, "conn")
     weight: Weight = 0 if row.label in _STEADY else 1 if row.label in _MINOR else 3 if row.label in _GRAVE else 2
@@ -96,17 +98,17 @@ def _event(row: Row, weight: Weight) -> tuple[MarkKind, Weight]:
 
 
 def _text(row: Row) -> str:
-    told = orjson.dumps(row.data, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    more = told if len(told) <= 240 else told[:239] + "…"
-    return f"{row.dir} {row.label}, row {row.seq}, {row.t:.6f} s\n{more}"
+    text = orjson.dumps(row.data, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    shown = text if len(text) <= 240 else text[:239] + "…"
+    return f"{row.dir} {row.label}, row {row.seq}, {row.t:.6f} s\n{shown}"
 
 
 def _of_program(log: Log) -> Iterator[Lane]:
-    """The lanes of a client or a monitor: one link, its frames, and what is done about them."""
+    """The lanes of a client or a monitor: the link, its frames, effects and jobs."""
     rows, jobs = log.rows, _job_rows(log.rows)
     wire = [row for row in rows if "type" in row.data]
-    said = "out" if log.header.program == "monitor" else "in"
-    yield from _power((row for row in wire if row.dir == said), log)
+    reported = "out" if log.header.program == "monitor" else "in"
+    yield from _power((row for row in wire if row.dir == reported), log)
     yield _link(rows)
     yield Lane("frames", "messages in", tuple(mark_of(row) for row in wire if row.dir == "in"))
     yield Lane("frames", "messages out", tuple(mark_of(row) for row in wire if row.dir == "out"))
@@ -123,7 +125,7 @@ def _link(rows: Iterable[Row]) -> Lane:
 
 
 def _power(rows: Iterable[Row], log: Log) -> Iterator[Lane]:
-    """One lane per GPU: its states as the monitor told them; or one for what the older frames say, which name none."""
+    """One lane for each GPU with its reported states; or one lane from older frames, which do not name a GPU."""
     states: dict[str, list[tuple[Row, str]]] = defaultdict(list)
     hints: list[tuple[Row, str]] = []
     for row in rows:
@@ -143,7 +145,7 @@ _HINTS = {"gpu.power.offline": "off", "gpu.power.booted": "booted", "gpu.power.o
 
 
 def _spans(changes: Sequence[tuple[float, str]], end: float) -> tuple[Span, ...]:
-    """Each state until the next other one, the last until `end`; the same state again goes on."""
+    """Each state until a different one follows, the last one until `end`."""
     spans: list[Span] = []
     for t, word in changes:
         if spans and spans[-1].word == word:
@@ -159,7 +161,7 @@ def _last(rows: Iterable[Row]) -> float:
 
 
 def _job_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each job, of those that were accepted or went through an event."""
+    """The rows of each job that was accepted or had an event."""
     found: dict[str | None, list[Row]] = {
         row.job: [] for row in rows if row.job and (row.label == "job.accept" or "event" in row.data)
     }
@@ -179,7 +181,7 @@ def _job(job: str, rows: Sequence[Row]) -> Lane:
 
 
 def _phases(rows: Sequence[Row]) -> tuple[Mark, ...]:
-    """The marks of a job; of the lines of progress while it waits, those that tell of a new phase have a label."""
+    """The marks of a job. Of the progress rows while it waits, those with a new phase have a label."""
     marks: list[Mark] = []
     phase = None
     for row in rows:
@@ -192,7 +194,7 @@ def _phases(rows: Sequence[Row]) -> tuple[Mark, ...]:
 
 
 def _of_hub(log: Log) -> Iterator[Lane]:
-    """The lanes of a hub: power, each connection by its role, and each job as the hub saw it."""
+    """The lanes of a hub: power, each connection by its role, and each job as the hub sees it."""
     wire = [row for row in log.rows if row.dir in ("in", "out") and "frame" in row.data]
     yield from _power((row for row in wire if row.dir == "in"), log)
     yield from _connections(log.rows)
@@ -232,7 +234,7 @@ def _role(row: Row) -> str:
 
 
 def _held(job: str, rows: Sequence[Row]) -> Lane:
-    """A job as the hub sees it: it waits, it holds a GPU, it waits again where that one was lost, it is over."""
+    """A job as the hub sees it: it waits, has a GPU, waits again if that GPU was lost, and ends."""
     changes = [(rows[0].t, "wait"), *((row.t, _HELD[row.label]) for row in rows if row.label in _HELD)]
     over = next(((row.t, _OVER[row.label]) for row in rows if row.label in _OVER and row.dir == "in"), None)
     end, outcome = over or (rows[-1].t, "")
@@ -244,20 +246,20 @@ _OVER = {"gpu.job.done": "done", "gpu.job.cancel": "cancelled"}
 
 
 def _marked(lanes: Sequence[Lane], found: Divergence) -> list[Lane]:
-    """The lanes with a mark where `found` says that the replay parts from the log."""
+    """Add a mark at the difference `found`."""
     row = found.expected or found.got
     if row is None:
         return list(lanes)
     mark = Mark(row.t, f"≠ {expectation(found)}", "divergence", 4, row.seq, "\n".join(found.lines()))
     stream = str(found.stream).removesuffix(" effects")
     named = [index for index, lane in enumerate(lanes) if stream in lane.ids]
-    spoken = [index for index, lane in enumerate(lanes) if any(each.seq == row.seq for each in lane.marks)]
-    chosen = (named or spoken or [len(lanes) - 1])[0] if lanes else -1
+    shown = [index for index, lane in enumerate(lanes) if any(each.seq == row.seq for each in lane.marks)]
+    chosen = (named or shown or [len(lanes) - 1])[0] if lanes else -1
     return [replace(lane, marks=(*lane.marks, mark)) if at == chosen else lane for at, lane in enumerate(lanes)]
 
 
 def expectation(found: Divergence) -> str:
-    """What was expected and what came, in one line."""
+    """One line with the expected row and the replay's row."""
     expected, got = _short(found.expected), _short(found.got)
     return f"{expected} differs" if expected == got else f"expected {expected}, got {got}"
 

@@ -1,7 +1,7 @@
-"""What a marble diagram is made of: lanes (messages, power, connections, jobs) with marks and spans in time. Pure.
+"""The parts of a marble diagram: lanes (messages, power, connections, jobs) with marks and spans in time. Pure.
 
-`marbles_lanes` reads them off a log, `marbles_groups` puts alike ones together, `marbles_scale` and `marbles_labels`
-say where they stand; adapters/cli/marbles/marbles.py draws them.
+`lanes` makes them from a log, `groups` combines similar ones, `scale` and `labels` place them, and adapters/cli/marbles
+draws them.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ MarkKind = Literal[
     "in", "out", "effect", "conn", "event", "fault", "retry", "done", "failed", "timed_out", "cancelled", "divergence"
 ]
 Weight = Literal[0, 1, 2, 3, 4]
-"""0 happens all the time and bears no label, 3 changes the course, 4 is a divergence."""
+"""0 is frequent and has no label, 3 changes what happens next, 4 is a divergence."""
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
 STAGES = ("wait", "upload", "render", "download", "hold")
-"""What a job's spans are called; `hold` is a hub's view: the job has its GPU."""
+"""Names of a job's spans. `hold` is used for a hub: the job has its GPU."""
 
 LONG, WAIT, WORK = -0.75, 0.75, 2.5
-"""What a fold costs: of a good part of the whole time, of a wait, and of work that goes on."""
+"""The costs of folding a large part of the whole time, a wait, and a time with work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One row of the log on its lane. `label` is short, `text` tells all; `t` is seconds since the log's epoch."""
+    """One row of the log on its lane. `text` is the whole row; `t` is seconds since the log's epoch."""
 
     t: float
     label: str
@@ -41,7 +41,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A state that lasted: a power word, a stage of a job, or a connection that was up."""
+    """A time in one state: a power state, a stage of a job, or a connection that was up."""
 
     start: float
     end: float
@@ -50,7 +50,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One line. `ids` are the jobs or connections on it; `members` are the lanes that a grouped one stands for."""
+    """One line. `ids` are its jobs or connections; `members` are the lanes that were combined into it."""
 
     kind: LaneKind
     title: str
@@ -62,20 +62,20 @@ class Lane:
 
     @property
     def start(self) -> float:
-        """When it begins; 0 for an empty lane."""
+        """Its first time; 0 if it is empty."""
         return min((*(m.t for m in self.marks), *(s.start for s in self.spans)), default=0.0)
 
     @property
     def end(self) -> float:
-        """When it ends."""
+        """Its last time."""
         return max((*(m.t for m in self.marks), *(s.end for s in self.spans)), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """All lanes from top to bottom; `moments` are the times at which something new happened.
+    """All lanes from top to bottom.
 
-    `busy` is when jobs did more than wait.
+    `moments` are the times of rows that are not routine. `busy` are the times in which jobs did more than wait.
     """
 
     program: str
@@ -87,7 +87,7 @@ class Diagram:
 
     @property
     def jobs(self) -> int:
-        """How many jobs there are."""
+        """The number of jobs."""
         return sum(max(1, len(lane.members)) for lane in self.lanes if lane.kind in ("job", "jobs"))
 
     @property
@@ -96,7 +96,7 @@ class Diagram:
         return max(self.moments) - min(self.moments) if self.moments else 0.0
 
     def price(self, start: float, end: float) -> float:
-        """What it costs to fold the time between: work that goes on deserves its length more than mere waiting."""
+        """The cost of folding this time: work is worth showing in its length more than waiting is."""
         if end - start >= self.seconds / 4:
             return LONG
         return WORK if any(start < busy.end and end > busy.start for busy in self.busy) else WAIT

@@ -1,4 +1,4 @@
-"""Time as a place on a line: to scale, except that long waits in which nothing new happens are folded. Pure."""
+"""Map time to positions on a line: to scale, but long waits without new events are folded. Pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from functools import cached_property
 from itertools import pairwise
 
 Price = Callable[[float, float], float]
-"""How many more moments must become readable for the wait from one moment to another to be folded."""
+"""How many more moments must become readable before a wait is folded."""
 
 SHORTER = 2.0
-"""A folded wait would be at least so many times as long unfolded."""
+"""A wait is folded only if it would be at least this many times as long without."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Seconds `start`..`end` stand at `left`..`right`; `folded` when not to the scale of the others."""
+    """The seconds `start`..`end` are at `left`..`right`; `folded` if not to scale."""
 
     start: float
     end: float
@@ -26,7 +26,7 @@ class Stretch:
     folded: bool = False
 
     def at(self, t: float) -> float:
-        """The place of a moment within this stretch."""
+        """The position of a time in this stretch."""
         if self.end <= self.start:
             return self.left
         part = min(1.0, max(0.0, (t - self.start) / (self.end - self.start)))
@@ -35,17 +35,17 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Scale:
-    """Stretches from left to right, without holes between them."""
+    """Adjacent stretches from left to right."""
 
     stretches: tuple[Stretch, ...]
 
     def at(self, t: float) -> float:
-        """The place of a moment; moments outside stand at the ends."""
+        """The position of a time; times outside are at the ends."""
         found = bisect_right(self._starts, t) - 1
         return self.stretches[max(0, found)].at(t)
 
     def time(self, x: float) -> float:
-        """The moment at a place; the reverse of `at`."""
+        """The time at a position; the inverse of `at`."""
         for each in self.stretches:
             if x <= each.right and each.right > each.left:
                 part = (x - each.left) / (each.right - each.left)
@@ -63,25 +63,26 @@ class Scale:
 
 
 def scale(moments: Iterable[float], width: float, *, fold: float, most: int, apart: float, price: Price) -> Scale:
-    """A scale `width` wide over `moments` (seconds); at most `most` waits are folded, each to the width `fold`.
+    """Make a scale for `moments`. The longest waits are folded, as far as that makes enough moments readable.
 
-    The longest waits are folded first, as long as that pays: each must make as many moments readable (`apart` from the
-    one before) as its `price` says, for it takes room and breaks the line.
+    Args:
+        moments: Times in seconds.
+        width: The width of the scale.
+        fold: The width of a folded wait.
+        most: The most waits that are folded.
+        apart: The distance from the moment before at which a moment is readable.
+        price: How many more moments a fold must make readable, since it takes space and breaks the line.
     """
     times = sorted(set(moments)) or [0.0]
-    gaps = sorted(_gaps(times), key=lambda gap: (gap[0] - gap[1], gap))
+    gaps = sorted(pairwise(times), key=lambda gap: (gap[0] - gap[1], gap))
     tries = [_drawn(times, set(gaps[:count]), width, fold) for count in range(max(0, min(most, len(gaps) - 1)) + 1)]
     sound = [each for each in tries if _sound(each)]
     paid = {each: sum(price(fold.start, fold.end) for fold in each.folds) for each in sound}
     return max(sound, key=lambda each: (_seen(each, times, apart) - paid[each], -len(each.folds)))
 
 
-def _gaps(times: list[float]) -> list[tuple[float, float]]:
-    return list(pairwise(times))
-
-
 def _drawn(times: list[float], folded: set[tuple[float, float]], width: float, fold: float) -> Scale:
-    shown = sum(b - a for a, b in _gaps(times) if (a, b) not in folded)
+    shown = sum(b - a for a, b in pairwise(times) if (a, b) not in folded)
     unit = (width - fold * len(folded)) / shown if shown > 0 else 0.0
     stretches: list[Stretch] = []
     left = 0.0
@@ -93,7 +94,7 @@ def _drawn(times: list[float], folded: set[tuple[float, float]], width: float, f
 
 
 def _sound(found: Scale) -> bool:
-    """Whether folding makes each fold much shorter than it would be, and leaves something to scale."""
+    """Whether each fold is much shorter than without folding, and a part is still to scale."""
     plain = [each for each in found.stretches if not each.folded]
     if not found.folds:
         return True
@@ -104,7 +105,7 @@ def _sound(found: Scale) -> bool:
 
 
 def _seen(found: Scale, times: list[float], apart: float) -> int:
-    """How many moments stand apart from the one before."""
+    """How many moments are far enough from the one before."""
     count, last = 0, -apart
     for t in times:
         x = found.at(t)
@@ -114,9 +115,9 @@ def _seen(found: Scale, times: list[float], apart: float) -> int:
 
 
 def _merged(times: list[float], folded: set[tuple[float, float]]) -> Iterable[tuple[float, float]]:
-    """The folded waits, and between them the stretches that are to scale, each as one."""
+    """The folded waits, and between them the stretches that are to scale."""
     since = times[0]
-    for a, b in _gaps(times):
+    for a, b in pairwise(times):
         if (a, b) not in folded:
             continue
         if a > since:

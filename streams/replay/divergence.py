@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from wakestream.streams.recording.recording import Log, Row, ended_jobs
-from wakestream.streams.replay.input_rows import LINK_FRAMES
+from wakestream.streams.replay.input_rows import LINK_FRAMES, frame_of
 
 MEASURED = frozenset({"waited", "now", "ts", "eta"})
 """Fields that hold a measured time. They are not compared."""
@@ -165,8 +165,7 @@ def _decided(row: Row) -> Any:
     """The part of a row that the program decides: of an effect, only the arguments."""
     if row.dir == "effect":
         return row.data.get("args", row.data)
-    frame = row.data.get("frame")  # a hub's row holds one; the event `running` has a number of that name
-    return frame if isinstance(frame, Mapping) else row.data
+    return frame_of(row)
 
 
 def _same(expected: Any, got: Any, lenient: bool) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from wakestream.operators.model.errors import JournalError
 from wakestream.operators.model.events import Job
@@ -27,6 +27,12 @@ def row_errors(row: Row, program: str = "") -> Iterator[None]:
     except (JournalError, LookupError, TypeError, ValueError) as error:
         where = f"{program}: row" if program else "row"
         raise UnusableLog(f"{where} {row.seq} ({row.dir} {row.label}) cannot be replayed: {error!r}") from error
+
+
+def frame_of(row: Row) -> Mapping[str, Any]:
+    """The frame of a row: a hub keeps it in a field, since its rows have more than the frame."""
+    frame = row.data.get("frame")  # the event `running` has a number of that name
+    return frame if isinstance(frame, Mapping) else row.data
 
 
 def link_event(row: Row) -> LinkUp | LinkDown:

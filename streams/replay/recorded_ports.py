@@ -1,4 +1,4 @@
-"""The world as a log has it: each call of a job gets the next recorded outcome of its kind, at its recorded time."""
+"""The ports of a replayed job: each call gets the next recorded result of its kind, at its recorded time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from wakestream.streams.jobs import effects
 from wakestream.streams.recording.recording import Log, Row
 
 Until = Callable[[float], Awaitable[None]]
-"""Waits until so many seconds after the log's epoch."""
+"""Waits until this many seconds after the log's epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A job asks something of the world, at `t` seconds since the log's epoch: a call, or a submit to the hub."""
+    """A request of a job at `t` seconds since the log's epoch: a call of a port, or a submit to the hub."""
 
     t: float
     job: str
@@ -29,11 +29,14 @@ class Ask:
 
 @dataclass(slots=True)
 class Watch:
-    """What is known while a replay runs, and not from its log: for whoever has to explain how it ended.
+    """What a replay has done so far, for the case that it does not end.
 
-    `open` are the jobs that have not ended, `unanswered` the calls, as (job, label), that the log has no outcome for,
-    `asked` all that jobs asked of hub, worker and files, in its order, by the `clock` of the replay, `seen` the
-    events of each job with their times.
+    Args:
+        open: The jobs that have not ended.
+        unanswered: The calls without a result in the log, as (job, label).
+        asked: All requests of jobs to hub, worker and files, in order.
+        clock: Returns seconds since the log's epoch.
+        seen: The events of each job, with their times.
     """
 
     open: set[str] = field(default_factory=set)
@@ -43,11 +46,11 @@ class Watch:
     seen: dict[str, list[tuple[float, JobEvent]]] = field(default_factory=dict)
 
     def sees(self, job: str, event: JobEvent) -> None:
-        """A job says something now."""
+        """Record an event of a job."""
         self.seen[job].append((self.clock(), event))
 
     def asks(self, job: str, label: str) -> None:
-        """A job asks something now."""
+        """Record a request of a job."""
         self.asked.append(Ask(self.clock(), job, label))
 
 
@@ -55,7 +58,7 @@ Known = Mapping[str | None, Sequence[Row]]
 
 
 def effects_of(log: Log) -> Known:
-    """The rows of effects by job: taken once from a log, which may have thousands of jobs."""
+    """The rows of effects by job. A log may have thousands of jobs, so this is done once."""
     found: defaultdict[str | None, list[Row]] = defaultdict(list)
     for row in log.rows:
         if row.dir == "effect":
@@ -64,10 +67,16 @@ def effects_of(log: Log) -> Known:
 
 
 class Answers:
-    """What is `known` of the effects of `job` (see `effects_of`); `watch` learns of calls without an outcome.
+    """The recorded results of the calls of one job.
 
-    A call is answered by the next row of its label, at its worker, with its arguments: calls that ran side by side get
-    each their own answers. Where no row has its arguments it gets the next one all the same, and the replay diverges.
+    A call gets the next row with its label, worker and arguments, so concurrent calls each get their own results. If no
+    row has its arguments, it gets the next row of its label, and the replay diverges.
+
+    Args:
+        known: The rows of effects, from `effects_of`.
+        job: The job.
+        until: Waits for a time.
+        watch: Collects requests, and calls without a result.
     """
 
     def __init__(self, known: Known, job: str, until: Until, watch: Watch | None = None) -> None:
@@ -78,18 +87,18 @@ class Answers:
         self._until = until
 
     def now(self, label: str) -> Any:
-        """The next outcome of a call that takes no time."""
+        """The next result of a call that takes no time."""
         data = self._rows[label].pop(0).data
         if "error" in data:
             raise effects.error_from(data["error"])
         return data["ok"]
 
     async def of(self, label: str, **asked: Any) -> Any:
-        """The next outcome of a call, or its error; `asked` are its `args`, and `at` where a worker was called."""
+        """The next result of a call, or its error; `asked` are its `args`, and the worker (`at`) if it has one."""
         return (await self._next(label, asked)).get("ok")
 
     async def items(self, label: str, **asked: Any) -> AsyncIterator[Any]:
-        """The items of one call that gives many, up to its end or its error."""
+        """The items of one streaming call, up to its end or its error."""
         while True:
             data = await self._next(label, asked)
             if data.get("end"):
@@ -100,14 +109,14 @@ class Answers:
         self._watch.asks(self._job, label)
         row = self._take(self._rows[label], asked)
         if row is None:
-            # The log tells of no end: the call was let go of, or the log ends here. Only a dispose helps.
+            # The log has no result: the call was cancelled, or the log ends here. Wait until the replay is disposed.
             self._watch.unanswered.add((self._job, label))
             never: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
             return await never
         try:
             await self._until(row.t)
         except asyncio.CancelledError:
-            # This call was let go of before its answer came: in the recorded run, the answer was the next one's.
+            # The call was cancelled before its result came: in the recorded run, the next call got this result.
             self._rows[label].append(row)
             self._rows[label].sort(key=lambda each: each.seq)
             raise
@@ -128,40 +137,40 @@ class Answers:
 
 
 class LoggedEffects(Effects):
-    """The port `Effects`, answered by a log: nothing is carried out."""
+    """The port `Effects` with the results of a log: no effect is carried out."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
 
     async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
-        """As it went then."""
+        """The recorded result."""
         return await self._answers.of(effects.own(label), args=args)
 
 
 class LoggedFiles(Files):
-    """The port `Files`, answered by a log."""
+    """The port `Files` with the results of a log."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
-        """As it was read then."""
+        """The recorded fingerprint."""
         args = effects.fingerprint_args(path, algorithms)
         return effects.fingerprint_from(await self._answers.of("fingerprint", args=args))
 
 
 class LoggedWorkers(Workers):
-    """The port `Workers`, answered by a log."""
+    """The port `Workers` with the results of a log."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
 
     def at(self, url: str | None) -> Worker:
-        """The worker, whichever it was."""
+        """The worker at this address."""
         return _LoggedWorker(self._answers, url)
 
     def resolve(self, url: str | None) -> str:
-        """As it was resolved then."""
+        """The recorded address."""
         return str(self._answers.now("resolve"))
 
 

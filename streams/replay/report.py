@@ -1,4 +1,4 @@
-"""What became of each job of a log: stages with their times, outcome, and where a replay parts from it. Pure."""
+"""Report each job of a log and of its replay: stages with their times, the outcome, and the differences. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from wakestream.streams.replay.divergence import Divergence
 from wakestream.streams.replay.replay import Replayed
 
 UNFINISHED = "unfinished"
-"""The outcome of a job whose end the log does not tell."""
+"""The outcome of a job whose end is not in the log."""
 
 _BADNESS = {UNFINISHED: 1, "failed": 2, "timed_out": 2, "no_capacity": 2, "gone": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a job ended: `kind` is its last event, `detail` the stage that timed out or the code of the failure."""
+class JobEnd:
+    """How a job ended: its last event (`kind`), and the stage that timed out or the error code (`detail`)."""
 
     kind: str
     detail: str = ""
@@ -32,11 +32,11 @@ class Outcome:
 
     @property
     def waited(self) -> bool:
-        """Whether the job ended by waiting for what did not come, or has not ended."""
+        """Whether the job timed out or has not ended."""
         return self.kind in ("timed_out", UNFINISHED)
 
-    def worse_than(self, other: Outcome) -> bool:
-        """Whether this end is one that a user minds, and `other` was none or a lesser."""
+    def worse_than(self, other: JobEnd) -> bool:
+        """Whether this end is worse for the user than `other`."""
         return _BADNESS.get(self.kind, 0) > _BADNESS.get(other.kind, 0)
 
 
@@ -48,14 +48,14 @@ class JobReport:
     start: float
     seconds: float
     stages: Mapping[str, float]
-    outcome: Outcome
+    outcome: JobEnd
     kinds: tuple[str, ...]
-    """What happened to the job, in order: kinds of events, or labels of frames."""
+    """The kinds of its events, or the labels of its frames, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All jobs `then` (as recorded) and `now` (as replayed), and the first divergence of each stream."""
+    """All jobs as recorded (`then`) and as replayed (`now`), and the first difference of each stream."""
 
     program: str
     then: Mapping[str, JobReport]
@@ -65,12 +65,12 @@ class Report:
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """The jobs whose outcome is another than it was."""
+        """The jobs whose outcome has changed."""
         return tuple(job for job in self.now if job in self.then and self.then[job].outcome != self.now[job].outcome)
 
 
 def report(replayed: Replayed) -> Report:
-    """What became of each job, then and now."""
+    """Report each job as recorded and as replayed."""
     of_job: dict[str, Divergence] = {}
     for divergence in by_weight(replayed.divergences):
         row = divergence.expected or divergence.got
@@ -81,12 +81,12 @@ def report(replayed: Replayed) -> Report:
 
 
 def by_weight(found: Iterable[Divergence]) -> list[Divergence]:
-    """What was said and sent before what was asked: the calls that a job no longer makes follow from its other end."""
+    """Events and frames before effects: the calls that a job no longer makes follow from its different end."""
     return sorted(found, key=lambda each: str(each.stream).endswith(" effects"))
 
 
 def jobs_in(log: Log) -> dict[str, JobReport]:
-    """What `log` says of each of its jobs, in order of their appearance."""
+    """The jobs of `log`, in the order of their first rows."""
     return {each.job: each for each in _READERS[log.header.program](log)}
 
 
@@ -108,12 +108,12 @@ def _client_job(job: str, start: float, events: Sequence[Row]) -> JobReport:
     return JobReport(job, start, seconds, stages, _end(events), tuple(row.label for row in events))
 
 
-def _end(events: Sequence[Row]) -> Outcome:
+def _end(events: Sequence[Row]) -> JobEnd:
     last = events[-1] if events else None
     if last is None or last.label not in OUTCOME_KINDS:
-        return Outcome(UNFINISHED)
+        return JobEnd(UNFINISHED)
     detail = {"timed_out": "stage", "failed": "code"}.get(last.label, "")
-    return Outcome(last.label, str(last.data.get(detail, "")), str(last.data.get("why", "")))
+    return JobEnd(last.label, str(last.data.get(detail, "")), str(last.data.get("why", "")))
 
 
 _HUB_STAGES = {
@@ -145,15 +145,15 @@ def _hub_job(job: str, rows: Sequence[Row]) -> JobReport:
     return JobReport(job, rows[0].t, lived[-1].t - rows[0].t, stages, _hub_end(end), labels)
 
 
-def _hub_end(end: Row | None) -> Outcome:
+def _hub_end(end: Row | None) -> JobEnd:
     if end is None:
-        return Outcome(UNFINISHED)
+        return JobEnd(UNFINISHED)
     frame = end.data.get("frame", {})
     kind = "failed" if frame.get("error") else _HUB_ENDS[end.label]
     if kind != "failed":
-        return Outcome(kind)
+        return JobEnd(kind)
     code = "boot_failed" if end.label == "gpu.power.boot.result" else frame.get("code") or "error"
-    return Outcome(kind, str(code), str(frame.get("msg") or frame.get("error_msg") or ""))
+    return JobEnd(kind, str(code), str(frame.get("msg") or frame.get("error_msg") or ""))
 
 
 def _machine(log: Log) -> Iterator[JobReport]:
@@ -165,11 +165,11 @@ def _machine(log: Log) -> Iterator[JobReport]:
     last, why = moves[-1][1], str(rows[-1].data.get("msg") or "")
     gpu = str(rows[0].data.get("gpu"))
     kinds = tuple(state for _, state in moves)
-    yield JobReport(gpu, start, end - start, _spent([*moves, (end, "")]), Outcome(last, "", why), kinds)
+    yield JobReport(gpu, start, end - start, _spent([*moves, (end, "")]), JobEnd(last, "", why), kinds)
 
 
 def _spent(entered: Sequence[tuple[float, str]]) -> dict[str, float]:
-    """Seconds in each named stage, from when each was entered; the last only marks the end."""
+    """Seconds in each stage, from the times at which stages were entered; the last one marks the end."""
     spent: dict[str, float] = {}
     for (since, stage), (until, _) in pairwise(entered):
         spent[stage] = spent.get(stage, 0.0) + until - since

@@ -27,7 +27,7 @@ from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.recording.config_json import changed
 from wakestream.streams.recording.recording import TICK, Log, Row, UnusableLog
 from wakestream.streams.replay.divergence import Divergence, divergences
-from wakestream.streams.replay.input_rows import row_errors
+from wakestream.streams.replay.input_rows import frame_of, row_errors
 from wakestream.streams.replay.recorded_ports import (
     Answers,
     Known,
@@ -257,7 +257,7 @@ def _past(pairs: Iterable[Pair], lost: Iterable[Row], sender: float, receiver: f
 
 
 def _kind(row: Row) -> tuple[str, str | None]:
-    return row.label, row.data.get("frame", row.data).get("request_id")
+    return row.label, frame_of(row).get("request_id")
 
 
 def _read(known: Known, job: Job) -> dict[Path, Fingerprint]:

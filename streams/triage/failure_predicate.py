@@ -1,11 +1,11 @@
-"""When a replay counts as failed: a small language, read by hand and never evaluated as code. Pure.
+"""Conditions for a failed replay: a small language with a hand-written parser; nothing is evaluated as code. Pure.
 
-    conditions = condition, {",", condition}          all must hold, those about a job for one and the same job
+    conditions = condition, {",", condition}          all must hold; those about a job hold for the same job
     condition  = "diverged" | "crashed" | "deadlock"  of the whole replay
                | ("outcome" | "code" | "event" | "job"), "=", word
                | ("events" | "seconds" | STAGE), ("=" | "<" | ">"), number
 
-`wakestream shrink --help` tells what each means.
+`wakestream shrink --help` explains each.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ JobTest = Callable[[JobReport], bool]
 
 
 class BadCondition(ValueError):
-    """It is not one of the language; `str()` says what is wrong with it."""
+    """The text is not a valid condition; `str()` says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A parsed condition: `of_log` are words about the whole (diverged, crashed, deadlock), `of_job` tests of a job.
+    """A parsed condition.
 
-    `of_end`: it is about how a job ends, not only about something on its way.
+    Args:
+        of_log: Words about the whole replay: diverged, crashed, deadlock.
+        of_job: Tests of one job.
+        of_end: Whether a test depends on how the job ends.
     """
 
     of_log: frozenset[str] = frozenset()
@@ -48,14 +51,14 @@ class Condition:
 
 
 def parse(text: str) -> Condition:
-    """`BadCondition` for anything that is not of the language."""
+    """Parse a condition. `BadCondition`: the text is not valid."""
     words: set[str] = set()
     names: set[str] = set()
     tests: list[JobTest] = []
     for part in text.split(","):
         found = _TERM.fullmatch(part.strip())
         if found is None:
-            raise BadCondition(f"{part.strip()[:60]!r} is no condition; write for example outcome=failed or diverged")
+            raise BadCondition(f"{part.strip()[:60]!r} is not a condition; an example is outcome=failed")
         name, sign, value = found.groups()
         if sign is None:
             words.add(_word(name))
@@ -63,7 +66,7 @@ def parse(text: str) -> Condition:
             names.add(name)
             tests.append(_test(name, sign, value.strip()))
     if len(words) > 1 or (words - {"diverged"} and tests):
-        raise BadCondition("crashed and deadlock stand alone: there is no outcome beside them")
+        raise BadCondition("crashed and deadlock cannot be combined with other conditions: there are no outcomes then")
     return Condition(frozenset(words), tuple(tests), not names <= {"event", "events", "job"})
 
 
@@ -74,13 +77,13 @@ def _word(name: str) -> str:
 
 
 def _unknown(name: str) -> str:
-    return f"there is no condition {name!r}; there are {', '.join([*_NAMES, 'diverged', 'crashed', 'deadlock'])}"
+    return f"unknown condition {name!r}; use one of {', '.join([*_NAMES, 'diverged', 'crashed', 'deadlock'])}"
 
 
 def _test(name: str, sign: str, value: str) -> JobTest:
     if name in _EQUAL:
         if sign != "=":
-            raise BadCondition(f"{name} is compared with = only")
+            raise BadCondition(f"{name} can only be compared with =")
         return _EQUAL[name](value)
     if name not in _NAMES:
         raise BadCondition(_unknown(name))
@@ -94,7 +97,7 @@ def _number(name: str, value: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise BadCondition(f"{name} is compared with a number, not with {value[:40]!r}")
+        raise BadCondition(f"{name} needs a number, not {value[:40]!r}")
     return number
 
 
@@ -107,9 +110,11 @@ def _measure(name: str, job: JobReport) -> float:
 def _outcome(value: str) -> JobTest:
     kind, _, detail = value.partition(":")
     if detail and kind not in ("failed", "timed_out"):
-        raise BadCondition(f"only failed and timed_out have a detail, {kind!r} has none")
+        raise BadCondition(f"{kind!r} has no detail; only failed and timed_out have one")
     if not re.fullmatch(r"[a-z_]+", kind):
-        raise BadCondition(f"{kind[:40]!r} is no outcome; there are {', '.join(sorted({*OUTCOME_KINDS, UNFINISHED}))}")
+        raise BadCondition(
+            f"{kind[:40]!r} is not an outcome; use one of {', '.join(sorted({*OUTCOME_KINDS, UNFINISHED}))}"
+        )
     return lambda job: job.outcome.kind == kind and detail in ("", job.outcome.detail)
 
 

@@ -1,8 +1,8 @@
-"""Chaos: the same messages and outcomes, some later or sooner, in an order that could have been just as well. Pure.
+"""Reorder a log: the same messages and results, some later or earlier, in another possible order. Pure.
 
-What holds in every such log: a connection's frames keep their order; an answer comes after its question, also when that
-is asked later now; outcomes of calls of one kind keep theirs. What a person does (accept, cancel) may come at any time,
-calls may be slower or faster, the wire may stall, and break sooner or later.
+The frames of a connection keep their order. An answer comes after its question, even if the question is now later.
+Results of calls of one kind keep their order. Commands of users (accept, cancel) may come at any time, calls may be
+slower or faster, and a connection may stall, or break earlier or later.
 """
 
 from __future__ import annotations
@@ -16,31 +16,37 @@ from random import Random
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.log_edit import told_again, with_rows
 from wakestream.streams.recording.recording import TICK, Log, Row
-from wakestream.streams.replay.report import Outcome
+from wakestream.streams.replay.report import JobEnd
 from wakestream.streams.triage.replay_attempt import Trial
 
 SPREAD = 2.0
-"""Seconds by which a row is moved at most, unless told."""
+"""The default limit in seconds by which a row is moved."""
 
 _CALM = (0.2, 0.5, 0.8, 0.97)
-"""The share of a lane's rows that are not moved by themselves; drawn for each lane, as races need one that is ahead."""
+"""Shares of rows that are not moved. One is drawn for each group, since a race needs one group that is faster."""
 
 
 def reordered(log: Log, seed: int, spread: float = SPREAD) -> Log:
-    """`log` with its inputs at other times, by at most about `spread` seconds; the same for the same seed."""
-    mover = _MOVERS[log.header.program](log, Random(f"{seed}/reorder"), min(spread, _patience(log)))
+    """Move the inputs of `log` to other times.
+
+    Args:
+        log: The log of a daemon, a hub or a monitor.
+        seed: The same seed moves the same rows.
+        spread: About the most seconds by which a row is moved.
+    """
+    mover = _MOVERS[log.header.program](log, Random(f"{seed}/reorder"), min(spread, _longest_delay(log)))
     return with_rows(log, [mover.moved(row) for row in log.rows], {"reordered": {"seed": seed}})
 
 
-def _patience(log: Log) -> float:
-    """A quarter of the shortest wait that the program was set to: a delay beyond it would be a failure of its own."""
+def _longest_delay(log: Log) -> float:
+    """A quarter of the program's shortest timeout: a longer delay would itself be a failure."""
     policy = log.header.config.get("policy", {})
     waits = (policy.get(name) for name in ("reply", "online", "ready", "lost", "transfer", "execution", "register"))
     return min([value / 4 for value in waits if isinstance(value, int | float)], default=SPREAD)
 
 
 class _Mover(ABC):
-    """Gives rows their new times, in the order of the log."""
+    """Moves the rows of a log, in their order. Rows of one group keep their order."""
 
     def __init__(self, log: Log, random: Random, spread: float) -> None:
         self.random, self.spread = random, spread
@@ -48,27 +54,27 @@ class _Mover(ABC):
         self.calm: defaultdict[Hashable, float] = defaultdict(lambda: random.choice(_CALM))
 
     def moved(self, row: Row) -> Row:
-        """`row` at its new time."""
+        """Return `row` with its new time."""
         return dataclasses.replace(row, t=round(max(0.0, self.time(row)), 6))
 
     @abstractmethod
     def time(self, row: Row) -> float:
-        """Seconds since the log's epoch at which `row` happens now."""
+        """The new time of `row`, in seconds since the log's epoch."""
 
-    def draw(self, lane: Hashable, *, sooner: bool = False) -> float:
-        """Seconds to move a row of `lane` by."""
-        if self.random.random() < self.calm[lane]:
+    def draw(self, group: Hashable, *, sooner: bool = False) -> float:
+        """Draw the seconds by which a row of `group` is moved."""
+        if self.random.random() < self.calm[group]:
             return 0.0
         return self.random.uniform(-self.spread if sooner else 0.0, self.spread)
 
-    def after(self, lane: Hashable, t: float, *causes: float) -> float:
-        """The time nearest to `t` that comes after what was last in `lane`, and after each of the causes."""
-        self.last[lane] = max(t, self.last[lane] + TICK, *(cause + TICK for cause in causes))
-        return self.last[lane]
+    def after(self, group: Hashable, t: float, *causes: float) -> float:
+        """The earliest time from `t` on that is after the last row of `group` and after each of the causes."""
+        self.last[group] = max(t, self.last[group] + TICK, *(cause + TICK for cause in causes))
+        return self.last[group]
 
 
 class _ClientMover(_Mover):
-    """A client: its link is one lane, each kind of call of each job another."""
+    """A client: its link is one group, and each kind of call of each job is one."""
 
     def __init__(self, log: Log, random: Random, spread: float) -> None:
         super().__init__(log, random, spread)
@@ -88,12 +94,12 @@ class _ClientMover(_Mover):
             case _, "job.cancel" | "job.retry_now":
                 return max(row.t + self.draw("people", sooner=True), self.accepted.get(str(row.job), 0.0) + TICK)
         question = self.said[row.job] if row.job in self.accepted else 0.0
-        # A connection may also break sooner, once all is in that came over it.
+        # A connection may also break earlier, but not before its frames have arrived.
         moved = self.draw("link", sooner=row.dir == "conn" and row.label == "down")
         return self.note(row, self.after("link", row.t + moved, question))
 
     def out(self, row: Row) -> float:
-        """No sooner than this is it said now: all that the job waited for until then came so much later, at most."""
+        """The earliest new time of an output: later by the largest delay of the inputs before it."""
         at = row.t + max(self.late[row.job], self.late[None])
         if row.job is not None and "event" not in row.data:
             self.said[row.job] = max(self.said[row.job], at)
@@ -109,12 +115,12 @@ _GPU_SIDE = frozenset({"worker", "gpu_monitor"})
 
 
 class _HubMover(_Mover):
-    """A hub: each client's connection is a lane; monitors and workers share one, as the one makes the others come."""
+    """A hub: each client's connection is a group; monitors and workers are one, since they affect each other."""
 
     def __init__(self, log: Log, random: Random, spread: float) -> None:
         super().__init__(log, random, spread)
         self.gpu_side = {row.data.get("fd") for row in log.rows if _role(row) in _GPU_SIDE}
-        self.told: defaultdict[Hashable, float] = defaultdict(float)
+        self.asked_at: defaultdict[Hashable, float] = defaultdict(float)
         self.trigger = 0.0
 
     def moved(self, row: Row) -> Row:
@@ -126,26 +132,26 @@ class _HubMover(_Mover):
 
     def time(self, row: Row) -> float:
         if row.dir == "out":
-            self.tell(row)
+            self.note_sent(row)
             return self.trigger
         fd = row.data.get("fd")
         if fd is None:
             self.trigger = self.after("clock", row.t)
         elif fd in self.gpu_side:
-            self.trigger = self.after("gpu side", row.t + self.draw("gpu side"), self.told["gpu side"])
+            self.trigger = self.after("gpu side", row.t + self.draw("gpu side"), self.asked_at["gpu side"])
         else:
-            self.trigger = self.after(fd, row.t + self.draw(fd), self.told[fd], self.told[fd, row.job])
+            self.trigger = self.after(fd, row.t + self.draw(fd), self.asked_at[fd], self.asked_at[fd, row.job])
         return self.trigger
 
-    def tell(self, row: Row) -> None:
-        """What was sent may be the question to which the next of its receiver is the answer."""
+    def note_sent(self, row: Row) -> None:
+        """Note that the receiver's next frame may be the answer to this one."""
         for fd in row.data.get("to", ()):
-            for heard in self.hearers(fd, row):
-                self.told[heard] = max(self.told[heard], self.trigger)
+            for group in self.groups_of(fd, row):
+                self.asked_at[group] = max(self.asked_at[group], self.trigger)
 
-    def hearers(self, fd: int, row: Row) -> Iterator[Hashable]:
+    def groups_of(self, fd: int, row: Row) -> Iterator[Hashable]:
         if fd in self.gpu_side or row.label == "ack":
-            yield "gpu side"  # a worker speaks of a job's work only once its client was told to go there
+            yield "gpu side"  # a worker has work for a job only after its client was sent there
         if row.label in ("connected", "registered"):
             yield fd
         elif row.job is not None:
@@ -157,7 +163,7 @@ def _role(row: Row) -> object:
 
 
 class _MonitorMover(_Mover):
-    """A monitor: ticks stay; frames come later; an outcome comes after all before it, any of which may have asked."""
+    """A monitor: ticks are not moved, frames are delayed, and a result comes after all rows that may have caused it."""
 
     def time(self, row: Row) -> float:
         if row.label == "tick":
@@ -176,19 +182,19 @@ _MOVERS: Mapping[str, Callable[[Log, Random, float], _Mover]] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Worse:
-    """A job that ended well enough, and not so in another order."""
+    """A job that ended worse in another order."""
 
     job: str
-    then: Outcome
-    now: Outcome
+    then: JobEnd
+    now: JobEnd
 
 
 def worse(before: Trial, after: Trial) -> tuple[Worse, ...]:
-    """The jobs that ended worse in `after`. One that asked what its log has no answer for proves nothing."""
+    """The jobs that ended worse in `after`, without those that made a call that has no result in the log."""
     if before.report is None or after.report is None:
         return ()
     excused = {job for job, _ in after.unanswered - before.unanswered}
-    gone = Outcome("gone")
+    gone = JobEnd("gone")
     found = (
         Worse(job, was.outcome, after.report.now[job].outcome if job in after.report.now else gone)
         for job, was in before.report.now.items()
@@ -198,14 +204,14 @@ def worse(before: Trial, after: Trial) -> tuple[Worse, ...]:
 
 
 def failing(perturbed: Log, before: Trial, after: Trial) -> Log:
-    """`perturbed` as a log that fails when it is replayed: it expects the outcomes that there should have been."""
+    """A log that fails when it is replayed: `perturbed`, with the better outcomes as the expected ones."""
     if after.replayed is None or perturbed.header.program != "daemon":
         return perturbed
-    minded = {each.job for each in worse(before, after)}
+    worsened = {each.job for each in worse(before, after)}
     ends = {row.job: row for row in perturbed.rows if row.dir == "out" and row.label in OUTCOME_KINDS}
 
     def expected(row: Row) -> Row:
-        if row.dir == "out" and row.job in minded and row.label in OUTCOME_KINDS and row.job in ends:
+        if row.dir == "out" and row.job in worsened and row.label in OUTCOME_KINDS and row.job in ends:
             return dataclasses.replace(ends[row.job], t=row.t, seq=row.seq)
         return row
 

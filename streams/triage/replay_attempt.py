@@ -1,4 +1,4 @@
-"""How one replay went, whether it came to an end or not. Pure; adapters/testing/replay_runner.py makes them."""
+"""The result of one replay, even if it did not end. Pure; adapters/testing/replay_runner.py makes them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ Trouble = Literal["crashed", "deadlock"]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A replay and its report; or, where there is none, the `trouble`: why the program came to no end.
+    """A replay and its report; or, if it did not end, the `trouble` that prevented it.
 
-    `waiting` are the jobs that had not ended then, `unanswered` the calls, as (job, label), that the log has no
-    outcome for: what a job does after such a call is the log's doing. `asked` is all that its jobs asked.
+    Args:
+        waiting: The jobs that had not ended.
+        unanswered: The calls without a result in the log, as (job, label). What a job does after such a call says
+            nothing about the program.
+        asked: All requests of the jobs.
     """
 
     replayed: Replayed | None = None
@@ -47,31 +50,31 @@ class Trial:
 
     @property
     def crashes(self) -> Mapping[str, str]:
-        """The jobs whose pipeline breaks now and did not then, and why."""
+        """The jobs whose pipeline crashes in the replay only, with the text of the error."""
         return self.replayed.crashes if self.replayed is not None else {}
 
     def meets(self, condition: Condition) -> bool:
-        """Whether it fails as `condition` says."""
+        """Whether the replay fails by `condition`."""
         if self.report is None:
             return self.trouble in condition.of_log
         return condition.of_log <= {self.result} and condition.holds(self.report.now.values())
 
     def without(self, jobs: Collection[str]) -> Trial:
-        """The same, where nothing is said of how `jobs` ended by waiting."""
+        """The same without those of `jobs` that ended by waiting."""
         if self.report is None:
             return self
         now = {job: each for job, each in self.report.now.items() if job not in jobs or not each.outcome.waited}
         return dataclasses.replace(self, report=dataclasses.replace(self.report, now=now))
 
 
-SOONER = 0.001
-"""Seconds by which a question may move without another answer being due."""
+SAME_TIME = 0.001
+"""Seconds by which a request may move and still get the same result."""
 
 
 def asks_otherwise(before: Trial, after: Trial) -> Ask | None:
-    """The first question of `after` that its job did not ask then in `before`: the log answers it as if it had.
+    """The first request in `after` that its job did not make at that time in `before`.
 
-    Questions that are not asked any more change no answer.
+    The log's result for it may be wrong. Requests that are no longer made do not matter.
     """
     then, now = _by_job(before.asked), _by_job(after.asked)
     found = (_first_new(then[job], asked) for job, asked in now.items())
@@ -88,6 +91,6 @@ def _by_job(asked: Iterable[Ask]) -> defaultdict[str, list[Ask]]:
 def _first_new(then: Sequence[Ask], now: Sequence[Ask]) -> Ask | None:
     for place, ask in enumerate(now):
         same = then[place] if place < len(then) else None
-        if same is None or same.label != ask.label or abs(same.t - ask.t) > SOONER:
+        if same is None or same.label != ask.label or abs(same.t - ask.t) > SAME_TIME:
             return ask
     return None

@@ -1,7 +1,7 @@
-"""The smallest log that still fails: delta debugging, by job first, then by row. Pure.
+"""Find the smallest log that still fails by delta debugging: by job first, then by row. Pure.
 
-After A. Zeller and R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE TSE 28(2), 2002: `ddmin`
-by complements, so that in the end no single job and no single row can be left out.
+The algorithm is `ddmin` in A. Zeller and R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE TSE
+28(2), 2002, with complements only. In the end no single job and no single row can be removed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,18 @@ MayGo = Callable[[Row], bool]
 
 
 def ddmin(items: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> list[T]:
-    """A part of `items`, in order, that still fails and from which no one item can be left out.
+    """Reduce `items` to a part that still fails and of which no single item can be removed.
 
-    `fails(items)` must hold at first.
+    Args:
+        items: The items, for which `fails` is true.
+        fails: Whether a part still fails.
+
+    Returns:
+        The part, in the same order.
+
+    Example:
+        >>> ddmin([1, 2, 3, 4], lambda part: 2 in part)
+        [2]
     """
     left, parts = list(items), 2
     while left:
@@ -38,7 +47,7 @@ def ddmin(items: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> list[T]:
 
 def _without_a_part(left: list[T], parts: int, fails: Callable[[Sequence[T]], bool]) -> list[T] | None:
     size = -(-len(left) // parts)
-    for start in reversed(range(0, len(left), size)):  # what came last is most often not needed
+    for start in reversed(range(0, len(left), size)):  # the last items are the ones most often not needed
         smaller = left[:start] + left[start + size :]
         if fails(smaller):
             return smaller
@@ -46,9 +55,12 @@ def _without_a_part(left: list[T], parts: int, fails: Callable[[Sequence[T]], bo
 
 
 def shrink(log: Log, fails: Fails, may_go: MayGo = lambda row: row.dir != "out") -> Log:
-    """The part of `log` that still fails; `fails(log)` must hold. Rows keep their times and are numbered anew.
+    """Reduce `log` to a part that still fails. Rows keep their times and get new numbers.
 
-    Only rows that `may_go` are left out one by one: what the program itself said is no cause of anything.
+    Args:
+        log: The log, for which `fails` is true.
+        fails: Whether a part still fails.
+        may_go: Whether a row may be removed by itself; by default all inputs, since outputs cause nothing.
     """
     return _by_row(_by_job(log, fails), fails, may_go)
 
@@ -70,10 +82,15 @@ def _by_row(log: Log, fails: Fails, may_go: MayGo) -> Log:
 
 
 class Search:
-    """What to look for while a log is shrunk: that it still fails as it did, for no lesser reason.
+    """Decides whether a shrunk log still fails in the same way.
 
-    `run` replays a log. `first` is the replay of the whole log, which `condition` must hold for. A divergence has to
-    stay the very same; a job that ends by waiting for an outcome which was left out has not failed.
+    A divergence must stay the same. A job that waits for a result that was removed has not failed.
+
+    Args:
+        first: The replay of the whole log, for which `condition` is true.
+        condition: When a replay counts as failed.
+        run: Replays a log.
+        limit: The most replays.
     """
 
     def __init__(self, first: Trial, condition: Condition, run: Callable[[Log], Trial], limit: int) -> None:
@@ -82,11 +99,11 @@ class Search:
 
     @property
     def used_up(self) -> bool:
-        """Whether it ended because it had tried often enough."""
+        """Whether the limit was reached."""
         return self.tries >= self._limit
 
     def fails(self, log: Log) -> bool:
-        """Whether a part of the log fails likewise; after the last try nothing does."""
+        """Whether a part of the log fails in the same way; False after the last replay."""
         if self.used_up:
             return False
         self.tries += 1
@@ -107,5 +124,5 @@ class Search:
         return (was.stream, was.lines()) == (now.stream, now.lines())
 
     def may_go(self, row: Row) -> bool:
-        """Where the log is right and the program is not, what was said is part of the failure; else it is no cause."""
+        """Whether a row may be removed: outputs only for a divergence, where they are part of the failure."""
         return row.dir != "out" or "diverged" in self._condition.of_log

@@ -130,7 +130,7 @@ def test_what_if_shows_both_outcomes_side_by_side_and_is_no_failure() -> None:
         (("replay", OFFLINE, "--pipeline", "nothing"), "write MODULE:NAME"),
         (("shrink", OFFLINE, "--fails-if", "diverged", "--pipeline", "nowhere:at_all"), "No module named 'nowhere'"),
         (("replay", OFFLINE, "--pipeline", "wakestream.streams.jobs.job:at_all"), "has no attribute 'at_all'"),
-        (("shrink", OFFLINE, "--fails-if", "bogus"), "there is no condition 'bogus'"),
+        (("shrink", OFFLINE, "--fails-if", "bogus"), "unknown condition 'bogus'"),
         (("shrink", OFFLINE), "--fails-if"),
         (("shrink", OFFLINE, "--fails-if", "outcome=done", "-o", OFFLINE), "is the log itself"),
     ],

@@ -25,7 +25,7 @@ from wakestream.streams.recording.event_json import plain_text
 from wakestream.streams.recording.recording import Log, Row, row_line
 from wakestream.streams.recording.timeline import STAGES
 from wakestream.streams.replay.divergence import Divergence
-from wakestream.streams.replay.report import JobReport, Outcome, Report, by_weight
+from wakestream.streams.replay.report import JobEnd, JobReport, Report, by_weight
 from wakestream.streams.triage.replay_attempt import Trial
 
 SHOWN = 10
@@ -208,7 +208,7 @@ def _plain_job(job: JobReport, report: Report) -> dict[str, Any]:
     }
 
 
-def plain_outcome(outcome: Outcome, seconds: float | None = None) -> dict[str, Any]:
+def plain_outcome(outcome: JobEnd, seconds: float | None = None) -> dict[str, Any]:
     """An outcome as an object."""
     said: dict[str, Any] = {"outcome": outcome.kind, "detail": outcome.detail, "why": outcome.why}
     return said if seconds is None else {**said, "seconds": round(seconds, 6)}

@@ -10,12 +10,12 @@ from tests.support.streams.replay_scene import frame, hub_log, recorded
 from wakestream.streams.recording.recording import Header, Log, Row
 from wakestream.streams.recording.timeline import STAGES
 from wakestream.streams.replay.replay import replay
-from wakestream.streams.replay.report import Outcome, jobs_in, report
+from wakestream.streams.replay.report import JobEnd, jobs_in, report
 
 
 async def test_a_jobs_stages_are_named_in_order_and_sum_up_to_its_time() -> None:
     (job,) = report(await replay(recorded("offline"))).now.values()
-    assert job.outcome == Outcome("done")
+    assert job.outcome == JobEnd("done")
     assert set(job.stages) == set(STAGES)
     assert sum(job.stages.values()) == pytest.approx(job.seconds)
     assert job.stages["wake"] > 1
@@ -69,7 +69,7 @@ def test_a_hubs_job_is_reported_from_its_submit_to_its_release() -> None:
         (8.0, "out", "gpu.power.online", {"to": [1], "frame": {}}, "gpu-1"),
     )
     (job,) = jobs_in(log).values()
-    assert job.outcome == Outcome("done")
+    assert job.outcome == JobEnd("done")
     assert job.stages == pytest.approx({"submit": 0.1, "wake": 4.0, "held": 2.0})
     assert job.seconds == pytest.approx(6.1)
 
@@ -80,7 +80,7 @@ def test_a_hubs_refusal_is_a_failure_with_its_code() -> None:
         (1.1, "out", "error", {"to": [1], "frame": {"code": "queue_full", "msg": "full"}}, "a"),
     )
     (job,) = jobs_in(log).values()
-    assert job.outcome == Outcome("failed", "queue_full", "full")
+    assert job.outcome == JobEnd("failed", "queue_full", "full")
 
 
 def test_a_monitors_log_is_reported_as_the_states_of_its_machine() -> None:
@@ -105,4 +105,4 @@ def test_a_monitors_log_is_reported_as_the_states_of_its_machine() -> None:
     ],
 )
 def test_what_counts_as_a_worse_outcome(then: str, now: str, is_worse: bool) -> None:
-    assert Outcome(now).worse_than(Outcome(then)) is is_worse
+    assert JobEnd(now).worse_than(JobEnd(then)) is is_worse

@@ -7,18 +7,18 @@ import re
 import pytest
 
 from wakestream.adapters.cli.commands.shrink import LANGUAGE
-from wakestream.streams.replay.report import JobReport, Outcome
+from wakestream.streams.replay.report import JobEnd, JobReport
 from wakestream.streams.triage.failure_predicate import BadCondition, parse
 
 
 def job(
-    outcome: Outcome, seconds: float = 5.0, kinds: tuple[str, ...] = ("queued", "done"), id_: str = "a"
+    outcome: JobEnd, seconds: float = 5.0, kinds: tuple[str, ...] = ("queued", "done"), id_: str = "a"
 ) -> JobReport:
     return JobReport(id_, 0.0, seconds, {"wake": 3.0}, outcome, kinds)
 
 
-LOST = job(Outcome("failed", "gpu_lost"))
-LATE = job(Outcome("timed_out", "online"), seconds=60.0, id_="b")
+LOST = job(JobEnd("failed", "gpu_lost"))
+LATE = job(JobEnd("timed_out", "online"), seconds=60.0, id_="b")
 
 
 @pytest.mark.parametrize(
@@ -61,18 +61,18 @@ def test_words_about_the_whole_log_are_kept_apart() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "is no condition"),
+        ("", "is not a condition"),
         ("outcome", "needs a value"),
-        ("outcome=failed,", "is no condition"),
-        ("outcom=failed", "there is no condition 'outcom'; there are outcome, code, "),
-        ("broken", "there is no condition 'broken'"),
-        ("outcome>failed", "compared with = only"),
-        ("outcome=done:x", "only failed and timed_out have a detail"),
-        ("outcome=__import__('os')", "is no outcome"),
-        ("events>many", "compared with a number"),
-        ("events>nan", "compared with a number"),
-        ("crashed,outcome=done", "stand alone"),
-        ("().__class__", "is no condition"),
+        ("outcome=failed,", "is not a condition"),
+        ("outcom=failed", "unknown condition 'outcom'; use one of outcome, code, "),
+        ("broken", "unknown condition 'broken'"),
+        ("outcome>failed", "can only be compared with ="),
+        ("outcome=done:x", "only failed and timed_out have one"),
+        ("outcome=__import__('os')", "is not an outcome"),
+        ("events>many", "needs a number"),
+        ("events>nan", "needs a number"),
+        ("crashed,outcome=done", "cannot be combined"),
+        ("().__class__", "is not a condition"),
     ],
 )
 def test_anything_else_is_refused_with_a_sentence(text: str, why: str) -> None:
