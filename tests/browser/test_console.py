@@ -175,13 +175,26 @@ async def test_a_daemon_that_restarts_in_the_middle_is_found_again(
         await expect(page.get_by_text("Daemon away")).to_be_visible()
         await home.start_daemon()
         assert home.url == url
-        await page.locator("#door-code").fill(home.link())  # its session has ended with the daemon that gave it
-        await page.locator("#door-code").press("Enter")
+        await visitor.enter_again(page)
         await expect(page.get_by_text("Live", exact=True)).to_be_visible()
         await expect(job).to_contain_text("interview.mp4")
         home.engine.go_on.set()
         await expect(job).to_contain_text("The result is here")
         await plays(page)
+
+
+async def test_a_link_in_one_tab_lets_all_of_them_in_again_after_a_restart(home: House, visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        other = await page.context.new_page()
+        visitor.watch(other)
+        await other.goto(home.url)
+        await other.wait_for_selector("body[data-link=up]")
+        visitor.daemon_away = True
+        await home.stop_daemon()
+        await home.start_daemon()
+        await other.wait_for_selector("body[data-link=locked]")
+        await visitor.enter_again(page)
+        await other.wait_for_selector("body[data-link=up]")
 
 
 async def test_the_timeline_is_there_after_a_restart_and_names_both_files(

@@ -67,6 +67,7 @@ async def test_a_file_on_its_way_is_sent_again_when_the_daemon_is_back(
         disk.set()
         await stopping
         await home.start_daemon()
+        await visitor.enter_again(page)
         await expect(video).to_have_attribute("data-slot", "ready")
         await expect(video).to_contain_text("interview.mp4")
         kept = list((home.state / "console" / "uploads").rglob("*.mp4"))
@@ -85,6 +86,7 @@ async def test_chosen_files_outlast_a_reload_and_the_daemon(
         await home.stop_daemon()
         await home.start_daemon()
         await page.reload()
+        await visitor.enter_again(page)
         await expect(page.locator("#slot-audio")).to_contain_text("narration.wav")
         await page.get_by_role("button", name="Start").click()
         await expect(card(page)).to_contain_text("interview.mp4")
@@ -540,4 +542,5 @@ async def test_a_stream_that_is_there_again_at_once_is_no_news(home: House, visi
         await home.stop_daemon()
         await expect(page.locator("#link")).to_have_text("Daemon away, coming back…")
         await home.start_daemon()
+        await visitor.enter_again(page)
         await expect(page.locator("#link")).to_have_text("Live")

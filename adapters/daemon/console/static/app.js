@@ -265,6 +265,7 @@ by("door-form").addEventListener("submit", (event) => {
   if (code) knock(code);
   else say(by("door-wrong"), t("door.wrong"));
 });
+addEventListener("storage", () => { if (!by("door").hidden) knock(""); }); // another tab was let in
 addEventListener("hashchange", () => {
   const code = codeIn(location.hash);
   if (code && !by("door").hidden) knock(code);

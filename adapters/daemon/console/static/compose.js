@@ -2,7 +2,7 @@
 
 import { by, button, h, icon, named, put, say, show } from "/dom.js";
 import { refused } from "/sentences.js";
-import { bearer, call, Refusal } from "/session.js";
+import { bearer, call, Refusal, renewed } from "/session.js";
 import { bytes, duration, percent, t } from "/words.js";
 
 const WINDOW = 5000;
@@ -157,11 +157,18 @@ class Slot {
   /** The file's upload. A daemon that goes away in the middle is sent it again, as the page still has it. */
   async whole(file, turn) {
     for (let broken = 0; ;) {
+      const shown = bearer().Authorization;
       try {
         const given = await call("POST", "/console/uploads", { kind: this.kind, name: file.name, size: file.size });
         if (turn !== this.turn) return null;
         return await this.send(given, file, turn);
       } catch (error) {
+        if (turn === this.turn && error.status === 401) { // the session ended with the daemon that gave it
+          say(this.text, t("slot.again"));
+          await renewed(shown);
+          if (turn !== this.turn) return null;
+          continue;
+        }
         if (error.code === "broken") broken += 1;
         if (turn !== this.turn || (error.status && error.code !== "broken") || broken >= TRIES) throw error;
         await file.slice(0, 1).arrayBuffer().catch(() => { throw new Refusal(499, { code: "unreadable" }); });

@@ -14,6 +14,21 @@ export class Refusal extends Error {
 
 export const bearer = () => ({ Authorization: `Bearer ${localStorage.getItem(KEY) || ""}` });
 
+/** Resolves once another session than the one `shown` is there: entered here, or in another tab. */
+export function renewed(shown) {
+  return new Promise((go) => {
+    const look = () => {
+      if (bearer().Authorization === shown) return;
+      removeEventListener("storage", look);
+      removeEventListener("entered", look);
+      go();
+    };
+    addEventListener("storage", look);
+    addEventListener("entered", look);
+    look();
+  });
+}
+
 /** One call of the local API. Throws `Refusal`, or `TypeError` when nobody answers. */
 export async function call(method, path, body) {
   const response = await fetch(path, {
@@ -35,6 +50,7 @@ export async function enter(code = codeIn(location.hash)) {
   try {
     const plain = await call("POST", "/console/session", code ? { code } : {});
     localStorage.setItem(KEY, plain.session);
+    dispatchEvent(new Event("entered"));
     return true;
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
