@@ -11,7 +11,7 @@ SHIPPED := .venv/shipped
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: setup demo test test-rest test-all faults determinism bench check lint types imports peers browser queues hashes audit release clean
+.PHONY: setup demo test test-rest test-all faults determinism bench check lint types imports peers browser queues hashes audit release docs clean
 
 setup: $(READY)
 
@@ -95,6 +95,11 @@ release: $(TOOLS)
 	$(TOOLS_BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
 		--output-file "$$(ls dist/*.whl | sed 's/-py3-none-any.whl/.cdx.json/')" $(SHIPPED)/bin/python
 	ls dist
+
+# The pages and an API reference as a site, in build/site. A broken link or an unknown name in it is an error.
+docs: setup
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 lint: setup
 	$(BIN)/ruff check .
