@@ -86,7 +86,7 @@ class Replay:
         last = self.timed(job)[-1][1]
         if not is_outcome(last):
             raise LookupError(f"the job has not ended when the log does; its last event is {last}")
-        return cast("Outcome", last)
+        return last
 
     def stages(self, job: str | None = None) -> dict[str, float]:
         """Seconds that the job spent in each of the stages of `wakestream.streams.recording.timeline`."""

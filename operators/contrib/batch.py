@@ -1,22 +1,32 @@
-"""Many go through together: when enough of them wait, or when one has waited long enough."""
+"""Let jobs through together: when there are enough of them, or when the first has waited long enough."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, SerialDisposable
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    Disposable,
+    LightObservable,
+    SerialDisposable,
+)
 from wakestream.operators.rx.core.scheduler import clock
+from wakestream.operators.rx.sources import of
 
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """Where a batch is: `count` of `size` are together.
+    """The state of a batch.
 
-    `state` is `held` while they wait; they go because the batch is `full`, or `due` as its time is up. Who comes by
-    again after that has `passed`.
+    Attributes:
+        count: How many members it has.
+        size: How many it waits for.
+        state: `held` while the members wait; `full` or `due` (the time is over) when they go on together; `passed` for
+            a member that subscribes again later.
     """
 
     count: int
@@ -25,87 +35,84 @@ class BatchState:
 
 
 class Barrier:
-    """Lets through together: when `size` wait, or `within` seconds after the first of them came. Shared by all.
+    """Lets its members through together: when `size` of them wait, or `within` seconds after the first one came.
 
-    `ValueError` unless `size` is at least 1.
+    All jobs share one barrier. After it opened, it collects the next batch.
+
+    Example:
+        >>> barrier = Barrier(size=5, within=600.0)
+        >>> barrier.wait().pipe(then(lambda _: stages.standard()))
+
+    Args:
+        size: How many members open it.
+        within: Seconds after which it opens with fewer.
+
+    Raises:
+        ValueError: `size` is less than 1.
     """
 
     def __init__(self, size: int, within: float) -> None:
         if size < 1:
-            raise ValueError("a batch has a size of at least 1")
+            raise ValueError("the size of a batch must be at least 1")
         self.size, self.within = size, within
         self._members: dict[_Member, None] = {}
 
     def wait(self) -> Observable[BatchState]:
-        """A place in the batch: `held` unless this one fills it, then `full` or `due`, and completion.
+        """Join the batch at the subscription, and complete when it opens. Disposing leaves it.
 
-        Whoever is disposed leaves. Subscribed again after it went (the job is retried, say) it only says `passed`.
+        Returns:
+            An observable that emits `held` (unless this member fills the batch), then `full` or `due`. If it is
+            subscribed again after that, for example by a retry, it emits `passed`.
         """
         ticket = _Ticket()
 
-        def subscribe(
-            observer: abc.ObserverBase[BatchState], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            if ticket.went:
-                return _say(observer, BatchState(self.size, self.size, "passed"))
+        def subscribe(observer: ObserverBase[BatchState], scheduler: SchedulerBase | None = None) -> DisposableBase:
+            if ticket.passed:
+                return of(BatchState(self.size, self.size, "passed")).subscribe(observer)
             return self._enter(_Member(observer, clock(scheduler), ticket))
 
         return LightObservable(subscribe)
 
-    def _enter(self, member: _Member) -> abc.DisposableBase:
+    def _enter(self, member: _Member) -> DisposableBase:
         count = len(self._members) + 1
         if count < self.size:
             member.observer.on_next(BatchState(count, self.size, "held"))
-            member.timer.disposable = member.time.schedule_relative(self.within, lambda *_: self._go("due"))
+            member.timer.disposable = member.time.schedule_relative(self.within, lambda *_: self._open("due"))
         members = self._members
         members[member] = None
         if count >= self.size:
-            self._go("full")
-        return CompositeDisposable(member.timer, _Leave(members, member))
+            self._open("full")
+        return CompositeDisposable(member.timer, Disposable(lambda: members.pop(member, None)))
 
-    def _go(self, state: Literal["full", "due"]) -> None:
+    def _open(self, state: Literal["full", "due"]) -> None:
         together, self._members = self._members, {}
-        news = BatchState(len(together), self.size, state)
-        for member in together:  # each in a turn of its own: one that raises holds nobody up
-            member.go(news)
+        for member in together:
+            member.open(BatchState(len(together), self.size, state))
 
 
 class _Ticket:
-    """Whether one has gone; it outlives the subscription."""
+    """Whether the barrier has opened for one member; outlives its subscription."""
 
-    __slots__ = ("went",)
+    __slots__ = ("passed",)
 
     def __init__(self) -> None:
-        self.went = False
+        self.passed = False
 
 
 class _Member:
-    """One who waits."""
+    """One subscription that waits."""
 
     __slots__ = ("observer", "ticket", "time", "timer")
 
-    def __init__(self, observer: abc.ObserverBase[BatchState], time: abc.SchedulerBase, ticket: _Ticket) -> None:
-        self.observer, self.time, self.ticket = observer, time, ticket
+    def __init__(self, observer: ObserverBase[BatchState], time: SchedulerBase, ticket: _Ticket) -> None:
+        self.observer, self.ticket, self.time = observer, ticket, time
         self.timer = SerialDisposable()
 
-    def go(self, news: BatchState) -> None:
-        self.ticket.went = True
-        self.timer.disposable = self.time.schedule(lambda *_: _say(self.observer, news))
+    def open(self, state: BatchState) -> None:
+        # In a turn of the loop of its own, so that a member that raises does not stop the others.
+        self.ticket.passed = True
+        self.timer.disposable = self.time.schedule(lambda *_: self._finish(state))
 
-
-class _Leave(abc.DisposableBase):
-    """Takes one out of the batch, if it still waits."""
-
-    __slots__ = ("member", "members")
-
-    def __init__(self, members: dict[_Member, None], member: _Member) -> None:
-        self.members, self.member = members, member
-
-    def dispose(self) -> None:
-        self.members.pop(self.member, None)
-
-
-def _say(observer: abc.ObserverBase[Any], news: BatchState) -> abc.DisposableBase:
-    observer.on_next(news)
-    observer.on_completed()
-    return SerialDisposable()
+    def _finish(self, state: BatchState) -> None:
+        self.observer.on_next(state)
+        self.observer.on_completed()

@@ -1,51 +1,56 @@
-"""The end of a race between workers: only one of them is still needed."""
+"""The end of a race between workers: only the winner's task is still needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import reactivex as rx
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.lifecycle.cancellable import GOODBYE
+from wakestream.operators.lifecycle.cancellable import cancel_task
 from wakestream.operators.model.events import Job, JobEvent, Note, Rendered, Submitted
 from wakestream.operators.model.ports import Workers
-from wakestream.operators.rx.core.observable import LightObservable
-from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.core.observable import operator_from
 from wakestream.operators.rx.sources import of
 from wakestream.operators.rx.then import then
-from wakestream.operators.rx.timeout_total import timeout_total
 
 
 def stop_others(job: Job, workers: Workers) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
-    """When the source, whose tasks run at several workers, ends with the `Rendered` of one: tell the others to stop.
+    """When one of several workers has rendered, cancel the tasks at the others.
 
-    A `Note` says of each whether it was told; one that cannot be told spoils nothing. Ends with that `Rendered`.
+    A `Note` tells for each task whether the worker confirmed it. A worker that does not confirm does not fail the job.
+
+    Example:
+        >>> first_success(at(a), at(b)).pipe(stop_others(stages.job, stages.world.workers))
+
+    Args:
+        job: The job.
+        workers: Where the tasks run: `stages.world.workers`.
+
+    Returns:
+        An operator function for a source that ends with `Rendered`; the result ends with it, too.
     """
 
-    def operator(source: Observable[JobEvent]) -> Observable[JobEvent]:
-        def subscribe(
-            observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            tasks: dict[str, Submitted] = {}
+    def subscribe(
+        source: Observable[JobEvent], observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None
+    ) -> DisposableBase:
+        tasks: dict[str, Submitted] = {}
 
-            def remember(event: JobEvent) -> None:
-                if isinstance(event, Submitted):
-                    tasks[event.worker.url] = event
+        def remember(event: JobEvent) -> None:
+            if isinstance(event, Submitted):
+                tasks[event.worker.url] = event
 
-            def stop(won: Rendered) -> Observable[JobEvent]:
-                others = [_stop(task, job, workers) for task in tasks.values() if task != won.task]
-                return rx.concat(*others, of(won))
+        def stop(won: Rendered) -> Observable[JobEvent]:
+            others = [_stop(task, job, workers) for task in tasks.values() if task != won.task]
+            return rx.concat(*others, of(won))
 
-            return source.do_action(remember).pipe(then(stop)).subscribe(observer, scheduler=scheduler)
+        return source.do_action(remember).pipe(then(stop)).subscribe(observer, scheduler=scheduler)
 
-        return LightObservable(subscribe)
-
-    return operator
+    return operator_from(subscribe)
 
 
 def _stop(task: Submitted, job: Job, workers: Workers) -> Observable[JobEvent]:
-    url, worker = task.worker.url, workers.at(task.worker.url)
-    telling = from_async(lambda: worker.cancel(task.task_id, job.id), "cancel").pipe(timeout_total(GOODBYE, "cancel"))
-    told: Observable[JobEvent] = telling.map(lambda _: Note(f"{url} was told to stop"))
-    return told.catch(lambda error, _: of(Note(f"{url} could not be told to stop: {error}")))
+    url = task.worker.url
+    cancelled: Observable[JobEvent] = cancel_task(task, workers, job.id).map(lambda _: Note(f"{url} was told to stop"))
+    return cancelled.catch(lambda error, _: of(Note(f"{url} could not be told to stop: {error}")))

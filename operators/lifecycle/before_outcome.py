@@ -1,10 +1,11 @@
-"""The last thing that a job does, however it ended."""
+"""Do something at the end of a job, whatever its outcome."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.errors import WakestreamError
@@ -15,27 +16,35 @@ from wakestream.operators.rx.core.observable import (
     ForwardingObserver,
     LightObservable,
     SerialDisposable,
+    operator_from,
 )
 
 
 def before_outcome(
     last: Callable[[Outcome], Observable[JobEvent]],
 ) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
-    """When a whole job ends: first what `last(outcome)` emits, then the outcome, which nothing can change any more.
+    """When a whole job ends, emit first what `last(outcome)` emits, then the outcome.
 
-    An error of `last` is told as a `Note`. It is part of no limit and no cancel of the job: bound it yourself.
+    `last` cannot change the outcome: an error of it is emitted as a `Note`. The job's limits and its cancel do not
+    apply to it, so give it a limit of its own.
+
+    Example:
+        >>> job_pipeline(job, world, policy, cancel).pipe(before_outcome(lambda outcome: call_webhook(outcome)))
+
+    Args:
+        last: A function from the outcome to an observable of events.
+
+    Returns:
+        An operator function for a pipeline that ends with an outcome.
     """
 
-    def operator(source: Observable[JobEvent]) -> Observable[JobEvent]:
-        def subscribe(
-            observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            job = _Job(observer, last, scheduler)
-            return CompositeDisposable(source.subscribe(job, scheduler=scheduler), job.ending)
+    def subscribe(
+        source: Observable[JobEvent], observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None
+    ) -> DisposableBase:
+        job = _Job(observer, last, scheduler)
+        return CompositeDisposable(source.subscribe(job, scheduler=scheduler), job.ending)
 
-        return LightObservable(subscribe)
-
-    return operator
+    return operator_from(subscribe)
 
 
 class _Job(ForwardingObserver[JobEvent]):
@@ -45,14 +54,14 @@ class _Job(ForwardingObserver[JobEvent]):
 
     def __init__(
         self,
-        observer: abc.ObserverBase[JobEvent],
+        observer: ObserverBase[JobEvent],
         last: Callable[[Outcome], Observable[JobEvent]],
-        scheduler: abc.SchedulerBase | None,
+        scheduler: SchedulerBase | None,
     ) -> None:
         super().__init__(observer)
         self.last, self.scheduler = last, scheduler
         self.ending = SerialDisposable()
-        self.outcome: JobEvent | None = None
+        self.outcome: Outcome | None = None
 
     def on_next(self, value: JobEvent) -> None:
         if is_outcome(value):
@@ -64,22 +73,19 @@ class _Job(ForwardingObserver[JobEvent]):
         if self.outcome is None:
             self.observer.on_completed()
             return
+        outcome = self.outcome
+
+        def finish() -> None:
+            self.observer.on_next(outcome)
+            self.observer.on_completed()
+
+        def on_error(error: Exception) -> None:
+            self.observer.on_next(Note(str(error) if isinstance(error, WakestreamError) else describe_error(error)))
+            finish()
+
         ending: Observable[JobEvent] = LightObservable(
-            lambda observer, scheduler: self._last().subscribe(observer, scheduler=scheduler)
+            lambda observer, scheduler: require_observable(self.last(outcome), self.last, "before_outcome").subscribe(
+                observer, scheduler=scheduler
+            )
         )
-        self.ending.disposable = ending.subscribe(
-            self.observer.on_next, self._failed, self._over, scheduler=self.scheduler
-        )
-
-    def _last(self) -> Observable[JobEvent]:
-        made = self.last(self.outcome)  # type: ignore[arg-type]  # what is_outcome let through
-        return require_observable(made, self.last, "before_outcome")
-
-    def _failed(self, error: Exception) -> None:
-        self.observer.on_next(Note(str(error) if isinstance(error, WakestreamError) else describe_error(error)))
-        self._over()
-
-    def _over(self) -> None:
-        assert self.outcome is not None  # noqa: S101 - it began the end
-        self.observer.on_next(self.outcome)
-        self.observer.on_completed()
+        self.ending.disposable = ending.subscribe(self.observer.on_next, on_error, finish, scheduler=self.scheduler)

@@ -1,43 +1,48 @@
-"""Every job ends in exactly one outcome; errors never leave it."""
+"""Each job ends in exactly one outcome, and never with an error."""
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Callable
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import ObserverBase
 
 from wakestream.operators.model.errors import StageTimeout, WakestreamError
 from wakestream.operators.model.events import Failed, JobEvent, Outcome, TimedOut
 from wakestream.operators.model.faults import describe_error
-from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable
+from wakestream.operators.rx.core.observable import ForwardingObserver, ignore, operator_from
 
-_SILENT = Failed("the pipeline ended without an outcome", "internal")
+_NO_OUTCOME = Failed("the pipeline ended without an outcome", "internal")
 OUTCOMES: tuple[type, ...] = typing.get_args(Outcome)
 
 
-def is_outcome(event: JobEvent) -> bool:
-    """Whether `event` is the last of its job."""
+def is_outcome(event: JobEvent) -> typing.TypeGuard[Outcome]:
+    """Whether `event` is the last one of its job.
+
+    Args:
+        event: Any event.
+
+    Returns:
+        True for `Done`, `Failed`, `TimedOut` and `Cancelled`.
+    """
     return isinstance(event, OUTCOMES)
 
 
-def _nothing(_: JobEvent) -> None:
-    """Nobody wants to know."""
+def outcome(on_end: Callable[[JobEvent], None] = ignore) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
+    """End with exactly one outcome: the last one that the source emitted, or the one for its error.
 
+    An outcome is held back until the source completes, because a later stage may replace it.
 
-def outcome(on_end: Callable[[JobEvent], None] = _nothing) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
-    """End with exactly one outcome: the last that the stages gave, or what their error stands for.
+    Args:
+        on_end: Is called once with the outcome, before it is emitted. If it raises, the error becomes the outcome.
 
-    An outcome is held back until the source completes, as a stage may follow the one that gave it. `on_end` is called
-    with it, once, before it is given; what that raises is the outcome instead.
+    Returns:
+        An operator function: the result does not fail.
     """
-
-    def operator(source: Observable[JobEvent]) -> Observable[JobEvent]:
-        return LightObservable(
-            lambda observer, scheduler: source.subscribe(_Ending(observer, on_end), scheduler=scheduler)
-        )
-
-    return operator
+    return operator_from(
+        lambda source, observer, scheduler: source.subscribe(_Ending(observer, on_end), scheduler=scheduler)
+    )
 
 
 class _Ending(ForwardingObserver[JobEvent]):
@@ -45,10 +50,10 @@ class _Ending(ForwardingObserver[JobEvent]):
 
     __slots__ = ("last", "on_end")
 
-    def __init__(self, observer: abc.ObserverBase[JobEvent], on_end: Callable[[JobEvent], None]) -> None:
+    def __init__(self, observer: ObserverBase[JobEvent], on_end: Callable[[JobEvent], None]) -> None:
         super().__init__(observer)
         self.on_end = on_end
-        self.last: JobEvent = _SILENT
+        self.last: JobEvent = _NO_OUTCOME
 
     def on_next(self, value: JobEvent) -> None:
         if is_outcome(value):
@@ -70,7 +75,14 @@ class _Ending(ForwardingObserver[JobEvent]):
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """The outcome that an error stands for; one that no operator raises on purpose tells its type, file and line."""
+    """Return the outcome for an error.
+
+    Args:
+        error: What a pipeline raised. For an unexpected error, the outcome has its type, file and line.
+
+    Returns:
+        `TimedOut` for a `StageTimeout`, else `Failed`.
+    """
     if isinstance(error, StageTimeout):
         return TimedOut(error.stage, error.seconds, str(error))
     if isinstance(error, WakestreamError):

@@ -1,4 +1,4 @@
-"""Whether a job's result was made for it, or was there before: what its own events tell."""
+"""Whether a job's result was rendered for it or existed before, from the job's own events."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from wakestream.operators.model.events import Granted, JobEvent, Note, Queued, S
 
 OWN: Final = "this job"
 AT_WORKER: Final = "the worker"
-"""No job is called so: an id is one word."""
+"""Not an id of a job: an id has no space."""
 
 
 def reused(known: str, event: JobEvent) -> str:
-    """Where the result comes from, after one more event: empty while that is open, `OWN`, `AT_WORKER`, or the id of
-    the job of the same work. What this job had rendered once stays its own, also where the worker has it by then."""
+    """Where the result comes from, after one more event of the job.
+
+    Args:
+        known: What this function returned for the event before; empty at first.
+        event: The next event.
+
+    Returns:
+        Empty while unknown; `OWN` if this job rendered it, even if the worker still had it later; `AT_WORKER`; or the
+        id of the job that did the same work.
+    """
     match event:
         case Note(data=data) if data.get("same_as"):
             return str(data["same_as"])

@@ -1,29 +1,29 @@
-"""What can go wrong, and whose fault it is.
+"""The errors of a job, by the part of the system that failed.
 
     WakestreamError
     ├── HubError                    the always-on server
-    │   ├── HubUnreachable          no connection, nobody listens           code hub_unreachable
-    │   └── HubRefused              it answered no (license, bad request)   code from the hub
+    │   ├── HubUnreachable          no connection                           code hub_unreachable
+    │   └── HubRefused              it refused (license, bad request)       code from the hub
     ├── GpuError                    the machine behind it
     │   ├── BootFailed              the monitor could not start it          code boot_failed
-    │   ├── GpuLost                 it went away in mid-job: start over     code gpu_lost
-    │   └── PowerError              the provider refused or could not say   code power_error
-    │       └── NoCapacity          the provider has no machine to give     code no_capacity
+    │   ├── GpuLost                 it went offline during the job          code gpu_lost
+    │   └── PowerError              the provider refused or failed          code power_error
+    │       └── NoCapacity          the provider has no free machine        code no_capacity
     ├── WorkerError                 the HTTP server on that machine
-    │   ├── WorkerUnreachable       connection refused, reset, cut          code worker_unreachable
-    │   ├── WorkerRefused           it answered no (401, 400, 5xx)          code from the HTTP status
-    │   ├── TaskFailed              the engine could not do it              code task_failed
-    │   ├── TaskLost                it no longer knows the task: submit     code task_lost
-    │   └── Corrupt                 what came is not what was announced     code corrupt
+    │   ├── WorkerUnreachable       no connection, or it broke              code worker_unreachable
+    │   ├── WorkerRefused           it refused (401, 400, 5xx)              code from the HTTP status
+    │   ├── TaskFailed              the engine failed                       code task_failed
+    │   ├── TaskLost                it does not know the task any more      code task_lost
+    │   └── Corrupt                 the received bytes are wrong            code corrupt
     ├── FileError                   a file on this machine
     │   ├── FileUnusable            missing, empty, a folder, unreadable    code file_unusable
-    │   ├── FileChanged             written to while we read it             code file_changed
+    │   ├── FileChanged             changed while it was read               code file_changed
     │   └── NoSpace                 the disk is full                        code no_space
-    ├── JournalError                the program's own record of promises    code journal_error
-    └── StageTimeout                a named wait ended                      code timeout
+    ├── JournalError                a program's journal on disk             code journal_error
+    └── StageTimeout                a wait took too long                    code timeout
         └── Stalled                 no byte came for too long               code stalled
 
-`retryable` says whether running the job again from `submit` can help.
+`retryable`: running the job again from `submit` can help.
 """
 
 from __future__ import annotations
@@ -32,16 +32,22 @@ from typing import ClassVar, Final
 
 
 class WakestreamError(Exception):
-    """Base of all errors that a job or a program reports; `str(error)` is a sentence that says what to do.
+    """Base of all errors that a job or a program reports.
 
-    `code` is a stable word for programs, `retryable` whether the same job may be run again as it is.
+    Args:
+        reason: A sentence for people: what happened and what to do. `str(error)` returns it.
+        code: A stable word for programs; default is the class's own.
+
+    Attributes:
+        code: The word for programs.
+        retryable: Whether running the same job again can help.
     """
 
     code: str = "error"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, why: str, *, code: str | None = None) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, *, code: str | None = None) -> None:
+        super().__init__(reason)
         if code is not None:
             self.code = code
 
@@ -53,13 +59,13 @@ class HubError(WakestreamError):
 
 
 class HubUnreachable(HubError):
-    """Nobody answers at the hub's address."""
+    """The hub does not answer at its address."""
 
     code = "hub_unreachable"
 
 
 class HubRefused(HubError):
-    """The hub answered, and said no; `code` is its word for why."""
+    """The hub refused; `code` is its word for the reason."""
 
     code = "refused"
 
@@ -77,33 +83,33 @@ class BootFailed(GpuError):
 
 
 class GpuLost(GpuError):
-    """The GPU went away after it was granted; what was uploaded stays uploaded."""
+    """The GPU went offline after it was granted. Uploaded files stay at the worker."""
 
     code = "gpu_lost"
     retryable = True
 
 
 class PowerError(GpuError):
-    """A power provider refused, timed out or could not say."""
+    """A power provider refused, timed out or gave no clear answer."""
 
     code = "power_error"
 
 
 class NoCapacity(PowerError):
-    """The provider has no machine of this kind to give at present."""
+    """The provider has no free machine of this kind at present."""
 
     code = "no_capacity"
     retryable = True
 
 
 class WorkerError(WakestreamError):
-    """The GPU's HTTP server could not do what it was asked."""
+    """The worker, the HTTP server on the GPU machine, failed."""
 
     code = "worker_error"
 
 
 class WorkerUnreachable(WorkerError):
-    """No connection to the worker, or it broke."""
+    """There is no connection to the worker, or it broke."""
 
     code = "worker_unreachable"
     retryable = True
@@ -116,27 +122,27 @@ class WorkerRefused(WorkerError):
 
 
 class TaskFailed(WorkerError):
-    """The engine gave up on this pair of files."""
+    """The engine could not render this pair of files."""
 
     code = "task_failed"
 
 
 class TaskLost(WorkerError):
-    """The worker forgot the task (restart without memory); submitting again is safe."""
+    """The worker does not know the task any more, for example after a restart. Submitting again is safe."""
 
     code = "task_lost"
     retryable = True
 
 
 class Corrupt(WorkerError):
-    """Bytes arrived that are not the announced ones: truncated, or all of them with a wrong hash (code `DAMAGED`)."""
+    """The received file is truncated, or complete with a wrong hash (code `DAMAGED`)."""
 
     code = "corrupt"
     retryable = True
 
 
 DAMAGED: Final = "damaged"
-"""`Corrupt` that no better line would mend."""
+"""The code of `Corrupt` when the transfer was complete: a better connection would not help."""
 
 
 class FileError(WakestreamError):
@@ -146,47 +152,60 @@ class FileError(WakestreamError):
 
 
 class FileUnusable(FileError):
-    """Missing, empty, a folder, or not readable."""
+    """The file is missing, empty, a folder, or not readable."""
 
     code = "file_unusable"
 
 
 class FileChanged(FileError):
-    """The file was written to between two looks at it."""
+    """The file changed between two reads."""
 
     code = "file_changed"
 
 
 class NoSpace(FileError):
-    """The disk that was to take the bytes is full."""
+    """The disk is full."""
 
     code = "no_space"
 
 
 class JournalError(WakestreamError):
-    """What a program promised cannot be kept or read: its journal is in use, broken, or of a later version."""
+    """A program's journal cannot be read or written: it is in use, broken, or of a later version."""
 
     code = "journal_error"
 
 
 class StageTimeout(WakestreamError):
-    """A named wait ended: `stage` is its name, `seconds` how long it was allowed to last."""
+    """A wait took too long.
+
+    Args:
+        stage: The name of the wait.
+        seconds: The limit.
+        reason: The sentence for people; default names the stage and the limit.
+    """
 
     code = "timeout"
 
-    def __init__(self, stage: str, seconds: float, why: str | None = None) -> None:
-        super().__init__(why or f"{stage}: nothing within {seconds:g} s")
+    def __init__(self, stage: str, seconds: float, reason: str | None = None) -> None:
+        super().__init__(reason or f"{stage}: nothing within {seconds:g} s")
         self.stage = stage
         self.seconds = seconds
 
 
 class Stalled(StageTimeout):
-    """No byte came for too long; a new connection may do better."""
+    """No byte came for too long. A new connection may help."""
 
     code = "stalled"
     retryable = True
 
 
 def is_retryable(error: Exception) -> bool:
-    """Whether trying the same call or the same job again can help."""
+    """Whether repeating the same call or the same job can help.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        True for a `WakestreamError` whose class is `retryable`.
+    """
     return isinstance(error, WakestreamError) and error.retryable

@@ -1,8 +1,7 @@
-"""What a job goes through, as frozen types: the words used everywhere.
+"""The events of a job, as frozen types.
 
-A job's observable carries these and nothing else. Every stage ends with the event that the next one starts from;
-the last event of a job is exactly one of `Done`, `Failed`, `TimedOut`, `Cancelled` (`Outcome`).
-Times are seconds, sizes are bytes.
+A job's observable emits only these. Each stage ends with the event that the next stage starts from. The last event of
+a job is exactly one of `Done`, `Failed`, `TimedOut`, `Cancelled` (`Outcome`). Times are seconds, sizes are bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,15 @@ Algorithm = Literal["md5", "blake3"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of work: a video and an audio file, and where the result goes. `id` is its idempotency key."""
+    """A job: a video and an audio file, and where the result goes.
+
+    Attributes:
+        id: The idempotency key: a job with the same id is the same job.
+        video: The video file.
+        audio: The audio file.
+        output: The file that the result is written to.
+        task_type: What kind of task the worker runs.
+    """
 
     id: str
     video: Path
@@ -37,7 +44,7 @@ class Eta:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """One reading of a file. `digests` maps algorithm to lower-case hex; `mtime_ns` and `size` date the reading."""
+    """The hashes of a file. `digests` maps algorithm to lower-case hex; `size` and `mtime_ns` show later changes."""
 
     path: Path
     size: int
@@ -46,13 +53,13 @@ class Fingerprint:
 
     @property
     def ext(self) -> str:
-        """The extension with its dot, lower case (`.mp4`)."""
+        """The extension with its dot, in lower case (`.mp4`)."""
         return self.path.suffix.lower()
 
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file by content, as the worker names it: the hex digest of one algorithm, and the extension."""
+    """How a worker names a file: the hex digest of its content, and its extension."""
 
     hash: str
     ext: str
@@ -60,7 +67,7 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The GPU is off; the hub keeps the job. `phase` says what the GPU is doing about it."""
+    """The GPU is off, and the hub has queued the job. `phase` is the GPU's power phase."""
 
     position: int | None = None
     phase: str = "booting"
@@ -69,7 +76,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Waking:
-    """Still waiting, `waited` seconds since the first submit. Repeated every 10 s; `why` where there is more to say."""
+    """The job waits for the GPU since `waited` seconds. Emitted every 10 s; `why` has details."""
 
     waited: float
     phase: str = "booting"
@@ -80,7 +87,7 @@ class Waking:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A GPU is ours. `branch` tells whether it was on or had to be waited for; `url` None is left to settings."""
+    """The job has a GPU. `branch`: whether the GPU was online at once. `url` None means the address in the settings."""
 
     branch: Branch
     waited: float
@@ -91,7 +98,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Online:
-    """The worker at `url` answers and is initialized; `features` are what it announced."""
+    """The worker at `url` is initialized; `features` are the ones that it announced."""
 
     url: str
     gpu: str | None = None
@@ -100,7 +107,7 @@ class Online:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprinted:
-    """Both files were read once."""
+    """Both files are hashed."""
 
     files: tuple[Fingerprint, ...]
 
@@ -112,7 +119,7 @@ class Fingerprinted:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The worker was asked what it has: `missing` is what it lacks, `algorithm` the hash it is addressed by."""
+    """The worker said which files it has; `missing` must be uploaded. `algorithm` is the hash that names files."""
 
     worker: Online
     video: Fingerprint
@@ -121,19 +128,19 @@ class Checked:
     missing: tuple[Fingerprint, ...]
 
     def ref(self, file: Fingerprint) -> FileRef:
-        """How this worker names `file`."""
+        """Return the name of `file` at this worker."""
         return FileRef(file.digests[self.algorithm], file.ext)
 
     @property
     def saved(self) -> int:
-        """Bytes that need not be sent."""
+        """Bytes that need no upload."""
         distinct = {file.digests[self.algorithm]: file.size for file in (self.video, self.audio)}
         return sum(distinct.values()) - sum(file.size for file in self.missing)
 
 
 @dataclass(frozen=True, slots=True)
 class Uploading:
-    """`bytes` of `of` are with the worker, over all files that it lacked."""
+    """The worker has `bytes` of the `of` bytes of all missing files; `name` is the present file."""
 
     bytes: int
     of: int
@@ -142,7 +149,7 @@ class Uploading:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """Everything the worker needs is there: `sent` bytes went over the wire, `saved` were there before."""
+    """The worker has both files: `sent` bytes were sent, `saved` bytes were there before."""
 
     checked: Checked
     sent: int
@@ -151,7 +158,7 @@ class Uploaded:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The worker took the task; `cached` means that it had the result already."""
+    """The worker accepted the task. `cached`: it has the result already. `position`: the place in its queue."""
 
     worker: Online
     task_id: str
@@ -161,7 +168,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The worker's own report; `percent` is 0-100, `frame` of `frames` where the engine counts them."""
+    """The worker's report: `percent` is 0-100; `frame` of `frames` if the engine counts them."""
 
     percent: float
     status: str = "processing"
@@ -179,7 +186,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Downloading:
-    """`bytes` of `of` are here; `of` is None when the worker does not say."""
+    """`bytes` of the result are received, out of `of` (None: unknown)."""
 
     bytes: int
     of: int | None = None
@@ -187,7 +194,7 @@ class Downloading:
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """Something broke that trying again can mend: attempt `attempt` starts in `delay` seconds."""
+    """A retryable error happened (`why`): attempt `attempt` starts in `delay` seconds."""
 
     attempt: int
     delay: float
@@ -196,7 +203,7 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Whatever a pipeline of your own wants to say: `text` for people, `data` (JSON) for programs. Logs keep both."""
+    """A message of your own pipeline: `text` for people, `data` (JSON) for programs. Logs keep both."""
 
     text: str
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -204,7 +211,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The result lies at `path`, whole."""
+    """The result is complete at `path`; `size` is its bytes."""
 
     path: Path
     size: int
@@ -212,7 +219,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job ended without a result; `why` is a sentence for a person, `code` a word for programs."""
+    """The job failed: `why` is a sentence for people, `code` a word for programs."""
 
     why: str
     code: str = "error"
@@ -220,7 +227,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The wait named `stage` ended after `seconds`."""
+    """The wait named `stage` took longer than `seconds`."""
 
     stage: str
     seconds: float
@@ -229,7 +236,7 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Somebody asked for the job to stop, and it was stopped everywhere that could be reached."""
+    """The job was cancelled, here and at every worker that could be reached."""
 
     why: str = field(default="cancelled by the user")
 

@@ -1,7 +1,4 @@
-"""Errors that no operator raises on purpose, as text: their type, what they say, and the file and line they come from.
-
-And the one that operators raise where a function of the user's returned what they cannot use.
-"""
+"""Checks of what users pass to operators, and unexpected errors as text with their file and line."""
 
 from __future__ import annotations
 
@@ -15,22 +12,22 @@ from typing import Any
 
 from reactivex import Observable
 
-SHOWN = 80
+MAX_SHOWN = 80
 """Characters of a value that a message shows."""
 
 _LIBRARY = str(Path(traceback.__file__).parent)
 
 
 class WrongReturn(TypeError):
-    """A function returned what its operator cannot use; `place` is where the function stands."""
+    """A user's function returned what its operator cannot use; `location` is the file and line of the function."""
 
-    def __init__(self, message: str, place: str) -> None:
+    def __init__(self, message: str, location: str) -> None:
         super().__init__(message)
-        self.place = place
+        self.location = location
 
 
 def require_observable(made: Any, function: Callable[..., Any], operator: str) -> Observable[Any]:
-    """What `function` returned to `operator`; `WrongReturn` where that is no observable."""
+    """Return `made`, the result of `function`; raise `WrongReturn` if it is not an observable."""
     if isinstance(made, Observable):
         return made
     how = "Return an observable, such as of(value)"
@@ -39,13 +36,13 @@ def require_observable(made: Any, function: Callable[..., Any], operator: str) -
     raise wrong_return(made, function, operator, f"is no observable. {how}")
 
 
-def wrong_return(made: Any, function: Callable[..., Any], operator: str, why: str) -> WrongReturn:
-    """The error of a function that returned `made` to `operator`; `why` goes on after "which"."""
+def wrong_return(made: Any, function: Callable[..., Any], operator: str, problem: str) -> WrongReturn:
+    """The error for a function that returned `made` to `operator`; `problem` follows the word "which"."""
     value = short_repr(made)
     if iscoroutine(made):
-        made.close()  # else Python warns, later and elsewhere, that nothing awaited it
-    name, place = _named(function)
-    return WrongReturn(f"{operator}: {name} returned {value}, which {why}", place)
+        made.close()  # or Python warns later that it was never awaited
+    name, location = _named(function)
+    return WrongReturn(f"{operator}: {name} returned {value}, which {problem}", location)
 
 
 def require_observables(operator: str, *given: Any) -> None:
@@ -58,33 +55,33 @@ def require_observables(operator: str, *given: Any) -> None:
 
 
 def short_repr(value: Any) -> str:
-    """A value as a message shows it: alike in a run and in its replay, so nothing with measured times or addresses."""
+    """A value for a message. It is the same in a run and in its replay: no measured times, no memory addresses."""
     if isinstance(value, bool | int | str | None):
         text = repr(value)
-        return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+        return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
     kind = type(value).__name__
     return f"{'an' if kind[:1] in 'AEIOUaeiou' else 'a'} {kind}"
 
 
 def describe_error(error: BaseException) -> str:
-    """An error that nobody foresaw, as `KeyError: 'x' (pipeline.py:12)`."""
-    place = location_of(error)
-    return f"{type(error).__name__}: {error}" + (f" ({place})" if place else "")
+    """An unexpected error as text: `KeyError: 'x' (pipeline.py:12)`."""
+    location = location_of(error)
+    return f"{type(error).__name__}: {error}" + (f" ({location})" if location else "")
 
 
 def location_of(error: BaseException) -> str:
-    """Where an error comes from, as `pipeline.py:12`; empty where it was never raised.
+    """The file and line that an error comes from, such as `pipeline.py:12`; empty if it was never raised.
 
-    That is the last line of the user's own code that leads to it, else of ours, else of any library.
+    This is the last line of the user's code in the traceback, else of this package, else of a library.
     """
     if isinstance(error, WrongReturn):
-        return error.place
+        return error.location
     lines = [(_weight(frame), frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     if not lines:
         return ""
     most = max(weight for weight, _, _ in lines)
     _, frame, line = [each for each in lines if each[0] == most][-1]
-    return _place(frame.f_code, line, frame.f_globals.get("__name__"))
+    return _location(frame.f_code, line, frame.f_globals.get("__name__"))
 
 
 def _weight(frame: FrameType) -> int:
@@ -98,17 +95,17 @@ def _is_ours(module: object) -> bool:
     return str(module).startswith("wakestream.")
 
 
-def _place(code: CodeType, line: int, module: object) -> str:
+def _location(code: CodeType, line: int, module: object) -> str:
     file = f"{str(module).replace('.', '/')}.py" if _is_ours(module) else Path(code.co_filename).name
     return f"{file}:{line}"
 
 
 def _named(function: Callable[..., Any]) -> tuple[str, str]:
-    """A function as a message names it, and where it stands."""
+    """The name of a function for a message, and its file and line."""
     while isinstance(function, partial):
         function = function.func
     code = getattr(function, "__code__", None)
     if code is None:
         return f"{type(function).__name__} object", ""
-    place = _place(code, code.co_firstlineno, getattr(function, "__module__", None))
-    return "a lambda" if code.co_name == "<lambda>" else f"{code.co_name}()", place
+    location = _location(code, code.co_firstlineno, getattr(function, "__module__", None))
+    return "a lambda" if code.co_name == "<lambda>" else f"{code.co_name}()", location

@@ -1,4 +1,4 @@
-"""How long a job waits, and how often it tries: every number of the pipeline in one place. Seconds throughout."""
+"""The times and retries of a job, all in one place."""
 
 from __future__ import annotations
 
@@ -10,32 +10,42 @@ from wakestream.operators.model.errors import is_retryable
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The waits of one job; each has its own name in `TimedOut.stage`.
+    """How long a job waits for each thing, and how often it tries. All times are seconds.
 
-    `hub` is how long a job looks for a hub it has never reached, in no attempt (None: for ever, as the daemon does),
-    `reply` how long a hub may take to answer a submit, `online` the whole wait for the GPU since the first submit,
-    `ready` how long an online worker may stay uninitialized, `lost` how long one may be unreachable before the
-    job goes back to submit, `transfer` the longest silence within an upload or download,
-    `execution` the synthesis, and each place in the worker's line before it, `total` the whole job. `call` is how one
-    call to the worker is tried again, `again` how the whole job is, from submit. `straight` is how often a worker whose
-    address is set is looked at while no hub can give it; None leaves it to the hub alone.
+    Example:
+        >>> Policy(online=600.0, poll_every=0.5)
     """
 
     hub: float | None = None
+    """How long a job waits for a hub that it has not reached in any attempt; None (as in the daemon): no limit."""
     reply: float = 30.0
+    """How long a hub may take to answer a submit (`TimedOut.stage` is `reply`)."""
     online: float = 1800.0
+    """How long the job waits for the GPU, counted from its first submit (`online`)."""
     line_every: float = 10.0
+    """The interval of the `Waking` events during a wait."""
     health_every: float = 1.0
+    """The interval at which a granted worker is asked for its health."""
     ready: float = 600.0
+    """How long a worker that answers may stay uninitialized (`ready`)."""
     lost: float = 30.0
+    """How long a worker may be unreachable before the job starts again from submit."""
     transfer: float = 60.0
+    """The longest time without a byte in an upload or download (`transfer`)."""
     poll_every: float = 2.0
+    """The interval at which the worker is asked about the task."""
     execution: float = 4 * 3600.0
+    """How long the task may run, and how long it may stay at each place of the worker's queue (`execution`)."""
     total: float = 12 * 3600.0
+    """How long the whole job may take (`total`)."""
     straight: float | None = None
+    """The interval at which the worker at the configured address is asked for its health while no hub can grant the
+    GPU; None: only the hub grants it."""
     again: Backoff = field(
         default_factory=lambda: Backoff(max_retries=10, initial=1.0, max_delay=60.0, retry_on=is_retryable)
     )
+    """How the whole job is retried, from submit."""
     call: Backoff = field(
         default_factory=lambda: Backoff(max_retries=3, initial=0.5, max_delay=5.0, retry_on=is_retryable)
     )
+    """How one call to the worker is retried."""

@@ -1,6 +1,6 @@
-"""The few things that the pipeline needs from the world. Adapters implement them; fakes are in adapters/testing.
+"""The interfaces between a pipeline and the world. Adapters implement them; adapters/testing has fakes.
 
-Every method may raise the errors of `wakestream.operators.model.errors` and no others.
+Every method may raise the errors of `wakestream.operators.model.errors`, and no others.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from wakestream.operators.model.events import Algorithm, Done, Downloading, Eta,
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """The hub is connected and has registered us; `features` are its additions to the field's protocol.
+    """The hub is connected and has registered this program.
 
-    `capability_key` is the hub's public key, which only workers are told.
+    Attributes:
+        features: The hub's additions to the protocol.
+        capability_key: The hub's public key, which it sends to workers only.
     """
 
     features: frozenset[str] = frozenset()
@@ -28,10 +30,13 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class LinkDown:
-    """There is no connection to the hub; one is being made again. `code` is set when the hub itself turned us away.
+    """There is no connection to the hub; the program connects again by itself.
 
-    `connecting`: nothing is wrong yet, the first attempt is under way. `asked`: the job that hears it has asked this
-    hub before, in an attempt that came to nothing.
+    Attributes:
+        reason: A sentence for people.
+        code: The hub's word, if the hub refused the connection.
+        connecting: The first attempt to connect is still running.
+        asked: The job that receives this has sent a submit to this hub in an earlier attempt.
     """
 
     reason: str = ""
@@ -42,7 +47,7 @@ class LinkDown:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The hub gave this job a GPU (the wire's `ack`)."""
+    """The hub granted a GPU to this job (`ack` on the wire)."""
 
     gpu: str | None = None
     url: str | None = None
@@ -51,7 +56,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class OfflineReply:
-    """The hub queued this job (the wire's `gpu.power.offline`)."""
+    """The GPU is off, and the hub has queued this job (`gpu.power.offline` on the wire)."""
 
     phase: str = "booting"
     position: int | None = None
@@ -60,7 +65,7 @@ class OfflineReply:
 
 @dataclass(frozen=True, slots=True)
 class PowerNotice:
-    """News of the machine that is not yet the end of the wait (the wire's `booted`)."""
+    """The GPU's power phase changed, such as `booted`; the wait goes on."""
 
     phase: str
     reason: str = ""
@@ -68,7 +73,7 @@ class PowerNotice:
 
 @dataclass(frozen=True, slots=True)
 class OnlineNotice:
-    """The broadcast that a GPU came online; it counts as a grant where the hub sends nothing else."""
+    """A GPU is online (a broadcast). From a hub that does not grant GPUs to single jobs, this is the grant."""
 
     gpu: str | None = None
     url: str | None = None
@@ -76,7 +81,7 @@ class OnlineNotice:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The hub will not take this job."""
+    """The hub refused this job."""
 
     reason: str
     code: str = "refused"
@@ -84,14 +89,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The hub works at one job of this key and takes no other meanwhile; `own`: that one is this very job."""
+    """The hub runs one job of this key at a time, and refused this one; `own`: the running job is this one."""
 
     own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """The hub that was `Busy` takes a job again, and this one is the next to ask."""
+    """The hub that was `Busy` accepts a job again, and this job is the next one to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +113,38 @@ class Hub(Protocol):
     """The hub as one job sees it."""
 
     def replies(self, job: Job) -> Observable[Reply]:
-        """A hot view of what concerns `job`; begins with the link's present state, never errors or completes."""
+        """Observe the hub's replies to one job.
+
+        Args:
+            job: The job.
+
+        Returns:
+            A hot observable that starts with the present `LinkUp` or `LinkDown`. It never fails or completes.
+        """
         ...
 
     def submit(self, job: Job, files: Sequence[Fingerprint] = ()) -> None:
-        """Ask for a GPU now. Once it is granted, the hub is reminded at each new connection until `release`."""
+        """Ask for a GPU. A granted job is submitted again at each new connection, until `release`.
+
+        Args:
+            job: The job.
+            files: The hashes of its files, for a hub that needs them.
+        """
         ...
 
     def release(self, job: Job, *, cancelled: bool = False) -> None:
-        """The job no longer needs its GPU."""
+        """Tell the hub that the job does not need its GPU any more.
+
+        Args:
+            job: The job.
+            cancelled: Whether the job was cancelled.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A worker's answer about itself; `busy` are its tasks and transfers, 0 if it does not say."""
+    """A worker's state. `busy`: the number of its tasks and transfers, 0 if unknown."""
 
     initialized: bool
     features: frozenset[str] = frozenset()
@@ -131,7 +153,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class TaskReceipt:
-    """The worker's answer to a submit."""
+    """The worker's answer to a submit. `cached`: it has the result already."""
 
     task_id: str
     cached: bool = False
@@ -140,7 +162,7 @@ class TaskReceipt:
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """The worker's answer to a poll; `status` is the wire's word, `percent` 0-100."""
+    """The worker's answer about a task. `status` is the word on the wire, `percent` 0-100."""
 
     status: str
     percent: float = 0.0
@@ -153,55 +175,63 @@ class TaskReport:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The worker has the file's first `bytes` bytes already: the upload goes on there."""
+    """The worker has the first `bytes` bytes of the file already; the upload continues there."""
 
     bytes: int
 
 
 class Worker(Protocol):
-    """One GPU's HTTP side."""
+    """The HTTP server on one GPU machine."""
 
     async def health(self) -> Health:
-        """Whether the engine is ready for work, and what the worker can do."""
+        """Return whether the engine is ready, and the worker's features."""
         ...
 
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
-        """For each hash, whether the worker has the file."""
+        """Return for each hash whether the worker has the file."""
         ...
 
     def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
-        """Send one file; yields how many of its bytes are there: `Resumed` where they came by an earlier attempt.
+        """Send one file.
 
-        `FileChanged` if it is no longer the file that was read.
+        Args:
+            file: The file on this machine.
+            ref: Its name at the worker.
+
+        Yields:
+            How many bytes the worker has; `Resumed` if an earlier attempt sent them.
+
+        Raises:
+            FileChanged: The file changed after it was hashed.
         """
         ...
 
     async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
-        """Start the synthesis, or find the one that was started before."""
+        """Start the synthesis, or return the receipt of the same synthesis if it was started before."""
         ...
 
     async def report(self, task_id: str) -> TaskReport:
-        """How far the task is. `TaskLost` when the worker does not know it."""
+        """Return the progress of the task. Raises `TaskLost` if the worker does not know it."""
         ...
 
     def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
-        """Fetch the result to `output`, which exists only when it is whole; ends with `Done`."""
+        """Fetch the result to `output`, which appears only when it is complete. The last item is `Done`."""
         ...
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
-        """Give the task up for `job_id`, where the worker can; it stops when no other job holds it."""
+        """Cancel the task for `job_id`. It goes on if other jobs need it."""
         ...
 
 
 class Workers(Protocol):
-    """Finds the worker at an address."""
+    """Makes the worker for an address."""
 
     def at(self, url: str | None) -> Worker:
-        """The worker at `url`, or at the configured address when the hub named none (`WorkerRefused` if neither)."""
+        """Return the worker at `url`, or at the configured address if `url` is None (`WorkerRefused` without both)."""
         ...
 
     def resolve(self, url: str | None) -> str:
-        """The address that `at` uses, with scheme and port."""
+        """Return the address that `at` uses, with scheme and port."""
         ...
 
 
@@ -209,49 +239,55 @@ class Files(Protocol):
     """The user's files."""
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
-        """Read the file once and hash it with every algorithm; a file already read and unchanged is not read again."""
+        """Read and hash a file with all algorithms. A file that was read and has not changed is not read again."""
         ...
 
 
 class Effects(Protocol):
-    """The door for effects of your own, so that they are on the record and a log can answer for them."""
+    """Runs the effects of your own pipeline, so that they are recorded and a replay can answer them."""
 
     async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
-        """What `effect()` returns (JSON: None, text, numbers, lists, objects); a replay returns it without the effect.
+        """Run an effect.
 
-        `label` and `args` (JSON, no secrets) say what was asked; a replay compares them. Raise `WakestreamError`s.
+        Args:
+            label: The name of the effect in the recording.
+            args: What the effect does, as JSON without secrets. A replay compares it.
+            effect: The function that does it. It should raise `WakestreamError`s only.
+
+        Returns:
+            What `effect()` returns, which must be JSON. A replay returns it without calling `effect`.
         """
         ...
 
 
 PowerReading = Literal["unknown", "starting", "running", "stopping", "stopped", "no_capacity", "failed"]
-"""What a power provider sees when it looks at its machine."""
+"""The state of a machine, as its power provider reports it."""
 
 
 class Power(Protocol):
-    """One machine that can be switched on and off. A call that returns has been accepted, not carried out: inspect."""
+    """One machine that can be switched on and off. `start` and `stop` only begin; `inspect` shows the result."""
 
     @property
     def detail(self) -> str:
-        """The provider's own words on the last reading, such as why it failed; empty when it has none."""
+        """The provider's message about the last reading, such as the reason of a failure; empty if there is none."""
         ...
 
     async def start(self) -> None:
-        """Begin to power on; `NoCapacity` when the provider has no machine to give, `PowerError` on anything else."""
+        """Begin to power on. Raises `NoCapacity` if the provider has no free machine, else `PowerError`."""
         ...
 
     async def stop(self) -> None:
-        """Begin to power off; `PowerError` when the provider refuses."""
+        """Begin to power off. Raises `PowerError` if the provider refuses."""
         ...
 
     async def inspect(self) -> PowerReading:
-        """What the provider says of the machine now; `PowerError` when it cannot say."""
+        """Return the machine's state. Raises `PowerError` if the provider cannot report it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How far an engine is: frame `frame` of `frames` (0 when unknown), `percent` 0-100."""
+    """The progress of an engine: frame `frame` of `frames` (0 if unknown), `percent` 0-100."""
 
     frame: int
     frames: int
@@ -259,16 +295,25 @@ class Frame:
 
 
 class Engine(Protocol):
-    """What makes a video of a video and an audio file."""
+    """Makes a video from a video and an audio file."""
 
     async def check(self) -> None:
-        """Returns when the engine can work; `TaskFailed` says what is missing."""
+        """Return if the engine can work. Raises `TaskFailed` that says what is missing."""
         ...
 
     def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
-        """Write `output`; yields real progress. `TaskFailed` says why in the engine's own last words.
+        """Render a video. Closing the generator stops the work.
 
-        Closing the generator stops the work; `output` appears only when it is whole.
+        Args:
+            video: The video file.
+            audio: The audio file.
+            output: The file to write, which appears only when it is complete.
+
+        Yields:
+            The progress.
+
+        Raises:
+            TaskFailed: The engine failed; the message has its last output.
         """
         ...
 
@@ -277,18 +322,23 @@ F = TypeVar("F")
 
 
 class Journal(Protocol[F]):
-    """Facts, in order, kept before anything that they promise is said aloud.
+    """Facts on disk, in order. They are written before the replies that depend on them are sent.
 
-    `snapshot`, which the owner may set, gives the fewest facts that lead to the present state; a journal may cut itself
-    down to them. It holds at least all that was appended before.
+    `snapshot`, which the owner may set, returns the fewest facts that lead to the present state. A journal may replace
+    its facts by these.
     """
 
     snapshot: Callable[[], Sequence[F]] | None
 
     async def append(self, facts: Sequence[F]) -> None:
-        """Returns when the facts are kept. `NoSpace`: none of them is, try again; `JournalError`: no more will be."""
+        """Write facts; return when they are on disk.
+
+        Raises:
+            NoSpace: None of them was written; try again later.
+            JournalError: The journal cannot be written any more.
+        """
         ...
 
     def read(self) -> Iterable[F]:
-        """All facts kept so far, oldest first."""
+        """Return all facts, oldest first."""
         ...

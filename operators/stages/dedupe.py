@@ -1,4 +1,4 @@
-"""Ask the worker what it has, so that nothing is sent twice."""
+"""Ask the worker which files it has, so that nothing is sent twice."""
 
 from __future__ import annotations
 
@@ -7,15 +7,7 @@ from random import Random
 
 from reactivex import Observable
 
-from wakestream.operators.model.events import (
-    Algorithm,
-    Checked,
-    FileRef,
-    Fingerprint,
-    Fingerprinted,
-    JobEvent,
-    Online,
-)
+from wakestream.operators.model.events import Algorithm, Checked, FileRef, Fingerprinted, JobEvent, Online
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Workers
 from wakestream.operators.rx.from_async import from_async
@@ -25,32 +17,37 @@ from wakestream.operators.stages.fingerprint import Fingerprints
 
 
 def dedupe(
-    workers: Workers, readings: Fingerprints, policy: Policy, random: Random
+    workers: Workers, fingerprints: Fingerprints, policy: Policy, random: Random
 ) -> Callable[[Online], Observable[JobEvent]]:
-    """From `Online` to `Checked`: BLAKE3 where the worker announced it, MD5 for the older ones."""
+    """The stage from `Online` to `Checked`: hash the files and ask the worker which of them it has.
 
-    def stage(worker: Online) -> Observable[JobEvent]:
-        algorithm: Algorithm = "blake3" if "blake3" in worker.features else "md5"
+    Files are named by BLAKE3 if the worker announced it, else by MD5.
+
+    Args:
+        workers: The workers.
+        fingerprints: The hashes of the job's files.
+        policy: `call` says how the question is retried.
+        random: The source of jitter.
+
+    Returns:
+        The stage. It may raise `FileUnusable`, `FileChanged`, `WorkerRefused`, `WorkerUnreachable`.
+    """
+
+    def stage(online: Online) -> Observable[JobEvent]:
+        algorithm: Algorithm = "blake3" if "blake3" in online.features else "md5"
 
         def check(taken: Fingerprinted) -> Observable[JobEvent]:
+            video, audio = taken.files
             refs = {FileRef(file.digests[algorithm], file.ext): file for file in taken.files}
-            asked = from_async(lambda: workers.at(worker.url).check(tuple(refs)), "check")
-            answer = asked.pipe(retry_backoff(policy.call, random))
-            return answer.map(lambda known: _checked(worker, taken, algorithm, known, refs))
+            asked = from_async(lambda: workers.at(online.url).check(tuple(refs)), "check")
 
-        reading: Observable[JobEvent] = readings.of({algorithm})
-        return reading.pipe(then(check))
+            def checked(known: Mapping[str, bool]) -> JobEvent:
+                missing = tuple(file for ref, file in refs.items() if not known.get(ref.hash, False))
+                return Checked(online, video, audio, algorithm, missing)
+
+            return asked.pipe(retry_backoff(policy.call, random)).map(checked)
+
+        hashed: Observable[JobEvent] = fingerprints.of({algorithm})
+        return hashed.pipe(then(check))
 
     return stage
-
-
-def _checked(
-    worker: Online,
-    taken: Fingerprinted,
-    algorithm: Algorithm,
-    known: Mapping[str, bool],
-    refs: Mapping[FileRef, Fingerprint],
-) -> Checked:
-    video, audio = taken.files
-    missing = tuple(file for ref, file in refs.items() if not known.get(ref.hash, False))
-    return Checked(worker, video, audio, algorithm, missing)

@@ -1,4 +1,4 @@
-"""Bring the result home."""
+"""Download the result."""
 
 from __future__ import annotations
 
@@ -20,30 +20,38 @@ from wakestream.operators.rx.timeout_idle import timeout_idle
 def download(
     output: Path, workers: Workers, policy: Policy, random: Random
 ) -> Callable[[Rendered], Observable[JobEvent]]:
-    """From `Rendered` to `Done`: `output` appears when it is whole and verified, never before.
+    """The stage from `Rendered` to `Done`: `output` appears when it is complete and verified, never before.
 
-    Attempts are counted anew with every byte that is farther than any before.
-    Raises `Stalled`, `Corrupt`, `NoSpace`, `FileUnusable`, `WorkerUnreachable`, `WorkerRefused`.
+    The count of retries starts at 0 again when an attempt gets further than all before it.
+
+    Args:
+        output: The file to write.
+        workers: The workers.
+        policy: `transfer` limits the time without a byte, `call` says how the download is retried.
+        random: The source of jitter.
+
+    Returns:
+        The stage. It may raise `Stalled`, `Corrupt`, `NoSpace`, `FileUnusable`, `WorkerUnreachable`, `WorkerRefused`.
     """
 
     def stage(rendered: Rendered) -> Observable[JobEvent]:
         worker = workers.at(rendered.task.worker.url)
         fetched: Observable[JobEvent] = from_async(lambda: worker.download(rendered.task.task_id, output), "download")
-        again = replace(policy.call, reset_on_success=_farther())
+        again = replace(policy.call, reset_on_success=_gets_further())
         safe = fetched.pipe(timeout_idle(policy.transfer, "transfer"), retry_backoff(again, random))
         return safe.take_while(lambda event: not isinstance(event, Done), inclusive=True)
 
     return stage
 
 
-def _farther() -> Callable[[JobEvent], bool]:
-    """Whether there was never so much of it here."""
+def _gets_further() -> Callable[[JobEvent], bool]:
+    """A predicate: more bytes have come than ever before."""
     most = 0
 
-    def farther(event: JobEvent) -> bool:
+    def further(event: JobEvent) -> bool:
         nonlocal most
-        bytes_here = event.bytes if isinstance(event, Downloading) else 0
-        beyond, most = bytes_here > most, max(bytes_here, most)
-        return beyond
+        received = event.bytes if isinstance(event, Downloading) else 0
+        more, most = received > most, max(received, most)
+        return more
 
-    return farther
+    return further

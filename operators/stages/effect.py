@@ -1,4 +1,4 @@
-"""What a pipeline of your own does to the world besides."""
+"""An effect of your own pipeline."""
 
 from __future__ import annotations
 
@@ -24,8 +24,20 @@ def effect(
     policy: Policy,
     random: Random,
 ) -> Observable[T]:
-    """What `do()` returns, on the record as `own.LABEL`; a replay takes it from the log and does not call `do`.
+    """Run an effect and record it, as `own.LABEL`. A replay takes the result from the log and does not call `do`.
 
-    `args` and the answer are JSON and hold no secret. A mendable error is tried again as `policy.call` says.
+    Example:
+        >>> effect("webhook", {"job": job.id}, lambda: post(job.id), world.effects, policy, world.random)
+
+    Args:
+        label: The name of the effect.
+        args: What it does, as JSON without secrets.
+        do: The function that does it. Its result must be JSON without secrets.
+        effects: `world.effects`.
+        policy: `call` says how a retryable error is retried.
+        random: The source of jitter.
+
+    Returns:
+        A cold observable of what `do()` returns.
     """
     return from_async(lambda: effects.call(label, args, do), label).pipe(retry_backoff(policy.call, random))

@@ -1,4 +1,4 @@
-"""Each file is read once: whoever needs the hashes first starts the reading, the others share it."""
+"""Hash each file of a job once, however many stages need the hashes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.shared import Shared
 
 EVERY_ALGORITHM: Final[frozenset[Algorithm]] = frozenset({"md5", "blake3"})
-"""What is taken while there is time: before anyone knows which kind of worker will wake."""
+"""For the wait for a GPU, when the worker's features are still unknown."""
 
 
 class Fingerprints(abc.DisposableBase):
-    """The fingerprints of one job's two files, taken at most once for each set of algorithms that is asked for."""
+    """The hashes of one job's two files. Each set of algorithms is computed at most once.
+
+    Args:
+        job: The job.
+        files: Reads the files.
+    """
 
     __slots__ = ("_files", "_job", "_taken")
 
@@ -27,14 +32,20 @@ class Fingerprints(abc.DisposableBase):
         self._taken: list[tuple[frozenset[Algorithm], Shared[Fingerprinted]]] = []
 
     def of(self, algorithms: Collection[Algorithm]) -> Shared[Fingerprinted]:
-        """One `Fingerprinted` with (at least) these algorithms; the reading starts at the first subscription."""
+        """Return an observable of one `Fingerprinted` with at least these algorithms.
+
+        The files are read at the first subscription.
+
+        Args:
+            algorithms: The hash algorithms.
+        """
         wanted = frozenset(algorithms)
-        for have, reading in self._taken:
+        for have, fingerprint in self._taken:
             if wanted <= have:
-                return reading
-        reading = Shared(from_async(lambda: self._read(wanted), f"fingerprint {self._job.id}"))
-        self._taken.append((wanted, reading))
-        return reading
+                return fingerprint
+        fingerprint = Shared(from_async(lambda: self._read(wanted), f"fingerprint {self._job.id}"))
+        self._taken.append((wanted, fingerprint))
+        return fingerprint
 
     async def _read(self, wanted: frozenset[Algorithm]) -> Fingerprinted:
         video = await self._files.fingerprint(self._job.video, wanted)
@@ -42,6 +53,6 @@ class Fingerprints(abc.DisposableBase):
         return Fingerprinted((video, audio))
 
     def dispose(self) -> None:
-        """Stop reading; the job is over."""
-        for _, reading in self._taken:
-            reading.dispose()
+        """Stop reading: the job is over."""
+        for _, fingerprint in self._taken:
+            fingerprint.dispose()

@@ -1,4 +1,4 @@
-"""Follow the work until it is done."""
+"""Poll a task until it is rendered."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ from wakestream.operators.rx.then import then
 from wakestream.operators.rx.timeout_no_progress import timeout_no_progress
 
 FINISHED = frozenset({"done", "error", "cancelled"})
-"""The wire's terminal words for a task."""
+"""The wire's statuses of a task that is over."""
 
 
 def follow(workers: Workers, policy: Policy, random: Random) -> Callable[[Submitted], Observable[JobEvent]]:
-    """From `Submitted` to `Rendered`: polls every `policy.poll_every` seconds, each time after the last answer.
+    """The stage from `Submitted` to `Rendered`: polls the worker and emits `Running` whenever its report changes.
 
-    `policy.execution` is for the work, and before that for each place in the worker's line. Raises `TaskFailed` with
-    the engine's own reason, `TaskLost`, `StageTimeout("execution")`.
+    Args:
+        workers: The workers.
+        policy: `poll_every` is the pause between two polls; `execution` limits the work, and before it the time at
+            each place of the worker's queue; `call` says how a poll is retried.
+        random: The source of jitter.
+
+    Returns:
+        The stage. It may raise `TaskFailed` with the engine's message, `TaskLost`, `StageTimeout` (`execution`).
     """
 
     def stage(task: Submitted) -> Observable[JobEvent]:
@@ -47,7 +53,7 @@ def follow(workers: Workers, policy: Policy, random: Random) -> Callable[[Submit
 
 
 def _place(report: TaskReport) -> int:
-    """In the line; 0 while it is worked on, -1 where the worker does not say."""
+    """The place in the worker's queue: 0 while the task runs, -1 if unknown."""
     return (report.position or -1) if report.status == "queued" else 0
 
 

@@ -1,4 +1,4 @@
-"""What a pipeline of your own says, as a stage."""
+"""A message of your own pipeline, as a stage."""
 
 from __future__ import annotations
 
@@ -12,5 +12,16 @@ from wakestream.operators.rx.sources import of
 
 
 def note(text: str, data: Mapping[str, Any] | None = None) -> Observable[JobEvent]:
-    """A `Note` and the end, as a stage returns it: `text` for people, `data` (JSON) for programs."""
+    """Emit a `Note` and complete.
+
+    Example:
+        >>> stages.submit().pipe(then(lambda granted: note("the GPU is on")))
+
+    Args:
+        text: The message for people.
+        data: The same for programs, as JSON.
+
+    Returns:
+        An observable, as a stage returns it.
+    """
     return of(Note(text, data or {}))

@@ -1,4 +1,4 @@
-"""A granted GPU is ready when its worker says so."""
+"""Wait until the worker of a granted GPU is ready."""
 
 from __future__ import annotations
 
@@ -19,12 +19,18 @@ from wakestream.operators.rx.timeout_total import timeout_total
 
 
 def online(workers: Workers, policy: Policy, random: Random) -> Callable[[Granted], Observable[JobEvent]]:
-    """From `Granted` to `Online`: asks the worker's health until it is `initialized`.
+    """The stage from `Granted` to `Online`: asks the worker for its health until it is `initialized`.
 
-    Raises `WorkerUnreachable` after `policy.lost` seconds without an answer, `StageTimeout("ready")` when it answers
-    and stays uninitialized.
+    Args:
+        workers: The workers.
+        policy: `health_every` is the pause between two questions, `lost` the longest time without an answer, `ready`
+            the longest time uninitialized.
+        random: The source of jitter.
+
+    Returns:
+        The stage. It may raise `WorkerUnreachable`, `StageTimeout` (`ready`).
     """
-    patient = Backoff(
+    until_lost = Backoff(
         initial=policy.health_every,
         factor=1.0,
         max_elapsed=policy.lost,
@@ -35,15 +41,15 @@ def online(workers: Workers, policy: Policy, random: Random) -> Callable[[Grante
         url = workers.resolve(grant.url)
         worker = workers.at(grant.url)
 
-        def said(health: Health) -> JobEvent:
+        def to_event(health: Health) -> JobEvent:
             if health.initialized:
                 return Online(url, grant.gpu, health.features)
             return Waking(grant.waited, "initializing", grant.position)
 
         def ask() -> Observable[JobEvent]:
-            return from_async(worker.health, "health").pipe(retry_backoff(patient, random)).map(said)
+            return from_async(worker.health, "health").pipe(retry_backoff(until_lost, random)).map(to_event)
 
-        asked = poll(ask, policy.health_every, lambda event: isinstance(event, Online))
-        return asked.distinct_until_changed().pipe(timeout_total(policy.ready, "ready"))
+        answers = poll(ask, policy.health_every, lambda event: isinstance(event, Online))
+        return answers.distinct_until_changed().pipe(timeout_total(policy.ready, "ready"))
 
     return stage

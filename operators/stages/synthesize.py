@@ -1,4 +1,4 @@
-"""Start the work at the worker."""
+"""Start the task at the worker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from random import Random
 
 from reactivex import Observable
 
-from wakestream.operators.model.events import Checked, Job, JobEvent, Submitted, Uploaded
+from wakestream.operators.model.events import Job, JobEvent, Submitted, Uploaded
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import TaskReceipt, Workers
 from wakestream.operators.rx.from_async import from_async
@@ -17,17 +17,27 @@ from wakestream.operators.rx.retry_backoff import retry_backoff
 def synthesize(
     job: Job, workers: Workers, policy: Policy, random: Random
 ) -> Callable[[Uploaded], Observable[JobEvent]]:
-    """From `Uploaded` to `Submitted`. The same pair of files finds the task that was started before."""
+    """The stage from `Uploaded` to `Submitted`. For the same pair of files, the worker returns its earlier task.
+
+    Args:
+        job: The job.
+        workers: The workers.
+        policy: `call` says how the submit is retried.
+        random: The source of jitter.
+
+    Returns:
+        The stage. It may raise `WorkerRefused`, `WorkerUnreachable`.
+    """
 
     def stage(uploaded: Uploaded) -> Observable[JobEvent]:
-        checked: Checked = uploaded.checked
+        checked = uploaded.checked
         worker = workers.at(checked.worker.url)
         video, audio = checked.ref(checked.video), checked.ref(checked.audio)
 
-        def submitted(receipt: TaskReceipt) -> JobEvent:
+        def to_event(receipt: TaskReceipt) -> JobEvent:
             return Submitted(checked.worker, receipt.task_id, receipt.cached, receipt.position)
 
         asked = from_async(lambda: worker.submit(job, video, audio), "submit")
-        return asked.pipe(retry_backoff(policy.call, random)).map(submitted)
+        return asked.pipe(retry_backoff(policy.call, random)).map(to_event)
 
     return stage

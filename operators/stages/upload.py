@@ -1,4 +1,4 @@
-"""Send what the worker lacks."""
+"""Send the files that the worker does not have."""
 
 from __future__ import annotations
 
@@ -19,39 +19,46 @@ from wakestream.operators.rx.timeout_idle import timeout_idle
 
 
 def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checked], Observable[JobEvent]]:
-    """From `Checked` to `Uploaded`: one file after the other, progress in bytes over all of them.
+    """The stage from `Checked` to `Uploaded`: sends one file after the other, with the progress of all of them.
 
-    Where the worker kept what an earlier attempt or run had sent, only the rest goes; attempts are counted anew with
-    every byte that is farther than any before. Raises `Stalled` when no byte went for `policy.transfer` seconds and
-    trying again did not help, `FileChanged`, `WorkerRefused`, `WorkerUnreachable`.
+    If the worker has a part of a file from an earlier attempt, only the rest is sent. The count of retries starts at 0
+    again when an attempt gets further than all before it.
+
+    Args:
+        workers: The workers.
+        policy: `transfer` limits the time without a byte, `call` says how an upload is retried.
+        random: The source of jitter.
+
+    Returns:
+        The stage. It may raise `Stalled`, `FileChanged`, `WorkerRefused`, `WorkerUnreachable`.
     """
 
     def stage(checked: Checked) -> Observable[JobEvent]:
         of = sum(file.size for file in checked.missing)
         before = accumulate((file.size for file in checked.missing), initial=0)
         worker = workers.at(checked.worker.url)
-        sendings = [_Sending(worker, checked, file) for file in checked.missing]
-        sent = [send(sending, start, of) for sending, start in zip(sendings, before, strict=False)]
+        uploads = [_Upload(worker, checked, file) for file in checked.missing]
+        sent = [send(upload, start, of) for upload, start in zip(uploads, before, strict=False)]
 
         def sum_up(_: object) -> Observable[JobEvent]:
-            wire = sum(sending.sent for sending in sendings)
+            wire = sum(upload.sent for upload in uploads)
             return rx.of(Uploaded(checked, wire, checked.saved + max(0, of - wire)))
 
         return rx.concat(*sent, rx.defer(sum_up))
 
-    def send(sending: _Sending, start: int, of: int) -> Observable[JobEvent]:
-        name = sending.file.path.name
-        steady: Observable[int | Resumed] = from_async(sending.attempt, f"upload {name}").pipe(
+    def send(upload: _Upload, start: int, of: int) -> Observable[JobEvent]:
+        name = upload.file.path.name
+        steady: Observable[int | Resumed] = from_async(upload.attempt, f"upload {name}").pipe(
             timeout_idle(policy.transfer, "transfer"),
-            retry_backoff(replace(policy.call, reset_on_success=sending.farther), random),
+            retry_backoff(replace(policy.call, reset_on_success=upload.gets_further), random),
         )
-        return steady.map(lambda item: Uploading(start + sending.count(item), of, name))
+        return steady.map(lambda item: Uploading(start + upload.count(item), of, name))
 
     return stage
 
 
-class _Sending:
-    """One file on its way: `at` is where the worker stands, `sent` is what went over the wire in all attempts."""
+class _Upload:
+    """One file: `at` is how much the worker has, `sent` how many bytes all attempts sent."""
 
     def __init__(self, worker: Worker, checked: Checked, file: Fingerprint) -> None:
         self.file = file
@@ -61,18 +68,18 @@ class _Sending:
         self._ref = checked.ref(file)
 
     def attempt(self) -> AsyncIterator[int | Resumed]:
-        """Send it, from its start unless the worker says otherwise."""
+        """Send the file, from its start unless the worker says otherwise."""
         self.at = 0
         return self._worker.upload(self.file, self._ref)
 
-    def farther(self, item: int | Resumed) -> bool:
-        """Whether the worker never had so much."""
+    def gets_further(self, item: int | Resumed) -> bool:
+        """Whether the worker has more than ever before."""
         at = item.bytes if isinstance(item, Resumed) else item
-        farther, self._most = at > self._most, max(at, self._most)
-        return farther
+        further, self._most = at > self._most, max(at, self._most)
+        return further
 
     def count(self, item: int | Resumed) -> int:
-        """Take the account of it; returns how many bytes are with the worker."""
+        """Count a step; returns how many bytes the worker has."""
         if isinstance(item, Resumed):
             self.at = item.bytes
         else:

@@ -104,7 +104,7 @@ class _Pauses:
         booted = self._heard(lambda reply: isinstance(reply, PowerNotice) and reply.phase == "booted")
         why = f"the GPU did not start ({error}); the next try is in {seconds:.0f} s"
         data = {"rests": round(seconds, 3), "starts": self.starts.count, "why": str(error)}
-        return self._pause(seconds, rx.merge(self.starts.came, booted), Note(why, data), error)
+        return self._pause(seconds, rx.merge(self.starts.granted, booted), Note(why, data), error)
 
     def _rest(self, error: Exception) -> Observable[JobEvent]:
         tries = self.tries

@@ -1,4 +1,4 @@
-"""What comes from the hub, as one hot observable for everybody: a late subscriber first hears how things stand."""
+"""Everything that comes from the hub, as one hot observable that starts with the present state."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ HubEvent = m.Message | LinkUp | LinkDown
 
 
 class HubNews(KeyedSubject[HubEvent]):
-    """A subscription begins with the present `LinkUp` or `LinkDown`, and the last `PowerState` of each GPU on this
-    connection; then it hears what happens. `stops_in` of such a state is as old as the state."""
+    """Emits first the present `LinkUp` or `LinkDown` and the last `PowerState` of each GPU, then every event.
+
+    `stops_in` of such an earlier `PowerState` counts from the time when it came.
+    """
 
     def __init__(self, on_fault: Fault) -> None:
         super().__init__(on_fault)
@@ -26,7 +28,7 @@ class HubNews(KeyedSubject[HubEvent]):
     def _deliver(self, item: HubEvent, key: Hashable | None) -> None:
         if isinstance(item, m.PowerState):
             self._power[item.gpu] = item
-        elif isinstance(item, LinkUp) or isinstance(item, LinkDown):  # noqa: SIM101 - each message comes by: a union is slow
+        elif isinstance(item, LinkUp) or isinstance(item, LinkDown):  # noqa: SIM101 - called for each message: a union is slow
             self._link = item
             self._power.clear()
         super()._deliver(item, key)

@@ -1,4 +1,4 @@
-"""THE pipeline: a job from submit to result. Its stages are in operators/stages/, its verbs in operators/rx/."""
+"""What surrounds the stages of every job: retry, limits, cancel, outcome, and the release of the GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from random import Random
 from typing import Any
 
 import reactivex as rx
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.lifecycle.cancellable import cancellable
 from wakestream.operators.lifecycle.outcome import outcome
@@ -27,7 +28,7 @@ from wakestream.operators.stages.fingerprint import Fingerprints
 
 
 class Direct(Effects):
-    """Carries effects out, and no more."""
+    """Runs effects without recording them."""
 
     async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
         """See `Effects.call`."""
@@ -36,10 +37,15 @@ class Direct(Effects):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All that a job needs from outside: the hub, the workers, the files, and the seeded source of jitter.
+    """All that a job needs from outside.
 
-    `effects` is for what your own stages do to the world besides; `retry_now` emits when somebody wants a job that
-    pauses to be tried at once.
+    Attributes:
+        hub: Grants the GPU.
+        workers: Render.
+        files: Reads the user's files.
+        random: The seeded source of jitter.
+        effects: Runs and records the effects of your own stages.
+        retry_now: Ends a pause of the job when it emits.
     """
 
     hub: Hub
@@ -51,7 +57,7 @@ class World:
 
 
 Build = Callable[[Job, World, Policy, Observable[Any]], Observable[JobEvent]]
-"""A pipeline: makes the events of a job; the last argument cancels the job when it emits."""
+"""A pipeline: makes the events of a job. The last argument cancels the job when it emits."""
 
 
 def guarded(
@@ -61,37 +67,46 @@ def guarded(
     policy: Policy,
     cancel: Observable[Any] | None = None,
 ) -> Observable[JobEvent]:
-    """What every job needs around its stages, the standard ones or yours.
+    """Surround the stages of a job with what every job needs.
 
-    Mendable errors run the stages again after a backoff, `policy.total` bounds the whole, `cancel` stops it
-    everywhere, errors become an outcome, and the hub is told at the end. The last stage ends with an outcome.
+    A retryable error runs the stages again after a backoff, `policy.total` limits the whole, `cancel` stops the job
+    here and at its workers, an error becomes an outcome, and the GPU is released at the end.
+
+    Args:
+        stages: Makes the stages from the job's fingerprints. The last stage ends with an outcome.
+        job: The job.
+        world: What it needs from outside.
+        policy: `again` says how the job is retried, `total` how long it may take.
+        cancel: Cancels the job when it emits.
+
+    Returns:
+        A cold observable that ends in exactly one outcome.
     """
 
-    def subscribe(
-        observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        readings, held = Fingerprints(job, world.files), _Held(job, world.hub)
-        whole = _composed(stages, readings).pipe(
+    def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
+        fingerprints, lease = Fingerprints(job, world.files), _Lease(job, world.hub)
+        whole = _made(stages, fingerprints).pipe(
             retry_backoff(_announced(policy.again), world.random),
             timeout_total(policy.total, "total"),
             cancellable(cancel or never(), world.workers, job.id),
-            outcome(lambda event: held.release(cancelled=isinstance(event, Cancelled | TimedOut))),
+            outcome(lambda event: lease.release(cancelled=isinstance(event, Cancelled | TimedOut))),
         )
-        return CompositeDisposable(subscribe_through(whole, observer, scheduler), CompositeDisposable(readings, held))
+        running = subscribe_through(whole, observer, scheduler)
+        return CompositeDisposable(running, CompositeDisposable(fingerprints, lease))
 
     return LightObservable(subscribe)
 
 
-def _composed(stages: Callable[[Fingerprints], Observable[JobEvent]], readings: Fingerprints) -> Observable[JobEvent]:
-    """The stages; where they cannot be put together, what that raised, so that the job ends in an outcome."""
+def _made(stages: Callable[[Fingerprints], Observable[JobEvent]], fingerprints: Fingerprints) -> Observable[JobEvent]:
+    """The stages; if the function that makes them raises, the job fails with that error."""
     try:
-        return require_observable(stages(readings), stages, "pipeline")
+        return require_observable(stages(fingerprints), stages, "pipeline")
     except Exception as error:
         return rx.throw(error)
 
 
-class _Held(abc.DisposableBase):
-    """What the hub holds for a job is given back once. Who disposes of a job before its end no longer wants it."""
+class _Lease(DisposableBase):
+    """Releases the job's GPU at the hub, once. A job that is disposed before its end is cancelled."""
 
     __slots__ = ("hub", "job", "released")
 

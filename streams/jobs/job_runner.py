@@ -1,4 +1,4 @@
-"""The client's program: many jobs on one hub link, each a pipeline of its own."""
+"""Runs many jobs on one hub connection, each in a pipeline of its own, and records them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,18 @@ from wakestream.streams.recording.event_json import plain_event, plain_text
 from wakestream.streams.recording.recording import Tap, untapped
 
 RETRY_NOW = "job.retry_now"
-"""The row of a log that says that somebody wanted a job to be tried at once."""
+"""The label of the row for a request to retry a job at once."""
 
 
 class Daemon:
-    """Runs jobs. `world(job)` is what a job sees of the world, `build` the pipeline that each goes through."""
+    """Runs jobs.
+
+    Args:
+        world: Makes the world of a job.
+        policy: The times and retries of all jobs.
+        tap: Where the jobs are recorded.
+        build: The pipeline of each job.
+    """
 
     def __init__(
         self, world: Callable[[Job], World], policy: Policy, *, tap: Tap = untapped, build: Build = job_pipeline
@@ -39,15 +46,20 @@ class Daemon:
         self._retries: KeyedSubject[None] = KeyedSubject(_fault)
 
     def events(self, job: Job) -> Observable[JobEvent]:
-        """The job's pipeline, on the record; cold, ends in exactly one outcome.
+        """Run a job and record it.
 
-        While a job of its id runs, that is `Failed` with code `already_running`, and the running one is not disturbed.
+        Args:
+            job: The job.
+
+        Returns:
+            A cold observable that ends in exactly one outcome: `Failed` with code `already_running` while a job with
+            the same id runs.
         """
 
         def subscribe(
             observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            if self._cancels.reaches(job.id):  # one lease and one place in the log: two could not be told apart
+            if self._cancels.reaches(job.id):  # they would share a lease and the rows of the log
                 return subscribe_through(of(_already_running(job)), observer, scheduler)
             self._tap.row("in", "job.accept", plain_job(job), job.id)
             world = dataclasses.replace(self._world(job), retry_now=self._retries.by_key(job.id))
@@ -61,11 +73,11 @@ class Daemon:
         try:
             made = self._build(job, seen, self._policy, self._cancels.by_key(job.id))
             return require_observable(made, self._build, "pipeline")
-        except Exception as error:  # a pipeline that cannot be put together is a job that failed
+        except Exception as error:  # raised by the function that makes the pipeline
             return of(outcome_of(error))
 
     def cancel(self, job_id: str) -> bool:
-        """Stop a running job; False when there is none of that id."""
+        """Cancel a running job. Returns False if no job with that id runs."""
         if not self._cancels.reaches(job_id):
             return False
         self._tap.row("in", "job.cancel", {}, job_id)
@@ -73,7 +85,7 @@ class Daemon:
         return True
 
     def retry_now(self, job_id: str) -> bool:
-        """Try a job that pauses at once; False when there is none of that id, or it does not pause."""
+        """End the pause of a job. Returns False if no job with that id pauses."""
         if not self._retries.reaches(job_id):
             return False
         self._tap.row("in", RETRY_NOW, {}, job_id)
@@ -82,12 +94,12 @@ class Daemon:
 
 
 def _already_running(job: Job) -> JobEvent:
-    why = f"job {job.id} is already running; wait for its end, or run this one under an id of its own"
+    why = f"job {job.id} is already running; wait for its end, or use another id"
     return Failed(why, "already_running")
 
 
 class _Noted(ForwardingObserver[JobEvent]):
-    """Puts a job's events on the record as they pass."""
+    """Records a job's events."""
 
     __slots__ = ("job", "tap")
 
@@ -107,11 +119,11 @@ def _fault(error: Exception, _: None) -> None:
 
 
 def job_random(seed: int, job: Job) -> Random:
-    """The job's own source of jitter: the same for the same seed and id, whatever other jobs draw."""
+    """Make the job's own source of jitter. It depends on the seed and the id only, not on other jobs."""
     return Random(f"{seed}/{job.id}")
 
 
 def plain_job(job: Job) -> dict[str, str]:
-    """A job as an object of a log."""
+    """A job as the JSON of its row."""
     files = {"video": plain_text(job.video), "audio": plain_text(job.audio), "output": plain_text(job.output)}
     return {**files, "task_type": job.task_type}

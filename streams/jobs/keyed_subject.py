@@ -1,4 +1,4 @@
-"""THE hot observable: everything that comes from the hub, delivered by key. It never errors and never ends."""
+"""A hot observable that delivers by key, such as everything that comes from the hub. It never fails and never ends."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ Fault = Callable[[Exception, Any], None]
 
 
 class KeyedSubject(Observable[T], Generic[T]):
-    """One per connection. `feed(item, key)` delivers to the listeners of `key`; with key None to every listener.
+    """Delivers items to the listeners of a key, and to its subscribers, who get every item.
 
-    Subscribing (as to any observable) hears every item. An observer that raises is reported to `on_fault(error, item)`
-    and starves nobody; what is fed during a delivery waits its turn, so all see one order. Who joins during a delivery
-    hears from the next one on.
+    Delivery is one dict lookup, however many listeners there are. An item that is fed during a delivery is delivered
+    after it, so that all observers see the same order. A listener that joins during a delivery gets the next item.
+
+    Example:
+        >>> replies = KeyedSubject(on_fault=lambda error, item: logger.error(error))
+        >>> replies.listen("job-1", print)
+        >>> replies.feed(reply, "job-1")
+
+    Args:
+        on_fault: Is called with the error and the item when an observer raises. The others still get the item.
     """
 
     def __init__(self, on_fault: Fault) -> None:
@@ -33,26 +40,26 @@ class KeyedSubject(Observable[T], Generic[T]):
         self._feeding = False
 
     def listen(self, key: Hashable, on_next: Callback) -> abc.DisposableBase:
-        """Deliver what comes for `key`, and what comes for all, to `on_next` until disposed."""
+        """Deliver the items for `key`, and those for all keys, to `on_next` until disposed."""
         listener = _Listener(self._by_key, key, on_next)
         self._by_key.setdefault(key, []).append(listener)
         return listener
 
     def by_key(self, key: Hashable) -> Observable[T]:
-        """What comes for `key`, and what comes for all; never ends by itself."""
+        """Observe the items for `key`, and those for all keys. Never ends."""
         return LightObservable(lambda observer, _: self.listen(key, observer.on_next))
 
     @property
     def keys(self) -> tuple[Hashable, ...]:
-        """The keys that somebody waits for, oldest first."""
+        """The keys that have listeners, oldest first."""
         return tuple(self._by_key)
 
     def reaches(self, key: Hashable) -> bool:
-        """Whether somebody waits for this key."""
+        """Whether this key has a listener."""
         return key in self._by_key
 
     def feed(self, item: T, key: Hashable | None = None) -> None:
-        """Deliver one item."""
+        """Deliver one item to the listeners of `key`, or to all listeners if it is None."""
         if self._feeding:
             self._queue.append((item, key))
             return
@@ -71,7 +78,7 @@ class KeyedSubject(Observable[T], Generic[T]):
                 continue
             try:
                 listener.on_next(item)
-            except Exception as error:  # one observer's fault must not reach the next observer
+            except Exception as error:  # the next observer still gets the item
                 self._on_fault(error, item)
 
     def _subscribe_core(
@@ -83,7 +90,7 @@ class KeyedSubject(Observable[T], Generic[T]):
 
 
 class _Listener(abc.DisposableBase):
-    """One entry of the board; slim, because ten thousand jobs hold one each."""
+    """One registration; small, because ten thousand jobs hold one each."""
 
     __slots__ = ("board", "key", "on_next")
 

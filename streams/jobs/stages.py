@@ -1,4 +1,4 @@
-"""A pipeline of your own in a few lines: the standard stages, ready for one job, and what stands around them."""
+"""The stages of a job, the standard pipeline made of them, and pipelines of your own."""
 
 from __future__ import annotations
 
@@ -26,49 +26,66 @@ from wakestream.streams.jobs.job import Build, World, guarded
 
 T = TypeVar("T")
 Events = Observable[JobEvent]
-"""What a pipeline and each of its stages is."""
+"""The type of a pipeline's result, and of each stage's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The stages of one job. Each but `submit` takes the last event of the one before it: list them in `then`.
+    """The stages of one job, for use in a pipeline of your own.
 
-    Mix in your own: functions from an event to an observable of events.
+    Each stage but `submit` takes the last event of the stage before it: list them in `then`, together with your own
+    functions from an event to an observable of events.
+
+    Example:
+        >>> stages.submit().pipe(then(stages.online, stages.dedupe, stages.upload, my_stage))
+
+    Attributes:
+        job: The job.
+        world: What it needs from outside.
+        policy: Its times and retries.
+        fingerprints: The hashes of its files.
     """
 
     job: Job
     world: World
     policy: Policy
-    readings: Fingerprints
+    fingerprints: Fingerprints
 
     def with_policy(self, policy: Policy) -> Stages:
-        """The same stages under another policy: `stages.with_policy(replace(stages.policy, poll_every=0.2)).follow`."""
+        """Return the same stages with another policy.
+
+        Example:
+            >>> stages.with_policy(replace(stages.policy, poll_every=0.2)).follow
+
+        Args:
+            policy: The policy.
+        """
         return replace(self, policy=policy)
 
     def standard(self) -> Events:
-        """All of them in their order, from `submit` to `download`; ends with `Done`."""
+        """Run all stages in order, from `submit` to `download`; ends with `Done`."""
         return self.submit().pipe(
             then(self.online, self.dedupe, self.upload, self.synthesize, self.follow, self.download)
         )
 
     def submit(self) -> Events:
         """Ask the hub for a GPU and wait for it; ends with `Granted`."""
-        return submit(self.job, self.world.hub, self.readings, self.policy, self.world.workers)
+        return submit(self.job, self.world.hub, self.fingerprints, self.policy, self.world.workers)
 
     def online(self, grant: Granted) -> Events:
         """Wait until the worker is ready; ends with `Online`."""
         return online(self.world.workers, self.policy, self.world.random)(grant)
 
     def dedupe(self, worker: Online) -> Events:
-        """Hash the files and ask the worker what it has; ends with `Checked`."""
-        return dedupe(self.world.workers, self.readings, self.policy, self.world.random)(worker)
+        """Hash the files and ask the worker which it has; ends with `Checked`."""
+        return dedupe(self.world.workers, self.fingerprints, self.policy, self.world.random)(worker)
 
     def upload(self, checked: Checked) -> Events:
-        """Send what the worker lacks; ends with `Uploaded`."""
+        """Send the files that the worker does not have; ends with `Uploaded`."""
         return upload(self.world.workers, self.policy, self.world.random)(checked)
 
     def synthesize(self, uploaded: Uploaded) -> Events:
-        """Start the work; ends with `Submitted`."""
+        """Start the task; ends with `Submitted`."""
         return synthesize(self.job, self.world.workers, self.policy, self.world.random)(uploaded)
 
     def follow(self, task: Submitted) -> Events:
@@ -76,11 +93,23 @@ class Stages:
         return follow(self.world.workers, self.policy, self.world.random)(task)
 
     def download(self, rendered: Rendered) -> Events:
-        """Bring the result home to `job.output`; ends with `Done`."""
+        """Download the result to `job.output`; ends with `Done`."""
         return download(self.job.output, self.world.workers, self.policy, self.world.random)(rendered)
 
     def effect(self, label: str, args: Mapping[str, Any], do: Callable[[], Awaitable[T]]) -> Observable[T]:
-        """An effect of your own, on the record and tried again as the policy says: see `operators.effect`."""
+        """Run an effect of your own: it is recorded, and retried as `policy.call` says.
+
+        Example:
+            >>> stages.effect("file", {"path": str(path)}, lambda: write(path)).map(lambda _: done)
+
+        Args:
+            label: The name of the effect.
+            args: What it does, as JSON without secrets.
+            do: The function that does it; its result must be JSON without secrets.
+
+        Returns:
+            A cold observable of what `do()` returns.
+        """
         return effect(label, args, do, self.world.effects, self.policy, self.world.random)
 
 
@@ -109,25 +138,35 @@ Compose = Callable[[Stages], Events]
 
 
 class Pipeline:
-    """A pipeline made of a function that composes a job's stages: see `pipeline`."""
+    """A pipeline made of a function that chains a job's stages: see `pipeline`."""
 
     def __init__(self, compose: Compose) -> None:
         update_wrapper(self, compose)
         self._compose = compose
 
     def __call__(self, job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Events:
-        """The job's events, see `Build`."""
+        """Return the job's events, see `Build`."""
         return guarded(lambda read: self.composed(Stages(job, world, policy, read)), job, world, policy, cancel)
 
     def composed(self, stages: Stages) -> Events:
-        """What the function makes of the stages."""
+        """Return what the function makes of the stages."""
         return require_observable(self._compose(stages), self._compose, "pipeline")
 
 
 def pipeline(stages: Compose) -> Build:
-    """Make a pipeline of a function that composes a job's stages, as a decorator or a call.
+    """Make a pipeline from a function that chains a job's stages; usually as a decorator.
 
-    Around them stands what `guarded` gives every job: retry from the start, the total limit, cancel, the outcome, the
-    hub's release. The last stage ends with an outcome (`download` with `Done`).
+    The stages are surrounded by what `guarded` gives every job: retries, limit, cancel, outcome, release of the GPU.
+
+    Example:
+        >>> @pipeline
+        ... def mine(stages: Stages) -> Events:
+        ...     return stages.submit().pipe(then(stages.online, lambda _: of(Done(stages.job.video, 0))))
+
+    Args:
+        stages: The function. Its last event must be an outcome (`download` ends with `Done`).
+
+    Returns:
+        A pipeline, for `run_job` and `Client`.
     """
     return Pipeline(stages)

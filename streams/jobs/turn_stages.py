@@ -1,4 +1,4 @@
-"""The stages of a job that shares its hub, GPU and line with others: each waits for its turn before it uses them."""
+"""The stages of a job that shares hub, GPU and network with other jobs: each waits for its turn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import reactivex as rx
 from reactivex import Observable, abc
 
 from wakestream.operators.model.events import Checked, Job, JobEvent, Note, Rendered, Submitted, Uploaded
-from wakestream.operators.rx.core.observable import CompositeDisposable, Disposable, LightObservable, SerialDisposable
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    Disposable,
+    LightObservable,
+    SerialDisposable,
+    ignore,
+)
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.then import then
 from wakestream.streams.jobs.stages import Events, Stages
@@ -21,7 +27,14 @@ Hold = Callable[[Observable[JobEvent]], Observable[JobEvent]]
 
 @dataclass(frozen=True, slots=True)
 class LaneLimits:
-    """How many jobs may be in each lane at once; the others wait for their turn."""
+    """How many jobs may do each thing at once; the others wait for their turn.
+
+    Attributes:
+        running: Jobs that have started.
+        uploads: Jobs that upload.
+        gpu: Jobs that have a task at the worker.
+        downloads: Jobs that download.
+    """
 
     running: int = 200
     uploads: int = 2
@@ -35,8 +48,10 @@ def _same_priority(_: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """The turns that all jobs of a program share, and the pauses after failed starts. `priority(job id)`: the higher,
-    the sooner."""
+    """The limiters that all jobs of a program share, and the pauses after failed starts.
+
+    `priority(job id)`: jobs with a higher priority get their turn first.
+    """
 
     running: Limiter
     uploads: Limiter
@@ -47,7 +62,7 @@ class Lanes:
 
 
 def lanes(limits: LaneLimits, priority: Callable[[str], int] = _same_priority) -> Lanes:
-    """Lanes that are all free."""
+    """Make the limiters for `limits`."""
     return Lanes(
         Limiter(limits.running), Limiter(limits.uploads), Limiter(limits.gpu), Limiter(limits.downloads), priority
     )  # fmt: skip
@@ -55,45 +70,45 @@ def lanes(limits: LaneLimits, priority: Callable[[str], int] = _same_priority) -
 
 @dataclass(frozen=True, slots=True)
 class TurnStages(Stages):
-    """The standard stages in turns; every wait for one is told in a `Note`.
+    """The standard stages, each after a wait for its turn, which a `Note` announces.
 
-    A job's turn at the GPU lasts from `synthesize` to the end of `follow`, or of the try.
+    A job's turn at the GPU lasts from `synthesize` to the end of `follow`, or of the attempt.
     """
 
     shared: Lanes
     slot: _Slot
 
     def upload(self, checked: Checked) -> Events:
-        """As ever, in turn; where nothing is missing, at once."""
+        """Wait for the turn to upload, unless no file is missing."""
         if not checked.missing:
             return Stages.upload(self, checked)
         waited: list[int] = []
 
         def begin(_: Any) -> Events:
-            # While it waited, another job may have brought a file of its own: the worker is asked again.
+            # Another job may have uploaded one of the files during the wait, so ask the worker again.
             sent = self.dedupe(checked.worker).pipe(then(lambda again: Stages.upload(self, again)))
             return sent if waited else Stages.upload(self, checked)
 
         return rx.defer(begin).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload", waited.append))
 
     def synthesize(self, uploaded: Uploaded) -> Events:
-        """As ever, once it is its turn at the GPU, which it keeps."""
+        """Wait for the turn at the GPU, and keep it."""
         hold = turn(self.job, self.shared, self.shared.gpu, "for the GPU")
         return self.slot.take(hold, Stages.synthesize(self, uploaded))
 
     def follow(self, task: Submitted) -> Events:
-        """As ever; its end is that of the turn at the GPU."""
+        """The end of this stage is the end of the turn at the GPU."""
         return Stages.follow(self, task).do_action(on_completed=self.slot.free)
 
     def download(self, rendered: Rendered) -> Events:
-        """As ever, in turn."""
+        """Wait for the turn to download."""
         return Stages.download(self, rendered).pipe(turn(self.job, self.shared, self.shared.downloads, "to download"))
 
 
 def in_turns(s: Stages, shared: Lanes, compose: Callable[[Stages], Events]) -> Events:
-    """What `compose` makes of the stages of `s`, in turns; a turn that is still held ends with each try."""
+    """What `compose` makes of the stages of `s`, with waits for turns. A turn at the GPU ends with the attempt."""
     slot = _Slot()
-    whole = compose(TurnStages(s.job, s.world, s.policy, s.readings, shared, slot))
+    whole = compose(TurnStages(s.job, s.world, s.policy, s.fingerprints, shared, slot))
     tried = whole.do_action(on_error=lambda _: slot.free(), on_completed=slot.free)
 
     def subscribe(
@@ -105,13 +120,13 @@ def in_turns(s: Stages, shared: Lanes, compose: Callable[[Stages], Events]) -> E
 
 
 class _Slot:
-    """The turn at the GPU that one job has: from `take` to `free`, over several stages."""
+    """One job's turn at the GPU: from `take` to `free`, over several stages."""
 
     def __init__(self) -> None:
         self._held: abc.DisposableBase | None = None
 
     def take(self, hold: Hold, source: Events) -> Events:
-        """The source, once it is the job's turn; at once where it has it already."""
+        """The source, after a wait for the turn; at once if the job has it already."""
 
         def subscribe(
             observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
@@ -132,23 +147,19 @@ class _Slot:
         return LightObservable(subscribe)
 
     def free(self) -> None:
-        """Others may have it."""
+        """End the turn."""
         held, self._held = self._held, None
         if held is not None:
             held.dispose()
 
 
-def _unnoticed(_: int) -> None:
-    """Nobody else wants to know."""
+def turn(job: Job, shared: Lanes, lane: Limiter, purpose: str, on_wait: Callable[[int], None] = ignore) -> Hold:
+    """Subscribe to a source when it is the job's turn in `lane`."""
 
-
-def turn(job: Job, shared: Lanes, lane: Limiter, purpose: str, on_wait: Callable[[int], None] = _unnoticed) -> Hold:
-    """Holds a source back until it is the job's turn in `lane`."""
-
-    def told(before: int) -> JobEvent:
+    def to_event(before: int) -> JobEvent:
         on_wait(before)
         others = f"{lane.max_concurrent} jobs are at it" if lane.max_concurrent > 1 else "another job is at it"
         text = f"waiting for a turn {purpose}: {others}, {before} come before this one"
         return Note(text, {"waits": purpose, "limit": lane.max_concurrent, "before": before})
 
-    return lane.limit(shared.priority(job.id), told)
+    return lane.limit(shared.priority(job.id), to_event)

@@ -133,7 +133,7 @@ def _happened(state: OutboxState, event: f.Happened, now: float, plan: f.OutboxD
     if is_outcome(event.event):
         ended = _ended(event, entry.stage.reused if entry.stage is not None else "", now)
         plan.facts.append(ended)
-        plan.commands.append(f.Tell(event.job, event.event))  # type: ignore[arg-type]  # it is one
+        plan.commands.append(f.Tell(event.job, event.event))
         if state.webhook:
             _owe(state, entry, ended, plan)
     elif isinstance(event.event, e.Fingerprinted):

@@ -55,26 +55,26 @@ async def test_a_line_that_cannot_be_told_is_the_jobs_error() -> None:
 def test_the_meter_runs_from_the_news_that_the_gpu_is_on(news: Reply) -> None:
     meter = Meter(3600.0)
     assert meter.cost(5.0) == Cost(0, 0.0)
-    meter.hear(news, 10.0)
-    meter.hear(Accepted(), 15.0)
+    meter.update(news, 10.0)
+    meter.update(Accepted(), 15.0)
     assert meter.cost(20.0) == Cost(10, 10.0)
 
 
 @pytest.mark.parametrize("news", [BootFailure("no power"), PowerNotice("stopping"), PowerNotice("no_capacity")])
 def test_the_meter_stands_still_while_the_gpu_is_off(news: Reply) -> None:
     meter = Meter(3600.0)
-    meter.hear(PowerNotice("starting"), 0.0)
-    meter.hear(news, 10.0)
+    meter.update(PowerNotice("starting"), 0.0)
+    meter.update(news, 10.0)
     assert meter.cost(99.0) == Cost(10, 10.0)
-    meter.hear(PowerNotice("starting"), 100.0)
+    meter.update(PowerNotice("starting"), 100.0)
     assert meter.cost(101.0) == Cost(11, 11.0)
 
 
 @pytest.mark.parametrize("news", [LinkUp(), Refused("no")])
 def test_other_news_change_nothing(news: Reply) -> None:
     meter = Meter(3600.0)
-    meter.hear(news, 0.0)
+    meter.update(news, 0.0)
     assert meter.cost(10.0).seconds == 0
-    meter.hear(Accepted(), 10.0)
-    meter.hear(news, 20.0)
+    meter.update(Accepted(), 10.0)
+    meter.update(news, 20.0)
     assert meter.cost(30.0).seconds == 20

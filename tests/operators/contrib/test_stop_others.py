@@ -12,7 +12,7 @@ from reactivex import Observable
 from tests.support.streams.stage_scene import JOB, SUBMITTED, Stage
 from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
 from wakestream.operators.contrib.stop_others import stop_others
-from wakestream.operators.lifecycle.cancellable import GOODBYE
+from wakestream.operators.lifecycle.cancellable import CANCEL_WITHIN
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.rx.sources import of
@@ -62,7 +62,7 @@ async def test_a_loser_that_does_not_answer_is_not_waited_for() -> None:
     race, won = Race(), e.Rendered(TASKS[1])
     race.gpus[0].delays["cancel"] = 3600.0
     assert (await race.ends(TASKS[0], TASKS[1], won))[-1] == won
-    assert asyncio.get_running_loop().time() == pytest.approx(GOODBYE)
+    assert asyncio.get_running_loop().time() == pytest.approx(CANCEL_WITHIN)
 
 
 async def test_a_race_of_one_is_over_at_once() -> None:

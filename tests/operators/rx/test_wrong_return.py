@@ -72,7 +72,7 @@ async def test_what_is_no_observable_is_an_error_that_names_the_function_and_wha
     assert str(error) == (
         f"{operator}: given() returned a Done, which is no observable. Return an observable, such as of(value)"
     )
-    assert getattr(error, "place", None) == f"test_wrong_return.py:{line_of(given)}"
+    assert getattr(error, "location", None) == f"test_wrong_return.py:{line_of(given)}"
 
 
 @pytest.mark.parametrize("operator", ["then", "poll"])

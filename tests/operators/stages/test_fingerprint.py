@@ -10,23 +10,23 @@ from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM
 
 async def test_a_reading_with_more_algorithms_serves_those_who_need_fewer() -> None:
     stage = Stage()
-    assert await stage.run(stage.readings.of(EVERY_ALGORITHM)) == [e.Fingerprinted((VIDEO, AUDIO))]
-    await stage.run(stage.readings.of({"md5"}))
-    await stage.run(stage.readings.of({"blake3"}))
+    assert await stage.run(stage.fingerprints.of(EVERY_ALGORITHM)) == [e.Fingerprinted((VIDEO, AUDIO))]
+    await stage.run(stage.fingerprints.of({"md5"}))
+    await stage.run(stage.fingerprints.of({"blake3"}))
     assert len(stage.files.readings) == 2
 
 
 async def test_a_reading_that_lacks_an_algorithm_is_made_anew() -> None:
     stage = Stage()
-    await stage.run(stage.readings.of({"blake3"}))
-    await stage.run(stage.readings.of({"md5"}))
+    await stage.run(stage.fingerprints.of({"blake3"}))
+    await stage.run(stage.fingerprints.of({"md5"}))
     assert [sorted(algorithms) for _, algorithms in stage.files.readings] == [["blake3"]] * 2 + [["md5"]] * 2
 
 
 async def test_a_failed_reading_can_be_tried_again() -> None:
     stage = Stage()
     stage.files.files[AUDIO.path] = errors.FileUnusable("locked")
-    await stage.run(stage.readings.of({"md5"}))
+    await stage.run(stage.fingerprints.of({"md5"}))
     assert isinstance(stage.end, errors.FileUnusable)
     stage.files.files[AUDIO.path] = AUDIO
-    assert await stage.run(stage.readings.of({"md5"})) == [e.Fingerprinted((VIDEO, AUDIO))]
+    assert await stage.run(stage.fingerprints.of({"md5"})) == [e.Fingerprinted((VIDEO, AUDIO))]

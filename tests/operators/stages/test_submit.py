@@ -54,7 +54,7 @@ class Hub:
 
 async def run(hub: Hub, policy: Policy | None = None) -> Stage:
     stage = Stage()
-    await stage.run(submit(JOB, hub, stage.readings, policy or Policy()))
+    await stage.run(submit(JOB, hub, stage.fingerprints, policy or Policy()))
     return stage
 
 
@@ -113,7 +113,7 @@ STRAIGHT = Policy(straight=1.0, hub=30.0)
 
 async def straight(hub: Hub, worker: FakeWorker, policy: Policy = STRAIGHT) -> Stage:
     stage = Stage()
-    await stage.run(submit(JOB, hub, stage.readings, policy, FakeWorkers({"http://x": worker}, "http://x")))
+    await stage.run(submit(JOB, hub, stage.fingerprints, policy, FakeWorkers({"http://x": worker}, "http://x")))
     return stage
 
 

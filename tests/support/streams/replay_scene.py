@@ -63,9 +63,9 @@ def frame(fd: int, now: float, kind: str, **fields: Any) -> dict[str, Any]:
 def deaf_while_hashing(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Any:
     """A pipeline with a bug: it listens to the hub only once its files are read, and the grant may come before."""
 
-    def stages(readings: Fingerprints) -> Observable[JobEvent]:
+    def stages(fingerprints: Fingerprints) -> Observable[JobEvent]:
         world.hub.submit(job)
-        replies = readings.of(EVERY_ALGORITHM).flat_map(lambda _: world.hub.replies(job))
+        replies = fingerprints.of(EVERY_ALGORITHM).flat_map(lambda _: world.hub.replies(job))
         granted = replies.filter(lambda reply: isinstance(reply, Accepted)).map(lambda _: Done(job.output, 1))
         return granted.take(1).pipe(timeout_total(policy.online, "online"))
 

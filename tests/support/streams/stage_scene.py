@@ -29,7 +29,7 @@ class Stage:
         self.worker = worker or FakeWorker()
         self.workers = FakeWorkers({URL: self.worker}, URL)
         self.files = FakeFiles({JOB.video: VIDEO, JOB.audio: AUDIO})
-        self.readings = Fingerprints(JOB, self.files)
+        self.fingerprints = Fingerprints(JOB, self.files)
         self.items: list[tuple[float, Any]] = []
         self.end: str | Exception | None = None
 
