@@ -17,7 +17,7 @@ from wakestream.operators.model.ports import Frame
 PUBLISHED = """
 import asyncio
 from pathlib import Path
-from wakestream import Done, Events, Stages, emit, note, pipeline, then
+from wakestream import Done, Events, Stages, note, of, pipeline, then
 
 @pipeline
 def published(stages: Stages) -> Events:
@@ -25,7 +25,7 @@ def published(stages: Stages) -> Events:
         return stages.effect("publish", {"size": done.size}, publishing).map(lambda _: done)
 
     def told(done: Done) -> Events:
-        return note("to be published").pipe(then(lambda _: emit(done)))
+        return note("to be published").pipe(then(lambda _: of(done)))
 
     return stages.standard().pipe(then(told, publish))
 

@@ -387,7 +387,7 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
         def refuse(_: Path, number: int = number) -> None:
             raise OSError(number, os.strerror(number))
 
-        for room in ("daemon", "here"):
+        for room in ("daemon", "local"):
             monkeypatch.setattr(f"wakestream.adapters.cli.doctor.{room}.written_to", refuse)
         broken = await daemons(scene.settings)
         assert (broken.level, os.strerror(number) in broken.says, todo in broken.todo) == ("fault", True, True)
