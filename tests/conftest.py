@@ -14,10 +14,10 @@ from wakestream.adapters.testing.virtual_loop import VirtualLoop
 
 HERE = Path(__file__).parent
 
-if asked_for(os.environ) != "en":  # whoever runs them: the sentences compared are the English ones
+if asked_for(os.environ) != "en":  # the tests compare the English texts, whatever the user's language is
     os.environ["LC_ALL"] = os.environ["WAKESTREAM_LANG"] = "en"
 
-os.environ["WAKESTREAM_CONFIG"] = os.devnull  # nor are the settings of whoever runs them any of theirs
+os.environ["WAKESTREAM_CONFIG"] = os.devnull  # the user's own settings must not change a test
 
 VIRTUAL = (HERE / "operators", HERE / "streams")
 

@@ -73,7 +73,7 @@ def differences(runs: Sequence[tuple[str, Outcomes]]) -> list[str]:
 
 
 def version_of(python: str) -> tuple[int, int] | None:
-    """The version of an interpreter, or None where it is none that works."""
+    """The version of an interpreter, or None if it does not run."""
     try:
         ran = subprocess.run(
             (python, "-c", "import sys; print(*sys.version_info[:2])"), capture_output=True, timeout=20, check=True

@@ -27,7 +27,7 @@ EXEMPT: Mapping[tuple[str, str], str] = {
     ("streams/diagram/groups.py", "id"): "asks whether it is the same lane; never an order, and never shown",
     ("streams/hub/names.py", "a set is gone through in its own order"): "it has one element, which was counted before",
 }
-"""What a module does all the same, and why it may."""
+"""What a module may do by exception, and why."""
 
 
 def in_our_modules() -> Iterator[tuple[str, str, int]]:

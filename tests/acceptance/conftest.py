@@ -20,5 +20,5 @@ def user(tmp_path: Path) -> User:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    """Keys for a hub of ours, its client and its worker."""
+    """Keys for our hub, its client and its worker."""
     return Place(tmp_path / "place")

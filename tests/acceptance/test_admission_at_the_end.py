@@ -1,4 +1,4 @@
-"""Whoever is let in at the very moment a server closes hears so, and no connection stays that nobody has.
+"""A connection accepted while a server closes is closed too, with a reason; none stays open without an owner.
 
 That is of plain connections: who is in the middle of a TLS handshake is let go when the time for that is over.
 """

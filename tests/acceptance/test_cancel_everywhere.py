@@ -1,4 +1,4 @@
-"""A cancel in each phase and at each place: whoever was away hears of it later, and no engine is left at work."""
+"""A cancel in each phase and at each place: a program that was away gets it later, and no engine keeps working."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def processes_of(user: User) -> set[int]:
         try:
             if folder.name.isdigit() and mark in (folder / "environ").read_bytes():
                 found.add(int(folder.name))
-        except OSError:  # it ended meanwhile, or is somebody else's
+        except OSError:  # it has ended, or belongs to another user
             continue
     return found
 

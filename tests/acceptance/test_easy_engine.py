@@ -73,7 +73,7 @@ async def test_the_end_of_a_task_is_kept_as_the_engine_tells_it_but_once(tmp_pat
         fake.tasks["code"] = 0
         assert (await engine.report("code")).status == "done"
         assert (await engine.report("code")).status == "done", "although the engine says 10004 by now"
-        assert (await EasyEngine(fake.url, tmp_path).report("code")).status == "done", "also after a restart of ours"
+        assert (await EasyEngine(fake.url, tmp_path).report("code")).status == "done", "also after our restart"
 
 
 async def test_a_task_that_the_engine_forgot_is_lost_unless_its_result_plays(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ async def test_reports_are_read_whatever_their_fields_hold(tmp_path: Path, data:
         assert await EasyEngine(url, tmp_path).report("code") == report
 
 
-# --- answers that are none -------------------------------------------------------------------------------------------
+# --- unusable answers -------------------------------------------------------------------------------------------
 
 
 async def test_an_engine_that_answers_is_taken_for_ready(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ PAYLOAD = {"video_hash": "a", "video_ext": ".mp4", "audio_hash": "b", "audio_ext
 
 
 class Peer:
-    """Somebody at the hub, and what they were told."""
+    """A peer at the hub, and the frames that it got."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket

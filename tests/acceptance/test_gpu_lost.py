@@ -29,7 +29,7 @@ STAGES = {
 
 
 async def lost(scene: House, run: Run, when: Callable[[JobEvent], bool]) -> None:
-    """The worker is killed at that event; the job is done all the same, after one more grant, and whole."""
+    """The worker is killed at that event; the job still ends well, after one more grant, with its whole result."""
     run.once(when, scene.kill_worker)
     assert isinstance(await run.outcome(), e.Done)
     job = run.job
@@ -78,7 +78,7 @@ def _the_hub_told(run: Run) -> None:
 
 
 def moves(run: Run) -> list[str]:
-    """The machine's states as the client was told; a boot request, answered with the same state again, is no move."""
+    """The machine's states that the client got; a repeated state (the answer to a boot request) is no change."""
     states = [message.state for message in run.said if isinstance(message, m.PowerState)]
     return [state for state, _ in itertools.groupby(states)]
 

@@ -439,7 +439,7 @@ async def test_a_worker_that_says_nonsense_of_an_upload_is_refused(video: Finger
 async def test_a_refusal_in_the_middle_of_an_upload_is_told_as_such(
     large: Fingerprint, status: int, words: str
 ) -> None:
-    # Ours reads on for a while as well: after a reset nobody can be sure of what was said before.
+    # Our server reads on for a while as well: a reset can destroy what was sent before it.
     async with serving(answering(lambda: failure(status, words)), reads_on=2.0) as url, connected(url) as worker:
         for _ in range(5):
             with pytest.raises(WorkerRefused, match=words):

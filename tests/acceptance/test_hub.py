@@ -283,7 +283,7 @@ async def test_a_consumer_that_does_not_read_is_cut_and_the_others_are_served(
     monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
     running = await place.hub()
     worker, other = await place.worker(), await place.client()
-    # With a small receive buffer that nobody empties, what is sent to this one stays with the hub.
+    # Its receive buffer is small and never read, so its frames stay at the hub.
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     raw.setblocking(False)

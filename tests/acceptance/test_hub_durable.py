@@ -135,7 +135,7 @@ async def test_while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost(
     tmp_path: Path, stack: contextlib.AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(FakeJournal[f.Fact]):
-        """A disk that has no room until somebody makes some."""
+        """A disk that is full until the test makes room."""
 
         full = True
         refused = asyncio.Event()

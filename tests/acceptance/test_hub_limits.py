@@ -145,7 +145,7 @@ async def test_a_key_in_the_header_is_judged_before_the_handshake(place: Place) 
                 pass
         assert refused.value.response.status_code == 401
         # what we do not know may be for a gateway before us: the key can still come with register
-        other = {"additional_headers": {"Authorization": "Bearer for-somebody-else"}}
+        other = {"additional_headers": {"Authorization": "Bearer for-another-peer"}}
         await stack.enter_async_context(connect(hub.url, **other))
 
 

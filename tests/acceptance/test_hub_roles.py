@@ -57,7 +57,7 @@ MAY: dict[type[m.Message], set[str]] = {
     m.HubStatusQuery: {*CLIENTS, "monitor"},
     m.HubStatus: set(),
 }
-"""Who may send what. Whatever is not in here may be sent by nobody."""
+"""Who may send what. No role may send a message that is not listed here."""
 
 FIELDS: dict[str, Any] = {
     "fd": 1, "task_id": "t1", "status": "running", "gpu": "gpu", "state": "starting", "url": "http://w:1",

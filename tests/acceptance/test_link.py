@@ -29,7 +29,7 @@ from wakestream.streams.protocol import messages as m
 
 
 class Hub:
-    """Registers whoever comes; after that it may be `deaf`: it reads, and says nothing."""
+    """Registers every peer; after that it may be `deaf`: it reads, and does not answer."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -142,9 +142,9 @@ async def test_a_cut_is_told_and_it_registers_anew(hub: Hub) -> None:
 async def test_a_hub_that_kicks_is_told_with_the_code(hub: Hub) -> None:
     async with linked(hub) as (_, heard):
         await first(heard, LinkUp)
-        await hub.sockets[0].send('{"type":"kicked","msg":"somebody else uses this key"}')
+        await hub.sockets[0].send('{"type":"kicked","msg":"another client uses this key"}')
         down = await first(heard, LinkDown)
-        assert (down.code, "somebody else uses this key" in down.reason) == ("kicked", True)
+        assert (down.code, "another client uses this key" in down.reason) == ("kicked", True)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -108,7 +108,7 @@ async def test_a_job_after_one_that_was_cancelled_is_done(user: User) -> None:
     async with deployed(user) as (hub, gpu), field_text_worker(hub.url), daemon(user) as api:
         gpu.http.before["health"] = unreachable
         await hand_in(api, user, "job-1")
-        await api.until("granted", "job-1")  # the text worker's: nobody ever answers
+        await api.until("granted", "job-1")  # for the text worker: no peer ever answers
         assert (await api.ask("POST", "/api/jobs/job-1/cancel"))[0] == 202
         await hand_in(api, user, "job-2")
         assert (await api.until("waking", "job-2", phase="busy"))["eta"]["p50"] == 2.0

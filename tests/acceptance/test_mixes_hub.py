@@ -43,7 +43,7 @@ def address(hub: HubServer) -> str:
 
 
 def ours(hub: HubServer, place: Place, machine: OldMachine) -> dict[str, str]:
-    """The environment of a client of ours beside a deployed worker."""
+    """The environment of our client beside a deployed worker."""
     return {
         "API_SERVER_URL": address(hub), "WAKESTREAM_KEY": place.keys["client"], "HEYGEM_SERVER_URL": machine.url,
         "HEYGEM_API_SECRET": SECRET,

@@ -205,7 +205,7 @@ async def test_what_a_program_leaves_behind_goes_with_it_and_no_other_is_killed_
     await power.start()
     await power.ended()
     async with asyncio.timeout(5):
-        while not killed:  # noqa: ASYNC110 - nobody else knows the moment
+        while not killed:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
     assert await power.inspect() == "failed"
     killed.clear()  # from now on the number may be another program's

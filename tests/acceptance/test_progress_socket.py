@@ -28,7 +28,7 @@ VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 32, ".wav")
 
 
 class StepEngine:
-    """Reports a frame each time that it is let on, and fails if it is told to."""
+    """Reports a frame whenever the test permits one, and fails on request."""
 
     def __init__(self) -> None:
         self.frames: asyncio.Queue[Frame | None] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""A client of ours proves that it has a file which another license sent, in place of sending it a second time."""
+"""Our client proves that it has a file which another license sent, instead of sending it a second time."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from wakestream.streams.protocol import messages as m
 
 
 class Keeper:
-    """Somebody who runs a hub in a folder, and has a key of each role."""
+    """A user who runs a hub in a folder, and has a key of each role."""
 
     def __init__(self, user: User, folder: Path) -> None:
         self.user, self.folder = user, folder
@@ -41,7 +41,7 @@ class Keeper:
 
     @asynccontextmanager
     async def peer(self, register: m.Register, *says: m.Message) -> AsyncIterator[Link]:
-        """Whoever registers so and says this; the block begins when the hub has answered what came after it."""
+        """A peer that registers so and sends this; the block begins when the hub has handled all of it."""
         link = open_link(self.user.environment["API_SERVER_URL"], lambda: register)
         answered = asyncio.Event()
 

@@ -38,7 +38,7 @@ async def nothing_held(hub: HubServer) -> None:
 
 @asynccontextmanager
 async def granted(user: User, place: Place, engine: Joining) -> AsyncIterator[tuple[HubServer, Running]]:
-    """A job of ours on its way, with the GPU on."""
+    """One of our jobs that runs, with the GPU on."""
     async with asyncio.timeout(20), place.hub() as hub:
         async with place.worker(engine):
             user.environment |= place.client_settings()

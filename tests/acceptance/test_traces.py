@@ -1,4 +1,4 @@
-"""`--trace` as its users run it: spans arrive by OTLP at a real server, and the hub hears of the trace."""
+"""`--trace` as its users run it: spans arrive by OTLP at a real server, and the hub gets the trace's id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a power cut or a stranger did to half an upload: it ends with the right file, or begins anew; never wrong."""
+"""What a power cut or a stranger did to half an upload: it ends with the right file or starts again."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ async def comes_through(worker: HttpWorker, film: Fingerprint, state: Path) -> i
             async with aclosing(worker.upload(film, REF)) as steps:
                 first, *_rest = [step async for step in steps]
         except Corrupt:
-            assert not await there(worker), "what was refused must not be told to be there"
+            assert not await there(worker), "refused data must not be reported as stored"
             continue
         break
     else:

@@ -190,7 +190,7 @@ async def test_a_film_gets_there_over_a_line_that_breaks_again_and_again(
             except WorkerUnreachable:
                 breaks += 1
         assert breaks >= 8
-        assert wire < 2 * film.size  # what was under way at each break went twice
+        assert wire < 2 * film.size  # bytes in transit at each break are sent twice
         assert blake3().update_mmap(worker.store.path(ref(film))).hexdigest() == ref(film).hash
 
 
@@ -327,7 +327,7 @@ async def test_a_worker_that_is_killed_again_and_again_renders_a_pair_once(tmp_p
         async with connected(one.url) as worker:
             receipt = await worker.submit(Job("a", Path("v"), Path("a"), Path("o")), video, audio)
         result = tmp_path / "state" / "results" / f"{receipt.task_id}.mp4"
-        await eventually(result.exists)  # whole on the disk; whether the journal knows, nobody can tell
+        await eventually(result.exists)  # whole on the disk; the journal may or may not have it
         for _ in range(2):
             await one.again()
         async with connected(one.url) as worker:

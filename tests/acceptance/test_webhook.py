@@ -1,4 +1,4 @@
-"""News to somebody else's HTTP server."""
+"""Webhooks to an HTTP server that is not ours."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ async def test_a_hash_alone_neither_uses_another_s_file_nor_gets_its_result(plac
 async def test_the_progress_socket_opens_to_no_capability(place: Place) -> None:
     async with scene(place) as here:
         task = await finished(here, here.job("mine", "victim"))
-        for owner in ("victim", "attacker"):  # clients of ours poll; the others have the secret
+        for owner in ("victim", "attacker"):  # our clients poll; the others have the secret
             address = f"{here.worker.address}/ws/progress/{task}?token={here.token('mine', owner)}"
             async with here.session.ws_connect(address) as socket:
                 assert (await socket.receive_json())["code"] == 401

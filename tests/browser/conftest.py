@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def chromium() -> str:
-    """The browser's program; the test is skipped where there is none, or nothing to drive it with."""
+    """The browser's program; the test is skipped without it or its driver."""
     pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
     named = os.environ.get("WAKESTREAM_CHROMIUM", "")
     found = named or next(filter(None, map(shutil.which, NAMES)), "")
@@ -72,7 +72,7 @@ async def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 class Visitor:
-    """Somebody before the console. What the browser complains about is a fault, unless the test expects it."""
+    """A user of the console. An error or warning of the browser is a fault, unless the test expects it."""
 
     def __init__(self, browser: Browser, home: House) -> None:
         self._browser, self._home = browser, home

@@ -178,7 +178,7 @@ async def test_card_and_lamp_tell_the_same_time_until_the_gpu_is_there(
     async with visitor.page() as page:
         await page.clock.set_fixed_time(datetime.datetime.now())
         now = await page.evaluate("() => Date.now() / 1000")
-        eta = {"p50": 40.0, "p90": 70.0}  # what the job was told, in vain where the hub says something later
+        eta = {"p50": 40.0, "p90": 70.0}  # what the job got; the hub's later state replaces it
         events = [{"event": "waking", "at": now, "waited": 1.0, "phase": "booting", "eta": eta}]
         gpus = [{"gpu": "studio", "phase": "starting", "since": now - ago}]
         later = {} if left is None else {"eta_s": {"p50": left, "p90": left + 20}}

@@ -126,7 +126,7 @@ def test_the_proxies_of_the_page_pass_on_all_that_a_client_asks_a_worker(path: s
 
 
 def _what_it_runs(line: re.Match[str]) -> str:
-    """Of a line for somebody else's program, what it hands on to ours."""
+    """The part for our program of a line that configures another one."""
     return line[0].partition(" hub ")[2]
 
 

@@ -100,7 +100,7 @@ def test_the_picture_of_the_page_is_what_the_command_below_it_draws(tmp_path: Pa
     log, picture = re.findall(r"`wakestream replay (\S+) --svg (\S+)`", ENGLISH)[0]
     assert main.main(["replay", str(ROOT / log), "--svg", str(tmp_path / "now.svg")]) == 0
     drawn = (tmp_path / "now.svg").read_text(encoding="utf-8")
-    assert drawn == (ROOT / picture).read_text(encoding="utf-8"), f"draw it anew: replay {log} --svg {picture}"
+    assert drawn == (ROOT / picture).read_text(encoding="utf-8"), f"draw it again: replay {log} --svg {picture}"
     assert "prefers-color-scheme:dark" in drawn
 
 

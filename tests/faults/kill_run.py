@@ -42,7 +42,7 @@ IN_A_ROW = 3
 """Workers that are killed before one has come up: a GPU that fails to start five times in a row ends a job."""
 
 END_WITHIN = 200.0
-"""Seconds for what is left to be done once nobody is killed any more."""
+"""Seconds for the remaining jobs after the last kill."""
 
 
 @dataclass
@@ -139,7 +139,7 @@ class KillRun:
         random = Random(self.random.random())
         while not stop.is_set():
             await clients.submit(maker.new())
-            # Now and then nobody wants anything, for long enough that the GPU is put to sleep.
+            # Sometimes there is no job for long enough that the GPU is switched off.
             await _pause(6.0 if random.random() < 0.02 else random.uniform(0.0, 0.5), stop)
 
     async def _kill(self, house: KillHouse, clients: DaemonClients) -> None:
@@ -194,7 +194,7 @@ class KillRun:
         books.wrong = [f"{job.id} has a wrong result" for job in promised if "done" in job.ends and not job.right]
         books.fell = [*dict.fromkeys([*house.fell, *clients.fell])]
         if house.worker_pids:
-            books.left_on = ["the GPU is still on though nobody holds it"]
+            books.left_on = ["the GPU is still on and no job holds it"]
         lines = [line.split() for line in house.counts.read_text().splitlines()]
         begun = Counter(words[1] for words in lines if words[0] == "start")
         books.pairs, books.renders_begun = len(begun), begun.total()

@@ -54,7 +54,7 @@ async def held(tmp_path: Path) -> AsyncIterator[Between]:
 
 
 async def done(scene: Between, running: asyncio.Future[object]) -> None:
-    """The job under way ends well, its GPU is free again, and it was rendered once."""
+    """The running job ends well, its GPU is free again, and it was rendered once."""
     job = scene.job()
     outcome = await running
     assert isinstance(outcome, Done), outcome
@@ -77,7 +77,7 @@ async def test_a_bad_line_costs_time_only(scene: Between, way: str, fault: str) 
 @pytest.mark.parametrize(("fault", "up"), some(SILENT, 1))
 @bounded
 async def test_a_client_whose_hub_falls_silent_in_the_wait_connects_again(scene: Between, up: bool, fault: str) -> None:
-    scene.ways["monitor-hub"].set(up=Fault(swallow=True))  # nobody wakes the GPU meanwhile
+    scene.ways["monitor-hub"].set(up=Fault(swallow=True))  # nothing wakes the GPU meanwhile
     running = asyncio.ensure_future(scene.run(scene.job()))
     await scene.seen(Queued)
     way = scene.ways["client-hub"]

@@ -1,4 +1,4 @@
-"""Somebody sets the clock, by an hour or a day, forwards or back: no lease is lost, nothing that lasts is drawn out."""
+"""The clock is set by an hour or a day, forwards or back: no lease is lost, and no wait becomes longer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Desk:
 
 @pytest.fixture
 def desk() -> Desk:
-    """A GPU is online, an old client holds it, one of ours waits for nothing."""
+    """A GPU is online, an old client holds it, and our client waits for nothing."""
     desk = Desk()
     desk.joins(1, f.License("c", "client"), key="c")
     desk.joins(2, f.License("w", "worker"), role="worker", gpu="gpu", url="http://w")
@@ -152,7 +152,7 @@ def starts_anew(before: Desk, now: float) -> Desk:
 
 
 def lets_the_gpu_go(desk: Desk) -> None:
-    """After the hour that a lease may last whose client is gone, nobody holds the GPU."""
+    """An hour after its client has gone, a lease expires and the GPU is free."""
     desk.passes(1800.0)
     assert "job" in desk.state.jobs
     desk.passes(1801.0)
@@ -194,7 +194,7 @@ def test_the_ledger_counts_on_when_the_clock_was_ahead(desk: Desk, by: float) ->
 
 
 class Clocks:
-    """A wall clock that is set, and one that nobody sets."""
+    """A wall clock that is set, and a monotonic one."""
 
     def __init__(self) -> None:
         self.wall, self.steady = NOW, 5.0

@@ -66,7 +66,7 @@ async def hub_on(place: Place, folder: Path) -> AsyncIterator[HubServer]:
 
 
 class Caller:
-    """A client that submits by hand, and notes what it is told."""
+    """A client that submits by hand, and keeps the answers."""
 
     def __init__(self, place: Place) -> None:
         self.told: list[Any] = []

@@ -104,7 +104,7 @@ def test_a_job_that_works_for_long_keeps_the_gpu_on_though_nobody_says_a_word(wo
 
 
 def asked_whether_anybody_holds_it(world: World) -> None:
-    """Nobody does any more: the monitor drains the GPU, and the hub has answered; the answer is on its way."""
+    """No job holds it: the monitor drains the GPU, and the hub's answer has been sent but has not arrived."""
     online(world)
     for _ in range(3):
         world.one_good_second()

@@ -1,6 +1,6 @@
 """A model of the promises against the real deciders of hub, monitor and daemons: killed, cut, doubled, clocks stepped.
 
-Never two starts, never a stop while a lease is held, never an answer without a commit, an end is for ever, and in the
+Never two starts, never a stop while a lease is held, never an answer without a commit, an end is final, and in the
 end every job that was taken has ended, and the machine is off. `make faults` looks at far more runs, and new ones each
 time.
 """
@@ -21,7 +21,7 @@ JOBS = 6
 
 
 class Promises(RuleBasedStateMachine):
-    """What may befall the world, a step at a time."""
+    """What can happen in the world, a step at a time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class Promises(RuleBasedStateMachine):
 
 
 class PromisesUnderSteppedClocks(Promises):
-    """The same, and somebody sets the hub's clock."""
+    """The same, and the hub's clock is set."""
 
     @rule(by=st.sampled_from([-86_400.0, -3600.0, 3600.0, 86_400.0]))
     def the_clock_steps(self, by: float) -> None:

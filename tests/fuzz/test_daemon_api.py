@@ -65,7 +65,7 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Attacked]:
     state = tmp_path / "a" / "b" / "state"
     state.mkdir(parents=True)
     before = tree(tmp_path, without=state)
-    hub = Settings(hub_url="ws://127.0.0.1:9/dsp", key="a-key-of-nobody-0123456789", api_secret="a-secret-0123456789")
+    hub = Settings(hub_url="ws://127.0.0.1:9/dsp", key="an-unknown-key-0123456789", api_secret="a-secret-0123456789")
     refused: list[str] = []
     sink = logger.add(refused.append, level="DEBUG", filter=lambda line: line["message"].startswith("refused: "))
     try:

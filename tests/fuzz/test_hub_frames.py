@@ -15,7 +15,7 @@ from tests.support.fuzz.hostile_values import FRAMES, nested
 from tests.support.fuzz.raw_websocket import BINARY, CLOSE, PING, PONG, TEXT, frame
 from wakestream.streams.protocol import wire
 
-SIZE = 256 * 1024  # beyond this the library ends the connection without a word of ours
+SIZE = 256 * 1024  # beyond this the library itself ends the connection
 
 
 @pytest.fixture

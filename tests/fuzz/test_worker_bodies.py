@@ -62,7 +62,7 @@ SMUGGLING = {
     "a bare line feed": request("POST", CHECK, BEARER).replace(b"\r\n", b"\n", 1),
     "a chunk size with a sign": request("POST", CHECK, BEARER, CHUNKED, length=False) + b"+5\r\nhello\r\n0\r\n\r\n",
     "a chunk size beyond all": request("POST", CHECK, BEARER, CHUNKED, length=False) + b"f" * 40 + b"\r\n",
-    "a chunk size that is none": request("POST", CHECK, BEARER, CHUNKED, length=False) + b"0x5\r\nhello\r\n0\r\n\r\n",
+    "an invalid chunk size": request("POST", CHECK, BEARER, CHUNKED, length=False) + b"0x5\r\nhello\r\n0\r\n\r\n",
     "a chunk without its end": request("POST", CHECK, BEARER, CHUNKED, length=False) + b"1\r\n{}\r\n0\r\n\r\n",
     "NUL in a header": request("POST", CHECK, BEARER, "X: a\0b"),
     "a header without a name": request("POST", CHECK, BEARER, ": x"),

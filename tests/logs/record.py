@@ -1,4 +1,4 @@
-"""Records the logs of this folder anew, from real runs: python tests/logs/record.py [INCIDENT…]
+"""Records the logs of this folder again, from real runs: python tests/logs/record.py [INCIDENT…]
 
 Each incident runs real programs on loopback in a folder of its own; what client, hub and monitor recorded is kept in
 `<incident>/{daemon,hub,monitor}.jsonl` (`hub-2` is the hub's second life). The client's logs of the two branches, a job

@@ -1,4 +1,4 @@
-// Somebody else's tus server, for our client: `server.js FOLDER [PORT]` keeps its files there and says its address.
+// Another project's tus server, for our client: `server.js FOLDER [PORT]` keeps its files there and says its address.
 import { createServer } from 'node:http'
 import { FileStore } from '@tus/file-store'
 import { Server } from '@tus/server'

@@ -108,7 +108,7 @@ async def test_aiotus_uploads_a_file_and_goes_on_after_a_break(worker: WorkerPro
         at = f"{worker.url}/files/"
         location = await aiotus.upload(at, film, said, session, config, HEADERS, chunksize=1024 * 1024)
     assert location is not None
-    assert patches == 7  # six parts, one of them in vain
+    assert patches == 7  # six parts, one of them failed
     assert_there(worker)
 
 

@@ -1,4 +1,4 @@
-"""Our client uploads to somebody else's tus server (@tus/server), in one go and with a break in the middle."""
+"""Our client uploads to another project's tus server (@tus/server), in one go and with a break in the middle."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ async def test_jobs_are_done_and_stopped_by_programs_under_the_rules_of_windows(
     assert "two" in (await house.says("logs", "daemon.log", "--job", "two")).out
     found = await user.run("doctor", "--json")
     faults = {line["check"] for line in map(json.loads, found.out.splitlines()) if line.get("level") == "fault"}
-    assert faults == {"monitor"}, found  # there is none here
+    assert faults == {"monitor"}, found  # this scene has no monitor
     assert user.left() >= {"out.mp4", "daemon.log", "records"}
     assert [name for name in user.left() if name.endswith(".part")] == []
     for name in ("daemon", "worker", "hub"):

@@ -1,4 +1,4 @@
-"""A result on its way to disk, when nobody wants it any more."""
+"""A download that is cancelled while it is written to disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feed of events: numbered, bounded, and not held up by whoever reads slowly."""
+"""The feed of events: numbered, bounded, and not delayed by a slow reader."""
 
 from __future__ import annotations
 

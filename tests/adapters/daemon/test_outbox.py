@@ -88,7 +88,7 @@ class Desk:
     async def submit(self, job: str = "a") -> f.Answer:
         """Returns when the job has been started, if it was taken."""
         answer = await self.outbox.submit(job, LOOK, LOOK, f"/out/{job}.mp4", "x", 0)
-        while answer.status == 201 and job not in self.jobs.shown:  # noqa: ASYNC110 - nobody else knows the moment
+        while answer.status == 201 and job not in self.jobs.shown:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
         return answer
 
@@ -302,7 +302,7 @@ BEFORE = (
 async def test_a_job_from_before_the_restart_is_let_go_of_at_its_worker_when_it_is_cancelled() -> None:
     desk = Desk(*BEFORE)
     async with asyncio.timeout(10), desk.serving():
-        while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - nobody else knows the moment
+        while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
         assert [(job, task) for job, _, task in desk.jobs.resumed] == [("a", "task-1")]
         hearing = asyncio.create_task(desk.hears("cancelled"))
@@ -341,7 +341,7 @@ async def test_what_a_run_before_fetched_of_a_job_goes_when_it_is_cancelled(tmp_
         await asyncio.sleep(0)
         async with desk.serving():
             if not before:
-                while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - nobody else knows the moment
+                while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - no event announces it
                     await asyncio.sleep(0)
                 await desk.outbox.cancel("a")
                 desk.jobs.shown["a"](e.Cancelled())
@@ -354,7 +354,7 @@ async def test_what_a_run_before_fetched_of_a_job_goes_when_it_is_cancelled(tmp_
 async def test_what_the_hub_confirmed_is_not_said_again_by_the_next_start() -> None:
     desk = Desk(*BEFORE, f.JobEnded("a", "done", 3.0))
     async with asyncio.timeout(10), desk.serving():
-        while not desk.jobs.farewells:  # noqa: ASYNC110 - nobody else knows the moment
+        while not desk.jobs.farewells:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
         desk.jobs.on_released("a")
         while not desk.journal.read():  # noqa: ASYNC110 - as above
@@ -395,5 +395,5 @@ async def test_a_webhook_is_told_when_it_is_kept_that_it_is_owed(monkeypatch: py
         (owed,) = told
         assert list(outbox.recover(desk.journal.read()).owed.values()) == [owed]
         desk.outbox.settle(f.WebhookSettled(owed.delivery))
-        while desk.state.owed:  # noqa: ASYNC110 - nobody else knows the moment
+        while desk.state.owed:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Webhooks at work, in virtual time: all are told, so many at once, and what became of each is heard."""
+"""Webhooks in virtual time: all are sent, a limited number at once, and each result is reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def owed(number: int) -> f.WebhookOwed:
 
 
 class Desk:
-    """Answers as told; counts how many are under way at once."""
+    """Answers as the test says; counts concurrent requests."""
 
     def __init__(self) -> None:
         self.settled: list[f.WebhookSettled] = []
@@ -100,7 +100,7 @@ async def test_what_is_under_way_at_the_end_is_settled_by_nobody() -> None:
     desk = Desk()
     desk.webhooks.tell(owed(99))
     async with asyncio.timeout(5):
-        while not desk.posted:  # noqa: ASYNC110 - nobody else knows the moment
+        while not desk.posted:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
         await desk.webhooks.close()
     assert (desk.settled, desk.inside) == ([], 0)

@@ -42,7 +42,7 @@ async def test_the_memory_of_a_view_can_be_used_again_as_soon_as_is_promised(
 
 
 class Gate:
-    """A hasher that stands still until it is opened."""
+    """A hasher that blocks until the test opens it."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()

@@ -1,4 +1,4 @@
-"""Where the programs keep things when nobody says where."""
+"""Where the programs keep their files by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals are counted by reason, and whoever listens hears of each."""
+"""Refusals are counted by reason, and every listener gets each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that nobody's cancel stops half-way."""
+"""Work that a cancel does not interrupt."""
 
 from __future__ import annotations
 

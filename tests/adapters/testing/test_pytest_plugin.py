@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import wakestream.adapters.testing.harness
-import wakestream.adapters.testing.pytest_replay  # noqa: F401 - likewise
+import wakestream.adapters.testing.pytest_replay  # noqa: F401 - the same
 
 pytest_plugins = ["pytester"]
 

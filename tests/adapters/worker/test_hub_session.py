@@ -430,7 +430,7 @@ async def test_a_client_that_named_its_license_hears_of_begin_and_end_through_th
 async def until(condition: Callable[[], bool]) -> None:
     """For what no event tells of."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nobody else knows the moment
+        while not condition():  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
 
 

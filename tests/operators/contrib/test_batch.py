@@ -14,7 +14,7 @@ from wakestream.operators.rx.to_future import to_future
 
 
 class Crowd:
-    """Those who join a batch, and what each was told, with the time."""
+    """Jobs that join a batch, and what each got, with the time."""
 
     def __init__(self, size: int, within: float) -> None:
         self.scheduler = TestScheduler()

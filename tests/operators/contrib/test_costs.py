@@ -32,7 +32,7 @@ async def test_there_is_a_reading_every_now_and_then_and_a_last_one_before_the_o
     readings = [e.Note(f"{seconds} s", {"money": float(seconds)}) for seconds in (25, 55, 65)]
     assert events == [e.Queued(), *readings, DONE]
     assert [round(at) for at, _ in stage.items] == [0, 30, 60, 70, 70]
-    assert power.observers == [], "at the end it lets go of the news"
+    assert power.observers == [], "at the end it unsubscribes from the news"
 
 
 async def test_the_pace_of_the_lines_is_the_users() -> None:

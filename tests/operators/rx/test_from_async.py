@@ -1,4 +1,4 @@
-"""The one door for effects: run anew at each subscription, cancelled at disposal, cleaned up in any case."""
+"""The one way in for effects: run at each subscription, cancelled at disposal, always cleaned up."""
 
 from __future__ import annotations
 

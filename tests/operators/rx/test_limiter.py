@@ -1,4 +1,4 @@
-"""Turns: so many at once, the most urgent first, and a turn is given back whatever its end was."""
+"""The limiter: a maximum number at once, the most urgent first, and each end frees a place."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_an_answer_that_cannot_be_judged_arrives_as_an_error_and_lets_go() -> No
         raise broken
 
     poll(lambda: answer, every=20, until=judge).subscribe(heard.append, heard.append, scheduler=TestScheduler())
-    answer.on_next(1)  # and nothing is raised at whoever feeds it
+    answer.on_next(1)  # and nothing is raised in its source
     assert heard == [broken]
     assert not answer.observers
 

@@ -1,4 +1,4 @@
-"""Which messages of the hub bear a capability: to whom, until when, and what workers are told instead of the key."""
+"""Which messages of the hub bear a capability: to whom, until when, and what workers get instead of the key."""
 
 from __future__ import annotations
 

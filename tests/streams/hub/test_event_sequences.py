@@ -140,7 +140,7 @@ def told(commands: list[f.Command], request_id: str) -> set[str]:
 def well_ended(
     state: hub.HubState, event: f.Event, fact: f.JobReleased, commands: list[f.Command], kept: set[str]
 ) -> bool:
-    """Whether whoever asked for the job knows that it ended, or ended it, or is gone."""
+    """Whether the job's client knows that it ended, or ended it, or is gone."""
     match fact.why:
         case "boot_failed":
             return m.BootResult.TYPE in told(commands, fact.id)

@@ -1,4 +1,4 @@
-"""A worker that says one thing without end makes nobody else pay for it."""
+"""A worker that repeats one message without end slows down no other peer."""
 
 from __future__ import annotations
 

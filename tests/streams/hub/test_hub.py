@@ -956,7 +956,7 @@ def test_a_key_is_forgotten_with_the_last_connection_and_job_of_its_license() ->
     client = net.join("client")
     net.submit(client)
     net.happen(f.Closed(client))
-    assert net.state.keys == {"id-key-client": "key-client"}  # a worker may yet have to be told it
+    assert net.state.keys == {"id-key-client": "key-client"}  # a worker may still have to get it
     net.happen(f.Revoked("id-key-client"))
     assert net.state.keys == {}
 

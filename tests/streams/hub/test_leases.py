@@ -285,7 +285,7 @@ def test_a_job_that_returns_to_the_gpu_that_lost_it_is_made_there() -> None:
     assert net.state.jobs["j1"].gpu == "attic"
 
 
-# Numbers of connections begin anew with each life of the hub
+# Numbers of connections start again with each run of the hub
 
 
 @pytest.mark.parametrize("features", [(), ("hub_status",)])

@@ -12,7 +12,7 @@ ACCEPTED = {"task_id": "j1", "queue": {"processing": 1, "queued": 0}}
 
 
 def held(net: Net, monitor: int) -> int:
-    """How many jobs hold the GPU or wait, as the monitor is told before it stops the machine."""
+    """How many jobs hold the GPU or wait, as the monitor learns it before it stops the machine."""
     net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
     return net.heard(monitor, m.TaskQueryResponse)[-1].active_count
 

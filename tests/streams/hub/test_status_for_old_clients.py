@@ -1,4 +1,4 @@
-"""How deployed clients are told the GPU's state: as the deployed hub told it, and never too hopefully."""
+"""How deployed clients get the GPU's state: as the deployed hub sends it, and never better than it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that do not say which GPU they are: a deployed GPU worker, and a text worker, which is none."""
+"""Workers that do not name their GPU: a deployed GPU worker, and a text worker, which has no GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon's pipeline in virtual time: turns and priorities, endless patience, and a look back before any work."""
+"""The daemon's pipeline in virtual time: limits, priorities, endless retries, and the reuse of earlier results."""
 
 from __future__ import annotations
 
@@ -292,9 +292,9 @@ def unreachable() -> FakeWorker:
 
 
 async def rests(house: House) -> None:
-    """Returns when the first job has let go of its GPU."""
+    """Returns when the first job has released its GPU."""
     async with asyncio.timeout(3600):
-        while not house.kinds(1, e.Note):  # noqa: ASYNC110 - nobody else knows the moment
+        while not house.kinds(1, e.Note):  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(1)
 
 

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: never two starts, never a stop while somebody is said to hold the machine."""
+"""Events in any order: never two starts, never a stop while the hub says that a job holds the machine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Witness:
         if isinstance(command, p.Start):
             assert not self.running_for_sure, "started although it runs"
         if isinstance(command, p.Stop):
-            assert self.held == 0, "stopped although somebody holds it"
+            assert self.held == 0, "stopped although a job holds it"
         if isinstance(command, p.Say) and isinstance(command.message, m.TaskQuery):
             self.query = command.message.request_id
 
@@ -98,7 +98,7 @@ class Witness:
         if kind == "reading":
             self.running_for_sure = value in ("running", "starting", "stopping")
             if value in ("stopped", "failed", "no_capacity"):
-                self.held = 0  # whoever held it has lost it
+                self.held = 0  # its holder has lost it
             return p.Reading(call.number, value)  # type: ignore[arg-type]
         return p.Taken(call.number) if value == "taken" else p.CallFailed(call.number, "no", value == "no_capacity")
 

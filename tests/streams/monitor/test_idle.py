@@ -21,7 +21,7 @@ def renders(desk: Desk, seconds: float, step: float = 5.0) -> None:
             desk.happens(p.HealthAnswer(True, busy=1))
 
 
-# A hub of ours
+# Our hub
 
 
 def test_no_drain_is_said_while_a_lease_is_held() -> None:

@@ -1,4 +1,4 @@
-"""A machine that runs though nobody asked, one that nobody can describe, and one whose worker the hub has lost."""
+"""A machine that runs without a request, one without a known state, and one whose worker the hub has lost."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_a_wake_after_that_looks_again_at_once_and_starts_it() -> None:
     began = desk.now
     desk.happens(p.Wake("job-1"))
     desk.reads("stopped")
-    desk.happens(p.Wake("job-1"))  # the hub asks anew when it hears that the machine is off
+    desk.happens(p.Wake("job-1"))  # the hub asks again when it learns that the machine is off
     assert desk.state == "starting"
     assert desk.now == began
 
@@ -285,7 +285,7 @@ def test_one_that_is_seen_as_it_goes_away_is_no_failed_boot_either() -> None:
     assert desk.state == "off"
     assert not desk.said(m.BootResult)
     assert not desk.did(p.Stop)
-    desk.happens(p.Wake("job-1"))  # the hub asks anew when it hears that the machine is off
+    desk.happens(p.Wake("job-1"))  # the hub asks again when it learns that the machine is off
     assert desk.state == "starting"
 
 

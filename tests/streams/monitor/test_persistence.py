@@ -1,4 +1,4 @@
-"""A monitor that is killed and started anew: it looks first, never starts twice, and knows the machine's past."""
+"""A monitor that is killed and started again: it looks first, never starts twice, and knows the machine's past."""
 
 from __future__ import annotations
 

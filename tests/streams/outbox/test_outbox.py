@@ -1,4 +1,4 @@
-"""The outbox's decisions: what is accepted, that an end is for ever, and that a snapshot is the whole state."""
+"""The outbox's decisions: what is accepted, that an end is final, and that a snapshot is the whole state."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_after_a_restart_every_unfinished_job_runs_again_and_a_cancel_is_carried
     again.state = outbox.recover(desk.kept)
     again.happens(f.Started())
     assert again.facts == []
-    released = f.Release("c", False)  # the hub may not have heard of its end
+    released = f.Release("c", False)  # the hub may not know its end
     assert again.commands == [
         f.Start("a"),
         f.CancelNotice("b", "http://gpu:8383", "task-1"),

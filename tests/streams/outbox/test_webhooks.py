@@ -1,4 +1,4 @@
-"""Which ends are told, what is said, that it is owed together with the end, and how long it is tried."""
+"""Which ends cause a webhook, its contents, that both are committed together, and how long it is retried."""
 
 from __future__ import annotations
 

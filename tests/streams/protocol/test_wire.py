@@ -1,4 +1,4 @@
-"""Frames to messages and back: exactly as the field speaks, and a sentence for whoever speaks otherwise."""
+"""Frames to messages and back: exactly the deployed format, and an error message for any other."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ def test_a_type_that_we_do_not_know_is_kept_whole_and_passed_on_as_it_came() -> 
     assert decode(encode(message)) == message
 
 
-# ---------------------------------------------------------------- frames that are none
+# ---------------------------------------------------------------- invalid frames
 
 BAD = [
     ("", "a frame is a JSON object in UTF-8"),

@@ -1,4 +1,4 @@
-"""The modelled machine: it does what a real one does, in the times that it is told."""
+"""The simulated machine: it does what a real one does, in the times that the test sets."""
 
 from __future__ import annotations
 

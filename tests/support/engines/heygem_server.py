@@ -61,7 +61,7 @@ class FakeEngine:
         step = self.tasks[code]
         if step <= self.steps:
             return _said(10000, {"code": code, "status": 1, "progress": 100 * step // (self.steps + 1), "msg": ""})
-        del self.tasks[code]  # the end is told once
+        del self.tasks[code]  # the end is reported once
         if self.fails:
             return _said(10000, {"code": code, "status": 3, "progress": 20, "msg": "no face found"})
         (self.folder / f"{code}-r.mp4").write_bytes(self.clip)

@@ -1,7 +1,7 @@
 """A quick engine for the kill run: `python render.py COUNTS VIDEO AUDIO OUTPUT`. It keeps account of every run.
 
 A line in COUNTS for each start (with whether the pair's result stood already) and each end; the output is derived from
-both inputs, so that whoever gets it can tell that it is theirs. Uses nothing but the standard library.
+both inputs, so that a client can check that it is its own. Uses only the standard library.
 """
 
 import hashlib

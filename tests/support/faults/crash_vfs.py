@@ -111,7 +111,7 @@ class FrailDisk(apsw.VFS):
             raise apsw.FullError("the disk is full")
 
     def after_crash(self, random: Random | None = None) -> dict[str, bytearray]:
-        """The files that whoever switches the machine on again finds."""
+        """The files that remain after the power loss."""
         kept = {}
         for name, image in self.files.items():
             if image.linked or (random is not None and random.random() < 0.5):

@@ -1,6 +1,6 @@
 """A TCP proxy on loopback that does harm on demand: slow, narrow, sliced, cut, silent, half-open, reset.
 
-Each direction has a `Fault` of its own that may be changed while bytes flow; what is under way then obeys the new one.
+Each direction has a `Fault` of its own that may be changed while bytes flow; it applies to bytes in transit as well.
 All randomness is seeded.
 """
 
@@ -20,7 +20,7 @@ from typing import Literal
 from wakestream.adapters.net.stop_accepting import accept_no_more
 
 Direction = Literal["up", "down"]
-"""`up` is from whoever connected to the server behind, `down` is back."""
+"""`up` is from the client to the server, `down` is back."""
 
 _BLOCK = 65536
 _LAST_BREATH = 0.5
@@ -51,7 +51,7 @@ CLEAR = Fault()
 
 @dataclass(slots=True)
 class _Side:
-    """One direction's present fault, and a way to hear of the next one."""
+    """One direction's present fault, and a way to wait for the next one."""
 
     fault: Fault = CLEAR
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -106,7 +106,7 @@ class FaultProxy:
         self._waiting: list[tuple[Callable[[], bool], asyncio.Event]] = []
 
     def url(self, scheme: str = "http", path: str = "") -> str:
-        """The address that a program is told instead of the real one."""
+        """The address that a program gets instead of the real one."""
         return f"{scheme}://127.0.0.1:{self.port}{path}"
 
     def aim(self, port: int) -> None:

@@ -16,7 +16,7 @@ from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, D
 from wakestream.operators.model.events import Job
 
 Hear = Callable[[str, str], None]
-"""Told of every event of a job: its id, the event's word."""
+"""Called with every event of a job: its id, the event's word."""
 
 LOOK_EVERY = 0.5
 ENDS = ("done", "failed", "timed_out", "cancelled")
@@ -77,7 +77,7 @@ class DaemonClients:
             await asyncio.sleep(0.1)
 
     async def _look(self) -> None:
-        """Notice what has ended, also while nobody listened."""
+        """Read the ends from the journal, including those without a listener."""
         assert self._client is not None
         while True:
             for job in tuple(self._open.values()):

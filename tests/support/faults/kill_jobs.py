@@ -11,7 +11,7 @@ from random import Random
 
 @dataclass(eq=False)
 class KillJob:
-    """One job and what became of it: `acknowledged` by whoever promised it, `ends` the terminal words it was given."""
+    """One job and what became of it: `acknowledged` by hub or daemon, `ends` its terminal events."""
 
     id: str
     video: Path

@@ -1,6 +1,6 @@
 """The real programs as processes on loopback, each of which may be killed by its pid at any moment and comes back.
 
-The worker is the monitor's child, as a GPU machine that the monitor powers; its traffic passes a proxy of ours, narrow
+The worker is the monitor's child, as a GPU machine that the monitor powers; its traffic passes our proxy, narrow
 enough that transfers take a while. Linux only: the worker is found by its parent in /proc.
 """
 
@@ -143,12 +143,12 @@ class KillHouse:
 
     @property
     def fell(self) -> list[str]:
-        """What ended by itself though nobody had killed it."""
+        """The programs that ended without a kill."""
         return [line for program in self.programs.values() for line in program.fell]
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
+    """A free port of loopback."""
     import socket
 
     with socket.socket() as probe:
@@ -197,7 +197,7 @@ async def kill_house(folder: Path, again: Callable[[], float], *, idle_after: fl
 
 
 def environment(secret: str) -> dict[str, str]:
-    """What all programs get: none of the settings of whoever runs this, and quick waits."""
+    """The environment of all programs: without the user's own settings, and with short waits."""
     ours = ("WAKESTREAM_", "HEYGEM_", "API_SERVER_URL")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     quick = {"POLL_EVERY": "0.1", "HEALTH_EVERY": "0.1", "LOG_LEVEL": "DEBUG", "LOST_TIMEOUT": "5"}

@@ -78,7 +78,7 @@ class Peer:
             wire.hears = lambda message: self._hears(wire, message)
 
     def cut(self) -> None:
-        """The connection is gone, as this side sees it. The hub hears of it later."""
+        """The connection is gone, as this side sees it. The hub notices later."""
         if self.wire is not None:
             self.wire.cut = True
             self.wire.up.clear()
@@ -171,14 +171,14 @@ class Daemon(Peer):
                 self.phase[job] = "again"
 
     def try_again(self, job: str) -> None:
-        """After a failure that may pass, the pipeline begins anew."""
+        """After a retryable failure the pipeline starts again."""
         if self.phase.get(job) == "again":
             self.phase[job] = "waiting"
             if self.registered:
                 self.client.submit(self.job(job))
 
     def work(self, job: str) -> None:
-        """The next step of a job that was granted: it works while the machine runs, else it is lost and begins anew."""
+        """The next step of a granted job: it works while the machine runs, else it is lost and starts again."""
         if self.phase.get(job) not in ("granted", "working"):
             return
         if not self.world.worker.serving:
@@ -190,7 +190,7 @@ class Daemon(Peer):
             self.end(job, e.Done(Path("out.mp4"), 1))
 
     def end(self, job: str, outcome: e.Outcome) -> None:
-        """The pipeline ends: the outbox hears it first in line, the hub is told."""
+        """The pipeline ends: the outbox gets the end first, then the hub."""
         listening = self.listening.pop(job, None)
         if listening is not None:
             listening.dispose()
@@ -201,14 +201,14 @@ class Daemon(Peer):
         self.happen(o.Happened(job, outcome))
 
     def submit(self, job: str, *, kept: bool = True) -> None:
-        """Somebody hands a job in."""
+        """A user submits a job."""
         look = o.FileStat(f"/{job}", 1, 1)
         self.happen(o.Submitting(next(self._tickets), job, look, look, f"/{job}.out"), kept=kept)
         if not kept:
             self.kill()
 
     def cancel(self, job: str) -> None:
-        """Somebody wants it to stop."""
+        """A user cancels it."""
         self.happen(o.Cancelling(next(self._tickets), job))
 
     def kill(self) -> None:
@@ -233,7 +233,7 @@ class Provider:
 
     def start(self) -> None:
         assert self.state == "stopped", f"a start of a machine that is {self.state}"
-        assert not self.hidden, "a second start while the first one is under way"
+        assert not self.hidden, "a second start while the first one runs"
         self.starts += 1
         self.hidden, self.since = True, self.world.mono
 
@@ -307,7 +307,7 @@ class Watch(Peer):
 
     @property
     def unix(self) -> float:
-        """Its wall clock. It does not step: a start before a restart cannot be told from one of an hour ago then."""
+        """Its wall clock. It does not step: after a step, a recent start would look like one an hour ago."""
         return EPOCH + self.world.mono
 
     def answer(self) -> None:
@@ -483,7 +483,7 @@ class World:
                 self.watch.passes()
 
     def clock_steps(self, by: float) -> None:
-        """Somebody sets the hub's wall clock, which notices that."""
+        """The hub's wall clock is set, and the hub notices."""
         self.step += by
         self.happen(f.ClockMoved(by))
 
@@ -503,7 +503,7 @@ class World:
         raise AssertionError(f"{lost} never end; the GPU is {self.watch.machine}, the hub holds {self.hub.jobs}")
 
     def _no_lease_is_left(self) -> None:
-        """What has ended holds no GPU: within a minute or two the hub has been told."""
+        """A job that has ended holds no GPU: within a minute or two the hub knows."""
         for _ in range(120):
             if not self.hub.jobs:
                 return
@@ -511,12 +511,12 @@ class World:
         raise AssertionError(f"all has ended, but the hub still holds {sorted(self.hub.jobs)}")
 
     def _it_is_switched_off(self) -> None:
-        """Nobody pays for a machine that nobody needs: after its idle time it is off."""
+        """A machine that no job needs is off after its idle time."""
         for _ in range(600):
             if self.provider.state == "stopped" and not self.provider.hidden:
                 return
             self.one_good_second()
-        raise AssertionError(f"nobody needs the machine, and it stays on: {self.watch.machine}, {self.hub.gpus}")
+        raise AssertionError(f"no job needs the machine, and it stays on: {self.watch.machine}, {self.hub.gpus}")
 
     def one_good_second(self, *, work: bool = True) -> None:
         """Everything works for a second; without `work`, jobs that hold the GPU go on to do so."""
@@ -537,7 +537,7 @@ class World:
                 daemon.send(m.Ping())
 
     def settle(self) -> None:
-        """All frames that are under way arrive."""
+        """All frames in transit arrive."""
         while True:
             self.commit()
             ways = [

@@ -1,7 +1,7 @@
 """The desktop client as it is deployed, for tests: in a hurry, trusting, and without a retry.
 
-It asks the hub and the worker's `health` at once and goes on at the first yes. The order of its steps and what ends
-each of them are the deployed client's. A test may make one of its limits shorter with `dataclasses.replace`.
+It asks the hub and the worker's `health` at once and continues after the first yes. The order of its steps and
+what ends each of them are the deployed client's. A test may make one of its limits shorter with `dataclasses.replace`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class FieldDesktop:
     went_on_by: str = ""
 
     async def render(self, video: Path, audio: Path) -> bytes:
-        """The finished film; `DesktopJobFailedError` says why there is none."""
+        """The finished film; `DesktopJobFailedError` says why it is missing."""
         headers = {"Authorization": f"Bearer {self.secret}"}
         try:
             async with asyncio.timeout(self.limits.whole_job), aiohttp.ClientSession(headers=headers) as session:
@@ -277,7 +277,7 @@ class TextConnection:
         self._desktop, self._hub = desktop, hub
 
     async def text_of(self, url: str) -> str:
-        """The text behind `url`; what it shows where there is none is the error's text."""
+        """The text behind `url`; without one, it shows the error's text."""
         await _say(self._hub, {"type": "url", "url": url})
         frame = await self._first(lambda one: one.get("type") in ("result", "error"), self._desktop.limits.url)
         if frame["type"] == "error":

@@ -2,7 +2,7 @@
 answer to what it does not know.
 
 It never looks at who registers, sends each job to every worker, also to one that only knows texts, and forgets a queued
-job without a word. What a part of ours says that no deployed part says ends up in `faults`, which tests want empty.
+job without a word. What our programs send and no deployed part sends is kept in `faults`, which must stay empty.
 """
 
 from __future__ import annotations

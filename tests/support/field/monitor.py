@@ -229,7 +229,7 @@ class FieldMonitor:
             await self._say(type="gpu.power.boot.result", request_id=boot, success=False, status=status, msg=msg)
 
     async def _start(self, boot: object, *, silent: bool) -> None:
-        """Start the machine and look until it is up; after a failure the checks try again for ever, silently."""
+        """Start the machine and look until it is up; after a failure the checks try again without end, silently."""
         self._starting, self.status, self._wanted = True, "starting", False
         try:
             await self.cloud.start()

@@ -27,7 +27,7 @@ class WorkerHttp:
     """Answers `/api/heygem/…`, `/api/asset/…` and `/ws/progress/ID`.
 
     `before[call]` may answer in the place of a call, to play a fault; None lets the call pass. `calls` counts them by
-    name (`submit`, `progress`, …; the progress socket is `ws`). `submitted` is told of each HTTP submit.
+    name (`submit`, `progress`, …; the progress socket is `ws`). `submitted` is called at each HTTP submit.
     """
 
     def __init__(self, tasks: Tasks, secret: str) -> None:

@@ -80,15 +80,15 @@ class Tasks(Watched):
         return digest
 
     def finish(self) -> None:
-        """Let the render that is under way, or the next one, end well."""
+        """Let the present render, or the next one, end well."""
         self._ends.put_nowait("")
 
     def fail(self, why: str) -> None:
-        """Let the render that is under way, or the next one, fail."""
+        """Let the present render, or the next one, fail."""
         self._ends.put_nowait(why)
 
     def advance(self, progress: int, current_frame: int = 0, status: str = "synthesizing") -> None:
-        """The render that is under way is so far."""
+        """Set the progress of the present render."""
         task = self.rendering
         assert task is not None, "nothing is being rendered"
         task.status, task.progress, task.current_frame = status, progress, current_frame

@@ -47,7 +47,7 @@ class Attacked:
         return {"type": "register", **more.get(role, {"role": "gpu_monitor", "token": key, "gpus": ["gpu"]})}
 
     async def heard_all(self, peer: RawWebSocket) -> list[dict[str, Any]]:
-        """What `peer` is told until the hub has dealt with all that it has sent."""
+        """The frames that `peer` gets until the hub has handled all that it sent."""
         marker = f"marker {next(self._numbers)}"
         peer.say(type="no such thing", request_id=marker)
         return await peer.hear_until(request_id=marker, type="error")

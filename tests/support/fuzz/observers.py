@@ -38,7 +38,7 @@ def watched() -> Iterator[Watcher]:
     for library in libraries:
         library.addHandler(watcher)
         library.setLevel(logging.WARNING)
-    # What peers do is at most a warning; an error is a fault of ours.
+    # A peer's fault is at most a warning; an error is our own fault.
     sink = logger.add(watcher.show, level="ERROR", backtrace=False, diagnose=False)
     try:
         yield watcher

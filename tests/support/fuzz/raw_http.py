@@ -1,4 +1,4 @@
-"""An HTTP client that says whatever it is told to, right or wrong, and hears whatever comes."""
+"""An HTTP client that sends any bytes, right or wrong, and returns all that it receives."""
 
 from __future__ import annotations
 

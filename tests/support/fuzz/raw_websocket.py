@@ -1,4 +1,4 @@
-"""A WebSocket client that says whatever it is told to, right or wrong, and hears whatever comes."""
+"""A WebSocket client that sends any frames, right or wrong, and returns all that it receives."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class RawWebSocket:
     async def _frame(self) -> tuple[int, bytes] | None:
         try:
             first, size = await self.reader.readexactly(2)
-            assert first & 0x70 == 0, "a bit is set that nobody negotiated"
+            assert first & 0x70 == 0, "a bit is set that was not negotiated"
             if size >= 126:
                 size = int.from_bytes(await self.reader.readexactly(2 if size == 126 else 8), "big")
             return first & 15, await self.reader.readexactly(size)

@@ -22,7 +22,7 @@ JOB = "job-1"
 
 
 async def boot_failure(scene: Scene) -> None:
-    """The machine's program ends at once: whoever waits must hear of it."""
+    """The machine's program ends at once: every waiting client must be notified."""
     await scene.start_hub()
     program = [sys.executable, "-c", "import sys; print('no CUDA device is to be seen'); sys.exit(3)"]
     await scene.start_monitor("--power", "process", "--program", command_line(program))
@@ -171,7 +171,7 @@ async def _cancelled(
 
 
 def half_done(event: JobEvent) -> bool:
-    """The synthesis is well under way."""
+    """The synthesis has made progress."""
     return isinstance(event, e.Running) and event.percent >= 40
 
 
@@ -185,12 +185,12 @@ def at_once(harm: Callable[[], object]) -> Callable[[], Awaitable[None]]:
 
 
 def show(event: JobEvent) -> None:
-    """One event, for whoever records."""
+    """Print one event."""
     say(f"   {str(event)[:150]}")
 
 
 def say(line: str) -> None:
-    """One line, for whoever records."""
+    """Print one line."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -18,7 +18,7 @@ NO_CAPACITY = 75
 
 
 def start() -> int:
-    """Refuses as often as it was told to, then starts the worker."""
+    """Refuses a given number of times, then starts the worker."""
     stock = json.loads(STOCK.read_text())
     if stock["refusals"]:
         STOCK.write_text(json.dumps({**stock, "refusals": stock["refusals"] - 1}))

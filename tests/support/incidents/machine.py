@@ -1,7 +1,7 @@
 """A machine with a worker on it, as a program: python machine.py PIDFILE {once,again} COMMAND…
 
 Says in PIDFILE which process the worker is, so that it can be killed. Ends when the worker ends (`once`: the machine is
-gone), or starts it anew at once (`again`, as a service manager does).
+gone), or starts it again at once (`again`, as a service manager does).
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Valve:
         self.opened.set()
 
     async def passed(self, count: int) -> None:
-        """Returns when so many bytes may go on."""
+        """Returns when so many bytes may pass."""
         if self.left is None:
             return
         self.left -= count
@@ -127,7 +127,7 @@ async def _repeated(receive: Receive, send: Pass) -> None:
     while True:
         frame = await receive()
         await send(frame)
-        if b'"register"' not in _bytes(frame):  # who registers twice is told so, and that is all
+        if b'"register"' not in _bytes(frame):  # a second registration gets an error, nothing more
             await send(frame)
 
 

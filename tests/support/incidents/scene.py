@@ -203,7 +203,7 @@ def make_job(id_: str, video: int = 2 * KIB, audio: int = KIB) -> Job:
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

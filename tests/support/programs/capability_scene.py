@@ -35,7 +35,7 @@ PAIR = pair(VIDEO, AUDIO)
 
 
 class Caller:
-    """Somebody who bears a token, or nothing."""
+    """A caller with a token, or without one."""
 
     def __init__(self, session: aiohttp.ClientSession, address: str, token: str | None) -> None:
         self.session, self.address = session, address

@@ -92,7 +92,7 @@ class Running:
         self.process.send_signal(signal.SIGINT)
 
     def close_output(self) -> None:
-        """Nobody reads its standard output any more."""
+        """Close the reading end of its standard output."""
         assert self.process.stdout is not None
         self.process.stdout._transport.close()  # type: ignore[attr-defined]
 
@@ -107,7 +107,7 @@ class Running:
 
 
 class User:
-    """Somebody with two files in a folder, and the settings to reach a hub."""
+    """A user with two files in a folder, and the settings to reach a hub."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
@@ -140,7 +140,7 @@ class User:
         return {**clean_environment(), **self._no_daemon(), **self._secret(), **self.environment}
 
     def _no_daemon(self) -> dict[str, str]:
-        """A folder without a daemon: that of whoever runs the tests is not asked."""
+        """A folder without a daemon, so that the daemon of the user who runs the tests is not used."""
         return {"WAKESTREAM_DAEMON": str(self.folder.parent / "daemon")}
 
     def _secret(self) -> dict[str, str]:
@@ -168,6 +168,6 @@ class User:
 
 
 def clean_environment() -> Mapping[str, str] | Any:
-    """This process's environment without any setting of ours, but that files need not be media."""
+    """This process's environment without our settings, except that files need not be media."""
     ours = ("WAKESTREAM_", "HEYGEM_", "API_SERVER_URL")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | UNPROBED

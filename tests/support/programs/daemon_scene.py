@@ -62,7 +62,7 @@ class Api:
                     yield number, orjson.loads(line[6:])
 
     async def until(self, kind: str, job: str = "job-1", **wanted: Any) -> dict[str, Any]:
-        """The first event of this kind with these fields, also one that was told before."""
+        """The first event of this kind with these fields, including earlier ones."""
         seen = []
         async with asyncio.timeout(20):
             async for _, event in self.events(f"/api/jobs/{job}/events"):

@@ -1,6 +1,6 @@
 """Each of the examples acts out its scene; a recording of it is the example's log in tests/logs/examples/.
 
-PYTHONPATH=. python tests/support/programs/examples_scene.py records those logs anew.
+PYTHONPATH=. python tests/support/programs/examples_scene.py records those logs again.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ async def act_webhook() -> Acted:
 
 @asynccontextmanager
 async def receiver(refuses: int = 0) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
-    """A webhook's other end, which answers 503 so many times: its address, and what it was told."""
+    """A webhook's other end, which answers 503 so many times: its address, and what it got."""
     news: list[dict[str, Any]] = []
     left = refuses
 
@@ -157,7 +157,7 @@ async def with_engine(
 
 
 async def nobody(_: Mapping[str, Any]) -> None:
-    """In a replay nobody is told: the log answers."""
+    """A replay sends nothing: the log has the answers."""
     raise AssertionError("a replay carries no effect out")
 
 

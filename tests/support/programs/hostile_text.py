@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 COLOUR = "\x1b[5;7m"
-"""A colour that no program of ours uses."""
+"""A colour that our programs do not use."""
 
 NASTY = (
     f"bad {COLOUR}blink\x1b[0m \x1b[2J\x1b]0;title\x07 \x1bP1$r\x1b\\ \x08\x7f\0 \x9b5;7m\x9d0;title\x9c"

@@ -1,4 +1,4 @@
-"""All four programs in the test's loop, each with its metrics on a real port; a job can run, and its end is told."""
+"""All four programs in the test's loop, each with its metrics on a real port; a job can run to its end."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class House:
 
 @asynccontextmanager
 async def house(user: User, place: Place) -> AsyncIterator[House]:
-    """A house with nobody in it yet."""
+    """The scene before any program has started."""
     async with AsyncExitStack() as stack:
         made = House(user, place, stack)
         made.session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -1,6 +1,6 @@
 """A hub and a worker as they are deployed in the field: they know docs/protocol.md's old parts and not one thing more.
 
-They are traps: whatever of ours an old peer could not have understood ends up in `faults`, which tests want empty.
+They are traps: what an old peer would not understand is kept in `faults`, which must stay empty.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class OldHub:
         about = {"request_id": frame["request_id"], "task_type": frame["task_type"]}
         if self.online:
             await say(socket, {"type": "ack", **about, "msg": "task accepted"})
-            # Its own worker is told as well, has no such files yet, and says so: not what the client waits for.
+            # Its own worker gets it as well, has no such files yet, and says so: the client does not wait for that.
             await self.tell_result(about | {"error": True, "error_msg": "video file not found"})
         else:
             await say(socket, {"type": "gpu_offline", **about, "msg": "GPU offline, task queued", "version": "1.0"})
@@ -224,7 +224,7 @@ class OldWorker:
             return failed(400, "file, hash and ext are required")
         data, digest = form["file"], form["hash"].decode()
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != digest:
-            self.faults.append("a file under a wrong hash, which it stores all the same")
+            self.faults.append("a file under a wrong hash, which it stores anyway")
         self.files[digest] = data
         return done({"hash": digest, "server_path": f"/data/{digest}{form['ext'].decode()}"})
 

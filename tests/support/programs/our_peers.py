@@ -22,7 +22,7 @@ SECRET = "swordfish-0123456789"
 
 
 class Joining:
-    """An engine whose result is its two inputs, one after the other, once it may go on."""
+    """An engine whose result is its two inputs, one after the other, once the test permits it."""
 
     def __init__(self, *, held: bool = False) -> None:
         self.go_on = asyncio.Event()
@@ -95,5 +95,5 @@ async def gpu_online(hub: HubServer) -> None:
 async def until(holds: Callable[[], bool]) -> None:
     """Let the loop go round until this holds."""
     async with asyncio.timeout(30):
-        while not holds():  # noqa: ASYNC110 - nobody else knows the moment
+        while not holds():  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)

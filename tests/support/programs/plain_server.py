@@ -1,4 +1,4 @@
-"""How the tests' own servers listen: like ours, they forget nobody whom they let in while they close."""
+"""How the tests' own servers listen: like ours, they also close connections accepted during the shutdown."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def talking(
 
 @asynccontextmanager
 async def closed_in_order(listener: asyncio.Server) -> AsyncIterator[None]:
-    """Close it at the end of the block, and nobody whom it let in is forgotten."""
+    """Close it at the end of the block, with every connection that it accepted."""
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ from wakestream.adapters.net.stop_accepting import accept_no_more
 
 
 class TinyHub:
-    """Registers whoever comes, and keeps what is said."""
+    """Registers every peer, and keeps its frames."""
 
     def __init__(self) -> None:
         self.url = ""

@@ -87,5 +87,5 @@ async def then_silent(blocks: Iterable[bytes], until: asyncio.Event) -> AsyncIte
 async def eventually(holds: Callable[[], object]) -> None:
     """Let the loop go round until this holds."""
     async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - nobody else knows the moment
+        while not holds():  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)

@@ -98,7 +98,7 @@ class Desk:
         return self
 
     def draining(self) -> Desk:
-        """Idle: its worker has no task, and the hub said once that nobody holds it."""
+        """Idle: its worker has no task, and the hub said once that no job holds it."""
         self.online().is_idle()
         self.answers(0)
         return self
@@ -110,7 +110,7 @@ class Desk:
             self.happens(p.HealthAnswer(True))
 
     def drains(self) -> None:
-        """It has been idle, and the hub says that nobody holds it."""
+        """It has been idle, and the hub says that no job holds it."""
         self.is_idle()
         self.answers(0)
         assert self.state == "draining"

@@ -1,6 +1,6 @@
 """The rule that streams/ and operators/ are the same on every run: no clock, chance, environment or order of their own.
 
-Reads the source and runs nothing. A fault is what a module may not do; what it does all the same must be exempted by
+Reads the source and runs nothing. A fault is what a module may not do; each exception must be listed by
 name, with the reason.
 """
 
@@ -100,7 +100,7 @@ def _is_self(owner: ast.expr) -> bool:
 
 @dataclass
 class _Orders:
-    """Where the order of a set gets out. What is a set is told by how it is made, or by a name declared to hold one."""
+    """Where the order of a set gets out. A set is recognised by how it is made, or by a name declared to hold one."""
 
     tree: ast.AST
     attributes: frozenset[str]

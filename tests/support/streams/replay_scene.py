@@ -73,12 +73,12 @@ def deaf_while_hashing(job: Job, world: World, policy: Policy, cancel: Observabl
 
 
 def never_ending(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Any:
-    """A pipeline that waits for ever, without any timeout."""
+    """A pipeline that waits without end and without a timeout."""
     return rx.never()
 
 
 def breaking(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Any:
-    """A pipeline of which a callback of the loop raises: no operator hears of that."""
+    """A pipeline of which a callback of the loop raises: no operator sees the error."""
 
     def later(observer: Any, scheduler: Any) -> Any:
         return scheduler.schedule(raises)

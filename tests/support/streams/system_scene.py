@@ -71,5 +71,5 @@ async def stop_window(latency: Latency = as_recorded) -> tuple[float, float, flo
 
 
 def rows_of(replayed: SystemReplayed, label: str) -> Sequence[Row]:
-    """What befell the modelled machine."""
+    """What happened to the simulated machine."""
     return [row for row in replayed.machines if row.label == label]

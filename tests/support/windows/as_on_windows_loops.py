@@ -21,7 +21,7 @@ FAIL_ACCEPTS = "AS_ON_WINDOWS_FAIL_ACCEPTS"
 
 
 class _Future(asyncio.Future):  # type: ignore[type-arg]
-    """What is under way; cancelled, it is not tried any more."""
+    """A pending operation; after a cancel it is not retried."""
 
     forget: Callable[[], None] = staticmethod(lambda: None)
 

@@ -119,7 +119,7 @@ _BUILTINS = {**vars(builtins), "__import__": _import}
 
 
 class _Finder(MetaPathFinder):
-    """Finds what the others find, and has modules of ours executed with the changed import."""
+    """Finds what the others find, and executes our modules with the changed import."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if not name.startswith("wakestream."):

@@ -1,4 +1,4 @@
-"""Files that somebody has open: the house waits a little, goes on without, or says what is the matter."""
+"""Files that another program has open: our programs wait a little, skip them, or report the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that are none there, or mean another thing; and programs that are found by an ending."""
+"""Names that are invalid on Windows or mean something else; and programs that are found by their extension."""
 
 from __future__ import annotations
 

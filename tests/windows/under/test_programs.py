@@ -1,4 +1,4 @@
-"""Programs that are switched off, loops that listen, and clocks that stand still for a while."""
+"""Programs that are ended, loops that listen, and clocks with a coarse step."""
 
 from __future__ import annotations
 

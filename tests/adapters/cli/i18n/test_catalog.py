@@ -1,4 +1,4 @@
-"""What people are told, in each language: nothing missing, nothing left over, every blank filled."""
+"""The texts of each language: none is missing, none is unused, every placeholder is filled."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ def test_chinese_that_could_not_be_shown_is_not_spoken(
         (e.Running(12, "processing", 3, 25), "正在合成 12 %，第 3 / 25 帧"),
         (e.Failed("it is gone", "gpu_lost"), "失败：GPU 中途失去联系：it is gone"),
         (
-            e.Failed("nobody is there", "hub_unreachable"),
-            "失败：无法连接中枢：nobody is there；中枢在运行吗？地址是否正确（--hub、API_SERVER_URL）？",
+            e.Failed("connection refused", "hub_unreachable"),
+            "失败：无法连接中枢：connection refused；中枢在运行吗？地址是否正确（--hub、API_SERVER_URL）？",
         ),
         (e.TimedOut("online", 1800), "超时：GPU 在 30 分 00 秒内没有上线；请查看监控程序的日志（--online-timeout）"),
         (e.Done(Path("out.mp4"), 1500), "完成：out.mp4（1.5 kB）"),

@@ -1,4 +1,4 @@
-"""What the console's folder holds goes away when nobody needs it, and not before."""
+"""Files of the console's folder are deleted when no job needs them, and not before."""
 
 from __future__ import annotations
 
