@@ -92,7 +92,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     folder.mkdir()
     user = User(folder, **environment({}), HEYGEM_API_SECRET="swordfish-0123456789")
     house = House(user)
-    program = (sys.executable, str(HERE.parent / "engines" / "holding_engine.py"), str(house.hold))
+    program = (sys.executable, str(HERE.parent / "engines" / "engine.py"), "--hold", str(house.hold))
     engine = json.dumps([*program, "{video}", "{audio}", "{output}"])
     for role in ("client", "worker"):
         key = (await house.says("license", "issue", "--role", role, "--state", "hub")).out

@@ -7,11 +7,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tests.support.incidents.proxies import Harm, Valve, pipe, wire
+from tests.support.faults.fault_proxy import Direction, Fault, FaultProxy, fault_proxy
+from tests.support.incidents.proxies import Harm, wire
 from tests.support.incidents.scene import BRISK, HERE, KIB, MIB, Scene, make_file, make_job, run_until
 from wakestream.adapters.cli.demo.processes import command_line
 from wakestream.operators.model import events as e
@@ -19,6 +21,9 @@ from wakestream.operators.model.events import Job, JobEvent
 
 Incident = Callable[[Scene], Awaitable[None]]
 JOB = "job-1"
+
+SLOW = 200_000.0
+"""Bytes a second that pass a proxy once it slows down."""
 
 
 async def boot_failure(scene: Scene) -> None:
@@ -61,14 +66,13 @@ async def hub_restart(scene: Scene) -> None:
 
 async def gpu_lost_in_upload(scene: Scene) -> None:
     """The worker is killed in the middle of the second file."""
-    up = Valve(3 * MIB + 512 * KIB)
-    async with pipe(scene.worker_port, up, Valve()) as scene.worker_url:
+    async with slow_after(scene, "up", 3 * MIB + 512 * KIB) as proxy:
         await scene.start_house()
 
         async def lose() -> None:
-            await up.reached.wait()
+            await proxy.until(lambda proxy: proxy.passed["up"] > 3 * MIB)
             scene.kill_worker()
-            up.open()
+            proxy.heal()
 
         async with scene.client() as client:
             job = make_job(JOB, video=2 * MIB, audio=12 * MIB)
@@ -135,8 +139,7 @@ async def cancel_in_wait(scene: Scene) -> None:
 
 async def cancel_in_upload(scene: Scene) -> None:
     """Cancelled in the middle of the second file."""
-    up = Valve(3 * MIB + 512 * KIB)
-    async with pipe(scene.worker_port, up, Valve()) as scene.worker_url:
+    async with slow_after(scene, "up", 3 * MIB + 512 * KIB):
         await scene.start_house()
         job = make_job(JOB, video=2 * MIB, audio=12 * MIB)
         await _cancelled(scene, job, lambda event: isinstance(event, e.Uploading) and event.bytes > 2 * MIB)
@@ -150,12 +153,26 @@ async def cancel_in_render(scene: Scene) -> None:
 
 async def cancel_in_download(scene: Scene) -> None:
     """Cancelled in the middle of the result."""
-    down = Valve(2 * MIB)
-    async with pipe(scene.worker_port, Valve(), down) as scene.worker_url:
+    async with slow_after(scene, "down", 2 * MIB) as proxy:
         await scene.start_house()
         job = make_job(JOB, video=2 * MIB, audio=6 * MIB)
         got = lambda event: isinstance(event, e.Downloading) and event.bytes > MIB  # noqa: E731
-        await _cancelled(scene, job, got, once=down.open)
+        await _cancelled(scene, job, got, once=proxy.heal)
+
+
+@asynccontextmanager
+async def slow_after(scene: Scene, way: Direction, count: int) -> AsyncIterator[FaultProxy]:
+    """A proxy before the worker: after `count` bytes in one direction, the next ones pass slowly."""
+    async with fault_proxy(scene.worker_port) as proxy, asyncio.TaskGroup() as tasks:
+        scene.worker_url = proxy.url()
+
+        async def slow() -> None:
+            await proxy.until(lambda proxy: proxy.passed[way] >= count)
+            proxy.set(**{way: Fault(rate=SLOW)})
+
+        slowing = tasks.create_task(slow())
+        yield proxy
+        slowing.cancel()
 
 
 async def _cancelled(

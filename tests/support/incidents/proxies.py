@@ -1,13 +1,11 @@
-"""What does harm between two programs: a pipe that slows down in mid-transfer, a wire that repeats and reorders."""
+"""A WebSocket proxy between client and hub that repeats or reorders frames."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from websockets.asyncio.client import connect
@@ -18,70 +16,6 @@ from wakestream.adapters.net.stop_accepting import accept_no_more
 
 QUIET = 0.1
 """Seconds after which no more frames belong to a burst."""
-
-DRIP = 0.3
-"""Seconds that each block takes on a line that has slowed down."""
-
-_BUFFER = 65536
-
-
-@dataclass
-class Valve:
-    """How many bytes may pass in a direction at full speed; then `reached` is set, and they drip until `open`."""
-
-    left: int | None = None
-    reached: asyncio.Event = field(default_factory=asyncio.Event)
-    opened: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def open(self) -> None:
-        """Everything passes from now on."""
-        self.left = None
-        self.opened.set()
-
-    async def passed(self, count: int) -> None:
-        """Returns when so many bytes may pass."""
-        if self.left is None:
-            return
-        self.left -= count
-        if self.left <= 0:
-            self.reached.set()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DRIP):
-                    await self.opened.wait()
-
-
-@asynccontextmanager
-async def pipe(port: int, up: Valve, down: Valve) -> AsyncIterator[str]:
-    """Passes on the bytes of TCP connections to a loopback port; gives its own address."""
-
-    async def connected(reader: StreamReader, writer: StreamWriter) -> None:
-        try:
-            there = await asyncio.open_connection("127.0.0.1", port, limit=_BUFFER)
-        except OSError:
-            writer.transport.abort()
-            return
-        pumps = [asyncio.create_task(_pump(*each)) for each in ((reader, there[1], up), (there[0], writer, down))]
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-        for each in (writer, there[1]):
-            each.close()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=_BUFFER)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        await accept_no_more(server)
-        server.close()
-
-
-async def _pump(reader: StreamReader, writer: StreamWriter, valve: Valve) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(_BUFFER):
-            await valve.passed(len(data))
-            writer.write(data)
-            await writer.drain()
 
 
 Harm = Literal["twice", "reversed"]

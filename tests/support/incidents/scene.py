@@ -24,7 +24,7 @@ from wakestream.operators.model.events import Job, JobEvent
 from wakestream.operators.model.policy import Policy
 
 HERE = Path(__file__).parent
-ENGINE = HERE.parent / "engines" / "joining_engine.py"
+ENGINE = HERE.parent / "engines" / "engine.py"
 RECORD = Path("record")
 KIB = 1024
 MIB = 1024 * KIB
@@ -95,6 +95,7 @@ class Scene:
         words = [
             sys.executable,
             str(ENGINE),
+            "--seconds",
             f"{render:g}",
             "{video}",
             "{audio}",

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.incidents.scene import BRISK, Scene, make_job
+from tests.support.incidents.scene import BRISK, ENGINE, Scene, make_job
 from tests.support.incidents.scene import scene as empty_scene
 from wakestream.adapters.cli.demo.processes import command_line
 from wakestream.adapters.client.client import Client
@@ -22,7 +22,6 @@ from wakestream.operators.model import events as e
 from wakestream.operators.model.events import Job, JobEvent
 from wakestream.streams.protocol import messages as m
 
-ENGINE = Path(__file__).parents[1] / "engines" / "counting_engine.py"
 BACKOFF = replace(BRISK.again, initial=0.1)
 EAGER = replace(BRISK, poll_every=0.1, health_every=0.1, again=BACKOFF)
 WITHIN = 40.0
@@ -35,12 +34,8 @@ class House(Scene):
     def worker(self, *, boot: float, render: float, leashed: bool = True) -> list[str]:
         """As in every scene, with the engine that counts."""
         command = super().worker(boot=boot, render=render, leashed=leashed)
-        engine = [
-            sys.executable,
-            str(ENGINE),
-            str(Path("engine.log").absolute()),
-            f"{render:g}",
-        ]
+        log, hold = (str(Path(name).absolute()) for name in ("engine.log", "engine.log.hold"))
+        engine = [sys.executable, str(ENGINE), "--seconds", f"{render:g}", "--log", log, "--hold", hold]
         command[command.index("--command") + 1] = command_line([*engine, "{video}", "{audio}", "{output}"])
         return command
 
