@@ -98,7 +98,7 @@ class DaemonMetrics:
         yield ff.counters("wakestream_daemon_jobs_ended_total", "Jobs that ended, by outcome.", ("outcome",), ended)
 
     def _webhooks(self, counted: Counter[str]) -> Iterator[Metric]:
-        owed = len(self._daemon.outbox.state.owed)
+        owed = len(self._daemon.outbox.state.pending)
         yield ff.gauge("wakestream_daemon_webhooks_owed", "Ends of jobs that the webhook has yet to take.", owed)
         results = {result: counted[result] for result in ("delivered", "failed", "given_up")}
         text = "Attempts to tell the webhook, by result; failed ones are tried again."

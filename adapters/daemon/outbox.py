@@ -160,9 +160,9 @@ class Outbox:
         facts: list[f.OutboxFact] = []
         commands: list[f.OutboxCommand] = []
         for event in events:
-            more, then = outbox.decide(self.state, event, self._now())
+            more, then = outbox.DECIDER.decide(self.state, event, self._now())
             for fact in more:
-                outbox.evolve(self.state, fact)
+                outbox.DECIDER.evolve(self.state, fact)
             facts += more
             commands += then
         try:
@@ -186,7 +186,7 @@ class Outbox:
         self._full = True
         refused = {fact.job for fact in facts if isinstance(fact, f.JobAccepted)}
         for job in sorted(refused):
-            outbox.evolve(self.state, f.JobForgotten(job, self._now()))
+            outbox.DECIDER.evolve(self.state, f.JobForgotten(job, self._now()))
         # Of a refused job nothing is kept, but that an older one of its name had to make room.
         self._owed += [fact for fact in facts if fact.job not in refused or isinstance(fact, f.JobForgotten)]
         now: list[f.OutboxCommand] = []
@@ -281,7 +281,7 @@ class Outbox:
         if isinstance(event, e.Queued | e.Granted):
             self.on_lease_change()
         happened = f.Happened(job, event)
-        if outbox.decide(self.state, happened, 0.0)[0]:
+        if outbox.DECIDER.decide(self.state, happened, 0.0)[0]:
             self._inbox.put_nowait(happened)
 
     def _let_go(self, job: str, event: e.JobEvent) -> None:

@@ -102,8 +102,8 @@ async def running_daemon(
         journal: SqliteJournal[OutboxFact] = await stack.enter_async_context(
             open_journal(path, OutboxFact, program="daemon")
         )
-        outbox.recover(journal.read(), state)
-        journal.snapshot = lambda: outbox.snapshot(state)
+        outbox.DECIDER.recover(journal.read(), state)
+        journal.snapshot = lambda: outbox.DECIDER.snapshot(state)
         files = DiskFiles()
         stack.push_async_callback(files.close)
         timeline = Timeline()

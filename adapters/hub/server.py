@@ -98,9 +98,9 @@ class HubServer:
         self._steady = steady
         self._offset = clock() - steady() if steady is not None else 0.0
         self._signer = signer
-        self._state = hub.recover(journal.read(), limits)
+        self._state = hub.DECIDER.recover(journal.read(), hub.HubState(limits))
         self.licenses = LicenseWatch(book, uses, self._state, clock, self.happen)
-        journal.snapshot = lambda: hub.snapshot(self._state)
+        journal.snapshot = lambda: hub.DECIDER.snapshot(self._state)
         self._fds = itertools.count(1)
         self._sockets: dict[int, GuardedConnection] = {}
         self._outgoing = Outgoing(self.refused)
@@ -146,11 +146,11 @@ class HubServer:
         self._decide(event, now)
 
     def _decide(self, event: f.Event, now: float) -> None:
-        facts, commands = hub.decide(self._state, event, now)
+        facts, commands = hub.DECIDER.decide(self._state, event, now)
         if self._tap is not untapped and (facts or commands or not isinstance(event, f.Tick)):
             self._tap.row(*event_row(event, now))
         for fact in facts:
-            hub.evolve(self._state, fact)
+            hub.DECIDER.evolve(self._state, fact)
             _note(fact)
             self.licenses.note(fact, self._sockets.get, now)
             if isinstance(fact, f.ConnectionRegistered):
@@ -347,7 +347,7 @@ class HubServer:
         """Note the address that was taken."""
         host, self.port = server.sockets[0].getsockname()[:2]
         self.url = f"{'wss' if tls else 'ws'}://{at_port(host, self.port)}{HUB_PATH}"
-        self.happen(f.Started(tuple(hub.snapshot(self._state))))
+        self.happen(f.Started(tuple(hub.DECIDER.snapshot(self._state))))
         self.licenses.begin()
 
     def watch(self, task: asyncio.Task[None]) -> None:

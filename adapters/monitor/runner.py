@@ -22,7 +22,7 @@ from wakestream.operators.model.ports import Health, Journal, LinkDown, LinkUp, 
 from wakestream.operators.rx.cancel_as_error import cancel_as_error
 from wakestream.streams.monitor import persistence
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.monitor import Monitor, hear
+from wakestream.streams.monitor.monitor import Monitor, to_event
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Tap, untapped
 
@@ -80,9 +80,9 @@ class MonitorProgram:
         clock: Callable[[], float] = time.time,
     ) -> None:
         now = asyncio.get_running_loop().time()
-        self.machine = persistence.recalled(known, now)
+        self.machine = persistence.restore(known, now)
         self._journal, self._clock = journal, clock
-        self._kept = persistence.kept(self.machine, now, clock())
+        self._kept = persistence.snapshot(self.machine, now, clock())
         self._warned_at = now - WARN_EVERY
         self._monitor, self._link, self._power, self._health = monitor, link, power, health
         self._tick, self._tap = tick, tap
@@ -113,7 +113,7 @@ class MonitorProgram:
     def _receive(self, message: m.Message | LinkUp | LinkDown) -> None:
         if isinstance(message, LinkUp | LinkDown):
             self._explain(message)
-        event = hear(message, self._monitor.policy.gpu)
+        event = to_event(message, self._monitor.policy.gpu)
         if event is not None:
             self._put(event)
 
@@ -137,7 +137,7 @@ class MonitorProgram:
         while True:
             event, now = await self._next()
             before = self.machine.state
-            self.machine, commands = self._monitor.decide(self.machine, event, now)
+            commands = self._monitor.step(self.machine, event, now).commands
             self.entered[self.machine.state] += self.machine.state != before
             await self._keep(now)
             if commands and isinstance(event, p.Tick):
@@ -146,7 +146,7 @@ class MonitorProgram:
                 self._carry_out(command)
 
     async def _keep(self, now: float) -> None:
-        kept = persistence.kept(self.machine, now, self._clock())
+        kept = persistence.snapshot(self.machine, now, self._clock())
         if self._journal is None or not persistence.worth_keeping(self._kept, kept):
             return
         try:

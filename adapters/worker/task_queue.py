@@ -46,8 +46,8 @@ class TaskQueue:
         self._rendering: asyncio.Task[tuple[int, str]] | None = None
         self._closed = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.state = self._as_on_disk(w.restore(journal.read()))
-        journal.snapshot = lambda: w.snapshot(self.state)
+        self.state = self._as_on_disk(w.DECIDER.recover(journal.read()))
+        journal.snapshot = lambda: list(w.snapshot(self.state))
 
     @property
     def facts(self) -> Observable[w.Fact]:
@@ -61,19 +61,19 @@ class TaskQueue:
         name = w.task_id(video, audio)
         mine = self.state.has(license_, video, audio)
         kept = self._store.kept(name) if mine else self._store.has_result(name)  # asking is a use, by who may have it
-        await self._tell(lambda: w.Ask(video, audio, holder, kept, self._clock(), license_))
+        await self._tell(lambda: w.Ask(video, audio, holder, kept, license_))
         return self.state.tasks[name]
 
     async def drop(self, task_id: str, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS) -> w.Task:
         """The holder no longer wants it; the task stops if nobody else does. `WorkerRefused` (`not_found`)."""
-        await self._tell(lambda: w.Drop(task_id, holder, self._clock(), license_))
+        await self._tell(lambda: w.Drop(task_id, holder, license_))
         return self.state.tasks[task_id]
 
     async def show(self, license_: str, *files: FileRef) -> None:
         """The license has shown that it has these files."""
         for file in files:
             if not self.state.has(license_, file):
-                await self._tell(partial(w.Show, file, license_, self._clock()))
+                await self._tell(partial(w.Show, file, license_))
 
     def use(self, task_id: str) -> bool:
         """Somebody wants this result now: it stays for a while. Whether it is here."""
@@ -84,7 +84,7 @@ class TaskQueue:
 
     async def ready(self) -> None:
         """The engine can work: start what waits."""
-        await self._tell(lambda: w.Ready(self._clock()), promised=False)
+        await self._tell(w.Ready, promised=False)
 
     async def until(self, stop: asyncio.Event) -> None:
         """Returns when `stop` is set. `JournalError` when nothing can be promised any more: only a new start helps."""
@@ -115,7 +115,7 @@ class TaskQueue:
     async def _tell(self, event: Callable[[], w.Event], *, promised: bool = True) -> None:
         """`promised`: somebody waits for the answer, and gets the disk's error instead of it."""
         async with self._order:
-            facts, commands = w.decide(self.state, event())
+            facts, commands = w.DECIDER.decide(self.state, event(), self._clock())
             try:
                 await self._keep(facts)
             except WakestreamError as error:
@@ -134,11 +134,11 @@ class TaskQueue:
             self._broken.set_exception(error)
             self._broken.exception()  # retrieved: whoever waits in `until` hears of it
 
-    async def _keep(self, facts: tuple[w.Fact, ...]) -> None:
+    async def _keep(self, facts: Sequence[w.Fact]) -> None:
         await self._journal.append([fact for fact in facts if isinstance(fact, w.Kept)])
 
     def _take(self, fact: w.Fact) -> None:
-        self.state = w.evolve(self.state, fact)
+        w.DECIDER.evolve(self.state, fact)
         self._facts.feed(fact)
 
     def _obey(self, command: w.Command) -> None:
@@ -164,7 +164,7 @@ class TaskQueue:
         await asyncio.wait([rendering])
         size, digest, error = _outcome(rendering)
         log.info("task ended: {}", error or f"{size} bytes")
-        ended = w.Ended(task.id, task.attempt, self._clock(), size, digest, error)
+        ended = w.Ended(task.id, task.attempt, size, digest, error)
         try:
             await self._tell(lambda: ended, promised=False)
         except Exception as fault:  # nobody else would notice that the engine never gets another task

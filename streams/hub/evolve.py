@@ -18,12 +18,6 @@ _LET_GO = 1000
 _SERVED = 1000
 
 
-def evolve(state: HubState, fact: f.Fact) -> HubState:
-    """Apply one fact, in place; returns the same state."""
-    _EVOLVE[type(fact)](state, fact)
-    return state
-
-
 def _gpu(state: HubState, name: str) -> Gpu:
     gpu = state.gpus.get(name)
     if gpu is None:
@@ -369,7 +363,7 @@ def _disk_low(state: HubState, fact: f.DiskLow) -> None:
     state.disk_low = fact.low
 
 
-_EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
+CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.JobQueued: _job_queued,
     f.JobClaimed: _job_claimed,
     f.JobGranted: _job_granted,
@@ -409,3 +403,4 @@ _EVOLVE: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.TextGiven: lambda state, fact: state.texts.given(fact),
     f.TextEnded: lambda state, fact: state.texts.ended(fact),
 }
+"""For each type of fact, how it changes the state."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.jobs import Decision
+from wakestream.streams.hub.decision import HubDecision
 from wakestream.streams.hub.ledger import DAY, KEPT_DAYS
 from wakestream.streams.hub.state import Connection, Gpu, HubState, Tied
 
@@ -70,16 +70,18 @@ def _held(state: HubState, role: str, owner: str | None) -> int:
     return sum(all((of, name) not in held for of in roles) for name in state.gpus)
 
 
-def claim(state: HubState, role: str, owner: str | None, names: Collection[str], now: float, plan: Decision) -> None:
+def claim(
+    state: HubState, role: str, owner: str | None, names: Collection[str], now: float, decision: HubDecision
+) -> None:
     """The names, which `refusal` grants, are this license's from now on; a full hub forgets others for them."""
     new = [name for name in names if name not in state.gpus]
     excess = max(0, len(state.gpus) + len(new) - state.limits.gpus)
-    plan.fact(*(f.GpuForgotten(name) for name in _evictable(state, names, now)[:excess]))
+    decision.fact(*(f.GpuForgotten(name) for name in _evictable(state, names, now)[:excess]))
     if owner is not None:
-        plan.fact(*(f.GpuHeld(role, name, owner, now) for name in _fresh(state, role, names)))
+        decision.fact(*(f.GpuHeld(role, name, owner, now) for name in _fresh(state, role, names)))
 
 
-def of_monitor(state: HubState, peer: Connection, names: Collection[str], now: float, plan: Decision) -> bool:
+def of_monitor(state: HubState, peer: Connection, names: Collection[str], now: float, decision: HubDecision) -> bool:
     """Whether a monitor may speak of these GPUs; one that it had not named when it registered is its own from now on.
 
     If not, it is told so.
@@ -91,9 +93,9 @@ def of_monitor(state: HubState, peer: Connection, names: Collection[str], now: f
         may = all(may_speak(state, "monitor", peer.owner, name) for name in names)
         refused = None if may else _not_yours(state, peer.owner)
     if refused is not None:
-        plan.refuse(peer.fd, *refused)
+        decision.refuse(peer.fd, *refused)
         return False
-    claim(state, "monitor", peer.owner, unnamed, now, plan)
+    claim(state, "monitor", peer.owner, unnamed, now, decision)
     return True
 
 
@@ -119,16 +121,16 @@ def _evictable(state: HubState, but_for: Collection[str], now: float) -> list[st
     return [gpu.name for gpu in sorted(unused, key=lambda gpu: _used(state, gpu))]
 
 
-def tick(state: HubState, now: float, plan: Decision) -> None:
+def tick(state: HubState, now: float, decision: HubDecision) -> None:
     """Forget what was not used for long, and note once a day what is used."""
     for gpu in _unused(state):
         days = KEPT_DAYS if gpu.account.has_run else UNUSED_DAYS
         if now - _used(state, gpu) > days * DAY:
-            plan.fact(f.GpuForgotten(gpu.name))
+            decision.fact(f.GpuForgotten(gpu.name))
     late = [(key, owner) for key, (owner, at) in state.holders.items() if now - at > DAY]
     if late:
         users = set(_users(state))
-        plan.fact(*(f.GpuHeld(*key, owner, now) for key, owner in late if (*key, owner) in users))
+        decision.fact(*(f.GpuHeld(*key, owner, now) for key, owner in late if (*key, owner) in users))
 
 
 def _users(state: HubState) -> Iterator[tuple[str, str, str | None]]:
@@ -142,14 +144,14 @@ def _users(state: HubState) -> Iterator[tuple[str, str, str | None]]:
 # What the book of licenses says
 
 
-def book_seen(state: HubState, event: f.BookSeen, plan: Decision) -> list[int]:
+def book_seen(state: HubState, event: f.BookSeen, decision: HubDecision) -> list[int]:
     """Take in what the licenses were issued for, and which were released; returns who may not stay as it is."""
     for license_, at in event.released:
-        release(state, license_, at, plan)
+        release(state, license_, at, decision)
     tied = Tied.of(event.tied)
     if tied == state.tied:
         return []
-    plan.fact(f.GpusTied(event.tied))
+    decision.fact(f.GpusTied(event.tied))
     peers = state.connections.values()
     names = {peer.fd: peer.gpus if peer.role == "monitor" else (peer.gpu,) if peer.gpu else () for peer in peers}
     return [
@@ -159,7 +161,7 @@ def book_seen(state: HubState, event: f.BookSeen, plan: Decision) -> list[int]:
     ]
 
 
-def release(state: HubState, license_: str, at: float, plan: Decision) -> None:
+def release(state: HubState, license_: str, at: float, decision: HubDecision) -> None:
     """The names that this license came to hold until `at` are nobody's."""
     held = [key for key, (owner, since) in state.holders.items() if owner == license_ and since <= at]
-    plan.fact(*(f.GpuReleased(role, gpu) for role, gpu in held))
+    decision.fact(*(f.GpuReleased(role, gpu) for role, gpu in held))

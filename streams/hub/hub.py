@@ -1,4 +1,4 @@
-"""The hub as a pure decider: `decide(state, event, now)` says what becomes so and what to do, `evolve` makes it so.
+"""The hub's decider: connections and messages in, facts and replies out.
 
 Jobs are known by their `request_id` alone: the same id from another license is refused (`conflict`), since workers and
 monitors name a job by nothing else. Whoever speaks is held to its role on every message.
@@ -7,23 +7,25 @@ monitors name a job by nothing else. Whoever speaks is held to its role on every
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from wakestream.streams.decider import Decider
 from wakestream.streams.hub import capabilities, holders, jobs, power, relays
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import status as hub_status
-from wakestream.streams.hub.evolve import evolve
-from wakestream.streams.hub.jobs import FEATURES, Decision
+from wakestream.streams.hub.decision import HubDecision
+from wakestream.streams.hub.evolve import CHANGES
+from wakestream.streams.hub.jobs import FEATURES
 from wakestream.streams.hub.names import free
 from wakestream.streams.hub.power import REPLACED
-from wakestream.streams.hub.snapshot import recover, snapshot
+from wakestream.streams.hub.snapshot import snapshot
 from wakestream.streams.hub.state import Connection, HubState, Limits
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.printable import is_name
 
-__all__ = ["FEATURES", "REPLACED", "HubState", "Limits", "decide", "evolve", "recover", "snapshot"]
+__all__ = ["DECIDER", "FEATURES", "REPLACED", "HubState", "Limits"]
 
 UNAUTHORIZED = 4401
 """Close code: no license, a wrong one or a revoked one."""
@@ -43,72 +45,65 @@ _CLOSES = {"unauthorized": UNAUTHORIZED, "too_many_connections": TOO_MANY}
 _REPLACED_KEY = "this key was replaced by another one; put that in place"
 _REVOKED = ("unauthorized", "this license was revoked; ask for a new one")
 
-Handler = Callable[[HubState, Connection, Any, float, Decision], None]
+Handler = Callable[[HubState, Connection, Any, float, HubDecision], None]
 
 
-def decide(state: HubState, event: f.Event, now: float) -> tuple[Sequence[f.Fact], Sequence[f.Command]]:
-    """What `event` makes true, and what is to be sent or closed once that is kept. `now` is UNIX seconds.
-
-    Changes nothing; raises nothing for any message of any peer.
-    """
-    plan = Decision()
-    _DECIDE[type(event)](state, event, now, plan)
-    plan.fact(*capabilities.given(state, plan.commands, now))
-    return plan.facts, plan.commands
+def _give_capabilities(state: HubState, decision: HubDecision, now: float) -> None:
+    decision.fact(*capabilities.given(state, decision.commands, now))
 
 
-def _started(state: HubState, event: f.Started, now: float, plan: Decision) -> None:
-    plan.fact(f.HubStarted(now))
+def _started(state: HubState, event: f.Started, now: float, decision: HubDecision) -> None:
+    decision.fact(f.HubStarted(now))
 
 
-def _opened(state: HubState, event: f.Opened, now: float, plan: Decision) -> None:
-    plan.fact(f.ConnectionOpened(event.fd, now))
-    plan.send(event.fd, m.Connected(fd=event.fd))
+def _opened(state: HubState, event: f.Opened, now: float, decision: HubDecision) -> None:
+    decision.fact(f.ConnectionOpened(event.fd, now))
+    decision.send(event.fd, m.Connected(fd=event.fd))
 
 
-def _closed(state: HubState, event: f.Closed, now: float, plan: Decision) -> None:
+def _closed(state: HubState, event: f.Closed, now: float, decision: HubDecision) -> None:
     peer = state.connections.get(event.fd)
     if peer is not None:
-        _gone(state, peer, now, plan)
+        _gone(state, peer, now, decision)
 
 
-def _gone(state: HubState, peer: Connection, now: float, plan: Decision) -> None:
+def _gone(state: HubState, peer: Connection, now: float, decision: HubDecision) -> None:
     if peer.role == "worker":
-        power.worker_gone(state, peer, now, plan)
-    plan.fact(f.ConnectionClosed(peer.fd, now))
+        power.worker_gone(state, peer, now, decision)
+    decision.fact(f.ConnectionClosed(peer.fd, now))
 
 
-def _drop(state: HubState, peer: Connection, code: int, why: str, now: float, plan: Decision) -> None:
+def _drop(state: HubState, peer: Connection, code: int, why: str, now: float, decision: HubDecision) -> None:
     """Close a connection; it counts as gone at once, so that nothing it has sent meanwhile is heard."""
-    _gone(state, peer, now, plan)
-    plan.commands.append(f.Close(peer.fd, code, why))
+    _gone(state, peer, now, decision)
+    decision.command(f.Close(peer.fd, code, why))
 
 
-def _unreadable(state: HubState, event: f.Unreadable, now: float, plan: Decision) -> None:
+def _unreadable(state: HubState, event: f.Unreadable, now: float, decision: HubDecision) -> None:
     peer = state.connections.get(event.fd)
     if peer is None:
         return
-    plan.fact(f.FrameRefused(event.fd))
-    plan.refuse(event.fd, event.code, event.why)
+    decision.fact(f.FrameRefused(event.fd))
+    decision.refuse(event.fd, event.code, event.why)
     if peer.refused + 1 >= state.limits.malformed:
-        _drop(state, peer, 1008, "too many malformed frames", now, plan)
+        _drop(state, peer, 1008, "too many malformed frames", now, decision)
 
 
-def _registering(state: HubState, event: f.Registering, now: float, plan: Decision) -> None:
+def _registering(state: HubState, event: f.Registering, now: float, decision: HubDecision) -> None:
     peer = state.connections.get(event.fd)
     if peer is None:
         return
     if peer.role is not None:
-        plan.refuse(event.fd, "already_registered", "this connection is registered; open another for another role")
+        decision.refuse(event.fd, "already_registered", "this connection is registered; open another for another role")
         return
     refusal = _refusal(state, event) or _unfit(event.message) or _crowded(state, event.license)
     refusal = refusal or holders.refusal(state, *_claimed(event), now)
     if refusal is not None:
         code, why = refusal
-        plan.refuse(event.fd, code, why)
-        _drop(state, peer, _CLOSES.get(code, FORBIDDEN), why, now, plan)
+        decision.refuse(event.fd, code, why)
+        _drop(state, peer, _CLOSES.get(code, FORBIDDEN), why, now, decision)
         return
-    _admit(state, peer, event, now, plan)
+    _admit(state, peer, event, now, decision)
 
 
 def _refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
@@ -160,35 +155,35 @@ def _crowded(state: HubState, license_: f.License | None) -> tuple[str, str] | N
     return "too_many_connections", f"this license has {limit} connections already; close some, or use another license"
 
 
-def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, plan: Decision) -> None:
+def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, decision: HubDecision) -> None:
     message, fd = event.message, event.fd
     role, owner, names = _claimed(event)
     gpu = message.gpu if role == "worker" else None
-    if gpu is not None and not _take(state, peer, gpu, owner, now, plan):
+    if gpu is not None and not _take(state, peer, gpu, owner, now, decision):
         return
-    holders.claim(state, role, owner, names, now, plan)
+    holders.claim(state, role, owner, names, now, decision)
     gpus = _served(message)
     features = frozenset(message.features or ())
     device = message.device_type or "pc"
-    plan.fact(f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features, device))
-    _welcome(state, message, role, fd, plan)
+    decision.fact(f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features, device))
+    _welcome(state, message, role, fd, decision)
     if role == "worker" and _capable(state, message, role):
         for id_ in capabilities.recently_revoked(state, now):
-            plan.send(fd, m.LicenseRevoked(license=id_))
+            decision.send(fd, m.LicenseRevoked(license=id_))
     if role == "monitor":
-        power.greet_monitor(state, dataclasses.replace(peer, gpus=gpus, features=features), now, plan)
+        power.greet_monitor(state, dataclasses.replace(peer, gpus=gpus, features=features), now, decision)
     elif role == "client":
-        _greet_client(state, fd, owner, features, plan)
+        _greet_client(state, fd, owner, features, decision)
 
 
-def _greet_client(state: HubState, fd: int, owner: str | None, features: frozenset[str], plan: Decision) -> None:
+def _greet_client(state: HubState, fd: int, owner: str | None, features: frozenset[str], decision: HubDecision) -> None:
     if jobs.POWER_NOW in features:
-        power.present(state, fd, plan)
+        power.present(state, fd, decision)
     if owner is not None and jobs.hears_results(features):
-        jobs.deliver(state, fd, owner, plan)
+        jobs.deliver(state, fd, owner, decision)
 
 
-def _welcome(state: HubState, message: m.Register, role: str, fd: int, plan: Decision) -> None:
+def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision: HubDecision) -> None:
     device = message.device_type or ("pc" if role == "client" else None)
     capable = _capable(state, message, role)
     features = (*FEATURES, capabilities.FEATURE) if capable else FEATURES
@@ -199,7 +194,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, plan: Dec
     if jobs.RELEASED in (message.features or ()) and role == "client":
         features = (*features, jobs.RELEASED)
     registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)
-    plan.commands.append(f.Send(fd, registered, seal=f.Seal() if capable and role == "worker" else None))
+    decision.command(f.Send(fd, registered, seal=f.Seal() if capable and role == "worker" else None))
 
 
 def _capable(state: HubState, message: m.Register, role: str) -> bool:
@@ -207,105 +202,105 @@ def _capable(state: HubState, message: m.Register, role: str) -> bool:
     return wanted and role in ("client", "worker")
 
 
-def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: float, plan: Decision) -> bool:
+def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: float, decision: HubDecision) -> bool:
     """Make room for a worker at its GPU: its own half-dead former connection goes, another license's stays."""
     before = None if free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
     if before is None:
         return True
     if before.owner != owner:
         why = "another worker serves a GPU of this name; give this one another --gpu"
-        plan.refuse(peer.fd, "gpu_taken", why)
-        _drop(state, peer, FORBIDDEN, why, now, plan)
+        decision.refuse(peer.fd, "gpu_taken", why)
+        _drop(state, peer, FORBIDDEN, why, now, decision)
         return False
-    power.replaced(state, before, now, plan)
+    power.replaced(state, before, now, decision)
     return True
 
 
-def _revoked(state: HubState, event: f.Revoked, now: float, plan: Decision) -> None:
-    plan.fact(f.LicenseGone(event.license, now))
-    plan.send(capabilities.told_of(state), m.LicenseRevoked(license=event.license))
-    jobs.revoke(state, event.license, now, plan)
-    holders.release(state, event.license, now, plan)
+def _revoked(state: HubState, event: f.Revoked, now: float, decision: HubDecision) -> None:
+    decision.fact(f.LicenseGone(event.license, now))
+    decision.send(capabilities.told_of(state), m.LicenseRevoked(license=event.license))
+    jobs.revoke(state, event.license, now, decision)
+    holders.release(state, event.license, now, decision)
     for fd in state.by_owner.get(event.license, ()):
-        plan.send(fd, m.Kicked(msg="this license was revoked"))
-        _drop(state, state.connections[fd], FORBIDDEN, "this license was revoked", now, plan)
+        decision.send(fd, m.Kicked(msg="this license was revoked"))
+        _drop(state, state.connections[fd], FORBIDDEN, "this license was revoked", now, decision)
 
 
-def _key_ended(state: HubState, event: f.KeyEnded, now: float, plan: Decision) -> None:
+def _key_ended(state: HubState, event: f.KeyEnded, now: float, decision: HubDecision) -> None:
     peer = state.connections.get(event.fd)
     if peer is not None:
-        plan.send(event.fd, m.Kicked(msg=_REPLACED_KEY))
-        _drop(state, peer, FORBIDDEN, _REPLACED_KEY, now, plan)
+        decision.send(event.fd, m.Kicked(msg=_REPLACED_KEY))
+        _drop(state, peer, FORBIDDEN, _REPLACED_KEY, now, decision)
 
 
-def _book_seen(state: HubState, event: f.BookSeen, now: float, plan: Decision) -> None:
+def _book_seen(state: HubState, event: f.BookSeen, now: float, decision: HubDecision) -> None:
     why = "this GPU's name was issued to another key, or this key for another GPU"
-    for fd in holders.book_seen(state, event, plan):
-        _drop(state, state.connections[fd], FORBIDDEN, why, now, plan)
+    for fd in holders.book_seen(state, event, decision):
+        _drop(state, state.connections[fd], FORBIDDEN, why, now, decision)
 
 
-def _clock_moved(state: HubState, event: f.ClockMoved, now: float, plan: Decision) -> None:
-    plan.fact(f.ClockSet(event.by, now))
+def _clock_moved(state: HubState, event: f.ClockMoved, now: float, decision: HubDecision) -> None:
+    decision.fact(f.ClockSet(event.by, now))
 
 
-def _disk_seen(state: HubState, event: f.DiskSeen, now: float, plan: Decision) -> None:
-    plan.fact(f.DiskLow(event.low))
+def _disk_seen(state: HubState, event: f.DiskSeen, now: float, decision: HubDecision) -> None:
+    decision.fact(f.DiskLow(event.low))
 
 
-def _tick(state: HubState, event: f.Tick, now: float, plan: Decision) -> None:
+def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> None:
     for fd, since in state.unregistered.items():
         if now - since > state.limits.register:
             why = f"nobody registered within {state.limits.register:g} s; send register first"
-            plan.refuse(fd, "register_timeout", why)
-            _drop(state, state.connections[fd], NOT_REGISTERED, why, now, plan)
+            decision.refuse(fd, "register_timeout", why)
+            _drop(state, state.connections[fd], NOT_REGISTERED, why, now, decision)
     facts, renewals = capabilities.renewed(state, now)
-    plan.fact(*facts)
-    plan.commands.extend(renewals)
-    jobs.expire(state, now, plan)
-    relays.tick(state, now, plan)
-    holders.tick(state, now, plan)
-    power.overdue(state, now, plan)
-    power.unmet(state, now, plan)
+    decision.fact(*facts)
+    decision.command(*renewals)
+    jobs.expire(state, now, decision)
+    relays.tick(state, now, decision)
+    holders.tick(state, now, decision)
+    power.overdue(state, now, decision)
+    power.unmet(state, now, decision)
 
 
-def _received(state: HubState, event: f.Received, now: float, plan: Decision) -> None:
+def _received(state: HubState, event: f.Received, now: float, decision: HubDecision) -> None:
     peer = state.connections.get(event.fd)
     if peer is None:
         return
     message = event.message
     if event.old and not peer.old:
-        plan.fact(f.OldNamesSpoken(event.fd))
+        decision.fact(f.OldNamesSpoken(event.fd))
         peer = dataclasses.replace(peer, old=True)
     if isinstance(message, m.Ping):
-        plan.send(event.fd, m.Pong())
+        decision.send(event.fd, m.Pong())
         return
     handler = _BY_ROLE.get(peer.role or "", {}).get(type(message)) or relays.handler(peer, message)
     if handler is not None:
-        handler(state, peer, message, now, plan)
+        handler(state, peer, message, now, decision)
     else:
-        _unexpected(peer, message, plan)
+        _unexpected(peer, message, decision)
 
 
-def _unexpected(peer: Connection, message: m.Message, plan: Decision) -> None:
+def _unexpected(peer: Connection, message: m.Message, decision: HubDecision) -> None:
     request_id = getattr(message, "request_id", None)
     if isinstance(message, m.Unknown):
         request_id = message.frame.get("request_id")
         request_id = request_id if isinstance(request_id, str) and len(request_id) <= wire.MAX_ID else None
     if peer.role is None:
-        plan.refuse(peer.fd, "not_registered", "send register first, with the license key", request_id)
+        decision.refuse(peer.fd, "not_registered", "send register first, with the license key", request_id)
     elif isinstance(message, m.Unknown):
-        plan.refuse(peer.fd, "unknown_type", f'this hub knows no message of type "{message.type}"', request_id)
+        decision.refuse(peer.fd, "unknown_type", f'this hub knows no message of type "{message.type}"', request_id)
     else:
         why = f'a {peer.role} may not send "{message.TYPE}"'
-        plan.refuse(peer.fd, "forbidden", why, request_id)
+        decision.refuse(peer.fd, "forbidden", why, request_id)
 
 
-def _worker_url(state: HubState, peer: Connection, message: m.Url, now: float, plan: Decision) -> None:
+def _worker_url(state: HubState, peer: Connection, message: m.Url, now: float, decision: HubDecision) -> None:
     if peer.gpu is not None:
-        plan.fact(f.WorkerUrl(peer.gpu, message.url))
+        decision.fact(f.WorkerUrl(peer.gpu, message.url))
 
 
-def _nothing(state: HubState, peer: Connection, message: m.Message, now: float, plan: Decision) -> None:
+def _nothing(state: HubState, peer: Connection, message: m.Message, now: float, decision: HubDecision) -> None:
     """For what needs no answer: pongs, and the bare addresses and errors that old peers send."""
 
 
@@ -341,17 +336,25 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
     },
 }
 
-_DECIDE: Mapping[type[f.Event], Callable[[HubState, Any, float, Decision], None]] = {
-    f.Started: _started,
-    f.Opened: _opened,
-    f.Closed: _closed,
-    f.Received: _received,
-    f.Registering: _registering,
-    f.Unreadable: _unreadable,
-    f.Revoked: _revoked,
-    f.KeyEnded: _key_ended,
-    f.BookSeen: _book_seen,
-    f.ClockMoved: _clock_moved,
-    f.DiskSeen: _disk_seen,
-    f.Tick: _tick,
-}
+DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
+    HubState,
+    {
+        f.Started: _started,
+        f.Opened: _opened,
+        f.Closed: _closed,
+        f.Received: _received,
+        f.Registering: _registering,
+        f.Unreadable: _unreadable,
+        f.Revoked: _revoked,
+        f.KeyEnded: _key_ended,
+        f.BookSeen: _book_seen,
+        f.ClockMoved: _clock_moved,
+        f.DiskSeen: _disk_seen,
+        f.Tick: _tick,
+    },
+    CHANGES,
+    snapshot,
+    decision=lambda: HubDecision([], []),
+    finish=_give_capabilities,
+)
+"""The hub. Raises nothing for any message of any peer; `now` is UNIX seconds."""

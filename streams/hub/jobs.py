@@ -1,15 +1,15 @@
-"""What the hub does about jobs: submit, grant, release, expire. Pure; each function adds to a `OutboxDecision`."""
+"""What the hub does about jobs: submit, grant, release, expire. Pure; each function adds to a decision."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
 
 from wakestream.streams.hub import capabilities
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub.decision import HubDecision
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.old_workers import ends, says_done
 from wakestream.streams.hub.state import Connection, Gpu, HubState, Job
@@ -32,58 +32,35 @@ _PHASES = {"starting": "booting", "unknown": "booting", "off": "booting", "faile
 _HOPE = ("online", "booted", "booting", "stopping", "lost", "no_capacity")
 
 
-@dataclass(slots=True)
-class Decision:
-    """The facts and commands of one event, in order."""
-
-    facts: list[f.Fact] = field(default_factory=list)
-    commands: list[f.Command] = field(default_factory=list)
-
-    def fact(self, *facts: f.Fact) -> None:
-        """These become so."""
-        self.facts.extend(facts)
-
-    def send(self, to: int | Iterable[int], message: m.Message, *, old: bool = False) -> None:
-        """Tell one connection, or several."""
-        if isinstance(to, int):
-            self.commands.append(f.Send(to, message, old))
-        elif many := tuple(to):
-            self.commands.append(f.Send(many[0], message, old) if len(many) == 1 else f.Broadcast(many, message, old))
-
-    def refuse(self, fd: int, code: str, why: str, request_id: str | None = None) -> None:
-        """Answer with an `error`; both spellings of the text, since peers read either."""
-        self.send(fd, m.Error(msg=why, message=why, code=code, request_id=request_id))
-
-
-def submit(state: HubState, peer: Connection, message: m.Submit, now: float, plan: Decision) -> None:
+def submit(state: HubState, peer: Connection, message: m.Submit, now: float, decision: HubDecision) -> None:
     """Queue or grant a job; the same id again gets the answer that is true now."""
     job = state.jobs.get(message.request_id)
     refusal = _refusal(state, peer, job, message)
     if refusal is not None:
-        plan.refuse(peer.fd, *refusal, message.request_id)
+        decision.refuse(peer.fd, *refusal, message.request_id)
         return
     owner = _owner(peer)
     held = state.gpus[job.gpu] if job is not None and job.gpu is not None else None
     gpu = held if held is not None and held.online else state.best_gpu()
     payload = message.payload
     if job is None or (gpu is None and held is not None):
-        plan.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now))
+        decision.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now))
     else:
-        plan.fact(f.JobClaimed(job.id, peer.fd, payload, now))
+        decision.fact(f.JobClaimed(job.id, peer.fd, payload, now))
     clean = m.Submit(
         request_id=message.request_id, trace_id=message.trace_id, task_type=message.task_type, payload=payload
     )
     if gpu is None:
         place = state.position(job) if job is not None and held is None else len(state.queue) + 1
-        plan.send(peer.fd, offline(state, clean, place, now), old=peer.old)
-        tell_monitors(state, peer, clean, now, plan)
+        decision.send(peer.fd, offline(state, clean, place, now), old=peer.old)
+        tell_monitors(state, peer, clean, now, decision)
     elif gpu is held:
-        plan.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1))
+        decision.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1))
     else:
-        plan.fact(f.JobGranted(clean.request_id, gpu.name, now))
-        plan.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1))
-        _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), plan)
-        tell_monitors(state, peer, clean, now, plan, gpu=gpu.name)
+        decision.fact(f.JobGranted(clean.request_id, gpu.name, now))
+        decision.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1))
+        _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), decision)
+        tell_monitors(state, peer, clean, now, decision, gpu=gpu.name)
 
 
 def tell_monitors(
@@ -91,7 +68,7 @@ def tell_monitors(
     peer: Connection,
     message: m.Message,
     now: float,
-    plan: Decision,
+    decision: HubDecision,
     *,
     first: bool = False,
     gpu: str | None = None,
@@ -104,9 +81,9 @@ def tell_monitors(
     if had_its_share(state, peer, now):
         return False
     if state.monitors:
-        plan.fact(f.MonitorsTold(peer.fd, now))
+        decision.fact(f.MonitorsTold(peer.fd, now))
     to = _concerned(state, gpu) if gpu is not None else list(state.monitors)
-    plan.send(to[:1] if first else to, message)
+    decision.send(to[:1] if first else to, message)
     return True
 
 
@@ -153,9 +130,9 @@ def _owner(peer: Connection) -> str:
     return peer.owner or ""
 
 
-def _to_worker(gpu: Gpu, message: m.Message, plan: Decision) -> None:
+def _to_worker(gpu: Gpu, message: m.Message, decision: HubDecision) -> None:
     if gpu.worker is not None:
-        plan.send(gpu.worker, message)
+        decision.send(gpu.worker, message)
 
 
 def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None = None) -> m.Ack:
@@ -200,16 +177,16 @@ def eta(state: HubState, now: float) -> dict[str, float] | None:
     return boots and {name: round(max(0.0, seconds - waited), 1) for name, seconds in boots.items()}
 
 
-def grant(state: HubState, gpu: Gpu, url: str | None, now: float, plan: Decision, *, again: bool) -> None:
+def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision, *, again: bool) -> None:
     """Give `gpu` to all who wait; `again` also tells those who hold it already (its worker may have forgotten them)."""
     held = [state.jobs[id_] for id_ in gpu.leases]
     queued = state.queued()
-    plan.fact(*(f.JobGranted(job.id, gpu.name, now) for job in queued))
+    decision.fact(*(f.JobGranted(job.id, gpu.name, now) for job in queued))
     for position, job in enumerate([*held, *queued], 1):
         if (again or job.gpu is None) and job.fd in state.connections:
-            plan.send(job.fd, ack(job.submit, gpu, position, url))
+            decision.send(job.fd, ack(job.submit, gpu, position, url))
     for batch in _batches(state, gpu, [*held, *queued] if again else queued, now):
-        _to_worker(gpu, batch, plan)
+        _to_worker(gpu, batch, decision)
 
 
 def _batches(state: HubState, gpu: Gpu, jobs: Sequence[Job], now: float) -> Iterable[m.DispatchBatch]:
@@ -235,53 +212,53 @@ def _batch(frames: Sequence[dict[str, Any]], now: float) -> m.DispatchBatch:
     return m.DispatchBatch(ts=int(now), batch_id=f"{int(now)}-{len(frames)}-{first}"[: wire.MAX_ID], jobs=tuple(frames))
 
 
-def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, plan: Decision) -> None:
+def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, decision: HubDecision) -> None:
     """Release the job and have its worker stop it, also one that had let its GPU go for a while."""
     job = _own(state, peer, message.request_id)
     owner, gpu = state.let_go.get(message.request_id, (None, ""))
     if job is not None:
-        stop(state, job, "cancelled", now, plan, peer.fd)
+        stop(state, job, "cancelled", now, decision, peer.fd)
     elif owner == _owner(peer):
-        plan.fact(f.CancelOwed(gpu, message.request_id, now))
-        _to_worker(state.gpus[gpu], capabilities.cancelled(state, state.gpus[gpu], message.request_id, owner), plan)
+        decision.fact(f.CancelOwed(gpu, message.request_id, now))
+        _to_worker(state.gpus[gpu], capabilities.cancelled(state, state.gpus[gpu], message.request_id, owner), decision)
     else:
-        plan.refuse(peer.fd, "unknown_job", "no open job of this license has that request_id", message.request_id)
+        decision.refuse(peer.fd, "unknown_job", "no open job of this license has that request_id", message.request_id)
         return
-    _confirm(peer, message.request_id, plan)
+    _confirm(peer, message.request_id, decision)
 
 
-def stop(state: HubState, job: Job, why: str, now: float, plan: Decision, fd: int | None = None) -> None:
+def stop(state: HubState, job: Job, why: str, now: float, decision: HubDecision, fd: int | None = None) -> None:
     """Release a job and, where a worker holds it, have that stop it: now, and again when it connects anew."""
-    plan.fact(f.JobReleased(job.id, why, now, fd))
+    decision.fact(f.JobReleased(job.id, why, now, fd))
     if job.gpu is not None:
         gpu = state.gpus[job.gpu]
-        _to_worker(gpu, capabilities.cancelled(state, gpu, job.id, job.owner), plan)
+        _to_worker(gpu, capabilities.cancelled(state, gpu, job.id, job.owner), decision)
 
 
-def settle_cancels(state: HubState, gpu: Gpu, fd: int, plan: Decision) -> None:
+def settle_cancels(state: HubState, gpu: Gpu, fd: int, decision: HubDecision) -> None:
     """A worker is back that may not have heard, or not have kept, which of its jobs are over."""
     for id_ in state.owed.get(gpu.name, ()):
-        plan.send(fd, m.Cancel(request_id=id_))
+        decision.send(fd, m.Cancel(request_id=id_))
     if capabilities.hears_ends(state, fd):
         for id_, (owner, held) in state.let_go.items():
             if held == gpu.name:
-                plan.send(fd, m.JobDone(request_id=id_, license=owner or None))
+                decision.send(fd, m.JobDone(request_id=id_, license=owner or None))
 
 
-def done(state: HubState, peer: Connection, message: m.JobDone, now: float, plan: Decision) -> None:
+def done(state: HubState, peer: Connection, message: m.JobDone, now: float, decision: HubDecision) -> None:
     """Release the job; said twice, it is no different."""
     job = _own(state, peer, message.request_id)
     if job is not None:
-        plan.fact(f.JobReleased(job.id, "done", now))
+        decision.fact(f.JobReleased(job.id, "done", now))
         if job.gpu is not None and capabilities.hears_ends(state, state.gpus[job.gpu].worker):
-            _to_worker(state.gpus[job.gpu], m.JobDone(request_id=job.id, license=job.owner or None), plan)
-    _confirm(peer, message.request_id, plan)
+            _to_worker(state.gpus[job.gpu], m.JobDone(request_id=job.id, license=job.owner or None), decision)
+    _confirm(peer, message.request_id, decision)
 
 
-def _confirm(peer: Connection, request_id: str, plan: Decision) -> None:
+def _confirm(peer: Connection, request_id: str, decision: HubDecision) -> None:
     """Tell that the end of a job is kept: until then its client says it again at each new connection."""
     if RELEASED in peer.features:
-        plan.send(peer.fd, m.JobReleased(request_id=request_id))
+        decision.send(peer.fd, m.JobReleased(request_id=request_id))
 
 
 def _own(state: HubState, peer: Connection, request_id: str) -> Job | None:
@@ -289,24 +266,24 @@ def _own(state: HubState, peer: Connection, request_id: str) -> Job | None:
     return job if job is not None and job.owner == _owner(peer) else None
 
 
-def result(state: HubState, peer: Connection, message: m.Result, now: float, plan: Decision) -> None:
+def result(state: HubState, peer: Connection, message: m.Result, now: float, decision: HubDecision) -> None:
     """Bring a worker's result to the connection that asked, or else to its owner's others; without secrets."""
     job = state.jobs.get(message.request_id)
     if job is not None and (peer.gpu is None or peer.gpu not in (job.gpu, job.last)):
         why = "this job is not this worker's: only the one that was given a job sends its result"
-        plan.refuse(peer.fd, "forbidden", why, message.request_id)
+        decision.refuse(peer.fd, "forbidden", why, message.request_id)
         return
     clean = replace(message, key=None, license=None, sender_fd=None)
     owner = job.owner if job is not None else _owner_of(state, peer, message)
     to = _addressees(state, job, message, owner)
     if job is not None and job.gpu in (None, peer.gpu) and ends(state, peer, job, message, now):
-        plan.fact(f.JobReleased(job.id, "result", now))
+        decision.fact(f.JobReleased(job.id, "result", now))
     if message.request_id in state.owed.get(peer.gpu or "", ()):
-        plan.fact(f.CancelsSettled(peer.gpu or "", (message.request_id,)))
+        decision.fact(f.CancelsSettled(peer.gpu or "", (message.request_id,)))
     if to:
-        plan.send(to, clean, old=True)
+        decision.send(to, clean, old=True)
     elif owner is not None:
-        plan.fact(f.ResultKept(owner, clean, now))
+        decision.fact(f.ResultKept(owner, clean, now))
 
 
 def _owner_of(state: HubState, peer: Connection, message: m.Result) -> str | None:
@@ -340,29 +317,29 @@ def hears_results(features: frozenset[str]) -> bool:
     return features.isdisjoint((ASKS, "done"))
 
 
-def deliver(state: HubState, fd: int, owner: str, plan: Decision) -> None:
+def deliver(state: HubState, fd: int, owner: str, decision: HubDecision) -> None:
     """What was kept for `owner` goes to its first connection that hears results."""
     kept = state.kept.get(owner)
     if kept:
         for _, message in kept:
-            plan.send(fd, message, old=True)
-        plan.fact(f.ResultsGone(owner))
+            decision.send(fd, message, old=True)
+        decision.fact(f.ResultsGone(owner))
 
 
-def expire(state: HubState, now: float, plan: Decision) -> None:
+def expire(state: HubState, now: float, decision: HubDecision) -> None:
     """Release what nobody will come back for, and tell whoever of its owner is here."""
     for job in state.jobs.values():
         if _expired(state, job, now):
-            stop(state, job, "expired", now, plan)
+            stop(state, job, "expired", now, decision)
             for fd in state.of_owner(job.owner) if job.gone is not None or says_done(state, job) else ():
-                plan.refuse(fd, "expired", _GONE if job.gone is not None else _SILENT, job.id)
+                decision.refuse(fd, "expired", _GONE if job.gone is not None else _SILENT, job.id)
     for name, owed in state.owed.items():
         late = tuple(id_ for id_, at in owed.items() if now - at > state.limits.granted_ttl)
         if late:
-            plan.fact(f.CancelsSettled(name, late))
+            decision.fact(f.CancelsSettled(name, late))
     for owner, kept in state.kept.items():
         if now - kept[-1][0] > state.limits.granted_ttl:
-            plan.fact(f.ResultsGone(owner))
+            decision.fact(f.ResultsGone(owner))
 
 
 _GONE = "the job was given up: the connection that asked for it has been gone for too long"
@@ -379,9 +356,9 @@ def _expired(state: HubState, job: Job, now: float) -> bool:
     return now - max(job.since, worked) > (limit.silent_ttl if says_done(state, job) else limit.granted_ttl)
 
 
-def revoke(state: HubState, owner: str, now: float, plan: Decision) -> None:
+def revoke(state: HubState, owner: str, now: float, decision: HubDecision) -> None:
     """Release all jobs of a revoked license."""
     for id_ in state.jobs_of.get(owner, ()):
-        stop(state, state.jobs[id_], "revoked", now, plan)
+        stop(state, state.jobs[id_], "revoked", now, decision)
     if owner in state.kept:
-        plan.fact(f.ResultsGone(owner))
+        decision.fact(f.ResultsGone(owner))

@@ -10,21 +10,21 @@ from dataclasses import replace
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders
-from wakestream.streams.hub.jobs import Decision
+from wakestream.streams.hub.decision import HubDecision
 from wakestream.streams.hub.state import Connection, Gpu, HubState
 
 
-def gpu_of(state: HubState, peer: Connection, now: float, plan: Decision) -> Gpu | None:
+def gpu_of(state: HubState, peer: Connection, now: float, decision: HubDecision) -> Gpu | None:
     """The GPU of a worker that says that it is online; it is given a free one if it has none, or told why not."""
     if peer.gpu is not None:
         return state.gpus[peer.gpu]
     name = _free_name(state, peer.owner)
     refused = holders.refusal(state, "worker", peer.owner, (name,), now)
     if refused is not None:
-        plan.refuse(peer.fd, *refused)
+        decision.refuse(peer.fd, *refused)
         return None
-    holders.claim(state, "worker", peer.owner, (name,), now, plan)
-    plan.fact(f.GpuTaken(peer.fd, name))
+    holders.claim(state, "worker", peer.owner, (name,), now, decision)
+    decision.fact(f.GpuTaken(peer.fd, name))
     known = state.gpus.get(name) or Gpu(name)
     return replace(known, worker=peer.fd, ready=False, url=peer.url or known.url)
 

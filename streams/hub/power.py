@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders, jobs, relays, status_words
-from wakestream.streams.hub.jobs import Decision
+from wakestream.streams.hub.decision import HubDecision
 from wakestream.streams.hub.names import gpu_of
 from wakestream.streams.hub.old_workers import silently_ended
 from wakestream.streams.hub.state import Connection, Gpu, HubState, Job
@@ -45,34 +45,41 @@ _STATUS = {
 }
 
 
-def online(state: HubState, peer: Connection, message: m.Online, now: float, plan: Decision) -> None:
+def online(state: HubState, peer: Connection, message: m.Online, now: float, decision: HubDecision) -> None:
     """A worker takes work: everyone hears of it, and all who wait are granted it."""
-    gpu = gpu_of(state, peer, now, plan)
+    gpu = gpu_of(state, peer, now, decision)
     if gpu is None:
         return
     former = state.gpus[gpu.name].worker if peer.gpu is None and gpu.name in state.gpus else None
     if former is not None:
-        replaced(state, state.connections[former], now, plan)
+        replaced(state, state.connections[former], now, decision)
     if gpu.online and gpu.ready:
         if jobs.had_its_share(state, peer, now):
             return
-        plan.fact(f.MonitorsTold(peer.fd, now))
+        decision.fact(f.MonitorsTold(peer.fd, now))
     if not gpu.ready:
-        jobs.settle_cancels(state, gpu, peer.fd, plan)
-    _online(state, gpu, message.url or peer.url or gpu.url, now, plan, again=not gpu.ready, said=message)
+        jobs.settle_cancels(state, gpu, peer.fd, decision)
+    _online(state, gpu, message.url or peer.url or gpu.url, now, decision, again=not gpu.ready, said=message)
 
 
 def _online(
-    state: HubState, gpu: Gpu, url: str | None, now: float, plan: Decision, *, again: bool, said: m.Online | None = None
+    state: HubState,
+    gpu: Gpu,
+    url: str | None,
+    now: float,
+    decision: HubDecision,
+    *,
+    again: bool,
+    said: m.Online | None = None,
 ) -> None:
     if not (gpu.online and gpu.ready and gpu.url == url):  # said again, it is nothing to be kept for good
-        plan.fact(f.GpuOnline(gpu.name, url, now))
+        decision.fact(f.GpuOnline(gpu.name, url, now))
     if gpu.phase not in _WARM and state.waking is not None:
-        plan.fact(f.BootTook(gpu.name, round(max(0.0, now - state.waking), 3), now))
+        decision.fact(f.BootTook(gpu.name, round(max(0.0, now - state.waking), 3), now))
     note = _announcement(gpu.name, url, now, said)
-    plan.send(state.clients, note, old=True)
-    plan.send([fd for fd in state.monitors if state.connections[fd].gpus], note)
-    jobs.grant(state, gpu, url, now, plan, again=again)
+    decision.send(state.clients, note, old=True)
+    decision.send([fd for fd in state.monitors if state.connections[fd].gpus], note)
+    jobs.grant(state, gpu, url, now, decision, again=again)
 
 
 def _announcement(gpu: str, url: str | None, now: float, said: m.Online | None = None) -> m.Online:
@@ -86,39 +93,39 @@ def _announcement(gpu: str, url: str | None, now: float, said: m.Online | None =
     )
 
 
-def greet_monitor(state: HubState, monitor: Connection, now: float, plan: Decision) -> None:
+def greet_monitor(state: HubState, monitor: Connection, now: float, decision: HubDecision) -> None:
     """A monitor that comes late learns who is online, who was lost, and that somebody waits."""
     fd, gpus = monitor.fd, monitor.gpus
     for gpu in state.gpus.values():
         if gpus and gpu.online:
-            plan.send(fd, _announcement(gpu.name, gpu.url, now))
+            decision.send(fd, _announcement(gpu.name, gpu.url, now))
         elif gpu.phase == "lost" and _watches(monitor, gpu.name):
-            plan.send(fd, _lost(gpu.name, gpu.cause))
-    _boot_for_the_queue(state, fd, plan)
+            decision.send(fd, _lost(gpu.name, gpu.cause))
+    _boot_for_the_queue(state, fd, decision)
 
 
-def _boot_for_the_queue(state: HubState, fd: int, plan: Decision) -> None:
+def _boot_for_the_queue(state: HubState, fd: int, decision: HubDecision) -> None:
     first = next(iter(state.queue), None)
     if first is not None:
-        plan.send(fd, m.Boot(request_id=first, source="hub", msg=f"{len(state.queue)} jobs wait for a GPU"))
+        decision.send(fd, m.Boot(request_id=first, source="hub", msg=f"{len(state.queue)} jobs wait for a GPU"))
 
 
-def worker_gone(state: HubState, peer: Connection, now: float, plan: Decision) -> None:
+def worker_gone(state: HubState, peer: Connection, now: float, decision: HubDecision) -> None:
     """The GPU of a closed worker connection is lost, unless it was going anyway."""
     gpu = state.gpus.get(peer.gpu or "")
     if gpu is not None and gpu.worker == peer.fd and gpu.phase == "online":
         why = "the connection to its worker broke"
-        plan.fact(f.GpuPhase(gpu.name, "lost", now, why))
-        plan.send([fd for fd in state.monitors if _watches(state.connections[fd], gpu.name)], _lost(gpu.name, why))
+        decision.fact(f.GpuPhase(gpu.name, "lost", now, why))
+        decision.send([fd for fd in state.monitors if _watches(state.connections[fd], gpu.name)], _lost(gpu.name, why))
 
 
-def replaced(state: HubState, before: Connection, now: float, plan: Decision) -> None:
+def replaced(state: HubState, before: Connection, now: float, decision: HubDecision) -> None:
     """The worker of a GPU is here anew: its half-dead former connection goes."""
     why = "this GPU's worker connected again"
-    plan.send(before.fd, m.Kicked(msg=why))
-    worker_gone(state, before, now, plan)
-    plan.fact(f.ConnectionClosed(before.fd, now))
-    plan.commands.append(f.Close(before.fd, REPLACED, why))
+    decision.send(before.fd, m.Kicked(msg=why))
+    worker_gone(state, before, now, decision)
+    decision.fact(f.ConnectionClosed(before.fd, now))
+    decision.command(f.Close(before.fd, REPLACED, why))
 
 
 def _watches(monitor: Connection, gpu: str) -> bool:
@@ -130,38 +137,38 @@ def _lost(gpu: str, why: str) -> m.PowerState:
     return m.PowerState(gpu=gpu, state="lost", msg=why)
 
 
-def power_state(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Decision) -> None:
+def power_state(state: HubState, peer: Connection, message: m.PowerState, now: float, decision: HubDecision) -> None:
     """A monitor says what its GPU is doing."""
     if message.state not in STATES or not is_name(message.gpu):
         why = f'"state" is one of {", ".join(STATES)}, "gpu" a name of 1 to 100 printable characters'
-        plan.refuse(peer.fd, "bad_request", why)
-    elif holders.of_monitor(state, peer, (message.gpu,), now, plan):
-        _power_seen(state, peer, message, now, plan)
+        decision.refuse(peer.fd, "bad_request", why)
+    elif holders.of_monitor(state, peer, (message.gpu,), now, decision):
+        _power_seen(state, peer, message, now, decision)
 
 
-def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: float, plan: Decision) -> None:
-    plan.send([fd for fd in state.clients if "power_state" in state.connections[fd].features], message)
+def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: float, decision: HubDecision) -> None:
+    decision.send([fd for fd in state.clients if "power_state" in state.connections[fd].features], message)
     gpu = state.gpus.get(message.gpu) or Gpu(message.gpu)
     serving, cause = gpu.worker is not None and gpu.ready, (message.msg or "")[:LONGEST_CAUSE]
     if message.state == "online" and not gpu.online:
         if serving:
-            _online(state, gpu, gpu.url, now, plan, again=False)
+            _online(state, gpu, gpu.url, now, decision, again=False)
         elif not _is_unmet(gpu):
-            plan.fact(f.GpuPhase(gpu.name, "booted", now, WORKER_NOT_REGISTERED))
+            decision.fact(f.GpuPhase(gpu.name, "booted", now, WORKER_NOT_REGISTERED))
     elif message.state not in ("online", gpu.phase) and not _is_no_news(gpu, message.state):
-        plan.fact(f.GpuPhase(gpu.name, message.state, now, cause))
+        decision.fact(f.GpuPhase(gpu.name, message.state, now, cause))
     elif message.state == gpu.phase and cause and gpu.cause != cause:
-        plan.fact(f.GpuNote(gpu.name, cause))
+        decision.fact(f.GpuNote(gpu.name, cause))
     if message.state == "off":
         # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
-        _boot_for_the_queue(state, peer.fd, plan)
+        _boot_for_the_queue(state, peer.fd, decision)
 
 
-def present(state: HubState, fd: int, plan: Decision) -> None:
+def present(state: HubState, fd: int, decision: HubDecision) -> None:
     """Tell a client that has just registered how each GPU is that anything is known of."""
     for gpu in state.gpus.values():
         if gpu.phase != "unknown":
-            plan.send(fd, m.PowerState(gpu=gpu.name, state=gpu.phase, msg=gpu.cause or None, present=True))
+            decision.send(fd, m.PowerState(gpu=gpu.name, state=gpu.phase, msg=gpu.cause or None, present=True))
 
 
 def _is_unmet(gpu: Gpu) -> bool:
@@ -173,17 +180,17 @@ def _is_no_news(gpu: Gpu, state: str) -> bool:
     return (gpu.online and state in _STALE) or (_is_unmet(gpu) and state == "draining")
 
 
-def booted(state: HubState, peer: Connection, message: m.Booted, now: float, plan: Decision) -> None:
+def booted(state: HubState, peer: Connection, message: m.Booted, now: float, decision: HubDecision) -> None:
     """The machine is up: news for all clients, but not `online` yet."""
-    if message.gpu in state.gpus and not holders.of_monitor(state, peer, (message.gpu,), now, plan):
+    if message.gpu in state.gpus and not holders.of_monitor(state, peer, (message.gpu,), now, decision):
         return
     for name in _meant(state, peer, message.gpu):
         gpu = state.gpus.get(name)
         if gpu is not None and not gpu.online:
-            plan.fact(f.GpuPhase(name, "booted", now, (message.msg or "")[:LONGEST_CAUSE]))
-    plan.send(state.clients, message)
+            decision.fact(f.GpuPhase(name, "booted", now, (message.msg or "")[:LONGEST_CAUSE]))
+    decision.send(state.clients, message)
     if message.request_id is not None and ("boot", message.request_id) in state.asked:
-        plan.fact(f.Answered("boot", message.request_id))
+        decision.fact(f.Answered("boot", message.request_id))
 
 
 def _meant(state: HubState, peer: Connection, gpu: str | None) -> tuple[str, ...]:
@@ -191,21 +198,21 @@ def _meant(state: HubState, peer: Connection, gpu: str | None) -> tuple[str, ...
     return tuple(name for name in names if holders.may_speak(state, "monitor", peer.owner, name))
 
 
-def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: float, plan: Decision) -> None:
+def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: float, decision: HubDecision) -> None:
     """A boot ended. When it failed and no other GPU is on its way, nobody who waits is left waiting."""
-    if message.gpu in state.gpus and not holders.of_monitor(state, peer, (message.gpu,), now, plan):
+    if message.gpu in state.gpus and not holders.of_monitor(state, peer, (message.gpu,), now, decision):
         return
-    told = _tell_asker(state, message, plan)
+    told = _tell_asker(state, message, decision)
     if message.success:
         return
     failed = _meant(state, peer, message.gpu)
     for name in failed:
         if name in state.gpus and not state.gpus[name].online:
-            plan.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
+            decision.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
     if _hopeless_but_for(state, failed):
         for job in state.queued():
             if not _is_yet_to_answer(state, peer, job, failed):
-                _let_down(state, job, message, told, now, plan)
+                _let_down(state, job, message, told, now, decision)
 
 
 def _is_yet_to_answer(state: HubState, peer: Connection, job: Job, failed: Collection[str]) -> bool:
@@ -223,15 +230,20 @@ def _hopeless_but_for(state: HubState, failed: Collection[str]) -> bool:
 
 
 def _let_down(
-    state: HubState, job: Job, message: m.BootResult, told: Collection[tuple[str, int]], now: float, plan: Decision
+    state: HubState,
+    job: Job,
+    message: m.BootResult,
+    told: Collection[tuple[str, int]],
+    now: float,
+    decision: HubDecision,
 ) -> None:
     to = [fd for fd in state.listeners(job) if (job.id, fd) not in told]
-    plan.send(to, _with_id(message, job.id))
+    decision.send(to, _with_id(message, job.id))
     if to or (job.id == message.request_id and told):
-        plan.fact(f.JobReleased(job.id, "boot_failed", now))
+        decision.fact(f.JobReleased(job.id, "boot_failed", now))
 
 
-def _tell_asker(state: HubState, message: m.BootResult, plan: Decision) -> set[tuple[str, int]]:
+def _tell_asker(state: HubState, message: m.BootResult, decision: HubDecision) -> set[tuple[str, int]]:
     """Answer whoever asked for this boot: a client's own `boot`, or the job whose copy caused it if it still waits."""
     if message.request_id is None:
         return set()
@@ -240,9 +252,9 @@ def _tell_asker(state: HubState, message: m.BootResult, plan: Decision) -> set[t
     job = state.jobs.get(message.request_id)
     if job is not None and message.success:
         to = (*to, *(fd for fd in state.listeners(job) if fd not in to))
-    plan.send(to, message)
+    decision.send(to, message)
     if fds:
-        plan.fact(f.Answered("boot", message.request_id))
+        decision.fact(f.Answered("boot", message.request_id))
     return {(message.request_id, fd) for fd in to}
 
 
@@ -253,33 +265,33 @@ def _with_id(message: m.BootResult, request_id: str) -> m.BootResult:
     )
 
 
-def boot(state: HubState, peer: Connection, message: m.Boot, now: float, plan: Decision) -> None:
+def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decision: HubDecision) -> None:
     """A client asks for the GPU to be woken. Of one that is online the hub says so itself."""
     awake = next((gpu for gpu in state.gpus.values() if gpu.online and message.gpu in (None, gpu.name)), None)
     if awake is not None:
-        _awake(state, peer, message, awake, now, plan)
+        _awake(state, peer, message, awake, now, decision)
     elif not state.monitors:
         why = "no monitor is connected, so nobody can start the GPU; start `wakestream monitor`"
-        plan.refuse(peer.fd, "no_monitor", why, message.request_id)
+        decision.refuse(peer.fd, "no_monitor", why, message.request_id)
     elif message.request_id is not None and _crowded(state, peer.fd):
-        _refuse_question(peer.fd, message.request_id, plan)
-    elif not jobs.tell_monitors(state, peer, message, now, plan):
-        _too_fast(peer, message.request_id, plan)
+        _refuse_question(peer.fd, message.request_id, decision)
+    elif not jobs.tell_monitors(state, peer, message, now, decision):
+        _too_fast(peer, message.request_id, decision)
     elif message.request_id is not None:
-        plan.fact(f.Asked("boot", message.request_id, peer.fd, now))
+        decision.fact(f.Asked("boot", message.request_id, peer.fd, now))
 
 
-def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: float, plan: Decision) -> None:
+def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: float, decision: HubDecision) -> None:
     """Its monitor hears of it all the same: somebody is about to use it."""
-    if jobs.tell_monitors(state, peer, message, now, plan, gpu=gpu.name):
+    if jobs.tell_monitors(state, peer, message, now, decision, gpu=gpu.name):
         text = "the GPU is online already"
-        plan.send(peer.fd, m.Booted(msg=text, source="hub", request_id=message.request_id, gpu=gpu.name))
+        decision.send(peer.fd, m.Booted(msg=text, source="hub", request_id=message.request_id, gpu=gpu.name))
     else:
-        _too_fast(peer, message.request_id, plan)
+        _too_fast(peer, message.request_id, decision)
 
 
-def _too_fast(peer: Connection, request_id: str | None, plan: Decision) -> None:
-    plan.refuse(peer.fd, "too_fast", "this connection asks the monitors too often; ask again in a second", request_id)
+def _too_fast(peer: Connection, request_id: str | None, decision: HubDecision) -> None:
+    decision.refuse(peer.fd, "too_fast", "this connection asks the monitors too often; try again in 1 s", request_id)
 
 
 def _crowded(state: HubState, fd: int, *, again: bool = False) -> bool:
@@ -288,20 +300,20 @@ def _crowded(state: HubState, fd: int, *, again: bool = False) -> bool:
     return sum(fd in fds for fds in open_) >= state.limits.asks
 
 
-def _refuse_question(fd: int, request_id: str | None, plan: Decision) -> None:
-    plan.refuse(fd, "queue_full", "too many questions of this connection are open; ask again later", request_id)
+def _refuse_question(fd: int, request_id: str | None, decision: HubDecision) -> None:
+    decision.refuse(fd, "queue_full", "too many questions of this connection are open; ask again later", request_id)
 
 
-def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, plan: Decision) -> None:
+def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, decision: HubDecision) -> None:
     """One monitor is asked; without any, the hub says what it knows."""
     if not state.monitors:
-        status_words.pass_on(state, [peer.fd], _own_answer(state, message.request_id), plan)
+        status_words.pass_on(state, [peer.fd], _own_answer(state, message.request_id), decision)
     elif _crowded(state, peer.fd):
-        _refuse_question(peer.fd, message.request_id, plan)
-    elif jobs.tell_monitors(state, peer, message, now, plan, first=True):
-        plan.fact(f.Asked("status", message.request_id, peer.fd, now))
+        _refuse_question(peer.fd, message.request_id, decision)
+    elif jobs.tell_monitors(state, peer, message, now, decision, first=True):
+        decision.fact(f.Asked("status", message.request_id, peer.fd, now))
     else:
-        _too_fast(peer, message.request_id, plan)
+        _too_fast(peer, message.request_id, decision)
 
 
 def _own_answer(state: HubState, request_id: str) -> m.StatusResponse:
@@ -311,29 +323,31 @@ def _own_answer(state: HubState, request_id: str) -> m.StatusResponse:
     return m.StatusResponse(request_id=request_id, status=status, source="hub")
 
 
-def status_response(state: HubState, peer: Connection, message: m.StatusResponse, now: float, plan: Decision) -> None:
+def status_response(
+    state: HubState, peer: Connection, message: m.StatusResponse, now: float, decision: HubDecision
+) -> None:
     """Back to the askers; after an answer from memory, the one after a look is passed on as well."""
     id_ = message.request_id
     first, again = (state.asked.get((kind, id_), (0.0, ()))[1] for kind in ("status", AGAIN))
-    status_words.pass_on(state, dict.fromkeys((*first, *again)), message, plan)
+    status_words.pass_on(state, dict.fromkeys((*first, *again)), message, decision)
     if first:
-        plan.fact(f.Answered("status", id_))
+        decision.fact(f.Answered("status", id_))
     if again and message.fresh:
-        plan.fact(f.Answered(AGAIN, id_))
+        decision.fact(f.Answered(AGAIN, id_))
     if not message.fresh:
         here = [fd for fd in first if fd in state.connections and not _crowded(state, fd, again=True)]
-        plan.fact(*(f.Asked(AGAIN, id_, fd, now) for fd in here))
+        decision.fact(*(f.Asked(AGAIN, id_, fd, now) for fd in here))
 
 
-def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: float, plan: Decision) -> None:
+def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: float, decision: HubDecision) -> None:
     """The worker works: its monitor keeps the GPU on."""
     if peer.gpu is None:
         return
-    plan.fact(f.GpuActive(peer.gpu, now))
-    jobs.tell_monitors(state, peer, message, now, plan, gpu=peer.gpu)
+    decision.fact(f.GpuActive(peer.gpu, now))
+    jobs.tell_monitors(state, peer, message, now, decision, gpu=peer.gpu)
 
 
-def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, plan: Decision) -> None:
+def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, decision: HubDecision) -> None:
     """Whether a GPU may be stopped; with `drain`, and if so, it is given no more work from this moment on."""
     names = (message.gpu,) if message.gpu is not None else peer.gpus
     named = _named(state)
@@ -341,15 +355,15 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
     own = [gpu for gpu in gpus if holders.may_speak(state, "monitor", peer.owner, gpu.name)]
     ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
-    plan.fact(*(f.JobReleased(id_, "result", now) for id_ in ended))
+    decision.fact(*(f.JobReleased(id_, "result", now) for id_ in ended))
     active = sum(len(gpu.leases) for gpu in gpus) - len(ended) + len(state.queue) + relays.active(state)
     recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
-    plan.send(
+    decision.send(
         peer.fd,
         m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent),
     )
     if message.drain and active == 0 and not recent:
-        plan.fact(*(f.GpuPhase(gpu.name, "draining", now, "nobody holds it") for gpu in own if gpu.online))
+        decision.fact(*(f.GpuPhase(gpu.name, "draining", now, "nobody holds it") for gpu in own if gpu.online))
 
 
 def _named(state: HubState) -> set[str]:
@@ -357,7 +371,7 @@ def _named(state: HubState) -> set[str]:
     return {name for fd in state.monitors for name in state.connections[fd].gpus}
 
 
-def unmet(state: HubState, now: float, plan: Decision) -> None:
+def unmet(state: HubState, now: float, decision: HubDecision) -> None:
     """Whoever waits for a GPU that is on, and whose worker is well but stays away from this hub, is told at last.
 
     The monitor finds it online, so nothing more would happen; and while jobs wait for it, it is not switched off.
@@ -373,21 +387,21 @@ def unmet(state: HubState, now: float, plan: Decision) -> None:
     message = m.BootResult(success=False, status="failed", msg=why, gpu=watched[0])
     for job in state.queued():
         if now - job.since >= state.limits.unmet:
-            _let_down(state, job, message, (), now, plan)
+            _let_down(state, job, message, (), now, decision)
 
 
-def overdue(state: HubState, now: float, plan: Decision) -> None:
+def overdue(state: HubState, now: float, decision: HubDecision) -> None:
     """What a monitor left open: questions are answered by the hub, a stop that never began is called off."""
     for (kind, request_id), (since, fds) in state.asked.items():
         here = [fd for fd in fds if fd in state.connections]
         patience = {"status": state.limits.ask, AGAIN: state.limits.look}
         late = now - since > patience.get(kind, state.limits.queued_ttl)
         if late and kind == "status":
-            status_words.pass_on(state, here, _own_answer(state, request_id), plan)
+            status_words.pass_on(state, here, _own_answer(state, request_id), decision)
         if late or not here:
-            plan.fact(f.Answered(kind, request_id))
+            decision.fact(f.Answered(kind, request_id))
     for gpu in state.gpus.values():
         stuck = gpu.phase == "draining" and now - gpu.since > state.limits.draining
         if stuck and gpu.ready and gpu.worker is not None:
-            _online(state, gpu, gpu.url, now, plan, again=False)
+            _online(state, gpu, gpu.url, now, decision, again=False)
             return  # one at a time: what waits is granted once

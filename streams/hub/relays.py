@@ -11,7 +11,7 @@ from typing import Any
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import jobs
-from wakestream.streams.hub.jobs import Decision
+from wakestream.streams.hub.decision import HubDecision
 from wakestream.streams.hub.state import Connection, HubState
 from wakestream.streams.hub.texts import Text
 from wakestream.streams.protocol import messages as m
@@ -30,19 +30,19 @@ _FOR_THE_HUB = frozenset({"key", "license", "sender_fd"})
 _NO_WORKER = "no text worker came to this hub while a GPU was online; start one where the GPU is"
 _TOO_LONG = "no text worker came in time; ask again later, or start one where the GPU is"
 
-Relay = Callable[[HubState, Connection, Any, float, Decision], None]
+Relay = Callable[[HubState, Connection, Any, float, HubDecision], None]
 
 
-def _counted(state: HubState, peer: Connection, frame: Mapping[str, Any], now: float, plan: Decision) -> bool:
+def _counted(state: HubState, peer: Connection, frame: Mapping[str, Any], now: float, decision: HubDecision) -> bool:
     """Whether this frame may be passed on: its sender has not had its share of this second, and it is short enough."""
     id_ = _id(frame)
     if jobs.had_its_share(state, peer, now):
-        plan.refuse(peer.fd, "too_fast", "this connection sends too much to others; try again in a second", id_)
+        decision.refuse(peer.fd, "too_fast", "this connection sends too much to others; try again in a second", id_)
         return False
     if len(wire.octets(m.Unknown(type="", frame=frame))) > state.limits.batch:
-        plan.refuse(peer.fd, "too_large", f"what is passed on may have {state.limits.batch} bytes at most", id_)
+        decision.refuse(peer.fd, "too_large", f"what is passed on may have {state.limits.batch} bytes at most", id_)
         return False
-    plan.fact(f.MonitorsTold(peer.fd, now))
+    decision.fact(f.MonitorsTold(peer.fd, now))
     return True
 
 
@@ -70,58 +70,58 @@ def _without_addressee(frame: Mapping[str, Any]) -> dict[str, Any]:
 # Texts
 
 
-def url(state: HubState, peer: Connection, message: m.Url, now: float, plan: Decision) -> None:
+def url(state: HubState, peer: Connection, message: m.Url, now: float, decision: HubDecision) -> None:
     """A client wants the text of a page."""
-    _ask(state, peer, {"type": "url", "url": message.url}, now, plan)
+    _ask(state, peer, {"type": "url", "url": message.url}, now, decision)
 
 
-def _video(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
+def _video(state: HubState, peer: Connection, message: m.Unknown, now: float, decision: HubDecision) -> None:
     """A client wants a video made of a text."""
     content, id_ = message.frame.get("content"), _id(message.frame)
     if not isinstance(content, str) or not content:
-        plan.refuse(peer.fd, "bad_request", 'chatglm_video: "content" must be a string that is not empty', id_)
+        decision.refuse(peer.fd, "bad_request", 'chatglm_video: "content" must be a string that is not empty', id_)
         return
     named = {"request_id": id_} if id_ is not None else {}
-    _ask(state, peer, {"type": message.type, "content": content, **named, "sender_fd": peer.fd}, now, plan)
+    _ask(state, peer, {"type": message.type, "content": content, **named, "sender_fd": peer.fd}, now, decision)
 
 
-def _ask(state: HubState, peer: Connection, frame: dict[str, Any], now: float, plan: Decision) -> None:
+def _ask(state: HubState, peer: Connection, frame: dict[str, Any], now: float, decision: HubDecision) -> None:
     id_, kind, owner, texts, limits = _id(frame), frame["type"], peer.owner, state.texts, state.limits
-    if owner is None or not _counted(state, peer, frame, now, plan):
+    if owner is None or not _counted(state, peer, frame, now, decision):
         return
     if texts.of(owner) >= limits.texts_per_license or len(texts.open) >= limits.texts:
-        plan.refuse(peer.fd, "queue_full", "too many texts are open already; ask again when one has come", id_)
+        decision.refuse(peer.fd, "queue_full", "too many texts are open already; ask again when one has come", id_)
         return
     worker = _text_worker(state, now)
     if worker is None and texts.in_vain:
-        plan.refuse(peer.fd, "no_text_worker", _NO_WORKER, id_)
+        decision.refuse(peer.fd, "no_text_worker", _NO_WORKER, id_)
         return
     asked = f.TextAsked(kind, owner, peer.fd, frame, now)
-    plan.fact(asked)
+    decision.fact(asked)
     new = Text(texts.serial + 1, kind, owner, peer.fd, frame, now)
-    _wake(state, kind, worker is None, new.id, plan)
+    _wake(state, kind, worker is None, new.id, decision)
     if worker is not None:
-        _give(state, new, worker, plan)
+        _give(state, new, worker, decision)
         ack: dict[str, Any] = {"type": "ack", "msg": "the text worker has the request"}
-        plan.send(peer.fd, m.Ack(request_id=id_, task_type=kind, msg=ack["msg"]) if id_ else _as_is(ack))
+        decision.send(peer.fd, m.Ack(request_id=id_, task_type=kind, msg=ack["msg"]) if id_ else _as_is(ack))
         return
     told = "no text worker is online; the request waits, and is given up after a while"
     offline = m.Offline(
         request_id=id_ or f"gpu_offline_{new.id}", ts=int(now), task_type=kind, msg=told, phase=jobs.phase(state)
     )
-    plan.send(peer.fd, offline, old=peer.old)
+    decision.send(peer.fd, offline, old=peer.old)
 
 
 def _as_is(frame: Mapping[str, Any]) -> m.Unknown:
     return m.Unknown(type=frame["type"], frame=frame)
 
 
-def _wake(state: HubState, kind: str, lacking: bool, id_: int, plan: Decision) -> None:
+def _wake(state: HubState, kind: str, lacking: bool, id_: int, decision: HubDecision) -> None:
     """Deployed monitors start the machine, or keep it on, at a copy of the request; ours are asked to, if need be."""
     ours = [fd for fd in state.monitors if state.connections[fd].features]
-    plan.send([fd for fd in state.monitors if fd not in ours], _as_is({"type": kind}))
+    decision.send([fd for fd in state.monitors if fd not in ours], _as_is({"type": kind}))
     if lacking:
-        plan.send(ours, m.Boot(request_id=f"text_{id_}", source="hub", msg="a text request waits for its worker"))
+        decision.send(ours, m.Boot(request_id=f"text_{id_}", source="hub", msg="a text request waits for its worker"))
 
 
 def _text_worker(state: HubState, now: float) -> int | None:
@@ -140,9 +140,9 @@ def _takes_texts(state: HubState, peer: Connection, now: float) -> bool:
     return now - peer.opened >= _SETTLED and (gpu is None or not gpu.ready)
 
 
-def _give(state: HubState, text: Text, worker: int, plan: Decision) -> None:
-    plan.fact(f.TextGiven(text.id, worker))
-    plan.send(worker, _as_is({**text.frame, "key": state.keys.get(text.owner, text.owner)}))
+def _give(state: HubState, text: Text, worker: int, decision: HubDecision) -> None:
+    decision.fact(f.TextGiven(text.id, worker))
+    decision.send(worker, _as_is({**text.frame, "key": state.keys.get(text.owner, text.owner)}))
 
 
 def active(state: HubState) -> int:
@@ -151,7 +151,7 @@ def active(state: HubState) -> int:
     return sum(text.worker is not None or bool(state.of_owner(text.owner)) for text in texts)
 
 
-def tick(state: HubState, now: float, plan: Decision) -> None:
+def tick(state: HubState, now: float, decision: HubDecision) -> None:
     """Give out what waits, as soon as a text worker is there, and give up what is too old."""
     if not state.texts.open:
         return
@@ -159,40 +159,40 @@ def tick(state: HubState, now: float, plan: Decision) -> None:
     in_vain = worker is None and any(gpu.online and now - gpu.since >= _COMES_WITHIN for gpu in state.gpus.values())
     for text in state.texts.open.values():
         if now - text.at > state.limits.text_ttl or (text.worker is None and in_vain):
-            _give_up(state, text, in_vain, plan)
+            _give_up(state, text, in_vain, decision)
         elif text.worker is None and worker is not None and state.of_owner(text.owner):
-            _give(state, text, worker, plan)
+            _give(state, text, worker, decision)
 
 
-def _give_up(state: HubState, text: Text, in_vain: bool, plan: Decision) -> None:
-    plan.fact(f.TextEnded(text.id, in_vain))
+def _give_up(state: HubState, text: Text, in_vain: bool, decision: HubDecision) -> None:
+    decision.fact(f.TextEnded(text.id, in_vain))
     if text.worker is None and text.fd in state.of_owner(text.owner):
-        plan.refuse(text.fd, "no_text_worker", _NO_WORKER if in_vain else _TOO_LONG, _id(text.frame))
+        decision.refuse(text.fd, "no_text_worker", _NO_WORKER if in_vain else _TOO_LONG, _id(text.frame))
 
 
 _ANSWERS = {"result": "url", "chatglm_video_result": "chatglm_video"}
 
 
-def _text_result(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
+def _text_result(state: HubState, peer: Connection, message: m.Unknown, now: float, decision: HubDecision) -> None:
     """A text worker's answer, which names no request: if there is only one that it can mean, it is given its id."""
     frame, owner = message.frame, message.frame.get("license")
-    if not isinstance(owner, str) or not _counted(state, peer, frame, now, plan):
+    if not isinstance(owner, str) or not _counted(state, peer, frame, now, decision):
         return
     meant = state.texts.answered(peer.fd, owner, _ANSWERS[message.type])
     if meant:
-        plan.fact(f.TextEnded(meant[0].id))
+        decision.fact(f.TextEnded(meant[0].id))
     clean = _without_addressee(frame)
     if message.type == "chatglm_video_result" and len(meant) == 1 and "request_id" not in clean:
         frame = {"sender_fd": meant[0].fd, **frame}
         clean |= {"request_id": id_} if (id_ := _id(meant[0].frame)) else {}
-    plan.send(_addressees(state, frame), _as_is(clean))
+    decision.send(_addressees(state, frame), _as_is(clean))
 
 
-def _progress(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
+def _progress(state: HubState, peer: Connection, message: m.Unknown, now: float, decision: HubDecision) -> None:
     """How far a render is, from its worker."""
     to = _addressees(state, message.frame)
-    if to and _counted(state, peer, message.frame, now, plan):
-        plan.send(to, _as_is(_without_addressee(message.frame)))
+    if to and _counted(state, peer, message.frame, now, decision):
+        decision.send(to, _as_is(_without_addressee(message.frame)))
 
 
 # Between the devices of one license
@@ -205,37 +205,39 @@ def _newest(state: HubState, peer: Connection, device: object) -> tuple[int, ...
     return (max(fit),) if fit else ()
 
 
-def _mobile_task(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
+def _mobile_task(state: HubState, peer: Connection, message: m.Unknown, now: float, decision: HubDecision) -> None:
     """A phone hands a task to the PC."""
     frame, id_ = message.frame, _id(message.frame)
     to = _newest(state, peer, "pc")
     if not to:
         why = "no PC of this license is connected; start the desktop program there first"
-        plan.refuse(peer.fd, "no_pc", why, id_)
-    elif _counted(state, peer, frame, now, plan):
-        plan.send(to, _as_is({**frame, "key": peer.key, "sender_fd": peer.fd}))
+        decision.refuse(peer.fd, "no_pc", why, id_)
+    elif _counted(state, peer, frame, now, decision):
+        decision.send(to, _as_is({**frame, "key": peer.key, "sender_fd": peer.fd}))
         kind = frame.get("task_type")
         if id_ is not None:
             kind = kind if isinstance(kind, str) else None
-            plan.send(peer.fd, m.Ack(request_id=id_, task_type=kind, msg="the PC has the task"))
+            decision.send(peer.fd, m.Ack(request_id=id_, task_type=kind, msg="the PC has the task"))
 
 
-def _mobile_task_result(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
+def _mobile_task_result(
+    state: HubState, peer: Connection, message: m.Unknown, now: float, decision: HubDecision
+) -> None:
     """The PC's answer to a phone."""
     mine = state.of_owner(peer.owner or "")
     to = _named(mine, message.frame.get("sender_fd")) or _newest(state, peer, "mobile")
-    if to and _counted(state, peer, message.frame, now, plan):
-        plan.send(to, message)
+    if to and _counted(state, peer, message.frame, now, decision):
+        decision.send(to, message)
 
 
-def _sync(state: HubState, peer: Connection, message: m.Unknown, now: float, plan: Decision) -> None:
+def _sync(state: HubState, peer: Connection, message: m.Unknown, now: float, decision: HubDecision) -> None:
     """A device's frame for another one of its license, as it is."""
     to = _newest(state, peer, message.frame.get("target_device"))
     if not to:
         why = 'no other device of this license is connected as this "target_device"'
-        plan.refuse(peer.fd, "no_device", why, _id(message.frame))
-    elif _counted(state, peer, message.frame, now, plan):
-        plan.send(to, message)
+        decision.refuse(peer.fd, "no_device", why, _id(message.frame))
+    elif _counted(state, peer, message.frame, now, decision):
+        decision.send(to, message)
 
 
 _RELAYS: Mapping[str, Mapping[str, Relay]] = {

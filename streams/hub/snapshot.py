@@ -1,28 +1,15 @@
-"""The hub's state out of a journal's facts, and the fewest facts that lead to a state: a journal may be cut to them."""
+"""The fewest facts that lead to a state of the hub: its journal may be cut down to them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.evolve import evolve
-from wakestream.streams.hub.state import Gpu, HubState, Limits
+from wakestream.streams.hub.state import Gpu, HubState
 
 
-def recover(facts: Iterable[f.Fact], limits: Limits | None = None) -> HubState:
-    """The state that a journal's facts lead to."""
-    state = HubState(limits=limits or Limits())
-    for fact in facts:
-        evolve(state, fact)
-    return state
-
-
-def snapshot(state: HubState) -> Sequence[f.Fact]:
-    """The fewest durable facts that lead to the same jobs, GPUs and kept results: a journal may be cut down to them."""
-    return tuple(_snapshot(state))
-
-
-def _snapshot(state: HubState) -> Iterator[f.Fact]:
+def snapshot(state: HubState) -> Iterator[f.Fact]:
+    """The fewest durable facts that lead to the same jobs, GPUs and kept results."""
     for gpu in state.gpus.values():
         yield from _of_gpu(gpu)
     yield from (f.GpuHeld(role, gpu, owner, at) for (role, gpu), (owner, at) in state.holders.items())

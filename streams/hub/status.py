@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import ledger
-from wakestream.streams.hub.jobs import ASKS, Decision, eta
+from wakestream.streams.hub.decision import HubDecision
+from wakestream.streams.hub.jobs import ASKS, eta
 from wakestream.streams.hub.state import Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -27,13 +28,15 @@ OWN_NAMED = 10
 """Jobs of the asker's own that are named for each GPU; of more there is only the number."""
 
 
-def hub_status_query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float, plan: Decision) -> None:
+def hub_status_query(
+    state: HubState, peer: Connection, message: m.HubStatusQuery, now: float, decision: HubDecision
+) -> None:
     """Answered from what the hub knows; other licenses' jobs are counted, not named."""
     second, times = peer.told
     if second == int(now) and times >= A_SECOND:
-        plan.refuse(peer.fd, "too_fast", "this connection asks too often; ask again in a second", message.request_id)
+        decision.refuse(peer.fd, "too_fast", "this connection asks too often; try again in 1 s", message.request_id)
         return
-    plan.fact(f.MonitorsTold(peer.fd, now))
+    decision.fact(f.MonitorsTold(peer.fd, now))
     entries = (_gpu(state, gpu, peer, now, message.since) for gpu in state.gpus.values())
     queue = [state.jobs[id_] for id_ in state.queue]
     answer = m.HubStatus(
@@ -46,7 +49,7 @@ def hub_status_query(state: HubState, peer: Connection, message: m.HubStatusQuer
         boot_s=ledger.boot_times(seconds for _, seconds in state.boots),
         eta_s=eta(state, now) if queue else None,
     )
-    plan.send(peer.fd, _fitting(state, answer, entries))
+    decision.send(peer.fd, _fitting(state, answer, entries))
 
 
 def _fitting(state: HubState, answer: m.HubStatus, entries: Iterator[dict[str, Any]]) -> m.HubStatus:

@@ -1,17 +1,19 @@
-"""The monitor as a decider: what happened to the machine goes in, what is now known and what is to be done come out.
+"""The monitor's decider: messages and the provider's answers in, commands to the provider and messages out.
 
-`Monitor.decide(machine, event, now)` is pure but for the injected random source of its backoff. At most one provider
-call is under way at a time, and never two starts; the moves are those of `streams/monitor/power_table.py`.
+At most one provider call is under way at a time, and never two starts. The moves are those of
+`streams/monitor/power_table.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import fields
+from functools import partial
 from random import Random
 from typing import Any
 
 from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading
+from wakestream.streams.decider import Decider
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.orphans import Findings
 from wakestream.streams.monitor.power_table import BOOTING, STATUS, Signal
@@ -35,7 +37,7 @@ _SIGNALS: Mapping[PowerReading, Signal] = {
 }
 
 
-def hear(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent | None:
+def to_event(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent | None:
     """What a message of the hub means to the monitor of `gpu`; None if nothing. One that names no GPU means each."""
     if isinstance(message, LinkUp | LinkDown):
         return message
@@ -61,31 +63,8 @@ _MEANINGS: Mapping[type, Callable[[Any], p.PowerEvent | None]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Monitor:
-    """The rules for one machine; `random` is the seeded source of jitter."""
-
-    policy: p.PowerPolicy
-    random: Random
-
-    def decide(
-        self, machine: p.Machine, event: p.PowerEvent, now: float
-    ) -> tuple[p.Machine, tuple[p.PowerCommand, ...]]:
-        """What is known after `event`, and what is to be done, in this order."""
-        turn = _Turn(self.policy, self.random, machine, now)
-        turn.take(event)
-        turn.watch_the_clock()
-        turn.issue_calls()
-        return turn.m, tuple(turn.commands)
-
-
 class _Turn(Findings):
-    """One decision in the making."""
-
-    def take(self, event: p.PowerEvent) -> None:
-        handler = _HANDLERS.get(type(event))
-        if handler is not None:
-            handler(self, event)
+    """One decision while it is made."""
 
     def on_wake(self, event: p.Wake) -> None:
         anew = self.m.state == "off" and not self.m.wanted
@@ -393,6 +372,7 @@ class _Turn(Findings):
 
 
 _HANDLERS: Mapping[type, Callable[[_Turn, Any], None]] = {
+    p.Tick: lambda turn, tick: None,
     p.Wake: _Turn.on_wake,
     p.Taken: _Turn.on_taken,
     p.Reading: _Turn.on_reading,
@@ -406,3 +386,45 @@ _HANDLERS: Mapping[type, Callable[[_Turn, Any], None]] = {
     LinkUp: _Turn.on_link_up,
     LinkDown: _Turn.on_link_down,
 }
+
+
+def _changes(machine: p.Machine, to: p.Machine) -> list[p.MachineChanged]:
+    values = ((name, getattr(to, name)) for name in _FIELDS)
+    changes = {name: value for name, value in values if value != getattr(machine, name)}
+    return [p.MachineChanged(changes)] if changes else []
+
+
+_FIELDS = tuple(field.name for field in fields(p.Machine))
+
+
+def _change(machine: p.Machine, fact: p.MachineChanged) -> None:
+    for name, value in fact.changes.items():
+        setattr(machine, name, value)
+
+
+class Monitor(Decider[p.Machine, p.PowerEvent, p.MachineChanged, p.PowerCommand]):
+    """The decider for one machine. `now` is seconds on a clock that only goes forward.
+
+    Args:
+        policy: The settings.
+        random: A seeded source of jitter; without it the decider would be pure.
+    """
+
+    def __init__(self, policy: p.PowerPolicy, random: Random) -> None:
+        self.policy, self._random = policy, random
+        handlers = {event: partial(self._handle, handler) for event, handler in _HANDLERS.items()}
+        super().__init__(p.Machine, handlers, {p.MachineChanged: _change}, partial(_changes, p.Machine()))
+
+    def _handle(
+        self,
+        handler: Callable[[_Turn, Any], None],
+        machine: p.Machine,
+        event: p.PowerEvent,
+        now: float,
+        decision: p.PowerDecision,
+    ) -> None:
+        turn = _Turn(self.policy, self._random, machine, now, decision)
+        handler(turn, event)
+        turn.watch_the_clock()
+        turn.issue_calls()
+        decision.fact(*_changes(machine, turn.m))

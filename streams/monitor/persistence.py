@@ -29,7 +29,7 @@ class MachineKept:
     last_use: float | None = None
 
 
-def kept(machine: Machine, now: float, unix: float) -> MachineKept:
+def snapshot(machine: Machine, now: float, unix: float) -> MachineKept:
     """What is to be kept of `machine`; `now` is the monitor's clock, `unix` the same moment in UNIX seconds."""
     used = machine.served or machine.start_at is not None or machine.remembered
     return MachineKept(
@@ -70,7 +70,7 @@ def ages(facts: Iterable[MachineKept], unix: float) -> dict[str, Any] | None:
     }
 
 
-def recalled(known: Mapping[str, Any] | None, now: float) -> Machine:
+def restore(known: Mapping[str, Any] | None, now: float) -> Machine:
     """The machine of a monitor that starts and knows this much: it is looked at before anything is done.
 
     A start that was under way is still wanted, and not made again while it may yet show.

@@ -5,11 +5,13 @@ Times are seconds on whatever clock `now` is read from; it only has to go forwar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading
+from wakestream.streams.decider import Decision
 from wakestream.streams.monitor.power_table import PowerWord
 from wakestream.streams.protocol import messages as m
 
@@ -80,7 +82,7 @@ class Query:
     asked_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Machine:
     """All that is known. `why` explains `state`; `wanted` is a wake that is still to be carried out.
 
@@ -146,6 +148,13 @@ class Machine:
     def linked(self) -> bool:
         """Whether there is a connection to the hub."""
         return self.features is not None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineChanged:
+    """These fields of the machine have new values. Not journaled: see `persistence`."""
+
+    changes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,3 +284,4 @@ class Note:
 
 
 PowerCommand = Start | Stop | Inspect | CheckHealth | Say | Note
+PowerDecision = Decision[MachineChanged, PowerCommand]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from copy import copy
 from random import Random
 from typing import Any
 
@@ -24,17 +24,17 @@ LONGEST_WHY = 1000
 
 
 class Moves:
-    """One decision in the making: `m` is the machine so far, `commands` what is to be done."""
+    """One decision while it is made: `m` is a copy of the machine with all changes so far."""
 
-    def __init__(self, policy: p.PowerPolicy, random: Random, machine: p.Machine, now: float) -> None:
-        self.policy, self.random, self.m, self.now = policy, random, machine, now
-        self.commands: list[p.PowerCommand] = []
+    def __init__(
+        self, policy: p.PowerPolicy, random: Random, machine: p.Machine, now: float, decision: p.PowerDecision
+    ) -> None:
+        self.policy, self.random, self.m, self.now = policy, random, copy(machine), now
+        self.do = decision.command
 
     def set(self, **changes: Any) -> None:
-        self.m = replace(self.m, **changes)
-
-    def do(self, command: p.PowerCommand) -> None:
-        self.commands.append(command)
+        for name, value in changes.items():
+            setattr(self.m, name, value)
 
     def say(self, message: m.Message) -> None:
         self.do(p.Say(message))

@@ -5,10 +5,11 @@ Times are UNIX seconds, sizes bytes, paths absolute. Facts are kept for years: l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from wakestream.operators.model.events import JobEvent, Outcome
+from wakestream.streams.decider import Decision
 
 # What becomes so
 
@@ -271,9 +272,4 @@ class Notify:
 OutboxCommand = Answer | Start | Stop | Release | CancelNotice | Tell | Notify
 
 
-@dataclass(slots=True)
-class OutboxDecision:
-    """What one decision comes to."""
-
-    facts: list[OutboxFact] = field(default_factory=list)
-    commands: list[OutboxCommand] = field(default_factory=list)
+OutboxDecision = Decision[OutboxFact, OutboxCommand]

@@ -1,78 +1,66 @@
-"""The daemon's outbox as a pure decider: which jobs there are, how each ended, and that an end is for ever.
+"""The daemon's outbox as a decider: which jobs there are and how each ended.
 
-`decide(state, event, now)` changes nothing; `evolve` makes a fact so. A job is whatever happens between `JobAccepted`
-and `JobEnded`; after that only `JobForgotten` follows.
+A job begins with `JobAccepted` and ends with `JobEnded`. After its end only `JobReleased` and `JobForgotten` follow.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.lifecycle.reuse import OWN, reused
 from wakestream.operators.model import events as e
+from wakestream.streams.decider import Decider
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import webhooks
 from wakestream.streams.outbox.state import (
+    CHANGES,
     ENDED_MOST,
     OPEN_MOST,
     Entry,
     OutboxState,
-    evolve,
     job_of,
     outcome_of,
     plain_outcome,
-    recover,
     snapshot,
 )
 from wakestream.streams.recording.event_json import kind
 from wakestream.streams.recording.timeline import STAGE_AFTER
 
 __all__ = [
-    "ENDED_MOST", "OPEN_MOST", "Entry", "OutboxState", "decide", "evolve", "job_of", "outcome_of",
-    "plain_outcome", "recover", "snapshot", "unknown",
+    "DECIDER", "ENDED_MOST", "OPEN_MOST", "Entry", "OutboxState", "job_of", "outcome_of", "plain_outcome", "unknown",
 ]  # fmt: skip
 
 
-def decide(
-    state: OutboxState, event: f.OutboxEvent, now: float
-) -> tuple[Sequence[f.OutboxFact], Sequence[f.OutboxCommand]]:
-    """What `event` makes true, and what is to be done once that is kept. `now` is UNIX seconds."""
-    plan = f.OutboxDecision()
-    _DECIDE[type(event)](state, event, now, plan)
-    return plan.facts, plan.commands
-
-
-def _started(state: OutboxState, _: f.Started, now: float, plan: f.OutboxDecision) -> None:
+def _started(state: OutboxState, _: f.Started, now: float, decision: f.OutboxDecision) -> None:
     if state.webhook:
-        plan.commands += [f.Notify(owed.job, owed) for owed in state.owed.values()]
+        decision.command(*(f.Notify(pending.job, pending) for pending in state.pending.values()))
     for job, entry in state.jobs.items():
         if entry.ended is not None:
             if entry.released is None:
-                plan.commands.append(f.Release(job, entry.ended.outcome in ("cancelled", "timed_out")))
+                decision.command(f.Release(job, entry.ended.outcome in ("cancelled", "timed_out")))
             continue
         if entry.cancelling is None:
-            plan.commands.append(f.Start(job))
+            decision.command(f.Start(job))
         else:
             stage = entry.stage or f.JobStage(job, "", now)
-            plan.commands.append(f.CancelNotice(job, stage.worker, stage.task))
+            decision.command(f.CancelNotice(job, stage.worker, stage.task))
 
 
-def _submitting(state: OutboxState, event: f.Submitting, now: float, plan: f.OutboxDecision) -> None:
+def _submitting(state: OutboxState, event: f.Submitting, now: float, decision: f.OutboxDecision) -> None:
     accepted = _accepted(event, now)
     known = state.jobs.get(event.job)
     refusal = None if known is not None else _refusal(state, event)
     if known is not None and not _same(known.accepted, accepted):
         refusal = (409, "conflict", f"there is another job with the id {event.job}; leave the id out for a new one")
     if refusal is not None:
-        plan.commands.append(f.Answer(event.ticket, refusal[0], event.job, *refusal[1:]))
+        decision.command(f.Answer(event.ticket, refusal[0], event.job, *refusal[1:]))
     elif known is not None:
-        plan.commands.append(f.Answer(event.ticket, 200, event.job))
+        decision.command(f.Answer(event.ticket, 200, event.job))
     else:
-        plan.facts += [*_forgotten(state, now), accepted]
-        plan.commands += [f.Answer(event.ticket, 201, event.job), f.Start(event.job)]
+        decision.fact(*_forgotten(state, now), accepted)
+        decision.command(f.Answer(event.ticket, 201, event.job), f.Start(event.job))
 
 
 def _accepted(event: f.Submitting, now: float) -> f.JobAccepted:
@@ -107,18 +95,18 @@ def _forgotten(state: OutboxState, now: float) -> list[f.OutboxFact]:
     return [f.JobForgotten(one.job, now) for one in sorted(ended, key=lambda one: one.at)[: max(0, spare)]]
 
 
-def _cancelling(state: OutboxState, event: f.Cancelling, now: float, plan: f.OutboxDecision) -> None:
+def _cancelling(state: OutboxState, event: f.Cancelling, now: float, decision: f.OutboxDecision) -> None:
     entry = state.jobs.get(event.job)
     if entry is None:
-        plan.commands.append(f.Answer(event.ticket, 404, event.job, "unknown_job", unknown(event.job)))
+        decision.command(f.Answer(event.ticket, 404, event.job, "unknown_job", unknown(event.job)))
     elif entry.ended is not None and entry.ended.outcome != "cancelled":
         why = f"job {event.job} has ended already ({entry.ended.outcome}); there is nothing left to cancel"
-        plan.commands.append(f.Answer(event.ticket, 409, event.job, "ended", why))
+        decision.command(f.Answer(event.ticket, 409, event.job, "ended", why))
     else:
         if entry.state == "open":
-            plan.facts.append(f.JobCancelling(event.job, now))
-            plan.commands.append(f.Stop(event.job))
-        plan.commands.append(f.Answer(event.ticket, 202 if entry.ended is None else 200, event.job))
+            decision.fact(f.JobCancelling(event.job, now))
+            decision.command(f.Stop(event.job))
+        decision.command(f.Answer(event.ticket, 202 if entry.ended is None else 200, event.job))
 
 
 def unknown(job: str) -> str:
@@ -126,51 +114,51 @@ def unknown(job: str) -> str:
     return f"there is no job {job[:80]!r} here; `wakestream jobs --all` lists those that are"
 
 
-def _happened(state: OutboxState, event: f.Happened, now: float, plan: f.OutboxDecision) -> None:
+def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.OutboxDecision) -> None:
     entry = state.jobs.get(event.job)
     if entry is None or entry.ended is not None:
         return  # too late: an end is for ever
     if is_outcome(event.event):
         ended = _ended(event, entry.stage.reused if entry.stage is not None else "", now)
-        plan.facts.append(ended)
-        plan.commands.append(f.Tell(event.job, event.event))
+        decision.fact(ended)
+        decision.command(f.Tell(event.job, event.event))
         if state.webhook:
-            _owe(state, entry, ended, plan)
+            _owe(state, entry, ended, decision)
     elif isinstance(event.event, e.Fingerprinted):
         video, audio = event.event.files
         digests = dict(video.digests), dict(audio.digests)
-        plan.facts.append(f.JobRead(event.job, *digests, video.mtime_ns, audio.mtime_ns))
+        decision.fact(f.JobRead(event.job, *digests, video.mtime_ns, audio.mtime_ns))
     else:
-        plan.facts += _moved(entry, event, now)
+        decision.fact(*_moved(entry, event, now))
 
 
-def _released(state: OutboxState, event: f.Released, now: float, plan: f.OutboxDecision) -> None:
+def _released(state: OutboxState, event: f.Released, now: float, decision: f.OutboxDecision) -> None:
     """No later start has to say it again. A job that was being cancelled when the program ended is released first."""
     entry = state.jobs.get(event.job)
     if entry is not None and entry.released is None and (entry.ended or entry.cancelling) is not None:
-        plan.facts.append(f.JobReleased(event.job, now))
+        decision.fact(f.JobReleased(event.job, now))
 
 
-def _owe(state: OutboxState, entry: Entry, ended: f.JobEnded, plan: f.OutboxDecision) -> None:
+def _owe(state: OutboxState, entry: Entry, ended: f.JobEnded, decision: f.OutboxDecision) -> None:
     """In one commit with the end: who is told of it is told, whatever happens to this program."""
     owed = webhooks.owed(entry.accepted, ended, entry.stage.sent if entry.stage is not None else 0)
     if owed is None:
         return
-    if len(state.owed) >= webhooks.OWED_MOST:
-        first = next(iter(state.owed.values()))
-        plan.facts.append(f.WebhookGivenUp(first.job, first.delivery, ended.at, "too many wait"))
-    plan.facts.append(owed)
-    plan.commands.append(f.Notify(owed.job, owed))
+    if len(state.pending) >= webhooks.OWED_MOST:
+        first = next(iter(state.pending.values()))
+        decision.fact(f.WebhookGivenUp(first.job, first.delivery, ended.at, "too many wait"))
+    decision.fact(owed)
+    decision.command(f.Notify(owed.job, owed))
 
 
-def _webhook_settled(state: OutboxState, event: f.WebhookSettled, now: float, plan: f.OutboxDecision) -> None:
-    owed = state.owed.get(event.delivery)
+def _webhook_settled(state: OutboxState, event: f.WebhookSettled, now: float, decision: f.OutboxDecision) -> None:
+    owed = state.pending.get(event.delivery)
     if owed is None:
         return
     if event.why:
-        plan.facts.append(f.WebhookGivenUp(owed.job, owed.delivery, now, event.why))
+        decision.fact(f.WebhookGivenUp(owed.job, owed.delivery, now, event.why))
     else:
-        plan.facts.append(f.WebhookDelivered(owed.job, owed.delivery, now))
+        decision.fact(f.WebhookDelivered(owed.job, owed.delivery, now))
 
 
 def _moved(entry: Entry, event: f.Happened, now: float) -> list[f.OutboxFact]:
@@ -207,7 +195,13 @@ def _ended(event: f.Happened, whose: str, now: float) -> f.JobEnded:
     return f.JobEnded(event.job, kind(event.event), now, **ended)
 
 
-_DECIDE: dict[type, Callable[[OutboxState, Any, float, f.OutboxDecision], None]] = {
-    f.Started: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Happened: _happened,
-    f.Released: _released, f.WebhookSettled: _webhook_settled,
-}  # fmt: skip
+DECIDER: Decider[OutboxState, f.OutboxEvent, f.OutboxFact, f.OutboxCommand] = Decider(
+    OutboxState,
+    {
+        f.Started: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Happened: _happened,
+        f.Released: _released, f.WebhookSettled: _webhook_settled,
+    },
+    CHANGES,
+    snapshot,
+)  # fmt: skip
+"""The outbox. `now` is UNIX seconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class OutboxState:
     by_files: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
     by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
     by_content: dict[Content, set[str]] = field(default_factory=dict)
-    owed: dict[str, f.WebhookOwed] = field(default_factory=dict)  # by delivery, the oldest first
+    pending: dict[str, f.WebhookOwed] = field(default_factory=dict)  # by delivery, the oldest first
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
     webhook: bool = False
@@ -135,48 +135,27 @@ def plain_outcome(ended: f.JobEnded) -> dict[str, Any]:
     return {**plain_event(outcome_of(ended)), **more}
 
 
-def evolve(state: OutboxState, fact: f.OutboxFact) -> None:
-    """Make `fact` so. A fact about a job that is not there, or one that would change an end, changes nothing."""
-    if isinstance(fact, f.WebhookFact):
-        _webhook(state, fact)
-        return
-    if isinstance(fact, f.JobAccepted):
-        if fact.job not in state.jobs:
-            entry = state.jobs[fact.job] = Entry(fact)
-            state.outputs[state.place(fact.output)] = fact.job
-            state.by_sizes.setdefault(entry.sizes, []).append(fact.job)
-            state.by_files.setdefault(entry.files, []).append(fact.job)
-        return
-    entry_or_none = state.jobs.get(fact.job)
-    if entry_or_none is None:
-        return
-    if isinstance(fact, f.JobForgotten):
-        _forget(state, entry_or_none)
-    elif isinstance(fact, f.JobReleased):
-        entry_or_none.released = fact
-    elif entry_or_none.ended is None:
-        _note(state, entry_or_none, fact)
+def _accepted(state: OutboxState, fact: f.JobAccepted) -> None:
+    if fact.job not in state.jobs:
+        entry = state.jobs[fact.job] = Entry(fact)
+        state.outputs[state.place(fact.output)] = fact.job
+        state.by_sizes.setdefault(entry.sizes, []).append(fact.job)
+        state.by_files.setdefault(entry.files, []).append(fact.job)
 
 
-def _webhook(state: OutboxState, fact: f.WebhookFact) -> None:
-    """What is owed outlives the job that it is about."""
-    if isinstance(fact, f.WebhookOwed):
-        state.owed[fact.delivery] = fact
-    else:
-        state.owed.pop(fact.delivery, None)
+def _of_open_job(change: Callable[[OutboxState, Entry, Any], None]) -> Callable[[OutboxState, Any], None]:
+    """A change of a job that has not ended; other facts are ignored, since no fact changes an end."""
+
+    def apply(state: OutboxState, fact: Any) -> None:
+        entry = state.jobs.get(fact.job)
+        if entry is not None and entry.ended is None:
+            change(state, entry, fact)
+
+    return apply
 
 
-def _note(state: OutboxState, entry: Entry, fact: f.OutboxFact) -> None:
-    match fact:
-        case f.JobStage():
-            entry.stage = fact
-        case f.JobRead():
-            _read(state, entry, fact)
-        case f.JobCancelling():
-            entry.cancelling = fact
-        case f.JobEnded():
-            entry.ended = fact
-            _release_output(state, entry)
+def _stage(_: OutboxState, entry: Entry, fact: f.JobStage) -> None:
+    entry.stage = fact
 
 
 def _read(state: OutboxState, entry: Entry, fact: f.JobRead) -> None:
@@ -186,20 +165,57 @@ def _read(state: OutboxState, entry: Entry, fact: f.JobRead) -> None:
         state.by_content.setdefault(entry.content, set()).add(fact.job)
 
 
+def _cancelling(_: OutboxState, entry: Entry, fact: f.JobCancelling) -> None:
+    entry.cancelling = fact
+
+
+def _ended(state: OutboxState, entry: Entry, fact: f.JobEnded) -> None:
+    entry.ended = fact
+    _release_output(state, entry)
+
+
+def _released(state: OutboxState, fact: f.JobReleased) -> None:
+    if (entry := state.jobs.get(fact.job)) is not None:
+        entry.released = fact
+
+
+def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
+    if (entry := state.jobs.pop(fact.job, None)) is not None:
+        _release_output(state, entry)
+        _unread(state, entry)
+        _drop(state.by_sizes, entry.sizes, fact.job)
+        _drop(state.by_files, entry.files, fact.job)
+
+
+def _webhook_pending(state: OutboxState, fact: f.WebhookOwed) -> None:
+    state.pending[fact.delivery] = fact
+
+
+def _webhook_settled(state: OutboxState, fact: f.WebhookDelivered | f.WebhookGivenUp) -> None:
+    state.pending.pop(fact.delivery, None)
+
+
+CHANGES: Mapping[type, Callable[[OutboxState, Any], None]] = {
+    f.JobAccepted: _accepted,
+    f.JobStage: _of_open_job(_stage),
+    f.JobRead: _of_open_job(_read),
+    f.JobCancelling: _of_open_job(_cancelling),
+    f.JobEnded: _of_open_job(_ended),
+    f.JobReleased: _released,
+    f.JobForgotten: _forgotten,
+    f.WebhookOwed: _webhook_pending,
+    f.WebhookDelivered: _webhook_settled,
+    f.WebhookGivenUp: _webhook_settled,
+}
+"""For each type of fact, how it changes the state. A fact about an unknown job changes nothing."""
+
+
 def _unread(state: OutboxState, entry: Entry) -> None:
     if entry.content is not None:
         same = state.by_content[entry.content]
         same.discard(entry.accepted.job)
         if not same:
             del state.by_content[entry.content]
-
-
-def _forget(state: OutboxState, entry: Entry) -> None:
-    del state.jobs[entry.accepted.job]
-    _release_output(state, entry)
-    _unread(state, entry)
-    _drop(state.by_sizes, entry.sizes, entry.accepted.job)
-    _drop(state.by_files, entry.files, entry.accepted.job)
 
 
 def _drop(index: dict[Any, list[str]], key: Any, job: str) -> None:
@@ -214,19 +230,11 @@ def _release_output(state: OutboxState, entry: Entry) -> None:
         del state.outputs[place]
 
 
-def recover(facts: Iterable[f.OutboxFact], state: OutboxState | None = None) -> OutboxState:
-    """The state that `facts` lead to."""
-    found = state if state is not None else OutboxState()
-    for fact in facts:
-        evolve(found, fact)
-    return found
-
-
 def snapshot(state: OutboxState) -> list[f.OutboxFact]:
     """The fewest facts that lead to this state."""
     kept = ((e.accepted, e.stage, e.read, e.cancelling, e.ended, e.released) for e in state.jobs.values())
     jobs: list[f.OutboxFact] = [fact for facts in kept for fact in facts if fact is not None]
-    return [*jobs, *state.owed.values()]
+    return [*jobs, *state.pending.values()]
 
 
 def _ending(path: str) -> str:

@@ -45,22 +45,17 @@ class ReplayedHub:
         """Decide on an event at `now` (UNIX seconds), then apply the facts and send the messages."""
         match event:
             case f.Started(kept):  # the facts that the journal had when the hub started
-                self._apply(kept)
+                hub.DECIDER.recover(kept, self._state)
             case f.Opened(fd):
                 self.open.add(fd)
             case f.Closed(fd):
                 self.open.discard(fd)
-        facts, commands = hub.decide(self._state, event, now)
+        facts, commands = hub.DECIDER.step(self._state, event, now)
         if self._idle_ticks or facts or commands or not isinstance(event, f.Tick):
             self._tap.row(*event_row(event, now))
-        self._apply(facts)
         for command in commands:
             if not isinstance(command, f.Close):
                 self._send(command)
-
-    def _apply(self, facts: Iterable[f.Fact]) -> None:
-        for fact in facts:
-            hub.evolve(self._state, fact)
 
     def _send(self, command: Sent) -> None:
         receivers = (command.fd,) if isinstance(command, f.Send) else command.to

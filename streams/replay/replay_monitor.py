@@ -6,8 +6,8 @@ from random import Random
 from typing import Any
 
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.monitor import Monitor, hear
-from wakestream.streams.monitor.persistence import recalled
+from wakestream.streams.monitor.monitor import Monitor, to_event
+from wakestream.streams.monitor.persistence import restore
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.config_json import config_from
 from wakestream.streams.recording.recording import Log, MemoryTap, Row
@@ -38,7 +38,7 @@ class _Replay:
     def __init__(self, log: Log, policy: p.PowerPolicy, *, ticking: bool) -> None:
         self.log = log
         self.monitor = Monitor(policy, Random(log.header.seed))
-        self.machine = recalled(log.header.config.get("recalled"), 0.0)
+        self.machine = restore(log.header.config.get("recalled"), 0.0)
         self.ticking = ticking
         self.t = 0.0
         self.tap = MemoryTap(lambda: self.t)
@@ -59,7 +59,7 @@ class _Replay:
             return None
         self.tap.row(row.dir, row.label, row.data, row.job)
         if row.dir == "in":
-            return hear(wire.from_frame(row.data, strict=False), self.monitor.policy.gpu)
+            return to_event(wire.from_frame(row.data, strict=False), self.monitor.policy.gpu)
         event = monitor_event(row)
         if row.dir == "conn" and row.label != "tick":
             self.up = row.label == "up"
@@ -67,8 +67,7 @@ class _Replay:
 
     def _handle(self, event: p.PowerEvent, t: float) -> None:
         self.t = t
-        self.machine, commands = self.monitor.decide(self.machine, event, t)
-        for command in commands:
+        for command in self.monitor.step(self.machine, event, t).commands:
             if isinstance(command, p.Say) and self.up:
                 self.tap.frame("out", command.message)
 

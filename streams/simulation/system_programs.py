@@ -23,8 +23,8 @@ from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.job import Build, World
 from wakestream.streams.jobs.job_runner import RETRY_NOW, Daemon
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.monitor import Monitor, hear
-from wakestream.streams.monitor.persistence import recalled
+from wakestream.streams.monitor.monitor import Monitor, to_event
+from wakestream.streams.monitor.persistence import restore
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row
@@ -205,7 +205,7 @@ class MonitorProgram(PeerProgram):
     def __init__(self, net: Network, log: Log, offset: float, policy: p.PowerPolicy, gpu: SimulatedGpu | None) -> None:
         super().__init__(net, log, offset)
         self.monitor = Monitor(policy, Random(log.header.seed))
-        self.machine = recalled(log.header.config.get("recalled"), 0.0)
+        self.machine = restore(log.header.config.get("recalled"), 0.0)
         self.gpu = gpu
         self._ticking: asyncio.TimerHandle | None = None
 
@@ -221,13 +221,13 @@ class MonitorProgram(PeerProgram):
     def receive(self, message: m.Message, _: Row | None) -> None:
         """A message of the hub."""
         self.tap.frame("in", message)
-        event = hear(message, self.monitor.policy.gpu)
+        event = to_event(message, self.monitor.policy.gpu)
         if event is not None:
             self.handle(event)
 
     def handle(self, event: p.PowerEvent) -> None:
         """Decide on an event. With a simulated machine, the monitor ticks one second after each event."""
-        self.machine, commands = self.monitor.decide(self.machine, event, self.net.now - self.offset)
+        commands = self.monitor.step(self.machine, event, self.net.now - self.offset).commands
         if commands and isinstance(event, p.Tick) and self.gpu is not None:
             self.tap.row("conn", "tick", {})
         for command in commands:

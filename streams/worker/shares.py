@@ -7,7 +7,6 @@ waits longer, or loses a result sooner, because others want the same.
 from __future__ import annotations
 
 from collections import Counter
-from functools import lru_cache
 
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.streams.worker.state import State, Task
@@ -36,9 +35,14 @@ def position(state: State, task_id: str) -> int:
     return turns(state).get(task_id, 0)
 
 
-@lru_cache(maxsize=1)
 def turns(state: State) -> dict[str, int]:
-    """The places of all that wait. The licenses take turns; the one that was served longest ago comes first."""
+    """The places of all tasks that wait. The licenses take turns; the one that was served longest ago comes first."""
+    if state.turns is None:
+        state.turns = _turns(state)
+    return state.turns
+
+
+def _turns(state: State) -> dict[str, int]:
     counts: Counter[str] = Counter()
     keys: dict[str, tuple[int, float, int]] = {}
     for arrival, name in enumerate(state.line):

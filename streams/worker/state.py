@@ -5,10 +5,9 @@ to be done (commands). Pure; `streams/worker/worker.py` decides.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
-from typing import Literal
+from typing import Any, Literal
 
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Frame
@@ -73,26 +72,35 @@ class Task:
         return frozenset(job for job, owner in self.owners if owner == license_)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class State:
     """All tasks, those that wait (in the order of their coming), and which attempt has the engine until it has ended.
 
     `served`: when a task of each license began last. `used`: when each result was last asked for, where that was after
-    its end. `files`: the files that each license has shown to have, the earliest first, as `HASH.EXT`.
+    its end. `files`: the files that each license has shown to have, the earliest first, as `HASH.EXT`. `turns` caches
+    `shares.turns`. Only the functions in `CHANGES` write here.
     """
 
-    tasks: Mapping[str, Task] = field(default_factory=dict)
-    line: tuple[str, ...] = ()
+    tasks: dict[str, Task] = field(default_factory=dict)
+    line: dict[str, None] = field(default_factory=dict)
     busy: tuple[str, int] | None = None
     ready: bool = False
-    served: Mapping[str, float] = field(default_factory=dict)
-    used: Mapping[str, float] = field(default_factory=dict)
-    files: Mapping[str, Mapping[str, None]] = field(default_factory=dict)
+    served: dict[str, float] = field(default_factory=dict)
+    used: dict[str, float] = field(default_factory=dict)
+    files: dict[str, dict[str, None]] = field(default_factory=dict)
+    turns: dict[str, int] | None = field(default=None, init=False)
 
     def has(self, license_: str, *files: FileRef) -> bool:
         """Whether the license has shown that it has these files. Who knows the secret need not."""
         mine = self.files.get(license_, {})
         return license_ == ANONYMOUS or all(file_name(ref) in mine for ref in files)
+
+    def copy(self) -> State:
+        """A copy that can be changed on its own."""
+        tables: dict[str, Any] = {
+            name: dict(getattr(self, name)) for name in ("tasks", "line", "served", "used", "files")
+        }
+        return replace(self, **tables)
 
     def opens(self, task: Task, job: str, license_: str) -> bool:
         """Whether a capability for this job opens the task: it asked for it, and its license has both files."""
@@ -107,7 +115,6 @@ class Ask:
     audio: FileRef
     holder: str
     kept: bool
-    now: float
     license: str = ANONYMOUS
 
 
@@ -117,7 +124,6 @@ class Drop:
 
     task_id: str
     holder: str
-    now: float
     license: str = ANONYMOUS
 
 
@@ -127,14 +133,11 @@ class Show:
 
     file: FileRef
     license: str
-    now: float
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The engine can work."""
-
-    now: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,6 @@ class Ended:
 
     task_id: str
     attempt: int
-    now: float
     size: int = 0
     digest: str | None = None
     error: str | None = None
@@ -254,72 +256,69 @@ def find(state: State, name: str, license_: str = ANONYMOUS) -> Task | None:
     return max(held, key=lambda task: task.created_at, default=None)
 
 
-def restore(facts: Iterable[Kept]) -> State:
-    """The state after a restart: what had not finished waits again, in the order in which it was asked for."""
-    tasks: dict[str, Task] = {}
-    files: dict[str, dict[str, None]] = {}
-    for fact in facts:
-        match fact:
-            case Changed(task):
-                tasks[task.id] = task
-            case Forgotten(name):
-                tasks.pop(name, None)
-            case Shown(file, license_):
-                _add(files.setdefault(license_, {}), file)
-    ordered = sorted(tasks.values(), key=lambda task: task.created_at)
+def restart(state: State) -> None:
+    """After a restart, what had not finished waits again, in the order in which it was requested."""
+    ordered = sorted(state.tasks.values(), key=lambda task: task.created_at)
     again = [replace(task, status="queued", progress=NO_PROGRESS) if task.unfinished else task for task in ordered]
-    return reduce(evolve, map(Changed, again), State(files=files))
+    state.tasks = {task.id: task for task in again}
+    state.line = {task.id: None for task in again if task.unfinished}
+    state.busy, state.served, state.turns = None, {}, None
 
 
-def snapshot(state: State) -> list[Kept]:
+def snapshot(state: State) -> Iterator[Kept]:
     """The fewest facts that lead to the same state."""
-    shown = [Shown(file, license_) for license_, files in state.files.items() for file in files]
-    return [*shown, *(Changed(replace(task, progress=NO_PROGRESS)) for task in state.tasks.values())]
+    yield from (Shown(file, license_) for license_, files in state.files.items() for file in files)
+    yield from (Changed(replace(task, progress=NO_PROGRESS)) for task in state.tasks.values())
 
 
-def evolve(state: State, fact: Fact) -> State:
-    """Take one fact in."""
-    match fact:
-        case Changed(task):
-            return _with(state, task)
-        case Advanced():
-            return _advance(state, fact)
-        case Used(name, at):
-            return replace(state, used={**state.used, name: at})
-        case Shown(file, license_):
-            mine = dict(state.files.get(license_, {}))
-            _add(mine, file)
-            return replace(state, files={**state.files, license_: mine})
-        case Forgotten(name):
-            tasks, used = dict(state.tasks), dict(state.used)
-            tasks.pop(name, None)
-            used.pop(name, None)
-            return replace(state, tasks=tasks, used=used)
-        case EngineFree():
-            return replace(state, busy=None)
-        case EngineReady():
-            return replace(state, ready=True)
-
-
-def _with(state: State, task: Task) -> State:
-    line = tuple(name for name in state.line if name != task.id or task.status == "queued")
-    if task.status == "queued" and task.id not in line:
-        line = (*line, task.id)
-    busy, served = state.busy, state.served
+def _changed(state: State, fact: Changed) -> None:
+    task = state.tasks[fact.task.id] = fact.task
+    state.turns = None
+    if task.status == "queued":
+        state.line.setdefault(task.id)
+    else:
+        state.line.pop(task.id, None)
     if task.status == "running":
-        busy = (task.id, task.attempt)
-        served = {**served, **dict.fromkeys(task.licenses(), task.started_at or 0.0)}
-    return replace(state, tasks={**state.tasks, task.id: task}, line=line, busy=busy, served=served)
+        state.busy = (task.id, task.attempt)
+        state.served.update(dict.fromkeys(task.licenses(), task.started_at or 0.0))
 
 
-def _add(files: dict[str, None], file: str) -> None:
-    files[file] = None
+def _advanced(state: State, fact: Advanced) -> None:
+    task = state.tasks.get(fact.task_id)
+    if task is not None and task.status == "running" and task.attempt == fact.attempt:
+        state.tasks[task.id] = replace(task, progress=fact.progress)
+
+
+def _used(state: State, fact: Used) -> None:
+    state.used[fact.task_id] = fact.at
+
+
+def _shown(state: State, fact: Shown) -> None:
+    files = state.files[fact.license] = {**state.files.get(fact.license, {}), fact.file: None}
     while len(files) > MAX_FILES:
         del files[next(iter(files))]
 
 
-def _advance(state: State, fact: Advanced) -> State:
-    task = state.tasks.get(fact.task_id)
-    if task is None or task.status != "running" or task.attempt != fact.attempt:
-        return state
-    return _with(state, replace(task, progress=fact.progress))
+def _forgotten(state: State, fact: Forgotten) -> None:
+    state.tasks.pop(fact.task_id, None)
+    state.used.pop(fact.task_id, None)
+
+
+def _engine_free(state: State, _: EngineFree) -> None:
+    state.busy = None
+
+
+def _engine_ready(state: State, _: EngineReady) -> None:
+    state.ready = True
+
+
+CHANGES: Mapping[type, Callable[[State, Any], None]] = {
+    Changed: _changed,
+    Advanced: _advanced,
+    Used: _used,
+    Shown: _shown,
+    Forgotten: _forgotten,
+    EngineFree: _engine_free,
+    EngineReady: _engine_ready,
+}
+"""For each type of fact, how it changes the state."""

@@ -1,9 +1,8 @@
-"""The worker's queue of tasks as a decider: pure, so that the queue that is tested is the queue that runs.
+"""The worker's queue of tasks as a decider.
 
-`decide(state, event)` says what becomes true (facts) and what is then to be done (commands); `evolve(state, fact)`
-takes a fact in. One task runs at a time, the others wait: those of one license in the order in which they were asked
-for, the licenses by turns. A task is named after its pair of files, so asking for the same pair again finds it; jobs
-hold it, and it stops with the last of them. Times are seconds since the Unix epoch, and come in with the events.
+One task runs at a time and the others wait: those of one license in the order of the requests, and the licenses take
+turns. A task is named after its pair of files, so that a second request for the same pair finds it. Jobs hold a task,
+and it stops when the last of them drops it.
 """
 
 from __future__ import annotations
@@ -13,11 +12,13 @@ from dataclasses import replace
 from functools import reduce
 
 from wakestream.operators.model.errors import WorkerRefused
+from wakestream.streams.decider import Decider, Decision
 from wakestream.streams.worker import shares
 from wakestream.streams.worker.shares import PROMISED, position, turns
 from wakestream.streams.worker.state import (
     ANONYMOUS,
     CANCELLED,
+    CHANGES,
     Advanced,
     Ask,
     Changed,
@@ -40,63 +41,37 @@ from wakestream.streams.worker.state import (
     Status,
     Task,
     Used,
-    evolve,
     file_name,
     find,
-    restore,
+    restart,
     snapshot,
     task_id,
 )
 
 __all__ = [
-    "ANONYMOUS", "CANCELLED", "PROMISED", "Advanced", "Ask", "Changed", "Command", "Drop", "Ended", "EngineFree",
-    "EngineReady", "Erase", "Event", "Fact", "Forgotten", "Kept", "Kill", "Ready", "Run", "Show", "Shown", "State",
-    "Status", "Task", "Used", "decide", "evolve", "file_name", "find", "position", "restore", "snapshot", "task_id",
-    "turns",
+    "ANONYMOUS", "CANCELLED", "DECIDER", "PROMISED", "Advanced", "Ask", "Changed", "Command", "Drop", "Ended",
+    "EngineFree", "EngineReady", "Erase", "Event", "Fact", "Forgotten", "Kept", "Kill", "Ready", "Run", "Show", "Shown",
+    "State", "Status", "Task", "Used", "file_name", "find", "position", "snapshot", "task_id", "turns",
 ]  # fmt: skip
 
 
-def decide(state: State, event: Event) -> tuple[tuple[Fact, ...], tuple[Command, ...]]:
-    """What the event changes, and what is to be done once that is kept.
-
-    `WorkerRefused` with code `queue_full` or `not_found` when the answer is no.
-    """
-    facts, commands = _decide(state, event)
-    for follow_up in (_start_next, _make_room):
-        more, orders = follow_up(reduce(evolve, facts, state), event.now)
-        facts, commands = facts + more, commands + orders
-    return tuple(facts), tuple(commands)
+WorkerDecision = Decision[Fact, Command]
 
 
-_Step = tuple[list[Fact], list[Command]]
-
-
-def _decide(state: State, event: Event) -> _Step:
-    match event:
-        case Ask():
-            return _ask(state, event), []
-        case Drop():
-            return _drop(state, event)
-        case Show():
-            return _show(state, event), []
-        case Ready():
-            return [EngineReady()], []
-        case Ended():
-            return _ended(state, event), []
-
-
-def _ask(state: State, ask: Ask) -> list[Fact]:
+def _ask(state: State, ask: Ask, now: float, decision: WorkerDecision) -> None:
+    """Raises `WorkerRefused` (`queue_full`) when there are too many tasks or holders."""
     name = task_id(ask.video, ask.audio)
     task = state.tasks.get(name)
     if task is not None and task.unfinished:
-        return _hold(task, ask)
-    if task is not None and task.status == "done" and ask.kept:
-        mine = state.has(ask.license, task.video, task.audio)
-        return [*_share(task, ask), Used(name, ask.now)] if mine else []
-    shares.admit(state, ask.license, ask.now)
-    attempt = 1 if task is None else task.attempt + 1
-    task = Task(name, ask.video, ask.audio, "queued", _created(state, ask.now), attempt)
-    return [Changed(_held(task, ask))]
+        decision.fact(*_hold(task, ask))
+    elif task is not None and task.status == "done" and ask.kept:
+        if state.has(ask.license, task.video, task.audio):
+            decision.fact(*_share(task, ask), Used(name, now))
+    else:
+        shares.admit(state, ask.license, now)
+        attempt = 1 if task is None else task.attempt + 1
+        task = Task(name, ask.video, ask.audio, "queued", _created(state, now), attempt)
+        decision.fact(Changed(_held(task, ask)))
 
 
 def _held(task: Task, ask: Ask) -> Task:
@@ -146,44 +121,66 @@ def _without(task: Task, job: str, license_: str) -> Task:
     return replace(task, holders=task.holders if others else task.holders - {job}, owners=frozenset(owners))
 
 
-def _show(state: State, show: Show) -> list[Fact]:
-    return [] if state.has(show.license, show.file) else [Shown(file_name(show.file), show.license)]
+def _show(state: State, show: Show, now: float, decision: WorkerDecision) -> None:
+    if not state.has(show.license, show.file):
+        decision.fact(Shown(file_name(show.file), show.license))
 
 
-def _drop(state: State, drop: Drop) -> _Step:
+def _drop(state: State, drop: Drop, now: float, decision: WorkerDecision) -> None:
+    """Raises `WorkerRefused` (`not_found`) when there is no such task."""
     task = state.tasks.get(drop.task_id)
     if task is None:
         raise WorkerRefused(f"there is no task {drop.task_id[:64]!r} here", code="not_found")
     mine = task.jobs_of(drop.license) if drop.license else task.holders
     if not task.unfinished or drop.holder not in mine:
-        return [], []
+        return
     left = _without(task, drop.holder, drop.license)
     if left.holders:
-        return [Changed(left)], []
-    at = _finished(state, drop.now)
-    stopped = replace(left, status="cancelled", finished_at=at, error=CANCELLED)
-    return [Changed(stopped)], [Kill(task.id)] if task.status == "running" else []
+        decision.fact(Changed(left))
+        return
+    decision.fact(Changed(replace(left, status="cancelled", finished_at=_finished(state, now), error=CANCELLED)))
+    if task.status == "running":
+        decision.command(Kill(task.id))
 
 
-def _ended(state: State, ended: Ended) -> list[Fact]:
+def _ready(state: State, ready: Ready, now: float, decision: WorkerDecision) -> None:
+    decision.fact(EngineReady())
+
+
+def _ended(state: State, ended: Ended, now: float, decision: WorkerDecision) -> None:
     if state.busy != (ended.task_id, ended.attempt):
-        return []
+        return
+    decision.fact(EngineFree())
     task = state.tasks.get(ended.task_id)
-    # A task that was cancelled, and perhaps asked for again, has already moved on: only the engine becomes free.
-    if task is None or task.status != "running" or task.attempt != ended.attempt:
-        return [EngineFree()]
-    at = _finished(state, ended.now)
-    finished = replace(task, finished_at=at, size=ended.size, digest=ended.digest, error=ended.error)
-    return [EngineFree(), Changed(replace(finished, status="done" if ended.digest else "failed"))]
+    # A task that was cancelled, and perhaps requested again, has already moved on: only the engine becomes free.
+    if task is not None and task.status == "running" and task.attempt == ended.attempt:
+        status: Status = "done" if ended.digest else "failed"
+        at, digest = _finished(state, now), ended.digest
+        done = replace(task, status=status, finished_at=at, size=ended.size, digest=digest, error=ended.error)
+        decision.fact(Changed(done))
 
 
-def _start_next(state: State, now: float) -> _Step:
-    if state.busy or not state.ready or not state.line:
-        return [], []
-    task = replace(state.tasks[next(iter(turns(state)))], status="running", started_at=now)
-    return [Changed(task)], [Run(task)]
+def _follow_up(state: State, decision: WorkerDecision, now: float) -> None:
+    """After each event, start the next task if the engine is free, then forget the oldest results."""
+    after = state.copy()
+    for fact in decision.facts:
+        DECIDER.evolve(after, fact)
+    if not after.busy and after.ready and after.line:
+        task = replace(after.tasks[next(iter(turns(after)))], status="running", started_at=now)
+        decision.fact(Changed(task))
+        decision.command(Run(task))
+        DECIDER.evolve(after, Changed(task))
+    gone = shares.surplus(after, now)
+    decision.fact(*(Forgotten(task.id) for task in gone))
+    decision.command(*(Erase(task.id) for task in gone))
 
 
-def _make_room(state: State, now: float) -> _Step:
-    gone = shares.surplus(state, now)
-    return [Forgotten(task.id) for task in gone], [Erase(task.id) for task in gone]
+DECIDER: Decider[State, Event, Fact, Command] = Decider(
+    State,
+    {Ask: _ask, Drop: _drop, Show: _show, Ready: _ready, Ended: _ended},
+    CHANGES,
+    snapshot,
+    finish=_follow_up,
+    restart=restart,
+)
+"""The worker's queue. `now` is UNIX seconds."""

@@ -111,7 +111,7 @@ async def test_a_receiver_that_is_down_is_told_when_it_is_up(user: User, place: 
             assert shop.calls == []
             async with shop.open():
                 check(await shop.hears())
-                await until(lambda: not made.outbox.state.owed)
+                await until(lambda: not made.outbox.state.pending)
             assert counted["delivered"] == 1
 
 
@@ -125,9 +125,9 @@ async def test_whatever_is_no_2xx_is_tried_again_and_no_redirect_is_followed(
         async with running_daemon(config(user), await here(user, place), QUICK) as made:
             await submit(made, user)
             await shop.hears(3)
-            assert (len(made.outbox.state.owed), shop.elsewhere) == (1, 0)
+            assert (len(made.outbox.state.pending), shop.elsewhere) == (1, 0)
             shop.status = 204
-            await until(lambda: not made.outbox.state.owed)
+            await until(lambda: not made.outbox.state.pending)
         assert len({call.headers[ID] for call in shop.calls}) == 1
 
 
@@ -136,7 +136,7 @@ async def test_a_receiver_that_wants_no_more_is_given_up_for_that_end(user: User
         told(user, shop)
         async with running_daemon(config(user), await here(user, place), QUICK) as made:
             await submit(made, user)
-            await until(lambda: made.outbox.state.jobs["job-1"].ended is not None and not made.outbox.state.owed)
+            await until(lambda: made.outbox.state.jobs["job-1"].ended is not None and not made.outbox.state.pending)
         async with open_journal(config(user).state / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
             kept = list(journal.read())
         assert [type(fact) for fact in kept if isinstance(fact, f.WebhookFact)] == [f.WebhookOwed, f.WebhookGivenUp]

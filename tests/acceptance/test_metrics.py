@@ -66,7 +66,7 @@ async def test_a_job_shows_in_the_metrics_of_all_four_programs(user: User, place
             await made.comes(1, "hub", "wakestream_hub_connections", role=role)
         await made.comes(1, "daemon", "wakestream_daemon_jobs_open", stage="render")
         engine.go_on.set()
-        await until(lambda: bool(news) and not made.daemon.outbox.state.owed)
+        await until(lambda: bool(news) and not made.daemon.outbox.state.pending)
         await until(lambda: not made.hub.state.jobs)
         daemon, worker, hub = [read(await made.scrape(name)) for name in ("daemon", "worker", "hub")]
         assert daemon["wakestream_daemon_jobs_ended_total"][(("outcome", "done"),)] == 1

@@ -250,7 +250,7 @@ def of_yesterday(home: House, job: str, ago: float, folder: Path | None = None) 
     at = time.time() - ago
     accepted = f.JobAccepted(job, f"/gone/{job}.mp4", "/gone/voice.wav", str(result), 1, 1, 1, 1, "x", 0, at - 60)
     for fact in (accepted, f.JobEnded(job, "done", at, path=str(result), size=1000)):
-        outbox.evolve(home.daemon.outbox.state, fact)
+        outbox.DECIDER.evolve(home.daemon.outbox.state, fact)
     return result
 
 
@@ -304,12 +304,12 @@ async def test_of_thousands_of_jobs_those_at_work_are_shown_and_the_others_count
     def accept(number: int) -> None:
         job = f"job-{number:04}"
         wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, 1000.0 + number)
-        outbox.evolve(box.state, f.JobAccepted(*wish))
+        outbox.DECIDER.evolve(box.state, f.JobAccepted(*wish))
         box.feed.publish(job, {"event": "accepted", "at": 1000.0 + number})
 
     def begins(number: int) -> None:
         job = f"job-{number:04}"
-        outbox.evolve(box.state, f.JobStage(job, "render", 9000.0))
+        outbox.DECIDER.evolve(box.state, f.JobStage(job, "render", 9000.0))
         box.feed.publish(job, {"event": "running", "at": 9000.0, "percent": 5.0, "frame": 0, "frames": 0})
 
     for number in range(2000):
@@ -493,13 +493,13 @@ async def test_what_ended_while_the_page_was_away_is_told_when_it_is_back(home: 
     async with visitor.page() as page:
         for job in ("one", "two"):
             wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, now)
-            outbox.evolve(box.state, f.JobAccepted(*wish))
+            outbox.DECIDER.evolve(box.state, f.JobAccepted(*wish))
             box.feed.publish(job, {"event": "accepted", "at": now})
         await expect(card(page)).to_have_count(2)
         visitor.daemon_away = True
         home.daemon.console._live.close()
         for job in ("one", "two"):
-            outbox.evolve(box.state, f.JobEnded(job, "failed", now, why="broken", code="task_failed"))
+            outbox.DECIDER.evolve(box.state, f.JobEnded(job, "failed", now, why="broken", code="task_failed"))
         told = page.locator("#told")
         await expect(told).to_contain_text("one.mp4, voice.wav: Failed")
         await expect(told).to_contain_text("two.mp4, voice.wav: Failed")

@@ -35,9 +35,9 @@ class Desk:
         self.commands: list[f.Command] = []
 
     def happens(self, event: f.Event) -> None:
-        facts, self.commands = map(list, hub.decide(self.state, event, self.now))
+        facts, self.commands = map(list, hub.DECIDER.decide(self.state, event, self.now))
         for fact in facts:
-            hub.evolve(self.state, fact)
+            hub.DECIDER.evolve(self.state, fact)
         self.journal += [fact for fact in facts if fact.DURABLE]
 
     def steps(self, by: float) -> None:
@@ -126,11 +126,11 @@ def test_the_ledger_counts_what_ran_and_not_what_the_clock_was_set_by(desk: Desk
 def test_a_restart_knows_what_the_hub_knew(desk: Desk, by: float) -> None:
     desk.passes(10.0)
     desk.steps(by)
-    again = hub.recover(desk.journal)
+    again = hub.DECIDER.recover(desk.journal)
     assert {job.id: (job.gpu, job.since) for job in again.jobs.values()} == {
         job.id: (job.gpu, job.since) for job in desk.state.jobs.values()
     }
-    short = hub.recover(hub.snapshot(desk.state))
+    short = hub.DECIDER.recover(hub.DECIDER.snapshot(desk.state))
     assert [job.since for job in short.jobs.values()] == [job.since for job in desk.state.jobs.values()]
 
 
@@ -143,7 +143,7 @@ def test_a_step_is_on_the_record_and_is_replayed() -> None:
 def starts_anew(before: Desk, now: float) -> Desk:
     """The hub's next life, which begins when the clock says `now`, with worker and monitor back."""
     desk = Desk()
-    desk.state, desk.now, desk.journal = hub.recover(before.journal), now, list(before.journal)
+    desk.state, desk.now, desk.journal = hub.DECIDER.recover(before.journal), now, list(before.journal)
     desk.happens(f.Started())
     desk.joins(2, f.License("w", "worker"), role="worker", gpu="gpu", url="http://w")
     desk.joins(3, f.License("m", "monitor"), role="gpu_monitor", gpus=("gpu",), features=("power_state",))

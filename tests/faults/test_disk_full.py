@@ -101,7 +101,7 @@ async def test_a_hub_whose_disk_is_full_promises_nothing_and_answers_when_there_
         await until(lambda: caller.promised() == {"before", *names})
         await caller.link.close()
     async with open_journal(disk.path / "hub.sqlite3", Fact, program="hub") as journal:
-        assert set(hub.recover(journal.read()).jobs) == {"before", *names}
+        assert set(hub.DECIDER.recover(journal.read()).jobs) == {"before", *names}
 
 
 @bounded
@@ -121,7 +121,7 @@ async def test_a_hub_that_is_killed_while_its_disk_is_full_knows_all_that_it_pro
     assert len(promised) < 40
     disk.make_room()
     async with open_journal(disk.path / "hub.sqlite3", Fact, program="hub") as journal:
-        assert promised <= set(hub.recover(journal.read()).jobs)
+        assert promised <= set(hub.DECIDER.recover(journal.read()).jobs)
 
 
 def worker_on(disk: SmallDisk, place: Place) -> None:

@@ -257,8 +257,8 @@ def test_a_hub_knows_after_a_crash_every_job_that_it_had_answered(tmp_path: Path
             appended = [list(each) for each in hub_facts()]
             wholes = [list(chain(*appended[:count])) for count in range(kept, len(appended) + 1)]
             assert found in wholes
-            state = hub.recover(found)
-            owed = hub.recover(chain(*appended[:kept]))
+            state = hub.DECIDER.recover(found)
+            owed = hub.DECIDER.recover(chain(*appended[:kept]))
             assert set(owed.jobs) - set(state.jobs) <= {fact.id for fact in found if isinstance(fact, f.JobReleased)}
 
 

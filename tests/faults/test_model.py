@@ -146,7 +146,7 @@ class Promises(RuleBasedStateMachine):
     @invariant()
     def the_journal_tells_what_the_hub_knows(self) -> None:
         if not self.world.pending:
-            known = hub.recover(self.world.journal)
+            known = hub.DECIDER.recover(self.world.journal)
             assert {job.id: job.gpu for job in known.jobs.values()} == {
                 job.id: job.gpu for job in self.world.hub.jobs.values()
             }

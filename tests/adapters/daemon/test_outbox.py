@@ -78,7 +78,7 @@ class Jobs:
 class Desk:
     def __init__(self, *facts: f.OutboxFact) -> None:
         self.journal, self.jobs, self.ended = Moody(), Jobs(), list[str]()
-        self.state = outbox.recover(facts)
+        self.state = outbox.DECIDER.recover(facts)
         self.feed = EventFeed("boot")
         self.outbox = Outbox(self.journal, self.state, self.feed, self.ended.append, now=lambda: 5.0)
 
@@ -124,7 +124,7 @@ async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_t
         assert desk.jobs.shown == {}
         desk.journal.mood = None
         assert (await desk.submit()).status == 201
-        assert list(outbox.recover(desk.journal.read()).jobs) == ["a"]
+        assert list(outbox.DECIDER.recover(desk.journal.read()).jobs) == ["a"]
 
 
 async def test_jobs_refused_while_the_disk_is_full_leave_nothing_to_be_kept_later() -> None:
@@ -148,7 +148,7 @@ async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_for
         assert [answer.status for answer in answers] == [507, 507]
         desk.journal.mood = None
         await desk.submit("b")
-        kept = outbox.recover([*before, *desk.journal.read()])
+        kept = outbox.DECIDER.recover([*before, *desk.journal.read()])
         assert (list(kept.jobs), list(desk.state.jobs)) == (["y", "b"], ["y", "b"])
 
 
@@ -172,7 +172,7 @@ async def test_an_end_that_could_not_be_kept_is_told_when_there_is_room_again(
         assert len(complaints) == 1
         desk.journal.mood = None
         await hearing
-        assert outbox.recover(desk.journal.read()) == desk.state
+        assert outbox.DECIDER.recover(desk.journal.read()) == desk.state
         assert desk.state.jobs["a"].state == "done"
 
 
@@ -393,7 +393,7 @@ async def test_a_webhook_is_told_when_it_is_kept_that_it_is_owed(monkeypatch: py
         desk.journal.mood = None
         await hearing
         (owed,) = told
-        assert list(outbox.recover(desk.journal.read()).owed.values()) == [owed]
+        assert list(outbox.DECIDER.recover(desk.journal.read()).pending.values()) == [owed]
         desk.outbox.settle(f.WebhookSettled(owed.delivery))
-        while desk.state.owed:  # noqa: ASYNC110 - no event announces it
+        while desk.state.pending:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)

@@ -39,7 +39,7 @@ class Folder:
         self.be(f.JobAccepted(job, v, a, out, vs.st_size, vs.st_mtime_ns, as_.st_size, as_.st_mtime_ns, "x", 0, 1.0))
 
     def be(self, fact: f.OutboxFact) -> None:
-        outbox.evolve(self.state, fact)
+        outbox.DECIDER.evolve(self.state, fact)
 
     def done(self, job: str, content: bytes = b"result") -> Path:
         out = self.file(f"{job}.out.mp4", content)

@@ -26,9 +26,9 @@ class Net:
         self.closed: dict[int, int] = {}
 
     def happen(self, event: f.Event) -> None:
-        facts, commands = hub.decide(self.state, event, self.now)
+        facts, commands = hub.DECIDER.decide(self.state, event, self.now)
         for fact in facts:
-            hub.evolve(self.state, fact)
+            hub.DECIDER.evolve(self.state, fact)
         for command in commands:
             if isinstance(command, f.Send):
                 self.sent.setdefault(command.fd, []).append(command)

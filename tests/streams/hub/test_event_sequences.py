@@ -168,7 +168,9 @@ def coherent(state: hub.HubState) -> bool:
 
 def restarted(state: hub.HubState, now: float) -> hub.HubState:
     """What a new process makes of the facts that a snapshot keeps."""
-    return hub.evolve(hub.recover(hub.snapshot(state)), f.HubStarted(now))
+    again = hub.DECIDER.recover(hub.DECIDER.snapshot(state))
+    hub.DECIDER.evolve(again, f.HubStarted(now))
+    return again
 
 
 @settings(max_examples=300, deadline=None)
@@ -186,14 +188,14 @@ def test_no_sequence_of_events_fails_or_loses_a_job(sequence: list[tuple[f.Event
             continue
         open_fds |= {event.fd} if isinstance(event, f.Opened) else set()
         open_fds -= {event.fd} if isinstance(event, f.Closed) else set()
-        facts, commands = hub.decide(state, event, now)
+        facts, commands = hub.DECIDER.decide(state, event, now)
         kept = {fact.result.request_id for fact in facts if isinstance(fact, f.ResultKept)}
         for fact in facts:
             if isinstance(fact, f.JobReleased):
                 assert well_ended(state, event, fact, list(commands), kept), (event, fact)
         before = set(state.jobs)
         for fact in facts:
-            hub.evolve(state, fact)
+            hub.DECIDER.evolve(state, fact)
         released = {fact.id for fact in facts if isinstance(fact, f.JobReleased)}
         assert before - set(state.jobs) == released & before
         assert coherent(state)
@@ -211,10 +213,10 @@ def test_deciding_changes_nothing(sequence: list[tuple[f.Event, float]]) -> None
         before = repr(state)
         if isinstance(event, f.Opened) and event.fd in state.connections:
             continue
-        facts, _ = hub.decide(state, event, now)
+        facts, _ = hub.DECIDER.decide(state, event, now)
         assert repr(state) == before
         for fact in facts:
-            hub.evolve(state, fact)
+            hub.DECIDER.evolve(state, fact)
 
 
 @settings(max_examples=100, deadline=None)
@@ -226,14 +228,14 @@ def test_whoever_submits_is_answered_at_once(sequence: list[tuple[f.Event, float
         now += seconds
         if isinstance(event, f.Opened) and event.fd in state.connections:
             continue
-        facts, commands = hub.decide(state, event, now)
+        facts, commands = hub.DECIDER.decide(state, event, now)
         asked = isinstance(event, f.Received) and isinstance(event.message, m.Submit) and event.fd in state.connections
         if asked:
             answers = [c.message.TYPE for c in commands if isinstance(c, f.Send) and c.fd == event.fd]  # type: ignore[union-attr]
             assert len(answers) == 1
             assert answers[0] in (m.Ack.TYPE, m.Offline.TYPE, m.Error.TYPE)
         for fact in facts:
-            hub.evolve(state, fact)
+            hub.DECIDER.evolve(state, fact)
 
 
 @settings(max_examples=200, deadline=None)
@@ -245,9 +247,9 @@ def test_keys_and_capabilities_go_only_where_they_may(sequence: list[tuple[f.Eve
         now += seconds
         if isinstance(event, f.Opened) and event.fd in state.connections:
             continue
-        facts, commands = hub.decide(state, event, now)
+        facts, commands = hub.DECIDER.decide(state, event, now)
         for fact in facts:
-            hub.evolve(state, fact)
+            hub.DECIDER.evolve(state, fact)
         for command in commands:
             if isinstance(command, f.Send) and command.fd in state.connections:
                 peer = state.connections[command.fd]

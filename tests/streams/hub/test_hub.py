@@ -29,9 +29,9 @@ class Net:
         self.happen(f.Started())
 
     def happen(self, event: f.Event) -> None:
-        facts, commands = hub.decide(self.state, event, self.now)
+        facts, commands = hub.DECIDER.decide(self.state, event, self.now)
         for fact in facts:
-            hub.evolve(self.state, fact)
+            hub.DECIDER.evolve(self.state, fact)
         self.facts += facts
         for command in commands:
             if isinstance(command, f.Close):
@@ -906,9 +906,9 @@ def test_the_journal_holds_no_key_and_leads_back_to_the_same_jobs() -> None:
     durable = [fact for fact in net.facts if fact.DURABLE]
     assert "topsecret" not in repr(net.facts)
     assert "topsecret" not in repr(durable)
-    for facts in (durable, hub.snapshot(net.state), [*hub.snapshot(net.state), *durable[-2:]]):
-        again = hub.recover(facts)
-        hub.evolve(again, f.HubStarted(net.now))
+    for facts in (durable, hub.DECIDER.snapshot(net.state), [*hub.DECIDER.snapshot(net.state), *durable[-2:]]):
+        again = hub.DECIDER.recover(facts)
+        hub.DECIDER.evolve(again, f.HubStarted(net.now))
         assert {id_: job.gpu for id_, job in again.jobs.items()} == {"a": None, "b": None}
         assert sorted(again.queue) == ["a", "b"]
         assert all(job.fd is None for job in again.jobs.values())
@@ -920,7 +920,7 @@ def test_a_restarted_hub_grants_a_lease_again_when_worker_and_client_are_back() 
     before.worker()
     before.submit(client)
     net = Net()
-    net.state = hub.recover(fact for fact in before.facts if fact.DURABLE)
+    net.state = hub.DECIDER.recover(fact for fact in before.facts if fact.DURABLE)
     net.happen(f.Started())
     again = net.join("client", key="k")
     assert isinstance(net.submit(again), m.Offline)

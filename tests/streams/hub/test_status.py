@@ -327,7 +327,7 @@ def test_facts_that_a_snapshot_holds_already_count_once() -> None:
     net, _, client = a_day()
     before = asked(net, client)
     last = [fact for fact in net.journal if isinstance(fact, f.BootTook | f.GpuOnline)][-2:]
-    recovered = hub.recover([*hub.snapshot(net.state), *last], net.limits)
+    recovered = hub.DECIDER.recover([*hub.DECIDER.snapshot(net.state), *last], hub.HubState(net.limits))
     assert [seconds for _, seconds in recovered.boots] == [60.0, 120.0]
     ran = recovered.gpus["studio"].account.ran(0.0, net.now)
     assert ran == before.gpus[0]["all"]["on_s"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.streams.hub_net import Net
 from tests.support.streams.monitor_desk import Desk
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.monitor import hear
+from wakestream.streams.monitor.monitor import to_event
 from wakestream.streams.protocol import messages as m
 
 ACTIVE = m.TaskActive(task_id="t")
@@ -69,7 +69,7 @@ def test_a_machine_that_is_off_stays_off_while_the_other_has_work_and_one_that_i
         net.say(worker, ACTIVE)
         told, seen = net.sent.get(attic, [])[seen:], len(net.sent.get(attic, []))
         for desk in (off, idle):
-            for event in filter(None, (hear(message, "gpu-1") for message in told)):
+            for event in filter(None, (to_event(message, "gpu-1") for message in told)):
                 desk.happens(event)
             desk.passes(60.0)
         idle.happens(p.HealthAnswer(True))

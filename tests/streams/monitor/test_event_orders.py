@@ -44,7 +44,9 @@ class Witness:
         event = self.event(kind, value)
         if event is None:
             return
-        self.machine, commands = self.monitor.decide(self.machine, event, self.now)
+        facts, commands = self.monitor.decide(self.machine, event, self.now)
+        for fact in facts:
+            self.monitor.evolve(self.machine, fact)
         for command in commands:
             self.check(command)
 

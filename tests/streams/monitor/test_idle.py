@@ -8,7 +8,7 @@ import pytest
 from tests.support.streams.monitor_desk import Desk
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.monitor import hear
+from wakestream.streams.monitor.monitor import to_event
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -103,7 +103,7 @@ def test_the_bare_copies_of_a_deployed_hub_wake_the_machine() -> None:
         {"type": "chatglm_video", "key": "k"},
     ):
         desk = Desk(ours=False).off()
-        event = hear(wire.decode(orjson.dumps(frame), strict=False), "gpu-1")
+        event = to_event(wire.decode(orjson.dumps(frame), strict=False), "gpu-1")
         assert event is not None
         desk.happens(event)
         assert desk.state == "starting"

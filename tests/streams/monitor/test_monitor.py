@@ -5,13 +5,13 @@ import pytest
 from tests.support.streams.monitor_desk import Desk
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.monitor import hear
+from wakestream.streams.monitor.monitor import to_event
 from wakestream.streams.protocol import messages as m
 
 
 def test_the_first_thing_the_monitor_does_is_to_look() -> None:
     desk = Desk(linked=False)
-    assert desk.happens(p.Tick()) == (p.Inspect(1),)
+    assert desk.happens(p.Tick()) == [p.Inspect(1)]
     assert desk.state == "unknown"
 
 
@@ -508,7 +508,7 @@ def test_a_boot_request_while_online_is_answered_with_the_state() -> None:
     ],
 )
 def test_what_the_hub_says_is_heard_as_what_it_means(message: m.Message, event: p.PowerEvent | None) -> None:
-    assert hear(message, "gpu-1") == event
+    assert to_event(message, "gpu-1") == event
 
 
 def test_a_flood_of_boot_requests_is_answered_at_once_and_then_once_a_second() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.streams.monitor_desk import Desk
 from wakestream.operators.model.ports import LinkUp
-from wakestream.streams.monitor import persistence as memory
+from wakestream.streams.monitor import persistence
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.protocol import messages as m
 
@@ -14,17 +14,17 @@ UNIX = 1.7e9
 """UNIX seconds at the first monitor's 0."""
 
 
-def kept(desk: Desk) -> memory.MachineKept:
-    return memory.kept(desk.machine, desk.now, UNIX + desk.now)
+def kept(desk: Desk) -> persistence.MachineKept:
+    return persistence.snapshot(desk.machine, desk.now, UNIX + desk.now)
 
 
 def reborn(desk: Desk, after: float = 5.0, clock: float = 17.0) -> Desk:
     """The next life of this monitor, on a clock of its own."""
-    known = memory.ages([kept(desk)], UNIX + desk.now + after)
+    known = persistence.ages([kept(desk)], UNIX + desk.now + after)
     second = Desk(linked=False)
     second.policy, second.monitor = desk.policy, desk.monitor
     second.now = clock
-    second.machine = memory.recalled(known, clock)
+    second.machine = persistence.restore(known, clock)
     second.happens(LinkUp(frozenset({"power_state"})))
     return second
 
@@ -34,8 +34,8 @@ def warned(desk: Desk) -> bool:
 
 
 def test_a_monitor_that_knows_nothing_begins_as_ever() -> None:
-    assert memory.ages([], UNIX) is None
-    assert memory.recalled(None, 5.0) == p.Machine()
+    assert persistence.ages([], UNIX) is None
+    assert persistence.restore(None, 5.0) == p.Machine()
 
 
 @pytest.mark.parametrize("taken", [False, True])
@@ -145,12 +145,12 @@ def test_only_news_is_written() -> None:
     desk = Desk().online()
     before = kept(desk)
     desk.now += 3.0
-    assert not memory.worth_keeping(before, memory.kept(desk.machine, desk.now, UNIX + desk.now + 0.5))
+    assert not persistence.worth_keeping(before, persistence.snapshot(desk.machine, desk.now, UNIX + desk.now + 0.5))
     desk.happens(p.Active())
-    assert not memory.worth_keeping(before, kept(desk))
-    desk.now += memory.USE_EVERY
+    assert not persistence.worth_keeping(before, kept(desk))
+    desk.now += persistence.USE_EVERY
     desk.happens(p.Active())
-    assert memory.worth_keeping(before, kept(desk))
+    assert persistence.worth_keeping(before, kept(desk))
 
 
 def test_a_start_is_written_before_it_is_asked_for_and_its_end_after() -> None:
@@ -158,10 +158,10 @@ def test_a_start_is_written_before_it_is_asked_for_and_its_end_after() -> None:
     before = kept(desk)
     desk.happens(p.Wake("job-1"))
     asked = kept(desk)
-    assert memory.worth_keeping(before, asked)
+    assert persistence.worth_keeping(before, asked)
     assert asked.start_at == pytest.approx(UNIX + desk.now)
     desk.taken()
-    assert memory.worth_keeping(asked, kept(desk))
+    assert persistence.worth_keeping(asked, kept(desk))
     desk.reads("running")
     assert kept(desk).start_at is None
-    assert memory.worth_keeping(asked, kept(desk))
+    assert persistence.worth_keeping(asked, kept(desk))

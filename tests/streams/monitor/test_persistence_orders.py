@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakestream.operators.model.ports import LinkUp, PowerReading
-from wakestream.streams.monitor import persistence as memory
+from wakestream.streams.monitor import persistence
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor
 
@@ -31,17 +31,19 @@ class Cloud:
         self.hidden = hidden
         self.policy = p.PowerPolicy(gpu="gpu-1", boot_timeout=300.0, checks_health=False)
         self.monitor, self.machine, self.now = Monitor(self.policy, Random(1)), p.Machine(), 1000.0
-        self.journal: list[memory.MachineKept] = []
+        self.journal: list[persistence.MachineKept] = []
         self.started_at: float | None = None
         self.starts = 0
         self.call: p.Start | p.Inspect | None = None
         self.happens(LinkUp(frozenset({"power_state"})))
 
     def happens(self, event: p.PowerEvent, *, dies: bool = False) -> None:
-        before = memory.kept(self.machine, self.now, self.now)
-        self.machine, commands = self.monitor.decide(self.machine, event, self.now)
-        after = memory.kept(self.machine, self.now, self.now)
-        if memory.worth_keeping(self.journal[-1] if self.journal else before, after):
+        before = persistence.snapshot(self.machine, self.now, self.now)
+        facts, commands = self.monitor.decide(self.machine, event, self.now)
+        for fact in facts:
+            self.monitor.evolve(self.machine, fact)
+        after = persistence.snapshot(self.machine, self.now, self.now)
+        if persistence.worth_keeping(self.journal[-1] if self.journal else before, after):
             self.journal.append(after)
         for command in commands:
             if isinstance(command, p.Start) and not dies:
@@ -63,7 +65,7 @@ class Cloud:
             self.happens(p.Wake("job-1"))
         elif kind == "kill":
             self.call = None
-            self.machine = memory.recalled(memory.ages(self.journal, self.now), self.now)
+            self.machine = persistence.restore(persistence.ages(self.journal, self.now), self.now)
             self.happens(LinkUp(frozenset({"power_state"})))
         elif kind == "look" and isinstance(self.call, p.Inspect):
             number, self.call = self.call.number, None

@@ -31,13 +31,13 @@ class Desk:
 
     def happens(self, event: f.OutboxEvent) -> Desk:
         self.now += 1
-        before = outbox.snapshot(self.state)
-        facts, commands = outbox.decide(self.state, event, self.now)
-        assert outbox.snapshot(self.state) == before, "decide changes nothing"
+        before = outbox.DECIDER.snapshot(self.state)
+        facts, commands = outbox.DECIDER.decide(self.state, event, self.now)
+        assert outbox.DECIDER.snapshot(self.state) == before, "decide changes nothing"
         self.facts, self.commands = list(facts), list(commands)
         self.kept += facts
         for fact in facts:
-            outbox.evolve(self.state, fact)
+            outbox.DECIDER.evolve(self.state, fact)
         return self
 
     def submit(self, job: str = "a", output: str | None = None, **fields: Any) -> Desk:
@@ -161,7 +161,7 @@ def test_nothing_that_comes_late_changes_an_end(late: e.JobEvent) -> None:
     desk = Desk().submit().says(e.Done(Path("/out/a.mp4"), 5)).says(late)
     assert (desk.facts, desk.commands) == ([], [])
     assert desk.state.jobs["a"].state == "done"
-    outbox.evolve(desk.state, f.JobEnded("a", "failed", 0.0))
+    outbox.DECIDER.evolve(desk.state, f.JobEnded("a", "failed", 0.0))
     assert desk.state.jobs["a"].state == "done"
 
 
@@ -185,7 +185,7 @@ def test_after_a_restart_every_unfinished_job_runs_again_and_a_cancel_is_carried
     desk = Desk().submit("a").submit("b").submit("c").submit("d")
     desk.says(TASK, "b").cancel("b").cancel("d").says(e.Failed("no"), "c")
     again = Desk()
-    again.state = outbox.recover(desk.kept)
+    again.state = outbox.DECIDER.recover(desk.kept)
     again.happens(f.Started())
     assert again.facts == []
     released = f.Release("c", False)  # the hub may not know its end
@@ -297,8 +297,8 @@ def test_whatever_happens_ends_are_for_ever_and_a_snapshot_is_the_whole_state(ev
         assert len(opened) <= 2
         assert len(desk.state.jobs) - len(opened) <= 3
         bounds = {"open_most": 2, "ended_most": 2}
-        for facts in (outbox.snapshot(desk.state), desk.kept):
-            assert outbox.recover(facts, outbox.OutboxState(**bounds)) == desk.state
+        for facts in (outbox.DECIDER.snapshot(desk.state), desk.kept):
+            assert outbox.DECIDER.recover(facts, outbox.OutboxState(**bounds)) == desk.state
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
@@ -306,12 +306,12 @@ def test_what_is_forgotten_leaves_nothing_behind(order: str) -> None:
     desk, digests = Desk(), {"blake3": "same"}
     for job in "ab":
         desk.submit(job)
-        outbox.evolve(desk.state, f.JobRead(job, digests, digests, 1, 2))
+        outbox.DECIDER.evolve(desk.state, f.JobRead(job, digests, digests, 1, 2))
         assert len(desk.state.by_content) == 1
-    outbox.evolve(desk.state, f.JobRead("b", digests, {"blake3": "new"}, 1, 3))  # its audio was changed
+    outbox.DECIDER.evolve(desk.state, f.JobRead("b", digests, {"blake3": "new"}, 1, 3))  # its audio was changed
     assert len(desk.state.by_content) == 2
     for job in "ab":
         desk.says(e.Failed("no"), job)
     for job in order:
-        outbox.evolve(desk.state, f.JobForgotten(job, 1.0))
+        outbox.DECIDER.evolve(desk.state, f.JobForgotten(job, 1.0))
     assert desk.state == outbox.OutboxState()

@@ -33,10 +33,10 @@ class Desk:
 
     def happens(self, event: f.OutboxEvent) -> Desk:
         self.now += 1
-        facts, commands = outbox.decide(self.state, event, self.now)
+        facts, commands = outbox.DECIDER.decide(self.state, event, self.now)
         self.facts, self.commands = list(facts), list(commands)
         for fact in facts:
-            outbox.evolve(self.state, fact)
+            outbox.DECIDER.evolve(self.state, fact)
         return self
 
     def submit(self, job: str = "a") -> Desk:
@@ -47,7 +47,7 @@ class Desk:
 
     @property
     def owed(self) -> list[f.WebhookOwed]:
-        return list(self.state.owed.values())
+        return list(self.state.pending.values())
 
 
 def test_a_job_that_is_done_is_owed_in_the_same_commit_and_told_after_it() -> None:
@@ -102,12 +102,12 @@ def test_one_that_was_taken_or_given_up_is_owed_no_more_and_settling_twice_chang
 
 def test_what_is_owed_survives_a_snapshot_and_outlives_its_job_and_is_told_at_the_next_start() -> None:
     desk = Desk().submit().says(e.Failed("no"))
-    outbox.evolve(desk.state, f.JobForgotten("a", 200.0))
-    state = outbox.recover(outbox.snapshot(desk.state), outbox.OutboxState(webhook=True))
-    assert (state.jobs, list(state.owed.values())) == ({}, desk.owed)
-    assert outbox.decide(state, f.Started(), 300.0)[1] == [f.Notify("a", desk.owed[0])]
+    outbox.DECIDER.evolve(desk.state, f.JobForgotten("a", 200.0))
+    state = outbox.DECIDER.recover(outbox.DECIDER.snapshot(desk.state), outbox.OutboxState(webhook=True))
+    assert (state.jobs, list(state.pending.values())) == ({}, desk.owed)
+    assert outbox.DECIDER.decide(state, f.Started(), 300.0)[1] == [f.Notify("a", desk.owed[0])]
     state.webhook = False
-    assert outbox.decide(state, f.Started(), 300.0)[1] == []
+    assert outbox.DECIDER.decide(state, f.Started(), 300.0)[1] == []
 
 
 def test_when_too_many_are_owed_the_oldest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

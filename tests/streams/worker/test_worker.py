@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 import pytest
 
 from wakestream.operators.model.errors import WorkerRefused
@@ -18,8 +16,15 @@ def ref(number: int, ext: str) -> FileRef:
     return FileRef(f"{number:032x}", ext)
 
 
-def ask(number: int, holder: str = "", *, kept: bool = False, now: float = 0.0) -> w.Ask:
-    return w.Ask(ref(number, ".mp4"), ref(number, ".wav"), holder, kept, now)
+At = tuple[w.Event, float]
+
+
+def at(now: float, event: w.Event) -> At:
+    return event, now
+
+
+def ask(number: int, holder: str = "", *, kept: bool = False, now: float = 0.0) -> At:
+    return at(now, w.Ask(ref(number, ".mp4"), ref(number, ".wav"), holder, kept))
 
 
 def name(number: int) -> str:
@@ -34,10 +39,11 @@ class Queue:
         self.facts: list[w.Fact] = []
         self.commands: list[w.Command] = []
 
-    def tell(self, *events: w.Event) -> Queue:
-        for event in events:
-            facts, commands = w.decide(self.state, event)
-            self.state = reduce(w.evolve, facts, self.state)
+    def tell(self, *events: At) -> Queue:
+        for event, now in events:
+            facts, commands = w.DECIDER.decide(self.state, event, now)
+            for fact in facts:
+                w.DECIDER.evolve(self.state, fact)
             self.facts += facts
             self.commands += commands
         return self
@@ -52,11 +58,11 @@ class Queue:
 
 def running(*numbers: int) -> Queue:
     """A ready worker that was asked for these; the first of them runs."""
-    return Queue().tell(w.Ready(0.0), *(ask(number, "job") for number in numbers))
+    return Queue().tell(at(0.0, w.Ready()), *(ask(number, "job") for number in numbers))
 
 
-def done(number: int, *, attempt: int = 1, now: float = 5.0) -> w.Ended:
-    return w.Ended(name(number), attempt, now, size=10, digest="d" * 64)
+def done(number: int, *, attempt: int = 1, now: float = 5.0) -> At:
+    return at(now, w.Ended(name(number), attempt, size=10, digest="d" * 64))
 
 
 def test_a_pair_has_the_same_name_everywhere_and_another_pair_another_one() -> None:
@@ -70,7 +76,7 @@ def test_nothing_starts_before_the_engine_is_ready() -> None:
     queue = Queue().tell(ask(1), ask(2))
     assert queue.started == []
     assert [w.position(queue.state, name(number)) for number in (1, 2)] == [1, 2]
-    assert queue.tell(w.Ready(1.0)).started == [name(1)]
+    assert queue.tell(at(1.0, w.Ready())).started == [name(1)]
     assert queue.task(1).started_at == 1.0
 
 
@@ -92,17 +98,17 @@ def test_a_running_pair_asked_for_again_is_the_same_task_with_one_more_holder() 
 
 def test_the_same_holder_asking_again_changes_nothing() -> None:
     queue = running(1)
-    assert w.decide(queue.state, ask(1, "job")) == ((), ())
+    assert w.DECIDER.decide(queue.state, *ask(1, "job")) == ([], [])
 
 
 def test_a_finished_pair_is_not_made_again_while_its_result_is_there() -> None:
     queue = running(1).tell(done(1))
-    facts, commands = w.decide(queue.state, ask(1, "later", kept=True))
+    facts, commands = w.DECIDER.decide(queue.state, *ask(1, "later", kept=True))
     shared, used = facts
     assert used == w.Used(name(1), 0.0)
     assert isinstance(shared, w.Changed)
-    assert (shared.task.status, shared.task.holders, commands) == ("done", frozenset({"job", "later"}), ())
-    assert w.decide(queue.state, ask(1, "job", kept=True)) == ((w.Used(name(1), 0.0),), ())
+    assert (shared.task.status, shared.task.holders, commands) == ("done", frozenset({"job", "later"}), [])
+    assert w.DECIDER.decide(queue.state, *ask(1, "job", kept=True)) == ([w.Used(name(1), 0.0)], [])
 
 
 def test_a_finished_pair_whose_result_is_gone_is_made_again() -> None:
@@ -112,7 +118,7 @@ def test_a_finished_pair_whose_result_is_gone_is_made_again() -> None:
 
 
 def test_a_failed_pair_asked_for_again_is_a_new_attempt_without_the_old_error() -> None:
-    queue = running(1).tell(w.Ended(name(1), 1, 5.0, error="no sound"))
+    queue = running(1).tell(at(5.0, w.Ended(name(1), 1, error="no sound")))
     assert (queue.task(1).status, queue.task(1).error) == ("failed", "no sound")
     queue.tell(ask(1, "again", now=6.0))
     assert (queue.task(1).status, queue.task(1).attempt, queue.task(1).error) == ("running", 2, None)
@@ -120,60 +126,63 @@ def test_a_failed_pair_asked_for_again_is_a_new_attempt_without_the_old_error() 
 
 
 def test_a_task_of_two_jobs_stops_only_with_the_second() -> None:
-    queue = running(1).tell(ask(1, "other"), w.Drop(name(1), "job", 2.0))
+    queue = running(1).tell(ask(1, "other"), at(2.0, w.Drop(name(1), "job")))
     assert queue.task(1).status == "running"
     assert not [command for command in queue.commands if isinstance(command, w.Kill)]
-    queue.tell(w.Drop(name(1), "other", 3.0))
+    queue.tell(at(3.0, w.Drop(name(1), "other")))
     assert (queue.task(1).status, queue.task(1).finished_at) == ("cancelled", 3.0)
     assert queue.commands[-1] == w.Kill(name(1))
 
 
 def test_a_job_that_does_not_hold_the_task_cannot_stop_it() -> None:
-    assert w.decide(running(1).state, w.Drop(name(1), "stranger", 2.0)) == ((), ())
+    assert w.DECIDER.decide(running(1).state, *at(2.0, w.Drop(name(1), "stranger"))) == ([], [])
 
 
 def test_a_waiting_task_that_is_cancelled_leaves_the_line_without_a_kill() -> None:
-    queue = running(1, 2, 3).tell(w.Drop(name(2), "job", 2.0))
+    queue = running(1, 2, 3).tell(at(2.0, w.Drop(name(2), "job")))
     assert queue.task(2).status == "cancelled"
     assert w.position(queue.state, name(3)) == 1
     assert not [command for command in queue.commands if isinstance(command, w.Kill)]
 
 
 def test_after_a_kill_the_next_task_waits_until_the_engine_has_really_ended() -> None:
-    queue = running(1, 2).tell(w.Drop(name(1), "job", 2.0))
+    queue = running(1, 2).tell(at(2.0, w.Drop(name(1), "job")))
     assert queue.started == [name(1)]
-    queue.tell(w.Ended(name(1), 1, 3.0, error="killed"))
+    queue.tell(at(3.0, w.Ended(name(1), 1, error="killed")))
     assert queue.started == [name(1), name(2)]
     assert queue.task(1).error == w.CANCELLED
 
 
 def test_a_cancelled_pair_asked_for_again_before_its_engine_ended_starts_after_that_end() -> None:
-    queue = running(1).tell(w.Drop(name(1), "job", 2.0), ask(1, "again", now=2.5))
+    queue = running(1).tell(at(2.0, w.Drop(name(1), "job")), ask(1, "again", now=2.5))
     assert (queue.task(1).status, queue.task(1).attempt) == ("queued", 2)
-    queue.tell(w.Ended(name(1), 1, 3.0, error="killed"))
+    queue.tell(at(3.0, w.Ended(name(1), 1, error="killed")))
     assert (queue.task(1).status, queue.task(1).attempt, queue.task(1).error) == ("running", 2, None)
 
 
 def test_a_result_that_comes_after_the_cancellation_does_not_bring_the_task_back() -> None:
-    queue = running(1).tell(w.Drop(name(1), "job", 2.0), done(1))
+    queue = running(1).tell(at(2.0, w.Drop(name(1), "job")), done(1))
     assert (queue.task(1).status, queue.task(1).digest) == ("cancelled", None)
 
 
 def test_an_end_of_another_attempt_is_ignored() -> None:
-    assert w.decide(running(1).state, done(1, attempt=7)) == ((), ())
-    assert w.decide(running(1).state, done(9)) == ((), ())
+    assert w.DECIDER.decide(running(1).state, *done(1, attempt=7)) == ([], [])
+    assert w.DECIDER.decide(running(1).state, *done(9)) == ([], [])
 
 
 def test_progress_counts_only_for_the_attempt_that_runs() -> None:
     state = running(1).state
-    assert w.evolve(state, w.Advanced(name(1), 1, Frame(5, 10, 50.0))).tasks[name(1)].progress.percent == 50.0
-    assert w.evolve(state, w.Advanced(name(1), 2, Frame(5, 10, 50.0))) == state
-    assert w.evolve(state, w.Advanced(name(9), 1, Frame(5, 10, 50.0))) == state
+    (before,) = state.tasks.values()
+    for late in (w.Advanced(name(1), 2, Frame(5, 10, 50.0)), w.Advanced(name(9), 1, Frame(5, 10, 50.0))):
+        w.DECIDER.evolve(state, late)
+        assert list(state.tasks.values()) == [before]
+    w.DECIDER.evolve(state, w.Advanced(name(1), 1, Frame(5, 10, 50.0)))
+    assert state.tasks[name(1)].progress.percent == 50.0
 
 
 def test_a_task_nobody_knows_cannot_be_cancelled() -> None:
     with pytest.raises(WorkerRefused, match="no task") as refused:
-        w.decide(w.State(), w.Drop("0" * 32, "job", 1.0))
+        w.DECIDER.decide(w.State(), *at(1.0, w.Drop("0" * 32, "job")))
     assert refused.value.code == "not_found"
 
 
@@ -202,32 +211,32 @@ def test_the_oldest_finished_task_is_forgotten_with_its_result(monkeypatch: pyte
 
 def test_a_clock_that_was_set_back_makes_the_newest_result_no_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "MAX_FINISHED", 1)
-    queue = running(1, 2, 3).tell(done(1, now=1000.0), done(2, now=2.0), w.Ready(1001.0 + w.PROMISED))
+    queue = running(1, 2, 3).tell(done(1, now=1000.0), done(2, now=2.0), at(1001.0 + w.PROMISED, w.Ready()))
     assert set(queue.state.tasks) == {name(2), name(3)}
     assert queue.commands[-1] == w.Erase(name(1))
 
 
 def test_after_a_restart_what_had_not_finished_waits_again_in_its_order() -> None:
-    before = running(2, 1).tell(ask(3, now=9.0), w.Drop(name(3), "", 9.5)).state
-    state = w.restore(w.snapshot(before))
+    before = running(2, 1).tell(ask(3, now=9.0), at(9.5, w.Drop(name(3), ""))).state
+    state = w.DECIDER.recover(w.DECIDER.snapshot(before))
     assert (state.busy, state.ready) == (None, False)
-    queue = Queue(state).tell(w.Ready(10.0))
+    queue = Queue(state).tell(at(10.0, w.Ready()))
     assert queue.started == [name(2)]
     assert w.position(queue.state, name(1)) == 1
     assert queue.task(3).status == "cancelled"
     assert queue.task(2).holders == {"job"}
 
 
-def of(license_: str, number: int, *, job: str = "job", kept: bool = False, now: float = 0.0) -> w.Ask:
-    return w.Ask(ref(number, ".mp4"), ref(number, ".wav"), job, kept, now, license_)
+def of(license_: str, number: int, *, job: str = "job", kept: bool = False, now: float = 0.0) -> At:
+    return at(now, w.Ask(ref(number, ".mp4"), ref(number, ".wav"), job, kept, license_))
 
 
 def shown(license_: str, *numbers: int) -> list[w.Event]:
-    return [w.Show(ref(number, ext), license_, 0.0) for number in numbers for ext in (".mp4", ".wav")]
+    return [at(0.0, w.Show(ref(number, ext), license_)) for number in numbers for ext in (".mp4", ".wav")]
 
 
 def test_licenses_take_turns_and_the_jobs_of_each_keep_their_order() -> None:
-    queue = Queue().tell(*(of("many", number) for number in range(1, 7)), of("one", 8), ask(9), w.Ready(1.0))
+    queue = Queue().tell(*(of("many", number) for number in range(1, 7)), of("one", 8), ask(9), at(1.0, w.Ready()))
     order = [1, 8, 9, 2, 3, 4, 5, 6]
     assert [w.position(queue.state, name(number)) for number in order[1:]] == list(range(1, 8))
     for number in order:
@@ -236,15 +245,15 @@ def test_licenses_take_turns_and_the_jobs_of_each_keep_their_order() -> None:
 
 
 def test_a_license_that_ends_its_tasks_as_soon_as_they_run_gets_no_turn_more() -> None:
-    queue = Queue().tell(w.Ready(0.0), of("many", 1, now=1.0), of("many", 2), of("many", 3), of("one", 8))
-    queue.tell(w.Drop(name(1), "job", 2.0, "many"), w.Ended(name(1), 1, 2.0, error="killed"))
+    queue = Queue().tell(at(0.0, w.Ready()), of("many", 1, now=1.0), of("many", 2), of("many", 3), of("one", 8))
+    queue.tell(at(2.0, w.Drop(name(1), "job", license="many")), at(2.0, w.Ended(name(1), 1, error="killed")))
     assert queue.started == [name(1), name(8)]
 
 
 def test_a_task_that_a_license_wants_too_waits_no_longer_than_that_license_would() -> None:
     queue = Queue().tell(*(of("many", number) for number in range(1, 7)), of("one", 6))
     assert w.position(queue.state, name(6)) == 2
-    assert queue.tell(w.Ready(1.0), done(1)).started == [name(1), name(6)]
+    assert queue.tell(at(1.0, w.Ready()), done(1)).started == [name(1), name(6)]
 
 
 def test_a_license_with_too_many_tasks_is_refused_and_the_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,13 +271,13 @@ def test_what_a_license_ended_displaces_its_own_alone_and_tasks_without_a_result
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shares, "MAX_FINISHED", 2)
-    queue = Queue().tell(w.Ready(0.0), of("one", 1), done(1), of("many", 2), done(2), ask(3), done(3))
+    queue = Queue().tell(at(0.0, w.Ready()), of("one", 1), done(1), of("many", 2), done(2), ask(3), done(3))
     later = 5.0 + 2 * w.PROMISED
     for number in range(4, 9):  # failed, then never ran
-        queue.tell(of("many", number, now=later), w.Ended(name(number), 1, later, error="no sound"))
+        queue.tell(of("many", number, now=later), at(later, w.Ended(name(number), 1, error="no sound")))
     queue.tell(of("many", 20))
     for number in range(9, 14):
-        queue.tell(of("many", number, now=later), w.Drop(name(number), "job", later, "many"))
+        queue.tell(of("many", number, now=later), at(later, w.Drop(name(number), "job", license="many")))
     assert {name(1), name(2), name(3)} <= set(queue.state.tasks)
     assert not any(
         isinstance(command, w.Erase) and command.task_id in map(name, (1, 2, 3)) for command in queue.commands
@@ -283,8 +292,8 @@ def test_a_result_that_was_used_within_the_hour_stays_however_many_there_are(mon
     monkeypatch.setattr(shares, "MAX_FINISHED", 1)
     queue = running(1, 2, 3).tell(done(1), done(2), done(3))
     assert len(queue.state.tasks) == 3
-    queue.state = w.evolve(queue.state, w.Used(name(1), 5.0 + w.PROMISED))
-    queue.tell(w.Ready(6.0 + w.PROMISED))
+    w.DECIDER.evolve(queue.state, w.Used(name(1), 5.0 + w.PROMISED))
+    queue.tell(at(6.0 + w.PROMISED, w.Ready()))
     assert set(queue.state.tasks) == {name(1)}
     monkeypatch.setattr(shares, "MAX_FRESH", 1)
     with pytest.raises(WorkerRefused, match="last hour"):
@@ -293,7 +302,7 @@ def test_a_result_that_was_used_within_the_hour_stays_however_many_there_are(mon
 
 def test_jobs_of_one_license_push_no_holder_of_another_from_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "MAX_HOLDERS", 2)
-    queue = Queue().tell(w.Ready(0.0), *shown("one", 1), *shown("many", 1), of("one", 1, job="mine"), done(1))
+    queue = Queue().tell(at(0.0, w.Ready()), *shown("one", 1), *shown("many", 1), of("one", 1, job="mine"), done(1))
     queue.tell(*(of("many", 1, job=f"j{number}", kept=True) for number in range(5)))
     assert queue.state.opens(queue.task(1), "mine", "one")
     assert queue.state.opens(queue.task(1), "j4", "many")
@@ -301,16 +310,16 @@ def test_jobs_of_one_license_push_no_holder_of_another_from_a_result(monkeypatch
 
 
 def test_a_job_opens_a_task_only_under_its_license_and_when_that_has_both_files() -> None:
-    queue = Queue().tell(w.Ready(0.0), *shown("one", 1), of("one", 1, job="A"), of("two", 1, job="A"), done(1))
+    queue = Queue().tell(at(0.0, w.Ready()), *shown("one", 1), of("one", 1, job="A"), of("two", 1, job="A"), done(1))
     task = queue.task(1)
     assert queue.state.opens(task, "A", "one")
     assert not queue.state.opens(task, "A", "two")
     assert not queue.state.opens(task, "B", "one")
-    queue.tell(w.Show(task.video, "two", 1.0))
+    queue.tell(at(1.0, w.Show(task.video, "two")))
     assert not queue.state.opens(task, "A", "two")
-    queue.tell(w.Show(task.audio, "two", 1.0))
+    queue.tell(at(1.0, w.Show(task.audio, "two")))
     assert queue.state.opens(task, "A", "two")
-    state = w.restore(w.snapshot(queue.state))
+    state = w.DECIDER.recover(w.DECIDER.snapshot(queue.state))
     assert [state.opens(state.tasks[name(1)], "A", one) for one in ("one", "two", "three")] == [True, True, False]
 
 
@@ -320,14 +329,14 @@ def test_the_files_of_a_license_are_bounded_and_another_s_are_not_touched(monkey
     assert queue.state.has("one", ref(1, ".mp4"), ref(1, ".wav"))
     assert not queue.state.has("many", ref(2, ".mp4"))
     assert queue.state.has("many", ref(3, ".mp4"), ref(3, ".wav"))
-    assert w.decide(queue.state, w.Show(ref(3, ".mp4"), "many", 1.0)) == ((), ())
+    assert w.DECIDER.decide(queue.state, *at(1.0, w.Show(ref(3, ".mp4"), "many"))) == ([], [])
 
 
 def test_two_jobs_of_the_same_id_are_two_holders_by_their_licenses() -> None:
-    queue = Queue().tell(w.Ready(0.0), of("one", 1), of("two", 1), w.Drop(name(1), "job", 1.0, "two"))
+    queue = Queue().tell(at(0.0, w.Ready()), of("one", 1), of("two", 1), at(1.0, w.Drop(name(1), "job", license="two")))
     assert (queue.task(1).status, queue.task(1).owners) == ("running", {("job", "one")})
-    queue.tell(w.Drop(name(1), "job", 1.0, "another"))
+    queue.tell(at(1.0, w.Drop(name(1), "job", license="another")))
     assert queue.task(1).status == "running"
-    assert queue.tell(w.Drop(name(1), "job", 1.0, "one")).task(1).status == "cancelled"
-    queue.tell(of("one", 2), of("two", 2), w.Drop(name(2), "job", 3.0))  # who knows the secret may do it for all
+    assert queue.tell(at(1.0, w.Drop(name(1), "job", license="one"))).task(1).status == "cancelled"
+    queue.tell(of("one", 2), of("two", 2), at(3.0, w.Drop(name(2), "job")))  # who knows the secret may do it for all
     assert queue.task(2).status == "cancelled"

@@ -19,9 +19,9 @@ from wakestream.operators.model.ports import Accepted, BootFailure, LinkDown, Li
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.jobs.hub_client import FEATURES, HubClient
-from wakestream.streams.monitor import persistence as memory
+from wakestream.streams.monitor import persistence
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.monitor import Monitor, hear
+from wakestream.streams.monitor.monitor import Monitor, to_event
 from wakestream.streams.outbox import facts as o
 from wakestream.streams.outbox import outbox
 from wakestream.streams.protocol import messages as m
@@ -104,7 +104,7 @@ class Daemon(Peer):
     def _begin(self) -> None:
         self.state = outbox.OutboxState()
         for fact in self.journal:
-            outbox.evolve(self.state, fact)
+            outbox.DECIDER.evolve(self.state, fact)
         self.client = HubClient(self.send, _raise, lasting=True)
         self.client.on_released = lambda job: self.happen(o.Released(job))
         self.phase: dict[str, str] = {}
@@ -119,12 +119,12 @@ class Daemon(Peer):
 
     def happen(self, event: o.OutboxEvent, *, kept: bool = True) -> list[o.OutboxCommand]:
         """Decide, keep, carry out. With `kept` False the program is killed before the commit."""
-        facts, commands = outbox.decide(self.state, event, self.world.unix)
+        facts, commands = outbox.DECIDER.decide(self.state, event, self.world.unix)
         if not kept:
             return []
         for fact in facts:
             self.journal.append(fact)
-            outbox.evolve(self.state, fact)
+            outbox.DECIDER.evolve(self.state, fact)
             self._check(fact)
         for command in commands:
             self._carry_out(command)
@@ -272,20 +272,22 @@ class Watch(Peer):
         super().__init__(world, f.License("m", "monitor"), register)
         policy = p.PowerPolicy(gpu=GPU, idle_after=120.0, boot_timeout=300.0, checks_health=False)
         self.monitor = Monitor(policy, Random(1))
-        self.journal: list[memory.MachineKept] = []
+        self.journal: list[persistence.MachineKept] = []
         self.machine = p.Machine()
-        self.kept = memory.kept(self.machine, world.mono, self.unix)
+        self.kept = persistence.snapshot(self.machine, world.mono, self.unix)
         self.calls: list[tuple[str, int, PowerReading, float]] = []
 
     def feed(self, event: m.Message | LinkUp | LinkDown) -> None:
-        heard = hear(event, GPU)
+        heard = to_event(event, GPU)
         if heard is not None:
             self.happen(heard)
 
     def happen(self, event: p.PowerEvent) -> None:
-        self.machine, commands = self.monitor.decide(self.machine, event, self.world.mono)
-        kept = memory.kept(self.machine, self.world.mono, self.unix)
-        if memory.worth_keeping(self.kept, kept):
+        facts, commands = self.monitor.decide(self.machine, event, self.world.mono)
+        for fact in facts:
+            self.monitor.evolve(self.machine, fact)
+        kept = persistence.snapshot(self.machine, self.world.mono, self.unix)
+        if persistence.worth_keeping(self.kept, kept):
             self.journal.append(kept)
             self.kept = kept
         for command in commands:
@@ -329,9 +331,9 @@ class Watch(Peer):
             self.wire.cut = True
             self.wire.up.clear()
         self.wire, self.registered, self.calls = None, False, []
-        known = memory.ages(self.journal, self.unix)
-        self.machine = memory.recalled(known, self.world.mono)
-        self.kept = memory.kept(self.machine, self.world.mono, self.unix)
+        known = persistence.ages(self.journal, self.unix)
+        self.machine = persistence.restore(known, self.world.mono)
+        self.kept = persistence.snapshot(self.machine, self.world.mono, self.unix)
 
 
 class GpuWorker(Peer):
@@ -394,15 +396,15 @@ class World:
     @property
     def leases(self) -> set[str]:
         """Jobs that hold the GPU by what the hub has said aloud: granted and kept, or not yet known to be released."""
-        kept = hub.recover(self.journal)
+        kept = hub.DECIDER.recover(self.journal)
         return {job for gpu in kept.gpus.values() for job in gpu.leases}
 
     # --- the hub's process
 
     def happen(self, event: f.Event) -> None:
-        facts, commands = hub.decide(self.hub, event, self.unix)
+        facts, commands = hub.DECIDER.decide(self.hub, event, self.unix)
         for fact in facts:
-            hub.evolve(self.hub, fact)
+            hub.DECIDER.evolve(self.hub, fact)
         durable = [fact for fact in facts if fact.DURABLE]
         self.pending.append((durable, commands))
         if not durable and len(self.pending) == 1:
@@ -441,7 +443,7 @@ class World:
         self.wires.clear()
         for peer in self.peers:
             peer.cut()
-        self.hub = hub.recover(self.journal)
+        self.hub = hub.DECIDER.recover(self.journal)
         self.happen(f.Started())
         self.commit()
 

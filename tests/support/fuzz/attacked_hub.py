@@ -84,5 +84,5 @@ async def attacked(folder: Path, **limits: Any) -> AsyncIterator[Attacked]:
             yield scene
             await scene.is_well()
         async with open_journal(state / "hub.sqlite", Fact, program="hub") as journal:
-            hub.recover(journal.read())
+            hub.DECIDER.recover(journal.read())
     assert tree(folder, without=state) == before

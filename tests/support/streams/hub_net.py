@@ -27,16 +27,16 @@ class Net:
         self.happen(f.Started())
 
     def restart(self, *, compacted: bool) -> None:
-        facts = list(hub.snapshot(self.state)) if compacted else list(self.journal)
+        facts = list(hub.DECIDER.snapshot(self.state)) if compacted else list(self.journal)
         self.journal = facts
-        self.state = hub.recover(facts, self.limits)
+        self.state = hub.DECIDER.recover(facts, hub.HubState(self.limits))
         self.sent, self.fd = {}, 0
         self.happen(f.Started())
 
     def happen(self, event: f.Event) -> None:
-        facts, commands = hub.decide(self.state, event, self.now)
+        facts, commands = hub.DECIDER.decide(self.state, event, self.now)
         for fact in facts:
-            hub.evolve(self.state, fact)
+            hub.DECIDER.evolve(self.state, fact)
         self.journal += [fact for fact in facts if fact.DURABLE]
         for command in commands:
             if isinstance(command, f.Close):

@@ -28,12 +28,14 @@ class Desk:
     def state(self) -> str:
         return self.machine.state
 
-    def happens(self, event: p.PowerEvent) -> tuple[p.PowerCommand, ...]:
-        self.machine, commands = self.monitor.decide(self.machine, event, self.now)
+    def happens(self, event: p.PowerEvent) -> list[p.PowerCommand]:
+        facts, commands = self.monitor.decide(self.machine, event, self.now)
+        for fact in facts:
+            self.monitor.evolve(self.machine, fact)
         self.commands.extend(commands)
         return commands
 
-    def passes(self, seconds: float) -> tuple[p.PowerCommand, ...]:
+    def passes(self, seconds: float) -> list[p.PowerCommand]:
         self.now += seconds
         return self.happens(p.Tick())
 

@@ -31,11 +31,11 @@ class Jobs:
 
     def accept(self, job: str, video: Path, output: Path) -> None:
         accepted = f.JobAccepted(job, str(video), "/a.wav", str(output), 1, 1, 1, 1, "x", 0, 1.0)
-        outbox.evolve(self.state, accepted)
+        outbox.DECIDER.evolve(self.state, accepted)
         self.feed.publish(job, {"event": "accepted"})
 
     def done(self, job: str) -> None:
-        outbox.evolve(self.state, f.JobEnded(job, "done", 2.0))
+        outbox.DECIDER.evolve(self.state, f.JobEnded(job, "done", 2.0))
         self.feed.publish(job, {"event": "done"})
 
 
@@ -118,8 +118,8 @@ def test_of_many_jobs_the_page_is_given_those_at_work_then_the_urgent_then_the_f
     for number in range(NOW_MOST + 50):
         house.jobs.accept(f"job-{number:03}", Path(f"/v/{number}.mp4"), Path(f"/v/{number}.out.mp4"))
     urgent = f.JobAccepted("urgent", "/v/u.mp4", "/a.wav", "/v/u.out.mp4", 1, 1, 1, 1, "x", 5, 2.0)
-    outbox.evolve(house.jobs.state, urgent)
-    outbox.evolve(house.jobs.state, f.JobStage("job-240", "render", 3.0))
+    outbox.DECIDER.evolve(house.jobs.state, urgent)
+    outbox.DECIDER.evolve(house.jobs.state, f.JobStage("job-240", "render", 3.0))
     house.jobs.done("job-001")
     cards = [card["id"] for card in found.now()]
     assert cards[:4] == ["job-240", "urgent", "job-000", "job-002"]

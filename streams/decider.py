@@ -1,0 +1,123 @@
+"""The decider that hub, outbox, worker and monitor are: an event becomes facts and commands, a fact changes the state.
+
+It does no I/O and reads no clock, so that a program can be tested without a network and replayed from its log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+S = TypeVar("S")
+E = TypeVar("E")
+F = TypeVar("F")
+C = TypeVar("C")
+
+
+class Decision(NamedTuple, Generic[F, C]):
+    """The result of one event.
+
+    Attributes:
+        facts: What is true from now on. The durable ones are written to the journal before any command is executed.
+        commands: What the program does then, in this order.
+    """
+
+    facts: list[F]
+    commands: list[C]
+
+    def fact(self, *facts: F) -> None:
+        """Add facts."""
+        self.facts.extend(facts)
+
+    def command(self, *commands: C) -> None:
+        """Add commands."""
+        self.commands.extend(commands)
+
+
+def _nothing(*_: Any) -> None:
+    """The default of a step that a decider does not need."""
+
+
+class Decider(Generic[S, E, F, C]):
+    """Two tables: how to decide on each type of event, and how each type of fact changes the state.
+
+    Args:
+        initial: Creates the state of a program that starts for the first time.
+        handlers: For each type of event, `handler(state, event, now, decision)`. It adds to `decision` and must not
+            change `state`.
+        changes: For each type of fact, `change(state, fact)`. It changes `state` in place.
+        snapshot: Returns the fewest facts that lead to a state.
+        decision: Creates an empty decision.
+        finish: Called as `finish(state, decision, now)` after each handler.
+        restart: Called as `restart(state)` when all facts of a journal were applied.
+
+    Example:
+        >>> counter = Decider(
+        ...     list, {int: lambda state, event, now, decision: decision.fact(event)}, {int: list.append}, list
+        ... )
+        >>> counter.decide([], 5, 0.0).facts
+        [5]
+        >>> counter.recover([1, 2])
+        [1, 2]
+    """
+
+    def __init__(
+        self,
+        initial: Callable[[], S],
+        handlers: Mapping[type, Callable[[S, Any, float, Any], None]],
+        changes: Mapping[type, Callable[[S, Any], None]],
+        snapshot: Callable[[S], Iterable[F]],
+        *,
+        decision: Callable[[], Decision[F, C]] = lambda: Decision([], []),
+        finish: Callable[[S, Any, float], None] = _nothing,
+        restart: Callable[[S], None] = _nothing,
+    ) -> None:
+        self._initial, self._handlers, self._changes, self._snapshot = initial, handlers, changes, snapshot
+        self._decision, self._finish, self._restart = decision, finish, restart
+
+    def decide(self, state: S, event: E, now: float) -> Decision[F, C]:
+        """Decide on one event. Does not change `state`.
+
+        Args:
+            state: What the program knows.
+            event: What happened.
+            now: When it happened, in seconds on the program's clock.
+
+        Returns:
+            The facts, which the caller passes to `evolve`, and the commands.
+        """
+        decision = self._decision()
+        self._handlers[type(event)](state, event, now, decision)
+        self._finish(state, decision, now)
+        return decision
+
+    def evolve(self, state: S, fact: F) -> None:
+        """Apply one fact to `state`, in place."""
+        self._changes[type(fact)](state, fact)
+
+    def step(self, state: S, event: E, now: float) -> Decision[F, C]:
+        """Decide on one event and apply its facts to `state`; returns the decision, whose commands are to be done."""
+        decision = self.decide(state, event, now)
+        for fact in decision.facts:
+            self.evolve(state, fact)
+        return decision
+
+    def recover(self, facts: Iterable[F], state: S | None = None) -> S:
+        """Apply the facts of a journal.
+
+        Args:
+            facts: The facts, the oldest first. A fact may come twice.
+            state: What to apply them to; without it, a new state.
+
+        Returns:
+            The state after the restart.
+        """
+        found = self._initial() if state is None else state
+        for fact in facts:
+            self.evolve(found, fact)
+        self._restart(found)
+        return found
+
+    def snapshot(self, state: S) -> list[F]:
+        """Return the fewest facts from which `recover` makes the same state; a journal may be cut down to them."""
+        return list(self._snapshot(state))
