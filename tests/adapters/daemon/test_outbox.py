@@ -227,7 +227,7 @@ async def test_a_fault_of_its_own_ends_the_program_and_no_one_waits_for_an_answe
 
     async with asyncio.timeout(5), desk.serving():
         await desk.submit()
-        monkeypatch.setattr(outbox, "decide", breaks)
+        monkeypatch.setattr(outbox.DECIDER, "decide", breaks)
         assert (await desk.submit("b")).status == 503
         with pytest.raises(ZeroDivisionError):
             await desk.outbox.broken
