@@ -44,9 +44,7 @@ class Witness:
         event = self.event(kind, value)
         if event is None:
             return
-        facts, commands = self.monitor.decide(self.machine, event, self.now)
-        for fact in facts:
-            self.monitor.evolve(self.machine, fact)
+        commands = self.monitor.step(self.machine, event, self.now).commands
         for command in commands:
             self.check(command)
 

@@ -39,9 +39,7 @@ class Cloud:
 
     def happens(self, event: p.PowerEvent, *, dies: bool = False) -> None:
         before = persistence.snapshot(self.machine, self.now, self.now)
-        facts, commands = self.monitor.decide(self.machine, event, self.now)
-        for fact in facts:
-            self.monitor.evolve(self.machine, fact)
+        commands = self.monitor.step(self.machine, event, self.now).commands
         after = persistence.snapshot(self.machine, self.now, self.now)
         if persistence.worth_keeping(self.journal[-1] if self.journal else before, after):
             self.journal.append(after)

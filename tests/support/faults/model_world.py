@@ -283,9 +283,7 @@ class Watch(Peer):
             self.happen(heard)
 
     def happen(self, event: p.PowerEvent) -> None:
-        facts, commands = self.monitor.decide(self.machine, event, self.world.mono)
-        for fact in facts:
-            self.monitor.evolve(self.machine, fact)
+        commands = self.monitor.step(self.machine, event, self.world.mono).commands
         kept = persistence.snapshot(self.machine, self.world.mono, self.unix)
         if persistence.worth_keeping(self.kept, kept):
             self.journal.append(kept)

@@ -29,9 +29,7 @@ class Desk:
         return self.machine.state
 
     def happens(self, event: p.PowerEvent) -> list[p.PowerCommand]:
-        facts, commands = self.monitor.decide(self.machine, event, self.now)
-        for fact in facts:
-            self.monitor.evolve(self.machine, fact)
+        commands = self.monitor.step(self.machine, event, self.now).commands
         self.commands.extend(commands)
         return commands
 
