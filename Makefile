@@ -99,7 +99,7 @@ release: $(TOOLS)
 # The pages and an API reference as a site, in build/site. A broken link or an unknown name in it is an error.
 docs: setup
 	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet --editable '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: setup
 	$(BIN)/ruff check .

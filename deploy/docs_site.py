@@ -24,8 +24,9 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Lead links to files beside docs/ to where the repository is published."""
+    """Lead links to files beside docs/ to where the repository is published; keep a code block's language alone."""
     folder = PurePosixPath("docs", page.file.src_uri).parent
+    markdown = re.sub(r"^```(\w+) .*$", r"```\1", markdown, flags=re.MULTILINE)
     return LINK.sub(lambda link: _published(link, folder), markdown)
 
 
