@@ -1,7 +1,7 @@
-"""What an engine's process may not do: reach a network, gain privileges, take all memory, run on for ever.
+"""Restrict an engine's process: no network, no new privileges, limited memory and processor time.
 
-The system's own programs build the box: bubblewrap, or `unshare` and `setpriv` of util-linux, and `prlimit`. Where one
-of them is missing or not allowed to do it (in many containers), the box has that wall less, and `missing` says so.
+This uses programs of the system: bubblewrap, or `unshare` and `setpriv` of util-linux, and `prlimit`. If one of them is
+missing or not permitted (as in many containers), its restriction does not apply, and `missing` says so.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Box:
     """The limits of each run of an engine.
 
     Args:
-        network: whether it may reach a network.
-        memory: bytes of address space (`RLIMIT_AS`), None for no limit: CUDA reserves more than there is.
-        seconds: of processor time for each core (`RLIMIT_CPU`), None for no limit.
+        network: Whether it may use the network.
+        memory: Bytes of address space (`RLIMIT_AS`); None for no limit, since CUDA reserves more than there is.
+        seconds: Seconds of processor time for each core (`RLIMIT_CPU`); None for no limit.
     """
 
     network: bool = True
@@ -40,14 +40,14 @@ class Box:
     seconds: float | None = None
 
     def around(self, argv: Sequence[str]) -> list[str]:
-        """`argv` as it is started within this box."""
-        walls = () if self.network else _no_network()
-        return [*walls, *self._limits(), *_no_privileges(), *argv]
+        """Return the command that runs `argv` with these restrictions."""
+        restrictions = () if self.network else _no_network()
+        return [*restrictions, *self._limits(), *_no_privileges(), *argv]
 
     def missing(self) -> str | None:
-        """What this system cannot keep an engine from, with what would help; None if nothing is missing."""
+        """The restriction that does not apply on this system, and what would help; None if all apply."""
         if sys.platform != "linux":
-            return "this system cannot keep engines from the network; run only engines that you trust"
+            return "this system cannot block the network for engines; run only engines that you trust"
         if not self.network and not _no_network():
             return "engines can reach the network; install bubblewrap, or allow user namespaces, to prevent that"
         return None
@@ -65,7 +65,7 @@ class Box:
 
 @cache
 def _no_network() -> tuple[str, ...]:
-    return next((wall for wall in (_BUBBLEWRAP, _UNSHARE, _UNSHARE_AS_USER) if _runs((*wall, "true"))), ())
+    return next((command for command in (_BUBBLEWRAP, _UNSHARE, _UNSHARE_AS_USER) if _runs((*command, "true"))), ())
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The engine that is somebody's own program, given as a template: `python lipsync.py {video} {audio} -o {output}`."""
+"""The engine `command`: the user's program, given as a template: `python lipsync.py {video} {audio} -o {output}`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,22 @@ _NEEDED = ("{video}", "{audio}", "{output}")
 
 
 class BadTemplateError(ValueError):
-    """The template cannot be used; `str()` says how to write it."""
+    """The template is not valid; `str()` says how to write it."""
 
 
 def checked_template(words: Sequence[str]) -> tuple[str, ...]:
-    """The command's arguments, with all placeholders in them; `BadTemplateError` says which is missing.
+    """Check that a command has all placeholders.
 
-    No shell ever sees them: variables, pipes and wildcards are plain text.
+    No shell is used: variables, pipes and wildcards are plain text.
+
+    Args:
+        words: The program and its arguments.
+
+    Returns:
+        The words.
+
+    Raises:
+        BadTemplateError: A placeholder is missing.
     """
     missing = [name for name in _NEEDED if not any(name in word for word in words)]
     if missing:
@@ -43,19 +52,28 @@ def percent_in(line: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`words` come from `checked_template`; `limit` bounds a run, in seconds, and `box` what it may do."""
+    """Renders by running a program.
+
+    Args:
+        words: The result of `checked_template`.
+        limit: The most seconds for a run.
+        box: Restrictions of the run.
+
+    Example:
+        >>> engine = Command(checked_template(["render", "{video}", "{audio}", "{output}"]))
+    """
 
     words: tuple[str, ...]
     limit: float = 4 * 3600.0
     box: Box | None = None
 
     async def check(self) -> None:
-        """`TaskFailed` when the program is not to be found."""
+        """Check that the program exists. `TaskFailed`: it does not."""
         if shutil.which(self.words[0]) is None:
-            raise TaskFailed(f"the program {self.words[0]!r} is not to be found: install it, or give its full path")
+            raise TaskFailed(f"the program {self.words[0]!r} was not found: install it, or give its full path")
 
     async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
-        """Run the command; yields the percentages that it prints, if any."""
+        """Run the command; yields the percentages in its output, if any."""
         async with atomic_output(output) as partial:
             given = {"{video}": str(video), "{audio}": str(audio), "{output}": str(partial)}
             argv = [_filled(word, given) for word in self.words]
@@ -68,5 +86,5 @@ class Command:
 
 
 def _filled(word: str, given: dict[str, str]) -> str:
-    # In one go: a path that happens to contain "{audio}" is not filled in again.
+    # All at once, so that a path with "{audio}" in it stays as it is.
     return re.sub("|".join(map(re.escape, given)), lambda found: given[found[0]], word)

@@ -1,4 +1,4 @@
-"""The engine that needs no GPU: the audio becomes the soundtrack of the video, looped or cut to the audio's length."""
+"""The engine `ffmpeg`, which needs no GPU: it adds the audio to the video, which is looped or cut to its length."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ FORMATS = (
     "mov,matroska,webm,avi,flv,mpeg,mpegts,asf,ogg,mxf,gif,h264,hevc,m4v,mjpeg,png_pipe,jpeg_pipe,webp_pipe,"
     "wav,w64,aiff,caf,mp3,aac,flac,ac3,eac3,amr"
 )
-"""Containers that ffmpeg may open. Playlists and scripts, which name other files or addresses, are not among them.
+"""Containers that ffmpeg may open. Playlists and scripts are not included, since they name other files or addresses.
 
-Nor is `image2`: it takes anything whose name ends as a picture's does, such as an SVG.
+`image2` is not included either: it opens any file with the ending of a picture, such as an SVG.
 """
 
 MAX_PIXELS = 8192 * 4320
-"""Of a picture, where memory allows: a file of some kB may claim a size that takes more to encode than there is."""
+"""The most pixels of a picture: a file of some kB may declare a size that needs more memory than there is."""
 
 BYTES_PER_PIXEL = 100
-"""What the encoder was seen to take for each pixel of a picture, with its frames ahead."""
+"""Measured memory of the encoder for each pixel of a picture, with its frames ahead."""
 
 _PICTURES = {".jpg": "jpeg_pipe", ".jpeg": "jpeg_pipe", ".webp": "webp_pipe"}
-"""Endings that ffmpeg takes for `image2`, unless it is told what they are."""
+"""Formats by file ending, for files that ffmpeg would otherwise open as `image2`."""
 
 _NO_CONTAINER = re.compile(r"Input #0, (h264|hevc|m4v|mjpeg), from")
-"""Video without a container has no times, so it cannot be begun again when it is over."""
+"""Video without a container has no timestamps, so it cannot be looped."""
 
 _QUIET = ["-hide_banner", "-nostdin", "-nostats", "-loglevel", "error"]
 _REPORT = ["-progress", "pipe:1", "-stats_period", "0.2"]
@@ -48,13 +48,13 @@ _MOST_FPS = 240.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What `-progress` has said so far: `seconds` written, `frame` the last one."""
+    """The progress that ffmpeg has reported: the `seconds` written and the last `frame`."""
 
     seconds: float = 0.0
     frame: int = 0
 
     def after(self, line: str) -> Progress:
-        """One `key=value` line later; what says nothing about progress (`N/A`) changes nothing."""
+        """Add one `key=value` line; a line without a number (`N/A`) changes nothing."""
         key, _, value = line.strip().partition("=")
         if not value.lstrip("-").isdigit():
             return self
@@ -64,12 +64,12 @@ class Progress:
         return Progress(self.seconds, number) if key == "frame" else self
 
     def of(self, frames: int, seconds: float) -> Frame:
-        """As a part of the whole work."""
+        """The progress as a part of all frames."""
         return Frame(self.frame, frames, min(100.0, 100 * self.seconds / seconds))
 
 
 def fps_in(text: str) -> float | None:
-    """Frames a second of the first video stream, from what `ffmpeg -i` prints; None when it says nothing sensible."""
+    """Frames a second of the first video stream, from the output of `ffmpeg -i`; None without a plausible number."""
     found = _FPS.search(text)
     if found is None or found[2]:
         return None
@@ -78,8 +78,8 @@ def fps_in(text: str) -> float | None:
 
 
 def source(path: Path, memory: int | None = None) -> list[str]:
-    """How a file of unknown origin is opened: as one of these containers, with pictures for which `memory` suffices."""
-    # As an absolute file: a name such as `http:clip.mp4` is no address, and one that begins with `-` no flag.
+    """Arguments to open an untrusted file: only these containers, and only pictures that fit into `memory`."""
+    # An absolute path, so that a name such as `http:clip.mp4` is not an address, and `-y.mp4` is not a flag.
     pixels = min(MAX_PIXELS, (memory or machine_memory()) // 2 // BYTES_PER_PIXEL)
     kind = _PICTURES.get(path.suffix.lower())
     return [
@@ -90,7 +90,7 @@ def source(path: Path, memory: int | None = None) -> list[str]:
 
 
 def found_ffmpeg() -> str:
-    """The program's path, of the package imageio-ffmpeg or else of the system. `TaskFailed` where there is none."""
+    """The path of ffmpeg, from the package imageio-ffmpeg or the system. `TaskFailed`: there is no ffmpeg."""
     import imageio_ffmpeg  # type: ignore[import-untyped]  # slow to import, and only this engine needs it
 
     try:
@@ -101,9 +101,15 @@ def found_ffmpeg() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ffmpeg:
-    """`binary` is found in the package imageio-ffmpeg unless given; `limit` bounds a task, in seconds.
+    """Renders by ffmpeg, without a GPU.
 
-    `box` says what its runs may do; its memory also bounds the pictures that are taken.
+    Args:
+        limit: The most seconds for a task.
+        binary: The program; by default that of the package imageio-ffmpeg.
+        box: Restrictions of its runs. The memory also limits the size of pictures.
+
+    Example:
+        >>> engine = Ffmpeg(limit=600.0)
     """
 
     limit: float = 4 * 3600.0
@@ -111,13 +117,13 @@ class Ffmpeg:
     box: Box | None = None
 
     async def check(self) -> None:
-        """`TaskFailed` when ffmpeg is not there or does not run."""
+        """Check that ffmpeg runs. `TaskFailed`: it does not."""
         async with self._task().run("-version") as lines:
             async for _ in lines:
                 pass
 
     async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
-        """Encode H.264 and AAC in MP4, as long as the audio; yields ffmpeg's own frame counts."""
+        """Encode H.264 and AAC in MP4 with the length of the audio; yields ffmpeg's frame counts."""
         task = self._task()
         seconds = await task.length(audio)
         look = await task.look(video)
@@ -152,8 +158,8 @@ class _Task:
         return source(path, self.box.memory if self.box else None)
 
     async def length(self, audio: Path) -> float:
-        """Seconds of sound, by decoding it: what a file's head says of its length is often a guess."""
-        with _in_words("audio"):
+        """Seconds of sound, by decoding the file, since the length in a file's header is often wrong."""
+        with _explaining("audio"):
             return await self._decoded(audio)
 
     async def _decoded(self, audio: Path) -> float:
@@ -167,16 +173,16 @@ class _Task:
         return progress.seconds
 
     async def look(self, video: Path) -> str:
-        """What ffmpeg says of the file. Reads one frame, which also proves that there is one."""
+        """ffmpeg's description of the file. It decodes one frame, which also proves that there is one."""
         look = ["-hide_banner", "-nostdin", "-nostats", *self.source(video), "-map", "0:v:0", "-frames:v", "1"]
-        with _in_words("video"):
+        with _explaining("video"):
             async with self.run(*look, "-f", "null", "-", merge=True) as lines:
                 return "\n".join([line async for line in lines])
 
     async def contained(self, video: Path, copy: Path) -> Path:
-        """`copy`, in which the pictures of `video` have a container and times."""
+        """Write the pictures of `video` to `copy`, with a container and timestamps."""
         lossless = ["-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-f", "matroska", str(copy)]
-        with _in_words("video"):
+        with _explaining("video"):
             async with self.run(*_QUIET, "-y", *self.source(video), "-map", "0:v:0", *lossless) as lines:
                 async for _ in lines:
                     pass
@@ -193,7 +199,7 @@ class _Task:
 
 
 @contextmanager
-def _in_words(which: Which) -> Iterator[None]:
+def _explaining(which: Which) -> Iterator[None]:
     try:
         yield
     except TaskFailed as error:

@@ -1,4 +1,4 @@
-"""What ffmpeg says when it fails, in a sentence; its own words go with it."""
+"""Explain ffmpeg's error messages in a sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HAS = {"video": "picture", "audio": "sound"}
 _MEANS = (
     ("incomplete", r"moov atom not found", "is incomplete: its end is missing; is it still being written?"),
     ("no_stream", r"matches no streams", "has no {has} in it"),
-    ("kind", r"not (?:on|in) (?:the )?(?:format )?whitelist", "is of a kind that is not taken here"),
+    ("kind", r"not (?:on|in) (?:the )?(?:format )?whitelist", "has a format that is not supported"),
     (
         "codec",
         r"(?:Decoder|Unknown decoder|no decoder|Could not find codec|Unsupported codec).*",
@@ -26,11 +26,11 @@ _MEANS = (
     ),
     ("damaged", r"Invalid data found", "is damaged, or of a kind that ffmpeg does not read"),
 )
-"""The commonest, the more particular first: one failure often says several. A word for programs goes before each."""
+"""(error word, pattern, explanation): the more specific first, since one failure often has several messages."""
 
 
 def meaning(said: str, which: Which) -> tuple[str, str] | None:
-    """What is wrong with the file that was read as `which`: a word, and what a sentence about it ends with."""
+    """What is wrong with the file that was read as `which`: an error word, and the end of a sentence about the file."""
     for fault, pattern, sentence in _MEANS:
         if re.search(pattern, said, re.IGNORECASE):
             return fault, sentence.format(has=_HAS[which])
@@ -38,6 +38,6 @@ def meaning(said: str, which: Which) -> tuple[str, str] | None:
 
 
 def explained(said: str, which: Which) -> str:
-    """`said` with a sentence before it where we know one; `which` is the file that was being read."""
+    """Put an explanation before the error text `said` if there is one; `which` is the file that was read."""
     known = meaning(said, which)
     return f"the {which} file {known[1]} ({said})" if known else said

@@ -1,4 +1,4 @@
-"""A look at a video or an audio before anything is woken for it: one frame is decoded by the ffmpeg that is here."""
+"""Check a video or audio file before a GPU is started for it: the local ffmpeg decodes one frame."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from wakestream.adapters.engines.run_process import run_program
 from wakestream.operators.model.errors import FileUnusable, TaskFailed
 
 LIMITED: Final = os.name == "posix"
-"""Whether a program's memory can be limited by a shell."""
+"""Whether a shell can limit a program's memory."""
 
 MEMORY: Final = 2 * 1024 * 1024
 """KiB of address space that a probe may take."""
 
 ANY_MEMORY: Final = 2**40
-"""Bytes: whether a picture is too large for a machine is for the machine that renders it."""
+"""Bytes of memory, without a real limit: only the worker knows which pictures are too large for it."""
 
 LARGE: Final = 64 * 1000**2
 """Bytes from which a file is large."""
@@ -33,42 +33,51 @@ _LIMITS = 'ulimit -v "$1" 2>/dev/null; shift; exec "$@"'
 _LINES = 200
 _LENGTH = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
 _STREAM: dict[Which, str] = {"video": "v", "audio": "a"}
-_NOT_ITS_FAULT = "Cannot allocate memory"
+_OUT_OF_MEMORY = "Cannot allocate memory"
 
 
 class MediaUnusable(FileUnusable):
-    """The file cannot be decoded as what it was given for. `fault` is a word for why, `which` what it was given for."""
+    """The file cannot be decoded as video or audio (`which`). `fault` is a word for the reason."""
 
     def __init__(self, path: Path, which: Which, fault: str, why: str) -> None:
         super().__init__(f"{path} cannot be used as the {which}: it {why}")
         self.which, self.fault = which, fault
 
 
-def patience(size: int) -> float:
-    """Seconds that the look at a file of so many bytes may take; then the job goes on without it."""
+def time_limit(size: int) -> float:
+    """Seconds that checking a file of this size may take; after that, the job continues without the check."""
     return 1.0 if size > LARGE else 10.0
 
 
 async def probed(path: Path, which: Which) -> float | None:
-    """How many seconds of `which` the file says that it has; None when it does not say or nobody could look.
+    """Check a file.
 
-    `MediaUnusable` when ffmpeg cannot decode anything of it. Without ffmpeg, without an answer in time and where ffmpeg
-    fails for a reason of its own, nothing is refused, and the log says why at debug level.
+    If there is no ffmpeg, or it takes too long or fails for another reason, no file is refused.
+
+    Args:
+        path: The file.
+        which: What it must contain.
+
+    Returns:
+        Its length in seconds; None if the file does not have it or could not be checked.
+
+    Raises:
+        MediaUnusable: ffmpeg cannot decode any of it.
     """
     try:
-        async with asyncio.timeout(patience(path.stat().st_size)):
-            said = await _said_of(path, which)
+        async with asyncio.timeout(time_limit(path.stat().st_size)):
+            said = await _decode_one(path, which)
     except MediaUnusable:
         raise
     except (TimeoutError, TaskFailed, ImportError, OSError) as error:
-        logger.debug("{} was not probed: {}", path, str(error) or "it took too long")
+        logger.debug("{} was not checked: {}", path, str(error) or "it took too long")
         return None
     found = _LENGTH.search("\n".join(said))
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
 async def both_probed(video: Path, audio: Path) -> tuple[float | None, float | None]:
-    """The lengths of both files, looked at side by side; `MediaUnusable` for the first that is none."""
+    """Check both files at once and return their lengths. `MediaUnusable`: one cannot be decoded."""
     looks = [asyncio.create_task(probed(video, "video")), asyncio.create_task(probed(audio, "audio"))]
     try:
         return await looks[0], await looks[1]
@@ -78,8 +87,8 @@ async def both_probed(video: Path, audio: Path) -> tuple[float | None, float | N
         await asyncio.gather(*looks, return_exceptions=True)
 
 
-async def _said_of(path: Path, which: Which) -> list[str]:
-    """What ffmpeg prints while it decodes one frame. `TaskFailed` when it fails for a reason that we do not know."""
+async def _decode_one(path: Path, which: Which) -> list[str]:
+    """The output of ffmpeg while it decodes one frame. `TaskFailed`: it failed for an unknown reason."""
     program = await asyncio.to_thread(found_ffmpeg)
     lines: deque[str] = deque(maxlen=_LINES)
     progress, failed = Progress(), ""
@@ -93,10 +102,10 @@ async def _said_of(path: Path, which: Which) -> list[str]:
     said = "\n".join(lines)
     if not failed and (progress.frame or progress.seconds):
         return list(lines)
-    known = None if _NOT_ITS_FAULT in said else meaning(said, which)
+    known = None if _OUT_OF_MEMORY in said else meaning(said, which)
     if known is None and failed:
         raise TaskFailed(failed)
-    raise MediaUnusable(path, which, *(known or ("empty", "holds nothing that can be decoded")))
+    raise MediaUnusable(path, which, *(known or ("empty", "has nothing that can be decoded")))
 
 
 def _command(program: str, path: Path, which: Which) -> list[str]:

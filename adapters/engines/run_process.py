@@ -1,13 +1,11 @@
-"""One program run to its end: its lines as they come, its last words when it fails, and nothing left behind."""
+"""Run one program to its end: yield its lines, quote its last output if it fails, and leave nothing running."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import shutil
-import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Sequence
@@ -16,7 +14,7 @@ from typing import TypeVar
 from loguru import logger
 
 from wakestream.adapters.engines.box import Box
-from wakestream.adapters.runtime.child_processes import environment, own_group
+from wakestream.adapters.runtime.child_processes import KILL_WITHIN, environment, kill, own_group
 from wakestream.adapters.runtime.executables import startable
 from wakestream.adapters.runtime.last_words import LastWords
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
@@ -25,22 +23,21 @@ from wakestream.operators.model.errors import TaskFailed
 T = TypeVar("T")
 
 LAST_WORDS = 8
-"""Lines of the program's own output that a failure quotes."""
+"""Lines of the program's output that an error quotes."""
 
 MAX_LINE = 2000
-"""Characters of a line that are kept; a longer one is cut."""
+"""The most characters of a line; the rest is dropped."""
 
-_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")  # where a part of ffmpeg lies in memory helps nobody
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")  # memory addresses in the output of ffmpeg are no use to a reader
 _READ = 16 * 1024
-_LAST_BREATH = 5.0
-_LAST_WORD = 2.0
+_OUTPUT_WITHIN = 2.0
 _LOOK_EVERY = 0.02
 _TREE = ("taskkill", "/F", "/T", "/PID")
-"""How Windows ends a program and what that has started."""
+"""The Windows command that ends a program and its children."""
 
 
 class Deadline:
-    """Until when all programs of one task have to end: `limit` seconds from now."""
+    """The time limit of all programs of one task: `limit` seconds from now."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -50,22 +47,29 @@ class Deadline:
 async def run_program(
     argv: Sequence[str], *, limit: float | Deadline, merge: bool = False, box: Box | None = None
 ) -> AsyncGenerator[str, None]:
-    """Start `argv` without a shell and yield the lines of its standard output (`merge`: and error), as they come.
+    """Run a program without a shell and yield the lines of its output.
 
-    Ends when the program ended well. `TaskFailed` when it cannot be started, ends with another code than 0 (with its
-    last words), or takes longer than `limit` (seconds, or what is left of a `Deadline`). `box` says what it may not do.
-    Closing the generator kills the program and waits for its end. What the program leaves running is killed with it,
-    and never waited for.
+    Closing the generator kills the program and waits for its end. Child processes that the program leaves running are
+    killed.
+
+    Args:
+        argv: The program and its arguments.
+        limit: The most seconds, or a `Deadline` that several programs share.
+        merge: Whether to yield the lines of standard error too.
+        box: Restrictions of the program.
+
+    Raises:
+        TaskFailed: It cannot be started, has an exit code other than 0, or takes longer than `limit`.
     """
     deadline = limit if isinstance(limit, Deadline) else Deadline(limit)
     process = await _start(argv, STDOUT if merge else PIPE, box)
-    leashing = asyncio.create_task(_leash(process))
+    killing = asyncio.create_task(_start_killer(process))
     said = LastWords(LAST_WORDS)
     over = asyncio.create_task(_over(process))
     complaints = asyncio.create_task(_collect(process.stderr, said))
     output = _Lines(process.stdout)
     try:
-        while (lines := await _before(deadline, _unless(over, output.more()))) is not None:
+        while (lines := await _before(deadline, _result_before(over, output.more()))) is not None:
             for line in lines:
                 if merge:
                     said.add(line)
@@ -77,18 +81,18 @@ async def run_program(
     finally:
         over.cancel()
         complaints.cancel()
-        await finish_despite_cancel(_end_both(process, leashing))
+        await finish_despite_cancel(_end_both(process, killing))
 
 
 async def _start(argv: Sequence[str], stderr: int, box: Box | None) -> Process:
     given = startable(argv)
     if box is not None:
-        if shutil.which(given[0]) is None:  # what builds the box would say so in words of its own
+        if shutil.which(given[0]) is None:  # the restricting program would report this less clearly
             raise TaskFailed(f"cannot start {argv[0]!r}: install it, or give its full path")
         given = tuple(box.around(given))
     try:
-        # A group of its own: on POSIX its children are killed by it, and a Ctrl-C for this worker does not reach it,
-        # which would make its task fail.
+        # A process group of its own: on POSIX, killing it also kills the children, and a Ctrl-C for this worker does
+        # not reach it, which would make the task fail.
         return await asyncio.create_subprocess_exec(
             *given,
             stdin=DEVNULL,
@@ -102,7 +106,7 @@ async def _start(argv: Sequence[str], stderr: int, box: Box | None) -> Process:
 
 
 async def _before(deadline: Deadline, what: Awaitable[T]) -> T:
-    # The time limit stands around each wait, not around the generator: a timeout must not span a yield.
+    # The timeout is around each wait and not around the generator, since a timeout must not span a yield.
     try:
         async with asyncio.timeout_at(deadline.at):
             return await what
@@ -111,15 +115,15 @@ async def _before(deadline: Deadline, what: Awaitable[T]) -> T:
 
 
 class _Lines:
-    """Lines ended by any of CR and LF (progress bars use CR alone), however long: unlike readline, never an error."""
+    """Lines that end with CR or LF (progress bars use CR alone). Unlike readline, a long line is not an error."""
 
     def __init__(self, stream: asyncio.StreamReader | None) -> None:
         self._stream = stream
         self._rest = ""
 
     async def more(self) -> list[str] | None:
-        """What has come, None at the end."""
-        # A stream that always has more never waits: without a pause, a program that floods would stop everything else.
+        """The next lines; None at the end."""
+        # Reading a stream that always has more never waits: without this pause, it would block the event loop.
         await asyncio.sleep(0)
         data = await self._stream.read(_READ) if self._stream else b""
         *whole, rest = re.split(r"[\r\n]+", self._rest + data.decode(errors="replace"))
@@ -136,9 +140,9 @@ async def _collect(stream: asyncio.StreamReader | None, said: LastWords) -> None
 
 
 async def _over(process: Process) -> None:
-    """Returns some time after the program ended: what it left running may hold its output open for ever."""
+    """Return some time after the program has ended, since a process that it left running may keep its output open."""
     await _code(process)
-    await asyncio.sleep(_LAST_WORD)
+    await asyncio.sleep(_OUTPUT_WITHIN)
 
 
 async def _code(process: Process) -> int:
@@ -148,8 +152,8 @@ async def _code(process: Process) -> int:
     return process.returncode
 
 
-async def _unless(over: asyncio.Task[None], what: Coroutine[None, None, T]) -> T | None:
-    """The outcome of `what`, or None if `over` comes first."""
+async def _result_before(over: asyncio.Task[None], what: Coroutine[None, None, T]) -> T | None:
+    """The result of `what`, or None if `over` ends first."""
     task = asyncio.ensure_future(what)
     try:
         await asyncio.wait((task, over), return_when=asyncio.FIRST_COMPLETED)
@@ -158,14 +162,14 @@ async def _unless(over: asyncio.Task[None], what: Coroutine[None, None, T]) -> T
         task.cancel()
 
 
-async def _leash(process: Process) -> Process | None:
-    """What kills the program and its children when this worker is gone, even by kill -9: its input then ends."""
+async def _start_killer(process: Process) -> Process | None:
+    """Start a process that kills the program and its children when this worker ends, even by kill -9."""
     try:
         return await asyncio.create_subprocess_exec(
             *_watching(process.pid), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, env=environment(), **own_group()
         )
     except OSError as error:
-        logger.warning("a program could outlive this worker: {}", error)
+        logger.warning("if this worker is killed, its program may keep running: {}", error)
         return None
 
 
@@ -177,28 +181,28 @@ def _watching(pid: int) -> tuple[str, ...]:
 
 
 def _reason(program: str, code: int, said: LastWords) -> str:
-    name = os.path.basename(program)  # noqa: PTH119 - a name in argv, not a path of ours
+    name = os.path.basename(program)  # noqa: PTH119 - a name in argv, not a path
     words = " | ".join(_ADDRESS.sub("", line) for line in said.lines())
-    return f"{name} ended with code {code}: {words or 'it gave no reason'}"
+    return f"{name} ended with code {code}: {words or 'no output'}"
 
 
-async def _end_both(process: Process, leashing: asyncio.Task[Process | None]) -> None:
+async def _end_both(process: Process, killing: asyncio.Task[Process | None]) -> None:
     if process.returncode is None:
         await _end_children(process.pid)
     await _end(process)
-    leash = await leashing
-    if leash is not None:
-        await _end(leash)
+    killer = await killing
+    if killer is not None:
+        await _end(killer)
 
 
 async def _end(process: Process) -> None:
-    _kill(process)
+    kill(process)
     try:
-        async with asyncio.timeout(_LAST_BREATH):
+        async with asyncio.timeout(KILL_WITHIN):
             await _code(process)
     except TimeoutError:
         logger.warning("process {} does not end although it was killed", process.pid)
-    # Only so are pipes let go of that a child which got away holds open.
+    # This closes pipes that an escaped child process keeps open.
     process._transport.close()  # type: ignore[attr-defined]
     await asyncio.sleep(0)
 
@@ -206,25 +210,16 @@ async def _end(process: Process) -> None:
 if sys.platform == "win32":
 
     async def _end_children(pid: int) -> None:
-        """No group can be killed; and only while the program runs can its children be told from others."""
+        """Windows cannot kill a group, and a program's children are known only while it runs."""
         try:
             ending = await asyncio.create_subprocess_exec(
                 *_TREE, str(pid), stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, env=environment()
             )
-            async with asyncio.timeout(_LAST_BREATH):
+            async with asyncio.timeout(KILL_WITHIN):
                 await ending.wait()
         except (OSError, TimeoutError) as error:
-            logger.warning("what process {} has started may outlive it: {}", pid, error)
+            logger.warning("children of process {} may keep running: {}", pid, error)
 else:
 
     async def _end_children(_: int) -> None:
         """They are killed with the program's group."""
-
-
-def _kill(process: Process) -> None:
-    """End it and, on POSIX, what it left running; nothing happens when there is nothing left."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Sample files made on the spot by ffmpeg: a moving test picture, and sound with the rhythm of speech."""
+"""Make sample files with ffmpeg: a moving test picture, and sound with the rhythm of speech."""
 
 from __future__ import annotations
 

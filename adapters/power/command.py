@@ -1,4 +1,4 @@
-"""The power provider `command`: three command lines of the user's, run without a shell, each with a time limit."""
+"""The power provider `command`: three command lines of the user, run without a shell, each with a time limit."""
 
 from __future__ import annotations
 
@@ -12,23 +12,20 @@ from pathlib import PurePath
 from tempfile import TemporaryFile, gettempdir
 from typing import IO
 
-from loguru import logger
-
-from wakestream.adapters.runtime.child_processes import environment, kill, last_lines, own_group
+from wakestream.adapters.runtime.child_processes import environment, kill_and_wait, last_lines, own_group
 from wakestream.adapters.runtime.executables import startable
 from wakestream.operators.model.errors import NoCapacity, PowerError
 from wakestream.operators.model.ports import PowerReading
 
 NO_CAPACITY = 75
-"""Exit code (EX_TEMPFAIL) by which a start command says that there is no machine to be had at present."""
+"""Exit code (EX_TEMPFAIL) of a start command if no machine is available at present."""
 
 KEPT = 4096
 """Bytes of a command's output that are read."""
 
 MAX_OUTPUT = 16 * 1024**2
-"""Bytes that a command may print; one that floods would fill the disk until its time is up."""
+"""The most bytes that a command may print, since its output is stored on the disk."""
 
-_LAST_BREATH = 5.0
 _LOOK_EVERY = 0.1
 
 _WORDS: Mapping[str, PowerReading] = {
@@ -55,10 +52,16 @@ class _Ended:
 
 
 class CommandPower:
-    """A machine that other programs switch. `inspect` prints a word first, such as running or stopped.
+    """Switches a machine by running commands.
 
-    `timeout` is in seconds, for each command; one that takes longer is killed. Whatever a start command says, the
-    machine runs when `inspect` says so.
+    Args:
+        start: Starts the machine. The machine is running only when `inspect` says so.
+        stop: Stops the machine.
+        inspect: Prints the state as its first word, such as running or stopped.
+        timeout: Seconds after which a command is killed.
+
+    Example:
+        >>> power = CommandPower(["./start"], ["./stop"], ["./state"])
     """
 
     def __init__(
@@ -70,25 +73,31 @@ class CommandPower:
 
     @property
     def detail(self) -> str:
-        """What `inspect` printed."""
+        """The output of the last `inspect`."""
         return self._detail
 
     async def start(self) -> None:
-        """Run the start command. Exit code 75 is `NoCapacity`, any other but 0 a `PowerError` with its last words."""
+        """Run the start command.
+
+        Raises:
+            NoCapacity: Its exit code is 75.
+            PowerError: Its exit code is another one than 0; the text has its last output.
+        """
         ended = await self._run(self._start)
         if ended.code == NO_CAPACITY:
-            raise NoCapacity(f"no capacity: {last_lines(ended.errors or ended.output) or 'the start command said so'}")
+            words = last_lines(ended.errors or ended.output)
+            raise NoCapacity(f"no capacity: {words or 'the start command exited with code 75'}")
         _check(self._start, ended)
 
     async def stop(self) -> None:
-        """Run the stop command; `PowerError` unless it exits with 0."""
+        """Run the stop command. `PowerError`: its exit code is not 0."""
         _check(self._stop, await self._run(self._stop))
 
     async def inspect(self) -> PowerReading:
-        """Run the inspect command and read the first word that it prints."""
+        """Run the inspect command and read its first word. `PowerError`: it failed, or the word is unknown."""
         ended = await self._run(self._inspect)
         _check(self._inspect, ended)
-        self._detail = f"{_name(self._inspect)} says: {last_lines(ended.output)}"
+        self._detail = f"{_name(self._inspect)} printed: {last_lines(ended.output)}"
         words = ended.output.decode(errors="replace").split()
         reading = _WORDS.get(words[0].lower()) if words else None
         if reading is None:
@@ -100,10 +109,10 @@ class CommandPower:
         return reading
 
     async def close(self) -> None:
-        """Nothing is open: the machine is not ours, and stays as it is."""
+        """Do nothing: the machine stays as it is."""
 
     async def _run(self, argv: Sequence[str]) -> _Ended:
-        # Files rather than pipes: what a start command leaves running would hold a pipe open, and must not be killed.
+        # Files, not pipes: a program that a start command leaves running keeps a pipe open, and must not be killed.
         with _scratch() as output, _scratch() as errors:
             code = await self._code(argv, output, errors)
             return _Ended(code, _head(output), _tail(errors))
@@ -122,11 +131,11 @@ class CommandPower:
         finally:
             waiting.cancel()
             if process.returncode is None:
-                await _kill(process)
+                await kill_and_wait(process)
 
 
 def _scratch() -> IO[bytes]:
-    """For what a command prints. On a full disk it is in memory: a machine must be switched off then as well."""
+    """A file for the output of a command; in memory if the disk is full, since a machine must be stopped then too."""
     with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
         file = stack.enter_context(TemporaryFile(buffering=0))
         if file.write(bytes(KEPT)) == KEPT:
@@ -135,7 +144,7 @@ def _scratch() -> IO[bytes]:
             stack.pop_all()
             return file
     if not hasattr(os, "memfd_create"):
-        raise PowerError(f"no space left in {gettempdir()} for what the command prints; make room")
+        raise PowerError(f"no space left in {gettempdir()} for the output of a command; free some space")
     return os.fdopen(os.memfd_create("wakestream"), "w+b", buffering=0)
 
 
@@ -146,15 +155,6 @@ async def _begin(argv: Sequence[str], output: IO[bytes], errors: IO[bytes]) -> P
         )
     except (OSError, ValueError) as error:
         raise PowerError(f"cannot start {argv[0]!r}: {error}; give the full path of the program") from None
-
-
-async def _kill(process: Process) -> None:
-    kill(process)
-    try:
-        async with asyncio.timeout(_LAST_BREATH):
-            await process.wait()
-    except TimeoutError:
-        logger.error("process {} does not end although it was killed", process.pid)
 
 
 def _check_size(argv: Sequence[str], *files: IO[bytes]) -> None:
@@ -175,7 +175,7 @@ def _tail(file: IO[bytes]) -> bytes:
 def _check(argv: Sequence[str], ended: _Ended) -> None:
     if ended.code:
         words = last_lines(ended.errors or ended.output)
-        raise PowerError(f"{_name(argv)}: exit code {ended.code}: {words or 'it said nothing'}")
+        raise PowerError(f"{_name(argv)}: exit code {ended.code}: {words or 'no output'}")
 
 
 def _name(argv: Sequence[str]) -> str:

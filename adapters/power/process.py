@@ -1,4 +1,4 @@
-"""The power provider `process`: a program on this machine that is really started and really stopped."""
+"""The power provider `process`: a program on this machine, which is started and stopped."""
 
 from __future__ import annotations
 
@@ -10,27 +10,41 @@ from collections.abc import Mapping, Sequence
 
 from loguru import logger
 
-from wakestream.adapters.runtime.child_processes import LAST_LINES, environment, kill, own_group, terminate
+from wakestream.adapters.runtime.child_processes import (
+    KILL_WITHIN,
+    LAST_LINES,
+    environment,
+    kill,
+    kill_and_wait,
+    own_group,
+    terminate,
+)
 from wakestream.adapters.runtime.executables import startable
 from wakestream.operators.model.errors import PowerError
 from wakestream.operators.model.ports import PowerReading
 
 LONGEST_LINE = 2000
-"""Characters of one line of output that are logged."""
+"""Characters of a line of output that are logged."""
 
 LINES_A_SECOND = 200
-"""Lines of output that are logged; beyond that they are only counted."""
+"""Lines of output a second that are logged; further ones are only counted."""
 
-_LAST_BREATH = 5.0
 _PAUSE = 0.01
 _MONITOR_ONLY = ("WAKESTREAM_KEY", "WAKESTREAM_WEBHOOK_SECRET")
 
 
 class ProcessPower:
-    """Powers a program on and off; it stops when this provider is closed, and its standard input then ends.
+    """Starts and stops a program in the place of a machine.
 
-    `grace` seconds after it was asked to end it is killed. It inherits the environment (or gets `env`) with the
-    worker's secret, and without the monitor's own key; what it prints goes to the log, line by line.
+    The program stops when this provider is closed, and its standard input ends then. Its output is logged line by line.
+
+    Args:
+        argv: The program and its arguments.
+        grace: Seconds after which a program that was asked to end is killed.
+        env: Its environment; by default the monitor's, without the monitor's own key.
+
+    Example:
+        >>> power = ProcessPower(["wakestream", "worker"])
     """
 
     def __init__(self, argv: Sequence[str], *, grace: float = 10.0, env: Mapping[str, str] | None = None) -> None:
@@ -45,7 +59,7 @@ class ProcessPower:
 
     @property
     def detail(self) -> str:
-        """That the program has ended; when nobody had asked it to and it failed, also how, with its last words."""
+        """That the program has ended; if it failed by itself, also its exit code and last output."""
         process = self._process
         if self._running() or (process is None and not self._stopped):
             return ""
@@ -53,11 +67,11 @@ class ProcessPower:
             return "the program has ended"
         if process.returncode == 0:
             return "the program ended by itself"
-        words = " | ".join(self._said) or "it said nothing"
+        words = " | ".join(self._said) or "no output"
         return f"the program ended by itself with code {process.returncode}: {words}"
 
     async def start(self) -> None:
-        """Start the program; nothing happens when it runs. `PowerError` while it still ends, or if it cannot start."""
+        """Start the program unless it runs. `PowerError`: it is still stopping, or cannot be started."""
         if self._running():
             if self._ending is not None:
                 raise PowerError("the program is still stopping; start it again when it has stopped")
@@ -76,7 +90,7 @@ class ProcessPower:
         self._cleaning = asyncio.create_task(_clean_up(self._process), name="power-clean-up")
 
     async def stop(self) -> None:
-        """Ask the program to end, and see to it in the background that it does."""
+        """Ask the program to end, and make sure in the background that it ends."""
         self._stopped = True
         if not self._running():
             await self._forget()
@@ -85,7 +99,7 @@ class ProcessPower:
             self._ending = asyncio.create_task(self._end(self._process), name="power-off")
 
     async def inspect(self) -> PowerReading:
-        """`failed` when the program ended without being asked to."""
+        """Return the state; `failed` if the program ended by itself."""
         if self._running():
             return "stopping" if self._ending is not None else "running"
         if self._process is None or self._ending is not None:
@@ -93,12 +107,12 @@ class ProcessPower:
         return "failed"
 
     async def ended(self) -> None:
-        """Returns when the program does not run (any more)."""
+        """Wait until the program does not run."""
         if self._process is not None:
             await self._process.wait()
 
     async def close(self) -> None:
-        """Stop the program and wait for its end, for little longer than the grace."""
+        """Stop the program and wait for its end, for at most the grace and a few seconds."""
         await self.stop()
         await self._forget()
 
@@ -114,24 +128,19 @@ class ProcessPower:
                 await process.wait()
         except TimeoutError:
             logger.warning("process {} did not end within {:g} s, killing it", process.pid, self._grace)
-            kill(process)
-        try:
-            async with asyncio.timeout(_LAST_BREATH):
-                await process.wait()
-        except TimeoutError:
-            logger.error("process {} does not end although it was killed", process.pid)
+            await kill_and_wait(process)
 
     async def _forget(self) -> None:
-        """Let go of a program that ended or ends."""
+        """Clean up after a program that has ended or is ending."""
         process, self._process = self._process, None
         if self._ending is not None:
-            await self._see_it_end(self._ending, process)
+            await self._wait_for_end(self._ending, process)
             self._ending = None
         elif process is not None:
             assert process.stdin is not None  # noqa: S101 - it was asked for
             process.stdin.close()
         if self._cleaning is not None:
-            if process is None or process.returncode is None:  # it does not end, whatever is done
+            if process is None or process.returncode is None:  # it does not end even when it is killed
                 self._cleaning.cancel()
             await asyncio.gather(self._cleaning, return_exceptions=True)
             self._cleaning = None
@@ -139,47 +148,47 @@ class ProcessPower:
             await self._finish_reading(self._reading)
             self._reading = None
 
-    async def _see_it_end(self, ending: asyncio.Task[None], process: Process | None) -> None:
+    async def _wait_for_end(self, ending: asyncio.Task[None], process: Process | None) -> None:
         try:
             await asyncio.shield(ending)
         except asyncio.CancelledError:
             if process is not None and process.returncode is None:
-                kill(process)  # nobody waits for the grace to pass
+                kill(process)  # do not wait for the grace to pass
             raise
 
     async def _finish_reading(self, reading: asyncio.Task[None]) -> None:
         try:
-            async with asyncio.timeout(_LAST_BREATH):
+            async with asyncio.timeout(KILL_WITHIN):
                 await reading
         except TimeoutError:
-            logger.warning("the output of the ended program is still open, and read no further")
+            logger.warning("the output of the ended program is still open; the rest is not read")
 
     async def _read(self, process: Process) -> None:
         assert process.stdout is not None  # noqa: S101 - it was asked for
-        chatter = _Chatter(process.pid)
+        output = _OutputLog(process.pid)
         rest = ""
         while data := await process.stdout.read(65536):
             *lines, rest = re.split(r"[\r\n]+", rest + data.decode(errors="replace"))
-            self._hear(lines, chatter)
+            self._log_lines(lines, output)
             rest = rest[:LONGEST_LINE]
-            # A stream that always has more never waits by itself.
-            await asyncio.sleep(_PAUSE if chatter.flooded else 0)
-        self._hear([rest], chatter)
+            # Reading a stream that always has more never waits.
+            await asyncio.sleep(_PAUSE if output.flooded else 0)
+        self._log_lines([rest], output)
 
-    def _hear(self, lines: Sequence[str], chatter: _Chatter) -> None:
+    def _log_lines(self, lines: Sequence[str], output: _OutputLog) -> None:
         texts = [text for line in lines if (text := line.strip()[:LONGEST_LINE])]
         self._said.extend(texts)
-        chatter.log(texts)
+        output.log(texts)
 
 
 async def _clean_up(process: Process) -> None:
-    """What it leaves behind goes with it, as that would keep its output open. Later its number may be another's."""
+    """Kill what the program left running, since that keeps its output open. Later its number may be reused."""
     await process.wait()
     kill(process)
 
 
-class _Chatter:
-    """Logs what a program prints, within limits: one that floods its output must not fill the disk with our log."""
+class _OutputLog:
+    """Logs the output of a program, up to a limit, so that it cannot fill the disk."""
 
     def __init__(self, pid: int) -> None:
         self._log = logger.bind(stage="machine")
@@ -190,11 +199,11 @@ class _Chatter:
 
     @property
     def flooded(self) -> bool:
-        """Whether lines had to be left out in this second."""
+        """Whether lines were left out in this second."""
         return self._left_out > 0
 
     def log(self, lines: Sequence[str]) -> None:
-        """Log these, as far as this second has room."""
+        """Log these lines, up to the limit of this second."""
         now = asyncio.get_running_loop().time()
         if now - self._since >= 1:
             if self._left_out:

@@ -1,7 +1,8 @@
-"""What both providers do with the programs that they start: groups and signals on every system, and last words."""
+"""Child processes on every system: their environment, process groups and signals, and their last output."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -9,21 +10,26 @@ import sys
 from asyncio.subprocess import Process
 from typing import Any
 
+from loguru import logger
+
 from wakestream.adapters.config.setting_files import VARIABLES
 from wakestream.adapters.runtime.last_words import LastWords
 
 
 def environment(*removed: str) -> dict[str, str]:
-    """Our environment for a program that we start, without our secrets (or those `removed`): it may print all it has.
+    """Our environment for a child process, without our secrets (or those `removed`), since it may print all of it.
 
-    A Python program prints without a buffer, so that its lines come in time.
+    A Python program prints without a buffer, so that its lines arrive at once.
     """
     hidden = removed or tuple(VARIABLES)
     return {"PYTHONUNBUFFERED": "1"} | {name: value for name, value in os.environ.items() if name not in hidden}
 
 
 LAST_LINES = 8
-"""Lines that a failure quotes."""
+"""Lines of output that an error quotes."""
+
+KILL_WITHIN = 5.0
+"""Seconds that a killed process may take to end."""
 
 
 def own_group() -> dict[str, Any]:
@@ -57,6 +63,16 @@ if sys.platform != "win32":
         # A group that is gone says so; macOS answers EPERM for one that holds nothing but zombies.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
+
+
+async def kill_and_wait(process: Process) -> None:
+    """Kill the program and wait for its end; log an error if it does not end."""
+    kill(process)
+    try:
+        async with asyncio.timeout(KILL_WITHIN):
+            await process.wait()
+    except TimeoutError:
+        logger.error("process {} does not end although it was killed", process.pid)
 
 
 def last_lines(output: bytes) -> str:
