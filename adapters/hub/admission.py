@@ -37,13 +37,13 @@ AGAIN = 10.0
 
 
 _BROKEN: Mapping[int, str] = {1002: "bad_frame", 1007: "bad_frame", 1009: "huge_frame", 1011: "no_pong"}
-"""What the library's close codes say of the peer."""
+"""Reasons for refusals, by the close codes of the library."""
 
 
 class Admission:
-    """Knows the connections from their first byte on, and refuses handshakes that are not for us.
+    """Counts the connections from their first byte on, and refuses invalid handshakes.
 
-    `judge` says whether a handshake shows a license of ours, and if so, why it is refused all the same.
+    `judge` returns whether a handshake has the key of a license, and the reason if it is refused nevertheless.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:
@@ -56,29 +56,29 @@ class Admission:
         self._wrong = Rate(TRIES, AGAIN)
 
     def connection(self, *arguments: Any, **options: Any) -> GuardedConnection:
-        """For the library, which makes its connections with this."""
+        """Make a connection; the WebSocket library calls this."""
         return GuardedConnection(self, *arguments, **options)
 
     def enter(self, socket: GuardedConnection) -> None:
-        """A socket was accepted."""
+        """Handle an accepted socket."""
         self._inside.add(socket)
         socket.place = self.acceptor.place(socket.transport, socket.transport.abort)
         if socket.place is None:
-            socket.transport.abort()  # without a word: it has not said anything either
+            socket.transport.abort()  # without a reply, since it has not sent anything
 
     def leave(self, socket: GuardedConnection) -> None:
-        """It is closed."""
+        """Handle a closed socket."""
         self._inside.discard(socket)
         if socket.place is not None:
             self._limits.free(socket.place)
 
     def registered(self, socket: GuardedConnection) -> None:
-        """It has shown what it is."""
+        """The peer has shown a valid key."""
         if socket.place is not None:
             self._limits.let_in(socket.place)
 
     def wrong_key(self, socket: ServerConnection) -> float:
-        """It showed a key that nobody has; for how many seconds its address should show no other."""
+        """Count an unknown key; return the seconds that its address must wait before the next try."""
         assert socket.request is not None  # noqa: S101 - its handshake has ended
         address = self._caller(socket, socket.request)
         if (wait := self._wrong.wait(address)) > 0:
@@ -88,7 +88,7 @@ class Admission:
         return wait
 
     def admit(self, socket: ServerConnection, request: Request) -> Response | None:
-        """The answer to a handshake that is refused; None lets it through."""
+        """The response that refuses a handshake; None accepts it."""
         assert isinstance(socket, GuardedConnection)  # noqa: S101 - made here
         path = request.path.partition("?")[0]
         if path != HUB_PATH and path != "/":
@@ -98,10 +98,10 @@ class Admission:
         if socket.place is not None:
             self._limits.speaks_for(socket.place, address)
         ours, refusal = self.judge(request)
-        refused = self._no_room(address) or (None if ours else self._slowed(address))
+        refused = self._no_room(address) or (None if ours else self._too_fast(address))
         if refused is None and path == "/":
             return _page(self.page(",".join(request.headers.get_all("Accept-Language"))))
-        refused = refused or (self._unwelcome(*refusal) if refusal is not None else None)
+        refused = refused or (self._refused(*refusal) if refusal is not None else None)
         if ours and refused is None:
             self.registered(socket)
         return refused
@@ -119,20 +119,20 @@ class Admission:
         return None
 
     def address_of(self, socket: ServerConnection | None) -> str:
-        """The address of who is at the other end, as far as that is known."""
+        """The address of the peer; empty if it is unknown."""
         return self._caller(socket, socket.request) if socket is not None and socket.request is not None else ""
 
     def _caller(self, socket: ServerConnection, request: Request) -> str:
         forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
         return self._limits.proxies.caller(str((socket.remote_address or ("",))[0]), forwarded)
 
-    def _unwelcome(self, code: str, why: str) -> Response:
+    def _refused(self, code: str, why: str) -> Response:
         self.refused.count(code)
         if code == "unauthorized":
             return _answer(HTTPStatus.UNAUTHORIZED, why)
         return _answer(HTTPStatus.TOO_MANY_REQUESTS, why, after=5.0)
 
-    def _slowed(self, address: str) -> Response | None:
+    def _too_fast(self, address: str) -> Response | None:
         if (wait := self._new.wait(address)) > 0:
             self.refused.count("too_fast")
             return _answer(HTTPStatus.TOO_MANY_REQUESTS, "this address connects too often", after=wait)
@@ -140,22 +140,22 @@ class Admission:
         return None
 
     def cut_handshakes(self) -> None:
-        """Let go of those who have not said yet what they want: nobody waits for them when the hub stops."""
+        """Cut the connections that are still in the handshake: a stopping hub does not wait for them."""
         for socket in list(self._inside):
             if socket.protocol.state is State.CONNECTING:
                 socket.transport.abort()
 
 
 class GuardedConnection(ServerConnection):
-    """A connection that is cut when it makes the hub answer and reads no answers, as with unread protocol pings.
+    """A connection that is cut if its peer does not read what the hub sends, such as answers to pings.
 
-    `given` are bytes of work that was handed over, as far as they may still wait: all that waits for a GPU comes at
-    once, and who gets it has had no time to read it.
+    `given` are the unsent bytes of assigned jobs. They do not count: all jobs that wait for a GPU are sent at once, and
+    the worker needs time to read them.
     """
 
-    def __init__(self, gate: Admission, *arguments: Any, **options: Any) -> None:
+    def __init__(self, admission: Admission, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._gate = gate
+        self._admission = admission
         self._counted = False
         self.turned_away = False
         self.place: Place | None = None
@@ -164,38 +164,38 @@ class GuardedConnection(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._gate.enter(self)
+        self._admission.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self._gate.leave(self)
+        self._admission.leave(self)
         self.count(_reason(self))
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`; the library has answered pings by the time that it returns."""
+        """See `asyncio.Protocol`; the library answers pings in this call."""
         super().data_received(data)
-        cut_if_slow(self, self._gate.refused)
-        if self.protocol.close_sent is not None:  # a peer who broke the protocol need not hang up soon
+        cut_if_slow(self, self._admission.refused)
+        if self.protocol.close_sent is not None:  # a peer that broke the protocol may not disconnect soon
             self.count(_reason(self))
 
     def count(self, reason: str | None) -> None:
-        """This hub ends the connection for that reason, if it is one; told more than once, it counts once."""
+        """Count the reason for which the hub ends the connection; further reasons are ignored."""
         if reason is not None and not self._counted:
             self._counted = True
-            self._gate.refused.count(reason)
+            self._admission.refused.count(reason)
 
 
 def _reason(socket: ServerConnection) -> str | None:
-    """Why this hub has ended a connection that is now lost, where the library did so for us; else None."""
+    """The reason for which the library ended a lost connection; None if it did not."""
     if socket.request is None or socket.protocol.handshake_exc is not None:
-        return "bad_handshake"  # or none within the time, as of those who look for open ports
+        return "bad_handshake"  # or no handshake in time, as from port scanners
     sent = socket.protocol.close_sent
     return _BROKEN.get(sent.code) if sent is not None and not socket.protocol.close_rcvd_then_sent else None
 
 
 def cut_if_slow(socket: GuardedConnection, refused: Refusals) -> None:
-    """Cut a connection for which too much waits."""
+    """Cut a connection that has too many unsent bytes."""
     transport = socket.transport
     waits = transport.get_write_buffer_size()
     socket.given = min(socket.given, waits)
@@ -206,7 +206,7 @@ def cut_if_slow(socket: GuardedConnection, refused: Refusals) -> None:
 
 
 def _now() -> Mapping[str, str]:
-    """By which `wakestream doctor` compares the clocks."""
+    """The time, which `wakestream doctor` compares with its clock."""
     return {"Date": formatdate(usegmt=True)}
 
 
@@ -216,7 +216,7 @@ def _page(body: bytes) -> Response:
 
 
 def _answer(status: HTTPStatus, text: str, after: float = 0.0) -> Response:
-    """`after`: seconds until it makes sense to try again."""
+    """A refusal; `after` are the seconds until a new try makes sense."""
     seconds = math.ceil(after)
     body = f"{text}{f': try again in {seconds} s' if after else ''}\n".encode()
     fields = {

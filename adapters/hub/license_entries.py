@@ -1,4 +1,4 @@
-"""What the hub keeps of a license, how it stands in the file, and what may be in one."""
+"""The stored data of a license, its format in the file, and its limits."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
+
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.protocol.printable import LONGEST_NAME, is_name, printable
 
 ROLES = ("client", "worker", "monitor", "admin")
 TIED_ROLES = ("worker", "monitor")
-"""The roles whose keys may be for certain GPUs alone."""
+"""The roles whose licenses may be limited to certain GPUs."""
 MAX_NOTE = 200
 KEY_LENGTH = (8, 512)
-"""Characters of a key that is imported: at least, and at most."""
+"""The least and the most characters of an imported key."""
 ID_LENGTH = 12
 VERSION = 1
 _LATER = ("gpus", "released", "keys")
 
 
 class LicenseError(WakestreamError):
-    """The license file cannot be used as asked; ends a command like wrong settings do."""
+    """The license file cannot be used, or a request is not valid; a command ends as with wrong settings."""
 
     code = "settings"
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of a license that has been given another: its SHA-256 in hex, and until when it works (UNIX seconds)."""
+    """One of several keys of a license: its SHA-256 in hex, and until when it is valid (UNIX seconds)."""
 
     hash: str
     until: float | None = None
@@ -37,10 +39,18 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class License:
-    """One license, without its key. `issued` and `revoked` are UNIX seconds; `hash` is the first key's SHA-256 in hex.
+    """One license, without its key. Times are UNIX seconds.
 
-    `gpus` are the names of the GPUs that it is for (none: it is not tied to any). `released` is until when the names
-    that it had come to hold by using them are free. `keys` are its keys if it was given another, the present one last.
+    Args:
+        id: The first digits of `hash`.
+        role: The role of the programs that use it.
+        note: Text for the operator.
+        issued: When it was issued.
+        hash: The SHA-256 of its first key, in hex.
+        revoked: When it was revoked.
+        gpus: The GPUs that it is limited to; empty for no limit.
+        released: When the GPU names that it had reserved by use were freed last.
+        keys: All its keys if the key was replaced; the current one is the last.
     """
 
     id: str
@@ -55,7 +65,7 @@ class License:
 
     @property
     def all_keys(self) -> tuple[Key, ...]:
-        """All keys that it had, as far as they are kept; the present one last."""
+        """All its stored keys; the current one is the last."""
         return self.keys or (Key(self.hash),)
 
 
@@ -65,40 +75,36 @@ def digest_of(key: str) -> str:
 
 
 def key_mark(key: str) -> str:
-    """What tells a key from others, without being one."""
+    """A short public mark of a key."""
     return digest_of(key)[:ID_LENGTH]
 
 
 def check_wanted(role: str, note: str, gpus: Sequence[str]) -> None:
-    """`LicenseError` for a role, note or GPU that no license may have."""
+    """Check a new license. `LicenseError`: its role, note or GPUs are not valid."""
     if role not in ROLES:
         raise LicenseError(f"there is no role {role!r}; choose from {', '.join(ROLES)}")
     if len(note) > MAX_NOTE or printable(note) != note:
         raise LicenseError(f"a note is one line of {MAX_NOTE} characters at most")
     if gpus and role not in TIED_ROLES:
-        raise LicenseError(f"a key of a {role} is for no GPU; leave --gpu out")
+        raise LicenseError(f"a license of role {role} cannot be limited to a GPU; leave --gpu out")
     if not all(map(is_name, gpus)):
-        raise LicenseError(
-            f"a GPU's name has 1 to {LONGEST_NAME} characters, all of them printable, no blank at its ends"
-        )
+        raise LicenseError(f"a GPU's name has 1 to {LONGEST_NAME} printable characters, without spaces at the ends")
 
 
 def check_key(key: str) -> None:
-    """`LicenseError` for a key that may not be imported."""
+    """Check an imported key. `LicenseError`: its length or characters are not valid."""
     least, most = KEY_LENGTH
     if not (least <= len(key) <= most and key.isprintable()):
-        raise LicenseError(
-            f"a key that is imported has {least} to {most} characters, all of them printable; see the file"
-        )
+        raise LicenseError(f"an imported key has {least} to {most} printable characters; check the file")
 
 
-def admitted(found: tuple[License, Key] | None, fresh: License) -> License:
-    """The license of an imported key: `fresh`, unless it was `found`. `LicenseError` where that is another."""
+def imported(found: tuple[License, Key] | None, fresh: License) -> License:
+    """The license of an imported key: `fresh`, or the `found` one. `LicenseError`: they do not fit together."""
     if found is None:
         return fresh
     known, key = found
     if key.hash != fresh.hash:
-        raise LicenseError(f"license {known.id} has another key whose hash begins alike; this key cannot be imported")
+        raise LicenseError(f"license {known.id} has another key with the same id; this key cannot be imported")
     if known.revoked is not None:
         raise LicenseError(f"license {known.id} has this key, and was revoked; give its users another key")
     if key.until is not None:
@@ -113,26 +119,23 @@ def admitted(found: tuple[License, Key] | None, fresh: License) -> License:
 
 
 def listed(document: Any) -> list[dict[str, Any]]:
-    """The entries of the file's document. `ValueError`, `TypeError`, `KeyError` for what is none of ours."""
+    """The entries of the file's document. `ValueError`, `TypeError`, `KeyError`: it is not a license file."""
     if document["v"] != VERSION or not isinstance(document["licenses"], list):
         raise ValueError("another version")
     return list(document["licenses"])
 
 
 def entry_of(one: License) -> dict[str, Any]:
-    """The license as it stands in the file; without what is not there, so that earlier versions can read it."""
+    """The license's entry in the file; without empty fields, so that earlier versions can read it."""
     return {name: value for name, value in asdict(one).items() if name not in _LATER or value}
 
 
 def license_of(entry: dict[str, Any]) -> License:
-    """The license of an entry. `ValueError`, `TypeError`, `KeyError` for what is none."""
-    entry = dict(entry)
-    gpus, keys = tuple(entry.pop("gpus", ())), tuple(Key(**key) for key in entry.pop("keys", ()))
-    named = entry["role"] in ROLES and isinstance(entry["note"], str) and entry["hash"][:ID_LENGTH] == entry["id"]
-    dated = isinstance(entry["issued"], int | float) and isinstance(entry["revoked"], int | float | None)
-    hashed = all(len(bytes.fromhex(text)) == 32 for text in (entry["hash"], *(key.hash for key in keys)))
-    dated = dated and isinstance(entry.get("released"), int | float | None)
-    dated = dated and all(isinstance(key.until, int | float | None) for key in keys)
-    if not (named and dated and hashed and all(isinstance(name, str) for name in gpus)):
+    """The license of an entry. `ValueError`, `TypeError`, `KeyError`: the entry is not valid."""
+    if unknown := entry.keys() - License.__match_args__:
+        raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
+    found = msgspec.convert(entry, License)
+    hashed = all(len(bytes.fromhex(key.hash)) == 32 for key in (Key(found.hash), *found.keys))
+    if not hashed or found.role not in ROLES or found.hash[:ID_LENGTH] != found.id:
         raise ValueError("not a license")
-    return License(**entry, gpus=gpus, keys=keys)
+    return found

@@ -1,7 +1,7 @@
-"""When and from where each license was last used, and which GPU names it came to hold: what a hub notes for `audit`.
+"""When and from where each license was last used, and which GPU names it has reserved: the data of `audit`.
 
-The hub replaces this small file now and then, not at each use: after `kill -9` the last seconds are missing. What
-decides about names is in the hub's journal; here they are only to be read by other programs.
+The hub writes this small file from time to time, not at each use, so the last seconds are missing after `kill -9`. It
+decides about GPU names by its journal; the file is only for other programs.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from loguru import logger
 from wakestream.adapters.disk.atomic import write_atomic
 
 LEAST_PAUSE = 10.0
-"""Seconds between two times that the file is written."""
+"""The least seconds between two writes of the file."""
 
 REFRESH = 300.0
-"""Seconds after which the use of licenses that stay connected is noted again."""
+"""Seconds after which the times of connected licenses are written again."""
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class Use(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """The name of a GPU that a license came to hold in a role by using it."""
+    """A GPU name that a license has reserved for a role by use."""
 
     role: str
     gpu: str
@@ -38,7 +38,7 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Noted(msgspec.Struct, frozen=True):
-    """All that the file says."""
+    """The content of the file."""
 
     uses: dict[str, Use] = {}
     held: tuple[Held, ...] = ()
@@ -47,7 +47,7 @@ class Noted(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class LicenseUses:
-    """The file of one state folder. Only a hub writes it."""
+    """The file of one state folder. Only the hub writes it."""
 
     path: Path
     uses: dict[str, Use] = field(default_factory=dict)
@@ -57,24 +57,24 @@ class LicenseUses:
 
     @classmethod
     def of_folder(cls, state: Path) -> LicenseUses:
-        """What the hub of this folder noted last; nothing where there is no such file, or it cannot be read."""
+        """Read the file of this folder; empty if it does not exist or cannot be read."""
         path = state / "license_uses.json"
         try:
             noted = msgspec.json.decode(path.read_bytes(), type=Noted)
         except FileNotFoundError:
             noted = Noted()
         except (OSError, ValueError) as error:
-            logger.warning("{} cannot be read ({}); it is written again as licenses are used", path, error)
+            logger.warning("{} cannot be read ({}); it will be replaced when licenses are used", path, error)
             noted = Noted()
         return cls(path, dict(noted.uses), noted.held)
 
     def note(self, license_: str, address: str, now: float) -> None:
-        """This license is used now."""
+        """Record that this license is used now."""
         self.uses[license_] = Use(now, address)
         self._dirty = True
 
     def left(self, license_: str, now: float) -> None:
-        """A connection of this license has ended."""
+        """Record that a connection of this license has ended."""
         if license_ in self.uses:
             self.note(license_, self.uses[license_].address, now)
 
@@ -86,9 +86,13 @@ class LicenseUses:
         *,
         last: bool = False,
     ) -> bytes | None:
-        """What to `write` now, if anything. `here` are the licenses that are connected, `holders` those of names.
+        """The text to `write` now; None if nothing is to be written yet.
 
-        The `last` time, it does not wait for others.
+        Args:
+            here: The connected licenses.
+            holders: The licenses that have reserved a name, by role and name.
+            now: UNIX seconds.
+            last: Whether the hub is stopping, so that it cannot wait.
         """
         held = tuple(Held(role, gpu, license_) for (role, gpu), (license_, _) in holders.items())
         changed = self._dirty or held != self.held
@@ -101,7 +105,7 @@ class LicenseUses:
         return msgspec.json.encode(Noted(self.uses, held))
 
     def write(self, text: bytes) -> None:
-        """Replace the file; a disk that is full ends no hub."""
+        """Replace the file; only log an error, since the hub works without it."""
         try:
             write_atomic(self.path, text)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What a running hub does about its licenses: it finds keys, notices what changes in the book, and notes their use."""
+"""The licenses of a running hub: find keys, notice changes in the file, and record uses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LicenseWatch:
-    """The book of one hub beside its `state`. What is new there goes to `happen`, as events."""
+    """Watches the license book of a hub with this `state`; passes changes to `happen` as events."""
 
     def __init__(
         self,
@@ -32,22 +32,22 @@ class LicenseWatch:
         self.address_of: Callable[[ServerConnection | None], str] = lambda _: ""
         self._marks: dict[int, str] = {}
         self._owners: dict[int, str] = {}
-        self._told = f.BookSeen()
+        self._last_seen = f.BookSeen()
         self._fault: str | None = None
 
     # Keys
 
     def find(self, key: str) -> License | None:
-        """The license of a key, revoked ones as well."""
+        """The license of a key, even if it was revoked."""
         return self._book.find(key, self._clock())
 
     def shown(self, fd: int, key: str) -> None:
-        """This connection has shown this key, and ends with it; another that it shows later changes nothing."""
+        """Record that this connection uses this key, so that it ends with the key. Later keys are ignored."""
         if fd in self._state.connections:
             self._marks.setdefault(fd, key_mark(key))
 
     def end_replaced_keys(self) -> None:
-        """Close the connections that showed a key whose time is over since."""
+        """Close the connections whose key was replaced and is no longer valid."""
         over = self._book.replaced(self._clock())
         for fd in [fd for fd, mark in self._marks.items() if mark in over] if over else ():
             self._happen(f.KeyEnded(fd))
@@ -55,15 +55,15 @@ class LicenseWatch:
     # The book
 
     def begin(self) -> None:
-        """Tell what changed while the hub was away."""
+        """Pass on what changed while the hub did not run."""
         state = self._state
         holders = {id_ for id_, _ in state.holders.values()}
         for id_ in self._book.revoked & (state.jobs_of.keys() | state.kept.keys() | holders):
             self._happen(f.Revoked(id_))
-        self._tell_of_gpus(sorted(id_ for id_ in holders if id_ not in self._book))
+        self._update_gpus(sorted(id_ for id_ in holders if id_ not in self._book))
 
     def look(self) -> None:
-        """Notice licenses that were issued, revoked or released since the last look."""
+        """Pass on licenses that were issued, revoked or released since the last call."""
         try:
             revoked = self._book.refresh()
         except LicenseError as error:
@@ -75,19 +75,19 @@ class LicenseWatch:
         for id_ in revoked:
             logger.info("license {} was revoked", id_)
             self._happen(f.Revoked(id_))
-        self._tell_of_gpus()
+        self._update_gpus()
 
-    def _tell_of_gpus(self, gone: Iterable[str] = ()) -> None:
-        """Which licenses are for which GPUs, where that is new; `gone` are licenses that are not there any more."""
+    def _update_gpus(self, gone: Iterable[str] = ()) -> None:
+        """Pass on which licenses are for which GPUs, if that has changed; `gone` are removed licenses."""
         seen = f.BookSeen(self._book.tied, (*self._book.released, *((id_, self._clock()) for id_ in gone)))
-        if seen != self._told:
-            self._told = seen
+        if seen != self._last_seen:
+            self._last_seen = seen
             self._happen(seen)
 
     # Use
 
     def note(self, fact: f.Fact, socket_of: Callable[[int], ServerConnection | None], now: float) -> None:
-        """A connection of a license has come or gone, if the fact is about that."""
+        """Record the use of a license, if the fact is about its connection."""
         if isinstance(fact, f.ConnectionRegistered) and fact.owner is not None:
             self._owners[fact.fd] = fact.owner
             if self._uses is not None:
@@ -99,7 +99,7 @@ class LicenseWatch:
                 self._uses.left(owner, now)
 
     async def keep_uses(self, *, last: bool = False) -> None:
-        """Note on the disk when the licenses were used, if that is due, or for the `last` time."""
+        """Write the uses of licenses to the disk, if that is due or the hub is stopping (`last`)."""
         if self._uses is not None:
             text = self._uses.due(self._state.by_owner.keys(), self._state.holders, self._clock(), last=last)
             if text is not None:

@@ -1,7 +1,7 @@
-"""The hub's licenses: a JSON file of hashes. A key is shown once, when it is issued, and kept nowhere.
+"""The hub's licenses: a JSON file of hashes. A key is shown once, when it is issued, and is not stored.
 
-A key has 256 random bits; its SHA-256 is what the file holds, and the first digits of that are the license's id. It
-keeps this id when it is given another key.
+A key has 256 random bits. The file has its SHA-256, whose first digits are the license's id. A license keeps its id
+when its key is replaced.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from wakestream.adapters.hub.license_entries import (
     Key,
     License,
     LicenseError,
-    admitted,
     check_key,
     check_wanted,
     digest_of,
     entry_of,
+    imported,
     key_mark,
     license_of,
     listed,
@@ -39,14 +39,14 @@ from wakestream.adapters.hub.license_entries import (
 __all__ = ["ROLES", "License", "LicenseBook", "LicenseError", "key_mark"]
 
 OLD_KEY_FOR = 24 * 3600.0
-"""Seconds for which the key that was replaced still works."""
+"""Seconds for which a replaced key is still valid."""
 LOCK_WITHIN = 10.0
-"""Seconds that another process may hold the file before we give up."""
-_LEAST = 4  # characters of an id: a slip of the finger ends no license
+"""Seconds to wait for another process that has locked the file."""
+_LEAST = 4  # characters of an id, so that a typing mistake revokes no license
 
 
 class LicenseBook:
-    """The licenses of one state folder. Several processes may issue and revoke at once, a hub reads along."""
+    """The licenses of one state folder. Several processes may change them at once; a running hub reads the changes."""
 
     def __init__(self, state: Path) -> None:
         self.path = state / "licenses.json"
@@ -55,15 +55,15 @@ class LicenseBook:
         self._by_key: dict[str, tuple[License, Key]] = {}
 
     def all(self) -> Sequence[License]:
-        """All licenses, oldest first, read anew. `LicenseError` when the file is not one of ours."""
+        """Read all licenses from the file, oldest first. `LicenseError`: it is not a license file."""
         return tuple(self._read().values())
 
     def issue(self, role: str, note: str, now: float, gpus: Sequence[str] = ()) -> tuple[License, str]:
-        """A new license and its key, which cannot be had again; of a worker or monitor it may be for `gpus` alone."""
+        """Issue a license; returns it with its key, which cannot be shown again. `gpus` limits a worker or monitor."""
         check_wanted(role, note, gpus)
         with self._locked():
             known = self._read()
-            key = _unheard(known, role)
+            key = _unused_key(known, role)
             digest = digest_of(key)
             license_ = License(digest[:ID_LENGTH], role, note, now, digest, gpus=tuple(gpus))
             self._write({**known, license_.id: license_})
@@ -72,9 +72,9 @@ class LicenseBook:
     def admit(
         self, keys: Sequence[str], role: str, note: str, now: float, gpus: Sequence[str] = ()
     ) -> Sequence[License]:
-        """Licenses for keys that users have already; one that is known with this role and GPUs stays as it is.
+        """Import keys that users already have. A key that is known with this role and GPUs is left unchanged.
 
-        `LicenseError` for a key that is too short or too long, has another role or was revoked; then none is taken.
+        `LicenseError`: a key is too short or too long, has another role, or was revoked. Then no key is imported.
         """
         check_wanted(role, note, gpus)
         for key in keys:
@@ -85,21 +85,21 @@ class LicenseBook:
             fresh = [
                 License(digest_of(key)[:ID_LENGTH], role, note, now, digest_of(key), gpus=tuple(gpus)) for key in keys
             ]
-            taken = [admitted(found.get(one.id), one) for one in fresh]
+            taken = [imported(found.get(one.id), one) for one in fresh]
             self._write(known | {one.id: one for one in taken})
         return taken
 
     def rotate(self, prefix: str, now: float, old_for: float = OLD_KEY_FOR) -> tuple[License, str]:
-        """Another key for the license whose id begins with `prefix`; the one before works for `old_for` seconds more.
+        """Replace the key of the license whose id begins with `prefix`; the old key is valid `old_for` seconds longer.
 
-        `LicenseError` where none or several begin so, or it was revoked.
+        `LicenseError`: no license or several begin with it, or it was revoked.
         """
         with self._locked():
             known = self._read()
             license_ = _one(known, prefix)
             if license_.revoked is not None:
                 raise LicenseError(f"license {license_.id} was revoked; issue another one")
-            key = _unheard(known, license_.role)
+            key = _unused_key(known, license_.role)
             *former, present = (one for one in license_.all_keys if one.until is None or one.until > now)
             keys = (*former, Key(present.hash, now + old_for), Key(digest_of(key)))
             license_ = replace(license_, keys=keys)
@@ -107,9 +107,9 @@ class LicenseBook:
         return license_, key
 
     def release(self, prefix: str, now: float) -> License:
-        """Free the names of GPUs that a license came to hold by using them; it keeps those that it was issued for.
+        """Free the GPU names that a license has reserved by use. It keeps those that it was issued for.
 
-        `LicenseError` where none or several ids begin with `prefix`.
+        `LicenseError`: no id or several begin with `prefix`.
         """
         with self._locked():
             known = self._read()
@@ -118,9 +118,9 @@ class LicenseBook:
         return license_
 
     def revoke(self, prefix: str, now: float) -> License:
-        """Revoke the license whose id begins with `prefix` (4 characters or more); revoked already, it stays as it is.
+        """Revoke the license whose id begins with `prefix` (4 characters or more), unless it is revoked already.
 
-        `LicenseError` where none or several begin so.
+        `LicenseError`: no id or several begin with it.
         """
         with self._locked():
             known = self._read()
@@ -131,9 +131,9 @@ class LicenseBook:
         return license_
 
     def refresh(self) -> frozenset[str]:
-        """Read the file again if it changed; returns the ids that were valid before and are no longer.
+        """Read the file if it has changed; returns the ids that are no longer valid.
 
-        `LicenseError` when it is missing after it was there, or broken: what was known before then stays in force.
+        `LicenseError`: the file was removed or is damaged. The licenses that were read before stay valid.
         """
         stamp = self._stamp()
         if stamp == self._seen:
@@ -152,23 +152,23 @@ class LicenseBook:
 
     @property
     def tied(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-        """Id, role and GPUs of each valid license that is for some alone, as of the last `refresh`."""
+        """Id, role and GPUs of each valid license that is limited to GPUs, as of the last `refresh`."""
         valid = (one for one in self._by_id.values() if one.revoked is None)
         return tuple((one.id, one.role, one.gpus) for one in valid if one.gpus)
 
     @property
     def released(self) -> tuple[tuple[str, float], ...]:
-        """The licenses whose names of GPUs were freed, each with when that was, as of the last `refresh`."""
+        """The licenses whose GPU names were freed, with the time, as of the last `refresh`."""
         return tuple((one.id, one.released) for one in self._by_id.values() if one.released is not None)
 
     def __contains__(self, id_: object) -> bool:
-        """Whether there is a license of this id, as of the last `refresh`."""
+        """Whether a license has this id, as of the last `refresh`."""
         return id_ in self._by_id
 
     def find(self, key: str, now: float | None = None) -> License | None:
-        """The license of a key, as of the last `refresh`. Revoked ones are found as well.
+        """The license of a key, as of the last `refresh`, even if it was revoked.
 
-        A key that was replaced, and whose time is over, is found as one of a revoked license.
+        If the key was replaced and is no longer valid, the license is returned as revoked.
         """
         digest = digest_of(key)
         license_, kept = self._by_key.get(digest[:ID_LENGTH], (None, None))
@@ -178,7 +178,7 @@ class LicenseBook:
         return replace(license_, revoked=kept.until) if over and license_.revoked is None else license_
 
     def replaced(self, now: float) -> frozenset[str]:
-        """The marks (`key_mark`) of the keys that were replaced and whose time is over, as of the last `refresh`."""
+        """The marks (`key_mark`) of replaced keys that are no longer valid, as of the last `refresh`."""
         over = ((mark, key) for mark, (_, key) in self._by_key.items() if key.until is not None and key.until <= now)
         return frozenset(mark for mark, _ in over)
 
@@ -202,7 +202,7 @@ class LicenseBook:
             return {one.id: one for one in map(license_of, listed(orjson.loads(text)))}
         except (ValueError, TypeError, KeyError) as error:
             raise LicenseError(
-                f"{self.path} is damaged and was left as it is; restore it from a copy, or move it away to begin anew"
+                f"{self.path} is damaged and was left as it is; restore a backup, or move it away to begin again"
             ) from error
 
     def _write(self, licenses: dict[str, License]) -> None:
@@ -215,13 +215,13 @@ class LicenseBook:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One process at a time; a lock of the operating system, so that one who dies leaves none behind."""
+        """Lock the file. The operating system removes the lock of a process that has died."""
         lock = self.path.with_suffix(".lock")
         try:
             with file_lock(lock, LOCK_WITHIN):
                 yield
         except HeldElsewhereError:
-            why = f"{self.path} is held by another program for {LOCK_WITHIN:g} s already; end that, then try again"
+            why = f"{self.path} is held by another program for {LOCK_WITHIN:g} s already; end it, then try again"
             raise LicenseError(why) from None
         except OSError as error:
             raise LicenseError(f"{lock.parent} cannot be written to ({error.strerror}); choose --state") from error
@@ -240,8 +240,8 @@ def _one(known: dict[str, License], prefix: str) -> License:
     return known[found[0]]
 
 
-def _unheard(known: dict[str, License], role: str) -> str:
-    """A new key whose mark no other has."""
+def _unused_key(known: dict[str, License], role: str) -> str:
+    """A new key whose mark is not in use."""
     taken = known.keys() | _by_key(known.values()).keys()
     key = _new_key(role)
     while key_mark(key) in taken:
@@ -254,7 +254,7 @@ def _new_key(role: str) -> str:
 
 
 def _none_or_many(prefix: str, found: Sequence[str]) -> str:
-    # What was typed is not shown: it may be a key, pasted by mistake.
+    # Do not show the text: it may be a key that was pasted by mistake.
     if found:
         return f"{len(found)} licenses begin with that ({', '.join(found[:5])}); give more of the id"
     hint = "; give the id, not the key" if prefix.startswith("ws_") else ""

@@ -1,4 +1,4 @@
-"""What Prometheus learns of the hub: who waits for what, who holds which GPU, what that costs."""
+"""The metrics of the hub: waiting jobs, connections, GPUs and their costs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from wakestream.streams.monitor.power_table import PowerWord
 ROLES = ("client", "worker", "monitor", "unregistered")
 PHASES = (*get_args(PowerWord), "lost")
 WAITING = ("no_monitor", "booting", "booted", "stopping", "lost", "no_capacity", "online")
-"""What those who wait are told that they wait for."""
+"""The phases that waiting clients are told."""
 
 
 class HubMetrics:
-    """Call it for the families. `folder` is the hub's, `journal` what it keeps its facts in, `clock` UNIX seconds."""
+    """A callable that returns the families of a hub with this journal and state folder; `clock` gives UNIX seconds."""
 
     def __init__(
         self, hub: HubServer, journal: ff.Counted, folder: Path, clock: Callable[[], float] = time.time
@@ -50,7 +50,7 @@ class HubMetrics:
                 self._moves["released"] += 1
 
     def __call__(self) -> Iterator[Metric]:
-        """Every family of the hub."""
+        """All families of the hub."""
         state = self._hub.state
         yield ff.build("hub")
         yield from self._jobs(state)

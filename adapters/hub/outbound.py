@@ -1,4 +1,4 @@
-"""Frames on their way out of the hub: each is built once for all who get it, and one connection's go in one write."""
+"""Send frames from the hub: a frame is built once for all receivers, and a connection's frames are written at once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from wakestream.adapters.net.counters import Refusals
 _TEXT = 0x81  # the last frame of a text message
 
 _TOGETHER = 64
-"""Frames of one connection that are written together at most, so that a slow one is noticed in time."""
+"""The most frames that are written at once, so that a slow connection is noticed in time."""
 
 
 def text_frame(text: bytes) -> bytes:
-    """A whole message as a server sends it (RFC 6455, section 5.2): one frame, unmasked."""
+    """A whole message of a server (RFC 6455, section 5.2): one unmasked frame."""
     size = len(text)
     if size < 126:
         return bytes((_TEXT, size)) + text
@@ -25,7 +25,7 @@ def text_frame(text: bytes) -> bytes:
 
 
 class Outgoing:
-    """What is to be written once the events at hand are dealt with."""
+    """Collects frames, to write them when the current events have been handled."""
 
     def __init__(self, refused: Refusals) -> None:
         self._refused = refused
@@ -41,7 +41,7 @@ class Outgoing:
                 self._write(socket, waiting.pop(socket))
 
     def flush(self) -> None:
-        """Write all that waits. Connections that are closing get nothing, slow ones are cut."""
+        """Write all collected frames. Closing connections get nothing, slow ones are cut."""
         waiting, self._waiting = self._waiting, {}
         for socket, frames in waiting.items():
             self._write(socket, frames)

@@ -1,4 +1,4 @@
-"""What Prometheus learns of a worker: its line, its engine, its disk."""
+"""The metrics of a worker: its queue, its engine, its disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUTCOMES = ("done", "failed", "cancelled")
 
 
 class WorkerMetrics:
-    """Call it for the families. `link` is None where the worker has no hub."""
+    """A callable that returns the families. Without a hub, `link` is None."""
 
     def __init__(self, worker: RunningWorker, link: LinkWatch | None = None) -> None:
         self._worker, self._link = worker, link
@@ -36,7 +36,7 @@ class WorkerMetrics:
             self._renders.labels(task.status).observe(max(0.0, task.finished_at - began))
 
     def __call__(self) -> Iterator[Metric]:
-        """Every family of a worker."""
+        """All families of a worker."""
         worker, state = self._worker, self._worker.queue.state
         yield ff.build("worker")
         ready = worker.readiness.initialized

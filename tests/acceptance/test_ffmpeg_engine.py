@@ -43,9 +43,9 @@ async def rendered(video: Path, audio: Path, engine: Ffmpeg | None = None) -> fl
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("a.svg", "is of a kind that is not taken here"),
+        ("a.svg", "has a format that is not supported"),
         ("a.jpg", "cannot be decoded"),
-        ("a.png", "is of a kind that is not taken here"),
+        ("a.png", "has a format that is not supported"),
         ("a.mp4", "is incomplete"),
     ],
 )

@@ -152,7 +152,7 @@ pathlib.Path(sys.argv[1]).with_suffix(".pids").write_text(str(child.pid))
 async def test_a_child_that_got_away_and_holds_the_output_open_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_LAST_WORD", 0.01)
+    monkeypatch.setattr(process, "_OUTPUT_WITHIN", 0.01)
     async with asyncio.timeout(20):
         await render(engine(HOLDS), tmp_path)
     assert (tmp_path / "out.mp4").read_bytes() == b"whole"

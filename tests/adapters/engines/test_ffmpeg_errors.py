@@ -13,7 +13,7 @@ from wakestream.adapters.engines.ffmpeg_errors import explained
         ("Error opening input: Invalid data found when processing input", "the video file is damaged, or of a kind"),
         ("[mov] moov atom not found | Invalid data found when processing input", "the video file is incomplete"),
         ("Stream map '0:v:0' matches no streams.", "the video file has no picture in it"),
-        ("Format not on whitelist 'mov,wav'", "the video file is of a kind that is not taken here"),
+        ("Format not on whitelist 'mov,wav'", "the video file has a format that is not supported"),
         ("Decoder (codec av2) not found for input stream #0:0", "in a format that this ffmpeg cannot decode"),
         ("Picture size 99999x99999 is invalid", "the video file has a picture that is too large"),
     ],

@@ -107,16 +107,16 @@ async def test_a_probe_that_takes_too_long_is_given_up_and_refuses_nothing(
             ended.set()
         return []
 
-    monkeypatch.setattr(probe, "_said_of", stuck)
-    monkeypatch.setattr(probe, "patience", lambda _: 0.01)
+    monkeypatch.setattr(probe, "_decode_one", stuck)
+    monkeypatch.setattr(probe, "time_limit", lambda _: 0.01)
     assert await probed(media[0], "video") is None
     assert begun.is_set()
     assert ended.is_set()
 
 
 def test_a_large_file_is_looked_at_for_no_longer_than_a_second() -> None:
-    assert probe.patience(2 * 1000**3) == 1.0
-    assert probe.patience(1000) > 1.0
+    assert probe.time_limit(2 * 1000**3) == 1.0
+    assert probe.time_limit(1000) > 1.0
 
 
 async def test_the_memory_of_a_probe_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

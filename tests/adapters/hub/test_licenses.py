@@ -247,7 +247,7 @@ def test_keys_that_users_have_already_are_taken_and_only_their_hash_is_kept(book
 def test_what_cannot_be_a_key_is_refused_without_showing_it_and_none_of_the_others_is_taken(
     book: LicenseBook, key: str
 ) -> None:
-    with pytest.raises(LicenseError, match="8 to 512 characters") as caught:
+    with pytest.raises(LicenseError, match="8 to 512 printable characters") as caught:
         book.admit(["a good key", key], "client", "", 0.0)
     assert not key or key not in str(caught.value)
     assert not book.path.exists()
