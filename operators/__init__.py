@@ -1,94 +1,31 @@
-"""HOW: what a pipeline is made of. Events, errors, ports, the policy, the flow operators and a job's stages.
+"""What a pipeline is made of: events, errors, ports, the policy, reactive operators and the stages of a job.
 
-Each name is imported from its module when it is first used: a program pays only for what it needs.
+Each name is imported from its module when it is first used, so that a program loads only what it needs.
 """
 
 # ruff: noqa: I001 - one name a line would bury the list
 # fmt: off
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wakestream.operators.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from wakestream.operators.model.errors import (
-        BootFailed,
-        Corrupt,
-        FileChanged,
-        FileError,
-        FileUnusable,
-        GpuError,
-        GpuLost,
-        HubError,
-        HubRefused,
-        HubUnreachable,
-        JournalError,
-        NoCapacity,
-        NoSpace,
-        PowerError,
-        Stalled,
-        StageTimeout,
-        TaskFailed,
-        TaskLost,
-        WakestreamError,
-        WorkerError,
-        WorkerRefused,
-        WorkerUnreachable,
-        is_retryable,
+        BootFailed, Corrupt, FileChanged, FileError, FileUnusable, GpuError, GpuLost, HubError, HubRefused,
+        HubUnreachable, JournalError, NoCapacity, NoSpace, PowerError, Stalled, StageTimeout, TaskFailed, TaskLost,
+        WakestreamError, WorkerError, WorkerRefused, WorkerUnreachable, is_retryable,
     )
     from wakestream.operators.model.events import (
-        Algorithm,
-        Branch,
-        Cancelled,
-        Checked,
-        Done,
-        Downloading,
-        Eta,
-        Failed,
-        FileRef,
-        Fingerprint,
-        Fingerprinted,
-        Granted,
-        Job,
-        JobEvent,
-        Note,
-        Online,
-        Outcome,
-        Progress,
-        Queued,
-        Rendered,
-        Retrying,
-        Running,
-        Submitted,
-        TimedOut,
-        Uploaded,
-        Uploading,
-        Waking,
+        Algorithm, Branch, Cancelled, Checked, Done, Downloading, Eta, Failed, FileRef, Fingerprint, Fingerprinted,
+        Granted, Job, JobEvent, Note, Online, Outcome, Progress, Queued, Rendered, Retrying, Running, Submitted,
+        TimedOut, Uploaded, Uploading, Waking,
     )
     from wakestream.operators.model.policy import Policy
     from wakestream.operators.model.ports import (
-        Accepted,
-        OfflineReply,
-        BootFailure,
-        Effects,
-        Engine,
-        Files,
-        Frame,
-        Health,
-        Hub,
-        Journal,
-        LinkDown,
-        LinkUp,
-        Power,
-        PowerReading,
-        Refused,
-        Reply,
-        Resumed,
-        PowerNotice,
-        TaskReceipt,
-        TaskReport,
-        OnlineNotice,
-        Worker,
+        Accepted, OfflineReply, BootFailure, Effects, Engine, Files, Frame, Health, Hub, Journal, LinkDown, LinkUp,
+        Power, PowerReading, Refused, Reply, Resumed, PowerNotice, TaskReceipt, TaskReport, OnlineNotice, Worker,
         Workers,
     )
     from wakestream.operators.rx.all_done import all_done
@@ -137,11 +74,11 @@ __all__ = [
     "PowerReading", "Progress", "Queued", "Refused", "Rendered", "Reply", "Resumed", "Retrying", "Running", "Shared",
     "StageTimeout", "Stalled", "Submitted", "TaskFailed", "TaskLost", "TaskReceipt", "TaskReport", "TimedOut",
     "Uploaded", "Uploading", "WakestreamError", "Waking", "Worker", "WorkerError", "WorkerRefused",
-    "WorkerUnreachable", "Workers", "all_done", "always", "before_outcome", "cancellable", "concat_unless",
-    "costs", "dedupe", "download", "effect", "first_success", "follow", "from_async", "interval",
-    "is_outcome", "is_retryable", "merge_errors", "note", "of", "of_type", "online", "outcome", "outcome_of", "poll",
-    "retry_backoff", "seconds_now", "start_with", "stop_others", "submit", "switch_by_type", "synthesize", "then",
-    "timeout_idle", "timeout_no_progress", "timeout_total", "to_future", "upload",
+    "WorkerUnreachable", "Workers", "all_done", "always", "before_outcome", "cancellable", "concat_unless", "costs",
+    "dedupe", "download", "effect", "first_success", "follow", "from_async", "interval", "is_outcome", "is_retryable",
+    "merge_errors", "note", "of", "of_type", "online", "outcome", "outcome_of", "poll", "retry_backoff", "seconds_now",
+    "start_with", "stop_others", "submit", "switch_by_type", "synthesize", "then", "timeout_idle",
+    "timeout_no_progress", "timeout_total", "to_future", "upload",
 ]
 
 _HOMES = {
@@ -197,17 +134,5 @@ _HOMES = {
     "stages.synthesize": "synthesize",
     "stages.upload": "upload",
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
-
-
-if not TYPE_CHECKING:  # which would take any name for one that is there
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-        return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # type checkers would accept any name
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,14 +1,15 @@
-"""WHAT happens: the world that a pipeline runs in, the standard pipeline, and logs. `replay.replay` runs a log again.
+"""The standard pipeline, the world it runs in, and logs. `replay.replay` runs a log again.
 
-Each name is imported from its module when it is first used: a program pays only for what it needs.
+Each name is imported from its module when it is first used, so that a program loads only what it needs.
 """
 
 # ruff: noqa: I001 - one name a line would bury the list
 # fmt: off
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wakestream.operators.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from wakestream.streams.recording.config_json import changed, config_from, plain_config
@@ -22,17 +23,7 @@ if TYPE_CHECKING:
     from wakestream.streams.jobs.stages import job_pipeline
     from wakestream.streams.monitor.power_machine import PowerPolicy
     from wakestream.streams.recording.recording import (
-        Header,
-        Log,
-        MemoryTap,
-        Row,
-        Tap,
-        UnusableLog,
-        header_line,
-        read_log,
-        redact,
-        row_line,
-        untapped,
+        Header, Log, MemoryTap, Row, Tap, UnusableLog, header_line, read_log, redact, row_line, untapped,
     )
     from wakestream.streams.replay.replay import Replayed
     from wakestream.streams.jobs.stages import Events, Stages, pipeline
@@ -41,44 +32,10 @@ if TYPE_CHECKING:
     from wakestream.streams.protocol.wire import Malformed, decode, encode
 
 __all__ = [
-    "STAGES",
-    "Build",
-    "Daemon",
-    "Direct",
-    "Divergence",
-    "Events",
-    "Header",
-    "HubClient",
-    "KeyedSubject",
-    "Log",
-    "Malformed",
-    "MemoryTap",
-    "PowerPolicy",
-    "Replayed",
-    "Row",
-    "Stages",
-    "Tap",
-    "UnusableLog",
-    "World",
-    "changed",
-    "config_from",
-    "decode",
-    "divergences",
-    "encode",
-    "guarded",
-    "header_line",
-    "job_pipeline",
-    "job_random",
-    "kind",
-    "pipeline",
-    "plain_config",
-    "plain_event",
-    "read_log",
-    "recorded",
-    "redact",
-    "reply_to",
-    "row_line",
-    "stage_times",
+    "STAGES", "Build", "Daemon", "Direct", "Divergence", "Events", "Header", "HubClient", "KeyedSubject", "Log",
+    "Malformed", "MemoryTap", "PowerPolicy", "Replayed", "Row", "Stages", "Tap", "UnusableLog", "World", "changed",
+    "config_from", "decode", "divergences", "encode", "guarded", "header_line", "job_pipeline", "job_random", "kind",
+    "pipeline", "plain_config", "plain_event", "read_log", "recorded", "redact", "reply_to", "row_line", "stage_times",
     "untapped",
 ]
 
@@ -98,17 +55,5 @@ _HOMES = {
     "replay.divergence": "Divergence divergences",
     "replay.replay": "Replayed",
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
-
-
-if not TYPE_CHECKING:  # which would take any name for one that is there
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-        return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # type checkers would accept any name
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,7 +1,7 @@
-"""Make a GPU that is usually switched off feel always on: all that a pipeline of your own needs, from one place.
+"""Make a GPU that is usually switched off feel always on: everything that your own pipeline needs.
 
-Each name is imported from its module when it is first used: a program pays only for what it needs. docs/api.md says
-what is public beside these names.
+Each name is imported from its module when it is first used, so that a program loads only what it needs. docs/api.md
+lists what else is public.
 """
 
 # ruff: noqa: I001 - one name a line would bury the list
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "Backoff", "Barrier", "Build", "Cancelled", "Checked", "Client", "Cost", "Done", "Downloading", "Events",
-    "Failed", "FakeFiles", "FakeWorker", "FakeWorkers", "Granted", "Health", "HubEvent", "HubNews", "Job", "JobEvent",
+    "Backoff", "Barrier", "Build", "Cancelled", "Checked", "Client", "Cost", "Done", "Downloading", "Events", "Failed",
+    "FakeFiles", "FakeWorker", "FakeWorkers", "Granted", "Health", "HubEvent", "HubNews", "Job", "JobEvent",
     "LinkDown", "LinkUp", "Log", "LoopScheduler", "Note", "Online", "Outcome", "PipelineHarness", "Policy",
     "PowerState", "Queued", "Rendered", "Replay", "Retrying", "Running", "Settings", "StageTimeout", "Stages",
     "Submitted", "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking",

@@ -1,6 +1,6 @@
-"""Effects on the record: the ports of one job, wrapped so that each call's outcome becomes a row of the log.
+"""Records effects: the ports of one job, wrapped so that the result of each call becomes a row of the log.
 
-Also the JSON form of every outcome, in both directions, so that replay can give the same answers again.
+Also the JSON form of each result, in both directions, so that a replay can give the same answers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ Plain = Mapping[str, Any]
 
 
 def recorded(world: World, tap: Tap, job: Job) -> World:
-    """`world` as `job` sees it, with every effect on the record."""
+    """Return the world of a job with all its effects recorded.
+
+    Args:
+        world: The world.
+        tap: Where the effects are recorded.
+        job: The job.
+    """
     log = _Effects(tap, job.id)
     return World(
         world.hub,
@@ -40,7 +46,7 @@ def recorded(world: World, tap: Tap, job: Job) -> World:
 
 
 class _Effects:
-    """Writes the outcome of calls for one job, `at` one worker."""
+    """Records the results of calls for one job, `at` one worker."""
 
     def __init__(self, tap: Tap, job: str, at: Plain | None = None) -> None:
         self._tap = tap
@@ -48,7 +54,7 @@ class _Effects:
         self._at = at or {}
 
     def at(self, url: str | None) -> _Effects:
-        """The same, for the calls to one worker."""
+        """The same for the calls to one worker."""
         return _Effects(self._tap, self._job, {"at": url})
 
     def note(self, label: str, args: Plain, **outcome: Any) -> None:
@@ -84,15 +90,15 @@ class _TappedEffects(Effects):
         self._effects, self._log = effects, log
 
     async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
-        asked = as_json(args, f"what the effect {label!r} is asked")
-        return await self._log.call(own(label), asked, self._answer(label, args, effect), lambda value: value)
+        plain_args = as_json(args, f"what the effect {label!r} is asked")
+        return await self._log.call(own(label), plain_args, self._answer(label, args, effect), lambda value: value)
 
     async def _answer(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
         return as_json(await self._effects.call(label, args, effect), f"what the effect {label!r} returns")
 
 
 def as_json(value: Any, what: str) -> Any:
-    """`value` as it comes back from a log, so that a run sees no more than its replay; `TypeError` names `what`."""
+    """`value` as a log returns it, so that a run gets the same as its replay. The `TypeError` names `what`."""
     try:
         return orjson.loads(orjson.dumps(value))
     except TypeError as error:
@@ -156,27 +162,27 @@ class _TappedWorker(Worker):
 
 
 def own(label: str) -> str:
-    """The row's label of an effect of the user's own, never that of one of ours."""
+    """The row's label of an effect of the user's own; it differs from all labels of the standard stages."""
     return f"own.{label}"
 
 
 def fingerprint_args(path: Path, algorithms: Collection[Algorithm]) -> Plain:
-    """What a reading was asked for."""
+    """The arguments of a fingerprint."""
     return {"path": plain_text(path), "algorithms": sorted(algorithms)}
 
 
 def check_args(files: Sequence[FileRef]) -> Plain:
-    """What a check was asked for."""
+    """The arguments of a check."""
     return {"hashes": [file.hash for file in files]}
 
 
 def upload_args(ref: FileRef) -> Plain:
-    """What an upload was asked for."""
+    """The arguments of an upload."""
     return {"hash": ref.hash}
 
 
 def plain_sent(item: int | Resumed) -> int | dict[str, int]:
-    """A step of an upload: a number, or an object where it goes on from earlier."""
+    """A step of an upload: a number, or an object if the upload is resumed."""
     return {"resumed": item.bytes} if isinstance(item, Resumed) else int(item)
 
 
@@ -186,12 +192,12 @@ def sent_from(plain: int | Plain) -> int | Resumed:
 
 
 def submit_args(video: FileRef, audio: FileRef) -> Plain:
-    """What a submit was asked for."""
+    """The arguments of a submit."""
     return {"video": video.hash, "audio": audio.hash}
 
 
 def task_args(task_id: str) -> Plain:
-    """What a report, a download or a cancel was asked for."""
+    """The arguments of a report, a download or a cancel."""
     return {"task_id": task_id}
 
 
@@ -235,10 +241,10 @@ def transfer_from(plain: Plain) -> Downloading | Done:
 
 
 def plain_error(error: Exception) -> dict[str, Any]:
-    """An error as an object: its kind, its code and its sentence. One that is not ours is `internal`, as in outcomes.
+    """An error as an object: its kind, its code and its message. An unexpected error is `internal`, as in outcomes.
 
-    A kind of the user's own is named by the nearest of ours; `retryable` is told where it differs from that. A wait
-    that ended is told with its stage and its seconds, of which its outcome is made.
+    A class of the user's own is stored as its nearest base class in `errors`, with `retryable` if that differs. A
+    timeout has its stage and its seconds, too.
     """
     if not isinstance(error, errors.WakestreamError):
         return {"kind": "WakestreamError", "code": "internal", "why": plain_text(describe_error(error))}

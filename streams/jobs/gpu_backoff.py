@@ -1,6 +1,6 @@
-"""Pauses between the tries of a job: after a start that failed, and after tries that come to nothing with a GPU.
+"""Pauses between the attempts of a job: after a failed start of the GPU, and after attempts without progress.
 
-A GPU that is on costs money all the while, so it is let go meanwhile; and each start costs, too.
+A GPU that is on costs money, so the job releases it during the pause; each start costs money, too.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from wakestream.operators.model.ports import LinkUp, PowerNotice, Reply
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     ForwardingObserver,
-    LightObservable,
     SerialDisposable,
+    operator_from,
 )
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 from wakestream.operators.rx.sources import start_with
@@ -42,10 +42,10 @@ from wakestream.streams.jobs.job import World
 from wakestream.streams.jobs.starts import Starts
 
 MAX_NO_PROGRESS: Final = 10
-"""How many tries in a row may have a GPU and bring one job no further than it was before."""
+"""How many attempts in a row may have a GPU and make no progress."""
 
 RESTS: Final = Backoff(initial=300.0, max_delay=4 * 3600.0)
-"""How long the GPU is let go after those, and after each further one: 5 min, 10 min … 4 h, less the jitter."""
+"""The pause after those attempts, and after each further one: 5 min, 10 min … 4 h, less jitter."""
 
 _STAGES: Mapping[type, int] = {
     kind: number
@@ -56,32 +56,38 @@ _STAGES: Mapping[type, int] = {
 
 
 def gpu_backoff(
-    job: Job, world: World, fruitless: Callable[[Exception], bool], starts: Starts
+    job: Job, world: World, no_progress: Callable[[Exception], bool], starts: Starts
 ) -> Callable[[Observable[JobEvent]], Observable[JobEvent]]:
-    """One job's tries, each a subscription: the error that calls for a pause comes after it; the hub has the GPU then.
+    """Pause before an error that calls for it is passed on. During the pause, the GPU is released and may stop.
 
-    So the GPU may fall asleep as ever. After a failed start, all jobs pause until the same moment, or until one of them
-    is given a GPU or the machine has booted after all.
+    After a failed start, all jobs pause until the same time, or until one of them is granted a GPU or the machine has
+    booted after all.
 
-    A try is fruitless that was granted a GPU and broke, by an error that is one of these, before the job was further
-    than in any try before: a worker that clients do not reach, a proxy that lets nothing through. That rest ends early
-    when the hub is there again after it was away: perhaps the network was what was missing. Where that was in vain
-    once, the next ones last for half their time at least, as a line may break again and again.
+    An attempt makes no progress if it had a GPU and failed before the job got further than in any earlier attempt; for
+    example, clients cannot reach the worker, or a proxy blocks them. After `MAX_NO_PROGRESS` of them the job pauses.
+    This pause ends early when the connection to the hub is back, because the network may have been the cause. If that
+    did not help, the next pauses last at least half of their time.
 
-    Either ends at once when `world.retry_now` says so.
+    Each pause ends at once when `world.retry_now` emits.
+
+    Args:
+        job: The job.
+        world: Its world.
+        no_progress: Which errors count as an attempt without progress.
+        starts: The failed starts, shared by all jobs.
+
+    Returns:
+        An operator function for the stages of one attempt; a retry subscribes it again.
     """
-    pauses = _Pauses(job, world, _Tries(fruitless, starts), starts)
+    pauses = _Pauses(job, world, _Attempts(no_progress, starts), starts)
 
-    def operator(source: Observable[JobEvent]) -> Observable[JobEvent]:
-        def subscribe(
-            observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            one = _Try(observer, pauses, clock(scheduler))
-            return CompositeDisposable(source.subscribe(one, scheduler=scheduler), one.resting)
+    def subscribe(
+        source: Observable[JobEvent], observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
+        one = _Attempt(observer, pauses, clock(scheduler))
+        return CompositeDisposable(source.subscribe(one, scheduler=scheduler), one.pause)
 
-        return LightObservable(subscribe)
-
-    return operator
+    return operator_from(subscribe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,32 +96,35 @@ class _Pauses:
 
     job: Job
     world: World
-    tries: _Tries
+    attempts: _Attempts
     starts: Starts
 
     def after(self, error: Exception, *, granted: bool, now: float) -> Observable[JobEvent] | None:
-        """The pause after a try that broke, `granted` a GPU or not; None where there is none."""
+        """The pause after a failed attempt, which was `granted` a GPU or not; None if there is no pause."""
         if isinstance(error, BootFailed):
-            return self._start(error, now)
-        return self._rest(error) if granted and self.tries.too_many(error) else None
+            return self._after_start(error, now)
+        return self._without_progress(error) if granted and self.attempts.too_many(error) else None
 
-    def _start(self, error: Exception, now: float) -> Observable[JobEvent]:
+    def _after_start(self, error: Exception, now: float) -> Observable[JobEvent]:
         seconds = self.starts.failed(now, self.world.random)
-        booted = self._heard(lambda reply: isinstance(reply, PowerNotice) and reply.phase == "booted")
+        booted = self._replies(lambda reply: isinstance(reply, PowerNotice) and reply.phase == "booted")
         why = f"the GPU did not start ({error}); the next try is in {seconds:.0f} s"
         data = {"rests": round(seconds, 3), "starts": self.starts.count, "why": str(error)}
         return self._pause(seconds, rx.merge(self.starts.granted, booted), Note(why, data), error)
 
-    def _rest(self, error: Exception) -> Observable[JobEvent]:
-        tries = self.tries
-        seconds = RESTS.delay(tries.count - MAX_NO_PROGRESS + 1, self.world.random)
-        up, earliest = self._heard(lambda reply: isinstance(reply, LinkUp)), seconds / 2 if tries.hurried else 0.0
-        again = up.pipe(ops.combine_latest(rx.timer(earliest)), ops.do_action(tries.hurry))
-        why = f"{tries.count} tries with a GPU came to nothing ({error}); it is let go and asked for again later"
-        data = {"rests": round(seconds, 3), "tries": tries.count, "why": str(error)}
+    def _without_progress(self, error: Exception) -> Observable[JobEvent]:
+        attempts = self.attempts
+        seconds = RESTS.delay(attempts.count - MAX_NO_PROGRESS + 1, self.world.random)
+        up, earliest = (
+            self._replies(lambda reply: isinstance(reply, LinkUp)),
+            seconds / 2 if attempts.shortened else 0.0,
+        )
+        again = up.pipe(ops.combine_latest(rx.timer(earliest)), ops.do_action(attempts.shorten))
+        why = f"{attempts.count} attempts with a GPU made no progress ({error}); the next try comes later"
+        data = {"rests": round(seconds, 3), "tries": attempts.count, "why": str(error)}
         return self._pause(seconds, again, Note(why, data), error)
 
-    def _heard(self, wanted: Callable[[Reply], bool]) -> Observable[Any]:
+    def _replies(self, wanted: Callable[[Reply], bool]) -> Observable[Any]:
         return self.world.hub.replies(self.job).pipe(ops.skip(1), ops.filter(wanted))
 
     def _pause(self, seconds: float, early: Observable[Any], note: Note, error: Exception) -> Observable[JobEvent]:
@@ -124,30 +133,30 @@ class _Pauses:
         return over.pipe(ops.flat_map(lambda _: rx.throw(error)), start_with(note))
 
 
-class _Tries:
-    """How far the job came at best, how many tries in a row came no further, and whether a rest was cut short since."""
+class _Attempts:
+    """How far the job got, how many attempts in a row got no further, and whether a pause was shortened since."""
 
-    __slots__ = ("best", "count", "fruitless", "hurried", "starts")
+    __slots__ = ("best", "count", "no_progress", "shortened", "starts")
 
-    def __init__(self, fruitless: Callable[[Exception], bool], starts: Starts) -> None:
-        self.fruitless, self.starts = fruitless, starts
+    def __init__(self, no_progress: Callable[[Exception], bool], starts: Starts) -> None:
+        self.no_progress, self.starts = no_progress, starts
         self.best: tuple[int, float] = (0, 0.0)
         self.count = 0
-        self.hurried = False
+        self.shortened = False
 
-    def hurry(self, _: Any) -> None:
-        self.hurried = True
+    def shorten(self, _: Any) -> None:
+        self.shortened = True
 
-    def sees(self, event: JobEvent) -> None:
+    def update(self, event: JobEvent) -> None:
         if isinstance(event, Granted):
             self.starts.succeeded()
         reached = (_STAGES.get(type(event), 0), _amount(event))
         if reached > self.best:
-            self.best, self.count, self.hurried = reached, 0, False
+            self.best, self.count, self.shortened = reached, 0, False
 
     def too_many(self, error: Exception) -> bool:
-        """After a try with a GPU that broke."""
-        if not self.fruitless(error):
+        """Count a failed attempt that had a GPU; returns whether the job must pause."""
+        if not self.no_progress(error):
             return False
         self.count += 1
         return self.count >= MAX_NO_PROGRESS
@@ -162,25 +171,25 @@ def _amount(event: JobEvent) -> float:
     return 0.0
 
 
-class _Try(ForwardingObserver[Any]):
-    """One of them."""
+class _Attempt(ForwardingObserver[Any]):
+    """One attempt."""
 
-    __slots__ = ("granted", "pauses", "resting", "time")
+    __slots__ = ("granted", "pause", "pauses", "time")
 
     def __init__(self, observer: abc.ObserverBase[Any], pauses: _Pauses, time: abc.SchedulerBase) -> None:
         super().__init__(observer)
         self.pauses, self.time = pauses, time
         self.granted = False
-        self.resting = SerialDisposable()
+        self.pause = SerialDisposable()
 
     def on_next(self, value: JobEvent) -> None:
         self.granted = self.granted or isinstance(value, Granted)
-        self.pauses.tries.sees(value)
+        self.pauses.attempts.update(value)
         self.observer.on_next(value)
 
     def on_error(self, error: Exception) -> None:
-        pause = self.pauses.after(error, granted=self.granted, now=seconds_now(self.time))
-        if pause is None:
+        after = self.pauses.after(error, granted=self.granted, now=seconds_now(self.time))
+        if after is None:
             self.observer.on_error(error)
         else:
-            self.resting.disposable = pause.subscribe(self.observer, scheduler=self.time)
+            self.pause.disposable = after.subscribe(self.observer, scheduler=self.time)

@@ -313,7 +313,7 @@ async def test_a_worker_that_is_away_for_a_day_is_waited_for_and_the_gpu_let_go_
     assert 150 <= seconds[0] <= 300
     assert max(seconds) <= 4 * 3600
     assert sum(seconds) > 20 * 3600
-    assert rests[0].text == "10 tries with a GPU came to nothing (nobody there); it is let go and asked for again later"
+    assert rests[0].text == "10 attempts with a GPU made no progress (nobody there); the next try comes later"
     assert max(retry.delay for retry in house.kinds(1, e.Retrying)) <= 60.0
 
 
