@@ -44,7 +44,6 @@ SHORT = 16
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
-ENGINES = ("ffmpeg", "command")
 
 WAITS = {
     "hub": "hub_timeout",
@@ -159,12 +158,6 @@ def _format(value: object) -> str:
     return str(value).lower()
 
 
-def _engine(value: object) -> str:
-    if value not in ENGINES:
-        raise ValueError(f"is {str(value)[:40]!r}; write one of {', '.join(ENGINES)}")
-    return str(value)
-
-
 def _gpu(value: object) -> str:
     if not is_name(_text(value)):
         raise ValueError(f"must have 1 to {LONGEST_NAME} printable characters, and no blank at its ends")
@@ -259,7 +252,7 @@ _PLAIN = (
     _ours("gpu", _gpu),
     _ours("listen", _address),
     _ours("public_url", lambda value: addresses.worker_url(_text(value))),
-    _ours("engine", _engine),
+    _ours("engine", _text),
     _ours("engine_command", _command),
     _ours("engine_timeout", seconds),
 )

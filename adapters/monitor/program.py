@@ -19,7 +19,7 @@ from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.net.tls import client_context
-from wakestream.adapters.power import CommandPower, ProcessPower
+from wakestream.adapters.power.providers import Provider
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept, ages
@@ -45,7 +45,7 @@ class MonitorConfig:
     """
 
     policy: PowerPolicy
-    power: ProcessPower | CommandPower
+    power: Provider
     memory: Path | None = None
     on_link: Callable[[Observable[Any]], None] = lambda _events: None
 

@@ -16,11 +16,11 @@ from wakestream.adapters.cli import exit_on_refusal, flags
 from wakestream.adapters.cli.exit_on_refusal import Refusal
 from wakestream.adapters.cli.service import begin, run_program, serve_metrics
 from wakestream.adapters.cli.waits import seconds_of
-from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.monitor.metrics import MonitorMetrics, PowerWatch
 from wakestream.adapters.monitor.program import MonitorConfig, running_monitor
-from wakestream.adapters.power import CommandPower, ProcessPower
+from wakestream.adapters.power.providers import PROVIDERS
 from wakestream.streams.monitor.power_machine import PowerPolicy
 
 EXAMPLES = (
@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     power = parser.add_argument_group("power")
     power.add_argument(
         "--power",
-        choices=("process", "command"),
+        choices=tuple(PROVIDERS),
         required=True,
         help="process: a program on this machine; command: three command lines that switch it",
     )
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     settings = begin(args)
     settings.needs_hub()
     policy = _policy(args, settings)
-    power = _power(args, settings, policy.call_timeout)
+    power = PROVIDERS[args.power](settings, policy.call_timeout)
     _warn_of_missing(args, settings)
 
     async def serve(stop: asyncio.Event) -> None:
@@ -134,16 +134,3 @@ def _policy(args: argparse.Namespace, settings: Settings) -> PowerPolicy:
         checks_health=settings.worker_url is not None,
         orphans=args.orphans,
     )
-
-
-def _power(args: argparse.Namespace, settings: Settings, timeout: float) -> ProcessPower | CommandPower:
-
-    if args.power == "process":
-        if settings.power_program is None:
-            raise SettingsError("--power process needs --program CMD, the program that is started and stopped")
-        return ProcessPower(settings.power_program)
-    start, stop, inspect = settings.power_start, settings.power_stop, settings.power_inspect
-    if start is None or stop is None or inspect is None:
-        raise SettingsError("--power command needs --start CMD, --stop CMD and --inspect CMD")
-    # The commands have the time limit of the call; a little less, so that they are killed by what knows their name.
-    return CommandPower(start, stop, inspect, timeout=0.95 * timeout)

@@ -13,9 +13,9 @@ from wakestream.adapters.cli import exit_on_refusal as refusal
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.service import announce, begin, caller_room, listening, run_program, serve_metrics
 from wakestream.adapters.cli.waits import seconds_of
-from wakestream.adapters.config.settings import ENGINES, Settings, SettingsError
-from wakestream.adapters.engines import BadTemplateError, Command, Ffmpeg, checked_template
+from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.engines.box import Box, machine_memory
+from wakestream.adapters.engines.choice import ENGINES, engine_name
 from wakestream.adapters.net.tls import ServerTls, server_tls, warn_unless_private
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.worker.metrics import WorkerMetrics
@@ -43,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     flags.connection(parser)
     engine = parser.add_argument_group("the engine")
-    engine.add_argument("--engine", choices=ENGINES, help="WAKESTREAM_ENGINE; default ffmpeg")
+    engine.add_argument("--engine", choices=tuple(ENGINES), help="WAKESTREAM_ENGINE; default ffmpeg")
     engine.add_argument(
         "--command",
         metavar="TEMPLATE",
@@ -139,17 +139,8 @@ def _gib(text: str) -> float:
 
 
 def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
-    limit = settings.engine_timeout or 4 * 3600.0
-    ffmpeg = settings.engine in (None, "ffmpeg")
-    box = _box(args, limit, measured=ffmpeg)
-    if ffmpeg:
-        return Ffmpeg(limit=limit, box=box)
-    if settings.engine_command is None:
-        raise SettingsError('--engine command needs --command "python run.py {video} {audio} {output}"')
-    try:
-        return Command(checked_template(settings.engine_command), limit=limit, box=box)
-    except BadTemplateError as error:
-        raise SettingsError(f"--command {error}") from None
+    limit, name = settings.engine_timeout or 4 * 3600.0, engine_name(settings)
+    return ENGINES[name](settings, limit, _box(args, limit, measured=name == "ffmpeg"))
 
 
 def _box(args: argparse.Namespace, limit: float, *, measured: bool) -> Box:
