@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/pipelines.md", "docs/tutorial.md")
+PAGES = ("README.md", "docs/pipelines.md", "docs/tutorial.md", "docs/design.md")
 
 
 def written(page: str, folder: Path) -> Path:

@@ -94,12 +94,14 @@ def sample(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_the_decider_of_the_guide_switches_on_with_the_first_job_and_off_with_the_last(sample: dict[str, Any]) -> None:
-    state, switched = sample["State"](), []
+    power, jobs, switched = sample["POWER"], set[str](), []
     asked, ended = sample["Asked"], sample["Ended"]
     for event in (asked("a"), asked("b"), asked("b"), ended("a"), ended("a"), ended("b")):
-        facts, commands = sample["decide"](state, event, 0.0)
-        for fact in facts:
-            state = sample["evolve"](state, fact)
-        switched += [command.on for command in commands]
+        switched += [command.on for command in power.step(jobs, event, 0.0).commands]
     assert switched == [True, False]
-    assert state == sample["State"]()
+    assert jobs == set()
+
+
+def test_the_decider_of_the_guide_has_its_state_again_from_its_facts(sample: dict[str, Any]) -> None:
+    power, jobs = sample["POWER"], {"a", "b"}
+    assert power.recover(power.snapshot(jobs)) == jobs
