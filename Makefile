@@ -27,12 +27,12 @@ demo: setup
 
 # The fast suite, in parallel by file. tests/conftest.py says which tests are slow.
 test: setup
-	$(PYTEST) $(PARALLEL) -m "not slow"
+	$(PYTEST) $(PARALLEL) --suite fast
 
 # All other tests: in parallel where that is safe, then those that need the machine for themselves.
 test-rest: setup
-	$(PYTEST) $(PARALLEL) -m "slow and not alone"
-	$(PYTEST) -m alone
+	$(PYTEST) $(PARALLEL) --suite rest
+	$(PYTEST) --suite alone
 
 test-all: test test-rest
 

@@ -21,7 +21,17 @@ os.environ["WAKESTREAM_CONFIG"] = os.devnull  # the user's own settings must not
 
 VIRTUAL = (HERE / "operators", HERE / "streams")
 
-SLOW = ("acceptance", "browser", "faults", "fuzz", "peers", "windows", "test_determinism.py")
+SLOW = (
+    "acceptance",
+    "browser",
+    "docs/test_code_types.py",
+    "docs/test_pipelines.py",
+    "faults",
+    "fuzz",
+    "peers",
+    "test_determinism.py",
+    "windows",
+)
 """Folders and files that `make test` leaves to `make test-rest`."""
 
 FAST = (
@@ -39,26 +49,34 @@ ALONE = (
 )
 """Slow files that measure time or use every core. They run after the others, one at a time."""
 
+SUITES = ("fast", "rest", "alone")
+
+
+def suite_of(path: Path) -> str:
+    """The suite that runs the file at this path below tests/."""
+
+    def is_in(places: Sequence[str]) -> bool:
+        return any(path.is_relative_to(place) for place in places)
+
+    if is_in(FAST) or not is_in(SLOW):
+        return "fast"
+    return "alone" if is_in(ALONE) else "rest"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--suite", choices=SUITES, help="run one part of the tests; each test is in exactly one")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual: run this test's loop in virtual time")
-    config.addinivalue_line("markers", "slow: not part of `make test`; set by path")
-    config.addinivalue_line("markers", "alone: slow, and needs the machine for itself; set by path")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests, by path."""
-    for item in items:
-        path = item.path.relative_to(HERE)
-        if is_one_of(path, SLOW) and not is_one_of(path, FAST):
-            item.add_marker("slow")
-            if is_one_of(path, ALONE):
-                item.add_marker("alone")
-
-
-def is_one_of(path: Path, places: Sequence[str]) -> bool:
-    """Whether a path below tests/ is one of these files, or in one of these folders."""
-    return any(path.is_relative_to(place) for place in places)
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files of other suites before they are imported."""
+    suite = config.getoption("--suite")
+    if suite is None or collection_path.suffix != ".py":
+        return None
+    return True if suite_of(collection_path.relative_to(HERE)) != suite else None
 
 
 @pytest.hookimpl

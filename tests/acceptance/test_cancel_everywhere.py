@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.incidents.scene import KIB, make_file
 from tests.support.programs.machine_scene import (
     EAGER,
     WITHIN,
@@ -25,8 +26,6 @@ from tests.support.programs.machine_scene import (
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.protocol import messages as m
-
-from tests.support.incidents.scene import KIB, make_file  # isort: skip - its folder is known by now
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes by the ids that they note")
 

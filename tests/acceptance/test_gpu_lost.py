@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.incidents.proxies import slow_after
+from tests.support.incidents.scene import KIB, MIB
 from tests.support.programs.machine_scene import EAGER, House, Run, e, house, is_a, make_job
 from wakestream.operators.model.events import JobEvent
 from wakestream.streams.protocol import messages as m
-
-from tests.support.incidents.scene import KIB, MIB  # isort: skip - its folder is known by now
-from tests.support.incidents.proxies import Valve, pipe  # isort: skip
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="kills processes by the ids that they note")
 
@@ -87,13 +86,12 @@ async def test_what_was_uploaded_before_the_gpu_was_lost_in_mid_upload_is_not_se
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    up = Valve(3 * MIB + 512 * KIB)
-    async with house() as scene, pipe(scene.worker_port, up, Valve()) as scene.worker_url:
+    async with house() as scene, slow_after(scene, "up", 3 * MIB + 512 * KIB) as proxy:
         await scene.start_house(boot=0.2, render=0.3)
 
         def lose() -> None:
             scene.kill_worker()
-            up.open()
+            proxy.heal()
 
         async with scene.client(EAGER) as client:
             run = Run(client, make_job("job-1", video=2 * MIB, audio=6 * MIB))
@@ -109,13 +107,12 @@ async def test_a_gpu_lost_in_mid_download_is_woken_only_to_fetch_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    down = Valve(2 * MIB)
-    async with house() as scene, pipe(scene.worker_port, Valve(), down) as scene.worker_url:
+    async with house() as scene, slow_after(scene, "down", 2 * MIB) as proxy:
         await scene.start_house(boot=0.2, render=0.3)
 
         def lose() -> None:
             scene.kill_worker()
-            down.open()
+            proxy.heal()
 
         async with scene.client(EAGER) as client:
             run = Run(client, make_job("job-1", video=2 * MIB, audio=30 * MIB))

@@ -7,13 +7,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tests.support.faults.fault_proxy import Direction, Fault, FaultProxy, fault_proxy
-from tests.support.incidents.proxies import Harm, wire
+from tests.support.incidents.proxies import Harm, slow_after, wire
 from tests.support.incidents.scene import BRISK, HERE, KIB, MIB, Scene, make_file, make_job, run_until
 from wakestream.adapters.cli.demo.processes import command_line
 from wakestream.operators.model import events as e
@@ -21,9 +19,6 @@ from wakestream.operators.model.events import Job, JobEvent
 
 Incident = Callable[[Scene], Awaitable[None]]
 JOB = "job-1"
-
-SLOW = 200_000.0
-"""Bytes a second that pass a proxy once it slows down."""
 
 
 async def boot_failure(scene: Scene) -> None:
@@ -158,21 +153,6 @@ async def cancel_in_download(scene: Scene) -> None:
         job = make_job(JOB, video=2 * MIB, audio=6 * MIB)
         got = lambda event: isinstance(event, e.Downloading) and event.bytes > MIB  # noqa: E731
         await _cancelled(scene, job, got, once=proxy.heal)
-
-
-@asynccontextmanager
-async def slow_after(scene: Scene, way: Direction, count: int) -> AsyncIterator[FaultProxy]:
-    """A proxy before the worker: after `count` bytes in one direction, the next ones pass slowly."""
-    async with fault_proxy(scene.worker_port) as proxy, asyncio.TaskGroup() as tasks:
-        scene.worker_url = proxy.url()
-
-        async def slow() -> None:
-            await proxy.until(lambda proxy: proxy.passed[way] >= count)
-            proxy.set(**{way: Fault(rate=SLOW)})
-
-        slowing = tasks.create_task(slow())
-        yield proxy
-        slowing.cancel()
 
 
 async def _cancelled(

@@ -1,4 +1,4 @@
-"""A WebSocket proxy between client and hub that repeats or reorders frames."""
+"""Proxies of the incidents: one slows down in mid-transfer, one repeats or reorders the frames of a WebSocket."""
 
 from __future__ import annotations
 
@@ -12,10 +12,31 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.faults.fault_proxy import Direction, Fault, FaultProxy, fault_proxy
+from tests.support.incidents.scene import Scene
 from wakestream.adapters.net.stop_accepting import accept_no_more
 
 QUIET = 0.1
 """Seconds after which no more frames belong to a burst."""
+
+
+SLOW = 200_000.0
+"""Bytes a second that pass a proxy once it slows down."""
+
+
+@asynccontextmanager
+async def slow_after(scene: Scene, way: Direction, count: int) -> AsyncIterator[FaultProxy]:
+    """A proxy before the worker: after `count` bytes in one direction, the next ones pass slowly."""
+    async with fault_proxy(scene.worker_port) as proxy, asyncio.TaskGroup() as tasks:
+        scene.worker_url = proxy.url()
+
+        async def slow() -> None:
+            await proxy.until(lambda proxy: proxy.passed[way] >= count)
+            proxy.set(**{way: Fault(rate=SLOW)})
+
+        slowing = tasks.create_task(slow())
+        yield proxy
+        slowing.cancel()
 
 
 Harm = Literal["twice", "reversed"]

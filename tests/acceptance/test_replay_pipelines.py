@@ -1,0 +1,107 @@
+"""`wakestream replay --pipeline` and `--set` as their users run them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs.replay_cli_scene import COMMAND, OFFLINE, ROOT, Answer
+from tests.support.streams.replay_scene import LOGS
+
+
+def test_jobs_of_a_users_own_pipeline_are_replayed_through_it(tmp_path: Path) -> None:
+    (tmp_path / "my_pipelines.py").write_text(
+        "from wakestream.operators.model.events import Note\nfrom wakestream.streams.jobs.stages import job_pipeline\n"
+        "import reactivex as rx\n"
+        "def noting(job, world, policy, cancel):\n"
+        "    return rx.concat(rx.of(Note('mine')), job_pipeline(job, world, policy, cancel))\n",
+        encoding="utf-8",
+    )
+    command = [*COMMAND, "replay", str(OFFLINE), "--pipeline", "my_pipelines:noting"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=50, check=False)
+    assert ran.returncode == 1, ran
+    assert b"+ out note" in ran.stdout
+
+
+EXAMPLES = LOGS / "examples"
+
+
+def in_folder(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """A command in a folder of its own, where `--pipeline` finds modules."""
+    ran = subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert "Traceback" not in ran.stderr, ran.stderr
+    return ran
+
+
+def test_a_pipeline_may_be_named_by_the_expression_that_makes_it() -> None:
+    ran = in_folder(ROOT / "examples", "replay", EXAMPLES / "batch.jsonl", "--pipeline", "batch:batched(3, 600.0)")
+    assert (ran.returncode, ran.stderr) == (0, ""), ran
+    assert "same as recorded" in ran.stdout
+
+
+def test_a_pipeline_that_is_made_by_an_expression_is_made_for_each_replay(tmp_path: Path) -> None:
+    (tmp_path / "once.py").write_text(
+        "from wakestream.streams.jobs.stages import job_pipeline\n"
+        "def fresh():\n"
+        "    used = []\n"
+        "    def build(job, *rest):\n"
+        "        assert job.id not in used, 'this pipeline has had this job'\n"
+        "        used.append(job.id)\n"
+        "        return job_pipeline(job, *rest)\n"
+        "    return build\n"
+    )
+    (tmp_path / "copy.jsonl").write_bytes(OFFLINE.read_bytes())
+    ran = in_folder(tmp_path, "replay", OFFLINE, "copy.jsonl", "--pipeline", "once:fresh()")
+    assert (ran.returncode, ran.stdout.count("same as recorded")) == (0, 2), ran
+    orders = in_folder(tmp_path, "replay", OFFLINE, "--pipeline", "once:fresh()", "--reorder", "--runs", "3")
+    assert orders.returncode == 0, orders
+    least = ("--fails-if", "outcome=done", "--tries", "3", "-o", "small.jsonl")
+    small = in_folder(tmp_path, "shrink", OFFLINE, "--pipeline", "once:fresh()", *least)
+    assert small.returncode == 0, small
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ("batch:batched(2", "--pipeline batch:batched(2: '(' was never closed"),
+        ("batch:batched()", "TypeError: batched() missing 2 required positional arguments"),
+        ("batch:batched", "takes (size, within); a pipeline takes (job, world, policy, cancel)"),
+        ("batch:argparse", "is a module, not a pipeline"),
+    ],
+)
+def test_what_makes_no_pipeline_is_refused_with_a_sentence(named: str, why: str) -> None:
+    ran = in_folder(ROOT / "examples", "replay", OFFLINE, "--pipeline", named)
+    assert ran.returncode == 2
+    assert why in ran.stderr
+
+
+def test_a_log_with_effects_of_a_pipeline_of_ones_own_says_which_option_is_missing() -> None:
+    log = EXAMPLES / "custom_pipeline.jsonl"
+    said = Answer("replay", log)
+    assert said.code == 1
+    assert "the jobs of this log called note, as no standard stage does: add --pipeline MODULE:NAME" in said.out
+    (plain,) = Answer("replay", log, "--json").objects
+    assert plain["own_effects"] == ["note"]
+    named = in_folder(ROOT / "examples", "replay", log, "--pipeline", "custom_pipeline:lively")
+    assert (named.returncode, "--pipeline" in named.stdout) == (0, False), named
+
+
+def test_a_setting_that_makes_a_job_ask_otherwise_warns_that_the_log_cannot_answer() -> None:
+    log = LOGS / "system" / "daemon.jsonl"
+    alone = Answer("replay", log, "--set", "poll_every=10")
+    warning = r"under poll_every=10, job-\d first asks otherwise \(report, at .+\).* --together"
+    assert re.search(warning, alone.out), alone.out
+    (plain,) = Answer("replay", log, "--set", "poll_every=10", "--json").objects
+    assert plain["asks_otherwise"]["label"] == "report"
+    together = Answer("replay", log.parent, "--together", "--set", "poll_every=10")
+    assert "asks otherwise" not in together.out
+
+
+def test_a_setting_that_only_ends_a_job_sooner_warns_of_nothing() -> None:
+    said = Answer("replay", OFFLINE, "--set", "online_timeout=0.5")
+    assert "asks otherwise" not in said.out
