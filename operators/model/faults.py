@@ -46,7 +46,7 @@ def wrong_return(made: Any, function: Callable[..., Any], operator: str, problem
 
 
 def require_observables(operator: str, *given: Any) -> None:
-    """Check the arguments of `operator`: `ValueError` if there is none, `TypeError` if one is not an observable."""
+    """Check the arguments of `operator`: `ValueError` without arguments, `TypeError` if one is not an observable."""
     if not given:
         raise ValueError(f"{operator} needs at least one source")
     for number, each in enumerate(given, 1):

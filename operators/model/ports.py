@@ -227,7 +227,7 @@ class Workers(Protocol):
     """Makes the worker for an address."""
 
     def at(self, url: str | None) -> Worker:
-        """Return the worker at `url`, or at the configured address if `url` is None (`WorkerRefused` without both)."""
+        """Return the worker at `url`, or at the configured address without `url` (`WorkerRefused` without both)."""
         ...
 
     def resolve(self, url: str | None) -> str:
@@ -269,7 +269,7 @@ class Power(Protocol):
 
     @property
     def detail(self) -> str:
-        """The provider's message about the last reading, such as the reason of a failure; empty if there is none."""
+        """The provider's message about the last reading, such as the reason of a failure; may be empty."""
         ...
 
     async def start(self) -> None:

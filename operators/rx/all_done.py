@@ -28,7 +28,7 @@ def all_done(*sources: Observable[T], join: Callable[..., T | None] = _first) ->
     Args:
         sources: One or more observables. If one fails, the others are disposed and its error is passed on.
         join: Is called at the end with the last item of each source, in the order of `sources` (None for a source
-            without items). The result is the last item, unless it is None. Default: the last item of the first
+            without items). Unless None, the result is the last item. Default: the last item of the first
             source, which is not repeated if it was the last one emitted.
 
     Returns:

@@ -72,7 +72,7 @@ def submit(
         hub: The hub.
         fingerprints: The hashes of the job's files.
         policy: `hub`, `reply` and `online` limit the waits; `line_every` is the interval of `Waking`.
-        workers: The workers, for a job that may go on without the hub.
+        workers: The workers, for a job that can run without the hub.
 
     Returns:
         A cold observable of `Queued`, `Waking` every 10 s, and at last `Granted`. It may fail with `StageTimeout`

@@ -81,7 +81,7 @@ class Earlier(Protocol):
 
         Returns:
             `{"job", "path", "size"}` if its result was copied to the job's output; `{"job"}` while it is still
-            running; None if there is none.
+            running; else None.
         """
         ...
 

@@ -221,7 +221,7 @@ def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, str]:
 
 
 def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
-    """Return the reply that a message is, and the id of its job (None: all jobs); None if it is none.
+    """Return the reply that a message is, and the id of its job (None: all jobs); None for other messages.
 
     Args:
         message: A message of the hub.

@@ -59,7 +59,7 @@ class KeyedSubject(Observable[T], Generic[T]):
         return key in self._by_key
 
     def feed(self, item: T, key: Hashable | None = None) -> None:
-        """Deliver one item to the listeners of `key`, or to all listeners if it is None."""
+        """Deliver one item to the listeners of `key`, or without a key to all listeners."""
         if self._feeding:
             self._queue.append((item, key))
             return

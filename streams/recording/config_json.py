@@ -1,4 +1,4 @@
-"""A program's policy as JSON, for the header of its log, and back; and one value of it changed, to ask "what if"."""
+"""A program's policy as JSON for the header of its log, and back; and a policy with one value changed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,39 @@ P = TypeVar("P")
 
 
 def plain_config(policy: Any) -> dict[str, Any]:
-    """The policy's fields as an object; of a backoff only its numbers."""
+    """Return the fields of a policy as a JSON object.
+
+    Args:
+        policy: A dataclass such as `Policy`. Of a `Backoff` in it, only the numbers are kept.
+    """
     return {name: _plain(value) for name, value in _fields(policy).items()}
 
 
 def config_from(base: P, plain: Mapping[str, Any]) -> P:
-    """`base` with what `plain` names in its place; what it does not name is as it is today."""
+    """Return a policy with the values of a log's header.
+
+    Args:
+        base: The policy that has the other values.
+        plain: What `plain_config` made. Unknown names are ignored.
+    """
     today = _fields(base)
     given = {name: _like(today[name], value) for name, value in plain.items() if name in today}
     return dataclasses.replace(base, **given)  # type: ignore[type-var]
 
 
 def changed(policy: P, name: str, value: float | None) -> P:
-    """`policy` with one number changed: `online_timeout` or `online`, `poll_every`, `again.max_retries`, ….
+    """Return a policy with one number changed.
 
-    `ValueError` lists the names when there is none of that name.
+    Example:
+        >>> changed(Policy(), "again.max_retries", 3)
+
+    Args:
+        policy: The policy.
+        name: A field, such as `online` (or `online_timeout`), or a field of a backoff, such as `again.max_retries`.
+        value: The new value.
+
+    Raises:
+        ValueError: There is no such field; the message lists all fields.
     """
     known = _fields(policy)
     first, _, rest = name.partition(".")

@@ -1,4 +1,4 @@
-"""The reverse of event_json: a job's event from its JSON object."""
+"""Makes a job's event from its JSON object: the reverse of event_json."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ _KINDS: dict[str, type] = {kind_of(each): each for each in typing.get_args(e.Job
 
 
 def event_from(plain: Mapping[str, Any]) -> e.JobEvent | None:
-    """The event that `plain_event` made `plain` of; None for a kind that this version does not know.
+    """Return the event that `plain_event` wrote.
 
-    `ValueError` when fields are missing or are something else.
+    Args:
+        plain: The object.
+
+    Returns:
+        The event; None for a kind that this version does not know.
+
+    Raises:
+        ValueError: A field is missing or has a wrong type.
     """
     known = _KINDS.get(str(plain.get("event")))
     if known is None:

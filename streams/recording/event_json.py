@@ -12,12 +12,12 @@ from wakestream.operators.model.events import JobEvent, Outcome
 
 
 def kind(event: JobEvent) -> str:
-    """The event's name in lower case with underscores (`TimedOut` is `timed_out`)."""
+    """Return the name of an event, in lower case with underscores (`TimedOut` is `timed_out`)."""
     return _word(type(event).__name__)
 
 
 def kind_of(event: type) -> str:
-    """The name of a class of events, as `kind` tells it."""
+    """Return the name of a class of events, as `kind` does."""
     return _word(event.__name__)
 
 
@@ -31,15 +31,12 @@ OUTCOME_KINDS: Final = tuple(kind_of(each) for each in get_args(Outcome))
 
 
 def plain_text(value: Path | str) -> str:
-    """A path, or a sentence with one in it, as text that every encoding takes.
-
-    Bytes of a name that are no text appear as `\\udcNN`.
-    """
+    """A path, or a sentence with a path, as text for any encoding: undecodable bytes are written as `\\udcNN`."""
     return str(value).encode(errors="backslashreplace").decode()
 
 
 def plain_event(event: JobEvent) -> dict[str, Any]:
-    """One event as an object; `event` is its kind, times are seconds, sizes bytes."""
+    """Return an event as a JSON object. `event` is its kind; times are seconds, sizes are bytes."""
     return _plain_fields(event, {"event": kind(event)})
 
 
@@ -47,7 +44,7 @@ _NAMES: dict[type, tuple[str, ...]] = {}
 
 
 def _plain_fields(value: Any, plain: dict[str, Any]) -> dict[str, Any]:
-    """Adds the fields of `value` to `plain`. A job that waits says thousands of one kind, so the usual comes first."""
+    """Add the fields of `value` to `plain`. A waiting job emits thousands of events, so the common case comes first."""
     kind = type(value)
     names = _NAMES.get(kind)
     if names is None:
@@ -55,18 +52,18 @@ def _plain_fields(value: Any, plain: dict[str, Any]) -> dict[str, Any]:
     for name in names:
         item = getattr(value, name)
         of = type(item)
-        plain[name] = item if of in _AS_IT_IS or (of is str and item.isascii()) else _plain(item)
+        plain[name] = item if of in _UNCHANGED or (of is str and item.isascii()) else _plain(item)
     return plain
 
 
-_AS_IT_IS = frozenset({int, bool, type(None)})
+_UNCHANGED = frozenset({int, bool, type(None)})
 
 
 def _plain(value: Any) -> Any:
     kind = type(value)
     if kind is float:
         return round(value, 3)
-    if kind in _AS_IT_IS or (kind is str and value.isascii()):
+    if kind in _UNCHANGED or (kind is str and value.isascii()):
         return value
     if is_dataclass(value):
         return _plain_fields(value, {})

@@ -14,7 +14,7 @@ F = TypeVar("F")
 
 
 class Row(NamedTuple):
-    """One fact as it is kept; `at` is set when it belongs to the ledger too."""
+    """One fact as it is stored; `at` is set if it belongs to the ledger, too."""
 
     kind: str
     data: bytes
@@ -22,7 +22,12 @@ class Row(NamedTuple):
 
 
 class FactsJson(Generic[F]):
-    """Both ways, for one class of facts or a union of classes. `path` is named in errors."""
+    """Converts facts to rows and back.
+
+    Args:
+        facts: A class of facts, or a union of classes.
+        path: The journal's file, for error messages.
+    """
 
     def __init__(self, facts: type[F], path: Path) -> None:
         kinds = get_args(facts) or (facts,)
@@ -34,23 +39,23 @@ class FactsJson(Generic[F]):
         self._path = path
 
     def row(self, fact: F) -> Row:
-        """The fact as a row. Fields may be text, numbers, lists, mappings, paths, dataclasses and structs of these."""
+        """Return a fact as a row. Fields: text, numbers, paths; lists, mappings, dataclasses, structs of them."""
         kind = type(fact)
         return Row(kind.__name__, self._encode(fact), getattr(fact, "at", None) if self._dated[kind] else None)
 
     def fact(self, row: Row) -> F:
-        """The fact of a row. `JournalError` when it is not one of these classes, or lacks a field."""
+        """Return the fact of a row. Raises `JournalError` if the class is unknown or a field is missing."""
         decoder = self._decoders.get(row.kind)
         if decoder is None:
             raise self._unreadable(f"it holds a {row.kind!r}, which this version does not know")
         try:
             fact: F = decoder.decode(row.data)
         except msgspec.MsgspecError as error:
-            raise self._unreadable(f"a {row.kind} in it does not read ({error})") from error
+            raise self._unreadable(f"a {row.kind} in it cannot be read ({error})") from error
         return fact
 
     def plain(self, fact: F) -> dict[str, Any]:
-        """The fact as an object of a log: its fields, and its class under `fact`."""
+        """Return a fact as a JSON object: its fields, and its class as `fact`."""
         return {"fact": type(fact).__name__, **msgspec.to_builtins(fact, enc_hook=_plain)}
 
     def from_plain(self, plain: Mapping[str, Any]) -> F:

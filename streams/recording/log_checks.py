@@ -1,4 +1,4 @@
-"""Whether what was read as a log is one: fields of the right kind, rows in order, no secrets. Pure."""
+"""Checks of a log that was read: types of fields, order of rows, no secrets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ROW: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 def check(log: Log) -> None:
-    """`UnusableLog` names the line of the first header field or row that is not what it should be."""
+    """Check the header and the rows. `UnusableLog` names the line of the first fault."""
     wrong = _wrong(log.header, _HEADER)
     if wrong is not None:
-        raise UnusableLog(f"the header (line 1) is none: {wrong}")
+        raise UnusableLog(f"the header (line 1) is wrong: {wrong}")
     before: Row | None = None
     for number, row in enumerate(log.rows, 2):
         fault = _fault(row, before)
@@ -39,7 +39,7 @@ def _wrong(value: object, kinds: Mapping[str, tuple[type, ...]]) -> str | None:
 
 
 def _fault(row: Row, before: Row | None) -> str | None:
-    """What is wrong with a row, or None."""
+    """The fault of a row, or None."""
     wrong = _wrong(row, _ROW) or (None if row.dir in get_args(Direction) else f"'dir' is {row.dir!r}"[:200])
     if wrong is not None:
         return f"is no row: {wrong}"
@@ -51,8 +51,8 @@ def _fault(row: Row, before: Row | None) -> str | None:
 
 
 def refuse_secrets(log: Log) -> None:
-    """`UnusableLog` names the first line that holds a secret."""
-    what = "holds a secret; `wakestream redact` takes it out"
+    """Check that a log has no secrets. `UnusableLog` names the first line that has one."""
+    what = "holds a secret; `wakestream redact` removes it"
     if redact(log.header.config) != log.header.config:
         raise UnusableLog(f"the header (line 1) {what}")
     for number, row in enumerate(log.rows, 2):
@@ -61,11 +61,11 @@ def refuse_secrets(log: Log) -> None:
 
 
 SHORTEST: Final = 0.001
-"""Seconds of a wait; one of nothing would be waited for ever again without time passing."""
+"""The shortest wait in seconds: with a wait of 0, a replay would repeat it without any time passing."""
 
 
 def check_policy(policy: Any, least: float = SHORTEST) -> None:
-    """`UnusableLog` names the first number of a program's policy that cannot be one."""
+    """Check the numbers of a program's policy. `UnusableLog` names the first wrong one."""
     for name, hint in get_type_hints(type(policy)).items():
         value, kinds = getattr(policy, name), (hint, *get_args(hint))
         if isinstance(value, Backoff):
@@ -73,7 +73,7 @@ def check_policy(policy: Any, least: float = SHORTEST) -> None:
         elif (int in kinds or float in kinds) and not (
             _number(value, least) or (value is None and type(None) in kinds)
         ):
-            raise UnusableLog(f"the header's policy has {name!r} = {redact(value)!r}, and that is no such number"[:200])
+            raise UnusableLog(f"the header's policy has {name!r} = {redact(value)!r}, which is no valid number"[:200])
 
 
 def _number(value: object, least: float) -> bool:

@@ -1,4 +1,4 @@
-"""Logs made of other logs' rows: what came in, put together again with what went out. Pure."""
+"""Makes logs from the rows of other logs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from wakestream.streams.recording.recording import Log, Row, redact
 
 
 def inputs(log: Log) -> tuple[Row, ...]:
-    """What the world did: all rows but those that the program sent or said."""
+    """Return the inputs of the program: all rows but its outputs."""
     return tuple(row for row in log.rows if row.dir != "out")
 
 
 def outputs(log: Log) -> tuple[Row, ...]:
-    """What the program sent and said."""
+    """Return the outputs of the program."""
     return tuple(row for row in log.rows if row.dir == "out")
 
 
 def with_rows(log: Log, rows: Iterable[Row], notes: Mapping[str, Any] | None = None) -> Log:
-    """`log` with `rows` in its place: sorted by time, what came in before what it led to, numbered from 1.
+    """Return a log with other rows, sorted by time and numbered from 1; at the same time, inputs come first.
 
-    Rows keep their times, as a replay goes by them. `notes` are added to the header's config.
+    Args:
+        log: The log.
+        rows: Its new rows. They keep their times, which a replay depends on.
+        notes: Is added to the header's config.
     """
     ordered = sorted(rows, key=lambda row: (row.t, row.dir == "out"))
     numbered = tuple(dataclasses.replace(row, seq=seq) for seq, row in enumerate(ordered, 1))
@@ -32,22 +35,22 @@ def with_rows(log: Log, rows: Iterable[Row], notes: Mapping[str, Any] | None = N
 
 
 def redacted(log: Log) -> Log:
-    """`log` without secrets; for logs that others made, as our own recorder lets none in."""
+    """Return a log without secrets, for logs that were not written by this package's recorder."""
     rows = tuple(dataclasses.replace(row, data=redact(row.data)) for row in log.rows)
     return dataclasses.replace(log, header=dataclasses.replace(log.header, config=redact(log.header.config)), rows=rows)
 
 
-def told_again(log: Log, again: Log) -> Log:
-    """`log` as its replay `again` would be recorded: what came in as it was, what was asked and said as it is now.
+def log_as_replayed(log: Log, again: Log) -> Log:
+    """Return a log as its replay `again` would be recorded: inputs of `log`, outputs and effects of `again`.
 
-    Outcomes that the replay did not ask for come after those that it did: they are what another program would need.
+    Results of effects that the replay did not use come after the ones that it used, for other programs.
     """
     came_in = [row for row in log.rows if row.dir in ("in", "conn")]
     return with_rows(log, [*came_in, *(row for row in again.rows if row.dir not in ("in", "conn")), *_left(log, again)])
 
 
 def _left(log: Log, again: Log) -> Iterator[Row]:
-    """The outcomes of calls that the replay did not ask for."""
+    """The results of effects that the replay did not use."""
     asked: defaultdict[tuple[str | None, str], list[Row]] = defaultdict(list)
     last: dict[str | None, float] = {}
     for row in again.rows:
@@ -60,13 +63,13 @@ def _left(log: Log, again: Log) -> Iterator[Row]:
 
 
 def _take(rows: list[Row], wanted: Row) -> bool:
-    """Take a row with the same outcome out of `rows`."""
+    """Remove a row with the same result from `rows`; False if there is none."""
     for row in rows:
-        if _given(row) == _given(wanted):
+        if _result(row) == _result(wanted):
             rows.remove(row)
             return True
     return False
 
 
-def _given(row: Row) -> dict[str, Any]:
+def _result(row: Row) -> dict[str, Any]:
     return {name: value for name, value in row.data.items() if name not in ("args", "at")}

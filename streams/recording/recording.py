@@ -1,15 +1,15 @@
-"""The log format: what came in, what went out, what the effects gave, each with its time.
+"""The log format: inputs, outputs and results of effects, each with its time.
 
-Pure; adapters/telemetry/recorder.py writes it.
+adapters/telemetry/recorder.py writes it.
 
 JSON lines. The first is the header, the others are rows:
 
     {"v":1,"epoch":1790000000.0,"seed":7,"program":"daemon","config":{...},"redactions":["key",...]}
     {"seq":1,"t":0.0123,"dir":"in","job":"a1","label":"ack","data":{...}}
 
-`epoch` is the wall-clock time of t = 0, `t` counts seconds from there and grows with every row, so that the order of
-the rows is the order of events. `dir` is `in` (a frame, or a person's wish), `out` (a frame, or a job's event),
-`effect` (the outcome of a call to the world) or `conn` (the link came up or went down).
+`epoch` is the wall-clock time of t = 0. `t` is the seconds since then; it grows with every row, so that the order of
+the rows is the order of events. `dir` is `in` (a frame, or a request of a user), `out` (a frame, or a job's event),
+`effect` (the result of a call) or `conn` (the connection came up or went down).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VERSION: Final = 1
 Direction = Literal["in", "out", "effect", "conn"]
 
 TICK: Final = 1e-6
-"""Seconds by which each row is later than the one before, at least."""
+"""The least difference between the times of two rows, in seconds."""
 
 _TICKS: Final = 1e6
 """Ticks in a second."""
@@ -39,18 +39,27 @@ SECRET_FIELDS: Final = frozenset({
     "key", "token", "license_key", "authorization", "api_secret", "secret", "password", "access_token", "api_key",
     "heygem_api_secret", "capability",
 })  # fmt: skip
-"""Fields whose values never enter a log, wherever they stand."""
+"""Fields whose values are never written to a log, at any depth."""
 
 _SECRET_TEXT = re.compile(r"(?i)(bearer\s+)\S+|\bws_[a-z]+_[A-Za-z0-9_-]{16,}|\bwsc1\.[\w.-]+")
 
 
 class UnusableLog(ValueError):
-    """The file is not a log of ours; `str()` says what is wrong with it."""
+    """The file is not a log; `str()` tells the fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Who recorded, when, and under which settings. `seed` is that of the program's random source."""
+    """The first line of a log.
+
+    Attributes:
+        program: Which program recorded it.
+        epoch: The UNIX time of t = 0.
+        seed: The seed of the program's random source.
+        config: The program's settings.
+        redactions: The fields whose values are removed.
+        v: The version of the format.
+    """
 
     program: str
     epoch: float
@@ -62,7 +71,16 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One event. `t` is seconds since the header's epoch."""
+    """One line of a log.
+
+    Attributes:
+        seq: Its number.
+        t: Seconds since the header's epoch.
+        dir: Whether it is an input, an output, an effect or a change of the connection.
+        label: What it is: the type of a frame, the kind of an event, the name of an effect.
+        data: Its contents as JSON.
+        job: The job that it belongs to.
+    """
 
     seq: int
     t: float
@@ -74,7 +92,7 @@ class Row:
 
 @dataclass(slots=True)
 class _Draft:
-    """A row while it may still be written to: made three times as quickly as a frozen one, which it becomes."""
+    """A mutable row, which becomes a frozen one: this is three times faster."""
 
     seq: int
     t: float
@@ -86,31 +104,31 @@ class _Draft:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A whole log. `torn` when the last line was cut off in mid-write."""
+    """A whole log. `torn`: the last line was incomplete and is left out."""
 
     header: Header
-    rows: tuple[Row, ...] = field(repr=False)  # asyncio prints a task's result when it puts signals back
+    rows: tuple[Row, ...] = field(repr=False)  # asyncio prints a task's result when it restores signals
     torn: bool = False
 
 
 class Tap(Protocol):
-    """Where a program says what happens to it."""
+    """Where a program records what happens."""
 
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
-        """One event; secrets are redacted before it is kept."""
+        """Record one row. Secrets are removed."""
         ...
 
     def frame(self, direction: Direction, message: m.Message) -> None:
-        """One frame of the wire."""
+        """Record one frame."""
         ...
 
 
 class _Untapped:
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
-        """Keeps nothing."""
+        """Record nothing."""
 
     def frame(self, direction: Direction, message: m.Message) -> None:
-        """Keeps nothing."""
+        """Record nothing."""
 
 
 untapped: Final[Tap] = _Untapped()
@@ -118,7 +136,7 @@ untapped: Final[Tap] = _Untapped()
 
 
 class TapPair(Tap):
-    """Two taps at once."""
+    """Records to two taps."""
 
     def __init__(self, one: Tap, other: Tap) -> None:
         self._taps = (one, other)
@@ -135,15 +153,15 @@ class TapPair(Tap):
 
 
 class RowMaker:
-    """Numbers rows and dates them, each at least `TICK` later than the one before: their order is their time."""
+    """Gives each row its number and its time, at least `TICK` after the row before."""
 
     def __init__(self, now: Callable[[], float], clean: Callable[[Any], Any] | None = None) -> None:
         self._now, self._clean = now, clean
         self._seq = 0
-        self._last = 0  # in whole ticks: quicker than to round decimals
+        self._last = 0  # in whole ticks: faster than rounding decimals
 
     def make(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None) -> Row:
-        """The next row, cleaned of secrets by `clean`; `now()` gives seconds since the log's epoch."""
+        """Make the next row; `clean` removes secrets, `now()` returns the seconds since the log's epoch."""
         data = data if self._clean is None else self._clean(data)
         self._seq += 1
         ticks = round(self._now() * _TICKS)
@@ -155,7 +173,7 @@ class RowMaker:
 
 
 class MemoryTap(Tap):
-    """Keeps the rows in a list: for replay, and for tests. What a replay puts in was redacted when it was recorded."""
+    """Keeps the rows in a list, for replays and tests. It does not remove secrets."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.rows: list[Row] = []
@@ -172,19 +190,17 @@ class MemoryTap(Tap):
 
 
 def frame_row(message: m.Message) -> tuple[str, dict[str, Any], str | None]:
-    """Label, data and job of a frame's row."""
+    """Return label, data and job of the row of a frame."""
     frame = dict(message.frame) if isinstance(message, m.Unknown) else wire.to_frame(message)
     return str(frame.get("type", "")), frame, getattr(message, "request_id", None)
 
 
-def _secret(name: object) -> bool:
-    return str(name).lower() in SECRET_FIELDS
-
-
 def redact(value: Any, known: Callable[[str], str] = str) -> Any:
-    """`value` without secrets: whole fields by their names, and what looks like a key within any text.
+    """Return `value` without secrets: the values of `SECRET_FIELDS`, and parts of any text that look like a key.
 
-    `known(text)` takes out the secrets that the program knows by heart.
+    Args:
+        value: JSON.
+        known: Removes from a text the secrets that the program knows.
     """
     if isinstance(value, Mapping):
         return {
@@ -199,7 +215,7 @@ def redact(value: Any, known: Callable[[str], str] = str) -> Any:
 
 
 def header_line(header: Header) -> bytes:
-    """The first line of a log."""
+    """Return the first line of a log."""
     return (
         orjson.dumps({"v": header.v, **{name: getattr(header, name) for name in Header.__slots__ if name != "v"}})
         + b"\n"
@@ -207,13 +223,20 @@ def header_line(header: Header) -> bytes:
 
 
 def row_line(row: Row) -> bytes:
-    """One row as a line."""
+    """Return a row as a line."""
     line = {"seq": row.seq, "t": row.t, "dir": row.dir, "job": row.job, "label": row.label, "data": row.data}
     return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n"
 
 
 def read_log(lines: Iterable[bytes]) -> Log:
-    """A log from its lines. A torn last line is left out; anything else that does not parse raises `UnusableLog`."""
+    """Read a log.
+
+    Args:
+        lines: Its lines. An incomplete last line is left out.
+
+    Raises:
+        UnusableLog: Another line is not valid; the message names it.
+    """
     numbered = iter(enumerate(lines, 1))
     header = _header(next(numbered, (1, b""))[1])
     rows: list[Row] = []
@@ -254,10 +277,10 @@ def _row(line: bytes, number: int) -> Row | None:
 
 
 def ended_jobs(log: Log) -> set[str]:
-    """The jobs of a client's log that have an outcome in it."""
+    """Return the jobs that have an outcome in a client's log."""
     return {row.job for row in log.rows if row.dir == "out" and row.job and row.data.get("event") in OUTCOME_KINDS}
 
 
 def jobs_of(log: Log) -> Iterator[str]:
-    """The jobs in a log, in order of appearance."""
+    """Return the jobs in a log, in order of appearance."""
     return iter(dict.fromkeys(row.job for row in log.rows if row.job is not None))

@@ -1,4 +1,4 @@
-"""When a job entered each of its stages, read off its events."""
+"""How long a job was in each of its stages, from its events."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ _BEGINS |= {"granted": "ready", "retrying": "submit"}
 
 
 def stage_times(events: Iterable[tuple[float, e.JobEvent]], start: float = 0.0) -> dict[str, float]:
-    """Seconds spent in each stage, from `(time, event)` pairs in order; stages never entered are absent.
+    """Return the seconds in each stage; stages that were not entered are absent.
 
-    A job that went back to submit has the sum of its visits.
+    Args:
+        events: Pairs of time and event, in order. If a stage is entered several times, its times are added.
+        start: The time of the submit.
     """
     return stage_times_of_kinds(((at, kind(event)) for at, event in events), start)
 
 
 def stage_times_of_kinds(events: Iterable[tuple[float, str]], start: float = 0.0) -> dict[str, float]:
-    """The same from `(time, kind of event)` pairs, as a log has them."""
+    """The same from pairs of time and kind of event, as a log has them."""
     spent: dict[str, float] = {}
     stage, since, last = "submit", start, start
     for at, name in events:
@@ -48,5 +50,5 @@ def stage_times_of_kinds(events: Iterable[tuple[float, str]], start: float = 0.0
 
 def _entered(stage: str, name: str) -> str:
     if name == "waking" and stage == "ready":
-        return stage  # the worker's engine is loading: the GPU itself is awake
+        return stage  # the GPU is on, and the worker's engine is loading
     return _BEGINS.get(name, stage)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from random import Random
 
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
-from wakestream.streams.recording.log_edit import told_again, with_rows
+from wakestream.streams.recording.log_edit import log_as_replayed, with_rows
 from wakestream.streams.recording.recording import TICK, Log, Row
 from wakestream.streams.replay.report import JobEnd
 from wakestream.streams.triage.replay_attempt import Trial
@@ -215,5 +215,5 @@ def failing(perturbed: Log, before: Trial, after: Trial) -> Log:
             return dataclasses.replace(ends[row.job], t=row.t, seq=row.seq)
         return row
 
-    told = told_again(perturbed, after.replayed.again)
+    told = log_as_replayed(perturbed, after.replayed.again)
     return dataclasses.replace(told, rows=tuple(map(expected, told.rows)))

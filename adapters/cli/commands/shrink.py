@@ -12,7 +12,7 @@ from wakestream.adapters.cli.replay.report import Show, trouble
 from wakestream.adapters.telemetry.recordings import LogFile, one, output_beside, read, write
 from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.streams.recording.event_json import plain_text
-from wakestream.streams.recording.log_edit import inputs, told_again, with_rows
+from wakestream.streams.recording.log_edit import inputs, log_as_replayed, with_rows
 from wakestream.streams.recording.recording import Log, UnusableLog
 from wakestream.streams.replay.report import jobs_in
 from wakestream.streams.triage.failure_predicate import BadCondition, parse
@@ -92,7 +92,7 @@ def _shrink(args: argparse.Namespace, show: Show) -> int:
     small = shrink(log, search.fails, search.may_go)
     again = run(small).replayed
     if again is not None and "diverged" not in condition.of_log:
-        small = told_again(small, again.again)
+        small = log_as_replayed(small, again.again)
     write(with_note(small, file, log, args.fails_if), output)
     _told(log, small, search, output, show)
     return exit_codes.DONE

@@ -41,7 +41,7 @@ async def test_all_but_the_winner_are_told_to_stop(submitted: Sequence[e.Submitt
     events = await race.ends(*submitted, won)
     assert events[:4] == [*submitted, won]
     losers = [task.worker.url for task in submitted if task is not won.task]
-    assert events[4:] == [*(e.Note(f"{url} was told to stop") for url in losers), won]
+    assert events[4:] == [*(e.Note(f"cancelled the task at {url}") for url in losers), won]
     assert [gpu.said("cancel") for gpu in race.gpus] == [["task-a"], [], ["task-c"]]
 
 
@@ -55,7 +55,7 @@ async def test_a_loser_that_cannot_be_told_spoils_nothing() -> None:
     race, won = Race(), e.Rendered(TASKS[1])
     race.gpus[0].failures["cancel"] = [WorkerRefused("no")]
     events = await race.ends(TASKS[0], TASKS[1], won)
-    assert events[-2:] == [e.Note(f"{URLS[0]} could not be told to stop: no"), won]
+    assert events[-2:] == [e.Note(f"{URLS[0]} did not confirm the cancel: no"), won]
 
 
 async def test_a_loser_that_does_not_answer_is_not_waited_for() -> None:

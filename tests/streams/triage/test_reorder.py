@@ -12,7 +12,7 @@ from tests.support.streams.replay_scene import crowd, deaf_while_hashing, frame,
 from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.stages import job_pipeline
-from wakestream.streams.recording.log_edit import told_again, with_rows
+from wakestream.streams.recording.log_edit import log_as_replayed, with_rows
 from wakestream.streams.recording.recording import Header, Log, Row
 from wakestream.streams.triage.reorder import SPREAD, failing, reordered, worse
 from wakestream.streams.triage.replay_attempt import Trial
@@ -107,7 +107,7 @@ def broken_later() -> Log:
     quiet = with_rows(under(log, lost=30.0), later)
     replayed = run_log(quiet).replayed
     assert replayed is not None
-    return told_again(quiet, replayed.again)
+    return log_as_replayed(quiet, replayed.again)
 
 
 def test_a_link_breaks_sooner_and_later_and_the_job_comes_home_whenever_it_does() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.streams.replay_scene import breaking, crowd, recorded, renamed, under
 from wakestream.adapters.testing.replay_runner import run_log
-from wakestream.streams.recording.log_edit import inputs, told_again, with_rows
+from wakestream.streams.recording.log_edit import inputs, log_as_replayed, with_rows
 from wakestream.streams.recording.recording import Log, row_line
 from wakestream.streams.replay.report import jobs_in
 from wakestream.streams.triage.failure_predicate import parse
@@ -80,7 +80,7 @@ def test_a_smaller_log_told_again_replays_as_it_is() -> None:
     small, _ = shrunk(recorded("offline"), "outcome=done")
     replayed = run_log(small).replayed
     assert replayed is not None
-    assert run_log(told_again(small, replayed.again)).result == "same"
+    assert run_log(log_as_replayed(small, replayed.again)).result == "same"
 
 
 def test_a_job_that_waits_for_an_outcome_which_was_left_out_has_not_failed() -> None:

@@ -17,7 +17,7 @@ from wakestream.operators.model.ports import Accepted
 from wakestream.operators.rx.timeout_total import timeout_total
 from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Fingerprints
 from wakestream.streams.jobs.job import World, guarded
-from wakestream.streams.recording.log_edit import told_again, with_rows
+from wakestream.streams.recording.log_edit import log_as_replayed, with_rows
 from wakestream.streams.recording.recording import Header, Log, Row, read_log
 
 LOGS = Path(__file__).parents[2] / "logs"
@@ -46,7 +46,7 @@ def crowd(log: Log, job: str, names: list[str]) -> Log:
     many = with_rows(log, [*log.rows, *others])
     replayed = run_log(many).replayed
     assert replayed is not None
-    return told_again(many, replayed.again)
+    return log_as_replayed(many, replayed.again)
 
 
 def hub_log(*rows: tuple[float, str, str, dict[str, Any], str | None]) -> Log:
