@@ -205,7 +205,7 @@ async def bare_broadcast(count: int) -> float:
 
 
 async def our_broadcast(count: int) -> tuple[float, float, float]:
-    """Seconds of ours, the bytes that each connection costs, and a new client's seconds from connect to ack."""
+    """Our seconds, the bytes that each connection costs, and a new client's seconds from connect to ack."""
     async with our_hub() as (place, port, pid):
         teller = await hub_load.registered(port, hub_load.Lean(), place.monitor)
         worker = await with_gpu(place, port)

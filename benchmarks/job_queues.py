@@ -29,7 +29,7 @@ WITHIN = 60.0
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
@@ -53,13 +53,13 @@ def server(command: list[str], port: int) -> Iterator[None]:
         process.wait(20)
 
 
-def told(name: str, rate: float, median: float) -> None:
+def report(name: str, rate: float, median: float) -> None:
     """One line of the result."""
     print(json.dumps([name, rate, median]), flush=True)
 
 
 async def measured(name: str, job: Callable[[], Awaitable[object]]) -> None:
-    """`job` begins one job and returns when it is done: so many at once, then one at a time."""
+    """Run many jobs at the same time, then one after another; `job` starts a job and returns when it is done."""
     slots = asyncio.Semaphore(FLIGHT)
 
     async def one() -> None:
@@ -75,7 +75,7 @@ async def measured(name: str, job: Callable[[], Awaitable[object]]) -> None:
         begun = time.perf_counter()
         await job()
         taken.append(time.perf_counter() - begun)
-    told(name, rate, statistics.median(taken))
+    report(name, rate, statistics.median(taken))
 
 
 class Ended:
@@ -186,7 +186,7 @@ async def celery(port: int, folder: Path) -> None:
                 begun = time.perf_counter()
                 nothing.delay().get(timeout=WITHIN, interval=0.001)
                 taken.append(time.perf_counter() - begun)
-            told("Celery (Redis)", rate, statistics.median(taken))
+            report("Celery (Redis)", rate, statistics.median(taken))
         finally:
             worker.kill()  # asked to end, it sometimes does not
 

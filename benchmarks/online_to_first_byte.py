@@ -50,7 +50,7 @@ async def one(client: Client, folder: Path, number: int, hub: str, key: str, url
     job = Job(f"job-{number}", video, audio, folder / "out.mp4")
     running = asyncio.create_task(client.run(job, show))
     await queued.wait()
-    async with connect(hub, compression=None, max_queue=None) as worker:  # nobody reads: it is told of old cancels
+    async with connect(hub, compression=None, max_queue=None) as worker:  # unread: the hub sends it old cancels
         await come_online(worker, key, url)
         await sent.wait()
         client.cancel(job.id)

@@ -32,7 +32,7 @@ ROUNDS = 5
 
 
 async def send(socket: ServerConnection) -> None:
-    """Registers whoever comes and sends acks for jobs in turn; the number of jobs stands in the key."""
+    """Registers every client and sends acks for its jobs in turn; the key has the number of jobs."""
     asked = orjson.loads(await socket.recv())
     jobs = int(asked["key"])
     await socket.send(wire.encode(m.Registered()))

@@ -1,9 +1,9 @@
-"""Files on the move, over loopback: fingerprints, uploads, resumable uploads and downloads, each with its yardstick.
+"""File transfers over loopback: fingerprints, uploads, resumable uploads and downloads, each with its yardstick.
 
-Clients and servers are processes of their own, the files lie in memory where the system has such a place (/dev/shm):
-otherwise the disk would be measured. WAKESTREAM_BENCH_MB sets the size (default 1024), each figure is the best of
-WAKESTREAM_BENCH_ROUNDS (default 3), taken in turns with its yardstick. The machine must be quiet: on a few cores,
-whoever shares them holds up those most who share their work out to threads, which is us and not curl.
+Clients and servers are separate processes. The files are in memory if the system has /dev/shm, so that the disk is not
+measured. WAKESTREAM_BENCH_MB sets the size (default 1024), each figure is the best of
+WAKESTREAM_BENCH_ROUNDS (default 3), measured alternately with its yardstick. The machine must be idle: on few cores,
+other programs slow down our threads more than curl, which has one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Many small jobs, one wake: they wait on this machine until there are N of them, or until a deadline.
+"""Start the GPU once for many small jobs: they wait on this machine until there are N of them, or until a deadline.
 
 python examples/batch.py AUDIO VIDEO...        (N and the deadline in seconds: BATCH_SIZE, BATCH_WITHIN)
 """
@@ -13,13 +13,13 @@ from wakestream import Barrier, Build, JobEvent, Note, Stages, new_job, pipeline
 
 
 def batched(size: int, within: float) -> Build:
-    """The standard stages behind a gate that all jobs share. Nobody wakes the GPU before it opens."""
+    """The standard stages behind a barrier that all jobs share. The GPU is not started before it opens."""
     batch = Barrier(size, within)
 
     @pipeline
     def build(stages: Stages) -> Observable[JobEvent]:
-        gate: Observable[JobEvent] = batch.wait().map(lambda now: Note(f"{now.state}: {now.count} of {now.size} jobs"))
-        return gate.pipe(then(lambda _: stages.standard()))
+        ready: Observable[JobEvent] = batch.wait().map(lambda at: Note(f"{at.state}: {at.count} of {at.size} jobs"))
+        return ready.pipe(then(lambda _: stages.standard()))
 
     return build
 

@@ -1,4 +1,4 @@
-"""Is everything in place? Connect, submit, show which branch was taken, wait for the GPU, report. Nothing is uploaded.
+"""Check the setup: connect, submit, show the branch, wait for the GPU, report. Nothing is uploaded.
 
 python examples/check_the_flow.py VIDEO AUDIO        (settings as for `wakestream submit`: .env, .license, …)
 """
@@ -13,12 +13,12 @@ from wakestream.adapters.run_jobs import show_line
 
 @pipeline
 def until_ready(stages: Stages) -> Observable[JobEvent]:
-    """The first two stages of a job, and no more."""
+    """Only the first two stages of a job."""
     return stages.submit().pipe(then(stages.online, lambda _: of(Done(stages.job.video, 0))))
 
 
 def show(job: Job, event: JobEvent) -> None:
-    """A line for each event; the branch is told with the grant, the verdict with the outcome."""
+    """Print a line for each event: the branch at the grant, the verdict at the end."""
     if isinstance(event, Granted):
         print(f"branch: {event.branch}, after {event.waited:.1f} s")
     if not isinstance(event, Done):

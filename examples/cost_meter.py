@@ -1,4 +1,4 @@
-"""The standard pipeline with a meter running: what the GPU has cost since it began to start, by the hub's power events.
+"""The standard pipeline with the cost of the GPU since its start, from the hub's power events.
 
 PER_HOUR=2.40 python examples/cost_meter.py VIDEO AUDIO RESULT
 """
@@ -12,7 +12,7 @@ from wakestream import Build, Cost, Job, JobEvent, Note, Policy, World, costs, j
 
 
 def metered(per_hour: float) -> Build:
-    """The standard pipeline, with a reading every 30 seconds and a last one just before the outcome."""
+    """The standard pipeline, with a note every 30 seconds and a last one just before the outcome."""
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
         power = world.hub.replies(job)
@@ -22,7 +22,7 @@ def metered(per_hour: float) -> Build:
 
 
 def reading(cost: Cost) -> Note:
-    """The meter's line: a sentence for people, numbers for programs."""
+    """The note: a sentence for people, numbers for programs."""
     text = f"the GPU has been on for {cost.seconds} s: {cost.money:.2f}"
     return Note(text, {"seconds": cost.seconds, "cost": cost.money})
 

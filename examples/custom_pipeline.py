@@ -1,4 +1,4 @@
-"""A pipeline of your own: a livelier poll, and a last step that leaves a note beside the result.
+"""A pipeline of your own: polls more often, and at the end writes a JSON file beside the result.
 
 python examples/custom_pipeline.py VIDEO AUDIO RESULT
 """
@@ -15,7 +15,7 @@ from wakestream import Done, JobEvent, Stages, pipeline, run_job, then
 
 @pipeline
 def lively(stages: Stages) -> Observable[JobEvent]:
-    """The standard stages with another poll and one more stage at the end."""
+    """The standard stages with a shorter poll interval and one more stage at the end."""
     quick = stages.with_policy(replace(stages.policy, poll_every=0.2))
 
     def file_away(done: Done) -> Observable[JobEvent]:
@@ -28,7 +28,7 @@ def lively(stages: Stages) -> Observable[JobEvent]:
 
 
 async def write(path: Path, note: dict[str, object]) -> None:
-    """The effect itself: a replay leaves it out."""
+    """The effect, which a replay does not run."""
     path.write_text(json.dumps(note, indent=2))
 
 

@@ -1,4 +1,4 @@
-"""Another worker protocol: the HeyGem / Duix engine's own HTTP API, with no worker of ours before it.
+"""Another worker protocol: the HTTP API of the HeyGem / Duix engine, without wakestream's worker.
 
 ENGINE_URL=http://gpu:8383 ENGINE_FOLDER=/mnt/engine/temp python examples/engine_worker.py VIDEO AUDIO RESULT
 """
@@ -14,12 +14,12 @@ from wakestream.adapters.client.heygem_engine import EasyEngine
 from wakestream.operators import is_retryable
 
 STALL = 900.0
-"""Seconds without any progress after which the engine is believed to hang, as it does at 5 % and at 20 %."""
+"""Seconds without progress after which the engine counts as hung; it may hang at 5 % and at 20 %."""
 
 
 @pipeline
 def beside_the_engine(stages: Stages) -> Observable[JobEvent]:
-    """The standard stages, with patience for an engine that is busy and none for one that hangs."""
+    """The standard stages, with long retries for a busy engine and a limit for a hung one."""
     asking = Backoff(initial=2.0, max_delay=10.0, max_elapsed=stages.policy.execution, retry_on=is_retryable)
     patient = stages.with_policy(replace(stages.policy, call=asking))
 

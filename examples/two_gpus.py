@@ -1,4 +1,4 @@
-"""One job on two GPUs at once: the first to render it wins, the others are told to stop.
+"""One job on two GPUs at once: the first that renders it wins, the others are cancelled.
 
 GPU_URLS="http://gpu-a:8383 http://gpu-b:8383" python examples/two_gpus.py VIDEO AUDIO RESULT
 """
@@ -24,16 +24,16 @@ from wakestream import (
 
 
 def fastest_of(*urls: str) -> Build:
-    """The standard pipeline with a race in its middle: a lane for each GPU, from its health to the rendered result."""
+    """The standard pipeline, with the stages from `online` to `follow` running on each GPU at the same time."""
 
     @pipeline
     def build(stages: Stages) -> Observable[JobEvent]:
-        def lane(grant: Granted) -> Observable[JobEvent]:
+        def render(grant: Granted) -> Observable[JobEvent]:
             return stages.online(grant).pipe(then(stages.dedupe, stages.upload, stages.synthesize, stages.follow))
 
         def race(grant: Granted) -> Observable[JobEvent]:
-            lanes = [lane(replace(grant, url=url)) for url in urls]
-            first = first_success(*lanes, dropped=lambda place, error: Note(f"{urls[place]} dropped out: {error}"))
+            renders = [render(replace(grant, url=url)) for url in urls]
+            first = first_success(*renders, dropped=lambda index, error: Note(f"{urls[index]} dropped out: {error}"))
             return first.pipe(stop_others(stages.job, stages.world.workers))
 
         return stages.submit().pipe(then(race, stages.download))

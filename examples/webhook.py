@@ -1,4 +1,4 @@
-"""The standard pipeline, and a webhook that is told how each job ended.
+"""The standard pipeline, and a webhook that gets the outcome of each job.
 
 WEBHOOK_URL=http://127.0.0.1:9000/done python examples/webhook.py VIDEO AUDIO RESULT
 """
@@ -13,19 +13,19 @@ from wakestream import Build, Job, JobEvent, Note, Outcome, Policy, World, job_p
 from wakestream.operators import before_outcome, effect
 from wakestream.streams import plain_event
 
-Tell = Callable[[Mapping[str, Any]], Awaitable[None]]
+Post = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
-def with_webhook(tell: Tell) -> Build:
-    """A job is over when its webhook was told, or could not be in `policy.call`'s attempts: that fails no job."""
+def with_webhook(post: Post) -> Build:
+    """A job ends after its webhook call. A call that fails after all retries does not fail the job."""
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
-        def inform(outcome: Outcome) -> Observable[JobEvent]:
+        def call_webhook(outcome: Outcome) -> Observable[JobEvent]:
             news = {"job": job.id, **plain_event(outcome)}
-            told = effect("webhook", news, lambda: tell(news), world.effects, policy, world.random)
-            return told.map(lambda _: Note("the webhook was told"))
+            called = effect("webhook", news, lambda: post(news), world.effects, policy, world.random)
+            return called.map(lambda _: Note("the webhook was told"))
 
-        return job_pipeline(job, world, policy, cancel).pipe(before_outcome(inform))
+        return job_pipeline(job, world, policy, cancel).pipe(before_outcome(call_webhook))
 
     return build
 

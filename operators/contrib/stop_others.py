@@ -52,7 +52,5 @@ def stop_others(job: Job, workers: Workers) -> Callable[[Observable[JobEvent]], 
 
 def _stop(task: Submitted, job: Job, workers: Workers) -> Observable[JobEvent]:
     url = task.worker.url
-    cancelled: Observable[JobEvent] = cancel_task(task, workers, job.id).map(
-        lambda _: Note(f"cancelled the task at {url}")
-    )
+    cancelled: Observable[JobEvent] = cancel_task(task, workers, job.id).map(lambda _: Note(f"{url} was told to stop"))
     return cancelled.catch(lambda error, _: of(Note(f"{url} did not confirm the cancel: {error}")))

@@ -1,8 +1,9 @@
-"""The wire's messages as frozen types, and nothing else. docs/protocol.md tells who sends what to whom and why.
+"""The messages on the wire, as frozen types. docs/protocol.md says who sends which, and why.
 
 `streams/protocol/wire.py` reads and writes them.
 
-A field marked `Data` stands inside the frame's `data` object, all others at its top. None means: not on the wire.
+A field marked `Data` is in the frame's `data` object, all others are at its top. None means: not on the wire.
+"Ours" marks an addition to the protocol, which is sent only to peers that announced it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,18 @@ from wakestream.streams.protocol.structs import Frozen
 
 T = TypeVar("T")
 Data = Annotated[T, "data"]
-"""The type of a field that the wire keeps in the frame's `data` object."""
+"""The type of a field in the frame's `data` object."""
 
 
 class Message(Frozen, frozen=True, kw_only=True):
-    """Base of all. `TYPE` is the wire's name, `OLD` its older alias, `ENVELOPE` constants that old peers expect."""
+    """Base of all messages.
+
+    Attributes:
+        TYPE: The name on the wire.
+        OLD: An older name that some peers use.
+        ENVELOPE: Constants that old peers expect.
+        HIDDEN: Secret fields, which `repr` leaves out.
+    """
 
     TYPE: ClassVar[str] = ""
     OLD: ClassVar[str | None] = None
@@ -27,14 +35,14 @@ class Message(Frozen, frozen=True, kw_only=True):
 
 
 class Connected(Message, frozen=True, kw_only=True):
-    """hub -> any: first frame after the handshake; `fd` is an opaque connection number."""
+    """hub -> any: the first frame after the handshake; `fd` is the number of the connection."""
 
     TYPE: ClassVar[str] = "connected"
     fd: int
 
 
 class Register(Message, frozen=True, kw_only=True):
-    """any -> hub. A client gives `key`; worker and monitor give `role`, ours also `token` and what they serve."""
+    """any -> hub. A client sends `key`; workers and monitors send `role`, ours also `token` and what they serve."""
 
     TYPE: ClassVar[str] = "register"
     key: str | None = None
@@ -77,7 +85,7 @@ class Submit(Message, frozen=True, kw_only=True):
     """client -> hub -> worker and monitor. The hub adds `key` and `sender_fd` for the worker.
 
     To a worker that announced `capability` it adds `license`, the license's public id, in place of the key. `trace_id`
-    (ours, from a client that is traced) names the job's trace; the hub's answers repeat it.
+    (ours) is the id of the job's trace; the hub's answers repeat it.
     """
 
     TYPE: ClassVar[str] = "gpu.job.submit"
@@ -92,7 +100,7 @@ class Submit(Message, frozen=True, kw_only=True):
 
 
 class Ack(Message, frozen=True, kw_only=True):
-    """hub -> client: a GPU is online and took the job.
+    """hub -> client: a GPU is online and the job has it.
 
     `capability` (ours, to clients that announced it) opens the worker for this job until `capability_expires`.
     """
@@ -141,7 +149,7 @@ class Online(Message, frozen=True, kw_only=True):
 
 
 class Result(Message, frozen=True, kw_only=True):
-    """worker -> hub -> client. The worker's frame bears `key` or `license`, and `sender_fd`; the hub strips them."""
+    """worker -> hub -> client. The worker's frame has `key` or `license`, and `sender_fd`; the hub removes them."""
 
     TYPE: ClassVar[str] = "gpu.job.result"
     OLD: ClassVar[str | None] = "gpu_task_result"
@@ -156,7 +164,7 @@ class Result(Message, frozen=True, kw_only=True):
 
 
 class Boot(Message, frozen=True, kw_only=True):
-    """client or hub -> monitor: wake the GPU."""
+    """client or hub -> monitor: start the GPU."""
 
     TYPE: ClassVar[str] = "gpu.power.boot"
     request_id: str | None = None
@@ -183,7 +191,7 @@ class StatusResponse(Message, frozen=True, kw_only=True):
 
 
 class HubStatusQuery(Message, frozen=True, kw_only=True):
-    """client or monitor -> hub, ours: what the hub knows of its GPUs. `since` (UNIX seconds) asks for one span more."""
+    """client or monitor -> hub, ours: asks for the state of the GPUs. `since` (UNIX seconds) adds one more period."""
 
     TYPE: ClassVar[str] = "hub.status.query"
     request_id: str
@@ -191,10 +199,11 @@ class HubStatusQuery(Message, frozen=True, kw_only=True):
 
 
 class HubStatus(Message, frozen=True, kw_only=True):
-    """hub -> whoever asked, ours. `gpus` are objects as docs/protocol.md tells; `more` of them found no room.
+    """hub -> client or monitor, ours: the answer to `HubStatusQuery`.
 
-    `queue` jobs wait, `own_queued` of them the asker's; `boot_s` are the median and the ninetieth percentile in seconds
-    of the last `boots` boots, and `eta_s` those of the seconds until a GPU is expected for the jobs that wait.
+    `gpus` are objects as in docs/protocol.md; `more` GPUs did not fit. `queue` jobs wait, `own_queued` of them belong
+    to the client. `boot_s` has the median and the 90th percentile, in seconds, of the last `boots` boots; `eta_s` has
+    the same for the time until a GPU is expected for the waiting jobs.
     """
 
     TYPE: ClassVar[str] = "hub.status.response"
@@ -211,7 +220,7 @@ class HubStatus(Message, frozen=True, kw_only=True):
 
 
 class Booted(Message, frozen=True, kw_only=True):
-    """monitor -> hub -> clients: the machine is up, its HTTP side perhaps not. Not `online`."""
+    """monitor -> hub -> clients: the machine is running; its worker may not be online yet."""
 
     TYPE: ClassVar[str] = "gpu.power.booted"
     status: str | None = "booted"
@@ -222,7 +231,7 @@ class Booted(Message, frozen=True, kw_only=True):
 
 
 class BootResult(Message, frozen=True, kw_only=True):
-    """monitor -> hub -> client: a boot that failed (`status` is `failed` or `error`)."""
+    """monitor -> hub -> client: a boot failed (`status` is `failed` or `error`)."""
 
     TYPE: ClassVar[str] = "gpu.power.boot.result"
     request_id: str | None = None
@@ -233,10 +242,10 @@ class BootResult(Message, frozen=True, kw_only=True):
 
 
 class PowerState(Message, frozen=True, kw_only=True):
-    """monitor -> hub, ours: each change of the power state (docs/protocol.md lists the words).
+    """monitor -> hub, ours: each change of the power state (docs/protocol.md lists the states).
 
-    `stops_in`: seconds until it is stopped whoever uses it, once that is near. `present`: no change, but how the GPU is
-    when a client registers.
+    `stops_in`: seconds until the GPU is stopped even if it is in use, when that is near. `present`: not a change, but
+    the state when a client registers.
     """
 
     TYPE: ClassVar[str] = "gpu.power.state"
@@ -248,7 +257,7 @@ class PowerState(Message, frozen=True, kw_only=True):
 
 
 class TaskActive(Message, frozen=True, kw_only=True):
-    """worker -> hub -> monitor, at most every 30 s: keeps the GPU on."""
+    """worker -> hub -> monitor, at most every 30 s while a task runs: keeps the GPU on."""
 
     TYPE: ClassVar[str] = "gpu.task.active"
     task_id: str
@@ -256,9 +265,9 @@ class TaskActive(Message, frozen=True, kw_only=True):
 
 
 class TaskQuery(Message, frozen=True, kw_only=True):
-    """monitor -> hub, before an idle stop. `drain` (ours): if nothing is active, admit nothing more on `gpu`.
+    """monitor -> hub, before an idle stop. `drain` (ours): if no job is active, admit no more jobs on `gpu`.
 
-    `idle` (ours): the idle time is over, and the worker says by HTTP that it has no task.
+    `idle` (ours): the idle time is over, and the worker reports over HTTP that it has no task.
     """
 
     TYPE: ClassVar[str] = "gpu.task.query"
@@ -269,7 +278,7 @@ class TaskQuery(Message, frozen=True, kw_only=True):
 
 
 class TaskQueryResponse(Message, frozen=True, kw_only=True):
-    """hub -> monitor: how many jobs hold the GPU or wait for it."""
+    """hub -> monitor: how many jobs have the GPU or wait for it."""
 
     TYPE: ClassVar[str] = "gpu.task.query.response"
     request_id: str
@@ -278,7 +287,7 @@ class TaskQueryResponse(Message, frozen=True, kw_only=True):
 
 
 class DispatchBatch(Message, frozen=True, kw_only=True):
-    """hub -> worker, after its `gpu.power.online`: what was queued. Each of `jobs` is a submit frame."""
+    """hub -> worker, after its `gpu.power.online`: the queued jobs. Each of `jobs` is a submit frame."""
 
     TYPE: ClassVar[str] = "gpu.job.dispatch.batch"
     ENVELOPE: ClassVar[Mapping[str, str]] = {"version": "1.0", "source": "api", "target": "gpu"}
@@ -288,7 +297,7 @@ class DispatchBatch(Message, frozen=True, kw_only=True):
 
 
 class Cancel(Message, frozen=True, kw_only=True):
-    """client -> hub (-> worker), ours: stop the job and release its GPU.
+    """client -> hub (-> worker), ours: cancel the job and release its GPU.
 
     To a worker that announced `done` the hub adds `license`, as in `Submit`.
     """
@@ -307,14 +316,14 @@ class JobDone(Message, frozen=True, kw_only=True):
 
 
 class JobReleased(Message, frozen=True, kw_only=True):
-    """hub -> client, ours: its `done` or `cancel` is kept, and need not be said again."""
+    """hub -> client, ours: the `done` or `cancel` is on disk, and need not be sent again."""
 
     TYPE: ClassVar[str] = "gpu.job.released"
     request_id: str
 
 
 class Capability(Message, frozen=True, kw_only=True):
-    """hub -> client, ours: a fresh capability for a job that still holds its GPU. `expires` is UNIX seconds."""
+    """hub -> client, ours: a new capability for a job that still has its GPU. `expires` is UNIX seconds."""
 
     TYPE: ClassVar[str] = "gpu.job.capability"
     request_id: str
@@ -323,16 +332,16 @@ class Capability(Message, frozen=True, kw_only=True):
 
 
 class LicenseRevoked(Message, frozen=True, kw_only=True):
-    """hub -> worker, ours: `license` (a public id) is no longer valid, nor is any capability of it."""
+    """hub -> worker, ours: `license` (a public id) and all its capabilities are no longer valid."""
 
     TYPE: ClassVar[str] = "license.revoked"
     license: str
 
 
 class Error(Message, frozen=True, kw_only=True):
-    """hub -> any. Both spellings of the text occur; `code` and `request_id` are ours.
+    """hub -> any. The text is in `msg` or `message`; `code` and `request_id` are ours.
 
-    Old hubs name in `old_request_id` the job of this key that they work at, and for which they refuse another one.
+    `old_request_id` (from old hubs): the running job of this key, because of which the hub refuses another one.
     """
 
     TYPE: ClassVar[str] = "error"
@@ -344,26 +353,26 @@ class Error(Message, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """The text, however it was spelt."""
+        """The text, from `msg` or `message`."""
         return self.msg or self.message or "the hub reported an error without a text"
 
 
 class Kicked(Message, frozen=True, kw_only=True):
-    """hub -> any: this connection is no longer wanted."""
+    """hub -> any: the hub closes this connection."""
 
     TYPE: ClassVar[str] = "kicked"
     msg: str | None = None
 
 
 class Url(Message, frozen=True, kw_only=True):
-    """A bare `http(s)://…` string stands for this."""
+    """A bare `http(s)://…` string instead of a frame."""
 
     TYPE: ClassVar[str] = "url"
     url: str
 
 
 class Unknown(Message, frozen=True, kw_only=True):
-    """A frame of a type that we do not know: ignored by clients, answered with `error` by a hub."""
+    """A frame of an unknown type: clients ignore it, a hub answers with `error`."""
 
     type: str
     frame: Mapping[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Text of other programs and names of files, as a terminal, a log and a page may show it. Pure."""
+"""Makes text of other programs and names of files safe to show in a terminal, a log or a page."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _JOINING = "\u200b-\u200d"
 _TAGS = "\U000e0000-\U000e007f"
 
 _COLOURS = re.compile(r"\x1b\[[0-?]*[@-~]")
-"""What sets colours and moves the cursor; a program that writes it means no text by it."""
+"""Sequences that set colours and move the cursor: removed, because they are not text."""
 
 _STEERING = f"{_CONTROLS}{_TURNING}{_ENDING}{_UNSEEN}{_NOTATION}{_HALVES}{_TAGS}"
-# Joiners are part of the words of many languages and of emoji, and tags of the flags of regions; nowhere else.
+# Joiners are allowed within words of many languages and emoji, and tags within the flags of regions.
 _FLAG = f"(\U0001f3f4[{_TAGS}]+)"
 _STRAY = f"(?<![^\\x00-\\x7f{_JOINING}{_STEERING}])[{_JOINING}]"
 _IN_LAYOUT = re.compile(f"{_FLAG}|[{_STEERING}]|{_STRAY}")
@@ -28,10 +28,14 @@ _IN_LINE = re.compile(f"{_FLAG}|[\t\n{_STEERING}]|{_STRAY}")
 
 
 def printable(text: str, *, layout: bool = False) -> str:
-    """`text` without what steers a terminal, ends a line or turns the reading direction.
+    """Return `text` without characters that control a terminal, end a line or change the reading direction.
 
-    Colours are left out, bytes of a name that are no text appear as `\\udcNN`, each other such character as U+FFFD.
-    Letters of every language stay, and with `layout` tabs and line ends, too.
+    Colour sequences are removed, undecodable bytes are written as `\\udcNN`, other such characters as U+FFFD. Letters
+    of all languages stay.
+
+    Args:
+        text: Any text.
+        layout: Whether tabs and line ends stay.
     """
     if text.isprintable():
         return text
@@ -44,12 +48,12 @@ def _replaced(found: re.Match[str]) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a GPU can be called so: all of it is seen, wherever it is shown."""
+    """Whether a text can be the name of a GPU: short, and all of it visible."""
     return 0 < len(text) <= LONGEST_NAME and text == text.strip() == printable(text)
 
 
 def escaped(json: str) -> str:
-    r"""JSON text of which every such character is written as `\uXXXX`: what a reader makes of it stays the same."""
+    r"""Return JSON text with every such character written as `\uXXXX`, which has the same meaning."""
     return json if json.isprintable() else _IN_LAYOUT.sub(_escape, json)
 
 

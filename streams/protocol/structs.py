@@ -1,4 +1,4 @@
-"""The base of what a hub makes by the dozen for each frame: frozen, and made much more quickly than a dataclass."""
+"""The base of messages, events and facts: frozen, and much faster to create than a dataclass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Frozen(msgspec.Struct, frozen=True):
-    """A frozen type. The fields that `HIDDEN` names are secrets, and are left out by `repr`, that of rich as well."""
+    """A frozen type. `repr` (also that of rich) leaves out the secret fields, which `HIDDEN` names."""
 
     HIDDEN: ClassVar[frozenset[str]] = frozenset()
 

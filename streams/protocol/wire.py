@@ -1,8 +1,7 @@
-"""Frames to messages and back, driven by the fields that `messages.py` declares. Pure: text in, text out.
+"""Converts frames to messages and back, by the fields that `messages.py` declares.
 
-`decode` accepts what deployed peers send (old aliases, both spellings, extra fields) and raises `Malformed` with a
-sentence for whoever wrote the frame. `encode` leaves out what is None, so an old peer never meets an addition it was
-not sent.
+`decode` accepts what deployed peers send (old names, both spellings, unknown fields), and raises `Malformed` with a
+sentence for the author of the frame. `encode` leaves out fields without a value, so old peers get no additions.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ import orjson
 from wakestream.streams.protocol import messages as m
 
 MAX_FRAME = 64 * 1024
-"""Largest frame in bytes that any of our programs accepts."""
+"""The largest frame, in bytes, that a program accepts."""
 
 MAX_DEPTH = 100
-"""Deepest nesting of a frame; what is accepted must be fit to be passed on, and encoders have their limits too."""
+"""The deepest nesting of a frame. It may be passed on, and encoders have limits, too."""
 
 MAX_ID = 200
-"""Longest request or task id in characters."""
+"""The longest request id or task id, in characters."""
 
 MAX_URL = 2000
-"""Longest address in characters; hubs repeat a worker's in many frames."""
+"""The longest address, in characters; hubs repeat a worker's address in many frames."""
 
 
 class Malformed(ValueError):
-    """The peer's frame is not one that the protocol knows; `str()` says what to send instead."""
+    """The peer's frame does not follow the protocol; `str()` says what to send instead."""
 
 
 _OBJECT = "an object"
@@ -56,7 +55,7 @@ def _checker(annotation: Any) -> tuple[Callable[[Any], bool], str]:
 
 
 BARE = frozenset({"gpu.job.submit", "gpu_task", "url"})
-"""What a deployed hub copies to its monitors without the fields that a worker needs: unknown there, not malformed."""
+"""Types that deployed hubs copy to monitors without required fields: there they are `Unknown`, not malformed."""
 
 _EXACT: dict[str, type] = {word: kind for kind, word in _WORDS.items()} | {_OBJECT: dict}
 
@@ -69,7 +68,7 @@ class _Field:
     check: Callable[[Any], bool]
     word: str
     listed: bool
-    exact: type | None  # a value of this very type, no longer than `limit` if it is text, needs no other look
+    exact: type | None  # a value of exactly this type (text: up to `limit`) needs no other check
     limit: int
 
 
@@ -85,7 +84,7 @@ def _field(field: msgspec.structs.FieldInfo) -> _Field:
 
 
 def _written(kind: type[m.Message]) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...], frozenset[str]]:
-    """What stands in each frame, the names of its fields at the top and in `data`, and which of these are lists."""
+    """The constants of a frame, the names of its fields at the top and in `data`, and which of them are lists."""
     fields = _FIELDS[kind].values()
     outer, inner = (tuple(one.name for one in fields if one.nested is nested) for nested in (False, True))
     return {"type": kind.TYPE, **kind.ENVELOPE}, outer, inner, frozenset(one.name for one in fields if one.listed)
@@ -103,7 +102,7 @@ _Read = tuple[type[m.Message], dict[str, _Field], dict[str, _Field], tuple[str, 
 
 
 def _read_as(kind: type[m.Message]) -> _Read:
-    """All fields of a kind by name, those that may stand in `data`, and the names of those that must be there."""
+    """All fields of a kind by name, those that may be in `data`, and the names of the required ones."""
     fields = _FIELDS[kind]
     nested = {name: one for name, one in fields.items() if one.nested}
     return kind, fields, nested, tuple(sorted(one.name for one in fields.values() if one.required))
@@ -117,14 +116,22 @@ _MADE_IDS = {
     "gpu.job.submit": "gt_", "gpu_task": "gt_", "gpu.power.boot": "boot_", "gpu.status.query": "sq_",
     "chatglm_video": "cv_", "mobile_task": "mt_",
 }  # fmt: skip
-"""What clients may send without a `request_id`, and how the id begins that a hub makes for it."""
+"""Types that clients may send without a `request_id`, and the start of the id that a hub makes for them."""
 
 
 def decode(text: str | bytes, *, strict: bool = True, make_id: Callable[[str], str] | None = None) -> m.Message:
-    """One frame as a message; `Unknown` for a type we do not know, `Malformed` for anything that is no frame at all.
+    """Read one frame.
 
-    A client reads with `strict=False`: an optional field of the wrong kind counts as absent, as old hubs differ there.
-    A hub gives `make_id`, which makes the `request_id` that old clients leave out, from how it is to begin.
+    Args:
+        text: The frame.
+        strict: False for clients: an optional field of a wrong type counts as absent, because old hubs differ there.
+        make_id: For hubs: makes the `request_id` that old clients leave out, from the start of the id.
+
+    Returns:
+        The message; `Unknown` for an unknown type.
+
+    Raises:
+        Malformed: The text is not a valid frame.
     """
     if len(text) > MAX_DEPTH and size(text) > MAX_FRAME:
         raise Malformed(f"a frame may have {MAX_FRAME} bytes at most, this one has {size(text)}")
@@ -146,12 +153,12 @@ def decode(text: str | bytes, *, strict: bool = True, make_id: Callable[[str], s
 
 
 def size(text: str | bytes) -> int:
-    """Bytes that a frame of this text has on the wire."""
+    """Return the bytes of a frame on the wire."""
     return len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
 def weight(job: m.Submit) -> int:
-    """Bytes of what may be long in a job; the rest of its frame is short, and left out as this is asked for each."""
+    """Return the bytes of the parts of a job that may be long; this is fast, and the rest of its frame is short."""
     return len(orjson.dumps((job.task_type, job.payload)))
 
 
@@ -163,7 +170,7 @@ def _bare(text: str | bytes) -> m.Message:
 
 
 def _brackets(text: str | bytes) -> int:
-    """No fewer than the frame's nesting, and quickly counted."""
+    """At least the nesting of the frame; fast."""
     if isinstance(text, bytes):
         return text.count(b"{") + text.count(b"[")
     return text.count("{") + text.count("[")
@@ -181,7 +188,7 @@ def _kind(value: Any) -> str:
 
 
 def from_frame(frame: Mapping[str, Any], *, strict: bool = True) -> m.Message:
-    """A parsed frame as a message."""
+    """Return a parsed frame as a message, see `decode`."""
     name = frame.get("type")
     if not isinstance(name, str) or not name:
         raise Malformed('a frame needs "type", a string such as "gpu.job.submit"')
@@ -205,7 +212,7 @@ def from_frame(frame: Mapping[str, Any], *, strict: bool = True) -> m.Message:
 def _read(
     values: dict[str, Any], name: str, fields: Mapping[str, _Field], frame: Mapping[str, Any], strict: bool
 ) -> None:
-    """Take what `frame`, or the `data` object within it, has of `fields`; `name` is the frame's type."""
+    """Read `fields` from a frame, or from its `data` object; `name` is the frame's type."""
     for key, value in frame.items():
         field = fields.get(key)
         if field is None:
@@ -213,10 +220,10 @@ def _read(
         if type(value) is field.exact and (field.exact is not str or 0 < len(value) <= field.limit):  # type: ignore[arg-type]
             values[key] = value
         elif value is not None and (value != "" or field.required):
-            _look_closer(values, name, field, value, strict)
+            _read_checked(values, name, field, value, strict)
 
 
-def _look_closer(values: dict[str, Any], name: str, field: _Field, value: Any, strict: bool) -> None:
+def _read_checked(values: dict[str, Any], name: str, field: _Field, value: Any, strict: bool) -> None:
     fault = _fault(field, value)
     if fault and (strict or field.required):
         raise Malformed(f'{name}: "{field.name}" {fault}')
@@ -235,7 +242,7 @@ def _fault(field: _Field, value: Any) -> str | None:
 
 
 def to_frame(message: m.Message) -> dict[str, Any]:
-    """A message as the object that goes onto the wire; None fields are left out, an `Unknown` is as it came."""
+    """Return a message as the JSON object of its frame. Fields without a value are left out."""
     if isinstance(message, m.Unknown):
         return dict(message.frame)
     constants, outer, inner, lists = _WRITTEN[type(message)]
@@ -256,17 +263,17 @@ def _write(into: dict[str, Any], message: m.Message, names: Iterable[str], lists
 
 
 def octets(message: m.Message) -> bytes:
-    """A message as the bytes of one text frame."""
+    """Return a message as the bytes of a text frame."""
     return orjson.dumps(to_frame(message))
 
 
 def encode(message: m.Message) -> str:
-    """A message as the text of one frame."""
+    """Return a message as the text of a frame."""
     return octets(message).decode()
 
 
 def encode_old(message: m.Message) -> str | None:
-    """The same under its older name, for peers that know no other; None where there is none."""
+    """Return a message under its older name, for old peers; None if it has no older name."""
     if message.OLD is None:
         return None
     frame = to_frame(message)

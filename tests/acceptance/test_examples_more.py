@@ -129,7 +129,7 @@ async def test_of_two_gpus_the_faster_one_wins_and_the_other_is_told_to_stop() -
     acted = await act_two_gpus()
     slow, fast = acted.props["slow"], acted.props["fast"]
     assert isinstance(acted.outcomes["job-1"], Done)
-    assert notes(acted) == [f"cancelled the task at {A}"]
+    assert notes(acted) == [f"{A} was told to stop"]
     assert (len(slow.said("cancel")), len(fast.said("cancel"))) == (1, 0)
     assert (len(slow.said("download")), len(fast.said("download"))) == (0, 1)
     submitted = [event.worker.url for _, event in acted.rehearsal.events["job-1"] if isinstance(event, Submitted)]

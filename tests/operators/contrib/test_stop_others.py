@@ -41,7 +41,7 @@ async def test_all_but_the_winner_are_told_to_stop(submitted: Sequence[e.Submitt
     events = await race.ends(*submitted, won)
     assert events[:4] == [*submitted, won]
     losers = [task.worker.url for task in submitted if task is not won.task]
-    assert events[4:] == [*(e.Note(f"cancelled the task at {url}") for url in losers), won]
+    assert events[4:] == [*(e.Note(f"{url} was told to stop") for url in losers), won]
     assert [gpu.said("cancel") for gpu in race.gpus] == [["task-a"], [], ["task-c"]]
 
 
