@@ -134,7 +134,7 @@ async def running_daemon(
         if hears is not None:
             state.webhook = True
             webhooks = await stack.enter_async_context(telling(hears, box.settle, config.webhook_again))
-            box.on_owed = webhooks.tell
+            box.on_webhook = webhooks.tell
         await stack.enter_async_context(box.serving(client))
         stack.enter_context(daemon_address.told(config.state, daemon_address.Address(url, token, os.getpid())))
         yield RunningDaemon(url, box, console, journal, webhooks)

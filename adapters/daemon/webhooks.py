@@ -85,7 +85,7 @@ class Webhooks:
         """Begin to tell; what is told already is not told twice at a time."""
         if owed.delivery in self._telling:
             return
-        if len(self._telling) >= webhooks.OWED_MOST:
+        if len(self._telling) >= webhooks.MAX_PENDING:
             next(iter(self._telling.values())).cancel()
         backoff = replace(self._backoff, on_retry=partial(self._again, owed.job))
         told = webhooks.delivery(self._attempt, owed, self._now(), self._random, self._turns, backoff)

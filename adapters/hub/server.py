@@ -1,4 +1,4 @@
-"""The hub on a socket: frames become events, facts are journaled, and only then commands are carried out, in order."""
+"""The hub's WebSocket server: it turns frames into events, journals the facts and then executes the commands."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from wakestream.streams.recording.recording import Tap, untapped
 
 MAX_CONNECTIONS = 20_000
 CLOCK_STEP = 5.0
-"""Seconds by which two looks at the clock may differ from what a clock that nobody sets says."""
+"""Seconds by which the wall clock may drift from the monotonic clock between two events."""
 
 MAX_PENDING = 10_000
-"""Events whose facts may wait to be journaled before no more frames are read."""
+"""Events that may wait for the journal; with more, the hub reads no frames."""
 
-# The library ends a connection whose message is larger than its limit without a word of ours. With some room above
-# the protocol's limit, most senders of too large a frame are told so and may go on.
+# The library closes a connection without an answer when a message exceeds its limit. Its limit is above the
+# protocol's, so that the hub can answer most frames that are too large with an error.
 _LIBRARY_LIMIT = 4 * wire.MAX_FRAME
 
 _OPEN_WITHIN = 10.0
@@ -58,7 +58,7 @@ _last_id = itertools.count(time.time_ns() // 1000)
 
 
 def _make_id(prefix: str) -> str:
-    """For a frame that lacks one: 13 hex digits, as old hubs make them, and none twice."""
+    """A unique id for a frame without one: 13 hex digits, as old hubs use."""
     return f"{prefix}{next(_last_id):013x}"
 
 
@@ -68,9 +68,9 @@ Planned = tuple[Sequence[f.Fact], Sequence[f.Command]]
 
 
 class HubServer:
-    """A running hub; `url` is where it listens, `refused` counts what it refused by reason. Made by `open_hub`.
+    """A running hub. `url` is its address, `refused` counts refusals by reason. Created by `open_hub`.
 
-    `on_fact` hears of all that becomes so.
+    `on_fact` is called with each fact.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class HubServer:
 
     @property
     def state(self) -> hub.HubState:
-        """What the hub knows; to be looked at only."""
+        """What the hub knows; read only."""
         return self._state
 
     @property
@@ -138,10 +138,10 @@ class HubServer:
         """Decide on an event; its commands follow when its facts are journaled."""
         now = self._clock()
         if self._steady is not None:
-            # Small differences are a clock that is being trimmed, and followed; leases last as long all the same.
+            # Small differences come from clock adjustment and are accepted; they do not change how long leases last.
             self._offset, by = now - self._steady(), now - self._steady() - self._offset
             if abs(by) > CLOCK_STEP:
-                logger.warning("the clock moved by {:.0f} s; whatever lasts goes on as if it had not", by)
+                logger.warning("the clock moved by {:.0f} s; leases and time limits keep their lengths", by)
                 self._decide(f.ClockMoved(round(by, 3)), now)
         self._decide(event, now)
 
@@ -159,7 +159,7 @@ class HubServer:
                 self.on_fact(fact)
         durable = [fact for fact in facts if fact.DURABLE]
         if not durable and not self._pending and not self._committing:
-            self._carry_out(commands)
+            self._execute(commands)
             self._outgoing.flush()
             return
         self._pending.append((durable, commands))
@@ -172,7 +172,7 @@ class HubServer:
             _note_twins(self._state, fact)
 
     async def commit(self) -> None:
-        """Journal what is pending, as many events at once as have gathered, and carry their commands out."""
+        """Journal all pending events in one commit and execute their commands, again and again."""
         while True:
             await self._work.wait()
             self._work.clear()
@@ -181,14 +181,14 @@ class HubServer:
             if not batch:
                 continue
             self._committing = True
-            await self._keep([fact for facts, _ in batch for fact in facts])
+            await self._append([fact for facts, _ in batch for fact in facts])
             for _, commands in batch:
-                self._carry_out(commands)
+                self._execute(commands)
             self._outgoing.flush()
             self._committing = False
 
-    async def _keep(self, facts: Sequence[f.Fact]) -> None:
-        """Nothing is promised before it is kept: while the disk is full, all wait for room."""
+    async def _append(self, facts: Sequence[f.Fact]) -> None:
+        """Journal facts. While the disk is full, all pending events wait."""
         told = False
         while True:
             try:
@@ -203,12 +203,12 @@ class HubServer:
                 return
 
     async def room(self) -> None:
-        """Returns when another event may be taken in."""
+        """Returns when the queue has room for another event."""
         while len(self._pending) >= MAX_PENDING and self._running:
             self._room.clear()
             await self._room.wait()
 
-    def _carry_out(self, commands: Iterable[f.Command]) -> None:
+    def _execute(self, commands: Iterable[f.Command]) -> None:
         for command in commands:
             match command:
                 case f.Send():
@@ -224,7 +224,7 @@ class HubServer:
         if self._tap is not untapped:
             here, gone = ([fd for fd in to if (fd in self._sockets) is still] for still in (True, False))
             self._tap.row(*sent_row(here, message, old, gone))
-        if seal is not None:  # after the record was made: what is filled in now is in no log
+        if seal is not None:  # after recording: a capability must not be in a log
             message = self._signer.sealed(message, seal, self._clock())
         sockets = [socket for fd in to if (socket := self._sockets.get(fd)) is not None]
         text = wire.octets(message)
@@ -238,21 +238,21 @@ class HubServer:
     def _put(self, sockets: Iterable[GuardedConnection], message: m.Message, text: bytes) -> None:
         if len(text) <= wire.MAX_FRAME:
             self._outgoing.put(sockets, text_frame(text))
-        else:  # whoever got it would have to hang up
-            logger.warning("a {} has grown too large to be passed on", message.TYPE)
+        else:  # the receiver would close the connection
+            logger.warning("a {} was not forwarded: it is too large", message.TYPE)
 
     def _close(self, command: f.Close) -> None:
         socket = self._sockets.get(command.fd)
         if socket is not None:
             # A close frame's reason has 123 bytes at most.
-            task = asyncio.create_task(socket.close(command.code, command.why[:120]))
+            task = asyncio.create_task(socket.close(command.code, command.reason[:120]))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
     # Connections
 
     async def serve_connection(self, socket: ServerConnection) -> None:
-        """One connection, from its first frame to its end."""
+        """Serve one connection until it closes."""
         assert isinstance(socket, GuardedConnection)  # noqa: S101 - the gate made it
         fd = next(self._fds)
         self._sockets[fd] = socket
@@ -266,14 +266,14 @@ class HubServer:
         except ConnectionClosed:
             logger.debug("connection {} is gone", fd)
         except Exception:
-            logger.exception("connection {} met a fault of this hub; it is closed", fd)
+            logger.exception("internal error on connection {}; it is closed", fd)
             raise
         finally:
             del self._sockets[fd]
             self.happen(f.Closed(fd))
 
     def _frame(self, fd: int, socket: GuardedConnection, data: bytes) -> None:
-        if socket.turned_away:  # what it sent before it knew
+        if socket.turned_away:  # sent before the close frame arrived
             return
         if len(data) > wire.MAX_FRAME:
             why = f"a frame may have {wire.MAX_FRAME} bytes at most, this one has {len(data)}"
@@ -292,7 +292,7 @@ class HubServer:
             self.happen(f.Received(fd, message, old=_OLD_SUBMIT in data))
 
     def _with_license(self, message: m.Unknown) -> m.Unknown:
-        """The frame with the id of the license whose key it bears: the key itself is no part of any decision."""
+        """Put the license id beside the key in a frame: decisions use the id only."""
         key = message.frame.get("key")
         found = self.licenses.find(key) if isinstance(key, str) else None
         frame = {name: value for name, value in message.frame.items() if name != "license"}
@@ -313,7 +313,7 @@ class HubServer:
         self.happen(f.Registering(fd, message, credential, known))
 
     def judge(self, request: Request) -> tuple[bool, tuple[str, str] | None]:
-        """Whether one shows a license of ours at the handshake, and why it need not go on: a word and a sentence."""
+        """Whether a handshake has a known license, and why it is refused: a code and a sentence."""
         key = _bearer(request)
         found = self.licenses.find(key) if key is not None else None
         if found is None:
@@ -323,7 +323,7 @@ class HubServer:
     # Time
 
     async def keep_time(self) -> None:
-        """Once a second: time passes, and licenses may have been revoked, or their keys replaced."""
+        """Once a second: report the time, and look for revoked licenses, replaced keys and a full disk."""
         while True:
             await asyncio.sleep(1)
             self.licenses.look()
@@ -333,34 +333,34 @@ class HubServer:
             await self.licenses.keep_uses()
 
     def page(self, languages: str) -> bytes:
-        """How the hub is, for people who open its address in a browser, in one of these `languages`."""
+        """The status page for a browser, in one of these `languages`."""
         return hub_page(self._state, self._clock(), languages)
 
     def look_at_disk(self) -> None:
-        """Notice that the disk is nearly full, or no longer."""
+        """Report when the disk becomes nearly full or has room again."""
         low = self._disk_low()
         if low != self._state.disk_low:
             logger.log("ERROR" if low else "INFO", "the hub's disk is nearly full" if low else "there is room again")
             self.happen(f.DiskSeen(low))
 
     def begin(self, server: Server, tls: ServerTls | None) -> None:
-        """Note the address that was taken."""
+        """Set the address and report the start."""
         host, self.port = server.sockets[0].getsockname()[:2]
         self.url = f"{'wss' if tls else 'ws'}://{at_port(host, self.port)}{HUB_PATH}"
         self.happen(f.Started(tuple(hub.DECIDER.snapshot(self._state))))
         self.licenses.begin()
 
     def watch(self, task: asyncio.Task[None]) -> None:
-        """A background task of the hub never ends by itself: if it does, the hub has failed."""
+        """A background task of the hub ended by itself: the hub has failed."""
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._failed.done():
             logger.opt(exception=error).error("the hub cannot go on")
             self._failed.set_exception(error)
-            self._failed.exception()  # retrieved: whoever waits in `until` hears of it, and the log has it anyhow
-            self.let_go()
+            self._failed.exception()  # retrieved, so that asyncio does not log it once more
+            self.stop_waiting()
 
-    def let_go(self) -> None:
-        """Nothing will be journaled any more: nobody may wait for that."""
+    def stop_waiting(self) -> None:
+        """Release all connections that wait for the journal, since no more facts are written."""
         self._running = False
         self._room.set()
 
@@ -383,12 +383,30 @@ async def open_hub(
     proxies: Collection[Network] = (),
     uses: LicenseUses | None = None,
 ) -> AsyncIterator[HubServer]:
-    """A hub that listens at `host:port` (0 takes a free one) until the block ends; `OSError` when it cannot.
+    """Run a hub at `host:port` until the block ends.
 
-    `LicenseError` when the license file is broken. `clock` gives UNIX seconds, `steady` seconds that nobody sets:
-    with it, no lease is lost and no wait drawn out when the clock is set. `disk_low` says whether new jobs must be
-    turned away so that there is room for what was promised. `room` is for connections; `proxies` are believed about
-    whom they speak for. In `uses` it notes which licenses were used when and from where.
+    Args:
+        host: The address to listen at.
+        port: The port; 0 takes a free one.
+        book: The licenses.
+        journal: Stores the facts.
+        limits: All limits of the hub.
+        clock: Returns UNIX seconds.
+        tap: Records events and frames.
+        disk_low: Whether the disk is nearly full; then the hub refuses new jobs.
+        signer: Signs capabilities; without it, a new key is used.
+        tls: The certificate; without it, connections are not encrypted.
+        steady: Returns monotonic seconds. With it, leases and time limits keep their lengths when the clock is set.
+        proxies: Networks whose forwarded client addresses the hub trusts.
+        uses: Records when and from where each license was used.
+        room: Limits the number of connections.
+
+    Yields:
+        The running hub.
+
+    Raises:
+        OSError: It cannot listen at this address.
+        LicenseError: The license file is broken.
     """
     book.refresh()
     limits = limits or hub.Limits()
@@ -424,7 +442,7 @@ async def open_hub(
             finally:
                 for task in tasks:
                     task.cancel()
-                running.let_go()
+                running.stop_waiting()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 gate.cut_handshakes()
                 for server in servers:
@@ -453,7 +471,7 @@ def _note(fact: f.Fact) -> None:
 
 
 def _note_twins(state: hub.HubState, monitor: f.ConnectionRegistered) -> None:
-    """Each would tell of the GPU what the other knows better, and jobs would wait for one that is on."""
+    """Warn about two monitors of one GPU: they contradict each other, and jobs would wait for a GPU that is on."""
     for gpu in monitor.gpus:
         for fd in state.monitors:
             if fd != monitor.fd and gpu in state.connections[fd].gpus:
@@ -470,7 +488,7 @@ def _bearer(request: Request | None) -> str | None:
 
 
 def _quiet() -> logging.Logger:
-    # Whoever scans the port would fill the log with tracebacks of broken handshakes.
+    # Port scans would fill the log with tracebacks of failed handshakes.
     quiet = logging.getLogger("wakestream.hub.websockets")
     quiet.setLevel(logging.CRITICAL)
     return quiet

@@ -39,7 +39,7 @@ CheckHealth = Callable[[], Awaitable[Health]]
 
 
 class HubLink(Protocol):
-    """The connection to the hub, as this file uses it."""
+    """The connection to the hub."""
 
     @property
     def events(self) -> Observable[m.Message | LinkUp | LinkDown]:
@@ -143,7 +143,7 @@ class MonitorProgram:
             if commands and isinstance(event, p.Tick):
                 self._tap.row("conn", "tick", {})
             for command in commands:
-                self._carry_out(command)
+                self._execute(command)
 
     async def _keep(self, now: float) -> None:
         kept = persistence.snapshot(self.machine, now, self._clock())
@@ -165,7 +165,7 @@ class MonitorProgram:
         except TimeoutError:
             return p.Tick(), asyncio.get_running_loop().time()
 
-    def _carry_out(self, command: p.PowerCommand) -> None:
+    def _execute(self, command: p.PowerCommand) -> None:
         match command:
             case p.Say(message):
                 self._link.send(message)

@@ -1,4 +1,4 @@
-"""The worker's queue at work: events into the decider, facts onto the disk and then aloud, commands to the engine."""
+"""The program of the worker's queue: it decides on events, journals and publishes facts, and runs the engine."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from wakestream.streams.worker import worker as w
 
 
 class Snapshots(Journal[w.Kept], Protocol):
-    """A journal that can be cut down to what is still true."""
+    """A journal that can be cut down to a snapshot."""
 
     snapshot: Callable[[], Sequence[w.Kept]] | None
 
 
 class TaskQueue:
-    """All tasks of one worker. Tasks of an earlier run are found in the journal, and continued.
+    """All tasks of one worker. It continues the tasks that it finds in the journal.
 
-    `facts` is hot, and says what has become true after it was kept; `clock` gives Unix time in seconds.
+    `facts` is hot and emits each fact after it was journaled; `clock` returns UNIX seconds.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class TaskQueue:
         self._journal = journal
         self._engine = engine
         self._clock = clock
-        self._order = asyncio.Lock()  # one event at a time: each is decided on what the one before left on the disk
+        self._order = asyncio.Lock()  # one event at a time: each decision needs the facts of the one before
         self._facts: KeyedSubject[w.Fact] = KeyedSubject(_observer_failed)
         self._working: asyncio.Task[None] | None = None
         self._rendering: asyncio.Task[tuple[int, str]] | None = None
@@ -51,43 +51,43 @@ class TaskQueue:
 
     @property
     def facts(self) -> Observable[w.Fact]:
-        """What becomes true, as it does."""
+        """Each fact, after it was journaled."""
         return self._facts
 
     async def ask(
         self, video: FileRef, audio: FileRef, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS
     ) -> w.Task:
-        """Start the pair, or find it. `WorkerRefused` (`queue_full`) when there are too many."""
+        """Create the task of this pair, or find it. Raises `WorkerRefused` (`queue_full`) when there are too many."""
         name = w.task_id(video, audio)
         mine = self.state.has(license_, video, audio)
         kept = self._store.kept(name) if mine else self._store.has_result(name)  # asking is a use, by who may have it
-        await self._tell(lambda: w.Ask(video, audio, holder, kept, license_))
+        await self._handle(lambda: w.Ask(video, audio, holder, kept, license_))
         return self.state.tasks[name]
 
     async def drop(self, task_id: str, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS) -> w.Task:
-        """The holder no longer wants it; the task stops if nobody else does. `WorkerRefused` (`not_found`)."""
-        await self._tell(lambda: w.Drop(task_id, holder, license_))
+        """Remove a holder; without holders the task stops. Raises `WorkerRefused` (`not_found`)."""
+        await self._handle(lambda: w.Drop(task_id, holder, license_))
         return self.state.tasks[task_id]
 
     async def show(self, license_: str, *files: FileRef) -> None:
-        """The license has shown that it has these files."""
+        """Record that the license has these files."""
         for file in files:
             if not self.state.has(license_, file):
-                await self._tell(partial(w.Show, file, license_))
+                await self._handle(partial(w.Show, file, license_))
 
     def use(self, task_id: str) -> bool:
-        """Somebody wants this result now: it stays for a while. Whether it is here."""
+        """Record a use of this result, which extends its life; returns whether it exists."""
         here = self._store.kept(task_id)
         if here and task_id in self.state.tasks:
-            self._take(w.Used(task_id, self._clock()))
+            self._apply(w.Used(task_id, self._clock()))
         return here
 
     async def ready(self) -> None:
-        """The engine can work: start what waits."""
-        await self._tell(w.Ready, promised=False)
+        """Report that the engine can work, and start a task."""
+        await self._handle(w.Ready, promised=False)
 
     async def until(self, stop: asyncio.Event) -> None:
-        """Returns when `stop` is set. `JournalError` when nothing can be promised any more: only a new start helps."""
+        """Returns when `stop` is set. Raises `JournalError` when the journal is broken: restart the worker."""
         stopped = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait((stopped, self._broken), return_when=asyncio.FIRST_COMPLETED)
@@ -97,7 +97,7 @@ class TaskQueue:
             self._broken.result()
 
     async def close(self) -> None:
-        """Kill the engine and wait for its end; the tasks on the disk are continued by the next run."""
+        """Kill the engine and wait for its end. The next run continues the tasks."""
         self._closed = True
         tasks = [task for task in (self._working, self._rendering) if task]
         for task in tasks:
@@ -106,45 +106,45 @@ class TaskQueue:
             await asyncio.wait(tasks)
 
     def _as_on_disk(self, state: w.State) -> w.State:
-        """Forget the finished tasks whose result somebody removed; of the others the disk knows the last use."""
+        """Remove finished tasks whose result file is gone; read the last use of the others from the disk."""
         done = [task.id for task in state.tasks.values() if task.status == "done"]
         dates = {task_id: self._store.last_use(task_id) for task_id in done}
         tasks = {name: task for name, task in state.tasks.items() if dates.get(name, 0.0) is not None}
         return replace(state, tasks=tasks, used={name: at for name, at in dates.items() if at is not None})
 
-    async def _tell(self, event: Callable[[], w.Event], *, promised: bool = True) -> None:
-        """`promised`: somebody waits for the answer, and gets the disk's error instead of it."""
+    async def _handle(self, event: Callable[[], w.Event], *, promised: bool = True) -> None:
+        """Decide on an event. `promised`: a caller waits for the answer, so an error of the journal is raised."""
         async with self._order:
             facts, commands = w.DECIDER.decide(self.state, event(), self._clock())
             try:
-                await self._keep(facts)
+                await self._append(facts)
             except WakestreamError as error:
                 if isinstance(error, JournalError):
                     self._break(error)
                 if promised:
                     raise
-                logger.error("a task could not be kept, a restart will look at it again: {}", error)
+                logger.error("a task could not be journaled, a restart will check it again: {}", error)
             for fact in facts:
-                self._take(fact)
+                self._apply(fact)
             for command in commands:
-                self._obey(command)
+                self._execute(command)
 
     def _break(self, error: JournalError) -> None:
         if not self._broken.done():
             self._broken.set_exception(error)
-            self._broken.exception()  # retrieved: whoever waits in `until` hears of it
+            self._broken.exception()  # retrieved, so that asyncio does not log it
 
-    async def _keep(self, facts: Sequence[w.Fact]) -> None:
+    async def _append(self, facts: Sequence[w.Fact]) -> None:
         await self._journal.append([fact for fact in facts if isinstance(fact, w.Kept)])
 
-    def _take(self, fact: w.Fact) -> None:
+    def _apply(self, fact: w.Fact) -> None:
         w.DECIDER.evolve(self.state, fact)
         self._facts.feed(fact)
 
-    def _obey(self, command: w.Command) -> None:
+    def _execute(self, command: w.Command) -> None:
         match command:
             case w.Run(task) if not self._closed:
-                # Made here, not in _work: a kill may come before that has run for the first time.
+                # Created here and not in _work: a kill may come before _work has started.
                 self._rendering = asyncio.create_task(self._render(task))
                 self._working = asyncio.create_task(self._work(task, self._rendering))
             case w.Kill() if self._rendering:
@@ -155,7 +155,7 @@ class TaskQueue:
     def _erase(self, task_id: str) -> None:
         try:
             self._store.result(task_id).unlink(missing_ok=True)
-        except OSError as error:  # Windows, while somebody downloads it
+        except OSError as error:  # Windows, during a download
             logger.warning("an old task's files stay on the disk: {}", error)
 
     async def _work(self, task: w.Task, rendering: asyncio.Task[tuple[int, str]]) -> None:
@@ -166,14 +166,14 @@ class TaskQueue:
         log.info("task ended: {}", error or f"{size} bytes")
         ended = w.Ended(task.id, task.attempt, size, digest, error)
         try:
-            await self._tell(lambda: ended, promised=False)
-        except Exception as fault:  # nobody else would notice that the engine never gets another task
+            await self._handle(lambda: ended, promised=False)
+        except Exception as fault:  # otherwise the engine would silently stay idle
             log.opt(exception=fault).error("the queue broke")
             self._break(JournalError(f"the queue broke ({type(fault).__name__}): the worker's log says more"))
 
     async def _render(self, task: w.Task) -> tuple[int, str]:
         if self._store.has_result(task.id):
-            # Finished by a run that was killed, or cancelled, before it could say so: results appear only when whole.
+            # An earlier run finished it, but was killed or cancelled then: a result file is always complete.
             return await self._store.seal(task.id)
         for name, ref in (("video", task.video), ("audio", task.audio)):
             if not self._store.has(ref):
@@ -182,7 +182,7 @@ class TaskQueue:
         frames = self._engine.render(self._store.path(task.video), self._store.path(task.audio), output)
         async with aclosing(frames):
             async for frame in frames:
-                self._take(w.Advanced(task.id, task.attempt, frame))
+                self._apply(w.Advanced(task.id, task.attempt, frame))
         return await self._store.seal(task.id)
 
 
@@ -191,13 +191,13 @@ def _observer_failed(error: Exception, fact: object) -> None:
 
 
 def _outcome(rendering: asyncio.Task[tuple[int, str]]) -> tuple[int, str | None, str | None]:
-    """Size and digest, or why there are none."""
+    """Size and digest, or the error."""
     if rendering.cancelled():
         return 0, None, w.CANCELLED
     error = rendering.exception()
     if error is None:
         return (*rendering.result(), None)
     if isinstance(error, WakestreamError):
-        return 0, None, str(error).encode(errors="replace").decode()  # it may repeat a name that is no text
+        return 0, None, str(error).encode(errors="replace").decode()  # it may quote a file name that is not valid text
     logger.opt(exception=error).error("the engine broke")
     return 0, None, f"the engine broke ({type(error).__name__}): the worker's log says more"

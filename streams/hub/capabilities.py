@@ -1,4 +1,4 @@
-"""Which of the hub's messages bear a capability, and when it is renewed. Pure: the adapter mints, the hub only says so.
+"""Which of the hub's messages contain a capability, and when it is renewed. Pure: the adapter creates the tokens.
 
 A capability lets the holder of one job, and of no other, speak to the worker of its GPU for a short time; it stands in
 for the license key and for the worker's secret. It is given only where client and worker both announced the feature.
@@ -17,7 +17,7 @@ FEATURE = "capability"
 """What clients, workers and the hub announce for this."""
 
 DONE = "done"
-"""What workers announce that want to hear when a job is over: its capability then starts nothing more."""
+"""Announced by workers that want to know when a job has ended: its capability then starts nothing more."""
 
 RENEWED_AT = 1 / 3
 """The share of a capability's life that is left when it is renewed."""
@@ -76,28 +76,28 @@ def renewed(state: HubState, now: float) -> tuple[list[f.Fact], list[f.Command]]
 
 
 def for_worker(state: HubState, gpu: Gpu, job: m.Submit, owner: str, key: str | None, fd: int | None) -> m.Submit:
-    """The job as its worker is told it: whose it is by the license's id, or by its key where an old one needs that."""
+    """The job as its worker gets it: with the license's id, or for an old worker with the license key."""
     if announced(state, gpu.worker):
         return replace(job, license=owner or None, sender_fd=fd)
     return replace(job, key=key, sender_fd=fd)
 
 
 def cancelled(state: HubState, gpu: Gpu, job: str, owner: str) -> m.Cancel:
-    """What the worker is told of a job that it is to stop: whose it is, too, if it wants to hear that."""
+    """The cancel for a worker, with the license's id if the worker reads it."""
     return m.Cancel(request_id=job, license=(owner or None) if hears_ends(state, gpu.worker) else None)
 
 
 def hears_ends(state: HubState, worker: int | None) -> bool:
-    """Whether this worker wants to know which jobs are over, and whose they were."""
+    """Whether this worker wants to know which jobs have ended, and their licenses."""
     return announced(state, worker) and worker is not None and DONE in state.connections[worker].features
 
 
 def told_of(state: HubState) -> list[int]:
-    """The workers that must hear of a revoked license."""
+    """The workers to notify about a revoked license."""
     workers = [gpu.worker for gpu in state.gpus.values() if gpu.worker is not None]
     return [fd for fd in workers if announced(state, fd)]
 
 
 def recently_revoked(state: HubState, now: float) -> list[str]:
-    """Licenses of which somebody may still hold a capability."""
+    """Revoked licenses whose capabilities may still be valid."""
     return [id_ for id_, at in state.revoked.items() if now - at <= state.limits.capability_ttl + LEEWAY]

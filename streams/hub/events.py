@@ -1,4 +1,4 @@
-"""What the hub hears, decides and does: its events, facts and commands as frozen types.
+"""The hub's events, facts and commands, as frozen types.
 
 Times are UNIX seconds. A fact with `DURABLE` is journaled before the commands of its event are carried out; the others
 describe connections, which do not outlive the process. A license key is a secret: it is in no durable fact.
@@ -25,7 +25,7 @@ class License(Frozen, frozen=True):
 
 
 class Started(Frozen, frozen=True):
-    """The hub's process starts; what the journal says of connections is no longer so.
+    """The hub's process starts; the connections in the journal are gone.
 
     `kept` are the facts of the journal, which the state holds already: for the record.
     """
@@ -64,10 +64,10 @@ class Registering(Frozen, frozen=True):
 
 
 class Unreadable(Frozen, frozen=True):
-    """A frame came that is no message; `why` is a sentence for its sender."""
+    """A frame came that is no message; `reason` is a sentence for its sender."""
 
     fd: int
-    why: str
+    reason: str
     code: str = "malformed"
 
 
@@ -117,10 +117,27 @@ Event = (
 # Facts
 
 
-class JobQueued(Frozen, frozen=True):
-    """A job waits for a GPU: it is new, or the GPU that it held is gone."""
+class _Durable(Frozen, frozen=True):
+    """A fact that is journaled before the commands of its event are executed."""
 
     DURABLE: ClassVar[bool] = True
+
+
+class _Ledger(_Durable, frozen=True):
+    """A durable fact that the power ledger keeps for good."""
+
+    LEDGER: ClassVar[bool] = True
+
+
+class _Transient(Frozen, frozen=True):
+    """A fact about connections, which end with the process, so that it is not journaled."""
+
+    DURABLE: ClassVar[bool] = False
+
+
+class JobQueued(_Durable, frozen=True):
+    """A job waits for a GPU: it is new, or the GPU that it held is gone."""
+
     id: str
     owner: str
     fd: int | None
@@ -129,111 +146,97 @@ class JobQueued(Frozen, frozen=True):
     at: float
 
 
-class JobClaimed(Frozen, frozen=True):
+class JobClaimed(_Durable, frozen=True):
     """The job's owner submitted it again, perhaps from another connection, perhaps with hashes it lacked before."""
 
-    DURABLE: ClassVar[bool] = True
     id: str
     fd: int
     payload: Mapping[str, Any]
     at: float
 
 
-class JobGranted(Frozen, frozen=True):
+class JobGranted(_Durable, frozen=True):
     """The job holds a lease on `gpu`."""
 
-    DURABLE: ClassVar[bool] = True
     id: str
     gpu: str
     at: float
 
 
-class JobReleased(Frozen, frozen=True):
+class JobReleased(_Durable, frozen=True):
     """The job has left the hub; `why` is a word (done, cancelled, result, boot_failed, expired, revoked).
 
     `fd` is the connection that cancelled it, if one did.
     """
 
-    DURABLE: ClassVar[bool] = True
     id: str
     why: str
     at: float
     fd: int | None = None
 
 
-class ResultKept(Frozen, frozen=True):
+class ResultKept(_Durable, frozen=True):
     """A result came while no connection of its owner was open; it is delivered when one registers."""
 
-    DURABLE: ClassVar[bool] = True
     owner: str
     result: m.Result
     at: float
 
 
-class ResultsGone(Frozen, frozen=True):
-    """What was kept for `owner` was delivered, or nobody came for it in time."""
+class ResultsGone(_Durable, frozen=True):
+    """The stored results of `owner` were delivered, or expired."""
 
-    DURABLE: ClassVar[bool] = True
     owner: str
 
 
-class GpuOnline(Frozen, frozen=True):
+class GpuOnline(_Ledger, frozen=True):
     """The worker of `gpu` takes work at `url`. Part of the power ledger."""
 
-    DURABLE: ClassVar[bool] = True
-    LEDGER: ClassVar[bool] = True
     gpu: str
     url: str | None
     at: float
 
 
-class GpuPhase(Frozen, frozen=True):
+class GpuPhase(_Ledger, frozen=True):
     """`gpu` is in another phase than online; `lost` is an online GPU whose worker went away. Part of the power ledger.
 
     `cause` is a sentence for people.
     """
 
-    DURABLE: ClassVar[bool] = True
-    LEDGER: ClassVar[bool] = True
     gpu: str
     phase: str
     at: float
     cause: str = ""
 
 
-class GpuNote(Frozen, frozen=True):
-    """There is something new to say of `gpu`, whose phase is as it was."""
+class GpuNote(_Transient, frozen=True):
+    """A new cause for the phase of `gpu`, which has not changed."""
 
-    DURABLE: ClassVar[bool] = False
     gpu: str
     cause: str
 
 
-class BootTook(Frozen, frozen=True):
+class BootTook(_Ledger, frozen=True):
     """`gpu` came online `seconds` after the first job had begun to wait for one. Part of the power ledger."""
 
-    DURABLE: ClassVar[bool] = True
-    LEDGER: ClassVar[bool] = True
     gpu: str
     seconds: float
     at: float
 
 
-class BootTimes(Frozen, frozen=True):
-    """The last boots, oldest first, each with its end and its seconds; `waking` is since when somebody waits.
+class BootTimes(_Durable, frozen=True):
+    """The last boots, oldest first, each with its end and its seconds; `waking` is since when a job waits.
 
-    Only in a snapshot, in place of the facts that it stands for; likewise `AccountKept`.
+    Only in a snapshot, where it replaces other facts, as `AccountKept` does.
     """
 
-    DURABLE: ClassVar[bool] = True
     boots: tuple[tuple[float, float], ...]
     waking: float | None
 
 
-class AccountKept(Frozen, frozen=True):
+class AccountKept(_Durable, frozen=True):
     """What `gpu`'s account in the power ledger came to, as in `ledger.Account`; `days` are pairs of day and seconds."""
 
-    DURABLE: ClassVar[bool] = True
     gpu: str
     since: float | None
     at: float
@@ -242,83 +245,73 @@ class AccountKept(Frozen, frozen=True):
     before: float
 
 
-class CancelOwed(Frozen, frozen=True):
+class CancelOwed(_Durable, frozen=True):
     """The worker of `gpu` is to stop this job, should it still have it. A snapshot has it for other facts as well."""
 
-    DURABLE: ClassVar[bool] = True
     gpu: str
     id: str
     at: float
 
 
-class LetGo(Frozen, frozen=True):
+class LetGo(_Durable, frozen=True):
     """This job's client was done with `gpu`, which may have its task still. A snapshot has it for other facts."""
 
-    DURABLE: ClassVar[bool] = True
     id: str
     owner: str
     gpu: str
 
 
-class CancelsSettled(Frozen, frozen=True):
+class CancelsSettled(_Durable, frozen=True):
     """The worker of `gpu` is known not to have these jobs any more, or too much time has passed."""
 
-    DURABLE: ClassVar[bool] = True
     gpu: str
     ids: tuple[str, ...]
 
 
-class GpuHeld(Frozen, frozen=True):
+class GpuHeld(_Durable, frozen=True):
     """`license` used the name `gpu` in this role (worker or monitor), and from the first time on no other may."""
 
-    DURABLE: ClassVar[bool] = True
     role: str
     gpu: str
     license: str
     at: float
 
 
-class GpuReleased(Frozen, frozen=True):
-    """The name `gpu` is nobody's in this role."""
+class GpuReleased(_Durable, frozen=True):
+    """The name `gpu` is free in this role."""
 
-    DURABLE: ClassVar[bool] = True
     role: str
     gpu: str
 
 
-class GpuForgotten(Frozen, frozen=True):
+class GpuForgotten(_Durable, frozen=True):
     """Nothing has used `gpu` for long: the hub keeps no account of it any more."""
 
-    DURABLE: ClassVar[bool] = True
     gpu: str
 
 
-class GpusTied(Frozen, frozen=True):
+class GpusTied(_Transient, frozen=True):
     """The names that licenses were issued for are these; see `BookSeen`."""
 
-    DURABLE: ClassVar[bool] = False
     tied: tuple[tuple[str, str, tuple[str, ...]], ...]
 
 
-class HubStarted(Frozen, frozen=True):
+class HubStarted(_Durable, frozen=True):
     """All connections of the journal are gone."""
 
-    DURABLE: ClassVar[bool] = True
     at: float
 
 
-class ConnectionOpened(Frozen, frozen=True):
+class ConnectionOpened(_Transient, frozen=True):
     """A connection that has not registered yet."""
 
-    DURABLE: ClassVar[bool] = False
     fd: int
     at: float
 
 
-class ConnectionRegistered(Frozen, frozen=True):
-    """Who is at the other end. `owner` is the license's id (None for peers without one), `key` what it presented."""
+class ConnectionRegistered(_Transient, frozen=True):
+    """The role of a connection. `owner` is the license's id (None for peers without one), `key` what it presented."""
 
-    DURABLE: ClassVar[bool] = False
     HIDDEN: ClassVar[frozenset[str]] = frozenset({"key"})
     fd: int
     role: str
@@ -331,109 +324,96 @@ class ConnectionRegistered(Frozen, frozen=True):
     device: str = "pc"
 
 
-class GpuTaken(Frozen, frozen=True):
+class GpuTaken(_Transient, frozen=True):
     """A worker that registered without a name has this GPU from now on."""
 
-    DURABLE: ClassVar[bool] = False
     fd: int
     gpu: str
 
 
-class ConnectionClosed(Frozen, frozen=True):
+class ConnectionClosed(_Transient, frozen=True):
     """A connection is gone."""
 
-    DURABLE: ClassVar[bool] = False
     fd: int
     at: float
 
 
-class FrameRefused(Frozen, frozen=True):
+class FrameRefused(_Transient, frozen=True):
     """A connection sent something that is no message."""
 
-    DURABLE: ClassVar[bool] = False
     fd: int
 
 
-class MonitorsTold(Frozen, frozen=True):
-    """Something that this connection said was passed on to the monitors, or cost the hub as much."""
+class MonitorsTold(_Transient, frozen=True):
+    """A message of this connection was sent to the monitors, or cost the hub as much."""
 
-    DURABLE: ClassVar[bool] = False
     fd: int
     at: float
 
 
-class OldNamesSpoken(Frozen, frozen=True):
-    """A connection spells types in the older way, and is answered likewise."""
+class OldNamesSpoken(_Transient, frozen=True):
+    """A connection uses the older message types, and gets answers with these."""
 
-    DURABLE: ClassVar[bool] = False
     fd: int
 
 
-class GpuActive(Frozen, frozen=True):
+class GpuActive(_Transient, frozen=True):
     """The worker of `gpu` reports that it works."""
 
-    DURABLE: ClassVar[bool] = False
     gpu: str
     at: float
 
 
-class WorkerUrl(Frozen, frozen=True):
-    """The worker of `gpu` told its address by itself."""
+class WorkerUrl(_Transient, frozen=True):
+    """The worker of `gpu` reported its address."""
 
-    DURABLE: ClassVar[bool] = False
     gpu: str
     url: str
 
 
-class Asked(Frozen, frozen=True):
+class Asked(_Transient, frozen=True):
     """A client's question (`kind` is status or boot) went to the monitors under its `request_id`.
 
-    Of kind status-again it was answered from memory, and will be once more.
+    Of kind status-again it was answered from memory, and will be answered once more.
     """
 
-    DURABLE: ClassVar[bool] = False
     kind: str
     request_id: str
     fd: int
     at: float
 
 
-class Answered(Frozen, frozen=True):
-    """The question was answered, or nobody will."""
+class Answered(_Transient, frozen=True):
+    """The question was answered, or will get no answer."""
 
-    DURABLE: ClassVar[bool] = False
     kind: str
     request_id: str
 
 
-class CapabilityGiven(Frozen, frozen=True):
+class CapabilityGiven(_Transient, frozen=True):
     """The client of job `id` holds a capability until `expires` (UNIX seconds); None: it needs no other."""
 
-    DURABLE: ClassVar[bool] = False
     id: str
     expires: float | None
 
 
-class LicenseGone(Frozen, frozen=True):
-    """`license` was revoked; workers that come later must hear of it while its capabilities could still be shown."""
+class LicenseGone(_Transient, frozen=True):
+    """`license` was revoked; workers that connect later are notified while its capabilities could still be valid."""
 
-    DURABLE: ClassVar[bool] = False
     license: str
     at: float
 
 
-class ClockSet(Frozen, frozen=True):
+class ClockSet(_Durable, frozen=True):
     """All times before this fact are `by` seconds later by the clock as it goes now; `at` is by that."""
 
-    DURABLE: ClassVar[bool] = True
     by: float
     at: float
 
 
-class TextAsked(Frozen, frozen=True):
+class TextAsked(_Transient, frozen=True):
     """A client asked for a text or a video; `frame` is what a text worker is to be sent, less the key."""
 
-    DURABLE: ClassVar[bool] = False
     kind: str
     owner: str
     fd: int
@@ -441,26 +421,23 @@ class TextAsked(Frozen, frozen=True):
     at: float
 
 
-class TextGiven(Frozen, frozen=True):
+class TextGiven(_Transient, frozen=True):
     """The text request `id` is at the connection `worker`."""
 
-    DURABLE: ClassVar[bool] = False
     id: int
     worker: int
 
 
-class TextEnded(Frozen, frozen=True):
+class TextEnded(_Transient, frozen=True):
     """The text request `id` was answered, or given up; `in_vain`: a GPU is online, but no text worker came."""
 
-    DURABLE: ClassVar[bool] = False
     id: int
     in_vain: bool = False
 
 
-class DiskLow(Frozen, frozen=True):
+class DiskLow(_Transient, frozen=True):
     """New jobs are turned away while there is hardly room for what was promised."""
 
-    DURABLE: ClassVar[bool] = False
     low: bool
 
 
@@ -510,7 +487,7 @@ class Close(Frozen, frozen=True):
 
     fd: int
     code: int
-    why: str
+    reason: str
 
 
 Command = Send | Broadcast | Close

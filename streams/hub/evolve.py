@@ -1,4 +1,4 @@
-"""How each fact changes what the hub knows. Facts may come twice: a journal may repeat what a snapshot holds."""
+"""How each fact changes the hub's state. A fact may come twice: a journal may repeat what a snapshot holds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import Account
 from wakestream.streams.hub.state import Connection, Gpu, HubState, Job, Tied
 
-_STOPPED = ("cancelled", "expired", "revoked")  # what a worker is to stop
+_STOPPED = ("cancelled", "expired", "revoked")  # reasons for which a worker must stop the job
 
-_OWED = 1000
+_PENDING = 1000
 _CANCELLED = 1000
-_LET_GO = 1000
+_RELEASED = 1000
 _SERVED = 1000
 
 
@@ -45,7 +45,7 @@ def _job_queued(state: HubState, fact: f.JobQueued) -> None:
         _detach(state, job)
         job.fd, job.payload, job.since, job.seq = fact.fd, fact.payload, fact.at, state.serial
     job.gone = None if job.fd in state.connections else fact.at
-    _forgive(state, job.id)
+    _forget_cancels(state, job.id)
     state.queue[job.id] = None
     state.arrivals.append(job.seq)
     if state.waking is None:
@@ -63,9 +63,11 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     if job is None:
         return
     _detach(state, job)
-    _forgive(state, job.id)
+    _forget_cancels(state, job.id)
     if job.last not in (None, fact.gpu):
-        _owe(state, job.last, job.id, fact.at)  # it is made elsewhere: the worker that lost it shall not make it too
+        _add_pending_cancel(
+            state, job.last, job.id, fact.at
+        )  # it is made elsewhere: the worker that lost it shall not make it too
     job.gpu, job.since = fact.gpu, fact.at
     gpu = _gpu(state, fact.gpu)
     gpu.leases[job.id], gpu.active = None, fact.at
@@ -81,17 +83,17 @@ def _job_released(state: HubState, fact: f.JobReleased) -> None:
     if job is None:
         return
     gpu = state.gpus[job.gpu] if job.gpu is not None else None
-    holder = job.gpu or job.last  # one that was lost may have it still, and would make it when it is back
+    holder = job.gpu or job.last  # a lost worker may still have the job and would render it on its return
     if holder is not None and fact.why in _STOPPED:
-        _owe(state, holder, job.id, fact.at)
+        _add_pending_cancel(state, holder, job.id, fact.at)
     if job.gpu is not None and fact.why == "done":
-        _let_go(state, f.LetGo(job.id, job.owner, job.gpu))
+        _recently_released(state, f.LetGo(job.id, job.owner, job.gpu))
     if fact.fd is not None:
         state.cancelled[job.id] = (job.owner, fact.fd)
         _shorten(state.cancelled, _CANCELLED)
     _detach(state, job)
     if gpu is not None and not gpu.leases:
-        gpu.active = float("-inf")  # the work is known to have ended: no need to guess from when it was last heard of
+        gpu.active = float("-inf")  # the work has ended: its last sign of life does not matter any more
     mine = state.jobs_of[job.owner]
     del mine[job.id]
     if not mine:
@@ -111,15 +113,15 @@ def _results_gone(state: HubState, fact: f.ResultsGone) -> None:
     state.kept.pop(fact.owner, None)
 
 
-def _owe(state: HubState, gpu: str, id_: str, at: float) -> None:
-    owed = state.owed.setdefault(gpu, {})
-    owed[id_] = at
-    _shorten(owed, _OWED)
+def _add_pending_cancel(state: HubState, gpu: str, id_: str, at: float) -> None:
+    pending = state.pending_cancels.setdefault(gpu, {})
+    pending[id_] = at
+    _shorten(pending, _PENDING)
 
 
-def _let_go(state: HubState, fact: f.LetGo) -> None:
-    state.let_go[fact.id] = (fact.owner, fact.gpu)
-    _shorten(state.let_go, _LET_GO)
+def _recently_released(state: HubState, fact: f.LetGo) -> None:
+    state.recently_released[fact.id] = (fact.owner, fact.gpu)
+    _shorten(state.recently_released, _RELEASED)
 
 
 def _shorten(known: dict[str, Any], size: int) -> None:
@@ -127,25 +129,25 @@ def _shorten(known: dict[str, Any], size: int) -> None:
         del known[next(iter(known))]
 
 
-def _forgive(state: HubState, id_: str) -> None:
-    """The job is wanted again: no worker may stop it for what was owed before."""
+def _forget_cancels(state: HubState, id_: str) -> None:
+    """The job is wanted again: no worker may stop it for what was pending before."""
     state.cancelled.pop(id_, None)
-    state.let_go.pop(id_, None)
-    for owed in state.owed.values():
-        owed.pop(id_, None)
+    state.recently_released.pop(id_, None)
+    for pending in state.pending_cancels.values():
+        pending.pop(id_, None)
 
 
 def _cancel_owed(state: HubState, fact: f.CancelOwed) -> None:
-    state.let_go.pop(fact.id, None)
-    _owe(state, fact.gpu, fact.id, fact.at)
+    state.recently_released.pop(fact.id, None)
+    _add_pending_cancel(state, fact.gpu, fact.id, fact.at)
 
 
 def _cancels_settled(state: HubState, fact: f.CancelsSettled) -> None:
-    owed = state.owed.get(fact.gpu, {})
+    pending = state.pending_cancels.get(fact.gpu, {})
     for id_ in fact.ids:
-        owed.pop(id_, None)
-    if not owed:
-        state.owed.pop(fact.gpu, None)
+        pending.pop(id_, None)
+    if not pending:
+        state.pending_cancels.pop(fact.gpu, None)
 
 
 def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
@@ -195,9 +197,9 @@ def _gpu_released(state: HubState, fact: f.GpuReleased) -> None:
 
 def _gpu_forgotten(state: HubState, fact: f.GpuForgotten) -> None:
     state.gpus.pop(fact.gpu, None)
-    state.owed.pop(fact.gpu, None)
-    for id_ in [id_ for id_, (_, gpu) in state.let_go.items() if gpu == fact.gpu]:
-        del state.let_go[id_]
+    state.pending_cancels.pop(fact.gpu, None)
+    for id_ in [id_ for id_, (_, gpu) in state.recently_released.items() if gpu == fact.gpu]:
+        del state.recently_released[id_]
     for role in ("worker", "monitor"):
         state.holders.pop((role, fact.gpu), None)
 
@@ -216,7 +218,7 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
             gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was started anew"
         if gpu.account.at > fact.at:
             gpu.account.moved(fact.at, fact.at - gpu.account.at)
-    _move_times(state, lambda at: min(at, fact.at))  # a clock that was ahead may have been set right meanwhile
+    _move_times(state, lambda at: min(at, fact.at))  # the clock may have been ahead before the restart
 
 
 def _opened(state: HubState, fact: f.ConnectionOpened) -> None:
@@ -282,7 +284,7 @@ def _leave(state: HubState, peer: Connection, owner: str, at: float) -> None:
 
 
 def _forget_key(state: HubState, owner: str) -> None:
-    """The secret itself is kept while a worker may have to be told it, and no longer."""
+    """Forget a license key when no job or connection of the license is left."""
     if owner not in state.by_owner and owner not in state.jobs_of:
         state.keys.pop(owner, None)
 
@@ -333,7 +335,7 @@ def _license_gone(state: HubState, fact: f.LicenseGone) -> None:
 
 
 def _clock_set(state: HubState, fact: f.ClockSet) -> None:
-    """How long things have lasted stays as it was; capabilities are due to be renewed, as they bear the old time."""
+    """Keep all durations; renew all capabilities, since they contain times of the old clock."""
     for gpu in state.gpus.values():
         gpu.account.moved(fact.at, fact.by)
     _move_times(state, lambda at: min(at + fact.by, fact.at))
@@ -341,7 +343,7 @@ def _clock_set(state: HubState, fact: f.ClockSet) -> None:
 
 
 def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
-    """Every time that something is counted from. One that is still to come would let what lasts last for ever."""
+    """Move every time from which a duration is counted. A time in the future would make the duration endless."""
     for peer in state.connections.values():
         peer.opened = moved(peer.opened)
     for job in state.jobs.values():
@@ -352,7 +354,9 @@ def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
     state.unregistered = {fd: moved(at) for fd, at in state.unregistered.items()}
     state.kept = {owner: [(moved(at), result) for at, result in kept] for owner, kept in state.kept.items()}
     state.asked = {key: (moved(at), fds) for key, (at, fds) in state.asked.items()}
-    state.owed = {gpu: {id_: moved(at) for id_, at in owed.items()} for gpu, owed in state.owed.items()}
+    state.pending_cancels = {
+        gpu: {id_: moved(at) for id_, at in pending.items()} for gpu, pending in state.pending_cancels.items()
+    }
     state.revoked = {id_: moved(at) for id_, at in state.revoked.items()}
     state.holders = {key: (owner, moved(at)) for key, (owner, at) in state.holders.items()}
     state.waking = None if state.waking is None else moved(state.waking)
@@ -381,7 +385,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.GpuForgotten: _gpu_forgotten,
     f.GpusTied: _gpus_tied,
     f.CancelOwed: _cancel_owed,
-    f.LetGo: _let_go,
+    f.LetGo: _recently_released,
     f.CancelsSettled: _cancels_settled,
     f.HubStarted: _hub_started,
     f.ConnectionOpened: _opened,

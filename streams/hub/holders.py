@@ -1,4 +1,4 @@
-"""Whose a GPU's name is: who may serve it as its worker, and who may speak of it as its monitor. Pure.
+"""Which license may use a GPU's name, as its worker or as its monitor. Pure.
 
 A license that was issued for GPUs (`license issue --gpu`) has these names and no others. Any other name belongs to the
 first license that uses it in a role, until the license is released or revoked, or the name is forgotten.
@@ -56,13 +56,13 @@ def _not_yours(state: HubState, owner: str | None) -> tuple[str, str]:
 
 
 def _fresh(state: HubState, role: str, names: Iterable[str]) -> list[str]:
-    """Those names that are nobody's yet."""
+    """The names that no license holds yet."""
     known = state.holders.keys() | state.tied.owners.keys()
     return [name for name in names if (role, name) not in known]
 
 
 def _held(state: HubState, role: str, owner: str | None) -> int:
-    """How many names this license holds in this role; peers without a license share those that are nobody's."""
+    """How many names this license holds in this role; peers without a license share the free ones."""
     if owner is not None:
         return sum(of == role and holder == owner for (of, _), (holder, _) in state.holders.items())
     roles = ("worker", "monitor")
@@ -84,7 +84,7 @@ def claim(
 def of_monitor(state: HubState, peer: Connection, names: Collection[str], now: float, decision: HubDecision) -> bool:
     """Whether a monitor may speak of these GPUs; one that it had not named when it registered is its own from now on.
 
-    If not, it is told so.
+    If not, the monitor gets an error.
     """
     unnamed = [name for name in names if name not in peer.gpus]
     if unnamed:
@@ -103,7 +103,7 @@ def of_monitor(state: HubState, peer: Connection, names: Collection[str], now: f
 
 
 def _used(state: HubState, gpu: Gpu) -> float:
-    """When the name was last used, as far as that is kept."""
+    """When the name was last used, as far as the hub knows."""
     return max(gpu.since, *(state.holders.get((role, gpu.name), ("", 0.0))[1] for role in ("worker", "monitor")))
 
 
@@ -141,11 +141,11 @@ def _users(state: HubState) -> Iterator[tuple[str, str, str | None]]:
             yield from (("monitor", name, peer.owner) for name in peer.gpus)
 
 
-# What the book of licenses says
+# The license file
 
 
 def book_seen(state: HubState, event: f.BookSeen, decision: HubDecision) -> list[int]:
-    """Take in what the licenses were issued for, and which were released; returns who may not stay as it is."""
+    """Apply what the licenses were issued for and which were released; returns the connections to close."""
     for license_, at in event.released:
         release(state, license_, at, decision)
     tied = Tied.of(event.tied)
@@ -162,6 +162,6 @@ def book_seen(state: HubState, event: f.BookSeen, decision: HubDecision) -> list
 
 
 def release(state: HubState, license_: str, at: float, decision: HubDecision) -> None:
-    """The names that this license came to hold until `at` are nobody's."""
+    """Release the names that this license held before or at `at`."""
     held = [key for key, (owner, since) in state.holders.items() if owner == license_ and since <= at]
     decision.fact(*(f.GpuReleased(role, gpu) for role, gpu in held))

@@ -1,7 +1,7 @@
 """The hub's decider: connections and messages in, facts and replies out.
 
 Jobs are known by their `request_id` alone: the same id from another license is refused (`conflict`), since workers and
-monitors name a job by nothing else. Whoever speaks is held to its role on every message.
+monitors name a job by nothing else. The hub checks the role of the sender for each message.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNAUTHORIZED = 4401
 FORBIDDEN = 4403
 """Close code: a license that does not give the role claimed."""
 NOT_REGISTERED = 4408
-"""Close code: nobody registered in time."""
+"""Close code: no registration in time."""
 TOO_MANY = 4429
 """Close code: the license has as many connections as it may."""
 
@@ -74,7 +74,7 @@ def _gone(state: HubState, peer: Connection, now: float, decision: HubDecision) 
 
 
 def _drop(state: HubState, peer: Connection, code: int, why: str, now: float, decision: HubDecision) -> None:
-    """Close a connection; it counts as gone at once, so that nothing it has sent meanwhile is heard."""
+    """Close a connection. It is gone at once, so that frames that it has sent already are ignored."""
     _gone(state, peer, now, decision)
     decision.command(f.Close(peer.fd, code, why))
 
@@ -84,7 +84,7 @@ def _unreadable(state: HubState, event: f.Unreadable, now: float, decision: HubD
     if peer is None:
         return
     decision.fact(f.FrameRefused(event.fd))
-    decision.refuse(event.fd, event.code, event.why)
+    decision.refuse(event.fd, event.code, event.reason)
     if peer.refused + 1 >= state.limits.malformed:
         _drop(state, peer, 1008, "too many malformed frames", now, decision)
 
@@ -107,7 +107,7 @@ def _registering(state: HubState, event: f.Registering, now: float, decision: Hu
 
 
 def _refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
-    """Why this peer may not be what it claims to be, or None."""
+    """Why this peer may not have the role that it claims, or None."""
     claimed = _ROLES.get(event.message.role)
     if claimed is None:
         return "forbidden", 'there is no such role; "role" is worker or gpu_monitor, a client gives "key" instead'
@@ -126,7 +126,7 @@ def _refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
 
 
 def _claimed(event: f.Registering) -> tuple[str, str | None, tuple[str, ...]]:
-    """In which role who asks for which names of GPUs."""
+    """The claimed role, the license id and the claimed names of GPUs."""
     message, role = event.message, _ROLES[event.message.role]
     names = _served(message) if role == "monitor" else (message.gpu,) if role == "worker" and message.gpu else ()
     return role, event.license.id if event.license is not None else None, names
@@ -144,7 +144,7 @@ def _unfit(message: m.Register) -> tuple[str, str] | None:
 
 
 def unwelcome(state: HubState, license_: f.License) -> tuple[str, str] | None:
-    """Why a connection of this license would be turned away whatever it asked for, or None."""
+    """Why the hub refuses any connection of this license, or None."""
     return _REVOKED if license_.revoked else _crowded(state, license_)
 
 
@@ -203,7 +203,7 @@ def _capable(state: HubState, message: m.Register, role: str) -> bool:
 
 
 def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: float, decision: HubDecision) -> bool:
-    """Make room for a worker at its GPU: its own half-dead former connection goes, another license's stays."""
+    """Free the GPU for a worker: close a former connection of the same license, but not of another one."""
     before = None if free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
     if before is None:
         return True
@@ -250,7 +250,7 @@ def _disk_seen(state: HubState, event: f.DiskSeen, now: float, decision: HubDeci
 def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> None:
     for fd, since in state.unregistered.items():
         if now - since > state.limits.register:
-            why = f"nobody registered within {state.limits.register:g} s; send register first"
+            why = f"no register within {state.limits.register:g} s; send register first"
             decision.refuse(fd, "register_timeout", why)
             _drop(state, state.connections[fd], NOT_REGISTERED, why, now, decision)
     facts, renewals = capabilities.renewed(state, now)

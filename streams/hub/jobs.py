@@ -1,4 +1,4 @@
-"""What the hub does about jobs: submit, grant, release, expire. Pure; each function adds to a decision."""
+"""Jobs at the hub: submit, grant, release, expire. Pure; each function adds to a decision."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
 RELEASED = "released"
-"""Announced to clients that announce it: they are told once the end of a job is kept."""
+"""Announced to clients that announce it: they get a message when the end of a job is journaled."""
 
 ASKS = "hub_status"
-"""Announced by programs that only ask how the GPUs are: nobody there waits for a result."""
+"""Announced by programs that only query the GPUs: they do not wait for results."""
 
 POWER_NOW = "power_now"
-"""What a client announces that wants to hear, as soon as it is registered, how each GPU is."""
+"""Announced by clients that want the state of each GPU right after registration."""
 
 FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 """The additions that this hub announces; docs/protocol.md says what each means."""
@@ -73,7 +73,7 @@ def tell_monitors(
     first: bool = False,
     gpu: str | None = None,
 ) -> bool:
-    """Pass a message on to all monitors, to the `first`, or to those whose `gpu` it is about.
+    """Send a message to all monitors, to the `first`, or to those whose `gpu` it is about.
 
     False when its sender has had its share of this second. A submit that is left out has been preceded by many that
     woke the GPU.
@@ -90,14 +90,14 @@ def tell_monitors(
 def _concerned(state: HubState, gpu: str) -> list[int]:
     """The monitors of `gpu`, and those who name none: others would start their machine for it, or keep it on.
 
-    Where nobody names it, it may be anybody's under another name.
+    If none names it, it may be the GPU of any of them under another name.
     """
     named = {fd for fd in state.monitors if gpu in state.connections[fd].gpus}
     return [fd for fd in state.monitors if not named or fd in named or not state.connections[fd].gpus]
 
 
 def had_its_share(state: HubState, peer: Connection, now: float) -> bool:
-    """Whether others have heard enough of this connection in this second."""
+    """Whether this connection has sent as many messages to others in this second as it may."""
     second, times = peer.told
     return second == int(now) and times >= state.limits.passed_on
 
@@ -121,7 +121,7 @@ def _refusal(state: HubState, peer: Connection, job: Job | None, message: m.Subm
 
 
 def _late(state: HubState, peer: Connection, message: m.Submit) -> bool:
-    """Whether the submit was under way on an older connection while the job was cancelled on a newer one."""
+    """Whether the submit comes late over an older connection than the one that cancelled the job."""
     owner, fd = state.cancelled.get(message.request_id, ("", 0))
     return owner == _owner(peer) and peer.fd < fd
 
@@ -163,7 +163,7 @@ def offline(state: HubState, message: m.Submit, position: int, now: float) -> m.
 
 
 def phase(state: HubState) -> str:
-    """What the most hopeful GPU is doing, in one word for those who wait."""
+    """The phase of the GPU that will be online first, in one word for waiting clients."""
     if not state.monitors:
         return "no_monitor"
     phases = {_PHASES.get(gpu.phase, gpu.phase) for gpu in state.gpus.values()} or {"booting"}
@@ -171,14 +171,14 @@ def phase(state: HubState) -> str:
 
 
 def eta(state: HubState, now: float) -> dict[str, float] | None:
-    """Seconds until a GPU is expected, from earlier boots less the time that somebody has waited already."""
+    """Seconds until a GPU is expected, from earlier boots minus the time that jobs have waited already."""
     boots = boot_times(seconds for _, seconds in state.boots)
     waited = max(0.0, now - state.waking) if state.waking is not None else 0.0
     return boots and {name: round(max(0.0, seconds - waited), 1) for name, seconds in boots.items()}
 
 
 def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision, *, again: bool) -> None:
-    """Give `gpu` to all who wait; `again` also tells those who hold it already (its worker may have forgotten them)."""
+    """Grant `gpu` to all waiting jobs; with `again` also to its holders (its worker may have lost them)."""
     held = [state.jobs[id_] for id_ in gpu.leases]
     queued = state.queued()
     decision.fact(*(f.JobGranted(job.id, gpu.name, now) for job in queued))
@@ -215,7 +215,7 @@ def _batch(frames: Sequence[dict[str, Any]], now: float) -> m.DispatchBatch:
 def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, decision: HubDecision) -> None:
     """Release the job and have its worker stop it, also one that had let its GPU go for a while."""
     job = _own(state, peer, message.request_id)
-    owner, gpu = state.let_go.get(message.request_id, (None, ""))
+    owner, gpu = state.recently_released.get(message.request_id, (None, ""))
     if job is not None:
         stop(state, job, "cancelled", now, decision, peer.fd)
     elif owner == _owner(peer):
@@ -228,7 +228,7 @@ def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, dec
 
 
 def stop(state: HubState, job: Job, why: str, now: float, decision: HubDecision, fd: int | None = None) -> None:
-    """Release a job and, where a worker holds it, have that stop it: now, and again when it connects anew."""
+    """Release a job and, where a worker holds it, have that stop it: now, and again when it reconnects."""
     decision.fact(f.JobReleased(job.id, why, now, fd))
     if job.gpu is not None:
         gpu = state.gpus[job.gpu]
@@ -236,17 +236,17 @@ def stop(state: HubState, job: Job, why: str, now: float, decision: HubDecision,
 
 
 def settle_cancels(state: HubState, gpu: Gpu, fd: int, decision: HubDecision) -> None:
-    """A worker is back that may not have heard, or not have kept, which of its jobs are over."""
-    for id_ in state.owed.get(gpu.name, ()):
+    """Notify a reconnected worker of jobs that have ended: it may have missed or lost that."""
+    for id_ in state.pending_cancels.get(gpu.name, ()):
         decision.send(fd, m.Cancel(request_id=id_))
     if capabilities.hears_ends(state, fd):
-        for id_, (owner, held) in state.let_go.items():
+        for id_, (owner, held) in state.recently_released.items():
             if held == gpu.name:
                 decision.send(fd, m.JobDone(request_id=id_, license=owner or None))
 
 
 def done(state: HubState, peer: Connection, message: m.JobDone, now: float, decision: HubDecision) -> None:
-    """Release the job; said twice, it is no different."""
+    """Release the job. A repeated `done` changes nothing."""
     job = _own(state, peer, message.request_id)
     if job is not None:
         decision.fact(f.JobReleased(job.id, "done", now))
@@ -256,7 +256,7 @@ def done(state: HubState, peer: Connection, message: m.JobDone, now: float, deci
 
 
 def _confirm(peer: Connection, request_id: str, decision: HubDecision) -> None:
-    """Tell that the end of a job is kept: until then its client says it again at each new connection."""
+    """Confirm that the end of a job is journaled; without it the client repeats the end at each connection."""
     if RELEASED in peer.features:
         decision.send(peer.fd, m.JobReleased(request_id=request_id))
 
@@ -267,7 +267,7 @@ def _own(state: HubState, peer: Connection, request_id: str) -> Job | None:
 
 
 def result(state: HubState, peer: Connection, message: m.Result, now: float, decision: HubDecision) -> None:
-    """Bring a worker's result to the connection that asked, or else to its owner's others; without secrets."""
+    """Send a worker's result to the connection that submitted the job, or else to its owner's others."""
     job = state.jobs.get(message.request_id)
     if job is not None and (peer.gpu is None or peer.gpu not in (job.gpu, job.last)):
         why = "this job is not this worker's: only the one that was given a job sends its result"
@@ -278,7 +278,7 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, dec
     to = _addressees(state, job, message, owner)
     if job is not None and job.gpu in (None, peer.gpu) and ends(state, peer, job, message, now):
         decision.fact(f.JobReleased(job.id, "result", now))
-    if message.request_id in state.owed.get(peer.gpu or "", ()):
+    if message.request_id in state.pending_cancels.get(peer.gpu or "", ()):
         decision.fact(f.CancelsSettled(peer.gpu or "", (message.request_id,)))
     if to:
         decision.send(to, clean, old=True)
@@ -303,7 +303,7 @@ def _addressees(state: HubState, job: Job | None, message: m.Result, owner: str 
     if owner is None:
         return ()
     mine = state.of_owner(owner)
-    # The number in the frame may be of a former life of the hub, and somebody else's now.
+    # The number in the frame may be from before a restart of the hub, and belong to another client now.
     fd = message.sender_fd if job is None else job.fd
     if fd in mine and (job is not None or ASKS not in state.connections[fd].features):
         return (fd,)
@@ -318,7 +318,7 @@ def hears_results(features: frozenset[str]) -> bool:
 
 
 def deliver(state: HubState, fd: int, owner: str, decision: HubDecision) -> None:
-    """What was kept for `owner` goes to its first connection that hears results."""
+    """Send the stored results of `owner` to its first connection that reads results."""
     kept = state.kept.get(owner)
     if kept:
         for _, message in kept:
@@ -327,14 +327,14 @@ def deliver(state: HubState, fd: int, owner: str, decision: HubDecision) -> None
 
 
 def expire(state: HubState, now: float, decision: HubDecision) -> None:
-    """Release what nobody will come back for, and tell whoever of its owner is here."""
+    """Expire abandoned jobs and notify the owner's open connections."""
     for job in state.jobs.values():
         if _expired(state, job, now):
             stop(state, job, "expired", now, decision)
             for fd in state.of_owner(job.owner) if job.gone is not None or says_done(state, job) else ():
                 decision.refuse(fd, "expired", _GONE if job.gone is not None else _SILENT, job.id)
-    for name, owed in state.owed.items():
-        late = tuple(id_ for id_, at in owed.items() if now - at > state.limits.granted_ttl)
+    for name, pending in state.pending_cancels.items():
+        late = tuple(id_ for id_, at in pending.items() if now - at > state.limits.granted_ttl)
         if late:
             decision.fact(f.CancelsSettled(name, late))
     for owner, kept in state.kept.items():

@@ -1,6 +1,6 @@
 """The power ledger: how long each GPU ran, what that cost, what it saved, and how long its boots took. Pure.
 
-Times are UNIX seconds, days are days of UTC. A GPU that nobody can describe counts as running if it ran before.
+Times are UNIX seconds, days are days of UTC. A GPU whose state is unknown counts as running if it ran before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the hub does about GPUs: online, lost, booting, draining, and the questions about them. Pure."""
+"""GPUs at the hub: online, lost, booting, draining, and the questions about them. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _STATUS = {
 
 
 def online(state: HubState, peer: Connection, message: m.Online, now: float, decision: HubDecision) -> None:
-    """A worker takes work: everyone hears of it, and all who wait are granted it."""
+    """A worker is online: notify all clients and grant the GPU to all waiting jobs."""
     gpu = gpu_of(state, peer, now, decision)
     if gpu is None:
         return
@@ -94,7 +94,7 @@ def _announcement(gpu: str, url: str | None, now: float, said: m.Online | None =
 
 
 def greet_monitor(state: HubState, monitor: Connection, now: float, decision: HubDecision) -> None:
-    """A monitor that comes late learns who is online, who was lost, and that somebody waits."""
+    """Tell a new monitor which GPUs are online or lost, and whether jobs wait."""
     fd, gpus = monitor.fd, monitor.gpus
     for gpu in state.gpus.values():
         if gpus and gpu.online:
@@ -120,7 +120,7 @@ def worker_gone(state: HubState, peer: Connection, now: float, decision: HubDeci
 
 
 def replaced(state: HubState, before: Connection, now: float, decision: HubDecision) -> None:
-    """The worker of a GPU is here anew: its half-dead former connection goes."""
+    """The worker of a GPU has reconnected: close its former connection."""
     why = "this GPU's worker connected again"
     decision.send(before.fd, m.Kicked(msg=why))
     worker_gone(state, before, now, decision)
@@ -138,7 +138,7 @@ def _lost(gpu: str, why: str) -> m.PowerState:
 
 
 def power_state(state: HubState, peer: Connection, message: m.PowerState, now: float, decision: HubDecision) -> None:
-    """A monitor says what its GPU is doing."""
+    """A monitor reports the state of its GPU."""
     if message.state not in STATES or not is_name(message.gpu):
         why = f'"state" is one of {", ".join(STATES)}, "gpu" a name of 1 to 100 printable characters'
         decision.refuse(peer.fd, "bad_request", why)
@@ -165,7 +165,7 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
 
 
 def present(state: HubState, fd: int, decision: HubDecision) -> None:
-    """Tell a client that has just registered how each GPU is that anything is known of."""
+    """Send the state of each known GPU to a client that has just registered."""
     for gpu in state.gpus.values():
         if gpu.phase != "unknown":
             decision.send(fd, m.PowerState(gpu=gpu.name, state=gpu.phase, msg=gpu.cause or None, present=True))
@@ -176,7 +176,7 @@ def _is_unmet(gpu: Gpu) -> bool:
 
 
 def _is_no_news(gpu: Gpu, state: str) -> bool:
-    # That it drains is a question, and how long a worker has stayed away is not counted anew from each.
+    # A drain is only a question; it must not restart the time for which the worker has been away.
     return (gpu.online and state in _STALE) or (_is_unmet(gpu) and state == "draining")
 
 
@@ -199,7 +199,7 @@ def _meant(state: HubState, peer: Connection, gpu: str | None) -> tuple[str, ...
 
 
 def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: float, decision: HubDecision) -> None:
-    """A boot ended. When it failed and no other GPU is on its way, nobody who waits is left waiting."""
+    """A boot ended. If it failed and no other GPU is starting, fail the waiting jobs."""
     if message.gpu in state.gpus and not holders.of_monitor(state, peer, (message.gpu,), now, decision):
         return
     told = _tell_asker(state, message, decision)
@@ -244,7 +244,7 @@ def _let_down(
 
 
 def _tell_asker(state: HubState, message: m.BootResult, decision: HubDecision) -> set[tuple[str, int]]:
-    """Answer whoever asked for this boot: a client's own `boot`, or the job whose copy caused it if it still waits."""
+    """Answer the source of this boot: a client's own `boot`, or the job whose copy caused it if it still waits."""
     if message.request_id is None:
         return set()
     _, fds = state.asked.get(("boot", message.request_id), (0.0, ()))
@@ -271,7 +271,7 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decisio
     if awake is not None:
         _awake(state, peer, message, awake, now, decision)
     elif not state.monitors:
-        why = "no monitor is connected, so nobody can start the GPU; start `wakestream monitor`"
+        why = "no monitor is connected, so the GPU cannot be started; start `wakestream monitor`"
         decision.refuse(peer.fd, "no_monitor", why, message.request_id)
     elif message.request_id is not None and _crowded(state, peer.fd):
         _refuse_question(peer.fd, message.request_id, decision)
@@ -282,7 +282,7 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decisio
 
 
 def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: float, decision: HubDecision) -> None:
-    """Its monitor hears of it all the same: somebody is about to use it."""
+    """Notify its monitor too, since the GPU will be used."""
     if jobs.tell_monitors(state, peer, message, now, decision, gpu=gpu.name):
         text = "the GPU is online already"
         decision.send(peer.fd, m.Booted(msg=text, source="hub", request_id=message.request_id, gpu=gpu.name))
@@ -351,7 +351,7 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     """Whether a GPU may be stopped; with `drain`, and if so, it is given no more work from this moment on."""
     names = (message.gpu,) if message.gpu is not None else peer.gpus
     named = _named(state)
-    # A GPU that no monitor answers for may be this very machine under another name: nobody's work is stopped for that.
+    # A GPU without a monitor may be this machine under another name: its work must not be stopped.
     gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
     own = [gpu for gpu in gpus if holders.may_speak(state, "monitor", peer.owner, gpu.name)]
     ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
@@ -372,12 +372,12 @@ def _named(state: HubState) -> set[str]:
 
 
 def unmet(state: HubState, now: float, decision: HubDecision) -> None:
-    """Whoever waits for a GPU that is on, and whose worker is well but stays away from this hub, is told at last.
+    """Fail queued jobs if the GPU is on but its worker does not register in time.
 
-    The monitor finds it online, so nothing more would happen; and while jobs wait for it, it is not switched off.
+    The monitor reports it online, so nothing else would happen; and while jobs wait for it, it is not switched off.
     """
     late = [gpu.name for gpu in state.gpus.values() if _is_unmet(gpu) and now - gpu.since >= state.limits.unmet]
-    watched = sorted(_named(state).intersection(late))  # of others nobody knows whether they are on still
+    watched = sorted(_named(state).intersection(late))  # others may be off by now
     if not watched or not _hopeless_but_for(state, late):
         return
     why = (
@@ -391,7 +391,7 @@ def unmet(state: HubState, now: float, decision: HubDecision) -> None:
 
 
 def overdue(state: HubState, now: float, decision: HubDecision) -> None:
-    """What a monitor left open: questions are answered by the hub, a stop that never began is called off."""
+    """Answer questions that a monitor left open, and cancel a stop that never began."""
     for (kind, request_id), (since, fds) in state.asked.items():
         here = [fd for fd in fds if fd in state.connections]
         patience = {"status": state.limits.ask, AGAIN: state.limits.look}

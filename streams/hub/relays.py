@@ -1,7 +1,7 @@
-"""What deployed programs send each other through the hub: texts, videos, a phone's tasks, a render's progress. Pure.
+"""Messages between deployed programs through the hub: texts, videos, a phone's tasks, a render's progress. Pure.
 
 Nothing crosses the border of a license: a connection is addressed by its number only if it is of the same license. A
-text worker is told by what it does: it registers, and never says that a GPU is online.
+text worker is recognised by its behaviour: it registers, and never reports that a GPU is online.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _progress(state: HubState, peer: Connection, message: m.Unknown, now: float,
 
 
 def _newest(state: HubState, peer: Connection, device: object) -> tuple[int, ...]:
-    """The newest other connection of this kind of device; a program of ours does not know what to do with a task."""
+    """The newest other connection of this kind of device; wakestream's own programs cannot handle a task."""
     mine = (state.connections[fd] for fd in state.of_owner(peer.owner or "") if fd != peer.fd)
     fit = [one.fd for one in mine if one.device == device and jobs.hears_results(one.features)]
     return (max(fit),) if fit else ()

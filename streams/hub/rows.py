@@ -30,7 +30,7 @@ def event_row(event: f.Event, now: float) -> Told:
             without_key = event.credential is None and event.license is None
             return "in", label, data | ({"without_key": True} if without_key else {}), None
         case f.Unreadable():
-            return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.why, "code": event.code}, None
+            return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.reason, "code": event.code}, None
         case f.Opened() | f.Closed():
             return "conn", type(event).__name__.lower(), {"fd": event.fd, "now": now}, None
         case _:

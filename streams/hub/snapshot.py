@@ -23,9 +23,9 @@ def snapshot(state: HubState) -> Iterator[f.Fact]:
             yield queued
     for owner, results in state.kept.items():
         yield from (f.ResultKept(owner, result, at) for at, result in results)
-    yield from (f.LetGo(id_, owner, gpu) for id_, (owner, gpu) in state.let_go.items())
-    for name, owed in state.owed.items():
-        yield from (f.CancelOwed(name, id_, at) for id_, at in owed.items())
+    yield from (f.LetGo(id_, owner, gpu) for id_, (owner, gpu) in state.recently_released.items())
+    for name, pending in state.pending_cancels.items():
+        yield from (f.CancelOwed(name, id_, at) for id_, at in pending.items())
     if state.boots or state.jobs:
         yield f.BootTimes(tuple(state.boots), state.waking)
 

@@ -1,4 +1,4 @@
-"""What the hub knows: its bounds, connections, GPUs, jobs and questions. Only `hub_evolve.evolve` writes here."""
+"""The hub's state: limits, connections, GPUs, jobs and questions. Only the functions of `evolve.py` write here."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Limits:
     prices: Prices = field(default_factory=lambda: Prices({}))
 
     def price_of(self, gpu: str) -> float | None:
-        """What an hour of this GPU costs, if anybody said so."""
+        """The price of an hour of this GPU, or None."""
         return self.prices.get(gpu, self.price)
 
 
@@ -86,7 +86,7 @@ class Tied:
 class Connection:
     """One open connection; `role` is None until it registered, then client, worker or monitor.
 
-    `told` is a second and how often in it the monitors were told of something that this connection said.
+    `told` is a second and how many messages of this connection went to monitors in it.
     """
 
     fd: int
@@ -155,13 +155,14 @@ class Job:
 
 @dataclass(slots=True)
 class HubState:
-    """All of it. `queue` is in order of arrival; `waking` is since when somebody waits for a GPU to come online.
+    """The whole state. `queue` is in order of arrival; `waking` is since when a job waits for a GPU to come online.
 
-    `capabilities` says until when each job's is good, the first to end first; `revoked` when a license was. `boots` are
-    the last ones, each with its end and its seconds. `owed` are the cancelled jobs of each GPU that its worker may
-    still have, `cancelled` the owner and the connection of each of the last ones that were cancelled, `let_go` the
-    owner and the GPU of each of the last ones whose client was done with it: it may rest only, and be cancelled then.
-    `holders` are the licenses that use each GPU's name, by role and name, each with when that was last noted.
+    `capabilities` has the expiry of each job's capability, the earliest first; `revoked` when each license was revoked.
+    `boots` are the last boots, each with its end and its seconds. `pending_cancels` are the cancelled jobs of each GPU
+    that its worker may still have. `cancelled` has the owner and the connection of the last cancelled jobs.
+    `recently_released` has the owner and the GPU of the last jobs that their clients released: a client may have
+    released the GPU for a pause only, and cancel the job later. `holders` are the licenses that use each GPU's name, by
+    role and name, each with the time of its last use.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -180,9 +181,9 @@ class HubState:
     asked: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = field(default_factory=dict)
     waking: float | None = None
     boots: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=100))
-    owed: dict[str, dict[str, float]] = field(default_factory=dict)
+    pending_cancels: dict[str, dict[str, float]] = field(default_factory=dict)
     cancelled: dict[str, tuple[str, int]] = field(default_factory=dict)
-    let_go: dict[str, tuple[str, str]] = field(default_factory=dict)
+    recently_released: dict[str, tuple[str, str]] = field(default_factory=dict)
     serial: int = 0
     disk_low: bool = False
     capabilities: dict[str, float] = field(default_factory=dict)
@@ -196,7 +197,7 @@ class HubState:
         return bisect_left(self.arrivals, job.seq) + 1
 
     def queued(self) -> list[Job]:
-        """All who wait, first come first."""
+        """All waiting jobs, the oldest first."""
         return [self.jobs[id_] for id_ in self.queue]
 
     def listeners(self, job: Job) -> tuple[int, ...]:

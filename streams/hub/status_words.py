@@ -1,4 +1,4 @@
-"""Who is told the GPU's state, and in which words. Pure."""
+"""Who gets a status answer, and in which form. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from wakestream.streams.protocol import messages as m
 
 
 def pass_on(state: HubState, askers: Iterable[int], message: m.StatusResponse, decision: HubDecision) -> None:
-    """Clients of ours get the answer that they asked for; deployed ones get each answer for their license.
+    """wakestream's own clients get the answers to their queries; deployed clients get each answer for their license.
 
-    A deployed client begins to upload at `running`, so it is told so only while a worker is there.
+    A deployed client begins to upload at `running`, so the hub sends that only while a worker is online.
     """
     peers = [state.connections[fd] for fd in askers if fd in state.connections]
     decision.send([peer.fd for peer in peers if peer.features], message)

@@ -42,7 +42,7 @@ class Idle(Moves):
         return f"no work for {self.policy.idle_after:g} s"
 
     def may_drain(self, why: str, since: float) -> None:
-        """Drain, once the worker was asked after `since` and the hub says that nobody holds the machine."""
+        """Drain if, after `since`, the worker had no task and the hub says that no job holds the machine."""
         if not self.policy.asks_first:
             self.move(Signal.IDLE, why)
         elif self.policy.checks_health and self.m.health_at < since:
@@ -64,7 +64,7 @@ class Idle(Moves):
     def on_answer(self, event: p.Answer) -> None:
         query = self.m.query
         if query is None or query.id != event.request_id or not self.awaits_the_hub():
-            return  # it may have given the GPU to somebody since
+            return  # the hub may have granted the GPU since
         held = event.active_count != 0 or event.has_recent_active
         self.set(active=event.active_count, orphan=self.m.orphan and not held)
         if self.m.state == "draining":
@@ -85,7 +85,7 @@ class Idle(Moves):
         if held:
             self.set(last_use=self.now)
         elif self.m.orphan:
-            self.move(Signal.IDLE, "it runs though nobody asked for it")
+            self.move(Signal.IDLE, "it runs without a request")
         elif self.idle():
             self.move(Signal.IDLE, self.no_work())
 
@@ -98,8 +98,8 @@ class Idle(Moves):
 
     def unusable(self) -> str:
         if self.m.orphan:
-            return "switching off the machine that nobody asked for; nobody holds it"
-        return "switching off the machine that did not come online; nobody holds it"
+            return "switching off the machine that runs without a request; no job holds it"
+        return "switching off the machine that did not come online; no job holds it"
 
     def watch_draining(self) -> None:
         if self.over(self.policy.warning):

@@ -1,6 +1,6 @@
 """The monitor's decider: messages and the provider's answers in, commands to the provider and messages out.
 
-At most one provider call is under way at a time, and never two starts. The moves are those of
+At most one provider call runs at a time, and never two starts. The moves are those of
 `streams/monitor/power_table.py`.
 """
 
@@ -64,7 +64,7 @@ _MEANINGS: Mapping[type, Callable[[Any], p.PowerEvent | None]] = {
 
 
 class _Turn(Findings):
-    """One decision while it is made."""
+    """One decision while it is made: a method for each event."""
 
     def on_wake(self, event: p.Wake) -> None:
         anew = self.m.state == "off" and not self.m.wanted
@@ -91,22 +91,22 @@ class _Turn(Findings):
             self.set(next_look=self.now)
 
     def owe_answer(self, event: p.Wake) -> None:
-        """Take note of a boot request's id. Of a GPU that is online such a hub as ours says so itself."""
+        """Remember a boot request's id. Our hub answers for a GPU that is online by itself."""
         said = self.m.state == "online" and self.hub_is_ours()
         if event.answer and event.request_id and not said and event.request_id not in self.m.boots:
             self.set(boots=(*self.m.boots, event.request_id)[-MAX_ASKED:])
 
     def serves(self) -> bool:
-        """Whether it is taken to be at work, as it has been before."""
+        """Whether the machine serves jobs, as far as is known."""
         return self.m.state == "online" or (self.m.state == "booted" and self.m.served)
 
     def lives(self) -> None:
-        """The machine was there at the last wake, which need not be remembered."""
+        """The machine runs, so that the last wake needs no start."""
         if self.serves():
             self.set(wanted=False)
 
     def alone_tells(self) -> bool:
-        """Whether nobody but the provider says how the machine is."""
+        """Whether the provider is the only source of the machine's state."""
         return not self.policy.checks_health and not self.m.gone
 
     def want(self) -> None:
@@ -198,9 +198,9 @@ class _Turn(Findings):
             self.lost_sight(f"cannot look at the machine: {why}")
 
     def lost_sight(self, why: str) -> None:
-        """Once only: what is lost already, or was never seen, stays so."""
+        """Report the loss once."""
         if not self.move(Signal.LOST, why) and self.m.state == "unknown" and self.m.unread == self.policy.misses:
-            self.set(why=why[:LONGEST_WHY])
+            self.set(reason=why[:LONGEST_WHY])
             self.announce()
 
     def say_unread(self, text: str, *, alive: bool) -> None:
@@ -210,7 +210,7 @@ class _Turn(Findings):
             self.alarm(text)
         else:
             minutes = (self.now - self.m.unread_since) / 60
-            self.alarm(f"{text}. For {minutes:.0f} min nobody knows whether it runs and costs money: look for yourself")
+            self.alarm(f"{text}. Its state is unknown for {minutes:.0f} min, it may cost money: check it yourself")
 
     def finish(self, number: int) -> p.Call | None:
         """The call that ended, or None when its number is not the one that is awaited."""
@@ -272,7 +272,7 @@ class _Turn(Findings):
             self.set(asked=(*self.m.asked, event.request_id), next_look=self.now)
 
     def answer_asked(self) -> None:
-        """Once more, after a look."""
+        """Answer status queries again, after an inspect."""
         for request_id in self.m.asked:
             self.say_status(request_id, fresh=True)
         self.set(asked=())
@@ -334,7 +334,7 @@ class _Turn(Findings):
     def late(self) -> str:
         what = {
             "starting": "the provider accepted the start, but the machine does not run",
-            "no_capacity": f"no capacity ({self.m.why})",
+            "no_capacity": f"no capacity ({self.m.reason})",
         }.get(self.m.state, "the machine runs, but its worker is not initialized")
         return f"not online within {self.policy.boot_timeout:g} s: {what}"
 
@@ -348,10 +348,12 @@ class _Turn(Findings):
             self.set(due="stop")
 
     def watch_wanted(self) -> None:
-        # Those who wait for a machine that cannot be looked at, or does not end to stop, must hear of it too.
+        # Waiting jobs must also get an answer if the machine cannot be inspected or does not finish stopping.
         serving = self.serves() or self.m.state == "draining"
         if self.m.wanted and not serving and self.now - self.m.wanted_at >= self.policy.boot_timeout:
-            self.tell_failure(f"not started within {self.policy.boot_timeout:g} s, it is {self.m.state}: {self.m.why}")
+            self.tell_failure(
+                f"not started within {self.policy.boot_timeout:g} s, it is {self.m.state}: {self.m.reason}"
+            )
 
     def answer_boots(self) -> None:
         # All clients hear the answer, so however many ask, it is not repeated faster than this.

@@ -1,4 +1,4 @@
-"""What a monitor must not forget when it is started anew: whose the machine is, since when it runs, when it was used.
+"""What a monitor must know after a restart: who started the machine, since when it runs, when it was used.
 
 A `MachineKept` is the only fact of a monitor's journal; the newest one counts. Its times are UNIX seconds, those of a
 `Machine` are on the monitor's own clock, and ages join the two. Pure.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from wakestream.streams.monitor.power_machine import Machine
 
@@ -21,7 +21,6 @@ USE_EVERY = 30.0
 class MachineKept:
     """`start_at`: a start was asked for then, and does not show yet; `start_taken`: the provider took it."""
 
-    DURABLE: ClassVar[bool] = True
     ours: bool = False
     start_at: float | None = None
     start_taken: bool = False
@@ -30,7 +29,7 @@ class MachineKept:
 
 
 def snapshot(machine: Machine, now: float, unix: float) -> MachineKept:
-    """What is to be kept of `machine`; `now` is the monitor's clock, `unix` the same moment in UNIX seconds."""
+    """What to journal of `machine`; `now` is the monitor's clock, `unix` the same moment in UNIX seconds."""
     used = machine.served or machine.start_at is not None or machine.remembered
     return MachineKept(
         ours=machine.ours or machine.served,
@@ -71,9 +70,9 @@ def ages(facts: Iterable[MachineKept], unix: float) -> dict[str, Any] | None:
 
 
 def restore(known: Mapping[str, Any] | None, now: float) -> Machine:
-    """The machine of a monitor that starts and knows this much: it is looked at before anything is done.
+    """The machine at a restart, from what the journal knows: it is inspected before any action.
 
-    A start that was under way is still wanted, and not made again while it may yet show.
+    A start that had begun is still wanted, and is not repeated while it may still show.
     """
     if known is None:
         return Machine()

@@ -28,8 +28,8 @@ class PowerPolicy:
     `query_timeout` bounds the wait for the hub's word before a stop, `stop_again` is when a stop that shows no effect
     is asked for once more. `answer_every` is the least time between two answers to boot requests for a machine that is
     on. `capacity` spaces the starts when there is none, `trouble` all that failed. `orphans` says what becomes of a
-    machine that is found running though nobody asked for it: its idle time decides, it is stopped unless somebody holds
-    it, or it is left alone until somebody uses it. `first_alarm` is the gap to the second alarm about one thing; each
+    machine that runs without a request: its idle time decides, it is stopped unless a job holds it, or it is left
+    alone until it is used. `first_alarm` is the gap to the second alarm about one thing; each
     gap is twice the one before. `asks_first`: before an idle machine drains, its worker and the hub are asked whether
     it is in use (False: it drains, and then the hub is asked).
     """
@@ -68,7 +68,7 @@ class PowerPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A provider call that is under way; `number` tells a late answer from the one that is awaited."""
+    """A provider call that has not ended; `number` distinguishes a late answer from the expected one."""
 
     kind: CallKind
     number: int
@@ -76,7 +76,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question to the hub whether anybody holds the GPU."""
+    """A question to the hub whether any job holds the GPU."""
 
     id: str
     asked_at: float
@@ -84,16 +84,16 @@ class Query:
 
 @dataclass(slots=True)
 class Machine:
-    """All that is known. `why` explains `state`; `wanted` is a wake that is still to be carried out.
+    """All that is known. `reason` explains `state`; `wanted` is a wake that is still to be carried out.
 
     `start_at` is when a start was asked for that does not show yet, `start_taken` that the provider took it. `ours` is
-    a machine that this monitor started, `orphan` one that is treated as nobody's, `gone` one whose worker the hub lost.
+    a machine that this monitor started, `orphan` one that runs without a request, `gone` one whose worker the hub lost.
     Looks after the call `seen_from` show how the machine was at the last wake. `boots` are the ids of boot requests
     that are still to be answered, `health_at` is when the worker last answered for its health, or failed to.
     """
 
     state: PowerWord = "unknown"
-    why: str = "not looked at yet"
+    reason: str = "not looked at yet"
     # what the provider says
     reading: PowerReading | None = None
     read_at: float | None = None
@@ -124,7 +124,7 @@ class Machine:
     checking: bool = False
     next_health: float = 0.0
     health_at: float = float("-inf")
-    # work, and the stop when there is none
+    # work, and the stop without work
     served: bool = False
     up_since: float | None = None
     last_use: float = 0.0
@@ -164,7 +164,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Somebody needs the GPU. `boot` marks a request, not the copy of a submit; `answer`: its id is to be answered."""
+    """The GPU is needed. `boot` marks a request, not the copy of a submit; `answer`: its id needs an answer."""
 
     request_id: str | None = None
     boot: bool = False
@@ -173,14 +173,14 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The provider took a start or stop: no more than that."""
+    """The provider accepted a start or stop; its effect is not known yet."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The provider looked; `detail` is its own word on it."""
+    """The result of an inspect; `detail` is the provider's own word."""
 
     number: int
     reading: PowerReading
@@ -231,7 +231,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Somebody wants to know the status."""
+    """A status query."""
 
     request_id: str
 

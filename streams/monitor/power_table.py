@@ -35,9 +35,9 @@ class Signal(Enum):
     RETRY = "time to ask for capacity again"
     IDLE = "no work for the idle time"
     OVERDUE = "the longest allowed uptime is over"
-    FREE = "nobody holds the GPU"
-    KEPT = "somebody holds the GPU or wants it, or the hub does not say"
-    UNUSABLE = "it runs, but never came online, or nobody asked for it; and nobody holds it"
+    FREE = "no job holds the GPU"
+    KEPT = "a job holds the GPU or needs it, or the hub does not say"
+    UNUSABLE = "it runs, but never came online, or runs without a request; and no job holds it"
     GONE = "the provider says: stopped or failed, of a machine that had served before"
     GOING = "the provider says: stopping, of a machine that had served before"
     RUNS_ON = "it was to stop, and runs on"
@@ -46,7 +46,7 @@ class Signal(Enum):
 S = Signal
 
 TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
-    # Before the first look, and whenever nobody can say. A wake is kept until somebody can.
+    # Before the first inspect, and while no inspect succeeds. A wake is kept until one does.
     "unknown": {
         S.GO: "starting",
         S.STARTING: "starting",
@@ -55,7 +55,7 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
         S.STOPPED: "off",
         S.FAILED: "failed",
     },
-    # Started by somebody else, it is adopted like one that ran when the monitor came.
+    # Started by another program or person, it is adopted like one that ran when the monitor started.
     "off": {
         S.GO: "starting",
         S.STARTING: "starting",
@@ -72,7 +72,7 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
         S.FAILED: "failed",
         S.TIMEOUT: "failed",
     },
-    # A machine that goes away before it came online has failed to boot: those who wait must hear of it. One that had
+    # A machine that goes away before it came online has failed to boot: waiting jobs get an answer. One that had
     # served, and whose worker was no longer to be reached, is merely off, or on its way there.
     "booted": {
         S.READY: "online",
@@ -103,7 +103,7 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
         S.LOST: "unknown",
     },
     "stopping": {S.STOPPED: "off", S.FAILED: "failed", S.RUNS_ON: "booted", S.LOST: "unknown"},
-    # A wake looks first: the start that failed may have happened after all. So may one that nobody awaits any more.
+    # A wake looks first: the start that failed may have happened after all. So may one that no job waits for any more.
     "failed": {S.WAKE: "unknown", S.RUNNING: "booted", S.UNUSABLE: "stopping"},
 }
 

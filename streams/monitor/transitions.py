@@ -46,7 +46,7 @@ class Moves:
         if target is None:
             return False
         origin, why = self.m.state, why[:LONGEST_WHY]
-        self.set(state=target, why=why, query=None)
+        self.set(state=target, reason=why, query=None)
         self.do(p.Note(f"{origin} -> {target}: {why}", warning=target in ("failed", "no_capacity", "unknown")))
         self.announce()
         _ENTER[target](self, origin, signal)
@@ -62,7 +62,7 @@ class Moves:
 
     def announce(self, msg: str | None = None, stops_in: int | None = None) -> None:
         if self.hub_is_ours():
-            said = m.PowerState(gpu=self.policy.gpu, state=self.m.state, msg=msg or self.m.why, stops_in=stops_in)
+            said = m.PowerState(gpu=self.policy.gpu, state=self.m.state, msg=msg or self.m.reason, stops_in=stops_in)
             self.say(said)
 
     def enter_unknown(self, _origin: PowerWord, _signal: Signal) -> None:
@@ -113,7 +113,7 @@ class Moves:
 
     def enter_draining(self, _origin: PowerWord, signal: Signal) -> None:
         if signal is Signal.IDLE and self.policy.asks_first and self.decides_alone():
-            self.move(Signal.FREE, self.m.why)  # such a hub was asked already, and cannot stop giving it work
+            self.move(Signal.FREE, self.m.reason)  # such a hub was asked already, and cannot stop giving it work
         else:
             self.ask_the_hub(drain=True)
 
@@ -124,7 +124,7 @@ class Moves:
     def enter_failed(self, origin: PowerWord, signal: Signal) -> None:
         self.set(due=None, ready=False, start_at=None)
         if origin in BOOTING:
-            self.tell_failure(self.m.why)
+            self.tell_failure(self.m.reason)
         if origin == "booted" and signal is Signal.TIMEOUT:
             self.give_up_on_machine()
 

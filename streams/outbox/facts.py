@@ -1,4 +1,4 @@
-"""The outbox's words: what happens to it, what becomes so, and what is to be done about it.
+"""The outbox's facts, events and commands.
 
 Times are UNIX seconds, sizes bytes, paths absolute. Facts are kept for years: later fields have defaults.
 """
@@ -11,14 +11,14 @@ from typing import Any
 from wakestream.operators.model.events import JobEvent, Outcome
 from wakestream.streams.decider import Decision
 
-# What becomes so
+# Facts
 
 
 @dataclass(frozen=True, slots=True)
 class JobAccepted:
-    """The job is in the outbox: it will end, whatever happens to this program. `retry_of` is the job it repeats.
+    """The job is in the outbox and will have an end, even if this program is killed. `retry_of` is the job it repeats.
 
-    `video_s` and `audio_s` are how many seconds the files last; 0 where nobody knows.
+    `video_s` and `audio_s` are the lengths of the files in seconds; 0 if unknown.
     """
 
     job: str
@@ -39,7 +39,7 @@ class JobAccepted:
 
 @dataclass(frozen=True, slots=True)
 class JobStage:
-    """How far it came. `worker` and `task` once the worker has it, `size` once the result's is known.
+    """The job's progress. `worker` and `task` once the worker has the job, `size` once the size of the result is known.
 
     `sent` are the bytes that went to workers so far, `reused` whose result it gets (`operators.job.reuse`).
     """
@@ -67,7 +67,7 @@ class JobRead:
 
 @dataclass(frozen=True, slots=True)
 class JobCancelling:
-    """Somebody asked for it to stop; it is not stopped everywhere yet."""
+    """A cancel was requested; hub and worker may not have it yet."""
 
     job: str
     at: float
@@ -95,7 +95,7 @@ class JobEnded:
 
 @dataclass(frozen=True, slots=True)
 class JobReleased:
-    """The hub knows that it needs no GPU any more, and keeps that."""
+    """The hub confirmed that the job needs no GPU any more."""
 
     job: str
     at: float
@@ -103,7 +103,7 @@ class JobReleased:
 
 @dataclass(frozen=True, slots=True)
 class JobForgotten:
-    """It ended long ago, and only so much history is kept."""
+    """The ended job was removed, since the history is limited."""
 
     job: str
     at: float
@@ -111,7 +111,7 @@ class JobForgotten:
 
 @dataclass(frozen=True, slots=True)
 class WebhookOwed:
-    """Somebody is to be told `news` of the job's end. `delivery` names it, also to the receiver, at each attempt."""
+    """A webhook about the job's end, `news`, is pending. `delivery` is its id at each attempt."""
 
     job: str
     delivery: str
@@ -121,7 +121,7 @@ class WebhookOwed:
 
 @dataclass(frozen=True, slots=True)
 class WebhookDelivered:
-    """The receiver took it."""
+    """The receiver accepted the webhook."""
 
     job: str
     delivery: str
@@ -130,7 +130,7 @@ class WebhookDelivered:
 
 @dataclass(frozen=True, slots=True)
 class WebhookGivenUp:
-    """It will not be told: the receiver wants no more, or too long did not take it."""
+    """The webhook is given up: the receiver refused it for good, or did not accept it in time."""
 
     job: str
     delivery: str
@@ -142,12 +142,12 @@ WebhookFact = WebhookOwed | WebhookDelivered | WebhookGivenUp
 
 OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | JobReleased | JobForgotten | WebhookFact
 
-# What happens
+# Events
 
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """A file as it was when the job was handed in. It lasts `seconds`, 0 where nobody knows."""
+    """A file as it was when the job was submitted. `seconds` is its length; 0 if unknown."""
 
     path: str
     size: int
@@ -162,7 +162,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Submitting:
-    """Somebody hands a job in. `ticket` finds whoever waits for the answer. The files were looked at, and are fit."""
+    """A job is submitted, with files that were checked. `ticket` identifies the request that waits for the answer."""
 
     ticket: int
     job: str
@@ -176,7 +176,7 @@ class Submitting:
 
 @dataclass(frozen=True, slots=True)
 class Cancelling:
-    """Somebody wants a job to stop."""
+    """A cancel is requested."""
 
     ticket: int
     job: str
@@ -184,7 +184,7 @@ class Cancelling:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """The job's pipeline said so. `mtime_ns` dates the result of one that is done."""
+    """The job's pipeline emitted an event. `mtime_ns` is the modification time of the result of a job that is done."""
 
     job: str
     event: JobEvent
@@ -200,26 +200,26 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettled:
-    """A webhook was taken, or will never be; then `why` says why."""
+    """A webhook was taken, or will never be; then `reason` says why."""
 
     delivery: str
-    why: str = ""
+    reason: str = ""
 
 
 OutboxEvent = Started | Submitting | Cancelling | Happened | Released | WebhookSettled
 
-# What is to be done, once the facts are kept
+# Commands, executed after the facts were journaled
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """To whoever waits under `ticket`: an HTTP status, and the job it is about or why not."""
+    """Answer the request `ticket`: an HTTP status, the job, and in a refusal a code and the reason."""
 
     ticket: int
     status: int
     job: str = ""
     code: str = ""
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +255,7 @@ class CancelNotice:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """To all who follow the job: it ended so."""
+    """Publish the job's end."""
 
     job: str
     outcome: Outcome
@@ -263,10 +263,10 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """To the webhook: this is owed."""
+    """Post this webhook."""
 
     job: str
-    owed: WebhookOwed
+    pending: WebhookOwed
 
 
 OutboxCommand = Answer | Start | Stop | Release | CancelNotice | Tell | Notify

@@ -72,7 +72,7 @@ def _accepted(event: f.Submitting, now: float) -> f.JobAccepted:
 
 
 def _same(one: f.JobAccepted, other: f.JobAccepted) -> bool:
-    """The same id stands for the same wish; the files may have been written to since."""
+    """Whether both are the same job; the files may have changed since."""
     return (one.video, one.audio, one.output, one.task_type) == (
         other.video, other.audio, other.output, other.task_type
     )  # fmt: skip
@@ -84,7 +84,7 @@ def _refusal(state: OutboxState, event: f.Submitting) -> tuple[int, str, str] | 
         why = f"job {writer} will write its result to {event.output}; choose another output, or wait for its end"
         return 409, "output_taken", why
     if len(state.outputs) >= state.open_most:
-        why = f"the outbox is full: {state.open_most} jobs wait or run; hand it in again when some have ended"
+        why = f"the outbox is full: {state.open_most} jobs wait or run; submit it again when some have ended"
         return 429, "queue_full", why
     return None
 
@@ -110,20 +110,20 @@ def _cancelling(state: OutboxState, event: f.Cancelling, now: float, decision: f
 
 
 def unknown(job: str) -> str:
-    """The sentence about a job that is not there."""
+    """The error text for an unknown job."""
     return f"there is no job {job[:80]!r} here; `wakestream jobs --all` lists those that are"
 
 
 def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.OutboxDecision) -> None:
     entry = state.jobs.get(event.job)
     if entry is None or entry.ended is not None:
-        return  # too late: an end is for ever
+        return  # too late: an end is final
     if is_outcome(event.event):
         ended = _ended(event, entry.stage.reused if entry.stage is not None else "", now)
         decision.fact(ended)
         decision.command(f.Tell(event.job, event.event))
         if state.webhook:
-            _owe(state, entry, ended, decision)
+            _notify_later(state, entry, ended, decision)
     elif isinstance(event.event, e.Fingerprinted):
         video, audio = event.event.files
         digests = dict(video.digests), dict(audio.digests)
@@ -133,36 +133,36 @@ def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.Out
 
 
 def _released(state: OutboxState, event: f.Released, now: float, decision: f.OutboxDecision) -> None:
-    """No later start has to say it again. A job that was being cancelled when the program ended is released first."""
+    """No later start has to release it. A cancelled job may be released before its end, if the program was killed."""
     entry = state.jobs.get(event.job)
     if entry is not None and entry.released is None and (entry.ended or entry.cancelling) is not None:
         decision.fact(f.JobReleased(event.job, now))
 
 
-def _owe(state: OutboxState, entry: Entry, ended: f.JobEnded, decision: f.OutboxDecision) -> None:
-    """In one commit with the end: who is told of it is told, whatever happens to this program."""
-    owed = webhooks.owed(entry.accepted, ended, entry.stage.sent if entry.stage is not None else 0)
-    if owed is None:
+def _notify_later(state: OutboxState, entry: Entry, ended: f.JobEnded, decision: f.OutboxDecision) -> None:
+    """Add the webhook in the same commit as the end, so that a kill cannot lose it."""
+    pending = webhooks.pending(entry.accepted, ended, entry.stage.sent if entry.stage is not None else 0)
+    if pending is None:
         return
-    if len(state.pending) >= webhooks.OWED_MOST:
+    if len(state.pending) >= webhooks.MAX_PENDING:
         first = next(iter(state.pending.values()))
         decision.fact(f.WebhookGivenUp(first.job, first.delivery, ended.at, "too many wait"))
-    decision.fact(owed)
-    decision.command(f.Notify(owed.job, owed))
+    decision.fact(pending)
+    decision.command(f.Notify(pending.job, pending))
 
 
 def _webhook_settled(state: OutboxState, event: f.WebhookSettled, now: float, decision: f.OutboxDecision) -> None:
-    owed = state.pending.get(event.delivery)
-    if owed is None:
+    pending = state.pending.get(event.delivery)
+    if pending is None:
         return
-    if event.why:
-        decision.fact(f.WebhookGivenUp(owed.job, owed.delivery, now, event.why))
+    if event.reason:
+        decision.fact(f.WebhookGivenUp(pending.job, pending.delivery, now, event.reason))
     else:
-        decision.fact(f.WebhookDelivered(owed.job, owed.delivery, now))
+        decision.fact(f.WebhookDelivered(pending.job, pending.delivery, now))
 
 
 def _moved(entry: Entry, event: f.Happened, now: float) -> list[f.OutboxFact]:
-    """A new stage, or what is new about it; most events tell neither."""
+    """A new stage, or new details of it; most events have neither."""
     before = entry.stage or f.JobStage(event.job, "", now)
     stage = STAGE_AFTER.get(type(event.event), before.stage)
     worker, task, size, sent = before.worker, before.task, before.size, before.sent

@@ -1,4 +1,4 @@
-"""What the outbox knows: its jobs, and how to find those that are the same work. Only `evolve` writes here."""
+"""The outbox's state: its jobs, and indexes that find jobs of the same work. Only `CHANGES` writes here."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Entry:
 
     @property
     def order(self) -> tuple[float, str]:
-        """Who comes before whom."""
+        """The key by which jobs are ordered."""
         return self.accepted.at, self.accepted.job
 
     @property
@@ -73,7 +73,7 @@ Content = tuple[str, str]
 
 @dataclass(slots=True)
 class OutboxState:
-    """All jobs that are known, in the order of their acceptance; only `evolve` writes here."""
+    """All known jobs, in the order of their acceptance; only the functions in `CHANGES` write here."""
 
     jobs: dict[str, Entry] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)  # of open jobs: who writes where, by `place`
@@ -96,7 +96,7 @@ class OutboxState:
         return [twin for twin in same if twin.sizes == entry.sizes]
 
     def of_same_sizes(self, entry: Entry) -> list[Entry]:
-        """Earlier jobs under other names that may turn out to be the same work: nobody has read their files yet."""
+        """Earlier jobs under other names that may turn out to be the same work: their files have not been read yet."""
         same = self._before(entry, self.by_sizes.get(entry.sizes, ()))
         return [twin for twin in same if twin.content is None and twin.files != entry.files]
 
@@ -105,7 +105,7 @@ class OutboxState:
         return len(self.by_sizes.get(entry.sizes, ())) < 2
 
     def _before(self, entry: Entry, jobs: Iterable[str]) -> list[Entry]:
-        """In one order for all, so that no two jobs ever wait for each other."""
+        """In the same order for all jobs, so that no two jobs wait for each other."""
         twins = [twin for job in jobs if (twin := self.jobs[job]).order < entry.order]
         return sorted((twin for twin in twins if twin.state in ("open", "done")), key=lambda twin: twin.order)
 

@@ -1,4 +1,4 @@
-"""Telling somebody else's server that a job has ended: what is said, until when, and how often. Pure."""
+"""Webhooks about ended jobs: their content, and how long and how often they are posted. Pure."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from wakestream.streams.outbox import facts as f
 LASTS: Final = 24 * 3600.0
 """Seconds after the job's end for which its webhook is tried again."""
 
-OWED_MOST: Final = 10_000
-"""Webhooks that may be owed at a time; for one more, the oldest is given up."""
+MAX_PENDING: Final = 10_000
+"""Webhooks that may be pending; for one more, the oldest is given up."""
 
 AGAIN: Final = Backoff(initial=1.0, max_delay=600.0)
 """The pauses between attempts: from a second to ten minutes."""
 
 EVENTS: Final = {"done": "job.done", "failed": "job.failed", "timed_out": "job.failed"}
-"""The event that each outcome is told as; of a cancelled job whoever cancelled it knows."""
+"""The webhook event of each outcome; a cancelled job has none."""
 
 Post = Callable[[f.WebhookOwed], Awaitable[None]]
 
 
-def owed(accepted: f.JobAccepted, ended: f.JobEnded, sent: int) -> f.WebhookOwed | None:
+def pending(accepted: f.JobAccepted, ended: f.JobEnded, sent: int) -> f.WebhookOwed | None:
     """The webhook that this end makes due, if any. `sent` is how many bytes went to workers."""
     event = EVENTS.get(ended.outcome)
     if event is None:

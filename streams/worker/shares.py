@@ -1,7 +1,7 @@
-"""What each license may have of one worker, and whose turn it is. Pure.
+"""How many tasks each license may have at one worker, and the order of the licenses. Pure.
 
-All who open the worker by its secret count as one license. A task counts for each license that holds it, so nobody
-waits longer, or loses a result sooner, because others want the same.
+All callers with the worker's secret count as one license. A task counts for each license that holds it, so that no
+license waits longer, or loses a result sooner, because others hold the same task.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_HOLDERS = 1000
 """Jobs of a license that may hold one task."""
 
 PROMISED = 3600.0
-"""Seconds after its last use in which nothing is removed: a client that was told of it may count on it."""
+"""Seconds after its last use in which nothing is removed: a client that knows of it may rely on it."""
 
 
 def position(state: State, task_id: str) -> int:
@@ -53,7 +53,7 @@ def _turns(state: State) -> dict[str, int]:
 
 
 def admit(state: State, license_: str, now: float) -> None:
-    """`WorkerRefused` (`queue_full`) when the license, or the worker, has as many tasks as may be."""
+    """Raises `WorkerRefused` (`queue_full`) when the license, or the worker, has as many tasks as allowed."""
     unfinished = [task for task in state.tasks.values() if task.unfinished]
     mine = sum(license_ in task.licenses() for task in unfinished)
     if mine >= MAX_UNFINISHED or len(unfinished) >= MAX_UNFINISHED_IN_ALL:
@@ -73,7 +73,7 @@ def surplus(state: State, now: float) -> list[Task]:
     counts: Counter[tuple[str, bool]] = Counter()
     gone = []
     for task in sorted(ended, key=lambda task: last_use(state, task), reverse=True):
-        # Nobody holds a cancelled task: those count for themselves, and have no result to lose.
+        # A cancelled task has no holder: such tasks are one group, and have no result to lose.
         groups = [(license_, task.status == "done") for license_ in task.licenses() or ("cancelled",)]
         if _fresh(state, task, now) or any(counts[group] < MAX_FINISHED for group in groups):
             counts.update(groups)

@@ -1,6 +1,4 @@
-"""The worker's tasks as data: what is known (`State`), what happens (events), what becomes true (facts), what is then
-to be done (commands). Pure; `streams/worker/worker.py` decides.
-"""
+"""The worker's state, events, facts and commands, and how facts change the state."""
 
 from __future__ import annotations
 
@@ -15,10 +13,10 @@ from wakestream.operators.model.ports import Frame
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
 ANONYMOUS = ""
-"""The holder that stands for all who gave no job id, and the license of all who opened the worker by its secret."""
+"""The holder of requests without a job id, and the license of callers with the worker's secret."""
 
 MAX_FILES = 10_000
-"""Files of a license that it need not show again; the earliest goes first."""
+"""Files of a license that are remembered; the earliest is forgotten first."""
 
 NO_PROGRESS = Frame(0, 0, 0.0)
 """Of a task whose engine has not reported yet."""
@@ -28,10 +26,11 @@ CANCELLED = "cancelled: nobody holds this task any more"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One pair of files on its way to a result. `attempt` grows when a failed or cancelled one is asked for again.
+    """One pair of files on its way to a result. `attempt` grows when a failed or cancelled one is requested again.
 
-    `digest` (BLAKE3, hex) and `size` (bytes) are the finished result's; `error` says why there is none. `owners` has
-    the license (its public id) of each job in `holders` that came with one: two licenses may use the same job id.
+    `digest` (BLAKE3, hex) and `size` (bytes) are the finished result's; `error` is the reason why there is no result.
+    `owners` has the license (its public id) of each job in `holders` that came with one: two licenses may use the same
+    job id.
     """
 
     id: str
@@ -60,7 +59,7 @@ class Task:
         return self.created_at if self.finished_at is None else self.finished_at
 
     def licenses(self) -> frozenset[str]:
-        """Whose it is: the licenses of its holders, `ANONYMOUS` for those without one; empty when nobody holds it."""
+        """Whose it is: the licenses of its holders, `ANONYMOUS` for those without one; empty without holders."""
         named = {job for job, _ in self.owners}
         anonymous = {ANONYMOUS} if self.holders - named else set()
         return frozenset({license_ for _, license_ in self.owners} | anonymous)
@@ -91,7 +90,7 @@ class State:
     turns: dict[str, int] | None = field(default=None, init=False)
 
     def has(self, license_: str, *files: FileRef) -> bool:
-        """Whether the license has shown that it has these files. Who knows the secret need not."""
+        """Whether the license has shown that it has these files. A caller with the secret need not."""
         mine = self.files.get(license_, {})
         return license_ == ANONYMOUS or all(file_name(ref) in mine for ref in files)
 
@@ -120,7 +119,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A job no longer wants the task: that of `license`, or whosever has this id where that is not known."""
+    """A job drops the task: the job of `license`, or any job of this id if the license is not known."""
 
     task_id: str
     holder: str
@@ -156,14 +155,14 @@ Event = Ask | Drop | Show | Ready | Ended
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The task is now like this; to be kept on the disk before anyone is told."""
+    """The task is now like this; journaled before it is published."""
 
     task: Task
 
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """The running engine's own report; not worth a write."""
+    """The running engine's progress; not journaled."""
 
     task_id: str
     attempt: int
@@ -172,7 +171,7 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A result was asked for; the file's own date says so after a restart."""
+    """A result was used; after a restart the file's date says so."""
 
     task_id: str
     at: float
@@ -206,7 +205,7 @@ class EngineReady:
 Fact = Changed | Advanced | Used | Shown | Forgotten | EngineFree | EngineReady
 
 Kept = Changed | Forgotten | Shown
-"""What a restart must know; the rest is about an engine that has gone by then."""
+"""The facts to journal; the others are about an engine, which does not survive a restart."""
 
 
 @dataclass(frozen=True, slots=True)

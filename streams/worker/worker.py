@@ -88,7 +88,7 @@ def _finished(state: State, now: float) -> float:
 
 
 def _later(now: float, before: Iterable[float]) -> float:
-    # Than all before: the line after a restart and what is forgotten first are told by it, and clocks may be set back.
+    # Later than all before, also if the clock was set back: the order after a restart and of forgetting depends on it.
     return max(now, *(time + 1e-6 for time in before), 0.0)
 
 

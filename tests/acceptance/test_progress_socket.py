@@ -142,7 +142,7 @@ async def test_an_unknown_task_and_one_that_is_forgotten_meanwhile_are_told_in_w
     task = await scene.task()
     async with asyncio.timeout(20), connect(scene.url(task.id)) as socket:
         await socket.recv()
-        scene.worker.queue._take(w.Forgotten(task.id))
+        scene.worker.queue._apply(w.Forgotten(task.id))
         assert orjson.loads(await socket.recv()) == {"code": 404, "msg": "任务已被清理"}
         with pytest.raises(ConnectionClosed):
             await socket.recv()

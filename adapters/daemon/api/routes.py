@@ -149,7 +149,7 @@ class Api:
 
     def _answer(self, answer: f.Answer) -> web.Response:
         if answer.code:
-            raise ApiError(answer.status, answer.code, answer.why)
+            raise ApiError(answer.status, answer.code, answer.reason)
         return self._job(answer.job, answer.status)
 
     def _job(self, job: str, status: int = 200) -> web.Response:

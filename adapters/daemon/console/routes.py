@@ -101,7 +101,7 @@ class JobCalls:
         finally:
             self.holdings.beginning.discard(str(output))
         if answer.code:
-            raise ApiError(answer.status, answer.code, answer.why)
+            raise ApiError(answer.status, answer.code, answer.reason)
         self.changed()
         return plain_answer({"id": answer.job}, answer.status)
 

@@ -119,7 +119,7 @@ async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_t
     async with asyncio.timeout(10), desk.serving():
         desk.journal.mood = NoSpace("the disk is full")
         answer = await desk.submit()
-        assert (answer.status, answer.code, answer.why) == (507, "no_space", "the disk is full")
+        assert (answer.status, answer.code, answer.reason) == (507, "no_space", "the disk is full")
         assert desk.state == outbox.OutboxState()
         assert desk.jobs.shown == {}
         desk.journal.mood = None
@@ -155,7 +155,7 @@ async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_for
 async def test_an_end_that_could_not_be_kept_is_told_when_there_is_room_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(at_work, "AGAIN", 0.01)
+    monkeypatch.setattr(at_work, "RETRY_AFTER", 0.01)
     complaints = list[str]()
     listening = logger.add(lambda line: complaints.append(str(line)), level="ERROR")
     desk = Desk()
@@ -378,11 +378,11 @@ async def test_what_waits_to_be_started_is_cancelled_without_having_begun() -> N
 
 
 async def test_a_webhook_is_told_when_it_is_kept_that_it_is_owed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(at_work, "AGAIN", 0.01)
+    monkeypatch.setattr(at_work, "RETRY_AFTER", 0.01)
     desk = Desk()
     desk.state.webhook = True
     told: list[f.WebhookOwed] = []
-    desk.outbox.on_owed = told.append
+    desk.outbox.on_webhook = told.append
     async with asyncio.timeout(10), desk.serving():
         await desk.submit()
         desk.journal.mood = NoSpace("the disk is full")

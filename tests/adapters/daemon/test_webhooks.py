@@ -66,7 +66,7 @@ async def test_all_are_told_and_only_so_many_at_once() -> None:
     for number in range(20):
         desk.webhooks.tell(owed(number))
     await desk.settles(20)
-    assert {(one.delivery, one.why) for one in desk.settled} == {(owed(number).delivery, "") for number in range(20)}
+    assert {(one.delivery, one.reason) for one in desk.settled} == {(owed(number).delivery, "") for number in range(20)}
     assert desk.most == at_work.AT_ONCE
     assert desk.webhooks.counted == {"delivered": 20}
     await desk.webhooks.close()
@@ -90,7 +90,7 @@ async def test_what_is_given_up_says_why_and_others_are_told_meanwhile() -> None
     assert asyncio.get_running_loop().time() < 10
     await desk.settles(4)
     assert asyncio.get_running_loop().time() > webhooks.LASTS - 700
-    assert {one.delivery[-1]: one.why for one in desk.settled} == {"0": "", "1": "down", "2": "no more", "3": ""}
+    assert {one.delivery[-1]: one.reason for one in desk.settled} == {"0": "", "1": "down", "2": "no more", "3": ""}
     assert (desk.webhooks.counted["delivered"], desk.webhooks.counted["given_up"]) == (2, 2)
     assert desk.webhooks.counted["failed"] > 100
     await desk.webhooks.close()
@@ -107,7 +107,7 @@ async def test_what_is_under_way_at_the_end_is_settled_by_nobody() -> None:
 
 
 async def test_the_bound_on_what_is_told_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "OWED_MOST", 3)
+    monkeypatch.setattr(webhooks, "MAX_PENDING", 3)
     desk = Desk()
     for number in range(10):
         desk.webhooks.tell(owed(number))

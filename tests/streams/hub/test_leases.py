@@ -208,7 +208,7 @@ def test_a_worker_that_has_told_the_end_is_not_told_of_the_cancel_any_more() -> 
     net.say(back, m.Result(request_id="j1", result={"status": "cancelled"}))
     net.leave(back)
     assert not net.heard(net.worker(), m.Cancel)
-    assert not net.state.owed
+    assert not net.state.pending_cancels
 
 
 def test_what_is_owed_to_a_worker_that_never_returns_is_forgotten_in_time() -> None:
@@ -218,7 +218,7 @@ def test_what_is_owed_to_a_worker_that_never_returns_is_forgotten_in_time() -> N
     net.leave(worker)
     net.say(client, m.Cancel(request_id="j1"))
     net.pass_time(HOUR + 1)
-    assert not net.state.owed
+    assert not net.state.pending_cancels
 
 
 def test_a_job_cancelled_after_a_restart_is_gone_for_good_and_its_worker_hears_it() -> None:

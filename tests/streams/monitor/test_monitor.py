@@ -627,4 +627,4 @@ def test_a_wake_without_an_id_leaves_the_id_of_the_one_before_and_a_look_says_wh
     desk.happens(p.Wake())
     desk.reads("running")
     assert [said.request_id for said in desk.said(m.Booted)] == ["job-1"]
-    assert desk.machine.why == "the provider says running"
+    assert desk.machine.reason == "the provider says running"

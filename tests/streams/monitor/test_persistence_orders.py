@@ -93,7 +93,7 @@ def test_whatever_happened_a_machine_that_was_asked_for_runs_in_the_end(order: l
         for kind in ("taken", "look", "wake"):
             cloud.step(kind, 0.0)
         cloud.step("wait", 3.0)
-    raise AssertionError(f"still {cloud.machine.state}: {cloud.machine.why}")
+    raise AssertionError(f"still {cloud.machine.state}: {cloud.machine.reason}")
 
 
 def test_a_kill_between_the_journal_and_the_call_costs_a_minute_and_no_more() -> None:

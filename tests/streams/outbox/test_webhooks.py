@@ -111,7 +111,7 @@ def test_what_is_owed_survives_a_snapshot_and_outlives_its_job_and_is_told_at_th
 
 
 def test_when_too_many_are_owed_the_oldest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "OWED_MOST", 2)
+    monkeypatch.setattr(webhooks, "MAX_PENDING", 2)
     desk = Desk()
     for job in "abc":
         desk.submit(job).says(e.Failed("no"), job)
