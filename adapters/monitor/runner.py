@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from loguru import logger
-from reactivex import Observable
 
+from wakestream.adapters.net.hub_link import HubLink
 from wakestream.operators.model.errors import JournalError, NoCapacity, NoSpace, WakestreamError
 from wakestream.operators.model.ports import Health, Journal, LinkDown, LinkUp, Power
 from wakestream.operators.rx.cancel_as_error import cancel_as_error
@@ -36,19 +36,6 @@ HEALTH_WITHIN = 10.0
 """Seconds that the worker has to answer a health check."""
 
 CheckHealth = Callable[[], Awaitable[Health]]
-
-
-class HubLink(Protocol):
-    """The connection to the hub."""
-
-    @property
-    def events(self) -> Observable[m.Message | LinkUp | LinkDown]:
-        """A hot observable: the hub's messages, and each connect and disconnect."""
-        ...
-
-    def send(self, message: m.Message) -> bool:
-        """Send a message; False while there is no connection."""
-        ...
 
 
 class MonitorProgram:

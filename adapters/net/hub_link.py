@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from random import Random
 from ssl import SSLContext
-from typing import Any
+from typing import Any, Protocol
 
 from loguru import logger
 from reactivex import Observable, abc
@@ -36,6 +36,25 @@ from wakestream.streams.jobs.hub_news import HubNews
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import Tap, untapped
+
+
+class HubLink(Protocol):
+    """The connection to the hub, as monitors and workers use it."""
+
+    @property
+    def events(self) -> Observable[Event]:
+        """A hot observable: the hub's messages, and each connect and disconnect."""
+        ...
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection now."""
+        ...
+
+    def send(self, message: m.Message) -> bool:
+        """Send a message; False while there is no connection."""
+        ...
+
 
 PING_EVERY = 25.0
 """Seconds between application pings, as the field's peers send them."""

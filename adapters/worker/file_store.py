@@ -1,4 +1,4 @@
-"""The worker's files on the disk, named by what is in them: written to a partial, verified, and only then renamed."""
+"""The worker's files, named by their hash: written to a partial file, verified, and then renamed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def disk_error(error: OSError) -> WorkerError | NoSpace:
-    """The disk's complaint as a sentence that says what to do."""
+    """Convert an error of the disk to one that says what to do."""
     if error.errno in _FULL:
         return NoSpace("the worker's disk is full: free some space there and send the file again")
     return WorkerError(f"the worker cannot write to its disk: {error.strerror or error}", code="disk_error")
@@ -40,7 +40,7 @@ def disk_error(error: OSError) -> WorkerError | NoSpace:
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Around work on the disk: its complaints as ours."""
+    """Convert the errors of the disk in this block."""
     try:
         yield
     except OSError as error:
@@ -69,18 +69,18 @@ def _use(path: Path) -> bool:
         os.utime(path)
     except FileNotFoundError:
         return False
-    except OSError:  # a disk that cannot be written to cannot lose it either
+    except OSError:  # without write access, the file is not removed either
         return path.is_file()
     return path.is_file()
 
 
-async def _nothing_may_go(_: int = 0) -> int:
-    """Until somebody knows what may."""
+async def _remove_nothing(_: int = 0) -> int:
+    """The default: no file may be removed."""
     return 0
 
 
 class FileStore:
-    """Files by content under `root`. `OSError` when that cannot be written to."""
+    """Files by their hash in `root`. `OSError`: the folder cannot be written."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -89,27 +89,27 @@ class FileStore:
             folder.mkdir(parents=True, exist_ok=True)
         self._leftovers = [*self._partials.iterdir(), *self._results.glob("*.part.*")]
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
-        self.make_room: Callable[[int], Awaitable[object]] = _nothing_may_go
-        """Asked for so many free bytes, whoever knows what may go removes that."""
-        self.removable: Callable[[], Awaitable[int]] = _nothing_may_go
-        """Bytes that would be free then besides."""
+        self.make_room: Callable[[int], Awaitable[object]] = _remove_nothing
+        """Removes files until this many bytes are free, if possible."""
+        self.removable: Callable[[], Awaitable[int]] = _remove_nothing
+        """Returns the bytes of the files that may be removed."""
 
     def sweep(self) -> None:
-        """Remove what an earlier run left half-written. Only once no other worker can be at work here."""
+        """Remove the partial files of an earlier run. Call it only when no other worker can use the folder."""
         for leftover in self._leftovers:
             remove(leftover)
         self._leftovers = []
 
     def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for running writes."""
         self.pool.shutdown()
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        """Run a blocking disk job in one of the store's threads."""
+        """Run a blocking function in one of the store's threads."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, function)
 
     def path(self, ref: FileRef) -> Path:
-        """Where this file is, or would be."""
+        """The path of this file, even if it does not exist."""
         return self._files / f"{ref.hash}{ref.ext}"
 
     def has(self, ref: FileRef) -> bool:
@@ -117,11 +117,11 @@ class FileStore:
         return self.path(ref).is_file()
 
     def claim(self, ref: FileRef) -> bool:
-        """Whether this file is here. That counts as a use: what is here now stays for a while."""
+        """Whether this file is here. This is a use, so it is not removed for a while."""
         return _use(self.path(ref))
 
     def kept(self, task_id: str) -> bool:
-        """Whether the result of this task is here; a use, likewise."""
+        """Whether the result of this task is here. This is a use as well."""
         return _use(self.result(task_id))
 
     def has_result(self, task_id: str) -> bool:
@@ -129,22 +129,22 @@ class FileStore:
         return self.result(task_id).is_file()
 
     def last_use(self, task_id: str) -> float | None:
-        """When the result of this task was used last (Unix seconds); None when it is not here."""
+        """The last use of the result of this task (Unix seconds); None if it is not here."""
         try:
             return self.result(task_id).stat().st_mtime
         except OSError:
             return None
 
     def free(self) -> int:
-        """Bytes left on the disk."""
+        """The free bytes of the disk."""
         return shutil.disk_usage(self.root).free
 
     def size(self) -> int:
-        """Bytes that the disk could hold, were it empty."""
+        """The size of the disk in bytes."""
         return shutil.disk_usage(self.root).total
 
     def refusal(self, length: int, room: int) -> WorkerRefused:
-        """What is said of `length` bytes where there is room for `room`: `too_large` if no removing would help."""
+        """The error for an upload of `length` bytes with room for `room`: `too_large` if removing files cannot help."""
         size = self.size()
         if length > size:
             why = f"the worker's whole disk has {size} bytes, the upload has {length}: give it a larger one"
@@ -153,33 +153,33 @@ class FileStore:
         return WorkerRefused(why, code="no_space")
 
     def stored(self) -> list[Stored]:
-        """All whole files and results. It blocks: call it in a thread."""
+        """All complete files and results. It blocks: call it in a thread."""
         return [*_stored(self._files), *_stored(self._results)]
 
     async def remove(self, one: Stored) -> bool:
-        """Remove a file, unless it was used again since it was looked at; whether it went."""
-        # Looked at and moved away in one go, so that nobody can be told in between that it is here.
+        """Remove a file unless it was used since `one` was read; whether it was removed."""
+        # Checked and moved without waiting, so that no caller can find the file in between.
         aside = self._partials / f"{uuid.uuid4().hex}.part"
         try:
             if one.path.stat().st_mtime != one.used:
                 return False
             one.path.rename(aside)
-        except OSError:  # gone already, or, on Windows, being read
+        except OSError:  # removed already, or, on Windows, being read
             return False
         await self.in_thread(lambda: aside.unlink(missing_ok=True))
         return True
 
     def result(self, task_id: str) -> Path:
-        """Where the result of this task is, or would be."""
+        """The path of the result of this task, even if it does not exist."""
         return self._results / f"{task_id}.mp4"
 
     def receive(self, algorithms: Collection[Algorithm]) -> Incoming:
-        """A new file on its way in, hashed as it comes; an async context manager that removes what was not kept."""
+        """Receive a new file and hash it; an async context manager that removes the file unless it was kept."""
         with disk_errors():
             return Incoming(self, self._partials / f"{uuid.uuid4().hex}.part", algorithms)
 
     def publish(self, file: FileIO, partial: Path, ref: FileRef) -> None:
-        """Make a verified file durable, close it, and give it its name. It blocks: call it in a thread."""
+        """Sync a verified file, close it, and rename it to its hash. It blocks: call it in a thread."""
         os.fsync(file.fileno())
         file.close()
         path = self.path(ref)
@@ -191,7 +191,7 @@ class FileStore:
         sync_folder(path.parent)
 
     async def seal(self, task_id: str) -> tuple[int, str]:
-        """Make a finished result durable; its size in bytes and its BLAKE3."""
+        """Sync a finished result; returns its size in bytes and its BLAKE3."""
         path = self.result(task_id)
         with disk_errors():
             return await self.in_thread(lambda: _seal(path))
@@ -208,7 +208,7 @@ def _seal(path: Path) -> tuple[int, str]:
 
 
 class Incoming:
-    """One file on its way in. May raise `NoSpace`, and `WorkerError` for any other trouble with the disk."""
+    """A file that is being received. `NoSpace`: the disk is full; `WorkerError`: another error of the disk."""
 
     def __init__(self, store: FileStore, partial: Path, algorithms: Collection[Algorithm]) -> None:
         self._store = store
@@ -232,14 +232,14 @@ class Incoming:
             await self._sink.add(block)
 
     async def keep(self, ext: str, *, expected: str | None = None, algorithm: Algorithm | None = None) -> FileRef:
-        """Verify, make durable, and name the file after its content; returns that name.
+        """Verify and sync the file, and rename it to its hash; returns that name.
 
-        `Corrupt` when it is not the `expected` hash, `FileUnusable` when it is empty.
+        `Corrupt`: it does not have the `expected` hash; `FileUnusable`: it is empty.
         """
         with disk_errors():
             await self._sink.flush()
         if not self._sink.size:
-            raise FileUnusable("the file is empty: send one with something in it")
+            raise FileUnusable("the file is empty: send another file")
         digest = self._hashers[algorithm or algorithm_of(expected or "")].hexdigest()
         check(digest, expected)
         ref = FileRef(digest, ext)
@@ -254,6 +254,6 @@ class Incoming:
 
 
 def check(digest: str, expected: str | None) -> None:
-    """`Corrupt` when it is not the expected one."""
+    """`Corrupt`: the hash is not the expected one."""
     if expected is not None and digest != expected:
         raise Corrupt(f"the file's hash is {digest} and not {expected} as announced: send it again")

@@ -1,4 +1,4 @@
-"""What the worker answers at once to a job that a hub hands over, in the words of deployed workers."""
+"""The worker's answers to jobs from a hub, with the texts of deployed workers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _NO_ASSETS = "不支持 upload_asset: 请用 HTTP 的 upload_file 上传文件"
 
 
 def without_work(job: m.Submit, *, old_hub: bool) -> m.Result | None:
-    """The answer to a job that is no render; None for one that is.
+    """The answer to a job that is not a render; None for a render.
 
-    A client of ours may name its files later, and its task as it likes: behind a hub of ours that is a render too.
+    A wakestream client may name its files later and use any task type, so a wakestream hub's jobs are all renders.
     """
-    if job.task_type == "delete_asset":  # this worker keeps no assets, and an unknown one counts as deleted
+    if job.task_type == "delete_asset":  # this worker has no assets, and an unknown one counts as deleted
         return _answer(job, error=False, result={"id": job.payload.get("id"), "msg": "删除成功"})
     if job.task_type == "upload_asset":
         return failed(job, _NO_ASSETS)
@@ -31,7 +31,7 @@ def without_work(job: m.Submit, *, old_hub: bool) -> m.Result | None:
 
 
 def missing(job: m.Submit, store: FileStore) -> str | None:
-    """Which file of the job is not here, the audio first."""
+    """The text about a missing file of the job, the audio first; None if both are here."""
     for kind, name, ending in (("audio", "音频", ".wav"), ("video", "视频", ".mp4")):
         said, ext = str(job.payload.get(f"{kind}_hash")), job.payload.get(f"{kind}_ext") or ending
         if not requests.is_hash(said) or not store.claim(FileRef(requests.file_hash(said), requests.file_ext(ext))):
@@ -40,12 +40,12 @@ def missing(job: m.Submit, store: FileStore) -> str | None:
 
 
 def accepted(job: m.Submit, task: w.Task, state: w.State) -> m.Result:
-    """A deployed hub takes this for the job's end, and its clients for "the render has begun"."""
+    """The answer to a deployed hub, for which it ends the job; its clients read it as "the render has begun"."""
     return _answer(job, error=False, result={"task_id": task.id, "queue": replies.queue(state)})
 
 
 def ended(job: m.Submit, task: w.Task) -> m.Result:
-    """A hub of ours takes this for the job's end."""
+    """The end of a job, for a wakestream hub."""
     result = {"task_id": task.id, "status": replies.status_word(task)}
     if task.status == "done":
         return _answer(job, result=result)
@@ -53,7 +53,7 @@ def ended(job: m.Submit, task: w.Task) -> m.Result:
 
 
 def failed(job: m.Submit, why: str) -> m.Result:
-    """The job cannot be done here."""
+    """The job failed."""
     return _answer(job, error=True, error_msg=why)
 
 

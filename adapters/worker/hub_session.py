@@ -1,4 +1,4 @@
-"""The worker's side of the hub: says that the GPU is online, that it is used, and what became of the hub's jobs."""
+"""The worker's connection to the hub: report that the GPU is online and in use, and the results of the hub's jobs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from loguru import logger
-from reactivex import Observable
 from reactivex.disposable import CompositeDisposable
 
 from wakestream.adapters.net.capabilities import Verifier
+from wakestream.adapters.net.hub_link import HubLink
 from wakestream.adapters.worker import hub_answers
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import requests
@@ -26,35 +26,17 @@ from wakestream.streams.protocol import wire
 from wakestream.streams.worker import worker as w
 
 ACTIVE_EVERY = 30.0
-"""Seconds between two signs of activity while a task runs or a file is transferred."""
+"""Seconds between two activity messages while a task runs or a file is transferred."""
 
 _MAX_WATCHED = 10_000
 _MAX_INBOX = 10_000
 
 
-class HubLink(Protocol):
-    """The connection to the hub, as this file uses it."""
-
-    @property
-    def events(self) -> Observable[m.Message | LinkUp | LinkDown]:
-        """Hot: what the hub says, and when there is a connection."""
-        ...
-
-    @property
-    def up(self) -> bool:
-        """Whether there is one now."""
-        ...
-
-    def send(self, message: m.Message) -> bool:
-        """False, and nothing is sent, while there is none."""
-        ...
-
-
 class Timer(Protocol):
-    """What `Later` gives."""
+    """The result of `Later`."""
 
     def cancel(self) -> None:
-        """Do not call."""
+        """Cancel the call."""
         ...
 
 
@@ -62,12 +44,24 @@ Later = Callable[[float, Callable[[], None]], Timer]
 
 
 class WorkerHub:
-    """Joins the queue to the hub behind `link`. `later` is the running loop's `call_later` unless given.
+    """Connects the queue with the hub.
 
-    A job that the hub hands over is started when its files are here already; otherwise its client will upload them and
-    submit by HTTP. Either way the hub is told the end, as soon as it can be reached. A hub that announces no features
-    is a deployed one: it counts the job's license as busy until a result comes, so each job is answered at once, with
-    "accepted" or a reason, and its end is not told.
+    A job from the hub starts if its files are here already; otherwise its client uploads them and submits by HTTP. In
+    both cases the worker reports the end to the hub as soon as it is connected. A hub without features is an old one:
+    it counts a license as busy until a result comes, so the worker answers each job at once, with "accepted" or a
+    reason, and does not report the end.
+
+    Args:
+        link: The connection to the hub.
+        queue: The worker's tasks.
+        store: The worker's files.
+        gpu: The name of the GPU.
+        url: The worker's address, for clients.
+        later: Calls a function later; by default that of the running loop.
+        verifier: Checks capabilities; it gets the hub's key.
+        on_revoked: Called with the id of a revoked license.
+        transfers: Counts transfers, during which the GPU is in use.
+        listeners: The clients that want progress messages.
     """
 
     def __init__(
@@ -89,7 +83,7 @@ class WorkerHub:
         self._later: Later = later or asyncio.get_running_loop().call_later
         self._verifier, self._on_revoked = verifier, on_revoked
         self._transfers, self._listeners = transfers or Transfers(), listeners or ProgressListeners()
-        self._transfers.on_first = self._start_beating
+        self._transfers.on_first = self._start_activity
         self._initialized = False
         self._refused = False
         self._old = False
@@ -97,27 +91,27 @@ class WorkerHub:
         self._cancelled: OrderedDict[str, str | None] = OrderedDict()
         self._unsent: deque[m.Result] = deque(maxlen=_MAX_WATCHED)
         self._inbox: asyncio.Queue[m.Message] = asyncio.Queue(_MAX_INBOX)
-        self._beat: Timer | None = None
+        self._next_active: Timer | None = None
         self._subscriptions = CompositeDisposable(
-            link.events.subscribe(self._heard), queue.facts.subscribe(self._became)
+            link.events.subscribe(self._on_event), queue.facts.subscribe(self._on_fact)
         )
         self._consuming = asyncio.create_task(self._consume())
 
     def initialized(self) -> None:
-        """The engine is ready: tell the hub now, and at each new connection."""
+        """The engine is ready: report this to the hub now and at each new connection."""
         self._initialized = True
         if self._link.up:
             self._announce()
 
     async def close(self) -> None:
-        """Stop listening to both sides."""
+        """Stop handling events of the hub and the queue."""
         self._subscriptions.dispose()
-        self._rest()
+        self._stop_activity()
         self._consuming.cancel()
         with suppress(asyncio.CancelledError):
             await self._consuming
 
-    def _heard(self, event: m.Message | LinkUp | LinkDown) -> None:
+    def _on_event(self, event: m.Message | LinkUp | LinkDown) -> None:
         match event:
             case LinkUp():
                 self._old = not event.features
@@ -129,7 +123,7 @@ class WorkerHub:
                 self._explain()
             case m.Submit() | m.DispatchBatch() | m.Cancel() | m.JobDone():
                 if self._verifier is not None:
-                    self._verifier.ended.feed(event)  # at once: what waits to be carried out may be much
+                    self._verifier.ended.feed(event)  # at once, since many messages may be waiting
                 self._receive(event)
 
     def _connected(self) -> None:
@@ -138,18 +132,18 @@ class WorkerHub:
             self._announce()
         while self._unsent and self._link.send(self._unsent[0]):
             self._unsent.popleft()
-        if self._beat is not None:
-            self._signal()
+        if self._next_active is not None:
+            self._send_active()
 
     def _pin(self, key: str | None) -> None:
         if self._verifier is not None and not self._verifier.pin(key):
             logger.error(
-                "the hub's key is not the one that it showed before: no capabilities are taken until this worker is "
-                "restarted. Find out why first, if nobody made the hub's folder anew"
+                "the hub has another key than before: this worker refuses capabilities until it is restarted. If the "
+                "hub's state folder was not created again, find the cause first"
             )
 
     def _revoked(self, owner: str) -> None:
-        """Nothing more for this license: neither calls nor work."""
+        """Refuse calls of this license and cancel its tasks."""
         if self._verifier is not None:
             self._verifier.revoke(owner)
         self._on_revoked(owner)
@@ -161,10 +155,10 @@ class WorkerHub:
         self._link.send(self._online)
 
     def _explain(self) -> None:
-        if not self._refused:  # the link says why at every try; what to do about it is said once
+        if not self._refused:  # the link logs the reason at each attempt; log what to do only once
             logger.error(
-                "the hub does not take this worker: give it a key of role worker (`wakestream license issue "
-                "--role worker` at the hub). Until then it serves by HTTP only"
+                "the hub refuses this worker: give it a key of role worker (`wakestream license issue "
+                "--role worker` at the hub). Until then it only serves HTTP"
             )
         self._refused = True
 
@@ -172,19 +166,19 @@ class WorkerHub:
         try:
             self._inbox.put_nowait(message)
         except asyncio.QueueFull:
-            logger.warning("the hub sends faster than this worker can take; a {} is left out", message.TYPE)
+            logger.warning("the hub sends faster than this worker can handle; a {} was dropped", message.TYPE)
 
     async def _consume(self) -> None:
         while True:
             message = await self._inbox.get()
             try:
-                await self._obey(message)
+                await self._handle(message)
             except WakestreamError as error:
-                logger.warning("the hub's {} could not be carried out: {}", message.TYPE, error)
+                logger.warning("a {} of the hub failed: {}", message.TYPE, error)
             except Exception as error:
-                logger.opt(exception=error).error("the hub's {} broke this worker; the next one is taken", message.TYPE)
+                logger.opt(exception=error).error("this worker failed at a {} of the hub", message.TYPE)
 
-    async def _obey(self, message: m.Message) -> None:
+    async def _handle(self, message: m.Message) -> None:
         match message:
             case m.Submit():
                 await self._submit(message)
@@ -200,13 +194,13 @@ class WorkerHub:
         try:
             message = wire.from_frame({"type": m.Submit.TYPE, **frame}, strict=False)
         except wire.Malformed as error:
-            logger.warning("a job in the hub's batch is left out: {}", error)
+            logger.warning("a job in the hub's batch was dropped: {}", error)
             return
         if isinstance(message, m.Submit):
             await self._submit(message)
 
     async def _submit(self, job: m.Submit) -> None:
-        self._cancelled.pop(job.request_id, None)  # it is wanted again
+        self._cancelled.pop(job.request_id, None)  # it was submitted again
         answer = hub_answers.without_work(job, old_hub=self._old)
         if answer is not None:
             self._send_result(answer)
@@ -229,21 +223,21 @@ class WorkerHub:
         try:
             video, audio = requests.pair(dict(job.payload))
         except WakestreamError:
-            logger.bind(job=job.request_id).debug("the hub's job names no files: its client will submit by HTTP")
+            logger.bind(job=job.request_id).debug("the hub's job has no file names: its client will submit by HTTP")
             return
         self._watched[job.request_id] = job
         while len(self._watched) > _MAX_WATCHED:
             self._watched.popitem(last=False)
-        # Another license's files are used (old clients sent them by the secret), and not kept any longer for it.
+        # Files of another license are used too (old clients send them with the secret), but are not kept longer for it.
         here = self._store.claim if self._queue.state.has(job.license or w.ANONYMOUS, video, audio) else self._store.has
         if not (here(video) and here(audio)):
             return
         task = await self._queue.ask(video, audio, job.request_id, job.license or w.ANONYMOUS)
         if not task.unfinished:
-            self._tell(task)
+            self._report_end(task)
 
     async def _cancel(self, request_id: str, license_: str | None) -> None:
-        """The hub's word names a license only where a job of the same id may be another's."""
+        """Cancel a job. The hub gives the license only if another license may have a job of the same id."""
         self._cancelled[request_id] = license_
         while len(self._cancelled) > _MAX_WATCHED:
             self._cancelled.popitem(last=False)
@@ -260,22 +254,22 @@ class WorkerHub:
             return None
         return self._watched.pop(request_id)
 
-    def _became(self, fact: w.Fact) -> None:
+    def _on_fact(self, fact: w.Fact) -> None:
         if not isinstance(fact, w.Changed):
             return
         if fact.task.unfinished:
             for request_id in sorted(fact.task.holders & self._cancelled.keys()):
-                # Its client's own submit was still under way when the hub said that the job is over.
+                # The client's submit by HTTP arrived after the hub had ended the job.
                 self._receive(m.Cancel(request_id=request_id, license=self._cancelled[request_id]))
         for frame in self._listeners.frames(fact.task):
             self._link.send(frame)
         if fact.task.status == "running":
-            self._start_beating()
+            self._start_activity()
         elif not fact.task.unfinished:
-            self._tell(fact.task)
+            self._report_end(fact.task)
 
-    def _tell(self, task: w.Task) -> None:
-        """The end of a task, to every job of the hub that waits for this pair."""
+    def _report_end(self, task: w.Task) -> None:
+        """Report the end of a task for each job of the hub that waits for this pair."""
         for request_id, job in list(self._watched.items()):
             if w.task_id(*requests.pair(dict(job.payload))) == task.id:
                 del self._watched[request_id]
@@ -285,19 +279,19 @@ class WorkerHub:
         if self._unsent or not self._link.send(result):
             self._unsent.append(result)
 
-    def _start_beating(self) -> None:
-        if self._beat is None:
-            self._signal()
+    def _start_activity(self) -> None:
+        if self._next_active is None:
+            self._send_active()
 
-    def _signal(self) -> None:
-        self._rest()
+    def _send_active(self) -> None:
+        self._stop_activity()
         running = [task.id for task in self._queue.state.tasks.values() if task.status == "running"]
         if running or self._transfers.open:
-            # Deployed monitors know no other type of work; the name of what is worked at is for people.
+            # Deployed monitors accept only this task type; the id is for people.
             self._link.send(m.TaskActive(task_id=running[0] if running else "transfer", task_type="heygem_submit"))
-            self._beat = self._later(ACTIVE_EVERY, self._signal)
+            self._next_active = self._later(ACTIVE_EVERY, self._send_active)
 
-    def _rest(self) -> None:
-        if self._beat is not None:
-            self._beat.cancel()
-            self._beat = None
+    def _stop_activity(self) -> None:
+        if self._next_active is not None:
+            self._next_active.cancel()
+            self._next_active = None

@@ -1,10 +1,10 @@
-"""The worker as a whole: store, queue, engine, HTTP side and, where there is one, the link to the hub."""
+"""The worker program: store, queue, engine, HTTP server and, if it has a hub, the link to it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,15 +20,15 @@ from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.capabilities import Verifier
 from wakestream.adapters.net.connection_limits import Room
-from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.hub_link import HubLink, Link, open_link
 from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.net.tls import ServerTls, client_context
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCalls, WorkerServer
-from wakestream.adapters.worker.hub_session import HubLink, WorkerHub
-from wakestream.adapters.worker.resumable_uploads import Uploads, expire_for_ever
-from wakestream.adapters.worker.retention import Retention, make_room, removable, tidy_up
+from wakestream.adapters.worker.hub_session import WorkerHub
+from wakestream.adapters.worker.resumable_uploads import Uploads, expire_regularly
+from wakestream.adapters.worker.retention import Retention, make_room, removable, tidy_regularly
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import Engine
@@ -38,17 +38,17 @@ from wakestream.streams.recording.recording import Tap, TapPair
 from wakestream.streams.worker import worker as w
 
 CHECK_AGAIN = 30.0
-"""Seconds until an engine that cannot work is looked at again."""
+"""Seconds between two checks of an engine that cannot work."""
 
 _LOCK_WITHIN = 5.0
-"""Seconds for a worker that is just ending to let go of the folder."""
+"""Seconds to wait for an ending worker that has locked the folder."""
 
 
 class ClosableLink(HubLink, Protocol):
-    """A link that this program opened."""
+    """A link that this program closes."""
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         ...
 
 
@@ -82,11 +82,22 @@ def hub_link(
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What a worker is told. `secret` guards its HTTP side; None leaves that open to everyone.
+    """The configuration of a worker.
 
-    `key` is its own at the hub; `warm_up` is in seconds.
-    `public_url` is the address that clients are told; without one they use the address that they have set. With `tls`
-    it serves https. `proxies` are believed about whose calls they bring. `room` is for its callers.
+    Args:
+        state: The state folder.
+        engine: Renders the tasks.
+        secret: The secret of HTTP calls; None to accept all calls.
+        host: The address to listen on.
+        port: The port to listen on; 0 for any free one.
+        gpu: The name of the GPU at the hub.
+        public_url: The worker's address for clients; without it, they use their own setting.
+        key: The worker's key at the hub.
+        warm_up: Seconds before the first check of the engine.
+        retention: How long files are kept.
+        tls: The certificate for https.
+        proxies: Networks of proxies whose `X-Forwarded-For` is used.
+        room: The limits for open connections.
     """
 
     state: Path
@@ -106,7 +117,7 @@ class WorkerConfig:
 
 @dataclass(frozen=True, slots=True)
 class RunningWorker:
-    """A worker at work: where it listens (`address`), and its parts."""
+    """A running worker: the `address` that it listens on, and its parts."""
 
     address: str
     store: FileStore
@@ -118,9 +129,18 @@ class RunningWorker:
 
 @asynccontextmanager
 async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None) -> AsyncIterator[RunningWorker]:
-    """Serve until the block ends; then the engine is killed and everything closed, within a few seconds.
+    """Run a worker while the block runs; at its end, kill the engine and close everything within a few seconds.
 
-    `OSError` when the address cannot be listened on, `SettingsError` when the state folder cannot be written to.
+    Args:
+        config: The configuration.
+        open_link: Opens the link to the hub; None for no hub.
+
+    Yields:
+        The running worker.
+
+    Raises:
+        OSError: The address is not available.
+        SettingsError: The state folder cannot be used.
     """
     async with AsyncExitStack() as stack:
         store = _open(config, stack)
@@ -137,25 +157,22 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         context = None
         if config.tls is not None:
             context = config.tls.context
-            stack.push_async_callback(_stop, asyncio.create_task(config.tls.watch()))
+            _in_background(stack, config.tls.watch())
         server = WorkerServer(calls, config.secret, config.host, config.port, context, config.proxies, config.room)
         await stack.enter_async_context(server)
         if config.secret is None:
             logger.warning(
-                "no secret guards this worker: everyone who reaches {} may send files, run tasks and fetch results. "
+                "no secret guards this worker: everyone who reaches {} may send files, run tasks and get results. "
                 "Keep the port closed to others, or set HEYGEM_API_SECRET here and at all clients",
                 server.address,
             )
-        store.sweep()  # not before the port is ours: another worker may be at work in this folder
+        store.sweep()  # only after the port is ours: another worker may use this folder
         hub = await _join(stack, config, server, queue, open_link)
-        warming = asyncio.create_task(_warm_up(config, queue, readiness, hub))
-        stack.push_async_callback(_stop, warming)
+        _in_background(stack, _warm_up(config, queue, readiness, hub))
         store.make_room = lambda wanted: make_room(store, queue, config.retention, wanted, time.time())
         store.removable = lambda: removable(store, queue, time.time())
-        tidying = asyncio.create_task(tidy_up(store, queue, config.retention))
-        stack.push_async_callback(_stop, tidying)
-        expiring = asyncio.create_task(expire_for_ever(uploads))
-        stack.push_async_callback(_stop, expiring)
+        _in_background(stack, tidy_regularly(store, queue, config.retention))
+        _in_background(stack, expire_regularly(uploads))
         yield RunningWorker(server.address, store, queue, readiness, server, journal)
 
 
@@ -205,13 +222,13 @@ async def _join(
 
 def _public(host: str, server: WorkerServer) -> str | None:
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not listened on
-        logger.warning("clients are told no address for this worker: give --public-url, or set HEYGEM_SERVER_URL there")
+        logger.warning("clients get no address of this worker: give --public-url, or set HEYGEM_SERVER_URL there")
         return None
     return server.address
 
 
 def _register(config: WorkerConfig, url: str | None) -> m.Register:
-    # Its name at the hub is what capabilities are for: without one it takes none.
+    # Capabilities are for a GPU name: without one, the worker accepts none.
     features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
     return m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=features)
 
@@ -220,7 +237,7 @@ async def _warm_up(config: WorkerConfig, queue: TaskQueue, readiness: Readiness,
     readiness.msg = "warming up"
     await asyncio.sleep(config.warm_up)
     while (fault := await _fault(config.engine)) is not None:
-        logger.error("the engine cannot work: {}. It is looked at again in {:g} s", fault, CHECK_AGAIN)
+        logger.error("the engine cannot work: {}. The next check is in {:g} s", fault, CHECK_AGAIN)
         readiness.msg = f"the engine cannot work: {fault}"
         await asyncio.sleep(CHECK_AGAIN)
     readiness.initialized, readiness.msg = True, "ok"
@@ -234,11 +251,16 @@ async def _fault(engine: Engine) -> str | None:
     try:
         await engine.check()
     except WakestreamError as error:
-        return str(error).encode(errors="replace").decode()  # health is to tell it, so it must be text
-    except Exception as error:  # an engine is somebody's own code, and one that never gets ready must say why
-        logger.opt(exception=error).error("the engine's check broke")
-        return f"its check broke ({type(error).__name__}), the worker's log says more"
+        return str(error).encode(errors="replace").decode()  # it is part of health, so it must be valid text
+    except Exception as error:  # an engine may be the user's code, and health must say why it is not ready
+        logger.opt(exception=error).error("the engine's check raised an error")
+        return f"its check raised {type(error).__name__}; see the worker's log"
     return None
+
+
+def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` until the stack is closed."""
+    stack.push_async_callback(_stop, asyncio.create_task(work))
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

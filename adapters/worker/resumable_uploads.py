@@ -1,8 +1,8 @@
-"""Uploads that need not come in one go: what came stays on the disk, and the next connection goes on behind it.
+"""Resumable uploads: received bytes stay on the disk, and the next connection continues after them.
 
-An upload is a record (`ID.json`: what was announced) and a partial (`ID.part`: what came). Nothing else needs to be
-remembered: how far it is, is the partial's size, and how it hashes is worked out again after a restart. The id follows
-from hash, ending and length, so whoever comes again with the same file finds its upload without having kept anything.
+An upload has a record (`ID.json`: the announced file) and a partial file (`ID.part`: the received bytes). The size of
+the partial file is the progress, and the hash is computed again after a restart. The id is made of hash, ending and
+length, so a client that sends the same file again finds its upload without storing anything.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from wakestream.operators.model.errors import Corrupt, WorkerRefused
 from wakestream.operators.model.events import FileRef
 
 MAX_UPLOADS = 256
-"""Unfinished uploads at a time of all who know the secret."""
+"""The most unfinished uploads of all callers with the secret."""
 
 MAX_OF_LICENSE = 64
-"""Unfinished uploads at a time of a license."""
+"""The most unfinished uploads of a license."""
 
 STEP = 8 * 1024 * 1024
-"""Bytes for which room is made sure of at a time; more as more has come."""
+"""The least bytes that are reserved on the disk at a time; the more have come, the more are reserved."""
 
 MAX_RECORDS = 1024
-"""Uploads that are known, the finished among them: a sender whose last answer was lost asks how it ended."""
+"""The most stored uploads, with finished ones, since a sender that missed the last answer asks for the result."""
 
 IDLE = 3600.0
-"""Seconds after which an unfinished upload goes where room is needed for another."""
+"""Seconds after which an unfinished upload may be removed to make room for another one."""
 
 LOOK_EVERY = 300.0
 
 
 class Uploads:
-    """All uploads of one worker, found again in its state folder. `clock` gives Unix time in seconds.
+    """All uploads of one worker, also those of earlier runs. `clock` gives Unix seconds.
 
-    May raise `NoSpace`, and `WorkerError` for any other trouble with the disk.
+    All methods may raise `NoSpace` for a full disk, and `WorkerError` for another error of the disk.
     """
 
     def __init__(self, store: FileStore, *, clock: Callable[[], float] = time.time) -> None:
@@ -50,22 +50,22 @@ class Uploads:
         self.clock = clock
         self._folder = UploadFolder(store.root / "uploads")
         self.has: Callable[[str, FileRef], bool] = lambda license_, _: not license_
-        """Whether a license has shown that it has a file, and need not send it."""
-        self.show: Callable[[str, FileRef], Awaitable[None]] = _nobody_asks
-        """Told when a license has sent a file."""
+        """Whether a license has proved that it has a file, so that it does not need to send it."""
+        self.show: Callable[[str, FileRef], Awaitable[None]] = _do_nothing
+        """Called when a license has sent a file."""
         self._creating = asyncio.Lock()
         self._uploads = {upload.id: upload for upload in self._folder.found(store.has)}
 
     def partial(self, upload: Upload) -> Path:
-        """Where its bytes are while it is unfinished."""
+        """The partial file of an unfinished upload."""
         return self._folder.partial(upload)
 
     def room(self, but: Upload | None = None) -> int:
-        """Bytes that the disk has left beyond what is reserved for uploads (other than `but`). It blocks."""
+        """Free bytes that are not reserved for uploads other than `but`. It blocks."""
         return max(0, self.store.free() - sum(one.reserved for one in self._unfinished() if one is not but))
 
     async def grow(self, upload: Upload, size: int) -> None:
-        """Make sure of room for the upload up to `size` bytes, and for the next step. `WorkerRefused` (`no_space`)."""
+        """Reserve room for `size` bytes of the upload and for the next step. `WorkerRefused` (`no_space`)."""
         if size <= upload.granted:
             return
         left = upload.announced.length - upload.offset
@@ -80,7 +80,7 @@ class Uploads:
         upload.granted = upload.offset + min(step, room)
 
     async def create(self, announced: Announced) -> Upload:
-        """A new upload, or the one that began before, verified if all of it is here.
+        """Return a new upload, or the existing one; it is verified if all bytes are here.
 
         `WorkerRefused`: `no_space`, `too_large` (for the whole disk), `queue_full`.
         """
@@ -90,11 +90,11 @@ class Uploads:
             try:
                 return await self._verified(upload)
             except Corrupt as error:
-                logger.warning("{}; that upload begins anew", error)
+                logger.warning("{}; the upload starts again", error)
 
     async def _create(self, announced: Announced) -> Upload:
         known = self._uploads.get(announced.name())
-        if known is not None and await self._still(known):
+        if known is not None and await self._exists(known):
             return known
         upload = Upload(known.id if known else announced.name(), announced, 0, self.clock())
         if self._here(announced):
@@ -111,32 +111,32 @@ class Uploads:
         return ref is not None and self.has(announced.license, ref) and self.store.claim(ref)
 
     async def find(self, name: str, license_: str = "") -> Upload:
-        """The upload of this id, verified if all of it is here. `WorkerRefused` (`not_found`), `Corrupt`."""
+        """The upload of this id, verified if all bytes are here. `WorkerRefused` (`not_found`), `Corrupt`."""
         upload = self._uploads.get(name)
-        if upload is None or license_ not in ("", upload.announced.license) or not await self._still(upload):
+        if upload is None or license_ not in ("", upload.announced.license) or not await self._exists(upload):
             raise gone()
         return await self._verified(upload)
 
     def knows(self, upload: Upload) -> bool:
-        """Whether it was not removed meanwhile."""
+        """Whether it has not been removed."""
         return self._uploads.get(upload.id) is upload
 
     async def _verified(self, upload: Upload) -> Upload:
         if upload.complete and not upload.finished:
             async with upload.lock:
                 if not self.knows(upload):
-                    raise Corrupt("what came of this upload was not what was announced: begin it again")
+                    raise Corrupt("the received bytes do not have the announced hash: start the upload again")
                 await self.finish(upload)
         return upload
 
-    async def doubt(self, upload: Upload, sure: int | None) -> None:
-        """See to it that a restart counts no more than the first `sure` bytes; None: all that are there."""
+    async def record_sure(self, upload: Upload, sure: int | None) -> None:
+        """Record that after a restart only the first `sure` bytes are valid; None: all bytes."""
         upload.sure = sure
         with disk_errors():
             await self.store.in_thread(lambda: self._folder.record(upload))
 
     async def finish(self, upload: Upload) -> None:
-        """Verify what came and make it one of the store's files; its lock is held. `Corrupt`: it was removed."""
+        """Verify the upload and move it to the store; the caller holds its lock. `Corrupt`: it was removed."""
         if upload.finished:
             return
         await self.rehash(upload)
@@ -147,7 +147,7 @@ class Uploads:
             await self.remove(upload)
             raise
         with disk_errors():
-            if upload.announced.blake3 is None:  # said on the disk first: a restart must know what it became
+            if upload.announced.blake3 is None:  # recorded first, since a restart must know the hash
                 upload.announced = replace(upload.announced, blake3=digest)
                 await self.store.in_thread(lambda: self._folder.record(upload))
             ref = FileRef(digest, upload.announced.ext)
@@ -156,7 +156,7 @@ class Uploads:
         await self.show(upload.announced.license, ref)
 
     async def rehash(self, upload: Upload) -> None:
-        """See to it that `hasher` has seen all bytes that are on the disk; reads them if it has not."""
+        """Make sure that `hasher` has all bytes on the disk; read them if it has not."""
         if upload.hashed == upload.offset:
             return
         upload.forget_hash()
@@ -166,12 +166,12 @@ class Uploads:
         upload.hashed = size
 
     async def remove(self, upload: Upload) -> None:
-        """Forget it, and what came of it; a finished file stays in the store. Its lock is held, or nobody uses it."""
+        """Remove an upload and its bytes; a finished file stays in the store. Its lock is held, or it is unused."""
         self._uploads.pop(upload.id, None)
         await self.store.in_thread(lambda: self._folder.erase(upload))
 
     async def expire(self) -> int:
-        """Remove what nobody went on with, and the oldest finished ones; returns how many."""
+        """Remove expired uploads and the oldest finished ones; returns how many."""
         now = self.clock()
         idle = [one for one in self._uploads.values() if one.expires <= now and not one.lock.locked()]
         finished = sorted((one for one in self._uploads.values() if one.finished), key=lambda one: one.used)
@@ -181,8 +181,8 @@ class Uploads:
             await self.remove(one)
         return len(gone)
 
-    async def _still(self, upload: Upload) -> bool:
-        """Whether it is here; a finished one is as long as its file."""
+    async def _exists(self, upload: Upload) -> bool:
+        """Whether the upload still exists; a finished one exists as long as its file."""
         if upload.finished:
             here = self._here(upload.announced)
         else:
@@ -192,7 +192,7 @@ class Uploads:
         return here
 
     def _on_disk(self, upload: Upload) -> bool:
-        """Whether its partial is there; what was cut off it behind our back counts no more."""
+        """Whether its partial file exists; if another program made it shorter, its size counts."""
         try:
             size = self.partial(upload).stat().st_size
         except OSError:
@@ -203,7 +203,7 @@ class Uploads:
         return True
 
     async def _make_room(self, announced: Announced) -> None:
-        """One more of this license, where it could find room. What is in its way goes only as its bytes come."""
+        """Make sure that this license may have one more upload. Files are removed only when its bytes come."""
         await self.expire()
         mine = sorted((one for one in self._unfinished() if self._same(one, announced)), key=lambda one: one.used)
         most = MAX_OF_LICENSE if announced.license else MAX_UPLOADS
@@ -231,35 +231,35 @@ class Uploads:
         return self.store.refusal(length, room) if length > room else None
 
     def _unfinished(self) -> list[Upload]:
-        # A copy in one go: a thread asks too, while the loop adds and removes.
+        # A copy, since threads call this while the loop adds and removes uploads.
         return [one for one in list(self._uploads.values()) if not one.finished]
 
     def _publish(self, upload: Upload, ref: FileRef) -> None:
         partial = self.partial(upload)
         file = partial.open("rb+", buffering=0)
-        file.truncate(upload.announced.length)  # what was hashed, and no more
+        file.truncate(upload.announced.length)  # only the bytes that were hashed
         self.store.publish(file, partial, ref)
         partial.unlink(missing_ok=True)  # Windows, when the same content was there already
 
 
-async def _nobody_asks(_license: str, _file: FileRef) -> None:
-    """Until somebody wants to know."""
+async def _do_nothing(_license: str, _file: FileRef) -> None:
+    """The default of `show`."""
 
 
-async def expire_for_ever(uploads: Uploads) -> None:
-    """Look every few minutes for what nobody goes on with."""
+async def expire_regularly(uploads: Uploads) -> None:
+    """Remove expired uploads every few minutes."""
     while True:
         await uploads.expire()
         await asyncio.sleep(LOOK_EVERY)
 
 
 def gone() -> WorkerRefused:
-    """What is said to one who goes on with an upload that is not here."""
-    return WorkerRefused("there is no such upload here: begin it again", code="not_found")
+    """The error for an upload that does not exist."""
+    return WorkerRefused("this worker does not have this upload: start it again", code="not_found")
 
 
 def upload_id(text: str) -> str:
-    """The id in a caller's address; what is none is as unknown as one that was never given out."""
+    """Check the id in a call's address. `WorkerRefused` (`not_found`)."""
     if not ID.fullmatch(text):
         raise gone()
     return text

@@ -1,4 +1,4 @@
-"""What is known of an upload, and the folder in which it outlives a restart: a record and a partial of each."""
+"""Uploads and their folder, in which they survive a restart: a record and a partial file for each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.operators.model.events import FileRef
 
 KEPT = 24 * 3600.0
-"""Seconds after its last byte that an unfinished upload is kept."""
+"""Seconds for which an unfinished upload is kept after its last byte."""
 
 ID = re.compile(r"[0-9a-f]{32}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -29,10 +29,14 @@ _EXT = re.compile(r"\.[a-z0-9]{1,10}")
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What the sender said: bytes in all, ending with its dot, and the BLAKE3 (hex) if it knows it.
+    """The file that the sender announced.
 
-    `metadata` is all that it said of the file, in its own words. `license` (a public id) is the sender's: what others
-    send, and what they made of it, is theirs. Empty for all who know the secret.
+    Args:
+        length: Its size in bytes.
+        ext: Its ending, with the dot.
+        blake3: Its BLAKE3 in hex; None if the sender does not know it.
+        metadata: The sender's metadata header, unchanged.
+        license: The sender's license (a public id), which owns the file; empty for callers with the secret.
     """
 
     length: int
@@ -47,7 +51,7 @@ class Announced:
         return None if self.blake3 is None else FileRef(self.blake3, self.ext)
 
     def name(self) -> str:
-        """The id: the same for the same file; of one that is not known by its hash, a new one."""
+        """The id: the same for the same file, and a new one for a file without a hash."""
         if self.blake3 is None:
             return uuid.uuid4().hex
         whose = f"|{self.license}" if self.license else ""
@@ -55,31 +59,31 @@ class Announced:
 
 
 class Upload:
-    """One upload. `offset` counts the bytes that are on the disk, `used` is when it last grew (Unix seconds).
+    """One upload. `offset` is the number of bytes on the disk, `used` is when the last one came (Unix seconds).
 
-    `hasher` has seen the first `hashed` bytes, and is of use while these are all that there are.
+    `hasher` has the first `hashed` bytes; it can be used while `hashed` equals `offset`.
     """
 
     def __init__(self, name: str, announced: Announced, offset: int, used: float) -> None:
         self.id = name
         self.announced = announced
         self.sink: HashingWriter | None = None
-        """Where bytes go while they come: it knows best how many are on the disk."""
+        """Writes received bytes, and knows how many are on the disk."""
         self.used = used
         self.hasher = blake3()
         self.hashed = 0
         self.finished = False
         self.sure: int | None = None
-        """While bytes come under a checksum: how many there were before, since no others may outlast a crash."""
+        """While bytes with a checksum come: the number of bytes before, since only these are valid after a crash."""
         self.lock = asyncio.Lock()
-        """Held by whoever appends, finishes or removes."""
+        """Held while bytes are appended, and while the upload is finished or removed."""
         self._offset = offset
         self.granted = 0
-        """Bytes for which there was room when it was last looked at."""
+        """Bytes that have been reserved on the disk."""
 
     @property
     def offset(self) -> int:
-        """Also while the sender is silent; the file's last byte counts only when he is done."""
+        """The bytes on the disk. The last byte of the file counts only when the sender has finished."""
         if self.sink is None:
             return self._offset
         return min(self.sink.written, self.announced.length - 1)
@@ -90,26 +94,26 @@ class Upload:
 
     @property
     def reserved(self) -> int:
-        """Bytes of the disk that others leave to it: as many again as have come, so that words alone take up none."""
+        """Bytes that other uploads must leave free: as many as came, so that an announcement alone reserves none."""
         return min(self.offset, self.announced.length - self.offset)
 
     @property
     def complete(self) -> bool:
-        """Whether all bytes came; they may still have to be verified."""
+        """Whether all bytes have come; they may not be verified yet."""
         return self.offset == self.announced.length
 
     @property
     def expires(self) -> float:
-        """Unix seconds."""
+        """When it expires, in Unix seconds."""
         return self.used + KEPT
 
     def forget_hash(self) -> None:
-        """The bytes on the disk are no longer those that were hashed."""
+        """Reset the hash, since the bytes on the disk have changed."""
         self.hasher, self.hashed = blake3(), 0
 
 
 class UploadFolder:
-    """Where uploads are while they last. All of it blocks."""
+    """The folder of uploads. All methods block."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -120,11 +124,11 @@ class UploadFolder:
         return self._folder / f"{upload.id}.part"
 
     def found(self, has: Callable[[FileRef], bool]) -> Iterator[Upload]:
-        """The uploads of an earlier run; `has`: whether a file is in the store. What makes no sense is removed."""
+        """The uploads of earlier runs; `has` says whether a file is in the store. Invalid ones are removed."""
         for path in sorted(self._folder.glob("*.json")):
             upload = _restored(path, has)
             if upload is None:
-                logger.warning("the upload {} cannot be gone on with and is removed", path.stem[:32])
+                logger.warning("the upload {} cannot be continued and was removed", path.stem[:32])
                 path.unlink(missing_ok=True)
                 path.with_suffix(".part").unlink(missing_ok=True)
             else:
@@ -135,21 +139,21 @@ class UploadFolder:
                     path.unlink()
 
     def save(self, upload: Upload) -> None:
-        """A new upload."""
+        """Store a new upload."""
         if not upload.finished:
             self.partial(upload).open("wb").close()
         self.record(upload)
 
     def record(self, upload: Upload) -> None:
-        """What was announced, and what is sure."""
+        """Write the record of an upload."""
         path = self._folder / f"{upload.id}.json"
         plain = {"v": 1, "sure": upload.sure, **asdict(upload.announced)}
         write_atomic(path, json.dumps(plain).encode(), sync=False)
 
     def erase(self, upload: Upload) -> None:
-        """All that is here of it."""
+        """Remove the files of an upload."""
         for path in (self._folder / f"{upload.id}.json", self.partial(upload)):
-            with suppress(OSError):  # Windows, while it is written: the next sweep finds it
+            with suppress(OSError):  # on Windows, while it is written; the next start removes it
                 path.unlink(missing_ok=True)
 
 
@@ -162,7 +166,7 @@ def _restored(path: Path, has: Callable[[FileRef], bool]) -> Upload | None:
     if partial.exists():
         status = partial.stat()
         upload.offset, upload.used = min(status.st_size, announced.length, sure), status.st_mtime
-    elif announced.ref is not None and has(announced.ref):  # whose it is, is asked when it matters
+    elif announced.ref is not None and has(announced.ref):  # its license is checked later
         upload.offset, upload.finished = announced.length, True
     else:
         return None
@@ -170,7 +174,7 @@ def _restored(path: Path, has: Callable[[FileRef], bool]) -> Upload | None:
 
 
 def _read(path: Path) -> tuple[Announced, int] | None:
-    """A record: what was announced, and how many bytes may be counted on; None when it makes no sense."""
+    """Read a record: the announced file and the number of valid bytes; None if the record is not valid."""
     try:
         plain = json.loads(path.read_bytes())
         length, ext, digest = int(plain["length"]), str(plain["ext"]), plain["blake3"]

@@ -1,4 +1,4 @@
-"""Who calls the worker: with its secret, everyone's equal; with a capability of the hub, one job and no other."""
+"""Check the callers of the worker: the secret permits all calls, a capability of the hub those of one job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wakestream.operators.model.errors import WakestreamError, WorkerRefused
 from wakestream.streams.worker import worker as w
 
 TRIES = 20
-"""Wrong secrets that one address may show at once; then one more every `AGAIN` seconds."""
+"""Wrong secrets that one address may send at once; then one more every `AGAIN` seconds."""
 
 AGAIN = 5.0
 
@@ -30,13 +30,13 @@ _CLAIMS = web.RequestKey("capability", Claims)
 _VERIFIER = web.RequestKey("verifier", Verifier)
 
 MAX_CALLS = 200
-"""Calls of a license that may go on at once; as many as it may have connections at the hub."""
+"""The most concurrent calls of a license; as many as it may have connections at the hub."""
 
 
 class Callers:
-    """Lets in who knows the secret, or bears a capability that `verifier` accepts; everyone may ask how it is.
+    """Accepts calls with the secret, or with a capability that `verifier` accepts. Health needs neither.
 
-    Without a secret it lets everyone in.
+    Without a secret, all calls are accepted.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Callers:
         self._inside: dict[str, set[asyncio.Transport]] = {}
 
     def middleware(self) -> Middleware:
-        """What stands before every call."""
+        """The middleware that checks every call."""
 
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -64,7 +64,7 @@ class Callers:
             try:
                 claims = self._admit(shown)
             except WakestreamError as error:
-                if error.code == "unauthorized" and any(shown):  # who shows nothing guesses nothing
+                if error.code == "unauthorized" and any(shown):  # a call without a secret is not a guess
                     address = self._address(request)
                     wait = self._wrong.wait(address)
                     if wait > 0:
@@ -72,7 +72,7 @@ class Callers:
                     self._wrong.count(address)
                 if progress_socket.is_handshake(request):
                     return await progress_socket.turn_away(request)
-                return _turned_away(error)
+                return _refused(error)
             let_in(request)
             if claims is None:
                 return await handler(request)
@@ -85,7 +85,7 @@ class Callers:
         return self._proxies.caller(request.remote or "", forwarded)
 
     def _admit(self, shown: Sequence[str]) -> Claims | None:
-        """None for the secret, which opens all."""
+        """The claims of a capability; None for the secret."""
         if self._secret is None:
             return None
         if any(hmac.compare_digest(_digest(one), self._secret) for one in shown):
@@ -98,7 +98,7 @@ class Callers:
 
     async def _serve(self, request: web.Request, claims: Claims, handler: Handler) -> web.StreamResponse:
         if progress_socket.is_handshake(request):
-            return await progress_socket.turn_away(request)  # clients that have capabilities poll, each its own tasks
+            return await progress_socket.turn_away(request)  # clients with capabilities poll
         request[_CLAIMS] = claims
         if self._verifier is not None:
             request[_VERIFIER] = self._verifier
@@ -107,7 +107,7 @@ class Callers:
             raise ConnectionError("the caller has gone")
         inside = self._inside.get(claims.lic, set())
         if len(inside) >= MAX_CALLS:
-            return _later(f"{MAX_CALLS} calls of this license go on already", "too_many", 429, 1.0)
+            return _later(f"this license has {MAX_CALLS} running calls already", "too_many", 429, 1.0)
         self._inside[claims.lic] = inside
         inside.add(transport)
         try:
@@ -118,31 +118,31 @@ class Callers:
                 self._inside.pop(claims.lic, None)
 
     def revoke(self, owner: str) -> None:
-        """Cut what goes on in the name of this license."""
+        """Cut the running calls of this license."""
         for transport in tuple(self._inside.get(owner, ())):
             transport.abort()
 
 
 def _digest(secret: str) -> bytes:
-    """What is compared in its place: comparing what is of different lengths tells the length."""
+    """A digest of the secret: comparing texts of different lengths would reveal the length."""
     return hashlib.sha256(secret.encode(errors="replace")).digest()
 
 
 def _shown(request: web.Request) -> Sequence[str]:
-    """What the call bears as its secret: in the header, with or without `Bearer`; for the socket in its address."""
+    """The secret in the call: in the header, with or without `Bearer`; for the progress socket in the address."""
     if progress_socket.is_handshake(request):
         return progress_socket.tokens(request)
     return (_BEARER.sub("", request.headers.get("Authorization", "")).strip(),)
 
 
 def license_of(request: web.Request) -> str:
-    """The license of the job that the call's capability is for; `ANONYMOUS` where the secret opened the door."""
+    """The license in the call's capability; `ANONYMOUS` for a call with the secret."""
     claims = request.get(_CLAIMS)
     return w.ANONYMOUS if claims is None else claims.lic
 
 
 def holder_of(request: web.Request, said: str) -> str:
-    """The job that the call is for: what its body said, which must be what its capability says."""
+    """The job of the call, from its body; it must be the one of its capability."""
     claims: Claims | None = request.get(_CLAIMS)
     if claims is None:
         return said
@@ -152,27 +152,28 @@ def holder_of(request: web.Request, said: str) -> str:
 
 
 def may_see(request: web.Request, state: w.State, task: w.Task) -> bool:
-    """Whether the caller may know of the task and have its result."""
+    """Whether the caller may read the task and its result."""
     claims = request.get(_CLAIMS)
     return claims is None or state.opens(task, claims.job, claims.lic)
 
 
 def check_task(request: web.Request, state: w.State, task: w.Task) -> None:
-    """`WorkerRefused`: `forbidden` when the task is none that the caller's job asked for.
+    """Check that the caller's job wants the task.
 
-    `not_found` when a job of this id did, and it is not known for certain that it is the caller's: it asks again then.
+    Raises:
+        WorkerRefused: `forbidden`, or `not_found` if a job with the same id wants it that may be another license's.
     """
     if may_see(request, state, task):
         return
     if request[_CLAIMS].job in task.holders:
         raise WorkerRefused("this capability's job has not asked for this task: submit again", code="not_found")
-    raise _forbidden("a task that its job does not hold")
+    raise _forbidden("a task that its job does not want")
 
 
 def check_open(request: web.Request) -> None:
-    """`WorkerRefused` (`not_ready`) when the hub has said that the job of the caller's capability is over.
+    """Check that the hub has not ended the job of the caller's capability. `WorkerRefused` (`not_ready`).
 
-    The hub may have given the job a GPU again a moment ago, and the worker not heard of it yet: hence no final word.
+    The refusal is not final, since the hub may just have given the job a GPU again.
     """
     claims, verifier = request.get(_CLAIMS), request.get(_VERIFIER)
     if claims is not None and verifier is not None and verifier.ended.has(claims.job, claims.lic, claims.iat):
@@ -181,16 +182,16 @@ def check_open(request: web.Request) -> None:
 
 
 def check_everyones(request: web.Request) -> None:
-    """`WorkerRefused` when the call concerns more than one job."""
+    """Refuse a call with a capability, because it affects more than one job. `WorkerRefused`."""
     if _CLAIMS in request:
-        raise _forbidden("what concerns all jobs")
+        raise _forbidden("all jobs")
 
 
 def _forbidden(what: str) -> WorkerRefused:
-    return WorkerRefused(f"this capability is good for one job, and the call is about {what}", code="forbidden")
+    return WorkerRefused(f"this capability is for one job, but the call is about {what}", code="forbidden")
 
 
-def _turned_away(error: WakestreamError) -> web.Response:
+def _refused(error: WakestreamError) -> web.Response:
     if error.code == "not_ready":
         return _later(str(error), error.code, 503, 1.0)
     reply = failure(status_of(error.code), str(error), error.code)

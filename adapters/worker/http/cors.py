@@ -1,4 +1,4 @@
-"""Lets pages of other origins call the worker, as deployed workers do. The secret still decides: no cookie opens it."""
+"""Let pages of other origins call the worker, as deployed workers do. Calls still need the secret, not a cookie."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def put_cors(_: web.Request, response: web.StreamResponse) -> None:
 
 @web.middleware
 async def preflights(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers OPTIONS at every address; below tus's only a browser's, since tus has one of its own."""
+    """Answer OPTIONS at every address; for tus only a browser's preflight, since tus has its own OPTIONS."""
     asks = hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers or not request.path.startswith(tus.AT)
     if request.method == hdrs.METH_OPTIONS and asks:
         return web.Response()

@@ -1,4 +1,4 @@
-"""Multipart uploads straight to the disk: a file is never in memory, whatever its size and the order of the fields."""
+"""Write multipart uploads directly to the disk, so that files are not in memory, in any order of the fields."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ _MD5: tuple[Algorithm, ...] = ("md5",)
 
 @dataclass(slots=True)
 class Form:
-    """A form as it came: short fields as text, files on their way into the store, with the names that they had."""
+    """A form: short fields as text, and files that are being received, with their original names."""
 
     fields: dict[str, str] = field(default_factory=dict)
     files: dict[str, Incoming] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
 
     def file(self, name: str) -> Incoming:
-        """The file of that field."""
+        """The file of a field."""
         if name not in self.files:
             raise bad_request(f'the form has no file "{name}"')
         return self.files[name]
 
     def ext(self, name: str) -> str:
-        """The extension of the file's own name, or `.bin`."""
+        """The extension of the file's original name, or `.bin`."""
         suffix = PurePosixPath(self.names.get(name, "")).suffix
         return requests.file_ext(suffix or ".bin", f"the extension of {name}")
 
 
 async def receive_one(request: web.Request, store: FileStore) -> FileRef:
-    """`upload_file`: one file under its hash.
+    """`upload_file`: receive one file and name it by its hash.
 
-    A BLAKE3, which only clients of ours send, must be right. Deployed clients may make a hash up: theirs is kept under
-    the MD5 that it has.
+    A BLAKE3, which only wakestream clients send, must be correct. Deployed clients may send a wrong hash, so their file
+    is stored by its real MD5.
     """
     async with _form(request, store, ("file",)) as form:
         incoming = form.file("file")
@@ -57,12 +57,12 @@ async def receive_one(request: web.Request, store: FileStore) -> FileRef:
             return await incoming.keep(ext, expected=requests.file_hash(said))
         kept = await incoming.keep(ext, algorithm="md5")
         if kept.hash != said.strip().lower():
-            logger.info("a file came under the hash {!r} and is kept under its MD5 {}", said[:64], kept.hash)
+            logger.info("a file was sent with the hash {!r}; it is stored by its MD5 {}", said[:64], kept.hash)
         return kept
 
 
 async def receive_pair(request: web.Request, store: FileStore) -> tuple[FileRef, FileRef]:
-    """`upload`: a video and an audio file, named after their MD5, since only the field's clients call this."""
+    """`upload`: receive a video and an audio file, named by their MD5, since only deployed clients call this."""
     async with _form(request, store, ("video", "audio"), _MD5) as form:
         video, audio = form.file("video"), form.file("audio")
         extensions = form.ext("video"), form.ext("audio")
@@ -73,7 +73,7 @@ async def receive_pair(request: web.Request, store: FileStore) -> tuple[FileRef,
 async def _form(
     request: web.Request, store: FileStore, expected: Collection[str], algorithms: Collection[Algorithm] | None = None
 ) -> AsyncIterator[Form]:
-    """The whole form; files that nobody kept are removed at the end, also when the sender has gone."""
+    """Receive the whole form; files that were not kept are removed at the end, even if the sender disconnects."""
     form = Form()
     reader = await _reader(request, store)
     async with AsyncExitStack() as stack:
@@ -83,18 +83,18 @@ async def _form(
                 break
             await _take(part, form, stack, store, expected, algorithms)
         else:
-            raise bad_request(f"a form may have {_MAX_PARTS} fields at most")
+            raise bad_request(f"a form may have at most {_MAX_PARTS} fields")
         yield form
 
 
 async def _reader(request: web.Request, store: FileStore) -> MultipartReader:
     if request.content_type != "multipart/form-data":
-        raise bad_request("this call takes a form: Content-Type multipart/form-data")
+        raise bad_request("this call needs a form: Content-Type multipart/form-data")
     await _check_room(store, request.content_length or 0)
     try:
         return await request.multipart()
     except ValueError as error:
-        raise bad_request(f"the form does not parse: {error}") from error
+        raise bad_request(f"the form is not valid: {error}") from error
 
 
 async def _check_room(store: FileStore, length: int) -> None:
@@ -114,9 +114,9 @@ async def _next(reader: MultipartReader) -> BodyPartReader | None:
     except TimeoutError:
         raise requests.silent() from None
     except (ValueError, AssertionError, RuntimeError) as error:
-        raise bad_request(f"the form does not parse: {error}") from error
+        raise bad_request(f"the form is not valid: {error}") from error
     if isinstance(part, MultipartReader):
-        raise bad_request("a form within the form is not wanted here")
+        raise bad_request("the form contains another form, which is not supported")
     return part
 
 
@@ -141,7 +141,7 @@ async def _take(
 
 
 def _needed(fields: Mapping[str, str]) -> tuple[Algorithm, ...]:
-    # A file that comes before its hash is hashed both ways: it is read only once.
+    # A file that comes before its hash is hashed both ways, since it can be read only once.
     return (_algorithm(fields["hash"]),) if "hash" in fields else ("blake3", "md5")
 
 
@@ -154,7 +154,7 @@ async def _text(part: BodyPartReader) -> str:
     while not part.at_eof():
         text += await _block(part)
         if len(text) > _MAX_FIELD:
-            raise bad_request(f"the form's field {(part.name or '')[:50]!r} may have {_MAX_FIELD} bytes at most")
+            raise bad_request(f"the form's field {(part.name or '')[:50]!r} may have at most {_MAX_FIELD} bytes")
     return text.decode(errors="replace")
 
 
@@ -165,4 +165,4 @@ async def _block(part: BodyPartReader) -> bytes:
     except TimeoutError:
         raise requests.silent() from None
     except ValueError as error:
-        raise bad_request(f"the form does not parse: {error}") from error
+        raise bad_request(f"the form is not valid: {error}") from error

@@ -1,7 +1,7 @@
-"""Proof that a caller has a file which another license sent, so that it need not be sent twice.
+"""Check that a caller has a file that another license has sent, so that it is not sent twice.
 
-The caller hashes the whole file under a key (`challenge`) that is its license's alone; so does the worker, once. Who
-knows only the file's name cannot answer, and an answer is of no use to another license or for another file.
+The caller and the worker hash the whole file with a key (`challenge`) for this license and file. A caller that only
+knows the file's name cannot compute the hash, and the hash is not valid for another license or file.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from wakestream.operators.model.events import FileRef
 from wakestream.streams.worker.worker import file_name
 
 WRONG, AGAIN = 5, 60.0
-"""Wrong proofs of a license at once, then one more every so many seconds: each makes the worker read a file."""
+"""Wrong proofs of a license at once, and the seconds until one more is allowed: each makes the worker read a file."""
 
 
 class Proofs:
-    """What licenses are asked, and what they answer. The key of it all lives as long as the worker runs."""
+    """Makes challenges and checks proofs. Its key is new at each start of the worker."""
 
     def __init__(self, store: FileStore, queue: TaskQueue) -> None:
         self._store, self._queue = store, queue
@@ -34,13 +34,13 @@ class Proofs:
         self._reading = asyncio.Semaphore(1)
 
     def challenge(self, license_: str, file: FileRef) -> str:
-        """The key (64 hex digits) under which this license hashes this file. `WorkerRefused` (`not_found`)."""
+        """The key (64 hex digits) with which this license must hash this file. `WorkerRefused` (`not_found`)."""
         if not self._store.has(file):
             raise _not_here(file)
         return blake3(f"{license_}|{file_name(file)}".encode(), key=self._key).hexdigest()
 
     async def check(self, license_: str, file: FileRef, proof: str) -> None:
-        """The file is this license's too, if the proof is right. `WorkerRefused` (`not_proved`, `not_found`)."""
+        """Add the file to this license if the proof is correct. `WorkerRefused` (`not_proved`, `not_found`)."""
         key = bytes.fromhex(self.challenge(license_, file))
         async with self._reading:
             if self._queue.state.has(license_, file):
@@ -50,7 +50,7 @@ class Proofs:
             right = await self._store.in_thread(lambda: self._hash(file, key))
             if not hmac.compare_digest(right, proof):
                 self._wrong.count(license_)
-                why = "this is not the hash of the file under the challenge: send the file"
+                why = "this is not the hash of the file with the challenge: send the file"
                 raise WorkerRefused(why, code="not_proved")
             await self._queue.show(license_, file)
         self._store.claim(file)

@@ -1,4 +1,4 @@
-"""Clients that named their license when they submitted by HTTP. The hub tells them when their task begins and ends."""
+"""Clients that gave their license when they submitted by HTTP: the hub informs them when their task begins and ends."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TYPE = "gpu.task.progress"
 
 
 class ProgressListeners:
-    """By task: license key and connection number, as the submit named them. `clock` gives Unix seconds."""
+    """License key and connection number of each client, by task. `clock` gives Unix seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._of: OrderedDict[str, set[tuple[str, int]]] = OrderedDict()
 
     def add(self, task_id: str, submit: Mapping[str, Any]) -> None:
-        """Take the addressee from the body of a submit, if it names one."""
+        """Add the client of a submit, if its body has one."""
         key, fd = submit.get("license_key"), submit.get("sender_fd")
         if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY:
             return
@@ -36,15 +36,15 @@ class ProgressListeners:
             self._of.popitem(last=False)
 
     def frames(self, task: w.Task) -> Iterator[m.Unknown]:
-        """One for each listener of a task that begins or has ended; none while it waits."""
+        """The messages for the listeners of a task that has begun or ended; none while it waits."""
         if task.status == "queued":
             return
         listeners = self._of.get(task.id, set()) if task.unfinished else self._of.pop(task.id, set())
         report = replies.report(w.State(), task)
-        told = {name: report[name] for name in ("task_id", "status", "progress", "message")}
-        told |= {name: report[name] for name in ("total_frames", "current_frame")}
+        values = {name: report[name] for name in ("task_id", "status", "progress", "message")}
+        values |= {name: report[name] for name in ("total_frames", "current_frame")}
         if task.unfinished:
-            told |= {"status": "processing", "progress": 0}
+            values |= {"status": "processing", "progress": 0}
         for key, fd in sorted(listeners):
-            frame = {"type": _TYPE, **told, "key": key, "sender_fd": fd, "ts": int(self._clock())}
+            frame = {"type": _TYPE, **values, "key": key, "sender_fd": fd, "ts": int(self._clock())}
             yield m.Unknown(type=_TYPE, frame=frame)

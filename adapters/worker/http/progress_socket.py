@@ -1,7 +1,7 @@
-"""`/ws/progress/TASK_ID?token=SECRET`: a task's progress as deployed clients watch it. Ours poll `progress`.
+"""`/ws/progress/TASK_ID?token=SECRET`: a task's progress for deployed clients. Wakestream clients poll `progress`.
 
-The handshake always succeeds, also for a wrong token: a deployed client takes the reason from the one text frame that
-follows. The task is looked at once a second, and a frame is sent only when something has changed.
+The handshake succeeds even with a wrong token, since a deployed client reads the reason from the text frame that
+follows. The task is checked once a second, and a frame is sent only if something has changed.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _FORGOTTEN = {"code": 404, "msg": "任务已被清理"}
 
 
 def is_handshake(request: web.Request) -> bool:
-    """Whether the call asks for this socket. Any other call below `PREFIX` is refused as every call is."""
+    """Whether the call is a WebSocket handshake for this address. Other calls are refused in the usual way."""
     return request.path.startswith(PREFIX) and request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
 
 
 def tokens(request: web.Request) -> tuple[str, ...]:
-    """The secret in the address, decoded and as it stands there: deployed clients do not encode it."""
+    """The secret in the address, decoded and raw, since deployed clients do not encode it."""
     raw = request.rel_url.raw_query_string.partition("token=")[2]
     return request.query.get("token", ""), raw
 
 
 async def turn_away(request: web.Request) -> web.StreamResponse:
-    """For a caller whose token is wrong."""
+    """Refuse a caller with a wrong token."""
     socket = await _opened(request)
     socket[WORD] = "unauthorized"
     await _end(socket, _UNAUTHORIZED)
@@ -53,40 +53,40 @@ class ProgressSockets:
         self._open: set[web.WebSocketResponse] = set()
 
     def routes(self) -> list[web.RouteDef]:
-        """The one address."""
+        """The route."""
         return [web.get(f"{PREFIX}{{task_id}}", self.follow)]
 
     async def close(self, _: web.Application) -> None:
-        """The worker stops. A client whose socket ends early goes on by polling."""
+        """Close all sockets, because the worker stops. Clients then continue by polling."""
         for socket in tuple(self._open):
             await socket.close(code=WSCloseCode.GOING_AWAY)
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
-        """Tell the task's progress until it ends, or until the caller goes."""
+        """Send the task's progress until it ends or the caller disconnects."""
         socket = await _opened(request)
         self._open.add(socket)
         try:
-            await self._tell(socket, request.match_info["task_id"])
+            await self._send_progress(socket, request.match_info["task_id"])
         except (ConnectionError, TimeoutError):
-            pass  # the caller is gone
+            pass  # the caller has disconnected
         finally:
             self._open.discard(socket)
         return socket
 
-    async def _tell(self, socket: web.WebSocketResponse, name: str) -> None:
-        told: tuple[object, ...] = ()
+    async def _send_progress(self, socket: web.WebSocketResponse, name: str) -> None:
+        sent: tuple[object, ...] = ()
         last = _UNKNOWN
         while (task := w.find(self._queue.state, name)) is not None:
             last = _FORGOTTEN
             progress = replies.progress(self._queue.state, task)
             seen = (progress["status"], progress["progress"], progress["current_frame"])
-            if seen != told:
+            if seen != sent:
                 await _send(socket, {"code": 0, "data": progress})
-                told = seen
+                sent = seen
             if not task.unfinished:
                 await socket.close()
                 return
-            if await _gone(socket):
+            if await _is_closed(socket):
                 return
         await _end(socket, last)
 
@@ -107,8 +107,8 @@ async def _send(socket: web.WebSocketResponse, frame: object) -> None:
         await socket.send_str(orjson.dumps(frame).decode())
 
 
-async def _gone(socket: web.WebSocketResponse) -> bool:
-    """Waits for the next look; whether the caller closed meanwhile. What he says is skipped."""
+async def _is_closed(socket: web.WebSocketResponse) -> bool:
+    """Wait for the next check; whether the caller has closed. Its messages are ignored."""
     try:
         async with asyncio.timeout(LOOK_EVERY):
             while (await socket.receive()).type not in _CLOSING:

@@ -1,4 +1,4 @@
-"""What the worker's HTTP side says: `{"code", "data", "msg"}`, where `code` is 0 or the HTTP status of the failure."""
+"""The worker's HTTP replies: `{"code", "data", "msg"}`, where `code` is 0 or the HTTP status of the failure."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ _LISTED = 100
 
 
 def ok(data: object, msg: str = "ok") -> web.Response:
-    """A call that went well."""
+    """The reply to a successful call."""
     return _json(200, {"code": 0, "data": data, "msg": msg})
 
 
 def health(*, initialized: bool, msg: str, **more: object) -> web.Response:
-    """The one reply whose fields stand at the top."""
+    """The reply to `health`, whose fields are at the top level."""
     return _json(200, {"code": 0, "msg": msg, "initialized": initialized, **more})
 
 
 def failure(status: int, msg: str, error: str) -> web.Response:
-    """A call that did not; `error` (ours) is the word for programs."""
-    said = msg.encode(errors="replace").decode()  # it may repeat what the caller wrote, which need not be text
+    """The reply to a failed call; `error` (an addition) is a word for programs."""
+    said = msg.encode(errors="replace").decode()  # it may quote the caller, whose bytes may not be valid text
     reply = _json(status, {"code": status, "data": None, "msg": said, "error": error})
     reply[WORD] = error
     return reply
@@ -67,18 +67,18 @@ def _json(status: int, body: object) -> web.Response:
 
 
 def bad_request(why: str) -> WorkerRefused:
-    """The caller's mistake, as a sentence that says what to send instead."""
+    """The error for a wrong request; `why` says what to send instead."""
     return WorkerRefused(why, code="bad_request")
 
 
 def status_of(code: str) -> int:
-    """The HTTP status that goes with an error's word."""
+    """The HTTP status of an error word."""
     return _STATUS.get(code, 500)
 
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Whatever goes wrong in a call is told in the same form."""
+    """Return all errors of calls in the same form."""
     try:
         return await handler(request)
     except WakestreamError as error:
@@ -86,19 +86,19 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException as error:
         return _http_error(request, error)
     except (HttpProcessingError, web.RequestPayloadError) as error:
-        return failure(400, f"the request does not parse: {' '.join(str(error).split())[:200]}", "bad_request")
+        return failure(400, f"the request is not valid: {' '.join(str(error).split())[:200]}", "bad_request")
     except ConnectionError:
-        raise  # nobody is there to be told
+        raise  # the caller has disconnected
     except Exception as error:
-        logger.opt(exception=error).error("{} {} broke", request.method, request.path)
-        return failure(500, f"the worker broke ({type(error).__name__}): its log says more", "internal")
+        logger.opt(exception=error).error("{} {} failed", request.method, request.path)
+        return failure(500, f"the worker raised {type(error).__name__}: see its log", "internal")
 
 
 def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
     sentences = {
         404: f"there is no call {request.path[:100]!r} here",
-        405: f"{request.method} is not for this call, {error.headers.get('Allow', 'another method')} is",
-        413: "the body of this call may have 1 MiB at most",
+        405: f"this call needs {error.headers.get('Allow', 'another method')}, not {request.method}",
+        413: "the body of this call may have at most 1 MiB",
     }
     reply = failure(error.status, sentences.get(error.status, error.reason), f"http_{error.status}")
     if "Allow" in error.headers:
@@ -107,7 +107,7 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
 
 
 def status_word(task: Task) -> str:
-    """The field's word for where a task is; cancelled ones are an `error` there."""
+    """The status word of deployed workers; a cancelled task is an `error`."""
     if task.status == "running":
         if task.progress.percent >= 100:
             return "encoding"
@@ -116,9 +116,9 @@ def status_word(task: Task) -> str:
 
 
 def report(state: State, task: Task) -> dict[str, Any]:
-    """A task as the field's clients know it: whole numbers, and 0 or the empty string for what is not known yet.
+    """A task as deployed clients expect it: whole numbers, and 0 or the empty string for unknown values.
 
-    Times are Unix seconds; `queue_position` is 1 for the next to start. `percent` (ours) has the engine's decimals.
+    Times are Unix seconds; `queue_position` is 1 for the next task. `percent` (an addition) has the engine's decimals.
     """
     position = w.position(state, task.id)
     percent = {"done": 100.0, "failed": 0.0, "cancelled": 0.0}.get(task.status, min(task.progress.percent, 99.9))
@@ -140,7 +140,7 @@ def report(state: State, task: Task) -> dict[str, Any]:
 
 
 def progress(state: State, task: Task) -> dict[str, Any]:
-    """The same, with the queue that it is in."""
+    """The task with its queue."""
     return {**report(state, task), "queue": queue(state)}
 
 
@@ -153,14 +153,14 @@ def _message(task: Task, position: int) -> str:
 
 
 def queue(state: State) -> dict[str, Any]:
-    """The queue in numbers, for health, submit and progress; `running` (ours) is the task that the engine has."""
+    """The numbers of the queue, for health, submit and progress; `running` (an addition) is the engine's task."""
     running = [task.id for task in state.tasks.values() if task.status == "running"]
     numbers = {"total_tasks": len(state.tasks), "processing": len(running), "queued": len(state.line)}
     return {**numbers, "max_concurrent": 1, "running": running[0] if running else None}
 
 
 def queue_listing(state: State, mine: Callable[[Task], bool] = lambda _: True) -> dict[str, Any]:
-    """The queue with its tasks, as far as they are `mine`: what runs, waits in its order, ended last; 100 at most."""
+    """The queue with at most 100 of the tasks that are `mine`: running, waiting in order, ended last."""
     waiting = [state.tasks[name] for name in w.turns(state)]
     running = [task for task in state.tasks.values() if task.status == "running"]
     ended = sorted(

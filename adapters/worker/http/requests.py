@@ -1,4 +1,4 @@
-"""What callers send to the worker, checked: JSON bodies, file names by content, task and job ids."""
+"""Read and check requests: JSON bodies, files by their hash, ids of tasks and jobs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
 
 MAX_BODY = 1024 * 1024
-"""Bytes of a JSON body."""
+"""The most bytes of a JSON body."""
 
 MAX_ID = 200
-"""Characters of a job's id."""
+"""The most characters of a job's id."""
 
 SILENCE = 60.0
-"""Seconds that a sender may be silent in the middle of a request."""
+"""Seconds without a byte after which a request fails."""
 
 _HASH = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 _EXT = re.compile(r"\.[a-z0-9]{1,10}")
@@ -28,8 +28,8 @@ _MAX_FILES = 1000
 
 
 def silent() -> WorkerRefused:
-    """The sender has not sent anything for too long."""
-    return WorkerRefused(f"nothing came for {SILENCE:g} s: send it again", code="timeout")
+    """The error for a sender that has sent nothing for too long."""
+    return WorkerRefused(f"no bytes came for {SILENCE:g} s: send the request again", code="timeout")
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:
@@ -40,9 +40,9 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     except TimeoutError:
         raise silent() from None
     except orjson.JSONDecodeError:
-        raise bad_request("the body of this call is a JSON object in UTF-8; this does not parse as JSON") from None
+        raise bad_request("the body of this call must be a JSON object in UTF-8, but it is not valid JSON") from None
     if not isinstance(body, dict):
-        raise bad_request("the body of this call is a JSON object")
+        raise bad_request("the body of this call must be a JSON object")
     return body
 
 
@@ -55,14 +55,14 @@ def file_hash(value: object, name: str = "hash") -> str:
 
 
 def said_hash(value: object) -> str:
-    """A hash that an old client may have made up: any text."""
+    """The hash as the client sent it: an old client may send any text."""
     if not isinstance(value, str) or not value.strip():
         raise bad_request('"hash" is missing: send the MD5 of the file')
     return value
 
 
 def is_hash(text: str) -> bool:
-    """Whether it can be one at all."""
+    """Whether the text has the form of a hash."""
     return _HASH.fullmatch(text.strip().lower()) is not None
 
 
@@ -76,12 +76,12 @@ def file_ext(value: object, name: str = "ext") -> str:
 
 
 def file(body: dict[str, Any]) -> FileRef:
-    """The one file that a call is about."""
+    """The file of a call."""
     return FileRef(file_hash(body.get("hash")), file_ext(body.get("ext")))
 
 
 def proof(body: dict[str, Any]) -> str | None:
-    """The proof that a call bears: 64 hex digits."""
+    """The proof in a call: 64 hex digits."""
     said = body.get("proof")
     if said is None:
         return None
@@ -91,7 +91,7 @@ def proof(body: dict[str, Any]) -> str | None:
 
 
 def pair(body: dict[str, Any]) -> tuple[FileRef, FileRef]:
-    """The video and the audio of a submit; one without an ending has the usual one."""
+    """The video and the audio of a submit, with default endings."""
     video, audio = (
         FileRef(
             file_hash(body.get(f"{kind}_hash"), f"{kind}_hash"),
@@ -103,12 +103,12 @@ def pair(body: dict[str, Any]) -> tuple[FileRef, FileRef]:
 
 
 def wanted(body: dict[str, Any]) -> list[tuple[str, FileRef | None]]:
-    """The files of a check, by their hashes as they were written; None for one that was made up."""
+    """The files of a check, by their hashes as sent; None for text that is not a hash."""
     files = body.get("files")
     if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
         raise bad_request('"files" must be a list of {"hash", "ext"}')
     if len(files) > _MAX_FILES:
-        raise bad_request(f"ask for {_MAX_FILES} files at a time at most")
+        raise bad_request(f"ask for at most {_MAX_FILES} files at once")
     return [_wanted(file) for file in files]
 
 
@@ -119,14 +119,14 @@ def _wanted(file: dict[str, Any]) -> tuple[str, FileRef | None]:
 
 
 def known_task(value: object) -> str:
-    """A task's id, or the id of a job that asked for it."""
+    """The id of a task, or of a job that wants it."""
     if not isinstance(value, str) or not value:
-        raise bad_request('"task_id" is missing: give the one that submit answered')
+        raise bad_request('"task_id" is missing: send the one that submit returned')
     return value
 
 
 def holder(body: dict[str, Any]) -> str:
-    """The job that asks; the empty string for those who do not say."""
+    """The job of a call; empty if the call has none."""
     job = body.get("job_id")
     if job is None:
         return ""

@@ -1,4 +1,4 @@
-"""A result on its way out: `FileResponse` for speed and ranges, with the result's BLAKE3 as its ETag."""
+"""Send a result: `FileResponse` for speed and ranges, with the result's BLAKE3 as its ETag."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ONE_PART = re.compile(r"bytes=(\d+-\d*|-\d+)", re.ASCII | re.IGNORECASE)
 class ResultFile(web.FileResponse):
     """The file at `path` whose BLAKE3 is `digest`.
 
-    aiohttp knows only ETags of size and date, so the request's conditions are answered here and not handed on: a part
-    asked for with `If-Range` of another result gets the whole file, as RFC 9110 (13.1.5) wants it. So do several parts
-    at once, and units that are no bytes (14.2), which aiohttp would refuse.
+    aiohttp only has ETags of size and date, so the conditions of the request are handled here: with `If-Range` of
+    another result, the response is the whole file (RFC 9110, 13.1.5), and so it is for several ranges and for units
+    other than bytes (14.2), which aiohttp would refuse.
     """
 
     def __init__(self, path: Path, digest: str) -> None:
@@ -45,13 +45,13 @@ class ResultFile(web.FileResponse):
 
 
 async def put_etag(_: web.Request, response: web.StreamResponse) -> None:
-    """For the application's `on_response_prepare`: the last moment, after aiohttp has put an ETag of its own."""
+    """For the application's `on_response_prepare`, which runs after aiohttp has set its own ETag."""
     if isinstance(response, ResultFile):
         response.headers[hdrs.ETAG] = response.tag
 
 
 def result_response(request: web.Request, path: Path, digest: str) -> web.StreamResponse:
-    """The whole file, the part that was asked for, 304 to one who has it, or 412 to one who wants another's rest."""
+    """The file, the requested part, 304 if the caller has it, or 412 if it wants a part of another result."""
     wanted, held = request.headers.get(hdrs.IF_MATCH, "*"), request.headers.get(hdrs.IF_NONE_MATCH, "")
     if f'"{digest}"' not in wanted and wanted.strip() != "*":
         return web.Response(status=412, headers={hdrs.ETAG: f'"{digest}"'})

@@ -1,4 +1,4 @@
-"""The worker's HTTP side, as the field's clients know it (docs/protocol.md): files in, tasks, results out."""
+"""The worker's HTTP server, with the calls of deployed workers (docs/protocol.md): files, tasks, results."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from wakestream.adapters.net.rate_limit import Network, Proxies
 from wakestream.adapters.net.refusals import counting, no_strangers, noted, plain_bodies, quiet_logger
 from wakestream.adapters.net.silent_callers import SilentCallers
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.adapters.worker.http import auth as callers
-from wakestream.adapters.worker.http import multipart as ingest
-from wakestream.adapters.worker.http import progress_socket, replies, requests
+from wakestream.adapters.worker.http import auth, multipart, progress_socket, replies, requests
 from wakestream.adapters.worker.http.cors import preflights, put_cors
 from wakestream.adapters.worker.http.possession import Proofs
 from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
@@ -34,23 +32,23 @@ from wakestream.operators.model.events import FileRef
 from wakestream.streams.worker import worker as w
 
 FEATURES = ("blake3", "cancel", "range", "tus")
-"""What this worker can do beyond the field's calls."""
+"""The features beyond those of deployed workers."""
 
 BY_CAPABILITY = ("capability", "proof")
-"""What it can do besides once it knows its hub's key."""
+"""Further features once it has its hub's key."""
 
 TLS_WITHIN = 10.0
-"""Seconds for a TLS handshake; less than a caller has for the head of its first request."""
+"""Seconds for a TLS handshake; less than the time for the headers of the first request."""
 
 _READ_BUFFER = 1024 * 1024
 _GRACE = 2.0
-"""Seconds for calls to end at a stop, and to read on after an upload was refused, so that its sender hears why."""
+"""Seconds for calls to end at a stop, and to read on after a refused upload, so that its sender gets the reason."""
 _KEEP_ALIVE = 75.0
 
 
 @dataclass(slots=True)
 class Readiness:
-    """Whether the engine can work, and if not, why."""
+    """Whether the engine can work, and the reason if it cannot."""
 
     initialized: bool = False
     msg: str = "starting"
@@ -58,7 +56,7 @@ class Readiness:
 
 @dataclass(slots=True)
 class WorkerCalls:
-    """One method for each call."""
+    """The HTTP calls, one method for each."""
 
     store: FileStore
     queue: TaskQueue
@@ -71,15 +69,13 @@ class WorkerCalls:
     proofs: Proofs = field(init=False)
 
     def __post_init__(self) -> None:
-        """What a license has sent, it has."""
+        """Connect uploads and the queue: a license has the files that it has sent."""
         self.proofs = Proofs(self.store, self.queue)
-        self.uploads.has, self.uploads.show = (
-            lambda license_, file: self.queue.state.has(license_, file),
-            self.queue.show,
-        )
+        self.uploads.has = lambda license_, file: self.queue.state.has(license_, file)
+        self.uploads.show = self.queue.show
 
     def routes(self) -> list[web.RouteDef]:
-        """The calls by their addresses."""
+        """The routes of all calls."""
         at = "/api/heygem"
         return [
             web.get("/", self.page),
@@ -97,14 +93,14 @@ class WorkerCalls:
         ]
 
     async def page(self, request: web.Request) -> web.Response:
-        """How the worker is, for people who open its address in a browser."""
+        """The state of the worker, for a browser."""
         now = self.readiness
         languages = request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
         body = status_page.worker_page(self.queue.state, now.initialized, now.msg, self.gpu, languages)
         return web.Response(body=body, headers=status_page.HEADERS)
 
     async def health(self, _: web.Request) -> web.Response:
-        """Whether the engine is ready, without a secret."""
+        """Whether the engine is ready; needs no secret."""
         now = self.readiness
         queue = {**replies.queue(self.queue.state), "transfers": self.transfers.open}
         return replies.health(
@@ -116,18 +112,18 @@ class WorkerCalls:
         return (*FEATURES, *BY_CAPABILITY) if capable else FEATURES
 
     async def check_files(self, request: web.Request) -> web.Response:
-        """Which of these files are here."""
+        """Which of the files are here."""
         here: dict[str, bool] = {}
         for name, file in requests.wanted(await requests.json_object(request)):
-            # The answer knows it by its hash alone: under two endings it is here when both are.
+            # The answer has only the hash: a file with two endings is here if both are.
             here[name] = file is not None and self._here(request, file) and here.get(name, True)
         return replies.ok(here)
 
     async def prove(self, request: web.Request) -> web.Response:
-        """Ours: another license's file is the caller's as well, once it has shown that it has the content."""
+        """Addition: give the caller a file of another license, if it proves that it has the content."""
         body = await requests.json_object(request)
-        callers.check_open(request)
-        file, license_ = requests.file(body), callers.license_of(request)
+        auth.check_open(request)
+        file, license_ = requests.file(body), auth.license_of(request)
         if self._here(request, file):
             return replies.ok({"here": True})
         if not license_:
@@ -139,32 +135,32 @@ class WorkerCalls:
         return replies.ok({"here": True})
 
     async def upload_file(self, request: web.Request) -> web.Response:
-        """One file, under its hash."""
-        callers.check_open(request)
-        file = await ingest.receive_one(request, self.store)
-        await self.queue.show(callers.license_of(request), file)
+        """Receive one file."""
+        auth.check_open(request)
+        file = await multipart.receive_one(request, self.store)
+        await self.queue.show(auth.license_of(request), file)
         return replies.ok({"hash": file.hash, "server_path": f"files/{file.hash}{file.ext}"})
 
     async def submit(self, request: web.Request) -> web.Response:
-        """Start the pair, or find it; ours may name their job in `job_id`."""
+        """Start a task or find it; wakestream clients may send their job in `job_id`."""
         body = await requests.json_object(request)
         video, audio = requests.pair(body)
-        if not callers.license_of(request):
+        if not auth.license_of(request):
             self.listeners.add(w.task_id(video, audio), body)
-        return await self._start(request, video, audio, callers.holder_of(request, requests.holder(body)))
+        return await self._start(request, video, audio, auth.holder_of(request, requests.holder(body)))
 
     async def upload(self, request: web.Request) -> web.Response:
-        """Two files and a submit in one call."""
-        video, audio = await ingest.receive_pair(request, self.store)
-        await self.queue.show(callers.license_of(request), video, audio)
-        return await self._start(request, video, audio, callers.holder_of(request, w.ANONYMOUS))
+        """Receive two files and submit them in one call."""
+        video, audio = await multipart.receive_pair(request, self.store)
+        await self.queue.show(auth.license_of(request), video, audio)
+        return await self._start(request, video, audio, auth.holder_of(request, w.ANONYMOUS))
 
     async def progress(self, request: web.Request) -> web.Response:
-        """How far a task is."""
+        """The progress of a task."""
         return replies.ok(replies.progress(self.queue.state, self._task(request, request.query.get("task_id"))))
 
     async def download(self, request: web.Request) -> web.StreamResponse:
-        """A task's result, also in parts."""
+        """The result of a task, or a part of it."""
         task = self._task(request, request.query.get("task_id"))
         if task.status != "done" or task.digest is None:
             raise WorkerRefused(
@@ -176,39 +172,39 @@ class WorkerCalls:
         return result_response(request, path, task.digest)
 
     async def list_queue(self, request: web.Request) -> web.Response:
-        """All that runs and waits, and what ended last; by a capability, what its job holds of that."""
+        """The running, waiting and last ended tasks; with a capability, only those of its job."""
         state = self.queue.state
-        return replies.ok(replies.queue_listing(state, lambda task: callers.may_see(request, state, task)))
+        return replies.ok(replies.queue_listing(state, lambda task: auth.may_see(request, state, task)))
 
     async def cancel(self, request: web.Request) -> web.Response:
-        """Ours: the job no longer wants its task, which stops if no other job does."""
+        """Addition: the job no longer wants its task, which stops if no other job wants it."""
         body = await requests.json_object(request)
-        holder = callers.holder_of(request, requests.holder(body))
+        holder = auth.holder_of(request, requests.holder(body))
         task = self._task(request, body.get("task_id"))
-        task = await self.queue.drop(task.id, holder, callers.license_of(request))
+        task = await self.queue.drop(task.id, holder, auth.license_of(request))
         stopped = task.status == "cancelled"
         held = "" if stopped or not task.unfinished else f"still wanted by {len(task.holders)} others"
         return replies.ok({"task_id": task.id, "stopped": stopped, "holders": len(task.holders)}, held or "ok")
 
     def _task(self, request: web.Request, task_id: object) -> w.Task:
         name = requests.known_task(task_id)
-        task = w.find(self.queue.state, name, callers.license_of(request))
+        task = w.find(self.queue.state, name, auth.license_of(request))
         if task is None:
             raise WorkerRefused(f"there is no task {name[:64]!r} here: submit again", code="not_found")
-        callers.check_task(request, self.queue.state, task)
+        auth.check_task(request, self.queue.state, task)
         return task
 
     def _here(self, request: web.Request, file: FileRef) -> bool:
-        """Whether the file is here for this caller; that of another license is not, before it is proved."""
-        return self.queue.state.has(callers.license_of(request), file) and self.store.claim(file)
+        """Whether the caller has this file here; a file of another license needs a proof first."""
+        return self.queue.state.has(auth.license_of(request), file) and self.store.claim(file)
 
     async def _start(self, request: web.Request, video: FileRef, audio: FileRef, holder: str) -> web.Response:
         files = {"video": video, "audio": audio}
         missing = [f"the {name} {ref.hash}{ref.ext}" for name, ref in files.items() if not self._here(request, ref)]
         if missing:
             raise WorkerRefused(f"not here: {' and '.join(missing)}; upload first, then submit", code="not_found")
-        callers.check_open(request)  # now, and not when the call began: its body may have taken its time
-        task = await self.queue.ask(video, audio, holder, callers.license_of(request))
+        auth.check_open(request)  # checked now, since receiving the body may have taken long
+        task = await self.queue.ask(video, audio, holder, auth.license_of(request))
         state = self.queue.state
         place = {"queue_position": w.position(state, task.id), "status": replies.status_word(task)}
         cached = {"cached": True} if task.status == "done" else {}
@@ -216,9 +212,9 @@ class WorkerCalls:
 
 
 class WorkerServer:
-    """The calls behind a listening socket; an async context manager. `port` is the real one, even if 0 was asked.
+    """Serves the calls; an async context manager. `port` is the real port, even if 0 was requested.
 
-    `refused` counts what was refused, by reason.
+    `refused` counts refused calls by reason.
     """
 
     def __init__(
@@ -235,7 +231,7 @@ class WorkerServer:
         believed = Proxies(proxies)
         silent = SilentCallers(self.refused, room, proxies=believed)
         self._scheme = "https" if tls else "http"
-        self.callers = callers.Callers(secret, calls.verifier, proxies=believed)
+        self.callers = auth.Callers(secret, calls.verifier, proxies=believed)
         before = [silent.middleware(), preflights, no_strangers, replies.errors_as_json, self.callers.middleware()]
         app = web.Application(
             middlewares=[*before, calls.transfers.middleware(), plain_bodies], client_max_size=requests.MAX_BODY
@@ -262,16 +258,16 @@ class WorkerServer:
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         return self._limits.open
 
     @property
     def address(self) -> str:
-        """Where it listens, as a URL."""
+        """The URL that it listens on."""
         return f"{self._scheme}://{addresses.at_port(self._host, self.port)}"
 
     async def __aenter__(self) -> Self:
-        """Listen; `OSError` when the port is taken."""
+        """Start to listen. `OSError`: the port is in use."""
         self.port = await self._listening.__aenter__()
         return self
 

@@ -1,4 +1,4 @@
-"""Files on their way in or out. They are a use of the GPU: its machine is not to be stopped in the middle of one."""
+"""Count file transfers. They are a use of the GPU, so that its machine is not stopped during one."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _CALLS = frozenset(f"/api/heygem/{call}" for call in ("upload_file", "upload", "
 
 
 class Transfers:
-    """Counts them (`open`); `on_first` is called when one begins while no other is under way."""
+    """Counts running transfers (`open`); `on_first` is called when the first one begins."""
 
     def __init__(self) -> None:
         self.open = 0
         self.on_first: Callable[[], object] = lambda: None
 
     def begin(self) -> None:
-        """One more is under way."""
+        """A transfer begins."""
         self.open += 1
         if self.open == 1:
             self.on_first()
 
     def end(self) -> None:
-        """One has ended, whatever became of it."""
+        """A transfer has ended or failed."""
         self.open -= 1
 
     def middleware(self) -> Middleware:
-        """What stands before the calls, behind the check of the secret."""
+        """The middleware that counts, after the check of the secret."""
 
         @web.middleware
         async def count(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Uploads that go on where they broke off: the worker speaks tus 1.0 (https://tus.io/protocols/resumable-upload).
+"""Resumable uploads by tus 1.0 (https://tus.io/protocols/resumable-upload).
 
 Core, creation, creation-with-upload, checksum, expiration and termination, under `/files/`.
 """
@@ -31,44 +31,44 @@ BODY = "application/offset+octet-stream"
 _MAX_LENGTH = 2**53
 _BORROWED = web.RequestKey("borrowed", bool)
 
-Answer = Callable[[web.Request], Awaitable[web.Response]]
+Call = Callable[[web.Request], Awaitable[web.Response]]
 
 
 class TusCalls:
-    """One method for each call."""
+    """The calls of tus, one method for each."""
 
     def __init__(self, uploads: Uploads) -> None:
         self.uploads = uploads
         self._appends = Appends(uploads)
-        self._one: dict[str, Answer] = {"HEAD": self.offset, "PATCH": self.append, "DELETE": self.terminate}
+        self._one: dict[str, Call] = {"HEAD": self.offset, "PATCH": self.append, "DELETE": self.terminate}
 
     def routes(self) -> list[web.RouteDef]:
-        """The calls by their addresses; the method may stand in a header instead."""
+        """The routes; a header may give another method."""
         return [web.route("*", AT, self.all), web.route("*", f"{AT}{{id}}", self.one)]
 
     async def all(self, request: web.Request) -> web.Response:
-        """The address at which uploads begin."""
+        """The address that creates uploads."""
         return await self._answer(request, {"POST": self.create})
 
     async def one(self, request: web.Request) -> web.Response:
         """The address of one upload."""
         return await self._answer(request, self._one)
 
-    async def _answer(self, request: web.Request, calls: dict[str, Answer]) -> web.Response:
+    async def _answer(self, request: web.Request, calls: dict[str, Call]) -> web.Response:
         method = request.headers.get("X-HTTP-Method-Override", request.method).upper()
         if method == "OPTIONS":
             return await self.options(request)
         if method not in calls:
             raise web.HTTPMethodNotAllowed(method, [*calls, "OPTIONS"])
         if request.headers.get("Tus-Resumable") != VERSION:
-            raise WorkerRefused(f"send 'Tus-Resumable: {VERSION}': no other version is spoken here", code="tus_version")
+            raise WorkerRefused(f"send 'Tus-Resumable: {VERSION}': only that version is supported", code="tus_version")
         try:
             return await calls[method](request)
         except Corrupt as error:
             raise WorkerRefused(str(error), code="hash_mismatch") from error
 
     async def options(self, _: web.Request) -> web.Response:
-        """What this server can do."""
+        """The features of this server."""
         room = await self.uploads.store.in_thread(self.uploads.room)
         headers = {
             "Tus-Version": VERSION,
@@ -79,16 +79,16 @@ class TusCalls:
         return web.Response(status=204, headers=headers)
 
     async def create(self, request: web.Request) -> web.Response:
-        """Begin an upload, or find the one of the same file; `Upload-Offset` says how far it is."""
+        """Create an upload, or find the one of the same file; `Upload-Offset` is its progress."""
         check_open(request)
         upload = await self.uploads.create(_announced(request))
         if request.headers.get(hdrs.CONTENT_TYPE) == BODY and not upload.finished:
             await self._appends.take(upload, 0, _blocks(request), _checksum(request), whole=True)
-        # Relative to the address that was asked: right behind any proxy, and read by every client alike.
+        # Relative to the address of the call, so that it is correct behind any proxy.
         return self._state(upload, 201, {hdrs.LOCATION: upload.id})
 
     async def offset(self, request: web.Request) -> web.Response:
-        """How far an upload is."""
+        """The progress of an upload."""
         upload = await self._found(request)
         headers = {"Upload-Length": str(upload.announced.length), hdrs.CACHE_CONTROL: "no-store"}
         if upload.announced.metadata:
@@ -96,19 +96,19 @@ class TusCalls:
         return self._state(upload, 200, headers)
 
     async def append(self, request: web.Request) -> web.Response:
-        """Take what comes next; all that came stays, also when the connection is lost."""
+        """Append bytes; received bytes stay even if the connection is lost."""
         check_open(request)
         if request.headers.get(hdrs.CONTENT_TYPE) != BODY:
             raise WorkerRefused(f"send 'Content-Type: {BODY}'", code="unsupported_media")
         upload, offset = await self._found(request), _whole(request, "Upload-Offset")
         left = upload.announced.length - offset
         if offset == upload.offset and (request.content_length or 0) > left:
-            raise WorkerRefused(f"the upload lacks {left} bytes, this call has more", code="too_large")
+            raise WorkerRefused(f"the upload needs {left} more bytes, but this call has more", code="too_large")
         await self._appends.take(upload, offset, _blocks(request), _checksum(request))
         return self._state(upload, 204, {})
 
     async def terminate(self, request: web.Request) -> web.Response:
-        """Give an upload up: what came is removed. A finished file stays, others may use it."""
+        """Remove an upload. A finished file stays, since others may use it."""
         check_everyones(request)  # another job may be sending the same file
         await self._appends.end(await self._found(request))
         return web.Response(status=204)
@@ -124,7 +124,7 @@ class TusCalls:
 
 
 async def put_version(request: web.Request, response: web.StreamResponse) -> None:
-    """For the application's `on_response_prepare`: every answer says what is spoken, refusals too."""
+    """For the application's `on_response_prepare`: put the tus version into every response, refusals too."""
     if request.path.startswith(AT):
         response.headers["Tus-Resumable"] = VERSION
         if request.get(_BORROWED, False):
@@ -137,14 +137,14 @@ async def put_version(request: web.Request, response: web.StreamResponse) -> Non
 def _announced(request: web.Request) -> Announced:
     length = _whole(request, "Upload-Length")
     if not 0 < length <= _MAX_LENGTH:
-        raise bad_request("Upload-Length must be the file's size in bytes, which is not empty")
+        raise bad_request("Upload-Length must be the size of the file in bytes, at least 1")
     metadata = request.headers.get("Upload-Metadata", "")
     said = _metadata(metadata)
     ext = requests.file_ext(PurePosixPath(said.get("filename", "")).suffix, "the ending of filename in Upload-Metadata")
     digest = requests.file_hash(said["blake3"], "blake3 in Upload-Metadata") if said.get("blake3") else None
     if digest is not None and len(digest) != 64:
         raise bad_request('"blake3" in Upload-Metadata must be 64 hex digits')
-    metadata = metadata if metadata.isascii() else ""  # what is none may be in no header
+    metadata = metadata if metadata.isascii() else ""  # a header must be ASCII
     return Announced(length, ext, digest, metadata, license_of(request))
 
 
@@ -155,8 +155,10 @@ def _metadata(header: str) -> dict[str, str]:
         name, _, value = pair.partition(" ")
         try:
             found[name] = base64.b64decode(value, validate=True).decode()
-        except ValueError:  # no base64, no ASCII, or no UTF-8 within
-            raise bad_request("Upload-Metadata must be pairs of a name and a text in base64, by commas") from None
+        except ValueError:  # not base64, or not UTF-8 in it
+            raise bad_request(
+                "Upload-Metadata must be pairs of a name and a base64 text, separated by commas"
+            ) from None
     return found
 
 
@@ -179,7 +181,7 @@ def _checksum(request: web.Request) -> Checksum | None:
 
 
 async def _blocks(request: web.Request) -> AsyncGenerator[bytes | memoryview, None]:
-    """The body in the very blocks that came off the socket: to join them would cost more than to hash them."""
+    """The body in the blocks of the socket, since joining them costs more than hashing them."""
     taken, length = 0, request.content_length or 0
     try:
         while not request.content.at_eof():
@@ -197,7 +199,7 @@ async def _blocks(request: web.Request) -> AsyncGenerator[bytes | memoryview, No
 
 
 async def _straight(request: web.Request, left: int) -> AsyncGenerator[memoryview, None]:
-    """The rest of the body past aiohttp, which cannot use the connection any further then."""
+    """Read the rest of the body without aiohttp, which then cannot use the connection any more."""
     assert request.transport is not None  # noqa: S101 - it can be borrowed
     request[_BORROWED] = True
     async with aclosing(straight(request.transport, left, requests.SILENCE)) as views:

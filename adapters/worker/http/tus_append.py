@@ -1,4 +1,4 @@
-"""The bytes of an upload as they come in: one sender at a time, each behind what is on the disk already."""
+"""Append received bytes to uploads: one sender at a time, each after the bytes on the disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wakestream.adapters.worker.upload_records import Upload
 from wakestream.operators.model.errors import WorkerRefused
 
 STALE = 5.0
-"""Seconds without a byte after which a sender gives way to another: it may be the same one, on a new connection."""
+"""Seconds without a byte after which another sender may continue: it may be the same client, reconnected."""
 
 ALGORITHMS: dict[str, Callable[[], Hasher]] = {
     "sha1": lambda: hashlib.sha1(usedforsecurity=False),
@@ -27,14 +27,14 @@ ALGORITHMS: dict[str, Callable[[], Hasher]] = {
     "md5": lambda: hashlib.md5(usedforsecurity=False),
     "blake3": lambda: blake3(),
 }
-"""What a part may be protected with."""
+"""The algorithms of checksums."""
 
 
 Blocks = AsyncGenerator[bytes | memoryview, None]
 
 
 class Checksum:
-    """What the bytes of one call are to hash to. `KeyError`: unknown algorithm, `ValueError`: that is no hash of it."""
+    """The expected hash of the bytes of one call. `KeyError`: unknown algorithm; `ValueError`: not a hash of it."""
 
     def __init__(self, algorithm: str, digest: bytes) -> None:
         self.hasher = ALGORITHMS[algorithm]()
@@ -43,21 +43,21 @@ class Checksum:
         self._digest = digest
 
     def holds(self) -> bool:
-        """Whether the bytes were these."""
+        """Whether the bytes have the expected hash."""
         return self.hasher.digest() == self._digest
 
 
 @dataclass(slots=True)
 class _Sender:
-    """Whose bytes are coming, and when the last came (loop time)."""
+    """The current sender, and when its last bytes came (loop time)."""
 
     task: asyncio.Task[object]
-    heard: float = math.inf
+    last_bytes: float = math.inf
     cut: bool = False
 
 
 class Appends:
-    """Appends to the uploads, and ends them."""
+    """Appends bytes to uploads, and removes uploads."""
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
@@ -73,13 +73,21 @@ class Appends:
         *,
         whole: bool = False,
     ) -> None:
-        """Append `blocks`, the first of which belongs at `offset`; finishes the upload when it is complete.
+        """Append bytes to an upload, and finish it when it is complete.
 
-        `whole`: they begin with the file's first byte, whatever is here already. `WorkerRefused`: `wrong_offset`,
-        `locked` (another is sending), `hash_mismatch` (the checksum), `too_large`, `not_found` (it was given up);
-        `Corrupt` if the whole is not what was announced.
+        Args:
+            upload: The upload.
+            offset: The position of the first byte.
+            blocks: The bytes.
+            checksum: Their expected hash.
+            whole: Whether they begin with the first byte of the file; bytes that are here already are skipped.
+
+        Raises:
+            WorkerRefused: `wrong_offset`, `locked` (another connection sends), `hash_mismatch` (the checksum),
+                `too_large`, `not_found` (it was removed).
+            Corrupt: The whole file does not have the announced hash.
         """
-        self._make_way(upload)
+        self._replace_stale(upload)
         async with upload.lock:
             if not self._uploads.knows(upload):
                 raise gone()
@@ -96,17 +104,17 @@ class Appends:
                 await self._uploads.finish(upload)
 
     async def end(self, upload: Upload) -> None:
-        """Remove the upload; whoever sends is cut off."""
+        """Remove the upload, and cut its sender."""
         self._cut(upload)
         async with upload.lock:
             await self._uploads.remove(upload)
 
-    def _make_way(self, upload: Upload) -> None:
+    def _replace_stale(self, upload: Upload) -> None:
         sender = self._senders.get(upload.id)
-        if sender is not None and self._now() - sender.heard >= STALE:
+        if sender is not None and self._now() - sender.last_bytes >= STALE:
             self._cut(upload)
         elif upload.lock.locked():
-            raise WorkerRefused("another connection sends this upload just now: ask again", code="locked")
+            raise WorkerRefused("another connection is sending this upload: ask again later", code="locked")
 
     def _cut(self, upload: Upload) -> None:
         sender = self._senders.get(upload.id)
@@ -124,18 +132,18 @@ class Appends:
             if not sender.cut:
                 raise
             task.uncancel()
-            raise WorkerRefused("another connection goes on with this upload", code="locked") from None
+            raise WorkerRefused("another connection has continued this upload", code="locked") from None
         finally:
             del self._senders[upload.id]
 
     async def _receive(self, upload: Upload, blocks: Blocks, checksum: Checksum | None, sender: _Sender) -> None:
         await self._uploads.rehash(upload)
         upload.granted = 0
-        sender.heard = self._now()
+        sender.last_bytes = self._now()
         hashers: list[Hasher] = [upload.hasher]
         if checksum is not None:
             hashers.append(checksum.hasher)
-            await self._uploads.doubt(upload, upload.offset)
+            await self._uploads.record_sure(upload, upload.offset)
         with disk_errors():
             file = self._uploads.partial(upload).open("r+b", buffering=0)
         sink = HashingWriter(file, hashers, self._uploads.store.pool, upload.offset)
@@ -157,16 +165,16 @@ class Appends:
         length = upload.announced.length
         async for block in blocks:
             if sink.size + len(block) > length:
-                raise WorkerRefused(f"the upload has {length} bytes, more came", code="too_large")
+                raise WorkerRefused(f"the upload has {length} bytes, but more came", code="too_large")
             await self._uploads.grow(upload, sink.size + len(block))
             with disk_errors():
                 await sink.add(block)
-            sender.heard = self._now()
+            sender.last_bytes = self._now()
         with disk_errors():
             await sink.flush()
 
     async def _leave(self, sink: HashingWriter, upload: Upload, back_to: int | None) -> None:
-        """What came is on the disk and counted; with `back_to`, all of it behind that byte is taken back."""
+        """Record what is on the disk; with `back_to`, drop all bytes after that one."""
         with suppress(OSError):
             await sink.flush()
         upload.sink = None
@@ -177,15 +185,15 @@ class Appends:
             upload.forget_hash()
         try:
             with disk_errors():
-                sink.file.truncate(upload.offset)  # a disk that filled up may have taken a part of a block
+                sink.file.truncate(upload.offset)  # if the disk is full, a part of a block may have been written
         finally:
             sink.file.close()
         if upload.sure is not None:
-            await self._uploads.doubt(upload, None)
+            await self._uploads.record_sure(upload, None)
 
 
 async def _behind(blocks: Blocks, skipped: int) -> Blocks:
-    """What comes after the first `skipped` bytes."""
+    """Skip the first `skipped` bytes."""
     async for block in blocks:
         if len(block) > skipped:
             yield block[skipped:]
