@@ -508,7 +508,7 @@ async def test_an_engine_that_is_not_installed_is_told_in_health(tmp_path: Path)
     [
         (WorkerUnreachable("its server is not up yet"), "its server is not up yet"),
         (TaskFailed("there is no caf\udce9.bin"), "there is no caf?.bin"),
-        (KeyError("model"), "its check broke (KeyError)"),
+        (KeyError("model"), "its check raised KeyError"),
     ],
 )
 async def test_whatever_an_engines_check_fails_with_is_told_and_it_is_looked_at_again(
