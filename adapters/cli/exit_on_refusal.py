@@ -17,7 +17,7 @@ def flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exit-on-refusal",
         action="store_true",
-        help="end with exit code 2 when the hub does not take this program's key (default: try again, later each time)",
+        help="exit with code 2 when the hub rejects this program's key (default: retry with backoff)",
     )
 
 

@@ -13,17 +13,17 @@ from wakestream.adapters.config.settings import WAITS, Settings
 Group = argparse.ArgumentParser | argparse._ArgumentGroup
 
 WAITS_HELP = {
-    "hub_timeout": "how long to look for a hub that was never reached (default 30; the daemon: for ever)",
-    "reply_timeout": "how long the hub may take to answer the submit (default 30)",
-    "online_timeout": "the whole wait for the GPU (default 30min; the daemon: 30 days)",
-    "line_every": "how often to say that it still waits (default 10)",
-    "health_every": "how often to ask a worker that is not ready yet (default 1)",
-    "ready_timeout": "how long an online worker may stay uninitialized (default 10min)",
-    "lost_timeout": "how long a worker may be unreachable before the job asks for a GPU again (default 30)",
-    "transfer_timeout": "the longest silence within an upload or download (default 60)",
-    "poll_every": "the pause between two questions for progress (default 2)",
-    "execution_timeout": "the whole synthesis (default 4h)",
-    "total_timeout": "the whole job (default 12h; the daemon: 30 days)",
+    "hub_timeout": "how long to try to reach the hub at the start (default 30; daemon: no limit)",
+    "reply_timeout": "the hub's answer to a submit (default 30)",
+    "online_timeout": "the whole wait for the GPU (default 30min; daemon: 30 days)",
+    "line_every": "interval of progress lines while waiting (default 10)",
+    "health_every": "interval of health checks until the worker is ready (default 1)",
+    "ready_timeout": "the worker's start, once it is online (default 10min)",
+    "lost_timeout": "how long a worker may be unreachable before the job requests a GPU again (default 30)",
+    "transfer_timeout": "longest pause without data in an upload or download (default 60)",
+    "poll_every": "interval of progress requests (default 2)",
+    "execution_timeout": "rendering (default 4h)",
+    "total_timeout": "the whole job (default 12h; daemon: 30 days)",
 }
 
 
@@ -49,7 +49,7 @@ def question(parser: argparse.ArgumentParser) -> Group:
     group = parser.add_argument_group("the hub")
     group.add_argument("--hub", metavar="URL", help="the hub's address (API_SERVER_URL)")
     group.add_argument("--key-file", metavar="FILE", help="a file with this program's key (or WAKESTREAM_KEY)")
-    group.add_argument("--ca", metavar="FILE", help="an authority of your own that hub and worker are trusted by (PEM)")
+    group.add_argument("--ca", metavar="FILE", help="a certificate authority to trust for hub and worker (PEM)")
     return group
 
 
@@ -71,7 +71,7 @@ def trace(parser: argparse.ArgumentParser) -> None:
         "--trace",
         action="store_const",
         const="true",
-        help="send OpenTelemetry traces, as the OTEL_* variables say (WAKESTREAM_TRACE; needs wakestream[otel])",
+        help="send OpenTelemetry traces; set the OTEL_* variables (WAKESTREAM_TRACE; needs wakestream[otel])",
     )
 
 
@@ -82,7 +82,7 @@ def probe(parser: argparse.ArgumentParser) -> None:
         dest="probe",
         action="store_const",
         const="false",
-        help="do not check here that video and audio can be decoded (WAKESTREAM_PROBE=false)",
+        help="do not check that video and audio can be decoded (WAKESTREAM_PROBE=false)",
     )
 
 
@@ -91,10 +91,12 @@ def program(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the program")
     group.add_argument(
         "--log-file", metavar="FILE",
-        help="log into this file, too, in pieces of 10 MB of which five are kept (WAKESTREAM_LOG_FILE)",
+        help="also log into this file; rotated at 10 MB, five are kept (WAKESTREAM_LOG_FILE)",
     )  # fmt: skip
     group.add_argument(
-        "--metrics", metavar="HOST:PORT", help="serve Prometheus metrics there, at /metrics (WAKESTREAM_METRICS)"
+        "--metrics",
+        metavar="HOST:PORT",
+        help="serve Prometheus metrics at /metrics of this address (WAKESTREAM_METRICS)",
     )
     group.add_argument(
         "--exit-with-stdin", action="store_true", help="stop when standard input closes (when the parent ends)"
@@ -135,8 +137,8 @@ def behind_proxy(parser: argparse.ArgumentParser) -> None:
         type=_network,
         action="append",
         default=[],
-        help="the proxy in front, such as 10.0.0.2 or 172.18.0.0/16, which says whom it speaks for "
-        "(X-Forwarded-For); may be repeated. No other is believed, also not one on this machine",
+        help="trust X-Forwarded-For from this proxy, such as 10.0.0.2 or 172.18.0.0/16; may be repeated. No "
+        "other address is trusted, not even this machine",
     )
 
 

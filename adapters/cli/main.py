@@ -21,34 +21,34 @@ from wakestream.adapters.runtime.printing import say
 from wakestream.operators.model.errors import WakestreamError
 
 COMMANDS = {
-    "demo": "run the whole system on this machine: a sleeping GPU wakes and a video comes back",
-    "submit": "submit a video and an audio file, wait for the GPU, and bring the result home",
-    "daemon": "keep jobs in an outbox and see them through, also when hub, GPU or this machine go away",
-    "console": "give a link that opens the running daemon's web console",
-    "jobs": "list the jobs of the running daemon",
-    "watch": "follow one job of the running daemon, or all of them",
-    "cancel": "cancel jobs of the running daemon, at the hub and the worker too",
-    "retry": "try jobs of the running daemon now: those that pause, or ended without a result",
+    "demo": "try the whole system on this machine, with a simulated GPU",
+    "submit": "submit a video and an audio file, and wait for the result",
+    "daemon": "run jobs in the background; they survive restarts and lost connections",
+    "console": "print a link that opens the web console",
+    "jobs": "list the daemon's jobs",
+    "watch": "follow one job of the daemon, or all of them",
+    "cancel": "cancel jobs",
+    "retry": "retry jobs that are paused or have failed",
     "hub": "run the hub: the always-on server that queues jobs and wakes the GPU",
-    "monitor": "switch a GPU on when a job needs it, and off when nobody holds it",
-    "worker": "take files and tasks over HTTP and run the synthesis engine, on the GPU machine",
-    "license": "issue, import, list, rotate and revoke the keys that the hub lets in",
-    "audit": "list all licenses: for which GPUs, when and where last used, what each may do",
-    "status": "show how the GPUs are, who holds them, and what they have cost",
-    "why": "say in one sentence why a job waits, or why the GPU is on",
-    "cost": "show how long the GPUs ran, what that cost, and what switching them off has saved",
-    "doctor": "check settings, license, hub, monitor, worker, disk and clock; say what to do",
-    "logs": "show a program's log file, by job and level, also as it grows",
-    "replay": "run recorded logs again in virtual time: what differs, what if, what in another order",
-    "shrink": "reduce a failing log, by job and then by message, to the least that still fails",
-    "redact": "write a log anew without keys, tokens and passwords",
-    "completion": "print a script with which your shell completes wakestream's commands and flags",
+    "monitor": "run the monitor: starts a GPU when a job needs it and stops it when idle",
+    "worker": "run the worker on the GPU machine: receives files and renders",
+    "license": "issue, import, list, rotate and revoke license keys",
+    "audit": "list all licenses with their GPUs, last use and permissions",
+    "status": "show the GPUs: state, users and cost",
+    "why": "explain why a job waits, or why the GPU is on",
+    "cost": "show how long the GPUs ran, what it cost and what was saved",
+    "doctor": "check settings, license, hub, monitor, worker, disk and clock",
+    "logs": "show or follow a log file, by job and level",
+    "replay": "replay recorded logs in virtual time, also with other settings or another order",
+    "shrink": "reduce a failing log to the smallest one that still fails",
+    "redact": "copy a log without keys, tokens and passwords",
+    "completion": "print a completion script for your shell",
     "help": "show the help of a command",
 }
 """Each command and its summary; `commands/NAME.py` holds its arguments and `run`."""
 
 AFTER_HELP = f"""\
-`wakestream help COMMAND` tells more of each, with examples; `wakestream demo` shows it all on this machine.
+`wakestream help COMMAND` shows the flags and examples of a command; `wakestream demo` is a good start.
 
 {exit_codes.HELP}"""
 

@@ -83,7 +83,7 @@ async def test_detached_it_prints_the_id_and_jobs_watch_and_cancel_know_it(user:
             async with user.runs("watch", job, "--json") as watching, user.runs("watch", "--json") as all_watching:
                 await watching.event("running")
                 ran = await user.run("cancel", job, "unknown")
-                assert (ran.code, f"{job}: is being cancelled" in ran.out) == (1, True)
+                assert (ran.code, f"{job}: cancelling" in ran.out) == (1, True)
                 assert "there is no job 'unknown' here" in ran.err
                 assert (await watching.ended()).code == 130
                 async with asyncio.timeout(10):
@@ -91,7 +91,7 @@ async def test_detached_it_prints_the_id_and_jobs_watch_and_cancel_know_it(user:
                     assert (await all_watching.ended()).code == 130
             await engine.stopped.wait()
             await until(lambda: held(hub) == [])
-            assert (await user.run("jobs")).out.startswith("no job is open")
+            assert (await user.run("jobs")).out.startswith("no unfinished jobs")
             ended = await user.run("jobs", "--all", "--json")
             assert [each["state"] for each in ended.events] == ["cancelled"]
             again = await user.run("cancel", job, "--json")
@@ -126,14 +126,14 @@ async def test_a_job_whose_gpu_does_not_start_pauses_says_when_it_tries_next_and
                 assert (await api.submit(user))[0] == 201
                 told = await api.until("note")
             assert (told["data"]["starts"], 30 <= told["data"]["rests"] <= 60) == (1, True)
-            assert "pauses, " in (await user.run("jobs")).out
+            assert "paused, " in (await user.run("jobs")).out
             why = (await user.run("why", "job-1")).out
-            assert "job-1 pauses, the next try is in " in why
+            assert "job-1 is paused, next try in " in why
             assert "sold out" in why
             async with place.worker(Joining()):
                 await gpu_online(hub)
                 ran = await user.run("retry", "--all")
-                assert (ran.code, ran.out) == (0, "job-1: is tried now\n"), ran
+                assert (ran.code, ran.out) == (0, "job-1: trying now\n"), ran
                 assert (await api.outcome())["event"] == "done"
 
 
@@ -144,7 +144,7 @@ async def test_retry_tries_again_what_ended_and_says_no_to_the_rest(user: User, 
             await api.submit(user)
             refused = await user.run("retry", "job-1", "job-0", "--json")
             assert (refused.code, [each["code"] for each in refused.events]) == (1, ["not_failed", "unknown_job"])
-            assert (await user.run("retry", "--all")).out == "no job pauses\n"
+            assert (await user.run("retry", "--all")).out == "no job is paused\n"
             await api.ask("POST", "/api/jobs/job-1/cancel")
             await api.outcome()
             again = await user.run("retry", "job-1", "--json")
@@ -176,7 +176,7 @@ async def test_ctrl_c_while_following_cancels_the_job_and_says_so(user: User, pl
                 job.interrupt()
                 ran = await job.ended()
             assert (ran.code, ran.last["event"]) == (130, "cancelled"), ran
-            assert "asked to cancel" in ran.all("note")[0]["text"]
+            assert "cancelling the job" in ran.all("note")[0]["text"]
             await engine.stopped.wait()
             await until(lambda: held(hub) == [])
             assert (await api.job())["state"] == "cancelled"

@@ -113,8 +113,8 @@ async def test_it_wakes_the_gpu_renders_twice_sends_nothing_twice_and_lets_it_sl
     assert table["branch"] == ["offline", "online"]
     assert table["bytes sent"][1] == table["bytes saved"][0] == "0 B"
     assert table["bytes sent"][0] == table["bytes saved"][1] != "0 B"
-    assert "the GPU sleeps again" in ran.out
-    assert "GPU asleep after" in table
+    assert "the GPU is off again" in ran.out
+    assert "GPU off after" in table
     for name in ("out.mp4", "out-2.mp4"):
         assert f"{newcomer.folder / name}" in ran.out
         assert decoded(newcomer.folder / name, "0:v:0") == pytest.approx(1.5, abs=0.2)

@@ -120,7 +120,7 @@ async def test_when_all_is_well_everything_is_ok_and_a_file_really_went_through(
     assert scene.running is not None
     assert not scene.running.refused  # a look is no attempt to get in
     assert "the GPU is running" in found["monitor"].says
-    assert "2 MiB went through" in found["upload"].says
+    assert "test upload of 2 MiB succeeded" in found["upload"].says
 
 
 GAVE_UP = frozenset({"failed", "timed_out", "retrying"})
@@ -196,7 +196,7 @@ async def test_without_a_monitor_the_gpu_never_comes_online_and_that_is_said(sce
     await scene.hub()
     found = await scene.look()
     assert found["monitor"].level == "fault"
-    assert "nobody can start the GPU" in found["monitor"].says
+    assert "the GPU cannot be started" in found["monitor"].says
     assert "wakestream monitor" in found["monitor"].todo
 
 
@@ -212,7 +212,7 @@ async def test_a_gpu_that_is_online_already_need_not_be_waited_for_to_wake(scene
     await scene.monitor(on=True)
     await scene.worker()
     found = await scene.look(wake_within=5.0)
-    assert (found["wake"].level, found["wake"].says) == ("ok", "the GPU is online already")
+    assert (found["wake"].level, found["wake"].says) == ("ok", "the GPU is already online")
 
 
 async def test_a_wrong_secret_is_a_warning_where_jobs_need_none(scene: Scene) -> None:
@@ -222,7 +222,7 @@ async def test_a_wrong_secret_is_a_warning_where_jobs_need_none(scene: Scene) ->
     scene.settings = replace(scene.settings, api_secret=Secret("wrong"))
     found = await scene.look()
     assert found["secret"].level == "warning"
-    assert "HEYGEM_API_SECRET has to be the same" in found["secret"].todo
+    assert "HEYGEM_API_SECRET must be the same" in found["secret"].todo
     assert "upload" not in found
 
 
@@ -285,9 +285,9 @@ async def test_a_provider_that_cannot_say_how_its_machine_is_and_programs_that_a
     )
     found = [finding async for finding in examine(scene.settings, scene.folder)]
     faults = [f"{finding.check}: {finding.says}" for finding in found if finding.level == "fault"]
-    assert any("the provider cannot say how the machine is" in text for text in faults)
+    assert any("the provider does not report the machine's state" in text for text in faults)
     assert any("[power] start: no-such-program-here is not a program" in text for text in faults)
-    assert any("no-such-engine-here is not a program" in text for text in faults)
+    assert any("no-such-engine-here is not an executable program" in text for text in faults)
     assert any(text.startswith("record:") for text in faults)
 
 
@@ -382,7 +382,7 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
         alone = await daemons(replace(scene.settings, hub_url="ws://127.0.0.1:9/dsp"))
         assert (alone.level, "not connected" in alone.says) == ("warning", True)
 
-    for number, todo in ((errno.ENOSPC, "make room"), (errno.EROFS, "--state")):
+    for number, todo in ((errno.ENOSPC, "free some space"), (errno.EROFS, "--state")):
 
         def refuse(_: Path, number: int = number) -> None:
             raise OSError(number, os.strerror(number))
@@ -392,7 +392,7 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
         broken = await daemons(scene.settings)
         assert (broken.level, os.strerror(number) in broken.says, todo in broken.todo) == ("fault", True, True)
         results = (await scene.look())["disk"]
-        assert (results.level, "make room" in results.todo) == ("fault", number == errno.ENOSPC)
+        assert (results.level, "free some space" in results.todo) == ("fault", number == errno.ENOSPC)
 
 
 async def test_after_a_wake_that_failed_the_gpu_says_why(scene: Scene) -> None:

@@ -91,7 +91,7 @@ async def test_it_tells_in_sentences_how_the_gpus_are_and_what_they_cost(user: U
     assert "GPU studio: off, for" in waiting.out
     assert "2 jobs waiting, 2 of them yours" in waiting.out
     assert "no boot has been seen yet" in waiting.out
-    assert "GPU studio: on and ready for work, for" in told.out
+    assert "GPU studio: on and ready, for" in told.out
     assert "held by 2 jobs of yours (job-1, job-2)" in told.out
     assert "a boot usually takes" in told.out
     assert "today: on for" in told.out

@@ -87,7 +87,7 @@ async def test_by_keyboard_alone_a_job_is_started_and_stopped(
 ) -> None:
     async with visitor.page() as page:
         await page.get_by_label("Choose a video").set_input_files(files[0])
-        await page.get_by_label("Choose an audio").set_input_files(files[1])
+        await page.get_by_label("Choose an audio file").set_input_files(files[1])
         await expect(page.locator("#start")).to_be_enabled()
         seen = []
         for _ in range(14):

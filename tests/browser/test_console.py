@@ -34,13 +34,13 @@ async def test_with_the_gpu_on_two_dropped_files_become_a_video_that_plays(
     await home.gpu_on()
     home.engine.go_on.set()
     async with visitor.page() as page:
-        await expect(page.locator(".gpu")).to_contain_text("on and ready")
+        await expect(page.locator(".gpu")).to_contain_text("ready")
         await drop(page, *((path.name, path.read_bytes()) for path in files))
         await page.get_by_role("button", name="Start").click()
-        await expect(card(page)).to_contain_text("The result is here")
+        await expect(card(page)).to_contain_text("Result saved")
         await expect(page.locator("#told")).to_have_text("interview.mp4, narration.wav: Done")
         assert await page.title() == "wakestream"
-        await expect(card(page).get_by_role("listitem")).to_have_text(["Wake", "Check", "Upload", "Render", "Fetch"])
+        await expect(card(page).get_by_role("listitem")).to_have_text(["Wake", "Check", "Upload", "Render", "Download"])
         await plays(page)
         async with page.expect_download() as waiting:
             await card(page).get_by_role("button", name="Download").click()
@@ -57,18 +57,18 @@ async def test_with_the_gpu_off_the_page_says_why_it_waits_and_then_how_far_it_i
         await expect(lamp).to_contain_text("asleep")
         job = await begin(page, files)
         assert await page.title() == "(1) wakestream"
-        await expect(job).to_contain_text("The GPU is being woken")
+        await expect(job).to_contain_text("The GPU is waking up")
         await expect(job).to_contain_text("place 1 in the queue")
         await expect(lamp).to_contain_text("waking up")
         home.power("booted")
-        await expect(job).to_contain_text("its worker is getting ready")
+        await expect(job).to_contain_text("The worker is starting")
         await home.gpu_on()
         await expect(lamp).to_contain_text("1 of yours")
         home.engine.frames.put_nowait(Frame(21, 50, 42.0))
         await expect(job.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "42")
         await expect(job).to_contain_text("frame 21 of 50")
         home.engine.go_on.set()
-        await expect(job).to_contain_text("The result is here")
+        await expect(job).to_contain_text("Result saved")
         for figure in ("Running for", "In use by", "Cost this month", "Saved"):
             await expect(lamp).to_contain_text(figure)
 
@@ -80,16 +80,16 @@ async def test_the_lamp_names_who_uses_the_gpu_as_soon_as_the_card_does(
     await home.gpu_on()
     async with visitor.page() as page:
         lamp = page.locator(".gpu")
-        await expect(lamp).to_contain_text("Work starts at once.")
+        await expect(lamp).to_contain_text("Jobs start at once.")
         job = await begin(page, files)
         home.engine.frames.put_nowait(Frame(5, 50, 10.0))
-        await expect(job).to_contain_text("The GPU is at work.")
-        await expect(lamp).to_contain_text("One job uses it.")
+        await expect(job).to_contain_text("Rendering.")
+        await expect(lamp).to_contain_text("1 job uses it.")
         await expect(lamp).to_contain_text("1 of yours")
         home.engine.go_on.set()
-        await expect(job).to_contain_text("The result is here")
-        await expect(lamp).to_contain_text("nobody")
-        await expect(lamp).to_contain_text("Work starts at once.")
+        await expect(job).to_contain_text("Result saved")
+        await expect(lamp).to_contain_text("no one")
+        await expect(lamp).to_contain_text("Jobs start at once.")
 
 
 async def test_a_result_that_an_earlier_job_had_says_so_on_its_card_and_in_the_history(
@@ -98,12 +98,10 @@ async def test_a_result_that_an_earlier_job_had_says_so_on_its_card_and_in_the_h
     await home.gpu_on()
     home.engine.go_on.set()
     async with visitor.page() as page:
-        await expect((await begin(page, files)).locator(".card-why")).to_have_text(
-            re.compile(r"^The result is here: .*B\.$")
-        )
+        await expect((await begin(page, files)).locator(".card-why")).to_have_text(re.compile(r"^Result saved: .*B\.$"))
         await choose(page, files)
         await page.get_by_role("button", name="Start").click()
-        await expect(card(page).first).to_contain_text("It is that of an earlier job with the same files")
+        await expect(card(page).first).to_contain_text("Reused from an earlier job with the same files")
         await page.locator("#past-search").fill("interview")
         await expect(page.locator("#past li").first).to_contain_text("reused, not rendered")
         await expect(page.locator("#past li").last).not_to_contain_text("reused")
@@ -114,12 +112,12 @@ async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor,
     async with visitor.page() as page:
         job = await begin(page, files)
         await job.get_by_role("button", name="Cancel").click()
-        await expect(job).to_contain_text("Cancelled, and stopped everywhere")
-        await job.get_by_role("button", name="Try again").click()
+        await expect(job).to_contain_text("Cancelled.")
+        await job.get_by_role("button", name="Retry").click()
         await expect(card(page)).to_have_count(2)
         await home.gpu_on()
         home.engine.go_on.set()
-        await expect(card(page).first).to_contain_text("another try of an earlier job")
+        await expect(card(page).first).to_contain_text("retry of an earlier job")
         await expect(page.locator("#cards > [data-state=done]")).to_contain_text("interview.mp4")
 
 
@@ -131,11 +129,11 @@ async def test_a_job_whose_gpu_did_not_start_pauses_and_one_button_tries_it_at_o
         job = await begin(page, files)
         await home.asked_to_boot.wait()
         home.boot_fails("no capacity")
-        await expect(job).to_contain_text("The GPU did not start: No capacity. The next try comes in")
+        await expect(job).to_contain_text("The GPU did not start: No capacity. Next try in")
         await home.gpu_on()
         home.engine.go_on.set()
-        await job.get_by_role("button", name="Try now").click()
-        await expect(job).to_contain_text("The result is here")
+        await job.get_by_role("button", name="Retry now").click()
+        await expect(job).to_contain_text("Result saved")
         await expect(card(page)).to_have_count(1)
 
 
@@ -172,14 +170,14 @@ async def test_a_daemon_that_restarts_in_the_middle_is_found_again(
         visitor.daemon_away = True
         url = home.url
         await home.stop_daemon()
-        await expect(page.get_by_text("Daemon away")).to_be_visible()
+        await expect(page.get_by_text("Reconnecting")).to_be_visible()
         await home.start_daemon()
         assert home.url == url
         await visitor.enter_again(page)
         await expect(page.get_by_text("Live", exact=True)).to_be_visible()
         await expect(job).to_contain_text("interview.mp4")
         home.engine.go_on.set()
-        await expect(job).to_contain_text("The result is here")
+        await expect(job).to_contain_text("Result saved")
         await plays(page)
 
 
@@ -203,7 +201,7 @@ async def test_the_timeline_is_there_after_a_restart_and_names_both_files(
     await home.gpu_on()
     home.engine.go_on.set()
     async with visitor.page() as page:
-        await expect(await begin(page, files)).to_contain_text("The result is here")
+        await expect(await begin(page, files)).to_contain_text("Result saved")
     await home.stop_daemon()
     await home.start_daemon()
     async with visitor.page() as page:
@@ -217,16 +215,16 @@ async def test_bad_files_are_refused_with_a_sentence_before_anything_is_sent(hom
     async with visitor.page() as page:
         visitor.complaints.clear()
         await drop(page, ("notes.txt", b"x"))
-        await expect(page.locator("#toasts")).to_contain_text("notes.txt is neither a video nor an audio")
+        await expect(page.locator("#toasts")).to_contain_text("notes.txt is not a supported video or audio file")
         video = page.locator("#slot-video")
         await page.get_by_label("Choose a video").set_input_files({"name": "a.mp4", "mimeType": "", "buffer": b""})
-        await expect(video.get_by_role("alert")).to_have_text("The file is empty (0 bytes). Choose another.")
+        await expect(video.get_by_role("alert")).to_have_text("The file is empty (0 bytes). Choose another one.")
         await page.get_by_label("Choose a video").set_input_files({"name": "a.exe", "mimeType": "", "buffer": b"x"})
         await expect(video.get_by_role("alert")).to_contain_text("“.exe” is no video that can be read. These can: avi,")
         big = "() => Object.defineProperty(File.prototype, 'size', { get: () => 20e9 })"
         await page.evaluate(big)
         await page.get_by_label("Choose a video").set_input_files({"name": "a.mp4", "mimeType": "", "buffer": b"x"})
-        await expect(video.get_by_role("alert")).to_contain_text("The file has 20 GB; this page keeps 50 MB at most.")
+        await expect(video.get_by_role("alert")).to_contain_text("The file is 20 GB; the limit of this page is 50 MB.")
         await expect(page.get_by_role("button", name="Start")).to_be_disabled()
         assert list((home.state / "console" / "uploads").iterdir()) == []
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 4" not in said]
@@ -244,14 +242,14 @@ async def test_files_that_cannot_be_decoded_are_refused_before_a_job_is_begun(
     async with visitor.page() as page:
         video, audio = page.locator("#slot-video"), page.locator("#slot-audio")
         await page.get_by_label("Choose a video").set_input_files(broken)
-        await expect(video.get_by_role("alert")).to_contain_text("The end of broken.mp4 is missing.")
-        await page.get_by_label("Choose an audio").set_input_files(silent)
-        await expect(audio.get_by_role("alert")).to_have_text("silent.m4a has no sound in it. Choose an audio.")
+        await expect(video.get_by_role("alert")).to_contain_text("broken.mp4 is incomplete.")
+        await page.get_by_label("Choose an audio file").set_input_files(silent)
+        await expect(audio.get_by_role("alert")).to_have_text("silent.m4a contains no audio.")
         await expect(page.get_by_role("button", name="Start")).to_be_disabled()
         assert list((home.state / "console" / "uploads").iterdir()) == []
         await page.get_by_label("Choose a video").set_input_files(files[0])
         await expect(video).to_contain_text("2 s")
-        await page.get_by_label("Choose an audio").set_input_files(files[1])
+        await page.get_by_label("Choose an audio file").set_input_files(files[1])
         await page.get_by_role("button", name="Start").click()
         await expect(card(page).locator(".lasts")).to_have_text([re.compile("2.s"), re.compile("2.s")])
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 415" not in said]
@@ -267,8 +265,8 @@ async def test_files_that_the_worker_cannot_decode_fail_with_the_reason(
     async with visitor.page() as page:
         job = await begin(page, (broken, files[1]))
         await expect(job.locator(".pill")).to_have_text("Failed")
-        await expect(job.locator(".card-why")).to_have_text("The worker could not do it with these two files.")
-        await job.get_by_text("What exactly happened").click()
+        await expect(job.locator(".card-why")).to_have_text("Rendering failed.")
+        await job.get_by_text("Details").click()
         await expect(job.locator(".card-detail p")).to_contain_text("Invalid data found")
 
 
@@ -290,7 +288,7 @@ async def test_names_are_shown_as_they_are_and_never_act(
     async with visitor.page() as page:
         await drop(page, (name, files[0].read_bytes()), (files[1].name, files[1].read_bytes()))
         await page.get_by_role("button", name="Start").click()
-        await expect(card(page)).to_contain_text("The result is here")
+        await expect(card(page)).to_contain_text("Result saved")
         shown = await card(page).locator("bdi").first.text_content()
         assert shown is not None
         assert shown == name.rsplit("\\", 1)[-1].replace("\u202e", "") or len(shown) == 255
@@ -348,7 +346,7 @@ async def test_in_chinese_the_page_says_the_same(home: House, visitor: Visitor, 
         await expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
         await home.gpu_on()
         home.engine.go_on.set()
-        await expect(card(page)).to_contain_text("结果已取回")
+        await expect(card(page)).to_contain_text("结果已保存")
         words = await page.evaluate("() => [...document.querySelectorAll('[data-t]')].map((each) => each.textContent)")
         assert [word for word in words if word.isascii()] == []
 
@@ -360,15 +358,15 @@ async def test_history_is_searched_and_the_timeline_is_saved_as_a_log_that_repla
     home.engine.go_on.set()
     async with visitor.page() as page:
         job = await begin(page, files)
-        await expect(job).to_contain_text("The result is here")
-        await page.get_by_label("Search the history").fill("INTERVIEW done")
+        await expect(job).to_contain_text("Result saved")
+        await page.get_by_label("Search history").fill("INTERVIEW done")
         await expect(page.locator("#past li")).to_have_count(1)
-        await page.get_by_label("Search the history").fill("nothing of that kind")
-        await expect(page.locator("#past-empty")).to_have_text("No job fits “nothing of that kind”.")
+        await page.get_by_label("Search history").fill("nothing of that kind")
+        await expect(page.locator("#past-empty")).to_have_text("No job matches “nothing of that kind”.")
         await page.get_by_role("button", name="Pause").click()
         await expect(page.get_by_role("button", name="Follow")).to_have_attribute("aria-pressed", "true")
         await page.get_by_role("button", name="Zoom in").click()
-        await page.get_by_text("The latest as text").click()
+        await page.get_by_text("Latest events as text").click()
         await expect(page.locator("#time-rows")).to_contain_text("gpu.job.submit")
         async with page.expect_download() as waiting:
             await page.get_by_role("button", name="Save log").click()
@@ -395,7 +393,7 @@ async def test_the_timeline_moves_until_it_is_held_and_shows_what_it_is_told(
     """
     async with visitor.page() as page:
         job = await begin(page, files)
-        await expect(job).to_contain_text("The result is here")
+        await expect(job).to_contain_text("Result saved")
         canvas = page.locator("#time-canvas")
         await canvas.scroll_into_view_if_needed()
         await page.wait_for_function(moved, arg=await page.evaluate(picture))
@@ -422,5 +420,5 @@ async def test_without_a_link_the_page_is_locked_and_a_link_is_good_once(home: H
     async with visitor.page(link=False) as page:
         await page.get_by_label("Paste the link here").fill(link)
         await page.get_by_role("button", name="Open").click()
-        await expect(page.get_by_role("alert").first).to_contain_text("That link was used already")
+        await expect(page.get_by_role("alert").first).to_contain_text("This link was used before")
         visitor.complaints.clear()

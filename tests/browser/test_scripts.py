@@ -82,11 +82,11 @@ async def test_a_programs_last_words_are_told_apart_from_the_sentence(visitor: V
         now = await page.evaluate("() => Date.now() / 1000")
         events = [{"event": "retrying", "at": now, "attempt": 2, "delay": 60.4, "why": PILE}]
         found = await page.evaluate(JOB, [events, None])
-        assert found["why"] == "The program ended by itself with code 1. Tried again in 1 min (attempt 2)."
+        assert found["why"] == "The program ended by itself with code 1. Trying again in 1 min (attempt 2)."
         assert found["detail"] == PILE
         short = [{"event": "retrying", "at": now - 39.6, "attempt": 2, "delay": 60.0, "why": "the hub is away."}]
         found = await page.evaluate(JOB, [short, None])
-        assert (found["why"], found["detail"]) == ("The hub is away. Tried again in 20 s (attempt 2).", "")
+        assert (found["why"], found["detail"]) == ("The hub is away. Trying again in 20 s (attempt 2).", "")
         said = await page.evaluate(GPU, [{"phase": "failed", "why": PILE}, {"monitors": 1}, None])
         assert said == "The program ended by itself with code 1."
         said = await page.evaluate(GPU, [{"phase": "failed", "why": "x" * 500}, {"monitors": 1}, None])
@@ -119,7 +119,7 @@ async def test_a_job_behind_others_at_the_worker_waits_and_is_not_at_0_percent(v
         assert (found["waits"], found["part"], found["why"]) == (
             True,
             None,
-            "The worker has the job: place 3 in its queue.",
+            "Position 3 in the worker's queue.",
         )
         at_work = [{**queued, "at": float(at), "percent": at * 10.0, "position": 0} for at in (5, 6)]
         found = await page.evaluate(JOB, [at_work, None])
@@ -132,8 +132,7 @@ async def test_a_job_that_let_its_gpu_go_says_so_and_waits(visitor: Visitor) -> 
         found = await page.evaluate(JOB, [[{"event": "note", "at": 5.0, "text": "…", "data": data}], None])
         assert (found["waits"], found.get("part")) == (True, None)
         assert found["why"] == (
-            "10 tries with the GPU came to nothing: Nobody listens there. It is let go, so that it costs nothing; "
-            "the next try comes within 4 min 50 s."
+            "10 tries failed: Nobody listens there. The GPU is released to save cost. Next try within 4 min 50 s."
         )
 
 
@@ -144,9 +143,7 @@ async def test_a_job_whose_gpu_did_not_start_says_when_the_next_try_is(visitor: 
         data = {"rests": 290.0, "starts": 3, "why": "no capacity"}
         found = await page.evaluate(JOB, [[{"event": "note", "at": now - 30, "text": "…", "data": data}], None])
         assert found["waits"]
-        assert found["why"] == (
-            "The GPU did not start (3 times in a row): No capacity. The next try comes in 4 min 20 s."
-        )
+        assert found["why"] == ("The GPU did not start (3 times in a row): No capacity. Next try in 4 min 20 s.")
 
 
 async def test_how_long_a_boot_takes_yet_is_said_in_every_phase_of_it(visitor: Visitor) -> None:
@@ -156,20 +153,20 @@ async def test_how_long_a_boot_takes_yet_is_said_in_every_phase_of_it(visitor: V
         hub = {"monitors": 1, "boot_s": {"p50": 60, "p90": 90}}
         eta = {"p50": 40, "p90": 70, "at": now}
         off = await page.evaluate(GPU, [{"phase": "off"}, hub, None])
-        assert off == "It wakes when you start a job: usually in 1 min, nine times of ten within 1 min 30 s."
+        assert off == "It wakes when you start a job: about 1 min, rarely over 1 min 30 s."
         starting = await page.evaluate(GPU, [{"phase": "starting", "since": now - 20}, hub, None])
-        assert starting == "Ready in about 40 s; nine times of ten within 1 min 10 s."
+        assert starting == "Ready in about 40 s, rarely over 1 min 10 s."
         assert await page.evaluate(GPU, [{"phase": "booted", "since": now}, hub, eta]) == starting
         late = await page.evaluate(GPU, [{"phase": "starting", "since": now - 80}, hub, None])
-        assert late.startswith("Takes longer than the usual 1 min")
+        assert late.startswith("Slower than usual; rarely over")
 
 
 @pytest.mark.parametrize(
     ("ago", "left", "job", "lamp"),
     [
-        (50, 9, "The GPU is being woken: ready in about 9 s, nine times of ten within 29 s.", "Ready in about 9 s;"),
-        (2, 0, "The GPU is being woken. It takes longer than it usually does.", "Takes longer than the usual 1 min"),
-        (50, None, "The GPU is being woken: ready in about 40 s", "Ready in about 40 s;"),
+        (50, 9, "The GPU is waking up: ready in about 9 s, rarely over 29 s.", "Ready in about 9 s,"),
+        (2, 0, "The GPU is waking up. It takes longer than usual.", "Slower than usual; rarely over"),
+        (50, None, "The GPU is waking up: ready in about 40 s", "Ready in about 40 s,"),
     ],
 )
 async def test_card_and_lamp_tell_the_same_time_until_the_gpu_is_there(
@@ -190,10 +187,10 @@ async def test_card_and_lamp_tell_the_same_time_until_the_gpu_is_there(
 @pytest.mark.parametrize(
     ("own", "others", "open_", "lamp"),
     [
-        (0, 0, 0, "Work starts at once."),
-        (1, 0, 1, "One job uses it. A new one comes after it."),
-        (0, 0, 4, "4 jobs use it or wait for it. A new one comes after them."),
-        (3, 2, 1, "5 jobs use it or wait for it. A new one comes after them."),
+        (0, 0, 0, "Jobs start at once."),
+        (1, 0, 1, "1 job uses it. New jobs wait for it to finish."),
+        (0, 0, 4, "4 jobs use it or wait for it. New jobs come after them."),
+        (3, 2, 1, "5 jobs use it or wait for it. New jobs come after them."),
     ],
 )
 async def test_a_lamp_says_that_work_starts_at_once_only_where_no_job_is_before_it(
@@ -309,7 +306,7 @@ async def test_one_is_not_said_to_be_many(visitor: Visitor) -> None:
     async with visitor.page() as page:
         note = {"event": "note", "at": 5.0, "text": "x", "data": {"waits": "to upload", "limit": 1, "before": 3}}
         found = await page.evaluate(JOB, [[note], None])
-        assert found["why"] == "Waits for its turn: one job at a time. Before it when it came: 3."
+        assert found["why"] == "Waiting: one job runs at a time, 3 were ahead."
 
 
 @pytest.mark.parametrize("stage", ["reply", "online", "ready", "execution", "transfer", "total"])

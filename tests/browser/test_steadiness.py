@@ -81,7 +81,7 @@ async def test_chosen_files_outlast_a_reload_and_the_daemon(
     async with visitor.page() as page:
         await choose(page, files)
         await page.reload()
-        await expect(page.get_by_text("Both files are here.")).to_be_visible()
+        await expect(page.get_by_text("Ready to start.")).to_be_visible()
         visitor.daemon_away = True
         await home.stop_daemon()
         await home.start_daemon()
@@ -103,7 +103,7 @@ async def test_a_full_disk_is_said_where_the_file_was_chosen(
         monkeypatch.setattr(uploads, "_write_all", full)
         await page.get_by_label("Choose a video").set_input_files(files[0])
         alert = page.locator("#slot-video").get_by_role("alert")
-        await expect(alert).to_have_text("The disk has no room for it. Free some space, then choose it again.")
+        await expect(alert).to_have_text("The disk is full. Free some space and try again.")
         await expect(page.locator("#slot-video")).to_have_attribute("data-slot", "empty")
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 507" not in said]
 
@@ -198,7 +198,7 @@ async def test_a_button_that_goes_away_leaves_the_keyboard_at_its_job(
             "() => document.activeElement.closest('li')?.dataset.job"
         ) == await job.get_attribute("data-job")
         await page.keyboard.press("Tab")
-        assert await page.evaluate("() => document.activeElement.textContent") == "Try again"
+        assert await page.evaluate("() => document.activeElement.textContent") == "Retry"
 
 
 async def test_eight_tabs_are_all_alive_and_can_all_act(
@@ -273,7 +273,7 @@ async def test_a_result_is_removed_when_its_user_is_sure_and_does_not_come_back_
         assert result.exists()
         await remove.click()
         await expect(past).to_contain_text("no longer there")
-        assert asked == ["Remove “old - voice.mp4”? Only another render would bring it back."] * 2
+        assert asked == ["Remove “old - voice.mp4”? To get it back, it must be rendered again."] * 2
         assert not result.exists()
         await expect(card(page)).to_have_count(0)
         await expect(page.locator("#told")).to_be_empty()
@@ -320,7 +320,7 @@ async def test_of_thousands_of_jobs_those_at_work_are_shown_and_the_others_count
         await expect(card(page)).to_have_count(200)
         await expect(card(page).first).to_contain_text("job-0000.mp4")
         await expect(page.locator("#now-count")).to_have_text("2,000")
-        await expect(page.locator("#now-more")).to_have_text("The first 200 are shown; 1,800 more come after them.")
+        await expect(page.locator("#now-more")).to_have_text("Showing the first 200; 1,800 more are waiting.")
         begins(1900)
         await expect(card(page).last).to_contain_text("job-1900.mp4")
         await expect(card(page)).to_have_count(200)
@@ -387,7 +387,7 @@ async def test_a_file_that_was_replaced_or_removed_does_not_come_back(
         async with page.expect_response(lambda answer: answer.request.method == "DELETE"):
             await video.get_by_role("button", name="Remove other.mp4").click()
         disk.set()
-        await page.get_by_label("Choose an audio").set_input_files(files[1])
+        await page.get_by_label("Choose an audio file").set_input_files(files[1])
         await expect(page.locator("#slot-audio")).to_have_attribute("data-slot", "ready")
         await expect(page.locator("#foot")).to_contain_text(re.compile(r"[\d.]+\skB of"))
         assert await video.get_attribute("data-slot") == "empty"
@@ -453,7 +453,7 @@ async def test_a_timeline_that_is_held_stands_still_as_text_too(home: House, vis
     assert home.daemon is not None
     timeline = home.daemon.console._timeline
     async with visitor.page() as page:
-        await page.get_by_text("The latest as text").click()
+        await page.get_by_text("Latest events as text").click()
         rows = page.locator("#time-rows")
         timeline.row("out", "before", {"event": "before"}, "a")
         await expect(rows).to_contain_text("before")
@@ -510,7 +510,7 @@ async def test_a_hub_that_refuses_the_key_is_not_said_to_be_away(home: House, vi
     home.place.keys["client"] = "ws_client_0123456789abcdef0123456789abcdef"
     await home.start_daemon()
     async with visitor.page() as page:
-        await expect(page.locator(".gpu-title")).to_have_text("The hub does not let this program in")
+        await expect(page.locator(".gpu-title")).to_have_text("The hub rejected this program")
         await expect(page.locator(".gpu-text")).to_contain_text("license")
 
 
@@ -540,7 +540,7 @@ async def test_a_stream_that_is_there_again_at_once_is_no_news(home: House, visi
         await expect(card(page)).to_have_count(1)
         assert await page.evaluate("() => window.seen") == []
         await home.stop_daemon()
-        await expect(page.locator("#link")).to_have_text("Daemon away, coming back…")
+        await expect(page.locator("#link")).to_have_text("Reconnecting…")
         await home.start_daemon()
         await visitor.enter_again(page)
         await expect(page.locator("#link")).to_have_text("Live")

@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--since",
         metavar="DAY",
         type=_day,
-        help="from this day (UTC) on: 2026-01-31, or 30d for thirty days ago; without it today, this month, and all",
+        help="from this day (UTC): 2026-01-31, or 30d for thirty days ago (default: today, this month and total)",
     )
     parser.add_argument("--json", action="store_true", help="the hub's answer as one JSON object")
     flags.question(parser)

@@ -28,9 +28,9 @@ EXAMPLES = (
 DEFAULT_LISTEN = "127.0.0.1:0"
 
 _LANES = {
-    "running": "jobs that are at work at once (default 200); further ones wait in the outbox",
+    "running": "jobs that run at once (default 200); others wait in the outbox",
     "uploads": "jobs that upload at once (default 2)",
-    "gpu": "jobs that are with a worker at once, its queue included (default 8)",
+    "gpu": "jobs at the worker at once, including its queue (default 8)",
     "downloads": "jobs that download at once (default 2)",
 }
 
@@ -40,16 +40,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.daemon(parser)
     flags.listen(parser, DEFAULT_LISTEN)
     parser.add_argument(
-        "--worker-url", dest="worker", metavar="URL", help="the worker, where the hub names none (HEYGEM_SERVER_URL)"
+        "--worker-url",
+        dest="worker",
+        metavar="URL",
+        help="the worker's address if the hub gives none (HEYGEM_SERVER_URL)",
     )
     parser.add_argument("--open", action="store_true", help="open the web console in a browser")
     parser.add_argument(
-        "--console-quota", metavar="SIZE", type=_size, help="what files of the web console may take (default 10GB)"
+        "--console-quota", metavar="SIZE", type=_size, help="disk limit for files of the web console (default 10GB)"
     )
     pipelines.flag(
         parser,
-        "what the jobs go through in place of the standard pipeline: one of your own, or a call that makes it; "
-        "looked for in this folder too",
+        "your own pipeline instead of the standard one, or a call that makes it; this folder is searched too",
     )
     for name, help_text in _LANES.items():
         parser.add_argument(f"--max-{name}", metavar="N", type=flags.whole(1, 10_000), help=help_text)
@@ -57,7 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--webhook",
         dest="webhook_url",
         metavar="URL",
-        help="tell this address of each job that is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)",
+        help="notify this address when a job is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)",
     )
     flags.connection(parser)
     flags.probe(parser)

@@ -37,9 +37,7 @@ PATIENCE = 60.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--video", metavar="FILE", type=Path, help="a video file (default: one is made)")
-    parser.add_argument(
-        "--audio", metavar="FILE", type=Path, help="an audio file (default: one with the rhythm of speech is made)"
-    )
+    parser.add_argument("--audio", metavar="FILE", type=Path, help="an audio file (default: one is made)")
     parser.add_argument(
         "-o",
         "--output",
@@ -49,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the first result (default %(default)s)",
     )
     parser.add_argument(
-        "--boot-seconds", type=_seconds, default=6.0, metavar="S", help="how long the GPU takes to warm up (default 6)"
+        "--boot-seconds", type=_seconds, default=6.0, metavar="S", help="warm-up time of the GPU (default 6)"
     )
     parser.add_argument("--record", type=Path, metavar="DIR", help="record every program's messages into this folder")
 

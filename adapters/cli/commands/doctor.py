@@ -27,13 +27,14 @@ EXAMPLES = ("doctor", "doctor --wake", "doctor --json")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--wake", action="store_true", help="also wake the GPU for a moment, without a job")
-    parser.add_argument(
-        "--wake-timeout", metavar="TIME", default="15min", help="how long that may take (default 15min)"
-    )
+    parser.add_argument("--wake", action="store_true", help="also wake the GPU briefly, without a job")
+    parser.add_argument("--wake-timeout", metavar="TIME", default="15min", help="time limit for that (default 15min)")
     parser.add_argument("--json", action="store_true", help="one JSON object for each finding")
     parser.add_argument(
-        "--worker-url", dest="worker", metavar="URL", help="the worker, where the hub names none (HEYGEM_SERVER_URL)"
+        "--worker-url",
+        dest="worker",
+        metavar="URL",
+        help="the worker's address if the hub gives none (HEYGEM_SERVER_URL)",
     )
     flags.question(parser)
     flags.daemon(parser)

@@ -12,7 +12,7 @@ EXAMPLES = ("help submit", "help")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("topic", metavar="COMMAND", nargs="*", help="a command (default: all, in a line each)")
+    parser.add_argument("topic", metavar="COMMAND", nargs="*", help="a command (default: list all)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROLES",
         type=_roles,
         default=frozenset(),
-        help="worker, monitor or worker,monitor: let such peers in without a token, as old ones need (unsafe)",
+        help="worker, monitor or worker,monitor: accept these without a token, for old programs (unsafe)",
     )
     parser.add_argument(
         "--per-license", metavar="N", type=flags.whole(1), default=200, help="connections of one license (default 200)"
@@ -54,7 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=_price,
         action="append",
         default=[],
-        help="what an hour of a GPU costs, in whatever money: 1.20 for each, studio=2.50 for one; may be repeated",
+        help="price of a GPU per hour, in any currency: 1.20 for each GPU, studio=2.50 for one; may be repeated",
     )
     flags.record(parser)
     flags.program(parser)

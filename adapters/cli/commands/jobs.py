@@ -22,7 +22,7 @@ EXAMPLES = ("jobs", "jobs --all --json | jq -r .id")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--all", action="store_true", help="also those that have ended")
+    parser.add_argument("--all", action="store_true", help="include finished jobs")
     parser.add_argument("--json", action="store_true", help="one JSON object for each job")
     flags.daemon(parser)
 

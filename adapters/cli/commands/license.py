@@ -31,32 +31,34 @@ _SAFE = 16
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The things to do with licenses."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    issue = actions.add_parser("issue", help="make a license and print its key, this once", allow_abbrev=False)
+    issue = actions.add_parser("issue", help="create a license and print its key (only once)", allow_abbrev=False)
     roles = ("client", "worker", "monitor", "admin")
-    issue.add_argument("--role", required=True, choices=roles, help="what the key is good for")
-    issue.add_argument("--note", default="", metavar="TEXT", help="what it is for, such as a person's name")
-    tied = "the GPU that the key of a worker or monitor is for, and no other key; may be repeated"
+    issue.add_argument("--role", required=True, choices=roles, help="role of the key")
+    issue.add_argument("--note", default="", metavar="TEXT", help="a note, such as a person's name")
+    tied = "reserve this GPU for the key of a worker or monitor; may be repeated"
     issue.add_argument("--gpu", metavar="NAME", action="append", default=[], help=tied)
-    taken = actions.add_parser("import", help="let in keys that users have already", allow_abbrev=False)
-    taken.add_argument("--role", required=True, choices=roles, help="what the keys are good for")
-    taken.add_argument("--note", default="", metavar="TEXT", help="what they are for, such as a person's name")
+    taken = actions.add_parser("import", help="accept keys that users already have", allow_abbrev=False)
+    taken.add_argument("--role", required=True, choices=roles, help="role of the keys")
+    taken.add_argument("--note", default="", metavar="TEXT", help="a note, such as a person's name")
     taken.add_argument("--gpu", metavar="NAME", action="append", default=[], help=tied)
     taken.add_argument(
         "--key-file", metavar="FILE", help="a .license file, or one key a line (default: standard input)"
     )
     listed = actions.add_parser("list", help="show all licenses, without their keys", allow_abbrev=False)
     listed.add_argument("--json", action="store_true", help="as a JSON array")
-    revoke = actions.add_parser("revoke", help="end a license; open connections are closed at once", allow_abbrev=False)
-    rotate = actions.add_parser("rotate", help="give a license another key and print it, this once", allow_abbrev=False)
+    revoke = actions.add_parser(
+        "revoke", help="revoke a license; open connections are closed at once", allow_abbrev=False
+    )
+    rotate = actions.add_parser("rotate", help="give a license a new key and print it (only once)", allow_abbrev=False)
     rotate.add_argument(
         "--old-key-for",
         metavar="TIME",
         type=_time,
         default=24 * 3600.0,
-        help="how long the key before works still (default 24h); 0 ends it at once",
+        help="how long the old key stays valid (default 24h); 0: not at all",
     )
     release = actions.add_parser(
-        "release", help="free the names of GPUs that a license came to hold by using them", allow_abbrev=False
+        "release", help="release the GPU names that a license reserved by using them", allow_abbrev=False
     )
     for action in (revoke, rotate, release):
         action.add_argument("id", metavar="ID", help="the license's id, or its first 4 characters or more")

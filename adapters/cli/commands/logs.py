@@ -43,8 +43,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level", type=str.upper, choices=parsing.LEVELS, default="DEBUG", help="only lines of this level and above"
     )
-    parser.add_argument("--last", metavar="N", type=flags.whole(), help="only the last N of these")
-    parser.add_argument("--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    parser.add_argument("--last", metavar="N", type=flags.whole(), help="only the last N lines")
+    parser.add_argument("--follow", action="store_true", help="follow new lines until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="one JSON object for each line")
     flags.daemon(parser)
 

@@ -39,13 +39,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--power",
         choices=tuple(PROVIDERS),
         required=True,
-        help="process: a program on this machine; command: three command lines that switch it",
+        help="process: a program on this machine; command: three commands that start, stop and inspect",
     )
     power.add_argument(
         "--program", metavar="CMD", dest="power_program", help="the program that --power process starts and stops"
     )
-    power.add_argument("--start", metavar="CMD", dest="power_start", help="powers on; exit code 75: no capacity")
-    power.add_argument("--stop", metavar="CMD", dest="power_stop", help="powers off")
+    power.add_argument(
+        "--start", metavar="CMD", dest="power_start", help="starts the machine; exit code 75: no capacity"
+    )
+    power.add_argument("--stop", metavar="CMD", dest="power_stop", help="stops the machine")
     power.add_argument(
         "--inspect",
         metavar="CMD",
@@ -53,20 +55,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="prints running, stopped, starting, stopping, no_capacity or failed",
     )
     power.add_argument(
-        "--call-timeout", metavar="TIME", dest="power_timeout", help="longest time of each of these (default 60)"
+        "--call-timeout", metavar="TIME", dest="power_timeout", help="time limit of each command (default 60)"
     )
     parser.add_argument("--worker-url", metavar="URL", dest="worker", help="the worker's address (HEYGEM_SERVER_URL)")
-    parser.add_argument("--idle-after", metavar="TIME", help="off after so long (WAKESTREAM_IDLE_AFTER; default 30min)")
+    parser.add_argument(
+        "--idle-after", metavar="TIME", help="stop after this idle time (WAKESTREAM_IDLE_AFTER; default 30min)"
+    )
     parser.add_argument("--boot-timeout", metavar="TIME", default="600", help="longest boot (default 10min)")
-    parser.add_argument("--max-uptime", metavar="TIME", help="stop in any case after so long (default: never)")
+    parser.add_argument("--max-uptime", metavar="TIME", help="always stop after this time (default: never)")
     parser.add_argument(
         "--orphans",
         choices=("adopt", "stop", "report"),
         default="adopt",
-        help="a machine found running though nobody asked: taken over (default), stopped, or left alone and reported",
+        help="a machine that runs without a request: adopt it (default), stop it, or only report it",
     )
     parser.add_argument(
-        "--state", metavar="DIR", type=Path, help="where --power command remembers (default: the user's data folder)"
+        "--state",
+        metavar="DIR",
+        type=Path,
+        help="folder of the journal for --power command (default: the user's data folder)",
     )
     exit_on_refusal.flag(parser)
     flags.program(parser)

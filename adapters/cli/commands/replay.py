@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="a .jsonl or .jsonl.gz, or a folder of them")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--strict", action="store_true", help="every field must be as recorded (default)")
-    how.add_argument("--lenient", action="store_true", help="tolerate fields that are new since the recording")
+    how.add_argument("--lenient", action="store_true", help="ignore fields that were added after the recording")
     parser.add_argument(
         "--set",
         dest="changes",
@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=_speed,
         default=0.0,
         metavar="N",
-        help="show what happens as it happens: 1 at the recorded pace, 10 ten times as fast (default 0: at once)",
+        help="show events at the recorded speed (1), ten times as fast (10), or at once (0, default)",
     )
     parser.add_argument("--json", action="store_true", help="the results as JSON lines")
     parser.add_argument("--together", action="store_true", help="replay the logs of one run against each other")
@@ -58,14 +58,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def _chaos(parser: argparse.ArgumentParser) -> None:
     chaos = parser.add_argument_group("chaos")
     chaos.add_argument(
-        "--reorder", action="store_true", help="replay in other orders that are as legal, looking for a worse outcome"
+        "--reorder", action="store_true", help="replay in other valid orders and look for a worse outcome"
     )
     chaos.add_argument("--seed", type=flags.whole(), default=0, metavar="N", help="the first order to try (default 0)")
-    chaos.add_argument("--runs", type=flags.whole(), default=1, metavar="K", help="how many to try (default 1)")
+    chaos.add_argument("--runs", type=flags.whole(), default=1, metavar="K", help="how many orders to try (default 1)")
     chaos.add_argument(
-        "--spread", type=_speed, default=None, metavar="SECONDS", help="how far a message is moved at most (default 2)"
+        "--spread", type=_speed, default=None, metavar="SECONDS", help="how far a message may move (default 2)"
     )
-    chaos.add_argument("-o", "--output", type=Path, metavar="OUT", help="the failing log (default: beside LOG)")
+    chaos.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="file for the failing log (default: next to LOG)"
+    )
 
 
 def _speed(text: str) -> float:

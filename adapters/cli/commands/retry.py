@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("jobs", metavar="JOB", nargs="*", default=[], help="a job's id, as `wakestream jobs` lists it")
-    which.add_argument("--all", action="store_true", help="all jobs that pause until their next try")
+    which.add_argument("--all", action="store_true", help="all paused jobs")
     parser.add_argument("--json", action="store_true", help="one JSON object for each job")
     flags.daemon(parser)
 

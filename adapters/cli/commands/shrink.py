@@ -39,7 +39,7 @@ the same job.
   job=ID                it is this job
   diverged              the replay does something else than the log says, just as it does now
   crashed               the program itself raises an error
-  deadlock              nothing can happen any more, and somebody still waits"""
+  deadlock              no event is left, but a job still waits"""
 
 EXITS = "exit codes: 0 the smaller log is written, 1 the log does not fail so, 2 it cannot be used or wrong usage"
 
@@ -57,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.whole(1),
         default=TRIES,
         metavar="N",
-        help=f"replays after which it stops (default {TRIES})",
+        help=f"limit of replays (default {TRIES})",
     )
     parser.add_argument("--json", action="store_true", help="the result as a JSON object")
     pipelines.flag(parser)

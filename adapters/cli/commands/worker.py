@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-secret",
         action="store_true",
-        help="serve everyone who reaches the port, beside clients that have no secret; only in a closed network",
+        help="accept requests without a secret, from anyone who can reach the port; only in a closed network",
     )
     flags.connection(parser)
     engine = parser.add_argument_group("the engine")
@@ -50,30 +50,33 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         dest="engine_command",
         help='the engine\'s command line, e.g. "python run.py {video} {audio} {output}"',
     )
-    engine.add_argument("--engine-timeout", metavar="TIME", help="longest run of the engine (default 4h)")
-    engine.add_argument("--engine-network", action="store_true", help="let the engine use the network (default: not)")
+    engine.add_argument("--engine-timeout", metavar="TIME", help="time limit of the engine (default 4h)")
+    engine.add_argument("--engine-network", action="store_true", help="let the engine use the network (default: no)")
     engine.add_argument(
         "--engine-memory",
         metavar="GIB",
         type=_gib,
-        help="the engine's address space (default: for ffmpeg 3/4 of the memory, for a command no limit)",
+        help="memory limit of the engine (default: 3/4 of the memory for ffmpeg, no limit for a command)",
     )
     flags.gpu(parser)
     parser.add_argument(
-        "--public-url", metavar="URL", help="the address that clients reach this worker at (WAKESTREAM_PUBLIC_URL)"
+        "--public-url", metavar="URL", help="the address at which clients reach this worker (WAKESTREAM_PUBLIC_URL)"
     )
     engine.add_argument(
-        "--warm-up", metavar="TIME", help="say 'not initialized' for so long after the start, as a slow machine would"
+        "--warm-up", metavar="TIME", help="report 'not initialized' for this long after the start, for tests"
     )
     parser.add_argument(
-        "--keep", metavar="TIME", default="168h", help="remove files and results unused for so long (default 168h)"
+        "--keep",
+        metavar="TIME",
+        default="168h",
+        help="remove files and results that were not used for this long (default 168h)",
     )
     parser.add_argument(
         "--spare-disk",
         metavar="GIB",
         type=_gib,
         default=2.0,
-        help="remove the longest unused, of more than an hour, while less than this is free (default 2)",
+        help="remove files unused for over an hour, oldest first, while less than this is free (default 2)",
     )
     refusal.flag(parser)
     flags.program(parser)

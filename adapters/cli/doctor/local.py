@@ -40,7 +40,7 @@ def settings_found(found: Settings) -> Iterator[CheckResult]:
         todo = t("doctor.no_key.do")
         yield fault("license", t("doctor.no_key"), todo)
     else:
-        yield ok("license", t("doctor.key_set", count=len(found.key)))
+        yield ok("license", t("doctor.key_set"))
 
 
 def written_to(folder: Path) -> None:

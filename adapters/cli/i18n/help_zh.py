@@ -11,8 +11,8 @@ SENTENCES = {
     "options": "选项",
     "commands": "命令",
     "everywhere": "通用",
-    "the daemon": "守护进程",
-    "the hub": "中枢",
+    "the daemon": "后台程序",
+    "the hub": "服务器",
     "the program": "程序",
     "the engine": "引擎",
     "waits": "等待时间",
@@ -30,233 +30,234 @@ SENTENCES = {
     "log one JSON object per line (WAKESTREAM_LOG_FORMAT=json)": "日志每行一个 JSON 对象（WAKESTREAM_LOG_FORMAT=json）",
     "exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 timed out, 4 unreachable, 130 interrupted":
         "退出码：0 完成，1 失败，2 用法或设置有误，3 超时，4 无法连接，130 被中断",
-    "`wakestream help COMMAND` tells more of each, with examples; `wakestream demo` shows it all on this machine.":
-        "`wakestream help COMMAND` 详述每个命令并附示例；`wakestream demo` 在本机演示全部。",
+    "`wakestream help COMMAND` shows the flags and examples of a command; `wakestream demo` is a good start.":
+        "`wakestream help COMMAND` 显示命令的选项和示例；可以从 `wakestream demo` 开始。",
     # What each is for
-    "run the whole system on this machine: a sleeping GPU wakes and a video comes back":
-        "在本机运行整个系统：休眠的 GPU 被唤醒，视频合成后取回",
-    "submit a video and an audio file, wait for the GPU, and bring the result home":
-        "提交一个视频和一个音频文件，等待 GPU，取回结果",
-    "keep jobs in an outbox and see them through, also when hub, GPU or this machine go away":
-        "把任务存入发件箱并完成，即使中枢、GPU 或本机一时不在",
-    "give a link that opens the running daemon's web console": "给出打开守护进程网页控制台的链接",
-    "list the jobs of the running daemon": "列出守护进程的任务",
-    "follow one job of the running daemon, or all of them": "跟踪守护进程的一个或全部任务",
-    "cancel jobs of the running daemon, at the hub and the worker too":
-        "取消守护进程的任务，中枢和工作节点处也一并取消",
-    "try jobs of the running daemon now: those that pause, or ended without a result":
-        "立即重试守护进程的任务：暂停中的，或没有结果就结束的",
+    "try the whole system on this machine, with a simulated GPU":
+        "在本机试用整个系统（模拟 GPU）",
+    "submit a video and an audio file, and wait for the result":
+        "提交一个视频和一个音频文件，等待结果",
+    "run jobs in the background; they survive restarts and lost connections":
+        "在后台运行任务；重启或断线后自动继续",
+    "print a link that opens the web console": "给出打开网页控制台的链接",
+    "list the daemon's jobs": "列出任务",
+    "follow one job of the daemon, or all of them": "跟踪一个或全部任务",
+    "cancel jobs":
+        "取消任务",
+    "retry jobs that are paused or have failed":
+        "重试已暂停或失败的任务",
     "run the hub: the always-on server that queues jobs and wakes the GPU":
-        "运行中枢：一直开着的服务器，让任务排队并唤醒 GPU",
-    "switch a GPU on when a job needs it, and off when nobody holds it": "任务需要时打开 GPU，无人使用时关闭",
-    "take files and tasks over HTTP and run the synthesis engine, on the GPU machine":
-        "在 GPU 机器上：通过 HTTP 接收文件和任务，运行合成引擎",
-    "issue, import, list, rotate and revoke the keys that the hub lets in":
-        "签发、导入、列出、更换、吊销中枢接受的密钥",
-    "list all licenses: for which GPUs, when and where last used, what each may do":
-        "列出全部许可：属于哪些 GPU，最近何时何地使用，可以做什么",
-    "show how the GPUs are, who holds them, and what they have cost": "显示各 GPU 的状态、使用者和费用",
-    "say in one sentence why a job waits, or why the GPU is on": "用一句话说明任务为何等待，或 GPU 为何开着",
-    "show how long the GPUs ran, what that cost, and what switching them off has saved":
-        "显示各 GPU 运行多久、花费多少、关机省下多少",
-    "check settings, license, hub, monitor, worker, disk and clock; say what to do":
-        "检查设置、许可、中枢、监控程序、工作节点、磁盘和时钟，并说明该做什么",
-    "show a program's log file, by job and level, also as it grows": "按任务和级别显示程序的日志文件，也可持续跟踪",
-    "run recorded logs again in virtual time: what differs, what if, what in another order":
-        "在虚拟时间中重放记录：有何不同，换个设置或次序会怎样",
-    "reduce a failing log, by job and then by message, to the least that still fails":
-        "缩减出错的记录：先按任务、再按消息，直到仍会出错的最小部分",
-    "write a log anew without keys, tokens and passwords": "重写记录，去掉密钥、令牌和密码",
-    "print a script with which your shell completes wakestream's commands and flags":
+        "运行服务器：一直开着，让任务排队并唤醒 GPU",
+    "run the monitor: starts a GPU when a job needs it and stops it when idle":
+        "运行监控程序：任务需要时启动 GPU，空闲时关机",
+    "run the worker on the GPU machine: receives files and renders":
+        "在 GPU 主机上运行：接收文件并合成",
+    "issue, import, list, rotate and revoke license keys":
+        "签发、导入、列出、更换、吊销许可密钥",
+    "list all licenses with their GPUs, last use and permissions":
+        "列出全部许可：GPU、最近使用和权限",
+    "show the GPUs: state, users and cost": "显示各 GPU 的状态、使用者和费用",
+    "explain why a job waits, or why the GPU is on": "说明任务为何等待，或 GPU 为何开着",
+    "show how long the GPUs ran, what it cost and what was saved":
+        "显示各 GPU 运行多久、费用和节省",
+    "check settings, license, hub, monitor, worker, disk and clock":
+        "检查设置、许可、服务器、监控程序、GPU 主机、磁盘和时钟",
+    "show or follow a log file, by job and level": "按任务和级别显示或跟踪日志文件",
+    "replay recorded logs in virtual time, also with other settings or another order":
+        "在虚拟时间中重放记录，也可换设置或次序",
+    "reduce a failing log to the smallest one that still fails":
+        "缩减出错的记录，直到仍会出错的最小部分",
+    "copy a log without keys, tokens and passwords": "复制记录，去掉密钥、令牌和密码",
+    "print a completion script for your shell":
         "输出让 shell 补全 wakestream 命令和选项的脚本",
     "show the help of a command": "显示某个命令的帮助",
     # demo
     "a video file (default: one is made)": "视频文件（默认自动制作）",
-    "an audio file (default: one with the rhythm of speech is made)": "音频文件（默认自动制作，有说话的节奏）",
+    "an audio file (default: one is made)": "音频文件（默认自动制作）",
     "the first result (default %(default)s)": "第一个结果（默认 %(default)s）",
-    "how long the GPU takes to warm up (default 6)": "GPU 预热多久（默认 6）",
+    "warm-up time of the GPU (default 6)": "GPU 预热多久（默认 6）",
     "record every program's messages into this folder": "把每个程序的消息记录到此文件夹",
     # submit
     "the video file": "视频文件",
-    "the audio file that it shall speak": "要它说的音频文件",
-    "where the result goes (default VIDEO's name + .synced.mp4)": "结果存放处（默认 VIDEO 的名字 + .synced.mp4）",
-    "the worker, where the hub names none (HEYGEM_SERVER_URL)": "中枢没有指明时的工作节点（HEYGEM_SERVER_URL）",
+    "the audio file to speak": "要说的音频文件",
+    "the result file (default VIDEO's name + .synced.mp4)": "结果存放处（默认 VIDEO 的名字 + .synced.mp4）",
+    "the worker's address if the hub gives none (HEYGEM_SERVER_URL)":
+        "服务器没有指明时的 GPU 主机（HEYGEM_SERVER_URL）",
     "the job's idempotency key (default: a new one)": "任务的幂等键（默认新建）",
     "events as JSON lines on standard output": "在标准输出上以 JSON 行给出事件",
     "plain lines even on a terminal": "在终端上也用普通行",
-    "run it here, also when a daemon runs": "在此处运行，即使有守护进程",
-    "hand it to the daemon, print its id and return (needs `wakestream daemon`)":
-        "交给守护进程，输出编号后返回（需要 `wakestream daemon`）",
-    "in the daemon: -100 to 100, the higher the sooner (default 0)": "在守护进程中：-100 到 100，越大越先（默认 0）",
-    "do not check here that video and audio can be decoded (WAKESTREAM_PROBE=false)":
+    "run the job here even if a daemon runs": "在此处运行，即使有后台程序",
+    "submit to the daemon, print the job's id and return (needs `wakestream daemon`)":
+        "交给后台程序，输出编号后返回（需要 `wakestream daemon`）",
+    "priority in the daemon, -100 to 100; higher runs first (default 0)":
+        "在后台程序中：-100 到 100，越大越先（默认 0）",
+    "do not check that video and audio can be decoded (WAKESTREAM_PROBE=false)":
         "不在本机检查视频和音频能否解码（WAKESTREAM_PROBE=false）",
-    "send OpenTelemetry traces, as the OTEL_* variables say (WAKESTREAM_TRACE; needs wakestream[otel])":
+    "send OpenTelemetry traces; set the OTEL_* variables (WAKESTREAM_TRACE; needs wakestream[otel])":
         "按 OTEL_* 变量发送 OpenTelemetry 跟踪（WAKESTREAM_TRACE；需要 wakestream[otel]）",
     # The hub, the daemon, the program
-    "the hub's address (API_SERVER_URL)": "中枢的地址（API_SERVER_URL）",
+    "the hub's address (API_SERVER_URL)": "服务器的地址（API_SERVER_URL）",
     "a file with this program's key (or WAKESTREAM_KEY)": "存有本程序密钥的文件（或 WAKESTREAM_KEY）",
-    "an authority of your own that hub and worker are trusted by (PEM)":
-        "用来信任中枢和工作节点的自有证书颁发机构（PEM）",
+    "a certificate authority to trust for hub and worker (PEM)":
+        "用来信任服务器和 GPU 主机的自有证书颁发机构（PEM）",
     "record every message and outcome into this folder": "把每条消息和结果记录到此文件夹",
     "the daemon's folder (WAKESTREAM_DAEMON; default: the user's data folder)":
-        "守护进程的文件夹（WAKESTREAM_DAEMON；默认在用户数据文件夹中）",
-    "log into this file, too, in pieces of 10 MB of which five are kept (WAKESTREAM_LOG_FILE)":
+        "后台程序的文件夹（WAKESTREAM_DAEMON；默认在用户数据文件夹中）",
+    "also log into this file; rotated at 10 MB, five are kept (WAKESTREAM_LOG_FILE)":
         "日志也写入此文件，每 10 MB 一份，保留五份（WAKESTREAM_LOG_FILE）",
-    "serve Prometheus metrics there, at /metrics (WAKESTREAM_METRICS)":
+    "serve Prometheus metrics at /metrics of this address (WAKESTREAM_METRICS)":
         "在此地址的 /metrics 提供 Prometheus 指标（WAKESTREAM_METRICS）",
     "stop when standard input closes (when the parent ends)": "标准输入关闭（父进程结束）时停止",
     "serve TLS with this certificate (chain, PEM)": "用此证书提供 TLS（证书链，PEM）",
     "its key (PEM, not encrypted)": "证书的密钥（PEM，未加密）",
-    "end with exit code 2 when the hub does not take this program's key (default: try again, later each time)":
-        "中枢不接受本程序的密钥时以退出码 2 结束（默认重试，间隔逐次加长）",
+    "exit with code 2 when the hub rejects this program's key (default: retry with backoff)":
+        "服务器不接受本程序的密钥时以退出码 2 结束（默认重试，间隔逐次加长）",
     # Waits
     "in seconds, or with a unit: 90, 30min, 2h": "以秒计，或带单位：90、30min、2h",
-    "how long to look for a hub that was never reached (default 30; the daemon: for ever)":
-        "从未连上中枢时找多久（默认 30；守护进程：永远）",
-    "how long the hub may take to answer the submit (default 30)": "中枢答复提交最多多久（默认 30）",
-    "the whole wait for the GPU (default 30min; the daemon: 30 days)":
-        "等待 GPU 的总时间（默认 30min；守护进程：30 天）",
-    "how often to say that it still waits (default 10)": "多久报告一次仍在等待（默认 10）",
-    "how often to ask a worker that is not ready yet (default 1)": "多久询问一次未就绪的工作节点（默认 1）",
-    "how long an online worker may stay uninitialized (default 10min)": "已上线的工作节点最多多久未就绪（默认 10min）",
-    "how long a worker may be unreachable before the job asks for a GPU again (default 30)":
-        "工作节点多久连不上后任务重新申请 GPU（默认 30）",
-    "the longest silence within an upload or download (default 60)": "上传或取回中最长的静默（默认 60）",
-    "the pause between two questions for progress (default 2)": "两次询问进度的间隔（默认 2）",
-    "the whole synthesis (default 4h)": "整个合成（默认 4h）",
-    "the whole job (default 12h; the daemon: 30 days)": "整个任务（默认 12h；守护进程：30 天）",
+    "how long to try to reach the hub at the start (default 30; daemon: no limit)":
+        "开始时尝试连接服务器多久（默认 30；后台程序不限）",
+    "the hub's answer to a submit (default 30)": "服务器答复提交最多多久（默认 30）",
+    "the whole wait for the GPU (default 30min; daemon: 30 days)":
+        "等待 GPU 的总时间（默认 30min；后台程序：30 天）",
+    "interval of progress lines while waiting (default 10)": "多久报告一次仍在等待（默认 10）",
+    "interval of health checks until the worker is ready (default 1)": "多久询问一次未就绪的 GPU 主机（默认 1）",
+    "the worker's start, once it is online (default 10min)": "已上线的 GPU 主机最多多久未就绪（默认 10min）",
+    "how long a worker may be unreachable before the job requests a GPU again (default 30)":
+        "GPU 主机多久连不上后任务重新申请 GPU（默认 30）",
+    "longest pause without data in an upload or download (default 60)": "上传或下载中最长的静默（默认 60）",
+    "interval of progress requests (default 2)": "两次询问进度的间隔（默认 2）",
+    "rendering (default 4h)": "整个合成（默认 4h）",
+    "the whole job (default 12h; daemon: 30 days)": "整个任务（默认 12h；后台程序：30 天）",
     # daemon, console, jobs, watch, cancel, retry
     "where to listen (WAKESTREAM_LISTEN; default 127.0.0.1:0)": "监听地址（WAKESTREAM_LISTEN；默认 127.0.0.1:0）",
     "open the web console in a browser": "在浏览器中打开网页控制台",
-    "what files of the web console may take (default 10GB)": "网页控制台的文件最多占用（默认 10GB）",
-    "jobs that are at work at once (default 200); further ones wait in the outbox":
-        "同时进行的任务数（默认 200）；其余在发件箱中等待",
+    "disk limit for files of the web console (default 10GB)": "网页控制台文件的磁盘上限（默认 10GB）",
+    "jobs that run at once (default 200); others wait in the outbox":
+        "同时运行的任务数（默认 200）；其余排队等待",
     "jobs that upload at once (default 2)": "同时上传的任务数（默认 2）",
-    "jobs that are with a worker at once, its queue included (default 8)": "同时在工作节点的任务数，含其队列（默认 8）",
-    "jobs that download at once (default 2)": "同时取回的任务数（默认 2）",
-    "tell this address of each job that is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)":
+    "jobs at the worker at once, including its queue (default 8)": "同时在 GPU 主机上的任务数，含排队（默认 8）",
+    "jobs that download at once (default 2)": "同时下载的任务数（默认 2）",
+    "notify this address when a job is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)":
         "任务完成或失败时通知此地址（WAKESTREAM_WEBHOOK_URL、WAKESTREAM_WEBHOOK_SECRET）",
     "open it in a browser instead of showing the link": "在浏览器中打开，而不是显示链接",
-    "all jobs that pause until their next try": "所有等待下次尝试的任务",
-    "also those that have ended": "包括已结束的",
+    "all paused jobs": "所有等待下次尝试的任务",
+    "include finished jobs": "包括已结束的",
     "one JSON object for each job": "每个任务一个 JSON 对象",
     "a job's id (default: all jobs, from now on)": "任务编号（默认：从现在起的全部任务）",
     "a job's id, as `wakestream jobs` lists it": "任务编号，如 `wakestream jobs` 所列",
     # hub, license
     "where to listen (WAKESTREAM_LISTEN; default 127.0.0.1:8765)": "监听地址（WAKESTREAM_LISTEN；默认 127.0.0.1:8765）",
-    "the hub's folder (default: the user's data folder)": "中枢的文件夹（默认在用户数据文件夹中）",
-    "worker, monitor or worker,monitor: let such peers in without a token, as old ones need (unsafe)":
+    "the hub's folder (default: the user's data folder)": "服务器的文件夹（默认在用户数据文件夹中）",
+    "worker, monitor or worker,monitor: accept these without a token, for old programs (unsafe)":
         "worker、monitor 或 worker,monitor：不要令牌就接受，旧程序需要（不安全）",
     "connections of one license (default 200)": "一个许可的连接数（默认 200）",
     "connections from one address (default 500); behind a proxy see --behind-proxy":
         "来自一个地址的连接数（默认 500）；经代理时见 --behind-proxy",
-    "the proxy in front, such as 10.0.0.2 or 172.18.0.0/16, which says whom it speaks for (X-Forwarded-For); may be "
-    "repeated. No other is believed, also not one on this machine":
-        "前面的代理，例如 10.0.0.2 或 172.18.0.0/16，它说明替谁转发（X-Forwarded-For）；可重复。"
-        "其他地址一概不信，本机上的代理也要写明",
-    "what an hour of a GPU costs, in whatever money: 1.20 for each, studio=2.50 for one; may be repeated":
+    "trust X-Forwarded-For from this proxy, such as 10.0.0.2 or 172.18.0.0/16; may be repeated. No other "
+    "address is trusted, not even this machine":
+        "信任此代理的 X-Forwarded-For，例如 10.0.0.2 或 172.18.0.0/16；可重复。其他地址（包括本机）一概不信任",
+    "price of a GPU per hour, in any currency: 1.20 for each GPU, studio=2.50 for one; may be repeated":
         "GPU 每小时的价格，货币不限：1.20 用于全部，studio=2.50 用于一个；可重复",
-    "make a license and print its key, this once": "签发许可并输出密钥，仅此一次",
-    "let in keys that users have already": "接受用户已有的密钥",
-    "what the keys are good for": "密钥的用途",
-    "what they are for, such as a person's name": "备注，例如使用者姓名",
+    "create a license and print its key (only once)": "签发许可并输出密钥，仅此一次",
+    "accept keys that users already have": "接受用户已有的密钥",
+    "role of the keys": "密钥的用途",
+    "a note, such as a person's name": "备注，例如使用者姓名",
     "a .license file, or one key a line (default: standard input)": ".license 文件，或每行一个密钥（默认：标准输入）",
     "show all licenses, without their keys": "显示全部许可，不含密钥",
-    "end a license; open connections are closed at once": "吊销许可；已有连接立即关闭",
-    "what the key is good for": "密钥可用作什么",
-    "the GPU that the key of a worker or monitor is for, and no other key; may be repeated":
-        "工作节点或监控程序的密钥所属的 GPU，别的密钥不能用它；可重复",
-    "give a license another key and print it, this once": "为许可换新密钥并输出，仅此一次",
-    "how long the key before works still (default 24h); 0 ends it at once":
+    "revoke a license; open connections are closed at once": "吊销许可；已有连接立即关闭",
+    "role of the key": "密钥可用作什么",
+    "reserve this GPU for the key of a worker or monitor; may be repeated":
+        "GPU 主机或监控程序的密钥所属的 GPU，别的密钥不能用它；可重复",
+    "give a license a new key and print it (only once)": "为许可换新密钥并输出，仅此一次",
+    "how long the old key stays valid (default 24h); 0: not at all":
         "旧密钥还有效多久（默认 24h）；0 表示立即失效",
-    "free the names of GPUs that a license came to hold by using them": "释放一个许可因使用而占用的 GPU 名字",
+    "release the GPU names that a license reserved by using them": "释放一个许可因使用而占用的 GPU 名字",
     "one JSON object for each license": "每个许可一个 JSON 对象",
-    "what it is for, such as a person's name": "用途，例如人名",
     "as a JSON array": "以 JSON 数组给出",
     "the license's id, or its first 4 characters or more": "许可的编号，或其开头（至少 4 个字符）",
     # monitor
-    "this GPU's name at the hub (WAKESTREAM_GPU; default gpu)": "此 GPU 在中枢的名字（WAKESTREAM_GPU；默认 gpu）",
-    "process: a program on this machine; command: three command lines that switch it":
+    "this GPU's name at the hub (WAKESTREAM_GPU; default gpu)": "此 GPU 在服务器的名字（WAKESTREAM_GPU；默认 gpu）",
+    "process: a program on this machine; command: three commands that start, stop and inspect":
         "process：本机上的一个程序；command：三条开关机器的命令行",
     "the program that --power process starts and stops": "--power process 启动和停止的程序",
-    "powers on; exit code 75: no capacity": "开机；退出码 75 表示没有资源",
-    "powers off": "关机",
+    "starts the machine; exit code 75: no capacity": "开机；退出码 75 表示没有资源",
+    "stops the machine": "关机",
     "prints running, stopped, starting, stopping, no_capacity or failed":
         "输出 running、stopped、starting、stopping、no_capacity 或 failed",
-    "longest time of each of these (default 60)": "每条命令最长的时间（默认 60）",
-    "the worker's address (HEYGEM_SERVER_URL)": "工作节点的地址（HEYGEM_SERVER_URL）",
-    "off after so long (WAKESTREAM_IDLE_AFTER; default 30min)":
+    "time limit of each command (default 60)": "每条命令最长的时间（默认 60）",
+    "the worker's address (HEYGEM_SERVER_URL)": "GPU 主机的地址（HEYGEM_SERVER_URL）",
+    "stop after this idle time (WAKESTREAM_IDLE_AFTER; default 30min)":
         "空闲多久后关机（WAKESTREAM_IDLE_AFTER；默认 30min）",
     "longest boot (default 10min)": "最长启动时间（默认 10min）",
-    "stop in any case after so long (default: never)": "多久后无论如何停机（默认从不）",
-    "a machine found running though nobody asked: taken over (default), stopped, or left alone and reported":
-        "发现无人要求却在运行的机器：接管（默认）、停机，或只报告",
-    "where --power command remembers (default: the user's data folder)":
-        "--power command 的记忆所在（默认在用户数据文件夹中）",
+    "always stop after this time (default: never)": "运行这么久后一定关机（默认从不）",
+    "a machine that runs without a request: adopt it (default), stop it, or only report it":
+        "没有请求却在运行的机器：接管（默认）、关机，或只报告",
+    "folder of the journal for --power command (default: the user's data folder)":
+        "--power command 的记录文件夹（默认在用户数据文件夹中）",
     # worker
     "where to listen (WAKESTREAM_LISTEN; default 127.0.0.1:8383)": "监听地址（WAKESTREAM_LISTEN；默认 127.0.0.1:8383）",
     "folder for files, tasks and results": "存放文件、任务和结果的文件夹",
     "WAKESTREAM_ENGINE; default ffmpeg": "WAKESTREAM_ENGINE；默认 ffmpeg",
     'the engine\'s command line, e.g. "python run.py {video} {audio} {output}"':
         '引擎的命令行，例如 "python run.py {video} {audio} {output}"',
-    "longest run of the engine (default 4h)": "引擎最长运行时间（默认 4h）",
-    "let the engine use the network (default: not)": "允许引擎访问网络（默认不允许）",
-    "the engine's address space (default: for ffmpeg 3/4 of the memory, for a command no limit)": (
+    "time limit of the engine (default 4h)": "引擎最长运行时间（默认 4h）",
+    "let the engine use the network (default: no)": "允许引擎访问网络（默认不允许）",
+    "memory limit of the engine (default: 3/4 of the memory for ffmpeg, no limit for a command)": (
         "引擎可用的地址空间（默认：ffmpeg 为内存的 3/4，自定义命令不限）"
     ),
-    "the address that clients reach this worker at (WAKESTREAM_PUBLIC_URL)":
-        "客户端访问此工作节点的地址（WAKESTREAM_PUBLIC_URL）",
-    "say 'not initialized' for so long after the start, as a slow machine would": "启动后这么久声称未就绪，模拟慢机器",
-    "serve everyone who reaches the port, beside clients that have no secret; only in a closed network":
+    "the address at which clients reach this worker (WAKESTREAM_PUBLIC_URL)":
+        "客户端访问此 GPU 主机的地址（WAKESTREAM_PUBLIC_URL）",
+    "report 'not initialized' for this long after the start, for tests": "启动后这么久声称未就绪，模拟慢机器",
+    "accept requests without a secret, from anyone who can reach the port; only in a closed network":
         "不要求密钥，能连到端口的人都可使用（客户端没有密钥时用）；仅限封闭网络",
-    "remove files and results unused for so long (default 168h)": "删除这么久未用的文件和结果（默认 168h）",
-    "remove the longest unused, of more than an hour, while less than this is free (default 2)":
+    "remove files and results that were not used for this long (default 168h)":
+        "删除这么久未用的文件和结果（默认 168h）",
+    "remove files unused for over an hour, oldest first, while less than this is free (default 2)":
         "剩余空间少于此数时，删除闲置最久且超过一小时的（默认 2）",
     # status, why, cost, doctor, logs
-    "the hub's answer as one JSON object": "以一个 JSON 对象给出中枢的答复",
-    "a job of the daemon's, gpu for all GPUs, gpu:NAME for one": "守护进程的任务；gpu 指全部 GPU，gpu:NAME 指一个",
+    "the hub's answer as one JSON object": "以一个 JSON 对象给出服务器的答复",
+    "a job of the daemon, gpu for all GPUs, gpu:NAME for one": "后台程序的任务；gpu 指全部 GPU，gpu:NAME 指一个",
     "one JSON object for each sentence": "每句话一个 JSON 对象",
-    "from this day (UTC) on: 2026-01-31, or 30d for thirty days ago; without it today, this month, and all":
+    "from this day (UTC): 2026-01-31, or 30d for thirty days ago (default: today, this month and total)":
         "从这天（UTC）起：2026-01-31，或 30d 表示三十天前；不写则是今天、本月和总计",
-    "also wake the GPU for a moment, without a job": "不带任务，真的唤醒一下 GPU",
-    "how long that may take (default 15min)": "最多多久（默认 15min）",
+    "also wake the GPU briefly, without a job": "不带任务，真的唤醒一下 GPU",
+    "time limit for that (default 15min)": "最多多久（默认 15min）",
     "one JSON object for each finding": "每个检查结果一个 JSON 对象",
     "a log file, or - for standard input (default: WAKESTREAM_LOG_FILE, or daemon.log in the daemon's folder)":
-        "日志文件，- 为标准输入（默认 WAKESTREAM_LOG_FILE，或守护进程文件夹中的 daemon.log）",
+        "日志文件，- 为标准输入（默认 WAKESTREAM_LOG_FILE，或后台程序文件夹中的 daemon.log）",
     "only lines of this job": "只要此任务的行",
     "only lines of this level and above": "只要此级别及以上的行",
-    "only the last N of these": "只要其中最后 N 行",
-    "go on with what comes, until Ctrl-C": "持续显示新内容，直到 Ctrl-C",
+    "only the last N lines": "只要其中最后 N 行",
+    "follow new lines until Ctrl-C": "持续显示新内容，直到 Ctrl-C",
     "one JSON object for each line": "每行一个 JSON 对象",
     # replay, shrink, redact
     "a .jsonl or .jsonl.gz, or a folder of them": "一个 .jsonl 或 .jsonl.gz，或存有它们的文件夹",
     "every field must be as recorded (default)": "每个字段都须与记录一致（默认）",
-    "tolerate fields that are new since the recording": "容许记录之后新增的字段",
+    "ignore fields that were added after the recording": "容许记录之后新增的字段",
     "what if: replay under another setting, such as online_timeout=60, poll_every=5s or again.max_retries=2":
         "假如：换个设置重放，例如 online_timeout=60、poll_every=5s 或 again.max_retries=2",
-    "show what happens as it happens: 1 at the recorded pace, 10 ten times as fast (default 0: at once)":
+    "show events at the recorded speed (1), ten times as fast (10), or at once (0, default)":
         "按发生的节奏显示：1 为记录时的速度，10 为十倍（默认 0：立即）",
     "the results as JSON lines": "以 JSON 行给出结果",
     "replay the logs of one run against each other": "让同一次运行的各份记录互相重放",
     "draw each log as a marble diagram": "把每份记录画成弹珠图",
     "draw one log as a marble diagram into an SVG file": "把一份记录画成弹珠图，存为 SVG 文件",
-    "what the jobs go through in place of the standard pipeline: one of your own, or a call that makes it; "
-    "looked for in this folder too":
+    "your own pipeline instead of the standard one, or a call that makes it; this folder is searched too":
         "任务所走的流水线，代替标准流水线：你自己的，或构造它的调用；也在当前文件夹中寻找",
-    "the jobs' pipeline, if it was one of your own, or a call that makes it, such as batch:batched(5, 60.0); "
-    "looked for in this folder too":
+    "your own pipeline if the jobs used one, or a call that makes it, such as batch:batched(5, 60.0); this "
+    "folder is searched too":
         "任务的流水线（若用了自己的），或构造它的调用，例如 batch:batched(5, 60.0)；也在当前文件夹中寻找",
-    "replay in other orders that are as legal, looking for a worse outcome": "以同样合法的其他次序重放，寻找更坏的结果",
+    "replay in other valid orders and look for a worse outcome": "以同样合法的其他次序重放，寻找更坏的结果",
     "the first order to try (default 0)": "从第几种次序试起（默认 0）",
-    "how many to try (default 1)": "试多少种（默认 1）",
-    "how far a message is moved at most (default 2)": "消息最多移动多远（默认 2）",
-    "the failing log (default: beside LOG)": "出错的记录（默认在 LOG 旁边）",
+    "how many orders to try (default 1)": "试多少种（默认 1）",
+    "how far a message may move (default 2)": "消息最多移动多远（默认 2）",
+    "file for the failing log (default: next to LOG)": "出错的记录（默认在 LOG 旁边）",
     "exit codes: 0 the same as recorded, 1 something differs, 2 a log that cannot be used or wrong usage":
         "退出码：0 与记录一致，1 有不同，2 记录无法使用或用法有误",
     "a .jsonl or .jsonl.gz": "一个 .jsonl 或 .jsonl.gz",
     "what counts as failing; see below": "什么算出错；见下文",
     "the smaller log (default LOG.shrunk.jsonl)": "缩减后的记录（默认 LOG.shrunk.jsonl）",
-    "replays after which it stops (default 5000)": "最多重放多少次（默认 5000）",
+    "limit of replays (default 5000)": "最多重放多少次（默认 5000）",
     "the result as a JSON object": "以 JSON 对象给出结果",
     "exit codes: 0 the smaller log is written, 1 the log does not fail so, 2 it cannot be used or wrong usage":
         "退出码：0 已写出缩减的记录，1 记录并不这样出错，2 记录无法使用或用法有误",
@@ -280,10 +281,10 @@ SENTENCES = {
     "it is this job": "就是此任务",
     "the replay does something else than the log says, just as it does now": "重放与记录不同，正如现在这样",
     "the program itself raises an error": "程序本身抛出错误",
-    "nothing can happen any more, and somebody still waits": "再无事可发生，却仍有人在等待",
+    "no event is left, but a job still waits": "没有事件了，却仍有任务在等待",
     # completion, help
     "your shell": "您的 shell",
-    "a command (default: all, in a line each)": "一个命令（默认：全部，每个一行）",
+    "a command (default: list all)": "一个命令（默认：全部，每个一行）",
 }  # fmt: skip
 
 _OPTIONS = ("[options]", "[选项]")

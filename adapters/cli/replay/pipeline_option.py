@@ -24,8 +24,8 @@ class NoPipeline(ValueError):
 
 
 WENT_THROUGH = (
-    "the jobs' pipeline, if it was one of your own, or a call that makes it, such as batch:batched(5, 60.0); "
-    "looked for in this folder too"
+    "your own pipeline if the jobs used one, or a call that makes it, such as batch:batched(5, 60.0); this "
+    "folder is searched too"
 )
 
 

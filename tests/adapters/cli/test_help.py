@@ -202,7 +202,7 @@ def test_the_language_can_be_chosen_but_programs_read_english() -> None:
 
 def test_the_last_word_is_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["jobs", "--lang", "zh", "--state", "nowhere"]) == 4
-    assert capsys.readouterr().err.startswith("wakestream: 无法连接守护进程")
+    assert capsys.readouterr().err.startswith("wakestream: 无法连接后台程序")
 
 
 def test_the_usage_beside_a_complaint_is_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:

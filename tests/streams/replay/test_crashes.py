@@ -114,7 +114,7 @@ def test_the_command_line_says_it_first(capsys: pytest.CaptureFixture[str]) -> N
         log = runner.run(recorded())
     Show(as_json=False).trial(LogFile((Path("x.jsonl"),)), log, run_log(log, build=broken), {})
     printed = capsys.readouterr().out
-    assert printed.index(f"job-1: its pipeline breaks now: {WHY}") < printed.index("first divergence")
+    assert printed.index(f"job-1: its pipeline now fails: {WHY}") < printed.index("first divergence")
 
 
 async def test_what_escapes_into_the_loop_ends_the_replay_with_that_error() -> None:

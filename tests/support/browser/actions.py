@@ -29,8 +29,8 @@ async def drop(page: Page, *files: tuple[str, bytes]) -> None:
 async def choose(page: Page, files: tuple[Path, Path]) -> None:
     """Choose both files and wait until they are there."""
     await page.get_by_label("Choose a video").set_input_files(files[0])
-    await page.get_by_label("Choose an audio").set_input_files(files[1])
-    await expect(page.get_by_text("Both files are here.", exact=True)).to_be_visible()
+    await page.get_by_label("Choose an audio file").set_input_files(files[1])
+    await expect(page.get_by_text("Ready to start.", exact=True)).to_be_visible()
 
 
 def card(page: Page) -> Locator:

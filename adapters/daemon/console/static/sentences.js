@@ -1,11 +1,11 @@
-// One plain sentence for each job and each GPU: why it waits, what it does, how it ended.
+// One sentence for each job and each GPU: why it waits, what it does, how it ended.
 
 import { etaOf } from "/store.js";
 import { bytes, duration, knows, lang, number, t } from "/words.js";
 
 const LONG = 110;
 
-/** Why a job waits, or what it does; `hub` is what the lamps show. */
+/** Why a job waits, or what it does; `hub` is the state that the GPU panel shows. */
 export function why(job, hub = null) {
   if (job.outcome) return ended(job);
   if (job.state === "cancelling") return t("why.cancelling");
@@ -38,7 +38,7 @@ function noted(note) {
 
 function waking(last, eta) {
   if (last.phase === "connecting") return t("why.connecting");
-  if (last.phase.startsWith("hub_")) return t("why.down", { why: sentence(brief(last.why || "?")) });
+  if (isHubDown(last)) return t("why.down");
   if (last.phase === "draining" || last.phase === "stopping") return t("why.stopping");
   if (last.phase === "booted" && left(eta) >= 1) return t("why.booted.left", times(eta));
   if (knows(`why.${last.phase}`)) return t(`why.${last.phase}`);
@@ -48,11 +48,14 @@ function waking(last, eta) {
   return left(eta) < 1 ? t("why.waking.late") : t("why.waking", times(eta));
 }
 
-/** Seconds since something was told. */
+/** Whether the job waits because the hub can't be reached. */
+const isHubDown = (event) => event.event === "waking" && event.phase.startsWith("hub_");
+
+/** Seconds since an event. */
 const passed = (told) => Date.now() / 1000 - told.at;
 const times = (eta) => ({ p50: duration(eta.p50 - passed(eta)), p90: duration(eta.p90 - passed(eta)) });
 
-/** Seconds until a GPU is usually there; 0 where nobody knows. */
+/** Seconds until a GPU is usually ready; 0 if unknown. */
 const left = (eta) => (eta ? eta.p50 - passed(eta) : 0);
 
 function checked(last) {
@@ -71,22 +74,23 @@ function ended(job) {
   }
 }
 
-/** Which sentence tells that a result was there before: the worker had it, or another job of this daemon's. */
+/** The suffix of the sentence for a reused result: from the worker, or from another job of this daemon. */
 function reuse(end) {
   if (!end.reused) return "";
   return end.reused === "the worker" ? ".at_worker" : ".reused";
 }
 
-/** What exactly happened, where the sentence does not tell all of it. */
+/** The full reason, where the sentence does not contain it. */
 export function detail(job) {
   const told = job.outcome ?? job.last ?? {};
   const said = told.why || "";
   if (job.outcome && told.event !== "failed") return "";
   if (job.note || job.state === "cancelling") return "";
-  return said.length > LONG || (job.outcome && lang !== "en" && knows(`fail.${told.code}`)) ? said : "";
+  const translated = job.outcome && lang !== "en" && knows(`fail.${told.code}`);
+  return said.length > LONG || isHubDown(told) || translated ? said : "";
 }
 
-/** What others wrote, without what only a programmer reads: a program's last words may be long. */
+/** A reason from another program, cut to its first part if it is long. */
 export function brief(text) {
   const said = String(text || "").trim();
   if (said.length <= LONG) return said;
@@ -94,10 +98,10 @@ export function brief(text) {
   return head.length >= 8 && head.length <= LONG ? head : `${said.slice(0, LONG)}…`;
 }
 
-/** How a sentence begins whose first word is a file's or a program's name, which is written as it is. */
+/** Matches a text that begins with the name of a file or program: its first letter stays as it is. */
 const NAME = /^\S*[^\p{L}\s,;:'’]\S|^\S+ ended with code /u;
 
-/** What others wrote, begun as a sentence and without its full stop; names of the job's files stay as they are. */
+/** A reason from another program with a capital first letter and no full stop; the job's file names stay as they are. */
 function sentence(text, job = null) {
   const trimmed = String(text || "").trim().replace(/[.。]+$/, "");
   const files = job ? [job.video?.name, job.audio?.name, job.output] : [];
@@ -105,7 +109,7 @@ function sentence(text, job = null) {
   return trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
 }
 
-/** What a GPU is at, and what that means; `told` is what a job was told that waits for it. */
+/** What a GPU does, and what that means for jobs; `told` is the estimate that a waiting job received. */
 export function gpuSays(gpu, hub, told) {
   const eta = bootOf(gpu, hub, told);
   const { p50, p90 } = hub.boot_s || {};
@@ -122,7 +126,7 @@ export function gpuSays(gpu, hub, told) {
   return knows(`say.${gpu.phase}`) ? t(`say.${gpu.phase}`) : brief(gpu.why);
 }
 
-/** When a GPU that is being started is expected: the same for its lamp and for the cards of those who wait. */
+/** When a starting GPU is expected: the same for the GPU panel and the cards of waiting jobs. */
 export function bootOf(gpu, hub, told) {
   const eta = etaOf(hub, told);
   if (eta || gpu.phase !== "starting" || !hub.boot_s) return eta;
@@ -134,7 +138,7 @@ function online(before) {
   return t(before === 1 ? "say.online.one" : "say.online.many", { count: number(before) });
 }
 
-/** A refusal as a sentence, in this language where there is one. */
+/** An error of the API as a sentence, translated where possible. */
 export function refused(error, name = "") {
   const said = error.numbers || {};
   const values = { name, kind: t(`kind.${said.kind}`), ending: said.ending || "?", known: said.known, count: number(said.count ?? 0) };

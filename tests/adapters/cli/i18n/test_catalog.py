@@ -134,17 +134,17 @@ def test_chinese_that_could_not_be_shown_is_not_spoken(
     [
         (
             e.Queued(2, "booting", e.Eta(60, 125)),
-            "GPU 已关机，任务已排队，队列第 2 位；正在启动 GPU（通常还需 1 分 00 秒，最多 2 分 05 秒）",
+            "GPU 已关机，任务已排队，队列第 2 位；正在启动 GPU（通常还需 1 分 00 秒，很少超过 2 分 05 秒）",
         ),
-        (e.Waking(42, "no_monitor"), "已等待 42 秒：没有监控程序连接到中枢，无法启动 GPU；等待其连接"),
-        (e.Waking(1, "busy", eta=e.Eta(2, 2)), "已等待 1.0 秒：此密钥的另一个任务正在处理，2.0 秒后重试"),
-        (e.Granted("offline", 61, "studio"), "GPU studio 已上线，等待了 1 分 01 秒"),
+        (e.Waking(42, "no_monitor"), "已等待 42 秒：监控程序没有连接，无法启动 GPU；正在等待"),
+        (e.Waking(1, "busy", eta=e.Eta(2, 2)), "已等待 1.0 秒：使用此密钥的另一个任务正在运行，2.0 秒后重试"),
+        (e.Granted("offline", 61, "studio"), "GPU studio 已开机，等待了 1 分 01 秒"),
         (e.Uploading(5, 10), "正在上传 50 %（5 B / 10 B）"),
         (e.Running(12, "processing", 3, 25), "正在合成 12 %，第 3 / 25 帧"),
-        (e.Failed("it is gone", "gpu_lost"), "失败：GPU 中途失去联系：it is gone"),
+        (e.Failed("it is gone", "gpu_lost"), "失败：GPU 断开连接：it is gone"),
         (
             e.Failed("connection refused", "hub_unreachable"),
-            "失败：无法连接中枢：connection refused；中枢在运行吗？地址是否正确（--hub、API_SERVER_URL）？",
+            "失败：无法连接服务器：connection refused；请检查服务器是否在运行、地址是否正确（--hub、API_SERVER_URL）",
         ),
         (e.TimedOut("online", 1800), "超时：GPU 在 30 分 00 秒内没有上线；请查看监控程序的日志（--online-timeout）"),
         (e.Done(Path("out.mp4"), 1500), "完成：out.mp4（1.5 kB）"),
@@ -156,14 +156,14 @@ def test_what_happens_to_a_job_is_told_in_chinese(event: e.JobEvent, said: str) 
 
 
 def test_a_hub_that_is_busy_with_the_key_is_told_with_the_time_of_the_next_try() -> None:
-    said = "waiting 1.0 s: another job of this key is being worked on, trying again in 2.0 s"
+    said = "waiting 1.0 s: another job with this key is running, trying again in 2.0 s"
     assert words.event(e.Waking(1, "busy", eta=e.Eta(2, 2))) == said
 
 
 def test_every_end_of_a_wait_names_the_flag_or_the_place_to_look() -> None:
     for key, sentence in en.SENTENCES.items():
         if key.startswith("timed_out.") and key != "timed_out.other":
-            assert "-timeout" in sentence or "look at" in sentence or "is the hub well" in sentence, key
+            assert "-timeout" in sentence or "see the hub's log" in sentence, key
 
 
 def test_a_word_of_a_later_version_is_shown_as_it_is() -> None:

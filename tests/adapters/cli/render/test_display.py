@@ -77,8 +77,8 @@ def test_a_result_that_was_there_before_is_told_as_such_in_every_display(capsys:
     rendered = e.Submitted(e.Online("http://gpu"), "t")
     end = e.Done(Path("out.mp4"), 1500)
     for event, words, whose in (
-        (same, "done: out.mp4 (1.5 kB); it is the result of job ws-0, nothing was rendered", "ws-0"),
-        (cached, "done: out.mp4 (1.5 kB); the worker had this result already, nothing was rendered", "the worker"),
+        (same, "done: out.mp4 (1.5 kB); reused from job ws-0, nothing was rendered", "ws-0"),
+        (cached, "done: out.mp4 (1.5 kB); the worker already had it, nothing was rendered", "the worker"),
         (rendered, "done: out.mp4 (1.5 kB)", None),
     ):
         assert " ".join(picture([event, end], 200)[2:]) == words
@@ -122,7 +122,7 @@ def test_what_is_left_of_a_wait_grows_less_between_two_events() -> None:
         live.show(event, 15.0)
         with console.capture() as capture:
             console.print(live.picture())
-        assert "(usually 45 s more, at most 1 min 15 s)" in capture.get()
+        assert "(usually 45 s more, rarely over 1 min 15 s)" in capture.get()
 
 
 @pytest.mark.parametrize("width", [30, 40, 60, 72, 80, 200])
@@ -248,4 +248,4 @@ def test_quiet_shows_who_follows_all_jobs_their_ends_alone_in_json_too(
     assert main.main(["watch", *flag]) == 0
     said = capsys.readouterr().out
     assert said.count("ws-1") == len(shown) - 1
-    assert "some events were not seen; `wakestream jobs --all` tells how the jobs are" in said
+    assert "some events were missed; `wakestream jobs --all` shows the current state" in said

@@ -28,34 +28,34 @@ def test_no_end_of_a_wait_is_foretold_that_nobody_knows() -> None:
 def test_a_wait_has_grown_since_it_was_last_told_of_and_its_end_come_nearer() -> None:
     waiting = job(e.Waking(10.0, "booting", 1, e.Eta(45, 60)))
     said = why_words.job(waiting | {"last": {**waiting["last"], "at": 182.0}}, 190.0)
-    assert "waits for the GPU, 18 s so far: " in said
-    assert "(usually 37 s more, at most 52 s)" in said
+    assert "has waited for the GPU for 18 s: " in said
+    assert "(usually 37 s more, rarely over 52 s)" in said
     queued = job(e.Queued(1, "booting", e.Eta(45, 60)))
     said = why_words.job(queued | {"last": {**queued["last"], "at": 182.0}}, 190.0)
-    assert "(usually 37 s more, at most 52 s)" in said
+    assert "(usually 37 s more, rarely over 52 s)" in said
 
 
 def test_a_job_is_not_said_to_wait_for_a_machine_that_is_off_when_it_is_up() -> None:
     said = why_words.job(job(e.Queued(2, "booted", None)), 190.0)
-    assert said == "ws-1 waits for the GPU: job queued, position 2; the machine is up, its worker is starting"
+    assert said == "ws-1 is waiting for the GPU: job queued, position 2; the machine is up, its worker is starting"
 
 
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (job(), "ws-1 waits for its turn in the outbox, handed in 1 min 30 s ago"),
+        (job(), "ws-1 is waiting for its turn, submitted 1 min 30 s ago"),
         (
             job(e.Waking(42.0, "no_capacity")),
-            "ws-1 waits for the GPU, 42 s so far: the provider has no GPU to give at the moment",
+            "ws-1 has waited for the GPU for 42 s: no GPU available",
         ),
-        (job(e.Uploading(5, 10)), "ws-1 is at work, handed in 1 min 30 s ago: uploading 50 % (5 B of 10 B)"),
-        (job(e.Retrying(2, 4.0, "the line broke")), "ws-1 tries again: the line broke; trying again in 4.0 s"),
+        (job(e.Uploading(5, 10)), "ws-1 is running, submitted 1 min 30 s ago: uploading 50 % (5 B of 10 B)"),
+        (job(e.Retrying(2, 4.0, "the line broke")), "ws-1 is being retried: the line broke; trying again in 4.0 s"),
         (job(state="cancelling"), "ws-1 is being cancelled"),
         (
             job(state="done", outcome=plain_event(e.Done(Path("out.mp4"), 1000))),
             "ws-1 has ended: done: out.mp4 (1.0 kB)",
         ),
-        (job(last=None) | {"last": {"event": "levitating"}}, "does something that this version does not know"),
+        (job(last=None) | {"last": {"event": "levitating"}}, "unknown activity (levitating), from a newer version"),
     ],
 )
 def test_a_job(found: dict[str, Any], said: str) -> None:
@@ -69,23 +69,29 @@ def status(gpu: dict[str, Any], **more: Any) -> m.HubStatus:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (status({"phase": "online", "own": 1, "others": 2}), "on because 3 jobs hold it, 1 of them yours"),
-        (status({"phase": "online", "own": 0, "others": 1}), "on because 1 job holds it, and it is not yours"),
-        (status({"phase": "online", "own": 1, "others": 0}), "on because 1 job holds it, and it is yours"),
-        (status({"phase": "online"}), "on though no job holds it: it stays until the monitor's idle time has passed"),
+        (status({"phase": "online", "own": 1, "others": 2}), "on because 3 jobs are using it, 1 of them yours"),
+        (status({"phase": "online", "own": 0, "others": 1}), "on because 1 job is using it, which is not yours"),
+        (status({"phase": "online", "own": 1, "others": 0}), "on because 1 job is using it, which is yours"),
+        (status({"phase": "online"}), "on but not in use; it stops when the monitor's idle time has passed"),
         (
             status({"phase": "booted", "why": "up"}, queue=1),
-            "on, and its worker is not ready yet: 1 job waits for it",
+            "on, but its worker is not ready yet: 1 job is waiting for it",
         ),
         (status({"phase": "off"}), "off because no job needs it"),
-        (status({"phase": "off"}, queue=2, monitors=0), "off though 2 jobs wait: no monitor is connected"),
+        (status({"phase": "off"}, queue=2, monitors=0), "off although 2 jobs are waiting: no monitor is connected"),
         (status({"phase": "off"}, queue=2), "the monitor has been asked to start it"),
-        (status({"phase": "off"}, queue=1, monitors=0), "off though 1 job waits: no monitor is connected"),
-        (status({"phase": "off"}, queue=1), "off though 1 job waits: the monitor has been asked to start it"),
-        (status({"phase": "starting"}, queue=1), "is being started: 1 job waits for it"),
-        (status({"phase": "lost", "why": "it broke"}, queue=2), "studio is lost (it broke): 2 jobs wait for it"),
-        (status({"phase": "lost"}, queue=1, monitors=0), "lost: 1 job waits for it; no monitor is connected"),
-        (status({"phase": "no_capacity", "why": "sold out"}), "is not to be had at the moment (sold out)"),
+        (status({"phase": "off"}, queue=1, monitors=0), "off although 1 job is waiting: no monitor is connected"),
+        (status({"phase": "off"}, queue=1), "off although 1 job is waiting: the monitor has been asked to start it"),
+        (status({"phase": "starting"}, queue=1), "is being started: 1 job is waiting for it"),
+        (
+            status({"phase": "lost", "why": "it broke"}, queue=2),
+            "studio is disconnected (it broke): 2 jobs are waiting for it",
+        ),
+        (
+            status({"phase": "lost"}, queue=1, monitors=0),
+            "disconnected: 1 job is waiting for it; no monitor is connected",
+        ),
+        (status({"phase": "no_capacity", "why": "sold out"}), "is not available at the provider (sold out)"),
     ],
 )
 def test_a_gpu(answer: m.HubStatus, said: str) -> None:

@@ -10,8 +10,8 @@ from wakestream.adapters.cli.doctor.result import fault
 from wakestream.adapters.cli.render import table
 from wakestream.adapters.cli.render.table import paragraphs, width
 
-SAYS = "the GPU is on, but neither the hub nor the settings name its worker: every job fails for that reason"
-TODO = "give the worker --public-url URL, or set HEYGEM_SERVER_URL here and start the daemon again"
+SAYS = "the GPU is on, but its worker's address is not known: every job will fail for that reason"
+TODO = "start the worker with --public-url URL, or set HEYGEM_SERVER_URL here and start the daemon again"
 
 
 @pytest.mark.parametrize("columns", [44, 60, 80, 100])
@@ -25,8 +25,8 @@ def test_a_finding_of_the_doctor_breaks_at_words_below_its_own_beginning(columns
 
 
 def test_a_line_of_status_breaks_at_words_a_little_further_in() -> None:
-    assert paragraphs(["GPU studio: on and ready for 2 h", "  held by 12 jobs of yours: job-1, job-2"], 24) == [
-        "GPU studio: on and", "  ready for 2 h", "  held by 12 jobs of", "    yours: job-1, job-2",
+    assert paragraphs(["GPU studio: on and ready for 2 h", "  used by 12 jobs of yours: job-1, job-2"], 24) == [
+        "GPU studio: on and", "  ready for 2 h", "  used by 12 jobs of", "    yours: job-1, job-2",
     ]  # fmt: skip
 
 
