@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub.decision import HubDecision
 from wakestream.streams.hub.state import Gpu, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import REDACTED
@@ -32,19 +33,17 @@ def announced(state: HubState, fd: int | None) -> bool:
     return peer is not None and FEATURE in peer.features and state.limits.capability_ttl > 0
 
 
-def given(state: HubState, commands: list[f.Command], now: float) -> list[f.Fact]:
-    """Mark those acks among `commands` that shall bear a capability; returns the facts that follow from it."""
-    facts: list[f.Fact] = []
-    for index, command in enumerate(commands):
+def give(state: HubState, decision: HubDecision, now: float) -> None:
+    """Mark the acks of a decision that must contain a capability."""
+    for index, command in enumerate(decision.commands):
         if isinstance(command, f.Send) and isinstance(command.message, m.Ack):
             ack = command.message
             seal = _seal(state, command.fd, state.gpus.get(ack.gpu or ""))
             if seal is not None:
                 expires = int(now + state.limits.capability_ttl)
                 marked = replace(ack, capability=REDACTED, capability_expires=expires)
-                commands[index] = replace(command, message=marked, seal=seal)
-                facts.append(f.CapabilityGiven(ack.request_id, float(expires)))
-    return facts
+                decision.commands[index] = replace(command, message=marked, seal=seal)
+                decision.fact(f.CapabilityGiven(ack.request_id, float(expires)))
 
 
 def _seal(state: HubState, fd: int, gpu: Gpu | None) -> f.Seal | None:

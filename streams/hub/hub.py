@@ -48,10 +48,6 @@ _REVOKED = ("unauthorized", "this license was revoked; ask for a new one")
 Handler = Callable[[HubState, Connection, Any, float, HubDecision], None]
 
 
-def _give_capabilities(state: HubState, decision: HubDecision, now: float) -> None:
-    decision.fact(*capabilities.given(state, decision.commands, now))
-
-
 def _started(state: HubState, event: f.Started, now: float, decision: HubDecision) -> None:
     decision.fact(f.HubStarted(now))
 
@@ -354,7 +350,7 @@ DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
     },
     CHANGES,
     snapshot,
-    decision=lambda: HubDecision([], []),
-    finish=_give_capabilities,
+    decision=HubDecision,
+    finish=capabilities.give,
 )
 """The hub. Raises nothing for any message of any peer; `now` is UNIX seconds."""
