@@ -1,4 +1,4 @@
-"""Jobs through a pipeline of your own, with the settings of the folder: what a small program's `main` needs."""
+"""Runs jobs through a pipeline of your own, for the `main` of a small program."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from wakestream.streams.jobs.stages import job_pipeline
 Show = Callable[[Job, JobEvent], Any]
 N = TypeVar("N", str, int, float)
 
-HUB_PATIENCE = 10.0
-"""Seconds that a job looks for a hub that it has never reached."""
+HUB_WITHIN = 10.0
+"""Seconds that a job waits for the first connection to the hub."""
 
 
 @overload
@@ -39,10 +39,17 @@ def setting(name: str) -> str: ...
 @overload
 def setting(name: str, default: N) -> N: ...
 def setting(name: str, default: Any = "") -> Any:
-    """A setting of your own program, by its name: from the environment, else from `.env`, else the default.
+    """Read a setting of your own program from the environment or from `.env`.
 
-    It is of the default's kind: text, a whole number or a number. Where it is missing or of another kind, the program
-    ends here, with a sentence on standard error and exit code 2.
+    When it is missing or of another type, the program ends with a sentence on standard error and exit code 2.
+
+    Args:
+        name: The name of the variable.
+        default: The value when it is not set. It also sets the type: text, a whole number or a number.
+
+    Example:
+        >>> setting("COPIES", 1)
+        1
     """
     try:
         given = os.environ.get(name) or _in_env_file(name) or default
@@ -84,16 +91,27 @@ def run_job(
     show: Show = show_line,
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """A whole program for one job, `PROGRAM VIDEO AUDIO [RESULT]`: run it through `build`; returns the exit code.
+    """A complete program for one job: `PROGRAM VIDEO AUDIO [RESULT] [--record DIR]`.
 
-    `about` is what `--help` says first, such as the program's `__doc__`; RESULT is VIDEO's name + .synced.mp4 unless
-    given, `--record DIR` writes a log of the run. `arguments` are those of the command line unless given. The rest is
-    as with `run_jobs`.
+    RESULT is VIDEO's name + .synced.mp4 by default; `--record DIR` records the run.
+
+    Args:
+        build: The pipeline.
+        about: The first text of `--help`, such as the program's `__doc__`.
+        workers: Workers with another protocol.
+        show: Is called with every event.
+        arguments: The command line arguments by default.
+
+    Returns:
+        The exit code, as of `run_jobs`.
+
+    Example:
+        >>> sys.exit(run_job(my_pipeline, about=__doc__))
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", metavar="VIDEO", type=Path, help="the video file")
-    parser.add_argument("audio", metavar="AUDIO", type=Path, help="the audio file that it shall speak")
-    goes = "where the result goes (default VIDEO's name + .synced.mp4)"
+    parser.add_argument("audio", metavar="AUDIO", type=Path, help="the audio file that the video is to speak")
+    goes = "the result's path (default VIDEO's name + .synced.mp4)"
     parser.add_argument("output", type=Path, nargs="?", metavar="RESULT", help=goes)
     flags.record(parser)
     given = parser.parse_args(arguments)
@@ -112,11 +130,18 @@ def run_jobs(
     show: Show = show_line,
     record: str | None = None,
 ) -> int:
-    """Run the jobs side by side, each through `build`, and show every event; returns the program's exit code.
+    """Run jobs concurrently, with the settings of `wakestream submit`.
 
-    Settings are those of `wakestream submit`; `record` is a folder for a log of the run. `workers` are those of another
-    protocol than ours. The exit code is that of the first job that was not done; what cannot even begin is told on
-    standard error.
+    Args:
+        jobs: The jobs.
+        build: The pipeline of each job.
+        workers: Workers with another protocol.
+        show: Is called with every event.
+        record: A folder for a recording of the run.
+
+    Returns:
+        The program's exit code: 0, or that of the first job that is not done. Errors before the start are printed on
+        standard error.
     """
     try:
         outcomes = asyncio.run(_run(jobs, build, workers, show, record))
@@ -137,5 +162,5 @@ async def _run(
 ) -> Sequence[Outcome]:
     found = settings.load({} if record is None else {"record": record})
     logs.configure("ERROR", found.secrets)
-    async with open_client(found, found.policy(Policy(hub=HUB_PATIENCE)), build, workers) as client:
+    async with open_client(found, found.policy(Policy(hub=HUB_WITHIN)), build, workers) as client:
         return await asyncio.gather(*(client.run(job, partial(show, job)) for job in jobs))

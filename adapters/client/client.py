@@ -1,4 +1,4 @@
-"""The client put together: hub link, workers, files, recorder, and the program of its jobs."""
+"""A complete client: link to the hub, workers, files, recorder, and the jobs."""
 
 from __future__ import annotations
 
@@ -35,25 +35,35 @@ from wakestream.streams.recording.recording import Header, Tap, TapPair
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Client:
-    """A connected client. `run(job, show)` runs one job; `cancel(job.id)` stops it everywhere."""
+    """A client that is connected to the hub; see `open_client`.
+
+    Example:
+        >>> async with open_client() as client:
+        ...     outcome = await client.run(job, print)
+    """
 
     daemon: Daemon
     link: Link
-    """`link.events` is the hot observable of all that the hub says: see `HubNews`."""
+    """`link.events` is the hot observable of all messages of the hub: see `HubNews`."""
     scheduler: LoopScheduler
     hub: HubClient
     workers: Workers
     running: set[asyncio.Future[Any]] = dataclasses.field(default_factory=set)
 
     async def run(self, job: Job, show: Callable[[JobEvent], Any]) -> Outcome:
-        """Show every event of the job and return the last: its outcome. Never raises for what befalls the job.
+        """Run a job to its outcome.
 
-        Ids are unique among the jobs that run: see `Daemon.events`.
+        Args:
+            job: The job. Its id differs from those of all running jobs.
+            show: Is called with every event.
+
+        Returns:
+            The last event. A failure of the job is an outcome and raises nothing.
         """
         return cast("Outcome", await self.start(job, show))
 
     def start(self, job: Job, show: Callable[[JobEvent], Any]) -> asyncio.Future[Any]:
-        """As `run`, begun before it returns; cancelling the future lets go of the job."""
+        """As `run`, but the job has started when this returns. Cancelling the future cancels the job."""
         future = self.daemon.events(job).do_action(show).pipe(to_future(self.scheduler))
         self.running.add(future)
         future.add_done_callback(self.running.discard)
@@ -68,12 +78,12 @@ class Client:
         return self.daemon.retry_now(job_id)
 
     def resume(self, job: Job, url: str, task_id: str) -> None:
-        """The worker there had this task for the job in an earlier run of the program; one under way is followed."""
+        """Continue a job of an earlier run of the program, whose task is at the worker at `url`."""
         if isinstance(self.workers, HttpWorkers):
             self.workers.at(url).hold(task_id, job)
 
     def let_go(self) -> None:
-        """Let go of all jobs that still run, and tell the hub."""
+        """Cancel all running jobs, and tell the hub."""
         for future in tuple(self.running):
             future.cancel()
 
@@ -90,14 +100,29 @@ async def open_client(
     lasting: bool = False,
     watch: Callable[[Header], Tap] | None = None,
 ) -> AsyncIterator[Client]:
-    """A client for as long as the block runs; at its end everything it opened is closed.
+    """Open a client until the block ends, which closes everything that it opened.
 
-    `settings` are those of `wakestream submit`, from the environment and this folder's files, unless given. `build` is
-    the pipeline that each job goes through; the standard one unless told. `workers` are those of another protocol than
-    ours, `files` those that others read too; they are left open. `about` goes into a recording's header. With
-    `lasting`, the end of the block lets go of running jobs without a word to the hub: they go on when the program
-    starts again. `SettingsError` when no hub or no key is set, `FileUnusable` when it cannot record where it was told
-    to.
+    Args:
+        settings: By default those of `wakestream submit`, from the environment and the files of this folder.
+        policy: Timeouts and retries; those of the settings by default.
+        build: The pipeline of each job.
+        workers: Workers with another protocol. They are not closed.
+        files: Shared with other users of the files. They are not closed.
+        about: Is added to the header of a recording.
+        lasting: The end of the block leaves running jobs at the hub, and the next run of the program continues them.
+            Otherwise it cancels them.
+        watch: Makes another tap for the messages, from the header of the recording.
+
+    Yields:
+        The client.
+
+    Raises:
+        SettingsError: no hub or no key is set.
+        FileUnusable: the folder of recordings is not writable.
+
+    Example:
+        >>> async with open_client() as client:
+        ...     outcome = await client.run(Job("job-1", video, audio, output), print)
     """
     settings = settings or load({})
     url, key = settings.needs_hub(), settings.needs_key()
@@ -122,7 +147,7 @@ async def open_client(
             open_things.push_async_callback(files.close)
         read = files
         if workers is None:
-            # Silence is noticed here before the pipeline breaks the call off: what was transferred can then be kept.
+            # This times out before the pipeline does, so that a partial transfer can be kept.
             idle = 0.9 * policy.transfer
             workers = http = HttpWorkers(
                 settings.worker_url,
@@ -139,7 +164,9 @@ async def open_client(
         scheduler = LoopScheduler()
         open_things.push_async_callback(scheduler.close)
         hub = HubClient(link.send, _fault, f"hub {url}", needs, traced=settings.trace, lasting=lasting)
-        link.events.subscribe(wallet.feed)  # before the hub's: an ack's capability is there when the job goes on
+        link.events.subscribe(
+            wallet.feed
+        )  # before the hub client: it must have the capability when the ack continues the job
         link.events.subscribe(hub.feed)
         link.events.subscribe(_complaint)
 
@@ -158,7 +185,7 @@ async def open_client(
 async def _watched(
     tap: Tap, settings: Settings, header: Header, watch: Callable[[Header], Tap] | None, open_things: AsyncExitStack
 ) -> Tap:
-    """The record, and whoever else follows it."""
+    """The recording, with traces and the tap of `watch` if wanted."""
     if settings.trace:
         tap = TapPair(tap, await open_things.enter_async_context(_tracing()))
     return TapPair(tap, watch(header)) if watch is not None else tap
@@ -175,14 +202,14 @@ def _tracing() -> AbstractAsyncContextManager[Tap]:
 
 
 def _complaint(event: object) -> None:
-    """What is about no one job: nobody fails by it, and the user sees it. Old hubs never say which job it is about."""
+    """Log messages that concern no single job. Errors of old hubs never name a job."""
     match event:
         case m.Error(request_id=None):
             logger.bind(stage="hub").warning("the hub says: {}", event.text)
         case m.PowerState(gpu=gpu, stops_in=int(seconds)):
-            why = "its longest allowed uptime is nearly over. A job that it does not finish begins anew"
-            logger.bind(stage="hub").warning("{} will be stopped in {} s, whoever uses it: {}", gpu, seconds, why)
+            why = "it reaches its maximum uptime. Unfinished jobs start again on the next GPU"
+            logger.bind(stage="hub").warning("{} will be stopped in {} s: {}", gpu, seconds, why)
 
 
 def _fault(error: Exception, item: Any) -> None:
-    logger.opt(exception=error).error("a job failed to take in {}", type(item).__name__)
+    logger.opt(exception=error).error("a job failed to handle {}", type(item).__name__)

@@ -1,6 +1,6 @@
-"""A result on its way to disk: beside its place while it comes, in its place only when it is whole and verified.
+"""Downloads a result: into a part beside the output, which is renamed when it is complete and verified.
 
-Beside the part lies a small file that says what it is a part of: a client that was killed goes on where it was.
+A small file describes the part, so that a client that was killed resumes the download.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _BLAKE3 = re.compile(r'(?:W/)?"?([0-9a-f]{64})"?')
 
 
 class Partial:
-    """The bytes of one result that are here so far. `etag` is the strong validator under which more can be had.
+    """A partial download. `etag` is the strong validator with which it can be resumed.
 
-    `unwanted`: nobody will go on with it. `before` is an earlier try of the same, which may still be letting go.
+    `unwanted`: it will not be resumed. `before` is the previous attempt, which may still be closing.
     """
 
     def __init__(self, task_id: str, output: Path, executor: Executor, before: Partial | None = None) -> None:
         self.output = output
-        # The task's id comes from the worker: only its hash may become part of a path.
+        # The task's id comes from the worker, so only its hash is used in a path.
         self._at(task_id)
         self.etag: str | None = None
         self.expected: str | None = None
@@ -63,19 +63,19 @@ class Partial:
 
     @property
     def size(self) -> int:
-        """Bytes that are here."""
+        """Bytes that were downloaded."""
         return self._found if self._sink is None else self._sink.size
 
     async def prepare(self, *, resumable: bool) -> None:
-        """Look whether the result can be put into its place at all, and what an earlier attempt or run left of it."""
+        """Check that the result can be written, and find what an earlier attempt or run has left."""
         folder = self.output.parent
         if not folder.is_dir():
             raise FileUnusable(f"the folder {folder} does not exist; create it or choose another output")
         if self.output.is_dir():
-            raise FileUnusable(f"{self.output} is a folder; name the file that the result is to become")
+            raise FileUnusable(f"{self.output} is a folder; give the name of a file")
         while self._before is not None:
             await self._before._closed.wait()
-            self._before = self._before._before  # which may have given up to wait for another
+            self._before = self._before._before  # the previous attempt may have been cancelled while it waited
         with disk_errors(self.path):
             file = self._file = self._taken()
         if resumable:
@@ -84,9 +84,9 @@ class Partial:
 
     def _taken(self) -> FileIO:
         file = taken(self.path)
-        if file is None:  # another program fetches the same to the same place
+        if file is None:  # another program downloads to the same output
             self._at(uuid.uuid4().hex)
-            self.unwanted = True  # its name is known to nobody else
+            self.unwanted = True  # its name is random, so it cannot be resumed
             file = FileIO(self.path, "x+")
         return file
 
@@ -98,18 +98,18 @@ class Partial:
             self._found, self.etag = size, etag
 
     def begin(self, *, etag: str | None, verified: bool, resumable: bool) -> None:
-        """The result comes from its first byte."""
+        """Start from the first byte."""
         self._found, self._hash = 0, blake3()
         self._expect(etag, verified=verified)
         self.etag = etag if resumable and etag and not etag.startswith("W/") else None
         with disk_errors(self.path):
-            self._said.unlink(missing_ok=True)  # it must not be taken for what the new bytes are a part of
+            self._said.unlink(missing_ok=True)  # it describes the old bytes
             self._open()
             if self.etag is not None:
                 write_fresh(self._said, orjson.dumps({"etag": self.etag}))
 
     def resume(self, etag: str, *, verified: bool) -> None:
-        """The result comes from where it broke off."""
+        """Continue after the bytes that are here."""
         self._expect(etag, verified=verified)
         self.etag = etag
         with disk_errors(self.path):
@@ -127,7 +127,7 @@ class Partial:
         self._sink = HashingWriter(file, [self._hash] if self.expected is not None else [], self._executor, self._found)
 
     def make_room(self, size: int) -> None:
-        """`NoSpace` at once, rather than after an hour, when `size` more bytes do not fit."""
+        """Raise `NoSpace` now, and not at the end, when `size` more bytes do not fit."""
         with disk_errors(self.path):
             free = shutil.disk_usage(self.path.parent).free
         if size > free:
@@ -136,23 +136,23 @@ class Partial:
             )
 
     async def write(self, chunk: bytes | memoryview) -> None:
-        """Append what came, as it came."""
+        """Append received bytes."""
         with disk_errors(self.path):
             await self._opened().add(chunk)
 
     async def verify(self, length: int | None, *, cut: bool) -> None:
-        """`Corrupt` if what came is not what was announced, or was `cut` short where no length was."""
+        """Raise `Corrupt` for a wrong length or hash, or when the connection was `cut` and the length is unknown."""
         with disk_errors(self.path):
             await self._opened().flush()
         if self.size == 0 or (cut if length is None else self.size != length):
-            raise Corrupt(f"the result broke off: {self.size} bytes came of {length or 'some'}")
+            raise Corrupt(f"the download was interrupted after {self.size} of {length or 'unknown'} bytes")
         if self.expected is not None and self._hash.hexdigest() != self.expected:
-            self.etag = None  # what lies here is of no use
-            why = "the result's BLAKE3 is not the one that the worker announced; it was thrown away"
+            self.etag = None  # the bytes cannot be resumed
+            why = "the result's BLAKE3 differs from the one that the worker announced; the download was discarded"
             raise Corrupt(why, code=DAMAGED)
 
     async def finish(self) -> None:
-        """Make the bytes durable, then put the file into its place. Once begun, it is done: nobody can stop a disk."""
+        """Sync the file and rename it to the output. It completes even if the caller is cancelled."""
         await finish_despite_cancel(self._in_thread(self._put))
         self._closed.set()
 
@@ -166,7 +166,7 @@ class Partial:
         settle(self.output)
 
     async def leave(self) -> None:
-        """The transfer has ended early: all that can be gone on with stays for another, or nothing."""
+        """The transfer has ended early: keep the bytes if they can be resumed, else remove them."""
         try:
             if self._sink is not None:
                 with contextlib.suppress(OSError):
@@ -178,13 +178,13 @@ class Partial:
                 self.discard()
 
     def give_up(self) -> None:
-        """Nothing of it may stay. What is being written goes when its transfer leaves: a thread has the file."""
+        """Remove the download; during a transfer, when the transfer ends."""
         self.unwanted = True
         if self._sink is None:
             self.discard()
 
     def close(self) -> None:
-        """Let go of the file, and tell who waits for it."""
+        """Close the file, and let the next attempt continue."""
         self._let_go()
         self._closed.set()
 
@@ -196,7 +196,7 @@ class Partial:
             self._file = None
 
     def _close_after(self, last: Callable[[], object]) -> None:
-        """`last` while it is still ours, where what is open can be renamed and removed."""
+        """Call `last` before the file is closed and unlocked; on Windows after it, as open files cannot be renamed."""
         if os.name == "posix":
             last()
             self._let_go()
@@ -205,7 +205,7 @@ class Partial:
             last()
 
     def discard(self) -> None:
-        """Nothing of it stays."""
+        """Remove the part."""
         self._close_after(lambda: unlink(self.path))
         self._found, self.etag = 0, None
         self._closed.set()
@@ -219,9 +219,9 @@ class Partial:
 
 
 async def blocks(response: ClientResponse, idle: float) -> AsyncGenerator[bytes | memoryview, None]:
-    """The body in the blocks in which it comes; `TimeoutError` when nothing does for `idle` seconds."""
+    """The body in blocks as they arrive. Raises `TimeoutError` when none arrives for `idle` seconds."""
     taken, length = 0, response.content_length or 0
-    while response.status != 416 and not response.content.at_eof():  # that one brings but words
+    while response.status != 416 and not response.content.at_eof():  # its body is an error message
         transport = response.connection.transport if response.connection is not None else None
         plain = "Content-Encoding" not in response.headers
         if plain and transport and length - taken >= LEAST and can_borrow(response.content, transport, taken):
@@ -236,13 +236,13 @@ async def blocks(response: ClientResponse, idle: float) -> AsyncGenerator[bytes 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """What the disk refuses, as a sentence."""
+    """Turns errors of the disk into `NoSpace` or `FileUnusable`."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL or getattr(error, "winerror", None) == 112:
             raise NoSpace(f"no space left for {path}; make room and run it again") from error
         if os.name == "nt" and isinstance(error, PermissionError):
-            why = f"{path} cannot be written: it is open in another program, or closed to this account"
-            raise FileUnusable(f"{why}; close it there and run it again, or choose another output") from error
+            reason = f"{path} cannot be written: another program has it open, or this account may not write it"
+            raise FileUnusable(f"{reason}; close it there and run it again, or choose another output") from error
         raise FileUnusable(f"{path} cannot be written: {error.strerror or error}; choose another output") from error

@@ -1,7 +1,7 @@
-"""The HeyGem / Duix engine's own HTTP API (`/easy/…`) as a worker, with no worker of ours before it.
+"""A worker that calls the HTTP API (`/easy/…`) of the HeyGem / Duix engine directly.
 
-The engine shares a folder with us, has no health call, no queue and no cancel, works on one task at a time, tells the
-end of a task once and then forgets it. Errors come as HTTP 200, JSON often as text/html.
+The engine shares a folder with us. It has no health call, no queue and no cancel, renders one task at a time, reports
+the end of a task once and then forgets it. Errors have HTTP status 200, and JSON often has the type text/html.
 """
 
 from __future__ import annotations
@@ -26,30 +26,34 @@ OK, BUSY, LOCKED, UNKNOWN = 10000, 10001, 10003, 10004
 """The engine's own codes. All of them come with HTTP 200, and 10001 and 10004 with `success: true` as well."""
 
 ENDS = {2: "done", 3: "error"}
-"""The ends of a task by the engine's number for its status; 1 is running."""
+"""The final states of a task by the engine's status number; 1 is running."""
 
 ANSWER = 30.0
 """Seconds that the engine has to answer a call."""
 
 
 class EngineBusy(WorkerError):
-    """It works on another task and has no queue: ask again."""
+    """The engine renders another task and has no queue; try again."""
 
     code = "engine_busy"
     retryable = True
 
 
 class EasyEngine(Workers, Worker):
-    """The ports `Workers` and `Worker` on the one engine at `url`, whose shared folder is mounted here as `folder`.
+    """Implements the ports `Workers` and `Worker` for one engine.
 
-    Beside the engine's files lie ours, which keep the ends of tasks (`CODE.ended.json`).
+    Files of our own in the shared folder remember how tasks ended (`CODE.ended.json`).
+
+    Args:
+        url: The engine's address.
+        folder: Where its shared folder is mounted on this machine.
     """
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url.rstrip("/"), SharedFolder(folder)
 
     def resolve(self, url: str | None) -> str:
-        """Always this engine, whatever the hub says of its workers."""
+        """Always this engine."""
         return self.url
 
     def at(self, url: str | None) -> EasyEngine:
@@ -57,20 +61,20 @@ class EasyEngine(Workers, Worker):
         return self
 
     async def health(self) -> Health:
-        """It has no such call: that it answers a question about no task is all there is to know."""
+        """Ask for a task that does not exist: an answer shows that the engine is up."""
         await self._call("GET", "query", params={"code": "is-anybody-there"})
         return Health(initialized=True)
 
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
-        """What lies in the shared folder."""
+        """Whether each file is in the shared folder."""
         return {ref.hash: all(self.folder.has(one) for one in files if one.hash == ref.hash) for ref in files}
 
     def upload(self, file: Fingerprint, ref: FileRef) -> AsyncGenerator[int, None]:
-        """Copy it there; it gets its name when it is whole."""
-        return self.folder.take_in(file, ref)
+        """Copy the file into the shared folder; it gets its name when it is complete."""
+        return self.folder.store(file, ref)
 
     async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
-        """Start the pair, unless its task runs or its result stands. Raises `EngineBusy`, `WorkerRefused`."""
+        """Start a task, unless it runs or its result exists. Raises `EngineBusy`, `WorkerRefused`."""
         code = f"{video.hash[:16]}{audio.hash[:16]}"
         known = await self._look(code)
         if known is not None and known.status != "error":
@@ -83,22 +87,22 @@ class EasyEngine(Workers, Worker):
         json = {"Content-Type": "application/json"}
         said = await self._call("POST", "submit", data=orjson.dumps(asked), headers=json)
         if said["code"] in (BUSY, LOCKED):
-            raise EngineBusy("the engine works on another task")
+            raise EngineBusy("the engine renders another task")
         if said["code"] != OK:
             raise _refusal(said)
         return TaskReceipt(code)
 
     async def report(self, task_id: str) -> TaskReport:
-        """How far it is. `TaskLost` when the engine has restarted: it remembers nothing."""
+        """The progress of a task. Raises `TaskLost` when the engine has restarted, since it forgets its tasks."""
         report = await self._look(task_id)
         if report is None:
             raise TaskLost("the engine does not know the task any more")
         return report
 
     async def _look(self, code: str) -> TaskReport | None:
-        told = self.folder.ended(code)
-        if told is not None:  # it was told once, and is not told again
-            return told
+        ended = self.folder.ended(code)
+        if ended is not None:  # the engine reports an end only once
+            return ended
         said = await self._call("GET", "query", params={"code": code})
         if said["code"] == UNKNOWN:
             plays = await asyncio.to_thread(self.folder.has_result, code)
@@ -111,14 +115,14 @@ class EasyEngine(Workers, Worker):
         return report
 
     def download(self, task_id: str, output: Path) -> AsyncGenerator[Downloading | Done, None]:
-        """Copy the result from the shared folder; `output` appears when it is whole."""
-        return self.folder.hand_out(task_id, output)
+        """Copy the result from the shared folder; `output` appears when it is complete."""
+        return self.folder.fetch(task_id, output)
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
-        """It cannot: it renders to the end, and nobody waits for it."""
+        """Does nothing: the engine cannot cancel, and renders to the end."""
 
     async def _call(self, method: str, name: str, **options: Any) -> dict[str, Any]:
-        """The engine's answer, which has a `code`. Its content type says nothing: text/html is usual."""
+        """The engine's answer, an object with a `code`. Its content type is often text/html."""
         timeout = aiohttp.ClientTimeout(total=ANSWER)
         with worker_errors(self.url):
             async with (
@@ -127,9 +131,9 @@ class EasyEngine(Workers, Worker):
             ):
                 said, status = parsed(await body(response)), response.status
         if said is None and status >= 500:
-            raise WorkerUnreachable(f"the engine at {self.url} is not up: HTTP {status}")
+            raise WorkerUnreachable(f"the engine at {self.url} does not run: HTTP {status}")
         if said is None or type(said.get("code")) is not int:
-            raise WorkerRefused(f"what answers at {self.url} is no engine: its answer is no JSON with a code")
+            raise WorkerRefused(f"{self.url} is not an engine: its answer is not JSON with a code; correct the address")
         return said
 
 
@@ -142,5 +146,5 @@ def _report(data: object) -> TaskReport:
     status, progress = found.get("status"), found.get("progress")
     word = ENDS.get(status, "processing") if isinstance(status, int) else "processing"
     percent = float(progress) if isinstance(progress, int | float) and math.isfinite(progress) else 0.0
-    said = found.get("msg")  # a number now and then
+    said = found.get("msg")  # sometimes a number
     return TaskReport(word, min(100.0, max(0.0, percent)), shortened(str(said)) if said else "")

@@ -1,4 +1,4 @@
-"""The folder that an engine reads its files from and leaves its results in: bytes get there by copying."""
+"""The folder that is shared with an engine: files are copied into it, and results out of it."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ BLOCK = 4 * 1024 * 1024
 """Bytes that are copied at a time."""
 
 ALIVE = 10.0
-"""Seconds between two signs of life while the disk takes them in."""
+"""Seconds between two signs of life during a sync."""
 
 
 class SharedFolder:
-    """Files by content, results by task, and what is to be remembered of a task's end."""
+    """Files by hash, results by task, and how tasks ended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def has(self, ref: FileRef) -> bool:
-        """Whether the file is there, whole."""
+        """Whether the complete file is there."""
         return self._place(ref).is_file()
 
-    async def take_in(self, file: Fingerprint, ref: FileRef) -> AsyncGenerator[int, None]:
-        """Copy a user's file; yields the bytes so far. `FileChanged` if it is no longer the file that was read."""
+    async def store(self, file: Fingerprint, ref: FileRef) -> AsyncGenerator[int, None]:
+        """Copy a user's file; yields the bytes so far. Raises `FileChanged` when it has changed since it was hashed."""
         _check(file)
         async with aclosing(_copy(file.path, self._place(ref), file)) as copying:
             async for count in copying:
                 yield count
 
-    async def hand_out(self, code: str, output: Path) -> AsyncGenerator[Downloading | Done, None]:
-        """Copy a result; `TaskLost` when it is gone."""
+    async def fetch(self, code: str, output: Path) -> AsyncGenerator[Downloading | Done, None]:
+        """Copy a result. Raises `TaskLost` when it was removed."""
         try:
             size = self.result(code).stat().st_size
         except OSError:
@@ -59,12 +59,12 @@ class SharedFolder:
         yield Done(output, size)
 
     def result(self, code: str) -> Path:
-        """Where the engine leaves a task's result."""
+        """The path of a task's result."""
         return self.path / f"{code}-r.mp4"
 
     def has_result(self, code: str) -> bool:
-        """Whether a result stands that plays: what a dead engine began does not. Blocks: for a thread."""
-        import imageio_ffmpeg  # type: ignore[import-untyped]  # slow to import, and seldom needed
+        """Whether there is a playable result; an engine that died leaves an unplayable one. Blocks."""
+        import imageio_ffmpeg  # type: ignore[import-untyped]  # slow to import and rarely needed
 
         try:
             return self.result(code).is_file() and imageio_ffmpeg.count_frames_and_secs(str(self.result(code)))[0] > 0
@@ -77,7 +77,7 @@ class SharedFolder:
             write_atomic(self._ended(code), orjson.dumps(report), mode=0o666, sync=False)
 
     def ended(self, code: str) -> TaskReport | None:
-        """How the task ended, if that is known; one whose result has been cleared away is not known any more."""
+        """How the task ended; None when that is unknown or its result was removed."""
         try:
             report = TaskReport(**orjson.loads(self._ended(code).read_bytes()))
         except (OSError, ValueError, TypeError):
@@ -85,7 +85,7 @@ class SharedFolder:
         return report if report.status != "done" or self.result(code).is_file() else None
 
     def forget(self, code: str) -> None:
-        """Remember nothing of the task."""
+        """Forget how the task ended."""
         with contextlib.suppress(OSError):
             self._ended(code).unlink(missing_ok=True)
 
@@ -97,15 +97,15 @@ class SharedFolder:
 
 
 async def _copy(source: Path, target: Path, file: Fingerprint | None = None) -> AsyncGenerator[int, None]:
-    """Yields the bytes so far; the target gets its name at the end, if `file` is still what it was."""
-    partial = beside(target, uuid.uuid4().hex)  # two jobs may bring the same file
+    """Copy; yields the bytes so far. The target gets its name at the end, if `file` has not changed."""
+    partial = beside(target, uuid.uuid4().hex)  # two jobs may copy the same file
     try:
         with _opened(source) as reading, _opened(partial, "wb") as writing:
             copied = 0
             while count := await asyncio.to_thread(_block, reading, writing, partial):
                 copied += count
                 yield copied
-            with disk_errors(partial):  # on the disk before it has its name
+            with disk_errors(partial):  # synced before the rename
                 async with aclosing(heartbeat(asyncio.to_thread(os.fsync, writing.fileno()), ALIVE)) as syncing:
                     async for _ in syncing:
                         yield copied

@@ -1,4 +1,4 @@
-"""Proof that we have a file which another license sent to the worker, in place of sending it again."""
+"""Proves to a worker that we have a file that another license has uploaded, which saves another upload."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef, Fingerprint
 
 FEATURE = "proof"
-"""What workers announce that take it."""
+"""Workers that accept proofs announce this feature."""
 
 LEAST = 1024 * 1024
-"""Bytes of a file for which this pays; smaller ones are sent."""
+"""Smaller files are uploaded, which is faster."""
 
 Call = Callable[[dict[str, str]], Awaitable[dict[str, Any]]]
 
 
 async def proved(call: Call, file: Fingerprint, ref: FileRef, executor: Executor, within: float) -> bool:
-    """Whether the worker has the file now and counts it as ours; what it asks and answers goes by `call`.
+    """Whether the worker has the file and accepts our proof; `call` sends a request to it.
 
-    False also when it has no such file, or when that takes longer than `within` seconds: then the file is sent.
+    False also when it lacks the file, or when the proof takes longer than `within` seconds. Then the file is uploaded.
     """
     try:
         async with asyncio.timeout(within):

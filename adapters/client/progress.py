@@ -1,4 +1,4 @@
-"""Counts bytes that move, and hands the count on about ten times a second: displays need no more."""
+"""Counts transferred bytes, and reports the count about ten times a second."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator
 from wakestream.operators.model.ports import Resumed
 
 INTERVAL = 0.1
-"""Seconds between two counts at least."""
+"""Least seconds between two reports."""
 
 
 class Meter:
-    """Fed by whoever moves the bytes, followed by whoever shows them."""
+    """A counter of bytes: the transfer adds to it, `follow` yields the totals."""
 
     def __init__(self, total: int = 0) -> None:
         self.total = total
@@ -22,7 +22,7 @@ class Meter:
         self._resumed = False
 
     def add(self, count: int) -> bool:
-        """Count more bytes; true when it is time to tell the new total."""
+        """Add bytes; True when it is time to report the total."""
         self.total += count
         now = self._clock()
         if now - self._last < INTERVAL:
@@ -32,14 +32,14 @@ class Meter:
         return True
 
     def resume(self, at: int) -> None:
-        """The bytes go on at this one, however many were counted before."""
+        """Set the total: the transfer continues from there."""
         self._resumed = self._resumed or at != self.total
         self.total = at
         if self._resumed:
             self._due.set()
 
     async def follow(self, work: asyncio.Task[None]) -> AsyncGenerator[int | Resumed, None]:
-        """The totals until `work` is done, `Resumed` where they go on from elsewhere; its error is raised here."""
+        """Yield the totals until `work` is done, and `Resumed` after a jump. Raises the error of `work`."""
         work.add_done_callback(lambda _: self._due.set())
         while not work.done():
             await self._due.wait()

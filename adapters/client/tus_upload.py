@@ -1,7 +1,7 @@
-"""Uploads that go on at the byte where they broke off, to any server that speaks tus 1.0; ours is one.
+"""Resumable uploads with tus 1.0, to our worker or any other tus server.
 
-Nothing needs to be remembered for it: our worker answers the same file with the same upload. Of other servers the
-address of the upload is remembered while this program runs.
+Our worker returns the same upload for the same file, so nothing needs to be stored. For other servers the address of
+the upload is remembered while this program runs.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ VERSION = {"Tus-Resumable": "1.0.0"}
 BODY = {"Content-Type": "application/offset+octet-stream"}
 
 LOOK_AGAIN = 1.0
-"""Seconds between two looks at an upload that another connection is sending."""
+"""Seconds between two checks of an upload that another connection sends."""
 
 MAX_CORRECTIONS = 8
-"""Answers in a row without a byte more, after which the server is not believed any longer."""
+"""Consecutive answers without progress after which the upload fails."""
 
 _GONE = (404, 410)
 _LOCKED, _CONFLICT, _MISMATCH = 423, 409, 460
 
 
 KnownUploads = OrderedDict[tuple[str, FileRef], str]
-"""The addresses of unfinished uploads, by where they begin and what they are."""
+"""The addresses of unfinished uploads, by endpoint and file."""
 
 
 class Exchange(Protocol):
-    """One request and its answer, with the authorization and the errors of whoever makes it."""
+    """Makes one request, with authorization, and turns errors into ours."""
 
     def __call__(
         self, method: str, *, at: str, headers: Mapping[str, str], data: FilePart | None = None
     ) -> AbstractAsyncContextManager[ClientResponse]:
-        """Ask `at` that address."""
+        """Send the request to the address `at`."""
         ...
 
 
 class Means(Protocol):
-    """What all transfers of a program share (`HttpWorkers`)."""
+    """What all transfers of a program share (implemented by `HttpWorkers`)."""
 
     @property
     def executor(self) -> Executor:
-        """Reads files."""
+        """Threads that read files."""
         ...
 
     @property
     def idle(self) -> float:
-        """Seconds without a byte after which a transfer is given up."""
+        """Seconds without a byte after which a transfer fails."""
         ...
 
     @property
@@ -75,10 +75,17 @@ class Means(Protocol):
 async def tus_upload(
     exchange: Exchange, endpoint: str, ref: FileRef, file: Fingerprint, means: Means, meter: Meter
 ) -> None:
-    """Send what the server whose uploads begin at `endpoint` (with a slash at its end) lacks of the file.
+    """Upload the bytes of a file that the server lacks. After an error, the next call resumes the upload.
 
-    Broken off by an error, it goes on from there when it is called again. `meter` is told where the server is, and
-    then what goes to it. Raises what an upload raises (`ports.Worker`).
+    Args:
+        exchange: Makes requests.
+        endpoint: The server's address for new uploads, with a slash at its end.
+        ref: Hash and extension of the file.
+        file: The file.
+        means: What the transfers share.
+        meter: Counts the bytes that the server has.
+
+    Raises what an upload raises (`ports.Worker`).
     """
 
     def part(start: int) -> FilePart:
@@ -87,7 +94,7 @@ async def tus_upload(
     try:
         await _TusUpload(exchange, endpoint, ref, file, part, means.uploads, means.idle).run(meter)
     except Corrupt:
-        # Either end may be at fault; a file that is another by now would be sent again for ever.
+        # The file may have changed since it was hashed; then every new upload would fail too.
         await asyncio.get_running_loop().run_in_executor(means.executor, _check, file, ref)
         raise
 
@@ -102,7 +109,7 @@ def _check(file: Fingerprint, ref: FileRef) -> None:
 
 
 class _TusUpload:
-    """One file on its way to the server whose uploads begin at `endpoint` (with a slash at its end)."""
+    """One upload."""
 
     def __init__(
         self,
@@ -120,21 +127,21 @@ class _TusUpload:
         self._file = file
         self._part = part
         self._known = known
-        self._patience = _RetryRules(endpoint, idle)
+        self._retry_rules = _RetryRules(endpoint, idle)
         self._url: str | None = known.get((endpoint, ref))
 
     async def run(self, meter: Meter) -> None:
-        """Send what the server lacks, as far as the connection holds."""
+        """Send what the server lacks, until the connection breaks."""
         offset = await self._begin()
         meter.resume(offset)
         while offset < self._file.size:
             reached = await self._send(offset, meter)
-            self._patience.count(reached > offset)
+            self._retry_rules.count(reached > offset)
             offset = reached
         self._known.pop((self._endpoint, self._ref), None)
 
     async def _begin(self) -> int:
-        """The byte to go on at."""
+        """The offset to continue at."""
         if self._url is not None and (offset := await self._look()) is not None:
             return offset
         return await self._create()
@@ -148,7 +155,7 @@ class _TusUpload:
             return _offset(response, default=0)
 
     def _metadata(self) -> str:
-        # Named by content: the user's own name for the file is nobody's business.
+        # Named by its hash; the user's file name is private.
         said = {"filename": f"{self._ref.hash}{self._ref.ext}", "blake3": self._ref.hash}
         return ",".join(f"{name} {base64.b64encode(text.encode()).decode()}" for name, text in said.items())
 
@@ -158,14 +165,14 @@ class _TusUpload:
         except ValueError:
             url = None
         if url is None or url.origin() != URL(self._endpoint).origin():
-            # Anywhere else our secret has no business.
-            raise WorkerRefused(f"{self._endpoint} sends the upload to {shortened(location)!r}", code="bad_reply")
+            # Another host must not get our secret.
+            raise WorkerRefused(f"{self._endpoint} redirects the upload to {shortened(location)!r}", code="bad_reply")
         self._url = self._known[self._endpoint, self._ref] = str(url)
         while len(self._known) > 1024:
             self._known.popitem(last=False)
 
     async def _look(self) -> int | None:
-        """How far the server is; None when it no longer knows the upload."""
+        """The server's offset; None when it does not know the upload any more."""
         assert self._url is not None  # noqa: S101 - it was created
         async with self._exchange("HEAD", at=self._url, headers=VERSION) as response:
             if response.status in _GONE:
@@ -175,7 +182,7 @@ class _TusUpload:
             return _offset(response)
 
     async def _send(self, offset: int, meter: Meter) -> int:
-        """Send from `offset` on; returns where the server is then."""
+        """Send from `offset` on; returns the server's offset."""
         assert self._url is not None  # noqa: S101 - it was created
         part = self._part(offset)
         headers = {**VERSION, **BODY, "Upload-Offset": str(offset)}
@@ -190,24 +197,24 @@ class _TusUpload:
             if part.fault is not None:
                 raise part.fault from None
             raise
-        self._patience.locked = status == _LOCKED
+        self._retry_rules.locked = status == _LOCKED
         reached = await (self._follow(offset, meter) if status == _LOCKED else self._begin())
         meter.resume(reached)
         return reached
 
     async def _follow(self, offset: int, meter: Meter) -> int:
-        """Another connection sends the very same file: watch it, until it is done or stands still."""
+        """Another connection uploads the same file: wait until it is complete or makes no progress."""
         while True:
             await asyncio.sleep(LOOK_AGAIN)
             reached = await self._begin()
             if reached in (offset, self._file.size):
-                return reached  # it may be ours now
+                return reached  # the lock may be free now
             meter.resume(reached)
             offset = reached
 
 
 class _RetryRules:
-    """How long a server is asked again that takes nothing."""
+    """Limits the retries while a server accepts no byte."""
 
     def __init__(self, endpoint: str, idle: float) -> None:
         self.locked = False
@@ -218,13 +225,13 @@ class _RetryRules:
         self._corrections = 0
 
     def count(self, moved: bool) -> None:
-        """Whether there is a byte more. `WorkerUnreachable`, `WorkerRefused` when there was none for too long."""
+        """Count an answer; raises `WorkerUnreachable` or `WorkerRefused` after too many without progress."""
         if moved:
             self._moved, self._corrections = self._clock(), 0
         elif not self.locked:
             self._corrections += 1
         if self._corrections > MAX_CORRECTIONS:
-            raise WorkerRefused(f"{self._endpoint} takes no byte more, and says no why", code="bad_reply")
+            raise WorkerRefused(f"{self._endpoint} accepts no more bytes and gives no reason", code="bad_reply")
         if self.locked and self._clock() - self._moved > self._idle:
             raise WorkerUnreachable(f"another connection holds the upload at {self._endpoint} and sends nothing")
         self.locked = False
@@ -244,6 +251,6 @@ async def _refused(response: ClientResponse) -> WakestreamError:
     raw = await replies.body(response)
     reply = replies.parsed(raw)
     if response.status == _MISMATCH:
-        said = shortened(str(reply.get("msg"))) if reply else "its hash is another"
-        return Corrupt(f"the worker did not get the file as it is: {said}", code=DAMAGED)
+        said = shortened(str(reply.get("msg"))) if reply else "its hash differs"
+        return Corrupt(f"the worker received a damaged file: {said}", code=DAMAGED)
     return replies.not_json(response.status, raw) if reply is None else replies.refusal(response.status, reply)

@@ -1,4 +1,4 @@
-"""One file, or its rest, as the body of a request of known length, read ahead in blocks while the last one is sent."""
+"""A file, or the rest of it, as a request body of known length. The next block is read while one is sent."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from wakestream.operators.model.events import FileRef, Fingerprint
 
 LEAST = 256 * 1024
 MOST = 2 * 1024 * 1024
-"""Bytes of a block: few where it takes long to send them, since within `idle` seconds a block must have gone; many
-where it does not, since a change of threads for each would cost more than its bytes."""
+"""Bytes of a block. Slow connections get small blocks, since each must be sent within `idle` seconds; fast ones get
+large blocks, since each costs a thread switch."""
 
 QUICK, SLOW = 0.05, 0.5
-"""Seconds for one block at which the next but one is twice as large, or half."""
+"""Seconds for one block, below or above which the block size is doubled or halved."""
 
 
 class FilePart(Payload):
-    """The bytes of a fingerprinted file from byte `start` on, provided that it is still the file that was read.
+    """The bytes of a file from `start` on; fails when the file has changed since it was hashed.
 
-    aiohttp wraps what goes wrong in here into errors of the connection; `fault` keeps the original.
+    aiohttp wraps errors of a body in errors of the connection; `fault` has the original.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class FilePart(Payload):
         self.fault: WakestreamError | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Refused: a file is never held as a whole."""
-        raise TypeError("a file is sent in blocks, never as one text")
+        """Not supported: the file is never in memory as a whole."""
+        raise TypeError("a file is sent in blocks and has no text")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send the file; nothing of its last block goes out before the file has been looked at again."""
+        """Send the file; it is checked for changes before its last block is sent."""
         try:
             await self._write(writer)
         except WakestreamError as fault:
@@ -69,7 +69,7 @@ class FilePart(Payload):
                     ahead = self._executor.submit(_read, opened, self._file, left, self._block)
                 await self._send(writer, block)
         finally:
-            # A read may still be running in its thread: close after it, whether or not anybody still waits here.
+            # A read may still run in its thread: close the file after it.
             ahead.add_done_callback(lambda _: opened.close())
 
     async def _send(self, writer: AbstractStreamWriter, block: bytes) -> None:
@@ -78,9 +78,7 @@ class FilePart(Payload):
             async with asyncio.timeout(self._idle):
                 await writer.write(block)
         except TimeoutError:
-            raise WorkerUnreachable(
-                f"the worker took no byte for {self._idle:g} s in the middle of an upload"
-            ) from None
+            raise WorkerUnreachable(f"the worker accepted no byte for {self._idle:g} s during an upload") from None
         self._sent(len(block))
         took = self._clock() - began
         if took <= QUICK:
@@ -90,13 +88,13 @@ class FilePart(Payload):
 
 
 def form(part: FilePart, ref: FileRef) -> MultipartWriter:
-    """The fields in the order in which a server can act on them: what the file is, then the file."""
+    """A form with hash and extension before the file, so that the server knows them when the file arrives."""
     writer = MultipartWriter("form-data")
     for name, value in (("hash", ref.hash), ("ext", ref.ext)):
         field = StringPayload(value)
         field.set_content_disposition("form-data", name=name)
         writer.append_payload(field)
-    # Named by content: the user's own name for the file is nobody's business.
+    # Named by its hash; the user's file name is private.
     part.set_content_disposition("form-data", name="file", filename=f"{ref.hash}{ref.ext}")
     writer.append_payload(part)
     return writer
@@ -133,5 +131,5 @@ def _unchanged(descriptor: int, file: Fingerprint) -> bool:
 
 
 def changed(path: Path) -> FileChanged:
-    """The error for a file that is no longer the one that was fingerprinted."""
-    return FileChanged(f"{path} was changed or moved after it had been read; submit it again when it is finished")
+    """The error for a file that has changed since it was hashed."""
+    return FileChanged(f"{path} was changed or moved after it was read; submit it again when it is complete")

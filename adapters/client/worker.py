@@ -1,4 +1,4 @@
-"""The GPU's HTTP side as seen from here, old workers and ours: the ports `Worker` and `Workers` over aiohttp."""
+"""The ports `Worker` and `Workers` over HTTP, for deployed workers and ours."""
 
 from __future__ import annotations
 
@@ -40,20 +40,30 @@ from wakestream.operators.model.ports import Health, Resumed, TaskReceipt, TaskR
 from wakestream.operators.stages.follow import FINISHED
 
 READ_BUFFER = 1024 * 1024
-"""Bytes that are taken from a socket at a time."""
+"""Bytes that are read from a socket at a time."""
 
 THREADS = 4
 """Threads that read and sync files, for all jobs together."""
 
 REMEMBERED = 1024
-"""Tasks whose job, or whose unfinished download, is remembered at each worker."""
+"""Workers, tasks and unfinished downloads that are remembered."""
 
 CALL = 60.0
-"""Seconds that a call without a file may take."""
+"""Seconds that a call without a file transfer may take."""
 
 
 class HttpWorkers:
-    """Workers by their addresses, over one session. Made anywhere, used within one running loop, closed at its end."""
+    """Implements the port `Workers` over one HTTP session, which belongs to the event loop of its first use.
+
+    Args:
+        url: The worker's address, for jobs to which the hub names no worker.
+        secret: The workers' secret; only configured hosts receive it.
+        no_secret: The workers require no secret.
+        secret_hosts: Further hosts that receive the secret.
+        idle: Seconds without a byte after which a transfer fails.
+        connect: Seconds to connect.
+        ca: Verifies workers whose certificate the system does not trust.
+    """
 
     def __init__(
         self,
@@ -80,7 +90,7 @@ class HttpWorkers:
         self._workers: OrderedDict[str, HttpWorker] = OrderedDict()
 
     def resolve(self, url: str | None) -> str:
-        """The hub's address for the worker if it gave one, else the configured one."""
+        """The address from the hub if there is one, else the configured address. Raises `WorkerRefused`."""
         if url is None and self._default is None:
             raise WorkerRefused(
                 "neither the hub nor the settings name a worker; set HEYGEM_SERVER_URL or give --worker-url URL",
@@ -89,18 +99,18 @@ class HttpWorkers:
         try:
             return self._default or "" if url is None else addresses.worker_url(url)
         except ValueError as error:
-            raise WorkerRefused(f"the hub's address for the worker {error}", code="bad_url") from None
+            raise WorkerRefused(f"the worker's address from the hub {error}", code="bad_url") from None
 
     def authorization(self, url: str) -> Mapping[str, str]:
-        """The header with the secret for a worker that the user configured; empty for any other that a hub names."""
+        """The header with the secret for a worker that the user configured; empty for others that the hub names."""
         return self._authorization if addresses.is_among(url, self._secret_hosts) else {}
 
     def withheld(self, url: str) -> bool:
-        """Whether there is a secret that the worker at `url` does not get."""
+        """Whether there is a secret that the worker at `url` does not receive."""
         return bool(self._authorization) and not self.authorization(url)
 
     def at(self, url: str | None) -> HttpWorker:
-        """The worker there; what it announced is remembered with it."""
+        """The worker at this address, with the features that it announced."""
         address = self.resolve(url)
         worker = self._workers.setdefault(address, HttpWorker(address, self))
         self._workers.move_to_end(address)
@@ -109,12 +119,12 @@ class HttpWorkers:
         return worker
 
     def of_job(self, job_id: str, wallet: Wallet) -> Workers:
-        """The workers as one job may use them: by its capability where it has one, else by the secret."""
+        """The workers for one job: authorized by its capability if it has one, else by the secret."""
         return _JobsWorkers(self, job_id, wallet)
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The shared session, made at its first use: it belongs to the loop that runs then."""
+        """The shared session, created at its first use."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -126,7 +136,7 @@ class HttpWorkers:
         return self._session
 
     def partial(self, task_id: str, output: Path) -> Partial:
-        """A download that begins. What stays of it on the disk another goes on with, wherever the worker is then."""
+        """A new download, which resumes what an earlier one has left on the disk."""
         before = self.partials.get((task_id, output))
         partial = self.partials[task_id, output] = Partial(task_id, output, self.executor, before)
         if len(self.partials) > REMEMBERED:
@@ -134,12 +144,12 @@ class HttpWorkers:
         return partial
 
     def give_up(self, task_id: str, output: Path | None = None) -> None:
-        """Nobody wants this task any more, or not at `output`: nothing stays of its downloads."""
+        """Remove the downloads of a task, or the one to `output`."""
         for key in [key for key in self.partials if key[0] == task_id and output in (None, key[1])]:
             self.partials.pop(key).give_up()
 
     async def close(self) -> None:
-        """Let go of all connections and threads."""
+        """Close all connections and end the threads."""
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -147,7 +157,7 @@ class HttpWorkers:
 
 
 class _JobsWorkers:
-    """The port `Workers` in one job's name."""
+    """Implements `Workers` with one job's authorization."""
 
     def __init__(self, shared: HttpWorkers, job_id: str, wallet: Wallet) -> None:
         self._shared = shared
@@ -155,7 +165,7 @@ class _JobsWorkers:
 
     def at(self, url: str | None) -> HttpWorker:
         """See `Workers.at`."""
-        return self._shared.at(url).borne_by(self._bearer)
+        return self._shared.at(url).authorized_by(self._bearer)
 
     def resolve(self, url: str | None) -> str:
         """See `Workers.resolve`."""
@@ -164,14 +174,14 @@ class _JobsWorkers:
 
 @dataclass(slots=True)
 class Known:
-    """What is remembered of a worker, by all who speak to it; `outputs` of each task, by the jobs that submitted it."""
+    """What all jobs know of a worker: its features, and the outputs of each task by job."""
 
     features: frozenset[str] = frozenset()
     outputs: OrderedDict[str, dict[str, Path]] = field(default_factory=OrderedDict)
 
 
 class HttpWorker:
-    """One worker. What it can do beyond the field's protocol is known after its first `health`."""
+    """Implements the port `Worker`. Its features beyond the common protocol are known after its first `health`."""
 
     def __init__(self, url: str, shared: HttpWorkers, bearer: Bearer | None = None) -> None:
         self.url = url
@@ -181,43 +191,44 @@ class HttpWorker:
 
     @property
     def features(self) -> frozenset[str]:
-        """What its last `health` announced."""
+        """The features in its last `health`."""
         return self._known.features
 
     @features.setter
     def features(self, announced: frozenset[str]) -> None:
         self._known.features = announced
 
-    def borne_by(self, bearer: Bearer) -> HttpWorker:
-        """The same worker, spoken to with another authorization."""
+    def authorized_by(self, bearer: Bearer) -> HttpWorker:
+        """The same worker with another authorization."""
         worker = HttpWorker(self.url, self._shared, bearer)
         worker._known = self._known
         return worker
 
     @property
     def authorization(self) -> Mapping[str, str]:
-        """The header that opens the worker; `WorkerError` when we have nothing to show."""
+        """The header that authorizes a call. Raises `WorkerError` when there is no secret and no capability."""
         by_secret = self._shared.authorization(self.url)
         if self._bearer is None:
             return by_secret
         return self._bearer.header(self.features, by_secret, self.url if self._shared.withheld(self.url) else None)
 
     async def health(self) -> Health:
-        """Asks without the secret, as old workers expect."""
+        """See `Worker.health`. Called without the secret, as old workers expect."""
         async with self._exchange("GET", "health", open_to_all=True, timeout=self._for_calls()) as response:
             found = replies.health(response.status, await replies.body(response))
         self.features = found.features
         return found
 
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
-        """Which of these files the worker has."""
+        """See `Worker.check`."""
         asked = {"files": [{"hash": ref.hash, "ext": ref.ext} for ref in files]}
         return replies.known_files(await self._call("POST", "check_files", json=asked), files)
 
     async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
-        """Our own workers are told the job as well, so that it alone can be cancelled, and render a pair once.
+        """See `Worker.submit`.
 
-        Old ones render it once for each submit: what is under way for this job is followed instead.
+        Our workers also receive the job, so that it can be cancelled alone, and render the same pair of files once. Old
+        workers render at each submit, so an unfinished task of this job is followed instead.
         """
         if not self.features and (begun := await self._begun(job)) is not None:
             return begun
@@ -229,14 +240,15 @@ class HttpWorker:
         }
         if "cancel" in self.features:
             asked["job_id"] = job.id
-        with replies.task_known():  # a worker that lacks the files by now has forgotten as well
+        with replies.task_known():  # a worker without the files has lost the task too
             receipt = replies.receipt(await self._call("POST", "submit", json=asked))
         self.hold(receipt.task_id, job)
         return receipt
 
     async def _begun(self, job: Job) -> TaskReceipt | None:
-        """The hub's copy of a job began what bears its id, an earlier try what is remembered. One that is done may be
-        of other files; the submit finds the result of these."""
+        """This job's unfinished task, if any: named by the job (begun by the hub's copy), or of an earlier attempt.
+
+        A finished task may be of other files."""
         earlier = [task for task, jobs in self._known.outputs.items() if job.id in jobs]
         for task_id in (job.id, *reversed(earlier)):
             with suppress(TaskLost, WorkerRefused):
@@ -247,19 +259,19 @@ class HttpWorker:
         return None
 
     async def report(self, task_id: str) -> TaskReport:
-        """How far the task is."""
+        """See `Worker.report`."""
         with replies.task_known():
             return replies.report(await self._call("GET", "progress", params={"task_id": task_id}))
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
-        """Give the task up for `job_id`, or for a job that submitted it; old workers cannot, and are not asked."""
+        """See `Worker.cancel`. Old workers cannot cancel and are not called."""
         outputs = self._known.outputs.get(task_id, {})
         job = job_id or next(iter(outputs), None)
         output = outputs.pop(job, None) if job else None
         if not outputs:
             self._known.outputs.pop(task_id, None)
             self._shared.give_up(task_id)
-        elif output is not None:  # what the other jobs download stays
+        elif output is not None:  # other jobs continue their downloads
             self._shared.give_up(task_id, output)
         if "cancel" not in self.features:
             return
@@ -268,7 +280,7 @@ class HttpWorker:
             await self._call("POST", "cancel", json=asked)
 
     async def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
-        """Send one file, or what an earlier attempt left of it; yields the bytes that are there, ten times a second."""
+        """See `Worker.upload`. Yields the bytes at the worker, ten times a second."""
         meter = Meter()
         sending = asyncio.create_task(self._send(file, ref, meter), name=f"upload {ref.hash}")
         try:
@@ -288,7 +300,7 @@ class HttpWorker:
         return await self._send_form(file, ref, meter)
 
     async def _proved(self, file: Fingerprint, ref: FileRef) -> bool:
-        """Whether the file is there, by another license, and now is ours too."""
+        """Whether the worker has the file of another license and accepts our proof that we have it too."""
         shown = self.authorization.get("Authorization", "").removeprefix("Bearer ")
         if client_proof.FEATURE not in self.features or file.size < client_proof.LEAST or not looks_like_one(shown):
             return False
@@ -310,30 +322,30 @@ class HttpWorker:
             raise
 
     async def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
-        """Fetch the result. After an error that another try can mend, that try goes on where this one broke off."""
+        """See `Worker.download`. After a temporary error, the next attempt resumes the download."""
         partial = self._shared.partial(task_id, output)
         resumable = "range" in self.features
         try:
             for part in (
-                self._patiently(lambda: partial.prepare(resumable=resumable), partial),
+                self._kept_alive(lambda: partial.prepare(resumable=resumable), partial),
                 self._fetch(task_id, partial),
-                self._patiently(partial.finish, partial),
+                self._kept_alive(partial.finish, partial),
             ):
                 async with aclosing(part) as steps:
                     async for step in steps:
                         yield step
         except BaseException as error:
-            if isinstance(error, FileError):  # there is no place for it, so nothing of it may take up any
+            if isinstance(error, FileError):  # the disk cannot store it, so its bytes are removed
                 partial.unwanted = True
             await partial.leave()
             raise
         self._shared.partials.pop((task_id, output), None)
         yield Done(output, partial.size)
 
-    async def _patiently(
+    async def _kept_alive(
         self, work: Callable[[], Coroutine[Any, Any, None]], partial: Partial
     ) -> AsyncGenerator[Downloading, None]:
-        """A disk may read or sync for longer than a transfer may be silent: signs of life meanwhile."""
+        """Yield signs of life while the disk works, which may take longer than the idle timeout."""
         async with aclosing(heartbeat(work(), self._shared.idle / 4)) as waiting:
             async for _ in waiting:
                 yield Downloading(partial.size, partial.size or None)
@@ -345,7 +357,7 @@ class HttpWorker:
                 try:
                     length = await self._begin(response, partial)
                 except Corrupt:
-                    partial.etag = None  # what is here is a part of something else
+                    partial.etag = None  # the bytes on the disk are of another result
                     raise
                 meter = Meter(partial.size)
                 yield Downloading(partial.size, length)
@@ -357,12 +369,12 @@ class HttpWorker:
                             if meter.add(len(chunk)):
                                 yield Downloading(partial.size, length)
                 except (aiohttp.ClientPayloadError, ConnectionError):
-                    cut = True  # what came decides what to call it
+                    cut = True  # `verify` decides whether the download is complete
                 await partial.verify(length, cut=cut)
                 yield Downloading(partial.size, length)
 
     async def _begin(self, response: aiohttp.ClientResponse, partial: Partial) -> int | None:
-        """Open the file for what the reply brings; returns the length of the whole result, where it is said."""
+        """Open the file for the reply; returns the length of the complete result, if the reply has it."""
         begun = partial.etag
         if begun is not None and replies.nothing_left(response.status, response.headers, begun, partial.size):
             partial.resume(begun, verified="blake3" in self.features)
@@ -391,7 +403,7 @@ class HttpWorker:
         return aiohttp.ClientTimeout(total=CALL, sock_connect=shared.sock_connect, sock_read=shared.sock_read)
 
     def hold(self, task_id: str, job: Job) -> None:
-        """Remember who submitted a task: its cancel must name one of them, and spare what the others download."""
+        """Remember the job of a task: a cancel names one of the jobs, and leaves the downloads of the others."""
         outputs = self._known.outputs
         outputs.setdefault(task_id, {})[job.id] = job.output
         outputs.move_to_end(task_id)
@@ -399,15 +411,15 @@ class HttpWorker:
             outputs.popitem(last=False)
 
     def _doubt(self, sent: Mapping[str, str], response: aiohttp.ClientResponse) -> None:
-        """A capability was not taken (clocks differ, another hub's worker): the next try is made with our secret."""
+        """The worker refused a capability (clocks or hubs differ): the next attempt uses the secret."""
         secret = self._shared.authorization(self.url).get("Authorization")
         if self._bearer is None or sent.get("Authorization", secret) == secret:
             return
         clock = self._bearer.wrong_clock(response.headers.get("Date")) if response.status == 401 else ""
-        why = f"{self.url} does not take what the hub gave us{f', and {clock}' if clock else ''}"
+        why = f"{self.url} refused the hub's capability{f'; {clock}' if clock else ''}"
         if secret is not None:
             self.features -= {"capability"}
-            raise WorkerUnreachable(f"{why}; it is tried with the secret")
+            raise WorkerUnreachable(f"{why}; the next attempt uses the secret")
         if clock:
             raise WorkerUnreachable(why)
 
@@ -429,7 +441,7 @@ class HttpWorker:
             sent["Content-Type"] = "application/json"
         address = at or f"{self.url}/api/heygem/{name}"
         with worker_errors(self.url):
-            # A redirect could carry the secret elsewhere, and no worker sends one.
+            # A redirect could send the secret to another host, and no worker redirects.
             async with self._shared.session.request(
                 method, address, headers=sent, allow_redirects=False, **options
             ) as response:

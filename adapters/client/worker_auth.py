@@ -1,4 +1,4 @@
-"""What a job shows to a worker: its capability where the worker takes those, else the secret of the settings."""
+"""Authorization at a worker: the job's capability if the worker accepts it, else the secret of the settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wakestream.streams.hub.capabilities import LEEWAY
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """One job's way to be let in; `no_secret`: workers are said to want none."""
+    """The authorization of one job; `no_secret`: the workers require none."""
 
     job_id: str
     wallet: Wallet
@@ -21,10 +21,16 @@ class Bearer:
     def header(
         self, features: Collection[str], by_secret: Mapping[str, str], withheld: str | None
     ) -> Mapping[str, str]:
-        """From a worker's `features` and the header with the secret (empty without one) to the header that is sent.
+        """The header to send.
 
-        `withheld` is the worker's address if there is a secret that it does not get. `WorkerRefused` (`no_secret`) when
-        there is nothing that the worker would take.
+        Args:
+            features: What the worker announced.
+            by_secret: The header with the secret; empty without one.
+            withheld: The worker's address, if there is a secret that it does not receive.
+
+        Raises:
+            WorkerRefused: there is neither a capability nor a secret for this worker (`no_secret`).
+            WorkerUnreachable: the capability has expired.
         """
         token = self.wallet.of(self.job_id) if "capability" in features else None
         if token is not None:
@@ -32,24 +38,24 @@ class Bearer:
         if by_secret:
             return by_secret
         if "capability" in features and self.wallet.knows(self.job_id):
-            # Asked again, the hub grants the job anew, with a fresh one.
-            raise WorkerUnreachable("the job's permission to use the worker has ended; the hub is asked for another")
+            # The next submit to the hub brings a new capability.
+            raise WorkerUnreachable("the job's capability has expired; the hub is asked for another")
         if self.no_secret:
             return {}
         if withheld is not None:
             raise WorkerRefused(
-                f"the hub names the worker {withheld}, which does not take the hub's capability and is not in your "
-                "settings, so it does not get your secret; if it is yours, set WAKESTREAM_SECRET_HOSTS to its host",
+                f"the hub names the worker {withheld}, which does not accept the hub's capability and is not in your "
+                "settings, so it does not receive your secret; if it is yours, set WAKESTREAM_SECRET_HOSTS to its host",
                 code="no_secret",
             )
         raise WorkerRefused(
-            "neither hub and worker together give this job access, nor is a secret set; set HEYGEM_API_SECRET in the "
+            "this job has no capability for the worker, and no secret is set; set HEYGEM_API_SECRET in the "
             "environment or in .env to the one that the worker runs with",
             code="no_secret",
         )
 
     def wrong_clock(self, date: str | None) -> str:
-        """How far the clock of a worker that answered with this `Date` is off; empty when it is not, or not known."""
+        """How far the clock of a worker, by its `Date` header, is off the hub's; empty when small or unknown."""
         off = self.wallet.ahead_of_hub(date)
         if abs(off) <= LEEWAY:
             return ""

@@ -1,4 +1,4 @@
-"""At the edge: what aiohttp raises, as the errors that jobs know."""
+"""Turns errors of aiohttp into `WorkerError`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from wakestream.adapters.net.tls import explained
 from wakestream.operators.model.errors import WakestreamError, WorkerRefused, WorkerUnreachable
 
 SHOWN = 200
-"""Characters of a peer's text that an error repeats."""
+"""Characters of a peer's text that an error shows."""
 
 
 @contextmanager
 def worker_errors(url: str) -> Iterator[None]:
-    """Around every exchange with the worker at `url`."""
+    """Wraps a call of the worker at `url`."""
     try:
         yield
     except (aiohttp.ClientError, TimeoutError) as error:
@@ -27,30 +27,26 @@ def worker_errors(url: str) -> Iterator[None]:
 def _ours(url: str, error: Exception) -> WakestreamError:
     match error:
         case aiohttp.InvalidURL():
-            return WorkerRefused(
-                f"{url} is not an address that can be called; correct HEYGEM_SERVER_URL", code="bad_url"
-            )
+            return WorkerRefused(f"{url} is not an HTTP address; correct HEYGEM_SERVER_URL", code="bad_url")
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return WorkerRefused(f"no safe connection to {url}: {explained(error) or error}", code="tls")
+            return WorkerRefused(f"no secure connection to {url}: {explained(error) or error}", code="tls")
         case aiohttp.ClientConnectorError():
-            return WorkerUnreachable(f"nobody answers at {url}: {no_connection(error.os_error)}")
+            return WorkerUnreachable(f"no connection to {url}: {no_connection(error.os_error)}")
         case aiohttp.ClientResponseError():
-            return WorkerRefused(
-                f"what answers at {url} does not speak HTTP: {shortened(error.message)}", code="bad_reply"
-            )
+            return WorkerRefused(f"{url} is not an HTTP server: {shortened(error.message)}", code="bad_reply")
         case TimeoutError():
-            return WorkerUnreachable(f"the worker at {url} fell silent in the middle of a call")
+            return WorkerUnreachable(f"the worker at {url} stopped answering during a call")
     return WorkerUnreachable(
         f"the connection to the worker at {url} broke: {shortened(str(error)) or type(error).__name__}{hint(url)}"
     )
 
 
 def hint(url: str) -> str:
-    """For one who finds a port of TLS without it, which is closed to him without a word."""
-    return "; if TLS is spoken there, write https://" if url.startswith("http:") else ""
+    """For an http address: a TLS port closes such a connection and gives no reason."""
+    return "; if it needs TLS, write https://" if url.startswith("http:") else ""
 
 
 def shortened(text: str) -> str:
-    """A peer's words on one line, cut to a length that a person still reads."""
+    """A peer's text on one line, shortened."""
     line = " ".join(text.split())
     return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"

@@ -1,4 +1,4 @@
-"""What workers answer, old and new, read into the ports' types; whatever is of the wrong shape is shown, shortened."""
+"""Parses the replies of workers, old and new. Errors show the invalid part."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MAX_REPLY = 4 * 1024 * 1024
 
 _WORDS = {400: "bad_request", 401: "unauthorized", 403: "unauthorized", 404: "not_found", 507: "no_space"}
 _GATEWAY = (502, 503, 504, *range(520, 531))
-"""What proxies say of a server that they do not reach; those from 520 on are Cloudflare's."""
+"""Statuses of proxies that do not reach the server; those from 520 on are Cloudflare's."""
 
 _PASSING = ("expired", "not_yet", "not_ready", "too_many")
-"""What our own workers say to one who may come again."""
+"""Refusals of our workers that may pass; the call is tried again."""
 
 
 async def body(response: ClientResponse) -> bytes:
-    """The whole reply, as far as it is worth reading."""
+    """The body of a reply. Raises `WorkerRefused` when it is longer than `MAX_REPLY`."""
     received = bytearray()
     async for chunk in response.content.iter_any():
         received += chunk
@@ -39,14 +39,14 @@ async def body(response: ClientResponse) -> bytes:
 
 
 async def payload(response: ClientResponse) -> dict[str, Any]:
-    """The `data` of a reply that says yes; any other is raised."""
+    """The `data` of a successful reply; any other reply is raised."""
     reply = accepted(response.status, await body(response))
     data = reply.get("data")
     return data if isinstance(data, dict) else wrong(reply, 'an object in "data"')
 
 
 def accepted(status: int, raw: bytes) -> dict[str, Any]:
-    """A reply with `code` 0; `WorkerRefused` with the worker's own words for one without."""
+    """A reply with `code` 0. Raises `WorkerError` with the worker's message for any other."""
     reply = parsed(raw)
     if reply is None:
         raise not_json(status, raw)
@@ -57,7 +57,7 @@ def accepted(status: int, raw: bytes) -> dict[str, Any]:
 
 
 def parsed(raw: bytes) -> dict[str, Any] | None:
-    """A JSON object, or None if this is none."""
+    """The JSON object in `raw`, or None."""
     try:
         reply = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -66,24 +66,26 @@ def parsed(raw: bytes) -> dict[str, Any] | None:
 
 
 def not_json(status: int, raw: bytes) -> WorkerError:
-    """The error for an answer that no worker would give."""
+    """The error for an answer that is not from a worker."""
     if status in _GATEWAY:
-        return WorkerUnreachable(f"a gateway answers for the worker, HTTP {status}: the worker is not up behind it")
+        return WorkerUnreachable(
+            f"a gateway answered for the worker with HTTP {status}: the worker behind it does not run"
+        )
     if status in (401, 403):
         return _unauthorized()
     text = shortened(raw[:1000].decode(errors="replace")) or "nothing"
-    why = f"what answers is not a worker: HTTP {status} with {text!r}; correct HEYGEM_SERVER_URL"
+    why = f"not a worker: it answered HTTP {status} with {text!r}; correct HEYGEM_SERVER_URL"
     return WorkerRefused(why, code=f"http_{status}" if status >= 300 else "bad_reply")
 
 
 def refusal(status: int, reply: Mapping[str, Any]) -> WorkerError:
-    """The error for a failure that the worker explains."""
+    """The error for a refusal of the worker."""
     code = reply.get("code")
     number = code if type(code) is int and status < 300 else status
     said = reply.get("msg") or reply.get("message") or "without a reason"
     word = reply.get("error")
     if word in _PASSING:
-        return WorkerUnreachable(f"the worker does not let us in at the moment: {shortened(str(said))}")
+        return WorkerUnreachable(f"the worker refuses the call for the moment: {shortened(str(said))}")
     if number in (401, 403) and word != "forbidden":
         return _unauthorized()
     known = word if isinstance(word, str) and 0 < len(word) <= 40 else _WORDS.get(number, f"http_{number}")
@@ -100,28 +102,28 @@ def _unauthorized() -> WorkerRefused:
 def no_result(status: int, raw: bytes) -> WorkerError:
     """The error for a reply to `download` that is no file."""
     if status == 416:
-        return Corrupt("the worker no longer has the result that was begun; it is fetched from its start")
+        return Corrupt("the worker no longer has the partly downloaded result; the download starts again")
     reply = parsed(raw)
     return not_json(status, raw) if reply is None else refusal(status, reply)
 
 
 def continued(headers: Mapping[str, str], etag: str | None, have: int) -> int:
-    """The whole length, if `headers` are those of the part of `etag` that begins at byte `have`."""
+    """The complete length, if `headers` belong to the rest of `etag` from byte `have` on. Raises `Corrupt`."""
     content_range = headers.get("Content-Range", "")
     found = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18})", content_range.strip())
     if found is None or int(found[1]) != have or headers.get("ETag", etag) != etag:
-        raise Corrupt(f"asked to go on at byte {have}, the worker sent {shortened(content_range)!r}")
+        raise Corrupt(f"asked to continue at byte {have}, the worker sent {shortened(content_range)!r}")
     return int(found[2])
 
 
 def nothing_left(status: int, headers: Mapping[str, str], etag: str, have: int) -> bool:
-    """Whether the answer says that the `have` bytes of `etag` are all that there are."""
+    """Whether the answer says that `etag` has no more than the `have` bytes."""
     return status == 416 and headers.get("ETag") == etag and headers.get("Content-Range") == f"bytes */{have}"
 
 
 @contextmanager
 def task_known() -> Iterator[None]:
-    """Around calls about a task: a worker that does not find it has forgotten it."""
+    """Wraps calls about a task: `not_found` becomes `TaskLost`."""
     try:
         yield
     except WorkerRefused as error:
@@ -131,13 +133,13 @@ def task_known() -> Iterator[None]:
 
 
 def wrong(reply: object, wanted: str) -> NoReturn:
-    """The reply is JSON, but not what this call answers with."""
+    """Raise `WorkerRefused`: the reply is JSON but lacks what this call returns."""
     shown = shortened(orjson.dumps(reply, default=str).decode())
     raise WorkerRefused(f"the worker's reply lacks {wanted}: {shown}", code="bad_reply")
 
 
 def health(status: int, raw: bytes) -> Health:
-    """`initialized` stands at the top of this reply, and counts whatever the status is."""
+    """The answer to a health call: `initialized` is at its top and counts with any status."""
     reply = parsed(raw)
     if reply is None:
         raise not_json(status, raw)
@@ -150,7 +152,7 @@ def health(status: int, raw: bytes) -> Health:
 
 
 def _busy(queue: object) -> int:
-    """Tasks that run or wait, and files on their way. Our earlier workers named what ran (`running`)."""
+    """The number of tasks and transfers. Some workers have `running` instead of `processing`."""
     if not isinstance(queue, Mapping):
         return 0
     running, queued = queue.get("processing", int(bool(queue.get("running")))), queue.get("queued")
@@ -159,11 +161,11 @@ def _busy(queue: object) -> int:
 
 def _not_a_worker(reply: object) -> WorkerRefused:
     shown = shortened(orjson.dumps(reply).decode())
-    return WorkerRefused(f'what answers is not a worker: its health lacks "initialized": {shown}', code="bad_reply")
+    return WorkerRefused(f'not a worker: its health lacks "initialized": {shown}', code="bad_reply")
 
 
 def known_files(data: Mapping[str, Any], asked: Sequence[FileRef]) -> dict[str, bool]:
-    """Which of the files asked for are there; one that the worker does not mention is not."""
+    """Which files the worker has; files that it does not mention are missing."""
     known = {ref.hash: data.get(ref.hash, False) for ref in asked}
     if not all(isinstance(there, bool) for there in known.values()):
         wrong(data, "true or false for each hash")
@@ -171,7 +173,7 @@ def known_files(data: Mapping[str, Any], asked: Sequence[FileRef]) -> dict[str, 
 
 
 def uploaded(reply: Mapping[str, Any], ref: FileRef) -> None:
-    """`Corrupt` when the worker says that what came has another hash."""
+    """Raise `Corrupt` when the worker received a file with another hash."""
     data = reply.get("data")
     came = data.get("hash") if isinstance(data, dict) else None
     if isinstance(came, str) and len(came) == len(ref.hash) and came.lower() != ref.hash:
@@ -191,7 +193,7 @@ def receipt(data: Mapping[str, Any]) -> TaskReceipt:
 
 
 def report(data: Mapping[str, Any]) -> TaskReport:
-    """The answer to a poll. Only `status` is needed; old workers leave out what they do not know."""
+    """The answer to a poll. Only `status` is required; old workers have fewer fields."""
     status = data.get("status")
     if not isinstance(status, str) or not status:
         wrong(data, 'a "status"')

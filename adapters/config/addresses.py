@@ -1,4 +1,4 @@
-"""The addresses that people write, as the programs need them; `ValueError` says what to write instead."""
+"""Parses addresses that users write. Each function raises `ValueError` with what to write instead."""
 
 from __future__ import annotations
 
@@ -41,13 +41,15 @@ def worker_url(text: str) -> str:
 
 
 def webhook_url(text: str) -> str:
-    """Where somebody else's server is told of jobs. It may have a query, and is kept as it is but for blanks around."""
+    """The address of a webhook. It may have a query; only surrounding blanks are removed."""
     text = text.strip()
     address, _, _query = text.partition("?")
     if _split(address, "https://shop.example.com/done").scheme not in ("http", "https"):
         raise ValueError("does not begin with http:// or https://")
     if not text.isascii() or not text.isprintable() or " " in text or "#" in text:
-        raise ValueError("bears a blank, a # or a letter that is not ASCII; write it as it is sent, with %20 and such")
+        raise ValueError(
+            "contains a blank, a # or a letter that is not ASCII; write it percent-encoded, such as %20 for a blank"
+        )
     return text
 
 
@@ -58,8 +60,8 @@ def listen_address(text: str) -> tuple[str, int]:
     if not colon or number is None:
         raise ValueError(f"{text!r} is not HOST:PORT; write for example 127.0.0.1:8080")
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise ValueError(f"{text!r}: an IPv6 address stands in brackets; write for example [::1]:8080")
-    return host.strip("[]") or "0.0.0.0", number  # noqa: S104 - asked for by leaving the host out
+        raise ValueError(f"{text!r}: write the IPv6 address in brackets; write for example [::1]:8080")
+    return host.strip("[]") or "0.0.0.0", number  # noqa: S104 - the user left the host out
 
 
 def is_loopback(host: str) -> bool:
@@ -103,26 +105,30 @@ def _in_network(host: str, listed: str) -> bool:
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """One IP address, or all of a network."""
+    """One IP address, or a network."""
     try:
         return ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
-        raise ValueError(f"{text[:60]!r} is no address; write one such as 10.0.0.2, or 172.18.0.0/16 for all") from None
+        raise ValueError(
+            f"{text[:60]!r} is not an IP address; write one such as 10.0.0.2, or 172.18.0.0/16 for a network"
+        ) from None
 
 
 def at_port(host: str, port: int) -> str:
-    """`host:port` as it stands in a URL."""
+    """`host:port` as a URL has it."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _split(text: str, example: str) -> SplitResult:
-    # None of the refusals shows the text: with a password or a query in it, it is a secret.
+    # No error shows the text: with a password or a query in it, it is a secret.
     if "@" in text:
-        raise ValueError("bears a user name or password; keys do not belong into an address, take the part up to @ out")
+        raise ValueError(
+            "contains a user name or a password; remove the part up to @, as the URL must not contain credentials"
+        )
     if "?" in text or "#" in text:
-        raise ValueError(f"bears a ? or #; write only scheme, host, port and path, such as {example}")
+        raise ValueError(f"contains ? or #; write only scheme, host, port and path, such as {example}")
     if any(letter.isspace() or not letter.isprintable() for letter in text):
-        raise ValueError(f"bears a blank or a control character; write for example {example}")
+        raise ValueError(f"contains a blank or a control character; write for example {example}")
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -131,7 +137,7 @@ def _split(text: str, example: str) -> SplitResult:
     if "://" not in text or not parts.hostname:
         raise ValueError(f"lacks scheme or host; write for example {example}")
     if port == 0:
-        raise ValueError(f"has port 0; write the port that is listened on, such as {example}")
+        raise ValueError(f"has port 0; write the server's port, such as {example}")
     return parts
 
 

@@ -1,7 +1,4 @@
-"""The files that settings are read from: `.env`, `config.dat`, `wakestream.toml`, and key files.
-
-Every fault names file and line.
-"""
+"""Reads settings files: `.env`, `config.dat`, `wakestream.toml`, and key files. Every error names file and line."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from pathlib import Path
 from wakestream.operators.model.errors import WakestreamError
 
 MAX_FILE = 1024 * 1024
-"""Largest settings file in bytes; more than this is surely something else."""
+"""Largest settings file in bytes; a larger one is not a settings file."""
 
 MAX_KEY = 512
 """Longest key in characters."""
@@ -33,7 +30,7 @@ class SettingsError(WakestreamError):
 
 
 class Secret(str):
-    """A string that `repr` never shows, so neither does a dataclass, a traceback of one, or a log of either."""
+    """A string whose `repr` is hidden, so that dataclasses, tracebacks and logs do not show it."""
 
     __slots__ = ()
 
@@ -43,22 +40,22 @@ class Secret(str):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value and where it was found, in words: `.env line 3 (API_SERVER_URL)`."""
+    """A value and its source, such as `.env line 3 (API_SERVER_URL)`."""
 
     value: object
     where: str
 
 
 def read_env(path: Path) -> dict[str, Given]:
-    """What `.env` sets, `$` taken literally; empty when there is none. `SettingsError` names the first bad line."""
+    """The variables in `.env`, with `$` as text; empty without a file. `SettingsError` names the first bad line."""
     text = _text(path)
     return dict(_bindings(path, text)) if text else {}
 
 
 def read_config(path: Path) -> dict[str, Given]:
-    """What the deployed client's `config.dat` sets: `NAME=value`, quotation marks are part of the value.
+    """The settings in the deployed client's `config.dat`: `NAME=value`; quotation marks are part of the value.
 
-    Other programs have files of this name: one that is no text, and a line that sets nothing, is skipped.
+    Other programs have files of this name, so a file that is not text, and a line without `=`, is skipped.
     """
     try:
         text = _text(path)
@@ -78,7 +75,7 @@ def _bindings(path: Path, text: str) -> Iterator[tuple[str, Given]]:
     from dotenv.parser import parse_stream
 
     for binding in parse_stream(io.StringIO(text)):
-        # A binding begins at the blank lines and comments before it.
+        # The parser counts blank lines and comments before a binding as part of it.
         line = binding.original.line + _blank_lines(binding.original.string)
         if binding.error or (binding.key is not None and binding.value is None):
             raise SettingsError(f"{path} line {line}: not of the form NAME=value; correct the line or put # before it")
@@ -92,10 +89,7 @@ def _blank_lines(text: str) -> int:
 
 
 def read_toml(path: Path) -> dict[str, Given]:
-    """What `wakestream.toml` sets; `[power] start` is named `power_start`, `[engine] name` `engine`.
-
-    Empty when there is no such file.
-    """
+    """The settings in `wakestream.toml`, empty without a file. `[power] start` is named `power_start`."""
     import tomllib
 
     text = _text(path)
@@ -131,26 +125,26 @@ def read_key(path: Path) -> Secret | None:
 
 
 def read_keys(path: Path | None) -> list[Secret]:
-    """The keys in a file or, without one, on standard input: one a line, or one as `{"license_key": "…"}`."""
+    """The keys in a file or, without a path, on standard input: one per line, or one as `{"license_key": "…"}`."""
     where = path or Path("standard input")
     text = _text(path) if path is not None else _decoded(sys.stdin.buffer.read(MAX_FILE), where)
     if text is None:
-        raise SettingsError("there is no file of this name; give a file with the keys in it, never a key itself")
+        raise SettingsError("this file does not exist; give a file that contains the keys, not a key itself")
     keys = [_license(text, where)] if text.lstrip().startswith("{") else text.splitlines()
     found = [Secret(key.strip()) for key in keys if key.strip()]
     if not found:
-        raise SettingsError(f"{where}: there is no key in it; write one key a line")
+        raise SettingsError(f"{where} contains no key; write one key per line")
     return found
 
 
 def checked_key(text: str, where: str) -> Secret:
-    """`text` if it can be a key at all; the refusal does not show it."""
+    """`text` as a key; `SettingsError`, which does not show it, when it cannot be one."""
     key = text.strip()
     if not key:
-        raise SettingsError(f"{where}: there is no key in it; put in the key that `wakestream license issue` printed")
+        raise SettingsError(f"{where} contains no key; put the key into it that `wakestream license issue` printed")
     if len(key) > MAX_KEY or not key.isascii() or not key.isprintable() or " " in key:
         raise SettingsError(
-            f"{where}: this is not a key (one word of at most {MAX_KEY} ASCII characters); "
+            f"{where}: not a key (one word of at most {MAX_KEY} ASCII characters); "
             'write the bare key, or {"license_key": "…"}'
         )
     return Secret(key)
@@ -168,12 +162,12 @@ def _license(text: str, path: Path) -> str:
         raise SettingsError(f'{path}{place}: broken JSON; write {{"license_key": "…"}} or the bare key') from None
     key = document.get("license_key")
     if not isinstance(key, str):
-        raise SettingsError(f'{path}: lacks "license_key" with a string; write {{"license_key": "…"}} or the bare key')
+        raise SettingsError(f'{path}: has no text for "license_key"; write {{"license_key": "…"}} or the bare key')
     return key
 
 
 def world_readable(path: Path) -> bool:
-    """Whether every account on this machine may read the file; never on systems without POSIX permissions."""
+    """Whether every account on this machine may read the file; always False without POSIX permissions."""
     return os.name == "posix" and path.exists() and bool(path.stat().st_mode & stat.S_IROTH)
 
 
@@ -184,11 +178,11 @@ def _text(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if os.path.isdir(path):  # noqa: PTH112 - which each system refuses in a way of its own; False, whatever hinders
-            raise SettingsError(f"{path} is a folder; a file is needed") from None
+        if os.path.isdir(path):  # noqa: PTH112 - each system has another error for folders; isdir raises none
+            raise SettingsError(f"{path} is a folder; give a file") from None
         raise SettingsError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from None
     if len(raw) > MAX_FILE:
-        raise SettingsError(f"{path} has more than {MAX_FILE} bytes; this cannot be the file that is meant")
+        raise SettingsError(f"{path} has more than {MAX_FILE} bytes, so it is not a settings file; give another")
     return _decoded(raw, path)
 
 
@@ -199,5 +193,5 @@ def _decoded(raw: bytes, path: Path) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         raise SettingsError(f"{path} line {line}: not UTF-8 text; save the file as UTF-8") from None
     if "\0" in text:
-        raise SettingsError(f"{path} is a binary file; it must be a text file in UTF-8")
+        raise SettingsError(f"{path} is a binary file; save it as a text file in UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,9 +1,9 @@
-"""What the user has set, each value with its source.
+"""The settings of all programs, each with its source.
 
-Flags > environment > `config.dat` > `.env` > `wakestream.toml` > defaults. The files of the current folder go before
-those of the user's own.
+Precedence: flags, environment, `config.dat`, `.env`, `wakestream.toml`, defaults. Files of the current folder take
+precedence over those of the user's own folder.
 
-Light on purpose: the command line imports it for its list of names, so what only `load` needs is imported there.
+The command line imports this module for the names of the settings, so what only `load` needs is imported there.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ __all__ = [
 ]  # fmt: skip
 
 USER_FOLDER = "WAKESTREAM_CONFIG"
-"""The variable that names the folder of the user's own settings."""
+"""The environment variable with the folder of the user's own settings."""
 
 SHORT = 16
-"""A secret or key of fewer characters is warned of."""
+"""A shorter secret or key causes a warning."""
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
@@ -63,10 +63,41 @@ WAITS = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings, checked. None where the user set nothing and there is no default.
+    """All settings, validated. None where the user set nothing and there is no default.
 
-    `no_secret`: a file says by an empty `HEYGEM_API_SECRET=` that the worker wants none. `waits` are the fields of
-    `Policy` that the user set, in seconds; commands are argument lists, for no shell.
+    Attributes:
+        hub_url: The hub's WebSocket address.
+        worker_url: The worker's address, where the hub does not name one.
+        api_secret: The secret that the workers require.
+        no_secret: A file has an empty `HEYGEM_API_SECRET=`: the worker requires no secret.
+        secret_hosts: Further hosts that may receive `api_secret`.
+        key: This program's key at the hub.
+        log_level: One of `LEVELS`.
+        log_format: `text` or `json`.
+        log_file: A file for log lines.
+        record: A folder for recordings.
+        metrics: Host and port of the metrics server.
+        trace: Whether traces are sent to OpenTelemetry.
+        probe: Whether input files are checked before a job.
+        webhook_url: The address of the webhook.
+        webhook_secret: Signs webhook messages.
+        waits: The fields of `Policy` that the user set, in seconds.
+        power_program: The program that switches a machine, as an argument list without a shell.
+        power_start: The command that starts the machine.
+        power_stop: The command that stops it.
+        power_inspect: The command that prints its state.
+        power_timeout: Seconds that such a command may take.
+        idle_after: Seconds without jobs after which the machine is stopped.
+        gpu: The name of this GPU.
+        listen: Host and port of this server.
+        public_url: The address under which clients reach this worker.
+        engine: `ffmpeg` or `command`.
+        engine_command: The engine's command, as an argument list without a shell.
+        engine_timeout: Seconds that a task may take.
+        tls_cert: This server's certificate.
+        tls_key: The certificate's key.
+        ca: A certificate authority that is trusted beside the system's.
+        warnings: Sentences for the user.
     """
 
     hub_url: str | None = None
@@ -104,12 +135,12 @@ class Settings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no log may show."""
+        """The values that no log may show."""
         known = (self.api_secret, self.key, self.webhook_secret, self.webhook_url)
         return tuple(secret for secret in known if secret)
 
     def policy(self, base: Policy | None = None) -> Policy:
-        """`base` (or the defaults) with what the user set in its place."""
+        """`base` (the defaults without it), with the waits that the user set."""
         import dataclasses
 
         from wakestream.operators.model.policy import Policy
@@ -121,13 +152,13 @@ class Settings:
         return dataclasses.replace(policy, straight=policy.health_every)
 
     def needs_hub(self) -> str:
-        """The hub's address; `SettingsError` says how to set it."""
+        """The hub's address. Raises `SettingsError` when none is set."""
         if self.hub_url is None:
             raise SettingsError("no hub is set; give --hub URL, or set API_SERVER_URL in the environment or in .env")
         return self.hub_url
 
     def needs_key(self) -> str:
-        """This program's own key; `SettingsError` says how to set it."""
+        """This program's own key. Raises `SettingsError` when none is set."""
         if self.key is None:
             raise SettingsError(
                 "no key is set; give --key-file FILE, set WAKESTREAM_KEY, or put the key into .license "
@@ -138,7 +169,7 @@ class Settings:
 
 def _text(value: object) -> str:
     if not isinstance(value, str | Path):
-        raise ValueError("must be text; write it in quotation marks")  # noqa: TRY004 - the reader of settings catches one kind
+        raise ValueError("must be text; write it in quotation marks")  # noqa: TRY004 - `load` catches ValueError only
     return str(value)
 
 
@@ -160,7 +191,7 @@ def _format(value: object) -> str:
 
 def _gpu(value: object) -> str:
     if not is_name(_text(value)):
-        raise ValueError(f"must have 1 to {LONGEST_NAME} printable characters, and no blank at its ends")
+        raise ValueError(f"must have 1 to {LONGEST_NAME} printable characters, without blanks at its ends")
     return _text(value)
 
 
@@ -191,7 +222,7 @@ def _command(value: object) -> tuple[str, ...]:
         try:
             value = _split_command(value)
         except ValueError as error:
-            raise ValueError(f"is no command line ({error}); {_FOR_EXAMPLE}") from None
+            raise ValueError(f"is not a command line ({error}); {_FOR_EXAMPLE}") from None
     if not isinstance(value, list | tuple) or not value or not all(isinstance(part, str) and part for part in value):
         raise ValueError(f"must be a command line; {_FOR_EXAMPLE}")
     return tuple(value)
@@ -201,22 +232,22 @@ def _split_command(text: str) -> object:
     import json
     import shlex
 
-    if text.lstrip().startswith("["):  # says exactly what is meant everywhere
+    if text.lstrip().startswith("["):  # JSON means the same on every system
         try:
             return json.loads(text)
         except RecursionError:
             raise ValueError("nested too deeply") from None
     if os.name == "posix":
         return shlex.split(text)
-    words = shlex.shlex(text, posix=True)  # so that it takes quotation marks off
+    words = shlex.shlex(text, posix=True)  # posix=True removes quotation marks
     words.whitespace_split, words.commenters = True, ""
-    words.escape, words.quotes = "", '"'  # on Windows a backslash is part of a path, and an apostrophe a letter
+    words.escape, words.quotes = "", '"'  # on Windows a backslash is part of a path, and an apostrophe is a letter
     return list(words)
 
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """One setting: its name as flag and in the TOML file, its variable, how it is read, what it is in `Settings`."""
+    """One setting: its name in TOML (and as a flag), its variable, its parser, its field of `Settings`."""
 
     name: str
     variable: str
@@ -268,7 +299,7 @@ _FLAGS = {
     "power_program": "--program", "power_start": "--start", "power_stop": "--stop", "power_inspect": "--inspect",
     "power_timeout": "--call-timeout",
 }  # fmt: skip
-"""Settings whose flags have other names."""
+"""Settings whose flag has another name."""
 _SECRET = {_KEY.name, _API_SECRET.name, _WEBHOOK_SECRET.name}
 _PATHS = {_KEY_FILE.name, *(one.name for one in _PLAIN if one.read is _path)}
 
@@ -278,10 +309,20 @@ _Layer = Mapping[str, Given]
 def load(
     flags: Mapping[str, object], *, environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Settings:
-    """Settings from `flags` (named as argparse does; None and unknown names are not given) and the other sources.
+    """Read the settings from all sources.
 
-    `folder` is where `config.dat`, `.env`, `wakestream.toml` and `.license` are looked for. Unless it is told, that is
-    the current one, and for what is not set there the user's own (`user_folder`).
+    Args:
+        flags: Values by name, as argparse has them. None and unknown names are ignored.
+        environment: The environment variables; those of this process by default.
+        folder: The folder of `config.dat`, `.env`, `wakestream.toml` and `.license`. By default the current folder,
+            then the user's own (`user_folder`).
+
+    Raises:
+        SettingsError: a value is wrong; the message names its source.
+
+    Example:
+        >>> load({"hub": "https://hub.example.com"}).hub_url
+        'wss://hub.example.com/dsp'
     """
     environment = os.environ if environment is None else environment
     folders = [folder] if folder is not None else [Path(), *_readable(user_folder(environment))]
@@ -303,12 +344,12 @@ def load(
 
 
 def variables() -> frozenset[str]:
-    """All environment variables that are settings."""
+    """The names of all environment variables that are settings."""
     return frozenset({USER_FOLDER, *(one.variable for one in _ALL)})
 
 
 def user_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """Where a user's own settings are, wherever a command is called: `WAKESTREAM_CONFIG`, else the system's place."""
+    """The folder of the user's own settings: `WAKESTREAM_CONFIG`, else the system's folder for settings."""
     named = (os.environ if environment is None else environment).get(USER_FOLDER)
     if named:
         return Path(named).expanduser()
@@ -318,17 +359,17 @@ def user_folder(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def _readable(folder: Path) -> list[Path]:
-    # A service may be shut out of all home folders, its own among them.
+    # A service may have no access to home folders, not even to its own.
     return [folder] if os.access(folder, os.R_OK | os.X_OK) else []
 
 
 def flag_of(name: str) -> str:
-    """The flag by which a setting is given on the command line."""
+    """The command line flag of a setting."""
     return _FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
 def _layers(flags: Mapping[str, object], environment: Mapping[str, str], files: Iterable[_Layer]) -> tuple[_Layer, ...]:
-    """The sources from the strongest to the weakest, each by setting's name."""
+    """The sources by precedence, each by the name of the setting."""
     given = {name: Given(value, flag_of(name)) for name, value in flags.items() if name not in _SECRET}
     variables = {name: Given(value, f"the environment variable {name}") for name, value in environment.items()}
     layers = (given, _by_name(variables), *files)
@@ -339,13 +380,13 @@ def _of_folder(folder: Path) -> tuple[_Layer, ...]:
     file = read_toml(folder / "wakestream.toml")
     _check_names(file)
     key = folder / ".license"
-    license_file = {_KEY_FILE.name: Given(str(key), str(key))} if os.path.exists(key) else {}  # noqa: PTH110 - False, whatever hinders
+    license_file = {_KEY_FILE.name: Given(str(key), str(key))} if os.path.exists(key) else {}  # noqa: PTH110 - exists raises no error
     named = _by_name(read_config(folder / "config.dat")), _by_name(read_env(folder / ".env")), file
     return *(_from(folder, layer) for layer in named), license_file
 
 
 def _from(folder: Path, layer: _Layer) -> _Layer:
-    """A path in a settings file is one from there, wherever the program is called."""
+    """A relative path in a settings file is relative to that file."""
     return {name: _placed(folder, given) if name in _PATHS else given for name, given in layer.items()}
 
 
@@ -363,7 +404,7 @@ def _check_names(file: _Layer) -> None:
     for name, given in file.items():
         if name in _SECRET:
             variable = next(one.variable for one in _ALL if one.name == name)
-            raise SettingsError(f"{given.where}: secrets do not belong into this file; write {variable}=… into .env")
+            raise SettingsError(f"{given.where}: this file must not contain secrets; write {variable}=… into .env")
         if name not in known:
             raise SettingsError(f"{given.where}: there is no setting {name!r}; {_nearest(name, known)}")
 
@@ -393,7 +434,7 @@ def _secret(layers: tuple[_Layer, ...], setting: _Setting, warnings: list[str]) 
         return None
     text = str(given.value).strip()
     if not text.isascii() or not text.isprintable():
-        raise SettingsError(f"{given.where} may only have printable ASCII characters, as it goes into an HTTP header")
+        raise SettingsError(f"{given.where} must have printable ASCII characters only, as it is sent in an HTTP header")
     if not text:
         raise SettingsError(
             f"{given.where} is blank; set a secret of {SHORT} characters or more, or remove the setting"
@@ -424,5 +465,5 @@ def _key_in(path: Path, where: str, warnings: list[str]) -> Secret:
     if key is None:
         raise SettingsError(f"{where} names {path}, which does not exist; give the file that holds the key")
     if world_readable(path):
-        warnings.append(f"{path} holds a key and can be read by every account on this machine; run: chmod 600 {path}")
+        warnings.append(f"{path} contains a key and every account on this machine can read it; run: chmod 600 {path}")
     return key

@@ -1,4 +1,4 @@
-"""A lock file: one process at a time, by a lock of the operating system, so that one who dies leaves none behind."""
+"""A lock file, held by one process at a time. The operating system releases it when the process dies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ class HeldElsewhereError(Exception):
 def file_lock(path: Path, within: float) -> Iterator[None]:
     """Hold the lock at `path` until the block ends. It blocks the thread for `within` seconds at most.
 
-    `OSError` when there can be no such file, `HeldElsewhereError` when another process keeps the lock for so long.
+    Raises:
+        OSError: the file cannot be created.
+        HeldElsewhereError: another process holds the lock for all this time.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -43,7 +45,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def locked(handle: int) -> bool:
-        """Whether this process has the lock now, on an open file."""
+        """Lock an open file; whether that succeeded."""
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -53,7 +55,7 @@ else:
     import fcntl
 
     def locked(handle: int) -> bool:
-        """Whether this process has the lock now, on an open file."""
+        """Lock an open file; whether that succeeded."""
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The user's files: each read once, for all the hashes that are wanted, in a few threads for all jobs together."""
+"""Hashes the user's files. Each file is read once for all its hashes, in a few threads for all jobs."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from wakestream.operators.model.errors import FileChanged, FileUnusable
 from wakestream.operators.model.events import Algorithm, Fingerprint
 
 BLOCK = 4 * 1024 * 1024
-"""Bytes that are read and hashed at a time; between two blocks a reading can be cancelled."""
+"""Bytes of a block; a reading can be cancelled between two blocks."""
 
 THREADS = 2
-"""Files that are read at the same time: disks gain nothing by more."""
+"""Files that are read at the same time; more would not be faster."""
 
 REMEMBERED = 4096
-"""Files whose digests are kept."""
+"""Files whose digests are remembered."""
 
 
 _NO_NAME = re.compile(r'[<>:"|?*\x00-\x1f]|[. ]$|^(?:con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³])(?:\.|$)', re.IGNORECASE)
-"""What Windows has no file for, but a device, a stream of another file, or an error."""
+"""Names that are not a file on Windows, but a device, a stream of another file, or an error."""
 
 
 class _Hash(Protocol):
@@ -51,7 +51,7 @@ _ALGORITHMS: dict[str, Callable[[], _Hash]] = {"md5": _md5, "blake3": lambda: ca
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """One state of one file: written to, it becomes another. The date of it can be put back, `ctime_ns` cannot."""
+    """One version of one file. A program can set `mtime_ns` back, but not `ctime_ns`."""
 
     path: Path
     size: int
@@ -62,7 +62,7 @@ class _Key:
 
 @dataclass(slots=True)
 class _Reading:
-    """A reading that is under way, and how many wait for it."""
+    """A reading in progress, and the number of tasks that wait for it."""
 
     algorithms: frozenset[Algorithm]
     stop: threading.Event
@@ -71,7 +71,7 @@ class _Reading:
 
 
 class DiskFiles:
-    """The port `Files`. Used within one loop; `close` ends the readings."""
+    """Implements the port `Files`. For one event loop; `close` ends the readings."""
 
     def __init__(self, *, threads: int = THREADS) -> None:
         self._executor = ThreadPoolExecutor(threads, "wakestream-files")
@@ -79,9 +79,13 @@ class DiskFiles:
         self._readings: dict[_Key, _Reading] = {}
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
-        """The digests of the file as it is now; `FileUnusable`, or `FileChanged` if it is written to meanwhile.
+        """Hash the file with these algorithms.
 
-        Asked for the same file by several at once, or again while it is unchanged, the file is read once.
+        Several calls for the same unchanged file read it once.
+
+        Raises:
+            FileUnusable: the file is missing, empty or cannot be read.
+            FileChanged: the file was written to during the reading.
         """
         key = _look(path)
         wanted = frozenset(algorithms)
@@ -94,14 +98,14 @@ class DiskFiles:
         return self._known.get(key, {})
 
     async def _read(self, key: _Key, missing: frozenset[Algorithm]) -> None:
-        """Wait for the reading that is under way, or begin one; the last who stops waiting stops it."""
+        """Wait for the reading in progress, or begin one. The last task that stops waiting cancels it."""
         reading = self._readings.get(key)
         if reading is None:
             reading = self._begin(key, missing)
         reading.waiting += 1
         try:
             await asyncio.shield(reading.result)
-            # Now, not when the loop comes to its callback: who asks in between would find neither reading nor digests.
+            # Before the loop runs the callback: a call in between would find neither the reading nor the digests.
             self._ended(key, reading)
         finally:
             reading.waiting -= 1
@@ -127,7 +131,7 @@ class DiskFiles:
             self._known.popitem(last=False)
 
     async def close(self) -> None:
-        """Stop what is being read; the threads end after their present block."""
+        """Stop all readings; the threads end after their current block."""
         for reading in self._readings.values():
             reading.stop.set()
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -143,7 +147,7 @@ def _look(path: Path) -> _Key:
     if stat.S_ISDIR(status.st_mode):
         raise FileUnusable(f"{path} is a folder; name one of the files in it")
     if not stat.S_ISREG(status.st_mode):
-        raise FileUnusable(f"{path} is no regular file; copy its content into one first")
+        raise FileUnusable(f"{path} is not a regular file; copy its content into one first")
     if status.st_size == 0:
         raise FileUnusable(f"{path} is empty; wait until it has been written, or choose another")
     return _key(path, status)
@@ -155,11 +159,11 @@ def _key(path: Path, status: os.stat_result) -> _Key:
 
 def _unreadable(path: Path, error: Exception) -> FileUnusable:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return FileUnusable(f"{path} cannot be read ({reason}); check its permissions and the disk that it lies on")
+    return FileUnusable(f"{path} cannot be read ({reason}); check its permissions and its disk")
 
 
 def check_readable(path: Path) -> None:
-    """`FileUnusable` with a sentence unless `path` is a file with something in it that this account may read."""
+    """Raise `FileUnusable` unless `path` is a file that is not empty and that this account can read."""
     _look(path)
     try:
         with path.open("rb") as file:
@@ -169,17 +173,17 @@ def check_readable(path: Path) -> None:
 
 
 def check_named(path: Path) -> None:
-    """`FileUnusable` without an ending: hub and workers know a file by its hash and its ending, and by nothing else."""
+    """Raise `FileUnusable` without a file extension: hub and workers identify a file by hash and extension."""
     if not re.fullmatch(r"\.[A-Za-z0-9]{1,10}", path.suffix):
-        raise FileUnusable(f"{path} has no ending that tells its kind; give its name one, such as {path.stem}.mp4")
+        raise FileUnusable(f"{path} has no file extension; rename it, for example to {path.stem}.mp4")
 
 
 def check_writable(path: Path, *, keep: Collection[Path] = ()) -> None:
-    """`FileUnusable` unless a file can be put at `path`, and unless that would replace one of `keep`."""
+    """Raise `FileUnusable` when no file can be written to `path`, or when it would replace one of `keep`."""
     folder = path.parent
     if os.name == "nt" and _NO_NAME.search(path.name):
-        why = "a file's name on Windows has none of <>:\"|?*, no dot or space at its end, and is no device such as nul"
-        raise FileUnusable(f"no file can be called {path.name}: {why}; choose another with -o")
+        rule = 'a file name on Windows has no <>:"|?*, no dot or space at its end, and is not a device such as nul'
+        raise FileUnusable(f"{path.name} cannot be a file name: {rule}; choose another with -o")
     if path.is_dir():
         raise FileUnusable(f"{path} is a folder; name a file in it for the result")
     if not folder.is_dir():
@@ -193,7 +197,7 @@ def check_writable(path: Path, *, keep: Collection[Path] = ()) -> None:
 
 
 class _StoppedError(FileUnusable):
-    """Nobody waits for this reading any more, or the program ends."""
+    """No task waits for this reading any more, or the program ends."""
 
 
 def _hashed(key: _Key, algorithms: Collection[Algorithm], stop: threading.Event) -> dict[str, str]:
@@ -231,7 +235,7 @@ def _feed(file: FileIO, hashes: list[_Hash], stop: threading.Event) -> None:
 
 
 def _feed_alone(file: FileIO, hashes: list[_Hash], buffer: bytearray) -> None:
-    """A small file: another thread would take longer than it."""
+    """For a small file, which is read faster without another thread."""
     while count := file.readinto(buffer):
         for one in hashes:
             one.update(memoryview(buffer)[:count])
@@ -239,9 +243,9 @@ def _feed_alone(file: FileIO, hashes: list[_Hash], buffer: bytearray) -> None:
 
 def _unchanged(key: _Key, file: FileIO | None) -> None:
     status = os.fstat(file.fileno()) if file is not None else key.path.stat()
-    if replace(_key(key.path, status), ctime_ns=key.ctime_ns) != key:  # a new link or owner is no writing
+    if replace(_key(key.path, status), ctime_ns=key.ctime_ns) != key:  # a new link or owner changes ctime only
         raise _changed(key.path)
 
 
 def _changed(path: Path) -> FileChanged:
-    return FileChanged(f"{path} was written to while it was read; submit it again when it is finished")
+    return FileChanged(f"{path} was changed while it was read; submit it again when it is complete")

@@ -1,9 +1,9 @@
-"""Bytes on their way into one file, written and hashed in a thread while the next ones come.
+"""Writes one file and hashes it, in a thread of a pool, while the next bytes arrive.
 
-The thread goes from batch to batch by itself: to come back to the loop in between took it half as long again as the
-work. A few are ahead of it and no more, so a disk that stalls stalls one transfer and not the whole program. It stands
-in the pool's line again after a while, so more transfers than there are threads go on side by side. Writing and hashing
-free the interpreter lock. Blocks are written as they came, never joined.
+The thread takes batch after batch without a return to the loop, which would cost half as much again. The number of
+batches ahead of it is bounded, so a slow disk delays one transfer and not the whole program. After a while the thread
+goes back to the pool, so that more transfers than threads make progress. Writing and hashing release the interpreter
+lock. Blocks are written as they arrive, without a copy.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from blake3 import blake3
 from wakestream.operators.model.events import Algorithm
 
 BATCH = 1024 * 1024
-"""Bytes that go to the disk at a time."""
+"""Bytes of one batch."""
 
 AHEAD = 2
-"""Batches that are with the thread at most when the next is asked for: one that it writes, and one for after that."""
+"""Most batches of the thread before the next one is accepted: one that it writes, and one that waits."""
 
 TURN = 0.05
-"""Seconds after which a thread is left to others who wait for one, though there is more to write."""
+"""Seconds after which the thread goes back to the pool although there is more to write."""
 
 LATEST = 1.0
-"""Seconds after which they go there though they are fewer: what came must outlast a kill."""
+"""Seconds after which a smaller batch is written too, so that its bytes survive a kill."""
 
 
 class Hasher(Protocol):
-    """What hashlib and blake3 have in common."""
+    """The common methods of hashlib and blake3."""
 
     def update(self, data: bytes | memoryview, /) -> object:
-        """Take more bytes in."""
+        """Hash more bytes."""
         ...
 
     def digest(self) -> bytes:
@@ -49,12 +49,12 @@ class Hasher(Protocol):
         ...
 
     def hexdigest(self) -> str:
-        """The same in lower-case hex."""
+        """The same in lower-case hexadecimal."""
         ...
 
 
 def hasher(algorithm: Algorithm) -> Hasher:
-    """A new one of either kind that files are named by."""
+    """A new hash object of this algorithm."""
     return blake3() if algorithm == "blake3" else hashlib.md5(usedforsecurity=False)
 
 
@@ -64,13 +64,13 @@ def algorithm_of(digest: str) -> Algorithm:
 
 
 def hash_of(path: Path, size: int, key: bytes | None = None) -> blake3:
-    """The BLAKE3 (under a key of 32 bytes) of the file's first `size` bytes, to go on with. It blocks: for a thread."""
+    """BLAKE3 of the file's first `size` bytes, with a key of 32 bytes if given; more can be added. Blocks."""
     with path.open("rb", buffering=0) as file:
         return hash_in(file, size, key)
 
 
 def hash_in(file: FileIO, size: int, key: bytes | None = None) -> blake3:
-    """As `hash_of`, of the next `size` bytes of a file that is open: where it is locked, another may not read it."""
+    """As `hash_of`, for the next `size` bytes of an open file: a locked one cannot be opened again on Windows."""
     found = blake3() if key is None else blake3(key=key)
     buffer = bytearray(BATCH)
     view = memoryview(buffer)
@@ -81,9 +81,9 @@ def hash_in(file: FileIO, size: int, key: bytes | None = None) -> blake3:
 
 
 class HashingWriter:
-    """Appends to `file` and feeds the `hashers`. Every method may raise the disk's `OSError`; nothing is written after.
+    """Appends to `file` and feeds the `hashers`. Methods may raise the disk's `OSError`; then nothing more is written.
 
-    `size` counts what was taken, `written` what the disk has; both begin at `size`. Used by one task at a time.
+    `size` counts the bytes that were added, `written` those on the disk; both begin at `size`. For one task at a time.
     """
 
     def __init__(self, file: FileIO, hashers: Sequence[Hasher], executor: Executor, size: int = 0) -> None:
@@ -103,9 +103,9 @@ class HashingWriter:
         self._news = asyncio.Event()
 
     async def add(self, block: bytes | memoryview) -> None:
-        """Take the next bytes; waits only while more than `AHEAD` batches are with the thread.
+        """Add the next bytes; waits only while the thread has more than `AHEAD` batches.
 
-        A view is handed over at once: whose memory it is may use it again once the next `AHEAD` were taken.
+        A view goes to the thread at once. Its memory may be used again after the next `AHEAD` calls.
         """
         self.size += len(block)
         self._batch.append(block)
@@ -116,7 +116,7 @@ class HashingWriter:
             await self._until(AHEAD)
 
     async def flush(self) -> None:
-        """Returns when all that was taken is written, and raises when no more will be. It can be called again."""
+        """Wait until everything is written. It can be called again."""
         if self._batch:
             self._hand_over()
         await self._until(0)
@@ -131,7 +131,7 @@ class HashingWriter:
             self._in_line()
 
     async def _until(self, enough: int) -> None:
-        """Wait until the thread has no more than `enough` batches, or has ended with an error, which is raised."""
+        """Wait until the thread has at most `enough` batches; raises its error."""
         self._enough = enough
         while len(self._ahead) > enough and self._error is None:
             self._news.clear()
@@ -152,13 +152,13 @@ class HashingWriter:
     # In the thread
 
     def _turn(self) -> None:
-        """Batch after batch, for a while. After an error it counts as at work for ever, so that no other begins."""
+        """Write batches for `TURN` seconds. After an error `_at_work` stays true, so that no other thread begins."""
         ends = time.monotonic() + TURN
         try:
             while more := self._write_next():
                 if time.monotonic() >= ends:
                     break
-        except BaseException as error:  # raised where it is waited for
+        except BaseException as error:  # `_until` raises it
             self._end(error)
         else:
             if more:

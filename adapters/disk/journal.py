@@ -1,6 +1,6 @@
-"""Facts in SQLite: when `append` returns, they are on the disk, whatever happens to the process or the machine.
+"""A journal of facts in SQLite. When `append` returns they are on the disk and survive a crash or a power cut.
 
-One thread owns the one connection. Facts that come while it syncs are written together by the next commit.
+One thread owns the connection. Facts that arrive while it syncs are written together by the next commit.
 """
 
 from __future__ import annotations
@@ -27,20 +27,19 @@ F = TypeVar("F")
 
 
 class _Batch(list[tuple[Sequence[Row], "asyncio.Future[None]"]], Generic[F]):
-    """What one commit writes, after it has put a `snapshot` in the place of all that was there, if it has one."""
+    """The rows of one commit. With a `snapshot`, this first replaces all former rows."""
 
     snapshot: Sequence[F] | None = None
 
 
 class SqliteJournal(Generic[F]):
-    """Implements the port `Journal`. Made by `open_journal`, and used from the event loop that made it.
+    """Implements the port `Journal`. Made by `open_journal`, for the event loop that made it.
 
-    `snapshot`, if set, gives the fewest facts that lead to the same state; beyond `limit` facts, and when at least
-    half of what is kept has become history, an `append` cuts the journal down to them, in its own commit: what finds no
-    room is not kept by its being in the snapshot. The snapshot must therefore hold all that was appended before; what
-    is being appended may be in it or not. It is read in a thread.
-    Facts of a class with `LEDGER = True` (and a field `at`, UNIX seconds) are kept a second time, for good, and read
-    with `ledger`. `commits` counts the syncs that all appends together have cost.
+    `snapshot`, if set, returns the fewest facts that lead to the same state. Beyond `limit` facts, when at least half
+    of them are obsolete, an `append` replaces the journal by the snapshot in the same commit. The snapshot must contain
+    everything that was appended before; what this `append` adds may be in it or not. A thread reads it.
+    Facts of a class with `LEDGER = True` (and a field `at`, UNIX seconds) are also stored permanently; `ledger` reads
+    them. `commits` counts the syncs.
     """
 
     def __init__(self, file: SqliteFile, json: FactsJson[F], limit: int) -> None:
@@ -60,11 +59,16 @@ class SqliteJournal(Generic[F]):
 
     @property
     def facts(self) -> int:
-        """How many facts it holds."""
+        """The number of facts."""
         return self._file.rows
 
     async def append(self, facts: Sequence[F]) -> None:
-        """See `Journal.append`. `NoSpace`: none of them was kept, try again; `JournalError`: this journal has ended."""
+        """See `Journal.append`.
+
+        Raises:
+            NoSpace: none of the facts was written; try again.
+            JournalError: the journal is broken for the rest of this run.
+        """
         if self._broken is not None:
             raise self._broken
         if not facts:
@@ -73,30 +77,30 @@ class SqliteJournal(Generic[F]):
         snapshot = self._due()
         kept = self._loop.create_future()
         with self._lock:
-            if self._batch is None or snapshot is not None:  # what was before the cut has a commit before it
+            if self._batch is None or snapshot is not None:  # earlier facts need a commit before the snapshot
                 self._batch = _Batch()
                 self._batch.snapshot = snapshot
                 self._work.put(partial(self._commit, self._batch))
             self._batch.append((rows, kept))
-        await kept  # whoever stops waiting takes nothing back: the commit does not look at this
+        await kept  # a cancelled caller does not stop the commit
 
     def read(self) -> Iterator[F]:
-        """See `Journal.read`. For the start: read them all before the first `append`."""
+        """See `Journal.read`. Read everything before the first `append`."""
         return (self._json.fact(row) for row in self._file.read())
 
     async def ledger(self, since: float = 0.0) -> list[F]:
-        """All that was ever kept for good from `since` (UNIX seconds) on, oldest first."""
+        """The permanent facts from `since` (UNIX seconds) on, oldest first."""
         found: Future[list[Row]] = Future()
         self._work.put(lambda: _settle(found, lambda: list(self._file.ledger(since))))
         return [self._json.fact(row) for row in await asyncio.wrap_future(found)]
 
     async def close(self) -> None:
-        """Write what is still to be written and let go of the file."""
+        """Write the pending facts and close the file."""
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
 
     def _due(self) -> Sequence[F] | None:
-        """What the journal is to be cut down to, when it is time for that."""
+        """The snapshot, when the journal is long enough to be replaced by it."""
         if self.snapshot is None or self._file.rows <= self._next_cut:
             return None
         self._next_cut = sys.maxsize
@@ -125,18 +129,18 @@ class SqliteJournal(Generic[F]):
         except NoSpace as error:
             return error
         except Exception as error:
-            # After a failed sync nobody knows what is on the disk: only a new start reads what is.
+            # After a failed sync the content of the disk is unknown; only a restart can read it.
             self._broken = error if isinstance(error, JournalError) else JournalError(f"the journal broke: {error}")
             return self._broken
         return None
 
     def _cut(self, snapshot: Sequence[F], rows: Sequence[Row]) -> bool:
-        """Whether all was replaced by the snapshot and these."""
-        # It is written as JSON here, since a large state would keep the loop waiting for too long.
+        """Replace all facts by the snapshot and these rows; whether that succeeded."""
+        # Encoded as JSON in this thread: a large state would block the loop for too long.
         try:
             self._file.replace(map(self._json.row, snapshot), rows)
         except Exception as error:
-            logger.warning("the journal {} could not be cut down, it grows on: {}", self._file.path.name, error)
+            logger.warning("the journal {} could not be compacted and keeps growing: {}", self._file.path.name, error)
             return False
         finally:
             self._next_cut = max(self._limit, 2 * self._file.rows)
@@ -151,7 +155,7 @@ def _tell(waiting: Sequence[asyncio.Future[None]], error: Exception | None) -> N
             kept.set_result(None)
         else:
             kept.set_exception(error)
-            kept.exception()  # retrieved: who was to hear of it may have gone
+            kept.exception()  # retrieved, in case the caller was cancelled
 
 
 def _settle(done: Future[Any], call: Callable[[], Any]) -> None:
@@ -171,11 +175,19 @@ async def open_journal(
     limit: int = 10_000,
     vfs: str | None = None,
 ) -> AsyncIterator[SqliteJournal[F]]:
-    """The journal at `path`, made if it is not there, for as long as the block runs.
+    """Open the journal at `path`, or create it, until the block ends.
 
-    `facts` is the class of the facts, or the union of their classes: frozen dataclasses or structs, whose later
-    fields have defaults. `JournalError` when another `program` uses it, when a later version wrote it, or when it is
-    broken. `vfs` names the SQLite VFS to use instead of the system's.
+    Args:
+        path: The SQLite file.
+        facts: The class of the facts or the union of their classes: frozen dataclasses or structs. Fields that were
+            added later have defaults.
+        program: The name of the program, for errors.
+        snapshot: See `SqliteJournal`.
+        limit: Facts from which on the journal is replaced by the snapshot.
+        vfs: The SQLite VFS instead of the system's.
+
+    Raises:
+        JournalError: another process uses the file, a later version wrote it, or it is damaged.
     """
     file = await asyncio.to_thread(SqliteFile, path, program, vfs)
     try:

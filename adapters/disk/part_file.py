@@ -1,4 +1,4 @@
-"""The file in which a result comes: beside its place, known by what it is a part of, and one program's alone."""
+"""The file that receives a result: in the folder of the result, named by its task, and locked by one program."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from wakestream.adapters.disk.atomic import sync_folder
 from wakestream.adapters.disk.file_lock import locked
 
 _LONGEST = 200
-"""Bytes of the result's own name in that of its part: disks take 255 in all."""
+"""Bytes of the result's name in the name of its part; most file systems allow 255 in all."""
 
 _NO_FOLLOW: int | None = getattr(os, "O_NOFOLLOW", None)
 
 _LOOKS = 10
-"""After so many a disk is believed that gives one file another number at each look."""
+"""Attempts, for file systems that report another inode at each call."""
 
 
 def beside(output: Path, of: str) -> Path:
-    """Where a part of `output` is until it is whole; `of`, a task or a job, tells parts apart."""
+    """The path of an incomplete `output`; `of`, a task or a job, distinguishes several."""
     name = os.fsencode(output.name)[:_LONGEST].decode(errors="ignore")
     return output.with_name(f"{name}.{hashlib.sha256(of.encode()).hexdigest()[:8]}.part")
 
 
 def said_of(part: Path) -> Path:
-    """The file that says what it is a part of."""
+    """The file that describes what the part belongs to."""
     return part.with_name(f"{part.name}.json")
 
 
 def taken(part: Path) -> FileIO | None:
-    """The part, made if it is not there, and ours alone until it is closed; None while another program has it.
+    """Open the part, create it if needed, and lock it; None while another program holds it.
 
-    Also None where the name is a link, or another account's file: in a shared folder, others can guess it.
+    Also None when the name is a link or another account's file: in a shared folder, others can guess the name.
     """
     looks = _LOOKS
     while True:
@@ -48,10 +48,10 @@ def taken(part: Path) -> FileIO | None:
             file.close()
             return None
         looks -= 1
-        # Elsewhere what is open can neither be renamed nor removed.
+        # On Windows an open file can neither be renamed nor removed.
         if os.name != "posix" or not looks or _is_at(part, file):
             return file
-        file.close()  # it became the result, or went, before it was locked
+        file.close()  # it was renamed or removed before it was locked
 
 
 def _made(path: str, flags: int) -> int:
@@ -64,11 +64,11 @@ def _ours(file: FileIO) -> bool:
     found = os.fstat(file.fileno())
     if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_nlink > 1):
         return False
-    if os.name != "posix":  # a lock there stops whoever reads it, and nobody has tried it with one
+    if os.name != "posix":  # a lock on Windows blocks readers too, and was never tested
         return True
     try:
         return locked(file.fileno())
-    except OSError:  # this disk knows no locks
+    except OSError:  # this file system has no locks
         return True
 
 
@@ -87,18 +87,18 @@ def write_fresh(path: Path, data: bytes) -> None:
 
 
 def unlink(part: Path) -> None:
-    """Away with it, and with what is said of it."""
+    """Remove the part and its description."""
     for path in (part, said_of(part)):
-        with contextlib.suppress(OSError):  # on Windows somebody may have it open; the name says that it is a part
+        with contextlib.suppress(OSError):  # on Windows another program may have it open
             path.unlink(missing_ok=True)
 
 
 def remove_part(output: Path, task_id: str) -> None:
-    """Nobody wants this task at `output` any more: what an earlier run of this program left of it goes."""
+    """Remove what an earlier run left of this task's download to `output`."""
     unlink(beside(output, task_id))
 
 
 def settle(output: Path) -> None:
-    """Make its new name outlast a power cut, where we may: it is about to be said that it is there."""
+    """Make the rename survive a power cut, where the folder can be synced, before the result is reported."""
     with contextlib.suppress(OSError):
         sync_folder(output.parent)

@@ -1,4 +1,4 @@
-"""Places on a disk, whatever they are called."""
+"""Standard folders, and paths as keys."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _ONE_CASE = ("win32", "darwin")
 
 
 def data_folder(program: str) -> Path:
-    """Where a program of ours keeps what it knows, unless it is told another folder."""
+    """The default state folder of a wakestream program."""
     from platformdirs import user_data_path
 
     return user_data_path("wakestream", appauthor=False) / program
 
 
 def path_key(path: str) -> str:
-    """One word for one file: Windows and macOS take no notice of case, and macOS none of how an accent is written."""
+    """The same key for all spellings of one file: Windows and macOS ignore case, and macOS the form of accents."""
     return unicodedata.normalize("NFC", path).casefold() if sys.platform in _ONE_CASE else path

@@ -1,4 +1,4 @@
-"""One SQLite file with the durability that a journal promises, and its schema's versions. Blocks: for a thread."""
+"""The journal's SQLite file: durable commits, and migrations of its schema. All calls block; use a thread."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MIGRATIONS = (
     CREATE INDEX ledger_at ON ledger (at);
     """,
 )
-"""Each brings a file from the version of its place to the next one; a file's version is its `user_version`."""
+"""Each script migrates a file to the next version; the file's version is its `user_version`."""
 
 _FULL_SYNC = 2
 _CHECKPOINT_PAGES = 1000
 
 
 class SqliteFile:
-    """The file at `path`, held by this process alone until `close`. `rows` is how many facts it holds."""
+    """The file at `path`, locked by this process until `close`. `rows` counts its facts."""
 
     def __init__(self, path: Path, program: str, vfs: str | None = None) -> None:
         self.path = path
@@ -39,12 +39,12 @@ class SqliteFile:
             self._begin(program)
             self.rows = self.count()
         except BaseException:
-            with contextlib.suppress(apsw.Error):  # a disk that fails may fail in this too; the first fault is told
+            with contextlib.suppress(apsw.Error):  # the first error is reported
                 self._db.close()
             raise
 
     def count(self) -> int:
-        """How many facts there are."""
+        """The number of facts."""
         with self._errors("be read"):
             return int(self._one("SELECT count(*) FROM facts"))
 
@@ -55,19 +55,19 @@ class SqliteFile:
                 yield Row(kind, data)
 
     def ledger(self, since: float) -> Iterator[Row]:
-        """What was kept for good, from `since` on."""
+        """The permanent rows from `since` on."""
         with self._errors("be read"):
             query = "SELECT kind, data, at FROM ledger WHERE at >= ? ORDER BY at, seq"
             for kind, data, at in self._db.execute(query, (since,)):
                 yield Row(kind, data, at)
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Returns when the rows are on the disk, all of them; none is when it raises `NoSpace`."""
+        """Write the rows; they are on the disk when it returns. After `NoSpace` none of them is."""
         self._change(lambda: self._insert(rows))
         self.rows += len(rows)
 
     def replace(self, snapshot: Iterable[Row], rows: Sequence[Row]) -> None:
-        """The snapshot instead of all facts, and then these, or nothing of both; the ledger stays as it is."""
+        """Replace all facts by the snapshot and these rows, in one transaction; the ledger is unchanged."""
 
         def change() -> None:
             self._db.execute("DELETE FROM facts")
@@ -78,27 +78,27 @@ class SqliteFile:
         self.rows = self.count()
 
     def close(self) -> None:
-        """Let go of the file; the write-ahead log becomes part of it."""
-        with contextlib.suppress(apsw.Error):  # what was committed is in the log, and is read from there
+        """Close the file, after a checkpoint of the write-ahead log."""
+        with contextlib.suppress(apsw.Error):  # commits in the log are read at the next start
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         with contextlib.suppress(apsw.Error):
             self._db.close()
 
     def _begin(self, program: str) -> None:
-        with self._errors("be opened", busy=f"another wakestream {program} uses it: stop that one, or give --state"):
+        with self._errors("be opened", busy=f"another wakestream {program} uses it; stop that one, or give --state"):
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             mode = self._one("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON")
             self._db.wal_autocheckpoint(_CHECKPOINT_PAGES)
             if (mode, self._one("PRAGMA synchronous")) != ("wal", _FULL_SYNC):
                 raise self._unusable(f"the disk does not let SQLite write durably (journal mode {mode})")
-            with self._db:  # takes the lock, which is kept
+            with self._db:  # takes the lock and keeps it
                 self._migrate()
 
     def _migrate(self) -> None:
         version = int(self._one("PRAGMA user_version"))
         if version > len(_MIGRATIONS):
-            raise self._unusable(f"a later version of wakestream wrote it (its format is {version})")
+            raise self._unusable(f"a later version of wakestream wrote it (format {version}); use that version")
         for script in _MIGRATIONS[version:]:
             self._db.execute(script)
         self._db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
@@ -125,20 +125,20 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def _errors(self, what: str, busy: str = "another program holds it") -> Iterator[None]:
-        """What SQLite and the disk refuse, as sentences."""
+        """Errors of SQLite and the disk as `JournalError` with a sentence."""
         try:
             yield
         except apsw.FullError as error:
-            then = ", it then goes on by itself" if what == "be written" else " and start it again"
+            then = "; the program continues by itself then" if what == "be written" else " and start it again"
             raise NoSpace(f"no space left for {self.path}; make room{then}") from error
         except (apsw.BusyError, apsw.LockedError) as error:
             raise self._unusable(busy) from error
         except (apsw.CorruptError, apsw.NotADBError) as error:
-            raise self._unusable("it is broken; restore a backup, or move it away to begin anew") from error
+            raise self._unusable("it is damaged; restore a backup, or move it away to start without it") from error
         except UnicodeEncodeError as error:
             raise self._unusable("its name is not UTF-8; choose another folder") from error
         except (apsw.Error, OSError) as error:
             raise JournalError(f"{self.path} cannot {what}: {error}; look at the disk and its permissions") from error
 
-    def _unusable(self, why: str) -> JournalError:
-        return JournalError(f"{self.path} cannot be used: {why}")
+    def _unusable(self, reason: str) -> JournalError:
+        return JournalError(f"{self.path} cannot be used: {reason}")

@@ -1,4 +1,4 @@
-"""The folder in which a program keeps its state: closed to other accounts, and no place for a job's result."""
+"""A program's state folder: private to this account, and not allowed as the folder of a result."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from loguru import logger
 from wakestream.adapters.config.setting_files import SettingsError
 
 RESULTS = Path("console", "results")
-"""The one folder in a daemon's state where results belong: those of its console."""
+"""The one folder in a daemon's state that may contain results: those of its console."""
 
 _OURS = ("outbox.sqlite3", "hub.sqlite3", "worker.sqlite3", "licenses.json")
 
 
 def make_private(folder: Path) -> None:
-    """Make `folder` with mode 0700, or take the access of other accounts to it away, with a warning.
+    """Create `folder` with mode 0700, or restrict an existing one to this account, with a warning.
 
-    A folder of another account, or one that all may write to (such as `/tmp`), is left as it is, with a warning.
+    A folder of another account, or one that everyone can write to (such as `/tmp`), is not changed, with a warning.
 
     Raises:
         SettingsError: the folder cannot be made.
@@ -28,8 +28,8 @@ def make_private(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _close_to_others(folder)
     except OSError as error:
-        why = f"--state: {folder} cannot be used ({error.strerror or error}); choose another folder"
-        raise SettingsError(why) from error
+        reason = f"--state: {folder} cannot be used ({error.strerror or error}); choose another folder"
+        raise SettingsError(reason) from error
 
 
 def _close_to_others(folder: Path) -> None:
@@ -42,11 +42,11 @@ def _close_to_others(folder: Path) -> None:
         folder.chmod(0o700)
         logger.warning("other accounts could read {}; its permissions are now 0700", folder)
     else:
-        logger.warning("other accounts can read {}; choose a folder of your own with --state", folder)
+        logger.warning("other accounts can read {}; choose a private folder with --state", folder)
 
 
 def holds_state(folder: Path) -> bool:
-    """Whether `folder` is, or lies in, a program's state folder, where a result could replace one of its files."""
+    """Whether `folder` is in a program's state folder, where a result could replace one of its files."""
     return any(
         any((above / name).exists() for name in _OURS) and not folder.is_relative_to(above / RESULTS)
         for above in (folder, *folder.parents)

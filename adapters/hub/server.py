@@ -451,7 +451,7 @@ async def open_hub(
 
 
 def _note_refusal(reason: str, times: int) -> None:
-    logger.debug("refused: {} ({} times by now)", reason, times, stage="hub")
+    logger.debug("refused: {} ({} times so far)", reason, times, stage="hub")
 
 
 def _note(fact: f.Fact) -> None:

@@ -1,4 +1,4 @@
-"""Why no connection came about, as people understand it: the system's words for it differ from system to system."""
+"""Explains why a connection failed, in the same words on every system."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import re
 import socket
 
 _WHY = {
-    errno.ECONNREFUSED: "nobody listens there (connection refused)",
-    errno.EHOSTUNREACH: "no way leads there from this machine (no route to host)",
-    errno.ENETUNREACH: "no way leads there from this machine (network unreachable)",
-    errno.ETIMEDOUT: "no answer from there (timed out)",
+    errno.ECONNREFUSED: "nothing listens there (connection refused)",
+    errno.EHOSTUNREACH: "this machine has no route to it (no route to host)",
+    errno.ENETUNREACH: "this machine has no route to it (network unreachable)",
+    errno.ETIMEDOUT: "it does not answer (timed out)",
 }
 
 _WINDOWS = {
     1225: errno.ECONNREFUSED, 10061: errno.ECONNREFUSED, 1231: errno.ENETUNREACH, 10051: errno.ENETUNREACH,
     1232: errno.EHOSTUNREACH, 10065: errno.EHOSTUNREACH, 121: errno.ETIMEDOUT, 10060: errno.ETIMEDOUT,
 }  # fmt: skip
-"""Its numbers of the same: those of connections that are made in the background, and those of sockets."""
+"""The same errors by their numbers on Windows, of overlapped connections and of sockets."""
 
 
 def no_connection(error: OSError) -> str:
-    """A clause about it."""
+    """The reason as a clause."""
     if isinstance(error, socket.gaierror):
         if error.errno == getattr(socket, "EAI_AGAIN", None):
-            return "the name of that host cannot be looked up at the moment; does this machine have a network?"
-        return "no host of that name is known; is it spelled right?"
+            return "its host name cannot be resolved at the moment; check the network of this machine"
+        return "its host name is unknown; check the spelling"
     text = str(error)
-    # asyncio sums up several failed addresses in one error without a number, but with the number of each.
+    # For several failed addresses asyncio raises one error, whose text has the number of each.
     numbers = {error.errno, *map(int, re.findall(r"\[Errno (\d+)\]", text))}
     there = {getattr(error, "winerror", None), *map(int, re.findall(r"\[WinError (\d+)\]", text))}
     numbers |= {number for each, number in _WINDOWS.items() if each in there}
@@ -39,6 +39,6 @@ def no_connection(error: OSError) -> str:
 
 
 def _in_its_words(error: OSError, text: str) -> str:
-    if "Connect call failed" in text:  # asyncio's, with the address, which those who read it know
-        return os.strerror(error.errno) if error.errno else "no connection to any of its addresses came about"
+    if "Connect call failed" in text:  # asyncio's text repeats the address
+        return os.strerror(error.errno) if error.errno else "none of its addresses can be reached"
     return error.strerror or text or type(error).__name__

@@ -1,4 +1,4 @@
-"""How often a server has refused something, and why: read by tests and by whatever shows metrics. Pure."""
+"""Counts what a server refuses, by reason, for metrics and tests. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Tell = Callable[[str, int], object]
 
 
 class Refusals(Counter[str]):
-    """Refusals by reason. A reason is a word of the server's own, never a caller's text, so there are few of them.
+    """Refusals by reason. A reason is one of the server's own words, not text of a caller, so there are few of them.
 
-    `tell` hears of each: the reason, and how often it has occurred by now.
+    `tell` is called for each, with the reason and its count.
     """
 
     def __init__(self, tell: Tell | None = None) -> None:
@@ -19,7 +19,7 @@ class Refusals(Counter[str]):
         self._tell = tell
 
     def count(self, reason: str) -> None:
-        """Something was refused."""
+        """Count a refusal."""
         self[reason] += 1
         if self._tell is not None:
             self._tell(reason, self[reason])

@@ -1,7 +1,7 @@
-"""A long body straight off its connection, into buffers of our own that are written and hashed as they are.
+"""Reads a long body directly from its connection, into buffers that are written and hashed without a copy.
 
-aiohttp copies every block twice on its way, and each into new memory; for gigabytes that is most of the work. So once
-its head is read, the connection is borrowed from it until the body is complete.
+aiohttp copies every block twice, each time into new memory; for gigabytes that is most of the work. So after the head
+of the message, this module takes the connection from aiohttp until the body is complete.
 """
 
 from __future__ import annotations
@@ -14,29 +14,32 @@ from aiohttp import StreamReader
 from wakestream.adapters.disk.hashing_writer import AHEAD
 
 LEAST = 4 * 1024 * 1024
-"""Bytes that must be left of a body for this to pay."""
+"""Remaining bytes of a body from which on this is faster."""
 
 BUFFER = 2 * 1024 * 1024
-"""Bytes of one: a change of threads for each costs less in large ones, and in still larger ones memory."""
+"""Bytes of a buffer: larger ones need fewer thread switches and more memory."""
 
 _BUFFERS = 5
 
 AT_LEAST_EVERY = 1.0
-"""Seconds after which what is there is handed on, though the buffer is not full."""
+"""Seconds after which a buffer is passed on although it is not full."""
 
 
 def can_borrow(content: StreamReader, transport: asyncio.Transport | None, taken: int) -> bool:
-    """Whether aiohttp holds nothing more of the body than the `taken` bytes that were read from it."""
+    """Whether aiohttp has no bytes of the body beyond the `taken` ones that were read."""
     if transport is None or transport.is_closing() or not transport.is_reading() or content.is_eof():
         return False
     return content.total_bytes == taken and content.exception() is None
 
 
 async def straight(transport: asyncio.Transport, left: int, idle: float) -> AsyncGenerator[memoryview, None]:
-    """The next `left` bytes of the connection. A block is yours until you ask for more with `AHEAD` others after it.
+    """Yield the next `left` bytes of the connection. A block stays valid until `AHEAD` more blocks were requested.
 
-    `ConnectionResetError` when it breaks, `TimeoutError` when nothing comes for `idle` seconds. Whatever happens, the
-    connection is given back.
+    aiohttp gets the connection back in any case.
+
+    Raises:
+        ConnectionResetError: the connection was lost.
+        TimeoutError: no byte arrived for `idle` seconds.
     """
     borrower = _Borrower(transport, left)
     transport.set_protocol(borrower)
@@ -51,7 +54,7 @@ async def straight(transport: asyncio.Transport, left: int, idle: float) -> Asyn
 
 
 class _Borrower(asyncio.BufferedProtocol):
-    """Fills one buffer after the other; stands still while all are with the reader."""
+    """Fills one buffer after the other; pauses while the reader has all of them."""
 
     def __init__(self, transport: asyncio.Transport, left: int) -> None:
         self._transport = transport
@@ -72,13 +75,13 @@ class _Borrower(asyncio.BufferedProtocol):
     # The transport's side
 
     def get_buffer(self, _: int) -> memoryview:
-        """Where the next bytes go; never more than belongs to the body."""
-        if not self._left:  # some loops (that of Windows) hand over more than was asked for
+        """The memory for the next bytes, limited to the body."""
+        if not self._left:  # the loop of Windows may deliver more than requested
             return self._behind
         return self._filling[self._filled : min(BUFFER, self._filled + self._left)]
 
     def buffer_updated(self, count: int) -> None:
-        """They are there."""
+        """The bytes have arrived."""
         if not self._left:
             self._owner.data_received(bytes(self._behind[:count]))  # type: ignore[attr-defined]
             return
@@ -86,26 +89,26 @@ class _Borrower(asyncio.BufferedProtocol):
         self._left -= count
         self._heard = self._clock()
         if not self._left:
-            self.give_back()  # at once: what comes behind the body is not ours
+            self.give_back()  # at once: bytes after the body belong to aiohttp
         if self._filled == BUFFER or not self._left:
             self._hand_on()
 
     def eof_received(self) -> bool | None:
-        """The other side will send no more."""
-        self._end(ConnectionResetError("the sender has gone"))
+        """The peer sends nothing more."""
+        self._end(ConnectionResetError("the peer closed the connection"))
         return self._owner.eof_received()  # type: ignore[attr-defined, no-any-return]
 
     def connection_lost(self, error: Exception | None) -> None:
-        """There is no connection any more."""
+        """The connection was lost."""
         self._end(error or ConnectionResetError("the connection was lost"))
         self._owner.connection_lost(error)
 
     def pause_writing(self) -> None:
-        """Concerns answers."""
+        """For aiohttp, which writes the response."""
         self._owner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Concerns answers."""
+        """For aiohttp, which writes the response."""
         self._owner.resume_writing()
 
     def _end(self, error: Exception) -> None:
@@ -125,7 +128,7 @@ class _Borrower(asyncio.BufferedProtocol):
     # The reader's side
 
     async def block(self, idle: float) -> memoryview | None:
-        """The next bytes; None after the last."""
+        """The next bytes; None at the end."""
         self._release()
         while not self._ready:
             if not self._left and not self._filled:
@@ -150,7 +153,7 @@ class _Borrower(asyncio.BufferedProtocol):
                 raise
 
     def _release(self) -> None:
-        """What is before the last `AHEAD` was written by now."""
+        """Reuse the buffers before the last `AHEAD`, which were written."""
         while len(self._out) > AHEAD:
             self._free.append(self._out.pop(0))
         if self._paused and self._free and self._lost is None:
@@ -162,7 +165,7 @@ class _Borrower(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def give_back(self) -> None:
-        """The connection's owner reads on."""
+        """Return the connection to aiohttp."""
         if self._transport.get_protocol() is self:
             self._transport.set_protocol(self._owner)
         if self._paused:

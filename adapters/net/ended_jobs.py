@@ -1,4 +1,4 @@
-"""The jobs that the hub says are over: what was given to them starts nothing more at the worker."""
+"""The ended jobs, by the hub's messages: their capabilities start nothing more at the worker."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from wakestream.streams.hub.capabilities import LEEWAY
 from wakestream.streams.protocol import messages as m
 
 REMEMBERED = 10_000
-"""Jobs of a license that are kept in mind."""
+"""Ended jobs of a license that are remembered."""
 
 
 class EndedJobs:
-    """Fed with what the hub says. `clock` gives UNIX seconds."""
+    """Fed with the hub's messages. `clock` gives UNIX seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -21,7 +21,7 @@ class EndedJobs:
         self._floor: dict[str, float] = {}
 
     def feed(self, event: object) -> None:
-        """A job has the GPU (again), or is over."""
+        """A message: a job got the GPU, or has ended."""
         match event:
             case m.Submit(request_id=job, license=str(owner)):
                 self._begin(job, owner)
@@ -36,7 +36,7 @@ class EndedJobs:
         ended[job] = self._clock()
         ended.move_to_end(job)
         if len(ended) > REMEMBERED:
-            # Which job that was is no longer known, so what was given before its end starts nothing either.
+            # The forgotten job is unknown from now on, so all capabilities from before its end are refused.
             self._floor[owner] = ended.popitem(last=False)[1]
 
     def _begin(self, job: str, owner: str) -> None:
@@ -44,5 +44,5 @@ class EndedJobs:
             self._ended[owner].pop(job, None)
 
     def has(self, job: str, owner: str, issued: float) -> bool:
-        """Whether this job, or the capability of it that was given at `issued`, is over."""
+        """Whether the job of a capability that was issued at `issued` has ended."""
         return issued <= self._floor.get(owner, float("-inf")) + LEEWAY or job in self._ended.get(owner, {})

@@ -1,4 +1,4 @@
-"""How each of our HTTP servers listens, and stops."""
+"""Start and stop of our HTTP servers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The connection to a hub that is always being kept: one hot stream of events, and a `send`.
+"""A connection to the hub that reconnects by itself: one hot observable of events, and a `send`.
 
-Client, monitor and worker use it alike. A session is a cold observable that ends in an error; `retry_backoff` above it
-makes it a link; the switchboard below never hears an error, only `LinkDown`.
+Client, monitor and worker use it. A session is a cold observable that ends with an error; `retry_backoff` makes a link
+of it, whose subscribers see no error but `LinkDown`.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ class HubLink(Protocol):
 
 
 PING_EVERY = 25.0
-"""Seconds between application pings, as the field's peers send them."""
+"""Seconds between application pings, as deployed peers send them."""
 
 SILENCE = 2 * PING_EVERY
-"""A connection on which nothing is heard for this long is dead."""
+"""Seconds without a message after which the connection counts as lost."""
 
 REGISTER_WITHIN = 10.0
-"""Seconds that a hub has to answer `register`."""
+"""Seconds that the hub has to answer `register`."""
 
 RECONNECT = Backoff(initial=0.5, max_delay=30.0, reset_on_success=lambda event: type(event) is m.Pong)
-"""A connection is healthy, and the count of attempts set back, once a ping was answered: one that is made and at once
-ended again (kicked, replaced by another of the same name) comes back later each time."""
+"""The delay is reset after the first answered ping. A connection that ends at once (kicked, or replaced by another of
+the same name) is retried later each time."""
 
 FOR_GOOD = frozenset({"unauthorized", "forbidden", "bad_address", "kicked"})
-"""What a hub says to one who need not come again; any other refusal may pass."""
+"""Codes of refusals that a retry cannot change; any other refusal may pass."""
 
 
 class Link:
@@ -96,18 +96,18 @@ class Link:
 
     @property
     def up(self) -> bool:
-        """Whether the hub has registered us and the connection stands."""
+        """Whether the connection is open and the hub has registered us."""
         return self._socket is not None
 
     def send(self, message: m.Message) -> bool:
-        """Put a frame onto the wire; False, and nothing sent, while there is no link."""
+        """Send a message; False, and nothing is sent, while there is no connection."""
         if self._socket is None:
             return False
         self._put(self._socket, message)
         return True
 
     async def close(self) -> None:
-        """Let go of the connection and wait until it is closed."""
+        """Close the connection and wait until it is closed."""
         self._subscription.dispose()
         await self._scheduler.close()
 
@@ -124,7 +124,7 @@ class Link:
         if isinstance(event, LinkUp):
             self._tap.row("conn", "up", {"features": sorted(event.features)})
         elif isinstance(event, LinkDown):
-            said = "{}; trying again, later each time" if event.code else "{}; trying again"
+            said = "{}; trying again with increasing delays" if event.code else "{}; trying again"
             logger.bind(stage="link").log("ERROR" if event.code else "WARNING", said, event.reason)
             self._tap.row("conn", "down", {"why": event.reason, "code": event.code})
         self.events.feed(event)
@@ -161,7 +161,7 @@ class Link:
             raise HubUnreachable(f"it did not answer register within {REGISTER_WITHIN:g} s") from None
 
     async def _next(self, socket: ClientConnection) -> m.Message | None:
-        """The next message, or None for a frame that is none; answers pings."""
+        """The next message, None for an invalid frame; answers pings."""
         try:
             raw = await socket.recv(decode=False)
         except ConnectionClosedOK:
@@ -175,11 +175,11 @@ class Link:
         try:
             message = wire.decode(raw, strict=False)
         except wire.Malformed as error:
-            logger.bind(stage="link").warning("the hub sent a frame that is ignored: {}", error)
+            logger.bind(stage="link").warning("the hub sent an invalid frame, which is ignored: {}", error)
             return None
         self._tap.frame("in", message)
         if type(message) is m.Kicked:
-            raise HubRefused(message.msg or "the hub closed this connection for good", code="kicked")
+            raise HubRefused(message.msg or "the hub closed this connection permanently", code="kicked")
         return message
 
     def _put(self, socket: ClientConnection, message: m.Message) -> None:
@@ -196,17 +196,25 @@ def open_link(
     scheduler: LoopScheduler | None = None,
     ca: SSLContext | None = None,
 ) -> Link:
-    """Connect to the hub at `url` now, and again whenever the connection is lost, until `close`.
+    """Connect to the hub, and reconnect whenever the connection is lost, until `close`. Needs a running loop.
 
-    Needs a running loop. `events` is hot and never errors: `LinkUp` once the hub has answered `register`, `LinkDown`
-    with the reason whenever there is no connection (at each failed attempt again), and every message in between. `ca`
-    says how a hub with TLS is verified, where the system's authorities are not enough.
+    Args:
+        url: The hub's WebSocket address.
+        register: Makes the first message of each connection.
+        tap: Records all messages.
+        random: The source of the delays' jitter.
+        scheduler: The scheduler of timers; a new one by default.
+        ca: Verifies a hub whose certificate the system does not trust.
+
+    Returns:
+        A link whose `events` is hot and has no error: `LinkUp` when the hub has answered `register`, `LinkDown` with
+        the reason after each lost connection and failed attempt, and every message in between.
     """
     return Link(url, register, tap, random or Random(), scheduler or LoopScheduler(), ca)
 
 
 class _TellsWhy(ForwardingObserver[Event]):
-    """Says `LinkDown` before the error that ends a session."""
+    """Emits `LinkDown` before the error that ends a session."""
 
     __slots__ = ("url",)
 
@@ -216,7 +224,7 @@ class _TellsWhy(ForwardingObserver[Event]):
 
     def on_error(self, error: Exception) -> None:
         code = error.code if isinstance(error, HubRefused) and error.code in FOR_GOOD else None
-        why = f"nothing was heard for {error.seconds:g} s" if isinstance(error, Stalled) else str(error)
+        why = f"no message arrived for {error.seconds:g} s" if isinstance(error, Stalled) else str(error)
         self.observer.on_next(LinkDown(f"hub {self.url}: {why}", code))
         self.observer.on_error(error)
 
@@ -227,7 +235,7 @@ def _reason(socket: ClientConnection) -> str:
 
 
 class _ConnectHere(connect):
-    """Follows no redirect: the key that comes next is for the hub that the user has set."""
+    """Does not follow redirects: the key is for the hub that the user has set."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         """See `connect.process_redirect`."""
@@ -236,7 +244,7 @@ class _ConnectHere(connect):
 
 @contextlib.asynccontextmanager
 async def _connected(url: str, ca: SSLContext | None) -> AsyncIterator[ClientConnection]:
-    """A WebSocket; the library's and the system's errors become ours."""
+    """A WebSocket; errors of the library and the system become `HubError`."""
     try:
         async with _ConnectHere(
             url,
@@ -250,16 +258,16 @@ async def _connected(url: str, ca: SSLContext | None) -> AsyncIterator[ClientCon
             try:
                 yield socket
             finally:
-                # Left to itself, the library tells the hub of a fault of ours (1011) when the session is cancelled.
+                # Otherwise the library reports an internal error (1011) to the hub when the session is cancelled.
                 await socket.close()
     except (HubError, asyncio.CancelledError):
         raise
     except InvalidURI as error:
-        raise HubRefused(f"{url} is no WebSocket address", code="bad_address") from error
+        raise HubRefused(f"{url} is not a WebSocket address; correct it", code="bad_address") from error
     except InvalidStatus as error:
         raise HubUnreachable(_turned_away(error.response)) from error
     except InvalidHandshake as error:
-        raise HubUnreachable(f"no hub answers there ({error}){_hint(url)}") from error
+        raise HubUnreachable(f"it did not answer as a hub ({error}){_hint(url)}") from error
     except (OSError, TimeoutError) as error:
         ended = url.startswith("wss:") and isinstance(error, ConnectionResetError)
         raise HubUnreachable(hung_up() if ended else _plain(error)) from error
@@ -268,19 +276,19 @@ async def _connected(url: str, ca: SSLContext | None) -> AsyncIterator[ClientCon
 
 
 def _hint(url: str) -> str:
-    """A port of TLS closes on one who speaks none, without a word."""
-    return "; if TLS is spoken there, write https:// or wss://" if url.startswith("ws:") else ""
+    """A TLS port closes a connection without TLS, and gives no reason."""
+    return "; if it needs TLS, write https:// or wss://" if url.startswith("ws:") else ""
 
 
 def _turned_away(response: Response) -> str:
-    """What an HTTP answer in place of a handshake says; a hub of ours says it in one line of plain text."""
+    """The reason in an HTTP answer instead of a handshake; our hub sends one line of plain text."""
     said = ""
     if 300 <= response.status_code < 400:
         there = response.headers.get("Location", "elsewhere")[:200]
-        said = f"it points to {there!r}; if that is your hub, set its address there"
+        said = f"it redirects to {there!r}; if that is your hub, set this address"
     elif response.headers.get("Content-Type", "").startswith("text/plain"):
         said = " ".join((response.body or b"")[:300].decode(errors="replace").split())
-    return f"the connection was turned away with HTTP {response.status_code}{f': {said}' if said else ''}"
+    return f"the connection was refused with HTTP {response.status_code}{f': {said}' if said else ''}"
 
 
 def _plain(error: OSError) -> str:
@@ -290,4 +298,4 @@ def _plain(error: OSError) -> str:
 
 
 def _fault(error: Exception, item: Any) -> None:
-    logger.bind(stage="link").opt(exception=error).error("an observer failed on {}", type(item).__name__)
+    logger.bind(stage="link").opt(exception=error).error("a subscriber failed at {}", type(item).__name__)

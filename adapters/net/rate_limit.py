@@ -1,4 +1,4 @@
-"""How often an address may do something. Bounded: of too many addresses, the longest unheard of are forgotten."""
+"""Rate limits by address. The number of remembered addresses is bounded; the least recently used are forgotten."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from loguru import logger
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MOST = 10_000
-"""Addresses that are remembered at once."""
+"""Addresses that are remembered."""
 
 
 class Rate:
-    """Each address may do `burst` at once, and one more every `every` seconds. `clock` gives seconds."""
+    """Each address may do `burst` actions at once, and one more every `every` seconds. `clock` gives seconds."""
 
     def __init__(
         self, burst: int, every: float, *, most: int = MOST, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._burst, self._every, self._most, self._clock = burst, every, most, clock
-        # When an address will have nothing on its account, had it done nothing more (the "theoretical arrival time").
+        # The theoretical arrival time of each address: when its budget is full again.
         self._clean: OrderedDict[str, float] = OrderedDict()
 
     def wait(self, address: str) -> float:
-        """Seconds until this address may do it again; 0 for now."""
+        """Seconds until this address may act again; 0 when it may now."""
         ahead = self._clean.get(neighbourhood(address), 0.0) - self._clock()
         return max(0.0, ahead - (self._burst - 1) * self._every)
 
     def count(self, address: str) -> None:
-        """The address has done it once more."""
+        """Count one action of this address."""
         name, now = neighbourhood(address), self._clock()
         self._clean[name] = max(now, self._clean.get(name, now)) + self._every
         self._clean.move_to_end(name)
@@ -39,26 +39,26 @@ class Rate:
             self._clean.popitem(last=False)
 
     def __len__(self) -> int:
-        """How many addresses are remembered."""
+        """The number of remembered addresses."""
         return len(self._clean)
 
 
 class Proxies:
-    """The proxies in front that were `named`. They alone are believed about whom they speak for (X-Forwarded-For)."""
+    """The reverse proxies that the user `named`. Only their X-Forwarded-For headers are used."""
 
     def __init__(self, named: Collection[Network] = ()) -> None:
         self._named = named
         self._told = False
 
     def include(self, peer: str) -> bool:
-        """Whether a proxy in front has this address."""
+        """Whether this is the address of a named proxy."""
         found = _address(peer)
         return found is not None and any(found in network for network in self._named)
 
     def caller(self, peer: str, forwarded: str | None) -> str:
-        """Whose doing it is: the address that the proxy saw, or else the peer itself.
+        """The client's address: the one that the proxy reports, or else the peer's.
 
-        Of several in `forwarded` it is the last: those before it may have been written by anybody.
+        Of several in `forwarded` the last one counts, since any client can write the others.
         """
         last = (forwarded or "").rpartition(",")[2].strip()
         if _address(last) is None:
@@ -69,13 +69,13 @@ class Proxies:
         return peer
 
     def _tell(self, peer: str) -> None:
-        """A proxy on this machine is likely to be meant, and was believed without being named in former versions."""
+        """Warn once about a proxy on this machine that was not named."""
         found = _address(peer)
         if found is None or not found.is_loopback or self._told:
             return
         self._told = True
         logger.warning(
-            "a proxy at {} says whom it speaks for, and was not named, so it is not believed: "
+            "a proxy at {} sent X-Forwarded-For, which is ignored because the proxy was not named; "
             "add --behind-proxy {} if it is yours", peer, peer,
         )  # fmt: skip
 
@@ -89,7 +89,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def neighbourhood(address: str) -> str:
-    """What one person can be expected to have: an IPv4 address, or 64 bits of an IPv6 network."""
+    """The addresses that one person usually has: an IPv4 address, or an IPv6 network of 64 bits."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

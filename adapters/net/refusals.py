@@ -1,4 +1,4 @@
-"""Counts what a server of ours refuses over HTTP, whoever says so: the call, aiohttp's parser, or a timer."""
+"""Counts what our HTTP servers refuse, also when aiohttp's parser or a timer refuses it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from wakestream.adapters.net.counters import Refusals
 from wakestream.operators.model.errors import WorkerRefused
 
 WORD = web.ResponseKey("error", str)
-"""Under which a response keeps the word for why it refuses."""
+"""The key of a response for the reason of a refusal."""
 
 
 def noted(stage: str) -> Refusals:
-    """A count whose every refusal shows in the log at DEBUG."""
-    return Refusals(lambda reason, times: logger.debug("refused: {} ({} times by now)", reason, times, stage=stage))
+    """Counts refusals and logs each at DEBUG."""
+    return Refusals(lambda reason, times: logger.debug("refused: {} ({} times so far)", reason, times, stage=stage))
 
 
 def counting(refused: Refusals) -> type[AbstractAccessLogger]:
-    """For the server, which tells such a logger of every answer; it logs nothing."""
+    """A class for aiohttp's access log that counts refusals and logs nothing."""
 
     class Counting(AbstractAccessLogger):
         def __init__(self, logger: logging.Logger, log_format: str) -> None:
@@ -38,7 +38,7 @@ def counting(refused: Refusals) -> type[AbstractAccessLogger]:
 
 
 def quiet_logger(program: str) -> logging.Logger:
-    """For the server: without the tracebacks of broken requests, with which a port scan would fill the log."""
+    """The server's logger, without tracebacks of malformed requests: a port scan would fill the log."""
     quiet = logging.getLogger(f"wakestream.{program}.aiohttp")
     quiet.addFilter(_is_fault)
     return quiet
@@ -51,7 +51,7 @@ def _is_fault(record: logging.LogRecord) -> bool:
 
 @web.middleware
 async def plain_bodies(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuses compressed bodies: nobody needs to send any, and a small one may hold what no disk does."""
+    """Refuse compressed bodies: no client needs them, and a small one may expand to more than the disk holds."""
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise WorkerRefused("send the body as it is, without Content-Encoding", code="unsupported_media")
     return await handler(request)
@@ -59,7 +59,7 @@ async def plain_bodies(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def no_strangers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Hangs up on those who were not let in: a connection kept is for those who may use it."""
+    """Close the connection after a refused authorization, to keep connections for authorized clients."""
     response = await handler(request)
     if response.status in (401, 403, 429):
         response.force_close()
@@ -67,16 +67,16 @@ async def no_strangers(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def expecting(server: web.Server) -> web.Server:
-    """Refuses what a caller expects beyond `100-continue`, and returns the server.
+    """Make the server refuse an `Expect` header other than `100-continue`; returns the server.
 
-    aiohttp does so too, before any of our code, but repeats the word, and breaks if that is no text.
+    aiohttp refuses it too, but quotes the value, which fails when that is not text.
     """
     handle = server.request_handler
 
     async def look(request: web.BaseRequest) -> web.StreamResponse:
         if request.headers.get("Expect", "100-continue").lower() == "100-continue":
             return await handle(request)
-        return web.Response(status=417, text="Expect: 100-continue is all that is known here")
+        return web.Response(status=417, text="only Expect: 100-continue is supported")
 
     server.request_handler = look
     return server

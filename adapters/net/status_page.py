@@ -1,6 +1,6 @@
-"""A page for people who open a program's address in a browser: how it is, read only, nothing secret, no script.
+"""The page that a browser shows at a program's address: its state, read only, without secrets and scripts.
 
-In English, or in Chinese where the browser asks for that first.
+In English, or in Chinese when that is the browser's first language.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from wakestream.streams.hub.state import HubState
 from wakestream.streams.worker.worker import State
 
 EVERY: Final = 5
-"""Seconds after which a browser asks again."""
+"""Seconds after which a browser reloads the page."""
 
 GPUS: Final = 50
-"""GPUs that are shown one by one."""
+"""GPUs that are listed; the others are counted."""
 
 _STYLE = """:root{color-scheme:light dark;--page:#f6f7f9;--panel:#fff;--ink:#14181f;--soft:#56606d;--line:#e2e6eb}
 @media(prefers-color-scheme:dark){:root{--page:#0d1015;--panel:#151a21;--ink:#e9edf2;--soft:#9aa6b4;--line:#262d37}}
@@ -43,7 +43,7 @@ HEADERS: Final[Mapping[str, str]] = {
 
 
 def page(words: Words, title: str, text: str, facts: Iterable[tuple[str, str]]) -> bytes:
-    """The page's HTML: a title, a sentence, and what is known."""
+    """The page's HTML: a title, a sentence and a table of facts."""
     rows = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in facts)
     return (
         f'<!doctype html><html lang="{words.lang}"><meta charset="utf-8">'
@@ -54,16 +54,16 @@ def page(words: Words, title: str, text: str, facts: Iterable[tuple[str, str]]) 
 
 
 def hub_page(state: HubState, now: float, languages: str = "") -> bytes:
-    """How a hub is: its GPUs, and how many wait. No job and no license is named.
+    """A hub's page: its GPUs and the number of waiting jobs, without names of jobs and licenses.
 
-    `languages` is what the browser's `Accept-Language` says.
+    `languages` is the browser's `Accept-Language` header.
     """
     words = words_for(languages)
     return page(words, "wakestream hub", words.hub, hub_facts(state, now, words))
 
 
 def hub_facts(state: HubState, now: float, words: Words) -> Sequence[tuple[str, str]]:
-    """What a hub's page tells."""
+    """The rows of a hub's page."""
     gpus = [
         (f"GPU {gpu.name}", f"{words.phase(gpu.phase)} · {words.time(now - gpu.since)} · {words.jobs(len(gpu.leases))}")
         for gpu in list(state.gpus.values())[:GPUS]
@@ -80,7 +80,7 @@ def hub_facts(state: HubState, now: float, words: Words) -> Sequence[tuple[str, 
 
 
 def worker_page(state: State, ready: bool, said: str, gpu: str | None, languages: str = "") -> bytes:
-    """How a worker is: whether its engine is ready, and how much there is to do. No file and no task is named."""
+    """A worker's page: whether its engine is ready, and the number of tasks, without names of files and tasks."""
     words, tasks = words_for(languages), [task.status for task in state.tasks.values()]
     facts = [
         (words.engine, words.ready if ready else said),

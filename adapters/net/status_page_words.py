@@ -1,4 +1,4 @@
-"""What the status pages say, in each language that a browser may ask for: a process has readers of several."""
+"""The texts of the status pages, in the language that the browser asks for."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ _PHASES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """English; what other languages say otherwise, they override."""
+    """English texts; other languages override them."""
 
     lang: str = "en"
-    hub: str = "Programs connect here; this page only shows how it is."
-    worker: str = "Clients bring their files here; this page only shows how it is."
+    hub: str = "Programs connect here. This page shows the current state."
+    worker: str = "Clients send their files here. This page shows the current state."
     no_gpu: str = "none known yet"
     more: str = "further GPUs"
     no_boot: str = "none seen yet"
     waiting: str = "Waiting"
-    boot: str = "A boot takes"
+    boot: str = "Boot time"
     connected: str = "Connected"
     engine: str = "Engine"
     ready: str = "ready"
     at_work: str = "At work"
 
     def phase(self, word: str) -> str:
-        """How a GPU is."""
+        """The state of a GPU."""
         return word.replace("_", " ")
 
     def jobs(self, count: int) -> str:
-        """So many jobs."""
+        """A number of jobs."""
         return _many(count, "job")
 
     def peers(self, clients: int, monitors: int) -> str:
-        """Who is connected."""
+        """The connected programs."""
         return f"{_many(clients, 'client')}, {_many(monitors, 'monitor')}"
 
     def usual(self, half: float, most: float) -> str:
-        """How long something takes in half and in nine of ten cases, in seconds."""
+        """A median and a 90th percentile, in seconds."""
         return f"{self.time(half)}, nine of ten within {self.time(most)}"
 
     def time(self, seconds: float) -> str:
-        """A time with two units at most; one that lies ahead, by two clocks, is none."""
+        """A time with at most two units; a negative one, which differing clocks cause, is 0."""
         return _time(seconds, "h", "min", "s")
 
 
@@ -68,23 +68,23 @@ class Chinese(Words):
     at_work: str = "进行中"
 
     def phase(self, word: str) -> str:
-        """How a GPU is."""
+        """The state of a GPU."""
         return _PHASES.get(word, word)
 
     def jobs(self, count: int) -> str:
-        """So many jobs."""
+        """A number of jobs."""
         return f"{count} 个任务"
 
     def peers(self, clients: int, monitors: int) -> str:
-        """Who is connected."""
+        """The connected programs."""
         return f"{clients} 个客户端、{monitors} 个监控程序"
 
     def usual(self, half: float, most: float) -> str:
-        """How long something takes in half and in nine of ten cases, in seconds."""
+        """A median and a 90th percentile, in seconds."""
         return f"{self.time(half)} (九成不超过 {self.time(most)})"
 
     def time(self, seconds: float) -> str:
-        """A time with two units at most."""
+        """A time with at most two units."""
         return _time(seconds, "小时", "分", "秒")
 
 
@@ -92,7 +92,7 @@ _ENGLISH, _CHINESE = Words(), Chinese()
 
 
 def words_for(languages: str) -> Words:
-    """The words for a browser whose `Accept-Language` says this; it names the language that it likes best first."""
+    """The texts for an `Accept-Language` header, by its first language."""
     return _CHINESE if languages.strip().lower().startswith("zh") else _ENGLISH
 
 

@@ -1,4 +1,4 @@
-"""How a listener closes without forgetting whom it has just let in."""
+"""Closes a listener without losing a connection that it has just accepted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Listener(Protocol):
-    """What asyncio's servers have, and the websockets library's."""
+    """A server of asyncio or of websockets."""
 
     @property
     def sockets(self) -> Iterable[SocketType]: ...
@@ -19,14 +19,14 @@ class Listener(Protocol):
 
 
 async def accept_no_more(listener: Listener) -> None:
-    """Let in nobody else; to be awaited before the listener is closed.
+    """Accept no further connection; await it before the listener is closed.
 
-    asyncio lets a caller in within two turns of the loop. Where the listener closes between these, it fails to attach
-    the connection to it and drops it without closing: the caller waits until the garbage is collected.
+    asyncio accepts a connection in two iterations of the loop. If the listener is closed between them, asyncio drops
+    the connection without closing it, and the client waits until the garbage collector runs.
     """
     loop = listener.get_loop()
     for listening in listener.sockets:
-        with suppress(NotImplementedError):  # Windows' loop has no readers: there a caller of the last turn may be lost
+        with suppress(NotImplementedError):  # the loop of Windows has no readers; a last connection may be lost there
             loop.remove_reader(listening.fileno())
-    for _ in range(2):  # the connection is made in the one turn, its protocol hears of it in the other
+    for _ in range(2):  # the socket is accepted in the first iteration, the protocol is connected in the second
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""TLS: our servers' certificates, which may be renewed while they run, and how our clients trust those of others."""
+"""TLS: certificates of our servers, with renewal while they run, and verification by our clients."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from loguru import logger
 from wakestream.adapters.config.setting_files import SettingsError
 
 LOOK_EVERY = 60.0
-"""Seconds between two looks at whether the certificate was renewed."""
+"""Seconds between two checks for a renewed certificate."""
 
 WARN_BEFORE = timedelta(days=14)
-"""How long before its end a certificate is warned of."""
+"""Time before the end of a certificate from which on there is a warning."""
 
-PLAIN = "write http:// or ws:// in its address, or set TLS up there"
+PLAIN = "write http:// or ws:// in its address, or enable TLS there"
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
-"""What OpenSSL makes of a peer that answers in plain text."""
+"""OpenSSL's reasons when a peer answers without TLS."""
 
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
 class ServerTls:
-    """A server's certificate. `context` is for the listening socket; new connections get what `refresh` read last."""
+    """A server's certificate. `context` is for the listening socket; new connections use the latest certificate."""
 
     def __init__(self, cert: Path, key: Path) -> None:
         self._cert, self._key = cert, key
@@ -37,9 +37,9 @@ class ServerTls:
         self._load()
 
     def refresh(self) -> bool:
-        """Read the files again if they changed; True when they did and are in use now.
+        """Read the files again if they changed; True when the new certificate is in use.
 
-        What cannot be used leaves the former certificate in force, and is told once.
+        When the files are unusable, the former certificate stays in use and the error is logged once.
         """
         try:
             if self._stamp() == self._seen:
@@ -55,14 +55,14 @@ class ServerTls:
         return True
 
     async def watch(self, every: float = LOOK_EVERY) -> None:
-        """Refresh for ever."""
+        """Call `refresh` periodically until cancelled."""
         while True:
             await asyncio.sleep(every)
             self.refresh()
 
     def _load(self) -> None:
         stamp = self._stamp()
-        _load_chain(_server_context(), self._cert, self._key)  # first where a misfit does no harm
+        _load_chain(_server_context(), self._cert, self._key)  # a test, so that wrong files do not change self.context
         _check_dates(self._cert)
         _load_chain(self.context, self._cert, self._key)
         self._seen = stamp
@@ -72,19 +72,19 @@ class ServerTls:
 
 
 def server_tls(cert: Path | None, key: Path | None) -> ServerTls | None:
-    """The server's TLS where it is set; `SettingsError` says what to do about files that do not serve."""
+    """The server's TLS, None when it is not set. Raises `SettingsError` for unusable files."""
     if cert is None and key is None:
         return None
     if cert is None or key is None:
         given, lacks = ("--tls-cert", "--tls-key") if key is None else ("--tls-key", "--tls-cert")
-        raise SettingsError(f"{given} needs {lacks} too: certificate and key belong together")
+        raise SettingsError(f"{given} also needs {lacks}: give the certificate and its key")
     return ServerTls(cert, key)
 
 
 def client_context(ca: Path | None) -> ssl.SSLContext | None:
-    """How servers are verified: by `ca` beside the system's authorities; None leaves the libraries' defaults.
+    """A context that trusts `ca` in addition to the system's authorities; None for the libraries' defaults.
 
-    The host's name is verified in any case. `SettingsError` when the file does not serve.
+    The host name is always verified. Raises `SettingsError` for an unusable file.
     """
     if ca is None:
         return None
@@ -92,26 +92,28 @@ def client_context(ca: Path | None) -> ssl.SSLContext | None:
     try:
         context.load_verify_locations(cafile=ca)
     except ssl.SSLError:
-        raise SettingsError(f"--ca: {ca} holds no certificate in PEM form; give the authority's certificate") from None
+        raise SettingsError(
+            f"--ca: {ca} contains no certificate in PEM format; give the authority's certificate"
+        ) from None
     except OSError as error:
         raise SettingsError(f"--ca: {ca} cannot be read ({error.strerror or error})") from None
     return context
 
 
 def warn_unless_private(host: str, tls: ServerTls | None) -> None:
-    """Say so when a server listens to the network without TLS."""
+    """Log a warning when a server listens on the network without TLS."""
     if tls is None and not _loopback(host):
         logger.warning(
-            "listening on {} without TLS: keys, secrets and files can be read on the way. Give --tls-cert and "
-            "--tls-key, or keep a reverse proxy with TLS in front and this port closed to all others",
+            "listening on {} without TLS: others on the network can read keys, secrets and files. Give --tls-cert and "
+            "--tls-key, or put a reverse proxy with TLS in front and close this port to all others",
             host,
         )
 
 
 def explained(error: BaseException) -> str | None:
-    """What a failed TLS handshake means and what to do about it; None when `error` is of another kind."""
+    """What a failed TLS handshake means and what to do; None for other errors."""
     found: BaseException | None = error
-    while found is not None and type(found).__module__ != "ssl":  # others derive from these, without what they know
+    while found is not None and type(found).__module__ != "ssl":  # aiohttp's subclasses lack its attributes
         found = found.__cause__ or found.__context__
     if isinstance(found, ssl.SSLCertVerificationError):
         return _unverified(found)
@@ -125,19 +127,19 @@ def explained(error: BaseException) -> str | None:
 
 
 def hung_up() -> str:
-    """For a peer that ended the connection in the handshake without a word."""
-    return f"it ended the connection in the TLS handshake; if it does not speak TLS, {PLAIN}"
+    """For a peer that closed the connection during the handshake."""
+    return f"it closed the connection in the TLS handshake; if it does not speak TLS, {PLAIN}"
 
 
 def _unverified(error: ssl.SSLCertVerificationError) -> str:
     said = error.verify_message
     if error.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-        return f"its certificate is for another name ({said}); use the name that it was made for, or get another"
+        return f"its certificate is for another name ({said}); use that name, or get another certificate"
     if error.verify_code == 10:  # X509_V_ERR_CERT_HAS_EXPIRED
         return "its certificate has expired; renew it there, or set this machine's clock right"
     if error.verify_code == 9:  # X509_V_ERR_CERT_NOT_YET_VALID
         return "its certificate is not valid yet; set the clocks right"
-    return f"its certificate is not trusted ({said}); give the authority that signed it by --ca FILE (WAKESTREAM_CA)"
+    return f"its certificate is not trusted ({said}); give its authority with --ca FILE (WAKESTREAM_CA)"
 
 
 def _server_context() -> ssl.SSLContext:
@@ -157,18 +159,16 @@ def _load_chain(context: ssl.SSLContext, cert: Path, key: Path) -> None:
 
 
 def _no_password() -> bytes:
-    # Without this, OpenSSL asks the terminal, and a service waits for ever.
+    # Without this OpenSSL asks for a password in the terminal, and a service hangs.
     return b""
 
 
 def _misfit(error: ssl.SSLError, cert: Path, key: Path) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
-        return (
-            f"--tls-key: the key in {key} does not fit the certificate in {cert}; give the pair that was made together"
-        )
+        return f"--tls-key: the key in {key} does not belong to the certificate in {cert}; give the matching pair"
     if b"ENCRYPTED" in key.read_bytes():
         return f"--tls-key: the key in {key} is encrypted; decrypt it (openssl pkey -in {key} -out FILE), mode 600"
-    return f"--tls-cert, --tls-key: {cert} must hold the certificate and {key} its key, both in PEM form"
+    return f"--tls-cert, --tls-key: {cert} must contain the certificate and {key} its key, both in PEM format"
 
 
 def _check_dates(cert: Path) -> None:
@@ -177,7 +177,7 @@ def _check_dates(cert: Path) -> None:
     try:
         found = x509.load_pem_x509_certificates(cert.read_bytes())[0]
     except (ValueError, IndexError, OSError):
-        return  # OpenSSL took it: not ours to refuse
+        return  # OpenSSL has accepted it
     left = found.not_valid_after_utc - datetime.now(UTC)
     if left < timedelta():
         raise SettingsError(

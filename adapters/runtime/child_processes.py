@@ -33,23 +33,25 @@ KILL_WITHIN = 5.0
 
 
 def own_group() -> dict[str, Any]:
-    """Arguments that start a program in a group of its own, which Ctrl-C in our terminal does not reach."""
+    """Arguments that start a program in its own process group, so that Ctrl-C in our terminal does not reach it."""
     if sys.platform == "win32":
         return {"creationflags": 0x00000200}  # CREATE_NEW_PROCESS_GROUP
     return {"start_new_session": True}
 
 
 def terminate(process: Process) -> None:
-    """Ask the program, and on POSIX its children too, to end."""
+    """Ask the program to end; on POSIX its children too."""
     if sys.platform == "win32":
-        with contextlib.suppress(OSError):  # without a console (a service) it cannot be: the end of its input then asks
+        with contextlib.suppress(
+            OSError
+        ):  # impossible without a console (a service); the end of its input asks it then
             process.send_signal(signal.CTRL_BREAK_EVENT)
     else:
         _signal_group(process, signal.SIGTERM)
 
 
 def kill(process: Process) -> None:
-    """End the program, and on POSIX what is left of its group; nothing happens when there is nothing left."""
+    """Kill the program; on POSIX its whole group. Does nothing when it has ended."""
     if sys.platform == "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             process.kill()
@@ -60,7 +62,7 @@ def kill(process: Process) -> None:
 if sys.platform != "win32":
 
     def _signal_group(process: Process, number: signal.Signals) -> None:
-        # A group that is gone says so; macOS answers EPERM for one that holds nothing but zombies.
+        # The group may have ended; macOS answers EPERM for a group that has only zombies.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
 
@@ -76,7 +78,7 @@ async def kill_and_wait(process: Process) -> None:
 
 
 def last_lines(output: bytes) -> str:
-    """The last lines that say something, as one line."""
+    """The last informative lines, joined into one."""
     said = LastWords(LAST_LINES)
     for line in output.decode(errors="replace").splitlines():
         said.add(line)

@@ -1,4 +1,4 @@
-"""Programs as the system can start them."""
+"""Commands as the system can start them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 
 def startable(argv: Sequence[str]) -> tuple[str, ...]:
-    """`argv`, on Windows with the full path of its program: the system itself looks for nothing but `.exe`.
+    """`argv`, on Windows with the full path of the program, since the system searches for `.exe` only.
 
-    So cloud tools that are batch files (`az`, `gcloud`) are started by their bare name there, too.
+    This also starts tools that are batch files, such as `az` and `gcloud`, by their names.
     """
     found = shutil.which(argv[0]) if sys.platform == "win32" else None
     return (found or argv[0], *argv[1:])

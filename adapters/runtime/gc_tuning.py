@@ -1,4 +1,4 @@
-"""Fewer rounds of the garbage collector, for programs that keep nearly all that they make."""
+"""Fewer garbage collections, for programs that keep nearly all the objects that they create."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import gc
 from collections.abc import Iterator
 
 SERVER = (50_000, 20, 100)
-"""For a server: what peers leave behind is still found soon, what jobs and connections hold is seldom looked at."""
+"""For a server: garbage of closed connections is still found soon, long-lived objects are scanned rarely."""
 
 MANY = 100_000
-"""So many new things at the end of a block are a result, not litter."""
+"""With more new objects than this at the end of a block, they are its result and not garbage."""
 
 
 @contextlib.contextmanager
 def few_collections(young: int, middle: int, old: int) -> Iterator[None]:
-    """Within the block the collector has these thresholds, and passes by what is there already."""
+    """Within the block the collector has these thresholds and ignores the objects that existed before."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(young, middle, old)
@@ -23,6 +23,6 @@ def few_collections(young: int, middle: int, old: int) -> Iterator[None]:
         yield
     finally:
         if gc.get_count()[0] > MANY:
-            gc.freeze()  # and with the rest to the oldest: not to be looked at this very moment
+            gc.freeze()  # so that unfreeze does not cause a collection of all of them now
         gc.set_threshold(*before)
         gc.unfreeze()

@@ -1,4 +1,4 @@
-"""Work that says nothing while it lasts, with signs of life in between."""
+"""Signs of life during work that reports no progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 async def heartbeat(work: Coroutine[Any, Any, None], every: float) -> AsyncGenerator[None, None]:
-    """Carries `work` out; yields every so many seconds until it is done. Its error is raised here."""
+    """Run `work` and yield every `every` seconds until it is done. Raises its error."""
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait((task,), timeout=every))[0]:

@@ -1,4 +1,4 @@
-"""What a failure quotes of a program's output: its last lines, without those that only tell how far it was."""
+"""The last lines of a program's output, without progress lines: what an error shows."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from wakestream.streams.protocol.printable import printable
 _PERCENT = re.compile(r"\d\s*%")
 _COUNTS = re.compile(r"[^a-zA-Z\u0080-\uffff]+")
 SHAPES = 100
-"""Shapes of progress lines that are remembered."""
+"""Forms of progress lines that are remembered."""
 
 
 class LastWords:
-    """The last `most` lines that were added. Of lines that differ in their numbers alone, one after the other, only the
-    last is kept; of those with a percentage none is."""
+    """Keeps the last `most` lines. Of consecutive lines that differ in their numbers only, it keeps the last one; lines
+    with a percentage are not kept."""
 
     def __init__(self, most: int) -> None:
         self._lines: deque[tuple[str, str]] = deque(maxlen=most)
         self._progress: dict[str, None] = {}
 
     def add(self, line: str) -> None:
-        """One more line; an empty one changes nothing. It is quoted in people's terminals, and on pages."""
+        """Add a line, cleaned for terminals and web pages; an empty one is ignored."""
         line = printable(line.replace("\t", " ")).strip()
         if not line:
             return
@@ -34,7 +34,7 @@ class LastWords:
         self._lines.append((shape, line))
 
     def _is_progress(self, shape: str) -> bool:
-        """Whether a percentage stands alone there, or lines of that shape came before: then those go as well."""
+        """Whether a line with a percentage is a progress line; earlier lines of this form are then removed too."""
         if not shape or shape in self._progress:
             return True
         if any(one == shape for one, line in self._lines if _PERCENT.search(line)):
@@ -46,5 +46,5 @@ class LastWords:
         return False
 
     def lines(self) -> list[str]:
-        """What is left, the oldest first."""
+        """The kept lines, the oldest first."""
         return [line for _, line in self._lines]

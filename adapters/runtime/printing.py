@@ -1,4 +1,4 @@
-"""Every line of the command line goes through here: none steers a terminal, whoever wrote what it quotes."""
+"""All output of the command line. It is cleaned, so that quoted text cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _PAINTED = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def say(*lines: str, error: bool = False) -> None:
-    """Lines for the user, on standard output or standard error; one that has several lines in it stays one."""
+    """Print lines for the user. Line breaks within a line are escaped."""
     if lines:
         _put("\n".join(map(printable, lines)), error=error)
 
 
 def say_json(value: Any, *, error: bool = False, indent: bool = False) -> None:
-    """A value for a program, as one line of JSON unless `indent`."""
+    """Print a value as JSON: one line, or several with `indent`."""
     _put(json_text(value, indent=indent), error=error)
 
 
 def answer(value: Any, *lines: str, as_json: bool) -> None:
-    """The value for a program, or the lines for a person."""
+    """Print the value as JSON for a program, or the lines for a person."""
     if as_json:
         say_json(value)
     else:
@@ -34,26 +34,26 @@ def answer(value: Any, *lines: str, as_json: bool) -> None:
 
 
 def draw(text: str) -> None:
-    """Lines with colours of ours: what they quote has gone through `printable`."""
+    """Print text with colour codes; everything else in it is cleaned."""
     parts = _PAINTED.split(text)
     _put("".join(part if at % 2 else printable(part, layout=True) for at, part in enumerate(parts)))
 
 
 def json_text(value: Any, *, indent: bool = False) -> str:
-    """`value` as JSON; characters that are not to be seen are escaped, so that it is all there."""
+    """`value` as JSON; invisible characters are escaped."""
     import json
 
     import orjson
 
     try:
         text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
-    except TypeError:  # half a letter in a text, which is no UTF-8
+    except TypeError:  # a lone surrogate is not UTF-8
         text = json.dumps(value, ensure_ascii=False, indent=2 if indent else None).encode(errors="replace").decode()
     return escaped(text)
 
 
 def console(*, soft_wrap: bool = False) -> Console:
-    """A rich console for standard output; what is printed on it is cleaned as lines are."""
+    """A rich console for standard output that cleans what is printed."""
     from rich.console import Console
     from rich.segment import Segment
 

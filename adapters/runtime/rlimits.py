@@ -1,4 +1,4 @@
-"""How many files and sockets this process may have open: as many as the system's owner lets it."""
+"""The limit of open files and sockets of this process."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import contextlib
 import sys
 
 SPARE = 100
-"""Kept free for files, pipes and what else is no connection."""
+"""Descriptors kept free for files, pipes and the like."""
 
 OPEN_MAX = 10_240
-"""What macOS always allows; above it there is another limit, which it does not tell."""
+"""macOS always allows this many; its limit above that cannot be read."""
 
 
 def connections_allowed(wanted: int) -> int:
-    """Raise the limit of open files as far as needed and allowed; how many connections of `wanted` then fit."""
-    if sys.platform == "win32":  # has no such limit for sockets
+    """Raise the limit of open files as far as needed and allowed; returns how many of the `wanted` connections fit."""
+    if sys.platform == "win32":  # Windows has no such limit for sockets
         return wanted
     import resource
 

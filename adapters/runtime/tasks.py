@@ -1,4 +1,4 @@
-"""Work that is carried out to its end, whoever is cancelled meanwhile."""
+"""Work that runs to its end although its caller is cancelled."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Coroutine
 
 
 async def finish_despite_cancel(work: Coroutine[None, None, None]) -> None:
-    """Carry `work` out to its end, also when cancelled meanwhile. A second cancel is not held up."""
+    """Run `work` to its end, also when the caller is cancelled. A second cancel takes effect at once."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait((task,))
         if not task.cancelled():
-            task.exception()  # retrieved: whoever is cancelled hears of nothing else
+            task.exception()  # retrieved: the caller sees only its cancellation
         raise

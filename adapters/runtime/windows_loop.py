@@ -1,7 +1,7 @@
-"""The event loop of Windows without two faults of its own: it goes deaf, and it makes much of callers who hang up.
+"""The event loop of Windows without two defects: it stops accepting, and it logs each client that disconnects.
 
-A caller who has gone before he was let in makes an accept fail there (WinError 64), and asyncio then closes the socket
-that listens, for good: the program runs on, and nobody reaches it any more.
+A client that disconnects before it is accepted makes `accept` fail (WinError 64). asyncio then closes the listening
+socket: the program continues to run but accepts no connection.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _GONE = (64, 1236, 10053, 10054)
-"""What Windows says of a caller who has gone: ERROR_NETNAME_DELETED, ERROR_CONNECTION_ABORTED, and their like."""
+"""Errors of a disconnected peer: ERROR_NETNAME_DELETED, ERROR_CONNECTION_ABORTED, and similar ones."""
 
 
 def has_gone(error: BaseException | None) -> bool:
-    """Whether this says no more than that the other side is no longer there."""
+    """Whether this error only says that the peer has disconnected."""
     return isinstance(error, ConnectionError) or getattr(error, "winerror", None) in _GONE
 
 
 if sys.platform == "win32":
 
     class _Proactor(asyncio.IocpProactor):
-        """Goes on to the next caller when one has gone."""
+        """Accepts the next client when one has disconnected."""
 
         def accept(self, listener: socket.socket) -> asyncio.Future[Any]:
             return asyncio.get_running_loop().create_task(self._accepted(listener))
@@ -39,11 +39,11 @@ if sys.platform == "win32":
 
     def _loop() -> asyncio.AbstractEventLoop:
         loop = asyncio.ProactorEventLoop(_Proactor())
-        loop.set_exception_handler(_told)
+        loop.set_exception_handler(_on_error)
         return loop
 
-    def _told(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        """Not of callers who hang up: the transport complains when it then closes its own end, as does the accept."""
+    def _on_error(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """Log errors, except those that the transport and `accept` report after a peer has disconnected."""
         if not has_gone(context.get("exception")) or not _of_the_loop_itself(context):
             loop.default_exception_handler(dict(context))
 
@@ -52,10 +52,10 @@ if sys.platform == "win32":
         return "_call_connection_lost" in where or "accept_coro" in where
 
     def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-        """What makes the loops of our programs."""
+        """Returns the function that creates our programs' event loops."""
         return _loop
 else:
 
     def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-        """What makes the loops of our programs; None for the system's usual ones."""
+        """Returns the function that creates our programs' event loops; None for asyncio's default."""
         return None

@@ -1,4 +1,4 @@
-"""How the connection to the hub fares: what worker, daemon and monitor have in common."""
+"""Metrics of the connection to the hub, for worker, daemon and monitor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wakestream.streams.recording.recording import Direction, Tap
 
 
 class LinkWatch(Tap):
-    """A tap that counts how often the link came up and went down."""
+    """A tap that counts the connections to the hub."""
 
     def __init__(self) -> None:
         self.ups = 0
@@ -29,7 +29,7 @@ class LinkWatch(Tap):
         """Frames are not counted."""
 
     def families(self, program: str) -> Iterator[Metric]:
-        """What is known of it."""
+        """The metrics."""
         yield ff.gauge(f"wakestream_{program}_hub_connected", "1 while the hub has registered us.", self.connected)
         again = max(0, self.ups - 1)
         yield ff.counter(f"wakestream_{program}_hub_reconnects_total", "Connections after the first one.", again)

@@ -1,4 +1,4 @@
-"""`--log-file`: log lines kept in a file that never grows beyond its share of the disk."""
+"""`--log-file`: a log file of bounded size, with rotation."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.runtime.printing import say
 
 PIECE = 10_000_000
-"""Bytes after which a new piece is begun."""
+"""Bytes after which a new file is begun."""
 
 PIECES = 5
-"""Pieces that are kept: FILE, FILE.1 to FILE.4, the last being the oldest."""
+"""Files that are kept: FILE, FILE.1 to FILE.4; the last is the oldest."""
 
 
 class LogFile(RotatingFileHandler):
-    """Used for its `write` alone. A disk that is full is no reason to end the program: that is said once, on stderr."""
+    """Writes lines with `write`. A full disk does not end the program; it is reported once, on stderr."""
 
     def __init__(self, path: Path) -> None:
         self._complained = False
         try:
-            path.parent.mkdir(mode=0o700, exist_ok=True)  # one level, not whatever a slip of the pen names
+            path.parent.mkdir(mode=0o700, exist_ok=True)  # one level only, in case of a typing error
             super().__init__(path, maxBytes=PIECE, backupCount=PIECES - 1, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise SettingsError(f"--log-file {path}: cannot be written ({error.strerror or error})") from None
 
     def write(self, text: str) -> None:
-        """Add lines that are whole, and clean of secrets."""
+        """Add complete lines without secrets."""
         self.handle(logging.makeLogRecord({"msg": text.rstrip("\n")}))
 
     def doRollover(self) -> None:  # noqa: N802 - the base class's word
-        """Begin a new piece; where that fails (on Windows, while somebody reads it), the old one goes on."""
+        """Begin a new file. When that fails (on Windows, while another program reads it), continue with the old one."""
         path = Path(self.baseFilename)
         aside = path.with_name(f"{path.name}.next")
         try:
             self.close()
-            path.replace(aside)  # first: each try that fails after that has moved the older pieces on, and one out
+            path.replace(aside)  # first, since each failure after this step would lose the oldest file
             super().doRollover()
             aside.replace(path.with_name(f"{path.name}.1"))
         except OSError:
@@ -50,10 +50,10 @@ class LogFile(RotatingFileHandler):
             self.stream = self._open()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's word
-        """Instead of a traceback for each line."""
+        """Report the first error, instead of a traceback for each line."""
         if not self._complained and sys.stderr is not None:
             self._complained = True
-            say(f"wakestream: lines of {self.baseFilename} are lost: {sys.exc_info()[1]}", error=True)
+            say(f"wakestream: cannot write log lines to {self.baseFilename}: {sys.exc_info()[1]}", error=True)
 
     def _open(self) -> TextIOWrapper:
         file = open(self.baseFilename, "ab", opener=_private)  # noqa: SIM115 - the base class closes it
@@ -61,7 +61,7 @@ class LogFile(RotatingFileHandler):
 
 
 def pieces(path: Path) -> list[Path]:
-    """What there is of a log file, the oldest first."""
+    """The files of a log, the oldest first."""
     older = [path.with_name(f"{path.name}.{number}") for number in range(PIECES - 1, 0, -1)]
     return [each for each in (*older, path) if each.is_file()]
 

@@ -1,7 +1,7 @@
-"""Log lines: one each, with time, level, job and stage, to stderr, and never a secret or a control character in them.
+"""Log lines with time, level, job and stage, on stderr, without secrets and control characters.
 
-Everyone logs with `from loguru import logger` and `logger.bind(job=..., stage=...)`; where lines go, and whether they
-are text or JSON, is decided here.
+All modules log with `from loguru import logger` and `logger.bind(job=..., stage=...)`. This module decides where the
+lines go, and whether they are text or JSON.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 HIDDEN = "***"
 LIBRARIES = ("websockets", "aiohttp", "asyncio", "opentelemetry")
-"""Standard library loggers whose warnings and errors are shown as ours."""
+"""Standard library loggers whose warnings and errors are shown like ours."""
 
 SHORTEST = 4
-"""A secret of fewer characters would blot out half of every line, and guard nothing."""
+"""Shorter secrets are not redacted: they would remove parts of many lines."""
 
 _PATTERNS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[^\s'\",;]+"), rf"\1 {HIDDEN}"),
@@ -45,7 +45,7 @@ _DATED = "{time:YYYY-MM-DD} " + _FORMAT
 
 
 class _Lines:
-    """The one sink: redacts, then writes to wherever lines go at the moment."""
+    """The sink: redacts lines, then writes them to the current destination."""
 
     def __init__(self) -> None:
         self.secrets: set[str] = set()
@@ -87,18 +87,18 @@ class _Lines:
         trace: str | None = None,
         program: str | None = None,
     ) -> str:
-        """One record as JSON. Redacted before it is JSON: what is hidden may not take a quotation mark with it."""
+        """One record as JSON. Redacted first: afterwards a pattern could remove a quotation mark."""
         told = {"message": message, "job": job, "stage": stage, "program": program or self.program or None}
         told |= {"error": error, "traceback": trace}
         clean = {name: None if text in (None, "-") else self.redact(str(text)) for name, text in told.items()}
         if trace is None:
             del clean["traceback"]
         stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        # ASCII alone: whatever counts as the end of a line for somebody, and halves of letters, are escaped.
+        # ASCII only: json escapes every kind of line separator, and lone surrogates.
         return json.dumps({"time": stamp, "level": level, **clean}) + "\n"
 
     def redact(self, text: str) -> str:
-        # The longest first: one secret may begin with another.
+        # The longest first, since one secret may begin with another.
         for secret in sorted(self.secrets, key=len, reverse=True):
             text = text.replace(secret, HIDDEN)
         for pattern, replacement in _PATTERNS:
@@ -107,13 +107,13 @@ class _Lines:
 
 
 def to_stderr(text: str) -> None:
-    """Write a line, if anybody reads it."""
-    # Looked up at each line: a live display puts itself in the place of sys.stderr while it runs.
+    """Write a line to standard error; a closed one is ignored."""
+    # Looked up for each line: a live display replaces sys.stderr while it runs.
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
-        return  # nobody reads stderr any more; a log line is no reason to end the program
+        return  # stderr is closed; that must not end the program
 
 
 _lines = _Lines()
@@ -128,18 +128,23 @@ def configure(
     keep: Callable[[str], object] | None = None,
     keep_level: str | None = None,
 ) -> None:
-    """Send log lines of `level` and above to stderr; `secrets` and whatever looks like a key never show.
+    """Configure the log of this program.
 
-    With `json` each is an object: time (ISO 8601, UTC), level, message, job, stage, program, error, and traceback where
-    there is one. What ends the program unforeseen is then such a line, too. `keep` gets the lines as well (those of
-    `keep_level`, if that is another), with the date.
+    Args:
+        level: The lowest level that is written to stderr.
+        secrets: Are redacted, as is all that looks like a key.
+        json: Each line is an object with time (ISO 8601, UTC), level, message, job, stage, program, error and, if there
+            is one, traceback. An unexpected error of the program is such a line too.
+        program: The program's name in JSON lines.
+        keep: Also receives the lines, with the date.
+        keep_level: The lowest level for `keep`, if it differs.
     """
     hide(*secrets)
     _lines.json, _lines.program = json, program
     sys.excepthook = _broke if json else _broke_plainly
     logger.remove()
     logger.configure(extra={"job": "-", "stage": "-"}, patcher=_untouched if json else _printable)
-    # diagnose and backtrace would print the values of variables, secrets among them; catch would print whole records.
+    # diagnose and backtrace print values of variables, which may be secrets; catch prints complete records.
     logger.add(_lines.show, level=level, format=lambda _: _FORMAT, backtrace=False, diagnose=False, catch=False)
     if keep is not None:
         _lines.keep, wanted = keep, keep_level or level
@@ -156,7 +161,7 @@ def in_json() -> bool:
 
 
 def json_line(level: str, message: str, *, program: str) -> str:
-    """A line as the log would have it, for what is said elsewhere."""
+    """A JSON log line for a message that is not logged."""
     return _lines.line(datetime.now(UTC), level, message, program=program)
 
 
@@ -164,7 +169,7 @@ def _broke(kind: type[BaseException], error: BaseException, trace: TracebackType
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
-    logger.opt(exception=(kind, error, trace)).critical("the program broke")
+    logger.opt(exception=(kind, error, trace)).critical("the program ended with an unexpected error")
 
 
 def _broke_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -172,9 +177,9 @@ def _broke_plainly(kind: type[BaseException], error: BaseException, trace: Trace
 
 
 def printable_trace(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> str:
-    """A traceback whose lines are its own: what an error quotes ends none."""
+    """A traceback in which text of the error cannot begin a new line."""
     parts = [] if kind is None else traceback.format_exception(kind, error, trace)
-    # Frames have lines of code below them; the error itself, which is not indented, may quote anybody.
+    # Frames contain lines of code; the error itself, which is not indented, may quote any text.
     framed = (
         printable(part, layout=True) if part[:1].isspace() else printable(part.strip("\n")) + "\n" for part in parts
     )
@@ -182,18 +187,18 @@ def printable_trace(kind: type[BaseException] | None, error: BaseException | Non
 
 
 def hide(*secrets: str) -> None:
-    """Never show these either, from now on."""
+    """Redact these values too, from now on."""
     _lines.secrets.update(secret for secret in secrets if len(secret) >= SHORTEST)
 
 
 def redact(text: str) -> str:
-    """`text` without the secrets that were named and without anything that looks like a key."""
+    """`text` without the known secrets and without anything that looks like a key."""
     return _lines.redact(text)
 
 
 @contextmanager
 def through(write: Callable[[str], object]) -> Iterator[None]:
-    """While inside, lines (each with its line end) go to `write`, so that a live display can put them above itself."""
+    """Within the block, lines (with their line ends) go to `write`: a live display shows them above itself."""
     before, _lines.write = _lines.write, write
     try:
         yield
@@ -207,11 +212,11 @@ def _printable(record: Record) -> None:
 
 
 def _untouched(_: Record) -> None:
-    """JSON keeps a message of several lines on one by itself."""
+    """No change: JSON escapes line breaks."""
 
 
 class _Forward(logging.Handler):
-    """Hands the standard library's log records to ours."""
+    """Forwards the standard library's log records to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname if record.levelname in ("WARNING", "ERROR", "CRITICAL") else "WARNING"

@@ -1,7 +1,7 @@
-"""What a scrape is answered with, family by family, built anew each time from what a program knows.
+"""Builds metric families from a program's state, at each scrape.
 
-Names follow Prometheus: `wakestream_<program>_<what>_<unit>`, counters end in `_total`. Labels have few values: never
-a job, a key or the name of a file.
+Names follow Prometheus: `wakestream_<program>_<what>_<unit>`, counters end in `_total`. Labels have few values: they
+never contain a job, a key or a file name.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 Labelled = Mapping[str, float] | Mapping[tuple[str, str], float]
-"""A value for each value of the label, or of both labels."""
+"""A number for each value of the label, or for each pair of values of two labels."""
 
 MANY = 50
-"""Values of one label that are told apart; the others are one, `(others)`."""
+"""Most values of one label; the others are summed up as `(others)`."""
 
 OTHERS = "(others)"
 
 SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 4 * 3600.0, 12 * 3600.0)
-"""Bounds of the buckets of all that a job waits for."""
+"""Bucket bounds for the waits of a job."""
 
 
 class Counted(Protocol):
-    """A journal, as far as its numbers go."""
+    """The numbers of a journal."""
 
     @property
     def commits(self) -> int:
@@ -39,7 +39,7 @@ class Counted(Protocol):
 
     @property
     def facts(self) -> int:
-        """Facts that it holds."""
+        """The number of facts."""
         ...
 
 
@@ -49,7 +49,7 @@ def gauge(name: str, text: str, value: float) -> Metric:
 
 
 def gauges(name: str, text: str, labels: Sequence[str], values: Labelled) -> Metric:
-    """The same, for each value of `labels`."""
+    """One value for each combination of `labels`."""
     family = GaugeMetricFamily(name, text, labels=labels)
     for label, value in _bounded(values):
         family.add_metric(label, value)
@@ -62,7 +62,7 @@ def counter(name: str, text: str, value: float) -> Metric:
 
 
 def counters(name: str, text: str, labels: Sequence[str], values: Labelled) -> Metric:
-    """The same, for each value of `labels`."""
+    """One value for each combination of `labels`."""
     family = CounterMetricFamily(name, text, labels=labels)
     for label, value in _bounded(values):
         family.add_metric(label, value)
@@ -70,7 +70,7 @@ def counters(name: str, text: str, labels: Sequence[str], values: Labelled) -> M
 
 
 def _bounded(values: Labelled) -> Iterable[tuple[tuple[str, ...], float]]:
-    """The first `MANY` values of the first label; all others are summed up as one."""
+    """The first `MANY` values of the first label; the others are summed up."""
     first: set[str] = set()
     found: dict[tuple[str, ...], float] = {}
     for label, value in values.items():
@@ -84,25 +84,25 @@ def _bounded(values: Labelled) -> Iterable[tuple[tuple[str, ...], float]]:
 
 
 def one_of(words: Sequence[str], now: str) -> dict[str, float]:
-    """1 for what is so now, 0 for the others; a word that is none of them counts as `other`."""
+    """1 for the current state and 0 for the others; an unknown state counts as `other`."""
     now = now if now in words else "other"
     return {word: float(word == now) for word in (*words, "other")}
 
 
 def histogram(name: str, text: str, labels: Sequence[str] = (), buckets: Sequence[float] = SECONDS) -> Histogram:
-    """Durations that are noted as they end, to be told by `observed`. In no registry: programs do not share it."""
+    """A histogram of durations, for `observed`. It is in no registry, since programs in one process do not share it."""
     return Histogram(name, text, labels, registry=None, buckets=buckets)
 
 
 def observed(noted: Histogram) -> Iterator[Metric]:
-    """What was noted, without the times at which that began, of which nobody asks."""
+    """The histogram's samples, without the unused `_created` ones."""
     for family in noted.collect():
         family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
         yield family
 
 
 def build(program: str) -> Metric:
-    """Which version this is."""
+    """The version of the program."""
     family = GaugeMetricFamily("wakestream_build_info", "1; the labels say what runs.", labels=_BUILD)
     family.add_metric((program, version("wakestream"), platform.python_version()), 1.0)
     return family
@@ -112,7 +112,7 @@ _BUILD = ("program", "version", "python")
 
 
 def disk(program: str, folder: Path) -> Iterator[Metric]:
-    """Room on the disk of `folder`; nothing where that cannot be told."""
+    """The free space of the disk with `folder`; nothing when the system does not report it."""
     try:
         free = shutil.disk_usage(folder).free
     except OSError:
@@ -121,12 +121,12 @@ def disk(program: str, folder: Path) -> Iterator[Metric]:
 
 
 def journal(program: str, kept: Counted) -> Iterator[Metric]:
-    """How much the journal works, and how long it has become."""
+    """Commits and length of the journal."""
     yield counter(f"wakestream_{program}_journal_commits_total", "Commits, each synced to the disk.", kept.commits)
     yield gauge(f"wakestream_{program}_journal_facts", "Facts in the journal; cut down as it grows.", kept.facts)
 
 
 def refusals(program: str, refused: Mapping[str, int]) -> Metric:
-    """What was refused, by the word for why."""
+    """Refusals by reason."""
     text = "What was refused, by reason (a word of the program's own)."
     return counters(f"wakestream_{program}_refusals_total", text, ("reason",), dict(refused))

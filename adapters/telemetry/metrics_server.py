@@ -1,4 +1,4 @@
-"""The small server of `--metrics`: `GET /metrics` for Prometheus, and nothing else."""
+"""The server of `--metrics`: `GET /metrics` for Prometheus."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Collect = Callable[[], Iterable[Metric]]
 
 
 class _Scrape(Collector):
-    """Asks the program at each scrape."""
+    """Collects the program's metrics at each scrape."""
 
     def __init__(self, families: Collect) -> None:
         self._families = families
@@ -38,9 +38,9 @@ class _Scrape(Collector):
 
 @asynccontextmanager
 async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncIterator[str]:
-    """Answer scrapes at `address` with what `collect` gives, until the block ends; gives the URL.
+    """Serve the metrics of `collect` at `address` until the block ends; yields the URL.
 
-    `OSError` if the address is taken. The registry is this listener's own: several programs may run in one process.
+    Raises `OSError` when the address is in use. Each listener has its own registry: programs may share a process.
     """
     host, port = address
     registry = CollectorRegistry(auto_describe=False)

@@ -1,4 +1,4 @@
-"""Writes the log: one file per run of a program, JSON lines, rotated and capped."""
+"""Writes recordings: JSON lines, a file per run of a program, with rotation and a bounded number of files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_FILE: Final = 32 * 1024 * 1024
 """Bytes after which a new file is begun."""
 
 MAX_FILES: Final = 20
-"""Files of one program kept in the folder; the oldest are removed."""
+"""Files of one program in the folder; the oldest are removed."""
 
 
 DAY: Final = 86_400.0
@@ -39,7 +39,7 @@ DAY: Final = 86_400.0
 class Recorder(Tap):
     """Implements `Tap` on files `<program>-<UTC time>-<pid>-<n>.jsonl` in `folder`. Needs a running loop.
 
-    `FileUnusable` when the folder cannot be written to. A disk that fills up later ends the recording, not the program.
+    Raises `FileUnusable` when the folder is not writable. A full disk later ends the recording, not the program.
     """
 
     def __init__(self, folder: Path, header: Header, *, max_file: int = MAX_FILE, max_files: int = MAX_FILES) -> None:
@@ -64,7 +64,7 @@ class Recorder(Tap):
             self.row(direction, label, data, job)
 
     def close(self) -> None:
-        """Finish the file; rows after this are dropped."""
+        """Close the file; later rows are dropped."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -84,7 +84,7 @@ class Recorder(Tap):
 
             logger.error("recording stopped: {}", error)
             self._file = None
-            with suppress(OSError):  # what could not be written cannot be written now either
+            with suppress(OSError):  # closing tries to write again
                 file.close()
 
     def _open(self) -> BinaryIO:
@@ -103,12 +103,12 @@ class Recorder(Tap):
         return file
 
     def _remove_oldest(self) -> None:
-        # Another program of this name may be writing beside us: what was touched within a day and is not ours stays.
+        # Another process of this program may write here too: keep other files that were changed within a day.
         old = time.time() - DAY
         ours = sorted(self._folder.glob(f"{self._header.program}-*.jsonl"))
         spare = [path for path in ours if path.name.startswith(self._name) or path.stat().st_mtime < old]
         for path in spare[: max(0, len(ours) - self._max_files)]:
-            with suppress(OSError):  # Windows, while somebody reads it: the next new file removes it
+            with suppress(OSError):  # on Windows another program may read it; a later rotation removes it
                 path.unlink(missing_ok=True)
 
 
@@ -118,7 +118,7 @@ def _private(path: str, flags: int) -> int:
 
 @contextmanager
 def recording(folder: Path | None, program: str, seed: int, config: Mapping[str, Any]) -> Iterator[Tap]:
-    """A recorder into `folder` for as long as the block runs, or a tap that keeps nothing where `folder` is None."""
+    """A recorder into `folder` until the block ends; without a folder, a tap that records nothing."""
     if folder is None:
         yield untapped
         return

@@ -1,6 +1,6 @@
 """Reads recorded logs: `.jsonl`, `.jsonl.gz`, the parts `…-001.jsonl`, `…-002.jsonl` of one run, or a folder of them.
 
-Whatever cannot be used is refused with a sentence that names the file and the line.
+Errors name the file and the line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_LINE: Final = 4 * 1024 * 1024
 """Bytes of one line; a frame has 64 KiB at most."""
 
 MAX_LOG: Final = 256 * 1024 * 1024
-"""Bytes of one run, unpacked: a log is held in memory while it is replayed, in several times its size."""
+"""Bytes of one run, uncompressed. A replay needs several times this size in memory."""
 
 _PART = re.compile(r"(.+)-(\d{3,})(\.jsonl(?:\.gz)?)")
 
@@ -38,24 +38,28 @@ class LogFile:
 
     @property
     def name(self) -> str:
-        """What it is called when it is spoken of: its first file, and how many more there are."""
+        """Its name in messages: the first file, and the number of the others."""
         more = f" (+{len(self.parts) - 1})" if len(self.parts) > 1 else ""
         return f"{self.parts[0]}{more}"
 
     @property
     def stem(self) -> str:
-        """The first file's name without its ending."""
+        """The first file's name without its extension."""
         return self.parts[0].name.removesuffix(".gz").removesuffix(".jsonl")
 
     def beside(self, tag: str) -> Path:
-        """The name of a log made of this one, in the same folder."""
+        """The path of a log that is derived from this one, in the same folder."""
         return self.parts[0].with_name(f"{self.stem}.{tag}.jsonl")
 
 
 def find(paths: Iterable[Path]) -> list[LogFile]:
-    """The runs that `paths` name, each once: files (any part stands for its whole run), and folders for all in them.
+    """Find the runs that `paths` name, each once. Any part of a run stands for the whole run.
 
-    `UnusableLog` for what does not exist, for a folder without logs, and for a run of which a part is missing.
+    Args:
+        paths: Log files, and folders for all logs in them.
+
+    Raises:
+        UnusableLog: a path does not exist, a folder has no logs, or a part of a run is missing.
     """
     found: dict[tuple[Path, ...], LogFile] = {}
     for path in paths:
@@ -66,29 +70,29 @@ def find(paths: Iterable[Path]) -> list[LogFile]:
 
 
 def one(path: Path) -> LogFile:
-    """The one run that `path` names; `UnusableLog` where it names several."""
+    """The one run that `path` names. Raises `UnusableLog` when it names several."""
     found = find([path])
     if len(found) != 1:
-        raise UnusableLog(f"{path} holds {len(found)} logs; name one of them")
+        raise UnusableLog(f"{path} contains {len(found)} logs; name one of them")
     return found[0]
 
 
 def output_beside(file: LogFile, given: Path | None, tag: str) -> Path:
-    """Where a log made of `file` goes: as `given`, else beside it; never over the log itself (`UnusableLog`)."""
+    """The path of a log derived from `file`: `given`, or one in its folder. `UnusableLog` when it is the log itself."""
     path = given or file.beside(tag)
     if path.resolve() in [part.resolve() for part in file.parts]:
-        raise UnusableLog(f"{path} is the log itself; name another file with -o")
+        raise UnusableLog(f"{path} is the input log; name another file with -o")
     return path
 
 
 def _in(path: Path) -> Sequence[Path]:
     if not path.is_dir():
         if not path.exists():
-            raise UnusableLog(f"{path}: there is no such file or folder")
+            raise UnusableLog(f"{path}: the file or folder does not exist")
         return (path,)
     inside = sorted(each for each in path.iterdir() if each.name.endswith(SUFFIXES) and each.is_file())
     if not inside:
-        raise UnusableLog(f"{path}: there is no log in this folder (*.jsonl, *.jsonl.gz)")
+        raise UnusableLog(f"{path}: this folder contains no log (*.jsonl, *.jsonl.gz)")
     return inside
 
 
@@ -103,16 +107,22 @@ def _run_of(path: Path) -> LogFile:
             numbered.setdefault(int(other[2]), each)
     missing = set(range(1, max(numbered) + 1)) - set(numbered)
     if missing:
-        raise UnusableLog(
-            f"{path}: part {min(missing):03} of this run is missing, and a run is replayed from its start"
-        )
+        raise UnusableLog(f"{path}: part {min(missing):03} of this run is missing; a replay needs all parts")
     return LogFile(tuple(numbered[number] for number in sorted(numbered)))
 
 
 def read(file: LogFile, *, secrets: bool = False) -> Log:
-    """The log, its parts joined. A torn last line is left out (`Log.torn`); `UnusableLog` for all that is wrong.
+    """Read a log and join its parts.
 
-    A log with a secret in it is refused too, unless `secrets` may be in it.
+    Args:
+        file: The files of the run.
+        secrets: Whether the log may contain secrets; otherwise such a log is refused.
+
+    Returns:
+        The log. An incomplete last line is left out (`Log.torn`).
+
+    Raises:
+        UnusableLog: the log cannot be read or is invalid.
     """
     logs = []
     room = MAX_LOG
@@ -135,13 +145,15 @@ def _read_part(path: Path, room: int) -> tuple[Log, int]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Errors of reading as `UnusableLog`, with the file's name before them."""
+    """Turns errors of reading into `UnusableLog` with the file's name."""
     try:
         yield
     except UnusableLog as error:
         raise UnusableLog(f"{path}: {error}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise UnusableLog(f"{path}: the compressed data is damaged or cut off; unpack what is left of it") from None
+        raise UnusableLog(
+            f"{path}: the compressed data is damaged or incomplete; uncompress what is left of it"
+        ) from None
     except OSError as error:
         raise UnusableLog(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -151,13 +163,13 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     with path.open("rb") as file:
         if path.name.endswith(".gz"):
             with closing(gzip.GzipFile(fileobj=file)) as unpacked:
-                yield unpacked  # type: ignore[misc]  # it is one in all but name
+                yield unpacked  # type: ignore[misc]  # GzipFile has the methods that are used
         else:
             yield file
 
 
 class _Lines:
-    """The lines of a file, as far as there is `room` bytes for them; counts what was read."""
+    """The lines of a file, at most `room` bytes; counts the bytes."""
 
     def __init__(self, file: IO[bytes], room: int) -> None:
         self._file, self._room = file, room
@@ -169,7 +181,7 @@ class _Lines:
             number += 1
             self.size += len(line)
             if len(line) > MAX_LINE:
-                raise UnusableLog(f"line {number} is longer than {MAX_LINE} bytes; no row is")
+                raise UnusableLog(f"line {number} is longer than {MAX_LINE} bytes; this is not a log")
             if self.size > self._room:
                 raise UnusableLog(f"the log is larger than {MAX_LOG >> 20} MiB; cut it after the incident")
             yield line
@@ -180,7 +192,7 @@ def _joined(file: LogFile, logs: Sequence[Log]) -> Log:
     rows: list[Row] = []
     for path, log in zip(file.parts, logs, strict=True):
         if log.header != first.header:
-            raise UnusableLog(f"{path}: its header is another than that of {file.parts[0].name}; they are not one run")
+            raise UnusableLog(f"{path}: its header differs from that of {file.parts[0].name}; they are not one run")
         if rows and log.rows and log.rows[0].seq != rows[-1].seq + 1:
             raise UnusableLog(f"{path}: line 2 has seq {log.rows[0].seq}, but the part before ends with {rows[-1].seq}")
         rows += log.rows
@@ -188,7 +200,7 @@ def _joined(file: LogFile, logs: Sequence[Log]) -> Log:
 
 
 def write(log: Log, path: Path) -> None:
-    """Write a log into a file, in whole or not at all. `UnusableLog` when that cannot be done."""
+    """Write a log to a file, completely or not at all. Raises `UnusableLog` when that fails."""
     try:
         with temporary_beside(path) as partial:
             with gzip.open(partial, "xb") if path.name.endswith(".gz") else partial.open("xb") as file:

@@ -1,4 +1,4 @@
-"""What befalls jobs, read off the rows of a client's record: for whatever measures or traces them."""
+"""Events and stages of jobs, from the rows of a client's recording, for metrics and traces."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from wakestream.streams.recording.recording import Direction, Tap
 from wakestream.streams.recording.timeline import STAGE_AFTER
 
 FIRST = "wake"
-"""The stage that a job begins with."""
+"""The first stage of a job."""
 
 STAGE_NAMES = tuple(dict.fromkeys(STAGE_AFTER.values()))
 _STAGE = {kind_of(event): stage for event, stage in STAGE_AFTER.items()}
 
 
 class StageEvents(Tap):
-    """A tap with one method for each thing of interest; each does nothing unless it is overridden.
+    """A tap with a method for each change of a job; subclasses override them.
 
-    Only jobs that run are remembered.
+    It remembers running jobs only.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class StageEvents(Tap):
             self._event(job, label, data)
 
     def frame(self, direction: Direction, message: m.Message) -> None:
-        """Frames tell nothing that events do not."""
+        """Frames are ignored."""
 
     def _event(self, job: str, kind: str, data: Mapping[str, Any]) -> None:
         before = self._stage[job]
@@ -48,13 +48,13 @@ class StageEvents(Tap):
             self.moved(job, before, stage)
 
     def began(self, job: str, data: Mapping[str, Any]) -> None:
-        """The job runs, in the stage `FIRST`; also again, after a restart."""
+        """The job has started, in the stage `FIRST`, or was started again after a restart."""
 
     def happened(self, job: str, kind: str, data: Mapping[str, Any]) -> None:
-        """An event of the job, before what follows from it."""
+        """An event of the job, before `moved` and `ended`."""
 
     def moved(self, job: str, before: str, stage: str) -> None:
-        """The stage `before` is over."""
+        """The job has left the stage `before`."""
 
     def ended(self, job: str, before: str, outcome: str, data: Mapping[str, Any]) -> None:
-        """The job has its outcome, and the stage `before` is over."""
+        """The job has its outcome and has left the stage `before`."""

@@ -1,6 +1,6 @@
-"""Traces of jobs for OpenTelemetry: a span for each job, within it one for each stage. Needs `wakestream[otel]`.
+"""Traces of jobs for OpenTelemetry: a span for each job, with a child span for each stage. Needs `wakestream[otel]`.
 
-Where they go is told by the standard variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and so on).
+The standard variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and so on) configure the exporter.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ LONGEST: Final = 200
 """Characters of an attribute."""
 
 GOODBYE: Final = 3.0
-"""Seconds that the last spans have to get away when the program ends."""
+"""Seconds to send the last spans when the program ends."""
 
 _SAID: Final = {
     "granted": ("branch", "waited", "gpu"), "uploaded": ("sent", "saved"), "submitted": ("cached",),
     "done": ("size",), "failed": ("code", "why"), "timed_out": ("stage", "seconds", "why"),
 }  # fmt: skip
-"""What of an event becomes attributes of the span of its stage, and of the job's."""
+"""The fields of an event that become attributes of the spans of the job and its stage."""
 
 
 class Traces(StageEvents):
-    """The tap that makes spans with the tracer of `provider`, which it does not close."""
+    """A tap that makes spans with a tracer of `provider`; it does not close the provider."""
 
     def __init__(self, provider: TracerProvider) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Traces(StageEvents):
 
     def began(self, job: str, data: Mapping[str, Any]) -> None:
         """See `StageEvents`."""
-        if job in self._jobs:  # it was let go of, and is run again
+        if job in self._jobs:  # it was interrupted and runs again
             self._interrupted(job)
         if isinstance(self._ids, JobIds):
             self._ids.next = int(trace_of(job), 16)
@@ -85,7 +85,7 @@ class Traces(StageEvents):
             span.end()
 
     def let_go(self) -> None:
-        """The program ends, and its jobs have not: they go on in the same trace when it runs again."""
+        """End the spans of unfinished jobs. After a restart these jobs continue in the same trace."""
         for job in tuple(self._jobs):
             self._interrupted(job)
 
@@ -103,7 +103,7 @@ def _short(value: Any) -> Any:
 
 
 class JobIds(RandomIdGenerator):
-    """Random ids, but the next trace's where it is told."""
+    """Random ids; `next` sets the id of the next trace."""
 
     next: int | None = None
 
@@ -114,7 +114,7 @@ class JobIds(RandomIdGenerator):
 
 
 def provider_for(exporter: SpanExporter | None, *, at_once: bool = False) -> TracerProvider:
-    """A provider whose spans go to `exporter`, if any, in batches or `at_once`."""
+    """A provider that sends spans to `exporter`, if any, in batches or `at_once`."""
     told = os.environ.get("OTEL_SERVICE_NAME") or SERVICE_NAME in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     named = {} if told else {SERVICE_NAME: "wakestream"}
     provider = TracerProvider(resource=Resource.create(named), id_generator=JobIds(), shutdown_on_exit=False)
@@ -125,7 +125,7 @@ def provider_for(exporter: SpanExporter | None, *, at_once: bool = False) -> Tra
 
 @asynccontextmanager
 async def tracing() -> AsyncIterator[Traces]:
-    """Traces for as long as the block runs, then the last ones are sent; `SettingsError` for an unknown exporter."""
+    """Traces until the block ends; then it sends the last spans. Raises `SettingsError` for an unknown exporter."""
     provider = provider_for(_exporter())
     traces = Traces(provider)
     try:
@@ -147,7 +147,7 @@ def _exporter() -> SpanExporter | None:
 
 
 async def _closed(provider: TracerProvider) -> None:
-    """Send what is left, if that does not take long: a thread that nobody waits for may hang with the collector."""
+    """Send the last spans within `GOODBYE` seconds, in a daemon thread: it may hang with the collector."""
     loop, sent = asyncio.get_running_loop(), asyncio.Event()
 
     def close() -> None:

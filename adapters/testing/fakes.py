@@ -1,4 +1,4 @@
-"""Fakes of the ports, for tests of ours and of users: they live in memory and in the loop's time, real or virtual."""
+"""Fakes of the ports, for tests. They live in memory and use the time of the event loop, real or virtual."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ M = TypeVar("M", bound=m.Message)
 
 
 class FakeLink:
-    """The hub's end of a link in the test's hand: `connect`, `receive`, and look at what was `sent`."""
+    """A link whose hub is played by the test.
+
+    `sent` has the messages that were sent, the oldest first.
+
+    Example:
+        >>> link = FakeLink()
+        >>> link.connect("grant")
+        >>> link.receive(m.Ack(request_id="job-1", gpu="gpu", url="http://gpu:8383"))
+    """
 
     def __init__(self) -> None:
         self.sent: list[m.Message] = []
@@ -33,26 +41,26 @@ class FakeLink:
 
     @property
     def events(self) -> Observable[m.Message | LinkUp | LinkDown]:
-        """What the test makes happen."""
+        """The events that the test emits."""
         return self._subject
 
     def connect(self, *features: str) -> None:
-        """The hub registered us; `features` are its own."""
+        """Emit `LinkUp`: the hub registered us and has these features."""
         self.up = True
         self._subject.on_next(LinkUp(frozenset(features)))
 
     def disconnect(self, why: str = "cut") -> None:
-        """The connection is lost."""
+        """Emit `LinkDown`: the connection is lost."""
         self.up = False
         self._subject.on_next(LinkDown(why))
 
     def refuse(self, why: str, code: str) -> None:
-        """The hub turns us away, for the reason that `code` names."""
+        """Emit `LinkDown`: the hub refuses the connection with this code."""
         self.up = False
         self._subject.on_next(LinkDown(why, code))
 
     def receive(self, message: m.Message) -> None:
-        """The hub says something."""
+        """Emit a message of the hub."""
         self._subject.on_next(message)
 
     def send(self, message: m.Message) -> bool:
@@ -67,11 +75,11 @@ class FakeLink:
         return True
 
     def said(self, kind: type[M]) -> list[M]:
-        """All messages of one kind that were sent, oldest first."""
+        """All sent messages of one type, the oldest first."""
         return [message for message in self.sent if isinstance(message, kind)]
 
     async def next(self, kind: type[M], holds: Callable[[M], bool] = lambda _: True) -> M:
-        """The next message of this kind that is sent from now on, and for which `holds` is true."""
+        """Wait for the next sent message of this type for which `holds` returns True."""
         future: asyncio.Future[m.Message] = asyncio.get_running_loop().create_future()
         self._waiting.append((lambda message: isinstance(message, kind) and holds(message), future))
         message = await future
@@ -79,15 +87,20 @@ class FakeLink:
         return message
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the link."""
         self.up, self.closed = False, True
 
 
 class FakePower:
-    """A machine that takes `boot` seconds to start and `halt` to stop, in the loop's time.
+    """A machine that starts and stops in the loop's time.
 
-    Faults on order: `lacks` so many starts find no capacity, `deaf` starts are accepted and nothing happens,
-    `broken` is the error that every call then raises.
+    The test can set faults: the next `lacks` starts find no capacity; while `deaf` is set, starts are accepted without
+    effect; `broken` is the error that every call raises.
+
+    Args:
+        boot: Seconds to start.
+        halt: Seconds to stop.
+        on: Whether it runs at first.
     """
 
     def __init__(self, *, boot: float = 0.0, halt: float = 0.0, on: bool = False) -> None:
@@ -102,7 +115,7 @@ class FakePower:
         self._moving: tuple[PowerReading, float, PowerReading] | None = None
 
     async def start(self) -> None:
-        """Begin to start."""
+        """Start the machine."""
         self._check()
         self.starts += 1
         if self.lacks:
@@ -112,13 +125,13 @@ class FakePower:
             self._move("starting", self.boot, "running")
 
     async def stop(self) -> None:
-        """Begin to stop."""
+        """Stop the machine."""
         self._check()
         self.stops += 1
         self._move("stopping", self.halt, "stopped")
 
     async def inspect(self) -> PowerReading:
-        """What it is doing now."""
+        """The current state."""
         self._check()
         if self._moving is not None:
             during, until, after = self._moving
@@ -128,7 +141,7 @@ class FakePower:
         return self._settled
 
     def settle(self, reading: PowerReading, detail: str = "") -> None:
-        """Something happens to the machine that nobody asked for."""
+        """Set the state of the machine, as if somebody else had changed it."""
         self._settled, self._moving, self.detail = reading, None, detail
 
     def _check(self) -> None:
@@ -143,11 +156,17 @@ Scripted = TypeVar("Scripted")
 
 
 class FakeWorker:
-    """A worker that answers as it is told, in the loop's time, and notes the `calls` that were made.
+    """A worker with scripted answers, in the loop's time. `calls` has the calls as `(name, argument)`.
 
-    `healths` and `reports` are told one by one, an error among them is raised, the last one stays. `known` holds the
-    hashes that it has; uploads add to it. `failures["upload"] = [error, ...]` makes the next calls of that name fail,
-    `delays["submit"] = 3.0` makes them take so long, and `gone` is raised by every call while it is set.
+    `failures["upload"] = [error, ...]` makes the next calls of that name fail, `delays["submit"] = 3.0` sets their
+    duration in seconds, and every call raises `gone` while it is set.
+
+    Args:
+        healths: The answers to `health`, one by one; the last one is repeated, errors are raised.
+        reports: The answers to `report`, likewise.
+        known: The hashes of the files that it has. Uploads add to them.
+        receipt: The answer to `submit`; by default a task that is named after the files.
+        size: Bytes of every result.
     """
 
     def __init__(
@@ -170,45 +189,45 @@ class FakeWorker:
         self.calls: list[tuple[str, object]] = []
 
     def said(self, name: str) -> list[object]:
-        """What each call of this name was made with."""
+        """The arguments of all calls of this name."""
         return [what for call, what in self.calls if call == name]
 
     async def health(self) -> Health:
         """The next of `healths`."""
         await self._called("health", None)
-        return _told(self.healths)
+        return _next_of(self.healths)
 
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
-        """Which are in `known`."""
+        """Which files are in `known`."""
         await self._called("check", tuple(files))
         return {ref.hash: ref.hash in self.known for ref in files}
 
     async def upload(self, file: Fingerprint, ref: FileRef) -> AsyncGenerator[int, None]:
-        """Takes the file in two halves; a failure comes between them."""
+        """Receive the file in two halves; a failure comes between them."""
         yield file.size // 2
         await self._called("upload", ref)
         self.known.add(ref.hash)
         yield file.size
 
     async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
-        """`receipt`, or a task named by the pair of files."""
+        """`receipt`, or a task that is named after the files."""
         await self._called("submit", (job.id, video, audio))
         return self.receipt or TaskReceipt(f"{video.hash[:8]}-{audio.hash[:8]}")
 
     async def report(self, task_id: str) -> TaskReport:
         """The next of `reports`."""
         await self._called("report", task_id)
-        return _told(self.reports)
+        return _next_of(self.reports)
 
     async def download(self, task_id: str, output: Path) -> AsyncGenerator[Downloading | Done, None]:
-        """Says that `size` bytes came, and writes nothing; a failure comes half way."""
+        """Report `size` bytes and write nothing; a failure comes after half of them."""
         yield Downloading(self.size // 2, self.size)
         await self._called("download", (task_id, output))
         yield Downloading(self.size, self.size)
         yield Done(output, self.size)
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
-        """Noted."""
+        """Only in `calls`."""
         await self._called("cancel", task_id)
 
     async def _called(self, name: str, what: object) -> None:
@@ -220,29 +239,34 @@ class FakeWorker:
             raise self.failures[name].pop(0)
 
 
-def _told(script: deque[Scripted | WakestreamError]) -> Scripted:
-    told = script.popleft() if len(script) > 1 else script[0]
-    if isinstance(told, WakestreamError):
-        raise told
-    return told
+def _next_of(script: deque[Scripted | WakestreamError]) -> Scripted:
+    answer = script.popleft() if len(script) > 1 else script[0]
+    if isinstance(answer, WakestreamError):
+        raise answer
+    return answer
 
 
 class FakeWorkers:
-    """Workers by address; `default` is the one that settings would name."""
+    """Workers by address.
+
+    Args:
+        workers: The workers.
+        default: The address of the worker in the settings.
+    """
 
     def __init__(self, workers: Mapping[str, FakeWorker], default: str | None = None) -> None:
         self.workers = dict(workers)
         self.default = default
 
     def resolve(self, url: str | None) -> str:
-        """The address as it was given."""
+        """The given address, or the default."""
         address = url or self.default
         if address is None:
             raise WorkerRefused("neither the hub nor the settings name a worker", code="no_worker")
         return address
 
     def at(self, url: str | None) -> FakeWorker:
-        """The worker there, which must be one of `workers`."""
+        """The worker at this address; `WorkerRefused` when there is none."""
         address = self.resolve(url)
         if address not in self.workers:
             raise WorkerRefused(f"this test has no worker at {address}", code="no_worker")
@@ -250,14 +274,14 @@ class FakeWorkers:
 
 
 class FakeFiles:
-    """Files that are bytes, fingerprints made elsewhere, or the error of reading them; notes its `readings`."""
+    """Files in memory: bytes, a fingerprint, or the error of reading. `readings` has the calls."""
 
     def __init__(self, files: Mapping[str | Path, bytes | Fingerprint | WakestreamError]) -> None:
         self.files = {Path(path): file for path, file in files.items()}
         self.readings: list[tuple[Path, frozenset[Algorithm]]] = []
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
-        """As the file on a disk would have it, dated 0."""
+        """The fingerprint of a file, with the date 0."""
         self.readings.append((path, frozenset(algorithms)))
         file = self.files.get(path)
         if isinstance(file, WakestreamError):

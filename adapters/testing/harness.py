@@ -1,6 +1,6 @@
-"""A pipeline tried out in a world of fakes: a hub that answers as told, workers and files in memory, on the record.
+"""Runs a pipeline with fakes: a scripted hub, and workers and files in memory, with a recording.
 
-On a virtual loop (`run_virtual`, or the mark `virtual_loop` of the pytest plugin) it takes no time at all.
+On a virtual loop (`run_virtual`, or the mark `virtual_loop` of the pytest plugin) waits take no real time.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Header, Log, MemoryTap
 
 GPU = "http://gpu:8383"
-"""Where the worker is, unless the rehearsal has others."""
+"""The address of the default worker."""
 
 FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
-"""What the hub announces; without them it is as the field's older hubs are."""
+"""The features of the default hub; without them it behaves as older hubs."""
 
 SAMPLES: Mapping[str | Path, bytes | Fingerprint | WakestreamError] = {
     "clip.mp4": b"v" * 1000,
     "speech.wav": b"a" * 500,
 }
-"""The files there are, unless the rehearsal has others."""
+"""The default files."""
 
 Answer = Callable[[m.Submit], m.Message | None]
 
@@ -49,7 +49,7 @@ def awake(submit: m.Submit) -> m.Message:
 
 
 def asleep(submit: m.Submit) -> m.Message:
-    """The hub's answer when the GPU is off: it wakes, and whoever waits is answered again by `PipelineHarness.wake`."""
+    """The hub's answer when the GPU is off. `PipelineHarness.wake` then answers all waiting jobs."""
     return m.Offline(request_id=submit.request_id, phase="booting", position=1)
 
 
@@ -59,10 +59,22 @@ def sample_job(name: str = "job-1") -> Job:
 
 
 class PipelineHarness:
-    """One client and its world; make it within a running loop. `answer` is what the hub says to each submit.
+    """A client with fakes, for one running event loop. `log` is the recording so far, which can be replayed.
 
-    What the hub says by itself comes by `say` and `at`; `log` is the recording so far, fit for replay. Calls take the
-    loop's time, as their fakes are told to.
+    Args:
+        answer: Returns the hub's answer to each submit.
+        workers: One `FakeWorker` at `GPU` by default.
+        files: `SAMPLES` by default.
+        effects: Run directly by default.
+        policy: Timeouts and retries.
+        features: What the hub announces.
+        seed: Of the jobs' random numbers.
+
+    Example:
+        >>> harness = PipelineHarness()
+        >>> outcomes = await harness.run(my_pipeline)
+        >>> outcomes["job-1"]
+        Done(...)
     """
 
     def __init__(
@@ -92,7 +104,7 @@ class PipelineHarness:
 
     @property
     def log(self) -> Log:
-        """What happened so far."""
+        """The recording so far."""
         return Log(self._header, tuple(self._tap.rows))
 
     def say(self, message: m.Message) -> None:
@@ -100,16 +112,24 @@ class PipelineHarness:
         self.link.receive(message)
 
     def at(self, seconds: float, action: Callable[..., Any], *args: Any) -> None:
-        """Do something (such as `say`) so many seconds from now."""
+        """Call `action` (such as `say`) after this many seconds."""
         self._loop.call_later(seconds, action, *args)
 
     def wake(self, url: str = GPU) -> None:
-        """The GPU comes online: every job that waits is granted it."""
+        """The GPU is online: the hub grants it to every waiting job."""
         for job in self._hub.waiting:
             self.say(m.Ack(request_id=str(job), gpu="gpu", url=url))
 
     async def run(self, build: Build = job_pipeline, *jobs: Job) -> Mapping[str, Outcome]:
-        """Run the jobs (`sample_job()` if none) side by side through a pipeline, until each has its outcome."""
+        """Run jobs concurrently until each has its outcome.
+
+        Args:
+            build: The pipeline.
+            jobs: The jobs; one `sample_job()` by default.
+
+        Returns:
+            The outcomes by job id.
+        """
         scheduler = LoopScheduler(self._loop)
         daemon = Daemon(self._of, self.policy, tap=self._tap, build=build)
         endings = {job.id: self._noted(daemon, job).pipe(to_future(scheduler)) for job in jobs or (sample_job(),)}
@@ -117,7 +137,7 @@ class PipelineHarness:
         outcomes = dict(zip(endings, await asyncio.gather(*endings.values()), strict=True))
         await scheduler.close()
         if self.faults:
-            raise ExceptionGroup("the pipeline raised while the hub spoke", self.faults)
+            raise ExceptionGroup("the pipeline raised errors at messages of the hub", self.faults)
         return outcomes
 
     def _noted(self, daemon: Daemon, job: Job) -> Observable[JobEvent]:

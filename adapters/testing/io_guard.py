@@ -1,4 +1,4 @@
-"""Notices and refuses real I/O, and threads, while something runs that must do none, wherever it is tried."""
+"""Detects and refuses real I/O and threads during code that must not use them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WATCHED: Final = {
     "socket.gethostbyname": 0, "socket.gethostbyaddr": 0, "subprocess.Popen": 0, "os.system": 0, "os.exec": 0,
     "os.posix_spawn": 0, "os.spawn": 1, "os.fork": None, "os.startfile": 0,
 }  # fmt: skip
-"""The interpreter's own audit events of what is refused, and which argument names it; the others may hold secrets."""
+"""Audit events that are refused, and the argument to show; other arguments may contain secrets."""
 
 _NO_SCHEDULER: Final = "no scheduler was given: pass one at the single subscribe, such as scheduler=LoopScheduler()"
 
@@ -25,12 +25,12 @@ _hooked: list[bool] = []
 
 @contextmanager
 def no_real_io() -> Iterator[list[str]]:
-    """Within the block sockets and processes raise `RealWorldTouched`; the list says what was tried, caught or not.
+    """Within the block sockets and processes raise `RealWorldTouched`. The list has all attempts, also caught ones.
 
-    Threads too, where this thread starts them: others, such as a server of the whole test run, may go on.
+    So do threads that this thread starts; other threads, such as a server of the test run, are not affected.
     """
-    if not _hooked:  # an audit hook cannot be taken off again; outside such blocks it does nothing
-        sys.addaudithook(_hear)
+    if not _hooked:  # an audit hook cannot be removed; outside of such blocks it does nothing
+        sys.addaudithook(_audit)
         _hooked.append(True)
     tried: list[str] = []
     _attempts.append(tried)
@@ -58,13 +58,13 @@ def _no_threads_of(owner: int) -> Iterator[None]:
         threading.Thread.start = start  # type: ignore[method-assign]
 
 
-def _hear(event: str, args: tuple[Any, ...]) -> None:
+def _audit(event: str, args: tuple[Any, ...]) -> None:
     if not _attempts:
         return
     if event == TOUCHED:  # the virtual loop itself raises
         _attempts[-1].append(str(args[0]))
     elif event in WATCHED and not _of_the_loop_itself():
-        _refuse(_named(event, args), "neither a replay nor virtual time has real I/O; use the log, or a fake")
+        _refuse(_named(event, args), "a replay or test in virtual time must not do real I/O; use the log, or a fake")
 
 
 def _refuse(what: str, why: str = "") -> None:
@@ -73,7 +73,7 @@ def _refuse(what: str, why: str = "") -> None:
 
 
 def _of_a_scheduler() -> bool:
-    """Whether it is a scheduler of reactivex that starts it, as it does for each timer that was given no other."""
+    """Whether a scheduler of reactivex starts the thread, as it does for a timer without a scheduler."""
     frame = sys._getframe(2)
     while frame.f_back is not None:
         if str(frame.f_globals.get("__name__")).startswith("reactivex.scheduler"):
@@ -88,5 +88,5 @@ def _named(event: str, args: tuple[Any, ...]) -> str:
 
 
 def _of_the_loop_itself() -> bool:
-    """Windows makes a loop's self-pipe of two connected sockets."""
+    """Whether an event loop makes its self-pipe, which on Windows is two connected sockets."""
     return sys._getframe(2).f_code.co_name.endswith("socketpair")

@@ -1,4 +1,4 @@
-"""Keeps facts in memory with the port's promise: when `append` returns they are kept, while the process lives."""
+"""A fake journal that keeps facts in memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ F = TypeVar("F")
 
 
 class FakeJournal(Generic[F]):
-    """Implements the port `Journal`. Beyond `limit` facts it is cut down to what `snapshot()` gives, if that is set.
-
-    The limit is low, since a fact may hold a whole payload; a cut costs no more than the appends since the last one.
-    """
+    """Implements the port `Journal`. Beyond `limit` facts it is replaced by `snapshot()`, if that is set."""
 
     def __init__(self, limit: int = 256) -> None:
         self._facts: list[F] = []

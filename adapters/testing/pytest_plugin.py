@@ -1,6 +1,6 @@
-"""The pytest plugin: a recorded log is a test. docs/pipelines.md tells how to use it.
+"""The pytest plugin: a recorded log is a test (see docs/pipelines.md).
 
-pytest imports this in every project where wakestream is installed, so all that is heavy waits for a marked test.
+pytest imports this in every project where wakestream is installed, so heavy imports are made by marked tests only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--replay-record", choices=MODES, default="none",
         help="none: only replay, and fail a marked test that does real I/O (default); once: record logs that are "
-        "missing; rewrite: record all anew",
+        "missing; rewrite: record all of them again",
     )  # fmt: skip
     parser.addini(
         "replay_logs", "folder of the logs, relative to the root; else they lie beside their tests", default=""
@@ -53,15 +53,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """A marked test is replayed whether it asks for the fixture or not."""
+    """Add the fixture `replay` to marked tests without it."""
     if item.get_closest_marker("replay") and isinstance(item, pytest.Function) and "replay" not in item.fixturenames:
-        item.fixturenames = [*item.fixturenames, "replay"]  # a list of its own: other parameters may bear no mark
+        item.fixturenames = [*item.fixturenames, "replay"]  # a new list: other parametrizations may have no mark
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, None, None]:
-    """Offer the virtual loop for marked tests, and to them alone: where a project has no loops of its own to choose
-    from, pytest-asyncio would otherwise want us to name one for each of its tests.
+    """Offer the virtual loop to marked tests only: otherwise pytest-asyncio would require a loop for every test of a
+    project that has no loop factories.
     """
     manager = metafunc.config.pluginmanager
     if not _is_virtual(metafunc.definition) or not iscoroutinefunction(metafunc.function):
@@ -90,7 +90,7 @@ def _is_virtual(node: pytest.Item) -> bool:
 
 @pytest.fixture
 def replay(request: pytest.FixtureRequest) -> Replay:
-    """What the log that this test is marked with replayed to: outcome(job), events(job), sent(label), divergences."""
+    """The replay of the test's log: outcome(job), events(job), sent(label), divergences."""
     from wakestream.adapters.testing import pytest_replay
 
     marker = request.node.get_closest_marker("replay")
@@ -110,13 +110,13 @@ def replay(request: pytest.FixtureRequest) -> Replay:
 
 @pytest.fixture
 def replay_record() -> Record | None:
-    """Override it: a function, async or not, that is given an empty folder and records exactly one log there."""
+    """Override it: a function, async or not, that receives an empty folder and records exactly one log there."""
     return None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """First the divergences, then the test itself, in which nothing real may be touched."""
+    """Check for divergences, then run the test without real I/O."""
     done = item.stash.get(_REPLAY, None)
     if done is None and not item.get_closest_marker("virtual_loop"):
         return (yield)
@@ -138,6 +138,6 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which logs were recorded: they are to be looked at, and committed."""
+    """Print which logs were recorded, for review and commit."""
     for path in config.stash[_RECORDED]:
         terminalreporter.write_line(f"recorded {path}")

@@ -1,4 +1,4 @@
-"""What a test sees of a replayed log, how it is recorded, and what is said when it diverged. For pytest_plugin."""
+"""Replays and records logs for the pytest plugin, and describes divergences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from wakestream.streams.replay.recorded_ports import Watch
 from wakestream.streams.replay.report import by_weight
 
 Record = Callable[[Path], Awaitable[None] | None]
-"""Records exactly one log into the empty folder that it is given; what it awaits runs on a real loop."""
+"""Records exactly one log into the given empty folder; a coroutine runs on a real loop."""
 
 E = TypeVar("E")
 Timed = list[tuple[float, JobEvent]]
@@ -39,7 +39,7 @@ SHOWN = 24
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the mark of a test asks for."""
+    """The arguments of a test's mark."""
 
     test: str
     path: Path
@@ -52,7 +52,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A log that was replayed. `job` may be left out where the log has but one. Times are seconds since its begin."""
+    """A replayed log. `job` may be omitted when the log has only one. Times are seconds since the start of the log."""
 
     wanted: Wanted
     recorded: Log
@@ -71,40 +71,40 @@ class Replay:
         return tuple(self.seen)
 
     def timed(self, job: str | None = None) -> Timed:
-        """The job's events as `(time, event)`; `LookupError` when there is no such job."""
+        """The job's events as `(time, event)`. Raises `LookupError` for an unknown job."""
         name = next(iter(self.seen)) if job is None and len(self.seen) == 1 else str(job)
         if name not in self.seen:
             raise LookupError(f"{self.path.name} has no job {job!r}; it has {', '.join(self.seen) or 'none'}")
         return self.seen[name]
 
     def events(self, job: str | None = None, kind: type[E] | None = None) -> list[E]:
-        """The job's events, or those of one kind, as the pipeline gave them now."""
+        """The job's events in the replay, or those of one type."""
         return cast("list[E]", [event for _, event in self.timed(job) if kind is None or isinstance(event, kind)])
 
     def outcome(self, job: str | None = None) -> Outcome:
-        """How the job ended: `Done`, `Failed`, `TimedOut` or `Cancelled`; `LookupError` where it has not."""
+        """The job's outcome: `Done`, `Failed`, `TimedOut` or `Cancelled`. Raises `LookupError` when it has none."""
         last = self.timed(job)[-1][1]
         if not is_outcome(last):
             raise LookupError(f"the job has not ended when the log does; its last event is {last}")
         return last
 
     def stages(self, job: str | None = None) -> dict[str, float]:
-        """Seconds that the job spent in each of the stages of `wakestream.streams.recording.timeline`."""
+        """Seconds that the job spent in each stage of `wakestream.streams.recording.timeline`."""
         return stage_times(self.timed(job))
 
     def sent(self, label: str | None = None) -> list[Row]:
-        """Rows of frames that the program sends now, or those of one type such as `gpu.job.submit`."""
+        """Rows of the frames that the program sent in the replay, or those of one type such as `gpu.job.submit`."""
         rows = (row for row in self.again.rows if row.dir == "out" and "event" not in row.data)
         return [row for row in rows if label in (None, row.label)]
 
     def check(self) -> None:
-        """Fail the test if it is strict and the program did otherwise than the log says."""
+        """Fail a strict test when the replay differs from the log."""
         if self.wanted.strict and self.divergences:
             pytest.fail(failure(self), pytrace=False)
 
 
 def wanted(marker: pytest.Mark, item: pytest.Item) -> Wanted:
-    """The mark's arguments; a wrong one fails the test with the right ones."""
+    """The mark's arguments; wrong ones fail the test with the correct usage."""
     try:
         return _wanted(item, *marker.args, **marker.kwargs)
     except TypeError as error:
@@ -132,7 +132,7 @@ def _found(log: Path, item: pytest.Item) -> Path:
 
 
 def run(wanted: Wanted) -> Replay:
-    """Replay the log in virtual time. Fails the test on a log that cannot be used, and on real I/O of a pipeline."""
+    """Replay the log in virtual time. An unusable log, or real I/O of a pipeline, fails the test."""
     log = _read(wanted)
     watch = Watch()
     with no_real_io() as attempts:
@@ -151,14 +151,14 @@ def _replayed(wanted: Wanted, log: Log, watch: Watch) -> streams_replay.Replayed
     except VirtualDeadlock:
         calls = "".join(f"; the log has no answer to {label} of {job}" for job, label in sorted(watch.unanswered))
         hints = "".join(f"\n{hint}" for hint in _no_build(wanted, log))
-        _fail(wanted, f"the replay comes to no end: {', '.join(sorted(watch.open))} wait for ever{calls}{hints}")
+        _fail(wanted, f"the replay does not end: {', '.join(sorted(watch.open))} wait{calls}{hints}")
     except (UnusableLog, ValueError) as error:
         _fail(wanted, str(error))
 
 
 def _read(wanted: Wanted) -> Log:
     if not wanted.path.is_file():
-        _fail(wanted, f"there is no such log; to record it: {_how_to_record(wanted, 'once')}")
+        _fail(wanted, f"the log does not exist; to record it: {_how_to_record(wanted, 'once')}")
     try:
         return logs_on_disk.read(logs_on_disk.LogFile((wanted.path,)))
     except UnusableLog as error:
@@ -170,9 +170,9 @@ def _fail(wanted: Wanted, why: str) -> NoReturn:
 
 
 def record_log(wanted: Wanted, record: Record | None) -> None:
-    """Let `record` make the log anew; it replaces the file only when it is whole."""
+    """Record the log again; the file is replaced when the new one is complete."""
     if record is None:
-        _fail(wanted, f"nobody says how to record it; {NEEDS_RECORD}")
+        _fail(wanted, f"the test has no way to record it; {NEEDS_RECORD}")
     with tempfile.TemporaryDirectory() as folder:
         recording = record(Path(folder))
         if recording is not None:
@@ -185,7 +185,7 @@ def _keep(wanted: Wanted, folder: Path) -> None:
     try:
         runs = logs_on_disk.find([folder]) if any(folder.iterdir()) else []
         if len(runs) != 1:
-            _fail(wanted, f"recording must leave exactly one log, it left {len(runs)}")
+            _fail(wanted, f"recording must make exactly one log, it made {len(runs)}")
         wanted.path.parent.mkdir(parents=True, exist_ok=True)
         logs_on_disk.write(logs_on_disk.read(runs[0]), wanted.path)
     except UnusableLog as error:
@@ -209,30 +209,30 @@ def _how_to_record(wanted: Wanted, mode: str) -> str:
 def _not_replayable(wanted: Wanted, attempts: list[str]) -> str:
     return (
         f"{wanted.path}: the pipeline did real I/O while it was replayed: {'; '.join(attempts)}\n"
-        "An effect of your own goes through world.effects.call(label, args, effect): then it is recorded, and the log "
-        "answers for it."
+        "Call your own effects with world.effects.call(label, args, effect): then they are recorded, and the log "
+        "answers them."
     )
 
 
 def _no_build(wanted: Wanted, log: Log) -> list[str]:
-    """The hint that the mark names no pipeline, where the log's jobs had one of their own."""
+    """A hint that the mark names no pipeline although the log was recorded with one."""
     effects = own_effects(log) if wanted.build is job_pipeline else ()
     if not effects:
         return []
-    return [f"The jobs of this log called {', '.join(effects)}: give the mark build=, the pipeline that they had"]
+    return [f"The jobs of this log called {', '.join(effects)}: give the mark build=, the pipeline of the recording"]
 
 
 def _tie(first: Divergence) -> list[str]:
     if first.apart is None:
         return []
     return [
-        f"  The log has both, {first.apart * 1e6:.0f} microseconds apart. What runs side by side may end at one moment",
-        "  in any order: if the order matters, let the one follow the other with `then`; if not, record the log anew.",
+        f"  The log has both, {first.apart * 1e6:.0f} microseconds apart. Concurrent steps may end at the same moment",
+        "  in any order: if the order matters, chain them with `then`; if not, record the log again.",
     ]
 
 
 def failure(replay: Replay) -> str:
-    """Where the program parts from the log first, in each stream, and what to do about it."""
+    """The first difference from the log in each stream, and what to do about it."""
     first, *others = by_weight(replay.divergences)
     crashes = list(streams_divergence.crashes(replay.recorded, replay.again).items())
     lines = first.lines()
@@ -241,11 +241,11 @@ def failure(replay: Replay) -> str:
     more = [f"  and in {len(others) - 5} more streams"] if others[5:] else []
     return "\n".join(
         [
-            f"{replay.path}: the program now does otherwise than the log says",
-            *(f"  the pipeline of {job} breaks: {why}" for job, why in crashes[:5]),
+            f"{replay.path}: the program now behaves differently than in the log",
+            *(f"  the pipeline of {job} raised an error: {why}" for job, why in crashes[:5]),
             f"  first in {first.stream!s}: seq {first.seq}, {first.label}   (- the log, + now)",
             *shown, *_tie(first), *also, *more, *_no_build(replay.wanted, replay.recorded),
-            f"If what it does now is right, record the log anew: {_how_to_record(replay.wanted, 'rewrite')}",
-            "To look at it within the test: @pytest.mark.replay(..., strict=False), then replay.divergences",
+            f"If the new behaviour is correct, record the log again: {_how_to_record(replay.wanted, 'rewrite')}",
+            "To examine it within the test: @pytest.mark.replay(..., strict=False), then replay.divergences",
         ]
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Replays in virtual time, whichever way they end."""
+"""Runs replays in virtual time; deadlocks and errors are results."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from wakestream.streams.triage.replay_attempt import Trial
 T = TypeVar("T")
 
 OWN_FAULTS = (UnusableLog, MemoryError)
-"""What is raised on, as it says nothing of the program that is replayed."""
+"""Errors that are raised, since they do not come from the replayed program."""
 
 
 def run_log(log: Log, *, settings: Settings | None = None, lenient: bool = False, build: Build = job_pipeline) -> Trial:
-    """One replay on a virtual loop of its own. A deadlock, or an error of the program, is a result.
+    """Replay one log on a new virtual loop. A deadlock, or an error of the program, is a result.
 
-    `UnusableLog` for a log that cannot be replayed, `ValueError` for a setting that its program does not have.
+    Raises:
+        UnusableLog: the log cannot be replayed.
+        ValueError: its program does not have one of the settings.
     """
     policy_of(log, settings)
     watch = Watch()
@@ -38,7 +40,7 @@ def run_log(log: Log, *, settings: Settings | None = None, lenient: bool = False
 def run_together(
     logs: Sequence[Log], *, settings: Settings | None = None, lenient: bool = False, build: Build = job_pipeline
 ) -> list[Trial]:
-    """The logs of one run against each other, a result for each; one result where they came to no end. Raises alike."""
+    """Replay the logs of one run against each other. Returns a result for each, or one for a deadlock."""
     replayed = _run(replay_system(logs, settings=settings, lenient=lenient, build=build), Watch())
     if isinstance(replayed, Trial):
         return [replayed]
@@ -52,5 +54,5 @@ def _run(replaying: Coroutine[Any, Any, T], watch: Watch) -> T | Trial:
         return Trial(trouble="deadlock", why=str(stuck), waiting=tuple(sorted(watch.open)))
     except OWN_FAULTS:
         raise
-    except Exception as error:  # whatever the program raises is what we want to know
+    except Exception as error:  # an error of the program is a result
         return Trial(trouble="crashed", why=describe_error(error), waiting=tuple(sorted(watch.open)))

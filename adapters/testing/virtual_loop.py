@@ -1,7 +1,7 @@
-"""An event loop in which waiting costs nothing: time jumps to the next timer. No sockets, no threads, no real clock.
+"""An event loop with virtual time: when all tasks wait, time jumps to the next timer. It has no sockets and no threads.
 
-For replay and for tests: the very code that runs on the real loop runs here, and a wait of 30 minutes takes
-microseconds. Timers due at the same moment fire in the order of their creation, so a run is the same each time.
+For replay and tests: the same code as on a real loop runs here, and a wait of 30 minutes takes microseconds. Timers for
+the same moment fire in the order of their creation, so each run is the same.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from wakestream.adapters.runtime.gc_tuning import few_collections
 
 
 class VirtualDeadlock(RuntimeError):
-    """Nothing is left that could ever happen, and somebody still waits; the message names the tasks."""
+    """Tasks wait but there is no timer that could wake them; the message names the tasks."""
 
 
 class RealWorldTouched(RuntimeError):
-    """Code on the virtual loop tried to use a thread, a socket or a process."""
+    """Code in virtual time tried to use a thread, a socket or a process."""
 
 
 _INSTEAD = "use the fakes of wakestream.adapters.testing.fakes in virtual time"
 
 
 TOUCHED = "wakestream.real_world_touched"
-"""The audit event of each refusal, for those who want to know of it also where the error is caught."""
+"""The audit event of each refusal, which shows it even if the error is caught."""
 
 
 def touched(what: str) -> RealWorldTouched:
-    """The error of one refusal, which auditors hear of."""
+    """The error of a refusal; also raises the audit event `TOUCHED`."""
     sys.audit(TOUCHED, what)
     return RealWorldTouched(what)
 
 
 def _refused(name: str) -> Callable[..., NoReturn]:
     def refuse(*_: Any, **__: Any) -> NoReturn:
-        raise touched(f"{name} wants a socket, a pipe or a process; {_INSTEAD}")
+        raise touched(f"{name} needs a socket, a pipe or a process; {_INSTEAD}")
 
     return refuse
 
 
 class _Timer(asyncio.TimerHandle):
-    """As asyncio's, made in one step and without a note of where: a replay makes hundreds of thousands."""
+    """As asyncio's, but cheaper, without a traceback of its creation: a replay makes hundreds of thousands."""
 
     __slots__ = ()
 
@@ -67,7 +67,7 @@ class _Timer(asyncio.TimerHandle):
 
 
 class VirtualLoop(base_events.BaseEventLoop):
-    """An asyncio loop whose `time()` starts at `start` seconds and moves only when everything waits."""
+    """An asyncio loop whose `time()` starts at `start` seconds and advances only when all tasks wait."""
 
     def __init__(self, start: float = 0.0) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class VirtualLoop(base_events.BaseEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        """As asyncio's, with ties in order of creation."""
+        """As asyncio's; timers for the same moment fire in the order of creation."""
         if self._closed:  # type: ignore[attr-defined]
             self._check_closed()  # type: ignore[attr-defined]
         timer = _Timer(when, callback, args, self, context)
@@ -91,15 +91,15 @@ class VirtualLoop(base_events.BaseEventLoop):
         return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Cancelled timers stay until they are due, or until they are the most."""
-        self._cancelled += handle._scheduled  # type: ignore[attr-defined]  # one that has fired waits no more
+        """Remove cancelled timers when more than half of the timers are cancelled."""
+        self._cancelled += handle._scheduled  # type: ignore[attr-defined]  # one that has fired is not in the heap
         if self._cancelled > 100 and 2 * self._cancelled > len(self._timers):
             self._timers = [each for each in self._timers if not each[2].cancelled()]
             heapq.heapify(self._timers)
             self._cancelled = 0
 
     def _run_once(self) -> None:
-        """One turn, as asyncio's own: where that one would wait for I/O, this one moves the clock."""
+        """One iteration, as asyncio's: instead of waiting for I/O, advance the clock."""
         ready = self._ready  # type: ignore[attr-defined]
         if not ready and not self._stopping:  # type: ignore[attr-defined]
             self._skip()
@@ -109,13 +109,13 @@ class VirtualLoop(base_events.BaseEventLoop):
             timer._scheduled = False
             self._cancelled -= timer._cancelled
             ready.append(timer)
-        for _ in range(len(ready)):  # what these add is for the next turn
+        for _ in range(len(ready)):  # what they add runs in the next iteration
             handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()
 
     def _skip(self) -> None:
-        """To the moment of the next timer."""
+        """Advance the clock to the next timer."""
         while self._timers and self._timers[0][2].cancelled():
             heapq.heappop(self._timers)
             self._cancelled -= 1
@@ -124,19 +124,19 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._now = max(self._now, self._timers[0][0])
 
     def jump(self, seconds: float) -> None:
-        """Let time pass at once, as a machine that sleeps does: what was due meanwhile fires late."""
+        """Advance the clock at once, as after a sleep of the machine: timers that are due fire late."""
         self._now += seconds
 
     def nothing_left(self) -> NoReturn:
         """Raise `VirtualDeadlock`."""
         waiting = sorted(task.get_name() for task in asyncio.all_tasks(self))
-        raise VirtualDeadlock(f"nothing can happen any more at {self._now:g} s; still waiting: {', '.join(waiting)}")
+        raise VirtualDeadlock(f"deadlock at {self._now:g} s; these tasks wait: {', '.join(waiting)}")
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., Any], *args: Any
     ) -> NoReturn:
-        """Refused: threads do not run in virtual time."""
-        raise touched(f"{func!r} wants a thread; {_INSTEAD}")
+        """Refused: there are no threads in virtual time."""
+        raise touched(f"{func!r} needs a thread; {_INSTEAD}")
 
     def _write_to_self(self) -> None:
         """No other thread can wake this loop; only a signal handler calls this."""
@@ -153,8 +153,23 @@ for _name in (
 
 
 def run_virtual(main: Any, *, start: float = 0.0) -> Any:
-    """Run a coroutine on a new `VirtualLoop`, as `asyncio.run` does."""
-    # A replay keeps nearly all that it makes, so every collection looks at all of it again and finds nothing: with a
-    # thousand jobs that is a third of the time.
+    """Run a coroutine on a new `VirtualLoop`, as `asyncio.run` does.
+
+    Args:
+        main: The coroutine.
+        start: The loop's first time in seconds.
+
+    Returns:
+        What the coroutine returns.
+
+    Raises:
+        VirtualDeadlock: tasks wait for something that cannot happen.
+
+    Example:
+        >>> run_virtual(asyncio.sleep(1800, "done"))
+        'done'
+    """
+    # A replay keeps nearly all its objects, so garbage collections find nothing; with a thousand jobs they would take a
+    # third of the time.
     with few_collections(1_000_000, 50, 1000), asyncio.Runner(loop_factory=lambda: VirtualLoop(start)) as runner:
         return runner.run(main)

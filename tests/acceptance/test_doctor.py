@@ -172,7 +172,7 @@ async def test_without_a_hub_the_socket_does_not_connect_and_that_is_said_with_w
     scene.settings = Settings(hub_url="ws://127.0.0.1:9/dsp", key=Secret("ws_client_x"))
     found = await scene.look()
     assert found["hub"].level == "fault"
-    assert "nobody listens there (connection refused)" in found["hub"].says
+    assert "nothing listens there (connection refused)" in found["hub"].says
     assert "firewall" in found["hub"].todo
     assert found["monitor"].level == found["worker"].level == "skipped"
 

@@ -223,7 +223,7 @@ async def test_the_webhook_is_told_once_the_receiver_is_up() -> None:
     assert acted.props["news"] == [{"job": "job-1", "event": "done", "path": "job-1.mp4", "size": 1000}]
     assert notes(acted) == ["the webhook was told"]
     effects = [row.data for row in acted.log.rows if row.label == "own.webhook"]
-    why = "the webhook was not told: it answers HTTP 503"
+    why = "the webhook was not accepted: its receiver answered HTTP 503"
     assert [effect.get("error", {}).get("why") for effect in effects] == [why, why, None]
     assert "127.0.0.1" not in str(effects)
 
@@ -231,12 +231,12 @@ async def test_the_webhook_is_told_once_the_receiver_is_up() -> None:
 @pytest.mark.virtual
 async def test_a_webhook_that_stays_down_fails_no_job() -> None:
     async def down(_: Mapping[str, Any]) -> None:
-        raise WebhookDown("the webhook was not told: no answer")
+        raise WebhookDown("the webhook was not sent: no answer")
 
     rehearsal = PipelineHarness()
     outcomes = await rehearsal.run(webhook.with_webhook(down))
     assert isinstance(outcomes["job-1"], Done)
-    assert notes(Acted(rehearsal, outcomes)) == ["the webhook was not told: no answer"]
+    assert notes(Acted(rehearsal, outcomes)) == ["the webhook was not sent: no answer"]
 
 
 @pytest.mark.virtual

@@ -143,7 +143,7 @@ async def test_while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost(
         async def append(self, facts: Sequence[f.Fact]) -> None:
             if self.full and any(isinstance(fact, f.JobQueued) for fact in facts):
                 self.refused.set()
-                raise NoSpace("no space left for hub.sqlite3; make room, it then goes on by itself")
+                raise NoSpace("no space left for hub.sqlite3; make room, the program continues by itself then")
             await super().append(facts)
 
     monkeypatch.setattr("wakestream.adapters.hub.server._FULL_DISK_PAUSE", 0.0)

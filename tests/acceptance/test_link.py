@@ -124,7 +124,7 @@ async def test_a_hub_that_falls_silent_is_left_and_looked_for_again(hub: Hub, mo
     async with linked(hub) as (_, heard):
         await first(heard, LinkUp)
         down = await first(heard, LinkDown)
-        assert "nothing was heard for 0.1 s" in down.reason
+        assert "no message arrived for 0.1 s" in down.reason
         await first(heard, LinkUp)
     assert len(hub.sockets) >= 2
 
@@ -162,7 +162,7 @@ async def test_a_redirect_is_not_followed_so_the_key_stays_here(hub: Hub, status
         down = await heard.get()
         await link.close()
         await accept_no_more(pointing)
-    assert f"HTTP {status}: it points to '{hub.url}'; if that is your hub, set its address there" in down.reason
+    assert f"HTTP {status}: it redirects to '{hub.url}'; if that is your hub, set this address" in down.reason
     assert hub.sockets == []
 
 

@@ -46,7 +46,7 @@ async def test_otherwise_it_comes_again_and_says_so_each_time_also_in_its_log_fi
         monitor.terminate()
         await monitor.communicate()
     kept = log.read_text(encoding="utf-8")
-    assert all(each.endswith("; trying again, later each time") for each in refusals(said))
+    assert all(each.endswith("; trying again with increasing delays") for each in refusals(said))
     assert refusals(kept.splitlines())[:2] == refusals(said)
     assert WRONG not in kept
     shown = await user.run("logs", log.name, "--level", "ERROR", "--json")

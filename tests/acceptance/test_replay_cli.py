@@ -72,7 +72,7 @@ def test_what_if_shows_both_outcomes_side_by_side_and_is_no_failure() -> None:
     [
         (("replay", OFFLINE, "--set", "onlin=3"), "there is no 'onlin'; there are again.factor"),
         (("replay", OFFLINE, "--set", "online_timeout=x"), "is not a time"),
-        (("replay", "nope.jsonl"), "nope.jsonl: there is no such file or folder"),
+        (("replay", "nope.jsonl"), "nope.jsonl: the file or folder does not exist"),
         (("replay", __file__), "test_replay_cli.py: the first line is no header"),
         (("replay", OFFLINE, "--strict", "--lenient"), "not allowed with"),
         (("replay", OFFLINE, "--speed", "-1"), "is no number from 0 on"),

@@ -137,7 +137,7 @@ async def test_a_hub_that_was_killed_tells_the_same_and_its_ledger_is_kept_for_g
 async def test_without_a_hub_it_says_so_and_exits_with_4(user: User) -> None:
     ran = await user.run("status", API_SERVER_URL="http://127.0.0.1:9", WAKESTREAM_KEY="ws_client_x")
     assert ran.code == 4
-    assert "nobody listens there" in ran.err
+    assert "nothing listens there" in ran.err
 
 
 async def test_a_wrong_key_is_told_and_exits_with_2(user: User, keeper: Keeper) -> None:

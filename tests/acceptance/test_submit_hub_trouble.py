@@ -155,7 +155,7 @@ async def test_that_the_gpu_is_soon_stopped_whoever_uses_it_is_told(user: User) 
     assert (ran.code, ran.last["event"]) == (0, "done")
     warned = [each for each in map(line, ran.err.splitlines()) if "studio" in each.message]
     assert [(each.level, each.message.partition(":")[0]) for each in warned] == [
-        ("WARNING", "studio will be stopped in 600 s, whoever uses it")
+        ("WARNING", "studio will be stopped in 600 s")
     ]
 
 

@@ -170,9 +170,9 @@ async def test_hub_and_worker_look_by_themselves_whether_their_certificate_was_r
 @pytest.mark.parametrize(
     ("hosts", "days", "own_ca", "says"),
     [
-        ((), 90, False, r"is not trusted .*give the authority that signed it by --ca FILE \(WAKESTREAM_CA\)"),
+        ((), 90, False, r"is not trusted .*give its authority with --ca FILE \(WAKESTREAM_CA\)"),
         ((), -1, True, r"has expired; renew it there"),
-        (("hub.example",), 90, True, r"is for another name .*use the name that it was made for"),
+        (("hub.example",), 90, True, r"is for another name .*use that name"),
         (("10.9.8.7",), 90, True, r"is for another name"),
     ],
 )
@@ -280,11 +280,11 @@ def half(authority: Authority, _: Path) -> tuple[Path, None]:
     ("make", "says"),
     [
         (no_file, r"--tls-cert: .*none\.crt cannot be read \(No such file"),
-        (another_key, r"--tls-key: the key in .*two\.key does not fit the certificate in .*one\.crt"),
+        (another_key, r"--tls-key: the key in .*two\.key does not belong to the certificate in .*one\.crt"),
         (nonsense, r"both in PEM form"),
         (encrypted, r"--tls-key: the key in .* is encrypted; decrypt it"),
         (ended, r"--tls-cert: the certificate in .* expired on .*; renew it"),
-        (half, r"--tls-cert needs --tls-key too"),
+        (half, r"--tls-cert also needs --tls-key"),
     ],
 )
 def test_files_that_do_not_serve_are_named_with_what_to_do(
@@ -298,7 +298,7 @@ def test_an_authority_that_does_not_serve_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"--ca: .*none\.pem cannot be read"):
         client_context(tmp_path / "none.pem")
     (tmp_path / "text.pem").write_text("nonsense")
-    with pytest.raises(SettingsError, match=r"--ca: .*text\.pem holds no certificate in PEM form"):
+    with pytest.raises(SettingsError, match=r"--ca: .*text\.pem contains no certificate in PEM format"):
         client_context(tmp_path / "text.pem")
     assert explained(ValueError("something else")) is None
 
@@ -323,5 +323,5 @@ def test_a_port_of_tls_says_nothing_of_its_key_when_it_cannot_start(tmp_path: Pa
         text=True, timeout=40, check=False, cwd=tmp_path, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert "does not fit" in ran.stderr
+    assert "does not belong to" in ran.stderr
     assert "PRIVATE KEY" not in ran.stderr

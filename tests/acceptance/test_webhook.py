@@ -23,7 +23,7 @@ async def test_a_receiver_that_says_no_or_is_not_there_may_be_asked_again_and_it
         with pytest.raises(WebhookDown, match="HTTP 503") as said:
             await post_json(url, {})
         assert news == []
-    with pytest.raises(WebhookDown, match="nobody listens there") as silent:
+    with pytest.raises(WebhookDown, match="nothing listens there") as silent:
         await post_json(url, {})
     for error in (said.value, silent.value):
         assert is_retryable(error)

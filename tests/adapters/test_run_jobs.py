@@ -101,7 +101,7 @@ def test_its_help_begins_with_what_it_is_about(capsys: pytest.CaptureFixture[str
     assert end.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "VIDEO AUDIO [RESULT] Renders twice." in said
-    assert "RESULT where the result goes (default VIDEO's name + .synced.mp4)" in said
+    assert "RESULT the result's path (default VIDEO's name + .synced.mp4)" in said
 
 
 def test_a_line_names_the_result_that_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:

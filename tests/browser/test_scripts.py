@@ -96,8 +96,8 @@ async def test_a_programs_last_words_are_told_apart_from_the_sentence(visitor: V
 @pytest.mark.parametrize(
     ("why", "said"),
     [
-        ("clip.mp4 was written to while it was read", "clip.mp4 was written to while it was read."),
-        ("my clip was written to while it was read", "my clip was written to while it was read."),
+        ("clip.mp4 was changed while it was read", "clip.mp4 was changed while it was read."),
+        ("my clip was changed while it was read", "my clip was changed while it was read."),
         ("python ended with code 1: no model", "python ended with code 1: no model."),
         ("render_all ended with code 1: no model", "render_all ended with code 1: no model."),
         ("the worker is full.", "The worker is full."),
@@ -128,7 +128,7 @@ async def test_a_job_behind_others_at_the_worker_waits_and_is_not_at_0_percent(v
 
 async def test_a_job_that_let_its_gpu_go_says_so_and_waits(visitor: Visitor) -> None:
     async with visitor.page() as page:
-        data = {"rests": 290.0, "tries": 10, "why": "nobody listens there"}
+        data = {"rests": 290.0, "tries": 10, "why": "nothing listens there"}
         found = await page.evaluate(JOB, [[{"event": "note", "at": 5.0, "text": "…", "data": data}], None])
         assert (found["waits"], found.get("part")) == (True, None)
         assert found["why"] == (

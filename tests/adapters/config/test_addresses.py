@@ -49,7 +49,7 @@ def test_a_worker_gets_the_scheme_and_the_port_that_it_lacks(written: str, meant
         ("https://host:notaport", "is not an address"),
         ("https://host:0", "port 0"),
         ("https://ho st", "blank"),
-        ("https://host/?key=1", "bears a ?"),
+        ("https://host/?key=1", "contains ?"),
     ],
 )
 def test_what_is_no_hub_address_is_refused_with_advice(written: str, advice: str) -> None:
@@ -92,7 +92,7 @@ def test_a_network_is_one_address_or_many(written: str, meant: str) -> None:
 
 @pytest.mark.parametrize("written", ["", "proxy.example", "10.0.0.2:80", "10.0.0.0/33"])
 def test_what_is_no_network_is_told_what_one_looks_like(written: str) -> None:
-    with pytest.raises(ValueError, match="is no address; write one such as"):
+    with pytest.raises(ValueError, match="is not an IP address; write one such as"):
         network(written)
 
 

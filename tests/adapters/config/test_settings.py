@@ -164,10 +164,10 @@ def test_a_license_holds_a_bare_key_or_json(tmp_path: Path, content: str) -> Non
 @pytest.mark.parametrize(
     ("content", "advice"),
     [
-        ("", "no key in it"),
+        ("", "contains no key"),
         ("{", "broken JSON"),
-        ('{"key": "x"}', 'lacks "license_key"'),
-        ('{"license_key": 3}', 'lacks "license_key"'),
+        ('{"key": "x"}', 'has no text for "license_key"'),
+        ('{"license_key": 3}', 'has no text for "license_key"'),
         ("two words", "not a key"),
         ("x" * 513, "not a key"),
     ],
@@ -275,7 +275,7 @@ def test_metrics_traces_and_json_logs_are_set_in_every_place(tmp_path: Path) -> 
         ("WAKESTREAM_LOG_FORMAT", "xml", "write one of text, json"),
         ("WAKESTREAM_WEBHOOK_URL", "shop.example/done", "lacks scheme or host"),
         ("WAKESTREAM_WEBHOOK_URL", "ftp://shop.example/", "http:// or https://"),
-        ("WAKESTREAM_WEBHOOK_URL", "https://me:marked-word@shop.example/", "user name or password"),
+        ("WAKESTREAM_WEBHOOK_URL", "https://me:marked-word@shop.example/", "user name or a password"),
         ("WAKESTREAM_WEBHOOK_URL", "https://shop.example/?to=ä&t=marked-word", "ASCII"),
     ],
 )
@@ -317,7 +317,7 @@ def test_a_setting_is_named_by_the_flag_that_it_was_given_by(name: str, value: s
 
 @pytest.mark.parametrize("text", ["[1", "a 'b"])
 def test_a_command_line_that_does_not_parse_is_told_with_one_that_does(text: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"is no command line \(.*\); write for example"):
+    with pytest.raises(SettingsError, match=r"is not a command line \(.*\); write for example"):
         load({}, environment={"WAKESTREAM_POWER_START": text}, folder=tmp_path)
 
 

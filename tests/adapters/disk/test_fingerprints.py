@@ -127,7 +127,7 @@ async def test_missing_empty_folder_and_odd_files_are_refused_with_advice(disk: 
         (tmp_path / "none", "does not exist"),
         (tmp_path, "is a folder"),
         (empty, "is empty"),
-        (Path(os.devnull), "no regular file"),
+        (Path(os.devnull), "not a regular file"),
         (empty / "below", "cannot be read|does not exist"),
         (Path("a\0b"), "cannot be read"),
     ):

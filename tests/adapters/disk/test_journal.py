@@ -161,7 +161,7 @@ async def test_a_file_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: 
     db.execute("PRAGMA user_version = 99")
     db.close()
     before = path.read_bytes()
-    with pytest.raises(JournalError, match=r"a later version of wakestream wrote it \(its format is 99\)"):
+    with pytest.raises(JournalError, match=r"a later version of wakestream wrote it \(format 99\)"):
         await kept(path)
     assert path.read_bytes() == before
 

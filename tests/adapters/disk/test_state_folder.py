@@ -47,7 +47,7 @@ def test_a_folder_that_all_share_keeps_its_permissions(tmp_path: Path, warned: l
     (tmp_path / "shared").chmod(0o1777)
     make_private(tmp_path / "shared")
     assert mode(tmp_path / "shared") == 0o1777
-    assert "choose a folder of your own" in warned[0]
+    assert "choose a private folder" in warned[0]
 
 
 def test_a_folder_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> None:

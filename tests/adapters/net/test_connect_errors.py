@@ -18,27 +18,30 @@ from wakestream.operators.model.errors import WorkerUnreachable
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no host of that name is known"),
-        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "does this machine have a network?"),
-        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "nobody listens there (connection refused)"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "its host name is unknown"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "check the network of this machine"),
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+            "nothing listens there (connection refused)",
+        ),
         (
             OSError(f"Multiple exceptions: [Errno {errno.ECONNREFUSED}] Connect call failed ('::1', 1), …"),
-            "nobody listens",
+            "nothing listens",
         ),
-        (OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH)), "no way leads there from this machine"),
-        (OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH)), "no way leads there from this machine"),
+        (OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH)), "this machine has no route to it"),
+        (OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH)), "this machine has no route to it"),
         (OSError(errno.EHOSTUNREACH, "Connect call failed ('192.0.2.1', 80)"), "(no route to host)"),
-        (TimeoutError(errno.ETIMEDOUT, "Connect call failed ('192.0.2.1', 80)"), "no answer from there"),
+        (TimeoutError(errno.ETIMEDOUT, "Connect call failed ('192.0.2.1', 80)"), "it does not answer"),
         (OSError(errno.EINVAL, "Connect call failed ('192.0.2.1', 80)"), os.strerror(errno.EINVAL)),
         (
             OSError(f"Multiple exceptions: [Errno {errno.ENETUNREACH}] Connect call failed ('::1', 1), …"),
-            "no way leads",
+            "no route to it",
         ),
         (
             OSError(f"Multiple exceptions: [Errno {errno.ENETUNREACH}] x, [Errno {errno.ECONNREFUSED}] y"),
-            "nobody listens there",
+            "nothing listens there",
         ),
-        (OSError("Multiple exceptions: [Errno 1] Connect call failed ('::1', 1), …"), "no connection to any"),
+        (OSError("Multiple exceptions: [Errno 1] Connect call failed ('::1', 1), …"), "none of its addresses"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
         (OSError("odd"), "odd"),
         (OSError(), "OSError"),
@@ -52,7 +55,7 @@ def test_what_the_system_says_is_said_in_words_that_help(error: OSError, said: s
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(1225, "nobody listens there"), (1231, "network unreachable"), (1232, "no route to host"), (121, "timed out")],
+    [(1225, "nothing listens there"), (1231, "network unreachable"), (1232, "no route to host"), (121, "timed out")],
 )
 def test_windows_is_understood_by_its_numbers_as_its_words_are_in_its_users_language(number: int, said: str) -> None:
     alone = OSError(errno.EINVAL, "远程计算机拒绝网络连接。")
@@ -65,13 +68,13 @@ def test_windows_is_understood_by_its_numbers_as_its_words_are_in_its_users_lang
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://127.0.0.1:9", "nobody listens there (connection refused)"),
+        ("http://127.0.0.1:9", "nothing listens there (connection refused)"),
         ("http://no-such-host.invalid:9", "host"),
     ],
 )
 async def test_a_worker_that_is_not_there_is_told_without_numbers_of_the_system(url: str, said: str) -> None:
     async with asyncio.timeout(20), aiohttp.ClientSession() as session:
-        with pytest.raises(WorkerUnreachable, match="nobody answers at") as told, worker_errors(url):
+        with pytest.raises(WorkerUnreachable, match="no connection to") as told, worker_errors(url):
             await session.get(url)
     assert said in str(told.value)
     assert "Errno" not in str(told.value)

@@ -97,7 +97,7 @@ def test_a_header_of_this_machine_that_is_not_believed_is_told_once() -> None:
         proxies.caller(peer, "192.0.2.7")
     logger.remove(sink)
     assert told == [
-        "a proxy at 127.0.0.1 says whom it speaks for, and was not named, so it is not believed: "
+        "a proxy at 127.0.0.1 sent X-Forwarded-For, which is ignored because the proxy was not named; "
         "add --behind-proxy 127.0.0.1 if it is yours"
     ]
 

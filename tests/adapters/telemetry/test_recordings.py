@@ -135,7 +135,7 @@ def test_what_is_no_log_is_refused_with_file_and_line(tmp_path: Path, content: b
 
 @pytest.mark.parametrize("content", [lines(), gzip.compress(lines())[:-30], b"\x1f\x8b" + bytes(50)])
 def test_damaged_packing_is_refused(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(UnusableLog, match=r"x.jsonl.gz: the compressed data is damaged or cut off"):
+    with pytest.raises(UnusableLog, match=r"x.jsonl.gz: the compressed data is damaged or incomplete"):
         only(saved(tmp_path, content, "x.jsonl.gz"))
 
 
@@ -165,14 +165,14 @@ def test_a_missing_part_is_named(tmp_path: Path) -> None:
 def test_parts_of_different_runs_are_not_joined(tmp_path: Path) -> None:
     saved(tmp_path, lines(ROWS[:4]), "x-001.jsonl")
     second = saved(tmp_path, lines(ROWS[4:], Header("hub", 1.0, 1, {})), "x-002.jsonl")
-    with pytest.raises(UnusableLog, match=r"x-002.jsonl: its header is another than that of x-001.jsonl"):
+    with pytest.raises(UnusableLog, match=r"x-002.jsonl: its header differs from that of x-001.jsonl"):
         only(second)
 
 
 def test_what_does_not_exist_and_a_folder_without_logs_are_said_to_be_so(tmp_path: Path) -> None:
-    with pytest.raises(UnusableLog, match="nope: there is no such file or folder"):
+    with pytest.raises(UnusableLog, match="nope: the file or folder does not exist"):
         find([tmp_path / "nope"])
-    with pytest.raises(UnusableLog, match="there is no log in this folder"):
+    with pytest.raises(UnusableLog, match="this folder contains no log"):
         find([tmp_path])
 
 

@@ -74,8 +74,8 @@ async def test_a_refusal_of_the_virtual_loop_is_noticed_although_it_is_caught() 
         with contextlib.suppress(RealWorldTouched):
             await asyncio.to_thread(bind)
     first, second = tried
-    assert first.startswith("create_connection wants a socket")
-    assert "wants a thread" in second
+    assert first.startswith("create_connection needs a socket")
+    assert "needs a thread" in second
 
 
 def test_blocks_may_stand_within_each_other() -> None:

@@ -85,7 +85,7 @@ def test_a_failure_names_log_stream_row_and_difference_and_how_to_record_anew(pr
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*online.jsonl: the program now does otherwise than the log says*",
+            "*online.jsonl: the program now behaves differently than in the log*",
             "*first in job-online: seq *, submitted*",
             "*-   cached = true*",
             "*+   cached = false*",
@@ -114,9 +114,9 @@ def test_it():
     result = run(project)
     result.assert_outcomes(failed=1)
     lines = result.stdout.str().splitlines()
-    at = next(number for number, line in enumerate(lines) if "does otherwise than the log says" in line)
+    at = next(number for number, line in enumerate(lines) if "behaves differently than in the log" in line)
     file = "test_a_pipeline_that_breaks_says_so_before_what_it_did_not_do.py"
-    assert f"the pipeline of job-online breaks: KeyError: 'size' ({file}:7)" in lines[at + 1]
+    assert f"the pipeline of job-online raised an error: KeyError: 'size' ({file}:7)" in lines[at + 1]
     assert "first in job-online" in lines[at + 2]
 
 
@@ -157,7 +157,7 @@ def test_another_pipeline_may_be_built(project: pytest.Pytester) -> None:
 def test_a_log_of_jobs_with_a_pipeline_of_their_own_asks_for_that_pipeline(project: pytest.Pytester) -> None:
     shutil.copy(LOGS / "examples" / "custom_pipeline.jsonl", project.path / "online.jsonl")
     write(project)
-    hint = "*The jobs of this log called note: give the mark build=, the pipeline that they had"
+    hint = "*The jobs of this log called note: give the mark build=, the pipeline of the recording"
     run(project).stdout.fnmatch_lines([hint])
 
 
@@ -285,7 +285,7 @@ def test_logs_may_lie_in_a_folder_of_their_own_and_be_packed(project: pytest.Pyt
     [
         (b"hello\n", "*the first line is no header*"),
         (b'{"v":9}\n', "*format version 9*"),
-        (None, "*there is no such log*"),
+        (None, "*the log does not exist*"),
     ],
 )
 def test_a_log_that_cannot_be_used_says_why(project: pytest.Pytester, content: bytes | None, said: str) -> None:
@@ -310,7 +310,7 @@ def test_a_pipeline_that_never_ends_fails_and_does_not_hang(project: pytest.Pyte
     write(project, options=", strict=False, build=__import__('pipeline').build")
     result = run(project)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*the replay comes to no end: job-online wait for ever*"])
+    result.stdout.fnmatch_lines(["*the replay does not end: job-online wait*"])
 
 
 def test_a_wrong_argument_of_the_mark_is_named(project: pytest.Pytester) -> None:
@@ -389,7 +389,7 @@ def test_recording_without_a_recording_function_says_what_to_give(project: pytes
     before = (project.path / "online.jsonl").read_bytes()
     result = run(project, "--replay-record=rewrite")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*nobody says how to record it; give the mark record=*"])
+    result.stdout.fnmatch_lines(["*the test has no way to record it; give the mark record=*"])
     assert (project.path / "online.jsonl").read_bytes() == before
 
 
@@ -399,7 +399,7 @@ def test_a_recording_that_leaves_no_log_keeps_the_old_one(project: pytest.Pytest
     before = (project.path / "online.jsonl").read_bytes()
     result = run(project, "--replay-record=rewrite")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*must leave exactly one log, it left 0*"])
+    result.stdout.fnmatch_lines(["*must make exactly one log, it made 0*"])
     assert (project.path / "online.jsonl").read_bytes() == before
 
 

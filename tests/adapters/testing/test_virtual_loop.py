@@ -112,7 +112,7 @@ def test_a_deadlock_names_the_tasks_that_wait() -> None:
         await asyncio.sleep(5)
         await asyncio.gather(*jobs)
 
-    with pytest.raises(VirtualDeadlock, match=r"any more at 5 s; still waiting: .*job a, job b"):
+    with pytest.raises(VirtualDeadlock, match=r"deadlock at 5 s; these tasks wait: .*job a, job b"):
         run_virtual(main())
 
 

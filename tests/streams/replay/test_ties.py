@@ -96,7 +96,7 @@ def test_the_failure_of_a_test_says_so() -> None:
     then_, now = log_of((1.0, "a"), (1.000001, "b")), log_of((1.0, "b"), (1.000001, "a"))
     wanted = Wanted("test_it", __file__, True, False, {}, fan(0), None)  # type: ignore[arg-type]
     said = failure(Replay(wanted, then_, now, tuple(divergences(then_, now)), {}))
-    assert "The log has both, 1 microseconds apart. What runs side by side may end at one moment" in said
+    assert "The log has both, 1 microseconds apart. Concurrent steps may end at the same moment" in said
 
 
 async def test_a_lane_that_fails_for_good_stops_the_others_and_the_log_of_it_replays() -> None:
