@@ -134,7 +134,12 @@ def main() -> int:
     others = other_pythons()
     ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
     pythons = [(ours, sys.executable)]
-    pythons += [(f"{major}.{minor}", environment_for(python, (major, minor))) for python, (major, minor) in others]
+    for python, version in list(others):
+        try:
+            pythons.append((".".join(map(str, version)), environment_for(python, version)))
+        except subprocess.CalledProcessError as error:
+            others.remove((python, version))
+            say(f"{python} is left out, its environment cannot be made: {error}")
     pairs = [(f"Python {version} with hash seed {seed}", python, seed) for version, python in pythons for seed in SEEDS]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(lambda pair: outcomes_under(*pair[1:]), pairs))

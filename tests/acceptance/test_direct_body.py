@@ -130,7 +130,7 @@ async def test_silence_ends_it() -> None:
         assert owner.transport.get_protocol() is owner
 
 
-async def test_a_long_upload_over_tls_arrives_and_the_caller_is_told_to_connect_anew(
+async def test_a_long_upload_over_tls_arrives_and_the_caller_is_told_to_connect_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tus_calls, "LEAST", 1)

@@ -767,7 +767,7 @@ async def test_a_disk_that_takes_its_time_is_waited_for_with_signs_of_life(
     assert output.read_bytes() == RESULT
 
 
-async def test_a_part_whose_bytes_were_damaged_meanwhile_is_found_out_and_fetched_anew(tmp_path: Path) -> None:
+async def test_a_part_whose_bytes_were_damaged_meanwhile_is_found_out_and_fetched_again(tmp_path: Path) -> None:
     digest = f'"{blake3(RESULT).hexdigest()}"'
     asked: list[str | None] = []
     output = tmp_path / "out.mp4"

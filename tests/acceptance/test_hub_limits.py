@@ -65,7 +65,7 @@ async def guess(hub: HubServer, **options: Any) -> str:
             return f"{closed.rcvd.code} {closed.rcvd.reason}" if closed.rcvd else "gone"
 
 
-async def test_an_address_that_shows_wrong_keys_is_slowed_down_and_the_right_one_opens_all_the_same(
+async def test_an_address_that_shows_wrong_keys_is_slowed_down_and_the_right_one_opens_anyway(
     place: Place,
 ) -> None:
     async with hub_with(place) as hub:

@@ -129,7 +129,7 @@ async def test_a_hub_that_falls_silent_is_left_and_looked_for_again(hub: Hub, mo
     assert len(hub.sockets) >= 2
 
 
-async def test_a_cut_is_told_and_it_registers_anew(hub: Hub) -> None:
+async def test_a_cut_is_told_and_it_registers_again(hub: Hub) -> None:
     async with linked(hub) as (link, heard):
         await first(heard, LinkUp)
         hub.sockets[0].transport.abort()

@@ -115,7 +115,7 @@ async def test_a_capability_for_elsewhere_or_of_yesterday_opens_nothing(
             assert (status, body["error"]) == expected
 
 
-async def test_who_shows_wrong_secrets_is_slowed_down_and_the_right_one_opens_all_the_same(place: Place) -> None:
+async def test_who_shows_wrong_secrets_is_slowed_down_and_the_right_one_opens_anyway(place: Place) -> None:
     async with scene(place) as here:
         forged = Signer.fresh().mint("j1", "lic", "gpu", time.time(), time.time() + 900)
         for number in range(callers.TRIES):

@@ -79,7 +79,7 @@ async def test_tuspy_goes_on_after_a_break_and_a_restart_of_the_worker(worker: W
     assert_there(worker)
 
 
-async def test_tuspy_that_begins_anew_is_told_where_the_worker_is(worker: WorkerProcess, film: BinaryIO) -> None:
+async def test_tuspy_that_starts_again_is_told_where_the_worker_is(worker: WorkerProcess, film: BinaryIO) -> None:
     await asyncio.to_thread(tuspy(worker, film).upload, stop_at=2 * 1024 * 1024)
     await asyncio.to_thread(tuspy(worker, film).upload)
     assert_there(worker)

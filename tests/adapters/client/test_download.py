@@ -146,7 +146,7 @@ async def test_who_waits_for_another_to_let_go_is_told_of_it_in_the_loop(
     await workers.close()
 
 
-async def test_who_is_cancelled_while_the_disk_syncs_lets_go_when_it_has_and_another_try_begins_anew(
+async def test_who_is_cancelled_while_the_disk_syncs_lets_go_when_it_has_and_another_try_starts_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, go_on, sync = threading.Event(), threading.Event(), os.fsync

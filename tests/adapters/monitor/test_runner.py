@@ -277,7 +277,7 @@ async def test_a_start_is_in_the_journal_before_the_provider_is_asked_for_it() -
     assert journal.read()[-1].ours
 
 
-async def test_a_monitor_whose_memory_cannot_be_written_does_its_work_all_the_same() -> None:
+async def test_a_monitor_whose_memory_cannot_be_written_does_its_work_anyway() -> None:
     power = FakePower(boot=40.0, halt=5.0)
     async with at_work(Room(power, Memory(power, full=True))) as room:
         room.link.receive(m.Boot(request_id="boot-1"))

@@ -78,7 +78,7 @@ def test_the_mark_alone_replays_the_log_and_fails_where_it_diverges(project: pyt
     run(project).assert_outcomes(failed=1)
 
 
-def test_a_failure_names_log_stream_row_and_difference_and_how_to_record_anew(project: pytest.Pytester) -> None:
+def test_a_failure_names_log_stream_row_and_difference_and_how_to_record_again(project: pytest.Pytester) -> None:
     write(project)
     tamper(project)
     result = run(project)
@@ -371,7 +371,7 @@ def test_a_missing_log_is_recorded_once_and_then_only_replayed(project: pytest.P
     assert [path.name for path in log.parent.iterdir()] == ["here.jsonl"]
 
 
-def test_a_log_that_several_tests_share_is_recorded_anew_once(project: pytest.Pytester) -> None:
+def test_a_log_that_several_tests_share_is_recorded_again_once(project: pytest.Pytester) -> None:
     counted = 'with open("count", "a") as count:\n        count.write("x")\n    rehearsal = PipelineHarness()'
     project.makepyfile(
         RECORDING.format(**BY_MARK).replace("rehearsal = PipelineHarness()", counted)

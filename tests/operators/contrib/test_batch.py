@@ -55,7 +55,7 @@ def test_it_goes_when_the_first_has_waited_long_enough() -> None:
     assert crowd.told["b"] == [(50, "held", 2), (60, "due", 2), (60, "|", 0)]
 
 
-def test_the_next_batch_counts_anew() -> None:
+def test_the_next_batch_counts_again() -> None:
     crowd = Crowd(2, 60)
     for name in "abc":
         crowd.join(name)

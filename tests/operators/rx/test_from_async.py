@@ -59,7 +59,7 @@ async def test_an_async_generator_may_give_nothing() -> None:
     assert heard == ["|"]
 
 
-async def test_the_effect_runs_anew_at_each_subscription() -> None:
+async def test_the_effect_runs_again_at_each_subscription() -> None:
     runs: list[int] = []
 
     async def effect() -> int:

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from hypothesis import given
-from hypothesis import strategies as st
 from reactivex import Observable, abc
 from reactivex.testing import ReactiveTest, TestScheduler
 
@@ -43,30 +41,6 @@ def messages(source: Callable[[TestScheduler], Observable[Any]], backoff: Backof
 
 def failing(after: int = 1, error: Exception = BROKEN) -> Callable[[TestScheduler], Observable[Any]]:
     return lambda scheduler: scheduler.create_cold_observable(on_error(after, error))
-
-
-def test_the_delays_double_up_to_their_limit() -> None:
-    assert [EXACT.delay(n, Random(0)) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
-
-
-@pytest.mark.parametrize("attempt", [100, 10_000, 10**9])
-@pytest.mark.parametrize("factor", [1.01, 2, 1e6])
-def test_a_late_attempt_waits_the_longest_delay_whatever_the_factor(attempt: int, factor: float) -> None:
-    backoff = Backoff(initial=1.0, factor=factor, max_delay=2.0, jitter=0.0)
-    assert backoff.delay(attempt, Random(0)) == 2.0
-
-
-def test_no_initial_delay_stays_none() -> None:
-    assert Backoff(initial=0.0, jitter=0.0).delay(10_000, Random(0)) == 0.0
-
-
-@given(seed=st.integers(), attempt=st.integers(1, 10_000), jitter=st.floats(0, 1))
-def test_jitter_only_ever_takes_away_and_is_the_same_for_the_same_seed(seed: int, attempt: int, jitter: float) -> None:
-    full = EXACT.delay(attempt, Random(0))
-    backoff = Backoff(initial=1.0, factor=2.0, max_delay=60.0, jitter=jitter)
-    delay = backoff.delay(attempt, Random(seed))
-    assert full * (1 - jitter) <= delay <= full
-    assert delay == backoff.delay(attempt, Random(seed))
 
 
 def test_attempts_are_made_after_exact_delays_in_scheduler_time() -> None:
@@ -216,7 +190,7 @@ def test_no_scheduler_is_a_clear_type_error() -> None:
         rx.never().pipe(retry_backoff(EXACT, Random(1))).subscribe()
 
 
-async def test_each_attempt_runs_the_effect_anew() -> None:
+async def test_each_attempt_runs_the_effect_again() -> None:
     attempts: list[float] = []
 
     async def effect() -> str:

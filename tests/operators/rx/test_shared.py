@@ -76,7 +76,7 @@ def test_only_the_first_item_counts() -> None:
     assert early == collect(once) == ["first", "|"]
 
 
-def test_an_error_reaches_all_who_wait_and_the_next_subscription_starts_anew() -> None:
+def test_an_error_reaches_all_who_wait_and_the_next_subscription_starts_again() -> None:
     broken = ValueError("broken")
     effects = iter([first := Subject[str](), second := Subject[str]()])
     once = Shared(rx.defer(lambda _: next(effects)))
@@ -88,7 +88,7 @@ def test_an_error_reaches_all_who_wait_and_the_next_subscription_starts_anew() -
     assert again == ["item", "|"]
 
 
-def test_an_end_without_an_item_reaches_all_who_wait_and_the_next_starts_anew() -> None:
+def test_an_end_without_an_item_reaches_all_who_wait_and_the_next_starts_again() -> None:
     effects = iter([first := Subject[str](), second := Subject[str]()])
     once = Shared(rx.defer(lambda _: next(effects)))
     waiting = [collect(once), collect(once)]
@@ -146,7 +146,7 @@ def test_a_waiter_without_an_error_handler_does_not_keep_an_error_from_the_other
     assert heard == [broken]
 
 
-def test_a_waiter_may_start_it_anew_from_within_its_error() -> None:
+def test_a_waiter_may_start_it_again_from_within_its_error() -> None:
     effects = iter([first := Subject[str](), second := Subject[str]()])
     once = Shared(rx.defer(lambda _: next(effects)))
     heard: list[str] = []

@@ -67,7 +67,7 @@ def test_the_latest_wins_and_the_road_before_is_left() -> None:
     assert waiting.subscriptions == [subscribe(210, 250)]
 
 
-def test_the_same_kind_again_starts_its_road_anew() -> None:
+def test_the_same_kind_again_starts_its_road_again() -> None:
     scheduler = TestScheduler()
     source = scheduler.create_hot_observable(on_next(210, No("a")), on_next(230, No("b")))
     waiting = scheduler.create_cold_observable(on_next(15, "w"), on_completed(40))

@@ -165,7 +165,7 @@ async def test_a_last_thing_that_is_no_observable_is_told_and_changes_no_outcome
     assert end == DONE
 
 
-async def test_what_is_done_at_the_end_may_raise_and_the_job_ends_all_the_same() -> None:
+async def test_what_is_done_at_the_end_may_raise_and_the_job_ends_anyway() -> None:
     source: Observable[JobEvent] = of(DONE)
     end = await source.pipe(outcome(broken)).pipe(to_future(LoopScheduler()))
     assert (end.code, "ValueError: broken" in end.why) == ("internal", True)

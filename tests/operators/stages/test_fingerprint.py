@@ -16,7 +16,7 @@ async def test_a_reading_with_more_algorithms_serves_those_who_need_fewer() -> N
     assert len(stage.files.readings) == 2
 
 
-async def test_a_reading_that_lacks_an_algorithm_is_made_anew() -> None:
+async def test_a_reading_that_lacks_an_algorithm_is_made_again() -> None:
     stage = Stage()
     await stage.run(stage.fingerprints.of({"blake3"}))
     await stage.run(stage.fingerprints.of({"md5"}))

@@ -283,7 +283,7 @@ def test_an_old_hub_is_asked_without_additions_and_hears_no_power_states() -> No
 
 
 @pytest.mark.parametrize(("active", "recent"), [(1, False), (0, True), (3, True)])
-def test_a_machine_in_use_stays_on_and_its_idle_time_begins_anew(active: int, recent: bool) -> None:
+def test_a_machine_in_use_stays_on_and_its_idle_time_starts_again(active: int, recent: bool) -> None:
     desk = Desk(idle_after=60.0).draining()
     desk.answers(active, recent=recent)
     assert desk.state == "online"
@@ -540,7 +540,7 @@ def test_the_end_of_the_longest_uptime_is_called_off_by_nothing(event: p.PowerEv
     assert desk.states()[-1] == "draining"
 
 
-def test_a_wake_for_a_machine_that_is_overdue_starts_it_anew_when_it_is_off() -> None:
+def test_a_wake_for_a_machine_that_is_overdue_starts_it_again_when_it_is_off() -> None:
     desk = overdue_and_draining()
     desk.happens(p.Wake("job-2"))
     desk.answers(0)

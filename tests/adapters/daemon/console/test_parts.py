@@ -227,7 +227,7 @@ def test_a_browser_is_not_given_the_link_on_its_command_line(tmp_path: Path, mon
     assert "#link=secret" in (tmp_path / opening.PAGE).read_text()
 
 
-async def test_a_timeline_of_jobs_that_all_go_on_is_not_sorted_anew_at_every_row(
+async def test_a_timeline_of_jobs_that_all_go_on_is_not_sorted_again_at_every_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks: list[int] = []
