@@ -87,7 +87,7 @@ class Barrier:
     def _open(self, state: Literal["full", "due"]) -> None:
         together, self._members = self._members, {}
         for member in together:
-            member.open(BatchState(len(together), self.size, state))
+            member.go_on(BatchState(len(together), self.size, state))
 
 
 class _Ticket:
@@ -108,7 +108,7 @@ class _Member:
         self.observer, self.ticket, self.time = observer, ticket, time
         self.timer = SerialDisposable()
 
-    def open(self, state: BatchState) -> None:
+    def go_on(self, state: BatchState) -> None:
         # In a turn of the loop of its own, so that a member that raises does not stop the others.
         self.ticket.passed = True
         self.timer.disposable = self.time.schedule(lambda *_: self._finish(state))

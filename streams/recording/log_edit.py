@@ -63,7 +63,7 @@ def _left(log: Log, again: Log) -> Iterator[Row]:
 
 
 def _take(rows: list[Row], wanted: Row) -> bool:
-    """Remove a row with the same result from `rows`; False if there is none."""
+    """Remove a row with the same result from `rows`; returns whether there was one."""
     for row in rows:
         if _result(row) == _result(wanted):
             rows.remove(row)
