@@ -21,12 +21,12 @@ from loguru import logger
 
 from wakestream.adapters.disk.sqlite_file import SqliteFile
 from wakestream.operators.model.errors import JournalError, NoSpace
-from wakestream.streams.recording.facts_json import FactsJson, Row
+from wakestream.streams.recording.facts_json import FactsJson, JournalRow
 
 F = TypeVar("F")
 
 
-class _Batch(list[tuple[Sequence[Row], "asyncio.Future[None]"]], Generic[F]):
+class _Batch(list[tuple[Sequence[JournalRow], "asyncio.Future[None]"]], Generic[F]):
     """The rows of one commit. With a `snapshot`, this first replaces all former rows."""
 
     snapshot: Sequence[F] | None = None
@@ -90,7 +90,7 @@ class SqliteJournal(Generic[F]):
 
     async def ledger(self, since: float = 0.0) -> list[F]:
         """The permanent facts from `since` (UNIX seconds) on, oldest first."""
-        found: Future[list[Row]] = Future()
+        found: Future[list[JournalRow]] = Future()
         self._work.put(lambda: _settle(found, lambda: list(self._file.ledger(since))))
         return [self._json.fact(row) for row in await asyncio.wrap_future(found)]
 
@@ -121,7 +121,7 @@ class SqliteJournal(Generic[F]):
         error: Exception | None = self._broken or self._write(rows, batch.snapshot)
         self._loop.call_soon_threadsafe(_tell, [kept for _, kept in batch], error)
 
-    def _write(self, rows: Sequence[Row], snapshot: Sequence[F] | None) -> Exception | None:
+    def _write(self, rows: Sequence[JournalRow], snapshot: Sequence[F] | None) -> Exception | None:
         try:
             if snapshot is None or not self._cut(snapshot, rows):
                 self._file.append(rows)
@@ -134,7 +134,7 @@ class SqliteJournal(Generic[F]):
             return self._broken
         return None
 
-    def _cut(self, snapshot: Sequence[F], rows: Sequence[Row]) -> bool:
+    def _cut(self, snapshot: Sequence[F], rows: Sequence[JournalRow]) -> bool:
         """Replace all facts by the snapshot and these rows; whether that succeeded."""
         # Encoded as JSON in this thread: a large state would block the loop for too long.
         try:

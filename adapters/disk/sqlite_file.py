@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import apsw
 
 from wakestream.operators.model.errors import JournalError, NoSpace
-from wakestream.streams.recording.facts_json import Row
+from wakestream.streams.recording.facts_json import JournalRow
 
 T = TypeVar("T")
 
@@ -48,25 +48,25 @@ class SqliteFile:
         with self._errors("be read"):
             return int(self._one("SELECT count(*) FROM facts"))
 
-    def read(self) -> Iterator[Row]:
+    def read(self) -> Iterator[JournalRow]:
         """All facts, oldest first."""
         with self._errors("be read"):
             for kind, data in self._db.execute("SELECT kind, data FROM facts ORDER BY seq"):
-                yield Row(kind, data)
+                yield JournalRow(kind, data)
 
-    def ledger(self, since: float) -> Iterator[Row]:
+    def ledger(self, since: float) -> Iterator[JournalRow]:
         """The permanent rows from `since` on."""
         with self._errors("be read"):
             query = "SELECT kind, data, at FROM ledger WHERE at >= ? ORDER BY at, seq"
             for kind, data, at in self._db.execute(query, (since,)):
-                yield Row(kind, data, at)
+                yield JournalRow(kind, data, at)
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[JournalRow]) -> None:
         """Write the rows; they are on the disk when it returns. After `NoSpace` none of them is."""
         self._change(lambda: self._insert(rows))
         self.rows += len(rows)
 
-    def replace(self, snapshot: Iterable[Row], rows: Sequence[Row]) -> None:
+    def replace(self, snapshot: Iterable[JournalRow], rows: Sequence[JournalRow]) -> None:
         """Replace all facts by the snapshot and these rows, in one transaction; the ledger is unchanged."""
 
         def change() -> None:
@@ -114,7 +114,7 @@ class SqliteFile:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def _insert(self, rows: Sequence[Row]) -> None:
+    def _insert(self, rows: Sequence[JournalRow]) -> None:
         self._db.executemany("INSERT INTO facts (kind, data) VALUES (?, ?)", [row[:2] for row in rows])
         kept = [(row.at, row.kind, row.data) for row in rows if row.at is not None]
         if kept:

@@ -21,7 +21,7 @@ from wakestream.streams.monitor.power_table import PowerWord
 ROLES = ("client", "worker", "monitor", "unregistered")
 PHASES = (*get_args(PowerWord), "lost")
 WAITING = ("no_monitor", "booting", "booted", "stopping", "lost", "no_capacity", "online")
-"""The phases that waiting clients are told."""
+"""The phases that the hub sends to waiting clients."""
 
 
 class HubMetrics:

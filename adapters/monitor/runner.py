@@ -156,7 +156,7 @@ class MonitorProgram:
         match command:
             case p.Say(message):
                 self._link.send(message)
-            case p.Note(text, warning):
+            case p.LogNote(text, warning):
                 self._log.log("WARNING" if warning else "INFO", "{}", text)
             case p.CheckHealth():
                 self._begin("health", self._check_health)

@@ -61,7 +61,7 @@ class Idle(Moves):
             return "its worker has no task; the hub does not say who holds it"
         return "the hub does not say who holds it; set the worker's URL, and its tasks will count"
 
-    def on_answer(self, event: p.Answer) -> None:
+    def on_answer(self, event: p.InUseAnswer) -> None:
         query = self.m.query
         if query is None or query.id != event.request_id or not self.awaits_the_hub():
             return  # the hub may have granted the GPU since
@@ -74,7 +74,7 @@ class Idle(Moves):
         else:
             self.answered_after_failure(held=held)
 
-    def answered_in_drain(self, event: p.Answer, *, held: bool) -> None:
+    def answered_in_drain(self, event: p.InUseAnswer, *, held: bool) -> None:
         if not held:
             self.move(Signal.FREE, "nobody holds it")
         elif not self.overdue():
@@ -103,7 +103,9 @@ class Idle(Moves):
 
     def watch_draining(self) -> None:
         if self.over(self.policy.warning):
-            self.do(p.Note("stopping although jobs may hold it: the longest allowed uptime is long over", warning=True))
+            self.do(
+                p.LogNote("stopping although jobs may hold it: the longest allowed uptime is long over", warning=True)
+            )
             self.move(Signal.FREE, "the longest allowed uptime is long over")
         elif self.m.query is None or self.awaits_the_hub():
             return

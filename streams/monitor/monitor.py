@@ -57,9 +57,9 @@ _MEANINGS: Mapping[type, Callable[[Any], p.PowerEvent | None]] = {
     m.Submit: lambda submit: p.Wake(submit.request_id),
     m.Online: lambda _: p.HubOnline(),
     m.PowerState: lambda said: p.WorkerGone() if said.state == "lost" else None,
-    m.StatusQuery: lambda query: p.Asked(query.request_id),
+    m.StatusQuery: lambda query: p.StatusAsked(query.request_id),
     m.TaskActive: lambda _: p.Active(),
-    m.TaskQueryResponse: lambda answer: p.Answer(answer.request_id, answer.active_count, answer.has_recent_active),
+    m.TaskQueryResponse: lambda answer: p.InUseAnswer(answer.request_id, answer.active_count, answer.has_recent_active),
 }
 
 
@@ -184,7 +184,7 @@ class _Turn(Findings):
         else:
             delay = self.policy.trouble.delay(self.m.stop_tries, self.random)
             self.set(stop_at=self.now + delay)
-            self.do(p.Note(f"the provider did not stop it: {event.why}", warning=True))
+            self.do(p.LogNote(f"the provider did not stop it: {event.why}", warning=True))
 
     def cannot_say(self, why: str) -> None:
         unread = self.m.unread + 1
@@ -205,7 +205,7 @@ class _Turn(Findings):
 
     def say_unread(self, text: str, *, alive: bool) -> None:
         if self.m.unread <= self.policy.misses:
-            self.do(p.Note(text, warning=True))
+            self.do(p.LogNote(text, warning=True))
         elif alive:
             self.alarm(text)
         else:
@@ -265,7 +265,7 @@ class _Turn(Findings):
         if self.m.state == "draining" and not self.overdue():
             self.move(Signal.KEPT, "its worker is at work")
 
-    def on_asked(self, event: p.Asked) -> None:
+    def on_asked(self, event: p.StatusAsked) -> None:
         known = self.m.read_at is not None and self.now - self.m.read_at <= self.policy.fresh_for + INEXACT
         self.say_status(event.request_id, fresh=True if known else None)
         if not known and len(self.m.asked) < MAX_ASKED:  # a look may take longer than deployed clients wait
@@ -369,7 +369,7 @@ class _Turn(Findings):
         if self.m.state == "online" and not self.m.warned and self.over(-self.policy.warning):
             self.set(warned=True)
             text = f"will be stopped in {self.policy.warning:g} s: the longest allowed uptime is nearly over"
-            self.do(p.Note(text, warning=True))
+            self.do(p.LogNote(text, warning=True))
             self.announce(text, stops_in=round(self.policy.warning))
 
 
@@ -383,8 +383,8 @@ _HANDLERS: Mapping[type, Callable[[_Turn, Any], None]] = {
     p.HubOnline: _Turn.on_hub_online,
     p.WorkerGone: _Turn.on_worker_gone,
     p.Active: _Turn.on_active,
-    p.Answer: _Turn.on_answer,
-    p.Asked: _Turn.on_asked,
+    p.InUseAnswer: _Turn.on_answer,
+    p.StatusAsked: _Turn.on_asked,
     LinkUp: _Turn.on_link_up,
     LinkDown: _Turn.on_link_down,
 }

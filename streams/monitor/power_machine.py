@@ -221,8 +221,8 @@ class Active:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The hub's word on who holds the GPU."""
+class InUseAnswer:
+    """The hub's answer whether jobs hold the GPU."""
 
     request_id: str
     active_count: int
@@ -230,15 +230,15 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class StatusAsked:
     """A status query."""
 
     request_id: str
 
 
 PowerEvent = (
-    Tick | Wake | Taken | Reading | CallFailed | HealthAnswer | HubOnline | WorkerGone | Active | Answer | Asked
-    | LinkUp | LinkDown
+    Tick | Wake | Taken | Reading | CallFailed | HealthAnswer | HubOnline | WorkerGone | Active | InUseAnswer
+    | StatusAsked | LinkUp | LinkDown
 )  # fmt: skip
 
 
@@ -276,12 +276,12 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """For the log."""
+class LogNote:
+    """Write a line to the log."""
 
     text: str
     warning: bool = False
 
 
-PowerCommand = Start | Stop | Inspect | CheckHealth | Say | Note
+PowerCommand = Start | Stop | Inspect | CheckHealth | Say | LogNote
 PowerDecision = Decision[MachineChanged, PowerCommand]

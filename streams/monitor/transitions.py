@@ -47,7 +47,7 @@ class Moves:
             return False
         origin, why = self.m.state, why[:LONGEST_WHY]
         self.set(state=target, reason=why, query=None)
-        self.do(p.Note(f"{origin} -> {target}: {why}", warning=target in ("failed", "no_capacity", "unknown")))
+        self.do(p.LogNote(f"{origin} -> {target}: {why}", warning=target in ("failed", "no_capacity", "unknown")))
         self.announce()
         _ENTER[target](self, origin, signal)
         return True
@@ -173,7 +173,7 @@ class Moves:
         if self.now >= self.m.alarm_at:
             gap = min(LONGEST_GAP, self.policy.first_alarm * 2.0**self.m.alarms)
             self.set(alarms=self.m.alarms + 1, alarm_at=self.now + gap)
-            self.do(p.Note(text, warning=True))
+            self.do(p.LogNote(text, warning=True))
 
     # --- calls
 

@@ -13,7 +13,7 @@ from wakestream.operators.model.errors import JournalError
 F = TypeVar("F")
 
 
-class Row(NamedTuple):
+class JournalRow(NamedTuple):
     """One fact as it is stored; `at` is set if it belongs to the ledger, too."""
 
     kind: str
@@ -38,12 +38,12 @@ class FactsJson(Generic[F]):
         self._dated = {kind: getattr(kind, "LEDGER", False) for kind in kinds}
         self._path = path
 
-    def row(self, fact: F) -> Row:
+    def row(self, fact: F) -> JournalRow:
         """Return a fact as a row. Fields: text, numbers, paths; lists, mappings, dataclasses, structs of them."""
         kind = type(fact)
-        return Row(kind.__name__, self._encode(fact), getattr(fact, "at", None) if self._dated[kind] else None)
+        return JournalRow(kind.__name__, self._encode(fact), getattr(fact, "at", None) if self._dated[kind] else None)
 
-    def fact(self, row: Row) -> F:
+    def fact(self, row: JournalRow) -> F:
         """Return the fact of a row. Raises `JournalError` if the class is unknown or a field is missing."""
         decoder = self._decoders.get(row.kind)
         if decoder is None:
@@ -60,7 +60,7 @@ class FactsJson(Generic[F]):
 
     def from_plain(self, plain: Mapping[str, Any]) -> F:
         """The reverse of `plain`."""
-        return self.fact(Row(str(plain["fact"]), msgspec.json.encode(plain)))
+        return self.fact(JournalRow(str(plain["fact"]), msgspec.json.encode(plain)))
 
     def _unreadable(self, why: str) -> JournalError:
         return JournalError(

@@ -31,7 +31,7 @@ _PLACE = re.compile(r" \([^():]+:\d+\)$")
 class Divergence:
     """The first difference in one stream (a job, or a connection of the hub).
 
-    `expected` is the row in the log, `got` the row in the replay; one of them is None if only the other exists. If the
+    `expected` is the row in the log, `got` the row in the replay; one may be missing. If the
     log has both rows, at most `LAG` seconds apart, `apart` is that time: the order of such rows is chance.
     """
 

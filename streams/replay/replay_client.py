@@ -119,7 +119,7 @@ class _Replay:
             self.over.set_exception(error)
 
     def _escaped(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle an error in a callback of the loop: the replay would otherwise wait for ever."""
+        """Handle an error in a callback of the loop: the replay would otherwise never end."""
         error = context.get("exception")
         if isinstance(error, Exception):
             self._fault(error, None)

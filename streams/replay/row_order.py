@@ -1,7 +1,7 @@
-"""When a log's answers come in its replay: at their times, and those of one moment in the order of their rows.
+"""Deliver a log's results in its replay: at their times, and results of the same moment in the order of their rows.
 
-What runs side by side in a job may end at one moment; which came first is then no matter of time. In a recorded run it
-was settled by how many turns of the loop each took. A replay, where every call takes as many, asks the rows.
+Concurrent calls of a job may end at the same moment. In the recorded run, their order depended on the turns of the
+event loop that each took. In a replay all take the same number of turns, so the rows decide.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from wakestream.streams.recording.recording import TICK, Row
 T = TypeVar("T")
 
 QUIET = 4
-"""Turns of the loop in which all that happens at a moment has asked for what comes next."""
+"""Turns of the loop after which all callbacks of a moment have made their next calls."""
 
 
 def moments(rows: Iterable[Row]) -> dict[float, float]:
-    """When each row happened, by its time: a tap dates the rows of one moment a tick apart."""
+    """The moment of each row, by its time: a tap gives the rows of one moment times that are a tick apart."""
     found: dict[float, float] = {}
     begun, before = 0.0, float("-inf")
     for row in rows:
@@ -32,7 +32,7 @@ def moments(rows: Iterable[Row]) -> dict[float, float]:
 
 
 class RowOrder:
-    """Calls for rows, each at its moment and by itself. `at` are the moments, in seconds from the time this is made."""
+    """Calls functions for rows, one at a time, at their moments. `at` are the moments, in seconds from now."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at: Mapping[float, float]) -> None:
         self._loop, self._at, self._start = loop, at, loop.time()
@@ -41,7 +41,7 @@ class RowOrder:
         self._next: asyncio.Handle | None = None
 
     def plan(self, t: float, function: Callable[[T], None], argument: T) -> None:
-        """As `call`, for what comes by itself: the first row of a moment does not wait for what else happens then."""
+        """Like `call`, for rows that do not wait for others: the first row of a moment is delivered at once."""
         at = self._at[t]
         if at == t:
             self._loop.call_at(self._start + at, function, argument)
@@ -49,14 +49,14 @@ class RowOrder:
             self._loop.call_at(self._start + at, self.call, t, function, argument)
 
     def call(self, t: float, function: Callable[[T], None], argument: T) -> None:
-        """Call it at the moment of the row of time `t`, or now where that has been, and after all earlier rows."""
+        """Call at the moment of the row with time `t`, or now if that is over, and after all earlier rows."""
         entry = (self._start + self._at[t], t, next(self._numbers), function, argument)
         heapq.heappush(self._waiting, entry)
         if self._waiting[0] is entry:
             self._arm()
 
     async def until(self, t: float) -> None:
-        """Returns when `call` would call."""
+        """Wait until `call` would call."""
         due = self._loop.create_future()
         self.call(t, _arrive, due)
         await due
@@ -82,5 +82,5 @@ class RowOrder:
 
 
 def _arrive(due: asyncio.Future[None]) -> None:
-    if not due.done():  # else its call was let go of
+    if not due.done():  # the call was not cancelled
         due.set_result(None)

@@ -25,6 +25,7 @@ from wakestream.streams.recording.event_json import plain_text
 from wakestream.streams.recording.recording import Log, Row, row_line
 from wakestream.streams.recording.timeline import STAGES
 from wakestream.streams.replay.divergence import Divergence
+from wakestream.streams.replay.replay import Settings
 from wakestream.streams.replay.report import JobEnd, JobReport, Report, by_weight
 from wakestream.streams.triage.replay_attempt import Trial
 
@@ -33,8 +34,6 @@ SHOWN = 10
 
 UNCHANGED = 20
 """Jobs up to which also those are listed for which a changed setting changes nothing."""
-
-Asked = Mapping[str, float | None]
 
 
 class Show:
@@ -87,7 +86,7 @@ class Show:
             time.sleep(max(0.0, begun + row.t / self._speed - time.monotonic()))
             self.result(orjson.loads(row_line(row)), _happening(row))
 
-    def trial(self, file: LogFile, log: Log, trial: Trial, asked: Asked, remarks: Remarks = NONE) -> None:
+    def trial(self, file: LogFile, log: Log, trial: Trial, asked: Settings, remarks: Remarks = NONE) -> None:
         """One log's replay."""
         self._results[trial.result] += 1
         if self._json:
@@ -112,7 +111,7 @@ class Show:
         rows = [_job_row(job, stages) for job in report.now.values()]
         self._table((head, *rows) if rows else ())
 
-    def _what_if(self, report: Report, asked: Asked) -> None:
+    def _what_if(self, report: Report, asked: Settings) -> None:
         said = t("replay.what_if", settings=_under(asked), changed=len(report.changed), count=len(report.now))
         self.line(f"  {said}")
         named = report.now if len(report.now) <= UNCHANGED else report.changed
@@ -147,7 +146,7 @@ class Show:
         return f"\x1b[{31 if line.startswith('-') else 32}m{line}\x1b[0m"
 
 
-def _under(asked: Asked) -> str:
+def _under(asked: Settings) -> str:
     return ", ".join(f"{name}={'none' if value is None else f'{value:g}'}" for name, value in asked.items())
 
 
@@ -179,7 +178,7 @@ def _happening(row: Row) -> str:
     return f"{row.t:10.3f} {arrow} {row.job or '':<20} {row.label}"
 
 
-def _plain(file: LogFile, log: Log, trial: Trial, asked: Asked) -> dict[str, Any]:
+def _plain(file: LogFile, log: Log, trial: Trial, asked: Settings) -> dict[str, Any]:
     said: dict[str, Any] = {
         "log": [plain_text(part) for part in file.parts],
         "program": log.header.program,

@@ -343,4 +343,4 @@ async def test_an_event_that_waited_for_the_journal_is_decided_on_with_the_time_
         room.link.receive(m.StatusQuery(request_id="q-1"))
         await room.link.next(m.StatusResponse)
         assert now() > came
-        assert decided["Asked"] == came
+        assert decided["StatusAsked"] == came

@@ -77,7 +77,7 @@ class Witness:
     def answer(self, count: int) -> p.PowerEvent:
         awaited = self.machine.query is not None and self.machine.query.id == self.query
         self.held = count if awaited else self.held
-        return p.Answer(self.query, count, False)
+        return p.InUseAnswer(self.query, count, False)
 
     def hub(self, word: str) -> p.PowerEvent:
         return {
@@ -86,7 +86,7 @@ class Witness:
             "down": LinkDown("cut"),
             "online": p.HubOnline(),
             "active": p.Active(),
-        }.get(word, p.Asked("who"))
+        }.get(word, p.StatusAsked("who"))
 
     def provider(self, kind: str, value: str) -> p.PowerEvent | None:
         call = self.under_way

@@ -30,7 +30,7 @@ def test_no_drain_is_said_while_a_lease_is_held() -> None:
         desk.is_idle()
         desk.answers(1)
     assert "draining" not in desk.states()
-    assert not any("draining" in note.text for note in desk.did(p.Note))
+    assert not any("draining" in note.text for note in desk.did(p.LogNote))
     desk.is_idle()
     desk.answers(0)
     assert desk.states()[-1] == "draining"
@@ -129,7 +129,7 @@ def test_there_the_idle_time_decides_and_the_machine_is_stopped_without_going_ba
     desk.passes(desk.policy.query_timeout)
     assert desk.state == "stopping"
     assert len(desk.did(p.Stop)) == 1
-    moves = [note.text.split(":")[0] for note in desk.did(p.Note) if "->" in note.text]
+    moves = [note.text.split(":")[0] for note in desk.did(p.LogNote) if "->" in note.text]
     assert moves[-2:] == ["online -> draining", "draining -> stopping"]
 
 

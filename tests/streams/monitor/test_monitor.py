@@ -315,7 +315,7 @@ def test_a_late_answer_to_an_old_question_stops_nothing() -> None:
     old = desk.said(m.TaskQuery)[-1].request_id
     desk.passes(30.0)
     desk.drains()
-    desk.happens(p.Answer(old, 0, False))
+    desk.happens(p.InUseAnswer(old, 0, False))
     assert desk.state == "draining"
 
 
@@ -421,7 +421,7 @@ def test_jobs_that_never_end_are_cut_off_some_time_after_the_longest_uptime() ->
 def test_a_status_query_is_answered_at_once_from_memory_and_again_after_a_look() -> None:
     desk = Desk().off()
     desk.passes(10.0)
-    desk.happens(p.Asked("q-1"))
+    desk.happens(p.StatusAsked("q-1"))
     first = m.StatusResponse(request_id="q-1", status="stopped")
     assert desk.said(m.StatusResponse) == [first]
     desk.reads("running")
@@ -432,7 +432,7 @@ def test_a_status_query_is_answered_at_once_from_memory_and_again_after_a_look()
 
 def test_before_its_first_look_a_monitor_answers_that_it_does_not_know_and_then_what_it_saw() -> None:
     desk = Desk()
-    desk.happens(p.Asked("q-1"))
+    desk.happens(p.StatusAsked("q-1"))
     desk.reads("stopped")
     answers = [(said.status, said.fresh) for said in desk.said(m.StatusResponse)]
     assert answers == [("unknown", None), ("stopped", True)]
@@ -440,14 +440,14 @@ def test_before_its_first_look_a_monitor_answers_that_it_does_not_know_and_then_
 
 def test_a_status_query_right_after_a_look_is_answered_once() -> None:
     desk = Desk().off()
-    desk.happens(p.Asked("q-2"))
+    desk.happens(p.StatusAsked("q-2"))
     assert desk.said(m.StatusResponse)[-1] == m.StatusResponse(request_id="q-2", status="stopped", fresh=True)
 
 
 def test_a_status_query_that_nobody_can_check_is_answered_from_memory() -> None:
     desk = Desk().off()
     desk.passes(10.0)
-    desk.happens(p.Asked("q-1"))
+    desk.happens(p.StatusAsked("q-1"))
     desk.fails("no answer")
     assert desk.said(m.StatusResponse) == [m.StatusResponse(request_id="q-1", status="stopped")]
 
@@ -463,7 +463,7 @@ def test_a_status_query_that_nobody_can_check_is_answered_from_memory() -> None:
 def test_each_state_has_the_fields_word(state: str, status: str) -> None:
     desk = Desk()
     getattr(desk, state)()
-    desk.happens(p.Asked("q-1"))
+    desk.happens(p.StatusAsked("q-1"))
     if not desk.said(m.StatusResponse):
         desk.fails("no answer")
     assert desk.said(m.StatusResponse)[-1].status == status
@@ -499,9 +499,9 @@ def test_a_boot_request_while_online_is_answered_with_the_state() -> None:
         (m.Unknown(type="mobile_task"), None),
         (m.Boot(gpu="gpu-2"), None),
         (m.Submit(request_id="r"), p.Wake("r")),
-        (m.StatusQuery(request_id="r"), p.Asked("r")),
+        (m.StatusQuery(request_id="r"), p.StatusAsked("r")),
         (m.TaskActive(task_id="t"), p.Active()),
-        (m.TaskQueryResponse(request_id="r", active_count=1, has_recent_active=True), p.Answer("r", 1, True)),
+        (m.TaskQueryResponse(request_id="r", active_count=1, has_recent_active=True), p.InUseAnswer("r", 1, True)),
         (m.Online(), p.HubOnline()),
         (m.Online(gpu="gpu-2"), None),
         (m.Ping(), None),
@@ -582,7 +582,7 @@ def test_a_status_query_during_a_start_is_answered_at_once_and_not_as_fresh() ->
     desk = Desk().off()
     desk.passes(desk.policy.fresh_for + 0.1)
     desk.happens(p.Wake("job-1"))
-    desk.happens(p.Asked("q-1"))
+    desk.happens(p.StatusAsked("q-1"))
     assert desk.said(m.StatusResponse) == [m.StatusResponse(request_id="q-1", status="starting")]
     desk.taken()
     desk.reads("starting")
@@ -592,17 +592,17 @@ def test_a_status_query_during_a_start_is_answered_at_once_and_not_as_fresh() ->
 def test_whether_a_reading_is_fresh_does_not_depend_on_microseconds_in_which_a_log_is_not_exact() -> None:
     desk = Desk(fresh_for=5.0).off()
     desk.now += 5.000003
-    desk.happens(p.Asked("q-1"))
+    desk.happens(p.StatusAsked("q-1"))
     assert [said.fresh for said in desk.said(m.StatusResponse)] == [True]
 
 
 def test_a_reading_counts_as_fresh_for_a_while_and_no_longer() -> None:
     desk = Desk(fresh_for=5.0).off()
     desk.now += 5.0
-    desk.happens(p.Asked("q-1"))
+    desk.happens(p.StatusAsked("q-1"))
     assert [said.fresh for said in desk.said(m.StatusResponse)] == [True]
     desk.now += 0.1
-    desk.happens(p.Asked("q-2"))
+    desk.happens(p.StatusAsked("q-2"))
     assert [said.fresh for said in desk.said(m.StatusResponse)] == [True, None]
 
 

@@ -15,7 +15,7 @@ HOUR = 3600.0
 
 
 def warnings(desk: Desk, text: str) -> list[str]:
-    return [note.text for note in desk.did(p.Note) if note.warning and text in note.text]
+    return [note.text for note in desk.did(p.LogNote) if note.warning and text in note.text]
 
 
 def found(**settings: Any) -> Desk:

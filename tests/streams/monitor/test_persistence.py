@@ -30,7 +30,7 @@ def reborn(desk: Desk, after: float = 5.0, clock: float = 17.0) -> Desk:
 
 
 def warned(desk: Desk) -> bool:
-    return any("without a request" in note.text for note in desk.did(p.Note))
+    return any("without a request" in note.text for note in desk.did(p.LogNote))
 
 
 def test_a_monitor_that_knows_nothing_begins_as_ever() -> None:

@@ -128,6 +128,6 @@ def test_each_row_of_the_table_is_taken(state: PowerWord, signal: Signal, monkey
     before = len(desk.commands)
     ROWS[state, signal](desk)
     moves = [
-        note.text.split(":")[0] for note in desk.commands[before:] if isinstance(note, p.Note) and "->" in note.text
+        note.text.split(":")[0] for note in desk.commands[before:] if isinstance(note, p.LogNote) and "->" in note.text
     ]
     assert f"{state} -> {TABLE[state][signal]}" in moves

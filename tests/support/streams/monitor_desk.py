@@ -68,7 +68,7 @@ class Desk:
 
     def answers(self, active: int = 0, *, recent: bool = False) -> None:
         query = self.said(m.TaskQuery)[-1]
-        self.happens(p.Answer(query.request_id, active, recent))
+        self.happens(p.InUseAnswer(query.request_id, active, recent))
 
     # --- how a machine gets into each state
 
