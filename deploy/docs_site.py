@@ -52,7 +52,7 @@ def _start_page() -> str:
 
 def _reference() -> str:
     """Every public name with its docstring: the groups of docs/api.md, then what the two packages export besides."""
-    page = (ROOT / "docs" / "api.md").read_text("utf-8").partition("## Beside that")[0]
+    page = (ROOT / "docs" / "api.md").read_text("utf-8").partition("## Other public parts")[0]
     lines = ["# API reference", "", "Made from the docstrings. [What is public](api.md) says what you can rely on.", ""]
     known = {"__version__"}
     for group, cell in re.findall(r"^\| ([^|`]+) \| (`.+) \|$", page, re.MULTILINE):
