@@ -12,10 +12,10 @@ from typing import Any, cast
 
 from loguru import logger
 
+from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import Settings, SettingsError, load
 from wakestream.adapters.disk.fingerprints import DiskFiles
-from wakestream.adapters.net.capabilities import Wallet
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.telemetry.recorder import recording

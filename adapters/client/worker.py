@@ -21,11 +21,12 @@ from wakestream.adapters.client.download import Partial, blocks
 from wakestream.adapters.client.progress import Meter
 from wakestream.adapters.client.tus_upload import KnownUploads, tus_upload
 from wakestream.adapters.client.upload_body import FilePart, form
+from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker_auth import Bearer
 from wakestream.adapters.client.worker_errors import worker_errors
 from wakestream.adapters.config import addresses
 from wakestream.adapters.disk.hashing_writer import algorithm_of
-from wakestream.adapters.net.capabilities import Wallet, looks_like_one
+from wakestream.adapters.net.capabilities import is_token
 from wakestream.adapters.runtime.heartbeat import heartbeat
 from wakestream.operators.model.errors import (
     Corrupt,
@@ -302,7 +303,7 @@ class HttpWorker:
     async def _proved(self, file: Fingerprint, ref: FileRef) -> bool:
         """Whether the worker has the file of another license and accepts our proof that we have it too."""
         shown = self.authorization.get("Authorization", "").removeprefix("Bearer ")
-        if client_proof.FEATURE not in self.features or file.size < client_proof.LEAST or not looks_like_one(shown):
+        if client_proof.FEATURE not in self.features or file.size < client_proof.LEAST or not is_token(shown):
             return False
 
         async def call(asked: dict[str, str]) -> dict[str, Any]:

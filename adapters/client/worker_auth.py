@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from wakestream.adapters.net.capabilities import Wallet
+from wakestream.adapters.client.wallet import Wallet
 from wakestream.operators.model.errors import WorkerRefused, WorkerUnreachable
 from wakestream.streams.hub.capabilities import LEEWAY
 

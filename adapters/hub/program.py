@@ -16,7 +16,7 @@ from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import MAX_CONNECTIONS, HubServer, open_hub
-from wakestream.adapters.net.capabilities import Signer
+from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.connection_limits import STRANGERS, Room
 from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.net.tls import ServerTls, warn_unless_private

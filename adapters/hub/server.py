@@ -23,7 +23,7 @@ from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.license_watch import LicenseWatch
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.outbound import Outgoing, text_frame
-from wakestream.adapters.net.capabilities import Signer
+from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.connection_limits import STRANGERS, ConnectionLimits, Room
 from wakestream.adapters.net.counters import Refusals
 from wakestream.adapters.net.rate_limit import Network, Proxies

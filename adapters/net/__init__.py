@@ -1,0 +1,26 @@
+"""What both ends of a connection share.
+
+aiohttp and websockets offer no public way to do some things that our programs need. This is the complete list of the
+places that depend on their inner workings; pyproject.toml has upper bounds for both libraries. When you raise a bound,
+read each of these places and run its tests.
+
+aiohttp:
+
+- `net.direct_body`: takes the transport from a connection in the middle of a body (`set_protocol`), calls
+  `data_received`, `eof_received` and `connection_lost` of aiohttp's protocol, and compares `StreamReader.total_bytes`.
+- `net.silent_callers`: replaces `web.Server.connection_made` and `connection_lost`.
+- `net.refusals`: replaces `web.Server.request_handler`; filters errors of `aiohttp.http_exceptions` from the log.
+- `client.upload_body`: a `Payload` of our own, which writes to `AbstractStreamWriter`.
+- `worker.http.result_file`: a `web.FileResponse` that overrides `prepare`.
+- `worker.http.auth`, `daemon.api.routes`, `daemon.console.event_stream`: abort `Request.transport`.
+
+websockets:
+
+- `hub.admission`: a `ServerConnection` that overrides `connection_made` and `connection_lost`, reads `protocol.state`,
+  `handshake_exc`, `close_sent` and `close_rcvd_then_sent`, and aborts `transport`.
+- `hub.outbound`: writes complete frames to `transport`.
+- `net.hub_link`: overrides `connect.process_redirect`; sends with `broadcast`, which does not wait.
+
+asyncio, for both: `net.stop_accepting` removes a listener's reader from the loop, `net.acceptor` accepts its
+connections with a socket that overrides `accept`, `runtime.windows_loop` overrides `IocpProactor.accept`.
+"""

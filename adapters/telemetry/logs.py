@@ -33,7 +33,7 @@ SHORTEST = 4
 
 _PATTERNS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[^\s'\",;]+"), rf"\1 {HIDDEN}"),
-    (re.compile(r"\bws_[A-Za-z]+_[A-Za-z0-9_-]{16,}|\bwsc1\.[\w.-]+"), HIDDEN),
+    (re.compile(r"\bws_[A-Za-z]+_[A-Za-z0-9_-]{16,}|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"), HIDDEN),
     (
         re.compile(r"""(\\?["'](?:license_key|api_secret|token|key)\\?["']\s*[:=]\s*\\?["'])[^"'\\]+"""),
         rf"\1{HIDDEN}",

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from loguru import logger
 from reactivex.disposable import CompositeDisposable
 
-from wakestream.adapters.net.capabilities import Verifier
+from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.net.hub_link import HubLink
 from wakestream.adapters.worker import hub_answers
 from wakestream.adapters.worker.file_store import FileStore

@@ -18,7 +18,7 @@ from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.disk.state_folder import make_private
-from wakestream.adapters.net.capabilities import Verifier
+from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.hub_link import HubLink, Link, open_link
 from wakestream.adapters.net.rate_limit import Network

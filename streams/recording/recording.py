@@ -41,7 +41,7 @@ SECRET_FIELDS: Final = frozenset({
 })  # fmt: skip
 """Fields whose values are never written to a log, at any depth."""
 
-_SECRET_TEXT = re.compile(r"(?i)(bearer\s+)\S+|\bws_[a-z]+_[A-Za-z0-9_-]{16,}|\bwsc1\.[\w.-]+")
+_SECRET_TEXT = re.compile(r"(?i)(bearer\s+)\S+|\bws_[a-z]+_[A-Za-z0-9_-]{16,}|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+")
 
 
 class UnusableLog(ValueError):

@@ -18,8 +18,9 @@ from blake3 import blake3
 from tests.support.programs import plain_server
 from tests.support.programs.tus_scene import eventually
 from wakestream.adapters.client.download import Partial
+from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker import THREADS, HttpWorker, HttpWorkers
-from wakestream.adapters.net.capabilities import Signer, Wallet
+from wakestream.adapters.net.capability_keys import Signer
 from wakestream.operators.model.errors import (
     DAMAGED,
     Corrupt,

@@ -61,7 +61,7 @@ MAY: dict[type[m.Message], set[str]] = {
 
 FIELDS: dict[str, Any] = {
     "fd": 1, "task_id": "t1", "status": "running", "gpu": "gpu", "state": "starting", "url": "http://w:1",
-    "active_count": 0, "has_recent_active": False, "capability": "wsc1.a.b", "expires": 1, "license": "lic",
+    "active_count": 0, "has_recent_active": False, "capability": "eyJ.a.b", "expires": 1, "license": "lic",
 }  # fmt: skip
 
 

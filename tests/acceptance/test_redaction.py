@@ -25,7 +25,7 @@ from tests.support.programs.our_peers import Place
 SECRET = "marked-secret-7f3a9c2b41"
 WRONG_SECRET = "marked-wrong-secret-55aa10"
 WRONG_KEY = "marked-wrong-key-5e1d0c77"
-CAPABILITY = re.compile(rb"wsc1\.[A-Za-z0-9_-]{20,}")
+CAPABILITY = re.compile(rb"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{20,}")
 
 HOLDERS = frozenset({".env", ".license", "daemon.json"})
 """Files whose purpose it is to hold a secret; so are those that end in `.key`."""
@@ -162,7 +162,7 @@ async def abuse(house: House) -> None:
     form = aiohttp.FormData({"hash": "0" * 64, "ext": ".mp4"})
     form.add_field("file", b"not what the hash says", filename="clip.mp4")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
-        for token in (WRONG_SECRET, f"wsc1.{'A' * 40}.{'B' * 86}", SECRET):
+        for token in (WRONG_SECRET, f"eyJ{'A' * 40}.{'A' * 40}.{'B' * 86}", SECRET):
             headers = {"Authorization": f"Bearer {token}"}
             async with session.ws_connect(f"{house.worker}/ws/progress/{token}?token={token}") as watched:
                 house.said[f"progress {len(house.said)}"] = str((await watched.receive()).data)
@@ -212,7 +212,7 @@ async def test_no_secret_is_left_anywhere(house: House, tmp_path: Path) -> None:
 
 def test_the_search_finds_what_it_looks_for(house: House, tmp_path: Path) -> None:
     searched(house, tmp_path)
-    for number, mark in enumerate((*house.marks, b"x wsc1.eyJqb2IiOiJqMSIsImxpYyI6.abc")):
+    for number, mark in enumerate((*house.marks, b"x eyJhbGciOiJFZERTQSJ9.eyJqb2IiOiJqMSIsImxpYyI6.abc")):
         planted = tmp_path / f"planted-{number}.sqlite3-wal"
         planted.write_bytes(b"\0" + mark + b"\0")
         with pytest.raises(AssertionError):

@@ -35,7 +35,7 @@ async def test_hub_and_worker_give_the_job_all_the_access_that_it_needs(user: Us
         assert user.out.read_bytes() == b"video" * 1000 + b"audio" * 500
         assert held(hub) == []
     (log,) = (user.folder / "log").glob("daemon-*.jsonl")
-    assert b"wsc1." not in log.read_bytes()
+    assert b"eyJ" not in log.read_bytes()
     assert b'"capability":"[redacted]"' in log.read_bytes()
     again = await replay(read_log(log.read_bytes().splitlines(keepends=True)))
     assert again.divergences == ()
@@ -88,7 +88,7 @@ async def test_a_worker_that_only_the_hub_names_never_gets_the_secret(
         ran = await user.submit("--total-timeout", "3s")
     if capable:
         assert ran.code != 0, ran
-        assert any(header.startswith("Bearer wsc1.") for header in shown), "it was shown the job's capability"
+        assert any(header.startswith("Bearer eyJ") for header in shown), "it was shown the job's capability"
     else:
         assert (ran.code, ran.last["code"]) == (2, "no_secret"), ran
         assert "WAKESTREAM_SECRET_HOSTS" in ran.last["why"]
@@ -132,6 +132,6 @@ async def test_the_hub_s_own_log_runs_again_and_holds_no_capability(user: User, 
     (log,) = (tmp_path / "log").glob("hub-*.jsonl")
     raw = log.read_bytes()
     assert b'"capability":"[redacted]"' in raw
-    assert not [mark for mark in (b"wsc1.", SECRET.encode(), *map(str.encode, place.keys.values())) if mark in raw]
+    assert not [mark for mark in (b"eyJ", SECRET.encode(), *map(str.encode, place.keys.values())) if mark in raw]
     again = await replay(read_log(raw.splitlines(keepends=True)))
     assert again.divergences == ()

@@ -13,7 +13,7 @@ import pytest
 from tests.support.programs.capability_scene import AUDIO, PAIR, VIDEO, Caller, Scene, scene
 from tests.support.programs.our_peers import SECRET, Joining, Place, until
 from wakestream.adapters.config.addresses import network
-from wakestream.adapters.net.capabilities import Signer
+from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.worker.http import auth as callers
 

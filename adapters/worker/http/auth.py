@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from wakestream.adapters.net.capabilities import Claims, Verifier, looks_like_one
+from wakestream.adapters.net.capabilities import Claims, is_token
+from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.net.rate_limit import Proxies, Rate
 from wakestream.adapters.net.silent_callers import let_in
 from wakestream.adapters.worker.http import progress_socket
@@ -90,7 +91,7 @@ class Callers:
             return None
         if any(hmac.compare_digest(_digest(one), self._secret) for one in shown):
             return None
-        if self._verifier is not None and looks_like_one(shown[0]):
+        if self._verifier is not None and is_token(shown[0]):
             return self._verifier.claims(shown[0])
         raise WorkerRefused(
             "send 'Authorization: Bearer <HEYGEM_API_SECRET>' with the worker's secret", code="unauthorized"

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from wakestream.adapters.config import addresses
 from wakestream.adapters.net import status_page
-from wakestream.adapters.net.capabilities import Verifier
+from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.http_server import listening
 from wakestream.adapters.net.rate_limit import Network, Proxies

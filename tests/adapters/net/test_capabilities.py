@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import stat
 import sys
-from base64 import urlsafe_b64encode
 from email.utils import formatdate
 from pathlib import Path
 
+import jwt
 import orjson
 import pytest
 
+from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.net import capabilities
-from wakestream.adapters.net.capabilities import Claims, Signer, Verifier, Wallet
+from wakestream.adapters.net import capability_keys
+from wakestream.adapters.net.capabilities import Claims
+from wakestream.adapters.net.capability_keys import Signer, Verifier
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.streams.hub import events as f
 from wakestream.streams.protocol import messages as m
@@ -78,19 +80,31 @@ def test_one_for_another_gpu_or_of_another_hub_is_refused(verifier: Verifier) ->
 
 def test_nothing_that_was_changed_is_taken(verifier: Verifier) -> None:
     good = token()
-    _, claims, signature = good.split(".")
+    head, claims, signature = good.split(".")
     other = token("j2").split(".")[1]
-    forged = [f"wsc1.{other}.{signature}", f"wsc1.{claims}.{signature[:-1]}", f"wsc1.{claims}.{'A' * 86}", good + "."]
-    forged += [good[:-1], f"wsc1..{signature}", "wsc1.", f"wsc2.{claims}.{signature}", f"wsc1.{claims}%00.{signature}"]
-    forged += ["wsc1." + "A" * 100_000 + "." + "A" * 86]
+    unsigned = jwt.encode({"job": "j1"}, None, "none").split(".")[0]
+    forged = [
+        f"{head}.{other}.{signature}",
+        f"{head}.{claims}.{signature[:-1]}",
+        f"{head}.{claims}.{'A' * 86}",
+        good + ".",
+    ]
+    forged += [
+        good[:-1],
+        f"{head}..{signature}",
+        f"{head}.",
+        f"{unsigned}.{claims}.{signature}",
+        f"{unsigned}.{claims}.",
+    ]
+    forged += [f"{head}.{claims}%00.{signature}", f"{head}." + "A" * 100_000 + "." + "A" * 86]
+    forged += [jwt.encode({"job": "j1"}, SIGNER.public + "0" * 32, "HS256")]
     assert {refusal(verifier, one) for one in forged} == {"unauthorized"}
 
 
 @pytest.mark.parametrize("claims", [[], {}, {"job": 1, "lic": "", "gpu": "gpu", "iat": 1, "exp": 2}, "text", None])
 def test_signed_nonsense_is_refused_as_well(verifier: Verifier, claims: object) -> None:
-    signed = "wsc1." + urlsafe_b64encode(orjson.dumps(claims)).decode().rstrip("=")
-    signature = urlsafe_b64encode(SIGNER._key.sign(signed.encode())).decode().rstrip("=")
-    assert refusal(verifier, f"{signed}.{signature}") == "unauthorized"
+    nonsense = jwt.PyJWS(algorithms=["EdDSA"]).encode(orjson.dumps(claims), SIGNER._key, "EdDSA")
+    assert refusal(verifier, nonsense) == "unauthorized"
 
 
 def test_without_the_hub_s_key_none_is_taken_and_the_caller_may_come_again() -> None:
@@ -122,7 +136,7 @@ def test_a_revoked_license_opens_nothing(verifier: Verifier) -> None:
 
 
 def test_what_a_worker_remembers_is_bounded(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capabilities, "REMEMBERED", 3)
+    monkeypatch.setattr(capability_keys, "REMEMBERED", 3)
     for number in range(9):
         verifier.revoke(f"gone-{number}")
     assert len(verifier._revoked) == 3
@@ -162,7 +176,7 @@ def test_neither_messages_nor_the_wallet_show_a_capability_when_they_are_printed
     ack = m.Ack(request_id="j1", capability=token(), capability_expires=1900)
     wallet.feed(ack)
     shown = repr((ack, m.Capability(request_id="j1", capability=token(), expires=1900), wallet._held))
-    assert "wsc1" not in shown
+    assert "eyJ" not in shown
 
 
 def test_a_client_uses_the_latest_capability_of_the_job_until_it_ends(clock: Clock) -> None:

@@ -216,8 +216,8 @@ FIELD = [
     ('{"type":"gpu.job.released","request_id":"R"}', m.JobReleased(request_id="R")),
     ('{"type":"gpu.power.state","gpu":"g1","state":"starting"}', m.PowerState(gpu="g1", state="starting")),
     (
-        '{"type":"gpu.job.capability","request_id":"R","capability":"wsc1.a.b","expires":9}',
-        m.Capability(request_id="R", capability="wsc1.a.b", expires=9),
+        '{"type":"gpu.job.capability","request_id":"R","capability":"eyJ.a.b","expires":9}',
+        m.Capability(request_id="R", capability="eyJ.a.b", expires=9),
     ),
     ('{"type":"license.revoked","license":"0f3a"}', m.LicenseRevoked(license="0f3a")),
     ('{"type":"url","url":"http://w:8383"}', m.Url(url="http://w:8383")),
