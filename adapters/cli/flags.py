@@ -40,12 +40,12 @@ def whole(least: int = 0, most: int = 999_999_999) -> Callable[[str], int]:
 
 
 def connection(parser: argparse.ArgumentParser) -> None:
-    """`--hub`, `--key-file` and `--record`, for whatever stays connected to a hub."""
+    """`--hub`, `--key-file` and `--record`, for programs that stay connected to a hub."""
     record(question(parser))
 
 
 def question(parser: argparse.ArgumentParser) -> Group:
-    """`--hub` and `--key-file`, for whatever asks a hub something; returns their group."""
+    """`--hub` and `--key-file`, for programs that query a hub; returns their group."""
     group = parser.add_argument_group("the hub")
     group.add_argument("--hub", metavar="URL", help="the hub's address (API_SERVER_URL)")
     group.add_argument("--key-file", metavar="FILE", help="a file with this program's key (or WAKESTREAM_KEY)")
@@ -66,7 +66,7 @@ def waits(parser: argparse.ArgumentParser) -> None:
 
 
 def trace(parser: argparse.ArgumentParser) -> None:
-    """`--trace`, for whatever runs jobs."""
+    """`--trace`, for programs that run jobs."""
     parser.add_argument(
         "--trace",
         action="store_const",
@@ -76,7 +76,7 @@ def trace(parser: argparse.ArgumentParser) -> None:
 
 
 def probe(parser: argparse.ArgumentParser) -> None:
-    """`--no-probe`, for whatever takes files."""
+    """`--no-probe`, for programs that accept files."""
     parser.add_argument(
         "--no-probe",
         dest="probe",
@@ -114,23 +114,23 @@ def listen_on(settings: Settings, default: str) -> tuple[str, int]:
 
 
 GPU = "gpu"
-"""The name of a GPU that nobody named."""
+"""The default name of a GPU."""
 
 
 def gpu(parser: argparse.ArgumentParser) -> None:
-    """`--gpu NAME`, for whatever belongs to one GPU."""
+    """`--gpu NAME`, for programs of one GPU."""
     parser.add_argument("--gpu", metavar="NAME", help=f"this GPU's name at the hub (WAKESTREAM_GPU; default {GPU})")
 
 
 def tls(parser: argparse.ArgumentParser) -> None:
-    """`--tls-cert` and `--tls-key`, for whatever listens."""
+    """`--tls-cert` and `--tls-key`, for servers."""
     group = parser.add_argument_group("TLS")
     group.add_argument("--tls-cert", metavar="FILE", help="serve TLS with this certificate (chain, PEM)")
     group.add_argument("--tls-key", metavar="FILE", help="its key (PEM, not encrypted)")
 
 
 def behind_proxy(parser: argparse.ArgumentParser) -> None:
-    """`--behind-proxy ADDRESS`, parsed into networks in `args.behind_proxy`, for whatever counts callers."""
+    """`--behind-proxy ADDRESS`, parsed into networks in `args.behind_proxy`, for servers that count clients."""
     parser.add_argument(
         "--behind-proxy",
         metavar="ADDRESS",
@@ -155,7 +155,7 @@ def is_quiet(args: argparse.Namespace) -> bool:
 
 
 def daemon(parser: argparse.ArgumentParser) -> None:
-    """`--state DIR`, the daemon's folder, by which the other commands find it."""
+    """`--state DIR`, the daemon's folder, where the other commands find it."""
     parser.add_argument_group("the daemon").add_argument(
         "--state",
         metavar="DIR",

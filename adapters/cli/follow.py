@@ -30,7 +30,7 @@ class Stop(Protocol):
     interrupted: bool
 
     async def wait(self) -> Any:
-        """Returns once somebody asked to stop."""
+        """Return when the user asks to stop."""
         ...
 
 

@@ -53,7 +53,7 @@ AFTER_HELP = f"""\
 {exit_codes.HELP}"""
 
 LASTING = ("daemon", "hub", "monitor", "worker")
-"""Those that run until they are told to stop."""
+"""Commands that run until the user stops them."""
 
 _WITH_VALUE = ("--log-level", "--lang")
 """Flags before the command whose value is no command."""
@@ -118,7 +118,7 @@ def parser_of(names: Iterable[str] = COMMANDS, *, whole: bool = True) -> argpars
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when it is asked for: reading package metadata takes longer than all of --help."""
+    """Reads the version only on request: package metadata takes longer to read than --help to print."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
@@ -132,7 +132,7 @@ def _load(name: str) -> parsing.Command:
 
 
 def _last_word(error: WakestreamError, arguments: Sequence[str]) -> str:
-    """Whoever reads JSON gets the reason for the end as JSON, too, also when that is a setting."""
+    """The final error message: JSON if the output or the log is JSON."""
     logs = sys.modules.get("wakestream.adapters.telemetry.logs")
     asked = "--log-json" in arguments or os.environ.get("WAKESTREAM_LOG_FORMAT", "").lower() == "json"
     logs_json = asked or (logs is not None and logs.in_json())
@@ -171,20 +171,20 @@ def _unknown(name: str, arguments: Sequence[str]) -> None:
 
 
 def _open_streams() -> None:
-    """Whoever closed one of them wants to hear nothing; the number must not come to be a socket's."""
+    """Replace closed streams by /dev/null: a socket must not get their file descriptor."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - as long as the program
 
 
 def _whole(error: OSError, arguments: Sequence[str]) -> bool:
-    """Whether it is shown with where it was: on request, and when it ends a program that nobody was looking at."""
+    """Whether to show the traceback: on request, and for long-running programs."""
     asked = "-v" in arguments or "--verbose" in arguments
     return asked or (_command_name(arguments) in LASTING and error.errno != errno.ENOSPC)
 
 
 def _refused_by_system(error: OSError) -> WakestreamError:
-    """What nobody expected: where the output goes is full, a disk does not answer, too many files are open."""
+    """An unexpected error of the system, such as a full disk or too many open files."""
     why = error.strerror or str(error) or type(error).__name__
     what = f"{error.filename}: {why}" if error.filename else why
     if error.errno == errno.ENOSPC:
@@ -202,7 +202,7 @@ def _speak_utf8(*, as_json: bool) -> None:
 
 
 def _forget_stdout() -> None:
-    """Where nobody takes it any more, let the interpreter flush into nothing at its end."""
+    """If standard output is closed, let the interpreter flush to /dev/null at its end."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -92,7 +92,7 @@ def _innermost(parser: argparse.ArgumentParser, args: argparse.Namespace) -> arg
 
 
 def complaint(why: str, code: str, line: str = "{}") -> str:
-    """An error as whoever asked for `--json` reads it; with `line`, a line of a JSON log as well."""
+    """An error as a JSON object; with `line`, merged into that line of a JSON log."""
     import json
 
     return json_text(json.loads(line) | {"error": why, "code": code})

@@ -129,7 +129,7 @@ def _signals(loop: asyncio.AbstractEventLoop, stopping: _Stopping) -> Iterator[N
         loop.call_soon_threadsafe(lambda: stopping.ask(interrupted=number == signal.SIGINT))
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals can only be handled in the main thread; whoever runs us elsewhere stops us by other means
+        yield  # signals can only be handled in the main thread; other threads stop the program by other means
         return
     before = {number: signal.signal(number, handle) for number in _stop_signals()}
     try:

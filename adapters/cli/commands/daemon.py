@@ -1,4 +1,4 @@
-"""`wakestream daemon`: the durable outbox on the user's machine. What it took is done, whatever happens meanwhile."""
+"""`wakestream daemon`: runs jobs from a durable outbox on the user's machine."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _size(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop."""
+    """Serve until the user stops it."""
     settings = begin(args)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     given = {name: value for name in _LANES if (value := getattr(args, f"max_{name}")) is not None}
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _own(named: str | None) -> OwnPipeline | None:
-    """The user's pipeline; `SettingsError` where there is none of this name."""
+    """The user's pipeline; `SettingsError` if there is no such pipeline."""
     if named is None:
         return None
 
@@ -117,7 +117,7 @@ async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, 
 
 
 def _job_watch(settings: Settings) -> JobWatch | None:
-    """What counts the jobs' stages, where somebody wants to know."""
+    """Counts the stages of jobs for the metrics; None without metrics."""
     if settings.metrics is None:
         return None
 

@@ -82,7 +82,7 @@ def _say(finding: CheckResult) -> None:
 
 
 def lines(finding: CheckResult, columns: int | None) -> tuple[list[str], list[str]]:
-    """What is said, the first line behind the level, which takes eight columns; and what is to be done."""
+    """The result, its first line after the level (eight columns wide), and what to do."""
     room = None if columns is None else columns - 8
     first, *says = hanging(f" {finding.check:9} ", printable(finding.says), room)
     todo = hanging(f"{'':18} -> ", printable(finding.todo), columns) if finding.todo else []

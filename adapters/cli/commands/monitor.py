@@ -1,4 +1,4 @@
-"""`wakestream monitor`: switches one GPU machine on when a job needs it, and off when nobody does."""
+"""`wakestream monitor`: starts one GPU machine when a job needs it and stops it when idle."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _warn_of_missing(args: argparse.Namespace, settings: Settings) -> None:
-    """A job that waits for the GPU is the worst moment to learn of a mistyped path."""
+    """Report a mistyped path at the start, not when the first job waits for the GPU."""
 
     if args.power == "process":
         commands = {"--program": settings.power_program}
@@ -121,7 +121,7 @@ def _warn_of_missing(args: argparse.Namespace, settings: Settings) -> None:
 
 
 def _memory(args: argparse.Namespace, gpu: str) -> Path | None:
-    """Where this GPU's monitor remembers. A machine that is a program of its own ends with it: there is nothing to."""
+    """The journal's file of this GPU; None for --power process, whose program ends with the monitor."""
     if args.power == "process":
         return None
 

@@ -70,7 +70,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Hand the job to the daemon, or run it here where there is none; the exit code tells its outcome."""
+    """Submit the job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
     settings = begin(args)
     return run_program(lambda stop: _run(args, settings, stop))
 

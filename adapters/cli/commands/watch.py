@@ -106,7 +106,7 @@ class _Lines:
 
 
 async def _name(client: DaemonClient, job: str, others: Collection[str]) -> str:
-    """What its user calls the job; with the id where another is called so, and the id alone where nobody knows more."""
+    """The job's file names, with the id if another job has the same names; the id alone if they are unknown."""
     try:
         found = (await client.job(job))["names"]
     except (DaemonRefused, DaemonUnreachable, KeyError):

@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask whoever knows, and say it."""
+    """Ask the daemon or the hub, and print the answer."""
     found = begin(args, usual_level="CRITICAL")
     kind, _, name = args.what.partition(":")
     sentences = asyncio.run(_gpus(found, name or None) if kind == "gpu" else _job(args))

@@ -83,7 +83,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop."""
+    """Serve until the user stops it."""
     settings = begin(args)
     tls = server_tls(settings.tls_cert, settings.tls_key)
     config = _config(args, settings, tls)

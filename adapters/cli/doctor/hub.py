@@ -33,7 +33,7 @@ SKEW = 5.0
 
 
 AMISS = ("unknown", "failed", "lost", "no_capacity")
-"""Phases of a GPU in which somebody should look at it."""
+"""Phases of a GPU that need attention."""
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ def _settled(event: Any) -> LinkUp | LinkDown | None:
 
 
 async def headers_of(address: str, ssl: Any = None) -> Mapping[str, str]:
-    """What the hub says at the head of an HTTP answer, nothing if there is none. `address` is its http(s) URL."""
+    """The headers of the hub's HTTP response, empty without one. `address` is its http(s) URL."""
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
             options = {} if ssl is None else {"ssl": ssl}
@@ -118,7 +118,7 @@ def clocks_agree(headers: Mapping[str, str]) -> Iterator[CheckResult]:
 
 
 async def monitor_answers(link: Link, told: Told) -> AsyncIterator[CheckResult]:
-    """Whether somebody is there who can switch the GPU on, and how it is."""
+    """Whether a monitor is connected, and the state of the GPU."""
     request = _id()
 
     def mine(event: Any) -> m.StatusResponse | None:

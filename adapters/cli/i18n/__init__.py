@@ -1,4 +1,4 @@
-"""What is said to people, in their language: `tell(name, ...)`; one catalogue for each language."""
+"""Texts for people in their language: `t(name, ...)`; one catalog for each language."""
 
 from wakestream.adapters.cli.i18n.catalog import choose, chosen, t
 

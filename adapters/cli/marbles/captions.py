@@ -10,10 +10,10 @@ from wakestream.streams.diagram.marbles import Diagram
 from wakestream.streams.replay.divergence import Divergence
 
 DIFFS = 2
-"""So many divergences are told with their difference."""
+"""Divergences that are shown with their difference."""
 
 NOTES = 8
-"""So many are told at all."""
+"""Divergences that are shown at all."""
 
 LINES = 8
 

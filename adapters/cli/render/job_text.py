@@ -22,7 +22,7 @@ UP = ("booted", "initializing", "draining", "stopping", "lost")
 """Phases in which the GPU's machine is not off, though no job can be given to it."""
 
 NO_HOPE = ("no_monitor", "no_capacity", "connecting", "hub_lost", "hub_unreachable")
-"""Phases whose end nobody can foretell: the time of a boot has not begun, or is not known of."""
+"""Phases without an estimate: the boot has not begun, or its start is unknown."""
 
 
 def duration(seconds: float) -> str:
@@ -164,7 +164,7 @@ def _downloading(happened: e.Downloading) -> str:
 
 
 def nearer(wait: Wait, passed: float) -> Wait:
-    """The same wait so many seconds after it was told of: what is hoped for has come nearer."""
+    """The same wait `passed` seconds later: its estimates are shorter."""
     if wait.eta is None:
         return wait
     return replace(wait, eta=e.Eta(max(0.0, wait.eta.p50 - passed), max(0.0, wait.eta.p90 - passed)))
@@ -177,7 +177,7 @@ def pause_left(happened: e.JobEvent | None, passed: float) -> float | None:
 
 
 def waking(happened: e.Waking) -> str:
-    """What is waited for, without how long it was."""
+    """What the job waits for, without the time so far."""
     if happened.phase == "hub_unreachable":
         return t("waking.hub", why=happened.why)
     if happened.phase == "busy" and happened.eta:

@@ -23,7 +23,7 @@ _AT_ONCE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line; `level` is empty where it goes on with the one before (a traceback), or is none of ours."""
+    """One line; `level` is empty for continuation lines (a traceback) and lines of other programs."""
 
     text: str
     level: str = ""
@@ -108,7 +108,7 @@ def text(raw: bytes) -> str:
 
 
 def followed(tail: Tail, wait: Callable[[], None]) -> Iterator[str]:
-    """New lines for ever; `wait` is called between two looks."""
+    """New lines without end; `wait` is called between two reads."""
     while True:
         yield from tail.lines()
         wait()

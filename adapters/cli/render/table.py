@@ -30,7 +30,7 @@ def wrapped(text: str, columns: int) -> list[str]:
 
 
 def terminal_columns() -> int | None:
-    """Columns of the terminal that standard output is; None where it is none, and lines stay as they are."""
+    """Width of the terminal; None if standard output is no terminal and lines are not wrapped."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 

@@ -13,7 +13,7 @@ from wakestream.streams.recording.recording import Log, UnusableLog
 from wakestream.streams.replay.replay import policy_of
 
 SHORTEST = 0.01
-"""Seconds: a wait of nothing would be waited for ever again without time passing."""
+"""Minimum in seconds: with zero, a wait would repeat endlessly while virtual time stands."""
 
 
 class BadSetting(ValueError):

@@ -49,7 +49,7 @@ class Doors:
 def guard(doors: Doors, allowed: Collection[str]) -> Middleware:
     """Refuses foreign hosts (a rebound DNS name), foreign origins (a web page elsewhere) and who has no way in.
 
-    `allowed` is looked at anew for each request.
+    `allowed` is checked for each request.
     """
     expected = f"Bearer {doors.token}".encode()
 

@@ -34,7 +34,7 @@ STATES = ("open", "ended", "all", *OUTCOME_KINDS, "cancelling")
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A job that somebody hands in, looked at: its files are there and its output can be written."""
+    """A submitted job after its checks: its files exist and its output can be written."""
 
     job: str
     video: FileStat

@@ -15,7 +15,7 @@ HEARTBEAT: Final = 15.0
 """Seconds of silence after which a stream says that it is still there."""
 
 MISSED: Final = Item(0, "", "missed", b'{"event":"missed"}')
-"""Some events are kept no longer: whoever reads this asks for the list of jobs again."""
+"""Some events are no longer stored: the client must fetch the list of jobs again."""
 
 _HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 

@@ -90,7 +90,7 @@ class Console:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Pages are kept up to date, and files that nobody needs are removed, while the block runs."""
+        """Update pages and remove unused files while the block runs."""
         await self.holdings.tidy()
         await self._kept.load()
         async with AsyncExitStack() as stack:

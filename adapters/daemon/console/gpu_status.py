@@ -1,4 +1,4 @@
-"""How the GPUs are, as the hub tells it: asked for while somebody looks at the page, on a connection of its own."""
+"""The state of the GPUs, queried from the hub while a page is open, on a separate connection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AT_LEAST: Final = 0.1
 """Seconds between two questions, however much news there is; the hub answers 20 a second."""
 
 LINGER: Final = 60.0
-"""Seconds for which the connection is kept when nobody looks any more: somebody who looks elsewhere mostly returns."""
+"""Seconds that the connection stays open after the last page closed: users often return."""
 
 CLOSE: Final = 3.0
 """Seconds that the hub's clock may differ from ours, with the time that its answer took."""
@@ -67,7 +67,7 @@ class GpuWatch:
                 self._ending = asyncio.get_running_loop().call_later(LINGER, self._end)
 
     def ask_soon(self) -> None:
-        """A job of this program's began or ended to use a GPU: the hub knows more than was told."""
+        """A job of this program started or stopped using a GPU: the stored state is out of date."""
         self._ask_now.set()
 
     def _begin(self) -> None:

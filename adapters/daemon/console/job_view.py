@@ -17,7 +17,7 @@ from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.outbox import Entry
 
 NOW_LASTS: Final = 30 * 60.0
-"""Seconds for which a job that ended stays among those that are under way."""
+"""Seconds that an ended job stays among the running ones."""
 
 NOW_MOST: Final = 200
 """Unfinished jobs that one who opens the page is given; of the others it hears when they begin."""
@@ -105,7 +105,7 @@ class JobView:
         return {**self.card(entry), "open": len(self.outbox.state.outputs)}
 
     def now(self) -> list[dict[str, Any]]:
-        """What is under way, and what comes first in turn; and what ended a short while ago."""
+        """Running jobs, the next in turn, and those that ended recently."""
         jobs, since = self.outbox.state.jobs.values(), time.time() - NOW_LASTS
         ended = [entry for entry in self._ended("") if entry.ended and entry.ended.at >= since]
         open_ = sorted((entry for entry in jobs if entry.ended is None), key=_turn)

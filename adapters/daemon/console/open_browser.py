@@ -1,4 +1,4 @@
-"""The way into the console: a link that is good once, for whoever sits at the terminal, or for a browser."""
+"""A one-time link to the console, printed or opened in a browser."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class JobCalls:
         return plain_answer(upload.plain())
 
     async def drop(self, request: web.Request) -> web.Response:
-        """Somebody chose another file instead."""
+        """The user chose another file instead."""
         upload = self.holdings.uploads.get(request.match_info["id"])
         if str(upload.path) in self.holdings.referred():
             raise ApiError(409, "in_use", "a job uses this file")

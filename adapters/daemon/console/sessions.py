@@ -78,7 +78,7 @@ class Sessions:
         return self._signed("session", SESSION_LASTS)
 
     def is_session(self, token: str) -> bool:
-        """Whether this is a session of ours, and still good."""
+        """Whether this session exists and is still valid."""
         return self._good("session", token)
 
     def ticket(self, job: str) -> str:

@@ -67,7 +67,7 @@ function theatre(job, url) {
 const hear = {
   state(plain) {
     tell(plain.jobs.filter((card) => card.outcome && known.jobs.has(card.id) && !known.jobs.get(card.id).outcome));
-    // What somebody is at stays, however long ago it ended.
+    // A card in use stays, however long ago its job ended.
     const busy = [...known.jobs.values()].filter((job) => job.outcome && cards.get(job.id)?.busy);
     known.jobs = new Map([...busy.map((job) => [job.id, job]), ...plain.jobs.map((card) => [card.id, begin(card, known.jobs.get(card.id))])]);
     known.open = plain.open;
@@ -129,25 +129,25 @@ function tell(ended) {
   if (ended.length) by("told").replaceChildren(...ended.map((card, at) => h("span", { text: `${at ? "; " : ""}${words(card)}` })));
 }
 
-/** What is under way in its order, and then what ended, the latest first. */
+/** Running jobs in order, then ended ones, latest first. */
 function inTurn(one, other) {
   if (Boolean(one.outcome) !== Boolean(other.outcome)) return one.outcome ? 1 : -1;
   return one.outcome ? other.ended_at - one.ended_at : one.accepted_at - other.accepted_at;
 }
 
-/** What ended before the last few goes over into the history, unless somebody is at it. */
+/** Older ended jobs move into the history, except those in use. */
 function letGo() {
   const ended = [...known.jobs.values()].filter((job) => job.outcome).sort(inTurn);
   for (const job of ended.slice(ENDED)) if (!cards.get(job.id)?.busy) known.jobs.delete(job.id);
 }
 
-/** The lamps, with what those who wait were told. */
+/** The GPU panel, with the estimates of waiting jobs. */
 function showLamps() {
   const waiting = [...known.jobs.values()].find((job) => !job.outcome && job.stage === 0 && job.eta);
   showGpus(known.gpu, { eta: waiting ? waiting.eta : null, open: known.open, nameOf });
 }
 
-/** What the page has room for: what is under way, then what comes first in turn, and what ended. */
+/** The jobs that the page shows: running, next in turn, ended. */
 function chosen() {
   const jobs = [...known.jobs.values()];
   const open = jobs.filter((job) => !job.outcome);

@@ -1,4 +1,4 @@
-// The jobs under way: a card each, made once and then only changed.
+// One card for each running job, created once and then updated.
 
 import { button, h, icon, named, put, say, show } from "/dom.js";
 import { detail, why } from "/sentences.js";
@@ -96,7 +96,7 @@ class Card {
     say(this.facts, told);
   }
 
-  /** Whether somebody looks at its result, or has the keyboard there. */
+  /** Whether its result is playing, or the keyboard focus is there. */
   get busy() {
     return this.player !== null || this.root.contains(document.activeElement);
   }

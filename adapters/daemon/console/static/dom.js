@@ -66,7 +66,7 @@ export function button(word, drawing, onclick, more = "quiet") {
   return h("button", { class: `button ${more}`, type: "button", onclick }, drawing ? icon(drawing) : null, h("span", { text: word }));
 }
 
-/** A name that somebody else chose: it cannot turn the text around it. */
+/** A name from outside, isolated so that it cannot change the direction of the text around it. */
 export function named(text) {
   return h("bdi", { text, title: text });
 }

@@ -66,7 +66,7 @@ export function follow({ hear, linked, rows }) {
     try {
       hear(found[1], JSON.parse(found[2]));
     } catch (error) {
-      reportError(error); // a mistake of the page's own is no reason to let go of the daemon
+      reportError(error); // an error in the page must not close the connection
     }
   }
 
@@ -93,7 +93,7 @@ export function follow({ hear, linked, rows }) {
     }
   }
 
-  // A page that nobody looks at for a while lets go of its connection: browsers give one server six at most.
+  // A hidden page closes its connection after a while: browsers open at most six to one server.
   function look() {
     clearTimeout(away);
     if (document.hidden) {

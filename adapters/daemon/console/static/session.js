@@ -29,7 +29,7 @@ export function renewed(shown) {
   });
 }
 
-/** One call of the local API. Throws `Refusal`, or `TypeError` when nobody answers. */
+/** One call of the local API. Throws `Refusal`, or `TypeError` without a response. */
 export async function call(method, path, body) {
   const response = await fetch(path, {
     method,
@@ -43,7 +43,7 @@ export async function call(method, path, body) {
   return plain;
 }
 
-/** True once there is a session: made of the code in the address, or one from before. Throws when nobody answers. */
+/** True once there is a session: made of the code in the address, or one from before. Throws without a response. */
 export async function enter(code = codeIn(location.hash)) {
   if (location.hash.includes("link=")) history.replaceState(null, "", location.pathname);
   if (!code && !localStorage.getItem(KEY)) return false;
@@ -59,7 +59,7 @@ export async function enter(code = codeIn(location.hash)) {
   }
 }
 
-/** The code in a link, or in what somebody pasted. */
+/** The code in a link or in pasted text. */
 export function codeIn(text) {
   const found = /(?:^|[#&])link=([\w-]+)/.exec(text) || /^\s*([\w-]{20,})\s*$/.exec(text);
   return found ? found[1] : "";

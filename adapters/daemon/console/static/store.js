@@ -75,7 +75,7 @@ export function progress(job, now = Date.now() / 1000, hub = null) {
   }
 }
 
-/** When a GPU is expected for the jobs that wait: as the hub says it now, else as a job was told it. */
+/** When a GPU is expected for waiting jobs: the hub's estimate, else the one a job received. */
 export function etaOf(hub, told) {
   return hub?.hub === "up" && hub.eta_s ? { ...hub.eta_s, at: hub.ts } : told;
 }
@@ -98,7 +98,7 @@ export function pauses(job) {
   return Boolean(job.note?.data?.rests) && job.state === "open";
 }
 
-/** Whether the job stands still for something else. */
+/** Whether the job is waiting. */
 export function waits(job) {
   const said = job.note?.data;
   return !job.outcome && (Boolean(said?.waits || said?.rests) || job.stage === 0 || behind(job));
