@@ -1,4 +1,4 @@
-"""How a listener counts its callers before it has heard of them.
+"""Counts connections at the accept, before TLS.
 
 asyncio's loop accepts by the listening socket's own `accept`, and TLS begins after it; so this is where callers are
 counted, as one that never ends its handshake costs more than most. The socket that it gives counts until it is closed.
@@ -56,7 +56,7 @@ class Acceptor:
         return listening
 
     def take(self, fresh: _Accepted, peer: Any) -> bool:
-        """Give the socket a place; False where there is none."""
+        """Give the socket a place; False when there is no free one."""
         place = self.limits.take(_host(peer), fresh.hang_up)
         if place is not None:
             self._places[fresh.fileno()] = place
@@ -107,7 +107,7 @@ class _Accepted(socket.socket):
     acceptor: Acceptor | None = None
 
     def hang_up(self) -> None:
-        """End the connection; whoever uses the socket then closes it."""
+        """End the connection; the user of the socket then closes it."""
         with suppress(OSError):
             self.shutdown(socket.SHUT_RDWR)
 

@@ -1,7 +1,7 @@
-"""How many connections a server has, of whom, and which of them make room for others.
+"""Limits the connections of a server, and decides which of them make room for others.
 
-A caller is a stranger until it has shown that it may be here. Strangers have few places, and lose them to those who
-come after them; all others have places of their own, which no number of strangers takes.
+A caller is a stranger until it is authorized. Strangers have few places and lose them to later callers; authorized
+callers have their own places, which strangers cannot take.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ LEAST = 16
 """Places of strangers at least: in all, and of one address."""
 
 FRESH = 1.0
-"""Seconds in which a stranger is expected to say who it is, and does not lose its place to others of its address."""
+"""Seconds that a stranger has to authorize itself before it can lose its place to others of its address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Places of those who were let in (`known`), and of strangers beside them."""
+    """Places of authorized callers (`known`), and of strangers."""
 
     known: int
     strangers: int
@@ -41,7 +41,7 @@ class Room:
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """That of one connection. `end` ends it."""
+    """The place of one connection. `end` ends the connection."""
 
     address: str
     came: float

@@ -117,7 +117,7 @@ class SilentCallers:
         return heard
 
     def close(self) -> None:
-        """Forget them all, and take nobody else: the server stops."""
+        """Cancel all timers and refuse new connections: the server stops."""
         self._closed = True
         for timer in self._waiting.values():
             timer.cancel()

@@ -21,7 +21,7 @@ from wakestream.adapters.net.silent_callers import SilentCallers
 PATH = "/metrics"
 _GRACE = 1.0
 _CALLERS = 32
-"""Connections at a time: nobody is known here, and the longest there make room."""
+"""Connections at a time; without authorization here, the oldest ones make room."""
 
 Collect = Callable[[], Iterable[Metric]]
 

@@ -141,7 +141,7 @@ class FakePower:
         return self._settled
 
     def settle(self, reading: PowerReading, detail: str = "") -> None:
-        """Set the state of the machine, as if somebody else had changed it."""
+        """Set the state of the machine, as if the provider had changed it."""
         self._settled, self._moving, self.detail = reading, None, detail
 
     def _check(self) -> None:
@@ -163,7 +163,7 @@ class FakeWorker:
 
     Args:
         healths: The answers to `health`, one by one; the last one is repeated, errors are raised.
-        reports: The answers to `report`, likewise.
+        reports: The answers to `report`, in the same way.
         known: The hashes of the files that it has. Uploads add to them.
         receipt: The answer to `submit`; by default a task that is named after the files.
         size: Bytes of every result.
@@ -266,7 +266,7 @@ class FakeWorkers:
         return address
 
     def at(self, url: str | None) -> FakeWorker:
-        """The worker at this address; `WorkerRefused` when there is none."""
+        """The worker at this address; raises `WorkerRefused` for an unknown address."""
         address = self.resolve(url)
         if address not in self.workers:
             raise WorkerRefused(f"this test has no worker at {address}", code="no_worker")
