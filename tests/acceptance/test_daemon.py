@@ -297,7 +297,7 @@ async def test_the_same_work_at_once_is_done_once_and_the_second_takes_the_resul
             await api.submit(user)
             await api.until("running")
             await api.submit(user, "job-2", output=str(user.folder / "two.mp4"))
-            assert "under way as job job-1" in (await api.until("note", "job-2"))["text"]
+            assert "running as job job-1" in (await api.until("note", "job-2"))["text"]
             engine.go_on.set()
             assert (await api.outcome("job-2"))["event"] == "done"
             assert (user.folder / "two.mp4").read_bytes() == RESULT
