@@ -148,9 +148,9 @@ class Daemon(Peer):
             case o.Stop(job):
                 self.end(job, e.Cancelled())
             case o.Release(job, cancelled):
-                self.client.farewell(job, cancelled=cancelled)
+                self.client.end_job(job, cancelled=cancelled)
             case o.CancelNotice(job):
-                self.client.farewell(job, cancelled=True)
+                self.client.end_job(job, cancelled=True)
                 self.happen(o.Happened(job, e.Cancelled()))
 
     def job(self, job: str) -> e.Job:
