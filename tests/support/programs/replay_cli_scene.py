@@ -16,7 +16,7 @@ from wakestream.adapters.telemetry.recordings import write
 from wakestream.streams.recording.recording import Log
 
 COMMAND = (sys.executable, "-m", "wakestream.adapters.cli")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OFFLINE, ONLINE = LOGS / "offline.jsonl", LOGS / "online.jsonl"
 
 
