@@ -71,7 +71,7 @@ async def test_bad_jobs_are_refused_with_a_sentence_and_nothing_is_kept(alone: U
         ({"video": str(alone.folder / "none.mp4")}, "does not exist"),
         ({"audio": str(alone.folder)}, "is a folder"),
         ({"video": str(empty)}, "is empty"),
-        ({"video": str(nameless)}, "has no ending"),
+        ({"video": str(nameless)}, "has no file extension"),
         ({"output": str(alone.folder / "no" / "out.mp4")}, "does not exist"),
         ({"output": str(alone.video)}, "one of the inputs"),
         ({"video": "a\0b"}, "no path"),
@@ -240,6 +240,6 @@ async def test_a_broken_journal_and_an_open_address_are_refused(alone: User) -> 
     state_of(alone).mkdir()
     (state_of(alone) / "outbox.sqlite3").write_bytes(b"nonsense" * 1000)
     ran = await alone.run("daemon")
-    assert (ran.code, "it is broken" in ran.err) == (2, True), ran
+    assert (ran.code, "it is damaged" in ran.err) == (2, True), ran
     ran = await alone.run("daemon", "--listen", "0.0.0.0:0")
     assert (ran.code, "can be reached from other machines" in ran.err) == (2, True), ran

@@ -169,7 +169,7 @@ async def test_an_engine_that_answers_is_taken_for_ready(tmp_path: Path) -> None
 @pytest.mark.parametrize("answer", ["<html>", "[]", "{}", '{"code":"10000"}', '{"code":true}'])
 async def test_what_is_no_engine_is_told_apart(tmp_path: Path, answer: str) -> None:
     async with saying(answer) as url:
-        with pytest.raises(WorkerRefused, match="is no engine"):
+        with pytest.raises(WorkerRefused, match="is not an engine"):
             await EasyEngine(url, tmp_path).health()
 
 
@@ -177,7 +177,7 @@ async def test_an_engine_that_is_not_up_may_come(tmp_path: Path) -> None:
     async with saying("bad gateway", 502) as url:
         with pytest.raises(WorkerUnreachable, match="HTTP 502"):
             await EasyEngine(url, tmp_path).health()
-    with pytest.raises(WorkerUnreachable, match="nobody answers"):
+    with pytest.raises(WorkerUnreachable, match="nothing listens there"):
         await EasyEngine(url, tmp_path).health()
 
 

@@ -50,6 +50,6 @@ async def test_a_running_hub_takes_licenses_that_are_issued_and_drops_those_that
 async def test_the_folder_that_the_keys_belong_to_is_named(user: User) -> None:
     async with asyncio.timeout(50):
         issued = await user.run("license", "issue", "--role", "client", "--state", "hub")
-        assert "(client) is in hub; its key is shown this once" in issued.err
+        assert "(client) is saved in hub. Its key is shown only once" in issued.err
         none = await user.run("license", "list", "--state", "elsewhere")
-        assert none.out.startswith("no licenses in elsewhere yet; ")
+        assert none.out.startswith("no licenses in elsewhere; ")

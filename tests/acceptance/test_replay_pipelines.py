@@ -84,7 +84,7 @@ def test_a_log_with_effects_of_a_pipeline_of_ones_own_says_which_option_is_missi
     log = EXAMPLES / "custom_pipeline.jsonl"
     said = Answer("replay", log)
     assert said.code == 1
-    assert "the jobs of this log called note, as no standard stage does: add --pipeline MODULE:NAME" in said.out
+    assert "the jobs of this log called note, which no standard stage does: add --pipeline MODULE:NAME" in said.out
     (plain,) = Answer("replay", log, "--json").objects
     assert plain["own_effects"] == ["note"]
     named = in_folder(ROOT / "examples", "replay", log, "--pipeline", "custom_pipeline:lively")
@@ -94,7 +94,7 @@ def test_a_log_with_effects_of_a_pipeline_of_ones_own_says_which_option_is_missi
 def test_a_setting_that_makes_a_job_ask_otherwise_warns_that_the_log_cannot_answer() -> None:
     log = LOGS / "system" / "daemon.jsonl"
     alone = Answer("replay", log, "--set", "poll_every=10")
-    warning = r"under poll_every=10, job-\d first asks otherwise \(report, at .+\).* --together"
+    warning = r"with poll_every=10, job-\d first sends a different request \(report, at .+\).* --together"
     assert re.search(warning, alone.out), alone.out
     (plain,) = Answer("replay", log, "--set", "poll_every=10", "--json").objects
     assert plain["asks_otherwise"]["label"] == "report"

@@ -90,10 +90,10 @@ async def test_it_tells_in_sentences_how_the_gpus_are_and_what_they_cost(user: U
     assert (waiting.code, told.code, waiting.err, told.err) == (0, 0, "", "")
     assert "GPU studio: off, for" in waiting.out
     assert "2 jobs waiting, 2 of them yours" in waiting.out
-    assert "no boot has been seen yet" in waiting.out
+    assert "startup time not known yet" in waiting.out
     assert "GPU studio: on and ready, for" in told.out
-    assert "held by 2 jobs of yours (job-1, job-2)" in told.out
-    assert "a boot usually takes" in told.out
+    assert "used by 2 jobs of yours (job-1, job-2)" in told.out
+    assert "startup usually takes" in told.out
     assert "today: on for" in told.out
     assert as_json["gpus"][0]["own_jobs"] == ["job-1", "job-2"]
     assert as_json["boots"] == 1

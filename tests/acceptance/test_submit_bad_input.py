@@ -55,7 +55,7 @@ async def test_files_that_cannot_be_used_are_told_before_anything_else(set_up: U
         ("missing.mp4", "missing.mp4 does not exist"),
         ("empty.mp4", "empty.mp4 is empty"),
         (".", "is a folder"),
-        ("nameless", "such as nameless.mp4"),
+        ("nameless", "for example to nameless.mp4"),
     ):
         told(await set_up.run("submit", video, "speech.wav", "-o", "out.mp4"), 2, words)
         told(await set_up.run("submit", "clip.mp4", video, "-o", "out.mp4"), 2, words)

@@ -343,7 +343,7 @@ async def test_a_refused_upload_says_why_and_is_no_break(
     read = client_upload._read
     async with here(tmp_path) as worker, connected(worker.address) as client:
         monkeypatch.setattr(client_upload, "_read", lambda *what: bytes(len(read(*what))))  # the memory fails
-        with pytest.raises(Corrupt, match="did not get the file as it is"):
+        with pytest.raises(Corrupt, match="the worker received a damaged file"):
             async for _ in client.upload(film, ref(film)):
                 pass
         monkeypatch.undo()

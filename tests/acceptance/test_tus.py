@@ -213,6 +213,7 @@ async def test_one_connection_sends_at_a_time_and_a_stalled_one_gives_way(
     while (second := await caller.patch(path, HALF, CONTENT[HALF:])).status == 409:
         pass  # the first has not begun yet
     assert second.status == 423
+    await caller.until_at(path, HALF)  # all that the first sends has come
     monkeypatch.setattr(tus_append, "STALE", 0.0)
     assert (await caller.patch(path, HALF, CONTENT[HALF:])).status == 204
     assert (await first).status == 423

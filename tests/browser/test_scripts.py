@@ -132,7 +132,7 @@ async def test_a_job_that_let_its_gpu_go_says_so_and_waits(visitor: Visitor) -> 
         found = await page.evaluate(JOB, [[{"event": "note", "at": 5.0, "text": "…", "data": data}], None])
         assert (found["waits"], found.get("part")) == (True, None)
         assert found["why"] == (
-            "10 tries failed: Nobody listens there. The GPU is released to save cost. Next try within 4 min 50 s."
+            "10 tries failed: Nothing listens there. The GPU is released to save cost. Next try within 4 min 50 s."
         )
 
 

@@ -63,7 +63,7 @@ async def test_a_file_on_its_way_is_sent_again_when_the_daemon_is_back(
             await begun.wait()
         visitor.daemon_away = True
         stopping = asyncio.create_task(home.stop_daemon())
-        await expect(video).to_contain_text("sent again when it is back")
+        await expect(video).to_contain_text("The upload restarts when the connection is back")
         disk.set()
         await stopping
         await home.start_daemon()
@@ -272,7 +272,7 @@ async def test_a_result_is_removed_when_its_user_is_sure_and_does_not_come_back_
         await remove.click()
         assert result.exists()
         await remove.click()
-        await expect(past).to_contain_text("no longer there")
+        await expect(past).to_contain_text("The result file is gone")
         assert asked == ["Remove “old - voice.mp4”? To get it back, it must be rendered again."] * 2
         assert not result.exists()
         await expect(card(page)).to_have_count(0)
@@ -412,7 +412,7 @@ async def test_the_keyboards_place_is_kept_where_its_button_goes(
         page.on("dialog", lambda dialog: dialog.accept())
         await page.locator("#past li").nth(3).get_by_role("button", name="Remove result").focus()
         await page.keyboard.press("Enter")
-        await expect(page.locator("#past li").nth(3)).to_contain_text("no longer there")
+        await expect(page.locator("#past li").nth(3)).to_contain_text("The result file is gone")
         assert await page.evaluate(held) == "old-03"
         await choose(page, files)
         await page.locator("#start").focus()
