@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.disk import atomic, file_lock
-from wakestream.adapters.engines import run_process as engine_process
 from wakestream.adapters.runtime import child_processes as programs
 from wakestream.adapters.runtime import rlimits as open_files
 
@@ -26,8 +25,8 @@ def _winerror(error: pytest.ExceptionInfo[OSError]) -> int:
 
 def test_modules_of_ours_find_windows_and_others_do_not() -> None:
     assert (programs.sys.platform, programs.os.name, sys.platform) == ("win32", "nt", "linux")  # type: ignore[attr-defined]
-    assert not hasattr(engine_process.signal, "SIGKILL")  # type: ignore[attr-defined]
-    assert not hasattr(engine_process.os, "killpg")  # type: ignore[attr-defined]
+    assert not hasattr(programs.signal, "SIGKILL")  # type: ignore[attr-defined]
+    assert not hasattr(programs.os, "killpg")  # type: ignore[attr-defined]
     assert not hasattr(file_lock, "fcntl")
     assert open_files.connections_allowed(10**6) == 10**6
 

@@ -112,7 +112,7 @@ async def test_a_result_whose_place_is_taken_by_a_player_says_so(
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     (tmp_path / "out.mp4").write_bytes(b"former")
-    with (tmp_path / "out.mp4").open("rb"), pytest.raises(FileUnusable, match="open in another program"):
+    with (tmp_path / "out.mp4").open("rb"), pytest.raises(FileUnusable, match="another program has it open"):
         await _download(tmp_path)
 
 
