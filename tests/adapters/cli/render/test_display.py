@@ -90,7 +90,10 @@ def test_a_result_that_was_there_before_is_told_as_such_in_every_display(capsys:
         assert [orjson.loads(line).get("reused") for line in told[-3:]] == [None, whose, whose]
 
 
-def test_what_happened_before_one_looked_is_shown_with_its_own_times(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_happened_before_one_looked_is_shown_with_its_own_times(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakestream.adapters.cli.render.display.time.monotonic", lambda: 1000.0)
     plain, as_json = PlainLines(), JsonLines("ws-1")
     for event, ago in ((e.Waking(0, "booting"), 600.0), (ON, 540.0), (e.Running(10, "processing"), 30.0)):
         plain.show(event, ago)
@@ -143,7 +146,10 @@ def test_the_display_speaks_chinese() -> None:
     assert shown[2].endswith("第 21 / 50 帧")
 
 
-def test_plain_lines_and_log_lines_read_alike(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_lines_and_log_lines_read_alike(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakestream.adapters.cli.render.display.time.monotonic", lambda: 100.0)
     logs.configure("INFO")
     try:
         with PlainLines() as shown:
