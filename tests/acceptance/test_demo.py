@@ -195,7 +195,7 @@ async def test_wrong_usage_is_told_before_anything_is_started(newcomer: User) ->
         (("-o", "nowhere/out.mp4"), "the folder nowhere"),
         (("--video", "clip.mp4", "-o", "clip.mp4"), "one of the inputs"),
         (("--video", "out-2.mp4", "-o", "out.mp4"), "one of the inputs"),
-        (("--video", "clip"), "such as clip.mp4"),
+        (("--video", "clip"), "for example to clip.mp4"),
         (("--boot-seconds", "-1"), "between 0 and 600"),
         (("--boot-seconds", "soon"), "not a number of seconds"),
     ):

@@ -86,7 +86,7 @@ def test_what_if_shows_both_outcomes_side_by_side_and_is_no_failure() -> None:
         (("replay", OFFLINE, "--pipeline", "wakestream.streams.jobs.job:at_all"), "has no attribute 'at_all'"),
         (("shrink", OFFLINE, "--fails-if", "bogus"), "unknown condition 'bogus'"),
         (("shrink", OFFLINE), "--fails-if"),
-        (("shrink", OFFLINE, "--fails-if", "outcome=done", "-o", OFFLINE), "is the log itself"),
+        (("shrink", OFFLINE, "--fails-if", "outcome=done", "-o", OFFLINE), "is the input log"),
     ],
 )
 def test_wrong_usage_is_answered_with_a_sentence(arguments: tuple[object, ...], why: str) -> None:
@@ -119,7 +119,7 @@ def test_a_torn_log_is_followed_as_far_as_it_goes(tmp_path: Path) -> None:
     path.write_bytes(OFFLINE.read_bytes()[:-2000])
     said = Answer("replay", path)
     assert said.code == 0
-    assert "its last line was cut off" in said.out
+    assert "its incomplete" in said.out
     assert "unfinished" in said.out
 
 
