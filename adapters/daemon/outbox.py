@@ -78,7 +78,7 @@ class Outbox:
             self.on_lease_change()
 
         client.hub.on_released = released
-        self._inbox.put_nowait(f.Started())
+        self._inbox.put_nowait(f.DaemonStarted())
         working = [asyncio.create_task(self._work(), name="outbox"), asyncio.create_task(self._start_all())]
         try:
             yield

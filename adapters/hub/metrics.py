@@ -46,7 +46,7 @@ class HubMetrics:
                 self._moves["queued"] += 1
             case f.JobGranted():
                 self._moves["granted"] += 1
-            case f.JobReleased():
+            case f.JobRemoved():
                 self._moves["released"] += 1
 
     def __call__(self) -> Iterator[Metric]:

@@ -347,7 +347,7 @@ class HubServer:
         """Set the address and report the start."""
         host, self.port = server.sockets[0].getsockname()[:2]
         self.url = f"{'wss' if tls else 'ws'}://{at_port(host, self.port)}{HUB_PATH}"
-        self.happen(f.Started(tuple(hub.DECIDER.snapshot(self._state))))
+        self.happen(f.ProcessStarted(tuple(hub.DECIDER.snapshot(self._state))))
         self.licenses.begin()
 
     def watch(self, task: asyncio.Task[None]) -> None:
@@ -460,7 +460,7 @@ def _note(fact: f.Fact) -> None:
             logger.debug("queued", job=fact.id, stage="hub")
         case f.JobGranted():
             logger.debug("granted {gpu}", gpu=fact.gpu, job=fact.id, stage="hub")
-        case f.JobReleased():
+        case f.JobRemoved():
             logger.debug("released ({why})", why=fact.why, job=fact.id, stage="hub")
         case f.ConnectionRegistered():
             logger.info("connection {} is a {}", fact.fd, fact.role, stage="hub")

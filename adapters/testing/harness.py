@@ -40,7 +40,7 @@ SAMPLES: Mapping[str | Path, bytes | Fingerprint | WakestreamError] = {
 }
 """The default files."""
 
-Answer = Callable[[m.Submit], m.Message | None]
+HubAnswer = Callable[[m.Submit], m.Message | None]
 
 
 def awake(submit: m.Submit) -> m.Message:
@@ -79,7 +79,7 @@ class PipelineHarness:
 
     def __init__(
         self,
-        answer: Answer = awake,
+        answer: HubAnswer = awake,
         *,
         workers: Workers | None = None,
         files: Files | None = None,

@@ -24,7 +24,7 @@ class License(Frozen, frozen=True):
 # Events
 
 
-class Started(Frozen, frozen=True):
+class ProcessStarted(Frozen, frozen=True):
     """The hub's process starts; the connections in the journal are gone.
 
     `kept` are the facts of the journal, which the state holds already: for the record.
@@ -109,7 +109,7 @@ class Tick(Frozen, frozen=True):
 
 
 Event = (
-    Started | Opened | Closed | Received | Registering | Unreadable | Revoked | KeyEnded | BookSeen | ClockMoved
+    ProcessStarted | Opened | Closed | Received | Registering | Unreadable | Revoked | KeyEnded | BookSeen | ClockMoved
     | DiskSeen | Tick
 )  # fmt: skip
 
@@ -163,12 +163,13 @@ class JobGranted(_Durable, frozen=True):
     at: float
 
 
-class JobReleased(_Durable, frozen=True):
+class JobRemoved(_Durable, frozen=True):
     """The job has left the hub; `why` is a word (done, cancelled, result, boot_failed, expired, revoked).
 
     `fd` is the connection that cancelled it, if one did.
     """
 
+    STORED_AS: ClassVar[str] = "JobReleased"
     id: str
     why: str
     at: float
@@ -442,7 +443,7 @@ class DiskLow(_Transient, frozen=True):
 
 
 Fact = (
-    JobQueued | JobClaimed | JobGranted | JobReleased | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
+    JobQueued | JobClaimed | JobGranted | JobRemoved | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
     | GpuHeld | GpuReleased | GpuForgotten | GpusTied
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken

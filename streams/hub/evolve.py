@@ -8,7 +8,7 @@ from typing import Any
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import Account
-from wakestream.streams.hub.state import Connection, Gpu, HubState, Job, Tied
+from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Tied
 
 _STOPPED = ("cancelled", "expired", "revoked")  # reasons for which a worker must stop the job
 
@@ -25,7 +25,7 @@ def _gpu(state: HubState, name: str) -> Gpu:
     return gpu
 
 
-def _detach(state: HubState, job: Job) -> None:
+def _detach(state: HubState, job: HubJob) -> None:
     if job.id in state.queue:
         del state.queue[job.id]
         del state.arrivals[bisect_left(state.arrivals, job.seq)]
@@ -38,7 +38,7 @@ def _job_queued(state: HubState, fact: f.JobQueued) -> None:
     job = state.jobs.get(fact.id)
     state.serial += 1
     if job is None:
-        job = Job(fact.id, fact.owner, fact.fd, fact.task_type, fact.payload, state.serial, fact.at)
+        job = HubJob(fact.id, fact.owner, fact.fd, fact.task_type, fact.payload, state.serial, fact.at)
         state.jobs[job.id] = job
         state.jobs_of.setdefault(job.owner, {})[job.id] = None
     else:
@@ -77,7 +77,7 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
         state.waking = None
 
 
-def _job_released(state: HubState, fact: f.JobReleased) -> None:
+def _job_released(state: HubState, fact: f.JobRemoved) -> None:
     job = state.jobs.pop(fact.id, None)
     state.capabilities.pop(fact.id, None)
     if job is None:
@@ -371,7 +371,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.JobQueued: _job_queued,
     f.JobClaimed: _job_claimed,
     f.JobGranted: _job_granted,
-    f.JobReleased: _job_released,
+    f.JobRemoved: _job_released,
     f.ResultKept: _result_kept,
     f.ResultsGone: _results_gone,
     f.GpuOnline: _gpu_online,

@@ -48,7 +48,7 @@ _REVOKED = ("unauthorized", "this license was revoked; ask for a new one")
 Handler = Callable[[HubState, Connection, Any, float, HubDecision], None]
 
 
-def _started(state: HubState, event: f.Started, now: float, decision: HubDecision) -> None:
+def _started(state: HubState, event: f.ProcessStarted, now: float, decision: HubDecision) -> None:
     decision.fact(f.HubStarted(now))
 
 
@@ -335,7 +335,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
 DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
     HubState,
     {
-        f.Started: _started,
+        f.ProcessStarted: _started,
         f.Opened: _opened,
         f.Closed: _closed,
         f.Received: _received,

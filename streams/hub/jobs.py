@@ -12,7 +12,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.decision import HubDecision
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.old_workers import ends, says_done
-from wakestream.streams.hub.state import Connection, Gpu, HubState, Job
+from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -102,7 +102,7 @@ def had_its_share(state: HubState, peer: Connection, now: float) -> bool:
     return second == int(now) and times >= state.limits.passed_on
 
 
-def _refusal(state: HubState, peer: Connection, job: Job | None, message: m.Submit) -> tuple[str, str] | None:
+def _refusal(state: HubState, peer: Connection, job: HubJob | None, message: m.Submit) -> tuple[str, str] | None:
     if job is not None and job.owner != _owner(peer):
         return "conflict", "another license has a job with this request_id; submit with a fresh one"
     limit = state.limits
@@ -189,7 +189,7 @@ def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubD
         _to_worker(gpu, batch, decision)
 
 
-def _batches(state: HubState, gpu: Gpu, jobs: Sequence[Job], now: float) -> Iterable[m.DispatchBatch]:
+def _batches(state: HubState, gpu: Gpu, jobs: Sequence[HubJob], now: float) -> Iterable[m.DispatchBatch]:
     """The jobs as dispatch frames: one, unless that would be larger than a peer accepts."""
     frames: list[dict[str, Any]] = []
     size = 0
@@ -227,9 +227,9 @@ def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, dec
     _confirm(peer, message.request_id, decision)
 
 
-def stop(state: HubState, job: Job, why: str, now: float, decision: HubDecision, fd: int | None = None) -> None:
+def stop(state: HubState, job: HubJob, why: str, now: float, decision: HubDecision, fd: int | None = None) -> None:
     """Release a job and, where a worker holds it, have that stop it: now, and again when it reconnects."""
-    decision.fact(f.JobReleased(job.id, why, now, fd))
+    decision.fact(f.JobRemoved(job.id, why, now, fd))
     if job.gpu is not None:
         gpu = state.gpus[job.gpu]
         _to_worker(gpu, capabilities.cancelled(state, gpu, job.id, job.owner), decision)
@@ -249,7 +249,7 @@ def done(state: HubState, peer: Connection, message: m.JobDone, now: float, deci
     """Release the job. A repeated `done` changes nothing."""
     job = _own(state, peer, message.request_id)
     if job is not None:
-        decision.fact(f.JobReleased(job.id, "done", now))
+        decision.fact(f.JobRemoved(job.id, "done", now))
         if job.gpu is not None and capabilities.hears_ends(state, state.gpus[job.gpu].worker):
             _to_worker(state.gpus[job.gpu], m.JobDone(request_id=job.id, license=job.owner or None), decision)
     _confirm(peer, message.request_id, decision)
@@ -261,7 +261,7 @@ def _confirm(peer: Connection, request_id: str, decision: HubDecision) -> None:
         decision.send(peer.fd, m.JobReleased(request_id=request_id))
 
 
-def _own(state: HubState, peer: Connection, request_id: str) -> Job | None:
+def _own(state: HubState, peer: Connection, request_id: str) -> HubJob | None:
     job = state.jobs.get(request_id)
     return job if job is not None and job.owner == _owner(peer) else None
 
@@ -277,7 +277,7 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, dec
     owner = job.owner if job is not None else _owner_of(state, peer, message)
     to = _addressees(state, job, message, owner)
     if job is not None and job.gpu in (None, peer.gpu) and ends(state, peer, job, message, now):
-        decision.fact(f.JobReleased(job.id, "result", now))
+        decision.fact(f.JobRemoved(job.id, "result", now))
     if message.request_id in state.pending_cancels.get(peer.gpu or "", ()):
         decision.fact(f.CancelsSettled(peer.gpu or "", (message.request_id,)))
     if to:
@@ -299,7 +299,7 @@ def _owner_of(state: HubState, peer: Connection, message: m.Result) -> str | Non
     return owner if gpu is not None and owner in gpu.served and here else None
 
 
-def _addressees(state: HubState, job: Job | None, message: m.Result, owner: str | None) -> tuple[int, ...]:
+def _addressees(state: HubState, job: HubJob | None, message: m.Result, owner: str | None) -> tuple[int, ...]:
     if owner is None:
         return ()
     mine = state.of_owner(owner)
@@ -346,7 +346,7 @@ _GONE = "the job was given up: the connection that asked for it has been gone fo
 _SILENT = "the job's GPU was given up: neither its client nor the GPU has shown any work for too long; submit it again"
 
 
-def _expired(state: HubState, job: Job, now: float) -> bool:
+def _expired(state: HubState, job: HubJob, now: float) -> bool:
     limit = state.limits
     worked = state.gpus[job.gpu].active if job.gpu is not None else float("-inf")
     if job.gone is not None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from wakestream.streams.hub.state import Connection, Gpu, HubState, Job
+from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
 from wakestream.streams.protocol import messages as m
 
 RENDER = "heygem_submit"
 """The kind of task that takes its time; a worker is done with the others when it answers."""
 
 
-def says_done(state: HubState, job: Job) -> bool:
+def says_done(state: HubState, job: HubJob) -> bool:
     """Whether the job's client is connected and tells the end of its jobs."""
     peer = state.connections.get(job.fd) if job.fd is not None else None
     return peer is not None and "done" in peer.features
 
 
-def ends(state: HubState, peer: Connection, job: Job, message: m.Result, now: float) -> bool:
+def ends(state: HubState, peer: Connection, job: HubJob, message: m.Result, now: float) -> bool:
     """Whether a result of the worker `peer` is the end of its job.
 
     The deployed worker, which announces no features, answers a render as soon as it has the job: with a result that
@@ -28,7 +28,7 @@ def ends(state: HubState, peer: Connection, job: Job, message: m.Result, now: fl
     return bool(message.error) or now - _handed_out(state, job) > state.limits.accepted
 
 
-def _handed_out(state: HubState, job: Job) -> float:
+def _handed_out(state: HubState, job: HubJob) -> float:
     """When its worker was given the job last: a worker that comes back is given all that it holds."""
     gpu = state.gpus.get(job.gpu or "")
     return max(job.since, gpu.since) if gpu is not None else job.since

@@ -9,7 +9,7 @@ from wakestream.streams.hub import holders, jobs, relays, status_words
 from wakestream.streams.hub.decision import HubDecision
 from wakestream.streams.hub.names import gpu_of
 from wakestream.streams.hub.old_workers import silently_ended
-from wakestream.streams.hub.state import Connection, Gpu, HubState, Job
+from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.printable import is_name
 
@@ -215,7 +215,7 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
                 _let_down(state, job, message, told, now, decision)
 
 
-def _is_yet_to_answer(state: HubState, peer: Connection, job: Job, failed: Collection[str]) -> bool:
+def _is_yet_to_answer(state: HubState, peer: Connection, job: HubJob, failed: Collection[str]) -> bool:
     """Whether another monitor has said nothing of its GPU since this job began to wait: it may be starting it."""
     others = {name for fd in state.monitors if fd != peer.fd for name in state.connections[fd].gpus}
     return any(state.gpus[name].since < job.since for name in others.difference(failed) if name in state.gpus)
@@ -231,7 +231,7 @@ def _hopeless_but_for(state: HubState, failed: Collection[str]) -> bool:
 
 def _let_down(
     state: HubState,
-    job: Job,
+    job: HubJob,
     message: m.BootResult,
     told: Collection[tuple[str, int]],
     now: float,
@@ -240,7 +240,7 @@ def _let_down(
     to = [fd for fd in state.listeners(job) if (job.id, fd) not in told]
     decision.send(to, _with_id(message, job.id))
     if to or (job.id == message.request_id and told):
-        decision.fact(f.JobReleased(job.id, "boot_failed", now))
+        decision.fact(f.JobRemoved(job.id, "boot_failed", now))
 
 
 def _tell_asker(state: HubState, message: m.BootResult, decision: HubDecision) -> set[tuple[str, int]]:
@@ -355,7 +355,7 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
     own = [gpu for gpu in gpus if holders.may_speak(state, "monitor", peer.owner, gpu.name)]
     ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
-    decision.fact(*(f.JobReleased(id_, "result", now) for id_ in ended))
+    decision.fact(*(f.JobRemoved(id_, "result", now) for id_ in ended))
     active = sum(len(gpu.leases) for gpu in gpus) - len(ended) + len(state.queue) + relays.active(state)
     recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
     decision.send(

@@ -37,7 +37,7 @@ def event_row(event: f.Event, now: float) -> Told:
             return _rare_row(event, now)
 
 
-_Rare = f.Revoked | f.KeyEnded | f.BookSeen | f.Started | f.ClockMoved | f.DiskSeen | f.Tick
+_Rare = f.Revoked | f.KeyEnded | f.BookSeen | f.ProcessStarted | f.ClockMoved | f.DiskSeen | f.Tick
 
 
 def _rare_row(event: _Rare, now: float) -> Told:
@@ -48,7 +48,7 @@ def _rare_row(event: _Rare, now: float) -> Told:
             return "in", "key_ended", {"fd": event.fd, "now": now}, None
         case f.BookSeen(tied, released):
             return "in", "licenses", {"tied": [*map(list, tied)], "released": [*map(list, released)], "now": now}, None
-        case f.Started(kept):
+        case f.ProcessStarted(kept):
             return "conn", "started", {"now": now, **({"kept": [*map(FACTS.plain, kept)]} if kept else {})}, None
         case f.Tick():
             return "conn", "tick", {"now": now}, None

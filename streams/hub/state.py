@@ -130,7 +130,7 @@ class Gpu:
 
 
 @dataclass(slots=True)
-class Job:
+class HubJob:
     """One job that waits (`gpu` is None) or holds a lease; `gone` is since when its owner's connection is closed.
 
     `last` is the GPU that it held before and lost.
@@ -173,7 +173,7 @@ class HubState:
     by_owner: dict[str, dict[int, None]] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict, repr=False)
     gpus: dict[str, Gpu] = field(default_factory=dict)
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: dict[str, HubJob] = field(default_factory=dict)
     queue: dict[str, None] = field(default_factory=dict)
     arrivals: list[int] = field(default_factory=list)
     jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)
@@ -192,15 +192,15 @@ class HubState:
     holders: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     tied: Tied = field(default_factory=Tied)
 
-    def position(self, job: Job) -> int:
+    def position(self, job: HubJob) -> int:
         """The job's place in the queue, 1 for the next one."""
         return bisect_left(self.arrivals, job.seq) + 1
 
-    def queued(self) -> list[Job]:
+    def queued(self) -> list[HubJob]:
         """All waiting jobs, the oldest first."""
         return [self.jobs[id_] for id_ in self.queue]
 
-    def listeners(self, job: Job) -> tuple[int, ...]:
+    def listeners(self, job: HubJob) -> tuple[int, ...]:
         """The connection that submitted the job, or else every connection of its owner."""
         if job.fd is not None and job.fd in self.connections:
             return (job.fd,)

@@ -6,7 +6,7 @@ Times are UNIX seconds, sizes bytes, paths absolute. Facts are kept for years: l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from wakestream.operators.model.events import JobEvent, Outcome
 from wakestream.streams.decider import Decision
@@ -94,9 +94,10 @@ class JobEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class JobReleased:
+class ReleaseConfirmed:
     """The hub confirmed that the job needs no GPU any more."""
 
+    STORED_AS: ClassVar[str] = "JobReleased"
     job: str
     at: float
 
@@ -140,7 +141,7 @@ class WebhookGivenUp:
 
 WebhookFact = WebhookOwed | WebhookDelivered | WebhookGivenUp
 
-OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | JobReleased | JobForgotten | WebhookFact
+OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | ReleaseConfirmed | JobForgotten | WebhookFact
 
 # Events
 
@@ -156,7 +157,7 @@ class FileStat:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class DaemonStarted:
     """The program starts, with what the journal holds."""
 
 
@@ -206,7 +207,7 @@ class WebhookSettled:
     reason: str = ""
 
 
-OutboxEvent = Started | Submitting | Cancelling | Happened | Released | WebhookSettled
+OutboxEvent = DaemonStarted | Submitting | Cancelling | Happened | Released | WebhookSettled
 
 # Commands, executed after the facts were journaled
 

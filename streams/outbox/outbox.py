@@ -1,6 +1,6 @@
 """The daemon's outbox as a decider: which jobs there are and how each ended.
 
-A job begins with `JobAccepted` and ends with `JobEnded`. After its end only `JobReleased` and `JobForgotten` follow.
+A job begins with `JobAccepted` and ends with `JobEnded`; only `ReleaseConfirmed` and `JobForgotten` follow its end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _started(state: OutboxState, _: f.Started, now: float, decision: f.OutboxDecision) -> None:
+def _started(state: OutboxState, _: f.DaemonStarted, now: float, decision: f.OutboxDecision) -> None:
     if state.webhook:
         decision.command(*(f.Notify(pending.job, pending) for pending in state.pending.values()))
     for job, entry in state.jobs.items():
@@ -136,7 +136,7 @@ def _released(state: OutboxState, event: f.Released, now: float, decision: f.Out
     """No later start has to release it. A cancelled job may be released before its end, if the program was killed."""
     entry = state.jobs.get(event.job)
     if entry is not None and entry.released is None and (entry.ended or entry.cancelling) is not None:
-        decision.fact(f.JobReleased(event.job, now))
+        decision.fact(f.ReleaseConfirmed(event.job, now))
 
 
 def _notify_later(state: OutboxState, entry: Entry, ended: f.JobEnded, decision: f.OutboxDecision) -> None:
@@ -198,7 +198,7 @@ def _ended(event: f.Happened, whose: str, now: float) -> f.JobEnded:
 DECIDER: Decider[OutboxState, f.OutboxEvent, f.OutboxFact, f.OutboxCommand] = Decider(
     OutboxState,
     {
-        f.Started: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Happened: _happened,
+        f.DaemonStarted: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Happened: _happened,
         f.Released: _released, f.WebhookSettled: _webhook_settled,
     },
     CHANGES,

@@ -27,7 +27,7 @@ class Entry:
     read: f.JobRead | None = None
     cancelling: f.JobCancelling | None = None
     ended: f.JobEnded | None = None
-    released: f.JobReleased | None = None
+    released: f.ReleaseConfirmed | None = None
 
     @property
     def state(self) -> str:
@@ -174,7 +174,7 @@ def _ended(state: OutboxState, entry: Entry, fact: f.JobEnded) -> None:
     _release_output(state, entry)
 
 
-def _released(state: OutboxState, fact: f.JobReleased) -> None:
+def _released(state: OutboxState, fact: f.ReleaseConfirmed) -> None:
     if (entry := state.jobs.get(fact.job)) is not None:
         entry.released = fact
 
@@ -201,7 +201,7 @@ CHANGES: Mapping[type, Callable[[OutboxState, Any], None]] = {
     f.JobRead: _of_open_job(_read),
     f.JobCancelling: _of_open_job(_cancelling),
     f.JobEnded: _of_open_job(_ended),
-    f.JobReleased: _released,
+    f.ReleaseConfirmed: _released,
     f.JobForgotten: _forgotten,
     f.WebhookOwed: _webhook_pending,
     f.WebhookDelivered: _webhook_settled,

@@ -1,4 +1,7 @@
-"""Facts as rows of text: the name of the class, and its fields as JSON."""
+"""Facts as rows of text: the name of the class, and its fields as JSON.
+
+A class that was renamed keeps its name in journals and logs: the class attribute `STORED_AS`.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class FactsJson(Generic[F]):
         kinds = get_args(facts) or (facts,)
         self._encode = msgspec.json.Encoder(enc_hook=_plain).encode
         self._decoders: Mapping[str, Any] = {
-            kind.__name__: msgspec.json.Decoder(kind, dec_hook=_own, strict=True) for kind in kinds
+            _name(kind): msgspec.json.Decoder(kind, dec_hook=_own, strict=True) for kind in kinds
         }
         self._dated = {kind: getattr(kind, "LEDGER", False) for kind in kinds}
         self._path = path
@@ -41,7 +44,7 @@ class FactsJson(Generic[F]):
     def row(self, fact: F) -> JournalRow:
         """Return a fact as a row. Fields: text, numbers, paths; lists, mappings, dataclasses, structs of them."""
         kind = type(fact)
-        return JournalRow(kind.__name__, self._encode(fact), getattr(fact, "at", None) if self._dated[kind] else None)
+        return JournalRow(_name(kind), self._encode(fact), getattr(fact, "at", None) if self._dated[kind] else None)
 
     def fact(self, row: JournalRow) -> F:
         """Return the fact of a row. Raises `JournalError` if the class is unknown or a field is missing."""
@@ -56,7 +59,7 @@ class FactsJson(Generic[F]):
 
     def plain(self, fact: F) -> dict[str, Any]:
         """Return a fact as a JSON object: its fields, and its class as `fact`."""
-        return {"fact": type(fact).__name__, **msgspec.to_builtins(fact, enc_hook=_plain)}
+        return {"fact": _name(type(fact)), **msgspec.to_builtins(fact, enc_hook=_plain)}
 
     def from_plain(self, plain: Mapping[str, Any]) -> F:
         """The reverse of `plain`."""
@@ -66,6 +69,10 @@ class FactsJson(Generic[F]):
         return JournalError(
             f"{self._path} cannot be used: {why}; use the version of wakestream that wrote it, or restore a backup"
         )
+
+
+def _name(kind: type) -> str:
+    return str(getattr(kind, "STORED_AS", kind.__name__))
 
 
 def _plain(value: Any) -> Any:

@@ -19,8 +19,8 @@ Until = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A request of a job at `t` seconds since the log's epoch: a call of a port, or a submit to the hub."""
+class EffectCall:
+    """What a job asked for `t` seconds after the log's epoch: a call of a port, or a submit to the hub."""
 
     t: float
     job: str
@@ -41,7 +41,7 @@ class Watch:
 
     open: set[str] = field(default_factory=set)
     unanswered: set[tuple[str, str]] = field(default_factory=set)
-    asked: list[Ask] = field(default_factory=list)
+    asked: list[EffectCall] = field(default_factory=list)
     clock: Callable[[], float] = field(default=float)
     seen: dict[str, list[tuple[float, JobEvent]]] = field(default_factory=dict)
 
@@ -51,7 +51,7 @@ class Watch:
 
     def asks(self, job: str, label: str) -> None:
         """Record a request of a job."""
-        self.asked.append(Ask(self.clock(), job, label))
+        self.asked.append(EffectCall(self.clock(), job, label))
 
 
 Known = Mapping[str | None, Sequence[Row]]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wakestream.streams.replay.divergence import Divergence
-from wakestream.streams.replay.recorded_ports import Ask
+from wakestream.streams.replay.recorded_ports import EffectCall
 from wakestream.streams.replay.replay import Replayed
 from wakestream.streams.replay.report import Report
 from wakestream.streams.triage.failure_predicate import Condition
@@ -34,7 +34,7 @@ class Trial:
     why: str = ""
     waiting: tuple[str, ...] = ()
     unanswered: frozenset[tuple[str, str]] = frozenset()
-    asked: tuple[Ask, ...] = ()
+    asked: tuple[EffectCall, ...] = ()
 
     @property
     def result(self) -> str:
@@ -71,7 +71,7 @@ SAME_TIME = 0.001
 """Seconds by which a request may move and still get the same result."""
 
 
-def asks_otherwise(before: Trial, after: Trial) -> Ask | None:
+def asks_otherwise(before: Trial, after: Trial) -> EffectCall | None:
     """The first request in `after` that its job did not make at that time in `before`.
 
     The log's result for it may be wrong. Requests that are no longer made do not matter.
@@ -81,14 +81,14 @@ def asks_otherwise(before: Trial, after: Trial) -> Ask | None:
     return min((ask for ask in found if ask is not None), key=lambda ask: ask.t, default=None)
 
 
-def _by_job(asked: Iterable[Ask]) -> defaultdict[str, list[Ask]]:
-    jobs: defaultdict[str, list[Ask]] = defaultdict(list)
+def _by_job(asked: Iterable[EffectCall]) -> defaultdict[str, list[EffectCall]]:
+    jobs: defaultdict[str, list[EffectCall]] = defaultdict(list)
     for ask in asked:
         jobs[ask.job].append(ask)
     return jobs
 
 
-def _first_new(then: Sequence[Ask], now: Sequence[Ask]) -> Ask | None:
+def _first_new(then: Sequence[EffectCall], now: Sequence[EffectCall]) -> EffectCall | None:
     for place, ask in enumerate(now):
         same = then[place] if place < len(then) else None
         if same is None or same.label != ask.label or abs(same.t - ask.t) > SAME_TIME:

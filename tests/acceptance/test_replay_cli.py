@@ -13,13 +13,13 @@ import pytest
 
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import Joining, Place
-from tests.support.programs.replay_cli_scene import COMMAND, OFFLINE, ONLINE, Answer, saved, tampered
+from tests.support.programs.replay_cli_scene import COMMAND, OFFLINE, ONLINE, CommandRun, saved, tampered
 from tests.support.streams.replay_scene import recorded, under
 from wakestream.streams.recording.timeline import STAGES
 
 
 def test_recorded_logs_replay_the_same_with_each_jobs_stages_and_outcome() -> None:
-    said = Answer("replay", OFFLINE, ONLINE)
+    said = CommandRun("replay", OFFLINE, ONLINE)
     assert (said.code, said.err) == (0, "")
     assert said.out.count("same as recorded") == 2
     head, offline = (
@@ -30,7 +30,7 @@ def test_recorded_logs_replay_the_same_with_each_jobs_stages_and_outcome() -> No
 
 
 def test_a_replay_as_json_is_one_object_a_log() -> None:
-    said = Answer("replay", OFFLINE, ONLINE, "--json")
+    said = CommandRun("replay", OFFLINE, ONLINE, "--json")
     assert [each["result"] for each in said.objects] == ["same", "same"]
     (job,) = said.objects[0]["jobs"]
     assert (job["job"], job["then"]["outcome"], job["now"]["outcome"], job["divergence"]) == (
@@ -40,13 +40,13 @@ def test_a_replay_as_json_is_one_object_a_log() -> None:
 
 
 def test_a_divergence_is_shown_as_a_small_diff_at_its_row(tmp_path: Path) -> None:
-    said = Answer("replay", tampered(tmp_path))
+    said = CommandRun("replay", tampered(tmp_path))
     assert said.code == 1
     assert re.search(
         r"job-online: first divergence at seq \d+, submitted\n    - out submitted\n    -   task_id", said.out
     )
     assert "    + out submitted\n    +   task_id" in said.out
-    (plain,) = Answer("replay", tampered(tmp_path), "--json").objects
+    (plain,) = CommandRun("replay", tampered(tmp_path), "--json").objects
     assert plain["result"] == "diverged"
     assert plain["divergences"][0]["label"] == "submitted"
     assert plain["divergences"][0]["expected"]["data"]["task_id"].startswith("x")
@@ -55,13 +55,13 @@ def test_a_divergence_is_shown_as_a_small_diff_at_its_row(tmp_path: Path) -> Non
 def test_a_field_that_the_program_has_gained_is_tolerated_when_lenient(tmp_path: Path) -> None:
     path = tmp_path / "older.jsonl"
     path.write_text(ONLINE.read_text(encoding="utf-8").replace(',"cached":false', ""), encoding="utf-8")
-    assert Answer("replay", path).code == 1
-    assert Answer("replay", path, "--strict").code == 1
-    assert Answer("replay", path, "--lenient").code == 0
+    assert CommandRun("replay", path).code == 1
+    assert CommandRun("replay", path, "--strict").code == 1
+    assert CommandRun("replay", path, "--lenient").code == 0
 
 
 def test_what_if_shows_both_outcomes_side_by_side_and_is_no_failure() -> None:
-    said = Answer("replay", OFFLINE, "--set", "online_timeout=0.5")
+    said = CommandRun("replay", OFFLINE, "--set", "online_timeout=0.5")
     assert said.code == 0
     assert "what if online_timeout=0.5: 1 of 1 outcomes differ" in said.out
     assert re.search(r"job +then +now\n +job-offline +done after .* timed_out:online after 0.5 s", said.out)
@@ -90,7 +90,7 @@ def test_what_if_shows_both_outcomes_side_by_side_and_is_no_failure() -> None:
     ],
 )
 def test_wrong_usage_is_answered_with_a_sentence(arguments: tuple[object, ...], why: str) -> None:
-    said = Answer(*arguments)
+    said = CommandRun(*arguments)
     assert said.code == 2
     assert why in said.err
     assert OFFLINE.read_bytes().startswith(b'{"v":1')
@@ -98,7 +98,7 @@ def test_wrong_usage_is_answered_with_a_sentence(arguments: tuple[object, ...], 
 
 def test_one_unusable_log_does_not_keep_the_others_from_being_replayed(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("hello\n", encoding="utf-8")
-    said = Answer("replay", tmp_path / "bad.jsonl", OFFLINE)
+    said = CommandRun("replay", tmp_path / "bad.jsonl", OFFLINE)
     assert said.code == 2
     assert "bad.jsonl: the first line is no header" in said.err
     assert "same as recorded" in said.out
@@ -109,7 +109,7 @@ def test_a_folder_with_packed_logs_and_logs_in_parts_is_replayed(tmp_path: Path)
     header, *rows = ONLINE.read_bytes().splitlines(keepends=True)
     (tmp_path / "b-001.jsonl").write_bytes(header + b"".join(rows[:9]))
     (tmp_path / "b-002.jsonl").write_bytes(header + b"".join(rows[9:]))
-    said = Answer("replay", tmp_path)
+    said = CommandRun("replay", tmp_path)
     assert said.code == 0
     assert said.out.count("same as recorded") == 2
 
@@ -117,14 +117,14 @@ def test_a_folder_with_packed_logs_and_logs_in_parts_is_replayed(tmp_path: Path)
 def test_a_torn_log_is_followed_as_far_as_it_goes(tmp_path: Path) -> None:
     path = tmp_path / "torn.jsonl"
     path.write_bytes(OFFLINE.read_bytes()[:-2000])
-    said = Answer("replay", path)
+    said = CommandRun("replay", path)
     assert said.code == 0
     assert "its incomplete" in said.out
     assert "unfinished" in said.out
 
 
 def test_with_a_speed_each_event_is_shown_as_it_happens() -> None:
-    said = Answer("replay", ONLINE, "--speed", "1000")
+    said = CommandRun("replay", ONLINE, "--speed", "1000")
     assert said.code == 0
     labels = [line.split()[-1] for line in said.out.splitlines()]
     assert labels.index("job.accept") < labels.index("granted") < labels.index("done")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs.replay_cli_scene import COMMAND, OFFLINE, ROOT, Answer
+from tests.support.programs.replay_cli_scene import COMMAND, OFFLINE, ROOT, CommandRun
 from tests.support.streams.replay_scene import LOGS
 
 
@@ -82,10 +82,10 @@ def test_what_makes_no_pipeline_is_refused_with_a_sentence(named: str, why: str)
 
 def test_a_log_with_effects_of_a_pipeline_of_ones_own_says_which_option_is_missing() -> None:
     log = EXAMPLES / "custom_pipeline.jsonl"
-    said = Answer("replay", log)
+    said = CommandRun("replay", log)
     assert said.code == 1
     assert "the jobs of this log called note, which no standard stage does: add --pipeline MODULE:NAME" in said.out
-    (plain,) = Answer("replay", log, "--json").objects
+    (plain,) = CommandRun("replay", log, "--json").objects
     assert plain["own_effects"] == ["note"]
     named = in_folder(ROOT / "examples", "replay", log, "--pipeline", "custom_pipeline:lively")
     assert (named.returncode, "--pipeline" in named.stdout) == (0, False), named
@@ -93,15 +93,15 @@ def test_a_log_with_effects_of_a_pipeline_of_ones_own_says_which_option_is_missi
 
 def test_a_setting_that_makes_a_job_ask_otherwise_warns_that_the_log_cannot_answer() -> None:
     log = LOGS / "system" / "daemon.jsonl"
-    alone = Answer("replay", log, "--set", "poll_every=10")
+    alone = CommandRun("replay", log, "--set", "poll_every=10")
     warning = r"with poll_every=10, job-\d first sends a different request \(report, at .+\).* --together"
     assert re.search(warning, alone.out), alone.out
-    (plain,) = Answer("replay", log, "--set", "poll_every=10", "--json").objects
+    (plain,) = CommandRun("replay", log, "--set", "poll_every=10", "--json").objects
     assert plain["asks_otherwise"]["label"] == "report"
-    together = Answer("replay", log.parent, "--together", "--set", "poll_every=10")
+    together = CommandRun("replay", log.parent, "--together", "--set", "poll_every=10")
     assert "asks otherwise" not in together.out
 
 
 def test_a_setting_that_only_ends_a_job_sooner_warns_of_nothing() -> None:
-    said = Answer("replay", OFFLINE, "--set", "online_timeout=0.5")
+    said = CommandRun("replay", OFFLINE, "--set", "online_timeout=0.5")
     assert "asks otherwise" not in said.out

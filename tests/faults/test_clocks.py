@@ -144,7 +144,7 @@ def starts_anew(before: Desk, now: float) -> Desk:
     """The hub's next life, which begins when the clock says `now`, with worker and monitor back."""
     desk = Desk()
     desk.state, desk.now, desk.journal = hub.DECIDER.recover(before.journal), now, list(before.journal)
-    desk.happens(f.Started())
+    desk.happens(f.ProcessStarted())
     desk.joins(2, f.License("w", "worker"), role="worker", gpu="gpu", url="http://w")
     desk.joins(3, f.License("m", "monitor"), role="gpu_monitor", gpus=("gpu",), features=("power_state",))
     desk.happens(f.Received(2, m.Online(gpu="gpu")))

@@ -221,7 +221,7 @@ def hub_facts() -> list[Sequence[f.Fact]]:
         facts.append((f.JobQueued(id_, "owner", number, "heygem_submit", {"video_ext": ".mp4", "n": number}, at),))
         facts.append((f.JobGranted(id_, "gpu", at), f.JobClaimed(id_, number + 1, {"video_ext": ".mp4"}, at)))
         if number % 3:
-            facts.append((f.JobReleased(id_, "done", at),))
+            facts.append((f.JobRemoved(id_, "done", at),))
     return facts
 
 
@@ -259,7 +259,7 @@ def test_a_hub_knows_after_a_crash_every_job_that_it_had_answered(tmp_path: Path
             assert found in wholes
             state = hub.DECIDER.recover(found)
             owed = hub.DECIDER.recover(chain(*appended[:kept]))
-            assert set(owed.jobs) - set(state.jobs) <= {fact.id for fact in found if isinstance(fact, f.JobReleased)}
+            assert set(owed.jobs) - set(state.jobs) <= {fact.id for fact in found if isinstance(fact, f.JobRemoved)}
 
 
 async def test_a_journal_whose_sync_failed_says_so_to_every_later_append(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from wakestream.adapters.telemetry.recordings import LogFile, find, read
 from wakestream.adapters.testing.replay_runner import run_log, run_together
 from wakestream.streams.jobs.job import Build
 from wakestream.streams.recording.recording import Log, UnusableLog
-from wakestream.streams.replay.recorded_ports import Ask
+from wakestream.streams.replay.recorded_ports import EffectCall
 from wakestream.streams.replay.replay import PROGRAMS
 from wakestream.streams.triage.replay_attempt import Trial, asks_otherwise
 
@@ -163,7 +163,7 @@ def _shown(
     trial: Trial,
     settings: WhatIf,
     show: Show,
-    otherwise: Ask | None = None,
+    otherwise: EffectCall | None = None,
 ) -> int:
     asked = settings.all if args.together else settings.of(log)
     show.pace(trial)

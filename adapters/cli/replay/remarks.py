@@ -10,7 +10,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import units
 from wakestream.streams.jobs.daemon_pipeline import OWN, own_effects
 from wakestream.streams.recording.recording import Log
-from wakestream.streams.replay.recorded_ports import Ask
+from wakestream.streams.replay.recorded_ports import EffectCall
 from wakestream.streams.triage.replay_attempt import Trial
 
 UNKNOWN = "MODULE:NAME"
@@ -22,7 +22,7 @@ class Remarks:
 
     own_effects: tuple[str, ...] = ()
     pipeline: str = UNKNOWN
-    otherwise: Ask | None = None
+    otherwise: EffectCall | None = None
 
     def lines(self, settings: str) -> list[str]:
         """As sentences; `settings` are those that were changed."""
@@ -44,7 +44,7 @@ class Remarks:
 NONE = Remarks()
 
 
-def remarks(log: Log, trial: Trial, named: str | None, otherwise: Ask | None) -> Remarks:
+def remarks(log: Log, trial: Trial, named: str | None, otherwise: EffectCall | None) -> Remarks:
     """Those on one log's replay through the pipeline `named`, None where it was the standard one."""
     missing = named is None and trial.result != "same"
     pipeline = str(log.header.config.get(OWN, UNKNOWN))

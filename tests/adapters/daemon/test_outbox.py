@@ -359,7 +359,7 @@ async def test_what_the_hub_confirmed_is_not_said_again_by_the_next_start() -> N
         desk.jobs.on_released("a")
         while not desk.journal.read():  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
-    assert list(desk.journal.read()) == [f.JobReleased("a", 5.0)]
+    assert list(desk.journal.read()) == [f.ReleaseConfirmed("a", 5.0)]
     again = Desk(*BEFORE, f.JobEnded("a", "done", 3.0), *desk.journal.read())
     async with asyncio.timeout(10), again.serving():
         await again.submit("b")

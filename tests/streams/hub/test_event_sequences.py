@@ -108,7 +108,7 @@ rare = st.one_of(
         st.sampled_from([(), (("w1", 1e9), ("id-m", 1e9))]),
     ),
     st.builds(f.KeyEnded, fds),
-    st.just(f.Started()),
+    st.just(f.ProcessStarted()),
 )
 events: st.SearchStrategy[f.Event] = st.integers(0, 19).flatmap(
     lambda roll: rare if roll == 19 else coming_and_going if roll >= 14 else in_role
@@ -138,7 +138,7 @@ def told(commands: list[f.Command], request_id: str) -> set[str]:
 
 
 def well_ended(
-    state: hub.HubState, event: f.Event, fact: f.JobReleased, commands: list[f.Command], kept: set[str]
+    state: hub.HubState, event: f.Event, fact: f.JobRemoved, commands: list[f.Command], kept: set[str]
 ) -> bool:
     """Whether the job's client knows that it ended, or ended it, or is gone."""
     match fact.why:
@@ -181,7 +181,7 @@ def test_no_sequence_of_events_fails_or_loses_a_job(sequence: list[tuple[f.Event
     open_fds: set[int] = set()
     for event, seconds in sequence:
         now += seconds
-        if isinstance(event, f.Started):
+        if isinstance(event, f.ProcessStarted):
             state = restarted(state, now)
             open_fds.clear()
         if isinstance(event, f.Opened) and event.fd in open_fds:
@@ -191,12 +191,12 @@ def test_no_sequence_of_events_fails_or_loses_a_job(sequence: list[tuple[f.Event
         facts, commands = hub.DECIDER.decide(state, event, now)
         kept = {fact.result.request_id for fact in facts if isinstance(fact, f.ResultKept)}
         for fact in facts:
-            if isinstance(fact, f.JobReleased):
+            if isinstance(fact, f.JobRemoved):
                 assert well_ended(state, event, fact, list(commands), kept), (event, fact)
         before = set(state.jobs)
         for fact in facts:
             hub.DECIDER.evolve(state, fact)
-        released = {fact.id for fact in facts if isinstance(fact, f.JobReleased)}
+        released = {fact.id for fact in facts if isinstance(fact, f.JobRemoved)}
         assert before - set(state.jobs) == released & before
         assert coherent(state)
         assert set(restarted(state, now).jobs) == set(state.jobs)

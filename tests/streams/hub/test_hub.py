@@ -26,7 +26,7 @@ class Net:
         self.closed: dict[int, int] = {}
         self.facts: list[f.Fact] = []
         self.fd = 0
-        self.happen(f.Started())
+        self.happen(f.ProcessStarted())
 
     def happen(self, event: f.Event) -> None:
         facts, commands = hub.DECIDER.decide(self.state, event, self.now)
@@ -921,7 +921,7 @@ def test_a_restarted_hub_grants_a_lease_again_when_worker_and_client_are_back() 
     before.submit(client)
     net = Net()
     net.state = hub.DECIDER.recover(fact for fact in before.facts if fact.DURABLE)
-    net.happen(f.Started())
+    net.happen(f.ProcessStarted())
     again = net.join("client", key="k")
     assert isinstance(net.submit(again), m.Offline)
     net.worker()

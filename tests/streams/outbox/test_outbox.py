@@ -186,7 +186,7 @@ def test_after_a_restart_every_unfinished_job_runs_again_and_a_cancel_is_carried
     desk.says(TASK, "b").cancel("b").cancel("d").says(e.Failed("no"), "c")
     again = Desk()
     again.state = outbox.DECIDER.recover(desk.kept)
-    again.happens(f.Started())
+    again.happens(f.DaemonStarted())
     assert again.facts == []
     released = f.Release("c", False)  # the hub may not know its end
     assert again.commands == [
@@ -201,10 +201,10 @@ def test_an_end_is_told_to_the_hub_at_every_start_until_the_hub_keeps_it_however
     desk = Desk().submit("done").submit("cancelled").submit("open")
     desk.says(e.Done(Path("/out/done.mp4"), 5), "done").says(e.Cancelled(), "cancelled")
     desk.now += 30 * 86_400.0
-    desk.happens(f.Started())
+    desk.happens(f.DaemonStarted())
     assert desk.commands == [f.Release("done", False), f.Release("cancelled", True), f.Start("open")]
-    assert desk.happens(f.Released("done")).facts == [f.JobReleased("done", desk.now)]
-    desk.happens(f.Started())
+    assert desk.happens(f.Released("done")).facts == [f.ReleaseConfirmed("done", desk.now)]
+    desk.happens(f.DaemonStarted())
     assert desk.commands == [f.Release("cancelled", True), f.Start("open")]
 
 
@@ -212,9 +212,9 @@ def test_a_release_is_kept_once_and_never_of_a_job_that_goes_on() -> None:
     desk = Desk().submit()
     assert desk.happens(f.Released("a")).facts == []
     assert desk.happens(f.Released("unknown")).facts == []
-    assert desk.cancel().happens(f.Released("a")).facts == [f.JobReleased("a", desk.now)]
+    assert desk.cancel().happens(f.Released("a")).facts == [f.ReleaseConfirmed("a", desk.now)]
     assert desk.happens(f.Released("a")).facts == []
-    assert desk.says(e.Cancelled()).happens(f.Started()).commands == []
+    assert desk.says(e.Cancelled()).happens(f.DaemonStarted()).commands == []
 
 
 def names(twins: list[outbox.Entry]) -> list[str]:
@@ -276,7 +276,7 @@ HAPPENS = st.one_of(
     st.builds(f.Cancelling, st.just(1), JOBS),
     st.builds(f.Happened, JOBS, SAID, st.integers(0, 3)),
     st.builds(f.Released, JOBS),
-    st.just(f.Started()),
+    st.just(f.DaemonStarted()),
 )
 
 

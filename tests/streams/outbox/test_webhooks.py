@@ -105,9 +105,9 @@ def test_what_is_owed_survives_a_snapshot_and_outlives_its_job_and_is_told_at_th
     outbox.DECIDER.evolve(desk.state, f.JobForgotten("a", 200.0))
     state = outbox.DECIDER.recover(outbox.DECIDER.snapshot(desk.state), outbox.OutboxState(webhook=True))
     assert (state.jobs, list(state.pending.values())) == ({}, desk.owed)
-    assert outbox.DECIDER.decide(state, f.Started(), 300.0)[1] == [f.Notify("a", desk.owed[0])]
+    assert outbox.DECIDER.decide(state, f.DaemonStarted(), 300.0)[1] == [f.Notify("a", desk.owed[0])]
     state.webhook = False
-    assert outbox.DECIDER.decide(state, f.Started(), 300.0)[1] == []
+    assert outbox.DECIDER.decide(state, f.DaemonStarted(), 300.0)[1] == []
 
 
 def test_when_too_many_are_owed_the_oldest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

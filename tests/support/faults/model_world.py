@@ -112,7 +112,7 @@ class Daemon(Peer):
 
     def start(self) -> None:
         """Take up what the outbox holds."""
-        self.happen(o.Started())
+        self.happen(o.DaemonStarted())
 
     def feed(self, event: m.Message | LinkUp | LinkDown) -> None:
         self.client.feed(event)
@@ -379,7 +379,7 @@ class World:
         self.worker = GpuWorker(self)
         self.watch = Watch(self)
         self.daemons = [Daemon(self, "d1"), Daemon(self, "d2")]
-        self.happen(f.Started())
+        self.happen(f.ProcessStarted())
         self.commit()
 
     @property
@@ -442,7 +442,7 @@ class World:
         for peer in self.peers:
             peer.cut()
         self.hub = hub.DECIDER.recover(self.journal)
-        self.happen(f.Started())
+        self.happen(f.ProcessStarted())
         self.commit()
 
     # --- wires

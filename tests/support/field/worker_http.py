@@ -20,7 +20,7 @@ CORS = {
 }
 
 Call = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class WorkerHttp:
@@ -37,7 +37,7 @@ class WorkerHttp:
         self.before: dict[str, Call] = {}
         self.assets: list[dict[str, Any]] = []
         self.submitted: Callable[[Task], Awaitable[None]] = _nothing
-        self._calls: dict[str, tuple[str, Answer]] = {
+        self._calls: dict[str, tuple[str, Handler]] = {
             "health": ("GET", self._health), "check_files": ("POST", self._check),
             "upload_file": ("POST", self._upload_file), "submit": ("POST", self._submit),
             "upload": ("POST", self._upload), "progress": ("GET", self._progress),

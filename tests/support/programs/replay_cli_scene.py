@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 OFFLINE, ONLINE = LOGS / "offline.jsonl", LOGS / "online.jsonl"
 
 
-class Answer:
+class CommandRun:
     """What a command said."""
 
     def __init__(self, *arguments: object) -> None:

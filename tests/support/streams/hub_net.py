@@ -24,14 +24,14 @@ class Net:
         self.closed: list[int] = []
         self.journal: list[f.Fact] = []
         self.fd = 0
-        self.happen(f.Started())
+        self.happen(f.ProcessStarted())
 
     def restart(self, *, compacted: bool) -> None:
         facts = list(hub.DECIDER.snapshot(self.state)) if compacted else list(self.journal)
         self.journal = facts
         self.state = hub.DECIDER.recover(facts, hub.HubState(self.limits))
         self.sent, self.fd = {}, 0
-        self.happen(f.Started())
+        self.happen(f.ProcessStarted())
 
     def happen(self, event: f.Event) -> None:
         facts, commands = hub.DECIDER.decide(self.state, event, self.now)

@@ -11,6 +11,7 @@ from typing import Any
 from reactivex.subject import Subject
 
 from wakestream.adapters.testing.fakes import FakeFiles, FakeLink, FakeWorker, FakeWorkers
+from wakestream.adapters.testing.harness import HubAnswer
 from wakestream.operators.model.events import Job, JobEvent
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.core.scheduler import LoopScheduler
@@ -23,8 +24,6 @@ from wakestream.streams.protocol import messages as m
 URL = "http://gpu:8383"
 OURS = ("grant", "cancel", "done", "late_hashes")
 """What our own hub announces."""
-
-Answer = Callable[[m.Submit], m.Message | None]
 
 
 def ack(submit: m.Submit) -> m.Message:
@@ -45,7 +44,7 @@ class Scene:
     """`answer` is what the hub says to each submit, a moment later."""
 
     def __init__(
-        self, answer: Answer = ack, *, worker: FakeWorker | None = None, features: tuple[str, ...] = OURS
+        self, answer: HubAnswer = ack, *, worker: FakeWorker | None = None, features: tuple[str, ...] = OURS
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.answer = answer

@@ -31,7 +31,7 @@ BOOT = 95.0
 def hub_night(clients: int) -> Log:
     """The log of a hub at which so many clients each submit a job to a GPU that is off, and are served."""
     rows = _HubNight()
-    rows.add(0.0, f.Started())
+    rows.add(0.0, f.ProcessStarted())
     rows.join(1, "monitor", m.Register(role="gpu_monitor", gpus=("gpu-a",), features=("power_state",)))
     rows.say(1, m.PowerState(gpu="gpu-a", state="off"))
     for number in range(clients):
