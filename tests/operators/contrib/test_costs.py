@@ -40,11 +40,10 @@ async def test_the_pace_of_the_lines_is_the_users() -> None:
     assert len(await stage.run(job.pipe(costs(rx.never(), 1.0, tell, line_every=3.0)))) == 3 + 2
 
 
-async def test_a_line_that_cannot_be_told_is_the_jobs_error() -> None:
+async def test_a_line_that_cannot_be_told_is_the_jobs_error(stage: Stage) -> None:
     def broken(_: Cost) -> e.JobEvent:
         raise WakestreamError("no such word")
 
-    stage = Stage()
     assert await stage.run(rx.never().pipe(costs(rx.never(), 1.0, broken))) == []
     assert str(stage.end) == "no such word"
 

@@ -35,8 +35,7 @@ async def test_what_is_said_last_comes_between_the_job_and_its_outcome(outcome: 
     assert [round(at) for at, _ in stage.items] == [0, 5, 5]
 
 
-async def test_nothing_to_say_is_as_good() -> None:
-    stage = Stage()
+async def test_nothing_to_say_is_as_good(stage: Stage) -> None:
     job: Observable[e.JobEvent] = of(DONE)
     assert await stage.run(job.pipe(before_outcome(lambda _: of()))) == [DONE]
     assert stage.end == "|"
@@ -58,7 +57,7 @@ async def test_an_error_is_a_note_and_changes_no_outcome(error: Exception, said:
         assert stage.end == "|"
 
 
-async def test_whoever_lets_go_of_the_job_lets_go_of_its_last_words() -> None:
+async def test_whoever_lets_go_of_the_job_lets_go_of_its_last_words(loop_scheduler: LoopScheduler) -> None:
     ended: list[str] = []
 
     async def endless() -> e.JobEvent:
@@ -68,12 +67,11 @@ async def test_whoever_lets_go_of_the_job_lets_go_of_its_last_words() -> None:
             ended.append("cancelled")
         raise AssertionError
 
-    scheduler = LoopScheduler()
     job: Observable[e.JobEvent] = of(DONE)
-    running = job.pipe(before_outcome(lambda _: from_async(endless))).subscribe(scheduler=scheduler)
+    running = job.pipe(before_outcome(lambda _: from_async(endless))).subscribe(scheduler=loop_scheduler)
     await asyncio.sleep(0)  # so that it begins
     running.dispose()
-    await scheduler.close()
+    await loop_scheduler.close()
     assert ended == ["cancelled"]
 
 

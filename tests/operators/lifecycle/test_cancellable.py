@@ -15,8 +15,7 @@ from wakestream.operators.model import events as e
 from wakestream.operators.rx.sources import of, start_with
 
 
-async def test_without_a_signal_the_source_passes() -> None:
-    stage = Stage()
+async def test_without_a_signal_the_source_passes(stage: Stage) -> None:
     assert await stage.run(of(SUBMITTED).pipe(cancellable(rx.never(), stage.workers))) == [SUBMITTED]
 
 

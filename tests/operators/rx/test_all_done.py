@@ -24,8 +24,9 @@ on_next, on_error, on_completed, subscribe = (
 )
 
 
-def test_all_lanes_are_heard_until_the_last_completes_and_the_first_lanes_item_is_the_result() -> None:
-    scheduler = TestScheduler()
+def test_all_lanes_are_heard_until_the_last_completes_and_the_first_lanes_item_is_the_result(
+    scheduler: TestScheduler,
+) -> None:
     one = scheduler.create_cold_observable(on_next(10, "a1"), on_next(40, "a2"), on_completed(50))
     other = scheduler.create_cold_observable(on_next(20, "b1"), on_next(60, "b2"), on_completed(70))
     assert scheduler.start(lambda: all_done(one, other)).messages == [
@@ -61,7 +62,7 @@ def test_one_that_fails_at_once_lets_no_other_begin() -> None:
     assert (heard, begun) == (["x", "KeyError"], [])
 
 
-async def test_the_effects_of_the_others_are_cancelled() -> None:
+async def test_the_effects_of_the_others_are_cancelled(loop_scheduler: LoopScheduler) -> None:
     stopped = asyncio.Event()
 
     async def endless() -> None:
@@ -73,15 +74,13 @@ async def test_the_effects_of_the_others_are_cancelled() -> None:
     async def fails() -> None:
         raise ValueError("broken")
 
-    scheduler = LoopScheduler()
     with pytest.raises(ValueError, match="broken"):
-        await all_done(from_async(endless), from_async(fails)).pipe(to_future(scheduler))
-    await scheduler.close()
+        await all_done(from_async(endless), from_async(fails)).pipe(to_future(loop_scheduler))
+    await loop_scheduler.close()
     assert stopped.is_set()
 
 
-def test_the_results_of_all_lanes_are_joined_in_the_order_of_the_lanes() -> None:
-    scheduler = TestScheduler()
+def test_the_results_of_all_lanes_are_joined_in_the_order_of_the_lanes(scheduler: TestScheduler) -> None:
     slow = scheduler.create_cold_observable(on_next(20, 1), on_completed(20))
     fast = scheduler.create_cold_observable(on_next(10, 2), on_completed(10))
     silent: Observable[int] = rx.empty()

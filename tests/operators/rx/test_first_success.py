@@ -23,8 +23,7 @@ on_next, on_error, on_completed, subscribe = (
 )
 
 
-def test_all_lanes_are_heard_until_the_first_completes_and_the_others_are_let_go_of() -> None:
-    scheduler = TestScheduler()
+def test_all_lanes_are_heard_until_the_first_completes_and_the_others_are_let_go_of(scheduler: TestScheduler) -> None:
     slow = scheduler.create_cold_observable(on_next(10, "s1"), on_next(60, "s2"), on_completed(70))
     fast = scheduler.create_cold_observable(on_next(20, "f1"), on_next(40, "f2"), on_completed(50))
     assert scheduler.start(lambda: first_success(slow, fast)).messages == [
@@ -33,8 +32,7 @@ def test_all_lanes_are_heard_until_the_first_completes_and_the_others_are_let_go
     assert slow.subscriptions == fast.subscriptions == [subscribe(200, 250)]
 
 
-def test_the_last_item_is_the_winners_also_when_another_lane_spoke_since() -> None:
-    scheduler = TestScheduler()
+def test_the_last_item_is_the_winners_also_when_another_lane_spoke_since(scheduler: TestScheduler) -> None:
     winner = scheduler.create_cold_observable(on_next(10, "won"), on_completed(30))
     other = scheduler.create_cold_observable(on_next(20, "still here"))
     assert scheduler.start(lambda: first_success(winner, other)).messages == [
@@ -62,11 +60,10 @@ def test_the_error_of_the_last_lane_passes() -> None:
     assert told == [1]
 
 
-def test_a_word_on_a_dropped_lane_that_cannot_be_made_ends_the_whole() -> None:
+def test_a_word_on_a_dropped_lane_that_cannot_be_made_ends_the_whole(scheduler: TestScheduler) -> None:
     def no_word(_: int, error: Exception) -> str:
         raise KeyError("no word")
 
-    scheduler = TestScheduler()
     broken = scheduler.create_cold_observable(on_error(10, ValueError()))
     result = scheduler.start(lambda: first_success(broken, never(), dropped=no_word))
     assert isinstance(result.messages[-1].value.exception, KeyError)
@@ -93,7 +90,7 @@ def test_without_a_lane_it_is_an_error_at_once() -> None:
         first_success()
 
 
-async def test_the_effects_of_the_losers_are_cancelled() -> None:
+async def test_the_effects_of_the_losers_are_cancelled(loop_scheduler: LoopScheduler) -> None:
     ended: list[str] = []
 
     async def endless() -> str:
@@ -106,14 +103,12 @@ async def test_the_effects_of_the_losers_are_cancelled() -> None:
         await asyncio.sleep(0)
         return "x"
 
-    scheduler = LoopScheduler()
-    assert await to_future(scheduler)(first_success(from_async(endless), from_async(quick))) == "x"
-    await scheduler.close()
+    assert await to_future(loop_scheduler)(first_success(from_async(endless), from_async(quick))) == "x"
+    await loop_scheduler.close()
     assert ended == ["cancelled"]
 
 
-async def test_whoever_lets_go_of_it_lets_go_of_all_lanes() -> None:
-    scheduler = TestScheduler()
+async def test_whoever_lets_go_of_it_lets_go_of_all_lanes(scheduler: TestScheduler) -> None:
     lanes = [scheduler.create_hot_observable() for _ in range(2)]
     first_success(*lanes).subscribe(scheduler=scheduler).dispose()
     assert [len(lane.observers) for lane in lanes] == [0, 0]

@@ -25,53 +25,49 @@ def collect(source: Observable[Any], scheduler: LoopScheduler) -> list[Any]:
     return heard
 
 
-async def test_a_coroutine_gives_one_item() -> None:
+async def test_a_coroutine_gives_one_item(loop_scheduler: LoopScheduler) -> None:
     async def effect() -> str:
         return "item"
 
-    scheduler = LoopScheduler()
-    heard = collect(from_async(effect), scheduler)
+    heard = collect(from_async(effect), loop_scheduler)
     assert heard == []  # a task, not a call
-    await scheduler.close()
+    await loop_scheduler.close()
     assert heard == ["item", "|"]
 
 
-async def test_an_async_generator_gives_all_its_items_as_they_come() -> None:
+async def test_an_async_generator_gives_all_its_items_as_they_come(loop_scheduler: LoopScheduler) -> None:
     async def effect() -> AsyncIterator[float]:
         for _ in range(3):
-            yield scheduler.loop.time()
+            yield loop_scheduler.loop.time()
             await asyncio.sleep(10)  # virtual
 
-    scheduler = LoopScheduler()
-    heard = collect(from_async(effect), scheduler)
-    await scheduler.close()
+    heard = collect(from_async(effect), loop_scheduler)
+    await loop_scheduler.close()
     assert heard == [0.0, 10.0, 20.0, "|"]
 
 
-async def test_an_async_generator_may_give_nothing() -> None:
+async def test_an_async_generator_may_give_nothing(loop_scheduler: LoopScheduler) -> None:
     async def effect() -> AsyncIterator[int]:
         for item in ():
             yield item
 
-    scheduler = LoopScheduler()
-    heard = collect(from_async(effect), scheduler)
-    await scheduler.close()
+    heard = collect(from_async(effect), loop_scheduler)
+    await loop_scheduler.close()
     assert heard == ["|"]
 
 
-async def test_the_effect_runs_again_at_each_subscription() -> None:
+async def test_the_effect_runs_again_at_each_subscription(loop_scheduler: LoopScheduler) -> None:
     runs: list[int] = []
 
     async def effect() -> int:
         runs.append(1)
         return len(runs)
 
-    scheduler = LoopScheduler()
     source = from_async(effect)
-    assert [await to_future(scheduler)(source) for _ in range(3)] == [1, 2, 3]
+    assert [await to_future(loop_scheduler)(source) for _ in range(3)] == [1, 2, 3]
 
 
-async def test_what_an_effect_raises_is_the_observables_error() -> None:
+async def test_what_an_effect_raises_is_the_observables_error(loop_scheduler: LoopScheduler) -> None:
     broken = ValueError("broken")
 
     async def effect() -> None:
@@ -84,19 +80,17 @@ async def test_what_an_effect_raises_is_the_observables_error() -> None:
     def not_even_begun() -> Any:
         raise broken
 
-    scheduler = LoopScheduler()
-    heard = [collect(from_async(each), scheduler) for each in (effect, items, not_even_begun)]
-    await scheduler.close()
+    heard = [collect(from_async(each), loop_scheduler) for each in (effect, items, not_even_begun)]
+    await loop_scheduler.close()
     assert heard == [[broken], [1, broken], [broken]]
 
 
-async def test_an_effect_that_is_none_says_so_as_an_error() -> None:
+async def test_an_effect_that_is_none_says_so_as_an_error(loop_scheduler: LoopScheduler) -> None:
     def plain() -> Any:
         return 5
 
-    scheduler = LoopScheduler()
-    heard = collect(from_async(plain), scheduler)
-    await scheduler.close()
+    heard = collect(from_async(plain), loop_scheduler)
+    await loop_scheduler.close()
     assert isinstance(heard[0], TypeError)
 
 
@@ -121,7 +115,7 @@ async def test_disposing_cancels_and_reaches_the_finally_of_a_coroutine() -> Non
     assert (seen, heard) == (["cancelled", "finally"], [])
 
 
-async def test_disposing_waits_for_the_clean_up_that_awaits() -> None:
+async def test_disposing_waits_for_the_clean_up_that_awaits(loop_scheduler: LoopScheduler) -> None:
     entered, seen = asyncio.Event(), list[float]()
 
     async def effect() -> AsyncIterator[str]:
@@ -131,29 +125,27 @@ async def test_disposing_waits_for_the_clean_up_that_awaits() -> None:
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(3)  # virtual: a connection being closed
-            seen.append(scheduler.loop.time())
+            seen.append(loop_scheduler.loop.time())
 
-    scheduler = LoopScheduler()
-    running = from_async(effect).subscribe(scheduler=scheduler)
+    running = from_async(effect).subscribe(scheduler=loop_scheduler)
     await entered.wait()
     running.dispose()
-    await scheduler.close()
+    await loop_scheduler.close()
     assert seen == [3.0]
 
 
-async def test_disposing_before_the_task_began_never_calls_the_effect() -> None:
+async def test_disposing_before_the_task_began_never_calls_the_effect(loop_scheduler: LoopScheduler) -> None:
     calls: list[int] = []
 
     async def effect() -> None:
         calls.append(1)
 
-    scheduler = LoopScheduler()
-    from_async(effect).subscribe(scheduler=scheduler).dispose()
-    await scheduler.close()
+    from_async(effect).subscribe(scheduler=loop_scheduler).dispose()
+    await loop_scheduler.close()
     assert calls == []
 
 
-async def test_an_observer_that_has_enough_stops_a_generator_that_never_waits() -> None:
+async def test_an_observer_that_has_enough_stops_a_generator_that_never_waits(loop_scheduler: LoopScheduler) -> None:
     seen: list[Any] = []
 
     async def effect() -> AsyncIterator[int]:
@@ -164,14 +156,13 @@ async def test_an_observer_that_has_enough_stops_a_generator_that_never_waits() 
         finally:
             seen.append("finally")
 
-    scheduler = LoopScheduler()
-    heard = collect(from_async(effect).take(2), scheduler)
-    await scheduler.close()
+    heard = collect(from_async(effect).take(2), loop_scheduler)
+    await loop_scheduler.close()
     assert heard == [0, 1, "|"]
     assert seen == [0, 1, "finally"]
 
 
-async def test_an_effect_that_cancels_itself_is_an_error_and_not_silence() -> None:
+async def test_an_effect_that_cancels_itself_is_an_error_and_not_silence(loop_scheduler: LoopScheduler) -> None:
     async def effect() -> None:
         raise asyncio.CancelledError
 
@@ -181,9 +172,8 @@ async def test_an_effect_that_cancels_itself_is_an_error_and_not_silence() -> No
         inner.cancel()
         await inner
 
-    scheduler = LoopScheduler()
-    heard = [collect(from_async(each, "upload"), scheduler) for each in (effect, items)]
-    await scheduler.close()
+    heard = [collect(from_async(each, "upload"), loop_scheduler) for each in (effect, items)]
+    await loop_scheduler.close()
     (error,), (first, same) = heard
     assert (first, type(error), error.code, is_retryable(error)) == (1, WakestreamError, "internal", False)
     assert {type(error), type(same)} == {WakestreamError}
@@ -191,12 +181,11 @@ async def test_an_effect_that_cancels_itself_is_an_error_and_not_silence() -> No
         assert re.fullmatch(r"upload cancelled itself \(CancelledError\): .* \(test_from_async.py:\d+\)", str(each))
 
 
-async def test_cancellation_from_outside_is_neither_caught_nor_emitted() -> None:
+async def test_cancellation_from_outside_is_neither_caught_nor_emitted(loop_scheduler: LoopScheduler) -> None:
     async def effect() -> None:
         await asyncio.Event().wait()
 
-    scheduler = LoopScheduler()
-    heard = collect(from_async(effect, "cancelled from outside"), scheduler)
+    heard = collect(from_async(effect, "cancelled from outside"), loop_scheduler)
     (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "cancelled from outside")
     await asyncio.sleep(0)
     task.cancel()
@@ -206,7 +195,7 @@ async def test_cancellation_from_outside_is_neither_caught_nor_emitted() -> None
     assert heard == []
 
 
-async def test_an_observer_that_raises_hears_of_it_and_the_generator_is_closed() -> None:
+async def test_an_observer_that_raises_hears_of_it_and_the_generator_is_closed(loop_scheduler: LoopScheduler) -> None:
     seen, heard, fault = list[str](), list[Any](), ValueError("observer")
 
     async def effect() -> AsyncIterator[int]:
@@ -219,13 +208,12 @@ async def test_an_observer_that_raises_hears_of_it_and_the_generator_is_closed()
     def observer(_: int) -> None:
         raise fault
 
-    scheduler = LoopScheduler()
-    from_async(effect).subscribe(observer, heard.append, scheduler=scheduler)
-    await scheduler.close()
+    from_async(effect).subscribe(observer, heard.append, scheduler=loop_scheduler)
+    await loop_scheduler.close()
     assert (heard, seen) == ([fault], ["finally"])
 
 
-async def test_the_task_bears_the_name_given() -> None:
+async def test_the_task_bears_the_name_given(loop_scheduler: LoopScheduler) -> None:
     names: list[str] = []
 
     async def effect() -> None:
@@ -233,12 +221,11 @@ async def test_the_task_bears_the_name_given() -> None:
         assert task is not None
         names.append(task.get_name())
 
-    scheduler = LoopScheduler()
-    await to_future(scheduler)(from_async(effect, "upload clip.mp4"))
+    await to_future(loop_scheduler)(from_async(effect, "upload clip.mp4"))
     assert names == ["upload clip.mp4"]
 
 
-async def test_a_thousand_effects_start_no_thread() -> None:
+async def test_a_thousand_effects_start_no_thread(loop_scheduler: LoopScheduler) -> None:
     before, during = threading.enumerate(), set[int]()
 
     async def effect() -> int:
@@ -246,9 +233,8 @@ async def test_a_thousand_effects_start_no_thread() -> None:
         during.add(threading.active_count())
         return 1
 
-    scheduler = LoopScheduler()
-    heard = [collect(from_async(effect), scheduler) for _ in range(1_000)]
-    await scheduler.close()
+    heard = [collect(from_async(effect), loop_scheduler) for _ in range(1_000)]
+    await loop_scheduler.close()
     assert all(one == [1, "|"] for one in heard)
     assert during == {len(before)}
     assert threading.enumerate() == before

@@ -21,15 +21,13 @@ def same(elapsed: float) -> float:
     return elapsed
 
 
-def test_it_tells_the_time_elapsed_at_each_beat() -> None:
-    scheduler = TestScheduler()
+def test_it_tells_the_time_elapsed_at_each_beat(scheduler: TestScheduler) -> None:
     result = scheduler.start(lambda: interval(10, lambda elapsed: f"{elapsed:g}"), disposed=235)
     assert result.messages == [on_next(210, "10"), on_next(220, "20"), on_next(230, "30")]
 
 
-def test_nothing_is_made_before_the_first_beat_nor_after_disposal() -> None:
+def test_nothing_is_made_before_the_first_beat_nor_after_disposal(scheduler: TestScheduler) -> None:
     made: list[float] = []
-    scheduler = TestScheduler()
     scheduler.start(lambda: interval(10, made.append), disposed=209)
     assert made == []
 
@@ -41,13 +39,12 @@ async def test_it_does_not_drift() -> None:
     assert beats[-1] == pytest.approx(1_000.0, abs=1e-9)
 
 
-async def test_half_an_hour_of_waiting_lines() -> None:
-    scheduler = LoopScheduler()
+async def test_half_an_hour_of_waiting_lines(loop_scheduler: LoopScheduler) -> None:
     lines = interval(10, same).pipe(rx.operators.take_until(rx.timer(1_801)), rx.operators.to_list())
-    assert await to_future(scheduler)(lines) == [10.0 * beat for beat in range(1, 181)]
+    assert await to_future(loop_scheduler)(lines) == [10.0 * beat for beat in range(1, 181)]
 
 
-async def test_beats_missed_while_the_machine_slept_are_not_made_up_for() -> None:
+async def test_beats_missed_while_the_machine_slept_are_not_made_up_for(loop_scheduler: LoopScheduler) -> None:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     heard: list[tuple[float, float]] = []
@@ -57,18 +54,16 @@ async def test_beats_missed_while_the_machine_slept_are_not_made_up_for() -> Non
         if elapsed == 20:
             loop.jump(28_803)
 
-    scheduler = LoopScheduler()
-    await to_future(scheduler)(interval(10, beat).take(4))
+    await to_future(loop_scheduler)(interval(10, beat).take(4))
     assert heard == [(10, 10), (20, 20), (28_823, 28_820), (28_830, 28_830)]
 
 
-def test_a_line_that_cannot_be_made_arrives_as_an_error() -> None:
+def test_a_line_that_cannot_be_made_arrives_as_an_error(scheduler: TestScheduler) -> None:
     broken = ValueError("no line")
 
     def make(_: float) -> Any:
         raise broken
 
-    scheduler = TestScheduler()
     assert scheduler.start(lambda: interval(10, make)).messages == [on_error(210, broken)]
 
 
@@ -89,11 +84,10 @@ def test_an_observer_that_raises_does_not_stop_the_clock() -> None:
     assert heard == [10, 20, 30]
 
 
-async def test_an_observer_that_has_enough_ends_it() -> None:
-    scheduler = LoopScheduler()
-    assert await to_future(scheduler)(interval(10, same).take(2)) == 20.0
-    assert await to_future(scheduler)(rx.timer(100)) == 0
-    assert scheduler.loop.time() == 120.0
+async def test_an_observer_that_has_enough_ends_it(loop_scheduler: LoopScheduler) -> None:
+    assert await to_future(loop_scheduler)(interval(10, same).take(2)) == 20.0
+    assert await to_future(loop_scheduler)(rx.timer(100)) == 0
+    assert loop_scheduler.loop.time() == 120.0
 
 
 def test_no_scheduler_is_a_clear_type_error() -> None:

@@ -41,8 +41,7 @@ def test_it_asks_at_once_then_at_its_pace_until_satisfied() -> None:
     assert len(asked) == 3
 
 
-def test_a_slow_poll_never_overlaps_and_the_pause_counts_from_its_answer() -> None:
-    scheduler = TestScheduler()
+def test_a_slow_poll_never_overlaps_and_the_pause_counts_from_its_answer(scheduler: TestScheduler) -> None:
     answer = scheduler.create_cold_observable(on_next(70, "x"), on_completed(70))
     result = scheduler.start(lambda: poll(lambda: answer, every=20, until=lambda _: False), disposed=500)
     assert answer.subscriptions == [
@@ -54,34 +53,31 @@ def test_a_slow_poll_never_overlaps_and_the_pause_counts_from_its_answer() -> No
     assert result.messages == [on_next(270, "x"), on_next(360, "x"), on_next(450, "x")]
 
 
-async def test_slow_effects_never_overlap() -> None:
+async def test_slow_effects_never_overlap(loop_scheduler: LoopScheduler) -> None:
     running = most = 0
     starts: list[float] = []
 
     async def slow() -> int:
         nonlocal running, most
-        starts.append(scheduler.loop.time())
+        starts.append(loop_scheduler.loop.time())
         running += 1
         most = max(most, running)
         await asyncio.sleep(5)  # virtual
         running -= 1
         return len(starts)
 
-    scheduler = LoopScheduler()
     polled = poll(lambda: from_async(slow), every=2, until=lambda number: number == 4)
-    assert await to_future(scheduler)(polled) == 4
+    assert await to_future(loop_scheduler)(polled) == 4
     assert (most, starts) == (1, [0.0, 7.0, 14.0, 21.0])
 
 
-def test_an_answer_without_an_item_is_asked_again() -> None:
-    scheduler = TestScheduler()
+def test_an_answer_without_an_item_is_asked_again(scheduler: TestScheduler) -> None:
     answers = iter([rx.empty(), rx.empty(), rx.of("x")])
     result = scheduler.start(lambda: poll(lambda: next(answers), every=20, until=lambda _: True))
     assert [message.value.kind for message in result.messages] == ["N", "C"]
 
 
-def test_nothing_of_an_answer_counts_after_the_item_that_satisfied() -> None:
-    scheduler = TestScheduler()
+def test_nothing_of_an_answer_counts_after_the_item_that_satisfied(scheduler: TestScheduler) -> None:
     answer = scheduler.create_cold_observable(on_next(1, "x"), on_next(2, "y"), on_completed(3))
     result = scheduler.start(lambda: poll(lambda: answer, every=20, until=lambda item: item == "x"))
     assert result.messages == [on_next(201, "x"), on_completed(201)]
@@ -96,13 +92,12 @@ def test_an_error_of_the_answer_ends_the_polling() -> None:
     assert len(answer.subscriptions) == 1
 
 
-def test_a_question_that_cannot_be_built_arrives_as_an_error() -> None:
+def test_a_question_that_cannot_be_built_arrives_as_an_error(scheduler: TestScheduler) -> None:
     broken = ValueError("cannot ask")
 
     def ask() -> Observable[int]:
         raise broken
 
-    scheduler = TestScheduler()
     assert scheduler.start(lambda: poll(ask, every=20, until=bool)).messages == [on_error(200, broken)]
 
 
@@ -119,14 +114,13 @@ def test_an_answer_that_cannot_be_judged_arrives_as_an_error_and_lets_go() -> No
 
 
 @pytest.mark.parametrize(("disposed", "last"), [(230, subscribe(200, 230)), (280, subscribe(200, 270))])
-def test_disposing_in_an_answer_or_in_the_pause_ends_it(disposed: float, last: Any) -> None:
-    scheduler = TestScheduler()
+def test_disposing_in_an_answer_or_in_the_pause_ends_it(scheduler: TestScheduler, disposed: float, last: Any) -> None:
     answer = scheduler.create_cold_observable(on_next(70, "x"), on_completed(70))
     scheduler.start(lambda: poll(lambda: answer, every=20, until=lambda _: False), disposed=disposed)
     assert answer.subscriptions == [last]
 
 
-async def test_disposing_cancels_the_effect_and_reaches_its_finally() -> None:
+async def test_disposing_cancels_the_effect_and_reaches_its_finally(loop_scheduler: LoopScheduler) -> None:
     entered, left = asyncio.Event(), list[str]()
 
     async def slow() -> int:
@@ -137,11 +131,10 @@ async def test_disposing_cancels_the_effect_and_reaches_its_finally() -> None:
             left.append("left")
         return 1
 
-    scheduler = LoopScheduler()
-    polling = poll(lambda: from_async(slow), every=2, until=bool).subscribe(scheduler=scheduler)
+    polling = poll(lambda: from_async(slow), every=2, until=bool).subscribe(scheduler=loop_scheduler)
     await entered.wait()
     polling.dispose()
-    await scheduler.close()
+    await loop_scheduler.close()
     assert left == ["left"]
 
 
@@ -151,7 +144,9 @@ def test_no_scheduler_is_a_clear_type_error() -> None:
 
 
 @pytest.mark.parametrize("pace", [0.0, 2.0])
-async def test_ten_thousand_polls_neither_overflow_the_stack_nor_grow(pace: float) -> None:
+async def test_ten_thousand_polls_neither_overflow_the_stack_nor_grow(
+    loop_scheduler: LoopScheduler, pace: float
+) -> None:
     number, sizes = 0, list[int]()
 
     def ask() -> Observable[int]:
@@ -166,11 +161,10 @@ async def test_ten_thousand_polls_neither_overflow_the_stack_nor_grow(pace: floa
 
         return Observable(answer)
 
-    scheduler = LoopScheduler()
     tracemalloc.start()
     try:
-        assert await to_future(scheduler)(poll(ask, pace, lambda item: item == 10_000)) == 10_000
+        assert await to_future(loop_scheduler)(poll(ask, pace, lambda item: item == 10_000)) == 10_000
     finally:
         tracemalloc.stop()
-    assert scheduler.loop.time() == 9_999 * pace
+    assert loop_scheduler.loop.time() == 9_999 * pace
     assert sizes[-1] - sizes[1] < 100_000

@@ -43,8 +43,7 @@ def failing(after: int = 1, error: Exception = BROKEN) -> Callable[[TestSchedule
     return lambda scheduler: scheduler.create_cold_observable(on_error(after, error))
 
 
-def test_attempts_are_made_after_exact_delays_in_scheduler_time() -> None:
-    scheduler = TestScheduler()
+def test_attempts_are_made_after_exact_delays_in_scheduler_time(scheduler: TestScheduler) -> None:
     source = scheduler.create_cold_observable(on_next(1, "x"), on_error(2, BROKEN))
     backoff = changed(max_retries=3)
     result = scheduler.start(lambda: source.pipe(retry_backoff(backoff, Random(1))))
@@ -53,18 +52,17 @@ def test_attempts_are_made_after_exact_delays_in_scheduler_time() -> None:
     assert result.messages == [*(on_next(start + 1, "x") for start in starts), on_error(278, BROKEN)]
 
 
-async def test_jittered_delays_are_those_of_the_seeded_source() -> None:
+async def test_jittered_delays_are_those_of_the_seeded_source(loop_scheduler: LoopScheduler) -> None:
     seed, attempts = Random(7), list[float]()
     first, second = (10.0 * (1 - 0.5 * seed.random()), 20.0 * (1 - 0.5 * seed.random()))
 
     def attempt(_: abc.SchedulerBase) -> Observable[Any]:
-        attempts.append(scheduler.loop.time())
+        attempts.append(loop_scheduler.loop.time())
         return rx.throw(BROKEN)
 
-    scheduler = LoopScheduler()
     retried = rx.defer(attempt).pipe(retry_backoff(changed(jitter=0.5, max_retries=2), Random(7)))
     with pytest.raises(ValueError, match="broken"):
-        await to_future(scheduler)(retried)
+        await to_future(loop_scheduler)(retried)
     assert attempts == [0.0, first, first + second]
 
 
@@ -117,14 +115,13 @@ def test_what_on_retry_returns_is_emitted_unless_it_is_none() -> None:
     assert result == [on_next(201, "again in 10"), on_next(233, "again in 40"), on_error(274, BROKEN)]
 
 
-def test_an_item_of_on_retry_may_end_it_all() -> None:
+def test_an_item_of_on_retry_may_end_it_all(scheduler: TestScheduler) -> None:
     attempts: list[int] = []
 
     def attempt(_: abc.SchedulerBase) -> Observable[Any]:
         attempts.append(1)
         return rx.throw(BROKEN)
 
-    scheduler = TestScheduler()
     retried = rx.defer(attempt).pipe(retry_backoff(changed(on_retry=lambda *_: "again"), Random(1)))
     result = scheduler.start(lambda: retried.take(1))
     assert [message.value.kind for message in result.messages] == ["N", "C"]
@@ -141,29 +138,26 @@ def test_a_rule_that_raises_arrives_as_an_error(rule: str) -> None:
     assert messages(failing(), changed(**{rule: broken})) == [on_error(201, fault)]
 
 
-def test_a_success_rule_that_raises_arrives_as_an_error_and_is_not_retried() -> None:
+def test_a_success_rule_that_raises_arrives_as_an_error_and_is_not_retried(scheduler: TestScheduler) -> None:
     fault = KeyError("rule")
 
     def broken(_: Any) -> bool:
         raise fault
 
-    scheduler = TestScheduler()
     source = scheduler.create_hot_observable(on_next(210, "x"), on_next(220, "y"))
     result = scheduler.start(lambda: source.pipe(retry_backoff(changed(reset_on_success=broken), Random(1))))
     assert result.messages == [on_error(210, fault)]
     assert source.subscriptions == [subscribe(200, 210)]
 
 
-def test_disposing_between_attempts_stops_the_next() -> None:
-    scheduler = TestScheduler()
+def test_disposing_between_attempts_stops_the_next(scheduler: TestScheduler) -> None:
     source = scheduler.create_cold_observable(on_error(1, BROKEN))
     result = scheduler.start(lambda: source.pipe(retry_backoff(changed(), Random(1))), disposed=205)
     assert result.messages == []
     assert source.subscriptions == [subscribe(200, 201)]
 
 
-def test_disposing_in_an_attempt_lets_go_of_it() -> None:
-    scheduler = TestScheduler()
+def test_disposing_in_an_attempt_lets_go_of_it(scheduler: TestScheduler) -> None:
     source = scheduler.create_cold_observable(on_error(50, BROKEN))
     scheduler.start(lambda: source.pipe(retry_backoff(changed(), Random(1))), disposed=270)
     assert source.subscriptions == [subscribe(200, 250), subscribe(260, 270)]
@@ -190,22 +184,23 @@ def test_no_scheduler_is_a_clear_type_error() -> None:
         rx.never().pipe(retry_backoff(EXACT, Random(1))).subscribe()
 
 
-async def test_each_attempt_runs_the_effect_again() -> None:
+async def test_each_attempt_runs_the_effect_again(loop_scheduler: LoopScheduler) -> None:
     attempts: list[float] = []
 
     async def effect() -> str:
-        attempts.append(scheduler.loop.time())
+        attempts.append(loop_scheduler.loop.time())
         if len(attempts) < 4:
             raise BROKEN
         return "done"
 
-    scheduler = LoopScheduler()
-    assert await to_future(scheduler)(from_async(effect).pipe(retry_backoff(EXACT, Random(1)))) == "done"
+    assert await to_future(loop_scheduler)(from_async(effect).pipe(retry_backoff(EXACT, Random(1)))) == "done"
     assert attempts == [0.0, 1.0, 3.0, 7.0]
 
 
 @pytest.mark.parametrize("delay", [0.0, 1.0])
-async def test_ten_thousand_attempts_neither_overflow_the_stack_nor_grow(delay: float) -> None:
+async def test_ten_thousand_attempts_neither_overflow_the_stack_nor_grow(
+    loop_scheduler: LoopScheduler, delay: float
+) -> None:
     failures, sizes = 10_000, list[int]()
 
     def attempt(_: abc.SchedulerBase) -> Observable[str]:
@@ -216,11 +211,10 @@ async def test_ten_thousand_attempts_neither_overflow_the_stack_nor_grow(delay: 
         return rx.throw(BROKEN) if failures else rx.of("done")
 
     backoff = Backoff(initial=delay, max_delay=delay, jitter=0.0)
-    scheduler = LoopScheduler()
     tracemalloc.start()
     try:
-        assert await to_future(scheduler)(rx.defer(attempt).pipe(retry_backoff(backoff, Random(1)))) == "done"
+        assert await to_future(loop_scheduler)(rx.defer(attempt).pipe(retry_backoff(backoff, Random(1)))) == "done"
     finally:
         tracemalloc.stop()
-    assert scheduler.loop.time() == pytest.approx(9_999 * delay)
+    assert loop_scheduler.loop.time() == pytest.approx(9_999 * delay)
     assert sizes[-1] - sizes[1] < 100_000

@@ -17,16 +17,14 @@ from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.to_future import to_future
 
 
-async def test_now_follows_the_loop() -> None:
-    scheduler = LoopScheduler()
-    before = scheduler.now
+async def test_now_follows_the_loop(loop_scheduler: LoopScheduler) -> None:
+    before = loop_scheduler.now
     await asyncio.sleep(90)  # virtual
-    assert scheduler.now - before == timedelta(seconds=90)
-    assert seconds_now(scheduler) == scheduler.loop.time() == 90.0
+    assert loop_scheduler.now - before == timedelta(seconds=90)
+    assert seconds_now(loop_scheduler) == loop_scheduler.loop.time() == 90.0
 
 
-def test_seconds_now_reads_any_scheduler() -> None:
-    scheduler = TestScheduler()
+def test_seconds_now_reads_any_scheduler(scheduler: TestScheduler) -> None:
     scheduler.advance_to(12.5)
     assert seconds_now(scheduler) == 12.5
 
@@ -89,14 +87,13 @@ async def test_an_action_that_disposes_itself_disposes_what_it_returns() -> None
     assert gone == ["inner"]
 
 
-async def test_what_an_action_returns_besides_is_ignored() -> None:
-    scheduler = LoopScheduler()
-    timer = scheduler.schedule(lambda *_: 5)  # type: ignore[arg-type, return-value]
+async def test_what_an_action_returns_besides_is_ignored(loop_scheduler: LoopScheduler) -> None:
+    timer = loop_scheduler.schedule(lambda *_: 5)  # type: ignore[arg-type, return-value]
     await asyncio.sleep(0)
     timer.dispose()
 
 
-async def test_an_action_that_raises_starves_no_other() -> None:
+async def test_an_action_that_raises_starves_no_other(loop_scheduler: LoopScheduler) -> None:
     reported, fired = list[Any](), list[str]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
     fault = ValueError("action")
@@ -104,23 +101,23 @@ async def test_an_action_that_raises_starves_no_other() -> None:
     def raises(*_: Any) -> None:
         raise fault
 
-    scheduler = LoopScheduler()
-    scheduler.schedule_relative(1, raises)
-    scheduler.schedule_relative(1, lambda *_: fired.append("fired"))
+    loop_scheduler.schedule_relative(1, raises)
+    loop_scheduler.schedule_relative(1, lambda *_: fired.append("fired"))
     await asyncio.sleep(2)  # virtual
     assert (reported, fired) == ([fault], ["fired"])
 
 
-async def test_the_librarys_own_time_operators_run_on_it_without_a_thread() -> None:
+async def test_the_librarys_own_time_operators_run_on_it_without_a_thread(loop_scheduler: LoopScheduler) -> None:
     before = threading.enumerate()
-    scheduler = LoopScheduler()
     source = rx.interval(1.0).delay(0.5).take(3).pipe(rx.operators.timeout(60.0), rx.operators.to_list())
-    assert await to_future(scheduler)(source) == [0, 1, 2]
-    assert scheduler.loop.time() == pytest.approx(3.5, abs=1e-5)
-    assert await to_future(scheduler)(rx.timer(1_800).map(lambda _: threading.enumerate())) == before
+    assert await to_future(loop_scheduler)(source) == [0, 1, 2]
+    assert loop_scheduler.loop.time() == pytest.approx(3.5, abs=1e-5)
+    assert await to_future(loop_scheduler)(rx.timer(1_800).map(lambda _: threading.enumerate())) == before
 
 
-async def test_close_waits_for_the_clean_up_of_cancelled_effects_and_of_what_they_start() -> None:
+async def test_close_waits_for_the_clean_up_of_cancelled_effects_and_of_what_they_start(
+    loop_scheduler: LoopScheduler,
+) -> None:
     seen: list[str] = []
 
     async def last_words() -> None:
@@ -133,26 +130,23 @@ async def test_close_waits_for_the_clean_up_of_cancelled_effects_and_of_what_the
         finally:
             await asyncio.sleep(1)  # virtual
             seen.append("cleaned up")
-            from_async(last_words).subscribe(scheduler=scheduler)
+            from_async(last_words).subscribe(scheduler=loop_scheduler)
 
-    scheduler = LoopScheduler()
-    running = [from_async(effect).subscribe(scheduler=scheduler) for _ in range(2)]
+    running = [from_async(effect).subscribe(scheduler=loop_scheduler) for _ in range(2)]
     await asyncio.sleep(0)
     for subscription in running:
         subscription.dispose()
-    await scheduler.close()
+    await loop_scheduler.close()
     assert seen == ["cleaned up"] * 2 + ["last words"] * 2
-    assert scheduler.loop.time() == 3.0
+    assert loop_scheduler.loop.time() == 3.0
 
 
-async def test_close_has_nothing_to_wait_for_when_nothing_runs() -> None:
-    scheduler = LoopScheduler()
-    await scheduler.close()
-    assert scheduler.loop.time() == 0.0
+async def test_close_has_nothing_to_wait_for_when_nothing_runs(loop_scheduler: LoopScheduler) -> None:
+    await loop_scheduler.close()
+    assert loop_scheduler.loop.time() == 0.0
 
 
-def test_there_is_no_default_clock() -> None:
+def test_there_is_no_default_clock(scheduler: TestScheduler) -> None:
     with pytest.raises(TypeError, match="no scheduler: give one at the single subscribe"):
         clock(None)
-    scheduler = TestScheduler()
     assert clock(scheduler) is scheduler

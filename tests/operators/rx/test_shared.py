@@ -33,7 +33,7 @@ def counted(source: Observable[Any]) -> tuple[Observable[Any], list[int]]:
     return rx.defer(begin), subscriptions
 
 
-async def test_early_and_late_subscribers_get_the_one_item_of_one_run() -> None:
+async def test_early_and_late_subscribers_get_the_one_item_of_one_run(loop_scheduler: LoopScheduler) -> None:
     runs: list[int] = []
 
     async def effect() -> str:
@@ -41,11 +41,10 @@ async def test_early_and_late_subscribers_get_the_one_item_of_one_run() -> None:
         await asyncio.sleep(5)  # virtual
         return "item"
 
-    scheduler = LoopScheduler()
     once = Shared(from_async(effect))
-    early = [collect(once, scheduler) for _ in range(3)]
-    assert await to_future(scheduler)(once) == "item"
-    late = collect(once, scheduler)
+    early = [collect(once, loop_scheduler) for _ in range(3)]
+    assert await to_future(loop_scheduler)(once) == "item"
+    late = collect(once, loop_scheduler)
     assert [*early, late] == [["item", "|"]] * 4
     assert len(runs) == 1
 
@@ -115,7 +114,7 @@ def test_a_waiter_that_raises_starves_nobody_and_its_fault_is_not_kept_quiet() -
     assert order == ["raises", "item"]
 
 
-async def test_a_waiter_that_raises_at_an_effects_item_is_reported_to_the_loop() -> None:
+async def test_a_waiter_that_raises_at_an_effects_item_is_reported_to_the_loop(loop_scheduler: LoopScheduler) -> None:
     reported: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: reported.append(context))
@@ -126,11 +125,10 @@ async def test_a_waiter_that_raises_at_an_effects_item_is_reported_to_the_loop()
     def raises(_: str) -> None:
         raise ValueError("observer")
 
-    scheduler = LoopScheduler()
     once = Shared(from_async(effect))
-    once.subscribe(raises, lambda _: None, scheduler=scheduler)
-    heard = collect(once, scheduler)
-    await scheduler.close()
+    once.subscribe(raises, lambda _: None, scheduler=loop_scheduler)
+    heard = collect(once, loop_scheduler)
+    await loop_scheduler.close()
     assert heard == ["item", "|"]
     gc.collect()  # asyncio tells when the task is forgotten
     assert [str(context["exception"]) for context in reported] == ["observer"]
@@ -156,7 +154,7 @@ def test_a_waiter_may_start_it_again_from_within_its_error() -> None:
     assert heard == ["item"]
 
 
-async def test_dispose_stops_the_effect() -> None:
+async def test_dispose_stops_the_effect(loop_scheduler: LoopScheduler) -> None:
     entered, left = asyncio.Event(), list[str]()
 
     async def effect() -> None:
@@ -166,10 +164,9 @@ async def test_dispose_stops_the_effect() -> None:
         finally:
             left.append("left")
 
-    scheduler = LoopScheduler()
     once = Shared(from_async(effect))
-    collect(once, scheduler)
+    collect(once, loop_scheduler)
     await entered.wait()
     once.dispose()
-    await scheduler.close()
+    await loop_scheduler.close()
     assert left == ["left"]

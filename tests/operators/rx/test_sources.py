@@ -51,8 +51,7 @@ def test_the_end_of_the_other_ends_nothing() -> None:
     assert items == [1, "|"]
 
 
-def test_both_are_let_go_of_together() -> None:
-    scheduler = TestScheduler()
+def test_both_are_let_go_of_together(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(ReactiveTest.on_next(300, 1))
     other = scheduler.create_hot_observable(ReactiveTest.on_next(300, 2))
     scheduler.start(lambda: source.pipe(merge_errors(other)), disposed=500)

@@ -38,8 +38,7 @@ def collect(source: Observable[Any]) -> list[Any]:
     return heard
 
 
-def test_the_kind_of_an_item_chooses_the_road() -> None:
-    scheduler = TestScheduler()
+def test_the_kind_of_an_item_chooses_the_road(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, Yes("a")))
     road = scheduler.create_cold_observable(on_next(5, "x"), on_completed(20))
     other = scheduler.create_cold_observable(on_next(5, "never"))
@@ -48,8 +47,7 @@ def test_the_kind_of_an_item_chooses_the_road() -> None:
     assert other.subscriptions == []
 
 
-def test_the_whole_completes_with_its_road_and_lets_go_of_an_endless_source() -> None:
-    scheduler = TestScheduler()
+def test_the_whole_completes_with_its_road_and_lets_go_of_an_endless_source(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, Yes("a")), on_next(900, Yes("late")))
     road = scheduler.create_cold_observable(on_completed(20))
     result = scheduler.start(lambda: source.pipe(switch_by_type({Yes: lambda _: road})))
@@ -57,8 +55,7 @@ def test_the_whole_completes_with_its_road_and_lets_go_of_an_endless_source() ->
     assert source.subscriptions == [subscribe(200, 230)]
 
 
-def test_the_latest_wins_and_the_road_before_is_left() -> None:
-    scheduler = TestScheduler()
+def test_the_latest_wins_and_the_road_before_is_left(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, No("a")), on_next(250, Yes("b")))
     waiting = scheduler.create_cold_observable(*(on_next(tick, f"w{tick}") for tick in (10, 30, 50, 70)))
     granted = scheduler.create_cold_observable(on_next(5, "go"), on_completed(6))
@@ -67,8 +64,7 @@ def test_the_latest_wins_and_the_road_before_is_left() -> None:
     assert waiting.subscriptions == [subscribe(210, 250)]
 
 
-def test_the_same_kind_again_starts_its_road_again() -> None:
-    scheduler = TestScheduler()
+def test_the_same_kind_again_starts_its_road_again(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, No("a")), on_next(230, No("b")))
     waiting = scheduler.create_cold_observable(on_next(15, "w"), on_completed(40))
     result = scheduler.start(lambda: source.pipe(switch_by_type({No: lambda _: waiting})))
@@ -76,8 +72,7 @@ def test_the_same_kind_again_starts_its_road_again() -> None:
     assert waiting.subscriptions == [subscribe(210, 230), subscribe(230, 270)]
 
 
-def test_a_case_that_returns_none_leaves_the_road_followed() -> None:
-    scheduler = TestScheduler()
+def test_a_case_that_returns_none_leaves_the_road_followed(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, No("a")), on_next(220, Yes("news")))
     waiting = scheduler.create_cold_observable(on_next(30, "w"), on_completed(40))
     result = scheduler.start(lambda: source.pipe(switch_by_type({No: lambda _: waiting, Yes: lambda _: None})))
@@ -92,8 +87,7 @@ def test_a_source_that_ends_before_any_road_was_taken_ends_the_whole() -> None:
     assert collect(rx.empty().pipe(switch_by_type({Yes: lambda _: rx.never()}))) == ["|"]
 
 
-def test_a_source_that_ends_leaves_the_road_to_its_own_end() -> None:
-    scheduler = TestScheduler()
+def test_a_source_that_ends_leaves_the_road_to_its_own_end(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, Yes("a")), on_completed(220))
     road = scheduler.create_cold_observable(on_next(50, "x"), on_completed(60))
     result = scheduler.start(lambda: source.pipe(switch_by_type({Yes: lambda _: road})))
@@ -130,8 +124,7 @@ def test_a_case_that_raises_arrives_as_an_error() -> None:
     assert not source.observers
 
 
-def test_disposing_lets_go_of_source_and_road() -> None:
-    scheduler = TestScheduler()
+def test_disposing_lets_go_of_source_and_road(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, Yes("a")))
     road = scheduler.create_cold_observable(on_completed(500))
     scheduler.start(lambda: source.pipe(switch_by_type({Yes: lambda _: road})), disposed=300)

@@ -87,8 +87,7 @@ def test_a_stage_that_cannot_be_built_arrives_as_an_error() -> None:
     assert heard == [1, broken]
 
 
-def test_disposing_in_the_first_stage_lets_go_of_it() -> None:
-    scheduler = TestScheduler()
+def test_disposing_in_the_first_stage_lets_go_of_it(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, 1), on_completed(300))
     second = scheduler.create_cold_observable(on_completed(10))
     scheduler.start(lambda: source.pipe(then(lambda _: second)), disposed=250)
@@ -96,8 +95,7 @@ def test_disposing_in_the_first_stage_lets_go_of_it() -> None:
     assert second.subscriptions == []
 
 
-def test_disposing_in_the_second_stage_lets_go_of_it() -> None:
-    scheduler = TestScheduler()
+def test_disposing_in_the_second_stage_lets_go_of_it(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, 1), on_completed(220))
     second = scheduler.create_cold_observable(on_next(10, "x"), on_completed(500))
     result = scheduler.start(lambda: source.pipe(then(lambda _: second)), disposed=300)
@@ -124,11 +122,10 @@ def test_the_next_stage_may_be_subscribed_while_the_source_still_emits_its_end()
     assert heard == [1, 1, 2, "|"]
 
 
-async def test_the_scheduler_given_once_reaches_every_stage() -> None:
+async def test_the_scheduler_given_once_reaches_every_stage(loop_scheduler: LoopScheduler) -> None:
     async def effect() -> str:
         return "done"
 
-    scheduler = LoopScheduler()
     stages = from_async(effect).pipe(then(lambda _: from_async(effect)), then(lambda _: rx.timer(5.0)))
-    assert await to_future(scheduler)(stages) == 0
-    assert scheduler.loop.time() == 5.0
+    assert await to_future(loop_scheduler)(stages) == 0
+    assert loop_scheduler.loop.time() == 5.0

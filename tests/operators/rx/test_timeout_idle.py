@@ -28,8 +28,7 @@ on_next, on_error, on_completed, subscribe = (
 )
 
 
-def test_silence_from_the_start_ends_it_to_the_tick() -> None:
-    scheduler = TestScheduler()
+def test_silence_from_the_start_ends_it_to_the_tick(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(900, "late"))
     (message,) = scheduler.start(lambda: source.pipe(timeout_idle(60, "transfer"))).messages
     error = message.value.exception
@@ -39,8 +38,7 @@ def test_silence_from_the_start_ends_it_to_the_tick() -> None:
     assert source.subscriptions == [subscribe(200, 260)]
 
 
-def test_each_item_buys_another_full_wait() -> None:
-    scheduler = TestScheduler()
+def test_each_item_buys_another_full_wait(scheduler: TestScheduler) -> None:
     ticks = (230, 289, 290, 349)
     source = scheduler.create_hot_observable(*(on_next(tick, tick) for tick in ticks))
     *items, last = scheduler.start(lambda: source.pipe(timeout_idle(60, "transfer"))).messages
@@ -106,7 +104,7 @@ async def test_a_lively_source_has_one_timer_only() -> None:
     assert looks <= 20
 
 
-async def test_the_stalled_effect_is_cancelled_and_cleans_up() -> None:
+async def test_the_stalled_effect_is_cancelled_and_cleans_up(loop_scheduler: LoopScheduler) -> None:
     seen: list[float] = []
 
     async def stalls() -> AsyncIterator[int]:
@@ -114,17 +112,15 @@ async def test_the_stalled_effect_is_cancelled_and_cleans_up() -> None:
             yield 1
             await asyncio.Event().wait()
         finally:
-            seen.append(scheduler.loop.time())
+            seen.append(loop_scheduler.loop.time())
 
-    scheduler = LoopScheduler()
     with pytest.raises(Stalled):
-        await to_future(scheduler)(from_async(stalls).pipe(timeout_idle(60, "transfer")))
-    await scheduler.close()
+        await to_future(loop_scheduler)(from_async(stalls).pipe(timeout_idle(60, "transfer")))
+    await loop_scheduler.close()
     assert seen == [60.0]
 
 
-def test_disposing_lets_go_of_the_source() -> None:
-    scheduler = TestScheduler()
+def test_disposing_lets_go_of_the_source(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, 1))
     assert scheduler.start(lambda: source.pipe(timeout_idle(60, "s")), disposed=240).messages == [on_next(210, 1)]
     assert source.subscriptions == [subscribe(200, 240)]

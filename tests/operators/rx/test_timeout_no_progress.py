@@ -12,8 +12,7 @@ on_next, on_completed, subscribe = ReactiveTest.on_next, ReactiveTest.on_complet
 
 
 @pytest.mark.parametrize(("places", "late"), [((), 245), ("aaaa", 255), ("aabb", 275), ("abca", 285)])
-def test_it_counts_from_the_item_that_was_another_than_before(places: str, late: int) -> None:
-    scheduler = TestScheduler()
+def test_it_counts_from_the_item_that_was_another_than_before(scheduler: TestScheduler, places: str, late: int) -> None:
     said = [on_next(210 + 10 * number, place) for number, place in enumerate(places)]
     source = scheduler.create_hot_observable(*said)
     result = scheduler.start(lambda: source.pipe(timeout_no_progress(str, 45, "execution")))
@@ -25,8 +24,7 @@ def test_it_counts_from_the_item_that_was_another_than_before(places: str, late:
     assert source.subscriptions == [subscribe(200, late)]
 
 
-def test_a_source_that_ends_in_time_keeps_its_own_end() -> None:
-    scheduler = TestScheduler()
+def test_a_source_that_ends_in_time_keeps_its_own_end(scheduler: TestScheduler) -> None:
     source = scheduler.create_cold_observable(on_next(10, "a"), on_next(20, "a"), on_completed(54))
     result = scheduler.start(lambda: source.pipe(timeout_no_progress(str, 45, "execution")))
     assert result.messages == [on_next(210, "a"), on_next(220, "a"), on_completed(254)]

@@ -23,8 +23,7 @@ on_next, on_error, on_completed, subscribe = (
 )
 
 
-def test_it_ends_a_lively_source_to_the_tick_and_names_the_stage() -> None:
-    scheduler = TestScheduler()
+def test_it_ends_a_lively_source_to_the_tick_and_names_the_stage(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(*(on_next(tick, tick) for tick in range(210, 400, 10)))
     result = scheduler.start(lambda: source.pipe(timeout_total(45, "online")))
     *items, last = result.messages
@@ -56,19 +55,18 @@ async def test_no_timer_is_left_behind_by_an_early_end() -> None:
     assert loop.time() == 50_000
 
 
-async def test_the_effect_that_took_too_long_is_cancelled_and_cleans_up() -> None:
+async def test_the_effect_that_took_too_long_is_cancelled_and_cleans_up(loop_scheduler: LoopScheduler) -> None:
     seen: list[Any] = []
 
     async def endless() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            seen.append(scheduler.loop.time())
+            seen.append(loop_scheduler.loop.time())
 
-    scheduler = LoopScheduler()
     with pytest.raises(StageTimeout, match="execution: nothing within 30 s"):
-        await to_future(scheduler)(from_async(endless).pipe(timeout_total(30, "execution")))
-    await scheduler.close()
+        await to_future(loop_scheduler)(from_async(endless).pipe(timeout_total(30, "execution")))
+    await loop_scheduler.close()
     assert seen == [30.0]
 
 

@@ -40,7 +40,7 @@ async def test_an_operator_that_ran_out_of_something_does_not_hang_the_wait() ->
         await to_future(LoopScheduler())(exhausted)
 
 
-async def test_cancelling_the_future_disposes_and_reaches_the_effects_finally() -> None:
+async def test_cancelling_the_future_disposes_and_reaches_the_effects_finally(loop_scheduler: LoopScheduler) -> None:
     entered, left = asyncio.Event(), list[str]()
 
     async def effect() -> None:
@@ -50,13 +50,12 @@ async def test_cancelling_the_future_disposes_and_reaches_the_effects_finally() 
         finally:
             left.append("left")
 
-    scheduler = LoopScheduler()
-    future = to_future(scheduler)(from_async(effect))
+    future = to_future(loop_scheduler)(from_async(effect))
     await entered.wait()
     future.cancel()
     with pytest.raises(asyncio.CancelledError):
         await future
-    await scheduler.close()
+    await loop_scheduler.close()
     assert left == ["left"]
 
 

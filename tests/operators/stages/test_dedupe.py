@@ -19,29 +19,25 @@ async def test_ours_are_asked_by_blake3_and_old_ones_by_md5() -> None:
         assert stage.worker.said("check") == [tuple(e.FileRef(f.digests[algorithm], f.ext) for f in (VIDEO, AUDIO))]
 
 
-async def test_what_is_there_is_not_missing_and_counts_as_saved() -> None:
-    stage = Stage()
+async def test_what_is_there_is_not_missing_and_counts_as_saved(stage: Stage) -> None:
     stage.worker.known = {VIDEO.digests["blake3"]}
     items = await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
     assert (items[-1].missing, items[-1].saved) == ((AUDIO,), 1000)
 
 
-async def test_one_file_given_twice_is_asked_for_and_sent_once() -> None:
-    stage = Stage()
+async def test_one_file_given_twice_is_asked_for_and_sent_once(stage: Stage) -> None:
     stage.files.files[JOB.audio] = VIDEO
     items = await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
     assert items[-1].missing == (VIDEO,)
 
 
-async def test_files_are_read_once_however_often_they_are_asked_for() -> None:
-    stage = Stage()
+async def test_files_are_read_once_however_often_they_are_asked_for(stage: Stage) -> None:
     for _ in range(3):
         await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
     assert len(stage.files.readings) == 2
 
 
-async def test_an_unreadable_file_is_the_stages_error() -> None:
-    stage = Stage()
+async def test_an_unreadable_file_is_the_stages_error(stage: Stage) -> None:
     stage.files.files[JOB.video] = errors.FileUnusable("clip.mp4 is empty")
     await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
     assert isinstance(stage.end, errors.FileUnusable)

@@ -33,8 +33,7 @@ async def test_a_report_without_news_is_not_repeated() -> None:
     assert len(stage.worker.said("report")) == 10
 
 
-async def test_a_cached_task_is_rendered_already() -> None:
-    stage = Stage()
+async def test_a_cached_task_is_rendered_already(stage: Stage) -> None:
     task = replace(SUBMITTED, cached=True)
     assert await stage.run(follow(stage.workers, Policy(), Random(1))(task)) == [e.Rendered(task)]
 

@@ -30,8 +30,7 @@ async def test_a_grant_without_an_address_means_the_configured_worker() -> None:
     assert items == [e.Online(URL, None, READY.features)]
 
 
-async def test_without_any_address_the_error_says_so() -> None:
-    stage = Stage()
+async def test_without_any_address_the_error_says_so(stage: Stage) -> None:
     stage.workers.default = None
     with pytest.raises(errors.WorkerRefused, match="name a worker"):
         online(stage.workers, Policy(), Random(1))(e.Granted("online", 0.0))

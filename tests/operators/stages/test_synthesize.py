@@ -24,16 +24,14 @@ async def test_the_pair_is_submitted_by_the_hashes_that_the_worker_knows() -> No
     ]
 
 
-async def test_a_submit_that_broke_is_made_again_with_the_same_id() -> None:
-    stage = Stage()
+async def test_a_submit_that_broke_is_made_again_with_the_same_id(stage: Stage) -> None:
     stage.worker.failures["submit"] = [errors.WorkerUnreachable("reset")]
     await stage.run(synthesize(JOB, stage.workers, Policy(), Random(1))(UPLOADED))
     first, second = stage.worker.said("submit")
     assert first == second
 
 
-async def test_a_refusal_is_the_stages_error() -> None:
-    stage = Stage()
+async def test_a_refusal_is_the_stages_error(stage: Stage) -> None:
     stage.worker.failures["submit"] = [errors.WorkerRefused("no", code="bad_request")]
     await stage.run(synthesize(JOB, stage.workers, Policy(), Random(1))(UPLOADED))
     assert isinstance(stage.end, errors.WorkerRefused)

@@ -15,28 +15,24 @@ from wakestream.operators.model.ports import Resumed
 from wakestream.operators.stages.upload import upload
 
 
-async def test_progress_counts_over_all_files_and_ends_with_what_was_sent() -> None:
-    stage = Stage()
+async def test_progress_counts_over_all_files_and_ends_with_what_was_sent(stage: Stage) -> None:
     items = await stage.run(upload(stage.workers, Policy(), Random(1))(CHECKED))
     assert [(item.bytes, item.of) for item in items[:-1]] == [(500, 1500), (1000, 1500), (1250, 1500), (1500, 1500)]
     assert items[-1] == e.Uploaded(CHECKED, 1500, 0)
 
 
-async def test_nothing_missing_is_nothing_sent() -> None:
-    stage = Stage()
+async def test_nothing_missing_is_nothing_sent(stage: Stage) -> None:
     checked = replace(CHECKED, missing=())
     assert await stage.run(upload(stage.workers, Policy(), Random(1))(checked)) == [e.Uploaded(checked, 0, 1500)]
     assert stage.worker.said("upload") == []
 
 
-async def test_only_what_is_missing_is_sent() -> None:
-    stage = Stage()
+async def test_only_what_is_missing_is_sent(stage: Stage) -> None:
     items = await stage.run(upload(stage.workers, Policy(), Random(1))(replace(CHECKED, missing=(AUDIO,))))
     assert (items[-1].sent, items[-1].saved) == (500, 1000)
 
 
-async def test_a_broken_upload_is_begun_again_a_few_times_and_all_that_went_over_the_wire_counts() -> None:
-    stage = Stage()
+async def test_a_broken_upload_is_begun_again_a_few_times_and_all_that_went_over_the_wire_counts(stage: Stage) -> None:
     stage.worker.failures["upload"] = [errors.WorkerUnreachable("reset")] * 3
     assert (await stage.run(upload(stage.workers, Policy(), Random(1))(CHECKED)))[-1] == e.Uploaded(CHECKED, 3000, 0)
     stage.worker.failures["upload"] = [errors.WorkerUnreachable("reset")] * 4
@@ -63,8 +59,7 @@ class Keeping(FakeWorker):
         self.at = 0
 
 
-async def test_an_upload_goes_on_where_it_broke_off_as_often_as_it_gets_farther() -> None:
-    stage = Stage()
+async def test_an_upload_goes_on_where_it_broke_off_as_often_as_it_gets_farther(stage: Stage) -> None:
     stage.workers.workers[CHECKED.worker.url] = Keeping(at=0, step=50)  # 20 attempts for the first file alone
     items = await stage.run(upload(stage.workers, Policy(), Random(1))(CHECKED))
     counts = [item.bytes for item in items[:-1]]
@@ -72,23 +67,20 @@ async def test_an_upload_goes_on_where_it_broke_off_as_often_as_it_gets_farther(
     assert items[-1] == e.Uploaded(CHECKED, 1500, 0)
 
 
-async def test_what_an_earlier_run_had_sent_is_saved_and_progress_begins_there() -> None:
-    stage = Stage()
+async def test_what_an_earlier_run_had_sent_is_saved_and_progress_begins_there(stage: Stage) -> None:
     stage.workers.workers[CHECKED.worker.url] = Keeping(at=600, step=10_000)
     items = await stage.run(upload(stage.workers, Policy(), Random(1))(replace(CHECKED, missing=(VIDEO,))))
     assert [item.bytes for item in items[:-1]] == [600, 1000]
     assert items[-1] == e.Uploaded(replace(CHECKED, missing=(VIDEO,)), 400, 500 + 600)
 
 
-async def test_silence_is_broken_off() -> None:
-    stage = Stage()
+async def test_silence_is_broken_off(stage: Stage) -> None:
     stage.worker.delays["upload"] = 1e6
     await stage.run(upload(stage.workers, Policy(transfer=60.0), Random(1))(CHECKED))
     assert isinstance(stage.end, errors.Stalled)
 
 
-async def test_a_changed_file_is_not_tried_again() -> None:
-    stage = Stage()
+async def test_a_changed_file_is_not_tried_again(stage: Stage) -> None:
     stage.worker.failures["upload"] = [errors.FileChanged("written to")]
     await stage.run(upload(stage.workers, Policy(), Random(1))(CHECKED))
     assert isinstance(stage.end, errors.FileChanged)

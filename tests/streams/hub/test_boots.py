@@ -6,8 +6,7 @@ from tests.support.streams.hub_net import Net
 from wakestream.streams.protocol import messages as m
 
 
-def test_a_boot_while_a_gpu_is_online_is_answered_at_once_by_the_hub_and_still_keeps_the_gpu_on() -> None:
-    net = Net()
+def test_a_boot_while_a_gpu_is_online_is_answered_at_once_by_the_hub_and_still_keeps_the_gpu_on(net: Net) -> None:
     net.worker()
     monitor, client, other = net.monitor(), net.join("client"), net.join("client")
     before = len(net.sent[other])
@@ -22,8 +21,7 @@ def test_a_boot_while_a_gpu_is_online_is_answered_at_once_by_the_hub_and_still_k
     assert not net.heard(client, m.Error)
 
 
-def test_a_boot_of_another_gpu_than_the_one_that_is_online_is_its_monitors_to_answer() -> None:
-    net = Net()
+def test_a_boot_of_another_gpu_than_the_one_that_is_online_is_its_monitors_to_answer(net: Net) -> None:
     net.worker()
     monitor, client = net.monitor("attic"), net.join("client")
     net.say(client, m.Boot(request_id="b", gpu="attic"))

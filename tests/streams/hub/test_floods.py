@@ -26,9 +26,7 @@ def test_monitors_and_clients_hear_so_much_of_it_in_a_second(message: m.Message)
 
 
 @REPEATED
-def test_it_does_not_fill_the_journal(message: m.Message) -> None:
-    net = Net()
-    worker = net.worker()
+def test_it_does_not_fill_the_journal(net: Net, message: m.Message, worker: int) -> None:
     kept = len(net.journal)
     for _ in range(100):
         net.pass_time(1.0)
@@ -36,9 +34,7 @@ def test_it_does_not_fill_the_journal(message: m.Message) -> None:
     assert len(net.journal) == kept
 
 
-def test_a_worker_that_has_moved_is_heard() -> None:
-    net = Net()
-    worker = net.worker()
+def test_a_worker_that_has_moved_is_heard(net: Net, worker: int) -> None:
     net.say(worker, m.Online(url="http://elsewhere:2"))
     assert net.state.gpus["studio"].url == "http://elsewhere:2"
     net.restart(compacted=False)

@@ -38,8 +38,7 @@ def codes(net: Net, fd: int) -> list[str | None]:
 
 
 @pytest.mark.parametrize("restart", ["no", "journal", "snapshot"])
-def test_a_gpu_whose_worker_is_away_is_not_to_be_had_by_another_license(restart: str) -> None:
-    net = Net()
+def test_a_gpu_whose_worker_is_away_is_not_to_be_had_by_another_license(net: Net, restart: str) -> None:
     net.leave(worker(net, "w"))
     if restart != "no":
         net.restart(compacted=restart == "snapshot")
@@ -53,8 +52,7 @@ def test_a_gpu_whose_worker_is_away_is_not_to_be_had_by_another_license(restart:
     assert back not in net.closed
 
 
-def test_a_key_that_was_issued_for_a_gpu_is_good_for_no_other_and_no_other_key_for_that_gpu() -> None:
-    net = Net()
+def test_a_key_that_was_issued_for_a_gpu_is_good_for_no_other_and_no_other_key_for_that_gpu(net: Net) -> None:
     issued(net, ("w", "worker", ("studio",)))
     assert codes(net, worker(net, "w", "attic"))[:1] == ["forbidden"]
     assert codes(net, worker(net, "other"))[:1] == ["gpu_taken"]
@@ -62,32 +60,28 @@ def test_a_key_that_was_issued_for_a_gpu_is_good_for_no_other_and_no_other_key_f
     assert net.state.gpus["studio"].online
 
 
-def test_a_name_that_is_issued_goes_to_that_key_also_if_another_used_it_first() -> None:
-    net = Net()
+def test_a_name_that_is_issued_goes_to_that_key_also_if_another_used_it_first(net: Net) -> None:
     first = worker(net, "first")
     issued(net, ("w", "worker", ("studio",)))
     assert first in net.closed
     assert worker(net, "w") not in net.closed
 
 
-def test_a_worker_that_names_no_gpu_takes_the_one_that_its_key_was_issued_for() -> None:
-    net = Net()
+def test_a_worker_that_names_no_gpu_takes_the_one_that_its_key_was_issued_for(net: Net) -> None:
     issued(net, ("w", "worker", ("studio",)))
     monitor(net, "m", "attic")
     fd = worker(net, "w", None)
     assert net.state.connections[fd].gpu == "studio"
 
 
-def test_a_deployed_worker_that_is_back_before_its_old_connection_broke_replaces_it() -> None:
-    net = Net()
+def test_a_deployed_worker_that_is_back_before_its_old_connection_broke_replaces_it(net: Net) -> None:
     issued(net, ("w", "worker", ("studio",)))
     before, after = worker(net, "w", None), worker(net, "w", None)
     assert net.closed == [before]
     assert net.state.gpus["studio"].worker == after
 
 
-def test_a_worker_that_names_no_gpu_takes_none_that_is_another_licenses() -> None:
-    net = Net()
+def test_a_worker_that_names_no_gpu_takes_none_that_is_another_licenses(net: Net) -> None:
     monitor(net, "m", "studio")
     net.leave(worker(net, "w"))
     fd = worker(net, "thief", None)
@@ -97,8 +91,7 @@ def test_a_worker_that_names_no_gpu_takes_none_that_is_another_licenses() -> Non
     assert net.state.connections[again].gpu == "gpu-2"
 
 
-def test_only_the_worker_that_holds_a_job_gives_its_result() -> None:
-    net = Net()
+def test_only_the_worker_that_holds_a_job_gives_its_result(net: Net) -> None:
     client, rogue = net.join("client"), worker(net, "rogue", "attic")
     net.phase(monitor(net, "m", "attic"), "off", "attic")
     net.submit(client)
@@ -113,8 +106,7 @@ def test_only_the_worker_that_holds_a_job_gives_its_result() -> None:
     assert (list(net.state.jobs), len(net.heard(client, m.Result))) == ([], 1)
 
 
-def test_a_worker_that_lost_its_job_for_a_moment_still_ends_it() -> None:
-    net = Net()
+def test_a_worker_that_lost_its_job_for_a_moment_still_ends_it(net: Net) -> None:
     client, first = net.join("client"), worker(net, "w")
     net.submit(client)
     net.leave(first)
@@ -125,8 +117,7 @@ def test_a_worker_that_lost_its_job_for_a_moment_still_ends_it() -> None:
     assert net.state.jobs == {}
 
 
-def test_a_result_of_no_known_job_goes_only_to_a_license_that_the_worker_has_worked_for() -> None:
-    net = Net()
+def test_a_result_of_no_known_job_goes_only_to_a_license_that_the_worker_has_worked_for(net: Net) -> None:
     client, rogue = net.join("client"), worker(net, "rogue", "attic")
     for message in (
         m.Result(request_id="x", license="id-client", result={}),
@@ -143,8 +134,7 @@ def test_a_result_of_no_known_job_goes_only_to_a_license_that_the_worker_has_wor
 # Monitors
 
 
-def test_a_monitor_says_nothing_of_another_licenses_gpu() -> None:
-    net = Net()
+def test_a_monitor_says_nothing_of_another_licenses_gpu(net: Net) -> None:
     net.phase(monitor(net, "m", "studio"), "starting")
     rogue, client = monitor(net, "rogue", "attic"), net.join("client", features=("power_state",))
     net.submit(client)
@@ -161,8 +151,7 @@ def test_a_monitor_says_nothing_of_another_licenses_gpu() -> None:
     assert [state.gpu for state in net.heard(client, m.PowerState)] == []
 
 
-def test_nor_registers_for_it_while_the_other_monitor_is_away() -> None:
-    net = Net()
+def test_nor_registers_for_it_while_the_other_monitor_is_away(net: Net) -> None:
     net.leave(monitor(net, "m", "studio"))
     assert codes(net, monitor(net, "rogue", "attic", "studio")) == ["gpu_taken"]
     assert monitor(net, "m", "studio") not in net.closed
@@ -170,8 +159,7 @@ def test_nor_registers_for_it_while_the_other_monitor_is_away() -> None:
 
 
 @pytest.mark.parametrize("names", [("attic",), ()])
-def test_no_other_monitor_stops_a_gpu_or_ends_its_jobs_by_asking(names: tuple[str, ...]) -> None:
-    net = Net()
+def test_no_other_monitor_stops_a_gpu_or_ends_its_jobs_by_asking(net: Net, names: tuple[str, ...]) -> None:
     net.leave(monitor(net, "m", "studio"))
     client = net.join("client")
     old = net.join("worker", owner="w", gpu="studio", url="http://w:1")
@@ -190,8 +178,7 @@ def test_no_other_monitor_stops_a_gpu_or_ends_its_jobs_by_asking(names: tuple[st
     assert net.state.gpus["studio"].phase == "draining"
 
 
-def test_a_boot_that_fails_at_one_gpu_ends_no_job_while_the_monitor_of_another_has_yet_to_answer() -> None:
-    net = Net()
+def test_a_boot_that_fails_at_one_gpu_ends_no_job_while_the_monitor_of_another_has_yet_to_answer(net: Net) -> None:
     other, rogue, client = monitor(net, "m", "studio"), monitor(net, "rogue", "attic"), net.join("client")
     for phase in ("off", "failed"):
         net.phase(other, phase)
@@ -204,8 +191,7 @@ def test_a_boot_that_fails_at_one_gpu_ends_no_job_while_the_monitor_of_another_h
     assert net.state.jobs == {}
 
 
-def test_a_monitors_key_that_was_issued_for_a_gpu_is_good_for_that_one() -> None:
-    net = Net()
+def test_a_monitors_key_that_was_issued_for_a_gpu_is_good_for_that_one(net: Net) -> None:
     issued(net, ("m", "monitor", ("studio",)), ("w", "worker", ("attic",)))
     assert codes(net, monitor(net, "m", "studio", "attic"))[:1] == ["forbidden"]
     mine = monitor(net, "m", "studio")
@@ -237,8 +223,7 @@ def test_nor_can_unnamed_workers_of_one_license() -> None:
     assert [codes(net, fd) for fd in fds] == [[], [], [], ["too_many_gpus"], ["too_many_gpus"]]
 
 
-def test_a_name_that_nothing_uses_is_forgotten_and_one_that_ran_keeps_its_costs_for_longer() -> None:
-    net = Net()
+def test_a_name_that_nothing_uses_is_forgotten_and_one_that_ran_keeps_its_costs_for_longer(net: Net) -> None:
     spoken, ran = monitor(net, "m", "attic"), worker(net, "w", "studio")
     net.pass_time(100 * DAY)
     net.leave(spoken)
@@ -293,8 +278,7 @@ def test_a_license_that_is_released_or_revoked_leaves_its_names_to_others() -> N
         assert worker(net, "other") not in net.closed
 
 
-def test_a_name_that_is_used_again_after_the_release_stays_where_it_is() -> None:
-    net = Net()
+def test_a_name_that_is_used_again_after_the_release_stays_where_it_is(net: Net) -> None:
     released = f.BookSeen(released=(("w", net.now),))
     net.leave(worker(net, "w"))
     net.happen(released)

@@ -307,8 +307,7 @@ def test_old_spelling_is_answered_in_the_old_spelling_as_well(net: Net) -> None:
     assert new not in net.old
 
 
-def test_the_same_id_again_gets_the_same_answer_and_no_second_job(net: Net) -> None:
-    client = net.join("client")
+def test_the_same_id_again_gets_the_same_answer_and_no_second_job(net: Net, client: int) -> None:
     first = net.submit(client, "a")
     net.submit(client, "b")
     assert net.submit(client, "a") == first
@@ -345,8 +344,7 @@ def test_a_full_queue_is_an_answer(net: Net) -> None:
     assert isinstance(net.submit(other, "4"), m.Offline)
 
 
-def test_a_submit_that_would_not_fit_a_workers_frame_is_refused(net: Net) -> None:
-    client = net.join("client")
+def test_a_submit_that_would_not_fit_a_workers_frame_is_refused(net: Net, client: int) -> None:
     net.say(client, m.Submit(request_id="a", payload={"x": "y" * 60_000}))
     assert net.code(client) == "too_large"
 
@@ -410,8 +408,7 @@ def test_old_monitors_are_not_told_that_a_gpu_is_online(net: Net) -> None:
     assert net.take(monitor) == []
 
 
-def test_a_batch_too_large_for_one_frame_comes_in_several(net: Net) -> None:
-    client = net.join("client")
+def test_a_batch_too_large_for_one_frame_comes_in_several(net: Net, client: int) -> None:
     for number in range(5):
         net.submit(client, f"j{number}", {"x": "y" * 20_000})
     batches = net.take(net.worker())
@@ -443,8 +440,7 @@ def test_a_worker_that_returns_gets_again_what_it_held(net: Net) -> None:
     assert [type(message) for message in net.take(back)] == [m.DispatchBatch]
 
 
-def test_online_said_twice_is_broadcast_twice_but_grants_once(net: Net) -> None:
-    client = net.join("client")
+def test_online_said_twice_is_broadcast_twice_but_grants_once(net: Net, client: int) -> None:
     net.submit(client)
     worker = net.worker()
     net.take(client)
@@ -495,16 +491,14 @@ def test_workers_without_a_name_do_not_push_each_other_out(net: Net) -> None:
     assert {gpu.worker for gpu in net.state.gpus.values()} == {one, two}
 
 
-def test_a_bare_address_from_a_worker_is_its_url(net: Net) -> None:
-    worker = net.worker()
+def test_a_bare_address_from_a_worker_is_its_url(net: Net, worker: int) -> None:
     net.say(worker, m.Url(url="http://new:2"))
     ack = net.submit(net.join("client"))
     assert isinstance(ack, m.Ack)
     assert ack.url == "http://new:2"
 
 
-def test_earlier_boots_tell_those_who_wait_how_long_it_takes(net: Net) -> None:
-    client = net.join("client")
+def test_earlier_boots_tell_those_who_wait_how_long_it_takes(net: Net, client: int) -> None:
     net.join("monitor", gpus=("gpu",))
     net.submit(client)
     net.now += 90
@@ -593,8 +587,7 @@ def test_cancel_and_done_release_and_the_worker_hears_of_the_cancel(net: Net) ->
     assert net.code(client) == "unknown_job"
 
 
-def test_cancelling_one_who_waits_moves_the_others_up(net: Net) -> None:
-    client = net.join("client")
+def test_cancelling_one_who_waits_moves_the_others_up(net: Net, client: int) -> None:
     for id_ in "abc":
         net.submit(client, id_)
     net.say(client, m.Cancel(request_id="a"))
@@ -735,8 +728,7 @@ def test_a_boot_that_a_client_asked_for_goes_to_the_monitor_and_its_failure_come
     assert net.take(other) == []
 
 
-def test_a_boot_without_a_monitor_is_refused(net: Net) -> None:
-    client = net.join("client")
+def test_a_boot_without_a_monitor_is_refused(net: Net, client: int) -> None:
     net.say(client, m.Boot(request_id="b"))
     assert net.code(client) == "no_monitor"
 
@@ -894,8 +886,7 @@ def test_power_states_go_to_the_clients_that_announced_them(net: Net) -> None:
 # Journal
 
 
-def test_the_journal_holds_no_key_and_leads_back_to_the_same_jobs() -> None:
-    net = Net()
+def test_the_journal_holds_no_key_and_leads_back_to_the_same_jobs(net: Net) -> None:
     client = net.join("client", key="k:topsecret")
     worker = net.worker()
     net.submit(client, "a")
@@ -914,12 +905,11 @@ def test_the_journal_holds_no_key_and_leads_back_to_the_same_jobs() -> None:
         assert all(job.fd is None for job in again.jobs.values())
 
 
-def test_a_restarted_hub_grants_a_lease_again_when_worker_and_client_are_back() -> None:
+def test_a_restarted_hub_grants_a_lease_again_when_worker_and_client_are_back(net: Net) -> None:
     before = Net()
     client = before.join("client", key="k")
     before.worker()
     before.submit(client)
-    net = Net()
     net.state = hub.DECIDER.recover(fact for fact in before.facts if fact.DURABLE)
     net.happen(f.ProcessStarted())
     again = net.join("client", key="k")
@@ -951,9 +941,7 @@ def test_a_license_has_so_many_connections_and_the_next_one_is_told() -> None:
     assert net.closed.get(net.join("client")) is None
 
 
-def test_a_key_is_forgotten_with_the_last_connection_and_job_of_its_license() -> None:
-    net = Net()
-    client = net.join("client")
+def test_a_key_is_forgotten_with_the_last_connection_and_job_of_its_license(net: Net, client: int) -> None:
     net.submit(client)
     net.happen(f.Closed(client))
     assert net.state.keys == {"id-key-client": "key-client"}  # a worker may still have to get it
@@ -961,8 +949,7 @@ def test_a_key_is_forgotten_with_the_last_connection_and_job_of_its_license() ->
     assert net.state.keys == {}
 
 
-def test_a_revoked_license_leaves_no_key_behind() -> None:
-    net = Net()
+def test_a_revoked_license_leaves_no_key_behind(net: Net) -> None:
     net.submit(net.join("client"))
     net.happen(f.Revoked("id-key-client"))
     assert net.state.keys == {}

@@ -8,8 +8,7 @@ from wakestream.streams.protocol import messages as m
 OURS = ("done", "released")
 
 
-def test_the_end_of_a_job_is_confirmed_to_those_who_want_to_know_however_often_they_say_it() -> None:
-    net = Net()
+def test_the_end_of_a_job_is_confirmed_to_those_who_want_to_know_however_often_they_say_it(net: Net) -> None:
     net.worker()
     ours, field = net.join("client", owner="a", features=OURS), net.join("client", owner="b")
     for fd, job in ((ours, "done"), (ours, "cancelled"), (field, "theirs")):
@@ -23,8 +22,7 @@ def test_the_end_of_a_job_is_confirmed_to_those_who_want_to_know_however_often_t
     assert net.state.jobs == {}
 
 
-def test_nobody_ends_the_job_of_another() -> None:
-    net = Net()
+def test_nobody_ends_the_job_of_another(net: Net) -> None:
     owner, other = net.join("client", owner="a"), net.join("client", owner="b", features=OURS)
     net.submit(owner)
     net.say(other, m.JobDone(request_id="j1"))
@@ -33,8 +31,7 @@ def test_nobody_ends_the_job_of_another() -> None:
     assert [error.code for error in net.heard(other, m.Error)] == ["unknown_job"]
 
 
-def test_those_who_wait_hear_of_the_most_hopeful_gpu() -> None:
-    net = Net()
+def test_those_who_wait_hear_of_the_most_hopeful_gpu(net: Net) -> None:
     client, one, two = net.join("client"), net.monitor("one"), net.monitor("two")
 
     def phase() -> str | None:
@@ -52,9 +49,7 @@ def test_those_who_wait_hear_of_the_most_hopeful_gpu() -> None:
     assert phase() == "no_monitor"
 
 
-def test_a_place_in_the_queue_is_ones_own_and_stays_when_it_is_asked_for_again() -> None:
-    net = Net()
-    client = net.join("client")
+def test_a_place_in_the_queue_is_ones_own_and_stays_when_it_is_asked_for_again(net: Net, client: int) -> None:
     places = []
     for job in ("a", "b", "a", "c", "b"):
         reply = net.submit(client, job)

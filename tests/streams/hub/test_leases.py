@@ -18,8 +18,7 @@ def holding(net: Net, id_: str = "j1") -> bool:
 # Renewal, expiry
 
 
-def test_a_lease_whose_client_is_gone_lives_as_long_as_its_gpu_works() -> None:
-    net = Net()
+def test_a_lease_whose_client_is_gone_lives_as_long_as_its_gpu_works(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.leave(client)
@@ -33,8 +32,7 @@ def test_a_lease_whose_client_is_gone_lives_as_long_as_its_gpu_works() -> None:
     assert net.heard(worker, m.Cancel) == [m.Cancel(request_id="j1")]
 
 
-def test_a_lease_whose_client_is_gone_and_whose_gpu_is_silent_ends_and_frees_the_gpu_to_be_stopped() -> None:
-    net = Net()
+def test_a_lease_whose_client_is_gone_and_whose_gpu_is_silent_ends_and_frees_the_gpu_to_be_stopped(net: Net) -> None:
     net.worker()
     monitor, client = net.monitor(), net.join("client", features=OURS)
     net.submit(client)
@@ -45,8 +43,7 @@ def test_a_lease_whose_client_is_gone_and_whose_gpu_is_silent_ends_and_frees_the
     assert net.state.gpus["studio"].phase == "draining"
 
 
-def test_a_connected_client_that_stays_silent_while_its_gpu_does_nothing_loses_its_lease_and_is_told() -> None:
-    net = Net()
+def test_a_connected_client_that_stays_silent_while_its_gpu_does_nothing_loses_its_lease_and_is_told(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.pass_time(5.9 * HOUR)
@@ -58,8 +55,7 @@ def test_a_connected_client_that_stays_silent_while_its_gpu_does_nothing_loses_i
     assert net.heard(worker, m.Cancel) == [m.Cancel(request_id="j1")]
 
 
-def test_a_connected_client_keeps_its_lease_by_a_word_or_by_work() -> None:
-    net = Net()
+def test_a_connected_client_keeps_its_lease_by_a_word_or_by_work(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.pass_time(4 * HOUR)
@@ -70,8 +66,7 @@ def test_a_connected_client_keeps_its_lease_by_a_word_or_by_work() -> None:
     assert holding(net)
 
 
-def test_a_job_that_waits_is_never_given_up_while_its_client_is_there() -> None:
-    net = Net()
+def test_a_job_that_waits_is_never_given_up_while_its_client_is_there(net: Net) -> None:
     client = net.join("client", features=OURS)
     net.submit(client)
     net.pass_time(100 * HOUR)
@@ -81,8 +76,7 @@ def test_a_job_that_waits_is_never_given_up_while_its_client_is_there() -> None:
 # Drain before stop
 
 
-def test_between_the_question_and_the_stop_a_new_job_waits_and_the_monitor_is_woken() -> None:
-    net = Net()
+def test_between_the_question_and_the_stop_a_new_job_waits_and_the_monitor_is_woken(net: Net) -> None:
     net.worker()
     monitor, client = net.monitor(), net.join("client", features=OURS)
     net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
@@ -94,8 +88,7 @@ def test_between_the_question_and_the_stop_a_new_job_waits_and_the_monitor_is_wo
     assert holding(net)
 
 
-def test_a_gpu_that_somebody_holds_is_not_drained_by_a_second_look() -> None:
-    net = Net()
+def test_a_gpu_that_somebody_holds_is_not_drained_by_a_second_look(net: Net) -> None:
     net.worker()
     monitor, client = net.monitor(), net.join("client", features=OURS)
     net.submit(client)
@@ -109,8 +102,7 @@ def test_a_gpu_that_somebody_holds_is_not_drained_by_a_second_look() -> None:
 # A worker that went away
 
 
-def test_the_monitor_of_ours_hears_at_once_that_a_worker_is_lost_and_others_do_not() -> None:
-    net = Net()
+def test_the_monitor_of_ours_hears_at_once_that_a_worker_is_lost_and_others_do_not(net: Net) -> None:
     worker, mine, other = net.worker(), net.monitor(), net.monitor("attic")
     old = net.join("monitor", gpus=("studio",))
     net.leave(worker)
@@ -119,8 +111,7 @@ def test_the_monitor_of_ours_hears_at_once_that_a_worker_is_lost_and_others_do_n
     assert not net.heard(old, m.PowerState)
 
 
-def test_a_monitor_that_comes_back_hears_which_worker_was_lost_meanwhile() -> None:
-    net = Net()
+def test_a_monitor_that_comes_back_hears_which_worker_was_lost_meanwhile(net: Net) -> None:
     net.leave(net.worker())
     assert [one.state for one in net.heard(net.monitor(), m.PowerState)] == ["lost"]
 
@@ -130,8 +121,9 @@ def test_a_monitor_that_comes_back_hears_which_worker_was_lost_meanwhile() -> No
 
 @pytest.mark.parametrize("compacted", [False, True])
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_cancel_that_the_worker_could_not_hear_is_told_when_it_is_back(*, restarted: bool, compacted: bool) -> None:
-    net = Net()
+def test_a_cancel_that_the_worker_could_not_hear_is_told_when_it_is_back(
+    net: Net, *, restarted: bool, compacted: bool
+) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.leave(worker)
@@ -147,9 +139,8 @@ def test_a_cancel_that_the_worker_could_not_hear_is_told_when_it_is_back(*, rest
 @pytest.mark.parametrize("compacted", [False, True])
 @pytest.mark.parametrize("restarted", [False, True])
 def test_so_is_the_cancel_of_a_job_that_had_come_back_to_the_queue_when_its_gpu_was_lost(
-    *, restarted: bool, compacted: bool
+    net: Net, *, restarted: bool, compacted: bool
 ) -> None:
-    net = Net()
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.leave(worker)
@@ -164,9 +155,8 @@ def test_so_is_the_cancel_of_a_job_that_had_come_back_to_the_queue_when_its_gpu_
 
 @pytest.mark.parametrize("compacted", [None, False, True])
 def test_a_job_that_let_its_gpu_go_and_is_cancelled_then_is_stopped_by_the_worker_that_may_have_it(
-    *, compacted: bool | None
+    net: Net, *, compacted: bool | None
 ) -> None:
-    net = Net()
     worker, client = net.worker(), net.join("client", features=(*OURS, "released"))
     stranger = net.join("client", owner="id-stranger", features=OURS)
     net.submit(client)
@@ -186,8 +176,7 @@ def test_a_job_that_let_its_gpu_go_and_is_cancelled_then_is_stopped_by_the_worke
     assert net.heard(client, m.Error)[-1].code == "unknown_job"
 
 
-def test_a_cancelled_job_that_is_wanted_again_is_not_stopped_for_what_was_said_before() -> None:
-    net = Net()
+def test_a_cancelled_job_that_is_wanted_again_is_not_stopped_for_what_was_said_before(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.leave(worker)
@@ -198,8 +187,7 @@ def test_a_cancelled_job_that_is_wanted_again_is_not_stopped_for_what_was_said_b
     assert holding(net)
 
 
-def test_a_worker_that_has_told_the_end_is_not_told_of_the_cancel_any_more() -> None:
-    net = Net()
+def test_a_worker_that_has_told_the_end_is_not_told_of_the_cancel_any_more(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.leave(worker)
@@ -211,8 +199,7 @@ def test_a_worker_that_has_told_the_end_is_not_told_of_the_cancel_any_more() -> 
     assert not net.state.pending_cancels
 
 
-def test_what_is_owed_to_a_worker_that_never_returns_is_forgotten_in_time() -> None:
-    net = Net()
+def test_what_is_owed_to_a_worker_that_never_returns_is_forgotten_in_time(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.leave(worker)
@@ -221,8 +208,7 @@ def test_what_is_owed_to_a_worker_that_never_returns_is_forgotten_in_time() -> N
     assert not net.state.pending_cancels
 
 
-def test_a_job_cancelled_after_a_restart_is_gone_for_good_and_its_worker_hears_it() -> None:
-    net = Net()
+def test_a_job_cancelled_after_a_restart_is_gone_for_good_and_its_worker_hears_it(net: Net) -> None:
     net.worker()
     net.submit(net.join("client", features=OURS))
     net.restart(compacted=True)
@@ -233,8 +219,7 @@ def test_a_job_cancelled_after_a_restart_is_gone_for_good_and_its_worker_hears_i
     assert not net.state.jobs
 
 
-def test_a_late_submit_of_an_older_connection_does_not_bring_a_cancelled_job_back() -> None:
-    net = Net()
+def test_a_late_submit_of_an_older_connection_does_not_bring_a_cancelled_job_back(net: Net) -> None:
     older = net.join("client", features=OURS)
     net.submit(older)
     newer = net.join("client", features=OURS)
@@ -246,8 +231,7 @@ def test_a_late_submit_of_an_older_connection_does_not_bring_a_cancelled_job_bac
     assert isinstance(net.submit(newer), m.Offline)
 
 
-def test_a_late_sign_of_work_or_result_does_not_bring_a_cancelled_job_back() -> None:
-    net = Net()
+def test_a_late_sign_of_work_or_result_does_not_bring_a_cancelled_job_back(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.say(client, m.Cancel(request_id="j1"))
@@ -258,8 +242,9 @@ def test_a_late_sign_of_work_or_result_does_not_bring_a_cancelled_job_back() -> 
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_of_two_gpus_the_one_that_lost_a_job_is_told_not_to_make_it_when_it_returns(*, restarted: bool) -> None:
-    net = Net()
+def test_of_two_gpus_the_one_that_lost_a_job_is_told_not_to_make_it_when_it_returns(
+    net: Net, *, restarted: bool
+) -> None:
     attic, client = net.worker("attic"), net.join("client", features=OURS)
     net.submit(client)
     net.leave(attic)
@@ -274,8 +259,7 @@ def test_of_two_gpus_the_one_that_lost_a_job_is_told_not_to_make_it_when_it_retu
     assert net.state.jobs["j1"].gpu == "studio"
 
 
-def test_a_job_that_returns_to_the_gpu_that_lost_it_is_made_there() -> None:
-    net = Net()
+def test_a_job_that_returns_to_the_gpu_that_lost_it_is_made_there(net: Net) -> None:
     attic, client = net.worker("attic"), net.join("client", features=OURS)
     net.submit(client)
     net.leave(attic)
@@ -290,9 +274,9 @@ def test_a_job_that_returns_to_the_gpu_that_lost_it_is_made_there() -> None:
 
 @pytest.mark.parametrize("features", [(), ("hub_status",)])
 def test_a_result_of_before_the_restart_is_not_taken_to_whoever_has_the_asking_connections_number_now(
+    net: Net,
     features: tuple[str, ...],
 ) -> None:
-    net = Net()
     net.worker()
     client = net.join("client")
     net.submit(client)
@@ -305,9 +289,7 @@ def test_a_result_of_before_the_restart_is_not_taken_to_whoever_has_the_asking_c
     assert not net.state.jobs
 
 
-def test_a_result_of_a_job_that_is_over_is_not_lost_on_a_program_that_only_asks() -> None:
-    net = Net()
-    worker = net.worker()
+def test_a_result_of_a_job_that_is_over_is_not_lost_on_a_program_that_only_asks(net: Net, worker: int) -> None:
     asker, client = net.join("client", features=("hub_status",)), net.join("client")
     net.say(worker, m.Result(request_id="j1", result={}, key="key-id-client", sender_fd=asker))
     assert [told.request_id for told in net.heard(client, m.Result)] == ["j1"]

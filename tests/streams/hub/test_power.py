@@ -16,24 +16,21 @@ def phases(net: Net) -> dict[str, str]:
     return {name: gpu.phase for name, gpu in net.state.gpus.items()}
 
 
-def test_a_worker_that_came_again_is_not_lost_when_its_former_connection_closes() -> None:
-    net = Net()
+def test_a_worker_that_came_again_is_not_lost_when_its_former_connection_closes(net: Net) -> None:
     first = net.worker()
     net.worker()
     net.leave(first)
     assert phases(net) == {"studio": "online"}
 
 
-def test_a_worker_that_leaves_a_machine_which_is_stopped_is_no_loss() -> None:
-    net = Net()
+def test_a_worker_that_leaves_a_machine_which_is_stopped_is_no_loss(net: Net) -> None:
     worker, monitor = net.worker(), net.monitor()
     net.phase(monitor, "stopping")
     net.leave(worker)
     assert phases(net) == {"studio": "stopping"}
 
 
-def test_a_boot_that_failed_is_the_gpus_state_and_says_why_but_not_of_one_that_is_online() -> None:
-    net = Net()
+def test_a_boot_that_failed_is_the_gpus_state_and_says_why_but_not_of_one_that_is_online(net: Net) -> None:
     monitor = net.monitor("attic")
     net.phase(monitor, "starting", "attic")
     net.say(monitor, m.BootResult(status="failed", msg="no driver", gpu="attic"))
@@ -48,8 +45,7 @@ def told(net: Net, client: int) -> list[m.PowerState]:
     return net.heard(client, m.PowerState)
 
 
-def test_a_client_that_wants_it_hears_how_each_gpu_is_as_soon_as_it_is_registered() -> None:
-    net = Net()
+def test_a_client_that_wants_it_hears_how_each_gpu_is_as_soon_as_it_is_registered(net: Net) -> None:
     monitor = net.monitor()
     net.phase(monitor, "starting")
     client = net.join("client", features=("power_state", "power_now"))
@@ -58,8 +54,7 @@ def test_a_client_that_wants_it_hears_how_each_gpu_is_as_soon_as_it_is_registere
     assert [said.present for said in told(net, client)] == [True, None]
 
 
-def test_a_client_that_did_not_ask_for_it_hears_of_changes_only() -> None:
-    net = Net()
+def test_a_client_that_did_not_ask_for_it_hears_of_changes_only(net: Net) -> None:
     monitor = net.monitor()
     net.phase(monitor, "starting")
     client = net.join("client", features=("power_state",))
@@ -67,8 +62,7 @@ def test_a_client_that_did_not_ask_for_it_hears_of_changes_only() -> None:
     assert told(net, net.join("client", features=("power_now",))) != []
 
 
-def test_what_is_booted_is_not_online_and_what_is_online_is_not_booted_again() -> None:
-    net = Net()
+def test_what_is_booted_is_not_online_and_what_is_online_is_not_booted_again(net: Net) -> None:
     monitor = net.monitor()
     net.phase(monitor, "starting")
     net.say(monitor, m.Booted(gpu="studio", msg="the machine is up"))
@@ -78,8 +72,7 @@ def test_what_is_booted_is_not_online_and_what_is_online_is_not_booted_again() -
     assert phases(net) == {"studio": "online"}
 
 
-def test_a_monitor_is_believed_that_a_gpu_is_online_only_when_its_worker_is_here() -> None:
-    net = Net()
+def test_a_monitor_is_believed_that_a_gpu_is_online_only_when_its_worker_is_here(net: Net) -> None:
     monitor = net.monitor()
     net.phase(monitor, "booted")
     net.phase(monitor, "online")
@@ -136,8 +129,7 @@ def test_a_stop_is_asked_about_ones_own_gpu_and_about_those_that_nobody_answers_
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("status", 3.0), ("boot", 35 * 60.0)])
-def test_a_question_that_no_monitor_answers_is_open_for_its_time(kind: str, limit: float) -> None:
-    net = Net()
+def test_a_question_that_no_monitor_answers_is_open_for_its_time(net: Net, kind: str, limit: float) -> None:
     net.monitor()
     client = net.join("client", features=("done",))
     net.say(client, m.StatusQuery(request_id="q") if kind == "status" else m.Boot(request_id="q"))
@@ -148,8 +140,7 @@ def test_a_question_that_no_monitor_answers_is_open_for_its_time(kind: str, limi
     assert [answer.source for answer in net.heard(client, m.StatusResponse)] == ["hub"] * (kind == "status")
 
 
-def test_a_question_ends_with_the_connection_that_asked() -> None:
-    net = Net()
+def test_a_question_ends_with_the_connection_that_asked(net: Net) -> None:
     net.monitor()
     client = net.join("client")
     net.say(client, m.Boot(request_id="q"))
@@ -160,8 +151,7 @@ def test_a_question_ends_with_the_connection_that_asked() -> None:
     assert not net.state.asked
 
 
-def test_the_answer_to_a_boot_goes_to_who_asked_and_success_also_to_the_job_that_caused_it() -> None:
-    net = Net()
+def test_the_answer_to_a_boot_goes_to_who_asked_and_success_also_to_the_job_that_caused_it(net: Net) -> None:
     monitor, asker, waiting = net.monitor(), net.join("client", owner="a"), net.join("client", owner="b")
     net.say(asker, m.Boot(request_id="b"))
     net.submit(waiting, "j1")
@@ -176,8 +166,7 @@ def test_the_answer_to_a_boot_goes_to_who_asked_and_success_also_to_the_job_that
     ("name", "taken"),
     [("", False), ("g" * 100, True), ("g" * 101, False), ("显卡 1", True), *((name, False) for name in UNSEEN)],
 )
-def test_a_gpu_has_a_name_of_up_to_100_printable_characters(name: str, taken: bool) -> None:
-    net = Net()
+def test_a_gpu_has_a_name_of_up_to_100_printable_characters(net: Net, name: str, taken: bool) -> None:
     monitor = net.monitor("studio")
     net.phase(monitor, "starting", name)
     assert (name in net.state.gpus, bool(net.heard(monitor, m.Error))) == (taken, not taken)
@@ -193,8 +182,7 @@ def test_there_are_no_more_gpus_than_the_hub_keeps_account_of_and_those_it_knows
     assert hub.HubState().limits.gpus == 1000
 
 
-def test_a_monitor_that_comes_late_hears_of_the_gpus_that_are_online_if_it_names_any_itself() -> None:
-    net = Net()
+def test_a_monitor_that_comes_late_hears_of_the_gpus_that_are_online_if_it_names_any_itself(net: Net) -> None:
     net.worker()
     ours, field = net.monitor("attic"), net.join("monitor")
     assert [online.gpu for online in net.heard(ours, m.Online)] == ["studio"]

@@ -35,8 +35,7 @@ def errors(net: Net, fd: int) -> list[str | None]:
     return [error.code for error in net.heard(fd, m.Error)]
 
 
-def test_a_url_goes_to_a_text_worker_and_its_text_to_all_clients_of_that_license_alone() -> None:
-    net = Net()
+def test_a_url_goes_to_a_text_worker_and_its_text_to_all_clients_of_that_license_alone(net: Net) -> None:
     worker, gpu = text_worker(net), net.worker()
     desktop, phone = net.join("client", owner=MINE), net.join("client", owner=MINE, device_type="mobile")
     stranger = net.join("client", owner=OTHER)
@@ -50,24 +49,21 @@ def test_a_url_goes_to_a_text_worker_and_its_text_to_all_clients_of_that_license
     assert frames(net, stranger, "result") == []
 
 
-def test_a_result_with_an_error_is_passed_on_as_it_is() -> None:
-    net = Net()
+def test_a_result_with_an_error_is_passed_on_as_it_is(net: Net) -> None:
     worker, client = text_worker(net), net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     net.say(worker, said(type="result", license=MINE, content="错误: no sound", error=True))
     assert frames(net, client, "result") == [{"type": "result", "content": "错误: no sound", "error": True}]
 
 
-def test_a_result_for_a_key_that_the_hub_does_not_know_goes_nowhere() -> None:
-    net = Net()
+def test_a_result_for_a_key_that_the_hub_does_not_know_goes_nowhere(net: Net) -> None:
     worker, client = text_worker(net), net.join("client", owner=MINE)
     net.say(worker, said(type="result", key="some key", content="words"))
     assert frames(net, client, "result") == []
     assert errors(net, worker) == []
 
 
-def test_a_video_is_generated_by_the_text_worker_and_answered_under_the_request_that_it_omits() -> None:
-    net = Net()
+def test_a_video_is_generated_by_the_text_worker_and_answered_under_the_request_that_it_omits(net: Net) -> None:
     worker, client = text_worker(net), net.join("client", owner=MINE)
     other = net.join("client", owner=MINE)
     net.say(client, said(type="chatglm_video", content="a sunset", request_id="v1"))
@@ -80,8 +76,7 @@ def test_a_video_is_generated_by_the_text_worker_and_answered_under_the_request_
     assert frames(net, other, "chatglm_video_result") == []
 
 
-def test_of_two_videos_at_once_nobody_knows_which_is_which_so_all_of_the_license_get_the_result() -> None:
-    net = Net()
+def test_of_two_videos_at_once_nobody_knows_which_is_which_so_all_of_the_license_get_the_result(net: Net) -> None:
     worker, client, other = text_worker(net), net.join("client", owner=MINE), net.join("client", owner=MINE)
     for id_ in ("v1", "v2"):
         net.say(client, said(type="chatglm_video", content=id_, request_id=id_))
@@ -91,8 +86,7 @@ def test_of_two_videos_at_once_nobody_knows_which_is_which_so_all_of_the_license
         assert frames(net, fd, "chatglm_video_result") == [answer]
 
 
-def test_without_a_text_worker_a_request_waits_wakes_the_machine_and_is_given_out_when_one_comes() -> None:
-    net = Net()
+def test_without_a_text_worker_a_request_waits_wakes_the_machine_and_is_given_out_when_one_comes(net: Net) -> None:
     old, ours = net.join("monitor", owner="old"), net.monitor()
     client = net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
@@ -109,8 +103,7 @@ def test_without_a_text_worker_a_request_waits_wakes_the_machine_and_is_given_ou
     assert len(frames(net, worker, "url")) == 1
 
 
-def test_a_gpu_worker_is_given_no_texts() -> None:
-    net = Net()
+def test_a_gpu_worker_is_given_no_texts(net: Net) -> None:
     client = net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     worker = net.join("worker", owner="gpus")
@@ -119,8 +112,7 @@ def test_a_gpu_worker_is_given_no_texts() -> None:
     assert frames(net, worker, "url") == []
 
 
-def test_while_texts_are_being_made_the_machine_is_in_use() -> None:
-    net = Net()
+def test_while_texts_are_being_made_the_machine_is_in_use(net: Net) -> None:
     monitor, worker, client = net.monitor(), text_worker(net), net.join("client", owner=MINE)
     for content in ("words", None):
         net.say(client, m.Url(url=URL)) if content else net.say(worker, said(type="result", license=MINE, content="w"))
@@ -128,8 +120,7 @@ def test_while_texts_are_being_made_the_machine_is_in_use() -> None:
         assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == (1 if content else 0)
 
 
-def test_a_text_that_no_worker_comes_for_is_refused_and_the_next_ones_do_not_wake_the_machine_again() -> None:
-    net = Net()
+def test_a_text_that_no_worker_comes_for_is_refused_and_the_next_ones_do_not_wake_the_machine_again(net: Net) -> None:
     monitor, client = net.monitor(), net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     net.worker()
@@ -145,8 +136,7 @@ def test_a_text_that_no_worker_comes_for_is_refused_and_the_next_ones_do_not_wak
     assert errors(net, client) == ["no_text_worker"] * 2
 
 
-def test_a_text_waits_ten_minutes_for_a_machine_that_does_not_come_on() -> None:
-    net = Net()
+def test_a_text_waits_ten_minutes_for_a_machine_that_does_not_come_on(net: Net) -> None:
     client = net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     net.pass_time(600)
@@ -157,8 +147,7 @@ def test_a_text_waits_ten_minutes_for_a_machine_that_does_not_come_on() -> None:
     assert len(net.heard(client, m.Offline)) == 2
 
 
-def test_what_a_lost_text_worker_had_is_no_longer_use_of_the_machine() -> None:
-    net = Net()
+def test_what_a_lost_text_worker_had_is_no_longer_use_of_the_machine(net: Net) -> None:
     monitor, worker, client = net.monitor(), text_worker(net), net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     net.leave(worker)
@@ -166,8 +155,7 @@ def test_what_a_lost_text_worker_had_is_no_longer_use_of_the_machine() -> None:
     assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == 0
 
 
-def test_texts_go_to_the_text_worker_that_has_the_fewest() -> None:
-    net = Net()
+def test_texts_go_to_the_text_worker_that_has_the_fewest(net: Net) -> None:
     one, two, client = text_worker(net), text_worker(net), net.join("client", owner=MINE)
     for _ in range(4):
         net.say(client, m.Url(url=URL))
@@ -185,16 +173,14 @@ def test_a_license_may_have_so_many_texts_open_and_another_is_not_kept_from_its_
     assert len(frames(net, worker, "url")) == 4
 
 
-def test_a_text_without_content_is_refused() -> None:
-    net = Net()
+def test_a_text_without_content_is_refused(net: Net) -> None:
     text_worker(net)
     client = net.join("client", owner=MINE)
     net.say(client, said(type="chatglm_video", content=7, request_id="v"))
     assert [(error.code, error.request_id) for error in net.heard(client, m.Error)] == [("bad_request", "v")]
 
 
-def test_a_phones_task_goes_to_the_newest_pc_of_its_license_and_the_result_back() -> None:
-    net = Net()
+def test_a_phones_task_goes_to_the_newest_pc_of_its_license_and_the_result_back(net: Net) -> None:
     first, pc, phone = (net.join("client", owner=MINE, device_type=kind) for kind in ("pc", "pc", "mobile"))
     ours = net.join("client", owner=MINE, features=("done",))
     stranger = net.join("client", owner=OTHER)
@@ -208,8 +194,7 @@ def test_a_phones_task_goes_to_the_newest_pc_of_its_license_and_the_result_back(
     assert (result["request_id"], result["result"]) == ("mt_1", {"ok": True})
 
 
-def test_a_task_result_is_for_its_own_license_whatever_number_it_names() -> None:
-    net = Net()
+def test_a_task_result_is_for_its_own_license_whatever_number_it_names(net: Net) -> None:
     pc, phone = net.join("client", owner=MINE), net.join("client", owner=MINE, device_type="mobile")
     stranger = net.join("client", owner=OTHER, device_type="mobile")
     net.say(pc, said(type="mobile_task_result", request_id="mt_1", sender_fd=stranger))
@@ -217,8 +202,7 @@ def test_a_task_result_is_for_its_own_license_whatever_number_it_names() -> None
     assert len(frames(net, phone, "mobile_task_result")) == 1
 
 
-def test_a_phone_whose_pc_is_not_there_is_told_so() -> None:
-    net = Net()
+def test_a_phone_whose_pc_is_not_there_is_told_so(net: Net) -> None:
     net.join("client", owner=OTHER)
     phone = net.join("client", owner=MINE, device_type="mobile")
     net.say(phone, said(type="mobile_task", task_type="render", request_id="mt_1", payload={}))
@@ -226,8 +210,7 @@ def test_a_phone_whose_pc_is_not_there_is_told_so() -> None:
     assert (error.code, error.request_id, error.msg) == ("no_pc", "mt_1", error.message)
 
 
-def test_sync_goes_to_the_newest_device_of_that_kind_as_it_is() -> None:
-    net = Net()
+def test_sync_goes_to_the_newest_device_of_that_kind_as_it_is(net: Net) -> None:
     phone, pc = net.join("client", owner=MINE, device_type="mobile"), net.join("client", owner=MINE)
     frame = {"type": "sync", "target_device": "mobile", "what": [1, {"x": None}]}
     net.say(pc, said(**frame))
@@ -242,9 +225,7 @@ PROGRESS = {
 }  # fmt: skip
 
 
-def test_progress_goes_to_the_connection_that_it_names_or_to_all_of_its_license() -> None:
-    net = Net()
-    worker = net.worker()
+def test_progress_goes_to_the_connection_that_it_names_or_to_all_of_its_license(net: Net, worker: int) -> None:
     one, two = net.join("client", owner=MINE), net.join("client", owner=MINE, device_type="mobile")
     stranger = net.join("client", owner=OTHER)
     net.say(worker, said(**PROGRESS, key="secret", license=MINE, sender_fd=one))
@@ -255,8 +236,7 @@ def test_progress_goes_to_the_connection_that_it_names_or_to_all_of_its_license(
 
 
 @pytest.mark.parametrize("kind", ["result", "chatglm_video_result", "gpu.task.progress"])
-def test_what_a_worker_says_no_client_may(kind: str) -> None:
-    net = Net()
+def test_what_a_worker_says_no_client_may(net: Net, kind: str) -> None:
     client, other = net.join("client", owner=MINE), net.join("client", owner=MINE)
     net.say(client, said(type=kind, license=MINE, content="words", sender_fd=other))
     assert errors(net, client) == ["unknown_type"]
@@ -272,16 +252,14 @@ def test_one_connection_can_relay_only_so_much_in_a_second() -> None:
     assert errors(net, pc) == ["too_fast"] * 2
 
 
-def test_a_frame_that_would_grow_too_large_for_its_receiver_is_refused() -> None:
-    net = Net()
+def test_a_frame_that_would_grow_too_large_for_its_receiver_is_refused(net: Net) -> None:
     phone = net.join("client", owner=MINE, device_type="mobile")
     net.join("client", owner=MINE)
     net.say(phone, said(type="mobile_task", request_id="mt", payload={"a": "x" * 60_000}))
     assert errors(net, phone) == ["too_large"]
 
 
-def test_what_nobody_of_its_license_waits_for_any_more_is_not_given_out_and_is_no_use_of_the_machine() -> None:
-    net = Net()
+def test_what_nobody_of_its_license_waits_for_any_more_is_not_given_out_and_is_no_use_of_the_machine(net: Net) -> None:
     monitor, client = net.monitor(), net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     net.leave(client)
@@ -294,8 +272,7 @@ def test_what_nobody_of_its_license_waits_for_any_more_is_not_given_out_and_is_n
     assert len(frames(net, worker, "url")) == 1
 
 
-def test_a_revoked_license_leaves_no_texts_behind() -> None:
-    net = Net()
+def test_a_revoked_license_leaves_no_texts_behind(net: Net) -> None:
     client = net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     net.happen(f.Revoked(MINE))

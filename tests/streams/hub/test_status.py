@@ -47,8 +47,7 @@ def a_day(price: float | None = 2.0) -> tuple[Net, int, int]:
     return net, monitor, client
 
 
-def test_the_feature_is_announced_to_those_who_ask_for_it_and_to_no_others() -> None:
-    net = Net()
+def test_the_feature_is_announced_to_those_who_ask_for_it_and_to_no_others(net: Net) -> None:
     for role in ("client", "monitor"):
         fd = net.join(role, features=("hub_status",))
         assert "hub_status" in (net.heard(fd, m.Registered)[0].features or ())
@@ -76,9 +75,7 @@ def test_the_status_tells_no_time_until_online_while_no_job_waits() -> None:
     assert asked(net, client).eta_s is None
 
 
-def test_a_worker_may_not_ask() -> None:
-    net = Net()
-    worker = net.worker()
+def test_a_worker_may_not_ask(net: Net, worker: int) -> None:
     net.say(worker, m.HubStatusQuery(request_id="q"))
     assert net.heard(worker, m.Error)[-1].code == "forbidden"
 
@@ -158,8 +155,7 @@ def test_a_warning_of_the_monitor_is_told_though_the_phase_is_as_it_was() -> Non
     assert (after["since"], after["all"]) == (before["since"], before["all"])
 
 
-def test_of_a_gpu_whose_worker_is_well_and_does_not_come_to_the_hub_it_says_so_and_since_when() -> None:
-    net = Net()
+def test_of_a_gpu_whose_worker_is_well_and_does_not_come_to_the_hub_it_says_so_and_since_when(net: Net) -> None:
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "booted", msg="the provider says running")
     net.pass_time(60.0)
@@ -223,8 +219,7 @@ def test_what_a_monitor_said_that_is_gone_lets_nobody_down(other: str | None) ->
     assert list(net.state.jobs) == ["j1"]
 
 
-def test_a_name_that_a_monitor_bore_before_gives_nobody_hope_when_a_boot_fails() -> None:
-    net = Net()
+def test_a_name_that_a_monitor_bore_before_gives_nobody_hope_when_a_boot_fails(net: Net) -> None:
     monitor, client = net.monitor("former"), net.join("client")
     net.phase(monitor, "online", "former")
     net.leave(monitor)
@@ -308,8 +303,7 @@ def test_those_who_wait_are_told_the_usual_boot_time_also_after_a_restart(*, com
     assert again.eta_s == {"p50": 40.0, "p90": 100.0}
 
 
-def test_the_last_hundred_boots_count() -> None:
-    net = Net()
+def test_the_last_hundred_boots_count(net: Net) -> None:
     monitor, client = net.monitor(), net.join("client")
     for number in range(150):
         net.submit(client, f"j{number}")

@@ -17,8 +17,7 @@ def gpu_worker(net: Net) -> int:
     return fd
 
 
-def test_a_text_worker_that_comes_first_leaves_the_gpu_and_its_name_to_the_real_worker() -> None:
-    net = Net()
+def test_a_text_worker_that_comes_first_leaves_the_gpu_and_its_name_to_the_real_worker(net: Net) -> None:
     monitor = net.monitor("studio")
     net.join("worker")
     assert net.state.gpus["studio"].worker is None
@@ -28,8 +27,7 @@ def test_a_text_worker_that_comes_first_leaves_the_gpu_and_its_name_to_the_real_
     assert [said.gpu for said in net.heard(monitor, m.Online)] == ["studio"]
 
 
-def test_no_gpu_is_left_when_the_machine_is_off_and_the_text_worker_stays() -> None:
-    net = Net()
+def test_no_gpu_is_left_when_the_machine_is_off_and_the_text_worker_stays(net: Net) -> None:
     monitor = net.monitor("studio")
     net.join("worker")
     real = gpu_worker(net)
@@ -41,8 +39,7 @@ def test_no_gpu_is_left_when_the_machine_is_off_and_the_text_worker_stays() -> N
     assert net.state.gpus["studio"].account.running_since is None
 
 
-def test_a_text_worker_alone_is_no_gpu_and_takes_no_job() -> None:
-    net = Net()
+def test_a_text_worker_alone_is_no_gpu_and_takes_no_job(net: Net) -> None:
     text, client = net.join("worker"), net.join("client")
     net.say(text, m.Ping())
     net.submit(client)
@@ -55,9 +52,7 @@ def test_a_text_worker_alone_is_no_gpu_and_takes_no_job() -> None:
     assert "j1" in net.state.jobs
 
 
-def test_an_unnamed_worker_that_says_online_is_handed_what_waits() -> None:
-    net = Net()
-    client = net.join("client")
+def test_an_unnamed_worker_that_says_online_is_handed_what_waits(net: Net, client: int) -> None:
     net.submit(client)
     worker = gpu_worker(net)
     (batch,) = net.heard(worker, m.DispatchBatch)
@@ -67,8 +62,7 @@ def test_an_unnamed_worker_that_says_online_is_handed_what_waits() -> None:
     assert [job.request_id for job in net.heard(worker, m.Submit)] == ["j2"]
 
 
-def test_unnamed_workers_are_different_gpus_and_one_that_is_back_is_the_one_before() -> None:
-    net = Net()
+def test_unnamed_workers_are_different_gpus_and_one_that_is_back_is_the_one_before(net: Net) -> None:
     first, _ = gpu_worker(net), gpu_worker(net)
     assert sorted(net.state.gpus) == ["gpu", "gpu-2"]
     net.leave(first)
@@ -77,8 +71,7 @@ def test_unnamed_workers_are_different_gpus_and_one_that_is_back_is_the_one_befo
     assert phases(net) == {"gpu": "online", "gpu-2": "online"}
 
 
-def test_online_said_again_takes_no_second_gpu() -> None:
-    net = Net()
+def test_online_said_again_takes_no_second_gpu(net: Net) -> None:
     worker = gpu_worker(net)
     net.say(worker, m.Online())
     assert sorted(net.state.gpus) == ["gpu"]
