@@ -29,7 +29,11 @@ def test_every_package_has_an_init() -> None:
 
 
 def test_the_package_is_typed_for_its_users() -> None:
-    data = {"wakestream": ["py.typed"], "wakestream.adapters.daemon.console": ["static/*"]}
+    data = {
+        "wakestream": ["py.typed"],
+        "wakestream.adapters.cli.i18n": ["*.json"],
+        "wakestream.adapters.daemon.console": ["static/*"],
+    }
     assert settings()["package-data"] == data
     assert (ROOT / "wakestream" / "py.typed").is_file()
 

@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
 
     def _translate(self) -> None:
         if chosen() == "zh":
-            from wakestream.adapters.cli.i18n.help_zh import translate
+            from wakestream.adapters.cli.i18n.help_text import translate
 
             translate(self)
 

@@ -171,9 +171,16 @@ def test_the_wheel_holds_every_module_and_says_that_it_is_typed(wheel: Path) -> 
     modules = {
         f"wakestream/{path.relative_to(ROOT).as_posix()}" for room in ROOMS for path in (ROOT / room).rglob("*.py")
     }
-    assert modules <= names
+    catalogs = {f"wakestream/adapters/cli/i18n/{name}.json" for name in ("en", "zh", "help_zh", "reasons_zh")}
+    assert modules | catalogs <= names
     assert {"wakestream/__init__.py", "wakestream/py.typed"} <= names
     assert [name for name in names if not name.startswith(("wakestream/", "wakestream-"))] == []
+
+
+def test_the_installed_command_has_its_texts_in_each_language(python: Path, tmp_path: Path) -> None:
+    for language, usage in (("en", "usage"), ("zh", "用法")):
+        shown = command(python, "-m", "wakestream.adapters.cli", "--lang", language, "help", "jobs", cwd=tmp_path)
+        assert shown.startswith(usage)
 
 
 def test_the_sdist_holds_docs_examples_deployment_and_changelog_and_no_secret(packed: Path) -> None:

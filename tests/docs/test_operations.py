@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.cli.commands.submit import HUB_PATIENCE
+from wakestream.adapters.cli.i18n.catalog import catalog
 from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.config import settings
 from wakestream.adapters.worker.http.tus import AT
@@ -28,7 +29,7 @@ OF_THE_DEMO = ("--audio", "--boot-seconds", "--video")
 
 
 def spoken() -> str:
-    """Every text constant of the code, what varies in it replaced by the sign for that."""
+    """Every text constant of the code and of the catalog, what varies in it replaced by the sign for that."""
     said: list[str] = []
     for folder in ("adapters", "streams", "operators"):
         for path in (ROOT / folder).rglob("*.py"):
@@ -36,8 +37,12 @@ def spoken() -> str:
                 if isinstance(node, ast.JoinedStr):
                     said.append("".join(_piece(value) for value in node.values))
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    said.append(re.sub(r"\{[^{} ]*\}", "…", node.value))
-    return "\n".join(said)
+                    said.append(_without_names(node.value))
+    return "\n".join((*said, *map(_without_names, catalog("en").values())))
+
+
+def _without_names(text: str) -> str:
+    return re.sub(r"\{[^{} ]*\}", "…", text)
 
 
 def _piece(value: ast.expr) -> str:

@@ -1,15 +1,17 @@
-"""Which language people are spoken to in, and one sentence of it.
+"""The language that the user reads, and the texts in it.
 
-`--lang`, then `WAKESTREAM_LANG`, then the locale; English where none says otherwise. What programs read (`--json`) and
-what is logged is English always.
+`--lang`, then `WAKESTREAM_LANG`, then the locale; English if none of them says otherwise. JSON output and logs are
+English always.
 """
 
 from __future__ import annotations
 
-import importlib
+import functools
+import json
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from wakestream.streams.protocol.printable import printable
 
@@ -17,16 +19,21 @@ LANGUAGES = ("en", "zh")
 
 _FIRST_GIVEN = ("LC_ALL", "LC_MESSAGES", "LANG")
 
-_catalogue: Mapping[str, str] | None = None
 _language = ""
 
 
+@functools.cache
+def catalog(name: str) -> Mapping[str, str]:
+    """The texts of `NAME.json`, without its sections: these are there for translators."""
+    sections = json.loads(Path(__file__).with_name(f"{name}.json").read_text("utf-8"))
+    return {key: text for section in sections.values() for key, text in section.items()}
+
+
 def choose(language: str | None = None, environment: Mapping[str, str] | None = None) -> None:
-    """Speak `language` from now on, or the one that the environment asks for; English where no other can be shown."""
-    global _catalogue, _language
+    """Use `language` from now on, or the one that the environment asks for; English if it cannot be shown."""
+    global _language
     wanted = language or asked_for(os.environ if environment is None else environment)
     _language = wanted if wanted == "en" or _can_be_shown() else "en"
-    _catalogue = importlib.import_module(f"wakestream.adapters.cli.i18n.{_language}").SENTENCES
 
 
 def _can_be_shown() -> bool:
@@ -39,8 +46,8 @@ def _can_be_shown() -> bool:
 
 
 def chosen() -> str:
-    """The language that is spoken: `en` or `zh`."""
-    if _catalogue is None:
+    """The language in use: `en` or `zh`."""
+    if not _language:
         choose()
     return _language
 
@@ -67,21 +74,15 @@ def _is_chinese(name: str) -> bool:
 
 
 def t(name: str, /, **values: object) -> str:
-    """The sentence of that name. `KeyError` for one that no catalogue has."""
-    if _catalogue is None:
-        choose()
-    assert _catalogue is not None  # noqa: S101 - it was chosen
-    return _catalogue[name].format_map({blank: _clean(value) for blank, value in values.items()})
+    """The text of that name, with its placeholders filled. `KeyError` for a name that is not in the catalog."""
+    return catalog(chosen())[name].format_map({blank: _clean(value) for blank, value in values.items()})
 
 
 def _clean(value: object) -> object:
-    """What fills a blank may come from anywhere: it steers no terminal, and ends no line."""
+    """A value may come from anywhere: it must not control the terminal or break the line."""
     return value if isinstance(value, int | float) else printable(str(value))
 
 
 def known(name: str) -> bool:
-    """Whether there is a sentence of that name: words that come from other programs may be of a later version."""
-    if _catalogue is None:
-        choose()
-    assert _catalogue is not None  # noqa: S101 - it was chosen
-    return name in _catalogue
+    """Whether there is a text of that name: codes from other programs may be of a later version."""
+    return name in catalog(chosen())

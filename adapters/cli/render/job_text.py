@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from wakestream.adapters.cli.i18n import chosen, reasons_zh, t
+from wakestream.adapters.cli.i18n import reasons, t
 from wakestream.adapters.cli.i18n.catalog import known
 from wakestream.adapters.cli.render.units import size
 from wakestream.operators.lifecycle.reuse import AT_WORKER, OWN
@@ -52,7 +52,7 @@ def state(word: str) -> str:
 
 def reason(code: str, why: str) -> str:
     """Why something failed, as a sentence. `why` is in English; frequent reasons are translated."""
-    if chosen() == "zh" and (chinese := reasons_zh.translated(why)) is not None:
+    if (chinese := reasons.translated(why)) is not None:
         return printable(chinese)
     return t(f"reason.{code}", why=why) if known(f"reason.{code}") else printable(why)
 

@@ -16,9 +16,10 @@ import pytest
 from wakestream.adapters.cli import exit_codes, main
 from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.i18n import choose, chosen
-from wakestream.adapters.cli.i18n.help_zh import SENTENCES
+from wakestream.adapters.cli.i18n.catalog import catalog
 from wakestream.adapters.cli.render.table import width
 
+SENTENCES = catalog("help_zh")
 LOGS = Path(__file__).parents[2] / "logs"
 LISTING = ("jobs", "watch", "cancel", "status", "why", "cost", "doctor", "logs", "replay", "shrink", "submit")
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import string
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.cli.i18n import choose, chosen, en, t, zh
-from wakestream.adapters.cli.i18n.catalog import asked_for, known
+from wakestream.adapters.cli.i18n import choose, chosen, t
+from wakestream.adapters.cli.i18n.catalog import asked_for, catalog, known
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render import units
 from wakestream.adapters.cli.render.table import table, width
@@ -19,7 +20,9 @@ from wakestream.adapters.daemon.console.upload_validation import in_words
 from wakestream.operators.model import events as e
 
 ROOT = Path(__file__).parents[4]
-CATALOGUES = {"en": en.SENTENCES, "zh": zh.SENTENCES}
+FOLDER = ROOT / "adapters" / "cli" / "i18n"
+EN = catalog("en")
+ZH = catalog("zh")
 
 
 @pytest.fixture
@@ -56,21 +59,41 @@ SAID = [(where, name, call) for where, call in calls() for name in names(call.ar
 
 
 def test_the_languages_say_the_same_things() -> None:
-    assert zh.SENTENCES.keys() == en.SENTENCES.keys()
+    assert ZH.keys() == EN.keys()
+
+
+def sections(name: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The file as it is written, with what stands in it twice."""
+    text = (FOLDER / f"{name}.json").read_text("utf-8")
+    found: list[tuple[str, list[tuple[str, str]]]] = json.loads(text, object_pairs_hook=list)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.json")))
+def test_no_name_and_no_section_stands_in_a_catalog_twice(name: str) -> None:
+    found = sections(name)
+    keys = [key for _, texts in found for key, _ in texts]
+    assert len(keys) == len(set(keys)) == len(catalog(name))
+    assert len(found) == len({section for section, _ in found})
+
+
+def test_the_languages_have_the_same_sections_in_the_same_order() -> None:
+    order = {name: [(section, [key for key, _ in texts]) for section, texts in sections(name)] for name in ("en", "zh")}
+    assert order["zh"] == order["en"]
 
 
 def test_a_sentence_has_the_same_blanks_in_each_language() -> None:
-    other = {name: blanks(zh.SENTENCES[name]) for name in en.SENTENCES}
-    assert other == {name: blanks(sentence) for name, sentence in en.SENTENCES.items()}
+    other = {name: blanks(ZH[name]) for name in EN}
+    assert other == {name: blanks(sentence) for name, sentence in EN.items()}
 
 
 def test_what_the_code_says_is_there_and_its_blanks_are_filled() -> None:
     assert len(SAID) > 150
     for where, name, call in SAID:
         if name.endswith("*"):
-            assert any(key.startswith(name[:-1]) for key in en.SENTENCES), where
+            assert any(key.startswith(name[:-1]) for key in EN), where
         else:
-            assert blanks(en.SENTENCES[name]) == {keyword.arg for keyword in call.keywords}, where
+            assert blanks(EN[name]) == {keyword.arg for keyword in call.keywords}, where
 
 
 def test_no_sentence_is_left_over() -> None:
@@ -83,12 +106,12 @@ def test_no_sentence_is_left_over() -> None:
     exact = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     begun = {name[:-1] for node in nodes if isinstance(node, ast.JoinedStr) for name in names(node)}
     families = tuple(begin for begin in begun if begin.endswith("."))
-    assert [key for key in en.SENTENCES if key not in exact and not key.startswith(families)] == []
+    assert [key for key in EN if key not in exact and not key.startswith(families)] == []
 
 
 def test_chinese_is_chinese() -> None:
     neutral = {"waking", "cost.gpu", "gpu", "the_gpu", "why.phase"}
-    assert {key for key, sentence in zh.SENTENCES.items() if sentence.isascii()} == neutral
+    assert {key for key, sentence in ZH.items() if sentence.isascii()} == neutral
 
 
 @pytest.mark.parametrize(
@@ -161,7 +184,7 @@ def test_a_hub_that_is_busy_with_the_key_is_told_with_the_time_of_the_next_try()
 
 
 def test_every_end_of_a_wait_names_the_flag_or_the_place_to_look() -> None:
-    for key, sentence in en.SENTENCES.items():
+    for key, sentence in EN.items():
         if key.startswith("timed_out.") and key != "timed_out.other":
             assert "-timeout" in sentence or "see the hub's log" in sentence, key
 

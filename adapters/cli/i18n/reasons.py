@@ -1,0 +1,15 @@
+"""Common reasons for an error in Chinese: other programs send them in English."""
+
+from __future__ import annotations
+
+import re
+
+from wakestream.adapters.cli.i18n.catalog import catalog, chosen
+
+
+def translated(reason: str) -> str | None:
+    """The reason in Chinese; None if the language is another, or the catalog does not have it."""
+    for english, chinese in catalog("reasons_zh").items() if chosen() == "zh" else ():
+        if found := re.fullmatch(english, reason, re.DOTALL):
+            return chinese.format(*found.groups())
+    return None
