@@ -84,9 +84,8 @@ __all__ = [
 _HOMES = {
     "contrib.batch": "Barrier BatchState",
     "contrib.costs": "Cost costs",
-    "contrib.stop_others": "stop_others",
-    "lifecycle.before_outcome": "before_outcome",
-    "lifecycle.cancellable": "cancellable",
+    "contrib.*": "stop_others",
+    "lifecycle.*": "before_outcome cancellable",
     "lifecycle.outcome": "is_outcome outcome outcome_of",
     "model.backoff": "Backoff always",
     "model.errors": (
@@ -105,34 +104,16 @@ _HOMES = {
         "OnlineNotice Power PowerNotice PowerReading Refused Reply Resumed TaskReceipt TaskReport Worker "
         "Workers"
     ),
-    "rx.all_done": "all_done",
-    "rx.concat_unless": "concat_unless",
+    "rx.*": (
+        "all_done concat_unless first_success from_async interval of_type poll retry_backoff switch_by_type then "
+        "timeout_idle timeout_no_progress timeout_total to_future"
+    ),
     "rx.core.scheduler": "LoopScheduler seconds_now",
-    "rx.first_success": "first_success",
-    "rx.from_async": "from_async",
-    "rx.interval": "interval",
     "rx.limiter": "Limiter",
-    "rx.of_type": "of_type",
-    "rx.poll": "poll",
-    "rx.retry_backoff": "retry_backoff",
     "rx.shared": "Shared",
     "rx.sources": "merge_errors of start_with",
-    "rx.switch_by_type": "switch_by_type",
-    "rx.then": "then",
-    "rx.timeout_idle": "timeout_idle",
-    "rx.timeout_no_progress": "timeout_no_progress",
-    "rx.timeout_total": "timeout_total",
-    "rx.to_future": "to_future",
-    "stages.dedupe": "dedupe",
-    "stages.download": "download",
-    "stages.effect": "effect",
+    "stages.*": "dedupe download effect follow note online submit synthesize upload",
     "stages.fingerprint": "Fingerprints",
-    "stages.follow": "follow",
-    "stages.note": "note",
-    "stages.online": "online",
-    "stages.submit": "submit",
-    "stages.synthesize": "synthesize",
-    "stages.upload": "upload",
 }
 if not TYPE_CHECKING:  # type checkers would accept any name
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

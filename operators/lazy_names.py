@@ -12,9 +12,10 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
 
     Args:
         package: The package's `__name__`.
-        homes: The names of each module, separated by spaces; modules are relative to `package`.
+        homes: The names of each module, separated by spaces; modules are relative to `package`, and `*` stands for
+            the name itself.
     """
-    home = {name: module for module, names in homes.items() for name in names.split()}
+    home = {name: module.replace("*", name) for module, names in homes.items() for name in names.split()}
 
     names = vars(import_module(package))
 

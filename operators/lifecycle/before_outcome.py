@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.abc import ObserverBase, SchedulerBase
 
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import JobEvent, Note, Outcome
 from wakestream.operators.model.faults import describe_error, require_observable
-from wakestream.operators.rx.core.observable import (
-    CompositeDisposable,
-    ForwardingObserver,
-    LightObservable,
-    SerialDisposable,
-    operator_from,
-)
+from wakestream.operators.rx.core.observable import FollowingObserver, LightObservable, operator_with
 
 
 def before_outcome(
@@ -38,29 +33,22 @@ def before_outcome(
         An operator function for a pipeline that ends with an outcome.
     """
 
-    def subscribe(
-        source: Observable[JobEvent], observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None
-    ) -> DisposableBase:
-        job = _Job(observer, last, scheduler)
-        return CompositeDisposable(source.subscribe(job, scheduler=scheduler), job.ending)
-
-    return operator_from(subscribe)
+    return operator_with(partial(_Job, last))
 
 
-class _Job(ForwardingObserver[JobEvent]):
+class _Job(FollowingObserver[JobEvent]):
     """Passes everything on until the outcome, which it holds back."""
 
-    __slots__ = ("ending", "last", "outcome", "scheduler")
+    __slots__ = ("last", "outcome")
 
     def __init__(
         self,
-        observer: ObserverBase[JobEvent],
         last: Callable[[Outcome], Observable[JobEvent]],
+        observer: ObserverBase[JobEvent],
         scheduler: SchedulerBase | None,
     ) -> None:
-        super().__init__(observer)
-        self.last, self.scheduler = last, scheduler
-        self.ending = SerialDisposable()
+        super().__init__(observer, scheduler)
+        self.last = last
         self.outcome: Outcome | None = None
 
     def on_next(self, value: JobEvent) -> None:
@@ -88,4 +76,4 @@ class _Job(ForwardingObserver[JobEvent]):
                 observer, scheduler=scheduler
             )
         )
-        self.ending.disposable = ending.subscribe(self.observer.on_next, on_error, finish, scheduler=self.scheduler)
+        self.followed.disposable = ending.subscribe(self.observer.on_next, on_error, finish, scheduler=self.scheduler)

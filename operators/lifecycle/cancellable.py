@@ -11,12 +11,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.events import Cancelled, Granted, JobEvent, Submitted
 from wakestream.operators.model.ports import Workers
-from wakestream.operators.rx.core.observable import (
-    CompositeDisposable,
-    ForwardingObserver,
-    SerialDisposable,
-    operator_from,
-)
+from wakestream.operators.rx.core.observable import CompositeDisposable, FollowingObserver, operator_from
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.timeout_total import timeout_total
 
@@ -47,16 +42,16 @@ def cancellable(
         running = _Running(observer, workers, job_id, scheduler)
         signalled = signal.subscribe(running.cancel, scheduler=scheduler)
         if not running.cancelled:
-            running.body.disposable = source.subscribe(running, scheduler=scheduler)
-        return CompositeDisposable(signalled, running.body)
+            running.followed.disposable = source.subscribe(running, scheduler=scheduler)
+        return CompositeDisposable(signalled, running.followed)
 
     return operator_from(subscribe)
 
 
-class _Running(ForwardingObserver[JobEvent]):
+class _Running(FollowingObserver[JobEvent]):
     """Remembers the tasks of the present grant, one for each worker."""
 
-    __slots__ = ("body", "cancelled", "job_id", "scheduler", "tasks", "workers")
+    __slots__ = ("cancelled", "job_id", "tasks", "workers")
 
     def __init__(
         self,
@@ -65,9 +60,8 @@ class _Running(ForwardingObserver[JobEvent]):
         job_id: str | None,
         scheduler: SchedulerBase | None,
     ) -> None:
-        super().__init__(observer)
-        self.workers, self.job_id, self.scheduler = workers, job_id, scheduler
-        self.body = SerialDisposable()
+        super().__init__(observer, scheduler)
+        self.workers, self.job_id = workers, job_id
         self.tasks: tuple[Submitted, ...] = ()
         self.cancelled = False
 
@@ -87,7 +81,7 @@ class _Running(ForwardingObserver[JobEvent]):
             for task in self.tasks
         )
         ending: Observable[JobEvent] = rx.concat(*confirmed, rx.of(Cancelled()))
-        self.body.disposable = ending.subscribe(self.observer, scheduler=self.scheduler)
+        self.followed.disposable = ending.subscribe(self.observer, scheduler=self.scheduler)
 
 
 def cancel_task(task: Submitted, workers: Workers, job_id: str | None) -> Observable[Any]:

@@ -41,10 +41,19 @@ class WakestreamError(Exception):
     Attributes:
         code: The word for programs.
         retryable: Whether running the same job again can help.
+
+    Example:
+        >>> class DiskSlow(WakestreamError, code="disk_slow", retryable=True):
+        ...     pass
     """
 
     code: str = "error"
     retryable: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, code: str | None = None, retryable: bool | None = None) -> None:
+        super().__init_subclass__()
+        cls.code = cls.code if code is None else code
+        cls.retryable = cls.retryable if retryable is None else retryable
 
     def __init__(self, reason: str, *, code: str | None = None) -> None:
         super().__init__(reason)
@@ -52,130 +61,87 @@ class WakestreamError(Exception):
             self.code = code
 
 
-class HubError(WakestreamError):
+class HubError(WakestreamError, code="hub_error"):
     """The hub could not be used."""
 
-    code = "hub_error"
 
-
-class HubUnreachable(HubError):
+class HubUnreachable(HubError, code="hub_unreachable"):
     """The hub does not answer at its address."""
 
-    code = "hub_unreachable"
 
-
-class HubRefused(HubError):
+class HubRefused(HubError, code="refused"):
     """The hub refused; `code` is its word for the reason."""
 
-    code = "refused"
 
-
-class GpuError(WakestreamError):
+class GpuError(WakestreamError, code="gpu_error"):
     """The GPU machine could not be used."""
 
-    code = "gpu_error"
 
-
-class BootFailed(GpuError):
+class BootFailed(GpuError, code="boot_failed"):
     """The monitor tried to start the GPU and could not."""
 
-    code = "boot_failed"
 
-
-class GpuLost(GpuError):
+class GpuLost(GpuError, code="gpu_lost", retryable=True):
     """The GPU went offline after it was granted. Uploaded files stay at the worker."""
 
-    code = "gpu_lost"
-    retryable = True
 
-
-class PowerError(GpuError):
+class PowerError(GpuError, code="power_error"):
     """A power provider refused, timed out or gave no clear answer."""
 
-    code = "power_error"
 
-
-class NoCapacity(PowerError):
+class NoCapacity(PowerError, code="no_capacity", retryable=True):
     """The provider has no free machine of this kind at present."""
 
-    code = "no_capacity"
-    retryable = True
 
-
-class WorkerError(WakestreamError):
+class WorkerError(WakestreamError, code="worker_error"):
     """The worker, the HTTP server on the GPU machine, failed."""
 
-    code = "worker_error"
 
-
-class WorkerUnreachable(WorkerError):
+class WorkerUnreachable(WorkerError, code="worker_unreachable", retryable=True):
     """There is no connection to the worker, or it broke."""
 
-    code = "worker_unreachable"
-    retryable = True
 
-
-class WorkerRefused(WorkerError):
+class WorkerRefused(WorkerError, code="refused"):
     """The worker answered with a failure; `code` is `unauthorized`, `bad_request`, `not_found` or `http_<status>`."""
 
-    code = "refused"
 
-
-class TaskFailed(WorkerError):
+class TaskFailed(WorkerError, code="task_failed"):
     """The engine could not render this pair of files."""
 
-    code = "task_failed"
 
-
-class TaskLost(WorkerError):
+class TaskLost(WorkerError, code="task_lost", retryable=True):
     """The worker does not know the task any more, for example after a restart. Submitting again is safe."""
 
-    code = "task_lost"
-    retryable = True
 
-
-class Corrupt(WorkerError):
+class Corrupt(WorkerError, code="corrupt", retryable=True):
     """The received file is truncated, or complete with a wrong hash (code `DAMAGED`)."""
-
-    code = "corrupt"
-    retryable = True
 
 
 DAMAGED: Final = "damaged"
 """The code of `Corrupt` when the transfer was complete: a better connection would not help."""
 
 
-class FileError(WakestreamError):
+class FileError(WakestreamError, code="file_error"):
     """A file on this machine cannot be used."""
 
-    code = "file_error"
 
-
-class FileUnusable(FileError):
+class FileUnusable(FileError, code="file_unusable"):
     """The file is missing, empty, a folder, or not readable."""
 
-    code = "file_unusable"
 
-
-class FileChanged(FileError):
+class FileChanged(FileError, code="file_changed"):
     """The file changed between two reads."""
 
-    code = "file_changed"
 
-
-class NoSpace(FileError):
+class NoSpace(FileError, code="no_space"):
     """The disk is full."""
 
-    code = "no_space"
 
-
-class JournalError(WakestreamError):
+class JournalError(WakestreamError, code="journal_error"):
     """A program's journal cannot be read or written: it is in use, broken, or of a later version."""
 
-    code = "journal_error"
 
-
-class StageTimeout(WakestreamError):
+class StageTimeout(WakestreamError, code="timeout"):
     """A wait took too long.
 
     Args:
@@ -184,19 +150,14 @@ class StageTimeout(WakestreamError):
         reason: The sentence for people; default names the stage and the limit.
     """
 
-    code = "timeout"
-
     def __init__(self, stage: str, seconds: float, reason: str | None = None) -> None:
         super().__init__(reason or f"{stage}: nothing within {seconds:g} s")
         self.stage = stage
         self.seconds = seconds
 
 
-class Stalled(StageTimeout):
+class Stalled(StageTimeout, code="stalled", retryable=True):
     """No byte came for too long. A new connection may help."""
-
-    code = "stalled"
-    retryable = True
 
 
 def is_retryable(error: Exception) -> bool:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.abc import ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observables
-from wakestream.operators.rx.core.observable import (
-    CompositeDisposable,
-    ForwardingObserver,
-    SerialDisposable,
-    operator_from,
-)
+from wakestream.operators.rx.core.observable import FollowingObserver, operator_with
 
 T = TypeVar("T")
 
@@ -37,29 +33,24 @@ def concat_unless(answer: Callable[[T], bool], rest: Observable[T]) -> Callable[
     """
     require_observables("concat_unless", rest)
 
-    def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
-        first = _First(observer, answer, rest, scheduler)
-        return CompositeDisposable(source.subscribe(first, scheduler=scheduler), first.second)
-
-    return operator_from(subscribe)
+    return operator_with(partial(_First, answer, rest))
 
 
-class _First(ForwardingObserver[Any]):
+class _First(FollowingObserver[Any]):
     """The source's observer: remembers whether the answer came."""
 
-    __slots__ = ("answer", "answered", "rest", "scheduler", "second")
+    __slots__ = ("answer", "answered", "rest")
 
     def __init__(
         self,
-        observer: ObserverBase[Any],
         answer: Callable[[Any], bool],
         rest: Observable[Any],
+        observer: ObserverBase[Any],
         scheduler: SchedulerBase | None,
     ) -> None:
-        super().__init__(observer)
-        self.answer, self.rest, self.scheduler = answer, rest, scheduler
+        super().__init__(observer, scheduler)
+        self.answer, self.rest = answer, rest
         self.answered = False
-        self.second = SerialDisposable()
 
     def on_next(self, value: Any) -> None:
         try:
@@ -74,4 +65,4 @@ class _First(ForwardingObserver[Any]):
         if self.answered:
             self.observer.on_completed()
         else:
-            self.second.follow(self.rest, self.observer, self.scheduler)
+            self.follow(self.rest, self.observer)

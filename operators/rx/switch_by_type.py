@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.abc import ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observable
-from wakestream.operators.rx.core.observable import (
-    CompositeDisposable,
-    ForwardingObserver,
-    SerialDisposable,
-    operator_from,
-)
+from wakestream.operators.rx.core.observable import FollowingObserver, ForwardingObserver, operator_with
 
 U = TypeVar("U")
 U_co = TypeVar("U_co", covariant=True)
@@ -46,24 +42,17 @@ def switch_by_type(cases: Cases[U]) -> Callable[[Observable[Any]], Observable[U]
         An operator function: the result has the items of the branches.
     """
 
-    def subscribe(
-        source: Observable[Any], observer: ObserverBase[U], scheduler: SchedulerBase | None
-    ) -> DisposableBase:
-        switch = _Switch(cases, observer, scheduler)
-        return CompositeDisposable(source.subscribe(switch, scheduler=scheduler), switch.branch)
-
-    return operator_from(subscribe)
+    return operator_with(partial(_Switch, cases))
 
 
-class _Switch(ForwardingObserver[Any]):
+class _Switch(FollowingObserver[Any]):
     """The source's observer: knows which branch is followed in one subscription."""
 
-    __slots__ = ("branch", "cases", "count", "scheduler")
+    __slots__ = ("cases", "count")
 
     def __init__(self, cases: Cases[Any], observer: ObserverBase[Any], scheduler: SchedulerBase | None) -> None:
-        super().__init__(observer)
-        self.cases, self.scheduler = cases, scheduler
-        self.branch = SerialDisposable()
+        super().__init__(observer, scheduler)
+        self.cases = cases
         self.count = 0
 
     def on_next(self, value: Any) -> None:
@@ -79,7 +68,7 @@ class _Switch(ForwardingObserver[Any]):
         else:
             if branch is not None:
                 self.count += 1
-                self.branch.follow(branch, _Branch(self), self.scheduler)
+                self.follow(branch, _Branch(self))
 
     def end(self) -> None:
         """Start no more branches: a source that emits while it is being subscribed cannot be disposed yet."""

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.abc import ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observable, short_repr
-from wakestream.operators.rx.core.observable import (
-    CompositeDisposable,
-    ForwardingObserver,
-    SerialDisposable,
-    operator_from,
-)
+from wakestream.operators.rx.core.observable import FollowingObserver, operator_with
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -45,27 +41,20 @@ def then(*stages: Stage[U]) -> Callable[[Observable[T]], Observable[T | U]]:
         if not callable(stage):
             raise TypeError(f"then: stage {number} is {short_repr(stage)}, which is no function")
 
-    def subscribe(
-        source: Observable[T], observer: ObserverBase[T | U], scheduler: SchedulerBase | None
-    ) -> DisposableBase:
-        chain = _Chain(stages, observer, scheduler)
-        return CompositeDisposable(source.subscribe(chain, scheduler=scheduler), chain.present)
-
-    return operator_from(subscribe)
+    return operator_with(partial(_Chain, stages))
 
 
-class _Chain(ForwardingObserver[Any]):
+class _Chain(FollowingObserver[Any]):
     """The state of one subscription: the stages that are left, and the last item of the present one."""
 
-    __slots__ = ("last", "left", "present", "scheduler")
+    __slots__ = ("last", "left")
 
     def __init__(
         self, stages: tuple[Stage[Any], ...], observer: ObserverBase[Any], scheduler: SchedulerBase | None
     ) -> None:
-        super().__init__(observer)
-        self.left, self.scheduler = stages, scheduler
+        super().__init__(observer, scheduler)
+        self.left = stages
         self.last: Any = _NOTHING
-        self.present = SerialDisposable()
 
     def on_next(self, value: Any) -> None:
         self.last = value
@@ -82,4 +71,4 @@ class _Chain(ForwardingObserver[Any]):
         except Exception as error:  # raised by the stage function
             self.observer.on_error(error)
         else:
-            self.present.follow(after, self, self.scheduler)
+            self.follow(after, self)

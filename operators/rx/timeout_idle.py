@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.abc import ObserverBase, SchedulerBase
 
 from wakestream.operators.model.errors import Stalled
-from wakestream.operators.rx.core.observable import (
-    CompositeDisposable,
-    ForwardingObserver,
-    SerialDisposable,
-    operator_from,
-)
+from wakestream.operators.rx.core.observable import FollowingObserver, operator_with
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 
 T = TypeVar("T")
@@ -36,31 +32,25 @@ def timeout_idle(seconds: float, stage: str) -> Callable[[Observable[T]], Observ
         An operator function: the result has the source's items.
     """
 
-    def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
-        watchdog = IdleWatchdog(observer, clock(scheduler), seconds, stage, Stalled)
-        return CompositeDisposable(watchdog.timer, source.subscribe(watchdog, scheduler=scheduler))
-
-    return operator_from(subscribe)
+    return operator_with(partial(IdleWatchdog, partial(Stalled, stage, seconds), seconds))
 
 
-class IdleWatchdog(ForwardingObserver[Any]):
-    """Fails with `error(stage, seconds)` when `since` is `seconds` ago; each item sets `since` to now."""
+class IdleWatchdog(FollowingObserver[Any]):
+    """Fails with `error()` when `since` is `seconds` ago; each item sets `since` to now."""
 
-    __slots__ = ("error", "seconds", "since", "stage", "time", "timer")
+    __slots__ = ("error", "seconds", "since", "time")
 
     def __init__(
         self,
-        observer: ObserverBase[Any],
-        time: SchedulerBase,
+        error: Callable[[], Exception],
         seconds: float,
-        stage: str,
-        error: Callable[[str, float], Exception],
+        observer: ObserverBase[Any],
+        scheduler: SchedulerBase | None,
     ) -> None:
-        super().__init__(observer)
-        self.time, self.seconds, self.stage, self.error = time, seconds, stage, error
-        self.since = seconds_now(time)
-        self.timer = SerialDisposable()
-        self.timer.disposable = time.schedule_relative(seconds, self.check)
+        super().__init__(observer, scheduler)
+        self.time, self.seconds, self.error = clock(scheduler), seconds, error
+        self.since = seconds_now(self.time)
+        self.followed.disposable = self.time.schedule_relative(seconds, self.check)
 
     def on_next(self, value: Any) -> None:
         self.since = seconds_now(self.time)
@@ -70,6 +60,6 @@ class IdleWatchdog(ForwardingObserver[Any]):
         """Fail if the time is over, else wait for the rest of it."""
         left = round(self.since + self.seconds - seconds_now(self.time), 6)  # schedulers have microseconds
         if left <= 0:
-            self.observer.on_error(self.error(self.stage, self.seconds))
+            self.observer.on_error(self.error())
         else:
-            self.timer.disposable = self.time.schedule_relative(left, self.check)
+            self.followed.disposable = self.time.schedule_relative(left, self.check)

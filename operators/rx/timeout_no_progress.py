@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.errors import StageTimeout
-from wakestream.operators.rx.core.observable import CompositeDisposable, operator_from
-from wakestream.operators.rx.core.scheduler import clock, seconds_now
+from wakestream.operators.rx.core.observable import operator_with
+from wakestream.operators.rx.core.scheduler import seconds_now
 from wakestream.operators.rx.timeout_idle import IdleWatchdog
 
 T = TypeVar("T")
@@ -35,11 +35,7 @@ def timeout_no_progress(
         An operator function: the result has the source's items.
     """
 
-    def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
-        watchdog = _ProgressWatchdog(observer, clock(scheduler), seconds, stage, progress)
-        return CompositeDisposable(watchdog.timer, source.subscribe(watchdog, scheduler=scheduler))
-
-    return operator_from(subscribe)
+    return operator_with(partial(_ProgressWatchdog, progress, partial(StageTimeout, stage, seconds), seconds))
 
 
 class _ProgressWatchdog(IdleWatchdog):
@@ -47,15 +43,8 @@ class _ProgressWatchdog(IdleWatchdog):
 
     __slots__ = ("last", "progress")
 
-    def __init__(
-        self,
-        observer: ObserverBase[Any],
-        time: SchedulerBase,
-        seconds: float,
-        stage: str,
-        progress: Callable[[Any], object],
-    ) -> None:
-        super().__init__(observer, time, seconds, stage, StageTimeout)
+    def __init__(self, progress: Callable[[Any], object], *watched: Any) -> None:
+        super().__init__(*watched)
         self.progress = progress
         self.last: object = _NOTHING
 

@@ -46,7 +46,8 @@ def home(room: str, name: str) -> str:
 
 def homes(room: str) -> dict[str, str]:
     """The module of each name, as the package imports them when they are used."""
-    return {name: home for home, found in importlib.import_module(room)._HOMES.items() for name in found.split()}
+    found = importlib.import_module(room)._HOMES.items()
+    return {name: home.replace("*", name) for home, names in found for name in names.split()}
 
 
 @pytest.mark.parametrize(("room", "name"), names())

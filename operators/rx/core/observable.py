@@ -187,6 +187,38 @@ class ForwardingObserver(ObserverBase[T]):
         self.observer.on_completed()
 
 
+class FollowingObserver(ForwardingObserver[T]):
+    """A forwarding observer that also has one other subscription at a time, such as the next stage: see `follow`."""
+
+    __slots__ = ("followed", "scheduler")
+
+    def __init__(self, observer: ObserverBase[Any], scheduler: SchedulerBase | None) -> None:
+        super().__init__(observer)
+        self.scheduler = scheduler
+        self.followed = SerialDisposable()
+
+    def follow(self, source: Observable[Any], observer: ObserverBase[Any]) -> None:
+        """Subscribe `observer` to `source`, in place of the subscription before.
+
+        A source may end, or lead to another `follow`, within its own subscription; this order is safe then too.
+        """
+        inner = SerialDisposable()
+        self.followed.disposable = inner
+        inner.disposable = source.subscribe(observer, scheduler=self.scheduler)
+
+
+def operator_with(
+    make: Callable[[ObserverBase[U], SchedulerBase | None], FollowingObserver[T]],
+) -> Callable[[Observable[T]], Observable[U]]:
+    """An operator, made of a function that makes the source's observer for each subscription."""
+
+    def subscribe(source: Observable[T], observer: ObserverBase[U], scheduler: SchedulerBase | None) -> DisposableBase:
+        made = make(observer, scheduler)
+        return CompositeDisposable(source.subscribe(made, scheduler=scheduler), made.followed)
+
+    return operator_from(subscribe)
+
+
 class SerialDisposable(DisposableBase):
     """Holds one disposable at a time: setting another disposes the one before, and after `dispose` also the new one."""
 
@@ -208,15 +240,6 @@ class SerialDisposable(DisposableBase):
             before.dispose()
         if self._disposed:
             new.dispose()
-
-    def follow(self, source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> None:
-        """Dispose the one before, then subscribe `observer` to `source` and hold that subscription.
-
-        A source may end, or lead to another `follow`, within its own subscription; this order is safe then too.
-        """
-        inner = SerialDisposable()
-        self.disposable = inner
-        inner.disposable = source.subscribe(observer, scheduler=scheduler)
 
     def dispose(self) -> None:
         """Dispose the present one, and every one that is set later."""
