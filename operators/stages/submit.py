@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
@@ -12,23 +13,10 @@ from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
+from wakestream.operators.model import ports
 from wakestream.operators.model.errors import BootFailed, HubRefused, HubUnreachable, WakestreamError
 from wakestream.operators.model.events import Branch, Eta, Fingerprint, Granted, Job, JobEvent, Queued, Waking
 from wakestream.operators.model.policy import Policy
-from wakestream.operators.model.ports import (
-    Accepted,
-    BootFailure,
-    Busy,
-    Free,
-    Hub,
-    LinkDown,
-    LinkUp,
-    OfflineReply,
-    OnlineNotice,
-    PowerNotice,
-    Refused,
-    Workers,
-)
 from wakestream.operators.rx.core.observable import LightObservable, subscribe_through
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 from wakestream.operators.rx.first_success import first_success
@@ -58,7 +46,7 @@ PAUSES = (2.0, 4.0, 8.0, 16.0, 30.0)
 
 
 def submit(
-    job: Job, hub: Hub, fingerprints: Fingerprints, policy: Policy, workers: Workers | None = None
+    job: Job, hub: ports.Hub, fingerprints: Fingerprints, policy: Policy, workers: ports.Workers | None = None
 ) -> Observable[JobEvent]:
     """Ask the hub for a GPU, and wait until it is granted. While the GPU starts, the files are hashed.
 
@@ -87,30 +75,26 @@ def submit(
     return LightObservable(subscribe)
 
 
+@dataclass(slots=True, eq=False)
 class _Wait:
     """One wait for the GPU: what follows from each reply of the hub."""
 
-    __slots__ = (
-        "down", "fingerprints", "hub", "job", "link", "offline", "offline_at", "policy", "reached", "refusals",
-        "started", "time", "workers",
-    )  # fmt: skip
+    job: Job
+    hub: ports.Hub
+    fingerprints: Fingerprints
+    policy: Policy
+    workers: ports.Workers | None
+    time: SchedulerBase
+    started: float = field(init=False)
+    down: float = field(init=False)
+    offline_at: float = field(init=False)
+    link: ports.LinkUp | None = None
+    offline: ports.OfflineReply | None = None
+    reached: bool = False
+    refusals: int = 0
 
-    def __init__(
-        self,
-        job: Job,
-        hub: Hub,
-        fingerprints: Fingerprints,
-        policy: Policy,
-        workers: Workers | None,
-        time: SchedulerBase,
-    ) -> None:
-        self.job, self.hub, self.fingerprints, self.policy, self.time = job, hub, fingerprints, policy, time
-        self.workers = workers
-        self.link: LinkUp | None = None
-        self.refusals = 0
-        self.down = self.started = self.offline_at = seconds_now(time)
-        self.reached = False
-        self.offline: OfflineReply | None = None
+    def __post_init__(self) -> None:
+        self.started = self.down = self.offline_at = seconds_now(self.time)
 
     def get(self, kind: type, /) -> Callable[[Any], Observable[JobEvent] | None] | None:
         """The function for a type of reply: from one table for all jobs, because many wait."""
@@ -121,7 +105,7 @@ class _Wait:
     def waited(self) -> float:
         return seconds_now(self.time) - self.started
 
-    def on_link_up(self, link: LinkUp) -> Observable[JobEvent]:
+    def on_link_up(self, link: ports.LinkUp) -> Observable[JobEvent]:
         self.reached, self.link = True, link
         if LATE_HASHES in link.features:
             return self._ask(())
@@ -131,7 +115,7 @@ class _Wait:
         self.hub.submit(self.job, files)
         return never().pipe(timeout_total(self.policy.reply, "reply"))
 
-    def on_link_down(self, link: LinkDown) -> Observable[JobEvent]:
+    def on_link_down(self, link: ports.LinkDown) -> Observable[JobEvent]:
         if link.code is not None:
             raise HubRefused(link.reason, code=link.code)
         if self.link is not None:
@@ -147,41 +131,41 @@ class _Wait:
         limit = rx.timer(max(0.0, self.policy.hub - self.waited))
         return lines.pipe(merge_errors(limit.flat_map(lambda _: rx.throw(HubUnreachable(link.reason)))))
 
-    def _grace(self, link: LinkDown) -> float:
+    def _grace(self, link: ports.LinkDown) -> float:
         """Seconds until the worker is asked directly: the hub may only be slow, or restart."""
         if self.reached:
             return max(0.0, self.down + GRACE - seconds_now(self.time))
         slow = min(GRACE, math.inf if self.policy.hub is None else self.policy.hub) / 2
         return max(0.0, slow - self.waited) if link.connecting else 0.0
 
-    def on_accepted(self, grant: Accepted) -> Observable[JobEvent]:
+    def on_accepted(self, grant: ports.Accepted) -> Observable[JobEvent]:
         branch: Branch = "offline" if self.offline else "online"
         return of(Granted(branch, self.waited, grant.gpu, grant.url, grant.position))
 
-    def on_online(self, notice: OnlineNotice) -> Observable[JobEvent] | None:
-        return self.on_accepted(Accepted(notice.gpu, notice.url)) if self.offline else None
+    def on_online(self, notice: ports.OnlineNotice) -> Observable[JobEvent] | None:
+        return self.on_accepted(ports.Accepted(notice.gpu, notice.url)) if self.offline else None
 
-    def on_offline(self, reply: OfflineReply) -> Observable[JobEvent]:
+    def on_offline(self, reply: ports.OfflineReply) -> Observable[JobEvent]:
         self.offline, self.offline_at = reply, seconds_now(self.time)
         return self._or_worker_ready(self._waking(reply.phase), settle=SETTLE).pipe(
             start_with(Queued(reply.position, reply.phase, reply.eta))
         )
 
-    def on_power(self, notice: PowerNotice) -> Observable[JobEvent] | None:
+    def on_power(self, notice: ports.PowerNotice) -> Observable[JobEvent] | None:
         if self.offline is None:
             return None
         return self._or_worker_ready(self._lines(notice.phase, notice.reason), settle=SETTLE)
 
-    def on_busy(self, reply: Busy) -> Observable[JobEvent]:
+    def on_busy(self, reply: ports.Busy) -> Observable[JobEvent]:
         if reply.own and not self._may_ask_worker:
-            return self.on_accepted(Accepted())
+            return self.on_accepted(ports.Accepted())
         if reply.own:  # an earlier submit was accepted; only the worker can say whether it is on
             lines, pause, ask = self._waking("booting"), self.policy.lost, True
         else:
             self.refusals += 1
             pause, ask = PAUSES[min(self.refusals, len(PAUSES)) - 1], self.refusals > 1
             lines = self._busy_lines(pause)
-        again = rx.timer(pause).flat_map(lambda _: self._again() or never())
+        again = rx.timer(pause).flat_map(lambda _: self.on_free() or never())
         waiting = first_success(lines, again, dropped=_raised)
         return self._or_worker_ready(waiting, line=not reply.own) if ask else waiting
 
@@ -192,17 +176,14 @@ class _Wait:
 
         return interval(self.policy.line_every, line).pipe(start_with(line(0.0)))
 
-    def on_free(self, _: Free) -> Observable[JobEvent] | None:
-        return self._again()
-
-    def _again(self) -> Observable[JobEvent] | None:
+    def on_free(self, _: ports.Free | None = None) -> Observable[JobEvent] | None:
         return None if self.link is None else self.on_link_up(self.link)
 
-    def on_refused(self, reply: Refused) -> NoReturn:
+    def on_refused(self, reply: ports.Refused) -> NoReturn:
         # Raised, not emitted, so that no later reply in the same turn of the loop can replace it.
         raise HubRefused(reply.reason, code=reply.code)
 
-    def on_boot_failure(self, reply: BootFailure) -> NoReturn:
+    def on_boot_failure(self, reply: ports.BootFailure) -> NoReturn:
         raise BootFailed(reply.reason)
 
     @property
@@ -224,7 +205,7 @@ class _Wait:
     def _go_on(self, settle: float, *, line: bool) -> Observable[JobEvent]:
         def go(_: Any) -> Observable[JobEvent]:
             first = [self._line("straight")] if line else []
-            return self.on_accepted(Accepted()).pipe(start_with(*first))
+            return self.on_accepted(ports.Accepted()).pipe(start_with(*first))
 
         return rx.timer(settle).flat_map(go) if settle else go(None)
 
@@ -245,21 +226,21 @@ class _Wait:
         return lines.pipe(merge_errors(self.fingerprints.of(EVERY_ALGORITHM))) if self.offline else lines
 
     def _line(self, phase: str, why: str = "") -> JobEvent:
-        reply, now = self.offline or OfflineReply(), seconds_now(self.time)
+        reply, now = self.offline or ports.OfflineReply(), seconds_now(self.time)
         return Waking(now - self.started, phase, reply.position, _left(reply.eta, now - self.offline_at), why)
 
 
 _CASES: Mapping[type, Callable[[_Wait, Any], Observable[JobEvent] | None]] = {
-    LinkUp: _Wait.on_link_up,
-    LinkDown: _Wait.on_link_down,
-    Accepted: _Wait.on_accepted,
-    OfflineReply: _Wait.on_offline,
-    PowerNotice: _Wait.on_power,
-    OnlineNotice: _Wait.on_online,
-    Refused: _Wait.on_refused,
-    Busy: _Wait.on_busy,
-    Free: _Wait.on_free,
-    BootFailure: _Wait.on_boot_failure,
+    ports.LinkUp: _Wait.on_link_up,
+    ports.LinkDown: _Wait.on_link_down,
+    ports.Accepted: _Wait.on_accepted,
+    ports.OfflineReply: _Wait.on_offline,
+    ports.PowerNotice: _Wait.on_power,
+    ports.OnlineNotice: _Wait.on_online,
+    ports.Refused: _Wait.on_refused,
+    ports.Busy: _Wait.on_busy,
+    ports.Free: _Wait.on_free,
+    ports.BootFailure: _Wait.on_boot_failure,
 }
 """What to do after each type of reply."""
 
