@@ -1,7 +1,5 @@
 """Which loop a test runs on: virtual for the pure rooms, the real one where the world is touched."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence

@@ -7,8 +7,6 @@ requirements. Each pair of Python and seed is one process, which runs all logs a
 Ends with 1 when two of them differ, or when there is one version only and REQUIRE_TWO_PYTHONS=1.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The same log gives the same outcome under every hash seed, in this Python and in another version of it."""
 
-from __future__ import annotations
-
 import re
 import sys
 

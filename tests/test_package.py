@@ -1,7 +1,5 @@
 """`from wakestream import …`: the short way to what a pipeline of one's own needs."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import importlib.metadata

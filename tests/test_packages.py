@@ -1,7 +1,5 @@
 """What is built and installed is what stands in the tree."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 

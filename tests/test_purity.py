@@ -1,7 +1,5 @@
 """streams/ and operators/ are the same on every run: held by a rule over their source, not by trust."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 

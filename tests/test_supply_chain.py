@@ -1,7 +1,5 @@
 """What is installed is what was tested: exact versions, their hashes, and no place that they come from."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import os

@@ -1,7 +1,5 @@
 """Who uses the programs in these tests."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

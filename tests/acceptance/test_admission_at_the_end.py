@@ -3,8 +3,6 @@
 That is of plain connections: who is in the middle of a TLS handshake is let go when the time for that is over.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc

@@ -1,7 +1,5 @@
 """A cancel in each phase and at each place: a program that was away gets it later, and no engine keeps working."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Other programs' texts and files' names reach no terminal, pipe or log file with control characters in them."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import sys

@@ -1,7 +1,5 @@
 """The console's calls as a program makes them: who is let in, what is refused and how, and what stays on the disk."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import os

@@ -1,7 +1,5 @@
 """`wakestream daemon` with a real hub and worker: what it took is done once, whatever is killed meanwhile."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time

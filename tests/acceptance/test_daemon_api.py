@@ -1,7 +1,5 @@
 """The daemon's local API: who is let in, what is refused and how, and events that one can come back to."""
 
-from __future__ import annotations
-
 import asyncio
 import stat
 import sys

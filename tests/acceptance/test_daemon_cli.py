@@ -1,7 +1,5 @@
 """`submit`, `jobs`, `watch` and `cancel` beside a running daemon, and without one."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

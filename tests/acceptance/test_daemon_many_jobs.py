@@ -1,7 +1,5 @@
 """The command line beside a daemon that keeps as many jobs as it takes."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

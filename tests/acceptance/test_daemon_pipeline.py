@@ -1,7 +1,5 @@
 """`wakestream daemon --pipeline`: a pipeline of the user's own, as durable as the standard one."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """The daemon tells a webhook of each end: signed, at least once, whatever is killed or down meanwhile."""
 
-from __future__ import annotations
-
 import ast
 import asyncio
 import base64

@@ -1,7 +1,5 @@
 """`wakestream demo` as a newcomer runs it, to its end and broken off."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re

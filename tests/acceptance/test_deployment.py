@@ -1,7 +1,5 @@
 """The files in deploy/ say what the programs understand, and what they start does start."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import plistlib

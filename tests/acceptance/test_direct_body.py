@@ -1,7 +1,5 @@
 """Bodies that are taken straight off their connection, which is aiohttp's again afterwards."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import io

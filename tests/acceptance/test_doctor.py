@@ -1,7 +1,5 @@
 """`wakestream doctor` against real programs: all well, and each thing that a job needs broken in its turn."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import errno

@@ -1,7 +1,5 @@
 """The engine's own protocol, with its traps: against an engine on loopback and a folder shared with it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

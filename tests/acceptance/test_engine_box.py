@@ -1,7 +1,5 @@
 """Engines that try what they may not do, in the box that this system can build."""
 
-from __future__ import annotations
-
 import os
 import socket
 import sys

@@ -1,7 +1,5 @@
 """The programs in examples/ do what they say, against our hub and worker."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

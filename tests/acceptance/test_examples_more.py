@@ -1,7 +1,5 @@
 """The examples do what they say: in their scenes, from a recorded log, and as programs against hub and worker."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

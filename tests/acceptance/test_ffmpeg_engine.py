@@ -1,7 +1,5 @@
 """Files that are made to hold, fill or fool the ffmpeg engine, and those that only look like that."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import aclosing
 from pathlib import Path

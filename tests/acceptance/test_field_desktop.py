@@ -1,7 +1,5 @@
 """The deployed desktop client, as tests/support/field plays it, with our worker."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The tests' deployed hub keeps the rules that it is there for."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """The tests' field worker has the habits that other tests rely on."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 

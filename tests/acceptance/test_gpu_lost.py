@@ -1,7 +1,5 @@
 """The GPU goes away at each stage of a job, its worker killed by kill -9: the job goes back to submit and finishes."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The real hub over real sockets, with peers old and new."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

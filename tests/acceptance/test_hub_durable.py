@@ -1,7 +1,5 @@
 """What the hub said aloud is still so after it was killed: the real program, a real file, kill and start again."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import sys

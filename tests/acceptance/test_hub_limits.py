@@ -1,7 +1,5 @@
 """What the hub bears of one address: connections, how fast they come, handshakes that never end, and wrong keys."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

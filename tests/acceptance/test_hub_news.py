@@ -1,7 +1,5 @@
 """`client.link.events` at a real hub: who comes late knows how the GPU is."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The hub's own log: what it decided on, what it sent, and no secret."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path

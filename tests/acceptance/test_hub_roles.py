@@ -1,7 +1,5 @@
 """Every type of message from every kind of peer, over the hub's real socket: what a role does not give is refused."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

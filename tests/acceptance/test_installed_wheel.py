@@ -1,7 +1,5 @@
 """The wheel, as another project has it: built, installed into an environment of its own, and used there by pytest."""
 
-from __future__ import annotations
-
 import email
 import os
 import re

@@ -1,7 +1,5 @@
 """`--log-json`: every line that a program logs is one JSON object, whatever happens to it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

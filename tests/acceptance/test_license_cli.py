@@ -1,7 +1,5 @@
 """`wakestream license` beside a running hub, as its operator uses it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import stat

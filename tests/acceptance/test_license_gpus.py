@@ -1,7 +1,5 @@
 """Keys that are for one GPU, and names that belong to who used them first: real hub, command line and worker."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """The link on real sockets: it registers at each connection, notices silence, and takes its leave politely."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import threading

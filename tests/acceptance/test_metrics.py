@@ -1,7 +1,5 @@
 """The programs' metrics, scraped as Prometheus does it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

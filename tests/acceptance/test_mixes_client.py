@@ -1,7 +1,5 @@
 """Our client and daemon among deployed parts, with peers that behave as the field's do."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import AsyncIterator

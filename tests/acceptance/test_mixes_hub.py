@@ -1,7 +1,5 @@
 """Our hub among deployed peers: what each mix of parts does, with peers that behave as the field's do."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """Our monitor among deployed peers: what wakes the machine, what keeps it on, and what stops it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """Our worker among deployed parts: what each mix does, with peers that behave as the field's do."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager

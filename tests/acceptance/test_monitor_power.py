@@ -1,7 +1,5 @@
 """Both power providers over real programs."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

@@ -1,7 +1,5 @@
 """`wakestream monitor` as it is started by its users, against a hub of a few lines."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A monitor killed by kill -9 and started again: never two starts, and it knows which machine is its own."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time

@@ -1,7 +1,5 @@
 """A system that gives a program few open files at first, as macOS does (256): it takes what it may have."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE

@@ -1,7 +1,5 @@
 """The socket on which deployed clients watch a task: `/ws/progress/TASK_ID?token=SECRET`."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Our client proves that it has a file which another license sent, instead of sending it a second time."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,8 +1,6 @@
 """README's pipeline and README's test of it, as a newcomer tries them: both files in one folder, the commands as they
 stand there."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Everything is run with marked secrets, talkative and recorded; then all that was left behind is searched for them."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """A monitor or worker that its hub does not take: said clearly, again and again, or the end with --exit-on-refusal."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from asyncio.subprocess import PIPE

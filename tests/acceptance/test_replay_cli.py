@@ -1,7 +1,5 @@
 """`wakestream replay` and `wakestream shrink` as a user runs them."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import re

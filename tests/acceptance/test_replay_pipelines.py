@@ -1,7 +1,5 @@
 """`wakestream replay --pipeline` and `--set` as their users run them."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path

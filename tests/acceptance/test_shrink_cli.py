@@ -1,7 +1,5 @@
 """`wakestream replay --reorder` and `wakestream shrink` as their users run them."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

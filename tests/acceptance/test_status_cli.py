@@ -1,7 +1,5 @@
 """`wakestream status` and `wakestream cost` at a real hub, before and after it was killed."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

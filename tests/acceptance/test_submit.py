@@ -1,7 +1,5 @@
 """`wakestream submit` as a process: against our own programs, and against a hub and a worker of the field."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a user can get wrong about files and settings, each with its sentence and its exit code."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

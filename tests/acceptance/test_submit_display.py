@@ -1,7 +1,5 @@
 """What a person sees of a job: on a terminal, in a pipe, and what a program reads with --json."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import sys

@@ -1,7 +1,5 @@
 """Hubs that are not there, speak nonsense, turn the user away or come back: what `submit` makes of them."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,7 +1,5 @@
 """Ctrl-C in every stage, and worse: the job is stopped everywhere, the GPU is given back, nothing half-done stays."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import sys

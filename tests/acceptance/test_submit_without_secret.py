@@ -1,7 +1,5 @@
 """A user who was given a license key and no secret: hub and worker give the job access, or no GPU is woken."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

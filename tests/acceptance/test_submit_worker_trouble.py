@@ -1,7 +1,5 @@
 """Workers that refuse, break off, disappear or come back in mid-job: what `submit` makes of them."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re

@@ -1,7 +1,5 @@
 """TLS between all our programs, with an authority of our own; and what is said when something about it is wrong."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

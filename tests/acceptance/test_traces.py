@@ -1,7 +1,5 @@
 """`--trace` as its users run it: spans arrive by OTLP at a real server, and the hub gets the trace's id."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """What a power cut or a stranger did to half an upload: it ends with the right file or starts again."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable

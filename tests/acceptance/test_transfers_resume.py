@@ -1,7 +1,5 @@
 """Transfers that outlive what they depend on: the connection, the worker, the client; all real, and killed."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

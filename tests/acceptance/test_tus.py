@@ -1,7 +1,5 @@
 """Our worker's tus, word for word; other people's clients are in tests/peers."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import contextlib

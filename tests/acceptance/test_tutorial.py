@@ -1,7 +1,5 @@
 """docs/tutorial.md is true: its commands, one after the other from a clone on, with the output that it shows."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

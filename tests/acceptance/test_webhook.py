@@ -1,7 +1,5 @@
 """Webhooks to an HTTP server that is not ours."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

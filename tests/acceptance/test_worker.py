@@ -1,7 +1,5 @@
 """The whole worker on loopback with the real ffmpeg, used as the field's clients use it and as ours do."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import errno

@@ -1,7 +1,5 @@
 """What one license's capability can do to another's work at the same worker: nothing of it."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import os

@@ -1,7 +1,5 @@
 """What a capability opens at the worker, call by call, and what it does not; and what wrong secrets meet."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncGenerator

@@ -1,7 +1,5 @@
 """`wakestream worker` as a program of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

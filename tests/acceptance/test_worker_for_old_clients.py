@@ -1,7 +1,5 @@
 """What our worker does for deployed clients beyond the calls that ours use: their headers, hashes and defaults."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import AsyncGenerator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tasks of a real worker: cancelled, outliving it, or in the middle of it when it stops; with real processes."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

@@ -1,7 +1,5 @@
 """A real worker at a real hub, over real WebSockets, with a client beside it."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time

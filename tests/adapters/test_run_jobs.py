@@ -1,7 +1,5 @@
 """What a small program's `main` needs: its own settings, its arguments, and an exit code."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

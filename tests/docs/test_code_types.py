@@ -1,7 +1,5 @@
 """The code of the pages is typed: strict mypy and pyright find nothing, in a reader's own folder."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """What the pages name exists: files, links with their headings, classes; the map lists every room; the sample runs."""
 
-from __future__ import annotations
-
 import re
 import runpy
 from functools import cache

@@ -1,7 +1,5 @@
 """What the pages for operators print is real: sentences, flags, settings, proxies, the replay; and none is left out."""
 
-from __future__ import annotations
-
 import argparse
 import ast
 import re

@@ -1,7 +1,5 @@
 """The code of docs/pipelines.md works as it stands there."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

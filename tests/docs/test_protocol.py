@@ -1,7 +1,5 @@
 """What docs/protocol.md shows is what the code reads and writes: its frames, and its lists of words and numbers."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

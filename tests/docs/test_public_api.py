@@ -1,7 +1,5 @@
 """What `wakestream.operators` and `wakestream.streams` offer: importable, documented, typed, and free until used."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import importlib

@@ -1,7 +1,5 @@
 """README.md is true where a machine can tell, README.zh-CN.md is the same page, and no page links to nothing."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import shlex

@@ -6,8 +6,6 @@ Every acknowledged job has to end exactly once, as done, with its own result: no
 first result still stood. After a failure the folder with all logs is kept, and named with the seed.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib

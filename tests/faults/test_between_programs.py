@@ -1,7 +1,5 @@
 """Every fault of a wire, on every way between two programs: nothing hangs, nothing is lost, the message helps."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace

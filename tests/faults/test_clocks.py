@@ -1,7 +1,5 @@
 """The clock is set by an hour or a day, forwards or back: no lease is lost, and no wait becomes longer."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A disk that is really full, under each program in turn: a clear answer, nothing promised lost, then it goes on."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import hashlib

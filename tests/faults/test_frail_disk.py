@@ -4,8 +4,6 @@ After each: every append that returned is there, whatever else is there is whole
 `make faults` takes every step, the usual test run a seeded choice of them.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack

@@ -1,7 +1,5 @@
 """Histories that once broke a promise, or would: the model's world, step by step."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.faults.model_world import World

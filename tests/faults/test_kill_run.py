@@ -1,7 +1,5 @@
 """The kill run in its short form: the real programs, twenty kills, and accounts in which nothing is missing."""
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import asdict

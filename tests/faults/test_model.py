@@ -5,8 +5,6 @@ end every job that was taken has ended, and the machine is off. `make faults` lo
 time.
 """
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """The proxy does what the tests that use it count on."""
 
-from __future__ import annotations
-
 import asyncio
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator

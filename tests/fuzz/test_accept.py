@@ -1,7 +1,5 @@
 """Real programs with few open files whose ports are full of callers who say nothing, or have asked for the health."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import ssl

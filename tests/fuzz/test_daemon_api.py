@@ -1,7 +1,5 @@
 """HTTP requests of every kind of wrongness at the daemon's local port, on every call that it has."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Frames of every kind of wrongness at the hub's socket, from peers of every role."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from pathlib import Path
 

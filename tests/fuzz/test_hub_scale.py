@@ -1,7 +1,5 @@
 """Thousands of idle connections at the hub's real program, and floods that must not make it grow."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """What reaches the hub's port before a handshake is done, too slowly, too often or all at once."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

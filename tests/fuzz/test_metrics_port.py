@@ -1,7 +1,5 @@
 """Whatever comes to the port for scrapes, the next scrape is answered."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 
 import pytest

@@ -1,7 +1,5 @@
 """Whatever a text has in it, it can be shown; and JSON of it says the same as before."""
 
-from __future__ import annotations
-
 import json
 import unicodedata
 

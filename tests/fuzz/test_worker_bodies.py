@@ -1,7 +1,5 @@
 """Bodies that lie, that never end, that are too much or too slow; requests that two servers would read differently."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import re

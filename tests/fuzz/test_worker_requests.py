@@ -1,7 +1,5 @@
 """HTTP requests of every kind of wrongness at the worker's port, on every call that it has."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from base64 import b64encode

@@ -1,7 +1,5 @@
 """Schedulers, and a stage that runs alone."""
 
-from __future__ import annotations
-
 import pytest
 from reactivex.testing import TestScheduler
 

@@ -1,7 +1,5 @@
 """Other people's tus clients upload to our worker, in one go and with a break in the middle."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

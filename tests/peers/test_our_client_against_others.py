@@ -1,7 +1,5 @@
 """Our client uploads to another project's tus server (@tus/server), in one go and with a break in the middle."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 from asyncio.subprocess import PIPE, Process

@@ -1,7 +1,5 @@
 """The class that hub, outbox, worker and monitor share."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from wakestream.streams.decider import Decider, Decision

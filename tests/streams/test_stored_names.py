@@ -1,7 +1,5 @@
 """Journals and logs hold facts under names that stay when a class is renamed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, get_args
 

@@ -1,7 +1,5 @@
 """What is in `under` runs under the emulation only: `test_rules.py` starts it so."""
 
-from __future__ import annotations
-
 import os
 
 from tests.support.windows.as_on_windows import MARK

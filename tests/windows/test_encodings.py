@@ -1,7 +1,5 @@
 """Text on a disk is UTF-8 (or plainer) whatever the system's own encoding: each place that opens some says so."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 What the emulation covers, and what it does not, stands in `as_on_windows.py`; this is no run on Windows.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal

@@ -1,7 +1,5 @@
 """The parts of the house under the emulation, in one process: what is in `under`, and tests that others wrote."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

@@ -1,7 +1,5 @@
 """The script of `wakestream completion` in the shells that are here."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from pathlib import Path

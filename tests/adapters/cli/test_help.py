@@ -1,7 +1,5 @@
 """The command line explains itself: help, examples, exit codes, and complaints that programs can read."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

@@ -1,7 +1,5 @@
 """A download that is cancelled while it is written to disk."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import os

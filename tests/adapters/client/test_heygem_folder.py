@@ -1,7 +1,5 @@
 """The folder that an engine shares with us, without the engine."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from wakestream.adapters.client.heygem_folder import SharedFolder

@@ -1,7 +1,5 @@
 """The body of an upload: how much of the file goes at a time."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The feed of events: numbered, bounded, and not delayed by a slow reader."""
 
-from __future__ import annotations
-
 import asyncio
 
 import orjson

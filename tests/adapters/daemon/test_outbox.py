@@ -1,7 +1,5 @@
 """The outbox at work, on a journal that has its moods: nothing is promised that was not kept."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path

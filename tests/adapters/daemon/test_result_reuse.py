@@ -1,7 +1,5 @@
 """Results that lie there already: when they count, and that a copy is whole or not there at all."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from pathlib import Path

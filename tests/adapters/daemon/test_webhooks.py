@@ -1,7 +1,5 @@
 """Webhooks in virtual time: all are sent, a limited number at once, and each result is reported."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -1,7 +1,5 @@
 """Small files appear completely or not at all."""
 
-from __future__ import annotations
-
 import os
 import stat
 import sys

@@ -1,7 +1,5 @@
 """Bytes into a file in a thread, as they come."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Iterator

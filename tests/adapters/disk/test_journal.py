@@ -1,7 +1,5 @@
 """The journal on a real file: what it promised is there after any end, and whatever is wrong with it is a sentence."""
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Where the programs keep their files by default."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 

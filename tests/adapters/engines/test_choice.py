@@ -1,7 +1,5 @@
 """Which engine is meant."""
 
-from __future__ import annotations
-
 import pytest
 
 from wakestream.adapters.config.settings import Settings, SettingsError

@@ -1,7 +1,5 @@
 """What the engines make of text and of files; the programs themselves run in tests/acceptance/."""
 
-from __future__ import annotations
-
 from functools import reduce
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The commonest failures of ffmpeg, in a sentence each."""
 
-from __future__ import annotations
-
 import pytest
 
 from wakestream.adapters.engines.ffmpeg_errors import explained

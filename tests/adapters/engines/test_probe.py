@@ -1,7 +1,5 @@
 """What is known of a video and an audio before anything is woken for them: real files, ffmpeg itself, and its lack."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The license book on a real folder, and the command in front of it."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """Our frames are those of the library, whatever their length."""
 
-from __future__ import annotations
-
 import pytest
 from websockets.frames import Frame, Opcode
 

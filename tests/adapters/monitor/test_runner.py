@@ -1,7 +1,5 @@
 """The monitor at work over fakes, in virtual time: a day of waiting takes milliseconds."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """Signed capabilities: minted by the hub, judged by the worker, kept by the client."""
 
-from __future__ import annotations
-
 import stat
 import sys
 from email.utils import formatdate

@@ -1,7 +1,5 @@
 """Why no connection came about, in words."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import os

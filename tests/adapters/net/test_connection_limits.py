@@ -1,7 +1,5 @@
 """Who has a place at a server, and who makes room for whom; in a time that is set."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import random

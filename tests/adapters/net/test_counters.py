@@ -1,7 +1,5 @@
 """Refusals are counted by reason, and every listener gets each of them."""
 
-from __future__ import annotations
-
 from wakestream.adapters.net.counters import Refusals
 
 

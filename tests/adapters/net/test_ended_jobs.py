@@ -1,7 +1,5 @@
 """What the worker keeps in mind of jobs that are over, under floods too."""
 
-from __future__ import annotations
-
 import pytest
 
 from wakestream.adapters.net import ended_jobs

@@ -1,7 +1,5 @@
 """How often an address may do something."""
 
-from __future__ import annotations
-
 import pytest
 from loguru import logger
 

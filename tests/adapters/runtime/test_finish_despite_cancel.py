@@ -1,7 +1,5 @@
 """Work that a cancel does not interrupt."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 from typing import Any

@@ -1,7 +1,5 @@
 """What a program's failure quotes of its output: reasons, not how far it was."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """How many connections fit into what the system allows."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

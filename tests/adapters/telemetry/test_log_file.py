@@ -1,7 +1,5 @@
 """`--log-file` and `wakestream logs`: kept within bounds, clean of secrets, read back in either form."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

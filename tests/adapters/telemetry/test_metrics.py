@@ -1,7 +1,5 @@
 """How the families are built, and what the taps count."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

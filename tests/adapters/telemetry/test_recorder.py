@@ -1,7 +1,5 @@
 """The recorder writes what happened, in order, without secrets, and never more than it may."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

@@ -1,7 +1,5 @@
 """Logs as they lie on disks: plain, packed, in parts, torn, and not logs at all."""
 
-from __future__ import annotations
-
 import errno
 import gzip
 import os

@@ -1,7 +1,5 @@
 """A rehearsal is a whole client in a world of fakes, and what it records is fit for replay."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Real I/O is noticed and refused where none may be, and nowhere else."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

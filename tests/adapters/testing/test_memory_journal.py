@@ -1,7 +1,5 @@
 """The journal in memory."""
 
-from __future__ import annotations
-
 from wakestream.adapters.testing.memory_journal import FakeJournal
 
 

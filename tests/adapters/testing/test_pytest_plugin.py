@@ -1,7 +1,5 @@
 """The pytest plugin as a user's project sees it."""
 
-from __future__ import annotations
-
 import gzip
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Replays that come to an end, and those that do not."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

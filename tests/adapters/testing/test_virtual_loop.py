@@ -1,7 +1,5 @@
 """A loop in which waiting costs nothing, every run is the same, and the real world is out of reach."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import contextvars

@@ -1,7 +1,5 @@
 """Files by content on a real (temporary) disk; a full disk is acted by a write that fails."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import hashlib

@@ -1,7 +1,5 @@
 """What the worker throws away and what it must not, on a temporary disk; times are file times, nothing waits."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator

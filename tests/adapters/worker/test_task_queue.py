@@ -1,7 +1,5 @@
 """The queue at work with an engine that does as the test says, on a temporary disk."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path

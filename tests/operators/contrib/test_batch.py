@@ -1,7 +1,5 @@
 """A gate that opens for many at once: when it is full, or when the time is up."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

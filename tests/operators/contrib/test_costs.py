@@ -1,7 +1,5 @@
 """The stage `costs` alone."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The stage `stop_others` alone."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace

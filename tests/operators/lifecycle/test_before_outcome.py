@@ -1,7 +1,5 @@
 """The stage `before_outcome` alone."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from typing import NoReturn

@@ -1,7 +1,5 @@
 """The stage `cancellable` alone."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Whether a job's result was made for it, or was there before."""
 
-from __future__ import annotations
-
 import pytest
 
 from wakestream.operators.lifecycle.reuse import AT_WORKER, OWN, reused

@@ -1,7 +1,5 @@
 """How long a retry waits."""
 
-from __future__ import annotations
-
 from random import Random
 
 import pytest

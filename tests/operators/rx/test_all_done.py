@@ -1,7 +1,5 @@
 """Lanes side by side, of which each must come to its end."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -1,7 +1,5 @@
 """Lanes side by side: the first that completes wins."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -1,7 +1,5 @@
 """The one way in for effects: run at each subscription, cancelled at disposal, always cleaned up."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import re

@@ -1,7 +1,5 @@
 """The waiting line: a sign of life at a steady pace."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The limiter: a maximum number at once, the most urgent first, and each end frees a place."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

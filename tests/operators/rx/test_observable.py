@@ -1,7 +1,5 @@
 """Lean observables: the library's rules, at a fifth of its weight."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

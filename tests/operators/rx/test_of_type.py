@@ -1,7 +1,5 @@
 """Items of some kinds."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from reactivex.subject import Subject

@@ -1,7 +1,5 @@
 """Ask again and again, each time only after the last answer."""
 
-from __future__ import annotations
-
 import asyncio
 import tracemalloc
 from itertools import count

@@ -1,7 +1,5 @@
 """Try again, later each time: exact delays in scheduler time, and every way in which it ends."""
 
-from __future__ import annotations
-
 import asyncio
 import tracemalloc
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The one clock: it follows the loop, starts no thread, and knows the effects that still run."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """An effect that many need and that is carried out once."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 from typing import Any

@@ -1,7 +1,5 @@
 """Items that are there within the subscription itself."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import reactivex as rx

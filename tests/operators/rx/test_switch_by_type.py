@@ -1,7 +1,5 @@
 """A fork: the newest item's kind chooses the road, and the whole ends with the road followed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import reactivex as rx

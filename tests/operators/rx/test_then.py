@@ -1,7 +1,5 @@
 """One stage after another: the last item of a stage is what the next one starts from."""
 
-from __future__ import annotations
-
 import reactivex as rx
 from reactivex import Observable
 from reactivex.subject import Subject

@@ -1,7 +1,5 @@
 """A limit on silence: each item buys another full wait."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any

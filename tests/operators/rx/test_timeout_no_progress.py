@@ -1,7 +1,5 @@
 """A limit on standing still."""
 
-from __future__ import annotations
-
 import pytest
 from reactivex.testing import ReactiveTest, TestScheduler
 

@@ -1,7 +1,5 @@
 """A limit on the whole, however lively the source is."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

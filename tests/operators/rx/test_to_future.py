@@ -1,7 +1,5 @@
 """Out of the stream again, for code that awaits."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from typing import Any

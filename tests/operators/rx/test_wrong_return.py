@@ -1,7 +1,5 @@
 """A function that returns what its operator cannot use, or that raises, ends the whole at once, and is named."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 from collections.abc import Callable

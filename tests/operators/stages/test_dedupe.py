@@ -1,7 +1,5 @@
 """The stage `dedupe` alone."""
 
-from __future__ import annotations
-
 from random import Random
 
 from tests.support.streams.stage_scene import AUDIO, JOB, ONLINE, URL, VIDEO, Stage

@@ -1,7 +1,5 @@
 """The stage `download` alone."""
 
-from __future__ import annotations
-
 from random import Random
 
 from tests.support.streams.stage_scene import JOB, SUBMITTED, Stage

@@ -1,7 +1,5 @@
 """The stage `effect` alone."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Any

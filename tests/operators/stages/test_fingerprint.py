@@ -1,7 +1,5 @@
 """The stage `fingerprint` alone."""
 
-from __future__ import annotations
-
 from tests.support.streams.stage_scene import AUDIO, VIDEO, Stage
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e

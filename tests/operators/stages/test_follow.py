@@ -1,7 +1,5 @@
 """The stage `follow` alone."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 from random import Random

@@ -1,7 +1,5 @@
 """What a pipeline says, as a stage."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from wakestream.operators import Note, note, of, then

@@ -1,7 +1,5 @@
 """The stage `online` alone."""
 
-from __future__ import annotations
-
 from random import Random
 
 import pytest

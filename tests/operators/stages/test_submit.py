@@ -1,7 +1,5 @@
 """What each reply of the hub leads to; the whole wait is tested in tests/streams/jobs/test_job.py."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 

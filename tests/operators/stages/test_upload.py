@@ -1,7 +1,5 @@
 """The stage `upload` alone."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from random import Random

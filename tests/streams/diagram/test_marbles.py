@@ -1,7 +1,5 @@
 """What a marble diagram shows of a log, and where: lanes, stages, groups, folded waits, labels that keep apart."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 from functools import cache

@@ -1,7 +1,5 @@
 """A hub, and who is connected to it."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.streams.hub_net import Net

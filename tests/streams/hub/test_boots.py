@@ -1,7 +1,5 @@
 """Who asks for a boot is answered, and leaves no open question behind."""
 
-from __future__ import annotations
-
 from tests.support.streams.hub_net import Net
 from wakestream.streams.protocol import messages as m
 

@@ -1,7 +1,5 @@
 """Which messages of the hub bear a capability: to whom, until when, and what workers get instead of the key."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Whatever peers send, in whatever order: the hub never fails, contradicts itself, or loses a job without a word."""
 
-from __future__ import annotations
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -1,7 +1,5 @@
 """A worker that repeats one message without end slows down no other peer."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.streams.hub_net import Net

@@ -1,7 +1,5 @@
 """Whose a GPU's name is: of the license that it was issued for, or else of the first that used it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

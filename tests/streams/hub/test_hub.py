@@ -1,7 +1,5 @@
 """The hub's decisions, driven by sequences of events in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

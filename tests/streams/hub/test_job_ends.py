@@ -1,7 +1,5 @@
 """How jobs end at the hub, what is said of that, and what is kept of it for how long."""
 
-from __future__ import annotations
-
 from tests.support.streams.hub_net import Net
 from wakestream.streams.protocol import messages as m
 

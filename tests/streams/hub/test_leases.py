@@ -1,7 +1,5 @@
 """How long a job may hold its GPU, and what becomes of a cancel that its worker could not hear."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.streams.hub_net import Net

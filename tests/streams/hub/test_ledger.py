@@ -1,7 +1,5 @@
 """What a GPU's phases come to: time on, cost, savings, boot times."""
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """A worker of the field: its result comes at once and means "accepted", and nothing comes at the end."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.streams.hub_net import Net

@@ -1,7 +1,5 @@
 """What the hub makes of what monitors, workers and connections say of a GPU, one case after the other."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.streams.hub_net import Net

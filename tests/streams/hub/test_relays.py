@@ -1,7 +1,5 @@
 """What deployed clients, phones and text workers send each other by the hub, within one license and never beyond it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """What the hub tells of its GPUs, and that a restart forgets none of it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """How deployed clients get the GPU's state: as the deployed hub sends it, and never better than it is."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

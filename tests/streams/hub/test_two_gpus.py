@@ -1,7 +1,5 @@
 """Two GPUs at one hub: work at one neither starts the other nor keeps it on."""
 
-from __future__ import annotations
-
 from tests.support.streams.hub_net import Net
 from tests.support.streams.monitor_desk import Desk
 from wakestream.streams.monitor import power_machine as p

@@ -1,7 +1,5 @@
 """Workers that do not name their GPU: a deployed GPU worker, and a text worker, which has no GPU."""
 
-from __future__ import annotations
-
 from tests.support.streams.hub_net import Net
 from wakestream.streams.protocol import messages as m
 

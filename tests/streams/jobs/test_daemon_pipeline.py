@@ -1,7 +1,5 @@
 """The daemon's pipeline in virtual time: limits, priorities, endless retries, and the reuse of earlier results."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What a client owes its hub: each job is released once, later if need be, and not by a program that only leaves."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

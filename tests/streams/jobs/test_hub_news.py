@@ -1,7 +1,5 @@
 """The hot observable of the hub's messages: who comes late knows at once how things stand."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from wakestream.operators.model.ports import LinkDown, LinkUp

@@ -1,7 +1,5 @@
 """The pipeline from submit to outcome, in virtual time: both branches, every wait, and what breaks on the way."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import threading

@@ -1,7 +1,5 @@
 """The client's program: jobs side by side, each known by its id."""
 
-from __future__ import annotations
-
 import asyncio
 from random import Random
 from typing import Any

@@ -1,7 +1,5 @@
 """THE hot observable: it delivers by key, to all in one order, whatever its observers do."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Pipelines of the user's own in the daemon, in virtual time: turns and patience as for the standard one."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 from typing import Any

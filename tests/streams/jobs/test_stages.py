@@ -1,7 +1,5 @@
 """Pipelines composed of `Stages`: the standard one comes out as `job_pipeline` does, and any part can be another."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Events in any order: never two starts, never a stop while the hub says that a job holds the machine."""
 
-from __future__ import annotations
-
 from random import Random
 from typing import get_args
 

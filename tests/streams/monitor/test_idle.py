@@ -1,7 +1,5 @@
 """When a machine is in use and when it is not: what its worker says, what the hub says, and hubs that say nothing."""
 
-from __future__ import annotations
-
 import orjson
 import pytest
 

@@ -1,7 +1,5 @@
 """A machine that runs without a request, one without a known state, and one whose worker the hub has lost."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

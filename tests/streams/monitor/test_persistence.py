@@ -1,7 +1,5 @@
 """A monitor that is killed and started again: it looks first, never starts twice, and knows the machine's past."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.streams.monitor_desk import Desk

@@ -1,7 +1,5 @@
 """Killed at any moment and started again, whenever a start shows: a monitor never starts what is being started."""
 
-from __future__ import annotations
-
 from random import Random
 
 from hypothesis import given, settings

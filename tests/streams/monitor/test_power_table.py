@@ -1,7 +1,5 @@
 """Every row of the power table, reached by what happens in the world."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """What messages, events, facts and commands are made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Frames to messages and back: exactly the deployed format, and an error message for any other."""
 
-from __future__ import annotations
-
 import json
 import types
 import typing

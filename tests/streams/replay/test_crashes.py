@@ -1,7 +1,5 @@
 """A pipeline that breaks tells the error's type, file and line: in its run, in its log, and in the replay of it."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

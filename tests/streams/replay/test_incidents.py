@@ -3,8 +3,6 @@
 Looked at is what the program does now, not what the log says that it did.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Each call of a replay gets the answer that its like was given when the log was made."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Recorded logs of real runs drive the same pipeline again, in virtual time."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import subprocess

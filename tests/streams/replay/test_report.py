@@ -1,7 +1,5 @@
 """What became of each job, as a report on a replay says it."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

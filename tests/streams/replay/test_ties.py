@@ -1,7 +1,5 @@
 """What lanes side by side do at one moment comes in a replay as it came, or the failure says that it was a tie."""
 
-from __future__ import annotations
-
 import asyncio
 from functools import partial
 from random import Random

@@ -1,7 +1,5 @@
 """Logs of one run are joined by the messages that are in two of them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

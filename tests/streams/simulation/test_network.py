@@ -1,7 +1,5 @@
 """The in-memory network: order, latency, and what is kept of the recorded run."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

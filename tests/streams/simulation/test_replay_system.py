@@ -1,7 +1,5 @@
 """The programs of one run, replayed against each other: as it was, and disturbed."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The simulated machine: it does what a real one does, in the times that the test sets."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The little language of `shrink --fails-if`."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """Chaos: the same messages in other legal orders."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import defaultdict
 from collections.abc import Hashable

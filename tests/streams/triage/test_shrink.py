@@ -1,7 +1,5 @@
 """The smallest log that still fails."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

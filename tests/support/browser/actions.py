@@ -1,7 +1,5 @@
 """What people do at the console."""
 
-from __future__ import annotations
-
 import base64
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A hub, a GPU that sleeps, a daemon and its web console, all within the test's loop, and a browser before them."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

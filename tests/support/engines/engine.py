@@ -6,8 +6,6 @@ It takes S seconds. LOG gets a line `begin PID` and, at the end, `end PID`. As l
 with half of its output written and the output open.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

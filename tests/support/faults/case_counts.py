@@ -1,7 +1,5 @@
 """Fault tests in two lengths: a choice of cases in the usual test run, all of them in `make faults`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from random import Random

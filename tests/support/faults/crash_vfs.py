@@ -5,8 +5,6 @@ and all later ones fail, `after_crash` says what a reader then finds), the step 
 is full for a while. What was written and not synced may be lost or kept, sector by sector, as real disks do.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass, field
 from random import Random

@@ -1,7 +1,5 @@
 """Those who submit jobs in a kill run: one daemon for all of them, killed and started again like the other programs."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Callable

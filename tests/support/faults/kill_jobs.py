@@ -1,7 +1,5 @@
 """The jobs of a kill run: files of their own, and what has to come of each."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ The worker is the monitor's child, as a GPU machine that the monitor powers; its
 enough that transfers take a while. Linux only: the worker is found by its parent in /proc.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

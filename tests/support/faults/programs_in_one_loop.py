@@ -1,7 +1,5 @@
 """Hub, monitor, worker and client in one loop on loopback, and a fault proxy on each of the ways between them."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable

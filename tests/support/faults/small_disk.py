@@ -1,7 +1,5 @@
 """A disk of a few hundred kilobytes that really fills up: a tmpfs of its own, where this account may mount one."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The frames that a deployed peer heard or said, and how a test waits for one of them."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

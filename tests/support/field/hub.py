@@ -5,8 +5,6 @@ It never looks at who registers, sends each job to every worker, also to one tha
 job without a word. What our programs send and no deployed part sends is kept in `faults`, which must stay empty.
 """
 
-from __future__ import annotations
-
 import itertools
 import time
 from asyncio import Condition

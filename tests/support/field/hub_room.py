@@ -1,7 +1,5 @@
 """The connections of a deployed hub, and what it makes of JSON and of ids."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress

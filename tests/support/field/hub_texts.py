@@ -1,7 +1,5 @@
 """Texts, videos made from a text, and the phone, at a deployed hub."""
 
-from __future__ import annotations
-
 from tests.support.field.frames import Frame
 from tests.support.field.hub_room import ACK, Peer, Room, id_of, made
 

@@ -1,7 +1,5 @@
 """The phone as it is deployed: registers as `mobile`, boots, hands tasks to the PC, extracts texts, polls progress."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import json

@@ -5,8 +5,6 @@ after 5 s. It reads `url` (one at a time) and `chatglm_video` (four at a time); 
 Its own frames have neither `request_id` nor `sender_fd`, its errors begin with `错误:`.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

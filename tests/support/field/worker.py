@@ -12,8 +12,6 @@ Its habits, as seen between probes:
 - It stores a file with a wrong hash under the real one, takes the bare secret, and forgets its tasks at a restart.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -1,7 +1,5 @@
 """The HTTP side of the deployed GPU worker: the secret by `replace`, CORS on every reply, HTML where it breaks."""
 
-from __future__ import annotations
-
 import secrets
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """The tasks of the deployed GPU worker: one render at a time, random ids, and a cache of finished pairs only."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import secrets

@@ -1,7 +1,5 @@
 """A hub on its journal that is attacked, and a healthy client who goes on using it."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 from collections.abc import AsyncIterator

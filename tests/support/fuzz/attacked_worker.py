@@ -1,7 +1,5 @@
 """A worker that is attacked, and a healthy client who goes on using it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

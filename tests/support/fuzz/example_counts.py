@@ -1,7 +1,5 @@
 """How many examples a test tries: the same few each time, or as many random ones as WAKESTREAM_FUZZ says."""
 
-from __future__ import annotations
-
 import os
 
 from hypothesis import HealthCheck, settings

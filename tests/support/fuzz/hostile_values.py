@@ -1,7 +1,5 @@
 """Values that have broken programs before, and ways to break what is whole."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The hub's real program in a process of its own, whose memory can be read."""
 
-from __future__ import annotations
-
 import asyncio
 import resource
 import sys

@@ -1,7 +1,5 @@
 """Who watches while a server is attacked: its log, its folder, its counts."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Iterator

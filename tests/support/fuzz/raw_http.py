@@ -1,7 +1,5 @@
 """An HTTP client that sends any bytes, right or wrong, and returns all that it receives."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A WebSocket client that sends any frames, right or wrong, and returns all that it receives."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

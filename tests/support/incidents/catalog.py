@@ -1,7 +1,5 @@
 """The incidents: each runs real programs in the present folder and does one kind of harm to them."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

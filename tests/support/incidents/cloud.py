@@ -4,8 +4,6 @@ Reads its stock from `cloud.json`: how many starts it still refuses, and the wor
 noted in `cloud.pid`.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

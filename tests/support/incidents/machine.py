@@ -4,8 +4,6 @@ Says in PIDFILE which process the worker is, so that it can be killed. Ends when
 gone), or starts it again at once (`again`, as a service manager does).
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Proxies of the incidents: one slows down in mid-transfer, one repeats or reorders the frames of a WebSocket."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,7 +1,5 @@
 """Real hub, monitor and worker processes on loopback, and a client in this one; each of them can be killed."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import dataclasses

@@ -1,7 +1,5 @@
 """Certificates made for one test, by an authority that exists nowhere else."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`wakestream submit` as a user runs it: a process in a folder of its own, and what it printed, event by event."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

@@ -1,7 +1,5 @@
 """`wakestream daemon` as a process, its local API as another program uses it, and a user beside it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

@@ -3,8 +3,6 @@
 PYTHONPATH=. python tests/support/programs/examples_scene.py records those logs again.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import sys

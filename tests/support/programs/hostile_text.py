@@ -1,7 +1,5 @@
 """Text that would steer a terminal, forge a line or turn the reading direction; and text that must stay as it is."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

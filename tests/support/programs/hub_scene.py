@@ -1,7 +1,5 @@
 """A hub with keys of each role, and raw peers that speak its wire: what several tests of the hub share."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """Real hub, monitor and worker processes whose engine counts its runs, and a client whose every event is at hand."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

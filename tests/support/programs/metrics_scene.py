@@ -1,7 +1,5 @@
 """All four programs in the test's loop, each with its metrics on a real port; a job can run to its end."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -3,8 +3,6 @@
 They are traps: what an old peer would not understand is kept in `faults`, which must stay empty.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import hashlib

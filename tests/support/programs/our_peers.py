@@ -1,7 +1,5 @@
 """Our own hub and worker inside the test's loop, on loopback, with fresh keys."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable

@@ -1,7 +1,5 @@
 """How the tests' own servers listen: like ours, they also close connections accepted during the shutdown."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """`wakestream replay` and `shrink` as their users run them, on recorded logs and on changed ones."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

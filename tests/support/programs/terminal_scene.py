@@ -1,7 +1,5 @@
 """A command on a terminal of 80 columns."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re

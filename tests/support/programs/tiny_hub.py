@@ -1,7 +1,5 @@
 """A hub of a few lines, and a real monitor at it."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

@@ -1,7 +1,5 @@
 """A caller that speaks tus word for word, for what no client would do."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Iterable

@@ -1,7 +1,5 @@
 """`wakestream worker` as a process that can be killed and started again where it was."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process

@@ -1,7 +1,5 @@
 """A hub in memory for tests: what was sent to each connection, and a clock to move."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """One job in a world of fakes: a hub that answers as the test says, a worker, two files, in virtual time."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The recorded incidents of tests/logs/, and what stands in them."""
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Logs to draw: many jobs of one client that wake one GPU, run through the real pipelines in virtual time."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from random import Random

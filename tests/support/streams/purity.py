@@ -4,8 +4,6 @@ Reads the source and runs nothing. A fault is what a module may not do; each exc
 name, with the reason.
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Logs to try replays on: recorded ones, and others made of them."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

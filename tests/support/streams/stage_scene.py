@@ -1,7 +1,5 @@
 """Runs one stage alone on the virtual loop, with the shipped fakes."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from typing import Any

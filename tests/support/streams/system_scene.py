@@ -1,7 +1,5 @@
 """The recorded system of tests/logs/system, replayed with its second job at another time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -18,8 +18,6 @@ What it does not: backslashes and drives (`os.path` is POSIX's), names that diff
 locks that stop readers, what C code does with files (SQLite), job objects, consoles, services, ACLs, antivirus.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import warnings

@@ -1,7 +1,5 @@
 """Clocks in the steps of the system's timer, as `time.time` and `time.monotonic` have them there before Python 3.13."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Windows's rules for names and open files, by an audit hook: whatever of Python touches the disk comes past it."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -1,7 +1,5 @@
 """asyncio's proactor transports, which are what Windows uses, over a proactor that waits by `select`."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import errno

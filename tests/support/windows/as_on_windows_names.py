@@ -1,7 +1,5 @@
 """What modules of `wakestream` find when they import: Windows's names and values, and none that it lacks."""
 
-from __future__ import annotations
-
 import builtins
 import errno
 import fcntl

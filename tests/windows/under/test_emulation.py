@@ -1,7 +1,5 @@
 """The emulation does what it says, so that what passes under it has passed something."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import subprocess

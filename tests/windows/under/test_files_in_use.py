@@ -1,7 +1,5 @@
 """Files that another program has open: our programs wait a little, skip them, or report the reason."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import json

@@ -1,7 +1,5 @@
 """Names that are invalid on Windows or mean something else; and programs that are found by their extension."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The texts of each language: none is missing, none is unused, every placeholder is filled."""
 
-from __future__ import annotations
-
 import ast
 import io
 import json

@@ -1,7 +1,5 @@
 """What is shown of a job: on terminals of any width, in pipes, quietly, and in Chinese."""
 
-from __future__ import annotations
-
 import io
 import sys
 from collections.abc import AsyncIterator, Iterator

@@ -1,7 +1,5 @@
 """One sentence on why a job waits or a GPU is on, from facts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

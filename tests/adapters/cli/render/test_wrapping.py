@@ -1,7 +1,5 @@
 """What is longer than the terminal is broken at words, and goes on where it began."""
 
-from __future__ import annotations
-
 import pytest
 
 from wakestream.adapters.cli.commands import doctor

@@ -1,7 +1,5 @@
 """`--set NAME=VALUE`, checked against what the logs' programs know."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """Parts of the console by themselves: sessions, names, and what the timeline keeps."""
 
-from __future__ import annotations
-
 import io
 import re
 from pathlib import Path

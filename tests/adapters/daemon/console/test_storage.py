@@ -1,7 +1,5 @@
 """Files of the console's folder are deleted when no job needs them, and not before."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
