@@ -23,6 +23,7 @@ from wakestream.operators.model.faults import describe_error
 from wakestream.operators.model.ports import Journal
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
+from wakestream.streams.outbox.state import OutboxState, job_of, plain_outcome
 from wakestream.streams.recording.event_json import plain_event
 
 MAX_BATCH: Final = 500
@@ -45,7 +46,7 @@ class Outbox:
     def __init__(
         self,
         journal: Journal[f.OutboxFact],
-        state: outbox.OutboxState,
+        state: OutboxState,
         feed: EventFeed,
         on_ended: Callable[[str], None],
         now: Callable[[], float] = time.time,
@@ -222,7 +223,7 @@ class Outbox:
 
     def _plain_end(self, job: str, outcome: e.JobEvent) -> dict[str, Any]:
         entry = self.state.jobs.get(job)  # None when the disk had no room for it
-        return outbox.plain_outcome(entry.ended) if entry is not None and entry.ended else plain_event(outcome)
+        return plain_outcome(entry.ended) if entry is not None and entry.ended else plain_event(outcome)
 
     def _answer(self, answer: f.Answer) -> None:
         asked = self._requests.get(answer.ticket)
@@ -247,7 +248,7 @@ class Outbox:
         if job not in self._resumed:
             self.feed.publish(job, {"event": "accepted", "at": entry.accepted.at})
             logger.bind(job=job, stage="outbox").info("accepted, for {}", entry.accepted.output)
-        run = outbox.job_of(entry)
+        run = job_of(entry)
         if entry.stage is not None and entry.stage.task:
             self._client.resume(run, entry.stage.worker, entry.stage.task)
         running = self._running[job] = self._client.start(run, lambda event: self._on_event(job, event))

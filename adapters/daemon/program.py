@@ -38,6 +38,7 @@ from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.facts import OutboxFact
+from wakestream.streams.outbox.state import OPEN_MOST, OutboxState
 from wakestream.streams.outbox.webhooks import AGAIN
 from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Tap, TapPair, untapped
@@ -62,7 +63,7 @@ class DaemonConfig:
     host: str = "127.0.0.1"
     port: int = 0
     limits: LaneLimits = field(default_factory=LaneLimits)
-    open_most: int = outbox.OPEN_MOST
+    open_most: int = OPEN_MOST
     quota: int = QUOTA
     webhook_again: Backoff = AGAIN
     own: OwnPipeline | None = None
@@ -97,7 +98,7 @@ async def running_daemon(
     hears = receiver(settings)
     make_private(config.state)
     async with AsyncExitStack() as stack:
-        state = outbox.OutboxState(open_most=config.open_most, place=path_key)
+        state = OutboxState(open_most=config.open_most, place=path_key)
         path = config.state / JOURNAL
         journal: SqliteJournal[OutboxFact] = await stack.enter_async_context(
             open_journal(path, OutboxFact, program="daemon")

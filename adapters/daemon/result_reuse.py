@@ -15,7 +15,7 @@ from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.part_file import beside, settle
 from wakestream.operators.model.errors import FileChanged, FileError
-from wakestream.streams.outbox.outbox import Entry, OutboxState
+from wakestream.streams.outbox.state import Entry, OutboxState
 
 _BLOCK = 4 * 1024 * 1024
 

@@ -10,11 +10,11 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from loguru import logger
+from msgspec.structs import asdict
 
 from wakestream.adapters.net.hub_link import HubLink
 from wakestream.operators.model.errors import JournalError, NoCapacity, NoSpace, WakestreamError
@@ -216,7 +216,7 @@ class MonitorProgram:
             event = p.HealthAnswer(False, f"the health check raised {type(error).__name__}; see the log")
         self._report("health", event)
 
-    def _report(self, label: str, event: p.Taken | p.Reading | p.CallFailed | p.HealthAnswer) -> None:
+    def _report(self, label: str, event: p.CallAnswer) -> None:
         self._tap.row("effect", f"power.{label}", asdict(event))
         self._put(event)
 

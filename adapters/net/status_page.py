@@ -14,7 +14,7 @@ from typing import Final
 from wakestream.adapters.net.status_page_words import Words, words_for
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.state import HubState
-from wakestream.streams.worker.worker import State
+from wakestream.streams.worker.state import State
 
 EVERY: Final = 5
 """Seconds after which a browser reloads the page."""

@@ -8,7 +8,7 @@ from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import replies, requests
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import state as w
 
 _RENDER = "heygem_submit"
 _NO_HASHES = "缺少 audio_hash 或 video_hash"

@@ -23,7 +23,7 @@ from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import state as w
 
 ACTIVE_EVERY = 30.0
 """Seconds between two activity messages while a task runs or a file is transferred."""

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.worker.program import RunningWorker
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import state as w
 
 OUTCOMES = ("done", "failed", "cancelled")
 

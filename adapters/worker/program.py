@@ -35,7 +35,7 @@ from wakestream.operators.model.ports import Engine
 from wakestream.streams.hub import capabilities
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Tap, TapPair
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import state as w
 
 CHECK_AGAIN = 30.0
 """Seconds between two checks of an engine that cannot work."""

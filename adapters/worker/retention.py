@@ -11,7 +11,7 @@ from loguru import logger
 
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.task_queue import TaskQueue
-from wakestream.streams.worker.worker import PROMISED
+from wakestream.streams.worker.shares import PROMISED
 
 LOOK_EVERY = 60.0
 

@@ -18,7 +18,8 @@ from wakestream.operators.model.errors import JournalError, TaskFailed, Wakestre
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Engine, Journal
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import state as w
+from wakestream.streams.worker.worker import DECIDER
 
 
 class Snapshots(Journal[w.Kept], Protocol):
@@ -46,7 +47,7 @@ class TaskQueue:
         self._rendering: asyncio.Task[tuple[int, str]] | None = None
         self._closed = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.state = self._as_on_disk(w.DECIDER.recover(journal.read()))
+        self.state = self._as_on_disk(DECIDER.recover(journal.read()))
         journal.snapshot = lambda: list(w.snapshot(self.state))
 
     @property
@@ -115,7 +116,7 @@ class TaskQueue:
     async def _handle(self, event: Callable[[], w.Event], *, promised: bool = True) -> None:
         """Decide on an event. `promised`: a caller waits for the answer, so an error of the journal is raised."""
         async with self._order:
-            facts, commands = w.DECIDER.decide(self.state, event(), self._clock())
+            facts, commands = DECIDER.decide(self.state, event(), self._clock())
             try:
                 await self._append(facts)
             except WakestreamError as error:
@@ -138,7 +139,7 @@ class TaskQueue:
         await self._journal.append([fact for fact in facts if isinstance(fact, w.Kept)])
 
     def _apply(self, fact: w.Fact) -> None:
-        w.DECIDER.evolve(self.state, fact)
+        DECIDER.evolve(self.state, fact)
         self._facts.feed(fact)
 
     def _execute(self, command: w.Command) -> None:

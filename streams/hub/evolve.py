@@ -215,7 +215,7 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     for gpu in state.gpus.values():
         gpu.worker, gpu.ready = None, False
         if gpu.phase == "online":
-            gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was started anew"
+            gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was restarted"
         if gpu.account.at > fact.at:
             gpu.account.moved(fact.at, fact.at - gpu.account.at)
     _move_times(state, lambda at: min(at, fact.at))  # the clock may have been ahead before the restart

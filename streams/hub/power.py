@@ -363,7 +363,7 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
         m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent),
     )
     if message.drain and active == 0 and not recent:
-        decision.fact(*(f.GpuPhase(gpu.name, "draining", now, "nobody holds it") for gpu in own if gpu.online))
+        decision.fact(*(f.GpuPhase(gpu.name, "draining", now, "no job holds it") for gpu in own if gpu.online))
 
 
 def _named(state: HubState) -> set[str]:

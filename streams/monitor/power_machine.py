@@ -14,6 +14,7 @@ from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading
 from wakestream.streams.decider import Decision
 from wakestream.streams.monitor.power_table import PowerWord
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.structs import Frozen
 
 CallKind = Literal["start", "stop", "inspect"]
 Orphans = Literal["adopt", "stop", "report"]
@@ -66,16 +67,14 @@ class PowerPolicy:
         return self.look_online if state in ("online", "draining") else self.look_soon
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Frozen, frozen=True):
     """A provider call that has not ended; `number` distinguishes a late answer from the expected one."""
 
     kind: CallKind
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Frozen, frozen=True):
     """A question to the hub whether any job holds the GPU."""
 
     id: str
@@ -150,20 +149,17 @@ class Machine:
         return self.features is not None
 
 
-@dataclass(frozen=True, slots=True)
-class MachineChanged:
+class MachineChanged(Frozen, frozen=True):
     """These fields of the machine have new values. Not journaled: see `persistence`."""
 
     changes: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Frozen, frozen=True):
     """Time has passed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wake:
+class Wake(Frozen, frozen=True):
     """The GPU is needed. `boot` marks a request, not the copy of a submit; `answer`: its id needs an answer."""
 
     request_id: str | None = None
@@ -171,33 +167,31 @@ class Wake:
     answer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class _OfCall(Frozen, frozen=True):
+    """An event or command about the provider call `number`."""
+
+    number: int
+
+
+class Taken(_OfCall, frozen=True):
     """The provider accepted a start or stop; its effect is not known yet."""
 
-    number: int
 
-
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(_OfCall, frozen=True):
     """The result of an inspect; `detail` is the provider's own word."""
 
-    number: int
     reading: PowerReading
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CallFailed:
+class CallFailed(_OfCall, frozen=True):
     """A provider call failed or took too long; `no_capacity` is the provider's word for having no machine to give."""
 
-    number: int
     why: str
     no_capacity: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HealthAnswer:
+class HealthAnswer(Frozen, frozen=True):
     """The worker was asked for its health; `why` says what was wrong, `busy` how many tasks run or wait there."""
 
     initialized: bool
@@ -205,23 +199,19 @@ class HealthAnswer:
     busy: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class HubOnline:
+class HubOnline(Frozen, frozen=True):
     """The hub passed on that this GPU's worker came online."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerGone:
+class WorkerGone(Frozen, frozen=True):
     """The hub lost the connection to this GPU's worker."""
 
 
-@dataclass(frozen=True, slots=True)
-class Active:
+class Active(Frozen, frozen=True):
     """The worker is at work."""
 
 
-@dataclass(frozen=True, slots=True)
-class InUseAnswer:
+class InUseAnswer(Frozen, frozen=True):
     """The hub's answer whether jobs hold the GPU."""
 
     request_id: str
@@ -229,54 +219,44 @@ class InUseAnswer:
     has_recent_active: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StatusAsked:
+class StatusAsked(Frozen, frozen=True):
     """A status query."""
 
     request_id: str
 
 
+CallAnswer = Taken | Reading | CallFailed | HealthAnswer
+"""What comes of a call to the provider, or to the worker."""
+
 PowerEvent = (
-    Tick | Wake | Taken | Reading | CallFailed | HealthAnswer | HubOnline | WorkerGone | Active | InUseAnswer
+    Tick | Wake | CallAnswer | HubOnline | WorkerGone | Active | InUseAnswer
     | StatusAsked | LinkUp | LinkDown
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(_OfCall, frozen=True):
     """Ask the provider to power on."""
 
-    number: int
 
-
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(_OfCall, frozen=True):
     """Ask the provider to power off."""
 
-    number: int
 
-
-@dataclass(frozen=True, slots=True)
-class Inspect:
+class Inspect(_OfCall, frozen=True):
     """Ask the provider what it sees."""
 
-    number: int
 
-
-@dataclass(frozen=True, slots=True)
-class CheckHealth:
+class CheckHealth(Frozen, frozen=True):
     """Ask the worker whether it is initialized."""
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(Frozen, frozen=True):
     """Send a message to the hub."""
 
     message: m.Message
 
 
-@dataclass(frozen=True, slots=True)
-class LogNote:
+class LogNote(Frozen, frozen=True):
     """Write a line to the log."""
 
     text: str

@@ -5,23 +5,35 @@ Times are UNIX seconds, sizes bytes, paths absolute. Facts are kept for years: l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from wakestream.operators.model.events import JobEvent, Outcome
 from wakestream.streams.decider import Decision
+from wakestream.streams.protocol.structs import Frozen
+
+
+class _OfJob(Frozen, frozen=True):
+    """A fact, event or command about the job with the id `job`."""
+
+    job: str
+
 
 # Facts
 
 
-@dataclass(frozen=True, slots=True)
-class JobAccepted:
+class _OfWebhook(_OfJob, frozen=True):
+    """A fact about the webhook of a job. `delivery` is its id at each attempt."""
+
+    delivery: str
+    at: float
+
+
+class JobAccepted(_OfJob, frozen=True):
     """The job is in the outbox and will have an end, even if this program is killed. `retry_of` is the job it repeats.
 
     `video_s` and `audio_s` are the lengths of the files in seconds; 0 if unknown.
     """
 
-    job: str
     video: str
     audio: str
     output: str
@@ -37,14 +49,12 @@ class JobAccepted:
     audio_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class JobStage:
+class JobStage(_OfJob, frozen=True):
     """The job's progress. `worker` and `task` once the worker has the job, `size` once the size of the result is known.
 
     `sent` are the bytes that went to workers so far, `reused` whose result it gets (`operators.job.reuse`).
     """
 
-    job: str
     stage: str
     at: float
     worker: str = ""
@@ -54,33 +64,27 @@ class JobStage:
     reused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRead:
+class JobRead(_OfJob, frozen=True):
     """Its files were hashed: digests by algorithm, and which state of each file that was."""
 
-    job: str
     video: dict[str, str]
     audio: dict[str, str]
     video_mtime_ns: int
     audio_mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class JobCancelling:
+class JobCancelling(_OfJob, frozen=True):
     """A cancel was requested; hub and worker may not have it yet."""
 
-    job: str
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class JobEnded:
+class JobEnded(_OfJob, frozen=True):
     """`outcome` is the kind of its last event, the other fields that event's own; `mtime_ns` dates the result.
 
     `reused` is empty for a result that was made for this job: see `operators.job.reuse`.
     """
 
-    job: str
     outcome: str
     at: float
     why: str = ""
@@ -93,49 +97,32 @@ class JobEnded:
     reused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseConfirmed:
+class ReleaseConfirmed(_OfJob, frozen=True):
     """The hub confirmed that the job needs no GPU any more."""
 
     STORED_AS: ClassVar[str] = "JobReleased"
-    job: str
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class JobForgotten:
+class JobForgotten(_OfJob, frozen=True):
     """The ended job was removed, since the history is limited."""
 
-    job: str
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookOwed:
-    """A webhook about the job's end, `news`, is pending. `delivery` is its id at each attempt."""
+class WebhookOwed(_OfWebhook, frozen=True):
+    """A webhook about the job's end, `news`, is pending."""
 
-    job: str
-    delivery: str
-    at: float
     news: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookDelivered:
+class WebhookDelivered(_OfWebhook, frozen=True):
     """The receiver accepted the webhook."""
 
-    job: str
-    delivery: str
-    at: float
 
-
-@dataclass(frozen=True, slots=True)
-class WebhookGivenUp:
+class WebhookGivenUp(_OfWebhook, frozen=True):
     """The webhook is given up: the receiver refused it for good, or did not accept it in time."""
 
-    job: str
-    delivery: str
-    at: float
     why: str
 
 
@@ -146,8 +133,7 @@ OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | Relea
 # Events
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
+class FileStat(Frozen, frozen=True):
     """A file as it was when the job was submitted. `seconds` is its length; 0 if unknown."""
 
     path: str
@@ -156,13 +142,11 @@ class FileStat:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonStarted:
+class DaemonStarted(Frozen, frozen=True):
     """The program starts, with what the journal holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Submitting:
+class Submitting(Frozen, frozen=True):
     """A job is submitted, with files that were checked. `ticket` identifies the request that waits for the answer."""
 
     ticket: int
@@ -175,32 +159,25 @@ class Submitting:
     retry_of: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelling:
+class Cancelling(Frozen, frozen=True):
     """A cancel is requested."""
 
     ticket: int
     job: str
 
 
-@dataclass(frozen=True, slots=True)
-class Happened:
+class Happened(_OfJob, frozen=True):
     """The job's pipeline emitted an event. `mtime_ns` is the modification time of the result of a job that is done."""
 
-    job: str
     event: JobEvent
     mtime_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(_OfJob, frozen=True):
     """The hub confirmed the job's end."""
 
-    job: str
 
-
-@dataclass(frozen=True, slots=True)
-class WebhookSettled:
+class WebhookSettled(Frozen, frozen=True):
     """A webhook was taken, or will never be; then `reason` says why."""
 
     delivery: str
@@ -212,8 +189,7 @@ OutboxEvent = DaemonStarted | Submitting | Cancelling | Happened | Released | We
 # Commands, executed after the facts were journaled
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Frozen, frozen=True):
     """Answer the request `ticket`: an HTTP status, the job, and in a refusal a code and the reason."""
 
     ticket: int
@@ -223,50 +199,36 @@ class Answer:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(_OfJob, frozen=True):
     """Run the job's pipeline."""
 
-    job: str
 
-
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(_OfJob, frozen=True):
     """Stop the job's pipeline, which then says `Cancelled`."""
 
-    job: str
 
-
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(_OfJob, frozen=True):
     """The job ended in an earlier run, to which the hub did not confirm that: tell it again."""
 
-    job: str
     cancelled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CancelNotice:
+class CancelNotice(_OfJob, frozen=True):
     """The job was being cancelled when the program ended: tell the hub, and the worker that has its task."""
 
-    job: str
     worker: str = ""
     task: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(_OfJob, frozen=True):
     """Publish the job's end."""
 
-    job: str
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(_OfJob, frozen=True):
     """Post this webhook."""
 
-    job: str
     pending: WebhookOwed
 
 

@@ -5,8 +5,9 @@ A job begins with `JobAccepted` and ends with `JobEnded`; only `ReleaseConfirmed
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
+
+from msgspec.structs import replace
 
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.lifecycle.reuse import OWN, reused
@@ -14,23 +15,9 @@ from wakestream.operators.model import events as e
 from wakestream.streams.decider import Decider
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import webhooks
-from wakestream.streams.outbox.state import (
-    CHANGES,
-    ENDED_MOST,
-    OPEN_MOST,
-    Entry,
-    OutboxState,
-    job_of,
-    outcome_of,
-    plain_outcome,
-    snapshot,
-)
+from wakestream.streams.outbox.state import CHANGES, Entry, OutboxState, snapshot
 from wakestream.streams.recording.event_json import kind
 from wakestream.streams.recording.timeline import STAGE_AFTER
-
-__all__ = [
-    "DECIDER", "ENDED_MOST", "OPEN_MOST", "Entry", "OutboxState", "job_of", "outcome_of", "plain_outcome", "unknown",
-]  # fmt: skip
 
 
 def _started(state: OutboxState, _: f.DaemonStarted, now: float, decision: f.OutboxDecision) -> None:
@@ -177,7 +164,7 @@ def _moved(entry: Entry, event: f.Happened, now: float) -> list[f.OutboxFact]:
             worker, task, size = "", "", None
     whose = reused(before.reused, event.event)
     moved = f.JobStage(event.job, stage, before.at, worker, task, size, sent, whose)
-    return [] if moved == before else [dataclasses.replace(moved, at=now)]
+    return [] if moved == before else [replace(moved, at=now)]
 
 
 def _ended(event: f.Happened, whose: str, now: float) -> f.JobEnded:

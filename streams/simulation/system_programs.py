@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any
 
+from msgspec import structs
 from reactivex import abc
 
 from wakestream.operators.model.events import Job
@@ -248,29 +249,29 @@ class MonitorProgram(PeerProgram):
     def _answer(self, call: Call, gpu: SimulatedGpu, command: Any) -> None:
         label, carry_out = call
         event = carry_out(gpu, command)
-        self.tap.row("effect", label, {name: getattr(event, name) for name in event.__slots__})
+        self.tap.row("effect", label, structs.asdict(event))
         self.handle(event)
 
 
-Call = tuple[str, Callable[[SimulatedGpu, Any], p.PowerEvent]]
+Call = tuple[str, Callable[[SimulatedGpu, Any], p.CallAnswer]]
 """The label of a call's row, and what the machine does."""
 
 
-def _start(gpu: SimulatedGpu, command: p.Start) -> p.PowerEvent:
+def _start(gpu: SimulatedGpu, command: p.Start) -> p.CallAnswer:
     gpu.start()
     return p.Taken(command.number)
 
 
-def _stop(gpu: SimulatedGpu, command: p.Stop) -> p.PowerEvent:
+def _stop(gpu: SimulatedGpu, command: p.Stop) -> p.CallAnswer:
     gpu.stop()
     return p.Taken(command.number)
 
 
-def _inspect(gpu: SimulatedGpu, command: p.Inspect) -> p.PowerEvent:
+def _inspect(gpu: SimulatedGpu, command: p.Inspect) -> p.CallAnswer:
     return p.Reading(command.number, gpu.reading)
 
 
-def _check(gpu: SimulatedGpu, _: p.CheckHealth) -> p.PowerEvent:
+def _check(gpu: SimulatedGpu, _: p.CheckHealth) -> p.CallAnswer:
     if gpu.initialized:
         return p.HealthAnswer(True)
     return p.HealthAnswer(False, "it is not initialized" if gpu.serving else f"{gpu.url} does not answer")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Frame
+from wakestream.streams.protocol.structs import Frozen
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -21,11 +25,10 @@ MAX_FILES = 10_000
 NO_PROGRESS = Frame(0, 0, 0.0)
 """Of a task whose engine has not reported yet."""
 
-CANCELLED = "cancelled: nobody holds this task any more"
+CANCELLED = "cancelled: no job holds this task"
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Frozen, frozen=True):
     """One pair of files on its way to a result. `attempt` grows when a failed or cancelled one is requested again.
 
     `digest` (BLAKE3, hex) and `size` (bytes) are the finished result's; `error` is the reason why there is no result.
@@ -99,15 +102,20 @@ class State:
         tables: dict[str, Any] = {
             name: dict(getattr(self, name)) for name in ("tasks", "line", "served", "used", "files")
         }
-        return replace(self, **tables)
+        return dataclasses.replace(self, **tables)
 
     def opens(self, task: Task, job: str, license_: str) -> bool:
         """Whether a capability for this job opens the task: it asked for it, and its license has both files."""
         return (job, license_) in task.owners and self.has(license_, task.video, task.audio)
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class _OfTask(Frozen, frozen=True):
+    """An event, fact or command about the task of this id."""
+
+    task_id: str
+
+
+class Ask(Frozen, frozen=True):
     """A job (of `license`, where that is known) wants this pair. `kept`: an earlier result is still on the disk."""
 
     video: FileRef
@@ -117,33 +125,27 @@ class Ask:
     license: str = ANONYMOUS
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(_OfTask, frozen=True):
     """A job drops the task: the job of `license`, or any job of this id if the license is not known."""
 
-    task_id: str
     holder: str
     license: str = ANONYMOUS
 
 
-@dataclass(frozen=True, slots=True)
-class Show:
+class Show(Frozen, frozen=True):
     """A license has shown that it has this file: it sent the file, or proved it."""
 
     file: FileRef
     license: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Frozen, frozen=True):
     """The engine can work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(_OfTask, frozen=True):
     """The engine is free again: with a result (`digest`, `size`), with an `error`, or because it was killed."""
 
-    task_id: str
     attempt: int
     size: int = 0
     digest: str | None = None
@@ -153,52 +155,41 @@ class Ended:
 Event = Ask | Drop | Show | Ready | Ended
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Frozen, frozen=True):
     """The task is now like this; journaled before it is published."""
 
     task: Task
 
 
-@dataclass(frozen=True, slots=True)
-class Advanced:
+class Advanced(_OfTask, frozen=True):
     """The running engine's progress; not journaled."""
 
-    task_id: str
     attempt: int
     progress: Frame
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(_OfTask, frozen=True):
     """A result was used; after a restart the file's date says so."""
 
-    task_id: str
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Frozen, frozen=True):
     """The license has the file of this name (`HASH.EXT`)."""
 
     file: str
     license: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
+class Forgotten(_OfTask, frozen=True):
     """An old finished task made room."""
 
-    task_id: str
 
-
-@dataclass(frozen=True, slots=True)
-class EngineFree:
+class EngineFree(Frozen, frozen=True):
     """No program runs any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineReady:
+class EngineReady(Frozen, frozen=True):
     """Tasks may be started from now on."""
 
 
@@ -208,25 +199,18 @@ Kept = Changed | Forgotten | Shown
 """The facts to journal; the others are about an engine, which does not survive a restart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Frozen, frozen=True):
     """Give the engine this task."""
 
     task: Task
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(_OfTask, frozen=True):
     """Stop the engine, which has this task."""
 
-    task_id: str
 
-
-@dataclass(frozen=True, slots=True)
-class Erase:
+class Erase(_OfTask, frozen=True):
     """Remove what the disk holds of a forgotten task."""
-
-    task_id: str
 
 
 Command = Run | Kill | Erase

@@ -8,82 +8,44 @@ and it stops when the last of them drops it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import reduce
+
+from msgspec.structs import replace
 
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.streams.decider import Decider, Decision
 from wakestream.streams.worker import shares
-from wakestream.streams.worker.shares import PROMISED, position, turns
-from wakestream.streams.worker.state import (
-    ANONYMOUS,
-    CANCELLED,
-    CHANGES,
-    Advanced,
-    Ask,
-    Changed,
-    Command,
-    Drop,
-    Ended,
-    EngineFree,
-    EngineReady,
-    Erase,
-    Event,
-    Fact,
-    Forgotten,
-    Kept,
-    Kill,
-    Ready,
-    Run,
-    Show,
-    Shown,
-    State,
-    Status,
-    Task,
-    Used,
-    file_name,
-    find,
-    restart,
-    snapshot,
-    task_id,
-)
+from wakestream.streams.worker import state as w
 
-__all__ = [
-    "ANONYMOUS", "CANCELLED", "DECIDER", "PROMISED", "Advanced", "Ask", "Changed", "Command", "Drop", "Ended",
-    "EngineFree", "EngineReady", "Erase", "Event", "Fact", "Forgotten", "Kept", "Kill", "Ready", "Run", "Show", "Shown",
-    "State", "Status", "Task", "Used", "file_name", "find", "position", "snapshot", "task_id", "turns",
-]  # fmt: skip
+WorkerDecision = Decision[w.Fact, w.Command]
 
 
-WorkerDecision = Decision[Fact, Command]
-
-
-def _ask(state: State, ask: Ask, now: float, decision: WorkerDecision) -> None:
+def _ask(state: w.State, ask: w.Ask, now: float, decision: WorkerDecision) -> None:
     """Raises `WorkerRefused` (`queue_full`) when there are too many tasks or holders."""
-    name = task_id(ask.video, ask.audio)
+    name = w.task_id(ask.video, ask.audio)
     task = state.tasks.get(name)
     if task is not None and task.unfinished:
         decision.fact(*_hold(task, ask))
     elif task is not None and task.status == "done" and ask.kept:
         if state.has(ask.license, task.video, task.audio):
-            decision.fact(*_share(task, ask), Used(name, now))
+            decision.fact(*_share(task, ask), w.Used(name, now))
     else:
         shares.admit(state, ask.license, now)
         attempt = 1 if task is None else task.attempt + 1
-        task = Task(name, ask.video, ask.audio, "queued", _created(state, now), attempt)
-        decision.fact(Changed(_held(task, ask)))
+        task = w.Task(name, ask.video, ask.audio, "queued", _created(state, now), attempt)
+        decision.fact(w.Changed(_held(task, ask)))
 
 
-def _held(task: Task, ask: Ask) -> Task:
+def _held(task: w.Task, ask: w.Ask) -> w.Task:
     owners = task.owners | {(ask.holder, ask.license)} if ask.license else task.owners
     return replace(task, holders=task.holders | {ask.holder}, owners=owners)
 
 
-def _created(state: State, now: float) -> float:
+def _created(state: w.State, now: float) -> float:
     return _later(now, (task.created_at for task in state.tasks.values()))
 
 
-def _finished(state: State, now: float) -> float:
+def _finished(state: w.State, now: float) -> float:
     return _later(now, (task.finished_at or 0.0 for task in state.tasks.values()))
 
 
@@ -92,41 +54,41 @@ def _later(now: float, before: Iterable[float]) -> float:
     return max(now, *(time + 1e-6 for time in before), 0.0)
 
 
-def _hold(task: Task, ask: Ask) -> list[Fact]:
+def _hold(task: w.Task, ask: w.Ask) -> list[w.Fact]:
     held = _held(task, ask)
     if held == task:
         return []
     if len(task.jobs_of(ask.license)) >= shares.MAX_HOLDERS:
         most = shares.MAX_HOLDERS
         raise WorkerRefused(f"{most} jobs wait for this very task: try again later", code="queue_full")
-    return [Changed(held)]
+    return [w.Changed(held)]
 
 
-def _share(task: Task, ask: Ask) -> list[Fact]:
+def _share(task: w.Task, ask: w.Ask) -> list[w.Fact]:
     """A result that is here is this job's too; when too many of its license share it, the earlier ones have had it."""
     held = _held(task, ask)
-    if ask.holder == ANONYMOUS or held == task:
+    if ask.holder == w.ANONYMOUS or held == task:
         return []
     mine = task.jobs_of(ask.license)
     if len(mine) < shares.MAX_HOLDERS:
-        return [Changed(held)]
+        return [w.Changed(held)]
     before = reduce(lambda left, job: _without(left, job, ask.license), mine, task)
-    return [Changed(_held(before, ask))]
+    return [w.Changed(_held(before, ask))]
 
 
-def _without(task: Task, job: str, license_: str) -> Task:
+def _without(task: w.Task, job: str, license_: str) -> w.Task:
     """Without this holder; another license's of the same id stays."""
-    owners = {pair for pair in task.owners if pair[0] != job or license_ not in (ANONYMOUS, pair[1])}
+    owners = {pair for pair in task.owners if pair[0] != job or license_ not in (w.ANONYMOUS, pair[1])}
     others = any(name == job for name, _ in owners)
     return replace(task, holders=task.holders if others else task.holders - {job}, owners=frozenset(owners))
 
 
-def _show(state: State, show: Show, now: float, decision: WorkerDecision) -> None:
+def _show(state: w.State, show: w.Show, now: float, decision: WorkerDecision) -> None:
     if not state.has(show.license, show.file):
-        decision.fact(Shown(file_name(show.file), show.license))
+        decision.fact(w.Shown(w.file_name(show.file), show.license))
 
 
-def _drop(state: State, drop: Drop, now: float, decision: WorkerDecision) -> None:
+def _drop(state: w.State, drop: w.Drop, now: float, decision: WorkerDecision) -> None:
     """Raises `WorkerRefused` (`not_found`) when there is no such task."""
     task = state.tasks.get(drop.task_id)
     if task is None:
@@ -136,51 +98,51 @@ def _drop(state: State, drop: Drop, now: float, decision: WorkerDecision) -> Non
         return
     left = _without(task, drop.holder, drop.license)
     if left.holders:
-        decision.fact(Changed(left))
+        decision.fact(w.Changed(left))
         return
-    decision.fact(Changed(replace(left, status="cancelled", finished_at=_finished(state, now), error=CANCELLED)))
+    decision.fact(w.Changed(replace(left, status="cancelled", finished_at=_finished(state, now), error=w.CANCELLED)))
     if task.status == "running":
-        decision.command(Kill(task.id))
+        decision.command(w.Kill(task.id))
 
 
-def _ready(state: State, ready: Ready, now: float, decision: WorkerDecision) -> None:
-    decision.fact(EngineReady())
+def _ready(state: w.State, ready: w.Ready, now: float, decision: WorkerDecision) -> None:
+    decision.fact(w.EngineReady())
 
 
-def _ended(state: State, ended: Ended, now: float, decision: WorkerDecision) -> None:
+def _ended(state: w.State, ended: w.Ended, now: float, decision: WorkerDecision) -> None:
     if state.busy != (ended.task_id, ended.attempt):
         return
-    decision.fact(EngineFree())
+    decision.fact(w.EngineFree())
     task = state.tasks.get(ended.task_id)
     # A task that was cancelled, and perhaps requested again, has already moved on: only the engine becomes free.
     if task is not None and task.status == "running" and task.attempt == ended.attempt:
-        status: Status = "done" if ended.digest else "failed"
+        status: w.Status = "done" if ended.digest else "failed"
         at, digest = _finished(state, now), ended.digest
         done = replace(task, status=status, finished_at=at, size=ended.size, digest=digest, error=ended.error)
-        decision.fact(Changed(done))
+        decision.fact(w.Changed(done))
 
 
-def _follow_up(state: State, decision: WorkerDecision, now: float) -> None:
+def _follow_up(state: w.State, decision: WorkerDecision, now: float) -> None:
     """After each event, start the next task if the engine is free, then forget the oldest results."""
     after = state.copy()
     for fact in decision.facts:
         DECIDER.evolve(after, fact)
     if not after.busy and after.ready and after.line:
-        task = replace(after.tasks[next(iter(turns(after)))], status="running", started_at=now)
-        decision.fact(Changed(task))
-        decision.command(Run(task))
-        DECIDER.evolve(after, Changed(task))
+        task = replace(after.tasks[next(iter(shares.turns(after)))], status="running", started_at=now)
+        decision.fact(w.Changed(task))
+        decision.command(w.Run(task))
+        DECIDER.evolve(after, w.Changed(task))
     gone = shares.surplus(after, now)
-    decision.fact(*(Forgotten(task.id) for task in gone))
-    decision.command(*(Erase(task.id) for task in gone))
+    decision.fact(*(w.Forgotten(task.id) for task in gone))
+    decision.command(*(w.Erase(task.id) for task in gone))
 
 
-DECIDER: Decider[State, Event, Fact, Command] = Decider(
-    State,
-    {Ask: _ask, Drop: _drop, Show: _show, Ready: _ready, Ended: _ended},
-    CHANGES,
-    snapshot,
+DECIDER: Decider[w.State, w.Event, w.Fact, w.Command] = Decider(
+    w.State,
+    {w.Ask: _ask, w.Drop: _drop, w.Show: _show, w.Ready: _ready, w.Ended: _ended},
+    w.CHANGES,
+    w.snapshot,
     finish=_follow_up,
-    restart=restart,
+    restart=w.restart,
 )
 """The worker's queue. `now` is UNIX seconds."""

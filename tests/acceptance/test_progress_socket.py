@@ -17,7 +17,7 @@ from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, runn
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Frame
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import state as w
 
 SECRET = "swordfish+%&0123456789"
 """With letters that an address encodes: deployed clients do not."""

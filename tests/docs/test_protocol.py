@@ -16,7 +16,7 @@ from wakestream.streams.hub import hub
 from wakestream.streams.monitor import power_table
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import state as w
 
 DOC = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 LOGS = Path(__file__).parents[1] / "logs"

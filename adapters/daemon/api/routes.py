@@ -18,7 +18,7 @@ from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
-from wakestream.streams.outbox.outbox import Entry
+from wakestream.streams.outbox.state import Entry, plain_outcome
 from wakestream.streams.recording.event_json import OUTCOME_KINDS, plain_text
 
 FOLLOWERS: Final = 100
@@ -164,7 +164,7 @@ class Api:
             "task_type": a.task_type, "priority": a.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
             "video_s": a.video_s or None, "audio_s": a.audio_s or None,
             "ended_at": ended.at if ended else None,
-            "outcome": outbox.plain_outcome(ended) if ended else None,
+            "outcome": plain_outcome(ended) if ended else None,
             "last": self.outbox.feed.last(a.job),
         }  # fmt: skip
 
@@ -182,7 +182,7 @@ def _is_end(item: Item) -> bool:
 
 def _end_of(ended: f.JobEnded) -> Item:
     """The outcome of a job whose events are kept no longer."""
-    outcome = outbox.plain_outcome(ended)
+    outcome = plain_outcome(ended)
     return Item(0, ended.job, str(outcome["event"]), orjson.dumps({"job": ended.job, "at": ended.at, **outcome}))
 
 

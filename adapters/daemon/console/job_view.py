@@ -13,8 +13,7 @@ import orjson
 from wakestream.adapters.daemon.console.upload_validation import shown_name
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.outbox import Outbox
-from wakestream.streams.outbox import outbox
-from wakestream.streams.outbox.outbox import Entry
+from wakestream.streams.outbox.state import Entry, plain_outcome
 
 NOW_LASTS: Final = 30 * 60.0
 """Seconds that an ended job stays among the running ones."""
@@ -90,7 +89,7 @@ class JobView:
     def _outcome(self, entry: Entry) -> dict[str, Any] | None:
         if entry.ended is None:
             return None
-        plain = outbox.plain_outcome(entry.ended)
+        plain = plain_outcome(entry.ended)
         plain.pop("path", None)
         return plain
 

@@ -24,7 +24,7 @@ from wakestream.adapters.daemon.console.static_files import SAFE
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.net.silent_callers import let_in
-from wakestream.streams.outbox.outbox import Entry
+from wakestream.streams.outbox.state import Entry
 
 PLAYED: Final = frozenset({"video/mp4", "video/webm", "video/quicktime", "video/x-matroska"})
 """Kinds of results that a browser may play in its place; all others are only handed out as a download."""

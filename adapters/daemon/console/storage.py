@@ -14,7 +14,7 @@ from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.uploads import Look, Uploads, unlooked
 from wakestream.adapters.daemon.event_feed import Item
 from wakestream.adapters.daemon.outbox import Outbox
-from wakestream.streams.outbox.outbox import Entry
+from wakestream.streams.outbox.state import Entry
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 UNUSED_FOR: Final = 24 * 3600.0

@@ -19,7 +19,7 @@ from wakestream.adapters.net.silent_callers import let_in
 from wakestream.adapters.worker.http import progress_socket
 from wakestream.adapters.worker.http.replies import HEALTH, failure, status_of
 from wakestream.operators.model.errors import WakestreamError, WorkerRefused
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import state as w
 
 TRIES = 20
 """Wrong secrets that one address may send at once; then one more every `AGAIN` seconds."""

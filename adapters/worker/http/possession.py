@@ -18,7 +18,7 @@ from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
-from wakestream.streams.worker.worker import file_name
+from wakestream.streams.worker.state import file_name
 
 WRONG, AGAIN = 5, 60.0
 """Wrong proofs of a license at once, and the seconds until one more is allowed: each makes the worker read a file."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from wakestream.adapters.worker.http import replies
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import state as w
 
 _MAX_TASKS = 10_000
 _MAX_LISTENERS = 1000

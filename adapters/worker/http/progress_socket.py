@@ -14,7 +14,7 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from wakestream.adapters.net.refusals import WORD
 from wakestream.adapters.worker.http import replies, requests
 from wakestream.adapters.worker.task_queue import TaskQueue
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import state as w
 
 PREFIX = "/ws/progress/"
 LOOK_EVERY = 1.0

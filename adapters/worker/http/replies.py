@@ -13,8 +13,8 @@ from loguru import logger
 
 from wakestream.adapters.net.refusals import WORD
 from wakestream.operators.model.errors import WakestreamError, WorkerRefused
-from wakestream.streams.worker import worker as w
-from wakestream.streams.worker.worker import State, Task
+from wakestream.streams.worker import shares
+from wakestream.streams.worker.state import State, Task
 
 HEALTH = "/api/heygem/health"
 
@@ -120,7 +120,7 @@ def report(state: State, task: Task) -> dict[str, Any]:
 
     Times are Unix seconds; `queue_position` is 1 for the next task. `percent` (an addition) has the engine's decimals.
     """
-    position = w.position(state, task.id)
+    position = shares.position(state, task.id)
     percent = {"done": 100.0, "failed": 0.0, "cancelled": 0.0}.get(task.status, min(task.progress.percent, 99.9))
     frames = max(task.progress.frames, task.progress.frame)
     return {
@@ -161,7 +161,7 @@ def queue(state: State) -> dict[str, Any]:
 
 def queue_listing(state: State, mine: Callable[[Task], bool] = lambda _: True) -> dict[str, Any]:
     """The queue with at most 100 of the tasks that are `mine`: running, waiting in order, ended last."""
-    waiting = [state.tasks[name] for name in w.turns(state)]
+    waiting = [state.tasks[name] for name in shares.turns(state)]
     running = [task for task in state.tasks.values() if task.status == "running"]
     ended = sorted(
         (task for task in state.tasks.values() if not task.unfinished), key=lambda task: -(task.finished_at or 0)

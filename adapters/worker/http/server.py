@@ -29,7 +29,8 @@ from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import shares
+from wakestream.streams.worker import state as w
 
 FEATURES = ("blake3", "cancel", "range", "tus")
 """The features beyond those of deployed workers."""
@@ -206,7 +207,7 @@ class WorkerCalls:
         auth.check_open(request)  # checked now, since receiving the body may have taken long
         task = await self.queue.ask(video, audio, holder, auth.license_of(request))
         state = self.queue.state
-        place = {"queue_position": w.position(state, task.id), "status": replies.status_word(task)}
+        place = {"queue_position": shares.position(state, task.id), "status": replies.status_word(task)}
         cached = {"cached": True} if task.status == "done" else {}
         return replies.ok({"task_id": task.id, **cached, "queue": replies.queue(state), **place})
 

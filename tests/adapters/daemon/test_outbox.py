@@ -19,6 +19,7 @@ from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import JournalError, NoSpace, WakestreamError
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
+from wakestream.streams.outbox.state import OutboxState
 from wakestream.streams.recording.event_json import kind
 
 LOOK = f.FileStat("/in/a.mp4", 1, 1)
@@ -118,7 +119,7 @@ async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_t
         desk.journal.mood = NoSpace("the disk is full")
         answer = await desk.submit()
         assert (answer.status, answer.code, answer.reason) == (507, "no_space", "the disk is full")
-        assert desk.state == outbox.OutboxState()
+        assert desk.state == OutboxState()
         assert desk.jobs.shown == {}
         desk.journal.mood = None
         assert (await desk.submit()).status == 201

@@ -13,6 +13,7 @@ from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.operators.model.errors import FileUnusable
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
+from wakestream.streams.outbox.state import Entry, OutboxState
 
 
 class Folder:
@@ -20,7 +21,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.state = outbox.OutboxState()
+        self.state = OutboxState()
         self.files = DiskFiles()
         self.look_back = ResultReuse(self.state, self.files)
         self.file("clip.mp4", b"video")
@@ -158,7 +159,7 @@ async def test_a_cancelled_copy_leaves_nothing_behind(folder: Folder, monkeypatc
     folder.accept("b")
     began, loop, there = asyncio.Event(), asyncio.get_running_loop(), look_back._still_there
 
-    def slowly(twin: outbox.Entry) -> bool:
+    def slowly(twin: Entry) -> bool:
         loop.call_soon_threadsafe(began.set)
         return there(twin)
 

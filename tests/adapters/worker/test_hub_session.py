@@ -25,7 +25,7 @@ from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Frame, LinkDown, LinkUp
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import state as w
 
 VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 64, ".wav")
 PAYLOAD = {"video_hash": VIDEO.hash, "video_ext": ".mp4", "audio_hash": AUDIO.hash, "audio_ext": ".wav"}

@@ -12,7 +12,9 @@ from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.errors import JournalError, NoSpace, TaskFailed
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Frame
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker import shares
+from wakestream.streams.worker import state as w
+from wakestream.streams.worker.worker import DECIDER
 
 
 class HandEngine:
@@ -150,7 +152,7 @@ async def test_tasks_survive_a_restart(tmp_path: Path) -> None:
     assert before.engine.alive == 0
 
     after = Bench(tmp_path, before.journal)
-    assert tuple(w.turns(after.queue.state)) == (running.id, waiting.id)
+    assert tuple(shares.turns(after.queue.state)) == (running.id, waiting.id)
     assert after.queue.state.tasks[waiting.id].holders == {"b"}
     after.engine.go.set()
     await after.queue.ready()
@@ -234,7 +236,7 @@ async def test_progress_that_comes_late_never_overwrites_an_end(bench: Bench) ->
     task = await bench.queue.ask(*bench.put(1), "a")
     await bench.until(lambda: bench.queue.state.tasks[task.id].progress.percent == 50.0)
     ended = await bench.queue.drop(task.id, "a")
-    w.DECIDER.evolve(bench.queue.state, w.Advanced(task.id, task.attempt, Frame(2, 2, 99.0)))
+    DECIDER.evolve(bench.queue.state, w.Advanced(task.id, task.attempt, Frame(2, 2, 99.0)))
     assert bench.queue.state.tasks[task.id] == ended
 
 
@@ -245,7 +247,7 @@ async def test_the_journal_can_be_cut_down_to_what_is_true_now(bench: Bench) -> 
     assert bench.journal.snapshot is not None
     facts = bench.journal.snapshot()
     assert len(facts) == 1
-    assert w.DECIDER.recover(facts).tasks[task.id].digest == bench.queue.state.tasks[task.id].digest
+    assert DECIDER.recover(facts).tasks[task.id].digest == bench.queue.state.tasks[task.id].digest
 
 
 async def test_a_journal_that_broke_ends_the_program_and_promises_nothing(

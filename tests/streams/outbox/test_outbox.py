@@ -13,6 +13,7 @@ from wakestream.operators.lifecycle.reuse import OWN
 from wakestream.operators.model import events as e
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
+from wakestream.streams.outbox.state import Entry, OutboxState, job_of, outcome_of, plain_outcome
 
 VIDEO, AUDIO = f.FileStat("/in/a.mp4", 10, 1), f.FileStat("/in/a.wav", 20, 2)
 WORKER = e.Online("http://gpu:8383")
@@ -23,7 +24,7 @@ class Desk:
     """An outbox to which things happen one after another; what was decided last stays to be looked at."""
 
     def __init__(self, **limits: Any) -> None:
-        self.state = outbox.OutboxState(**limits)
+        self.state = OutboxState(**limits)
         self.facts: list[f.OutboxFact] = []
         self.commands: list[f.OutboxCommand] = []
         self.kept: list[f.OutboxFact] = []
@@ -63,7 +64,7 @@ def test_a_job_is_accepted_before_it_is_answered_and_started() -> None:
         f.JobAccepted("a", "/in/a.mp4", "/in/a.wav", "/out/a.mp4", 10, 1, 20, 2, "heygem_submit", 3, 101.0)
     ]
     assert desk.commands == [f.Answer(1, 201, "a"), f.Start("a")]
-    assert outbox.job_of(desk.state.jobs["a"]) == e.Job(
+    assert job_of(desk.state.jobs["a"]) == e.Job(
         "a", Path("/in/a.mp4"), Path("/in/a.wav"), Path("/out/a.mp4"), "heygem_submit"
     )
 
@@ -84,7 +85,7 @@ def test_an_end_says_whose_result_it_is_unless_it_was_made_for_the_job() -> None
             desk.says(event)
         ended = desk.state.jobs["a"].ended
         assert ended is not None
-        assert (ended.reused, outbox.plain_outcome(ended).get("reused", "")) == (whose, whose)
+        assert (ended.reused, plain_outcome(ended).get("reused", "")) == (whose, whose)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_an_end_is_kept_told_and_the_same_when_it_is_read_again(outcome: e.Outco
     assert desk.commands == [f.Tell("a", outcome)]
     ended = desk.state.jobs["a"].ended
     assert ended is not None
-    assert outbox.outcome_of(ended) == outcome
+    assert outcome_of(ended) == outcome
     assert ended.mtime_ns == (7 if isinstance(outcome, e.Done) else 0)
 
 
@@ -217,7 +218,7 @@ def test_a_release_is_kept_once_and_never_of_a_job_that_goes_on() -> None:
     assert desk.says(e.Cancelled()).happens(f.DaemonStarted()).commands == []
 
 
-def names(twins: list[outbox.Entry]) -> list[str]:
+def names(twins: list[Entry]) -> list[str]:
     return [twin.accepted.job for twin in twins]
 
 
@@ -298,7 +299,7 @@ def test_whatever_happens_ends_are_for_ever_and_a_snapshot_is_the_whole_state(ev
         assert len(desk.state.jobs) - len(opened) <= 3
         bounds = {"open_most": 2, "ended_most": 2}
         for facts in (outbox.DECIDER.snapshot(desk.state), desk.kept):
-            assert outbox.DECIDER.recover(facts, outbox.OutboxState(**bounds)) == desk.state
+            assert outbox.DECIDER.recover(facts, OutboxState(**bounds)) == desk.state
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
@@ -314,4 +315,4 @@ def test_what_is_forgotten_leaves_nothing_behind(order: str) -> None:
         desk.says(e.Failed("no"), job)
     for job in order:
         outbox.DECIDER.evolve(desk.state, f.JobForgotten(job, 1.0))
-    assert desk.state == outbox.OutboxState()
+    assert desk.state == OutboxState()

@@ -8,8 +8,9 @@ from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Frame
 from wakestream.streams.worker import shares
+from wakestream.streams.worker import state as w
 from wakestream.streams.worker import state as worker_state
-from wakestream.streams.worker import worker as w
+from wakestream.streams.worker.worker import DECIDER
 
 
 def ref(number: int, ext: str) -> FileRef:
@@ -41,9 +42,9 @@ class Queue:
 
     def tell(self, *events: At) -> Queue:
         for event, now in events:
-            facts, commands = w.DECIDER.decide(self.state, event, now)
+            facts, commands = DECIDER.decide(self.state, event, now)
             for fact in facts:
-                w.DECIDER.evolve(self.state, fact)
+                DECIDER.evolve(self.state, fact)
             self.facts += facts
             self.commands += commands
         return self
@@ -75,7 +76,7 @@ def test_a_pair_has_the_same_name_everywhere_and_another_pair_another_one() -> N
 def test_nothing_starts_before_the_engine_is_ready() -> None:
     queue = Queue().tell(ask(1), ask(2))
     assert queue.started == []
-    assert [w.position(queue.state, name(number)) for number in (1, 2)] == [1, 2]
+    assert [shares.position(queue.state, name(number)) for number in (1, 2)] == [1, 2]
     assert queue.tell(at(1.0, w.Ready())).started == [name(1)]
     assert queue.task(1).started_at == 1.0
 
@@ -83,7 +84,7 @@ def test_nothing_starts_before_the_engine_is_ready() -> None:
 def test_one_task_runs_and_the_others_wait_in_their_order() -> None:
     queue = running(1, 2, 3)
     assert queue.started == [name(1)]
-    assert [w.position(queue.state, name(number)) for number in (1, 2, 3)] == [0, 1, 2]
+    assert [shares.position(queue.state, name(number)) for number in (1, 2, 3)] == [0, 1, 2]
     queue.tell(done(1))
     assert queue.started == [name(1), name(2)]
     assert queue.task(1).status == "done"
@@ -98,17 +99,17 @@ def test_a_running_pair_asked_for_again_is_the_same_task_with_one_more_holder() 
 
 def test_the_same_holder_asking_again_changes_nothing() -> None:
     queue = running(1)
-    assert w.DECIDER.decide(queue.state, *ask(1, "job")) == ([], [])
+    assert DECIDER.decide(queue.state, *ask(1, "job")) == ([], [])
 
 
 def test_a_finished_pair_is_not_made_again_while_its_result_is_there() -> None:
     queue = running(1).tell(done(1))
-    facts, commands = w.DECIDER.decide(queue.state, *ask(1, "later", kept=True))
+    facts, commands = DECIDER.decide(queue.state, *ask(1, "later", kept=True))
     shared, used = facts
     assert used == w.Used(name(1), 0.0)
     assert isinstance(shared, w.Changed)
     assert (shared.task.status, shared.task.holders, commands) == ("done", frozenset({"job", "later"}), [])
-    assert w.DECIDER.decide(queue.state, *ask(1, "job", kept=True)) == ([w.Used(name(1), 0.0)], [])
+    assert DECIDER.decide(queue.state, *ask(1, "job", kept=True)) == ([w.Used(name(1), 0.0)], [])
 
 
 def test_a_finished_pair_whose_result_is_gone_is_made_again() -> None:
@@ -135,13 +136,13 @@ def test_a_task_of_two_jobs_stops_only_with_the_second() -> None:
 
 
 def test_a_job_that_does_not_hold_the_task_cannot_stop_it() -> None:
-    assert w.DECIDER.decide(running(1).state, *at(2.0, w.Drop(name(1), "stranger"))) == ([], [])
+    assert DECIDER.decide(running(1).state, *at(2.0, w.Drop(name(1), "stranger"))) == ([], [])
 
 
 def test_a_waiting_task_that_is_cancelled_leaves_the_line_without_a_kill() -> None:
     queue = running(1, 2, 3).tell(at(2.0, w.Drop(name(2), "job")))
     assert queue.task(2).status == "cancelled"
-    assert w.position(queue.state, name(3)) == 1
+    assert shares.position(queue.state, name(3)) == 1
     assert not [command for command in queue.commands if isinstance(command, w.Kill)]
 
 
@@ -166,23 +167,23 @@ def test_a_result_that_comes_after_the_cancellation_does_not_bring_the_task_back
 
 
 def test_an_end_of_another_attempt_is_ignored() -> None:
-    assert w.DECIDER.decide(running(1).state, *done(1, attempt=7)) == ([], [])
-    assert w.DECIDER.decide(running(1).state, *done(9)) == ([], [])
+    assert DECIDER.decide(running(1).state, *done(1, attempt=7)) == ([], [])
+    assert DECIDER.decide(running(1).state, *done(9)) == ([], [])
 
 
 def test_progress_counts_only_for_the_attempt_that_runs() -> None:
     state = running(1).state
     (before,) = state.tasks.values()
     for late in (w.Advanced(name(1), 2, Frame(5, 10, 50.0)), w.Advanced(name(9), 1, Frame(5, 10, 50.0))):
-        w.DECIDER.evolve(state, late)
+        DECIDER.evolve(state, late)
         assert list(state.tasks.values()) == [before]
-    w.DECIDER.evolve(state, w.Advanced(name(1), 1, Frame(5, 10, 50.0)))
+    DECIDER.evolve(state, w.Advanced(name(1), 1, Frame(5, 10, 50.0)))
     assert state.tasks[name(1)].progress.percent == 50.0
 
 
 def test_a_task_nobody_knows_cannot_be_cancelled() -> None:
     with pytest.raises(WorkerRefused, match="no task") as refused:
-        w.DECIDER.decide(w.State(), *at(1.0, w.Drop("0" * 32, "job")))
+        DECIDER.decide(w.State(), *at(1.0, w.Drop("0" * 32, "job")))
     assert refused.value.code == "not_found"
 
 
@@ -193,7 +194,7 @@ def test_a_full_queue_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         queue.tell(ask(3))
     assert refused.value.code == "queue_full"
     queue.tell(done(1), ask(3))
-    assert w.position(queue.state, name(3)) == 1
+    assert shares.position(queue.state, name(3)) == 1
 
 
 def test_a_task_has_a_bounded_number_of_holders(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,25 +205,25 @@ def test_a_task_has_a_bounded_number_of_holders(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_oldest_finished_task_is_forgotten_with_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "MAX_FINISHED", 1)
-    queue = running(1, 2).tell(done(1, now=1.0), done(2, now=2.0 + w.PROMISED))
+    queue = running(1, 2).tell(done(1, now=1.0), done(2, now=2.0 + shares.PROMISED))
     assert set(queue.state.tasks) == {name(2)}
     assert queue.commands[-1] == w.Erase(name(1))
 
 
 def test_a_clock_that_was_set_back_makes_the_newest_result_no_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "MAX_FINISHED", 1)
-    queue = running(1, 2, 3).tell(done(1, now=1000.0), done(2, now=2.0), at(1001.0 + w.PROMISED, w.Ready()))
+    queue = running(1, 2, 3).tell(done(1, now=1000.0), done(2, now=2.0), at(1001.0 + shares.PROMISED, w.Ready()))
     assert set(queue.state.tasks) == {name(2), name(3)}
     assert queue.commands[-1] == w.Erase(name(1))
 
 
 def test_after_a_restart_what_had_not_finished_waits_again_in_its_order() -> None:
     before = running(2, 1).tell(ask(3, now=9.0), at(9.5, w.Drop(name(3), ""))).state
-    state = w.DECIDER.recover(w.DECIDER.snapshot(before))
+    state = DECIDER.recover(DECIDER.snapshot(before))
     assert (state.busy, state.ready) == (None, False)
     queue = Queue(state).tell(at(10.0, w.Ready()))
     assert queue.started == [name(2)]
-    assert w.position(queue.state, name(1)) == 1
+    assert shares.position(queue.state, name(1)) == 1
     assert queue.task(3).status == "cancelled"
     assert queue.task(2).holders == {"job"}
 
@@ -238,7 +239,7 @@ def shown(license_: str, *numbers: int) -> list[w.Event]:
 def test_licenses_take_turns_and_the_jobs_of_each_keep_their_order() -> None:
     queue = Queue().tell(*(of("many", number) for number in range(1, 7)), of("one", 8), ask(9), at(1.0, w.Ready()))
     order = [1, 8, 9, 2, 3, 4, 5, 6]
-    assert [w.position(queue.state, name(number)) for number in order[1:]] == list(range(1, 8))
+    assert [shares.position(queue.state, name(number)) for number in order[1:]] == list(range(1, 8))
     for number in order:
         queue.tell(done(number))
     assert queue.started == [name(number) for number in order]
@@ -252,7 +253,7 @@ def test_a_license_that_ends_its_tasks_as_soon_as_they_run_gets_no_turn_more() -
 
 def test_a_task_that_a_license_wants_too_waits_no_longer_than_that_license_would() -> None:
     queue = Queue().tell(*(of("many", number) for number in range(1, 7)), of("one", 6))
-    assert w.position(queue.state, name(6)) == 2
+    assert shares.position(queue.state, name(6)) == 2
     assert queue.tell(at(1.0, w.Ready()), done(1)).started == [name(1), name(6)]
 
 
@@ -272,7 +273,7 @@ def test_what_a_license_ended_displaces_its_own_alone_and_tasks_without_a_result
 ) -> None:
     monkeypatch.setattr(shares, "MAX_FINISHED", 2)
     queue = Queue().tell(at(0.0, w.Ready()), of("one", 1), done(1), of("many", 2), done(2), ask(3), done(3))
-    later = 5.0 + 2 * w.PROMISED
+    later = 5.0 + 2 * shares.PROMISED
     for number in range(4, 9):  # failed, then never ran
         queue.tell(of("many", number, now=later), at(later, w.Ended(name(number), 1, error="no sound")))
     queue.tell(of("many", 20))
@@ -292,12 +293,12 @@ def test_a_result_that_was_used_within_the_hour_stays_however_many_there_are(mon
     monkeypatch.setattr(shares, "MAX_FINISHED", 1)
     queue = running(1, 2, 3).tell(done(1), done(2), done(3))
     assert len(queue.state.tasks) == 3
-    w.DECIDER.evolve(queue.state, w.Used(name(1), 5.0 + w.PROMISED))
-    queue.tell(at(6.0 + w.PROMISED, w.Ready()))
+    DECIDER.evolve(queue.state, w.Used(name(1), 5.0 + shares.PROMISED))
+    queue.tell(at(6.0 + shares.PROMISED, w.Ready()))
     assert set(queue.state.tasks) == {name(1)}
     monkeypatch.setattr(shares, "MAX_FRESH", 1)
     with pytest.raises(WorkerRefused, match="last hour"):
-        queue.tell(ask(4, "job", now=7.0 + w.PROMISED))
+        queue.tell(ask(4, "job", now=7.0 + shares.PROMISED))
 
 
 def test_jobs_of_one_license_push_no_holder_of_another_from_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +320,7 @@ def test_a_job_opens_a_task_only_under_its_license_and_when_that_has_both_files(
     assert not queue.state.opens(task, "A", "two")
     queue.tell(at(1.0, w.Show(task.audio, "two")))
     assert queue.state.opens(task, "A", "two")
-    state = w.DECIDER.recover(w.DECIDER.snapshot(queue.state))
+    state = DECIDER.recover(DECIDER.snapshot(queue.state))
     assert [state.opens(state.tasks[name(1)], "A", one) for one in ("one", "two", "three")] == [True, True, False]
 
 
@@ -329,7 +330,7 @@ def test_the_files_of_a_license_are_bounded_and_another_s_are_not_touched(monkey
     assert queue.state.has("one", ref(1, ".mp4"), ref(1, ".wav"))
     assert not queue.state.has("many", ref(2, ".mp4"))
     assert queue.state.has("many", ref(3, ".mp4"), ref(3, ".wav"))
-    assert w.DECIDER.decide(queue.state, *at(1.0, w.Show(ref(3, ".mp4"), "many"))) == ([], [])
+    assert DECIDER.decide(queue.state, *at(1.0, w.Show(ref(3, ".mp4"), "many"))) == ([], [])
 
 
 def test_two_jobs_of_the_same_id_are_two_holders_by_their_licenses() -> None:

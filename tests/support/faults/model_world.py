@@ -24,6 +24,7 @@ from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor, to_event
 from wakestream.streams.outbox import facts as o
 from wakestream.streams.outbox import outbox
+from wakestream.streams.outbox.state import OutboxState, job_of
 from wakestream.streams.protocol import messages as m
 
 GPU = "gpu"
@@ -102,7 +103,7 @@ class Daemon(Peer):
         self._begin()
 
     def _begin(self) -> None:
-        self.state = outbox.OutboxState()
+        self.state = OutboxState()
         for fact in self.journal:
             outbox.DECIDER.evolve(self.state, fact)
         self.client = HubClient(self.send, _raise, lasting=True)
@@ -154,7 +155,7 @@ class Daemon(Peer):
                 self.happen(o.Happened(job, e.Cancelled()))
 
     def job(self, job: str) -> e.Job:
-        return outbox.job_of(self.state.jobs[job])
+        return job_of(self.state.jobs[job])
 
     def _reply(self, job: str, reply: Any) -> None:
         if self.phase.get(job) not in ("waiting", "again"):
@@ -197,7 +198,7 @@ class Daemon(Peer):
         self.phase.pop(job, None)
         entry = self.state.jobs[job]
         cancelled = isinstance(outcome, e.Cancelled)
-        self.client.release(outbox.job_of(entry), cancelled=cancelled)
+        self.client.release(job_of(entry), cancelled=cancelled)
         self.happen(o.Happened(job, outcome))
 
     def submit(self, job: str, *, kept: bool = True) -> None:

@@ -19,13 +19,14 @@ from wakestream.adapters.daemon.event_feed import QUEUED, EventFeed
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
+from wakestream.streams.outbox.state import OutboxState
 
 
 class Jobs:
     """In the place of the outbox."""
 
     def __init__(self) -> None:
-        self.state, self.feed = outbox.OutboxState(), EventFeed("boot")
+        self.state, self.feed = OutboxState(), EventFeed("boot")
 
     def accept(self, job: str, video: Path, output: Path) -> None:
         accepted = f.JobAccepted(job, str(video), "/a.wav", str(output), 1, 1, 1, 1, "x", 0, 1.0)
