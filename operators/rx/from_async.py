@@ -83,10 +83,10 @@ async def _emit_all(items: AsyncIterator[Any], observer: ObserverBase[Any]) -> N
 
 
 @asynccontextmanager
-async def closing(items: AsyncIterator[Any]) -> AsyncIterator[None]:
+async def closing(items: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
     """Close an async iterator at the end, if it can be closed: its clean-up must not wait for garbage collection."""
     try:
-        yield
+        yield items
     finally:
         close = getattr(items, "aclose", None)
         if close is not None:

@@ -1,14 +1,15 @@
-"""Records effects: the ports of one job, wrapped so that the result of each call becomes a row of the log.
+"""The ports of one job, so that the result of each call becomes a row of the log, or comes from one in a replay.
 
-Also the JSON form of each result, in both directions, so that a replay can give the same answers.
+Also the JSON form of each result, in both directions.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import fields
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import orjson
 
@@ -26,6 +27,32 @@ T = TypeVar("T")
 Plain = Mapping[str, Any]
 
 
+class Form(NamedTuple):
+    """The JSON form of a result: to it, and back."""
+
+    plain: Callable[[Any], Any]
+    back: Callable[[Any], Any]
+
+
+class Calls(Protocol):
+    """Makes the calls of one job: carries them out and records them, or answers them from a log.
+
+    `asked` are the arguments of a call (`args`), and the address of its worker (`at`) if it has one.
+    """
+
+    def now(self, label: str, asked: Plain, effect: Callable[[], str]) -> str:
+        """Make a call that takes no time."""
+        ...
+
+    async def call(self, label: str, asked: Plain, effect: Callable[[], Awaitable[T]], form: Form) -> T:
+        """Make a call that has one result."""
+        ...
+
+    def items(self, label: str, asked: Plain, effect: Callable[[], AsyncIterator[T]], form: Form) -> AsyncIterator[T]:
+        """Make a call that has many results."""
+        ...
+
+
 def recorded(world: World, tap: Tap, job: Job) -> World:
     """Return the world of a job with all its effects recorded.
 
@@ -34,67 +61,70 @@ def recorded(world: World, tap: Tap, job: Job) -> World:
         tap: Where the effects are recorded.
         job: The job.
     """
-    log = _Effects(tap, job.id)
-    return World(
-        world.hub,
-        _TappedWorkers(world.workers, log),
-        _TappedFiles(world.files, log),
-        world.random,
-        _TappedEffects(world.effects, log),
-        world.retry_now,
+    calls = _Recording(tap, job.id)
+    return dataclasses.replace(
+        world,
+        workers=LoggedWorkers(calls, world.workers),
+        files=LoggedFiles(calls, world.files),
+        effects=LoggedEffects(calls, world.effects),
     )
 
 
-class _Effects:
-    """Records the results of calls for one job, `at` one worker."""
+class _Recording(Calls):
+    """Carries out the calls, and records their results."""
 
-    def __init__(self, tap: Tap, job: str, at: Plain | None = None) -> None:
-        self._tap = tap
-        self._job = job
-        self._at = at or {}
+    def __init__(self, tap: Tap, job: str) -> None:
+        self._tap, self._job = tap, job
 
-    def at(self, url: str | None) -> _Effects:
-        """The same for the calls to one worker."""
-        return _Effects(self._tap, self._job, {"at": url})
+    def _note(self, label: str, asked: Plain, **outcome: Any) -> None:
+        self._tap.row("effect", label, {**asked, **outcome}, self._job)
 
-    def note(self, label: str, args: Plain, **outcome: Any) -> None:
-        self._tap.row("effect", label, {"args": args, **self._at, **outcome}, self._job)
-
-    async def call(self, label: str, args: Plain, effect: Awaitable[T], plain: Callable[[T], Any]) -> T:
+    @contextmanager
+    def _errors(self, label: str, asked: Plain) -> Iterator[None]:
         try:
             with cancel_as_error(label):
-                value = await effect
+                yield
         except Exception as error:
-            self.note(label, args, error=plain_error(error))
+            self._note(label, asked, error=plain_error(error))
             raise
-        self.note(label, args, ok=plain(value))
+
+    def now(self, label: str, asked: Plain, effect: Callable[[], str]) -> str:
+        with self._errors(label, asked):
+            value = effect()
+        self._note(label, asked, ok=value)
+        return value
+
+    async def call(self, label: str, asked: Plain, effect: Callable[[], Awaitable[T]], form: Form) -> T:
+        with self._errors(label, asked):
+            value = await effect()
+        self._note(label, asked, ok=form.plain(value))
         return value
 
     async def items(
-        self, label: str, args: Plain, effect: AsyncIterator[T], plain: Callable[[T], Any]
+        self, label: str, asked: Plain, effect: Callable[[], AsyncIterator[T]], form: Form
     ) -> AsyncIterator[T]:
-        try:
-            with cancel_as_error(label):
-                async with closing(effect):
-                    async for item in effect:
-                        self.note(label, args, item=plain(item))
-                        yield item
-        except Exception as error:
-            self.note(label, args, error=plain_error(error))
-            raise
-        self.note(label, args, end=True)
+        with self._errors(label, asked):
+            async with closing(effect()) as found:
+                async for item in found:
+                    self._note(label, asked, item=form.plain(item))
+                    yield item
+        self._note(label, asked, end=True)
 
 
-class _TappedEffects(Effects):
-    def __init__(self, effects: Effects, log: _Effects) -> None:
-        self._effects, self._log = effects, log
+class LoggedEffects(Effects):
+    """The port `Effects`, whose calls go through `calls` to `effects` (None in a replay)."""
 
-    async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
-        plain_args = as_json(args, f"what the effect {label!r} is asked")
-        return await self._log.call(own(label), plain_args, self._answer(label, args, effect), lambda value: value)
+    def __init__(self, calls: Calls, effects: Any = None) -> None:
+        self._calls, self._effects = calls, effects
 
-    async def _answer(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
-        return as_json(await self._effects.call(label, args, effect), f"what the effect {label!r} returns")
+    async def call(self, label: str, args: Plain, effect: Callable[[], Awaitable[Any]]) -> Any:
+        """See `Effects.call`."""
+
+        async def answer() -> Any:
+            return as_json(await self._effects.call(label, args, effect), f"what the effect {label!r} returns")
+
+        asked = {"args": as_json(args, f"what the effect {label!r} is asked")}
+        return await self._calls.call(own(label), asked, answer, _AS_IT_IS)
 
 
 def as_json(value: Any, what: str) -> Any:
@@ -105,60 +135,68 @@ def as_json(value: Any, what: str) -> Any:
         raise TypeError(f"{what} must be JSON: {error}") from None
 
 
-class _TappedFiles(Files):
-    def __init__(self, files: Files, log: _Effects) -> None:
-        self._files, self._log = files, log
+class LoggedFiles(Files):
+    """The port `Files`, whose calls go through `calls` to `files` (None in a replay)."""
+
+    def __init__(self, calls: Calls, files: Any = None) -> None:
+        self._calls, self._files = calls, files
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
-        args = fingerprint_args(path, algorithms)
-        return await self._log.call("fingerprint", args, self._files.fingerprint(path, algorithms), plain_fingerprint)
+        """See `Files.fingerprint`."""
+        asked = {"args": {"path": plain_text(path), "algorithms": sorted(algorithms)}}
+        return await self._calls.call(
+            "fingerprint", asked, lambda: self._files.fingerprint(path, algorithms), FINGERPRINT
+        )
 
 
-class _TappedWorkers(Workers):
-    def __init__(self, workers: Workers, log: _Effects) -> None:
-        self._workers, self._log = workers, log
+class LoggedWorkers(Workers):
+    """The port `Workers`, whose calls go through `calls` to `workers` (None in a replay)."""
+
+    def __init__(self, calls: Calls, workers: Any = None) -> None:
+        self._calls, self._workers = calls, workers
 
     def at(self, url: str | None) -> Worker:
-        return _TappedWorker(self._workers.at(url), self._log.at(url))
+        """See `Workers.at`."""
+        return _LoggedWorker(self._calls, None if self._workers is None else self._workers.at(url), url)
 
     def resolve(self, url: str | None) -> str:
-        try:
-            found = self._workers.resolve(url)
-        except Exception as error:
-            self._log.note("resolve", {"url": url}, error=plain_error(error))
-            raise
-        self._log.note("resolve", {"url": url}, ok=found)
-        return found
+        """See `Workers.resolve`."""
+        return self._calls.now("resolve", {"args": {"url": url}}, lambda: self._workers.resolve(url))
 
 
-class _TappedWorker(Worker):
-    def __init__(self, worker: Worker, log: _Effects) -> None:
-        self._worker, self._log = worker, log
+class _LoggedWorker(Worker):
+    def __init__(self, calls: Calls, worker: Any, url: str | None) -> None:
+        self._calls, self._worker, self._url = calls, worker, url
+
+    def _asked(self, **args: Any) -> Plain:
+        return {"args": args, "at": self._url}
 
     async def health(self) -> Health:
-        return await self._log.call("health", {}, self._worker.health(), plain_health)
+        return await self._calls.call("health", self._asked(), lambda: self._worker.health(), _HEALTH)
 
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
-        return await self._log.call("check", check_args(files), self._worker.check(files), dict)
+        asked = self._asked(hashes=[file.hash for file in files])
+        return await self._calls.call("check", asked, lambda: self._worker.check(files), _CHECK)
 
     def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
-        return self._log.items("upload", upload_args(ref), self._worker.upload(file, ref), plain_sent)
+        asked = self._asked(hash=ref.hash)
+        return self._calls.items("upload", asked, lambda: self._worker.upload(file, ref), _SENT)
 
     async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
-        args = submit_args(video, audio)
-        return await self._log.call("submit", args, self._worker.submit(job, video, audio), plain_record)
+        asked = self._asked(video=video.hash, audio=audio.hash)
+        return await self._calls.call("submit", asked, lambda: self._worker.submit(job, video, audio), _RECEIPT)
 
     async def report(self, task_id: str) -> TaskReport:
-        args = task_args(task_id)
-        return await self._log.call("report", args, self._worker.report(task_id), plain_record)
+        asked = self._asked(task_id=task_id)
+        return await self._calls.call("report", asked, lambda: self._worker.report(task_id), _REPORT)
 
     def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
-        args = task_args(task_id)
-        return self._log.items("download", args, self._worker.download(task_id, output), plain_transfer)
+        asked = self._asked(task_id=task_id)
+        return self._calls.items("download", asked, lambda: self._worker.download(task_id, output), _RECEIVED)
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
-        args = task_args(task_id)
-        await self._log.call("cancel", args, self._worker.cancel(task_id, job_id), lambda _: None)
+        asked = self._asked(task_id=task_id)
+        await self._calls.call("cancel", asked, lambda: self._worker.cancel(task_id, job_id), _NOTHING)
 
 
 def own(label: str) -> str:
@@ -166,78 +204,39 @@ def own(label: str) -> str:
     return f"own.{label}"
 
 
-def fingerprint_args(path: Path, algorithms: Collection[Algorithm]) -> Plain:
-    """The arguments of a fingerprint."""
-    return {"path": plain_text(path), "algorithms": sorted(algorithms)}
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
-def check_args(files: Sequence[FileRef]) -> Plain:
-    """The arguments of a check."""
-    return {"hashes": [file.hash for file in files]}
-
-
-def upload_args(ref: FileRef) -> Plain:
-    """The arguments of an upload."""
-    return {"hash": ref.hash}
-
-
-def plain_sent(item: int | Resumed) -> int | dict[str, int]:
-    """A step of an upload: a number, or an object if the upload is resumed."""
-    return {"resumed": item.bytes} if isinstance(item, Resumed) else int(item)
-
-
-def sent_from(plain: int | Plain) -> int | Resumed:
-    """The reverse of `plain_sent`."""
-    return plain if isinstance(plain, int) else Resumed(plain["resumed"])
-
-
-def submit_args(video: FileRef, audio: FileRef) -> Plain:
-    """The arguments of a submit."""
-    return {"video": video.hash, "audio": audio.hash}
-
-
-def task_args(task_id: str) -> Plain:
-    """The arguments of a report, a download or a cancel."""
-    return {"task_id": task_id}
-
-
-def plain_record(value: Any) -> dict[str, Any]:
-    """A flat dataclass as an object."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
-
-
-def plain_health(health: Health) -> dict[str, Any]:
-    """A worker's health as an object."""
+def _plain_health(health: Health) -> dict[str, Any]:
     return {"initialized": health.initialized, "features": sorted(health.features)}
 
 
-def health_from(plain: Plain) -> Health:
-    """The reverse of `plain_health`."""
-    return Health(plain["initialized"], frozenset(plain["features"]))
+def _plain_fingerprint(file: Fingerprint) -> dict[str, Any]:
+    return {**_fields(file), "path": plain_text(file.path), "digests": dict(file.digests)}
 
 
-def plain_fingerprint(file: Fingerprint) -> dict[str, Any]:
-    """A fingerprint as an object."""
-    return {"path": plain_text(file.path), "size": file.size, "mtime_ns": file.mtime_ns, "digests": dict(file.digests)}
-
-
-def fingerprint_from(plain: Plain) -> Fingerprint:
-    """The reverse of `plain_fingerprint`."""
-    return Fingerprint(Path(plain["path"]), plain["size"], plain["mtime_ns"], plain["digests"])
-
-
-def plain_transfer(item: Downloading | Done) -> dict[str, Any]:
+def _plain_received(item: Downloading | Done) -> dict[str, Any]:
     """A step of a download as an object; only the last has a path."""
-    if isinstance(item, Done):
-        return {"path": plain_text(item.path), "size": item.size}
-    return {"bytes": item.bytes, "of": item.of}
+    return {**_fields(item), "path": plain_text(item.path)} if isinstance(item, Done) else _fields(item)
 
 
-def transfer_from(plain: Plain) -> Downloading | Done:
-    """The reverse of `plain_transfer`."""
-    if "path" in plain:
-        return Done(Path(plain["path"]), plain["size"])
-    return Downloading(plain["bytes"], plain["of"])
+def _received_from(plain: Plain) -> Downloading | Done:
+    return Done(Path(plain["path"]), plain["size"]) if "path" in plain else Downloading(**plain)
+
+
+_AS_IT_IS = Form(lambda value: value, lambda value: value)
+_NOTHING = Form(lambda _: None, lambda _: None)
+_HEALTH = Form(_plain_health, lambda plain: Health(plain["initialized"], frozenset(plain["features"])))
+_CHECK = Form(dict, dict)
+_SENT = Form(
+    lambda item: {"resumed": item.bytes} if isinstance(item, Resumed) else int(item),
+    lambda plain: plain if isinstance(plain, int) else Resumed(plain["resumed"]),
+)
+_RECEIPT = Form(_fields, lambda plain: TaskReceipt(**plain))
+_REPORT = Form(_fields, lambda plain: TaskReport(**plain))
+_RECEIVED = Form(_plain_received, _received_from)
+FINGERPRINT = Form(_plain_fingerprint, lambda plain: Fingerprint(**{**plain, "path": Path(plain["path"])}))
 
 
 def plain_error(error: Exception) -> dict[str, Any]:

@@ -1,17 +1,18 @@
-"""The ports of a replayed job: each call gets the next recorded result of its kind, at its recorded time."""
+"""The ports of a replayed job: each call gets the next recorded result with its label, at its recorded time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from random import Random
 from typing import Any
 
-from wakestream.operators.model.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job, JobEvent
-from wakestream.operators.model.ports import Effects, Files, Health, Resumed, TaskReceipt, TaskReport, Worker, Workers
-from wakestream.streams.jobs import effects
+from wakestream.operators.model.events import JobEvent
+from wakestream.operators.model.ports import Hub
+from wakestream.streams.jobs.effects import Calls, Form, LoggedEffects, LoggedFiles, LoggedWorkers, Plain, error_from
+from wakestream.streams.jobs.job import World
 from wakestream.streams.recording.recording import Log, Row
 
 Until = Callable[[float], Awaitable[None]]
@@ -66,7 +67,7 @@ def effects_of(log: Log) -> Known:
     return found
 
 
-class Answers:
+class Answers(Calls):
     """The recorded results of the calls of one job.
 
     A call gets the next row with its label, worker and arguments, so concurrent calls each get their own results. If no
@@ -86,32 +87,26 @@ class Answers:
             self._rows[row.label].append(row)
         self._until = until
 
-    def now(self, label: str) -> Any:
+    def now(self, label: str, asked: Plain, effect: object = None) -> str:
         """The next result of a call that takes no time."""
-        data = self._rows[label].pop(0).data
-        if "error" in data:
-            raise effects.error_from(data["error"])
-        return data["ok"]
+        return str(_result(self._rows[label].pop(0))["ok"])
 
-    async def of(self, label: str, **asked: Any) -> Any:
-        """The next result of a call, or its error; `asked` are its `args`, and the worker (`at`) if it has one."""
-        return (await self._next(label, asked)).get("ok")
+    async def call(self, label: str, asked: Plain, effect: object, form: Form) -> Any:
+        """The next result of a call, or its error."""
+        return form.back((await self._next(label, asked)).get("ok"))
 
-    async def items(self, label: str, **asked: Any) -> AsyncIterator[Any]:
+    async def items(self, label: str, asked: Plain, effect: object, form: Form) -> AsyncIterator[Any]:
         """The items of one streaming call, up to its end or its error."""
-        while True:
-            data = await self._next(label, asked)
-            if data.get("end"):
-                return
-            yield data["item"]
+        while not (data := await self._next(label, asked)).get("end"):
+            yield form.back(data["item"])
 
-    async def _next(self, label: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _next(self, label: str, asked: Plain) -> Plain:
         self._watch.asks(self._job, label)
         row = self._take(self._rows[label], asked)
         if row is None:
             # The log has no result: the call was cancelled, or the log ends here. Wait until the replay is disposed.
             self._watch.unanswered.add((self._job, label))
-            never: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+            never: asyncio.Future[Plain] = asyncio.get_running_loop().create_future()
             return await never
         try:
             await self._until(row.t)
@@ -120,11 +115,9 @@ class Answers:
             self._rows[label].append(row)
             self._rows[label].sort(key=lambda each: each.seq)
             raise
-        if "error" in row.data:
-            raise effects.error_from(row.data["error"])
-        return row.data
+        return _result(row)
 
-    def _take(self, rows: list[Row], asked: Mapping[str, Any]) -> Row | None:
+    def _take(self, rows: list[Row], asked: Plain) -> Row | None:
         at, args = asked.get("at"), asked.get("args")
         turn = None
         for place, row in enumerate(rows):
@@ -136,71 +129,12 @@ class Answers:
         return None if turn is None else rows.pop(turn)
 
 
-class LoggedEffects(Effects):
-    """The port `Effects` with the results of a log: no effect is carried out."""
-
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
-
-    async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
-        """The recorded result."""
-        return await self._answers.of(effects.own(label), args=args)
+def _result(row: Row) -> Plain:
+    if "error" in row.data:
+        raise error_from(row.data["error"])
+    return row.data
 
 
-class LoggedFiles(Files):
-    """The port `Files` with the results of a log."""
-
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
-
-    async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
-        """The recorded fingerprint."""
-        args = effects.fingerprint_args(path, algorithms)
-        return effects.fingerprint_from(await self._answers.of("fingerprint", args=args))
-
-
-class LoggedWorkers(Workers):
-    """The port `Workers` with the results of a log."""
-
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
-
-    def at(self, url: str | None) -> Worker:
-        """The worker at this address."""
-        return _LoggedWorker(self._answers, url)
-
-    def resolve(self, url: str | None) -> str:
-        """The recorded address."""
-        return str(self._answers.now("resolve"))
-
-
-class _LoggedWorker(Worker):
-    def __init__(self, answers: Answers, url: str | None) -> None:
-        self._answers = answers
-        self._url = url
-
-    async def health(self) -> Health:
-        return effects.health_from(await self._of("health", {}))
-
-    async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
-        return dict(await self._of("check", effects.check_args(files)))
-
-    async def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
-        async for item in self._answers.items("upload", at=self._url, args=effects.upload_args(ref)):
-            yield effects.sent_from(item)
-
-    async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
-        return TaskReceipt(**await self._of("submit", effects.submit_args(video, audio)))
-
-    async def report(self, task_id: str) -> TaskReport:
-        return TaskReport(**await self._of("report", effects.task_args(task_id)))
-
-    async def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
-        async for item in self._answers.items("download", at=self._url, args=effects.task_args(task_id)):
-            yield effects.transfer_from(item)
-
-    async def cancel(self, task_id: str, job_id: str | None = None) -> None:
-        await self._of("cancel", effects.task_args(task_id))
-
-    async def _of(self, label: str, args: Mapping[str, Any]) -> Any:
-        return await self._answers.of(label, at=self._url, args=args)
+def recorded_world(hub: Hub, answers: Answers, random: Random) -> World:
+    """The world of a replayed job: the log answers all calls but those to the hub."""
+    return World(hub, LoggedWorkers(answers), LoggedFiles(answers), random, LoggedEffects(answers))

@@ -26,14 +26,7 @@ from wakestream.streams.protocol import wire
 from wakestream.streams.recording.config_json import config_from
 from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row, ended_jobs
 from wakestream.streams.replay.input_rows import job_from, link_event, row_errors
-from wakestream.streams.replay.recorded_ports import (
-    Answers,
-    LoggedEffects,
-    LoggedFiles,
-    LoggedWorkers,
-    Watch,
-    effects_of,
-)
+from wakestream.streams.replay.recorded_ports import Answers, Watch, effects_of, recorded_world
 from wakestream.streams.replay.row_order import RowOrder, moments
 
 OURS = frozenset({"gpu.job.submit", "gpu.job.cancel", "gpu.job.done"})
@@ -104,8 +97,7 @@ class _Replay:
 
     def _world(self, job: Job) -> World:
         answers = Answers(self.known, job.id, self.row_order.until, self.watch)
-        random = job_random(self.log.header.seed, job)
-        return World(self.hub, LoggedWorkers(answers), LoggedFiles(answers), random, LoggedEffects(answers))
+        return recorded_world(self.hub, answers, job_random(self.log.header.seed, job))
 
     def _send(self, message: m.Message) -> bool:
         if not self.closed:

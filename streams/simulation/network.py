@@ -12,7 +12,7 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Row
 
 USUAL = 0.001
-"""Seconds that a message takes if the logs have no message of its kind."""
+"""Seconds that a message takes if the logs have no such message."""
 
 SLACK = 0.25
 """Computing takes no time in a replay, so a program sends a little earlier than it did. A message that is at most this

@@ -19,7 +19,7 @@ from typing import Any
 
 from wakestream.operators.model.events import Fingerprint, Job
 from wakestream.streams.hub import hub
-from wakestream.streams.jobs.effects import fingerprint_from
+from wakestream.streams.jobs.effects import FINGERPRINT
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.job import Build, World
 from wakestream.streams.jobs.job_runner import job_random
@@ -28,14 +28,7 @@ from wakestream.streams.recording.config_json import changed
 from wakestream.streams.recording.recording import TICK, Log, Row, UnusableLog
 from wakestream.streams.replay.divergence import Divergence, divergences
 from wakestream.streams.replay.input_rows import frame_of, row_errors
-from wakestream.streams.replay.recorded_ports import (
-    Answers,
-    Known,
-    LoggedEffects,
-    LoggedFiles,
-    LoggedWorkers,
-    effects_of,
-)
+from wakestream.streams.replay.recorded_ports import Answers, Known, effects_of, recorded_world
 from wakestream.streams.replay.replay import Replayed, Settings, policy_of
 from wakestream.streams.simulation.log_alignment import Alignment, Pair, Session, align
 from wakestream.streams.simulation.network import Channel, Hop, Network, Past
@@ -200,11 +193,11 @@ class _System:
 
     def _world(self, log: Log, known: Known, offset: float, job: Job, client: HubClient) -> World:
         answers = Answers(known, job.id, lambda t: self.net.until(offset + t))
-        random = job_random(log.header.seed, job)
+        world = recorded_world(client, answers, job_random(log.header.seed, job))
         if self.net.exact:
-            return World(client, LoggedWorkers(answers), LoggedFiles(answers), random, LoggedEffects(answers))
+            return world
         files = SimulatedFiles(_read(known, job), self.gpus.pace.call)
-        return World(client, self.gpus.workers(), files, random, LoggedEffects(answers))
+        return replace(world, workers=self.gpus.workers(), files=files)
 
     async def run(self) -> list[Log]:
         ends = 0.0
@@ -265,7 +258,7 @@ def _read(known: Known, job: Job) -> dict[Path, Fingerprint]:
     found: dict[Path, Fingerprint] = {}
     for row in known.get(job.id, ()):
         if row.label == "fingerprint" and "ok" in row.data:
-            file = fingerprint_from(row.data["ok"])
+            file = FINGERPRINT.back(row.data["ok"])
             before = found[file.path].digests if file.path in found else {}
             found[file.path] = Fingerprint(file.path, file.size, file.mtime_ns, {**before, **file.digests})
     return found

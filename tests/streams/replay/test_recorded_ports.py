@@ -16,9 +16,9 @@ from wakestream.operators.model.errors import (
 )
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import TaskReport
-from wakestream.streams.jobs.effects import error_from, plain_error
+from wakestream.streams.jobs.effects import LoggedEffects, LoggedFiles, LoggedWorkers, error_from, plain_error
 from wakestream.streams.recording.recording import Header, Log, Row
-from wakestream.streams.replay.recorded_ports import Answers, LoggedEffects, LoggedFiles, LoggedWorkers, effects_of
+from wakestream.streams.replay.recorded_ports import Answers, effects_of
 
 
 def log(*rows: tuple[float, str, dict[str, Any]]) -> Log:
