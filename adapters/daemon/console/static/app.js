@@ -1,4 +1,4 @@
-// The page put together: the way in, the stream of what happens, and who shows which part of it.
+// Connects the parts of the page: login, event stream, job list, history, GPU panel and timeline.
 
 import { makeCard } from "/cards.js";
 import { composer } from "/compose.js";
@@ -27,7 +27,7 @@ function toast(text, bad = false) {
   setTimeout(() => note.remove(), 9000);
 }
 
-// What can be done with a job
+// Actions on a job
 
 const acts = {
   cancel: (job) => asked(() => call("POST", `/console/jobs/${encodeURIComponent(job.id)}/cancel`)),
@@ -62,7 +62,7 @@ function theatre(job, url) {
   dialog.showModal();
 }
 
-// What the daemon tells
+// Events from the daemon
 
 const hear = {
   state(plain) {
@@ -85,7 +85,7 @@ const hear = {
   card(card) {
     remember(card);
     const before = known.jobs.get(card.id);
-    const removed = card.result && !card.result.here; // which may be a result of the history's
+    const removed = card.result && !card.result.here; // the result may be one in the history
     if (card.outcome && !before?.outcome && !removed) tell([card]);
     known.open = card.open;
     if (before || !removed) known.jobs.set(card.id, begin(card));
@@ -99,7 +99,7 @@ const hear = {
     if (!job) return;
     take(job, event);
     if (cards.has(event.job)) cards.get(event.job).update(job, known.gpu);
-    else soon(); // it begins, and there may be room for it now
+    else soon(); // it starts, and there may be space for its card now
   },
   gpu(plain) {
     known.gpu = plain;
@@ -114,7 +114,7 @@ const hear = {
   },
 };
 
-/** What its user calls a job's files, or its id where that is not known. */
+/** The names of a job's files, or its id if they are unknown. */
 const namesOf = (id) => known.names.get(id) || [id];
 const nameOf = (id) => namesOf(id).join(" + ");
 
@@ -123,7 +123,7 @@ function remember(card) {
   known.names.set(card.id, [card.video.name, card.audio.name]);
 }
 
-/** How jobs have ended, for those who hear the page; in elements of their own, as two may end alike. */
+/** Announces ends of jobs to screen readers; each in its own element, since two may have the same text. */
 function tell(ended) {
   const words = (card) => `${card.video.name}, ${card.audio.name}: ${t(`state.${card.outcome.event}`)}`;
   if (ended.length) by("told").replaceChildren(...ended.map((card, at) => h("span", { text: `${at ? "; " : ""}${words(card)}` })));
@@ -157,7 +157,7 @@ function chosen() {
   return [...open.slice(0, SHOWN), ...jobs.filter((job) => job.outcome)].sort(inTurn);
 }
 
-/** Shows the jobs shortly: thousands may come at once. */
+/** Shows the jobs after a short delay: thousands may arrive at once. */
 function soon() {
   drawing ||= setTimeout(() => {
     drawing = 0;
@@ -193,7 +193,7 @@ function showJobs() {
   show(by("now-empty"), !jobs.length);
 }
 
-/** The cards, as times go on. */
+/** Updates the cards: their texts contain times. */
 function showTimes() {
   for (const [id, card] of cards) {
     const job = known.jobs.get(id);
@@ -207,7 +207,7 @@ setInterval(() => {
   showLamps();
 }, 1000);
 
-// The way in
+// Login
 
 function linked(how) {
   document.body.dataset.link = how;
@@ -234,7 +234,7 @@ function open() {
   follow({ hear: (kind, plain) => hear[kind]?.(plain), linked, rows: parts.time.last });
 }
 
-/** The job that was just started comes into view; and the keyboard to it, where its button went away. */
+/** Scrolls to the job that was just started, and moves the keyboard focus to it if its button is gone. */
 function goTo(id) {
   const card = document.querySelector(`#cards > [data-job="${CSS.escape(id)}"]`);
   card?.scrollIntoView({ block: "nearest" });
@@ -265,7 +265,7 @@ by("door-form").addEventListener("submit", (event) => {
   if (code) knock(code);
   else say(by("door-wrong"), t("door.wrong"));
 });
-addEventListener("storage", () => { if (!by("door").hidden) knock(""); }); // another tab was let in
+addEventListener("storage", () => { if (!by("door").hidden) knock(""); }); // another tab has a session
 addEventListener("hashchange", () => {
   const code = codeIn(location.hash);
   if (code && !by("door").hidden) knock(code);

@@ -5,7 +5,7 @@ import { detail, why } from "/sentences.js";
 import { pauses, progress, STAGES, waits } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
 
-/** A card; `acts` are what its buttons do. `update(job, hub)` shows what is new. */
+/** A card; `acts` are the actions of its buttons. `update(job, hub)` shows the new state. */
 export function makeCard(job, hub, acts) {
   const card = new Card(job, acts);
   card.update(job, hub);
@@ -43,7 +43,7 @@ class Card {
       h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage);
   }
 
-  /** Shows where the job stands; called again each second, as times go on. */
+  /** Shows the state of the job; called every second, since the texts contain times. */
   update(job, hub) {
     this.job = job;
     const held = this.root.contains(document.activeElement) ? document.activeElement : null;
@@ -65,7 +65,7 @@ class Card {
     for (const each of [this.play, this.down]) show(each, here);
     show(this.bin, here && job.result.ours);
     if (!here) this.close();
-    if (held && held.hidden) this.title.focus({ preventScroll: true }); // the keyboard stays at this job
+    if (held && held.hidden) this.title.focus({ preventScroll: true }); // keep the keyboard focus at this job
   }
 
   showSteps(job, ended, part) {
@@ -124,7 +124,7 @@ class Card {
   }
 }
 
-/** How long a file is, where that is known. */
+/** The length of a file, if it is known. */
 function lasts(file) {
   return file.seconds ? h("span", { class: "lasts", text: ` ${duration(file.seconds)}` }) : null;
 }

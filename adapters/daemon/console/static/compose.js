@@ -1,4 +1,4 @@
-// A new job: two files, dropped or chosen, sent to the daemon as they are chosen, and then started.
+// A new job: two files that are uploaded to the daemon as soon as they are chosen, and the start button.
 
 import { by, button, h, icon, named, put, say, show } from "/dom.js";
 import { refused } from "/sentences.js";
@@ -13,7 +13,7 @@ const KINDS = {
   audio: "wav mp3 m4a aac flac ogg oga opus wma aif aiff amr ac3".split(" "),
 };
 
-/** Wires the form up. `toast(text)` tells the user, `started(job id)` that a job was begun. */
+/** Connects the form. `toast(text)` shows a message, `started(job id)` is called for each new job. */
 export function composer({ toast, started }) {
   const slots = { video: new Slot("video", changed), audio: new Slot("audio", changed) };
   const start = by("start");
@@ -50,7 +50,7 @@ export function composer({ toast, started }) {
   dropping(slots, toast);
   changed();
   return {
-    /** The files that wait to be used, as the daemon tells them: also those that another page gave it. */
+    /** The daemon's list of unused files, which includes uploads of other pages. */
     settle(uploads) {
       for (const slot of Object.values(slots)) slot.settle(uploads.filter((upload) => upload.kind === slot.kind));
       changed();
@@ -99,8 +99,8 @@ class Slot {
     this.changed = changed;
     this.upload = null;
     this.before = null;
-    this.listed = ""; // the last upload of which the daemon said that it waits here
-    this.gone = new Set(); // those that were used or removed here
+    this.listed = ""; // the last upload in the daemon's list of unused files
+    this.gone = new Set(); // uploads that were used or removed on this page
     this.request = null;
     this.coming = null;
     this.samples = [];
@@ -154,7 +154,7 @@ class Slot {
     }
   }
 
-  /** The file's upload. A daemon that goes away in the middle is sent it again, as the page still has it. */
+  /** Uploads the file. After a disconnect it is uploaded again, since the page still has it. */
   async whole(file, turn) {
     for (let broken = 0; ;) {
       const shown = bearer().Authorization;
@@ -163,7 +163,7 @@ class Slot {
         if (turn !== this.turn) return null;
         return await this.send(given, file, turn);
       } catch (error) {
-        if (turn === this.turn && error.status === 401) { // the session ended with the daemon that gave it
+        if (turn === this.turn && error.status === 401) { // sessions end when the daemon stops
           say(this.text, t("slot.again"));
           await renewed(shown);
           if (turn !== this.turn) return null;
@@ -191,7 +191,7 @@ class Slot {
       request.upload.onprogress = (event) => { if (turn === this.turn) this.progress(event.loaded, file.size); };
       request.onload = () => {
         let plain = {};
-        try { plain = JSON.parse(request.responseText); } catch { /* no sentence in it */ }
+        try { plain = JSON.parse(request.responseText); } catch { /* the answer is not JSON */ }
         if (request.status === 200) done(plain);
         else failed(new Refusal(request.status, plain));
       };
@@ -209,7 +209,7 @@ class Slot {
     say(this.text, [t("slot.sending", { percent: percent(part), size: bytes(size) }), ...this.pace(sent, size)].join("  ·  "));
   }
 
-  /** How fast it goes and how long it takes yet, once that can be told. */
+  /** The speed and the time left, as soon as they are known. */
   pace(sent, size) {
     const now = performance.now();
     this.samples.push([now, sent]);
@@ -220,7 +220,7 @@ class Slot {
     return [t("card.rate", { rate: bytes(rate) }), t("card.eta", { left: duration((size - sent) / rate) })];
   }
 
-  /** What the daemon says may be older than what was done here meanwhile. */
+  /** Applies the daemon's list, which may be older than the last action on this page. */
   settle(uploads) {
     if (this.sending) return;
     const others = uploads.filter((one) => !this.gone.has(one.id));
@@ -242,7 +242,7 @@ class Slot {
     this.input.focus();
   }
 
-  /** The file that was here before is not wanted any more. */
+  /** Removes the previous file. */
   replaced() {
     this.forget(this.before);
     this.before = null;
@@ -254,7 +254,7 @@ class Slot {
     call("DELETE", `/console/uploads/${upload.id}`).catch(() => {});
   }
 
-  /** Its file becomes a job's. */
+  /** Hands the file over to a job. */
   give() {
     const upload = this.upload;
     this.gone.add(upload.id);
@@ -262,7 +262,7 @@ class Slot {
     return upload;
   }
 
-  /** The job was not to be; unless there is another file by now. */
+  /** Takes the file back after the job was refused, unless another file was chosen since. */
   takeBack(upload) {
     this.gone.delete(upload.id);
     if (this.upload || this.sending) return;
@@ -273,7 +273,7 @@ class Slot {
   stop() {
     this.turn += 1;
     if (this.request) this.request.abort();
-    if (this.coming) this.gone.add(this.coming); // it may have got there whole
+    if (this.coming) this.gone.add(this.coming); // the upload may be complete already
     this.request = this.coming = null;
   }
 

@@ -1,4 +1,4 @@
-// Elements, made and changed without ever parsing text as markup.
+// Creates and changes elements. Text is never parsed as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -43,12 +43,12 @@ const PATHS = {
   now: "M3.5 3.5l6 4.5-6 4.5zM12.5 3.5v9",
 };
 
-/** Sets text where it differs, so that a reader of the page is not told twice and a selection stays. */
+/** Sets text if it differs: screen readers do not repeat it, and a selection stays. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Sets or removes an attribute where it differs. */
+/** Sets or removes an attribute if it differs. */
 export function put(element, name, value) {
   const wanted = value === null || value === undefined || value === false ? null : String(value === true ? "" : value);
   if (element.getAttribute(name) === wanted) return;

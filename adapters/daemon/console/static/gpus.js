@@ -1,4 +1,4 @@
-// The lamp of each GPU: its phase, what that means, and the figures that its user pays for.
+// A panel for each GPU: its phase, what that means for jobs, and its costs.
 
 import { by, h, put, say, show } from "/dom.js";
 import { bootOf, brief, gpuSays } from "/sentences.js";
@@ -11,11 +11,11 @@ const LAMPS = {
 const strips = new Map();
 
 /**
- * Shows what the hub told; called again each second, as times go on. `eta` is what a job was told that waits, `open` how
- * many jobs this program has that did not end.
+ * Shows the hub's status; called every second, since the texts contain times. `eta` is the estimate of a waiting job,
+ * `open` the number of unfinished jobs.
  */
 export function showGpus(hub, { eta, open, nameOf }) {
-  const wanted = hub.hub === "up" && hub.gpus && hub.gpus.length ? hub.gpus : [nobody(hub)];
+  const wanted = hub.hub === "up" && hub.gpus && hub.gpus.length ? hub.gpus : [placeholder(hub)];
   const names = new Set(wanted.map((gpu) => gpu.gpu));
   for (const [name, strip] of strips) {
     if (!names.has(name)) {
@@ -31,7 +31,7 @@ export function showGpus(hub, { eta, open, nameOf }) {
   });
 }
 
-function nobody(hub) {
+function placeholder(hub) {
   const key = hub.hub === "up" ? "none" : hub.hub;
   const text = key === "connecting" ? "" : t(`gpu.${key}.text`, { why: brief(hub.why).replace(/[.。]+$/, "") });
   const phase = key === "down" || key === "refused" ? "failed" : "unknown";
@@ -91,7 +91,7 @@ function* figuresOf(gpu, hub) {
   else if (gpu.since) yield ["since", duration(now - gpu.since)];
   const own = gpu.own || 0;
   const others = gpu.others || 0;
-  const who = own && others ? "both" : own ? "own" : others ? "others" : "nobody";
+  const who = own && others ? "both" : own ? "own" : others ? "others" : "none";
   yield ["holders", t(`fig.${who}`, { own: number(own), others: number(others) }), (gpu.own_jobs || []).map(hub.nameOf).join(", ") || null];
   if (hub.queue) yield ["queue", number(hub.queue)];
   const month = gpu.month;

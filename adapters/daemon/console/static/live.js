@@ -1,4 +1,4 @@
-// The one stream that keeps the page up to date. Each connection begins with the whole state.
+// The event stream that keeps the page up to date. Each connection starts with the complete state.
 
 import { bearer } from "/session.js";
 
@@ -6,18 +6,18 @@ const SILENCE = 25000;
 const HIDDEN = 5000;
 const SOON = 300;
 
-// Browsers open six connections to one server, for all pages together. So two pages have a stream, and the others ask.
+// Browsers open at most six connections to one server, for all pages together. So two pages have a stream, the others poll.
 const STREAMS = ["wakestream.live.1", "wakestream.live.2"];
 const ASKING = 2500;
 
-/** Runs `what(true)` while this page may have a stream, or else `what(false)`. */
+/** Runs `what(true)` while this page may have a stream, otherwise `what(false)`. */
 async function inTurn(what, [name, ...others] = STREAMS) {
   if (!name) return what(false);
   if (!navigator.locks) return what(true);
   return navigator.locks.request(name, { ifAvailable: true }, (lock) => (lock ? what(true) : inTurn(what, others)));
 }
 
-/** Follows the daemon for ever. `hear(kind, plain)`; `linked("up" | "down" | "locked")`; `rows()` names the last row. */
+/** Follows the daemon until the page closes. Calls `hear(kind, plain)` and `linked("up" | "down" | "locked")`; `rows()` is the last known row. */
 export function follow({ hear, linked, rows }) {
   let wait = SOON;
   let stop = null;
@@ -87,7 +87,7 @@ export function follow({ hear, linked, rows }) {
         await pause(ASKING);
         continue;
       }
-      if (away !== -1 && wait > SOON) linked("down"); // a stream that is there again at once is no news
+      if (away !== -1 && wait > SOON) linked("down"); // a reconnect within a moment is not shown
       await pause(wait * (0.75 + Math.random() / 2));
       wait = Math.min(wait * 1.6, 4000);
     }

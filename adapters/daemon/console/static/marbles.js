@@ -1,14 +1,14 @@
-// The timeline's picture: lanes, spans and marbles on a canvas, in the page's own colours.
+// Draws the timeline: lanes, spans and marbles on a canvas, in the page's colours.
 
 import { shape } from "/moments.js";
 import { clock, number, phase, t } from "/words.js";
 
 const HEAD = 24;
 const PAD = 14;
-// An emoji may be many characters; older browsers cannot tell.
+// An emoji may be several characters; older browsers have no segmenter.
 const letters = Intl.Segmenter ? new Intl.Segmenter() : { segment: (text) => Array.from(text, (segment) => ({ segment })) };
 
-/** Draws on `canvas`; `namesOf(job id)` are what its user calls its files. */
+/** Draws on `canvas`; `namesOf(job id)` are the names of its files. */
 export function painter(canvas, namesOf) {
   const view = { colours: {}, font: "", hits: [] };
 
@@ -20,7 +20,7 @@ export function painter(canvas, namesOf) {
     view.font = style.fontFamily;
   }
 
-  /** Draws what `lanesOf(from, to)` gives of `span` seconds up to `to`, and returns it; `live` while it follows the time. */
+  /** Draws the lanes of `lanesOf(from, to)` for the `span` seconds up to `to`, and returns them; `live`: the end is now. */
   function draw(lanesOf, to, span, live) {
     const wide = canvas.clientWidth;
     if (!wide) return null;
@@ -182,7 +182,7 @@ export function painter(canvas, namesOf) {
     pen.stroke();
   }
 
-  /** The mark that lies under a point of the canvas, if any. */
+  /** The mark at a point of the canvas, if any. */
   function under(x, y) {
     let best = null;
     for (const hit of view.hits) {
@@ -198,7 +198,7 @@ export function painter(canvas, namesOf) {
 
 const AND = " + ";
 
-/** One or two names as far as there is room: without their endings rather than cut, and both rather than one. */
+/** One or two names that fit: it drops extensions before it cuts, and shows both before one. */
 export function laneText(pen, names, room) {
   const wide = (text) => pen.measureText(text).width;
   const whole = names.join(AND);
@@ -213,7 +213,7 @@ export function laneText(pen, names, room) {
 
 const fitted = new Map();
 
-/** The text as far as it has room, worked out once: the picture is drawn many times a second. */
+/** The part of a text that fits, computed once: the picture is drawn many times a second. */
 function fit(pen, text, wide) {
   const key = `${pen.font} ${wide} ${text}`;
   if (fitted.size > 500) fitted.clear();

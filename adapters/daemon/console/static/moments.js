@@ -1,4 +1,4 @@
-// The timeline's rows, sorted into lanes: the hub's link, each GPU, messages in and out, and each job.
+// The timeline's rows in lanes: the hub connection, each GPU, messages in and out, and each job.
 
 export const STAGE_AFTER = {
   "job.accept": "wait", retrying: "wait", granted: "check", online: "check", checked: "upload", uploaded: "render", rendered: "download",
@@ -9,7 +9,7 @@ const ENDS = new Set(["done", "failed", "timed_out", "cancelled"]);
 const MOST = 6000;
 const POWER = { "gpu.power.online": "online", "gpu.power.booted": "booted" };
 
-/** All rows that are known, each with its time in UNIX seconds. */
+/** All known rows, with times in UNIX seconds. */
 export class Moments {
   constructor() {
     this.boot = "";
@@ -20,7 +20,7 @@ export class Moments {
     this.jobs = new Map();
   }
 
-  /** The last row, as the daemon is asked for those after it. */
+  /** The last row; the daemon sends the rows after it. */
   get last() {
     return this.boot ? `${this.boot}-${this.seq}` : "";
   }
@@ -29,7 +29,7 @@ export class Moments {
   add(boot, epoch, rows) {
     if (boot !== this.boot) {
       if (this.boot && rows.length) this.change(this.link, epoch, "down");
-      for (const job of this.jobs.values()) job.to ??= epoch; // what goes on is told of again
+      for (const job of this.jobs.values()) job.to ??= epoch; // rows of jobs that still run are sent again
       this.boot = boot;
       this.epoch = epoch;
       this.seq = 0;
@@ -42,7 +42,7 @@ export class Moments {
     if (this.rows.length > MOST) this.forget();
   }
 
-  /** The oldest rows go; how things were at their end stays. */
+  /** Removes the oldest rows, and keeps the state at their end. */
   forget() {
     this.rows = this.rows.slice(-MOST * 0.75);
     const since = this.rows[0].at;
@@ -86,13 +86,13 @@ export class Moments {
     if (row.fault || (!STEADY.has(row.label) && row.label !== "job.accept")) job.marks.push(row);
   }
 
-  /** How a GPU is since `at`, as the hub told it elsewhere: for what no message has told, or not yet. */
+  /** The phase of a GPU since `at`, from the hub's status: not all changes arrive as messages. */
   told(name, state, at) {
     const changes = this.gpu(name);
     if (!changes.length || changes.at(-1).at < at) this.change(changes, at, state);
   }
 
-  /** The last rows up to `to` that tell of something new, the newest first. */
+  /** The last rows up to `to` that show a change, newest first. */
   latest(most, to = Infinity) {
     const found = [];
     for (let at = this.rows.length - 1; at >= 0 && found.length < most; at -= 1) {
@@ -102,7 +102,7 @@ export class Moments {
     return found;
   }
 
-  /** What is seen from `from` to `to`: lanes with spans and marks. At most `most` jobs: first those that are at work. */
+  /** The lanes from `from` to `to`, with spans and marks. At most `most` jobs; running jobs first. */
   lanes(from, to, most, now) {
     const seen = this.rows.filter((row) => row.at >= from && row.at <= to);
     const frames = seen.filter((row) => row.kind === "frame" && !STEADY.has(row.label));
@@ -110,7 +110,7 @@ export class Moments {
     for (const [name, changes] of this.power) lanes.push({ kind: "power", name, spans: spans(changes, now), marks: [] });
     for (const dir of ["in", "out"]) lanes.push({ kind: dir, name: "", spans: [], marks: frames.filter((row) => row.dir === dir) });
     const jobs = [...this.jobs.values()].filter((job) => job.from <= to && (job.to === null || job.to >= from));
-    // Those that ended a while ago make room first, then those that are last in turn.
+    // Leaves out jobs that ended long ago first, then the last ones in the queue.
     const recent = (job) => job.to === null || job.to > to - (to - from) / 8;
     const chosen = [...jobs.filter(recent), ...jobs.filter((job) => !recent(job)).reverse()].slice(0, most);
     for (const job of jobs.filter((one) => chosen.includes(one))) {
@@ -120,7 +120,7 @@ export class Moments {
   }
 }
 
-/** The changes from `since` on, and the one that held then. */
+/** The changes from `since` on, and the last one before. */
 function after(changes, since) {
   return changes.slice(Math.max(0, changes.findLastIndex((change) => change.at <= since)));
 }
@@ -129,7 +129,7 @@ function spans(changes, end) {
   return changes.map((change, at) => ({ from: change.at, to: at + 1 < changes.length ? changes[at + 1].at : end, word: change.word }));
 }
 
-/** How a row is drawn. */
+/** The mark of a row. */
 export function shape(row) {
   if (row.fault) return "fault";
   if (row.kind === "event") return { retrying: "retry", done: "done", failed: "failed", timed_out: "failed", cancelled: "cancelled" }[row.label] || "event";

@@ -1,4 +1,4 @@
-// What has ended: the newest first, found by name or by how it ended.
+// The history: ended jobs, newest first, with a search by name and outcome.
 
 import { button, by, h, named, put, say, show } from "/dom.js";
 import { why } from "/sentences.js";
@@ -9,7 +9,7 @@ import { bytes, moment, number, t } from "/words.js";
 const PAGE = 12;
 const MOST = 1000;
 
-/** The list and its search. `acts` are what its buttons do; what is `elsewhere()` on the page is listed when searched. */
+/** The list and its search. `acts` are the actions of its buttons; jobs of `elsewhere()` are listed only in searches. */
 export function past(acts, elsewhere) {
   let shown = PAGE;
   let turn = 0;
@@ -26,7 +26,7 @@ export function past(acts, elsewhere) {
       const jobs = found.jobs.filter((job) => !above.has(job.id));
       const hidden = found.jobs.length - jobs.length;
       if (mine === turn) draw(jobs.slice(0, shown).map((card) => begin(card)), found.matching - hidden, text);
-    } catch { /* the next state brings it */ }
+    } catch { /* the next state asks again */ }
   }
 
   function draw(jobs, matching, text) {
@@ -36,7 +36,7 @@ export function past(acts, elsewhere) {
       const row = known.get(job.id);
       return row && row.dataset.mark === mark(job) ? row : made(job, acts);
     });
-    // What stays is not touched: whoever has the keyboard there keeps it. Where a row becomes another, it goes over.
+    // Unchanged rows keep their elements, and with them the keyboard focus. A replaced row passes it on.
     const held = document.activeElement?.closest("#past > li");
     for (const row of [...list.children]) if (!rows.includes(row)) row.remove();
     rows.forEach((row, at) => { if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null); });
@@ -48,7 +48,7 @@ export function past(acts, elsewhere) {
     if (more.hidden) reach(next);
   }
 
-  /** The keyboard comes to a row: to its first button, or to itself. */
+  /** Moves the keyboard focus to a row: to its first button, or to the row itself. */
   function reach(row) {
     if (!row) return;
     row.tabIndex = -1;
@@ -72,13 +72,13 @@ export function past(acts, elsewhere) {
   return { refresh: () => soon(60) };
 }
 
-/** What was typed, with the words for how a job ended as the daemon knows them. */
+/** The search text, with the words of outcomes as the daemon has them. */
 function asked(text) {
   const ends = new Map([...ENDS].map((state) => [t(`state.${state}`), state]));
   return text.split(/\s+/).map((word) => ends.get(word) ?? word).join(" ");
 }
 
-/** What a row says that may become another thing: at midnight its time is one of yesterday. */
+/** The parts of a row that may change: its time gets a date at midnight. */
 const mark = (job) => `${job.state} ${job.result ? job.result.here : ""} ${moment(job.ended_at)}`;
 
 function made(job, acts) {

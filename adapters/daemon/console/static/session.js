@@ -1,8 +1,8 @@
-// The way in: a link's code becomes a session, kept in this origin's own storage, and shown at every call.
+// Login: a link's code is exchanged for a session, which is kept in the origin's storage and sent with each call.
 
 const KEY = "wakestream.session";
 
-/** A call that was refused: `code` is a word for programs, `status` HTTP's, `numbers` what the sentence is about. */
+/** A refused call: `code` is a word for programs, `status` the HTTP status, `numbers` the values in the sentence. */
 export class Refusal extends Error {
   constructor(status, plain) {
     super(plain.error || `HTTP ${status}`);
@@ -14,7 +14,7 @@ export class Refusal extends Error {
 
 export const bearer = () => ({ Authorization: `Bearer ${localStorage.getItem(KEY) || ""}` });
 
-/** Resolves once another session than the one `shown` is there: entered here, or in another tab. */
+/** Resolves when there is a session other than `shown`, from here or from another tab. */
 export function renewed(shown) {
   return new Promise((go) => {
     const look = () => {
@@ -43,7 +43,7 @@ export async function call(method, path, body) {
   return plain;
 }
 
-/** True once there is a session: made of the code in the address, or one from before. Throws without a response. */
+/** Whether there is a session, from the code in the address or an earlier one. Throws without a response. */
 export async function enter(code = codeIn(location.hash)) {
   if (location.hash.includes("link=")) history.replaceState(null, "", location.pathname);
   if (!code && !localStorage.getItem(KEY)) return false;

@@ -1,4 +1,4 @@
-// What is known of the jobs: their events, folded into where each one stands.
+// The state of each job, computed from its events.
 
 export const STAGES = ["wake", "check", "upload", "render", "download"];
 export const ENDS = new Set(["done", "failed", "timed_out", "cancelled"]);
@@ -10,7 +10,7 @@ const AFTER = {
 const KEPT = { submit: 0, wake: 0, check: 1, upload: 2, render: 3, download: 4 };
 const WINDOW = 8;
 
-/** A card of the daemon's, made ready to take in further events; `before` is what was known of the job, if anything. */
+/** The state of a job from the daemon's card; `before` is the state of the job so far, if any. */
 export function begin(card, before) {
   const job = { ...card, stage: KEPT[card.stage] ?? 0, last: null, saved: 0, samples: [], seen: {}, note: null, eta: null, frame: null };
   for (const event of card.events || []) take(job, event);
@@ -20,14 +20,14 @@ export function begin(card, before) {
   return job;
 }
 
-/** How fast it goes is seen over several cards: each has the last event alone of those that count. */
+/** Keeps the speed across cards: of events that count bytes, a card has only the last one. */
 function goOn(job, samples) {
   const mine = job.samples;
   job.samples = samples.filter(([at]) => !mine.length || at < mine[0][0]);
   for (const [at, value] of mine) sample(job, at, value);
 }
 
-/** One more event of the job. */
+/** Applies an event of the job. */
 export function take(job, event) {
   const kind = event.event;
   if (ENDS.has(kind)) return;
@@ -53,7 +53,7 @@ function sample(job, at, value) {
   while (job.samples.length > 2 && (at - job.samples[0][0] > WINDOW || job.samples.length > 60)) job.samples.shift();
 }
 
-/** How far the present stage is: `part` from 0 to 1 or null, `value` of `all`, `rate` a second, `left` in seconds. */
+/** The progress of the current stage: `part` (0 to 1, or null), `value` of `all`, `rate` per second, `left` in seconds. */
 export function progress(job, now = Date.now() / 1000, hub = null) {
   const last = job.last;
   if (!last || job.outcome) return null;
@@ -88,7 +88,7 @@ function paced(job, value, all, unit) {
   return { part: all ? value / all : null, value, all, unit, rate: rate > 0 ? rate : null, left };
 }
 
-/** Whether the worker has the job, and others before it. */
+/** Whether the job waits in the worker's queue. */
 export function behind(job) {
   return Boolean(job.last && job.stage === 3 && job.last.position > 0 && !job.last.percent);
 }

@@ -1,4 +1,4 @@
-// The live marble timeline: it moves with the time, can be held, moved and zoomed, and is saved as a log for replay.
+// The live marble timeline. It can be paused, moved, zoomed, and saved as a log for replay.
 
 import { by, h, icon, put, say, show } from "/dom.js";
 import { painter } from "/marbles.js";
@@ -10,7 +10,7 @@ const SPANS = [10, 20, 45, 90, 180, 600, 1800, 7200, 28800];
 const JOBS = 10;
 const LISTED = 40;
 
-/** `namesOf(job id)` are what its user calls its files, `nameOf` is both as one; `toast(text, bad)` tells the user. */
+/** `namesOf(job id)` are the names of its files, `nameOf` joins them; `toast(text, bad)` shows a message. */
 export function timeline({ namesOf, nameOf, toast }) {
   const moments = new Moments();
   const canvas = by("time-canvas");
@@ -30,7 +30,7 @@ export function timeline({ namesOf, nameOf, toast }) {
     put(canvas, "aria-label", t("time.label", { span: duration(span), messages: number(seen.messages), jobs: number(seen.jobs) }));
   }
 
-  // Holding, moving, zooming
+  // Pause, move, zoom
 
   function hold(held) {
     view.end = held ? (view.end ?? now()) : null;
@@ -95,7 +95,7 @@ export function timeline({ namesOf, nameOf, toast }) {
 
   let pinched = 0;
   canvas.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && !event.metaKey) return; // the page's own scrolling stays; a pinch comes with ctrl
+    if (!event.ctrlKey && !event.metaKey) return; // leave scrolling to the page; browsers report a pinch with ctrl
     event.preventDefault();
     pinched += event.deltaY;
     if (Math.abs(pinched) < 40) return;
@@ -122,7 +122,7 @@ export function timeline({ namesOf, nameOf, toast }) {
     }
   });
 
-  // Words for what the picture shows
+  // The picture as text
 
   for (const kind of ["wait", "check", "upload", "render", "download"]) {
     by("time-legend").append(h("li", {}, h("span", { class: `swatch ${kind}`, "aria-hidden": "true" }), h("span", { text: t(`span.${kind}`) })));
@@ -137,7 +137,7 @@ export function timeline({ namesOf, nameOf, toast }) {
     by("time-rows").replaceChildren(...moments.latest(LISTED, end()).map((row) => h("li", {}, h("time", { text: clock(row.at, true) }), h("span", { class: "dir", text: row.dir }), h("span", { text: row.label }), h("bdi", { class: "of", text: row.job ? nameOf(row.job) : "" }))));
   }
 
-  // Time goes on
+  // Updates over time
 
   function tick() {
     const every = still.matches ? 1000 : Math.max(33, (SPANS[view.span] / view.wide) * 500);
@@ -157,7 +157,7 @@ export function timeline({ namesOf, nameOf, toast }) {
       list();
       if (view.end === null) draw();
     },
-    /** How the GPUs are, as the hub tells it beside the messages. */
+    /** The phases of the GPUs from the hub's status. */
     power(hub) {
       for (const gpu of hub.gpus || []) if (gpu.since) moments.told(gpu.gpu, gpu.phase, gpu.since);
     },

@@ -1,4 +1,4 @@
-// The page in English; the other languages fall back on it.
+// The page's texts in English; used where another language has no text.
 
 export const EN = {
   "skip": "Skip to the jobs",
@@ -33,7 +33,7 @@ export const EN = {
   "say.monitor": "No monitor is connected, so the GPU can't be started.",
   "fig.uptime": "Running for", "fig.since": "For", "fig.holders": "In use by", "fig.cost": "Cost this month", "fig.saved": "Saved",
   "fig.saved.title": "Compared with a GPU that is always on", "fig.on": "On this month",
-  "fig.nobody": "no one", "fig.own": "{own} of yours", "fig.others": "{others} of others",
+  "fig.none": "no one", "fig.own": "{own} of yours", "fig.others": "{others} of others",
   "fig.both": "{own} of yours, {others} of others", "fig.queue": "Waiting",
 
   "new.title": "New job", "new.start": "Start", "new.veil": "Drop a video and an audio file",

@@ -32,7 +32,7 @@ export const ZH = {
   "say.monitor": "监控程序没有连接，无法启动 GPU。",
   "fig.uptime": "已运行", "fig.since": "已持续", "fig.holders": "使用者", "fig.cost": "本月费用", "fig.saved": "已节省",
   "fig.saved.title": "与一直开机相比", "fig.on": "本月运行",
-  "fig.nobody": "无", "fig.own": "您的 {own} 个任务", "fig.others": "他人的 {others} 个任务",
+  "fig.none": "无", "fig.own": "您的 {own} 个任务", "fig.others": "他人的 {others} 个任务",
   "fig.both": "您的 {own} 个，他人的 {others} 个", "fig.queue": "等待中",
 
   "new.title": "新任务", "new.start": "开始", "new.veil": "拖入一个视频和一个音频",

@@ -1,4 +1,4 @@
-// What the page says, in English and Chinese, and how it writes numbers, sizes and times.
+// Texts in English and Chinese, and formats of numbers, sizes and times.
 
 import { EN } from "/words-en.js";
 import { ZH } from "/words-zh.js";
@@ -6,7 +6,7 @@ import { ZH } from "/words-zh.js";
 export const lang = /^zh\b/i.test(navigator.language || "") ? "zh" : "en";
 const WORDS = lang === "zh" ? ZH : EN;
 
-/** The text of `key`; what stands in braces is filled in. */
+/** The text of `key`, with `values` in place of the names in braces. */
 export function t(key, values = {}) {
   const text = WORDS[key] ?? EN[key] ?? key;
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
@@ -15,10 +15,10 @@ export function t(key, values = {}) {
 /** Whether there is a text for `key`. */
 export const knows = (key) => key in WORDS;
 
-/** A GPU's phase in words; a hub may be of a later version than this page. */
+/** A GPU's phase in words; a newer hub may have phases that this page does not know. */
 export const phase = (word) => (knows(`phase.${word}`) ? t(`phase.${word}`) : word.replaceAll("_", " "));
 
-/** Puts the page's fixed words into its elements. */
+/** Sets the fixed texts of the page. */
 export function translate(root) {
   document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
   for (const element of root.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
@@ -37,7 +37,7 @@ export const percent = (part) => `${whole.format(Math.floor(100 * Math.min(1, Ma
 
 const TOGETHER = "\u00a0";
 
-/** A size in bytes, decimal as disks are sold. */
+/** A size, in decimal units. */
 export function bytes(count) {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let value = count;
@@ -49,7 +49,7 @@ export function bytes(count) {
   return `${(value < 100 && unit > 0 ? short : whole).format(value)}${TOGETHER}${units[unit]}`;
 }
 
-/** A length of time in seconds, with two units at most. */
+/** A duration in seconds, with at most two units. */
 export function duration(seconds) {
   const all = Math.max(0, Math.round(seconds));
   const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
@@ -65,14 +65,14 @@ export function duration(seconds) {
   return found.join(" ");
 }
 
-/** When something was, in UNIX seconds: the time of today, else the day as well. */
+/** A time in UNIX seconds: for today the time only, otherwise with the date. */
 export function moment(at) {
   const date = new Date(at * 1000);
   const today = date.toDateString() === new Date().toDateString();
   return (today ? ofToday : ofEarlier).format(date);
 }
 
-// Made once: to make one costs a hundred times what it costs to use it.
+// Created once: creating one is a hundred times slower than using it.
 const ofToday = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
 const ofEarlier = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 const { hourCycle } = ofToday.resolvedOptions();
@@ -80,5 +80,5 @@ const hour = hourCycle === "h23" ? "2-digit" : "numeric";
 const minutes = new Intl.DateTimeFormat(locale, { hour, minute: "2-digit", hourCycle });
 const seconds = new Intl.DateTimeFormat(locale, { hour, minute: "2-digit", second: "2-digit", hourCycle });
 
-/** The time of day, on the clock that the locale has. */
+/** The time of day, in the locale's format. */
 export const clock = (at, exact) => (exact ? seconds : minutes).format(new Date(at * 1000));
