@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import re
 import shutil
@@ -24,6 +23,7 @@ from aiohttp import ClientResponse
 from blake3 import blake3
 
 from wakestream.adapters.disk.atomic import replace_file
+from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in
 from wakestream.adapters.disk.part_file import beside, said_of, settle, taken, unlink, write_fresh
 from wakestream.adapters.net.direct_body import LEAST, can_borrow, straight
@@ -32,7 +32,6 @@ from wakestream.operators.model.errors import DAMAGED, Corrupt, FileUnusable, No
 
 T = TypeVar("T")
 
-_FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _BLAKE3 = re.compile(r'(?:W/)?"?([0-9a-f]{64})"?')
 
 
@@ -240,7 +239,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL or getattr(error, "winerror", None) == 112:
+        if is_full(error):
             raise NoSpace(f"no space left for {path}; make room and run it again") from error
         if os.name == "nt" and isinstance(error, PermissionError):
             reason = f"{path} cannot be written: another program has it open, or this account may not write it"

@@ -1,4 +1,4 @@
-"""The daemon as the command line sees it: found by its folder, asked over its local API, followed across restarts."""
+"""A client of the daemon's local API for the command line. It finds the daemon by its folder, also after a restart."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from wakestream.streams.recording.event_json import OUTCOME_KINDS
 HEALTH_WITHIN: Final = 3.0
 CALL_WITHIN: Final = 60.0
 SILENCE: Final = 60.0
-"""Seconds without a sign of life after which a stream of events is dead; the daemon gives one every 15 s."""
+"""Seconds without a byte after which a stream of events is lost; the daemon sends one every 10 s."""
 
 PATIENCE: Final = 30.0
-"""Seconds that a daemon which is being followed may be away."""
+"""Seconds to wait for a daemon that restarts."""
 
 _TRY_EVERY: Final = 0.25
 _MOST: Final = 16 * 1024 * 1024
 
 
 Lengths = tuple[float | None, float | None]
-"""Seconds of a job's video and audio; None where nobody knows."""
+"""Seconds of a job's video and audio; None if unknown."""
 
 
 class DaemonUnreachable(WakestreamError):
@@ -42,13 +42,13 @@ class DaemonUnreachable(WakestreamError):
 
 
 class DaemonRefused(WakestreamError):
-    """The daemon said no; `code` is its word for why."""
+    """The daemon refused a call; `code` is its word for the reason."""
 
     code = "refused"
 
 
 class DaemonClient:
-    """One user of the daemon whose folder is `state`. Made by `open_daemon_client`."""
+    """A client of the daemon with the folder `state`. Use `open_daemon_client`."""
 
     def __init__(self, state: Path, session: aiohttp.ClientSession) -> None:
         self.state = state
@@ -58,7 +58,7 @@ class DaemonClient:
         self._features: frozenset[str] = frozenset()
 
     async def look(self) -> dict[str, Any] | None:
-        """What the daemon says of itself; None when none runs, also when one left its address behind as it died."""
+        """The daemon's answer to the health call; None if no daemon runs."""
         address = daemon_address.read(self.state)
         if address is None:
             return None
@@ -73,22 +73,20 @@ class DaemonClient:
         return plain
 
     async def needed(self) -> dict[str, Any]:
-        """As `look`; `DaemonUnreachable` when there is none."""
+        """As `look`; raises `DaemonUnreachable` if no daemon runs."""
         found = await self.look()
         if found is None:
-            if self.state == daemon_address.folder(None):
-                how = "`wakestream daemon`, or name the folder of one that runs by --state"
-            else:
-                how = f"`wakestream daemon --state {self.state}`"
-            raise DaemonUnreachable(f"no daemon runs for {self.state}; start one with {how}")
+            other = self.state != daemon_address.folder(None)
+            how = f" --state {self.state}`" if other else "`, or name the folder of a running one with --state"
+            raise DaemonUnreachable(f"no daemon runs for {self.state}; start one with `wakestream daemon{how}")
         return found
 
     async def submit(self, job: Job, priority: int, lengths: Lengths = (None, None)) -> dict[str, Any]:
-        """Hand a job in; it is kept when this returns. Asking again under the same id does no harm.
+        """Submit a job; it is in the daemon's journal when this returns. A repeat with the same id has no effect.
 
-        `lengths` are the seconds of the video and the audio; a daemon of an earlier version is not told of them.
+        `lengths` are the seconds of the video and the audio; they are not sent to a daemon of an earlier version.
 
-        `FileUnusable` for a path that no JSON can hold.
+        Raises `FileUnusable` for a path that is not UTF-8.
         """
         asked = {
             "id": job.id, "video": _named(job.video), "audio": _named(job.audio),
@@ -99,7 +97,7 @@ class DaemonClient:
         return await self.call("POST", "/api/jobs", asked)
 
     async def jobs(self, state: str, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """The newest jobs first, and how many older ones there are besides."""
+        """Jobs, newest first, and the number of older ones beyond `limit`."""
         found = await self.call("GET", f"/api/jobs?state={state}&limit={limit}")
         return found["jobs"], found["matching"] - len(found["jobs"])
 
@@ -108,20 +106,20 @@ class DaemonClient:
         return await self.call("GET", _path_of(job))
 
     async def cancel(self, job: str) -> dict[str, Any]:
-        """Ask for a job to stop."""
+        """Cancel a job."""
         return await self.call("POST", f"{_path_of(job)}/cancel")
 
     async def retry(self, job: str) -> dict[str, Any]:
-        """Try a job that pauses at once, or hand one in again that ended without a result: the job, or the new one."""
+        """End the pause of a job, or submit one that ended without a result again; returns the job, or the new one."""
         return await self.call("POST", f"{_path_of(job)}/retry", {})
 
     async def retry_all(self) -> list[str]:
-        """Try all jobs that pause at once; which those are."""
+        """End the pause of all jobs; returns their ids."""
         found: list[str] = (await self.call("POST", "/api/retry"))["jobs"]
         return found
 
     async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """One call. `DaemonRefused` has the daemon's own sentence, `DaemonUnreachable` when it is gone."""
+        """One call. Raises `DaemonRefused` with the daemon's reason, or `DaemonUnreachable`."""
         if self._address is None:
             await self.needed()
         assert self._address is not None  # noqa: S101 - it was just found
@@ -134,7 +132,7 @@ class DaemonClient:
                 f"the daemon at {self._address.url} does not answer ({why}); is it running?"
             ) from None
         except ValueError:
-            raise DaemonUnreachable(f"what answers at {self._address.url} is no daemon") from None
+            raise DaemonUnreachable(f"the program that answers at {self._address.url} is not a daemon") from None
         if status >= 400:
             raise DaemonRefused(str(plain.get("error", f"HTTP {status}")), code=str(plain.get("code", "refused")))
         return plain
@@ -149,9 +147,9 @@ class DaemonClient:
             return response.status, await _object_in(response)
 
     async def events(self, job: str | None = None) -> AsyncIterator[dict[str, Any]]:
-        """What happens to one job, up to its outcome, or to all without end.
+        """The events of one job, up to its outcome, or of all jobs without end.
 
-        A daemon that restarts is found again; `DaemonUnreachable` when it stays away for longer than `patience`.
+        Reconnects after a restart of the daemon; raises `DaemonUnreachable` when that takes longer than `patience`.
         """
         path = "/api/events" if job is None else f"{_path_of(job)}/events"
         last_id, lost = "", 0.0
@@ -163,7 +161,7 @@ class DaemonClient:
                     if job is not None and plain.get("event") in OUTCOME_KINDS:
                         return
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-                pass  # cut off: found again below
+                pass  # disconnected; reconnect below
             lost = lost or time.monotonic()
             await self._find_again(lost)
 
@@ -171,7 +169,7 @@ class DaemonClient:
         while await self.look() is None:
             if time.monotonic() - lost > self.patience:
                 raise DaemonUnreachable(
-                    "the daemon has stopped; jobs that it took are in its outbox and go on when it is started again"
+                    "the daemon has stopped; its jobs are saved and continue when it is started again"
                 )
             await asyncio.sleep(_TRY_EVERY)
 
@@ -185,7 +183,7 @@ class DaemonClient:
             if response.status != 200:
                 plain = await _object_in(response)
                 if response.status == 401:
-                    return  # another daemon has taken its place: its address is read anew
+                    return  # another daemon runs now: read its address again
                 raise DaemonRefused(str(plain.get("error")), code=str(plain.get("code", "refused")))
             async for line in response.content:
                 if line.startswith(b"id: "):
@@ -195,7 +193,7 @@ class DaemonClient:
 
 
 async def _object_in(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """The reply's JSON object; `ValueError` for anything else, and for one that is too long to be ours."""
+    """The reply's JSON object; `ValueError` for anything else, and for a body that is too long."""
     body = bytearray()
     async for piece in response.content.iter_any():
         body += piece
@@ -216,7 +214,7 @@ def _named(path: Path) -> str:
     try:
         whole.encode()
     except UnicodeEncodeError:
-        why = f"{path} cannot be named to the daemon: its name is not UTF-8; rename it, or use --foreground"
+        why = f"{path}: the name is not UTF-8, so the daemon cannot use it; rename it, or use --foreground"
         raise FileUnusable(why) from None
     return whole
 
@@ -227,6 +225,6 @@ def _headers(address: Address) -> dict[str, str]:
 
 @asynccontextmanager
 async def open_daemon_client(state: Path) -> AsyncIterator[DaemonClient]:
-    """A client for as long as the block runs."""
+    """A client while the block runs."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=1024 * 1024) as session:
         yield DaemonClient(state, session)

@@ -1,10 +1,9 @@
-"""Where a running daemon is found: `daemon.json` in its folder, which only its user can read."""
+"""The address of a running daemon, in `daemon.json` in its folder, which only its user can read."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ VARIABLE: Final = "WAKESTREAM_DAEMON"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The daemon's URL, the token that it asks for, and its process id."""
+    """The daemon's URL, the token for its API, and its process id."""
 
     url: str
     token: str
@@ -35,22 +34,15 @@ class Address:
 def folder(given: Path | str | None) -> Path:
     """The daemon's folder: as given, else `WAKESTREAM_DAEMON`, else in the user's data folder. Absolute."""
     named = given or os.environ.get(VARIABLE)
-    if named:
-        return Path(named).expanduser().absolute()
-    return data_folder("daemon")
-
-
-def new_token() -> str:
-    """256 random bits."""
-    return secrets.token_urlsafe(32)
+    return Path(named).expanduser().absolute() if named else data_folder("daemon")
 
 
 @contextlib.contextmanager
 def told(state: Path, address: Address) -> Iterator[None]:
-    """While the block runs, `state/daemon.json` says where the daemon is. `FileUnusable` when it cannot be written."""
+    """Write `state/daemon.json` while the block runs. `FileUnusable` when it cannot be written."""
     path = state / FILE
     try:
-        write_atomic(path, orjson.dumps({"url": address.url, "token": address.token, "pid": address.pid}))
+        write_atomic(path, orjson.dumps(address))
     except OSError as error:
         raise FileUnusable(f"{path} cannot be written: {error.strerror or error}; choose another --state") from error
     try:
@@ -63,7 +55,7 @@ def told(state: Path, address: Address) -> Iterator[None]:
 
 
 def read(state: Path) -> Address | None:
-    """What `state/daemon.json` says; None when it does not read. The daemon may be dead all the same."""
+    """The address in `state/daemon.json`; None if it cannot be read. The daemon may have ended since."""
     try:
         plain = orjson.loads(retry_in_use((state / FILE).read_bytes))
         url, token, pid = plain["url"], plain["token"], plain["pid"]

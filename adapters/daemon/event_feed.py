@@ -1,4 +1,4 @@
-"""What happens to jobs, for those who follow it: numbered, kept for a while, and never held up by a slow reader."""
+"""The events of jobs for readers: numbered and stored for a while. A slow reader does not delay others."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from wakestream.adapters.config.numbers import whole_number
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 KEPT: Final = 5_000
-"""Events of all jobs that one who comes back can be given."""
+"""Stored events of all jobs."""
 
 KEPT_OF_JOB: Final = 200
 ENDED_KEPT: Final = 200
-"""Ended jobs whose events are kept; of the others the outcome is."""
+"""Ended jobs whose events are stored; of older ones only the outcome is."""
 
 QUEUED: Final = 1_000
-"""Events that may wait for one reader; a slower one is cut, and comes back with the last number it saw."""
+"""Events that wait for one reader. A slower reader is disconnected, and reconnects with its last number."""
 
 STEADY: Final = frozenset({"waking", "uploading", "running", "downloading"})
-"""Kinds of which only the newest in a row is kept."""
+"""Of several events of such a kind in a row, only the newest is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Item:
 
 
 class Listener:
-    """What waits for one reader. `on_cut` is called when it is too slow."""
+    """The events that wait for one reader. `on_cut` is called when it is too slow."""
 
     def __init__(self, on_cut: Callable[[], None]) -> None:
         self._items: deque[Item] = deque()
@@ -48,18 +48,16 @@ class Listener:
         self.ended = False
 
     def put(self, item: Item) -> None:
-        """One more; beyond `QUEUED` the reader is cut."""
-        if self.ended:
-            return
-        if len(self._items) >= QUEUED:
+        """Add an event; beyond `QUEUED` the reader is disconnected."""
+        if not self.ended and len(self._items) >= QUEUED:
             self.end()
             self._on_cut()
-            return
-        self._items.append(item)
-        self._news.set()
+        if not self.ended:
+            self._items.append(item)
+            self._news.set()
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """End the stream; waiting events are dropped."""
         self.ended = True
         self._items.clear()
         self._news.set()
@@ -75,7 +73,7 @@ class Listener:
 
 
 class EventFeed:
-    """All events of this run of the program, which `boot` names."""
+    """All events of this run of the program, which `boot` identifies."""
 
     def __init__(self, boot: str) -> None:
         self.boot = boot
@@ -87,11 +85,11 @@ class EventFeed:
 
     @property
     def followers(self) -> int:
-        """How many read."""
+        """The number of readers."""
         return sum(map(len, self._listeners.values()))
 
     def publish(self, job: str, plain: Mapping[str, Any]) -> None:
-        """One event of a job, as JSON (`event` is its kind): to all who follow."""
+        """Publish an event of a job as JSON (`event` is its kind)."""
         self._number += 1
         kind = str(plain["event"])
         item = Item(self._number, job, kind, orjson.dumps({"job": job, **plain}))
@@ -116,11 +114,11 @@ class EventFeed:
         return orjson.loads(kept[-1].data) if kept else None
 
     def of_job(self, job: str, after: int = 0) -> list[Item]:
-        """What is kept of a job, after that number."""
+        """The stored events of a job after that number."""
         return [item for item in self._kept(job) if item.number > after]
 
     def recent(self, after: int) -> list[Item] | None:
-        """What came after that number; None when some of it is kept no longer."""
+        """All events after that number; None when some are no longer stored."""
         oldest = self._recent[0].number if self._recent else self._number + 1
         if after + 1 < oldest:
             return None
@@ -130,13 +128,13 @@ class EventFeed:
         return self._open.get(job) or self._ended.get(job) or ()
 
     def after(self, last_id: str) -> int | None:
-        """The number in the last id that a reader saw; None if it is of another run, or none at all."""
+        """The number in a reader's last id; None if it is invalid or of another run."""
         boot, _, number = last_id.rpartition("-")
         return whole_number(number, most=10**18) if boot == self.boot else None
 
     @contextmanager
     def follow(self, job: str | None, on_cut: Callable[[], None]) -> Iterator[Listener]:
-        """What is published from now on, of one job or of all, for as long as the block runs."""
+        """New events of one job or of all, while the block runs."""
         listener = Listener(on_cut)
         listeners = self._listeners.setdefault(job, set())
         listeners.add(listener)
@@ -148,6 +146,6 @@ class EventFeed:
                 del self._listeners[job]
 
     def close(self) -> None:
-        """All who read are at the end."""
+        """End all streams."""
         for listener in [one for several in self._listeners.values() for one in several]:
             listener.end()

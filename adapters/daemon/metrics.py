@@ -1,4 +1,4 @@
-"""What Prometheus learns of a daemon: its jobs, how long each stage takes, what was sent and what need not be."""
+"""Metrics of a daemon: its jobs, the duration of their stages, and sent and saved bytes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.recording import Direction
 
 WAITING = "waiting"
-"""In place of a stage: the job has not begun."""
+"""In place of a stage: the job has not started."""
 
 
 class JobWatch(StageEvents):
-    """The tap that counts. `clock` gives seconds that only go forward."""
+    """A tap that counts events. `clock` gives monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class JobWatch(StageEvents):
 
 
 class DaemonMetrics:
-    """Call it for the families. `folder` is the daemon's."""
+    """Collects the families when it is called. `folder` is the daemon's."""
 
     def __init__(self, daemon: RunningDaemon, watch: JobWatch, folder: Path) -> None:
         self._daemon, self._watch, self._folder = daemon, watch, folder

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loguru import logger
+from msgspec.structs import replace
 
 from wakestream.adapters.client.client import Client
 from wakestream.adapters.daemon.event_feed import EventFeed
@@ -93,20 +94,9 @@ class Outbox:
                 if not asked.done():
                     asked.set_result(_stopping(ticket))
 
-    async def submit(
-        self,
-        job: str,
-        video: f.FileStat,
-        audio: f.FileStat,
-        output: str,
-        task_type: str,
-        priority: int,
-        retry_of: str = "",
-    ) -> f.Answer:
-        """Submit a job. With status 201 it is in the journal."""
-        return await self._ask(
-            lambda ticket: f.Submitting(ticket, job, video, audio, output, task_type, priority, retry_of)
-        )
+    async def submit(self, job: f.Submitting) -> f.Answer:
+        """Submit a job; its `ticket` is set here. With status 201 it is in the journal."""
+        return await self._ask(lambda ticket: replace(job, ticket=ticket))
 
     async def cancel(self, job: str) -> f.Answer:
         """Request that a job stops."""

@@ -1,4 +1,4 @@
-"""The daemon as a whole: journal, outbox, hub link and local API, opened in this order and closed in the other."""
+"""The daemon: journal, outbox, hub connection and local API, opened in this order and closed in reverse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config.settings import Settings
-from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.api.auth import Doors
 from wakestream.adapters.daemon.api.routes import Api
 from wakestream.adapters.daemon.api.server import check_loopback, local_server
@@ -22,6 +21,7 @@ from wakestream.adapters.daemon.console.app import Console
 from wakestream.adapters.daemon.console.sessions import keep_port, last_port
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.uploads import QUOTA
+from wakestream.adapters.daemon.discovery import Address, told
 from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import ResultReuse
@@ -48,7 +48,7 @@ JOURNAL = "outbox.sqlite3"
 
 @dataclass(frozen=True, slots=True)
 class OwnPipeline:
-    """A pipeline of the user's own, and how `--pipeline` names it."""
+    """A user's pipeline and its name in `--pipeline`."""
 
     named: str
     build: Build
@@ -56,8 +56,8 @@ class OwnPipeline:
 
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
-    """What a daemon is told. `state` is its folder, `open_most` how many unfinished jobs it takes, `quota` bytes of the
-    console's files, `own` what its jobs go through in place of the standard pipeline, `room` for its callers."""
+    """Settings of a daemon. `state` is its folder, `open_most` limits unfinished jobs, `quota` bytes of the console's
+    files, `room` connections. `own` replaces the standard pipeline."""
 
     state: Path
     host: str = "127.0.0.1"
@@ -72,7 +72,7 @@ class DaemonConfig:
 
 @dataclass(frozen=True, slots=True)
 class RunningDaemon:
-    """A daemon at work. `url` is where its API listens."""
+    """A running daemon. `url` is the address of its API."""
 
     url: str
     outbox: Outbox
@@ -85,83 +85,95 @@ class RunningDaemon:
 async def running_daemon(
     config: DaemonConfig, settings: Settings, policy: Policy | None = None, watch: Tap = untapped
 ) -> AsyncIterator[RunningDaemon]:
-    """Serve until the block ends; unfinished jobs then stay in the outbox, and go on at the next start.
+    """Serve until the block ends. Unfinished jobs stay in the outbox and continue at the next start.
 
-    `watch` follows what happens to the jobs.
+    Args:
+        config: The settings of the daemon.
+        settings: The settings of the user.
+        policy: The time limits of jobs.
+        watch: Receives what happens to the jobs.
 
-    `SettingsError` for settings that are missing or an address that others can reach, `JournalError` when the journal
-    cannot be opened, `OSError` when the address is taken.
+    Raises:
+        SettingsError: a setting is missing, or other machines can reach the address.
+        JournalError: the journal cannot be opened.
+        OSError: the address is in use.
     """
     check_loopback(config.host)
     settings.needs_hub()
     settings.needs_key()
-    hears = receiver(settings)
+    to = receiver(settings)
     make_private(config.state)
     async with AsyncExitStack() as stack:
-        state = OutboxState(open_most=config.open_most, place=path_key)
-        path = config.state / JOURNAL
-        journal: SqliteJournal[OutboxFact] = await stack.enter_async_context(
-            open_journal(path, OutboxFact, program="daemon")
-        )
-        outbox.DECIDER.recover(journal.read(), state)
-        journal.snapshot = lambda: outbox.DECIDER.snapshot(state)
+        journal, state = await stack.enter_async_context(_recovered(config))
         files = DiskFiles()
         stack.push_async_callback(files.close)
         timeline = Timeline()
-        look_back, feed = ResultReuse(state, files), EventFeed(secrets.token_hex(4))
-        box = Outbox(journal, state, feed, look_back.tell)
-        shared = lanes(config.limits, lambda job: state.jobs[job].accepted.priority)
-        build = durable_pipeline(shared, look_back) if config.own is None else own_pipeline(shared, config.own.build)
+        reuse, feed = ResultReuse(state, files), EventFeed(secrets.token_hex(4))
+        box = Outbox(journal, state, feed, reuse.tell)
         client = await stack.enter_async_context(
             open_client(
                 settings,
                 policy or settings.policy(DURABLE),
-                build,
+                _pipeline(config, state, reuse),
                 files=files,
                 about=_about(config),
                 lasting=True,
                 watch=timeline.begin if watch is untapped else lambda header: TapPair(timeline.begin(header), watch),
             )
         )
-        token = daemon_address.new_token()
         console = Console(config.state / "console", box, timeline, settings, config.quota)
-        api = Api(box, _health(client, settings), console.cards.names)
-        routes = [*api.routes(), *console.routes()]
-        doors = Doors(token, console.is_open, console.admits)
-        url = await _listen(stack, config, lambda port: local_server(routes, config.host, port, doors, config.room))
+        address = await _served(stack, config, console, Api(box, _health(client, settings), console.cards.names))
         await stack.enter_async_context(console.serving())
-        stack.callback(feed.close)  # before the server waits for those who follow
+        stack.callback(feed.close)  # before the server waits for its event streams
         webhooks = None
-        if hears is not None:
+        if to is not None:
             state.webhook = True
-            webhooks = await stack.enter_async_context(telling(hears, box.settle, config.webhook_again))
+            webhooks = await stack.enter_async_context(telling(to, box.settle, config.webhook_again))
             box.on_webhook = webhooks.tell
         await stack.enter_async_context(box.serving(client))
-        stack.enter_context(daemon_address.told(config.state, daemon_address.Address(url, token, os.getpid())))
-        yield RunningDaemon(url, box, console, journal, webhooks)
+        stack.enter_context(told(config.state, address))
+        yield RunningDaemon(address.url, box, console, journal, webhooks)
+
+
+@asynccontextmanager
+async def _recovered(config: DaemonConfig) -> AsyncIterator[tuple[SqliteJournal[OutboxFact], OutboxState]]:
+    """The journal, and the state that its facts give."""
+    state = OutboxState(open_most=config.open_most, place=path_key)
+    path = config.state / JOURNAL
+    opened: AbstractAsyncContextManager[SqliteJournal[OutboxFact]] = open_journal(path, OutboxFact, program="daemon")
+    async with opened as journal:
+        outbox.DECIDER.recover(journal.read(), state)
+        journal.snapshot = lambda: outbox.DECIDER.snapshot(state)
+        yield journal, state
+
+
+def _pipeline(config: DaemonConfig, state: OutboxState, reuse: ResultReuse) -> Build:
+    shared = lanes(config.limits, lambda job: state.jobs[job].accepted.priority)
+    return durable_pipeline(shared, reuse) if config.own is None else own_pipeline(shared, config.own.build)
 
 
 def _about(config: DaemonConfig) -> dict[str, Any]:
-    """What the header of a recording says of the jobs' pipeline."""
+    """The fields of the pipeline in the header of a recording."""
     own = {} if config.own is None else {OWN: config.own.named}
     return {LANES: plain_config(config.limits), **own}
 
 
-async def _listen(
-    stack: AsyncExitStack,
-    config: DaemonConfig,
-    server: Callable[[int], AbstractAsyncContextManager[str]],
-) -> str:
-    """Where any port will do, the last one if it is still free: pages that are open then find the program again."""
+async def _served(stack: AsyncExitStack, config: DaemonConfig, console: Console, api: Api) -> Address:
+    """Start the API. Without a port in `config` it uses the last one if it is free, so that pages reconnect."""
+    token = secrets.token_urlsafe(32)
+    routes = [*api.routes(), *console.routes()]
+    doors = Doors(token, console.is_open, console.admits)
+
+    async def served(port: int) -> Address:
+        url = await stack.enter_async_context(local_server(routes, config.host, port, doors, config.room))
+        keep_port(config.state, int(url.rpartition(":")[2]))
+        return Address(url, token, os.getpid())
+
     port = last_port(config.state)
     if not config.port and port:
         with contextlib.suppress(OSError):
-            url = await stack.enter_async_context(server(port))
-            keep_port(config.state, port)  # a file of former versions also has a key
-            return url
-    url = await stack.enter_async_context(server(config.port))
-    keep_port(config.state, int(url.rpartition(":")[2]))
-    return url
+            return await served(port)
+    return await served(config.port)
 
 
 def _health(client: Client, settings: Settings) -> Callable[[], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What need not be done again: results that lie there already, of this job or of another of the same work."""
+"""Finds results that exist already: of this job, or of another job with the same files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.disk.atomic import replace_file
@@ -20,7 +20,7 @@ from wakestream.streams.outbox.state import Entry, OutboxState
 _BLOCK = 4 * 1024 * 1024
 
 TWINS = 8
-"""Other jobs that are looked at for one job, of each kind."""
+"""Other jobs that are examined for one job, of each kind."""
 
 
 class ResultReuse:
@@ -42,7 +42,7 @@ class ResultReuse:
         return await self._of(same, entry) or await self._of(await self._same_content(entry), entry)
 
     async def _of(self, twins: Sequence[Entry], entry: Entry) -> Mapping[str, Any] | None:
-        """The first of `twins` whose result lies there, or is to come."""
+        """The first of `twins` that has a result or still runs."""
         for twin in twins[:TWINS]:
             found = {"job": twin.accepted.job}
             if twin.ended is None:
@@ -64,7 +64,7 @@ class ResultReuse:
             waiting.set()
 
     async def _same_content(self, entry: Entry) -> Sequence[Entry]:
-        """Earlier jobs of the same work under other names; reads files whose sizes say that it may be so."""
+        """Earlier jobs with the same content in other files; reads only files of the same sizes."""
         unread = self._state.of_same_sizes(entry)[:TWINS]
         mine = await self._content(entry)
         if mine is None:
@@ -73,15 +73,16 @@ class ResultReuse:
         return [*self._state.of_content(entry, mine), *alike]
 
     async def _content(self, entry: Entry) -> tuple[str, str] | None:
-        """The BLAKE3 of both files, as they were for that job; None when nobody can say any more."""
+        """The BLAKE3 of both files as they were for that job; None if that is no longer known."""
         if entry.content is not None or not _as_accepted(entry):
             return entry.content
         try:
-            video = await self._files.fingerprint(Path(entry.accepted.video), {"blake3"})
-            audio = await self._files.fingerprint(Path(entry.accepted.audio), {"blake3"})
+            return await self._blake3(entry.accepted.video), await self._blake3(entry.accepted.audio)
         except FileError:
             return None
-        return video.digests["blake3"], audio.digests["blake3"]
+
+    async def _blake3(self, path: str) -> str:
+        return (await self._files.fingerprint(Path(path), {"blake3"})).digests["blake3"]
 
 
 def _as_accepted(entry: Entry) -> bool:
@@ -99,10 +100,10 @@ def _dated(path: Path) -> tuple[int, int] | None:
 
 
 def _brought_home(entry: Entry) -> int | None:
-    """The size of this job's own result, if it lies there: put there whole by a run that could not say so any more.
+    """The size of this job's own result, if an earlier run finished it but could not journal that.
 
-    Results appear by a rename after they were verified, so a file of the announced size that is younger than the
-    download is the result.
+    A result is renamed to its path after it was verified, so a file of the announced size that is newer than the start
+    of the download is the result.
     """
     stage = entry.stage
     if stage is None or stage.stage != "download" or stage.size is None:
@@ -119,7 +120,7 @@ def _still_there(twin: Entry) -> bool:
 
 
 async def _taken(twin: Entry, entry: Entry) -> bool:
-    """The twin's result at this job's output: whole or not at all. False when it was written to meanwhile."""
+    """Copy the twin's result to this job's output, completely or not at all; False if it changed in the meantime."""
     source, output = Path(twin.ended.path if twin.ended else ""), Path(entry.accepted.output)
     if source == output or (output.exists() and output.samefile(source)):
         return True
@@ -130,9 +131,7 @@ async def _taken(twin: Entry, entry: Entry) -> bool:
 
     copying = asyncio.create_task(asyncio.to_thread(_copy, source, output, entry.accepted.job, wanted))
     try:
-        await asyncio.shield(
-            copying
-        )  # a thread cannot be cancelled, only asked to stop; its last step is then not taken
+        await asyncio.shield(copying)  # a thread cannot be cancelled, only asked to stop before its last step
     except FileChanged:
         return False
     except asyncio.CancelledError:
@@ -144,7 +143,7 @@ async def _taken(twin: Entry, entry: Entry) -> bool:
 
 
 def _copy(source: Path, output: Path, job: str, wanted: Callable[[], bool]) -> None:
-    """`FileChanged` when the copy was not `wanted` any more at its end."""
+    """Copy a file; `FileChanged` when the copy is no longer `wanted` at the end."""
     partial = beside(output, job)
     try:
         with disk_errors(partial):
@@ -155,7 +154,7 @@ def _copy(source: Path, output: Path, job: str, wanted: Callable[[], bool]) -> N
             file.flush()
             os.fsync(file.fileno())
         if not wanted():
-            raise FileChanged(f"{source} is no longer what it was, or nobody wants it any more")
+            raise FileChanged(f"{source} changed during the copy, or the job was cancelled")
         with disk_errors(output):
             replace_file(partial, output)
         settle(output)
@@ -164,8 +163,8 @@ def _copy(source: Path, output: Path, job: str, wanted: Callable[[], bool]) -> N
             partial.unlink(missing_ok=True)
 
 
-def _opened(source: Path) -> Any:
+def _opened(source: Path) -> BinaryIO:
     try:
         return source.open("rb")
     except OSError:
-        raise FileChanged(f"{source} is no longer there") from None
+        raise FileChanged(f"{source} no longer exists") from None

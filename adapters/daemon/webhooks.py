@@ -1,4 +1,4 @@
-"""The daemon's webhook: each end that is owed is told until it is taken, and the outbox hears what became of it."""
+"""The daemon's webhook: reports each end of a job until the receiver accepts it, and reports that to the outbox."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import webhooks
 
 AT_ONCE: Final = 4
-"""Attempts that are under way at the same time."""
+"""Attempts at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Where to, signed with what. `post` tells it once; errors that are `retryable` may be tried again."""
+    """The webhook's address and secret. `post` makes one attempt; errors that are `retryable` may be tried again."""
 
     url: str = field(repr=False)
     secret: str = field(repr=False)
@@ -46,23 +46,23 @@ class Receiver:
 
 
 def receiver(settings: Settings) -> Receiver | None:
-    """The receiver that is set, if any; `SettingsError` when its secret is missing."""
+    """The receiver in the settings, if any; `SettingsError` when its secret is missing or invalid."""
     if settings.webhook_url is None:
         return None
     if settings.webhook_secret is None:
         raise SettingsError(
-            "no secret for the webhook is set; set WAKESTREAM_WEBHOOK_SECRET in the environment or in .env, to the one "
-            "that the receiver checks signatures with"
+            "the webhook has no secret; set WAKESTREAM_WEBHOOK_SECRET in the environment or in .env, to the one with "
+            "which the receiver verifies signatures"
         )
     try:
         http.signing_key(settings.webhook_secret)
     except ValueError as error:
-        raise SettingsError(f"WAKESTREAM_WEBHOOK_SECRET: {error}; correct it, or make a new one") from None
+        raise SettingsError(f"WAKESTREAM_WEBHOOK_SECRET: {error}; correct it, or create a new one") from None
     return Receiver(settings.webhook_url, settings.webhook_secret, client_context(settings.ca))
 
 
 class Webhooks:
-    """`tell` what is owed; `settle` hears of each what became of it. `counted` counts attempts by their result."""
+    """Delivers webhooks. `settle` is called with the outcome of each; `counted` counts attempts by result."""
 
     def __init__(
         self,
@@ -74,15 +74,14 @@ class Webhooks:
         random: Random | None = None,
     ) -> None:
         self.counted: Counter[str] = Counter()
-        self._post, self._settle, self._now = post, settle, now
-        self._backoff = backoff
+        self._post, self._settle, self._now, self._backoff = post, settle, now, backoff
         self._random = random or Random()
         self._scheduler = LoopScheduler()
         self._turns = Limiter(AT_ONCE)
         self._telling: dict[str, asyncio.Future[Any]] = {}
 
     def tell(self, owed: f.WebhookOwed) -> None:
-        """Begin to tell; what is told already is not told twice at a time."""
+        """Start a delivery, unless one with the same id is running."""
         if owed.delivery in self._telling:
             return
         if len(self._telling) >= webhooks.MAX_PENDING:
@@ -92,8 +91,8 @@ class Webhooks:
         telling = self._telling[owed.delivery] = told.pipe(to_future(self._scheduler))
         telling.add_done_callback(lambda ended: self._over(owed, ended))
 
-    async def close(self) -> None:
-        """Stop telling; what is still owed is told when the program runs again."""
+    async def aclose(self) -> None:
+        """Stop all deliveries; the rest is delivered after the next start."""
         for telling in tuple(self._telling.values()):
             telling.cancel()
         await self._scheduler.close()
@@ -108,7 +107,7 @@ class Webhooks:
     def _again(self, job: str, attempt: int, delay: float, error: Exception) -> None:
         self.counted["failed"] += 1
         level = "WARNING" if attempt == 1 else "DEBUG"
-        logger.bind(job=job, stage="webhook").log(level, "{}; again in {:.0f} s, for a day at most", error, delay)
+        logger.bind(job=job, stage="webhook").log(level, "{}; next try in {:.0f} s, for a day at most", error, delay)
 
     def _over(self, owed: f.WebhookOwed, ended: asyncio.Future[Any]) -> None:
         del self._telling[owed.delivery]
@@ -117,7 +116,7 @@ class Webhooks:
         error, log = ended.exception(), logger.bind(job=owed.job, stage="webhook")
         if error is None:
             self.counted["delivered"] += 1
-            log.info("the webhook was told")
+            log.info("the webhook was delivered")
         else:
             self.counted["given_up"] += 1
             log.error("{}; given up", error if isinstance(error, WakestreamError) else repr(error))
@@ -128,8 +127,6 @@ class Webhooks:
 async def telling(
     to: Receiver, settle: Callable[[f.WebhookSettled], object], backoff: Backoff = webhooks.AGAIN
 ) -> AsyncIterator[Webhooks]:
-    """Webhooks for as long as the block runs."""
-    async with contextlib.AsyncExitStack() as stack:
-        told = Webhooks(to.post, settle, backoff=backoff, now=to.now)
-        stack.push_async_callback(told.close)
-        yield told
+    """Deliver webhooks while the block runs."""
+    async with contextlib.aclosing(Webhooks(to.post, settle, backoff=backoff, now=to.now)) as found:
+        yield found

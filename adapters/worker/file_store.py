@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from typing import Self, TypeVar
 from blake3 import blake3
 
 from wakestream.adapters.disk.atomic import remove, replace_file, sync_folder
+from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter, algorithm_of, hasher
 from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace, WorkerError, WorkerRefused
 from wakestream.operators.model.events import Algorithm, FileRef
@@ -28,12 +28,11 @@ T = TypeVar("T")
 
 _THREADS = 4
 _NAME = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{64})\.[a-z0-9]{1,10}")
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def disk_error(error: OSError) -> WorkerError | NoSpace:
     """Convert an error of the disk to one that says what to do."""
-    if error.errno in _FULL:
+    if is_full(error):
         return NoSpace("the worker's disk is full: free some space there and send the file again")
     return WorkerError(f"the worker cannot write to its disk: {error.strerror or error}", code="disk_error")
 

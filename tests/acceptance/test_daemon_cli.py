@@ -159,7 +159,7 @@ async def test_a_name_that_no_json_can_hold_is_refused_in_words(user: User, plac
             (user.folder / "clip.mp4").rename(user.folder / odd)
             refused = await user.run("submit", odd, "speech.wav", "-o", "out.mp4")
             assert (refused.code, refused.out) == (2, ""), refused
-            assert "clip-\\udcff.mp4 cannot be named to the daemon: its name is not UTF-8; rename it" in refused.err
+            assert "clip-\\udcff.mp4: the name is not UTF-8, so the daemon cannot use it; rename it" in refused.err
             for command in ("watch", "why", "cancel"):
                 ran = await user.run(command, odd)
                 assert (ran.code, "there is no job 'clip-?.mp4' here" in ran.err) == (1, True), ran

@@ -93,7 +93,7 @@ async def submit(made: RunningDaemon, user: User, *, gone: bool = False) -> None
     video, audio = (f.FileStat(str(at), at.stat().st_size, at.stat().st_mtime_ns) for at in (user.video, user.audio))
     if gone:
         user.video.unlink()
-    assert (await made.outbox.submit("job-1", video, audio, str(user.out), "x", 0)).status == 201
+    assert (await made.outbox.submit(f.Submitting(0, "job-1", video, audio, str(user.out), "x"))).status == 201
 
 
 async def test_a_receiver_that_is_down_is_told_when_it_is_up(user: User, place: Place) -> None:

@@ -36,7 +36,7 @@ from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.jobs.daemon_pipeline import DURABLE
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.power_machine import PowerPolicy
-from wakestream.streams.outbox.facts import FileStat
+from wakestream.streams.outbox.facts import FileStat, Submitting
 from wakestream.streams.protocol import messages as m
 
 
@@ -132,7 +132,7 @@ async def _fate(scene: Scene) -> str:
     async with asyncio.timeout(30), running_daemon(DaemonConfig(scene.folder / "daemon"), scene.settings, policy) as it:
         at = [FileStat(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (user.video, user.audio)]
         with it.outbox.feed.follow("job-1", lambda: None) as told:
-            await it.outbox.submit("job-1", *at, str(user.out), "heygem_submit", 0)
+            await it.outbox.submit(Submitting(0, "job-1", *at, str(user.out)))
             while (item := await told.next()) is not None:
                 if item.kind in GAVE_UP | {"done"}:
                     return item.kind

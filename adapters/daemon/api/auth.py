@@ -1,10 +1,11 @@
-"""Who may speak to the daemon's local API: programs of this user that hold the token, and no web page of elsewhere."""
+"""Authorization of the local API: programs of this user that have the token, and no pages of other web sites."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,11 +14,14 @@ from aiohttp.typedefs import Handler, Middleware
 
 from wakestream.adapters.net.silent_callers import let_in
 
+json_answer = partial(web.json_bytes_response, dumps=orjson.dumps)
+"""An answer in JSON."""
+
 
 class ApiError(Exception):
-    """An answer that is a refusal: an HTTP status, a word for programs and a sentence for people.
+    """A refusal: an HTTP status, a word for programs and a sentence for people.
 
-    `numbers` are those of the sentence, so that the page can say it in another language.
+    `numbers` are the values in the sentence, so that the page can show it in another language.
     """
 
     def __init__(self, status: int, code: str, why: str, **numbers: Any) -> None:
@@ -25,21 +29,20 @@ class ApiError(Exception):
         self.status, self.code, self.numbers = status, code, numbers
 
 
-def refusal(status: int, code: str, why: str, numbers: Mapping[str, Any] | None = None) -> web.Response:
-    """A refusal as JSON."""
-    said = {"code": code, "error": why, **(numbers or {})}
-    return web.Response(status=status, body=orjson.dumps(said), content_type="application/json")
+def bad_request(why: str) -> ApiError:
+    """The error for a wrong request; `why` says what to send instead."""
+    return ApiError(400, "bad_request", why)
 
 
 def hosts(port: int) -> frozenset[str]:
-    """What the `Host` header of a caller on this machine may say."""
+    """The valid `Host` headers of a request from this machine."""
     names = ("127.0.0.1", "localhost", "[::1]")
     return frozenset({f"{name}:{port}" for name in names} | (set(names) if port == 80 else set()))
 
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """The ways in: programs show `token`, `is_open` says what needs nothing, `admits` who needs no token."""
+    """How requests are authorized: programs send `token`; `is_open` requests need nothing, `admits` others."""
 
     token: str
     is_open: Callable[[web.Request], bool] = lambda _: False
@@ -47,9 +50,9 @@ class Doors:
 
 
 def guard(doors: Doors, allowed: Collection[str]) -> Middleware:
-    """Refuses foreign hosts (a rebound DNS name), foreign origins (a web page elsewhere) and who has no way in.
+    """Refuses unknown hosts (DNS rebinding), origins of other web sites, and requests without authorization.
 
-    `allowed` is checked for each request.
+    `allowed` are the hosts; it is read at each request.
     """
     expected = f"Bearer {doors.token}".encode()
 
@@ -73,12 +76,14 @@ def guard(doors: Doors, allowed: Collection[str]) -> Middleware:
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal is a JSON object with a `code` and a sentence in `error`."""
+    """Return all errors as a JSON object with a word in `code` and a sentence in `error`."""
     try:
         return await handler(request)
-    except ApiError as error:
-        return refusal(error.status, error.code, str(error), error.numbers)
+    except ApiError as refused:
+        error = refused
     except web.HTTPRequestEntityTooLarge:
-        return refusal(413, "too_large", "the body of this call is too large; send paths, not files")
-    except web.HTTPException as error:
-        return refusal(error.status, error.reason.lower().replace(" ", "_"), f"{request.method} here: {error.reason}")
+        error = ApiError(413, "too_large", "the body of this call is too large; send paths, not files")
+    except web.HTTPException as raised:
+        code = raised.reason.lower().replace(" ", "_")
+        error = ApiError(raised.status, code, f"{request.method} here: {raised.reason}")
+    return json_answer({"code": error.code, "error": str(error), **error.numbers}, status=error.status)

@@ -1,23 +1,21 @@
-"""What callers of the local API send, checked: each refusal says what to send instead."""
+"""Checks what callers of the local API send. Each refusal says what to send instead."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 from aiohttp import web
 
 from wakestream.adapters.config.numbers import whole_number
-from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.api.auth import ApiError, bad_request
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
+from wakestream.adapters.net import json_body
 from wakestream.operators.model.errors import FileError
-from wakestream.streams.outbox.facts import FileStat
+from wakestream.streams.outbox.facts import FileStat, Submitting
 from wakestream.streams.protocol.wire import MAX_ID
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
@@ -27,47 +25,33 @@ MAX_PATH: Final = 4096
 LIST_MOST: Final = 1000
 
 _BODY_WITHIN = 30.0
-_FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s"})
+FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s"})
+"""The fields of a submitted job."""
+
 _LENGTH_MOST = 1e9
+UNFINISHED: Final = ("open", "cancelling")
+"""The states of a job that has not ended."""
+
 STATES = ("open", "ended", "all", *OUTCOME_KINDS, "cancelling")
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A submitted job after its checks: its files exist and its output can be written."""
-
-    job: str
-    video: FileStat
-    audio: FileStat
-    output: str
-    task_type: str
-    priority: int
-
-
 async def json_object(request: web.Request) -> dict[str, Any]:
-    """The body, which must be a JSON object; nothing at all counts as an empty one."""
+    """The body, which must be a JSON object; an empty body counts as an empty object."""
     try:
-        async with asyncio.timeout(_BODY_WITHIN):
-            raw = await request.read()
-        body = orjson.loads(raw) if raw else {}
-    except TimeoutError:
-        raise ApiError(408, "timeout", f"the body did not come within {_BODY_WITHIN:g} s; send it again") from None
-    except orjson.JSONDecodeError:
-        raise ApiError(400, "bad_request", "the body of this call is a JSON object in UTF-8") from None
-    if not isinstance(body, dict):
-        raise ApiError(400, "bad_request", "the body of this call is a JSON object")
-    return body
+        return await json_body.json_object(request, _BODY_WITHIN, empty=b"{}")
+    except TimeoutError as error:
+        raise ApiError(408, "timeout", str(error)) from None
+    except ValueError as error:
+        raise bad_request(str(error)) from None
 
 
 def fields(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a job to be, by name; the files are not looked at yet, but the folders are: for a thread."""
-    unknown = body.keys() - _FIELDS
+    """The fields of a submitted job, by name. It resolves links in paths, so call it in a thread."""
+    unknown = body.keys() - FIELDS
     if unknown:
-        raise ApiError(
-            400, "bad_request", f"there is no field {min(unknown)[:40]!r}; known: {', '.join(sorted(_FIELDS))}"
-        )
+        raise bad_request(f"there is no field {min(unknown)[:40]!r}; known: {', '.join(sorted(FIELDS))}")
     return {
-        "job": _job_id(body.get("id")),
+        "job": f"ws-{uuid.uuid4().hex[:16]}" if body.get("id") is None else job_name(body["id"]),
         **{name: _path(body, name) for name in ("video", "audio", "output")},
         "task_type": _word(body.get("task_type", "heygem_submit"), "task_type"),
         "priority": _priority(body.get("priority", 0)),
@@ -75,28 +59,21 @@ def fields(body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def looked_at(
-    job: str,
-    video: Path,
-    audio: Path,
-    output: Path,
-    task_type: str,
-    priority: int,
-    video_s: float = 0.0,
-    audio_s: float = 0.0,
-) -> Wish:
-    """The wish of these fields, its files looked at. Touches the disk: for a thread."""
+def looked_at(asked: Mapping[str, Any], retry_of: str = "") -> Submitting:
+    """The submission of these fields, after a check of its files. It reads the disk, so call it in a thread."""
+    inputs = asked["video"], asked["audio"]
     try:
-        for path in (video, audio):
+        for path in inputs:
             check_readable(path)
             check_named(path)
-        check_writable(output, keep=(video, audio))
-        looks = _look(video, video_s), _look(audio, audio_s)
+        check_writable(asked["output"], keep=inputs)
+        video, audio = (_look(asked[name], asked[f"{name}_s"]) for name in ("video", "audio"))
     except FileError as error:
         raise ApiError(400, error.code, str(error)) from None
     except OSError as error:
-        raise ApiError(400, "file_unusable", f"the files cannot be looked at: {error.strerror or error}") from None
-    return Wish(job, *looks, str(output), task_type, priority)
+        raise ApiError(400, "file_unusable", f"the files cannot be read: {error.strerror or error}") from None
+    output = str(asked["output"])
+    return Submitting(0, asked["job"], video, audio, output, asked["task_type"], asked["priority"], retry_of)
 
 
 def _look(path: Path, seconds: float) -> FileStat:
@@ -104,55 +81,48 @@ def _look(path: Path, seconds: float) -> FileStat:
     return FileStat(str(path), status.st_size, status.st_mtime_ns, seconds)
 
 
-def job_name(text: str) -> str:
-    """A job's id, as it stands in an address."""
-    return _word(text, "id")
-
-
-def _job_id(given: Any) -> str:
-    return f"ws-{uuid.uuid4().hex[:16]}" if given is None else _word(given, "id")
+def job_name(given: Any) -> str:
+    """A job's id."""
+    return _word(given, "id")
 
 
 def _word(given: Any, name: str) -> str:
     usable = isinstance(given, str) and 0 < len(given) <= MAX_ID and given.isprintable() and " " not in given
     if not usable or not given.isascii():
-        raise ApiError(400, "bad_request", f'"{name}" is one word of 1 to {MAX_ID} ASCII characters')
+        raise bad_request(f'"{name}" must be one word of 1 to {MAX_ID} ASCII characters')
     return str(given)
 
 
 def _path(body: Mapping[str, Any], name: str) -> Path:
     given = body.get(name)
     if not isinstance(given, str) or not 0 < len(given) <= MAX_PATH or "\0" in given:
-        raise ApiError(400, "bad_request", f'"{name}" is missing or is no path; send an absolute path')
+        raise bad_request(f'"{name}" is missing or is not a path; send an absolute path')
     if not Path(given).is_absolute():
-        raise ApiError(400, "bad_request", f'"{name}" must be an absolute path, as the daemon runs in another folder')
+        raise bad_request(f'"{name}" must be an absolute path, since the daemon runs in another folder')
     folder, name = os.path.split(given.rstrip("/"))
-    # One name for one place, whatever links lead there; the file's own name tells its kind, so it stays.
+    # Resolve links in the folder, so that one file has one path; keep the file's name, whose extension tells its kind.
     return Path(os.path.realpath(folder)) / name
 
 
 def _priority(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or abs(given) > MAX_PRIORITY:
-        raise ApiError(400, "bad_request", f'"priority" is a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}')
+        raise bad_request(f'"priority" must be a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}')
     return given
 
 
 def _seconds(given: Any, name: str) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= _LENGTH_MOST:
-        raise ApiError(400, "bad_request", f'"{name}" is a number of seconds')
+        raise bad_request(f'"{name}" must be a number of seconds')
     return float(given)
 
 
-def listed(query: Mapping[str, str]) -> tuple[Callable[[str], bool], int]:
-    """Which states are asked for, and how many jobs at most."""
+def listed(query: Mapping[str, str]) -> tuple[tuple[str, ...], int]:
+    """The filter for states and the limit of a query."""
     state, limit = query.get("state", "all"), query.get("limit", "100")
     if state not in STATES:
-        raise ApiError(400, "bad_request", f'"state" is one of {", ".join(STATES)}')
+        raise bad_request(f'"state" must be one of {", ".join(STATES)}')
     most = whole_number(limit, 1, LIST_MOST)
     if most is None:
-        raise ApiError(400, "bad_request", f'"limit" is a whole number from 1 to {LIST_MOST}')
-    unfinished = ("open", "cancelling")
-    wanted: dict[str, Callable[[str], bool]] = {
-        "all": lambda _: True, "open": lambda one: one in unfinished, "ended": lambda one: one not in unfinished,
-    }  # fmt: skip
-    return wanted.get(state, lambda one: one == state), int(limit)
+        raise bad_request(f'"limit" must be a whole number from 1 to {LIST_MOST}')
+    groups = {"all": (*UNFINISHED, *OUTCOME_KINDS), "open": UNFINISHED, "ended": tuple(OUTCOME_KINDS)}
+    return groups.get(state, (state,)), most

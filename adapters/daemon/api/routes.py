@@ -1,19 +1,19 @@
-"""The daemon's local API: one list of routes. JSON in and out, events as server-sent events."""
+"""The daemon's local API: JSON, and events as server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
-from wakestream.adapters.daemon.api import requests
-from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.api.sse import MISSED, stream
+from wakestream.adapters.daemon.api import requests, sse
+from wakestream.adapters.daemon.api.auth import ApiError, json_answer
 from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox import facts as f
@@ -24,17 +24,20 @@ from wakestream.streams.recording.event_json import OUTCOME_KINDS, plain_text
 FOLLOWERS: Final = 100
 """Event streams that may be open at once."""
 
+MISSED: Final = Item(0, "", "missed", b'{"event":"missed"}')
+"""Some events are no longer stored: the client must fetch the list of jobs again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One method for each call. `health` is what the program says of itself, `names` what users call a job's files."""
+    """A method for each call. `health` gives more fields for the health call, `names` the names of a job's files."""
 
     outbox: Outbox
     health: Callable[[], Mapping[str, Any]]
     names: Callable[[Entry], Mapping[str, str]]
 
     def routes(self) -> list[web.RouteDef]:
-        """The calls by their addresses."""
+        """The routes."""
         return [
             web.get("/api/health", self.get_health),
             web.get("/api/jobs", self.list_jobs),
@@ -48,95 +51,83 @@ class Api:
         ]
 
     async def get_health(self, _: web.Request) -> web.Response:
-        """The program, and how many jobs there are."""
+        """The program, and the number of jobs."""
         state = self.outbox.state
-        return _json({"program": "daemon", "open": len(state.outputs), "jobs": len(state.jobs), **self.health()})
+        return json_answer({"program": "daemon", "open": len(state.outputs), "jobs": len(state.jobs), **self.health()})
 
     async def list_jobs(self, request: web.Request) -> web.Response:
-        """The newest jobs first; `?state=` and `?limit=` choose."""
+        """Jobs, newest first; `?state=` and `?limit=` select."""
         wanted, limit = requests.listed(request.query)
-        found = [entry for entry in self.outbox.state.jobs.values() if wanted(entry.state)]
-        return _json({"jobs": [self._plain(entry) for entry in found[: -limit - 1 : -1]], "matching": len(found)})
+        found = [entry for entry in self.outbox.state.jobs.values() if entry.state in wanted]
+        return json_answer({"jobs": [self._plain(entry) for entry in found[: -limit - 1 : -1]], "matching": len(found)})
 
     async def submit(self, request: web.Request) -> web.Response:
-        """Hand a job in: 201 once it is kept; 200 when the same was handed in before under this id."""
+        """Submit a job: 201 when it is in the journal; 200 when the same was submitted before with this id."""
         asked = await asyncio.to_thread(requests.fields, await requests.json_object(request))
         known = self.outbox.state.jobs.get(asked["job"])
         if known is not None and _same(known, asked):
             return self._job(known.accepted.job)  # its files may be gone by now
-        wish = await asyncio.to_thread(requests.looked_at, **asked)
-        return self._answer(
-            await self.outbox.submit(wish.job, wish.video, wish.audio, wish.output, wish.task_type, wish.priority)
-        )
+        return self._answer(await submitted(self.outbox, asked))
 
     async def get_job(self, request: web.Request) -> web.Response:
         """One job."""
         return self._job(self._known(request).accepted.job)
 
     async def cancel(self, request: web.Request) -> web.Response:
-        """Stop a job everywhere: 202, its end follows."""
-        return self._answer(await self.outbox.cancel(requests.job_name(request.match_info["job"])))
+        """Cancel a job: 202, its end follows."""
+        return self._answer(accepted(await self.outbox.cancel(requests.job_name(request.match_info["job"]))))
 
     async def retry(self, request: web.Request) -> web.Response:
-        """Try at once a job that pauses; hand in again one that ended without a result, under a new id: ends are for
-        ever."""
+        """End the pause of a job, or submit one that ended without a result again, with a new id."""
         entry = self._known(request)
-        body = await requests.json_object(request)
-        if entry.state == "open" and self.outbox.retry_now(entry.accepted.job):
-            return self._job(entry.accepted.job, 202)
-        if entry.state in ("open", "cancelling", "done"):
-            why = (
-                f"job {entry.accepted.job} is {entry.state}; only one that pauses, or ended without a result, can be "
-                "tried again"
-            )
-            raise ApiError(409, "not_failed", why)
         a = entry.accepted
-        given: dict[str, Any] = {"video": a.video, "audio": a.audio, "output": a.output, "task_type": a.task_type}
-        given |= {"priority": a.priority, "video_s": a.video_s, "audio_s": a.audio_s}
-        again = await asyncio.to_thread(requests.fields, {**given, **({"id": body["id"]} if "id" in body else {})})
-        wish = await asyncio.to_thread(requests.looked_at, **again)
-        return self._answer(
-            await self.outbox.submit(
-                wish.job, wish.video, wish.audio, wish.output, wish.task_type, wish.priority, a.job
-            )
-        )
+        body = await requests.json_object(request)
+        if entry.state == "open" and self.outbox.retry_now(a.job):
+            return self._job(a.job, 202)
+        if entry.state in (*requests.UNFINISHED, "done"):
+            why = f"job {a.job} is {entry.state}; you can retry a job that pauses, or one that ended without a result"
+            raise ApiError(409, "not_failed", why)
+        given = {name: getattr(a, name) for name in requests.FIELDS - {"id"}}
+        again = await asyncio.to_thread(requests.fields, {**given, "id": body.get("id")})
+        return self._answer(await submitted(self.outbox, again, a.job))
 
     async def retry_all(self, _: web.Request) -> web.Response:
-        """Try at once all jobs that pause: 202 with their ids."""
+        """End the pause of all jobs: 202 with their ids."""
         open_ = [job for job, entry in self.outbox.state.jobs.items() if entry.state == "open"]
-        return _json({"jobs": [job for job in open_ if self.outbox.retry_now(job)]}, 202)
+        return json_answer({"jobs": [job for job in open_ if self.outbox.retry_now(job)]}, status=202)
 
     # Events
 
     async def job_events(self, request: web.Request) -> web.StreamResponse:
-        """What happens to one job, from its beginning or after `Last-Event-ID`; ends with its outcome."""
+        """The events of a job, from its start or after `Last-Event-ID`; ends with its outcome."""
         entry = self._known(request)
         job, feed = entry.accepted.job, self.outbox.feed
-        # Followed before anything is awaited: nothing falls between what is kept and what is to come.
+        # Subscribe before the first await, so that no event is lost between the stored ones and the new ones.
         with self._following(request, job) as listener:
             items = feed.of_job(job, feed.after(request.headers.get("Last-Event-ID", "")) or 0)
             if entry.ended is not None and not any(map(_is_end, items)):
                 items.append(_end_of(entry.ended))
-            return await stream(request, feed.boot, items, listener, _is_end)
+            return await self._stream(request, items, None if items and _is_end(items[-1]) else listener, _is_end)
 
     async def all_events(self, request: web.Request) -> web.StreamResponse:
-        """What happens to all jobs from now on, or after `Last-Event-ID`; `missed` when that is too long ago."""
+        """New events of all jobs, or those after `Last-Event-ID`; `missed` when some are no longer stored."""
         feed, last_id = self.outbox.feed, request.headers.get("Last-Event-ID")
         with self._following(request, None) as listener:
             after = feed.after(last_id or "")
             items = [] if last_id is None else [MISSED] if after is None else feed.recent(after)
-            return await stream(request, feed.boot, [MISSED] if items is None else items, listener, lambda _: False)
+            return await self._stream(request, [MISSED] if items is None else items, listener, lambda _: False)
 
     def _following(self, request: web.Request, job: str | None) -> AbstractContextManager[Listener]:
         feed = self.outbox.feed
         if feed.followers >= FOLLOWERS:
             raise ApiError(503, "too_many_followers", f"{FOLLOWERS} event streams are open; close one, then try again")
+        return feed.follow(job, sse.cutting(request))
 
-        def cut() -> None:
-            if request.transport is not None:
-                request.transport.abort()
-
-        return feed.follow(job, cut)
+    async def _stream(
+        self, request: web.Request, items: Sequence[Item], listener: Listener | None, last: Callable[[Item], bool]
+    ) -> web.StreamResponse:
+        text = partial(sse.numbered, self.outbox.feed.boot)
+        return await sse.stream(request, b"retry: 1000\n\n" + b"".join(map(text, items)), listener, text, last=last)
 
     # Answers
 
@@ -148,12 +139,10 @@ class Api:
         return entry
 
     def _answer(self, answer: f.Answer) -> web.Response:
-        if answer.code:
-            raise ApiError(answer.status, answer.code, answer.reason)
         return self._job(answer.job, answer.status)
 
     def _job(self, job: str, status: int = 200) -> web.Response:
-        return _json(self._plain(self.outbox.state.jobs[job]), status)
+        return json_answer(self._plain(self.outbox.state.jobs[job]), status=status)
 
     def _plain(self, entry: Entry) -> dict[str, Any]:
         a, ended = entry.accepted, entry.ended
@@ -169,8 +158,20 @@ class Api:
         }  # fmt: skip
 
 
+async def submitted(outbox: Outbox, asked: Mapping[str, Any], retry_of: str = "") -> f.Answer:
+    """Submit a job with these fields (see `requests.fields`). `ApiError` when it is refused."""
+    return accepted(await outbox.submit(await asyncio.to_thread(requests.looked_at, asked, retry_of)))
+
+
+def accepted(answer: f.Answer) -> f.Answer:
+    """The answer of the outbox; `ApiError` when it is a refusal."""
+    if answer.code:
+        raise ApiError(answer.status, answer.code, answer.reason)
+    return answer
+
+
 def _same(known: Entry, asked: Mapping[str, Any]) -> bool:
-    """Whether this id was handed in before, for the same wish."""
+    """Whether a job with this id was submitted with the same files."""
     a = known.accepted
     names = ("video", "audio", "output", "task_type")
     return all(getattr(a, name) == str(asked[name]) for name in names)
@@ -181,10 +182,6 @@ def _is_end(item: Item) -> bool:
 
 
 def _end_of(ended: f.JobEnded) -> Item:
-    """The outcome of a job whose events are kept no longer."""
+    """The outcome of a job whose events are no longer stored."""
     outcome = plain_outcome(ended)
     return Item(0, ended.job, str(outcome["event"]), orjson.dumps({"job": ended.job, "at": ended.at, **outcome}))
-
-
-def _json(plain: Mapping[str, Any], status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(plain), content_type="application/json")

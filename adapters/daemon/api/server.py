@@ -1,4 +1,4 @@
-"""The daemon's local web server: the API behind its guard, on a loopback address only."""
+"""The daemon's local web server, on a loopback address only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import web
 
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError
-from wakestream.adapters.daemon.api import auth as guard
+from wakestream.adapters.daemon.api import auth
 from wakestream.adapters.daemon.api.requests import MAX_BODY
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.http_server import listening
@@ -34,17 +34,17 @@ async def local_server(
     routes: Sequence[web.RouteDef],
     host: str,
     port: int,
-    doors: guard.Doors,
+    doors: auth.Doors,
     room: Room | None = None,
 ) -> AsyncIterator[str]:
-    """Serve `routes` to whom `doors` let in, until the block ends; gives the address. `OSError` if it is taken."""
-    host = "127.0.0.1" if host == "localhost" else host  # which may be two addresses, and two free ports
+    """Serve `routes` until the block ends; yields the URL. `doors` authorizes. `OSError` if the address is taken."""
+    host = "127.0.0.1" if host == "localhost" else host  # localhost may be two addresses with different free ports
     refused = noted("daemon")
-    # All callers are of this machine, and answered at once: one that waits is not expected to have more to say.
+    # All callers are on this machine and send their requests at once, so an idle connection may be closed at any time.
     silent = SilentCallers(refused, room, fresh=0.0)
     allowed: set[str] = set()
-    guards = [silent.middleware(), guard.errors_as_json, guard.guard(doors, allowed)]
-    app = web.Application(middlewares=guards, client_max_size=MAX_BODY)
+    middlewares = [silent.middleware(), auth.errors_as_json, auth.guard(doors, allowed)]
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
     app.add_routes(routes)
     runner = web.AppRunner(
         app,
@@ -56,5 +56,5 @@ async def local_server(
         keepalive_timeout=_KEEP_ALIVE,
     )
     async with listening(runner, silent, host, port) as taken:
-        allowed |= guard.hosts(taken) | {addresses.at_port(host, taken)}
+        allowed |= auth.hosts(taken) | {addresses.at_port(host, taken)}
         yield f"http://{addresses.at_port(host, taken)}"

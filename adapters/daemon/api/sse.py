@@ -1,56 +1,76 @@
-"""Events to one reader as server-sent events: numbered, so that one who comes back goes on where it was."""
+"""Writes server-sent events to one reader, for the API and for the console's page."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiohttp import web
 
 from wakestream.adapters.daemon.event_feed import Item, Listener
 
-HEARTBEAT: Final = 15.0
-"""Seconds of silence after which a stream says that it is still there."""
-
-MISSED: Final = Item(0, "", "missed", b'{"event":"missed"}')
-"""Some events are no longer stored: the client must fetch the list of jobs again."""
+HEARTBEAT: Final = 10.0
+"""Seconds without an event after which a comment keeps the connection open."""
 
 _HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_BEAT = b":\n\n"
 
 
 async def stream(
-    request: web.Request, boot: str, items: Sequence[Item], listener: Listener, last: Callable[[Item], bool]
+    request: web.Request,
+    first: bytes,
+    listener: Listener | None,
+    text: Callable[[Item], bytes],
+    *,
+    last: Callable[[Item], bool] = lambda _: False,
+    headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
-    """Answer with `items` and what `listener` hears after them, up to the `last` one. `boot` names this run."""
-    response = web.StreamResponse(headers=_HEADERS)
-    with contextlib.suppress(ConnectionError):  # the reader went away
+    """Answer with `first` and then with the events of `listener`, if any, up to the `last` one.
+
+    Args:
+        request: The request.
+        first: Is sent at once.
+        listener: Receives the events that follow.
+        text: Formats an event, usually with `event`.
+        last: Whether the stream ends with an event.
+        headers: More headers of the answer.
+    """
+    response = web.StreamResponse(headers={**(headers or {}), **_HEADERS})
+    with contextlib.suppress(ConnectionError):  # the reader has disconnected
         await response.prepare(request)
-        await response.write(b"retry: 1000\n\n" + _text(boot, items))
-        if not (items and last(items[-1])):
-            await _follow(response, boot, listener, last)
+        await response.write(first)
+        while listener is not None:
+            try:
+                async with asyncio.timeout(HEARTBEAT):
+                    item = await listener.next()
+            except TimeoutError:
+                await response.write(_BEAT)
+                continue
+            if item is None:
+                break
+            await response.write(text(item))
+            if last(item):
+                break
     return response
 
 
-async def _follow(response: web.StreamResponse, boot: str, listener: Listener, last: Callable[[Item], bool]) -> None:
-    while True:
-        try:
-            async with asyncio.timeout(HEARTBEAT):
-                item = await listener.next()
-        except TimeoutError:
-            await response.write(b":\n\n")
-            continue
-        if item is None:
-            return
-        await response.write(_text(boot, [item]))
-        if last(item):
-            return
+def event(kind: str, data: bytes) -> bytes:
+    """An event."""
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), data)
 
 
-def _text(boot: str, items: Iterable[Item]) -> bytes:
-    return b"".join(b"id: %s-%d\nevent: %s\ndata: %s\n\n" % _fields(boot, item) for item in items)
+def numbered(boot: str, item: Item) -> bytes:
+    """An event with an id, from which a reader continues after a disconnect. `boot` identifies this run."""
+    return b"id: %s-%d\n%s" % (boot.encode(), item.number, event(item.kind, item.data))
 
 
-def _fields(boot: str, item: Item) -> tuple[bytes, int, bytes, bytes]:
-    return boot.encode(), item.number, item.kind.encode(), item.data
+def cutting(request: web.Request) -> Callable[[], None]:
+    """Aborts the connection of a reader that is too slow."""
+
+    def cut() -> None:
+        if request.transport is not None:
+            request.transport.abort()
+
+    return cut

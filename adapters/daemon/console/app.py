@@ -1,9 +1,9 @@
-"""The web console put together: the page, its sessions, its calls, and the one stream that keeps it up to date."""
+"""The web console: the page, its sessions, its calls and its event stream."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -29,18 +29,18 @@ from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.engines.probe import probed
 
 LOOKS: Final = 2
-"""Files that are probed at once."""
+"""Files that are probed at a time."""
 
 
 class Console:
-    """What the page can ask for. `folder` is where its files lie, `quota` the bytes that they may take."""
+    """The calls of the page. `folder` contains its files, which may take `quota` bytes."""
 
     def __init__(self, folder: Path, outbox: Outbox, timeline: Timeline, settings: Settings, quota: int) -> None:
         self.sessions = Sessions()
         self.holdings = Storage(folder, outbox, quota, _look() if settings.probe else unlooked)
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
-        outbox.on_lease_change = lambda: self._gpu.ask_soon()  # the lamp is to know of a job what its card knows
+        outbox.on_lease_change = lambda: self._gpu.ask_soon()  # the GPU panel and the job's card show the same
         self._kept = TimelineFile(folder.parent / timeline_file.NAME, outbox.feed.boot, timeline)
         cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results)
         self._gpu = GpuWatch(settings, lambda known: self._live.tell("gpu", known))
@@ -48,17 +48,17 @@ class Console:
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest)
 
     def is_open(self, request: web.Request) -> bool:
-        """The page itself holds no secret. Links and tickets are looked at where they are used."""
+        """Whether a call needs no session: the page has no secrets, and other calls check links and tickets."""
         if request.path in self._page or request.path == "/console/session":
             return True
         return request.method in ("GET", "HEAD") and request.path.startswith("/console/results/")
 
     def admits(self, request: web.Request) -> bool:
-        """A session opens the page's own calls alone: the API, which takes files by their path, is for programs."""
+        """Whether a session allows this call. It does for the page's own calls only: the API accepts paths of files."""
         return request.path.startswith("/console/") and self.sessions.is_session(_bearer(request))
 
     def routes(self) -> list[web.RouteDef]:
-        """The page and its calls by their addresses."""
+        """The routes of the page and its calls."""
         return [
             *self._page.routes(),
             web.post("/console/session", self.begin),
@@ -69,22 +69,23 @@ class Console:
         ]
 
     async def begin(self, request: web.Request) -> web.Response:
-        """A session for a link's code, or a longer one for a session."""
+        """Exchange a link's code, or an older session, for a session."""
         code = (await requests.json_object(request)).get("code")
         token = self.sessions.redeem(code) if isinstance(code, str) else None
         if token is None and self.sessions.is_session(_bearer(request)):
             token = self.sessions.new_session()
         if token is None:
-            why = "this link was used already, or is too old; `wakestream console` gives another"
-            raise ApiError(401, "no_session", why)
+            raise ApiError(
+                401, "no_session", "this link was used before or has expired; run `wakestream console` for a new one"
+            )
         return plain_answer({"session": token})
 
     async def link(self, _: web.Request) -> web.Response:
-        """A code that opens the page once."""
-        return plain_answer({"code": self.sessions.new_link()}, 201)
+        """A new code, which opens the page once."""
+        return plain_answer({"code": self.sessions.new_link()}, status=201)
 
     async def log(self, _: web.Request) -> web.Response:
-        """What the timeline holds, as a log that `wakestream replay` reads."""
+        """The timeline as a log for `wakestream replay`."""
         body = await asyncio.to_thread(b"".join, self._timeline.lines())
         return web.Response(body=body, content_type="application/x-ndjson", headers=SAFE)
 
@@ -95,13 +96,9 @@ class Console:
         await self._kept.load()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._gpu.close)
-            cleaning = asyncio.create_task(self.holdings.clean(self._tell_rest), name="console-clean")
-            stack.push_async_callback(lambda: asyncio.gather(cleaning, return_exceptions=True))
-            stack.callback(cleaning.cancel)
-            keeping = asyncio.create_task(self._kept.keep(), name="timeline-file")
+            _in_background(stack, self.holdings.clean(self._tell_rest))
             stack.push_async_callback(self._kept.write)
-            stack.push_async_callback(lambda: asyncio.gather(keeping, return_exceptions=True))
-            stack.callback(keeping.cancel)
+            _in_background(stack, self._kept.keep())
             await stack.enter_async_context(self._live.serving())
             yield
 
@@ -114,8 +111,15 @@ class Console:
         self._live.tell("rest", self._rest())
 
 
+def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` until the stack is closed."""
+    task = asyncio.create_task(work)
+    stack.push_async_callback(lambda: asyncio.gather(task, return_exceptions=True))
+    stack.callback(task.cancel)
+
+
 def _look() -> Look:
-    """Few files are looked at at once: each look is a program with memory of its own."""
+    """Probes `LOOKS` files at a time: each probe is a process."""
     turns = asyncio.Semaphore(LOOKS)
 
     async def look(path: Path, kind: Kind) -> float | None:

@@ -1,14 +1,13 @@
-"""One stream of server-sent events for the page: all that it shows, and then what changes of it.
+"""One stream of server-sent events for the page: the complete state, then the changes.
 
-Each connection begins with the whole state. So a page that was away, or a daemon that was, has nothing to catch
-up with, and two pages cannot disagree. Browsers open six connections to one server at most: where more pages are open
-than may hold one, the others ask for the state alone (`?once`), again and again.
+Each connection starts with the complete state, so a page that was disconnected misses nothing, and all pages show the
+same. Browsers open at most six connections to one server: when more pages are open than may have a stream, the others
+poll the state (`?once`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from itertools import chain
@@ -18,6 +17,7 @@ import orjson
 from aiohttp import web
 
 from wakestream.adapters.config.numbers import whole_number
+from wakestream.adapters.daemon.api import sse
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.job_view import JobView
@@ -30,16 +30,14 @@ from wakestream.streams.recording.event_json import OUTCOME_KINDS
 PAGES: Final = 50
 """Pages that may be open at once."""
 
-HEARTBEAT: Final = 10.0
 GATHERED: Final = 0.2
-"""Seconds for which rows of the timeline are gathered before they are sent."""
+"""Seconds for which rows of the timeline are collected before they are sent."""
 
 _CARDS = {*OUTCOME_KINDS, "accepted"}
-_HEADERS = {**SAFE, "Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class Live:
-    """Every open page hears what is told here. `plain()` are the parts of the state that are no jobs."""
+    """The open pages. `plain()` gives the rest of the state beside jobs, timeline and GPUs."""
 
     def __init__(
         self,
@@ -53,7 +51,7 @@ class Live:
         self._pages: set[Listener] = set()
 
     def tell(self, kind: str, plain: object) -> None:
-        """To every open page."""
+        """Send an event to every open page."""
         if self._pages:
             item = Item(0, "", kind, orjson.dumps(plain))
             for page in tuple(self._pages):
@@ -61,19 +59,15 @@ class Live:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Rows of the timeline go out while the block runs; at its end all pages are told to come back later."""
+        """Send rows of the timeline while the block runs; at its end all streams end, and the pages reconnect later."""
         pushing = asyncio.create_task(self._push(), name="timeline")
         try:
             yield
         finally:
             pushing.cancel()
-            self.close()
+            for page in tuple(self._pages):
+                page.end()
             await asyncio.gather(pushing, return_exceptions=True)
-
-    def close(self) -> None:
-        """All who read are at the end."""
-        for page in tuple(self._pages):
-            page.end()
 
     async def _push(self) -> None:
         seen = self._timeline.last
@@ -86,28 +80,19 @@ class Live:
             await asyncio.sleep(GATHERED)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """The whole state, then every change, until the page goes; with `?once` the state alone."""
+        """The complete state, then every change; with `?once` the state alone."""
         if len(self._pages) >= PAGES:
             raise ApiError(503, "too_many_pages", f"{PAGES} pages are open; close one, then try again")
-
-        def cut() -> None:
-            if request.transport is not None:
-                request.transport.abort()
-
-        response = web.StreamResponse(headers=_HEADERS)
-        feed = self._cards.outbox.feed
-        with contextlib.suppress(ConnectionError), self._gpu.watched(), feed.follow(None, cut) as listener:
+        with self._gpu.watched(), self._cards.outbox.feed.follow(None, sse.cutting(request)) as listener:
             self._pages.add(listener)
             try:
                 state = self._state(request)
                 known = {card["id"] for card in state["jobs"]}
-                await response.prepare(request)
-                await response.write(_text("state", orjson.dumps(state)))
-                if "once" not in request.query:
-                    await self._follow(response, listener, known)
+                first = sse.event("state", orjson.dumps(state))
+                more = None if "once" in request.query else listener
+                return await sse.stream(request, first, more, lambda item: self._told(item, known), headers=SAFE)
             finally:
                 self._pages.discard(listener)
-        return response
 
     def _state(self, request: web.Request) -> dict[str, Any]:
         boot, _, seq = request.query.get("rows", "").rpartition("-")
@@ -122,36 +107,17 @@ class Live:
         }  # fmt: skip
 
     def _named(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-        """What their users call the files of the jobs in these rows."""
+        """The names of the files of the jobs in these rows."""
         jobs = self._cards.outbox.state.jobs
         names = {job: self._cards.names(jobs[job]) for job in {row["job"] for row in rows} if job in jobs}
         return {job: [each["video"], each["audio"]] for job, each in names.items()}
 
-    async def _follow(self, response: web.StreamResponse, listener: Listener, known: set[str]) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(HEARTBEAT):
-                    item = await listener.next()
-            except TimeoutError:
-                await response.write(b"event: beat\ndata: 0\n\n")
-                continue
-            if item is None:
-                return
-            await response.write(self._told(item, known))
-
     def _told(self, item: Item, known: set[str]) -> bytes:
-        """An item for a page that knows the jobs `known`."""
+        """An event for a page that knows the jobs `known`."""
         if not item.job:
-            return _text(item.kind, item.data)
+            return sse.event(item.kind, item.data)
         entry = self._cards.outbox.state.jobs.get(item.job)
         if entry is None or (item.kind not in _CARDS and item.job in known):
-            return _text("event", item.data)
-        if entry.ended is None:
-            known.add(item.job)
-        else:
-            known.discard(item.job)
-        return _text("card", orjson.dumps(self._cards.told(entry)))
-
-
-def _text(kind: str, data: bytes) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (kind.encode(), data)
+            return sse.event("event", item.data)
+        (known.add if entry.ended is None else known.discard)(item.job)
+        return sse.event("card", orjson.dumps(self._cards.told(entry)))

@@ -1,4 +1,4 @@
-"""A job as the page shows it: what its user calls its files, where it stands, whether its result is there."""
+"""Jobs as the page shows them: the names of their files, their state, and whether the result exists."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox.state import Entry, plain_outcome
 
 NOW_LASTS: Final = 30 * 60.0
-"""Seconds that an ended job stays among the running ones."""
+"""Seconds that an ended job is listed with the running ones."""
 
 NOW_MOST: Final = 200
-"""Unfinished jobs that one who opens the page is given; of the others it hears when they begin."""
+"""Unfinished jobs that a page gets when it opens; it gets the others when they start."""
 
 ENDED_MOST: Final = 6
 NAMES_KEPT: Final = 5000
-UNFINISHED: Final = ("open", "cancelling")
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """The outbox's jobs as objects for the page. `results` is the folder of the results that the page asked for."""
+    """The outbox's jobs as objects for the page. `results` is the folder for results of the page's own jobs."""
 
     outbox: Outbox
     uploads: Uploads
@@ -36,7 +35,7 @@ class JobView:
     _names: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def card(self, entry: Entry, *, events: bool = True) -> dict[str, Any]:
-        """One job, with what is kept of its events."""
+        """One job, with its stored events."""
         a, ended = entry.accepted, entry.ended
         names = self.names(entry)
         return {
@@ -50,7 +49,7 @@ class JobView:
         }  # fmt: skip
 
     def names(self, entry: Entry) -> Mapping[str, str]:
-        """What its user calls the files; a result of the page's is named for what it was made of."""
+        """The names of the files; a result of the page's own job is named after its inputs."""
         a = entry.accepted
         if a.job not in self._names:
             if len(self._names) > NAMES_KEPT:
@@ -66,14 +65,12 @@ class JobView:
         return {"video": video, "audio": audio, "output": shown_name(output)}
 
     def _name(self, path: str, entry: Entry, kind: str) -> str:
-        upload = self.uploads.of_path(path)
-        if upload is not None:
+        if (upload := self.uploads.of_path(path)) is not None:
             return upload.name
-        kept = self._kept_names(entry.accepted.output)
-        return str(kept.get(kind) or shown_name(Path(path).name))
+        return str(self._kept_names(entry.accepted.output).get(kind) or shown_name(Path(path).name))
 
     def _kept_names(self, output: str) -> Mapping[str, Any]:
-        """The names of files that are no longer here; they were put beside the result's place."""
+        """The names of files that were removed; they are stored beside the result."""
         if not self.is_ours(output):
             return {}
         try:
@@ -83,15 +80,13 @@ class JobView:
         return plain if isinstance(plain, dict) else {}
 
     def is_ours(self, output: str) -> bool:
-        """Whether the page asked for that result, so that the page may remove it."""
+        """Whether the result is of a job of the page, so that the page may remove it."""
         return Path(output).parent == self.results
 
     def _outcome(self, entry: Entry) -> dict[str, Any] | None:
         if entry.ended is None:
             return None
-        plain = plain_outcome(entry.ended)
-        plain.pop("path", None)
-        return plain
+        return {name: value for name, value in plain_outcome(entry.ended).items() if name != "path"}
 
     def _result(self, entry: Entry) -> dict[str, Any] | None:
         ended = entry.ended
@@ -100,18 +95,18 @@ class JobView:
         return {"here": Path(ended.path).is_file(), "size": ended.size, "ours": self.is_ours(ended.path)}
 
     def told(self, entry: Entry) -> dict[str, Any]:
-        """A card as it is told when it is new, or another than before: with how many jobs there are besides."""
+        """The card of a new or changed job, with the number of unfinished jobs."""
         return {**self.card(entry), "open": len(self.outbox.state.outputs)}
 
     def now(self) -> list[dict[str, Any]]:
-        """Running jobs, the next in turn, and those that ended recently."""
+        """Running jobs, the next waiting ones, and those that ended recently."""
         jobs, since = self.outbox.state.jobs.values(), time.time() - NOW_LASTS
         ended = [entry for entry in self._ended("") if entry.ended and entry.ended.at >= since]
         open_ = sorted((entry for entry in jobs if entry.ended is None), key=_turn)
         return [self.card(entry) for entry in (*open_[:NOW_MOST], *ended[:ENDED_MOST])]
 
     def history(self, text: str, state: str, limit: int, skip: int) -> tuple[list[dict[str, Any]], int]:
-        """Ended jobs, the newest first, in whose names or state the words stand; and how many there are in all."""
+        """Ended jobs, newest first, whose names or state contain all words of `text`; and their number."""
         words = text.casefold().split()
         found = [one for one in self._ended(state) if all(word in self._text(one) for word in words)]
         return [self.card(entry, events=False) for entry in found[skip : skip + limit]], len(found)
@@ -126,6 +121,6 @@ class JobView:
 
 
 def _turn(entry: Entry) -> tuple[bool, int]:
-    """Who has begun comes first, then the more urgent; a sort leaves equals in the order of their acceptance."""
+    """The sort key: started jobs first, then by priority. Equal jobs stay in the order of their acceptance."""
     begun = entry.stage is not None and entry.stage.stage != ""
     return not begun, -entry.accepted.priority

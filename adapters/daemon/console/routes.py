@@ -1,4 +1,4 @@
-"""The page's calls about files and jobs: give a file, start a job, look into the past, play and remove results."""
+"""The page's calls for files and jobs: upload a file, start a job, list ended jobs, play and remove results."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import mimetypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -15,7 +16,8 @@ from aiohttp import hdrs, web
 
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api import requests
-from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.api.auth import ApiError, bad_request, json_answer
+from wakestream.adapters.daemon.api.routes import submitted
 from wakestream.adapters.daemon.console import upload_validation as upload_rules
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.job_view import JobView
@@ -27,14 +29,17 @@ from wakestream.adapters.net.silent_callers import let_in
 from wakestream.streams.outbox.state import Entry
 
 PLAYED: Final = frozenset({"video/mp4", "video/webm", "video/quicktime", "video/x-matroska"})
-"""Kinds of results that a browser may play in its place; all others are only handed out as a download."""
+"""Media types that a browser may play; results of other types can only be downloaded."""
 
 HISTORY_MOST: Final = 1000
+
+plain_answer = partial(json_answer, headers=SAFE)
+"""An answer in JSON, with the page's headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobCalls:
-    """One method for each call. `tell(kind, plain)` is for all open pages, `changed` says that files came or went."""
+    """A method for each call. `tell(kind, plain)` sends an event to all pages, `changed` reports changes of files."""
 
     outbox: Outbox
     holdings: Storage
@@ -44,7 +49,7 @@ class JobCalls:
     changed: Callable[[], None]
 
     def routes(self) -> list[web.RouteDef]:
-        """The calls by their addresses."""
+        """The routes."""
         return [
             web.post("/console/uploads", self.announce),
             web.put("/console/uploads/{id}", self.receive),
@@ -59,19 +64,19 @@ class JobCalls:
     # Files
 
     async def announce(self, request: web.Request) -> web.Response:
-        """A file is to come: 201 with its place, or why not."""
+        """Announce an upload: 201 with its id, or a refusal."""
         kind, name, size = upload_rules.checked(await requests.json_object(request))
         upload = self.holdings.uploads.announce(kind, name, size, self.holdings.referred())
-        return plain_answer(upload.plain(), 201)
+        return plain_answer(upload.plain(), status=201)
 
     async def receive(self, request: web.Request) -> web.Response:
-        """The file's bytes."""
+        """Receive the bytes of a file."""
         upload = await self.holdings.uploads.receive(request.match_info["id"], request.content.iter_any())
         self.changed()
         return plain_answer(upload.plain())
 
     async def drop(self, request: web.Request) -> web.Response:
-        """The user chose another file instead."""
+        """Remove an upload that no job uses."""
         upload = self.holdings.uploads.get(request.match_info["id"])
         if str(upload.path) in self.holdings.referred():
             raise ApiError(409, "in_use", "a job uses this file")
@@ -82,7 +87,7 @@ class JobCalls:
     # Jobs
 
     async def start(self, request: web.Request) -> web.Response:
-        """Two files become a job; asked again under the same id, it is the same job."""
+        """Start a job with two files. Repeated with the same id, it returns the same job."""
         body = await requests.json_object(request)
         video, audio = (self.holdings.uploads.get(body.get(kind)) for kind in ("video", "audio"))
         job = requests.job_name(body.get("id") or "")
@@ -92,21 +97,16 @@ class JobCalls:
         names = orjson.dumps({"video": video.name, "audio": audio.name})
         self.holdings.beginning.add(str(output))
         try:
-            if job not in self.outbox.state.jobs:  # it has its names, and a job refused for its id must not change them
+            if job not in self.outbox.state.jobs:  # a refused job must not change the names of the one with its id
                 await asyncio.to_thread(uploads.keep_file, output.with_suffix(".json"), names)
-            wish = await asyncio.to_thread(requests.looked_at, **asked)
-            answer = await self.outbox.submit(
-                wish.job, wish.video, wish.audio, wish.output, wish.task_type, wish.priority
-            )
+            answer = await submitted(self.outbox, asked)
         finally:
             self.holdings.beginning.discard(str(output))
-        if answer.code:
-            raise ApiError(answer.status, answer.code, answer.reason)
         self.changed()
-        return plain_answer({"id": answer.job}, answer.status)
+        return plain_answer({"id": answer.job}, status=answer.status)
 
     async def history(self, request: web.Request) -> web.Response:
-        """Jobs that ended: `?text=&state=&limit=&skip=`."""
+        """Ended jobs: `?text=&state=&limit=&skip=`."""
         query = request.query
         limit, skip = _number(query.get("limit", "20"), HISTORY_MOST), _number(query.get("skip", "0"), HISTORY_MOST)
         found, matching = self.cards.history(query.get("text", "")[:200], query.get("state", ""), limit, skip)
@@ -115,14 +115,14 @@ class JobCalls:
     # Results
 
     async def ticket(self, request: web.Request) -> web.Response:
-        """Opens a job's result for a player or a download."""
+        """An address of a job's result for a player or a download."""
         job = self._done(request)[0].accepted.job
         return plain_answer({"url": f"/console/results/{quote(job, safe='')}?ticket={self.sessions.ticket(job)}"})
 
     async def result(self, request: web.Request) -> web.StreamResponse:
-        """A result, also in parts; with `&download` as a file under its own name."""
+        """A result, with support for ranges; with `&download` as a download with its name."""
         if not self.sessions.opens(request.match_info["job"], request.query.get("ticket", "")):
-            raise ApiError(401, "no_ticket", "this address is no longer good; open the result from the page")
+            raise ApiError(401, "no_ticket", "this address has expired; open the result from the page")
         let_in(request)
         entry, path = self._done(request)
         kind = mimetypes.guess_type(path.name)[0] or ""
@@ -133,40 +133,35 @@ class JobCalls:
         return web.FileResponse(path, headers=headers)
 
     async def remove(self, request: web.Request) -> web.Response:
-        """Remove a result that the page asked for."""
+        """Remove the result of a job of this page."""
         entry, path = self._done(request)
         if not self.cards.is_ours(str(path)):
-            raise ApiError(409, "not_ours", "this result was not asked for here; remove the file where it lies")
+            raise ApiError(409, "not_ours", "this job was not started on this page; remove the file in its folder")
         await asyncio.to_thread(uploads.remove_result, path)
         self.tell("card", self.cards.told(entry))
         self.changed()
         return plain_answer({})
 
     def _done(self, request: web.Request) -> tuple[Entry, Path]:
-        """The job that is asked about, and where its result lies."""
+        """The job of a request, and the path of its result."""
         job = requests.job_name(request.match_info["job"])
         entry = self.outbox.state.jobs.get(job)
         if entry is None or entry.state != "done" or entry.ended is None:
             raise ApiError(404, "no_result", f"job {job} has no result")
         path = Path(entry.ended.path)
         if not path.is_file():
-            raise ApiError(410, "result_gone", "the result was removed or moved away")
+            raise ApiError(410, "result_gone", "the result was removed or moved")
         return entry, path
 
 
 def disposition(name: str) -> str:
-    """`Content-Disposition` for a download under this name: RFC 6266, with RFC 5987 for what is not ASCII."""
+    """`Content-Disposition` for a download with this name: RFC 6266, and RFC 5987 for characters outside ASCII."""
     plain = "".join(char if char.isascii() and char not in '"\\%' else "_" for char in name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-
-
-def plain_answer(plain: object, status: int = 200) -> web.Response:
-    """JSON."""
-    return web.Response(status=status, body=orjson.dumps(plain), content_type="application/json", headers=SAFE)
 
 
 def _number(text: str, most: int) -> int:
     number = whole_number(text, most=most)
     if number is None:
-        raise ApiError(400, "bad_request", f"a number is at most {most}")
+        raise bad_request(f"send whole numbers from 0 to {most}")
     return number

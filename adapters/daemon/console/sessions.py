@@ -1,10 +1,10 @@
-"""Who may use the console's page: a link that is good once becomes a session, and a session opens single files.
+"""Authorizes the console's page: a one-time link becomes a session, and a session makes tickets for single results.
 
-A cookie would be sent to every port of this machine, other users' servers included. So the page keeps its session in
-its origin's own storage and shows it as a bearer; what a `<video>` or a download asks for is opened by a ticket in the
-address, which is good for one job and a few hours.
+A cookie would be sent to every port of this machine, also to servers of other users. So the page keeps its session in
+the storage of its origin and sends it as a bearer token. A `<video>` or a download has a ticket in its address, which
+is valid for one job and a few hours.
 
-All of them end with the program: while it is away any other may listen at its port and is shown a page's session.
+They all end with the program: after that another program may listen at its port and receive a page's session.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ SESSION_LASTS: Final = 30 * 24 * 3600.0
 TICKET_LASTS: Final = 6 * 3600.0
 
 LINKS_MOST: Final = 20
-"""Links that may be out at once; a further one takes the place of the oldest."""
+"""Unused links at a time; a further one replaces the oldest."""
 
 
 def last_port(state: Path) -> int:
-    """The port of the last run, 0 where none is known."""
+    """The port of the last run; 0 if unknown."""
     try:
         plain = orjson.loads((state / FILE).read_bytes())
     except (OSError, ValueError):
@@ -44,7 +44,7 @@ def last_port(state: Path) -> int:
 
 
 def keep_port(state: Path, port: int) -> None:
-    """Remember it for the next run. `FileUnusable` when the file cannot be written."""
+    """Store the port for the next run. `FileUnusable` when the file cannot be written."""
     path = state / FILE
     try:
         write_atomic(path, orjson.dumps({"port": port}), sync=False)
@@ -54,14 +54,14 @@ def keep_port(state: Path, port: int) -> None:
 
 
 class Sessions:
-    """Links, sessions and tickets, all made of one key that is kept nowhere else. `now` gives UNIX seconds."""
+    """Links, sessions and tickets, signed with a key that exists in memory only. `now` gives UNIX seconds."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._key, self._now = secrets.token_bytes(32), now
         self._links: dict[str, float] = {}
 
     def new_link(self) -> str:
-        """A code that is good once, within the hour."""
+        """A code that is valid once, for an hour."""
         code = secrets.token_urlsafe(24)
         while len(self._links) >= LINKS_MOST:
             del self._links[next(iter(self._links))]
@@ -69,24 +69,24 @@ class Sessions:
         return code
 
     def redeem(self, code: str) -> str | None:
-        """A session for a link's code; None when it was used already, or is too old, or was never given out."""
+        """A session for a link's code; None when the code was used before, has expired or is unknown."""
         ends = self._links.pop(code, 0.0)
         return self.new_session() if ends > self._now() else None
 
     def new_session(self) -> str:
-        """A session that lasts a month, if the program does."""
+        """A session that is valid for a month, or until the program ends."""
         return self._signed("session", SESSION_LASTS)
 
     def is_session(self, token: str) -> bool:
-        """Whether this session exists and is still valid."""
+        """Whether this session is valid."""
         return self._good("session", token)
 
     def ticket(self, job: str) -> str:
-        """Opens the result of one job."""
+        """A ticket for the result of one job."""
         return self._signed(f"job {job}", TICKET_LASTS)
 
     def opens(self, job: str, ticket: str) -> bool:
-        """Whether the ticket is for that job, and still good."""
+        """Whether the ticket is valid for that job."""
         return self._good(f"job {job}", ticket)
 
     def _signed(self, purpose: str, lasts: float) -> str:

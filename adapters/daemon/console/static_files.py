@@ -1,10 +1,11 @@
-"""The console's page as it is shipped: a few static files, read once, each with the headers that keep it to itself."""
+"""Serves the static files of the console's page, with strict security headers."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -23,38 +24,37 @@ SAFE: Final[Mapping[str, str]] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
-"""On every answer of the page: nothing is loaded from elsewhere, nothing runs that is not one of its files."""
+"""Headers of every answer to the page: browsers load and run only the page's own files."""
 
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
 class Page:
-    """The files of the folder `static`, by their addresses; `/` is `index.html`."""
+    """The files of the folder `static`, by path; `/` is `index.html`."""
 
     def __init__(self) -> None:
         folder = files("wakestream.adapters.daemon.console") / "static"
-        found = {f"/{each.name}": each.read_bytes() for each in folder.iterdir() if _ending(each.name) in _TYPES}
+        found = {f"/{each.name}": each.read_bytes() for each in folder.iterdir() if _suffix(each.name) in _TYPES}
         self._files = {"/": found["/index.html"], **found}
 
     def __contains__(self, path: str) -> bool:
-        """Whether anybody on this machine may read that address: there is nothing secret in it."""
+        """Whether the path is one of the files. They contain no secrets."""
         return path in self._files
 
     def routes(self) -> list[web.RouteDef]:
-        """The files by their addresses."""
+        """The routes."""
         return [web.get(path, self.give) for path in self._files]
 
     async def give(self, request: web.Request) -> web.Response:
-        """One file, or 304 to one who has it."""
+        """A file, or 304 if the browser has it."""
         body = self._files[request.path]
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers = {**SAFE, hdrs.ETAG: tag, hdrs.CACHE_CONTROL: "no-cache"}
         if request.headers.get(hdrs.IF_NONE_MATCH) == tag:
             return web.Response(status=304, headers=headers)
-        ending = _ending(request.path) or ".html"
+        ending = _suffix(request.path) or ".html"
         return web.Response(body=body, content_type=_TYPES[ending], charset="utf-8", headers=headers)
 
 
-def _ending(name: str) -> str:
-    head, dot, tail = name.rpartition(".")
-    return f".{tail}" if dot and head else ""
+def _suffix(path: str) -> str:
+    return PurePath(path).suffix

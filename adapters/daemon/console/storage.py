@@ -1,4 +1,4 @@
-"""What the console's folder holds, who still needs it, and how the rest of it goes away."""
+"""The console's folder: uploads and results, and the removal of those that are no longer needed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +18,11 @@ from wakestream.streams.outbox.state import Entry
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 UNUSED_FOR: Final = 24 * 3600.0
-"""Seconds after which a file that was given but never used is removed."""
+"""Seconds after which an unused upload is removed."""
 
 
 class Storage:
-    """`uploads` are the files that were given, `results` is the folder of what was made of them. `look`: `Uploads`."""
+    """`uploads` are the uploaded files, `results` is the folder of the results. For `look` see `Uploads`."""
 
     def __init__(self, folder: Path, outbox: Outbox, quota: int, look: Look = unlooked) -> None:
         self.results = folder / "results"
@@ -33,16 +33,14 @@ class Storage:
 
     def needed(self) -> Collection[str]:
         """The files that unfinished jobs read."""
-        unfinished = (entry.accepted for entry in self._outbox.state.jobs.values() if entry.ended is None)
-        return {path for accepted in unfinished for path in (accepted.video, accepted.audio)}
+        return _inputs(entry for entry in self._outbox.state.jobs.values() if entry.ended is None)
 
     def referred(self) -> Collection[str]:
-        """The files that any job read or reads."""
-        jobs = (entry.accepted for entry in self._outbox.state.jobs.values())
-        return {path for accepted in jobs for path in (accepted.video, accepted.audio)}
+        """The files of all jobs."""
+        return _inputs(self._outbox.state.jobs.values())
 
     def plain(self) -> dict[str, Any]:
-        """For the page: the files that wait to be used, and how much room there is."""
+        """The unused uploads, and the used space and its limit, for the page."""
         idle = [upload.plain() for upload in self.uploads.idle(self.referred())]
         return {"uploads": idle, "used": self.uploads.used, "quota": self.uploads.quota}
 
@@ -52,17 +50,15 @@ class Storage:
             size = sum(each.stat().st_size for each in found)
         return size
 
-    # What is left over
-
     async def clean(self, changed: Callable[[], None]) -> None:
-        """Remove what is not needed any more, as jobs begin and end; `changed` hears of it.
+        """Remove files that are no longer needed when jobs start and end; calls `changed` after that.
 
-        The inputs of a job that is done go; those of others stay for another try.
+        The inputs of a job are removed when it is done. If it failed, they stay for a retry.
         """
         cut = asyncio.Event()
         while True:
             with self._outbox.feed.follow(None, cut.set) as happened:
-                if cut.is_set():  # more happened at once than waits for a reader: what was missed is looked for
+                if cut.is_set():  # too many events at once, so some were lost: check all files instead
                     cut.clear()
                     await self.tidy()
                     changed()
@@ -74,13 +70,13 @@ class Storage:
     async def _after(self, item: Item, changed: Callable[[], None]) -> None:
         entry = self._outbox.state.jobs.get(item.job)
         if item.kind == "accepted":
-            await self._remove_results()  # for a new job, an old one may have been forgotten
+            await self._remove_results()  # the outbox may have forgotten an old job for the new one
         elif item.kind in OUTCOME_KINDS and entry is not None and entry.state == "done":
             await self._remove_inputs(entry)
             changed()
 
     async def tidy(self) -> None:
-        """Remove what earlier runs left: results of forgotten jobs, inputs of done ones, files that nobody used."""
+        """Remove files of earlier runs: results of forgotten jobs, inputs of done jobs, and unused uploads."""
         await self._remove_results()
         for entry in [one for one in self._outbox.state.jobs.values() if one.state == "done"]:
             await self._remove_inputs(entry)
@@ -98,11 +94,15 @@ class Storage:
         found = await asyncio.to_thread(_results_in, self.results)
         if not found:
             return
-        # Worked out after the look: a job that began meanwhile has its files in the folder, and is known here.
+        # Computed after the folder was read, so that it contains jobs that started in the meantime.
         wanted = {entry.accepted.output for entry in self._outbox.state.jobs.values()} | self.beginning
         for each in found:
             if str(each.with_suffix(".mp4")) not in wanted:
                 await asyncio.to_thread(uploads.remove_file, each)
+
+
+def _inputs(entries: Iterable[Entry]) -> Collection[str]:
+    return {path for entry in entries for path in (entry.accepted.video, entry.accepted.audio)}
 
 
 def _results_in(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What happened lately, row by row as in a recording: the page draws it as it comes, and saves it as a log."""
+"""The latest rows, as in a recording: the page draws them, and saves them as a log."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from wakestream.streams.recording.recording import (
 )
 
 KEPT: Final = 20_000
-"""Rows that are kept; beyond that those of the jobs that ended first go."""
+"""Rows that are kept; beyond that, rows of the jobs that ended first are removed."""
 
 SHOWN: Final = 3_000
-"""Rows that one who opens the page is given."""
+"""Rows that a page gets when it opens."""
 
 TEXT_MOST: Final = 240
 
 LEAP: Final = 1.0
-"""Seconds by which the clock on the wall must part from the time that has passed, to be followed."""
+"""Seconds by which the system clock must differ from the monotonic clock before the timeline follows it."""
 
 LEAPS: Final = 100
 
@@ -44,9 +44,9 @@ _TOO_MANY: Final = frozenset({"uploading", "downloading", "pong", "ping"})
 
 
 class Timeline(Tap):
-    """Implements `Tap` in memory. `news` is set at every row; whoever waits for it clears it. Needs a running loop.
+    """Implements `Tap` in memory. `news` is set at every row; its reader clears it. Needs a running loop.
 
-    A machine that slept counts no time, and so do the rows of a log; the page draws by the clock `now`, UNIX seconds.
+    The times of rows do not count while the machine is suspended; the page draws by the clock `now` (UNIX seconds).
     """
 
     def __init__(self, kept: int = KEPT, now: Callable[[], float] = time.time) -> None:
@@ -61,12 +61,12 @@ class Timeline(Tap):
         self._maker = RowMaker(lambda: loop.time() - start)
 
     def begin(self, header: Header) -> Tap:
-        """Now the rows begin, under that header."""
+        """Set the header."""
         self.header = header
         return self
 
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
-        """See `Tap.row`. What is secret goes when the row is shown, which most are not."""
+        """See `Tap.row`. Secrets are redacted when a row is shown, since most rows are not."""
         row = self._maker.make(direction, label, data, job)
         self.rows.append(row)
         ahead = self._now() - self.header.epoch - row.t
@@ -85,9 +85,9 @@ class Timeline(Tap):
             self.row(direction, label, data, job)
 
     def _cut_down(self) -> None:
-        """Down to three quarters: whole jobs that ended go first, as half a job could not be replayed.
+        """Cut down to three quarters. Ended jobs are removed first, completely: a part of a job could not be replayed.
 
-        Those that were under way together go together: one may have waited for its turn after another.
+        Jobs that overlapped are removed together, since one may have waited for another.
         """
         spare = len(self.rows) - self._kept * 3 // 4
         ended = {row.job: None for row in self.rows if row.label in OUTCOME_KINDS and row.dir == "out"}
@@ -101,13 +101,13 @@ class Timeline(Tap):
             spare -= sum(of_job[job] for job in group if job not in gone)
             gone |= set(group)
         self.rows = deque(row for row in self.rows if row.job is None or row.job not in gone)
-        while len(self.rows) > self._kept * 3 // 4:  # as far as that, so that it is not done again at the next row
+        while len(self.rows) > self._kept * 3 // 4:
             self.rows.popleft()
 
     def since(self, seq: int) -> list[dict[str, Any]]:
-        """The rows after that one as the page draws them, without those that only count bytes; `SHOWN` at most.
+        """At most `SHOWN` rows after `seq` as the page draws them, without those that only count bytes.
 
-        How the link is stands before them, however long ago it came up.
+        The last change of the connection comes first, even if it is older.
         """
         found: list[Row] = []
         for row in reversed(self.rows):
@@ -120,22 +120,21 @@ class Timeline(Tap):
         return [{**_brief(row), "t": row.t + self._ahead(row)} for row in reversed(found)]
 
     def _ahead(self, row: Row) -> float:
-        """By how much the clock was ahead of the row's time."""
+        """The difference between the system clock and the row's time."""
         return self._leaps[max(0, bisect_right(self._leaps, row.seq, key=lambda leap: leap[0]) - 1)][1]
 
     @property
     def last(self) -> int:
-        """The newest row's number; 0 when there is none."""
+        """The number of the newest row; 0 if there are no rows."""
         return self.rows[-1].seq if self.rows else 0
 
     def lines(self) -> Iterator[bytes]:
-        """The log as it is now, without secrets, as a recorder writes it. May be read in another thread."""
-        told = map(_told, tuple(self.rows))
-        return chain((header_line(self.header),), told)
+        """The current log without secrets, as a recorder writes it. It can be read in another thread."""
+        return chain((header_line(self.header),), map(_told, tuple(self.rows)))
 
 
 def _together(rows: Iterable[Row]) -> list[list[str | None]]:
-    """The jobs in groups, the oldest first: between two groups no job was under way."""
+    """The jobs in groups, oldest first; jobs of different groups do not overlap."""
     last = {row.job: row.seq for row in rows if row.job is not None}
     groups: list[list[str | None]] = []
     until, seen = -1, set[str]()

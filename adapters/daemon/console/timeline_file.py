@@ -1,7 +1,7 @@
-"""What the timeline showed in earlier runs of the program: a file beside the outbox, as far as a page has use for it.
+"""Keeps the timeline of earlier runs in a file beside the outbox, as far as a page can show it.
 
-It is a picture of the past and no more: written once a second, not synced, and where the disk does not take it or has
-lost a part of it, the timeline is shorter.
+The file is only for display: it is written once a second without a sync. When the disk loses a part of it or cannot
+take it, the timeline is shorter.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.disk.atomic import write_atomic
 
 EARLIER: Final = 1_500
-"""Rows of earlier runs that one who opens the page is given."""
+"""Rows of earlier runs that a page gets when it opens."""
 
 EVERY: Final = 1.0
-"""Seconds between two looks for new rows."""
+"""Seconds between two writes."""
 
 NAME: Final = "timeline.jsonl"
 
 Run = dict[str, Any]
-"""`boot` names it, `epoch` is its begin in UNIX seconds, `rows` are as `Timeline.since` gives them."""
+"""`boot` identifies the run, `epoch` is its start in UNIX seconds, `rows` are those of `Timeline.since`."""
 
 
 class TimelineFile:
-    """Keeps the rows of `timeline`, those of the run `boot`. `load` reads what earlier runs left."""
+    """Writes the rows of `timeline` for the run `boot`. `load` reads the rows of earlier runs."""
 
     def __init__(self, path: Path, boot: str, timeline: Timeline) -> None:
         self._path, self._boot, self._timeline = path, boot, timeline
@@ -39,23 +39,23 @@ class TimelineFile:
         self._lines = 0
 
     def earlier(self, seen: str) -> Sequence[Run]:
-        """The runs before this one, for a page that knows them up to the run `seen`, which it may know in part."""
+        """The earlier runs, for a page that knows those before the run `seen` and a part of that one."""
         at = next((at for at, run in enumerate(self._runs) if run["boot"] == seen), 0)
         return () if seen == self._boot else self._runs[at:]
 
     async def load(self) -> None:
-        """Read what there is, and cut it down to what is of use."""
+        """Read the file, and remove rows that no page can show."""
         self._runs = await asyncio.to_thread(_read, self._path)
         self._lines = await asyncio.to_thread(_cut_down, self._path)
 
     async def keep(self) -> None:
-        """Write new rows for as long as this runs."""
+        """Write new rows until cancelled."""
         while True:
             await asyncio.sleep(EVERY)
             await self.write()
 
     async def write(self) -> None:
-        """Write the rows that are not written yet."""
+        """Write the new rows."""
         if self._timeline.last == self._seq:
             return
         begin = [] if self._seq else [{"boot": self._boot, "epoch": self._timeline.header.epoch}]
@@ -68,7 +68,7 @@ class TimelineFile:
 
 
 def _read(path: Path) -> list[Run]:
-    """The runs in the file with their rows, `EARLIER` of them at most. A line that is none of ours is left out."""
+    """The runs in the file, with at most `EARLIER` rows. Invalid lines are left out."""
     runs: list[Run] = []
     try:
         lines = path.read_bytes().splitlines()
@@ -99,16 +99,20 @@ def _plain(line: bytes) -> Mapping[str, Any]:
 def _append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     try:
         with path.open("ab") as file:
-            file.write(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+            file.write(_lines(lines))
     except OSError as error:
-        logger.debug("the timeline is not kept: {}", error)
+        logger.debug("the timeline cannot be written: {}", error)
 
 
 def _cut_down(path: Path) -> int:
-    """Leave in the file what `_read` gives; returns how many lines that are."""
+    """Keep only what `_read` returns; returns the number of lines."""
     lines = [line for run in _read(path) for line in ({**run, "rows": None}, *run["rows"])]
     try:
-        write_atomic(path, b"".join(orjson.dumps(line) + b"\n" for line in lines), sync=False)
+        write_atomic(path, _lines(lines), sync=False)
     except OSError as error:
-        logger.debug("the timeline is not kept: {}", error)
+        logger.debug("the timeline cannot be written: {}", error)
     return len(lines)
+
+
+def _lines(lines: Iterable[Mapping[str, Any]]) -> bytes:
+    return b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)

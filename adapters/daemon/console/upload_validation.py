@@ -1,4 +1,4 @@
-"""What a file must be like to be taken, and what it may be called. Pure."""
+"""Checks of uploads and their names. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.api.auth import bad_request
 
 Kind = Literal["video", "audio"]
 
@@ -21,27 +21,22 @@ ENDINGS: Final[dict[Kind, frozenset[str]]] = {
         ".webm",
     }),
 }  # fmt: skip
-"""What engines are known to read."""
+"""The extensions that engines can read."""
 
 _JOINER = "\N{ZERO WIDTH JOINER}"
-"""Invisible, and part of many an emoji."""
+"""Invisible, and part of many emojis."""
 
 
 def checked(body: dict[str, Any]) -> tuple[Kind, str, int]:
-    """Kind, name and size of an announcement."""
+    """Kind, name and size of an announced file."""
     kind, name, size = body.get("kind"), body.get("name"), body.get("size")
-    if (
-        kind not in ("video", "audio")
-        or not isinstance(name, str)
-        or isinstance(size, bool)
-        or not isinstance(size, int)
-    ):
-        raise ApiError(400, "bad_request", 'send "kind" (video or audio), "name" and "size" in bytes')
+    if kind not in ("video", "audio") or not isinstance(name, str) or type(size) is not int:
+        raise bad_request('send "kind" (video or audio), "name" and "size" in bytes')
     return kind, shown_name(name), size
 
 
 def shown_name(name: str) -> str:
-    """A file's name as it may be shown: its last part, without what a page or a terminal would act on."""
+    """The last part of a file's name, without control characters."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     kept = "".join(char for char in last if char.isprintable() or char == _JOINER)
     head, dot, tail = kept.rpartition(".")
@@ -51,26 +46,27 @@ def shown_name(name: str) -> str:
 
 
 def ending_of(name: str) -> str:
-    """A name's ending with its dot, in lower case; empty where it is nothing that we know."""
+    """The extension of a name with its dot, in lower case; empty if it is not ASCII."""
     ending = Path(name).suffix.lower()
     return ending if ending.isascii() else ""
 
 
 def in_words(count: int) -> str:
     """A size for people."""
-    value, unit = float(count), "bytes"
-    for bigger in ("kB", "MB", "GB", "TB"):
-        if value < (1000 if unit == "bytes" else 999.95):
-            break
-        value, unit = value / 1000, bigger
-    return f"{value:.1f} {unit}" if unit != "bytes" else f"{count} bytes"
+    value = float(count)
+    if count < 1000:
+        return f"{count} bytes"
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:.1f} TB"
 
 
 def file_name(job: str) -> str:
-    """A name for a file of that job: as it is where every system takes it and tells it apart, else a digest of it.
+    """A file name for a job: its id if that is valid and distinct on every system, otherwise a digest of it.
 
-    Windows has no files of the name `con` or `com1`, and takes `A` for `a`, as macOS does.
+    Windows does not allow names such as `con`; Windows and macOS ignore case.
     """
     plain = job.isascii() and all(char.isalnum() or char in "-_" for char in job) and 4 < len(job) <= 80
-    plain = plain and job == job.lower()
-    return job if plain else hashlib.sha256(job.encode()).hexdigest()[:32]
+    return job if plain and job == job.lower() else hashlib.sha256(job.encode()).hexdigest()[:32]

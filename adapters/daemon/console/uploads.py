@@ -1,13 +1,12 @@
-"""Files that the page gives the daemon: streamed to disk, bounded by a quota, and removed when nobody needs them.
+"""Uploads of the page: streamed to disk, limited by a quota, and removed when no longer needed.
 
-Each lies in a folder of its own under a name of ours; what its user calls it stands beside it and is only ever shown.
+Each has a folder of its own and a name that we choose; the user's name for it is stored beside it, for display only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import secrets
 import shutil
 import time
@@ -20,19 +19,20 @@ import orjson
 
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.upload_validation import ENDINGS, Kind, ending_of, in_words
+from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.engines.probe import MediaUnusable
 
 QUOTA: Final = 10 * 10**9
-"""Bytes that the files of the page may take together, results included."""
+"""Bytes that all files of the page may take, including results."""
 
 SPARE: Final = 500 * 10**6
-"""Bytes of the disk that are left free."""
+"""Bytes of the disk that stay free."""
 
 BEGIN_WITHIN: Final = 120.0
-"""Seconds from an announced upload to its first byte."""
+"""Seconds from the announcement of an upload to its first byte."""
 
 SILENCE: Final = 60.0
-"""Seconds without a byte after which an upload has broken off."""
+"""Seconds without a byte after which an upload fails."""
 
 FILES_MOST: Final = 2000
 
@@ -41,8 +41,7 @@ _BLOCK = 1024 * 1024
 
 @dataclass(slots=True)
 class Upload:
-    """One file. `name` is its user's, `size` what was announced; `at` is UNIX seconds. It lasts `seconds`, 0 where
-    nobody knows."""
+    """One file. `name` is the user's, `size` was announced, `at` is UNIX seconds, `seconds` its length or 0."""
 
     id: str
     kind: Kind
@@ -66,13 +65,13 @@ Look = Callable[[Path, Kind], Awaitable[float | None]]
 
 
 async def unlooked(_: Path, __: Kind) -> None:
-    """Nobody looks into a file."""
+    """The `Look` that checks nothing."""
 
 
 class Uploads:
-    """The files in `folder`. `needed()` are the paths that unfinished jobs read, `extra()` bytes that results take.
+    """The files in `folder`. `needed()` are the paths that unfinished jobs read, `extra()` the bytes of results.
 
-    `look` tells how long a file is, once it is whole, or refuses it.
+    `look` returns the length of a complete file, or refuses it.
     """
 
     def __init__(
@@ -84,8 +83,8 @@ class Uploads:
         now: Callable[[], float] = time.time,
         look: Look = unlooked,
     ) -> None:
-        self._folder, self._needed, self._extra, self.quota, self._now = folder, needed, extra, quota, now
-        self._look = look
+        self._folder, self._needed, self._extra, self.quota = folder, needed, extra, quota
+        self._now, self._look = now, look
         self._known: dict[str, Upload] = {}
         self._by_path: dict[str, Upload] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,7 +92,7 @@ class Uploads:
             self._take_up(each)
 
     def _take_up(self, folder: Path) -> None:
-        """What an earlier run left; what is not whole is removed."""
+        """Take over an upload of an earlier run; an incomplete one is removed."""
         try:
             plain = orjson.loads((folder / "about.json").read_bytes())
             path = folder / plain.pop("file")
@@ -111,36 +110,34 @@ class Uploads:
 
     @property
     def used(self) -> int:
-        """Bytes that are taken, or promised."""
+        """Bytes of all files, including announced ones."""
         return sum(upload.size for upload in self._known.values()) + self._extra()
 
     def of_path(self, path: str) -> Upload | None:
-        """The upload that lies there."""
+        """The upload with this path."""
         return self._by_path.get(path)
 
     def idle(self, referred: Collection[str]) -> list[Upload]:
-        """Whole files that no job refers to: those that somebody is about to use."""
+        """Complete files that no job uses."""
         return [one for one in self._known.values() if one.complete and str(one.path) not in referred]
 
     def get(self, id_: object) -> Upload:
-        """A whole upload by its id; `ApiError` when there is none."""
+        """A complete upload by its id; `ApiError` if it does not exist."""
         upload = self._known.get(id_) if isinstance(id_, str) else None
         if upload is None or not upload.complete:
-            raise ApiError(404, "unknown_upload", "this file is no longer here; choose it again")
+            raise ApiError(404, "unknown_upload", "this file is gone; choose it again")
         return upload
 
-    # A new one
-
     def announce(self, kind: Kind, name: str, size: int, referred: Collection[str]) -> Upload:
-        """Make room for a file and give it a place; `ApiError` says why not, with the number, before it is sent."""
+        """Reserve space for a file before it is sent. Raises `ApiError` when it cannot be accepted."""
         self._sweep()
         ending = ending_of(name)
         if ending not in ENDINGS[kind]:
             known = ", ".join(sorted(each.removeprefix(".") for each in ENDINGS[kind]))
-            why = f"{ending or 'a file without an ending'} is no {kind} that can be read; these can: {known}"
+            why = f"{ending or 'a file without an extension'} is not a supported {kind}; supported: {known}"
             raise ApiError(415, "unsupported", why, kind=kind, ending=ending, known=known)
         if size <= 0:
-            raise ApiError(400, "empty", "the file is empty (0 bytes); choose another")
+            raise ApiError(400, "empty", "the file is empty (0 bytes); choose another one")
         self._make_room(size, referred)
         upload = Upload(secrets.token_hex(8), kind, name, size, self._now(), Path())
         upload.path = self._folder / upload.id / f"{kind}{ending}"
@@ -149,18 +146,16 @@ class Uploads:
 
     def _make_room(self, size: int, referred: Collection[str]) -> None:
         if size > self.quota:
-            why = f"the file has {in_words(size)}, and the console keeps {in_words(self.quota)} at most"
-            raise ApiError(
-                413, "quota", f"{why}; use `wakestream submit`, which needs no copy", size=size, most=self.quota
-            )
-        used = self.used  # counted once: that looks at every result
+            why = f"the file is {in_words(size)}, the limit of the console is {in_words(self.quota)}"
+            raise ApiError(413, "quota", f"{why}; `wakestream submit` has no limit", size=size, most=self.quota)
+        used = self.used  # computed once, since it reads the sizes of all results
         going = self._in_the_way(used + size - self.quota, referred)
         self._check_room(size, used, going)
         for old in going:
             self.remove(old)
 
     def _in_the_way(self, too_much: int, referred: Collection[str]) -> list[Upload]:
-        """The oldest that no unfinished job needs, as far as there are so many bytes, or files, too many."""
+        """The oldest files that no unfinished job needs, for `too_much` bytes and the limit of files."""
         needed, going = set(self._needed()), list[Upload]()
         for old in sorted(self._known.values(), key=lambda one: one.at):
             if too_much <= 0 and len(self._known) - len(going) < FILES_MOST:
@@ -171,20 +166,19 @@ class Uploads:
         return going
 
     def _check_room(self, size: int, used: int, going: Collection[Upload]) -> None:
-        """`ApiError` where there is none even without those that can go."""
+        """`ApiError` if there is not enough space after the files `going` are removed."""
         freed = sum(old.size for old in going)
         if len(self._known) - len(going) >= FILES_MOST:
-            why = f"{FILES_MOST} files are kept already, which is as many as may be; wait until some jobs have ended"
+            why = f"the limit of {FILES_MOST} files is reached; wait until some jobs have ended"
             raise ApiError(413, "many_files", why, count=FILES_MOST)
         room = max(0, self.quota - used + freed)
         if size > room:
-            why = f"the file has {in_words(size)}, and there is room for {in_words(room)} of {in_words(self.quota)}"
-            raise ApiError(
-                413, "full", f"{why}; remove results that you no longer need", size=size, room=room, most=self.quota
-            )
+            why = f"the file is {in_words(size)}, but only {in_words(room)} of {in_words(self.quota)} are free; remove "
+            why += "results that you no longer need"
+            raise ApiError(413, "full", why, size=size, room=room, most=self.quota)
         free = max(0, shutil.disk_usage(self._folder).free + freed - SPARE)
         if size > free:
-            why = f"the file has {in_words(size)}, and the disk has room for {in_words(free)}; free some space"
+            why = f"the file is {in_words(size)}, but the disk has only {in_words(free)} left; free some space"
             raise ApiError(507, "no_space", why, size=size, room=free)
 
     def _sweep(self) -> None:
@@ -193,17 +187,17 @@ class Uploads:
             self.remove(upload)
 
     async def receive(self, id_: str, chunks: AsyncIterator[bytes]) -> Upload:
-        """The bytes of an announced file. Whatever goes wrong, nothing of it stays."""
+        """Receive the bytes of an announced file. After an error the file is removed."""
         upload = self._known.get(id_)
         if upload is None or upload.complete or upload.busy:
-            raise ApiError(404, "unknown_upload", "this upload was not announced, or took too long to begin; try again")
+            raise ApiError(404, "unknown_upload", "this upload was not announced, or started too late; try again")
         upload.busy = True
         try:
             await self._write(upload, chunks)
         except BaseException as error:
             await asyncio.shield(self.discard(upload))
             if isinstance(error, ConnectionError | TimeoutError):
-                raise ApiError(400, "broken", "the transfer broke off; choose the file again") from None
+                raise ApiError(400, "broken", "the upload was interrupted; choose the file again") from None
             if isinstance(error, MediaUnusable):
                 raise ApiError(415, f"media_{error.fault}", str(error), kind=error.which) from None
             if isinstance(error, OSError):
@@ -221,23 +215,23 @@ class Uploads:
                 waiting += chunk
                 written += len(chunk)
                 if written > upload.size:
-                    raise ApiError(400, "other_size", "the file grew while it was sent; choose it again")
+                    raise ApiError(400, "other_size", "the file grew during the upload; choose it again")
                 if len(waiting) >= _BLOCK:
                     block, waiting = waiting, bytearray()
                     await asyncio.to_thread(_write_all, file, block)
             await asyncio.to_thread(_write_all, file, waiting)
         if written != upload.size:
-            raise ApiError(400, "other_size", "the file did not arrive as a whole; choose it again")
+            raise ApiError(400, "other_size", "the file did not arrive completely; choose it again")
         upload.seconds = await self._look(upload.path, upload.kind) or 0.0
         (folder / "about.json").write_bytes(orjson.dumps(_about(upload)))
 
     def remove(self, upload: Upload) -> None:
-        """Forget a file, also on disk."""
+        """Remove a file."""
         self._forget(upload)
         shutil.rmtree(upload.path.parent, ignore_errors=True)
 
     async def discard(self, upload: Upload) -> None:
-        """As `remove`; the disk, which takes its time over large files, is not waited for by others."""
+        """As `remove`, in a thread, since it takes long for large files."""
         self._forget(upload)
         await asyncio.to_thread(shutil.rmtree, upload.path.parent, ignore_errors=True)
 
@@ -247,7 +241,7 @@ class Uploads:
 
 
 async def _steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks; `TimeoutError` when none comes for too long."""
+    """The chunks; `TimeoutError` when none arrives for `SILENCE` seconds."""
     while True:
         async with asyncio.timeout(SILENCE):
             chunk = await anext(chunks, None)
@@ -268,24 +262,24 @@ def _write_all(file: Any, block: bytearray) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file that may not be there."""
+    """Remove a file that may be missing."""
     with contextlib.suppress(OSError):
         path.unlink()
 
 
 def remove_result(path: Path) -> None:
-    """Remove a result that may not be there; `ApiError` when it cannot go, as on Windows while it is played."""
+    """Remove a result that may be missing; `ApiError` when that fails, as on Windows while it is played."""
     try:
         path.unlink(missing_ok=True)
     except PermissionError as error:
-        why = f"the result is in use or cannot be removed ({error.strerror}); close whatever plays it, then try again"
+        why = f"the result is in use or cannot be removed ({error.strerror}); close its player and retry"
         raise ApiError(409, "in_use", why) from None
     except OSError as error:
         raise _of_disk(error) from None
 
 
 def keep_file(path: Path, data: bytes) -> None:
-    """Write a small file; `ApiError` when the disk does not take it."""
+    """Write a small file; `ApiError` when that fails."""
     try:
         path.write_bytes(data)
     except OSError as error:
@@ -293,6 +287,6 @@ def keep_file(path: Path, data: bytes) -> None:
 
 
 def _of_disk(error: OSError) -> ApiError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC):
+    if is_full(error):
         return ApiError(507, "no_space", "the disk is full; free some space, then choose the file again")
-    return ApiError(500, "disk", f"the file cannot be kept: {error.strerror or error}")
+    return ApiError(500, "disk", f"the file cannot be written: {error.strerror or error}")

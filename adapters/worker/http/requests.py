@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Any
 
-import orjson
 from aiohttp import web
 
+from wakestream.adapters.net import json_body
 from wakestream.adapters.worker.http.replies import bad_request
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
@@ -33,17 +32,13 @@ def silent() -> WorkerRefused:
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:
-    """The body, which must be a JSON object. aiohttp itself refuses more than `MAX_BODY`."""
+    """The body, which must be a JSON object."""
     try:
-        async with asyncio.timeout(SILENCE):
-            body = orjson.loads(await request.read())
+        return await json_body.json_object(request, SILENCE)
     except TimeoutError:
         raise silent() from None
-    except orjson.JSONDecodeError:
-        raise bad_request("the body of this call must be a JSON object in UTF-8, but it is not valid JSON") from None
-    if not isinstance(body, dict):
-        raise bad_request("the body of this call must be a JSON object")
-    return body
+    except ValueError as error:
+        raise bad_request(str(error)) from None
 
 
 def file_hash(value: object, name: str = "hash") -> str:

@@ -158,7 +158,7 @@ def test_an_error_is_told_in_json_where_that_was_asked_for(
     }
     monkeypatch.setenv("WAKESTREAM_DAEMON", "nowhere")
     assert main.main(["jobs", "--json"]) == 4
-    here = "start one with `wakestream daemon`, or name the folder of one that runs by --state"
+    here = "start one with `wakestream daemon`, or name the folder of a running one with --state"
     assert json.loads(capsys.readouterr().err)["error"] == f"no daemon runs for {where}; {here}"
 
 

@@ -86,7 +86,7 @@ class Desk:
 
     async def submit(self, job: str = "a") -> f.Answer:
         """Returns when the job has been started, if it was taken."""
-        answer = await self.outbox.submit(job, LOOK, LOOK, f"/out/{job}.mp4", "x", 0)
+        answer = await self.outbox.submit(f.Submitting(0, job, LOOK, LOOK, f"/out/{job}.mp4", "x"))
         while answer.status == 201 and job not in self.jobs.shown:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
         return answer
@@ -244,7 +244,7 @@ async def test_a_job_that_cannot_even_be_started_by_a_fault_of_ours_has_failed_a
     async with asyncio.timeout(5), desk.serving():
         hearing = asyncio.create_task(desk.hears("failed"))
         await asyncio.sleep(0)
-        await desk.outbox.submit("a", LOOK, LOOK, "/out/a.mp4", "x", 0)
+        await desk.outbox.submit(f.Submitting(0, "a", LOOK, LOOK, "/out/a.mp4", "x"))
         await hearing
         ended = desk.state.jobs["a"].ended
         assert ended is not None

@@ -67,7 +67,7 @@ async def test_all_are_told_and_only_so_many_at_once() -> None:
     assert {(one.delivery, one.reason) for one in desk.settled} == {(owed(number).delivery, "") for number in range(20)}
     assert desk.most == at_work.AT_ONCE
     assert desk.webhooks.counted == {"delivered": 20}
-    await desk.webhooks.close()
+    await desk.webhooks.aclose()
 
 
 async def test_one_that_is_being_told_is_not_told_beside_itself() -> None:
@@ -76,7 +76,7 @@ async def test_one_that_is_being_told_is_not_told_beside_itself() -> None:
     desk.webhooks.tell(owed(1))
     await desk.settles(1)
     assert desk.posted == ["job-1"]
-    await desk.webhooks.close()
+    await desk.webhooks.aclose()
 
 
 async def test_what_is_given_up_says_why_and_others_are_told_meanwhile() -> None:
@@ -91,7 +91,7 @@ async def test_what_is_given_up_says_why_and_others_are_told_meanwhile() -> None
     assert {one.delivery[-1]: one.reason for one in desk.settled} == {"0": "", "1": "down", "2": "no more", "3": ""}
     assert (desk.webhooks.counted["delivered"], desk.webhooks.counted["given_up"]) == (2, 2)
     assert desk.webhooks.counted["failed"] > 100
-    await desk.webhooks.close()
+    await desk.webhooks.aclose()
 
 
 async def test_what_is_under_way_at_the_end_is_settled_by_nobody() -> None:
@@ -100,7 +100,7 @@ async def test_what_is_under_way_at_the_end_is_settled_by_nobody() -> None:
     async with asyncio.timeout(5):
         while not desk.posted:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
-        await desk.webhooks.close()
+        await desk.webhooks.aclose()
     assert (desk.settled, desk.inside) == ([], 0)
 
 
@@ -111,7 +111,7 @@ async def test_the_bound_on_what_is_told_holds(monkeypatch: pytest.MonkeyPatch) 
         desk.webhooks.tell(owed(number))
         await asyncio.sleep(0)
     assert len(desk.webhooks._telling) <= 3
-    await desk.webhooks.close()
+    await desk.webhooks.aclose()
 
 
 def test_a_webhook_needs_its_secret_and_shows_neither() -> None:

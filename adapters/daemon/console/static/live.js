@@ -58,7 +58,7 @@ export function follow({ hear, linked, rows }) {
 
   function take(part) {
     const found = /^event: (\w+)\ndata: (.*)$/s.exec(part);
-    if (!found || found[1] === "beat") return;
+    if (!found) return; // a comment, which keeps the connection open
     if (found[1] === "state") {
       wait = SOON;
       linked("up");

@@ -174,6 +174,6 @@ async def test_where_there_are_as_many_files_as_may_be_the_oldest_that_nobody_ne
     found.announce("video", "b.mp4", 1, paths)
     assert [upload.path.exists() for upload in given] == [True, False, True, True]
     needed += paths
-    with pytest.raises(ApiError, match="4 files are kept already") as refused:
+    with pytest.raises(ApiError, match="the limit of 4 files is reached") as refused:
         found.announce("video", "c.mp4", 1, paths)
     assert (refused.value.code, refused.value.numbers) == ("many_files", {"count": 4})
