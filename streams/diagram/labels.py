@@ -47,27 +47,23 @@ class Bunch:
 
 def bunched(marks: Iterable[Mark], at: Callable[[float], float], near: float) -> list[Bunch]:
     """Combine marks of the same kind and label that are within `near` of the first one; from left to right."""
-    found: list[Bunch] = []
-    open_: dict[tuple[str, str], int] = {}
-    for mark in sorted(marks, key=lambda mark: (mark.t, mark.seq)):
-        x, key = at(mark.t), (mark.kind, mark.label)
-        index = open_.get(key)
-        if index is not None and x - found[index].x <= near:
-            found[index] = Bunch(found[index].x, (*found[index].marks, mark), x)
-        else:
-            open_[key] = len(found)
-            found.append(Bunch(x, (mark,), x))
-    return found
+    ordered = sorted(marks, key=lambda mark: (mark.t, mark.seq))
+    return _joined((Bunch(at(mark.t), (mark,), at(mark.t)) for mark in ordered), near, lambda bunch: bunch.x)
 
 
 def chained(bunches: Iterable[Bunch], near: float) -> list[Bunch]:
     """Combine bunches of the same label that follow within `near`, so that they share one label."""
+    return _joined(bunches, near, lambda bunch: bunch.end)
+
+
+def _joined(bunches: Iterable[Bunch], near: float, edge: Callable[[Bunch], float]) -> list[Bunch]:
+    """Combine bunches of the same kind and label that are within `near` of the `edge` of the one before."""
     found: list[Bunch] = []
     last: dict[tuple[str, str], int] = {}
     for bunch in bunches:
         key = (bunch.first.kind, bunch.first.label)
         index = last.get(key)
-        if index is not None and bunch.x - found[index].end <= near:
+        if index is not None and bunch.x - edge(found[index]) <= near:
             found[index] = Bunch(found[index].x, (*found[index].marks, *bunch.marks), bunch.end)
         else:
             last[key] = len(found)

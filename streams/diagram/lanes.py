@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import orjson
 
@@ -32,9 +33,7 @@ _GRAVE = frozenset({
 
 
 _KINDS: Mapping[str, MarkKind] = {"in": "in", "out": "out", "effect": "effect", "conn": "conn"}
-_TURNS: Mapping[str, MarkKind] = {
-    "retrying": "retry", "done": "done", "failed": "failed", "timed_out": "timed_out", "cancelled": "cancelled",
-}  # fmt: skip
+_TURNS: Mapping[str, MarkKind] = {"retrying": "retry", **{kind: cast("MarkKind", kind) for kind in OUTCOME_KINDS}}
 
 
 def diagram(log: Log, divergences: Sequence[Divergence] = ()) -> Diagram:
@@ -87,14 +86,11 @@ def mark_of(row: Row) -> Mark:
         weight = min(weight, 1)
         if "error" in row.data:
             kind, weight, label = "fault", 3, f"{label} failed"
+    elif row.label in _TURNS and "event" in row.data:
+        kind, weight = _TURNS[row.label], 3
     elif "event" in row.data:
-        kind, weight = _event(row, weight)
+        kind = "event"
     return Mark(row.t, label, kind, weight, row.seq, _text(row))
-
-
-def _event(row: Row, weight: Weight) -> tuple[MarkKind, Weight]:
-    kind = _TURNS.get(row.label)
-    return ("event", weight) if kind is None else (kind, 3)
 
 
 def _text(row: Row) -> str:

@@ -47,6 +47,10 @@ class Span:
     end: float
     word: str
 
+    def overlaps(self, start: float, end: float) -> bool:
+        """Whether a part of it is between `start` and `end`."""
+        return self.start < end and self.end > start
+
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -99,4 +103,4 @@ class Diagram:
         """The cost of folding this time: work is worth showing in its length more than waiting is."""
         if end - start >= self.seconds / 4:
             return LONG
-        return WORK if any(start < busy.end and end > busy.start for busy in self.busy) else WAIT
+        return WORK if any(busy.overlaps(start, end) for busy in self.busy) else WAIT

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 Price = Callable[[float, float], float]
 """How many more moments must become readable before a wait is folded."""
@@ -114,15 +114,8 @@ def _seen(found: Scale, times: list[float], apart: float) -> int:
     return count
 
 
-def _merged(times: list[float], folded: set[tuple[float, float]]) -> Iterable[tuple[float, float]]:
+def _merged(times: list[float], folded: set[tuple[float, float]]) -> Iterator[tuple[float, float]]:
     """The folded waits, and between them the stretches that are to scale."""
-    since = times[0]
-    for a, b in pairwise(times):
-        if (a, b) not in folded:
-            continue
-        if a > since:
-            yield since, a
-        yield a, b
-        since = b
-    if times[-1] > since:
-        yield since, times[-1]
+    for fold, gaps in groupby(pairwise(times), folded.__contains__):
+        waits = list(gaps)
+        yield from waits if fold else [(waits[0][0], waits[-1][1])]

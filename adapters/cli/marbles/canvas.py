@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from rich.cells import cell_len
 
 from wakestream.streams.diagram.marbles import TIMES
@@ -31,15 +29,12 @@ SGR = {
 """The terminal's own colours: they follow its theme, light or dark."""
 
 
-@dataclass(slots=True)
 class Canvas:
     """Cells of one line, each with its tone; wide characters take two."""
 
-    width: int
-    cells: list[tuple[str, str]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.cells = [(" ", "")] * self.width
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.cells = [(" ", "")] * width
 
     def put(self, x: int, text: str, tone: str = "") -> None:
         """Write from cell `x` on; what does not fit is left out."""

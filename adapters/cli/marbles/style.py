@@ -11,12 +11,6 @@ import unicodedata
 
 from wakestream.streams.protocol.printable import printable
 
-WORDS = {
-    "wait": "waiting", "upload": "uploading", "render": "rendering", "download": "downloading", "hold": "has its GPU",
-    "over": "over",
-}  # fmt: skip
-"""What the legend calls a stage."""
-
 POWER = {
     "online": "on", "booted": "near", "starting": "near", "draining": "leave", "stopping": "leave", "off": "off",
     "unknown": "off", "no_capacity": "bad", "failed": "bad",

@@ -10,13 +10,12 @@ from rich.cells import cell_len, set_cell_size
 
 from wakestream.adapters.cli.marbles.axis import compact, ticks
 from wakestream.adapters.cli.marbles.canvas import ASCII, BOXES, LETTERS, Canvas
-from wakestream.adapters.cli.marbles.captions import summary, told, verdict
-from wakestream.adapters.cli.marbles.style import POWER, WORDS, visible
+from wakestream.adapters.cli.marbles.captions import WORDS, labelled, legend, sections, summary, told, verdict
+from wakestream.adapters.cli.marbles.style import POWER, visible
 from wakestream.streams.diagram.groups import flow, spread
-from wakestream.streams.diagram.labels import Bunch, Flag, bunched, chained, place
+from wakestream.streams.diagram.labels import Bunch, bunched, chained
 from wakestream.streams.diagram.marbles import Diagram, Lane, Span
 from wakestream.streams.diagram.scale import Scale, scale
-from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 FOLD = 8
 NARROWEST = 40
@@ -24,11 +23,11 @@ NOTE = 12
 LEVELS = 3
 """Rows in which the flow of many jobs is drawn."""
 
-KINDS = {
-    "in": "message in", "out": "message out", "event": "event", "effect": "call", "fault": "call failed",
-    "retry": "tried again", "done": "done", "failed": "failed", "timed_out": "timed out", "cancelled": "cancelled",
-    "divergence": "replay diverges",
+ROWS = {
+    "job": (4, 2), "connection": (4, 2), "frames": (4, 2), "jobs": (2, 3), "self": (1, 1), "link": (1, 3),
+    "power": (1, 2),
 }  # fmt: skip
+"""For each kind of lane, how many rows of labels it may have, and the weight of marks that have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +59,8 @@ def drawing(picture: Diagram, width: int, *, colour: bool, boxes: bool) -> str:
     """The lines, none longer than `width` cells (40 at least)."""
     page = _page(picture, max(NARROWEST, width), BOXES if boxes else LETTERS)
     canvases = [*_head(picture, page), *_axis(page)]
-    before = ""
-    for lane in picture.lanes:
-        section = "jobs" if lane.kind in ("job", "jobs") else lane.kind
-        canvases += [Canvas(page.width)] if section != before else []
-        canvases += _lane(lane, page)
-        before = section
+    for lanes in sections(picture):
+        canvases += [Canvas(page.width), *(canvas for lane in lanes for canvas in _lane(lane, page))]
     canvases += [Canvas(page.width), *_legend(picture, page), *_notes(picture, page)]
     return "\n".join(canvas.line(colour) for canvas in canvases) + "\n"
 
@@ -100,7 +95,7 @@ def _axis(page: _Page) -> Iterator[Canvas]:
         lasted = compact(fold.end - fold.start)
         numbers.put(round(middle - cell_len(lasted) / 2), lasted, "title")
         line.put(round(middle) - 1, page.glyphs["fold"] * 2, "title")
-    return iter((numbers, line))
+    yield from (numbers, line)
 
 
 def _lane(lane: Lane, page: _Page) -> Iterator[Canvas]:
@@ -117,16 +112,15 @@ def _lane(lane: Lane, page: _Page) -> Iterator[Canvas]:
 
 
 def _flags(lane: Lane, bunches: Sequence[Bunch], page: _Page) -> list[Canvas]:
-    rows, least = _rows(lane, page.crowds[lane.kind])
-    named = [each for each in chained(bunches, 3.0) if each.weight >= least and not _said(lane, each, page)]
-    labels = [page.cut(each.label, 28) for each in named]
-    flags = [Flag(each.x, cell_len(label) + 2, each.weight) for each, label in zip(named, labels, strict=True)]
-    found = place(flags, rows, page.width)
-    used = max((row + 1 for row in found if row is not None), default=0)
-    canvases = [Canvas(page.width) for _ in range(used)]
-    for bunch, label, row in zip(named, labels, found, strict=True):
-        if row is not None:
-            _flag(canvases, round(bunch.x), row, label, bunch, page)
+    crowded = lane.kind in ("job", "connection") and page.crowds[lane.kind] > 2
+    found = labelled(
+        lane, chained(bunches, 3.0), (1, 3) if crowded else ROWS.get(lane.kind, (2, 1)), page.width,
+        label=lambda bunch: page.cut(bunch.label, 28), width=lambda text: cell_len(text) + 2,
+        fits=lambda span: _fits(span, page),
+    )  # fmt: skip
+    canvases = [Canvas(page.width) for _ in range(max((row + 1 for *_, row in found), default=0))]
+    for bunch, label, row in found:
+        _flag(canvases, round(bunch.x), row, label, bunch, page)
     return canvases[::-1]
 
 
@@ -139,47 +133,25 @@ def _flag(canvases: list[Canvas], x: int, row: int, label: str, bunch: Bunch, pa
     canvases[row].put(x + 1, label, tone if tone not in ("in", "out") else "")
 
 
-def _rows(lane: Lane, crowd: int) -> tuple[int, int]:
-    if lane.kind in ("job", "connection"):
-        return (4, 2) if crowd <= 2 else (1, 3)
-    return {"frames": (4, 2), "jobs": (2, 3), "self": (1, 1), "link": (1, 3), "power": (1, 2)}.get(lane.kind, (2, 1))
-
-
-def _said(lane: Lane, bunch: Bunch, page: _Page) -> bool:
-    if lane.kind == "job":
-        return bunch.first.kind in OUTCOME_KINDS
-    if lane.kind != "power" or bunch.first.kind == "divergence":
-        return False
-    span = next((span for span in lane.spans if span.start == bunch.first.t), None)
-    return span is None or _fits(span, page)
-
-
 def _fits(span: Span, page: _Page) -> bool:
     return page.x(span.end) - page.x(span.start) > cell_len(page.text(span.word)) + 1
 
 
 def _line(lane: Lane, page: _Page, canvas: Canvas) -> None:
-    glyphs = page.glyphs
-    if lane.kind not in ("power", "job"):
+    glyphs, power = page.glyphs, lane.kind == "power"
+    wire = lane.kind not in ("power", "job")
+    if wire:
         canvas.put(page.left, glyphs["line"] * (page.right - page.left + 1), "soft")
     for span in lane.spans:
         start, wide = page.x(span.start), page.x(span.end) - page.x(span.start) + 1
-        tone = POWER.get(span.word, "off") if lane.kind == "power" else span.word
-        canvas.put(
-            start, glyphs["band" if lane.kind == "power" else span.word if span.word in glyphs else "line"] * wide, tone
-        )
+        glyph = "band" if power else span.word if span.word in glyphs else "line"
+        canvas.put(start, glyphs[glyph] * wide, POWER.get(span.word, "off") if power else span.word)
     for fold in page.scale.folds:
-        middle = page.left + round((fold.left + fold.right) / 2)
-        if lane.kind not in ("power", "job") or any(s.start < fold.end and s.end > fold.start for s in lane.spans):
-            canvas.put(middle - 1, glyphs["fold"] * 2, "")
-    if lane.kind == "power":
-        _words(lane, page, canvas)
-
-
-def _words(lane: Lane, page: _Page, canvas: Canvas) -> None:
-    for span in lane.spans:
+        if wire or any(span.overlaps(fold.start, fold.end) for span in lane.spans):
+            canvas.put(page.left + round((fold.left + fold.right) / 2) - 1, glyphs["fold"] * 2, "")
+    for span in lane.spans if power else ():
         tone = POWER.get(span.word, "off")
-        canvas.put(page.x(span.start), page.glyphs["edge"], tone)
+        canvas.put(page.x(span.start), glyphs["edge"], tone)
         if _fits(span, page):
             canvas.put(page.x(span.start) + 1, page.text(span.word), tone)
 
@@ -230,14 +202,12 @@ def _at_level(layers: Iterable[tuple[str, int]], height: float) -> str:
 
 
 def _legend(picture: Diagram, page: _Page) -> Iterator[Canvas]:
-    lanes = [each for lane in picture.lanes for each in (lane, *lane.members)]
-    words = {span.word for lane in lanes if lane.kind == "job" for span in lane.spans}
-    kinds = {mark.kind for lane in lanes for mark in lane.marks}
-    calls = any(lane.kind == "effects" for lane in lanes)
-    entries = [(word, text, 2) for word, text in WORDS.items() if word in words]
-    entries += [(kind, text, 1) for kind, text in KINDS.items() if kind in kinds and (kind != "effect" or calls)]
+    hidden = {"over"} if any(lane.kind == "effects" for lane in picture.lanes) else {"over", "effect"}
     canvas, x = Canvas(page.width), 0
-    for name, text, times in entries:
+    for name, text in legend(picture):
+        if name in hidden:
+            continue
+        times = 2 if name in WORDS else 1
         if x + times + 1 + cell_len(text) > page.width:
             yield canvas
             canvas, x = Canvas(page.width), 0

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from wakestream.adapters.cli.marbles.axis import clock
+from wakestream.adapters.cli.marbles.captions import labelled
 from wakestream.adapters.cli.marbles.style import POWER, cut, safe, text_width
 from wakestream.adapters.cli.render.units import duration
 from wakestream.streams.diagram.groups import flow, spread
-from wakestream.streams.diagram.labels import Bunch, Flag, bunched, chained, place
-from wakestream.streams.diagram.marbles import Lane, Mark, Span
+from wakestream.streams.diagram.labels import Bunch, bunched, chained
+from wakestream.streams.diagram.marbles import Lane, Span
 from wakestream.streams.diagram.scale import Scale
-from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 WIDTH, LEFT, RIGHT = 1200.0, 168.0, 1010.0
 """The page, and where time begins and ends on it; outcomes stand to its right."""
@@ -42,11 +42,19 @@ class Drawn:
 def track(lane: Lane, scale: Scale, crowd: int) -> Drawn:
     """The lane as SVG; `crowd` is the number of lanes that want labels, for the room that each can have."""
     bunches = bunched(lane.marks, scale.at, 26.0 if lane.members else 9.0)
-    flags, rows = _flags(lane, bunches, scale, crowd)
-    line = rows * ROW + _above(lane)
-    parts = [*_under(lane, scale, line), *_raised(flags, line, _above(lane)), *_marbles(lane, bunches, line)]
-    parts += _note(lane, line)
-    return Drawn(line + _below(lane), line, tuple(parts))
+    above, below = _HEIGHTS.get(lane.kind, (11.0, 11.0))
+    flags = labelled(
+        lane, chained(bunches, CHAIN), _rows(lane, crowd), EDGE - LEFT,
+        label=lambda bunch: cut(bunch.label, LABEL * (2 if bunch.weight == 4 else 1)),
+        width=lambda text: text_width(text) + 11, fits=lambda span: _spot(span, scale) is not None,
+    )  # fmt: skip
+    line = max((row + 1 for *_, row in flags), default=0) * ROW + above
+    parts = [*_under(lane, scale, line), *_raised(flags, line, above), *_marbles(lane, bunches, line)]
+    return Drawn(line + below, line, (*parts, *_note(lane, line)))
+
+
+_HEIGHTS = {"power": (14.0, 14.0), "job": (13.0, 15.0), "link": (8.0, 8.0), "jobs": (11.0, FLOW + 16)}
+"""How much room lanes have above and below their line."""
 
 
 def glyph(kind: str, x: float, y: float) -> str:
@@ -56,52 +64,11 @@ def glyph(kind: str, x: float, y: float) -> str:
     return f'<use href="#wm-{kind}" x="{x:.1f}" y="{y:.1f}"/>'
 
 
-def _above(lane: Lane) -> float:
-    return {"power": 14.0, "job": 13.0, "link": 8.0}.get(lane.kind, 11.0)
-
-
-def _below(lane: Lane) -> float:
-    return {"jobs": FLOW + 16, "power": 14.0, "job": 15.0, "link": 8.0}.get(lane.kind, 11.0)
-
-
 def _rows(lane: Lane, crowd: int) -> tuple[int, int]:
     """How many rows of labels a lane may have, and what a mark must weigh to bear one."""
     if lane.kind in ("job", "connection"):
         return (4, 1) if crowd <= 2 else (3, 2) if crowd <= 5 else (1, 3)
     return {"frames": (4, 1), "jobs": (2, 3), "self": (1, 1), "link": (1, 3), "power": (1, 2)}.get(lane.kind, (3, 1))
-
-
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    x: float
-    end: float
-    row: int
-    label: str
-    css: str
-
-
-def _flags(lane: Lane, bunches: Sequence[Bunch], scale: Scale, crowd: int) -> tuple[list[_Raised], int]:
-    rows, least = _rows(lane, crowd)
-    alike = chained(bunches, CHAIN)
-    named = [bunch for bunch in alike if bunch.weight >= least and not _within(lane, bunch, scale)]
-    labels = [cut(bunch.label, LABEL * (2 if bunch.weight == 4 else 1)) for bunch in named]
-    flags = [Flag(bunch.x, text_width(label) + 11, bunch.weight) for bunch, label in zip(named, labels, strict=True)]
-    found: list[_Raised] = []
-    for bunch, label, row in zip(named, labels, place(flags, rows, EDGE - LEFT), strict=True):
-        if row is not None:
-            css = TONES.get(bunch.first.kind, "label" if bunch.weight > 1 else "minor")
-            found.append(_Raised(bunch.x, bunch.end, row, label, css))
-    return found, max((each.row + 1 for each in found), default=0)
-
-
-def _within(lane: Lane, bunch: Bunch, scale: Scale) -> bool:
-    """Whether the label would say again what stands within a power state's band, or beside a job."""
-    if lane.kind == "job":
-        return bunch.first.kind in OUTCOME_KINDS
-    if lane.kind != "power" or bunch.first.kind == "divergence":
-        return False
-    span = next((span for span in lane.spans if span.start == bunch.first.t), None)
-    return span is None or _spot(span, scale) is not None
 
 
 def _spot(span: Span, scale: Scale) -> float | None:
@@ -114,68 +81,53 @@ def _spot(span: Span, scale: Scale) -> float | None:
     return None
 
 
-def _raised(flags: Iterable[_Raised], line: float, above: float) -> Iterator[str]:
-    for flag in flags:
-        x, y = LEFT + flag.x, line - above - flag.row * ROW
+def _raised(flags: Iterable[tuple[Bunch, str, int]], line: float, above: float) -> Iterator[str]:
+    for bunch, label, row in flags:
+        x, y = LEFT + bunch.x, line - above - row * ROW
+        css = TONES.get(bunch.first.kind, "label" if bunch.weight > 1 else "minor")
         yield f'<path class="pole" d="M{x:.1f} {line:.1f}V{y - 9:.1f}"/>'
-        if flag.end > flag.x + 1:
-            yield f'<path class="many" d="M{x:.1f} {line - above + 3:.1f}H{LEFT + flag.end:.1f}v3"/>'
-        yield f'<text class="f {flag.css}" x="{x + 4:.1f}" y="{y:.1f}">{safe(flag.label)}</text>'
+        if bunch.end > bunch.x + 1:
+            yield f'<path class="many" d="M{x:.1f} {line - above + 3:.1f}H{LEFT + bunch.end:.1f}v3"/>'
+        yield f'<text class="f {css}" x="{x + 4:.1f}" y="{y:.1f}">{safe(label)}</text>'
 
 
 def _under(lane: Lane, scale: Scale, line: float) -> Iterator[str]:
-    match lane.kind:
-        case "power":
-            yield from _band(lane, scale, line)
-        case "job":
-            yield from _bar(lane, scale, line)
-        case "jobs":
-            yield f'<path class="wire" d="M{LEFT:.0f} {line:.1f}H{RIGHT:.0f}"/>'
-            yield from _flow(lane, scale, line + 10)
-        case "link" | "connection":
-            yield f'<path class="wire" d="M{LEFT:.0f} {line:.1f}H{RIGHT:.0f}"/>'
-            for span in lane.spans:
-                css = span.word if span.word in ("up", "down") else "wire"
-                left, right = LEFT + scale.at(span.start), LEFT + scale.at(span.end)
-                yield f'<path class="{css}" d="M{left:.1f} {line:.1f}H{right:.1f}"/>'
-        case _:
-            yield f'<path class="wire" d="M{LEFT:.0f} {line:.1f}H{RIGHT:.0f}"/>'
-
-
-def _band(lane: Lane, scale: Scale, line: float) -> Iterator[str]:
+    if lane.kind in ("power", "job"):
+        yield from _bars(lane, scale, line)
+        return
+    yield f'<path class="wire" d="M{LEFT:.0f} {line:.1f}H{RIGHT:.0f}"/>'
+    if lane.kind == "jobs":
+        yield from _flow(lane, scale, line + 10)
     for span in lane.spans:
-        x, wide = _extent(span, scale)
+        css = span.word if span.word in ("up", "down") else "wire"
+        left, right = LEFT + scale.at(span.start), LEFT + scale.at(span.end)
+        yield f'<path class="{css}" d="M{left:.1f} {line:.1f}H{right:.1f}"/>'
+
+
+def _bars(lane: Lane, scale: Scale, line: float) -> Iterator[str]:
+    """The states of a machine with their names, or the stages of a job."""
+    power = lane.kind == "power"
+    height, round_ = (18.0, 3) if power else (BAR, 2)
+    top = line - height / 2
+    for span in lane.spans:
+        left, right = scale.at(span.start), scale.at(span.end)
         tone = POWER.get(span.word, "off")
-        yield f"<g><title>{safe(_lasted(span))}</title>"
-        yield f'<rect class="p-{tone}" x="{x:.1f}" y="{line - 9:.1f}" width="{wide:.1f}" height="18" rx="3"/></g>'
-        spot = _spot(span, scale)
+        lasted = f"{span.word}: {duration(span.end - span.start)}, from {clock(span.start, 3)}"
+        yield f"<g><title>{safe(lasted)}</title>"
+        yield (
+            f'<rect class="{f"p-{tone}" if power else span.word}" x="{LEFT + left:.1f}" y="{top:.1f}" '
+            f'width="{max(1.5, right - left):.1f}" height="{height:.0f}" rx="{round_}"/></g>'
+        )
+        spot = _spot(span, scale) if power else None
         if spot is not None:
             yield f'<text class="i-{tone}" x="{LEFT + spot:.1f}" y="{line + 4:.1f}">{safe(span.word)}</text>'
-    yield from _breaks(lane, scale, line - 9, 18)
-
-
-def _bar(lane: Lane, scale: Scale, line: float) -> Iterator[str]:
-    for span in lane.spans:
-        x, wide = _extent(span, scale)
-        yield f"<g><title>{safe(_lasted(span))}</title>"
-        top = f"{line - BAR / 2:.1f}"
-        yield f'<rect class="{span.word}" x="{x:.1f}" y="{top}" width="{wide:.1f}" height="{BAR:.0f}" rx="2"/></g>'
-    yield from _breaks(lane, scale, line - BAR / 2, BAR)
-
-
-def _extent(span: Span, scale: Scale) -> tuple[float, float]:
-    left, right = scale.at(span.start), scale.at(span.end)
-    return LEFT + left, max(1.5, right - left)
-
-
-def _lasted(span: Span) -> str:
-    return f"{span.word}: {duration(span.end - span.start)}, from {clock(span.start, 3)}"
+    yield from _breaks(lane, scale, top, height)
 
 
 def _breaks(lane: Lane, scale: Scale, top: float, height: float) -> Iterator[str]:
     """Two strokes through a bar where a wait is folded."""
     for fold in scale.folds:
-        if any(span.start < fold.end and span.end > fold.start for span in lane.spans):
+        if any(span.overlaps(fold.start, fold.end) for span in lane.spans):
             x = LEFT + (fold.left + fold.right) / 2
             tall = f"{height + 2:.0f}"
             yield f'<path class="cut" d="M{x - 6:.1f} {top + height + 1:.1f}l5-{tall}m2 {tall}l5-{tall}"/>'
@@ -238,13 +190,9 @@ def _told(bunch: Bunch) -> str:
         return bunch.first.text
     first, last = bunch.first, bunch.marks[-1]
     head = f"{bunch.label}, rows {first.seq} to {last.seq}, {first.t:.6f} s to {last.t:.6f} s"
-    rows = [_heading(mark) for mark in bunch.marks[:8]]
+    rows = [mark.text.partition("\n")[0] for mark in bunch.marks[:8]]
     more = [f"… and {len(bunch.marks) - 8} more"] if len(bunch.marks) > 8 else []
     return "\n".join([head, *rows, *more])
-
-
-def _heading(mark: Mark) -> str:
-    return mark.text.partition("\n")[0]
 
 
 def _note(lane: Lane, line: float) -> Iterator[str]:
