@@ -13,7 +13,7 @@ from loguru import logger
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.render.display import Display
+from wakestream.adapters.cli.render.base import Display
 from wakestream.adapters.config.settings import WAITS, Settings, SettingsError, flag_of
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, Lengths
 from wakestream.operators.lifecycle.outcome import is_outcome

@@ -12,7 +12,7 @@ from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.commands.submit import exit_code
-from wakestream.adapters.cli.demo.output import Show
+from wakestream.adapters.cli.demo.output import DemoOutput
 from wakestream.adapters.cli.demo.processes import DemoBroken, House, house
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import run_program
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     # On Windows its files stay in use for a moment after their programs' end, which is no reason to fail.
     with (
         tempfile.TemporaryDirectory(prefix="wakestream-demo-", ignore_cleanup_errors=True) as folder,
-        Show(quiet=flags.is_quiet(args)) as show,
+        DemoOutput(quiet=flags.is_quiet(args)) as show,
     ):
         return run_program(lambda stop: _until(stop, _demo(args, Path(folder), show)))
 
@@ -91,7 +91,7 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, int]) -> int:
     return exit_codes.INTERRUPTED if task.cancelled() else task.result()
 
 
-async def _demo(args: argparse.Namespace, folder: Path, show: Show) -> int:
+async def _demo(args: argparse.Namespace, folder: Path, show: DemoOutput) -> int:
     jobs = await _jobs(args, folder, show)
     show.say("demo", t("demo.starts"))
     async with house(
@@ -116,7 +116,7 @@ async def _unless_broken(running: House, work: Coroutine[Any, Any, int]) -> int:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _jobs_and_sleep(running: House, jobs: tuple[Job, Job], show: Show) -> int:
+async def _jobs_and_sleep(running: House, jobs: tuple[Job, Job], show: DemoOutput) -> int:
     async with open_client(running.settings, Policy(poll_every=0.5)) as client:
         await _gpu_is(client, "stopped")
         show.say("demo", t("demo.off"))
@@ -126,7 +126,7 @@ async def _jobs_and_sleep(running: House, jobs: tuple[Job, Job], show: Show) -> 
         return status
 
 
-async def _both(client: Client, jobs: tuple[Job, Job], show: Show) -> int:
+async def _both(client: Client, jobs: tuple[Job, Job], show: DemoOutput) -> int:
     for number, job in enumerate(jobs, 1):
         show.begin(number, job)
         status = exit_code(await client.run(job, show.event))
@@ -135,7 +135,7 @@ async def _both(client: Client, jobs: tuple[Job, Job], show: Show) -> int:
     return exit_codes.DONE
 
 
-async def _jobs(args: argparse.Namespace, folder: Path, show: Show) -> tuple[Job, Job]:
+async def _jobs(args: argparse.Namespace, folder: Path, show: DemoOutput) -> tuple[Job, Job]:
     """The same video twice; with samples, each time with other words."""
     video, audio, second = args.video, args.audio, args.audio
     if video is None:
@@ -156,7 +156,7 @@ def _outputs(args: argparse.Namespace) -> tuple[Path, Path]:
     return output, output.parent / f"{output.stem}-2{output.suffix}"
 
 
-async def _asleep(client: Client, running: House, show: Show) -> None:
+async def _asleep(client: Client, running: House, show: DemoOutput) -> None:
     show.say("demo", t("demo.idle", time=f"{running.idle_after:g}"))
     await _gpu_is(client, "stopped")
     show.asleep()

@@ -12,7 +12,8 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.follow import daemon_for, hand_over
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render.display import Display, display
+from wakestream.adapters.cli.render.base import Display
+from wakestream.adapters.cli.render.display import display
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Settings, SettingsError

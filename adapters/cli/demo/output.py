@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from types import TracebackType
-from typing import Self, TypeVar
+from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +14,8 @@ from rich.text import Text
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render import units
+from wakestream.adapters.cli.render.base import Display
 from wakestream.adapters.cli.render.display import NO_CURSOR, PlainLines
 from wakestream.adapters.cli.render.live import LiveDisplay
 from wakestream.adapters.cli.render.log_reader import line as log_line
@@ -43,22 +45,20 @@ def spoken(program: str, line: str) -> tuple[str, str]:
     return program, found.message if found.level == "INFO" else f"{found.level.lower()}: {found.message}"
 
 
-class Show:
+class DemoOutput(AbstractContextManager["DemoOutput"]):
     """Collects what happened, and prints it as it happens."""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
         self._console = console or printing.console()
         self._quiet = quiet
-        self._live: LiveDisplay | PlainLines | None = None
+        self._live = ExitStack()
+        self._display: Display | None = None
         self._jobs: list[tuple[e.Job, float, list[tuple[float, e.JobEvent]]]] = []
         self._start = time.monotonic()
         self._slept: float | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._end_live()
+    def __exit__(self, *_: object) -> None:
+        self._live.close()
 
     def say(self, program: str, line: str) -> None:
         """One line of a program."""
@@ -79,39 +79,30 @@ class Show:
 
     def begin(self, number: int, job: e.Job) -> None:
         """Job `number` starts."""
-        self._end_live()
         gpu = t("demo.gpu_off" if number == 1 else "demo.gpu_on")
         self.say("demo", t("demo.job", number=number, video=job.video.name, audio=job.audio.name, gpu=gpu))
         self._jobs.append((job, time.monotonic(), []))
-        if self._quiet:
-            self._live = None
-        elif self._console.is_terminal and os.environ.get("TERM") not in NO_CURSOR:
-            self._live = LiveDisplay(job, self._console)
-            self._live.__enter__()
-        else:
-            self._live = PlainLines(f"          {t('demo.head', number=number)}   ")
+        self._display = None
+        if not self._quiet and self._console.is_terminal and os.environ.get("TERM") not in NO_CURSOR:
+            self._display = self._live.enter_context(LiveDisplay(job, self._console))
+        elif not self._quiet:
+            self._display = PlainLines(f"          {t('demo.head', number=number)}   ")
 
     def event(self, event: e.JobEvent) -> None:
         """One event of the job that runs."""
         self._jobs[-1][2].append((time.monotonic(), event))
-        if self._live is not None:
-            self._live.show(event)
+        if self._display is not None:
+            self._display.show(event)
         if is_outcome(event):
-            self._end_live()
+            self._live.close()
 
     def asleep(self) -> None:
         """The GPU is off again."""
         self._slept = time.monotonic()
         self.say("demo", t("demo.asleep"))
 
-    def _end_live(self) -> None:
-        if self._live is not None:
-            self._live.__exit__(None, None, None)
-            self._live = None
-
     def table(self) -> None:
         """Stage times, bytes sent and saved, where the results lie."""
-        self._end_live()
         table = Table(title="wakestream demo", title_justify="left")
         table.add_column("")
         for number in range(1, len(self._jobs) + 1):
@@ -123,24 +114,23 @@ class Show:
             self._console.print(t("demo.lies", number=number, path=job.output.resolve()), soft_wrap=True)
 
     def _rows(self) -> list[tuple[str, list[str]]]:
+        logs = [events for _, _, events in self._jobs]
         times = [stage_times(events, start) for _, start, events in self._jobs]
-        rows: list[tuple[str, list[str]]] = [(t("demo.branch"), [t(f"demo.{branch}") for branch in self._branches()])]
+        uploads = [_last(events, e.Uploaded) for events in logs]
+        rows = [(t("demo.branch"), [t(f"demo.{_last(events, e.Granted).branch}") for events in logs])]
         for stage in STAGES:
             cells = [words.duration(each[stage]) if stage in each else "-" for each in times]
             rows.append((t(f"stage.{stage}"), cells))
-        rows.append((t("demo.total"), [words.duration(sum(each.values())) for each in times]))
-        uploads = [self._found(events, e.Uploaded) for _, _, events in self._jobs]
-        rows.append((t("demo.sent"), [words.size(each.sent) for each in uploads]))
-        rows.append((t("demo.saved"), [words.size(each.saved) for each in uploads]))
-        rows.append((t("demo.result"), [words.size(self._found(events, e.Done).size) for _, _, events in self._jobs]))
+        rows += [
+            (t("demo.total"), [words.duration(sum(each.values())) for each in times]),
+            (t("demo.sent"), [units.size(each.sent) for each in uploads]),
+            (t("demo.saved"), [units.size(each.saved) for each in uploads]),
+            (t("demo.result"), [units.size(_last(events, e.Done).size) for events in logs]),
+        ]
         if self._slept is not None:
-            ended = self._jobs[-1][2][-1][0]
-            rows.append((t("demo.asleep_after"), ["", words.duration(self._slept - ended)]))
+            rows.append((t("demo.asleep_after"), ["", words.duration(self._slept - logs[-1][-1][0])]))
         return rows
 
-    def _branches(self) -> list[str]:
-        return [self._found(events, e.Granted).branch for _, _, events in self._jobs]
 
-    @staticmethod
-    def _found(events: list[tuple[float, e.JobEvent]], kind: type[T]) -> T:
-        return next(event for _, event in reversed(events) if isinstance(event, kind))
+def _last(events: list[tuple[float, e.JobEvent]], kind: type[T]) -> T:
+    return next(event for _, event in reversed(events) if isinstance(event, kind))

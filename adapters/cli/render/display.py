@@ -7,16 +7,16 @@ import math
 import os
 import sys
 import time
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render.base import Display
 from wakestream.adapters.cli.render.live import LiveDisplay
 from wakestream.adapters.cli.render.log_reader import line as log_line
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.lifecycle.outcome import is_outcome
-from wakestream.operators.lifecycle.reuse import OWN, reused
+from wakestream.operators.lifecycle.reuse import OWN
 from wakestream.operators.model import events as e
 from wakestream.streams.recording.event_json import kind, plain_event
 
@@ -29,42 +29,17 @@ NO_CURSOR = ("dumb", "unknown")
 """Terminals on which nothing can be drawn twice in the same place."""
 
 
-class Display(Protocol):
-    """Shows events while its block runs."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None: ...
-
-    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
-        """One more event of the job, which happened so many seconds ago."""
-        ...
-
-
-class _Quiet:
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Nothing to restore."""
-
-
-class JsonLines(_Quiet):
+class JsonLines(Display):
     """One JSON object per event on standard output, each with `t`, the seconds since the start or the first event.
 
-    With `quiet` the last event alone; `reused` says whose result it is, where none was made for the job.
+    With `quiet` only the last event; `reused` says where the result comes from, if it was not made for this job.
     """
 
     def __init__(self, job: str, *, quiet: bool = False) -> None:
-        self._job, self._quiet, self._reused = job, quiet, ""
-        self._start = time.monotonic()
+        super().__init__()
+        self._job, self._quiet = job, quiet
 
-    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
-        """See `Display.show`."""
-        at = time.monotonic() - ago
-        self._start = min(self._start, at)
-        self._reused = reused(self._reused, event)
+    def _show(self, event: e.JobEvent, at: float) -> None:
         if self._quiet and not is_outcome(event):
             return
         line = {"t": round(at - self._start, 3), "job": self._job, **plain_event(event)}
@@ -73,46 +48,36 @@ class JsonLines(_Quiet):
         say_json(line)
 
 
-class Outcomes(_Quiet):
-    """The last event alone, as a sentence."""
+class Outcomes(Display):
+    """Only the last event, as a sentence."""
 
-    def __init__(self) -> None:
-        self._reused = ""
-
-    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
-        """See `Display.show`."""
-        self._reused = reused(self._reused, event)
+    def _show(self, event: e.JobEvent, at: float) -> None:
         if is_outcome(event):
             say(words.outcome(event, self._reused))
 
 
-class PlainLines:
+class PlainLines(Display):
     """One line per event on standard output; of events that come often, one every few seconds.
 
     Within its block log lines look the same, on standard error.
     """
 
     def __init__(self, prefix: str = "") -> None:
+        super().__init__()
         self._prefix = prefix
         self._logs = contextlib.ExitStack()
-        self._start = time.monotonic()
         self._shown: dict[str, tuple[float, object]] = {}
-        self._reused = ""
-
-    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
-        """See `Display.show`."""
-        at = time.monotonic() - ago
-        self._start = min(self._start, at)
-        self._reused = reused(self._reused, event)
-        if self._due(event, at):
-            say(self._line(words.event(event, self._reused), at))
 
     def __enter__(self) -> Self:
         self._logs.enter_context(logs.through(lambda text: logs.to_stderr(self._like_ours(text))))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._logs.close()
+
+    def _show(self, event: e.JobEvent, at: float) -> None:
+        if self._due(event, at):
+            say(self._line(words.event(event, self._reused), at))
 
     def _like_ours(self, text: str) -> str:
         first, end, more = text.partition("\n")

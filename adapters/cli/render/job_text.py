@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from wakestream.adapters.cli.i18n import reasons, t
 from wakestream.adapters.cli.i18n.catalog import known
@@ -12,9 +12,6 @@ from wakestream.adapters.cli.render.units import size
 from wakestream.operators.lifecycle.reuse import AT_WORKER, OWN
 from wakestream.operators.model import events as e
 from wakestream.streams.protocol.printable import printable
-
-__all__ = ["count", "duration", "event", "nearer", "outcome", "phase", "reason", "size", "state", "waking"]
-
 
 Wait = TypeVar("Wait", bound=e.Queued | e.Waking)
 
@@ -59,45 +56,8 @@ def reason(code: str, why: str) -> str:
 
 def event(happened: e.JobEvent, reused: str = "") -> str:
     """One event as a line without its time. `reused`: see `outcome`."""
-    match happened:
-        case e.Queued():
-            place, what = _place(happened.position), phase(happened.phase)
-            return t("queued.up" if happened.phase in UP else "queued", place=place, phase=what, hope=_hope(happened))
-        case e.Waking():
-            return t("waited", time=duration(happened.waited), what=waking(happened))
-        case e.Granted():
-            return _granted(happened)
-        case e.Online():
-            return t("online", url=happened.url)
-        case e.Fingerprinted():
-            return t("fingerprinted", files=t("list.comma").join(_named(happened)))
-        case e.Checked():
-            return _checked(happened)
-        case e.Note():
-            return printable(happened.text)
-        case _:
-            return _later(happened, reused)
-
-
-def _later(happened: e.JobEvent, reused: str) -> str:
-    match happened:
-        case e.Uploading():
-            percent = _percent(happened.bytes, happened.of)
-            return t("uploading", percent=percent, size=size(happened.bytes), of=size(happened.of))
-        case e.Uploaded():
-            return t("uploaded", sent=size(happened.sent), saved=size(happened.saved))
-        case e.Submitted():
-            return t("submitted.cached") if happened.cached else t("submitted", task=happened.task_id)
-        case e.Running():
-            return _running(happened)
-        case e.Rendered():
-            return t("rendered")
-        case e.Downloading():
-            return _downloading(happened)
-        case e.Retrying():
-            return t("retrying", why=happened.why, time=duration(happened.delay), attempt=happened.attempt)
-        case _:
-            return outcome(happened, reused)
+    text = _PROGRESS.get(type(happened))
+    return outcome(happened, reused) if text is None else text(happened)
 
 
 def outcome(happened: e.JobEvent, reused: str = "") -> str:
@@ -105,7 +65,9 @@ def outcome(happened: e.JobEvent, reused: str = "") -> str:
     match happened:
         case e.Done():
             done = t("done", path=happened.path, size=size(happened.size))
-            return done if reused in ("", OWN) else f"{done}{_reused(reused)}"
+            if reused in ("", OWN):
+                return done
+            return done + (t("done.at_worker") if reused == AT_WORKER else t("done.of_job", job=reused))
         case e.Failed():
             hint = f"hint.{happened.code}"
             return t("failed", why=reason(happened.code, happened.why), hint=t(hint) if known(hint) else "")
@@ -115,10 +77,6 @@ def outcome(happened: e.JobEvent, reused: str = "") -> str:
             return t("cancelled", why=happened.why)
         case _:
             return type(happened).__name__
-
-
-def _reused(whose: str) -> str:
-    return t("done.at_worker") if whose == AT_WORKER else t("done.of_job", job=whose)
 
 
 def _timed_out(happened: e.TimedOut) -> str:
@@ -135,8 +93,19 @@ def _granted(grant: e.Granted) -> str:
     return t("granted.offline", gpu=name, time=duration(grant.waited))
 
 
-def _named(read: e.Fingerprinted) -> Sequence[str]:
-    return [t("fingerprinted.file", name=file.path.name, size=size(file.size)) for file in read.files]
+def _queued(wait: e.Queued) -> str:
+    name = "queued.up" if wait.phase in UP else "queued"
+    return t(name, place=_place(wait.position), phase=phase(wait.phase), hope=_hope(wait))
+
+
+def _fingerprinted(read: e.Fingerprinted) -> str:
+    files = (t("fingerprinted.file", name=file.path.name, size=size(file.size)) for file in read.files)
+    return t("fingerprinted", files=t("list.comma").join(files))
+
+
+def _uploading(sent: e.Uploading) -> str:
+    percent = f"{100 * sent.bytes / sent.of:.0f} %" if sent.of else "100 %"
+    return t("uploading", percent=percent, size=size(sent.bytes), of=size(sent.of))
 
 
 def _checked(checked: e.Checked) -> str:
@@ -191,12 +160,24 @@ def _place(position: int | None) -> str:
 
 
 def _hope(happened: e.Queued | e.Waking) -> str:
-    return "" if happened.phase in NO_HOPE else _eta(happened.eta)
-
-
-def _eta(eta: e.Eta | None) -> str:
+    eta = None if happened.phase in NO_HOPE else happened.eta
     return t("eta", p50=duration(eta.p50), p90=duration(eta.p90)) if eta and eta.p90 > 0 else ""
 
 
-def _percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else "100 %"
+_PROGRESS: Mapping[type, Callable[[Any], str]] = {
+    e.Queued: _queued,
+    e.Waking: lambda wait: t("waited", time=duration(wait.waited), what=waking(wait)),
+    e.Granted: _granted,
+    e.Online: lambda worker: t("online", url=worker.url),
+    e.Fingerprinted: _fingerprinted,
+    e.Checked: _checked,
+    e.Uploading: _uploading,
+    e.Uploaded: lambda files: t("uploaded", sent=size(files.sent), saved=size(files.saved)),
+    e.Submitted: lambda task: t("submitted.cached") if task.cached else t("submitted", task=task.task_id),
+    e.Running: _running,
+    e.Rendered: lambda _: t("rendered"),
+    e.Downloading: _downloading,
+    e.Retrying: lambda again: t("retrying", why=again.why, time=duration(again.delay), attempt=again.attempt),
+    e.Note: lambda note: printable(note.text),
+}
+"""The line of each event but the last."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.columns import Columns
@@ -25,8 +24,10 @@ from rich.text import Text
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render import units
+from wakestream.adapters.cli.render.base import Display
 from wakestream.adapters.runtime import printing
-from wakestream.operators.lifecycle.reuse import reused
+from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model import events as e
 from wakestream.streams.protocol.printable import printable
 from wakestream.streams.recording.timeline import STAGE_AFTER, STAGES
@@ -54,16 +55,16 @@ class _Speed(ProgressColumn):
         return self._bytes.render(task) if known else Text("")
 
 
-class LiveDisplay:
-    """Implements `Display` with rich; log lines scroll above it."""
+class LiveDisplay(Display):
+    """Draws the job with rich; log lines scroll above it."""
 
     def __init__(self, job: e.Job, console: Console | None = None) -> None:
+        super().__init__()
         self._job = job
         self._stage = "submit"
-        self._entered: dict[str, float] = {"submit": time.monotonic()}
+        self._entered: dict[str, float] = {"submit": self._start}
         self._left: dict[str, float] = {}
         self._line = t("asking")
-        self._reused = ""
         self._wait: tuple[e.Queued | e.Waking, float] | None = None
         self._outcome: e.JobEvent | None = None
         note = TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
@@ -79,45 +80,40 @@ class LiveDisplay:
         self._marks = _MARKS if console.encoding.lower().startswith("utf") else _ASCII_MARKS
         # Log lines go above the display, unless the user sent them elsewhere.
         self._live = Live(
-            get_renderable=self.picture, console=console, refresh_per_second=8, redirect_stderr=_is_terminal(sys.stderr)
-        )
+            get_renderable=self.picture, console=console, refresh_per_second=8,
+            redirect_stderr=bool(sys.stderr and sys.stderr.isatty()),
+        )  # fmt: skip
 
     def __enter__(self) -> Self:
         self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
-        """See `Display.show`."""
-        at = time.monotonic() - ago
+    def _show(self, event: e.JobEvent, at: float) -> None:
         self._entered["submit"] = min(self._entered["submit"], at)
-        self._reused = reused(self._reused, event)
         self._line = words.event(event, self._reused)
         self._wait = (event, at) if isinstance(event, e.Queued | e.Waking) else None
         stage = _STAGE_AFTER.get(type(event))
         if stage and stage != self._stage:
-            self._enter(stage, at)
+            self._left[self._stage] = at
+            self._left.pop(stage, None)
+            self._entered[stage] = at
+            self._stage = stage
         if isinstance(event, e.Retrying):
             self._live.console.print(Text(self._line, "yellow"))
         self._show_bar(event)
-        if isinstance(event, e.Done | e.Failed | e.TimedOut | e.Cancelled):
+        if is_outcome(event):
             self._outcome = event
             self._left.setdefault(self._stage, at)
 
-    def _enter(self, stage: str, at: float) -> None:
-        self._left[self._stage] = at
-        self._entered[stage] = at
-        self._left.pop(stage, None)
-        self._stage = stage
-
     def _show_bar(self, event: e.JobEvent) -> None:
         match event:
-            case e.Uploading():
-                self._move("upload", event.bytes, event.of, _bytes(event.bytes, event.of), True)
-            case e.Downloading():
-                self._move("download", event.bytes, event.of, _bytes(event.bytes, event.of), True)
+            case e.Uploading() | e.Downloading():
+                stage = "upload" if isinstance(event, e.Uploading) else "download"
+                note = units.size(event.bytes) + (f" / {units.size(event.of)}" if event.of else "")
+                self._move(stage, event.bytes, event.of, note, True)
             case e.Running() if event.status != "queued":
                 note = t("running.frame", frame=event.frame, frames=event.frames) if event.frames else ""
                 self._move("render", event.percent, 100, note, False)
@@ -170,11 +166,3 @@ class LiveDisplay:
         if self._outcome is None:
             return "default"
         return "bold green" if isinstance(self._outcome, e.Done) else "bold red"
-
-
-def _bytes(part: int, whole: int | None) -> str:
-    return f"{words.size(part)} / {words.size(whole)}" if whole else words.size(part)
-
-
-def _is_terminal(stream: object) -> bool:
-    return bool(getattr(stream, "isatty", bool)())

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from wakestream.adapters.cli import main
 from wakestream.adapters.cli.commands import watch
-from wakestream.adapters.cli.demo.output import Show, spoken
+from wakestream.adapters.cli.demo.output import DemoOutput, spoken
 from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.render.display import JsonLines, Outcomes, PlainLines, display
 from wakestream.adapters.cli.render.live import LiveDisplay
@@ -195,7 +195,7 @@ def test_what_does_not_go_to_a_terminal_is_plain_or_json() -> None:
 def test_a_line_of_the_demo_goes_on_where_it_began() -> None:
     console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
     with console.capture() as capture:
-        Show(console).say("hub", "connected to ws://127.0.0.1:41099/a/very/long/address")
+        DemoOutput(console).say("hub", "connected to ws://127.0.0.1:41099/a/very/long/address")
     lines = [line.rstrip() for line in capture.get().splitlines()]
     assert len(lines) > 1
     assert all(line.startswith(" " * 18) for line in lines[1:])
@@ -204,7 +204,7 @@ def test_a_line_of_the_demo_goes_on_where_it_began() -> None:
 
 def test_a_quiet_demo_says_nothing_before_its_table() -> None:
     console = Console(file=io.StringIO(), width=80)
-    show = Show(console, quiet=True)
+    show = DemoOutput(console, quiet=True)
     show.say("hub", "hello")
     show.begin(1, JOB)
     show.event(ON)
