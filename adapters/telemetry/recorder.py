@@ -13,13 +13,11 @@ from typing import Any, BinaryIO, Final
 
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.model.errors import FileUnusable
-from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import (
     Direction,
     Header,
     RowMaker,
     Tap,
-    frame_row,
     header_line,
     redact,
     row_line,
@@ -56,12 +54,6 @@ class Recorder(Tap):
         if self._file is None:
             return
         self._write(row_line(self._maker.make(direction, label, data, job)))
-
-    def frame(self, direction: Direction, message: m.Message) -> None:
-        """See `Tap.frame`."""
-        if not isinstance(message, m.Ping | m.Pong):
-            label, data, job = frame_row(message)
-            self.row(direction, label, data, job)
 
     def close(self) -> None:
         """Close the file; later rows are dropped."""

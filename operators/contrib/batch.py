@@ -64,12 +64,12 @@ class Barrier:
             An observable that emits `held` (unless this member fills the batch), then `full` or `due`. If it is
             subscribed again after that, for example by a retry, it emits `passed`.
         """
-        ticket = _Ticket()
+        passed: list[BatchState] = []  # outlives the subscriptions of this member
 
         def subscribe(observer: ObserverBase[BatchState], scheduler: SchedulerBase | None = None) -> DisposableBase:
-            if ticket.passed:
+            if passed:
                 return of(BatchState(self.size, self.size, "passed")).subscribe(observer)
-            return self._enter(_Member(observer, clock(scheduler), ticket))
+            return self._enter(_Member(observer, clock(scheduler), passed))
 
         return LightObservable(subscribe)
 
@@ -90,27 +90,18 @@ class Barrier:
             member.go_on(BatchState(len(together), self.size, state))
 
 
-class _Ticket:
-    """Whether the barrier has opened for one member; outlives its subscription."""
-
-    __slots__ = ("passed",)
-
-    def __init__(self) -> None:
-        self.passed = False
-
-
 class _Member:
     """One subscription that waits."""
 
-    __slots__ = ("observer", "ticket", "time", "timer")
+    __slots__ = ("observer", "passed", "time", "timer")
 
-    def __init__(self, observer: ObserverBase[BatchState], time: SchedulerBase, ticket: _Ticket) -> None:
-        self.observer, self.ticket, self.time = observer, ticket, time
+    def __init__(self, observer: ObserverBase[BatchState], time: SchedulerBase, passed: list[BatchState]) -> None:
+        self.observer, self.passed, self.time = observer, passed, time
         self.timer = SerialDisposable()
 
     def go_on(self, state: BatchState) -> None:
         # In a turn of the loop of its own, so that a member that raises does not stop the others.
-        self.ticket.passed = True
+        self.passed.append(state)
         self.timer.disposable = self.time.schedule(lambda *_: self._finish(state))
 
     def _finish(self, state: BatchState) -> None:

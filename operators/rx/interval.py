@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import ObserverBase, SchedulerBase
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.rx.core.observable import LightObservable
-from wakestream.operators.rx.core.scheduler import Timer, clock
+from wakestream.operators.rx.core.scheduler import LoopScheduler, clock, seconds_now
 
 T = TypeVar("T")
 
@@ -32,19 +32,38 @@ def interval(seconds: float, make: Callable[[float], T]) -> Observable[T]:
     return LightObservable(lambda observer, scheduler: _Interval(seconds, make, observer, clock(scheduler)))
 
 
-class _Interval(Timer):
-    """One subscription, and how many periods are over."""
+class _Interval(DisposableBase):
+    """One subscription, and how many periods are over.
 
-    __slots__ = ("count", "make", "observer", "seconds", "start")
+    On a `LoopScheduler` it makes only a timer of the loop, because thousands of jobs have one that fires every few
+    seconds.
+    """
+
+    __slots__ = ("cancel", "count", "loop", "make", "observer", "seconds", "start", "time")
 
     def __init__(
         self, seconds: float, make: Callable[[float], Any], observer: ObserverBase[Any], time: SchedulerBase
     ) -> None:
-        super().__init__(time)
-        self.seconds, self.make, self.observer = seconds, make, observer
+        self.seconds, self.make, self.observer, self.time = seconds, make, observer, time
+        self.loop = time.loop if isinstance(time, LoopScheduler) else None
         self.start = self.now()
         self.count = 0
+        self.cancel: Callable[[], object] | None
         self.set(self.start + seconds)
+
+    def now(self) -> float:
+        return seconds_now(self.time) if self.loop is None else self.loop.time()
+
+    def set(self, when: float) -> None:
+        if self.loop is None:
+            self.cancel = self.time.schedule_relative(max(0.0, when - self.now()), self.on_fire).dispose
+        else:
+            self.cancel = self.loop.call_at(when, self.on_fire).cancel
+
+    def dispose(self) -> None:
+        cancel, self.cancel = self.cancel, None
+        if cancel is not None:
+            cancel()
 
     def on_fire(self, *_: Any) -> None:
         start, seconds = self.start, self.seconds
@@ -54,6 +73,6 @@ class _Interval(Timer):
         except Exception as error:
             self.observer.on_error(error)
             return
-        if not self.disposed:  # set before emitting, so that an observer that raises does not stop the timer
+        if self.cancel is not None:  # set before emitting, so that an observer that raises does not stop the timer
             self.set(start + (count + 1) * seconds)
             self.observer.on_next(item)

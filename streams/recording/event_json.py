@@ -13,17 +13,14 @@ from wakestream.operators.model.events import JobEvent, Outcome
 
 def kind(event: JobEvent) -> str:
     """Return the name of an event, in lower case with underscores (`TimedOut` is `timed_out`)."""
-    return _word(type(event).__name__)
-
-
-def kind_of(event: type) -> str:
-    """Return the name of a class of events, as `kind` does."""
-    return _word(event.__name__)
+    found: type = type(event)
+    return kind_of(found)
 
 
 @cache
-def _word(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+def kind_of(event: type) -> str:
+    """Return the name of a class of events, as `kind` does."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", event.__name__).lower()
 
 
 OUTCOME_KINDS: Final = tuple(kind_of(each) for each in get_args(Outcome))

@@ -119,11 +119,13 @@ class Tap(Protocol):
         ...
 
     def frame(self, direction: Direction, message: m.Message) -> None:
-        """Record one frame."""
-        ...
+        """Record one frame, unless it only keeps the connection open."""
+        if not isinstance(message, m.Ping | m.Pong):
+            label, data, job = frame_row(message)
+            self.row(direction, label, data, job)
 
 
-class _Untapped:
+class _Untapped(Tap):
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
         """Record nothing."""
 
@@ -182,11 +184,6 @@ class MemoryTap(Tap):
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
         """See `Tap.row`."""
         self.rows.append(self._maker.make(direction, label, data, job))
-
-    def frame(self, direction: Direction, message: m.Message) -> None:
-        """See `Tap.frame`."""
-        label, data, job = frame_row(message)
-        self.row(direction, label, data, job)
 
 
 def frame_row(message: m.Message) -> tuple[str, dict[str, Any], str | None]:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from wakestream.operators.model.errors import TaskLost, WorkerUnreachable
 from wakestream.operators.model.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
@@ -62,20 +62,17 @@ class Pace:
     works: Mapping[str, float] = field(default_factory=dict)
 
 
-class WorkerLink(Protocol):
-    """The worker's connection to the hub."""
+class WorkerLink:
+    """The worker's connection to the hub. This one does nothing, for a machine that does not belong to the hub."""
 
     def join(self) -> None:
         """Connect and register."""
-        ...
 
     def say(self, message: m.Message) -> None:
         """Send one message, if connected."""
-        ...
 
-    def part(self) -> Callable[[], None]:
-        """Stop sending. Call the result when the connection has really ended."""
-        ...
+    def part(self, seconds: float) -> None:
+        """Stop sending. The connection itself ends so many seconds later."""
 
 
 OnEvent = Callable[[str, Mapping[str, Any], str | None], None]
@@ -131,7 +128,7 @@ class SimulatedGpu:
         self.reading, self.initialized = "stopping", False
         self._kill()
         # A machine that loses power does not close its connection, which may last until after its next start.
-        self.net.after(self.pace.leave, self.link.part())
+        self.link.part(self.pace.leave)
         self._later(min(self.pace.leave, self.pace.halt), self._leave)
         self._later(self.pace.halt, self._off)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from statistics import median
 from typing import Any
@@ -48,7 +48,7 @@ class Gpus:
 
     def workers(self) -> SimulatedWorkers:
         """Their workers, by address; a worker at another address is always on."""
-        on = SimulatedGpu("", "http://always-on", self.pace, self._net, _NoConnection(), self._note("always on"))
+        on = SimulatedGpu("", "http://always-on", self.pace, self._net, WorkerLink(), self._note("always on"))
         on.reading, on.serving, on.initialized = "running", True, True
         return SimulatedWorkers({gpu.url: gpu for gpu in self._gpus.values()}, on)
 
@@ -72,17 +72,6 @@ class Gpus:
         return note
 
 
-class _NoConnection(WorkerLink):
-    """For a machine that does not belong to this hub."""
-
-    def join(self) -> None: ...
-
-    def say(self, message: m.Message) -> None: ...
-
-    def part(self) -> Callable[[], None]:
-        return lambda: None
-
-
 class _HubLink(WorkerLink):
     """A simulated worker's connection to the hub; each `join` opens a new one."""
 
@@ -104,14 +93,10 @@ class _HubLink(WorkerLink):
         if self._channel is not None:
             self._channel.send(message)
 
-    def part(self) -> Callable[[], None]:
+    def part(self, seconds: float) -> None:
         fd, self._fd, self._channel = self._fd, None, None
-
-        def gone() -> None:
-            if fd is not None:
-                self._hub.handle(f.Closed(fd))
-
-        return gone
+        if fd is not None:
+            self._net.after(seconds, self._hub.handle, f.Closed(fd))
 
     def _arrive(self, fd: int, message: m.Message, row: Row | None) -> None:
         if self._hub.is_open(fd):

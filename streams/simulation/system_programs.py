@@ -6,9 +6,8 @@ Each takes inputs from its own log (`drive`), except the frames that another rep
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from random import Random
-from typing import Any
 
 from msgspec import structs
 from reactivex import abc
@@ -235,51 +234,35 @@ class MonitorProgram(PeerProgram):
             if isinstance(command, p.Say):
                 self.send(command.message)
             elif self.gpu is not None:
-                self._ask(self.gpu, command)
+                self.net.after(self.gpu.pace.call, self._ask, self.gpu, command)
         if self.gpu is not None:
             if self._ticking is not None:
                 self._ticking.cancel()
             self._ticking = self.net.after(1.0, self.handle, p.Tick())
 
     def _ask(self, gpu: SimulatedGpu, command: p.PowerCommand) -> None:
-        call = _CALLS.get(type(command))
-        if call is not None:
-            self.net.after(gpu.pace.call, self._answer, call, gpu, command)
-
-    def _answer(self, call: Call, gpu: SimulatedGpu, command: Any) -> None:
-        label, carry_out = call
-        event = carry_out(gpu, command)
-        self.tap.row("effect", label, structs.asdict(event))
-        self.handle(event)
+        """Call the machine, and handle its answer."""
+        answer = _answer(gpu, command)
+        if answer is not None:
+            label, event = answer
+            self.tap.row("effect", label, structs.asdict(event))
+            self.handle(event)
 
 
-Call = tuple[str, Callable[[SimulatedGpu, Any], p.CallAnswer]]
-"""The label of a call's row, and what the machine does."""
-
-
-def _start(gpu: SimulatedGpu, command: p.Start) -> p.CallAnswer:
-    gpu.start()
-    return p.Taken(command.number)
-
-
-def _stop(gpu: SimulatedGpu, command: p.Stop) -> p.CallAnswer:
-    gpu.stop()
-    return p.Taken(command.number)
-
-
-def _inspect(gpu: SimulatedGpu, command: p.Inspect) -> p.CallAnswer:
-    return p.Reading(command.number, gpu.reading)
-
-
-def _check(gpu: SimulatedGpu, _: p.CheckHealth) -> p.CallAnswer:
-    if gpu.initialized:
-        return p.HealthAnswer(True)
-    return p.HealthAnswer(False, "it is not initialized" if gpu.serving else f"{gpu.url} does not answer")
-
-
-_CALLS: Mapping[type, Call] = {
-    p.Start: ("power.start", _start),
-    p.Stop: ("power.stop", _stop),
-    p.Inspect: ("power.inspect", _inspect),
-    p.CheckHealth: ("power.health", _check),
-}
+def _answer(gpu: SimulatedGpu, command: p.PowerCommand) -> tuple[str, p.CallAnswer] | None:
+    """Carry out a call; returns the label of its row, and what the monitor learns."""
+    match command:
+        case p.Start(number):
+            gpu.start()
+            return "power.start", p.Taken(number)
+        case p.Stop(number):
+            gpu.stop()
+            return "power.stop", p.Taken(number)
+        case p.Inspect(number):
+            return "power.inspect", p.Reading(number, gpu.reading)
+        case p.CheckHealth() if gpu.initialized:
+            return "power.health", p.HealthAnswer(True)
+        case p.CheckHealth():
+            why = "it is not initialized" if gpu.serving else f"{gpu.url} does not answer"
+            return "power.health", p.HealthAnswer(False, why)
+    return None

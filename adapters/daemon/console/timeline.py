@@ -13,7 +13,6 @@ from typing import Any, Final
 import orjson
 
 from wakestream.adapters.telemetry import logs
-from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.recording import (
     Direction,
@@ -21,7 +20,6 @@ from wakestream.streams.recording.recording import (
     Row,
     RowMaker,
     Tap,
-    frame_row,
     header_line,
     redact,
     row_line,
@@ -77,12 +75,6 @@ class Timeline(Tap):
         if len(self.rows) > self._kept:
             self._cut_down()
         self.news.set()
-
-    def frame(self, direction: Direction, message: m.Message) -> None:
-        """See `Tap.frame`."""
-        if not isinstance(message, m.Ping | m.Pong):
-            label, data, job = frame_row(message)
-            self.row(direction, label, data, job)
 
     def _cut_down(self) -> None:
         """Cut down to three quarters. Ended jobs are removed first, completely: a part of a job could not be replayed.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -118,44 +117,3 @@ def seconds_now(scheduler: abc.SchedulerBase) -> float:
     if isinstance(scheduler, LoopScheduler):  # exact, and faster than through a datetime
         return scheduler.loop.time()
     return scheduler.to_seconds(scheduler.now)
-
-
-class Timer(abc.DisposableBase):
-    """A timer that is set again and again: `on_fire` is called at the time given to `set`.
-
-    On a `LoopScheduler` it makes only a timer of the loop, because thousands of jobs have one that fires every few
-    seconds.
-    """
-
-    __slots__ = ("_cancel", "_loop", "_time")
-
-    def __init__(self, time: abc.SchedulerBase) -> None:
-        self._time = time
-        self._loop = time.loop if isinstance(time, LoopScheduler) else None
-        self._cancel: Callable[[], object] | None = None
-
-    @abstractmethod
-    def on_fire(self, *_: Any) -> None:
-        """Called when the time has come."""
-
-    def now(self) -> float:
-        """Like `seconds_now`."""
-        return seconds_now(self._time) if self._loop is None else self._loop.time()
-
-    def set(self, when: float) -> None:
-        """Fire when `now` is `when`, or soon if that is in the past. The timer must not be set already."""
-        if self._loop is None:
-            self._cancel = self._time.schedule_relative(max(0.0, when - self.now()), self.on_fire).dispose
-        else:
-            self._cancel = self._loop.call_at(when, self.on_fire).cancel
-
-    @property
-    def disposed(self) -> bool:
-        """Whether the timer was disposed, or never set."""
-        return self._cancel is None
-
-    def dispose(self) -> None:
-        """Stop the timer."""
-        cancel, self._cancel = self._cancel, None
-        if cancel is not None:
-            cancel()

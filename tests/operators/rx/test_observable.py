@@ -7,7 +7,8 @@ import pytest
 from reactivex import Observable, abc
 
 from wakestream.operators.rx.core.observable import Disposable, LightObservable, SerialDisposable, subscribe_through
-from wakestream.operators.rx.core.scheduler import LoopScheduler, Timer
+from wakestream.operators.rx.core.scheduler import LoopScheduler
+from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.sources import of, start_with
 
 
@@ -61,23 +62,10 @@ def test_an_error_of_a_function_arrives_as_an_error() -> None:
     assert heard == [1, ZeroDivisionError]
 
 
-class Ticking(Timer):
-    __slots__ = ("rung",)
-
-    def __init__(self, time: abc.SchedulerBase) -> None:
-        super().__init__(time)
-        self.rung: list[float] = []
-
-    def on_fire(self, *_: Any) -> None:
-        self.rung.append(self.now())
-        self.set(self.now() + 10)
-
-
-async def test_an_alarm_rings_each_time_it_is_set_and_never_after_disposal() -> None:
-    alarm = Ticking(LoopScheduler())
-    assert alarm.disposed
-    alarm.set(alarm.now() + 10)
+async def test_an_interval_emits_each_period_and_never_after_disposal() -> None:
+    heard: list[float] = []
+    running = interval(10.0, lambda elapsed: elapsed).subscribe(heard.append, scheduler=LoopScheduler())
     await asyncio.sleep(35)  # virtual
-    alarm.dispose()
+    running.dispose()
     await asyncio.sleep(35)  # virtual
-    assert alarm.rung == pytest.approx([10, 20, 30])
+    assert heard == pytest.approx([10, 20, 30])

@@ -1,7 +1,7 @@
 """The simulated machine: it does what a real one does, in the times that the test sets."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ class Heard(WorkerLink):
     def say(self, message: m.Message) -> None:
         self._note(message.TYPE)
 
-    def part(self) -> Callable[[], None]:
-        return lambda: self._note("gone")
+    def part(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._note, "gone")
 
 
 class Machine:
