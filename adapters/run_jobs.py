@@ -116,7 +116,7 @@ def run_job(
     flags.record(parser)
     given = parser.parse_args(arguments)
     try:
-        job = job_of(argparse.Namespace(**vars(given), job_id=None))
+        job = job_of(given.video, given.audio, given.output)
     except WakestreamError as error:
         return _complain(error)
     return run_jobs([job], build, workers=workers, show=show, record=given.record)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, Protocol
 
 from loguru import logger
@@ -14,7 +13,7 @@ from loguru import logger
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.base import Display
-from wakestream.adapters.config.settings import WAITS, Settings, SettingsError, flag_of
+from wakestream.adapters.config.settings import WAITS, SettingsError, flag_of
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, Lengths
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.events import Job, JobEvent, Note
@@ -34,20 +33,30 @@ class Stop(Protocol):
         ...
 
 
-async def daemon_for(client: DaemonClient, settings: Settings, args: argparse.Namespace) -> bool:
-    """Whether a daemon runs that can take this user's job; `DaemonUnreachable` if one is needed (`--detach`)."""
-    found = await client.needed() if args.detach else await client.look()
+async def daemon_for(client: DaemonClient, hub: str | None, *, needed: bool, ignored: Collection[str]) -> bool:
+    """Whether a daemon runs that can take this user's job.
+
+    Args:
+        client: Looks for the daemon.
+        hub: The user's hub; None for that of the daemon.
+        needed: The job must not run in the foreground instead.
+        ignored: The names of settings that the user gave and that the daemon does not take from a job.
+
+    Raises:
+        DaemonUnreachable: one is needed, and none runs.
+        SettingsError: one is needed, and it serves another hub.
+    """
+    found = await client.needed() if needed else await client.look()
     if found is None:
         return False
-    if settings.hub_url is not None and found.get("hub") != settings.hub_url:
-        why = f"the daemon of {client.state} serves the hub {found.get('hub')}, not {settings.hub_url}"
-        if args.detach:
+    if hub is not None and found.get("hub") != hub:
+        why = f"the daemon of {client.state} serves the hub {found.get('hub')}, not {hub}"
+        if needed:
             raise SettingsError(f"{why}; leave the hub out, or start another daemon with --state")
         logger.warning("{}: the job runs here, in the foreground", why)
         return False
-    for name in THE_DAEMONS:
-        if getattr(args, name, None) is not None:
-            logger.warning("{} is the daemon's to set, and of no effect here", flag_of(name))
+    for name in ignored:
+        logger.warning("{} is the daemon's to set, and of no effect here", flag_of(name))
     return True
 
 

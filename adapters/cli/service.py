@@ -31,7 +31,6 @@ from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.runtime.rlimits import connections_allowed
 from wakestream.adapters.runtime.windows_loop import loop_factory
 from wakestream.adapters.telemetry import logs
-from wakestream.adapters.telemetry.log_file import LogFile
 from wakestream.adapters.telemetry.metrics_server import Collect, metrics_listener
 
 
@@ -51,25 +50,20 @@ def begin(args: argparse.Namespace, *, usual_level: str | None = None) -> settin
     """
     found = settings.load(vars(args))
     asked = usual_level is None or ("log_level" in args and not (flags.is_quiet(args) and args.log_level == QUIET))
+    lasting = found.log_file is not None and "log_file" in args
+    if lasting:
+        os.environ.pop("WAKESTREAM_LOG_FILE", None)  # what this program starts shall not write into the same
     logs.configure(
         found.log_level if asked else str(usual_level),
         found.secrets,
         json=found.log_format == "json",
         program=getattr(args, "command", ""),
-        **_kept(args, found),
+        file=found.log_file if lasting else None,
+        file_level="INFO" if flags.is_quiet(args) else None,  # `-q` is for the screen alone
     )
     for warning in found.warnings:
         logger.warning(warning)
     return found
-
-
-def _kept(args: argparse.Namespace, found: settings.Settings) -> dict[str, Any]:
-    """Long-lived programs (those with the flag) keep their log; `-q` is for the screen alone."""
-    if found.log_file is None or "log_file" not in args:
-        return {}
-
-    os.environ.pop("WAKESTREAM_LOG_FILE", None)  # what this program starts shall not write into the same
-    return {"keep": LogFile(found.log_file).write, "keep_level": "INFO" if flags.is_quiet(args) else None}
 
 
 def run_program(main: Main, *, exit_with_stdin: bool = False) -> int:

@@ -18,6 +18,9 @@ MAX_FILE = 1024 * 1024
 MAX_KEY = 512
 """Longest key in characters."""
 
+SHORT = 16
+"""A shorter secret or key causes a warning."""
+
 
 VARIABLES = frozenset({"WAKESTREAM_KEY", "HEYGEM_API_SECRET", "WAKESTREAM_WEBHOOK_SECRET"})
 """Environment variables that hold a secret."""
@@ -116,12 +119,38 @@ def _toml_place(path: Path, text: str, key: str) -> str:
     return f"{path}{line} ({key})"
 
 
-def read_key(path: Path) -> Secret | None:
-    """The key in a key file, bare or as `{"license_key": "…"}`; None when there is no such file."""
+def secret(given: Given, warnings: list[str]) -> Secret:
+    """A secret that the programs share; `SettingsError` when it cannot be sent."""
+    text = str(given.value).strip()
+    if not text.isascii() or not text.isprintable():
+        raise SettingsError(f"{given.where} must have printable ASCII characters only, as it is sent in an HTTP header")
+    if not text:
+        raise SettingsError(
+            f"{given.where} is blank; set a secret of {SHORT} characters or more, or remove the setting"
+        )
+    return _long_enough(Secret(text), given.where, warnings)
+
+
+def key(given: Given, warnings: list[str]) -> Secret:
+    """A key that is itself the value of a setting."""
+    return _long_enough(_checked_key(str(given.value), given.where), given.where, warnings)
+
+
+def key_in(path: Path, where: str, warnings: list[str]) -> Secret:
+    """The key in a key file, bare or as `{"license_key": "…"}`; `where` is the setting that names the file."""
     text = _text(path)
     if text is None:
-        return None
-    return checked_key(_license(text, path), str(path))
+        raise SettingsError(f"{where} names {path}, which does not exist; give the file that holds the key")
+    found = _checked_key(_license(text, path), str(path))
+    if os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
+        warnings.append(f"{path} contains a key and every account on this machine can read it; run: chmod 600 {path}")
+    return _long_enough(found, where, warnings)
+
+
+def _long_enough(secret: Secret, where: str, warnings: list[str]) -> Secret:
+    if len(secret) < SHORT:
+        warnings.append(f"{where}: this secret has {len(secret)} characters and can be guessed; use {SHORT} or more")
+    return secret
 
 
 def read_keys(path: Path | None) -> list[Secret]:
@@ -137,7 +166,7 @@ def read_keys(path: Path | None) -> list[Secret]:
     return found
 
 
-def checked_key(text: str, where: str) -> Secret:
+def _checked_key(text: str, where: str) -> Secret:
     """`text` as a key; `SettingsError`, which does not show it, when it cannot be one."""
     key = text.strip()
     if not key:
@@ -164,11 +193,6 @@ def _license(text: str, path: Path) -> str:
     if not isinstance(key, str):
         raise SettingsError(f'{path}: has no text for "license_key"; write {{"license_key": "…"}} or the bare key')
     return key
-
-
-def world_readable(path: Path) -> bool:
-    """Whether every account on this machine may read the file; always False without POSIX permissions."""
-    return os.name == "posix" and path.exists() and bool(path.stat().st_mode & stat.S_IROTH)
 
 
 def _text(path: Path) -> str | None:

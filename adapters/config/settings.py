@@ -20,12 +20,12 @@ from wakestream.adapters.config.setting_files import (
     Given,
     Secret,
     SettingsError,
-    checked_key,
+    key,
+    key_in,
     read_config,
     read_env,
-    read_key,
     read_toml,
-    world_readable,
+    secret,
 )
 from wakestream.streams.protocol.printable import LONGEST_NAME, is_name
 
@@ -38,9 +38,6 @@ __all__ = [
 
 USER_FOLDER = "WAKESTREAM_CONFIG"
 """The environment variable with the folder of the user's own settings."""
-
-SHORT = 16
-"""A shorter secret or key causes a warning."""
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
@@ -177,16 +174,21 @@ def _path(value: object) -> Path:
     return Path(_text(value)).expanduser()
 
 
-def _level(value: object) -> str:
-    if str(value).upper() not in LEVELS:
-        raise ValueError(f"is {str(value)[:40]!r}; write one of {', '.join(LEVELS)}")
-    return str(value).upper()
+def _choice(known: Mapping[str, object], listed: str) -> Callable[[Any], object]:
+    """Reads one of the words of `known`, in capitals or not."""
+
+    def read(value: object) -> object:
+        word = str(value).lower()
+        if word not in known:
+            raise ValueError(f"is {str(value)[:40]!r}; write {listed}")
+        return known[word]
+
+    return read
 
 
-def _format(value: object) -> str:
-    if str(value).lower() not in FORMATS:
-        raise ValueError(f"is {str(value)[:40]!r}; write one of {', '.join(FORMATS)}")
-    return str(value).lower()
+_level = _choice({level.lower(): level for level in LEVELS}, f"one of {', '.join(LEVELS)}")
+_format = _choice({form: form for form in FORMATS}, f"one of {', '.join(FORMATS)}")
+_yes = _choice({"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}, "true or false")
 
 
 def _gpu(value: object) -> str:
@@ -197,13 +199,6 @@ def _gpu(value: object) -> str:
 
 def _address(value: object) -> tuple[str, int]:
     return addresses.listen_address(_text(value))
-
-
-def _yes(value: object) -> bool:
-    found = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(str(value).lower())
-    if found is None:
-        raise ValueError(f"is {str(value)[:40]!r}; write true or false")
-    return found
 
 
 def _webhook(value: object) -> Secret:
@@ -289,7 +284,7 @@ _PLAIN = (
 )
 _TIMES = tuple(_ours(name, seconds) for name in WAITS.values())
 _KEY = _ours("key", _text)
-_KEY_FILE = _ours("key_file", _text)
+_KEY_FILE = _ours("key_file", _path)
 _API_SECRET = _Setting("api_secret", "HEYGEM_API_SECRET", _text, "api_secret")
 _WEBHOOK_SECRET = _ours("webhook_secret", _text)
 _ALL = (*_PLAIN, *_TIMES, _KEY, _KEY_FILE, _API_SECRET, _WEBHOOK_SECRET)
@@ -301,7 +296,7 @@ _FLAGS = {
 }  # fmt: skip
 """Settings whose flag has another name."""
 _SECRET = {_KEY.name, _API_SECRET.name, _WEBHOOK_SECRET.name}
-_PATHS = {_KEY_FILE.name, *(one.name for one in _PLAIN if one.read is _path)}
+_PATHS = {one.name for one in _ALL if one.read is _path}
 
 _Layer = Mapping[str, Given]
 
@@ -379,8 +374,8 @@ def _layers(flags: Mapping[str, object], environment: Mapping[str, str], files: 
 def _of_folder(folder: Path) -> tuple[_Layer, ...]:
     file = read_toml(folder / "wakestream.toml")
     _check_names(file)
-    key = folder / ".license"
-    license_file = {_KEY_FILE.name: Given(str(key), str(key))} if os.path.exists(key) else {}  # noqa: PTH110 - exists raises no error
+    held = str(folder / ".license")
+    license_file = {_KEY_FILE.name: Given(held, held)} if os.path.exists(held) else {}  # noqa: PTH110 - exists raises no error
     named = _by_name(read_config(folder / "config.dat")), _by_name(read_env(folder / ".env")), file
     return *(_from(folder, layer) for layer in named), license_file
 
@@ -416,8 +411,12 @@ def _nearest(name: str, known: Collection[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
 
 
+def _first(layers: tuple[_Layer, ...], setting: _Setting) -> Given | None:
+    return next((layer[setting.name] for layer in layers if setting.name in layer), None)
+
+
 def _value(setting: _Setting, layers: tuple[_Layer, ...]) -> Any:
-    given = next((layer[setting.name] for layer in layers if setting.name in layer), None)
+    given = _first(layers, setting)
     return None if given is None else _read(setting, given)
 
 
@@ -429,41 +428,15 @@ def _read(setting: _Setting, given: Given) -> Any:
 
 
 def _secret(layers: tuple[_Layer, ...], setting: _Setting, warnings: list[str]) -> Secret | None:
-    given = next((layer[setting.name] for layer in layers if setting.name in layer), None)
-    if given is None:
-        return None
-    text = str(given.value).strip()
-    if not text.isascii() or not text.isprintable():
-        raise SettingsError(f"{given.where} must have printable ASCII characters only, as it is sent in an HTTP header")
-    if not text:
-        raise SettingsError(
-            f"{given.where} is blank; set a secret of {SHORT} characters or more, or remove the setting"
-        )
-    return _long_enough(Secret(text), given.where, warnings)
-
-
-def _long_enough(secret: Secret, where: str, warnings: list[str]) -> Secret:
-    if len(secret) < SHORT:
-        warnings.append(f"{where}: this secret has {len(secret)} characters and can be guessed; use {SHORT} or more")
-    return secret
+    given = _first(layers, setting)
+    return None if given is None else secret(given, warnings)
 
 
 def _key(layers: tuple[_Layer, ...], warnings: list[str]) -> Secret | None:
     for layer in layers:
         if _KEY.name in layer:
-            given = layer[_KEY.name]
-            return _long_enough(checked_key(str(given.value), given.where), given.where, warnings)
+            return key(layer[_KEY.name], warnings)
         if _KEY_FILE.name in layer:
             given = layer[_KEY_FILE.name]
-            key = _key_in(Path(_read(_KEY_FILE, given)).expanduser(), given.where, warnings)
-            return _long_enough(key, given.where, warnings)
+            return key_in(_read(_KEY_FILE, given), given.where, warnings)
     return None
-
-
-def _key_in(path: Path, where: str, warnings: list[str]) -> Secret:
-    key = read_key(path)
-    if key is None:
-        raise SettingsError(f"{where} names {path}, which does not exist; give the file that holds the key")
-    if world_readable(path):
-        warnings.append(f"{path} contains a key and every account on this machine can read it; run: chmod 600 {path}")
-    return key

@@ -57,6 +57,11 @@ class DaemonClient:
         self._address: Address | None = None
         self._features: frozenset[str] = frozenset()
 
+    @property
+    def url(self) -> str:
+        """The daemon's address, once it has been found; empty before."""
+        return self._address.url if self._address is not None else ""
+
     async def look(self) -> dict[str, Any] | None:
         """The daemon's answer to the health call; None if no daemon runs."""
         address = daemon_address.read(self.state)
@@ -224,7 +229,7 @@ def _headers(address: Address) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def open_daemon_client(state: Path) -> AsyncIterator[DaemonClient]:
-    """A client while the block runs."""
+async def open_daemon_client(state: Path | str | None) -> AsyncIterator[DaemonClient]:
+    """A client of the daemon whose folder is `state` (see `discovery.folder`), while the block runs."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=1024 * 1024) as session:
-        yield DaemonClient(state, session)
+        yield DaemonClient(daemon_address.folder(state), session)

@@ -14,11 +14,13 @@ import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from wakestream.adapters.telemetry.log_file import LogFile
 from wakestream.streams.protocol.printable import printable
 
 if TYPE_CHECKING:
@@ -125,8 +127,8 @@ def configure(
     *,
     json: bool = False,
     program: str = "",
-    keep: Callable[[str], object] | None = None,
-    keep_level: str | None = None,
+    file: Path | None = None,
+    file_level: str | None = None,
 ) -> None:
     """Configure the log of this program.
 
@@ -136,8 +138,8 @@ def configure(
         json: Each line is an object with time (ISO 8601, UTC), level, message, job, stage, program, error and, if there
             is one, traceback. An unexpected error of the program is such a line too.
         program: The program's name in JSON lines.
-        keep: Also receives the lines, with the date.
-        keep_level: The lowest level for `keep`, if it differs.
+        file: Also receives the lines, with the date.
+        file_level: The lowest level in `file`, if it differs.
     """
     hide(*secrets)
     _lines.json, _lines.program = json, program
@@ -146,8 +148,8 @@ def configure(
     logger.configure(extra={"job": "-", "stage": "-"}, patcher=_untouched if json else _printable)
     # diagnose and backtrace print values of variables, which may be secrets; catch prints complete records.
     logger.add(_lines.show, level=level, format=lambda _: _FORMAT, backtrace=False, diagnose=False, catch=False)
-    if keep is not None:
-        _lines.keep, wanted = keep, keep_level or level
+    if file is not None:
+        _lines.keep, wanted = LogFile(file).write, file_level or level
         logger.add(
             _lines.show_in_file, level=wanted, format=lambda _: _DATED, backtrace=False, diagnose=False, catch=False
         )

@@ -9,7 +9,6 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.job_text import reason
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
-from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import answer, say, say_json
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.recording.event_json import plain_text
@@ -32,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _cancel(args: argparse.Namespace) -> int:
     status = exit_codes.DONE
-    async with open_daemon_client(folder(args.state)) as client:
+    async with open_daemon_client(args.state) as client:
         for job in args.jobs:
             try:
                 found = await client.cancel(job)

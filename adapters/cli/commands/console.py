@@ -6,7 +6,6 @@ import argparse
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.daemon.console.open_browser import address, in_browser
 from wakestream.adapters.runtime.printing import say
@@ -27,11 +26,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _link(args: argparse.Namespace) -> int:
-    state = daemon_address.folder(args.state)
-    async with open_daemon_client(state) as client:
+    async with open_daemon_client(args.state) as client:
         code = (await client.call("POST", "/console/links"))["code"]
-    found = daemon_address.read(state)
-    link = address(found.url if found is not None else "", code)
-    if not args.open or not in_browser(state, link):
+        link = address(client.url, code)
+    if not args.open or not in_browser(client.state, link):
         say(link)
     return exit_codes.DONE

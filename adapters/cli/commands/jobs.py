@@ -13,7 +13,6 @@ from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.daemon.api.requests import LIST_MOST
 from wakestream.adapters.daemon.api_client import open_daemon_client
-from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.streams.recording.event_from_json import event_from
 
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _list(args: argparse.Namespace) -> int:
-    async with open_daemon_client(folder(args.state)) as client:
+    async with open_daemon_client(args.state) as client:
         found, older = await client.jobs("all" if args.all else "open", LIST_MOST)
     if args.json:
         for job in found:

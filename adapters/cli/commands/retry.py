@@ -10,7 +10,6 @@ from wakestream.adapters.cli.commands.cancel import say_refused
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
-from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import answer, say
 
 EXAMPLES = ("retry ws-0123456789abcdef", "retry --all")
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _retry(args: argparse.Namespace) -> int:
     status = exit_codes.DONE
-    async with open_daemon_client(folder(args.state)) as client:
+    async with open_daemon_client(args.state) as client:
         if args.all:
             tried = await client.retry_all()
             for job in tried:

@@ -6,10 +6,11 @@ import argparse
 import asyncio
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.follow import daemon_for, hand_over
+from wakestream.adapters.cli.follow import THE_DAEMONS, daemon_for, hand_over
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.base import Display
@@ -17,8 +18,7 @@ from wakestream.adapters.cli.render.display import display
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Settings, SettingsError
-from wakestream.adapters.daemon.api_client import Lengths, open_daemon_client
-from wakestream.adapters.daemon.discovery import folder, read
+from wakestream.adapters.daemon.api_client import DaemonClient, Lengths, open_daemon_client
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.engines.probe import both_probed
 from wakestream.adapters.runtime.printing import answer
@@ -70,49 +70,88 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.waits(parser)
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What the arguments ask for.
+
+    Attributes:
+        job: The job; its files were checked.
+        settings: All settings.
+        state: The daemon's folder, if it is not the usual one.
+        priority: The job's priority in the daemon.
+        foreground: Do not use a daemon.
+        detach: Use a daemon, and do not wait for the job.
+        ignored: The names of the given settings that a daemon does not take from a job.
+        as_json: Write JSON for a program.
+        plain: Write plain lines even on a terminal.
+        quiet: Write only the outcome.
+    """
+
+    job: Job
+    settings: Settings
+    state: str | None
+    priority: int
+    foreground: bool
+    detach: bool
+    ignored: tuple[str, ...]
+    as_json: bool
+    plain: bool
+    quiet: bool
+
+    def display(self) -> Display:
+        """A display of the job."""
+        return display(self.job, as_json=self.as_json, plain=self.plain, quiet=self.quiet)
+
+
 def run(args: argparse.Namespace) -> int:
     """Submit the job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
-    settings = begin(args)
-    return run_program(lambda stop: _run(args, settings, stop))
+    asked = submission(args, begin(args))
+    return run_program(lambda stop: _run(asked, stop))
 
 
-async def _run(args: argparse.Namespace, settings: Settings, stop: Stop) -> int:
-    state = folder(args.state)
-    if not args.foreground and (args.detach or read(state) is not None):
-        handed = await _hand_over(args, settings, stop, state)
-        if handed is not None:
-            return handed
-    settings.needs_hub()
-    settings.needs_key()
-    job = job_of(args)
-    lengths = await _lengths(job, settings)
-    with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
+def submission(args: argparse.Namespace, settings: Settings) -> Submission:
+    """The arguments, checked. Raises as `job_of`."""
+    return Submission(
+        job=job_of(args.video, args.audio, args.output, args.job_id),
+        settings=settings,
+        state=args.state,
+        priority=args.priority,
+        foreground=args.foreground,
+        detach=args.detach,
+        ignored=tuple(name for name in THE_DAEMONS if getattr(args, name) is not None),
+        as_json=args.json,
+        plain=args.plain,
+        quiet=flags.is_quiet(args),
+    )
+
+
+async def _run(asked: Submission, stop: Stop) -> int:
+    if not asked.foreground:
+        async with open_daemon_client(asked.state) as client:
+            if await daemon_for(client, asked.settings.hub_url, needed=asked.detach, ignored=asked.ignored):
+                return await _hand_over(client, asked, stop)
+    asked.settings.needs_hub()
+    asked.settings.needs_key()
+    lengths = await _lengths(asked)
+    with asked.display() as shown:
+        _show_lengths(asked.job, lengths, shown)
+        return await _submit(asked.job, asked.settings, shown, stop)
+
+
+async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int:
+    """The exit code of a job that the daemon takes."""
+    job, lengths = asked.job, await _lengths(asked)
+    if asked.detach:
+        answer(await client.submit(job, asked.priority, lengths), job.id, as_json=asked.as_json)
+        return exit_codes.DONE
+    with asked.display() as shown:
         _show_lengths(job, lengths, shown)
-        return await _submit(job, settings, shown, stop)
+        return await hand_over(client, job, asked.priority, shown, stop, exit_code, lengths)
 
 
-async def _hand_over(args: argparse.Namespace, settings: Settings, stop: Stop, state: Path) -> int | None:
-    """The exit code of a job that the daemon took; None when none runs after all."""
-    async with open_daemon_client(state) as client:
-        if not await daemon_for(client, settings, args):
-            return None
-        job = job_of(args)
-        lengths = await _lengths(job, settings)
-        if not args.detach:
-            with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
-                _show_lengths(job, lengths, shown)
-                return await hand_over(client, job, args.priority, shown, stop, exit_code, lengths)
-        kept = await client.submit(job, args.priority, lengths)
-    answer(kept, job.id, as_json=args.json)
-    return exit_codes.DONE
-
-
-async def _lengths(job: Job, settings: Settings) -> Lengths:
-    """How long the two files are, as far as that can be seen here; `MediaUnusable` when one cannot be decoded."""
-    if not settings.probe:
-        return None, None
-
-    return await both_probed(job.video, job.audio)
+async def _lengths(asked: Submission) -> Lengths:
+    """The lengths of the two files, as far as they can be seen here; `MediaUnusable` when one cannot be decoded."""
+    return await both_probed(asked.job.video, asked.job.audio) if asked.settings.probe else (None, None)
 
 
 def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
@@ -123,25 +162,19 @@ def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
         shown.show(Note(t("list.comma").join(said), known))
 
 
-def job_of(args: argparse.Namespace) -> Job:
-    """The job that the arguments describe, checked before any GPU is woken.
+def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = None) -> Job:
+    """A job with these files, which are checked before any GPU is woken.
 
-    `FileUnusable` when its files cannot be used, `SettingsError` for an id that no hub would take.
+    `FileUnusable` when the files cannot be used, `SettingsError` for an id that no hub would take.
     """
-    output: Path = args.output or Path(f"{args.video.stem}.synced.mp4")
-    for path in (args.video, args.audio):
+    if job_id is not None and (not 0 < len(job_id) <= MAX_ID or not job_id.isprintable() or " " in job_id):
+        raise SettingsError(f"--job-id: an id is one word of 1 to {MAX_ID} characters; leave it out for a new one")
+    result = output or Path(f"{video.stem}.synced.mp4")
+    for path in (video, audio):
         check_readable(path)
         check_named(path)
-    check_writable(output, keep=(args.video, args.audio))
-    return Job(_job_id(args.job_id), args.video, args.audio, output)
-
-
-def _job_id(given: str | None) -> str:
-    if given is None:
-        return f"ws-{uuid.uuid4().hex[:16]}"
-    if not 0 < len(given) <= MAX_ID or not given.isprintable() or " " in given:
-        raise SettingsError(f"--job-id: an id is one word of 1 to {MAX_ID} characters; leave it out for a new one")
-    return given
+    check_writable(result, keep=(video, audio))
+    return Job(job_id or f"ws-{uuid.uuid4().hex[:16]}", video, audio, result)
 
 
 async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:

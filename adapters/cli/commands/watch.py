@@ -16,7 +16,6 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.display import PlainLines, display
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
-from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.operators.model.events import Job
 from wakestream.streams.recording.event_from_json import event_from
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _one(args: argparse.Namespace) -> int:
-    async with open_daemon_client(folder(args.state)) as client:
+    async with open_daemon_client(args.state) as client:
         found = await client.job(args.job)
         job = Job(args.job, Path(found["video"]), Path(found["audio"]), Path(found["output"]), found["task_type"])
         with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
@@ -63,7 +62,7 @@ async def _one(args: argparse.Namespace) -> int:
 
 async def _all(args: argparse.Namespace) -> int:
     start = time.monotonic()
-    async with open_daemon_client(folder(args.state)) as client:
+    async with open_daemon_client(args.state) as client:
         await client.needed()
         shown = _Lines(client)
         async for plain in client.events():

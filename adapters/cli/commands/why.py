@@ -14,7 +14,6 @@ from wakestream.adapters.cli.service import begin
 from wakestream.adapters.client.hub_query import ask_hub
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
-from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import answer
 
 EXAMPLES = ("why ws-0123456789abcdef", "why gpu", "why gpu:studio --json")
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _job(args: argparse.Namespace) -> Sequence[str]:
-    async with open_daemon_client(folder(args.state)) as client:
+    async with open_daemon_client(args.state) as client:
         return [why_words.job(await client.job(args.what), time.time())]
 
 

@@ -29,6 +29,7 @@ from wakestream.adapters.cli import (
 from wakestream.adapters.cli import (
     service as program,
 )
+from wakestream.adapters.cli.commands.submit import submission
 from wakestream.adapters.config import settings
 from wakestream.adapters.config.settings import LEVELS, Settings, SettingsError
 from wakestream.adapters.daemon.api_client import DaemonClient
@@ -352,7 +353,7 @@ def test_the_levels_of_the_flag_are_those_of_the_settings() -> None:
     assert parsing.LEVELS == LEVELS
 
 
-async def test_a_wait_that_the_daemon_has_its_own_of_is_said_to_be_of_no_effect() -> None:
+async def test_a_wait_that_the_daemon_has_its_own_of_is_said_to_be_of_no_effect(tmp_path: Path) -> None:
     class Client:
         async def look(self) -> dict[str, object]:
             return {"hub": None}
@@ -360,8 +361,12 @@ async def test_a_wait_that_the_daemon_has_its_own_of_is_said_to_be_of_no_effect(
     said: list[str] = []
     sink = logger.add(lambda message: said.append(message.record["message"]), level="WARNING")
     try:
-        args = argparse.Namespace(detach=False, transfer_timeout="5", poll_every="1", trace="true", online_timeout=None)
-        assert await following.daemon_for(cast("DaemonClient", Client()), Settings(), args)
+        files = [tmp_path / "clip.mp4", tmp_path / "speech.wav"]
+        for path in files:
+            path.write_bytes(b"x")
+        argv = ["submit", *map(str, files), "--transfer-timeout", "5", "--poll-every", "1", "--trace"]
+        ignored = submission(main.parser_of(("submit",)).parse_args(argv), Settings()).ignored
+        assert await following.daemon_for(cast("DaemonClient", Client()), None, needed=False, ignored=ignored)
     finally:
         logger.remove(sink)
     assert [text.partition(" ")[0] for text in said] == ["--trace", "--transfer-timeout", "--poll-every"]
