@@ -46,32 +46,27 @@ def give(state: HubState, decision: HubDecision, now: float) -> None:
                 decision.fact(f.CapabilityGiven(ack.request_id, float(expires)))
 
 
-def _seal(state: HubState, fd: int, gpu: Gpu | None) -> f.Seal | None:
-    if gpu is None or not announced(state, fd) or not announced(state, gpu.worker):
+def _seal(state: HubState, fd: int | None, gpu: Gpu | None) -> f.Seal | None:
+    if fd is None or gpu is None or not announced(state, fd) or not announced(state, gpu.worker):
         return None
     owner = state.connections[fd].owner
     return None if owner is None else f.Seal(gpu.name, owner)
 
 
-def renewed(state: HubState, now: float) -> tuple[list[f.Fact], list[f.Command]]:
-    """Fresh capabilities for those jobs that hold their GPU and whose own soon end."""
-    facts: list[f.Fact] = []
-    commands: list[f.Command] = []
+def renew(state: HubState, now: float, decision: HubDecision) -> None:
+    """Send new capabilities for those jobs that hold their GPU and whose own soon end."""
     for id_, ends in state.capabilities.items():
         if ends - now > state.limits.capability_ttl * RENEWED_AT:
             break  # they stand in the order of their ends
         job = state.jobs.get(id_)
-        gpu = state.gpus.get(job.gpu or "") if job is not None else None
-        fd = job.fd if job is not None else None
-        seal = _seal(state, fd, gpu) if fd is not None else None
-        if seal is not None and fd is not None:
-            expires = int(now + state.limits.capability_ttl)
-            message = m.Capability(request_id=id_, capability=REDACTED, expires=expires)
-            commands.append(f.Send(fd, message, seal=seal))
-            facts.append(f.CapabilityGiven(id_, float(expires)))
-        else:
-            facts.append(f.CapabilityGiven(id_, None))
-    return facts, commands
+        fd, gpu = (job.fd, state.gpus.get(job.gpu or "")) if job is not None else (None, None)
+        seal = _seal(state, fd, gpu)
+        if seal is None or fd is None:
+            decision.fact(f.CapabilityGiven(id_, None))
+            continue
+        expires = int(now + state.limits.capability_ttl)
+        decision.command(f.Send(fd, m.Capability(request_id=id_, capability=REDACTED, expires=expires), seal=seal))
+        decision.fact(f.CapabilityGiven(id_, float(expires)))
 
 
 def for_worker(state: HubState, gpu: Gpu, job: m.Submit, owner: str, key: str | None, fd: int | None) -> m.Submit:

@@ -33,22 +33,23 @@ class ProcessStarted(Frozen, frozen=True):
     kept: tuple[Fact, ...] = ()
 
 
-class Opened(Frozen, frozen=True):
+class _OfConnection(Frozen, frozen=True):
+    """An event of the connection with this number."""
+
+    fd: int
+
+
+class Opened(_OfConnection, frozen=True):
     """A connection passed the handshake."""
 
-    fd: int
 
-
-class Closed(Frozen, frozen=True):
+class Closed(_OfConnection, frozen=True):
     """A connection is gone."""
 
-    fd: int
 
-
-class Received(Frozen, frozen=True):
+class Received(_OfConnection, frozen=True):
     """A message came; `old` tells that its sender spelt the type in the older way."""
 
-    fd: int
     message: m.Message
     old: bool = False
 
@@ -63,10 +64,9 @@ class Registering(Frozen, frozen=True):
     license: License | None = None
 
 
-class Unreadable(Frozen, frozen=True):
+class Unreadable(_OfConnection, frozen=True):
     """A frame came that is no message; `reason` is a sentence for its sender."""
 
-    fd: int
     reason: str
     code: str = "malformed"
 
@@ -77,10 +77,8 @@ class Revoked(Frozen, frozen=True):
     license: str
 
 
-class KeyEnded(Frozen, frozen=True):
+class KeyEnded(_OfConnection, frozen=True):
     """The key that this connection showed was replaced, and does not work any more."""
-
-    fd: int
 
 
 class BookSeen(Frozen, frozen=True):
@@ -123,8 +121,20 @@ class _Durable(Frozen, frozen=True):
     DURABLE: ClassVar[bool] = True
 
 
-class _Ledger(_Durable, frozen=True):
-    """A durable fact that the power ledger keeps for good."""
+class _OfJob(_Durable, frozen=True):
+    """A durable fact about a job."""
+
+    id: str
+
+
+class _OfGpu(_Durable, frozen=True):
+    """A durable fact about a GPU."""
+
+    gpu: str
+
+
+class _Ledger(_OfGpu, frozen=True):
+    """A fact about a GPU that the power ledger keeps for good."""
 
     LEDGER: ClassVar[bool] = True
 
@@ -135,10 +145,21 @@ class _Transient(Frozen, frozen=True):
     DURABLE: ClassVar[bool] = False
 
 
-class JobQueued(_Durable, frozen=True):
+class _NowOfConnection(_Transient, frozen=True):
+    """A transient fact about a connection."""
+
+    fd: int
+
+
+class _NowOfGpu(_Transient, frozen=True):
+    """A transient fact about a GPU."""
+
+    gpu: str
+
+
+class JobQueued(_OfJob, frozen=True):
     """A job waits for a GPU: it is new, or the GPU that it held is gone."""
 
-    id: str
     owner: str
     fd: int | None
     task_type: str
@@ -146,31 +167,28 @@ class JobQueued(_Durable, frozen=True):
     at: float
 
 
-class JobClaimed(_Durable, frozen=True):
+class JobClaimed(_OfJob, frozen=True):
     """The job's owner submitted it again, perhaps from another connection, perhaps with hashes it lacked before."""
 
-    id: str
     fd: int
     payload: Mapping[str, Any]
     at: float
 
 
-class JobGranted(_Durable, frozen=True):
+class JobGranted(_OfJob, frozen=True):
     """The job holds a lease on `gpu`."""
 
-    id: str
     gpu: str
     at: float
 
 
-class JobRemoved(_Durable, frozen=True):
+class JobRemoved(_OfJob, frozen=True):
     """The job has left the hub; `why` is a word (done, cancelled, result, boot_failed, expired, revoked).
 
     `fd` is the connection that cancelled it, if one did.
     """
 
     STORED_AS: ClassVar[str] = "JobReleased"
-    id: str
     why: str
     at: float
     fd: int | None = None
@@ -193,7 +211,6 @@ class ResultsGone(_Durable, frozen=True):
 class GpuOnline(_Ledger, frozen=True):
     """The worker of `gpu` takes work at `url`. Part of the power ledger."""
 
-    gpu: str
     url: str | None
     at: float
 
@@ -204,23 +221,20 @@ class GpuPhase(_Ledger, frozen=True):
     `cause` is a sentence for people.
     """
 
-    gpu: str
     phase: str
     at: float
     cause: str = ""
 
 
-class GpuNote(_Transient, frozen=True):
+class GpuNote(_NowOfGpu, frozen=True):
     """A new cause for the phase of `gpu`, which has not changed."""
 
-    gpu: str
     cause: str
 
 
 class BootTook(_Ledger, frozen=True):
     """`gpu` came online `seconds` after the first job had begun to wait for one. Part of the power ledger."""
 
-    gpu: str
     seconds: float
     at: float
 
@@ -235,10 +249,9 @@ class BootTimes(_Durable, frozen=True):
     waking: float | None
 
 
-class AccountKept(_Durable, frozen=True):
+class AccountKept(_OfGpu, frozen=True):
     """What `gpu`'s account in the power ledger came to, as in `ledger.Account`; `days` are pairs of day and seconds."""
 
-    gpu: str
     since: float | None
     at: float
     running_since: float | None
@@ -246,26 +259,23 @@ class AccountKept(_Durable, frozen=True):
     before: float
 
 
-class CancelOwed(_Durable, frozen=True):
+class CancelOwed(_OfGpu, frozen=True):
     """The worker of `gpu` is to stop this job, should it still have it. A snapshot has it for other facts as well."""
 
-    gpu: str
     id: str
     at: float
 
 
-class LetGo(_Durable, frozen=True):
+class LetGo(_OfJob, frozen=True):
     """This job's client was done with `gpu`, which may have its task still. A snapshot has it for other facts."""
 
-    id: str
     owner: str
     gpu: str
 
 
-class CancelsSettled(_Durable, frozen=True):
+class CancelsSettled(_OfGpu, frozen=True):
     """The worker of `gpu` is known not to have these jobs any more, or too much time has passed."""
 
-    gpu: str
     ids: tuple[str, ...]
 
 
@@ -285,10 +295,8 @@ class GpuReleased(_Durable, frozen=True):
     gpu: str
 
 
-class GpuForgotten(_Durable, frozen=True):
+class GpuForgotten(_OfGpu, frozen=True):
     """Nothing has used `gpu` for long: the hub keeps no account of it any more."""
-
-    gpu: str
 
 
 class GpusTied(_Transient, frozen=True):
@@ -303,18 +311,16 @@ class HubStarted(_Durable, frozen=True):
     at: float
 
 
-class ConnectionOpened(_Transient, frozen=True):
+class ConnectionOpened(_NowOfConnection, frozen=True):
     """A connection that has not registered yet."""
 
-    fd: int
     at: float
 
 
-class ConnectionRegistered(_Transient, frozen=True):
+class ConnectionRegistered(_NowOfConnection, frozen=True):
     """The role of a connection. `owner` is the license's id (None for peers without one), `key` what it presented."""
 
     HIDDEN: ClassVar[frozenset[str]] = frozenset({"key"})
-    fd: int
     role: str
     owner: str | None
     key: str | None
@@ -325,50 +331,41 @@ class ConnectionRegistered(_Transient, frozen=True):
     device: str = "pc"
 
 
-class GpuTaken(_Transient, frozen=True):
+class GpuTaken(_NowOfConnection, frozen=True):
     """A worker that registered without a name has this GPU from now on."""
 
-    fd: int
     gpu: str
 
 
-class ConnectionClosed(_Transient, frozen=True):
+class ConnectionClosed(_NowOfConnection, frozen=True):
     """A connection is gone."""
 
-    fd: int
     at: float
 
 
-class FrameRefused(_Transient, frozen=True):
+class FrameRefused(_NowOfConnection, frozen=True):
     """A connection sent something that is no message."""
 
-    fd: int
 
-
-class MonitorsTold(_Transient, frozen=True):
+class MonitorsTold(_NowOfConnection, frozen=True):
     """A message of this connection was sent to the monitors, or cost the hub as much."""
 
-    fd: int
     at: float
 
 
-class OldNamesSpoken(_Transient, frozen=True):
+class OldNamesSpoken(_NowOfConnection, frozen=True):
     """A connection uses the older message types, and gets answers with these."""
 
-    fd: int
 
-
-class GpuActive(_Transient, frozen=True):
+class GpuActive(_NowOfGpu, frozen=True):
     """The worker of `gpu` reports that it works."""
 
-    gpu: str
     at: float
 
 
-class WorkerUrl(_Transient, frozen=True):
+class WorkerUrl(_NowOfGpu, frozen=True):
     """The worker of `gpu` reported its address."""
 
-    gpu: str
     url: str
 
 

@@ -12,17 +12,12 @@ from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Tied
 
 _STOPPED = ("cancelled", "expired", "revoked")  # reasons for which a worker must stop the job
 
-_PENDING = 1000
-_CANCELLED = 1000
-_RELEASED = 1000
-_SERVED = 1000
+_REMEMBERED = 1000
+"""Jobs, or licenses of a GPU, that are remembered after their end."""
 
 
 def _gpu(state: HubState, name: str) -> Gpu:
-    gpu = state.gpus.get(name)
-    if gpu is None:
-        gpu = state.gpus[name] = Gpu(name)
-    return gpu
+    return state.gpus.get(name) or state.gpus.setdefault(name, Gpu(name))
 
 
 def _detach(state: HubState, job: HubJob) -> None:
@@ -65,14 +60,12 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     _detach(state, job)
     _forget_cancels(state, job.id)
     if job.last not in (None, fact.gpu):
-        _add_pending_cancel(
-            state, job.last, job.id, fact.at
-        )  # it is made elsewhere: the worker that lost it shall not make it too
+        # Another GPU makes it now, so the worker that lost it must not.
+        _add_pending_cancel(state, job.last, job.id, fact.at)
     job.gpu, job.since = fact.gpu, fact.at
     gpu = _gpu(state, fact.gpu)
     gpu.leases[job.id], gpu.active = None, fact.at
-    gpu.served[job.owner] = None
-    _shorten(gpu.served, _SERVED)
+    _remember(gpu.served, job.owner, None)
     if not state.queue:
         state.waking = None
 
@@ -89,8 +82,7 @@ def _job_released(state: HubState, fact: f.JobRemoved) -> None:
     if job.gpu is not None and fact.why == "done":
         _recently_released(state, f.LetGo(job.id, job.owner, job.gpu))
     if fact.fd is not None:
-        state.cancelled[job.id] = (job.owner, fact.fd)
-        _shorten(state.cancelled, _CANCELLED)
+        _remember(state.cancelled, job.id, (job.owner, fact.fd))
     _detach(state, job)
     if gpu is not None and not gpu.leases:
         gpu.active = float("-inf")  # the work has ended: its last sign of life does not matter any more
@@ -114,18 +106,16 @@ def _results_gone(state: HubState, fact: f.ResultsGone) -> None:
 
 
 def _add_pending_cancel(state: HubState, gpu: str, id_: str, at: float) -> None:
-    pending = state.pending_cancels.setdefault(gpu, {})
-    pending[id_] = at
-    _shorten(pending, _PENDING)
+    _remember(state.pending_cancels.setdefault(gpu, {}), id_, at)
 
 
 def _recently_released(state: HubState, fact: f.LetGo) -> None:
-    state.recently_released[fact.id] = (fact.owner, fact.gpu)
-    _shorten(state.recently_released, _RELEASED)
+    _remember(state.recently_released, fact.id, (fact.owner, fact.gpu))
 
 
-def _shorten(known: dict[str, Any], size: int) -> None:
-    while len(known) > size:
+def _remember(known: dict[str, Any], key: str, value: Any) -> None:
+    known[key] = value
+    while len(known) > _REMEMBERED:
         del known[next(iter(known))]
 
 

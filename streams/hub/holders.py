@@ -108,8 +108,7 @@ def _used(state: HubState, gpu: Gpu) -> float:
 
 
 def _unused(state: HubState) -> Iterator[Gpu]:
-    named = {name for fd in state.monitors for name in state.connections[fd].gpus}
-    named |= {job.last for job in state.jobs.values() if job.last is not None}
+    named = state.named() | {job.last for job in state.jobs.values() if job.last is not None}
     return (gpu for gpu in state.gpus.values() if not (gpu.leases or gpu.worker or gpu.name in named))
 
 

@@ -57,10 +57,19 @@ def _opened(state: HubState, event: f.Opened, now: float, decision: HubDecision)
     decision.send(event.fd, m.Connected(fd=event.fd))
 
 
-def _closed(state: HubState, event: f.Closed, now: float, decision: HubDecision) -> None:
-    peer = state.connections.get(event.fd)
-    if peer is not None:
-        _gone(state, peer, now, decision)
+def _of_peer(handle: Handler) -> Callable[[HubState, Any, float, HubDecision], None]:
+    """A handler for events of a connection; those that come after its end are ignored."""
+
+    def apply(state: HubState, event: Any, now: float, decision: HubDecision) -> None:
+        peer = state.connections.get(event.fd)
+        if peer is not None:
+            handle(state, peer, event, now, decision)
+
+    return apply
+
+
+def _closed(state: HubState, peer: Connection, _: f.Closed, now: float, decision: HubDecision) -> None:
+    _gone(state, peer, now, decision)
 
 
 def _gone(state: HubState, peer: Connection, now: float, decision: HubDecision) -> None:
@@ -75,20 +84,14 @@ def _drop(state: HubState, peer: Connection, code: int, why: str, now: float, de
     decision.command(f.Close(peer.fd, code, why))
 
 
-def _unreadable(state: HubState, event: f.Unreadable, now: float, decision: HubDecision) -> None:
-    peer = state.connections.get(event.fd)
-    if peer is None:
-        return
+def _unreadable(state: HubState, peer: Connection, event: f.Unreadable, now: float, decision: HubDecision) -> None:
     decision.fact(f.FrameRefused(event.fd))
     decision.refuse(event.fd, event.code, event.reason)
     if peer.refused + 1 >= state.limits.malformed:
         _drop(state, peer, 1008, "too many malformed frames", now, decision)
 
 
-def _registering(state: HubState, event: f.Registering, now: float, decision: HubDecision) -> None:
-    peer = state.connections.get(event.fd)
-    if peer is None:
-        return
+def _registering(state: HubState, peer: Connection, event: f.Registering, now: float, decision: HubDecision) -> None:
     if peer.role is not None:
         decision.refuse(event.fd, "already_registered", "this connection is registered; open another for another role")
         return
@@ -181,14 +184,15 @@ def _greet_client(state: HubState, fd: int, owner: str | None, features: frozens
 
 def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision: HubDecision) -> None:
     device = message.device_type or ("pc" if role == "client" else None)
-    capable = _capable(state, message, role)
-    features = (*FEATURES, capabilities.FEATURE) if capable else FEATURES
-    if hub_status.FEATURE in (message.features or ()) and role in ("client", "monitor"):
-        features = (*features, hub_status.FEATURE)
-        if hub_status.WHERE in (message.features or ()):
-            features = (*features, hub_status.WHERE)
-    if jobs.RELEASED in (message.features or ()) and role == "client":
-        features = (*features, jobs.RELEASED)
+    capable, wanted = _capable(state, message, role), message.features or ()
+    may_ask = role in ("client", "monitor") and hub_status.FEATURE in wanted
+    offers = {
+        capabilities.FEATURE: capable,
+        hub_status.FEATURE: may_ask,
+        hub_status.WHERE: may_ask,
+        jobs.RELEASED: role == "client",
+    }
+    features = (*FEATURES, *(name for name, offered in offers.items() if offered and name in wanted))
     registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)
     decision.command(f.Send(fd, registered, seal=f.Seal() if capable and role == "worker" else None))
 
@@ -218,15 +222,16 @@ def _revoked(state: HubState, event: f.Revoked, now: float, decision: HubDecisio
     jobs.revoke(state, event.license, now, decision)
     holders.release(state, event.license, now, decision)
     for fd in state.by_owner.get(event.license, ()):
-        decision.send(fd, m.Kicked(msg="this license was revoked"))
-        _drop(state, state.connections[fd], FORBIDDEN, "this license was revoked", now, decision)
+        _kick(state, state.connections[fd], "this license was revoked", now, decision)
 
 
-def _key_ended(state: HubState, event: f.KeyEnded, now: float, decision: HubDecision) -> None:
-    peer = state.connections.get(event.fd)
-    if peer is not None:
-        decision.send(event.fd, m.Kicked(msg=_REPLACED_KEY))
-        _drop(state, peer, FORBIDDEN, _REPLACED_KEY, now, decision)
+def _key_ended(state: HubState, peer: Connection, _: f.KeyEnded, now: float, decision: HubDecision) -> None:
+    _kick(state, peer, _REPLACED_KEY, now, decision)
+
+
+def _kick(state: HubState, peer: Connection, why: str, now: float, decision: HubDecision) -> None:
+    decision.send(peer.fd, m.Kicked(msg=why))
+    _drop(state, peer, FORBIDDEN, why, now, decision)
 
 
 def _book_seen(state: HubState, event: f.BookSeen, now: float, decision: HubDecision) -> None:
@@ -249,9 +254,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
             why = f"no register within {state.limits.register:g} s; send register first"
             decision.refuse(fd, "register_timeout", why)
             _drop(state, state.connections[fd], NOT_REGISTERED, why, now, decision)
-    facts, renewals = capabilities.renewed(state, now)
-    decision.fact(*facts)
-    decision.command(*renewals)
+    capabilities.renew(state, now, decision)
     jobs.expire(state, now, decision)
     relays.tick(state, now, decision)
     holders.tick(state, now, decision)
@@ -259,10 +262,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     power.unmet(state, now, decision)
 
 
-def _received(state: HubState, event: f.Received, now: float, decision: HubDecision) -> None:
-    peer = state.connections.get(event.fd)
-    if peer is None:
-        return
+def _received(state: HubState, peer: Connection, event: f.Received, now: float, decision: HubDecision) -> None:
     message = event.message
     if event.old and not peer.old:
         decision.fact(f.OldNamesSpoken(event.fd))
@@ -273,7 +273,7 @@ def _received(state: HubState, event: f.Received, now: float, decision: HubDecis
     handler = _BY_ROLE.get(peer.role or "", {}).get(type(message)) or relays.handler(peer, message)
     if handler is not None:
         handler(state, peer, message, now, decision)
-    else:
+    elif not isinstance(message, _IGNORED if peer.role is not None else m.Pong):
         _unexpected(peer, message, decision)
 
 
@@ -296,16 +296,11 @@ def _worker_url(state: HubState, peer: Connection, message: m.Url, now: float, d
         decision.fact(f.WorkerUrl(peer.gpu, message.url))
 
 
-def _nothing(state: HubState, peer: Connection, message: m.Message, now: float, decision: HubDecision) -> None:
-    """For what needs no answer: pongs, and the bare addresses and errors that old peers send."""
-
-
-_ALL: Mapping[type[m.Message], Handler] = {m.Pong: _nothing, m.Url: _nothing, m.Error: _nothing}
+_IGNORED = (m.Pong, m.Url, m.Error)
+"""Needs no answer: old peers send bare addresses and errors."""
 
 _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
-    "": {m.Pong: _nothing},
     "client": {
-        **_ALL,
         m.Url: relays.url,
         m.Submit: jobs.submit,
         m.Cancel: jobs.cancel,
@@ -315,14 +310,12 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.Boot: power.boot,
     },
     "worker": {
-        **_ALL,
         m.Online: power.online,
         m.Result: jobs.result,
         m.TaskActive: power.task_active,
         m.Url: _worker_url,
     },
     "monitor": {
-        **_ALL,
         m.StatusResponse: power.status_response,
         m.Booted: power.booted,
         m.BootResult: power.boot_result,
@@ -337,12 +330,12 @@ DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
     {
         f.ProcessStarted: _started,
         f.Opened: _opened,
-        f.Closed: _closed,
-        f.Received: _received,
-        f.Registering: _registering,
-        f.Unreadable: _unreadable,
+        f.Closed: _of_peer(_closed),
+        f.Received: _of_peer(_received),
+        f.Registering: _of_peer(_registering),
+        f.Unreadable: _of_peer(_unreadable),
         f.Revoked: _revoked,
-        f.KeyEnded: _key_ended,
+        f.KeyEnded: _of_peer(_key_ended),
         f.BookSeen: _book_seen,
         f.ClockMoved: _clock_moved,
         f.DiskSeen: _disk_seen,

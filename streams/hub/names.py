@@ -41,7 +41,7 @@ def _free_name(state: HubState, owner: str | None) -> str:
     """
     if owner is not None and (own := state.tied.names.get(owner)):
         return next((name for name in own if free(state, name)), own[0])
-    named = {name for fd in state.monitors for name in state.connections[fd].gpus}
+    named = state.named()
     if len(named) == 1 and _to_be_had(state, owner, next(iter(named))):
         return next(iter(named))
     number = 1

@@ -29,6 +29,9 @@ AGAIN = "status-again"
 
 STATES = ("unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed")
 
+_UNSAID = m.Online()
+"""Of a GPU that is online without a new message of its worker."""
+
 # What a monitor may say of a GPU whose worker is online without being believed: it lags behind, or speaks of a start
 # that is beside the point. That the machine drains, stops or is off, it knows better than an open connection does.
 _STALE = ("unknown", "starting", "booted", "no_capacity", "failed")
@@ -59,18 +62,11 @@ def online(state: HubState, peer: Connection, message: m.Online, now: float, dec
         decision.fact(f.MonitorsTold(peer.fd, now))
     if not gpu.ready:
         jobs.settle_cancels(state, gpu, peer.fd, decision)
-    _online(state, gpu, message.url or peer.url or gpu.url, now, decision, again=not gpu.ready, said=message)
+    _online(state, gpu, message.url or peer.url or gpu.url, now, decision, message)
 
 
 def _online(
-    state: HubState,
-    gpu: Gpu,
-    url: str | None,
-    now: float,
-    decision: HubDecision,
-    *,
-    again: bool,
-    said: m.Online | None = None,
+    state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision, said: m.Online = _UNSAID
 ) -> None:
     if not (gpu.online and gpu.ready and gpu.url == url):  # said again, it is nothing to be kept for good
         decision.fact(f.GpuOnline(gpu.name, url, now))
@@ -79,18 +75,12 @@ def _online(
     note = _announcement(gpu.name, url, now, said)
     decision.send(state.clients, note, old=True)
     decision.send([fd for fd in state.monitors if state.connections[fd].gpus], note)
-    jobs.grant(state, gpu, url, now, decision, again=again)
+    jobs.grant(state, gpu, url, now, decision, again=not gpu.ready)
 
 
-def _announcement(gpu: str, url: str | None, now: float, said: m.Online | None = None) -> m.Online:
-    return m.Online(
-        request_id=(said.request_id if said else None) or gpu,
-        trace_id=(said.trace_id if said else None) or gpu,
-        ts=int(now),
-        msg=(said.msg if said else None) or "a GPU is online",
-        gpu=gpu,
-        url=url,
-    )
+def _announcement(gpu: str, url: str | None, now: float, said: m.Online = _UNSAID) -> m.Online:
+    id_, trace, text = said.request_id or gpu, said.trace_id or gpu, said.msg or "a GPU is online"
+    return m.Online(request_id=id_, trace_id=trace, ts=int(now), msg=text, gpu=gpu, url=url)
 
 
 def greet_monitor(state: HubState, monitor: Connection, now: float, decision: HubDecision) -> None:
@@ -152,7 +142,7 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
     serving, cause = gpu.worker is not None and gpu.ready, (message.msg or "")[:LONGEST_CAUSE]
     if message.state == "online" and not gpu.online:
         if serving:
-            _online(state, gpu, gpu.url, now, decision, again=False)
+            _online(state, gpu, gpu.url, now, decision)
         elif not _is_unmet(gpu):
             decision.fact(f.GpuPhase(gpu.name, "booted", now, WORKER_NOT_REGISTERED))
     elif message.state not in ("online", gpu.phase) and not _is_no_news(gpu, message.state):
@@ -222,7 +212,7 @@ def _is_yet_to_answer(state: HubState, peer: Connection, job: HubJob, failed: Co
 
 
 def _hopeless_but_for(state: HubState, failed: Collection[str]) -> bool:
-    named = _named(state)
+    named = state.named()
     hopeful = (
         gpu for gpu in state.gpus.values() if gpu.phase in _HOPEFUL and (gpu.name in named or not _is_unmet(gpu))
     )
@@ -273,12 +263,8 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decisio
     elif not state.monitors:
         why = "no monitor is connected, so the GPU cannot be started; start `wakestream monitor`"
         decision.refuse(peer.fd, "no_monitor", why, message.request_id)
-    elif message.request_id is not None and _crowded(state, peer.fd):
-        _refuse_question(peer.fd, message.request_id, decision)
-    elif not jobs.tell_monitors(state, peer, message, now, decision):
-        _too_fast(peer, message.request_id, decision)
-    elif message.request_id is not None:
-        decision.fact(f.Asked("boot", message.request_id, peer.fd, now))
+    else:
+        _ask(state, peer, message, "boot", now, decision)
 
 
 def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: float, decision: HubDecision) -> None:
@@ -300,20 +286,25 @@ def _crowded(state: HubState, fd: int, *, again: bool = False) -> bool:
     return sum(fd in fds for fds in open_) >= state.limits.asks
 
 
-def _refuse_question(fd: int, request_id: str | None, decision: HubDecision) -> None:
-    decision.refuse(fd, "queue_full", "too many questions of this connection are open; ask again later", request_id)
+def _ask(
+    state: HubState, peer: Connection, message: m.Boot | m.StatusQuery, kind: str, now: float, decision: HubDecision
+) -> None:
+    """Pass a question on: a boot request to all monitors, a status query to the first."""
+    id_ = message.request_id
+    if id_ is not None and _crowded(state, peer.fd):
+        decision.refuse(peer.fd, "queue_full", "too many questions of this connection are open; ask again later", id_)
+    elif not jobs.tell_monitors(state, peer, message, now, decision, first=kind == "status"):
+        _too_fast(peer, id_, decision)
+    elif id_ is not None:
+        decision.fact(f.Asked(kind, id_, peer.fd, now))
 
 
 def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, decision: HubDecision) -> None:
     """One monitor is asked; without any, the hub says what it knows."""
     if not state.monitors:
         status_words.pass_on(state, [peer.fd], _own_answer(state, message.request_id), decision)
-    elif _crowded(state, peer.fd):
-        _refuse_question(peer.fd, message.request_id, decision)
-    elif jobs.tell_monitors(state, peer, message, now, decision, first=True):
-        decision.fact(f.Asked("status", message.request_id, peer.fd, now))
     else:
-        _too_fast(peer, message.request_id, decision)
+        _ask(state, peer, message, "status", now, decision)
 
 
 def _own_answer(state: HubState, request_id: str) -> m.StatusResponse:
@@ -350,7 +341,7 @@ def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: f
 def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, decision: HubDecision) -> None:
     """Whether a GPU may be stopped; with `drain`, and if so, it is given no more work from this moment on."""
     names = (message.gpu,) if message.gpu is not None else peer.gpus
-    named = _named(state)
+    named = state.named()
     # A GPU without a monitor may be this machine under another name: its work must not be stopped.
     gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
     own = [gpu for gpu in gpus if holders.may_speak(state, "monitor", peer.owner, gpu.name)]
@@ -366,18 +357,13 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
         decision.fact(*(f.GpuPhase(gpu.name, "draining", now, "no job holds it") for gpu in own if gpu.online))
 
 
-def _named(state: HubState) -> set[str]:
-    """The GPUs that monitors answer for."""
-    return {name for fd in state.monitors for name in state.connections[fd].gpus}
-
-
 def unmet(state: HubState, now: float, decision: HubDecision) -> None:
     """Fail queued jobs if the GPU is on but its worker does not register in time.
 
     The monitor reports it online, so nothing else would happen; and while jobs wait for it, it is not switched off.
     """
     late = [gpu.name for gpu in state.gpus.values() if _is_unmet(gpu) and now - gpu.since >= state.limits.unmet]
-    watched = sorted(_named(state).intersection(late))  # others may be off by now
+    watched = sorted(state.named().intersection(late))  # others may be off by now
     if not watched or not _hopeless_but_for(state, late):
         return
     why = (
@@ -403,5 +389,5 @@ def overdue(state: HubState, now: float, decision: HubDecision) -> None:
     for gpu in state.gpus.values():
         stuck = gpu.phase == "draining" and now - gpu.since > state.limits.draining
         if stuck and gpu.ready and gpu.worker is not None:
-            _online(state, gpu, gpu.url, now, decision, again=False)
+            _online(state, gpu, gpu.url, now, decision)
             return  # one at a time: what waits is granted once

@@ -210,6 +210,10 @@ class HubState:
         """The open client connections of one license."""
         return tuple(fd for fd in self.by_owner.get(owner, ()) if fd in self.clients)
 
+    def named(self) -> set[str]:
+        """The GPUs that the connected monitors watch."""
+        return {name for fd in self.monitors for name in self.connections[fd].gpus}
+
     def best_gpu(self) -> Gpu | None:
         """The online GPU with the fewest leases."""
         best = None

@@ -34,6 +34,12 @@ class Message(Frozen, frozen=True, kw_only=True):
     HIDDEN: ClassVar[frozenset[str]] = frozenset({"key", "token", "capability"})
 
 
+class _WithId(Message, frozen=True, kw_only=True):
+    """A message about the job or the question that `request_id` names."""
+
+    request_id: str
+
+
 class Connected(Message, frozen=True, kw_only=True):
     """hub -> any: the first frame after the handshake; `fd` is the number of the connection."""
 
@@ -81,7 +87,7 @@ class Pong(Message, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "pong"
 
 
-class Submit(Message, frozen=True, kw_only=True):
+class Submit(_WithId, frozen=True, kw_only=True):
     """client -> hub -> worker and monitor. The hub adds `key` and `sender_fd` for the worker.
 
     To a worker that announced `capability` it adds `license`, the license's public id, in place of the key. `trace_id`
@@ -90,7 +96,6 @@ class Submit(Message, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "gpu.job.submit"
     OLD: ClassVar[str | None] = "gpu_task"
-    request_id: str
     trace_id: str | None = None
     task_type: str = "heygem_submit"
     payload: Mapping[str, Any] = {}
@@ -99,14 +104,13 @@ class Submit(Message, frozen=True, kw_only=True):
     sender_fd: int | None = None
 
 
-class Ack(Message, frozen=True, kw_only=True):
+class Ack(_WithId, frozen=True, kw_only=True):
     """hub -> client: a GPU is online and the job has it.
 
     `capability` (ours, to clients that announced it) opens the worker for this job until `capability_expires`.
     """
 
     TYPE: ClassVar[str] = "ack"
-    request_id: str
     task_type: str | None = None
     msg: str | None = None
     gpu: Data[str | None] = None
@@ -148,12 +152,11 @@ class Online(Message, frozen=True, kw_only=True):
     url: Data[str | None] = None
 
 
-class Result(Message, frozen=True, kw_only=True):
+class Result(_WithId, frozen=True, kw_only=True):
     """worker -> hub -> client. The worker's frame has `key` or `license`, and `sender_fd`; the hub removes them."""
 
     TYPE: ClassVar[str] = "gpu.job.result"
     OLD: ClassVar[str | None] = "gpu_task_result"
-    request_id: str
     task_type: str | None = None
     result: Mapping[str, Any] | None = None
     error: bool | None = None
@@ -173,32 +176,29 @@ class Boot(Message, frozen=True, kw_only=True):
     gpu: str | None = None
 
 
-class StatusQuery(Message, frozen=True, kw_only=True):
+class StatusQuery(_WithId, frozen=True, kw_only=True):
     """client -> hub -> monitor."""
 
     TYPE: ClassVar[str] = "gpu.status.query"
-    request_id: str
 
 
-class StatusResponse(Message, frozen=True, kw_only=True):
+class StatusResponse(_WithId, frozen=True, kw_only=True):
     """monitor -> hub -> client; `status` is unknown, starting, running, stopping or stopped."""
 
     TYPE: ClassVar[str] = "gpu.status.response"
-    request_id: str
     status: str
     source: str | None = "gpu_monitor"
     fresh: bool | None = None
 
 
-class HubStatusQuery(Message, frozen=True, kw_only=True):
+class HubStatusQuery(_WithId, frozen=True, kw_only=True):
     """client or monitor -> hub, ours: asks for the state of the GPUs. `since` (UNIX seconds) adds one more period."""
 
     TYPE: ClassVar[str] = "hub.status.query"
-    request_id: str
     since: int | None = None
 
 
-class HubStatus(Message, frozen=True, kw_only=True):
+class HubStatus(_WithId, frozen=True, kw_only=True):
     """hub -> client or monitor, ours: the answer to `HubStatusQuery`.
 
     `gpus` are objects as in docs/protocol.md; `more` GPUs did not fit. `queue` jobs wait, `own_queued` of them belong
@@ -207,7 +207,6 @@ class HubStatus(Message, frozen=True, kw_only=True):
     """
 
     TYPE: ClassVar[str] = "hub.status.response"
-    request_id: str
     ts: int | None = None
     gpus: Data[tuple[Mapping[str, Any], ...]] = ()
     more: Data[int | None] = None
@@ -264,24 +263,22 @@ class TaskActive(Message, frozen=True, kw_only=True):
     task_type: str | None = None
 
 
-class TaskQuery(Message, frozen=True, kw_only=True):
+class TaskQuery(_WithId, frozen=True, kw_only=True):
     """monitor -> hub, before an idle stop. `drain` (ours): if no job is active, admit no more jobs on `gpu`.
 
     `idle` (ours): the idle time is over, and the worker reports over HTTP that it has no task.
     """
 
     TYPE: ClassVar[str] = "gpu.task.query"
-    request_id: str
     gpu: str | None = None
     drain: bool | None = None
     idle: bool | None = None
 
 
-class TaskQueryResponse(Message, frozen=True, kw_only=True):
+class TaskQueryResponse(_WithId, frozen=True, kw_only=True):
     """hub -> monitor: how many jobs have the GPU or wait for it."""
 
     TYPE: ClassVar[str] = "gpu.task.query.response"
-    request_id: str
     active_count: int
     has_recent_active: bool
 
@@ -296,37 +293,33 @@ class DispatchBatch(Message, frozen=True, kw_only=True):
     jobs: Data[tuple[Mapping[str, Any], ...]] = ()
 
 
-class Cancel(Message, frozen=True, kw_only=True):
+class Cancel(_WithId, frozen=True, kw_only=True):
     """client -> hub (-> worker), ours: cancel the job and release its GPU.
 
     To a worker that announced `done` the hub adds `license`, as in `Submit`.
     """
 
     TYPE: ClassVar[str] = "gpu.job.cancel"
-    request_id: str
     license: str | None = None
 
 
-class JobDone(Message, frozen=True, kw_only=True):
+class JobDone(_WithId, frozen=True, kw_only=True):
     """client -> hub (-> worker that announced `done`, with `license`), ours: the job no longer needs its GPU."""
 
     TYPE: ClassVar[str] = "gpu.job.done"
-    request_id: str
     license: str | None = None
 
 
-class JobReleased(Message, frozen=True, kw_only=True):
+class JobReleased(_WithId, frozen=True, kw_only=True):
     """hub -> client, ours: the `done` or `cancel` is on disk, and need not be sent again."""
 
     TYPE: ClassVar[str] = "gpu.job.released"
-    request_id: str
 
 
-class Capability(Message, frozen=True, kw_only=True):
+class Capability(_WithId, frozen=True, kw_only=True):
     """hub -> client, ours: a new capability for a job that still has its GPU. `expires` is UNIX seconds."""
 
     TYPE: ClassVar[str] = "gpu.job.capability"
-    request_id: str
     capability: str
     expires: int
 
