@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.decision import HubDecision
+from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.state import Gpu, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import REDACTED

@@ -1,4 +1,4 @@
-"""The hub's events, facts and commands, as frozen types.
+"""The hub's events, facts, commands and decision, as frozen types.
 
 Times are UNIX seconds. A fact with `DURABLE` is journaled before the commands of its event are carried out; the others
 describe connections, which do not outlive the process. A license key is a secret: it is in no durable fact.
@@ -6,9 +6,10 @@ describe connections, which do not outlive the process. A license key is a secre
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+from wakestream.streams.decider import Decision
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.structs import Frozen
 
@@ -489,3 +490,20 @@ class Close(Frozen, frozen=True):
 
 
 Command = Send | Broadcast | Close
+
+
+class HubDecision(Decision[Fact, Command]):
+    """The facts and commands of one event, in order."""
+
+    __slots__ = ()
+
+    def send(self, to: int | Iterable[int], message: m.Message, *, old: bool = False) -> None:
+        """Send a message to one connection or to several."""
+        if isinstance(to, int):
+            self.command(Send(to, message, old))
+        elif many := tuple(to):
+            self.command(Send(many[0], message, old) if len(many) == 1 else Broadcast(many, message, old))
+
+    def refuse(self, fd: int, code: str, reason: str, request_id: str | None = None) -> None:
+        """Send an `error` with the text in both `msg` and `message`, since peers read either."""
+        self.send(fd, m.Error(msg=reason, message=reason, code=code, request_id=request_id))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.decision import HubDecision
+from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import DAY, KEPT_DAYS
 from wakestream.streams.hub.state import Connection, Gpu, HubState, Tied
 

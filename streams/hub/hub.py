@@ -14,7 +14,7 @@ from wakestream.streams.decider import Decider
 from wakestream.streams.hub import capabilities, holders, jobs, power, relays
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import status as hub_status
-from wakestream.streams.hub.decision import HubDecision
+from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.evolve import CHANGES
 from wakestream.streams.hub.jobs import FEATURES
 from wakestream.streams.hub.names import free
@@ -36,8 +36,8 @@ NOT_REGISTERED = 4408
 TOO_MANY = 4429
 """Close code: the license has as many connections as it may."""
 
-_ROLES = {None: "client", "client": "client", "admin": "client", "pc": "client", "worker": "worker"}
-_ROLES.update({"gpu_monitor": "monitor", "monitor": "monitor"})
+_ROLES = dict.fromkeys((None, "client", "admin", "pc"), "client")
+_ROLES |= {"worker": "worker", "gpu_monitor": "monitor", "monitor": "monitor"}
 _GIVES = {"client": "client", "admin": "client", "worker": "worker", "monitor": "monitor"}
 
 _CLOSES = {"unauthorized": UNAUTHORIZED, "too_many_connections": TOO_MANY}
@@ -306,7 +306,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.Cancel: jobs.cancel,
         m.JobDone: jobs.done,
         m.StatusQuery: power.status_query,
-        m.HubStatusQuery: hub_status.hub_status_query,
+        m.HubStatusQuery: hub_status.query,
         m.Boot: power.boot,
     },
     "worker": {
@@ -320,7 +320,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.Booted: power.booted,
         m.BootResult: power.boot_result,
         m.PowerState: power.power_state,
-        m.HubStatusQuery: hub_status.hub_status_query,
+        m.HubStatusQuery: hub_status.query,
         m.TaskQuery: power.task_query,
     },
 }

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from wakestream.streams.hub import capabilities
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.decision import HubDecision
+from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.old_workers import ends, says_done
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
@@ -53,41 +53,32 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     if gpu is None:
         place = state.position(job) if job is not None and held is None else len(state.queue) + 1
         decision.send(peer.fd, offline(state, clean, place, now), old=peer.old)
-        tell_monitors(state, peer, clean, now, decision)
+        tell_monitors(state, peer, clean, now, decision, [*state.monitors])
     elif gpu is held:
         decision.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1))
     else:
         decision.fact(f.JobGranted(clean.request_id, gpu.name, now))
         decision.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1))
         _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), decision)
-        tell_monitors(state, peer, clean, now, decision, gpu=gpu.name)
+        tell_monitors(state, peer, clean, now, decision, monitors_of(state, gpu.name))
 
 
 def tell_monitors(
-    state: HubState,
-    peer: Connection,
-    message: m.Message,
-    now: float,
-    decision: HubDecision,
-    *,
-    first: bool = False,
-    gpu: str | None = None,
+    state: HubState, peer: Connection, message: m.Message, now: float, decision: HubDecision, to: Sequence[int]
 ) -> bool:
-    """Send a message to all monitors, to the `first`, or to those whose `gpu` it is about.
+    """Send a message to these monitors, unless its sender has had its share of this second; then return False.
 
-    False when its sender has had its share of this second. A submit that is left out has been preceded by many that
-    woke the GPU.
+    A submit that is left out has been preceded by many that woke the GPU.
     """
     if had_its_share(state, peer, now):
         return False
     if state.monitors:
         decision.fact(f.MonitorsTold(peer.fd, now))
-    to = _concerned(state, gpu) if gpu is not None else list(state.monitors)
-    decision.send(to[:1] if first else to, message)
+    decision.send(to, message)
     return True
 
 
-def _concerned(state: HubState, gpu: str) -> list[int]:
+def monitors_of(state: HubState, gpu: str) -> list[int]:
     """The monitors of `gpu`, and those who name none: others would start their machine for it, or keep it on.
 
     If none names it, it may be the GPU of any of them under another name.

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders
-from wakestream.streams.hub.decision import HubDecision
+from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.state import Connection, Gpu, HubState
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import holders, jobs, relays, status_words
-from wakestream.streams.hub.decision import HubDecision
+from wakestream.streams.hub import holders, jobs, relays
+from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.names import gpu_of
 from wakestream.streams.hub.old_workers import silently_ended
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
@@ -28,6 +28,9 @@ AGAIN = "status-again"
 """The kind of a status query that was answered from memory: the monitor answers it again after a look."""
 
 STATES = ("unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed")
+
+_Told = tuple[str, int]
+"""A job, and a connection that has its answer."""
 
 _UNSAID = m.Online()
 """Of a GPU that is online without a new message of its worker."""
@@ -220,12 +223,7 @@ def _hopeless_but_for(state: HubState, failed: Collection[str]) -> bool:
 
 
 def _let_down(
-    state: HubState,
-    job: HubJob,
-    message: m.BootResult,
-    told: Collection[tuple[str, int]],
-    now: float,
-    decision: HubDecision,
+    state: HubState, job: HubJob, message: m.BootResult, told: Collection[_Told], now: float, decision: HubDecision
 ) -> None:
     to = [fd for fd in state.listeners(job) if (job.id, fd) not in told]
     decision.send(to, _with_id(message, job.id))
@@ -233,7 +231,7 @@ def _let_down(
         decision.fact(f.JobRemoved(job.id, "boot_failed", now))
 
 
-def _tell_asker(state: HubState, message: m.BootResult, decision: HubDecision) -> set[tuple[str, int]]:
+def _tell_asker(state: HubState, message: m.BootResult, decision: HubDecision) -> set[_Told]:
     """Answer the source of this boot: a client's own `boot`, or the job whose copy caused it if it still waits."""
     if message.request_id is None:
         return set()
@@ -264,12 +262,12 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decisio
         why = "no monitor is connected, so the GPU cannot be started; start `wakestream monitor`"
         decision.refuse(peer.fd, "no_monitor", why, message.request_id)
     else:
-        _ask(state, peer, message, "boot", now, decision)
+        _ask(state, peer, message, [*state.monitors], now, decision)
 
 
 def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: float, decision: HubDecision) -> None:
     """Notify its monitor too, since the GPU will be used."""
-    if jobs.tell_monitors(state, peer, message, now, decision, gpu=gpu.name):
+    if jobs.tell_monitors(state, peer, message, now, decision, jobs.monitors_of(state, gpu.name)):
         text = "the GPU is online already"
         decision.send(peer.fd, m.Booted(msg=text, source="hub", request_id=message.request_id, gpu=gpu.name))
     else:
@@ -287,24 +285,41 @@ def _crowded(state: HubState, fd: int, *, again: bool = False) -> bool:
 
 
 def _ask(
-    state: HubState, peer: Connection, message: m.Boot | m.StatusQuery, kind: str, now: float, decision: HubDecision
+    state: HubState, peer: Connection, message: m.Boot | m.StatusQuery, to: list[int], now: float, decision: HubDecision
 ) -> None:
-    """Pass a question on: a boot request to all monitors, a status query to the first."""
+    """Pass a question on to these monitors."""
     id_ = message.request_id
     if id_ is not None and _crowded(state, peer.fd):
         decision.refuse(peer.fd, "queue_full", "too many questions of this connection are open; ask again later", id_)
-    elif not jobs.tell_monitors(state, peer, message, now, decision, first=kind == "status"):
+    elif not jobs.tell_monitors(state, peer, message, now, decision, to):
         _too_fast(peer, id_, decision)
     elif id_ is not None:
-        decision.fact(f.Asked(kind, id_, peer.fd, now))
+        decision.fact(f.Asked("boot" if isinstance(message, m.Boot) else "status", id_, peer.fd, now))
 
 
 def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, decision: HubDecision) -> None:
     """One monitor is asked; without any, the hub says what it knows."""
     if not state.monitors:
-        status_words.pass_on(state, [peer.fd], _own_answer(state, message.request_id), decision)
+        _pass_on(state, [peer.fd], _own_answer(state, message.request_id), decision)
     else:
-        _ask(state, peer, message, "status", now, decision)
+        _ask(state, peer, message, [*state.monitors][:1], now, decision)
+
+
+def _pass_on(state: HubState, askers: Iterable[int], message: m.StatusResponse, decision: HubDecision) -> None:
+    """wakestream's own clients get the answers to their queries; deployed clients get each answer for their license.
+
+    A deployed client begins to upload at `running`, so the hub sends that only while a worker is online.
+    """
+    peers = [state.connections[fd] for fd in askers if fd in state.connections]
+    decision.send([peer.fd for peer in peers if peer.features], message)
+    old = dict.fromkeys(peer.fd for peer in peers if not peer.features)
+    for owner in dict.fromkeys(peer.owner for peer in peers):
+        old |= dict.fromkeys(fd for fd in state.of_owner(owner or "") if not state.connections[fd].features)
+    status = message.status.lower()
+    if status in ("running", "online"):
+        status = "running" if any(gpu.online for gpu in state.gpus.values()) else "starting"
+    answer = {"type": message.TYPE, "status": status, "State": "", "request_id": message.request_id}
+    decision.send(old, m.Unknown(type=message.TYPE, frame={**answer, "fresh": bool(message.fresh)}))
 
 
 def _own_answer(state: HubState, request_id: str) -> m.StatusResponse:
@@ -320,7 +335,7 @@ def status_response(
     """Back to the askers; after an answer from memory, the one after a look is passed on as well."""
     id_ = message.request_id
     first, again = (state.asked.get((kind, id_), (0.0, ()))[1] for kind in ("status", AGAIN))
-    status_words.pass_on(state, dict.fromkeys((*first, *again)), message, decision)
+    _pass_on(state, dict.fromkeys((*first, *again)), message, decision)
     if first:
         decision.fact(f.Answered("status", id_))
     if again and message.fresh:
@@ -335,7 +350,7 @@ def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: f
     if peer.gpu is None:
         return
     decision.fact(f.GpuActive(peer.gpu, now))
-    jobs.tell_monitors(state, peer, message, now, decision, gpu=peer.gpu)
+    jobs.tell_monitors(state, peer, message, now, decision, jobs.monitors_of(state, peer.gpu))
 
 
 def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, decision: HubDecision) -> None:
@@ -383,7 +398,7 @@ def overdue(state: HubState, now: float, decision: HubDecision) -> None:
         patience = {"status": state.limits.ask, AGAIN: state.limits.look}
         late = now - since > patience.get(kind, state.limits.queued_ttl)
         if late and kind == "status":
-            status_words.pass_on(state, here, _own_answer(state, request_id), decision)
+            _pass_on(state, here, _own_answer(state, request_id), decision)
         if late or not here:
             decision.fact(f.Answered(kind, request_id))
     for gpu in state.gpus.values():

@@ -11,7 +11,7 @@ from typing import Any
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import jobs
-from wakestream.streams.hub.decision import HubDecision
+from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.state import Connection, HubState
 from wakestream.streams.hub.texts import Text
 from wakestream.streams.protocol import messages as m
@@ -96,9 +96,8 @@ def _ask(state: HubState, peer: Connection, frame: dict[str, Any], now: float, d
     if worker is None and texts.in_vain:
         decision.refuse(peer.fd, "no_text_worker", _NO_WORKER, id_)
         return
-    asked = f.TextAsked(kind, owner, peer.fd, frame, now)
-    decision.fact(asked)
-    new = Text(texts.serial + 1, kind, owner, peer.fd, frame, now)
+    decision.fact(f.TextAsked(kind, owner, peer.fd, frame, now))
+    new = Text(kind, owner, peer.fd, frame, now, id=texts.serial + 1)
     _wake(state, kind, worker is None, new.id, decision)
     if worker is not None:
         _give(state, new, worker, decision)
@@ -220,9 +219,7 @@ def _mobile_task(state: HubState, peer: Connection, message: m.Unknown, now: flo
             decision.send(peer.fd, m.Ack(request_id=id_, task_type=kind, msg="the PC has the task"))
 
 
-def _mobile_task_result(
-    state: HubState, peer: Connection, message: m.Unknown, now: float, decision: HubDecision
-) -> None:
+def _task_result(state: HubState, peer: Connection, message: m.Unknown, now: float, decision: HubDecision) -> None:
     """The PC's answer to a phone."""
     mine = state.of_owner(peer.owner or "")
     to = _named(mine, message.frame.get("sender_fd")) or _newest(state, peer, "mobile")
@@ -245,7 +242,7 @@ _RELAYS: Mapping[str, Mapping[str, Relay]] = {
     "client": {
         "chatglm_video": _video,
         "mobile_task": _mobile_task,
-        "mobile_task_result": _mobile_task_result,
+        "mobile_task_result": _task_result,
         "sync": _sync,
     },
 }

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from msgspec.structs import asdict
+
 from wakestream.streams.hub import events as f
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.facts_json import FactsJson
@@ -31,31 +33,25 @@ def event_row(event: f.Event, now: float) -> Told:
             return "in", label, data | ({"without_key": True} if without_key else {}), None
         case f.Unreadable():
             return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.reason, "code": event.code}, None
-        case f.Opened() | f.Closed():
-            return "conn", type(event).__name__.lower(), {"fd": event.fd, "now": now}, None
-        case _:
-            return _rare_row(event, now)
-
-
-_Rare = f.Revoked | f.KeyEnded | f.BookSeen | f.ProcessStarted | f.ClockMoved | f.DiskSeen | f.Tick
-
-
-def _rare_row(event: _Rare, now: float) -> Told:
-    match event:
-        case f.Revoked():
-            return "in", "revoked", {"license": event.license, "now": now}, None
-        case f.KeyEnded():
-            return "in", "key_ended", {"fd": event.fd, "now": now}, None
         case f.BookSeen(tied, released):
             return "in", "licenses", {"tied": [*map(list, tied)], "released": [*map(list, released)], "now": now}, None
         case f.ProcessStarted(kept):
             return "conn", "started", {"now": now, **({"kept": [*map(FACTS.plain, kept)]} if kept else {})}, None
-        case f.Tick():
-            return "conn", "tick", {"now": now}, None
-        case f.ClockMoved(by):
-            return "in", "clock", {"by": by, "now": now}, None
-        case f.DiskSeen(low):
-            return "in", "disk", {"low": low, "now": now}, None
+        case _:
+            direction, label = _PLAIN[type(event)]
+            return direction, label, {**asdict(event), "now": now}, None
+
+
+_PLAIN: dict[type[f.Event], tuple[Direction, str]] = {
+    f.Opened: ("conn", "opened"),
+    f.Closed: ("conn", "closed"),
+    f.Tick: ("conn", "tick"),
+    f.Revoked: ("in", "revoked"),
+    f.KeyEnded: ("in", "key_ended"),
+    f.ClockMoved: ("in", "clock"),
+    f.DiskSeen: ("in", "disk"),
+}
+"""Direction and label of the events whose row has exactly their fields and the time."""
 
 
 def _license(found: f.License | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import ledger
-from wakestream.streams.hub.decision import HubDecision
+from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.jobs import ASKS, eta
 from wakestream.streams.hub.state import Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
@@ -28,9 +28,7 @@ OWN_NAMED = 10
 """Jobs of the asker's own that are named for each GPU; of more there is only the number."""
 
 
-def hub_status_query(
-    state: HubState, peer: Connection, message: m.HubStatusQuery, now: float, decision: HubDecision
-) -> None:
+def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float, decision: HubDecision) -> None:
     """Answered from what the hub knows; other licenses' jobs are counted, not named."""
     second, times = peer.told
     if second == int(now) and times >= A_SECOND:
@@ -75,14 +73,11 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "own_jobs": own[:OWN_NAMED],
         "own": len(own),
         "others": len(gpu.leases) - len(own),
+        "url": gpu.url if gpu.online and WHERE in peer.features else None,
+        "why": gpu.cause or None,
+        "price_per_hour": price,
+        "known_since": None if book.since is None else int(book.since),
     }
-    if gpu.online and gpu.url is not None and WHERE in peer.features:
-        entry["url"] = gpu.url
-    if gpu.cause:
-        entry["why"] = gpu.cause
-    if price is not None:
-        entry["price_per_hour"] = price
-    if book.since is not None:
-        entry["known_since"] = int(book.since)
+    entry = {name: value for name, value in entry.items() if value is not None}
     spans = ledger.windows(now, since)
     return entry | {name: ledger.summary(book, begin, now, price) for name, begin in spans.items()}

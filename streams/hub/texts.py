@@ -5,26 +5,18 @@ They live in memory only: their clients wait for half a minute to some minutes, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """One request: `kind` is the frame's type and `frame` what a text worker is sent, without its owner's key.
-
-    `worker` is the connection that has it, None while it waits.
-    """
+class Text(f.TextAsked, frozen=True, kw_only=True):
+    """One request, as it was asked. `worker` is the connection that has it, None while it waits."""
 
     id: int
-    kind: str
-    owner: str
-    fd: int
-    frame: Mapping[str, Any]
-    at: float
     worker: int | None = None
 
 
@@ -55,7 +47,7 @@ class Texts:
     def asked(self, fact: f.TextAsked) -> None:
         """One more; it waits."""
         self.serial += 1
-        self.open[self.serial] = Text(self.serial, fact.kind, fact.owner, fact.fd, fact.frame, fact.at)
+        self.open[self.serial] = Text(fact.kind, fact.owner, fact.fd, fact.frame, fact.at, id=self.serial)
 
     def given(self, fact: f.TextGiven) -> None:
         """A text worker has it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from copy import copy
 from random import Random
 from typing import Any
@@ -49,7 +48,7 @@ class Moves:
         self.set(state=target, reason=why, query=None)
         self.do(p.LogNote(f"{origin} -> {target}: {why}", warning=target in ("failed", "no_capacity", "unknown")))
         self.announce()
-        _ENTER[target](self, origin, signal)
+        getattr(self, f"enter_{target}")(origin, signal)
         return True
 
     def hub_is_ours(self) -> bool:
@@ -203,16 +202,3 @@ class Moves:
         number = self.m.calls + 1
         self.set(calls=number, call=p.Call(kind, number))
         return number
-
-
-_ENTER: Mapping[PowerWord, Callable[[Moves, PowerWord, Signal], None]] = {
-    "unknown": Moves.enter_unknown,
-    "off": Moves.enter_off,
-    "starting": Moves.enter_starting,
-    "no_capacity": Moves.enter_no_capacity,
-    "booted": Moves.enter_booted,
-    "online": Moves.enter_online,
-    "draining": Moves.enter_draining,
-    "stopping": Moves.enter_stopping,
-    "failed": Moves.enter_failed,
-}

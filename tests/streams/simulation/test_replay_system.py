@@ -265,9 +265,7 @@ async def test_a_monitor_that_forgot_a_wake_would_be_found(monkeypatch: pytest.M
     def forget(turn: Moves, *_: Any) -> None:
         turn.set(ready=False, up_since=None, active=None, served=False, warned=False, due=None, wanted=False)
 
-    from wakestream.streams.monitor import transitions as power_moves
-
-    monkeypatch.setitem(power_moves._ENTER, "off", forget)  # type: ignore[index]
+    monkeypatch.setattr(Moves, "enter_off", forget)
     monkeypatch.setattr(hub_power, "_boot_for_the_queue", lambda *_: None)
     _, stops, off = await stop_window(slow)
     replayed = await second_job_at((stops + off) / 2, slow)
