@@ -37,7 +37,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_a_machine_with_one_python_says_so_and_passes(
+def test_a_machine_with_one_python_reports_it_and_passes(
     alone: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert determinism.main() == 0

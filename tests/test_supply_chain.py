@@ -83,13 +83,13 @@ BAD: dict[str, object] = {
         ("print('half a {'); sys.exit(1)", 0, "skipped: "),
     ],
 )
-def test_an_audit_fails_for_an_advisory_and_is_skipped_with_the_reason_where_it_cannot_be_made(
+def test_an_audit_fails_for_an_advisory_and_is_skipped_with_a_reason(
     tmp_path: Path, says: str, code: int, words: str
 ) -> None:
     ran = audited(tmp_path, says)
     assert (ran.returncode, words in ran.stdout) == (code, True), ran
 
 
-def test_an_audit_without_its_program_says_how_to_get_it(tmp_path: Path) -> None:
+def test_an_audit_without_its_program_prints_how_to_install_it(tmp_path: Path) -> None:
     ran = audited(tmp_path, "raise ModuleNotFoundError(\"No module named 'pip_audit'\")")
     assert (ran.returncode, "skipped: " in ran.stdout) == (0, True)

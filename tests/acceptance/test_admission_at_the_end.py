@@ -44,7 +44,7 @@ def console(_: Place) -> AbstractAsyncContextManager[str]:
 
 @pytest.mark.parametrize("turns", range(5))
 @pytest.mark.parametrize("server", [hub, worker, metrics, console])
-async def test_a_caller_of_the_last_moment_is_let_go(
+async def test_a_late_connection_is_closed(
     place: Place, server: Callable[[Place], AbstractAsyncContextManager[str]], turns: int
 ) -> None:
     async with server(place) as url:

@@ -55,7 +55,7 @@ async def hears(run: Run, wanted: type[Any]) -> None:
     subscription.dispose()
 
 
-async def test_a_cancel_while_the_hub_is_down_and_the_gpu_wakes_reaches_the_hub_that_comes_back(
+async def test_a_cancel_during_a_hub_outage_reaches_the_restarted_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -74,7 +74,7 @@ async def test_a_cancel_while_the_hub_is_down_and_the_gpu_wakes_reaches_the_hub_
     assert not scene.runs()
 
 
-async def test_a_cancel_in_mid_render_while_the_hub_is_down_ends_the_engine_at_once_and_the_lease_later(
+async def test_a_cancel_during_a_hub_outage_ends_the_engine_first_and_the_lease_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -103,7 +103,7 @@ async def begun(scene: House, count: int) -> list[int]:
     return scene.runs()
 
 
-async def test_a_job_granted_by_a_hub_that_was_restarted_since_can_be_cancelled(
+async def test_a_granted_job_can_be_cancelled_after_a_hub_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -123,9 +123,7 @@ async def test_a_job_granted_by_a_hub_that_was_restarted_since_can_be_cancelled(
     assert not scene.runs("end")
 
 
-async def test_a_job_cancelled_while_its_worker_is_gone_is_not_made_by_the_worker_that_comes_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_restarted_worker_does_not_run_a_cancelled_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     async with house() as scene:
         hold = Path("engine.log.hold")
@@ -149,7 +147,7 @@ async def test_a_job_cancelled_while_its_worker_is_gone_is_not_made_by_the_worke
     assert not run.job.output.exists()
 
 
-async def test_a_job_cancelled_in_the_line_at_the_worker_never_starts_and_the_one_before_it_goes_on(
+async def test_a_cancel_of_a_queued_task_leaves_the_running_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -172,7 +170,7 @@ def second_cancel(client: Any) -> Any:
     return lambda: client.cancel("job-2")
 
 
-async def test_a_cancel_in_mid_render_leaves_no_child_of_the_worker(
+async def test_a_cancel_during_the_render_leaves_no_child_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

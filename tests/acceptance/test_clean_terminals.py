@@ -99,7 +99,7 @@ async def hostile_hub(user: User) -> AsyncIterator[HostileHub]:
             await accept_no_more(server)
 
 
-async def test_what_a_hub_tells_of_its_gpus_steers_no_terminal(user: User) -> None:
+async def test_status_from_a_hub_is_printed_without_control_characters(user: User) -> None:
     async with asyncio.timeout(55), hostile_hub(user):
         for command in (("status",), ("cost",), ("why", "gpu"), ("why", f"gpu:x{NASTY}".replace("\0", ""))):
             assert GOOD in await shown(user, *command), command
@@ -107,7 +107,7 @@ async def test_what_a_hub_tells_of_its_gpus_steers_no_terminal(user: User) -> No
     assert [gpu["gpu"] for gpu in told["gpus"]] == [gpu["gpu"] for gpu in DATA["gpus"]]  # type: ignore[attr-defined]
 
 
-async def test_what_the_doctor_finds_steers_no_terminal(user: User) -> None:
+async def test_doctor_results_are_printed_without_control_characters(user: User) -> None:
     async with asyncio.timeout(55), hostile_hub(user):
         await shown(user, "doctor")
         for line in (await user.run("doctor", "--json")).out.splitlines():
@@ -134,7 +134,7 @@ def forgetful(worker: OldWorker) -> Call:
     return submit
 
 
-async def test_what_hub_and_worker_say_of_a_job_steers_no_terminal(user: User) -> None:
+async def test_messages_about_a_job_are_printed_without_control_characters(user: User) -> None:
     (user.folder / CLIP).write_bytes(b"video" * 1000)
     async with asyncio.timeout(55), field(user) as (hub, worker):
         worker.before |= {"progress": failing, "submit": forgetful(worker)}
@@ -165,7 +165,7 @@ async def failing_daemon(user: User, *flags: str) -> AsyncIterator[tuple[Running
         yield api, fails
 
 
-async def test_who_follows_a_daemons_job_sees_no_control_characters(user: User) -> None:
+async def test_following_a_daemons_job_prints_no_control_characters(user: User) -> None:
     async with (
         failing_daemon(user) as (_, fails),
         user.runs("watch") as watching,
@@ -185,7 +185,7 @@ async def test_who_follows_a_daemons_job_sees_no_control_characters(user: User) 
         assert unclean(await screen.ended(), terminal=True) == []
 
 
-async def test_what_a_daemon_tells_of_its_jobs_steers_no_terminal(user: User) -> None:
+async def test_the_daemons_job_list_is_printed_without_control_characters(user: User) -> None:
     async with failing_daemon(user) as (api, fails):
         fails.set()
         assert (await api.outcome())["event"] == "failed"
@@ -198,7 +198,7 @@ async def test_what_a_daemon_tells_of_its_jobs_steers_no_terminal(user: User) ->
         await shown(user, "cancel", f"no {CLIP}")
 
 
-async def test_what_a_daemon_logs_and_records_steers_no_terminal(user: User) -> None:
+async def test_the_daemons_logs_and_recordings_have_no_control_characters(user: User) -> None:
     async with failing_daemon(user, "--log-file", "daemon.log", "--record", "night") as (api, fails):
         fails.set()
         assert (await api.outcome())["event"] == "failed"
@@ -216,7 +216,7 @@ def keeper(user: User, tmp_path: Any) -> Keeper:
     return Keeper(user, tmp_path / "hub")
 
 
-async def test_a_monitors_words_steer_neither_a_terminal_nor_the_hubs_log(user: User, keeper: Keeper) -> None:
+async def test_messages_of_a_monitor_are_cleaned_in_the_terminal_and_the_hubs_log(user: User, keeper: Keeper) -> None:
     said = m.PowerState(gpu="studio", state="failed", msg=TEXT)
     async with (
         asyncio.timeout(55),
@@ -259,5 +259,5 @@ async def test_the_hub_takes_no_gpu_by_a_name_that_cannot_be_printed(keeper: Kee
     ],
     ids=lambda command: command[0],
 )
-async def test_no_program_takes_a_gpu_whose_name_cannot_be_printed(user: User, command: tuple[str, ...]) -> None:
+async def test_programs_refuse_gpu_names_that_cannot_be_printed(user: User, command: tuple[str, ...]) -> None:
     assert "printable" in await shown(user, *command, "--gpu", f"gpu{COLOUR}")

@@ -82,7 +82,7 @@ PATHS = [("GET", "/console/live"), ("POST", "/console/uploads"), ("PUT", "/conso
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
-async def test_nobody_without_a_session_is_let_in(tmp_path: Path, method: str, path: str) -> None:
+async def test_requests_without_a_session_are_refused(tmp_path: Path, method: str, path: str) -> None:
     async with calling(tmp_path) as caller:
         for wrong in ("", "Bearer wrong", f"Bearer {2**40}.{'0' * 64}", "Bearer 9\xfc.\xfc"):
             status, plain = await caller.ask(method, path, Authorization=wrong)
@@ -90,7 +90,7 @@ async def test_nobody_without_a_session_is_let_in(tmp_path: Path, method: str, p
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), *PATHS, ("POST", "/console/session")])
-async def test_foreign_hosts_and_origins_are_refused_whatever_they_show(tmp_path: Path, method: str, path: str) -> None:
+async def test_other_hosts_and_origins_are_refused_even_with_a_session(tmp_path: Path, method: str, path: str) -> None:
     async with calling(tmp_path) as caller:
         assert (await caller.ask(method, path, Host="evil.example"))[0] == 421
         assert (await caller.ask(method, path, Host="127.0.0.1:1"))[0] == 421
@@ -116,7 +116,7 @@ async def test_the_page_allows_nothing_but_its_own_files(tmp_path: Path) -> None
             assert script.content_type == "text/javascript"
 
 
-async def test_a_link_is_good_once_and_its_session_ends_with_the_daemons_hold_of_the_port(tmp_path: Path) -> None:
+async def test_a_link_works_once_and_its_session_ends_when_the_daemon_frees_the_port(tmp_path: Path) -> None:
     async with calling(tmp_path) as caller:
         assert caller.home.daemon is not None
         code = caller.home.daemon.console.sessions.new_link()
@@ -175,7 +175,7 @@ async def test_a_session_does_not_open_the_programs_api(tmp_path: Path, method: 
         assert (await caller.ask(method, path, {}))[0] in (401, 404)
 
 
-async def test_what_does_not_fit_is_refused_with_the_number_before_it_is_sent(tmp_path: Path) -> None:
+async def test_uploads_over_a_limit_are_refused_with_the_limit_before_they_are_sent(tmp_path: Path) -> None:
     async with calling(tmp_path) as caller:
         asked = {"kind": "video", "name": "a.mp4", "size": 20 * 10**9}
         status, plain = await caller.ask("POST", "/console/uploads", asked)
@@ -204,7 +204,7 @@ async def test_a_file_of_another_size_than_announced_leaves_nothing(tmp_path: Pa
         assert caller.kept == []
 
 
-async def test_a_full_disk_is_said_and_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -217,7 +217,7 @@ async def test_a_full_disk_is_said_and_nothing_stays(tmp_path: Path, monkeypatch
         assert caller.kept == []
 
 
-async def test_what_is_done_leaves_only_its_result_under_the_names_of_its_user(tmp_path: Path) -> None:
+async def test_a_done_job_leaves_only_its_result_under_the_users_name(tmp_path: Path) -> None:
     video, audio = await samples(tmp_path, 1.0)
     async with calling(tmp_path) as caller:
         await caller.home.gpu_on()
@@ -250,7 +250,7 @@ async def test_what_is_done_leaves_only_its_result_under_the_names_of_its_user(t
         assert past["jobs"][0]["result"] == {"here": False, "size": past["jobs"][0]["result"]["size"], "ours": True}
 
 
-async def test_inputs_of_a_job_that_failed_stay_for_another_try_until_the_room_is_needed(tmp_path: Path) -> None:
+async def test_inputs_of_a_failed_job_stay_until_the_space_is_needed(tmp_path: Path) -> None:
     _, audio = await samples(tmp_path, 1.0)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video" * 100)
@@ -294,7 +294,7 @@ async def test_other_files_under_the_id_of_a_job_are_refused_and_leave_its_names
         assert names.read_bytes() == before
 
 
-async def test_the_pages_of_hub_and_worker_tell_how_they_are_and_nothing_secret(tmp_path: Path) -> None:
+async def test_the_status_pages_of_hub_and_worker_show_state_and_no_secrets(tmp_path: Path) -> None:
     video, audio = await samples(tmp_path, 1.0)
     async with calling(tmp_path) as caller:
         await caller.home.gpu_on()
@@ -322,7 +322,7 @@ async def test_the_pages_of_hub_and_worker_tell_how_they_are_and_nothing_secret(
                     assert secret not in text
 
 
-async def test_pages_beyond_the_limit_are_told_so_and_find_room_when_one_closes(tmp_path: Path) -> None:
+async def test_pages_over_the_limit_are_refused_until_another_page_closes(tmp_path: Path) -> None:
     async with calling(tmp_path) as caller:
         live = f"{caller.home.url}/console/live"
         async with AsyncExitStack() as stack:
@@ -343,7 +343,7 @@ async def test_pages_beyond_the_limit_are_told_so_and_find_room_when_one_closes(
         assert text.count("event: ") == 1
 
 
-async def test_what_a_full_timeline_still_holds_replays(tmp_path: Path) -> None:
+async def test_a_truncated_timeline_replays(tmp_path: Path) -> None:
     video, audio = await samples(tmp_path, 1.0)
     async with calling(tmp_path) as caller:
         assert caller.home.daemon is not None
@@ -365,7 +365,7 @@ async def test_what_a_full_timeline_still_holds_replays(tmp_path: Path) -> None:
     assert (trial.trouble, [str(found) for found in trial.replayed.divergences]) == (None, [])
 
 
-async def test_the_browser_is_opened_when_asked_and_given_no_secret_on_its_command_line(user: User) -> None:
+async def test_the_browser_opens_with_no_secret_on_its_command_line(user: User) -> None:
     user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
     told, browser = user.folder / "told", user.folder / "browser"
     browser.write_text('#!/bin/sh\ncat "${1#file://}" > told.new\nprintf "%s\\n" "$1" >> told.new\nmv told.new told\n')
@@ -383,7 +383,7 @@ async def test_the_browser_is_opened_when_asked_and_given_no_secret_on_its_comma
             told.unlink()
 
 
-async def test_the_link_is_shown_to_those_who_ask_and_put_into_no_log(user: User) -> None:
+async def test_the_link_is_printed_on_request_and_never_logged(user: User) -> None:
     user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
     async with asyncio.timeout(40), daemon(user, "--console-quota", "2GB") as api:
         assert api.running.process.stdout is not None

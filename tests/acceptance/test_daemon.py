@@ -84,7 +84,9 @@ async def test_killed_while_the_gpu_wakes_the_job_keeps_its_place_and_is_done_on
             await until(lambda: held(hub) == [])
 
 
-async def test_killed_in_the_upload_it_goes_on(user: User, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_daemon_killed_in_the_upload_resumes_it(
+    user: User, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     go_on, add = asyncio.Event(), store.Incoming.add
 
     async def slowly(incoming: store.Incoming, *block: Any) -> None:
@@ -122,7 +124,7 @@ async def test_killed_in_the_render_the_engine_runs_once(user: User, place: Plac
             await until(lambda: held(hub) == [])
 
 
-async def test_killed_in_the_download_nothing_half_done_is_seen_and_it_is_fetched_again(user: User) -> None:
+async def test_a_daemon_killed_in_the_download_leaves_no_partial_result_and_downloads_again(user: User) -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -160,9 +162,7 @@ async def test_a_result_that_came_home_before_the_kill_is_not_fetched_again(user
         assert (job["state"], job["outcome"]["size"]) == ("done", len(RESULT))
 
 
-async def test_stopped_in_order_it_tells_the_hub_nothing_and_goes_on_at_the_next_start(
-    user: User, place: Place
-) -> None:
+async def test_a_stopped_daemon_keeps_its_jobs_at_the_hub_and_resumes(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
@@ -202,7 +202,7 @@ async def test_a_cancel_that_the_kill_overtook_is_carried_out_after_the_restart(
     assert not user.out.exists()
 
 
-async def test_a_cancel_stops_the_job_everywhere_and_an_end_is_for_ever(user: User, place: Place) -> None:
+async def test_a_cancel_stops_the_job_in_all_programs_and_is_final(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
@@ -260,7 +260,7 @@ async def test_the_more_urgent_job_has_its_turn_first(user: User, place: Place) 
     assert order == ["first", "high", "low"]
 
 
-async def test_the_same_work_is_answered_from_the_result_that_lies_there(user: User, place: Place) -> None:
+async def test_the_same_work_is_answered_from_the_existing_result(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting()):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
@@ -340,9 +340,7 @@ async def test_its_recording_replays_with_the_turns_and_answers_as_they_were(use
     assert (ran.code, [log["result"] for log in ran.events if "log" in log]) == (0, ["same"]), ran.out
 
 
-async def test_the_recording_of_a_daemon_that_took_up_what_an_earlier_run_left_replays(
-    user: User, place: Place
-) -> None:
+async def test_the_recording_of_a_restarted_daemon_replays(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:

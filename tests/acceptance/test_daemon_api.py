@@ -28,7 +28,7 @@ def alone(user: User) -> User:
     return user
 
 
-async def test_only_who_has_the_token_is_let_in_and_only_its_user_can_read_it(alone: User) -> None:
+async def test_the_api_requires_the_token_which_only_its_user_can_read(alone: User) -> None:
     async with asyncio.timeout(30), daemon(alone) as api:
         for header in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}, {"Authorization": api.address.token}):
             status, plain = await api.ask("GET", "/api/health", headers=header)
@@ -59,7 +59,7 @@ async def test_a_web_page_of_elsewhere_is_refused(alone: User, headers: dict[str
         assert (await api.ask("GET", "/api/health", headers=ours))[0] == 200
 
 
-async def test_bad_jobs_are_refused_with_a_sentence_and_nothing_is_kept(alone: User) -> None:
+async def test_invalid_jobs_are_refused_with_a_message_and_not_stored(alone: User) -> None:
     empty = alone.folder / "empty.mp4"
     empty.write_bytes(b"")
     nameless = alone.folder / "nameless"
@@ -98,7 +98,7 @@ async def test_bad_jobs_are_refused_with_a_sentence_and_nothing_is_kept(alone: U
             assert (await api.ask("GET", f"/api/jobs?{query}"))[0] == 400
 
 
-async def test_the_same_id_gets_the_same_answer_and_another_wish_under_it_is_a_conflict(alone: User) -> None:
+async def test_the_same_id_gets_the_same_answer_and_other_fields_conflict(alone: User) -> None:
     async with asyncio.timeout(30), daemon(alone) as api:
         first = await api.submit(alone)
         again = await api.submit(alone)
@@ -122,7 +122,7 @@ async def test_the_same_id_gets_the_same_answer_and_another_wish_under_it_is_a_c
         ]
 
 
-async def test_events_are_numbered_and_go_on_where_a_reader_left(alone: User) -> None:
+async def test_events_are_numbered_and_resume_after_the_last_read_event(alone: User) -> None:
     async with asyncio.timeout(30), daemon(alone, "--line-every", "0.05") as api:
         await api.submit(alone)
         await api.until("waking")
@@ -145,7 +145,7 @@ async def test_events_are_numbered_and_go_on_where_a_reader_left(alone: User) ->
         await of_job.aclose()
 
 
-async def test_of_a_job_that_ended_before_the_start_the_end_is_told(alone: User) -> None:
+async def test_the_end_of_a_job_from_an_earlier_run_is_sent(alone: User) -> None:
     alone.environment["WAKESTREAM_DAEMON"] = str(alone.folder.parent / "daemon")
     async with open_journal(state_of(alone) / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
         await journal.append([
@@ -170,14 +170,14 @@ async def in_this_process(user: User, **limits: int) -> AsyncIterator[tuple[Runn
         yield RunningDaemon(None, address, session), running.outbox  # type: ignore[arg-type]
 
 
-async def test_a_full_outbox_says_so(alone: User) -> None:
+async def test_a_full_outbox_refuses_jobs(alone: User) -> None:
     async with asyncio.timeout(30), in_this_process(alone, open_most=1) as (api, _):
         assert (await api.submit(alone))[0] == 201
         status, plain = await api.submit(alone, "job-2", output=str(alone.folder / "two.mp4"))
         assert (status, plain["code"]) == (429, "queue_full")
 
 
-async def test_a_reader_that_does_not_read_is_cut_and_the_others_hear_all(alone: User) -> None:
+async def test_a_stalled_reader_is_disconnected_and_the_others_get_all_events(alone: User) -> None:
     async with asyncio.timeout(50), in_this_process(alone) as (api, outbox):
         feed, port = outbox.feed, int(api.address.url.rsplit(":", 1)[1])
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
@@ -216,7 +216,7 @@ async def test_watch_calls_jobs_by_the_names_of_their_files_and_two_of_one_name_
         watching.process.kill()
 
 
-async def test_so_many_may_follow_and_no_more(alone: User) -> None:
+async def test_the_number_of_followers_is_limited(alone: User) -> None:
     async with asyncio.timeout(30), in_this_process(alone) as (api, outbox):
         with ExitStack() as followers:
             for _ in range(100 - outbox.feed.followers):
@@ -225,7 +225,7 @@ async def test_so_many_may_follow_and_no_more(alone: User) -> None:
             assert (status, plain["code"]) == (503, "too_many_followers")
 
 
-async def test_a_second_daemon_with_the_same_folder_ends_at_once_and_the_first_goes_on(alone: User) -> None:
+async def test_a_second_daemon_on_the_same_folder_exits_and_the_first_runs_on(alone: User) -> None:
     async with asyncio.timeout(30), daemon(alone) as api:
         ran = await alone.run("daemon")
         assert ran.code == 2

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIG
 RESULT = b"video" * 1000 + b"audio" * 500
 
 
-async def test_submit_hands_the_job_to_the_daemon_and_shows_it_as_ever(user: User, place: Place) -> None:
+async def test_submit_uses_the_daemon_and_displays_the_job_as_usual(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
@@ -50,7 +50,7 @@ async def test_submit_to_the_daemon_needs_no_settings_of_its_own(user: User, pla
             assert (ran.code, ran.last["event"]) == (0, "done"), ran
 
 
-async def test_foreground_and_another_hub_run_it_here(user: User, place: Place) -> None:
+async def test_foreground_and_another_hub_run_the_job_without_the_daemon(user: User, place: Place) -> None:
     async with asyncio.timeout(50), field(user, online=True) as (hub, _), place.hub():
         elsewhere = {"API_SERVER_URL": place.hub_url, "WAKESTREAM_KEY": place.keys["client"]}
         async with daemon(user, **elsewhere) as api:
@@ -114,9 +114,7 @@ async def sold_out(place: Place) -> AsyncIterator[None]:
         await link.close()
 
 
-async def test_a_job_whose_gpu_does_not_start_pauses_says_when_it_tries_next_and_is_tried_at_once_on_demand(
-    user: User, place: Place
-) -> None:
+async def test_a_job_whose_gpu_does_not_start_pauses_until_a_retry(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub() as hub:
         user.environment |= place.client_settings()
         async with daemon(user) as api:
@@ -135,7 +133,7 @@ async def test_a_job_whose_gpu_does_not_start_pauses_says_when_it_tries_next_and
                 assert (await api.outcome())["event"] == "done"
 
 
-async def test_retry_tries_again_what_ended_and_says_no_to_the_rest(user: User, place: Place) -> None:
+async def test_retry_submits_ended_jobs_again_and_refuses_others(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub():
         user.environment |= place.client_settings()
         async with daemon(user) as api:
@@ -151,7 +149,7 @@ async def test_retry_tries_again_what_ended_and_says_no_to_the_rest(user: User, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file is text")
-async def test_a_name_that_no_json_can_hold_is_refused_in_words(user: User, place: Place) -> None:
+async def test_a_file_name_that_is_not_unicode_is_refused_with_a_message(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub():
         user.environment |= place.client_settings()
         async with daemon(user):
@@ -165,7 +163,7 @@ async def test_a_name_that_no_json_can_hold_is_refused_in_words(user: User, plac
                 assert (ran.code, "there is no job 'clip-?.mp4' here" in ran.err) == (1, True), ran
 
 
-async def test_ctrl_c_while_following_cancels_the_job_and_says_so(user: User, place: Place) -> None:
+async def test_ctrl_c_while_following_cancels_the_job(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
@@ -194,7 +192,7 @@ async def test_the_end_of_the_terminal_leaves_the_job_to_the_daemon(user: User, 
             assert (await api.outcome())["event"] == "done"
 
 
-async def test_a_follower_goes_on_when_the_daemon_is_killed_and_started_again(user: User, place: Place) -> None:
+async def test_a_follower_reconnects_to_a_restarted_daemon(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as first:
@@ -215,7 +213,7 @@ async def test_without_a_daemon_detach_jobs_watch_and_cancel_say_how_to_start_on
         assert "start one with `wakestream daemon`" in ran.err
 
 
-async def test_what_a_dead_daemon_left_behind_is_noticed_and_the_job_runs_here(user: User) -> None:
+async def test_a_stale_daemon_file_is_detected_and_the_job_runs_without_a_daemon(user: User) -> None:
     user.environment["WAKESTREAM_DAEMON"] = str(user.folder.parent / "daemon")
     state_of(user).mkdir()
     with told(state_of(user), Address("http://127.0.0.1:9", "token", 1)):

@@ -16,7 +16,7 @@ from wakestream.streams.outbox import facts as f
 JOBS = 10_000
 
 
-async def test_jobs_lists_the_newest_of_ten_thousand_and_says_how_many_there_are_besides(user: User) -> None:
+async def test_jobs_lists_the_newest_of_ten_thousand_and_counts_the_rest(user: User) -> None:
     user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
     user.environment["WAKESTREAM_DAEMON"] = str(user.folder.parent / "daemon")
     await _filled(user)

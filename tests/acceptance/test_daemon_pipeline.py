@@ -60,7 +60,7 @@ def mine(user: User) -> User:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
-async def test_a_pipeline_of_ones_own_goes_on_after_the_daemon_was_killed_within_it(mine: User, place: Place) -> None:
+async def test_a_custom_pipeline_resumes_after_a_kill(mine: User, place: Place) -> None:
     own = ("--pipeline", "mine:published", "--record", "rec")
     async with asyncio.timeout(55), place.hub() as hub, place.worker(engine := Counting()):
         mine.environment |= place.client_settings()
@@ -83,9 +83,7 @@ async def test_a_pipeline_of_ones_own_goes_on_after_the_daemon_was_killed_within
         assert "add --pipeline mine:published" in standard.out, standard
 
 
-async def test_every_job_goes_through_the_whole_pipeline_also_when_its_work_was_done_before(
-    mine: User, place: Place
-) -> None:
+async def test_every_job_runs_the_whole_pipeline_even_if_its_result_exists(mine: User, place: Place) -> None:
     (mine.folder / "go").touch()
     async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
         mine.environment |= place.client_settings()
@@ -112,7 +110,7 @@ async def test_every_job_goes_through_the_whole_pipeline_also_when_its_work_was_
         ("mine:raises()", "--pipeline mine:raises(): ValueError: no such city"),
     ],
 )
-async def test_what_is_no_pipeline_is_refused_at_the_start(mine: User, named: str, why: str) -> None:
+async def test_an_invalid_pipeline_is_refused_at_start(mine: User, named: str, why: str) -> None:
     mine.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
     mine.environment.setdefault("WAKESTREAM_DAEMON", str(mine.folder.parent / "daemon"))
     ran = await mine.run("daemon", "--pipeline", named)

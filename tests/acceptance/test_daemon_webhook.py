@@ -96,7 +96,7 @@ async def submit(made: RunningDaemon, user: User, *, gone: bool = False) -> None
     assert (await made.outbox.submit(f.Submitting(0, "job-1", video, audio, str(user.out), "x"))).status == 201
 
 
-async def test_a_receiver_that_is_down_is_told_when_it_is_up(user: User, place: Place) -> None:
+async def test_a_webhook_is_delivered_once_the_receiver_is_up(user: User, place: Place) -> None:
     shop = Shop()
     async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
         async with shop.open():
@@ -114,7 +114,7 @@ async def test_a_receiver_that_is_down_is_told_when_it_is_up(user: User, place: 
 
 
 @pytest.mark.parametrize("status", [500, 404, 302])
-async def test_whatever_is_no_2xx_is_tried_again_and_no_redirect_is_followed(
+async def test_other_statuses_than_2xx_are_retried_and_redirects_not_followed(
     user: User, place: Place, status: int
 ) -> None:
     async with asyncio.timeout(50), place.hub(), place.worker(Joining()), Shop(status=status).open() as shop:
@@ -129,7 +129,7 @@ async def test_whatever_is_no_2xx_is_tried_again_and_no_redirect_is_followed(
         assert len({call.headers[ID] for call in shop.calls}) == 1
 
 
-async def test_a_receiver_that_wants_no_more_is_given_up_for_that_end(user: User, place: Place) -> None:
+async def test_a_410_ends_the_retries_of_that_delivery(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub(), place.worker(Joining()), Shop(status=410).open() as shop:
         told(user, shop)
         async with running_daemon(config(user), await here(user, place), QUICK) as made:
@@ -141,7 +141,7 @@ async def test_a_receiver_that_wants_no_more_is_given_up_for_that_end(user: User
         assert len(shop.calls) == 1
 
 
-async def test_a_failed_job_is_told_with_its_reason(user: User, place: Place) -> None:
+async def test_a_failed_job_is_reported_with_its_reason(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub(), Shop().open() as shop:
         told(user, shop)
         async with running_daemon(config(user), await here(user, place), QUICK) as made:
@@ -158,7 +158,7 @@ async def test_an_answer_without_end_is_not_read(user: User) -> None:
 
 
 @pytest.mark.parametrize(("status", "error"), [(410, WebhookGone), (301, WebhookDown), (503, WebhookDown)])
-async def test_errors_say_neither_address_nor_secret(status: int, error: type[Exception]) -> None:
+async def test_errors_contain_neither_address_nor_secret(status: int, error: type[Exception]) -> None:
     async with Shop(status=status, headers={"Location": "/x"}).open() as shop:
         with pytest.raises(error) as said:
             await post_json(shop.url, {}, secret=SECRET)
@@ -192,7 +192,7 @@ def test_a_secret_of_the_standard_that_is_not_base64_is_refused_at_the_start() -
         receiver(settings.Settings(webhook_url=settings.Secret("https://shop.example"), webhook_secret="whsec_%"))
 
 
-async def test_without_its_secret_the_daemon_says_what_to_set(user: User) -> None:
+async def test_without_its_secret_the_daemon_names_the_missing_setting(user: User) -> None:
     settings_ = {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
     ran = await user.run("daemon", "--webhook", "https://shop.example/done", **settings_)
     assert (ran.code, "set WAKESTREAM_WEBHOOK_SECRET" in ran.err) == (2, True)

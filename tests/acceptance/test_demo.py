@@ -99,7 +99,7 @@ def roughly(text: str) -> set[str]:
     return {" ".join(row.split()) for row in rows}
 
 
-async def test_it_wakes_the_gpu_renders_twice_sends_nothing_twice_and_lets_it_sleep(newcomer: User) -> None:
+async def test_the_demo_starts_the_gpu_renders_twice_reuses_files_and_stops_the_gpu(newcomer: User) -> None:
     ran = await newcomer.run(*DEMO)
     assert ran.code == 0, ran
     shown = re.findall(r"^```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)[0]
@@ -136,9 +136,7 @@ async def test_ctrl_c_in_the_middle_stops_and_cleans_everything(newcomer: User) 
     assert newcomer.left() == {"tmp"}
 
 
-async def test_neither_the_demo_nor_its_programs_see_the_users_settings(
-    newcomer: User, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+async def test_the_demo_ignores_the_users_settings(newcomer: User, tmp_path_factory: pytest.TempPathFactory) -> None:
     own = tmp_path_factory.mktemp("own")
     (own / "wakestream.toml").write_text("nonsense = 1\n", "utf-8")
     (newcomer.folder / "wakestream.toml").write_text('tls_cert = "a.pem"\ntls_key = "a.key"\n', "utf-8")
@@ -159,9 +157,7 @@ async def test_neither_the_demo_nor_its_programs_see_the_users_settings(
 
 @linux
 @pytest.mark.parametrize("name", ["hub", "monitor"])
-async def test_a_program_of_the_demo_that_dies_is_reported_with_its_last_lines_at_once(
-    newcomer: User, name: str
-) -> None:
+async def test_a_demo_program_that_exits_is_reported_with_its_last_lines(newcomer: User, name: str) -> None:
     async with newcomer.runs("demo", "--boot-seconds", "600", *DEMO[3:]) as demo:
         await until(demo, "the GPU is off: job queued")
         os.kill(program_of(demo, name), signal.SIGKILL)
@@ -185,7 +181,7 @@ async def test_killed_in_the_middle_it_leaves_no_program_behind(newcomer: User, 
         assert processes_of(newcomer) == set()
 
 
-async def test_wrong_usage_is_told_before_anything_is_started(newcomer: User) -> None:
+async def test_wrong_usage_is_reported_before_anything_starts(newcomer: User) -> None:
     for name in ("out-2.mp4", "clip"):
         (newcomer.folder / name).write_bytes(b"x")
     for arguments, words in (
@@ -203,7 +199,7 @@ async def test_wrong_usage_is_told_before_anything_is_started(newcomer: User) ->
         assert ran.out == ""
 
 
-async def test_a_clip_that_is_none_ends_the_demo_with_the_reason(newcomer: User) -> None:
+async def test_a_clip_that_is_not_a_video_ends_the_demo_with_the_reason(newcomer: User) -> None:
     newcomer.video.write_bytes(b"no film" * 1000)
     ran = await newcomer.run(*DEMO)
     assert ran.code == 1, ran

@@ -75,12 +75,12 @@ def test_a_unit_starts_a_program_with_flags_that_it_has(unit: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("unit", [*UNITS, USER_UNIT])
-def test_a_unit_is_started_again_but_not_for_what_does_not_mend_itself(unit: str) -> None:
+def test_a_unit_restarts_except_after_permanent_errors(unit: str) -> None:
     assert {"Restart=on-failure", "RestartPreventExitStatus=2", "StartLimitIntervalSec=0"} <= set(lines(unit))
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_a_service_owns_its_state_and_nothing_else(unit: str) -> None:
+def test_a_service_owns_only_its_state_folder(unit: str) -> None:
     said = set(lines(unit))
     assert {"User=wakestream", "NoNewPrivileges=true", "CapabilityBoundingSet=", "ProtectSystem=strict"} <= said
     assert {"ProtectHome=true", "StateDirectoryMode=0700", f"StateDirectory=wakestream/{FLAGS[unit]}"} <= said
@@ -89,7 +89,7 @@ def test_a_service_owns_its_state_and_nothing_else(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", [*UNITS, USER_UNIT])
-def test_systemd_finds_no_fault_in_a_unit(unit: str, tmp_path: Path) -> None:
+def test_systemd_accepts_every_unit(unit: str, tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("there is no systemd-analyze here")
@@ -148,7 +148,7 @@ def at_a_free_port(arguments: list[str]) -> list[str]:
 
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("unit", [UNITS[0], UNITS[2]])
-def test_what_a_unit_starts_listens_until_it_is_told_to_stop(
+def test_a_units_program_listens_until_it_is_stopped(
     unit: str, tmp_path: Path, running: list[subprocess.Popen[str]]
 ) -> None:
     _, *arguments = started(unit, tmp_path)
@@ -184,7 +184,7 @@ def test_the_containers_share_keys_and_volumes_that_there_are() -> None:
         assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).resolve().is_file()
 
 
-def test_the_image_runs_as_nobody_holds_no_secret_and_says_how_it_is() -> None:
+def test_the_image_runs_as_an_unprivileged_user_without_secrets_and_has_a_health_check() -> None:
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     stages = text.split("FROM ")
     assert len(stages) == 3
@@ -197,7 +197,7 @@ def test_the_image_runs_as_nobody_holds_no_secret_and_says_how_it_is() -> None:
     assert all((DEPLOY.parent / name).exists() for name in copied)
 
 
-def test_the_scheduled_task_runs_the_daemon_for_ever_and_again_after_a_fault() -> None:
+def test_the_scheduled_task_restarts_the_daemon_after_a_failure() -> None:
     task = ElementTree.parse(DEPLOY / "windows" / "wakestream-daemon.xml").getroot()  # noqa: S314 - our own file
     assert understood((task.findtext(".//t:Arguments", "", TASK)).split()).command == "daemon"
     assert task.findtext(".//t:ExecutionTimeLimit", "", TASK) == "PT0S"
@@ -217,7 +217,7 @@ def test_the_scheduled_task_is_of_one_user_and_can_be_read_by_schtasks() -> None
     assert trigger == principal != ""
 
 
-def test_the_launch_agent_runs_the_daemon_and_again_after_a_fault() -> None:
+def test_the_launch_agent_restarts_the_daemon_after_a_failure() -> None:
     agent = plistlib.loads((DEPLOY / "macos" / "wakestream.daemon.plist").read_bytes())
     assert understood(agent["ProgramArguments"][1:]).command == "daemon"
     assert agent["KeepAlive"] == {"SuccessfulExit": False}

@@ -79,7 +79,7 @@ async def taken(owner: Owner, left: int, idle: float = 20.0) -> bytes:
 
 
 @pytest.mark.parametrize("length", [1, BUFFER, BUFFER + 1, len(CONTENT)])
-async def test_a_body_comes_whole_and_what_is_behind_it_is_the_owners(length: int) -> None:
+async def test_a_body_arrives_complete_and_later_bytes_stay_with_the_connection(length: int) -> None:
     async with connection() as (owner, writer):
         taking = asyncio.create_task(taken(owner, length))
         await asyncio.sleep(0)
@@ -88,7 +88,7 @@ async def test_a_body_comes_whole_and_what_is_behind_it_is_the_owners(length: in
         await eventually(lambda: owner.got == b"behind")
 
 
-async def test_a_reader_that_stands_still_holds_the_sender_up_and_memory_stays_small() -> None:
+async def test_a_stalled_reader_pauses_the_sender_and_memory_stays_small() -> None:
     async with connection() as (owner, writer):
         blocks = straight(owner.transport, 1 << 30, 20.0)
         first = asyncio.ensure_future(anext(blocks))
@@ -101,7 +101,7 @@ async def test_a_reader_that_stands_still_holds_the_sender_up_and_memory_stays_s
         assert owner.transport.is_reading()
 
 
-async def test_what_came_before_the_connection_broke_is_handed_on_first() -> None:
+async def test_bytes_received_before_a_disconnect_are_delivered_first() -> None:
     async with connection() as (owner, writer):
         blocks = straight(owner.transport, len(CONTENT), 20.0)
         first = asyncio.ensure_future(anext(blocks))
@@ -114,7 +114,7 @@ async def test_what_came_before_the_connection_broke_is_handed_on_first() -> Non
         await owner.lost.wait()
 
 
-async def test_little_that_comes_slowly_is_handed_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_small_slow_pieces_are_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AT_LEAST_EVERY", 0.01)
     async with connection() as (owner, writer), aclosing(straight(owner.transport, len(CONTENT), 20.0)) as blocks:
         writer.write(CONTENT[:10])
@@ -128,7 +128,7 @@ async def test_silence_ends_it() -> None:
         assert owner.transport.get_protocol() is owner
 
 
-async def test_a_long_upload_over_tls_arrives_and_the_caller_is_told_to_connect_again(
+async def test_a_long_upload_over_tls_arrives_and_the_connection_closes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tus_calls, "LEAST", 1)

@@ -103,7 +103,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         yield Scene(tmp_path, stack)
 
 
-async def test_when_all_is_well_everything_is_ok_and_a_file_really_went_through(
+async def test_a_healthy_system_passes_all_checks_with_a_real_upload(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(here, "LITTLE_SPACE", 1)  # however full the disk of this machine is
@@ -144,9 +144,7 @@ async def _fate(scene: Scene) -> str:
     [("nothing", ""), ("address", "connection refused"), ("no address", "--public-url"), ("secret", ""),
      ("secret at a field worker", "the same"), ("no secret at a field worker", "the same"), ("settings", "")],
 )  # fmt: skip
-async def test_the_doctor_finds_a_fault_exactly_where_the_jobs_of_a_daemon_do_not_get_through(
-    scene: Scene, broken: str, says: str
-) -> None:
+async def test_the_doctor_fails_exactly_where_the_daemons_jobs_fail(scene: Scene, broken: str, says: str) -> None:
     await scene.hub()
     await scene.monitor(on=True)
     if broken == "no address":
@@ -166,7 +164,7 @@ async def test_the_doctor_finds_a_fault_exactly_where_the_jobs_of_a_daemon_do_no
     assert found["worker"].level != "skipped"
 
 
-async def test_without_a_hub_the_socket_does_not_connect_and_that_is_said_with_what_to_look_at(scene: Scene) -> None:
+async def test_without_a_hub_the_connection_check_fails_with_advice(scene: Scene) -> None:
     scene.settings = Settings(hub_url="ws://127.0.0.1:9/dsp", key=Secret("ws_client_x"))
     found = await scene.look()
     assert found["hub"].level == "fault"
@@ -181,7 +179,7 @@ async def test_an_authority_that_cannot_be_read_is_a_finding_like_any_other(scen
     assert (found["settings"].level, "none.pem cannot be read" in found["settings"].says) == ("fault", True)
 
 
-async def test_a_license_that_the_hub_does_not_know_is_the_fault_and_not_the_hub(scene: Scene) -> None:
+async def test_an_unknown_license_fails_the_license_check_only(scene: Scene) -> None:
     await scene.hub()
     scene.settings = replace(scene.settings, key=Secret("ws_client_" + "A" * 43))
     found = await scene.look()
@@ -190,7 +188,7 @@ async def test_a_license_that_the_hub_does_not_know_is_the_fault_and_not_the_hub
     assert found["monitor"].level == "skipped"
 
 
-async def test_without_a_monitor_the_gpu_never_comes_online_and_that_is_said(scene: Scene) -> None:
+async def test_without_a_monitor_the_wake_check_fails(scene: Scene) -> None:
     await scene.hub()
     found = await scene.look()
     assert found["monitor"].level == "fault"
@@ -224,7 +222,7 @@ async def test_a_wrong_secret_is_a_warning_where_jobs_need_none(scene: Scene) ->
     assert "upload" not in found
 
 
-async def test_a_proxy_that_lets_no_large_request_through_is_found_by_the_trial_upload(scene: Scene) -> None:
+async def test_a_proxy_that_blocks_large_requests_fails_the_trial_upload(scene: Scene) -> None:
     await scene.hub()
     await scene.monitor(on=True)
 
@@ -246,7 +244,7 @@ async def test_a_proxy_that_lets_no_large_request_through_is_found_by_the_trial_
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(0, "ok"), (-30, "warning"), (3600, "fault")])
-async def test_a_clock_that_is_wrong_is_told(scene: Scene, ahead: int, level: str) -> None:
+async def test_a_wrong_clock_is_reported(scene: Scene, ahead: int, level: str) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(headers={"Date": formatdate(time.time() + ahead, usegmt=True)})
 
@@ -259,7 +257,7 @@ async def test_a_clock_that_is_wrong_is_told(scene: Scene, ahead: int, level: st
     assert (found.check, found.level) == ("clock", level)
 
 
-async def test_a_worker_that_should_be_there_and_is_not_is_a_fault_and_one_that_sleeps_is_none(scene: Scene) -> None:
+async def test_a_missing_worker_is_an_error_and_a_stopped_gpu_is_not(scene: Scene) -> None:
     await scene.hub()
     await scene.monitor(on=False)
     scene.settings = replace(scene.settings, worker_url="http://127.0.0.1:9")
@@ -273,7 +271,7 @@ async def test_a_worker_that_should_be_there_and_is_not_is_a_fault_and_one_that_
     assert (await scene.look())["worker"].level == "fault"
 
 
-async def test_a_provider_that_cannot_say_how_its_machine_is_and_programs_that_are_not_there(scene: Scene) -> None:
+async def test_an_unreadable_provider_state_and_missing_programs_are_reported(scene: Scene) -> None:
     scene.settings = Settings(
         power_start=("no-such-program-here",),
         power_stop=(sys.executable, "-c", ""),
@@ -290,14 +288,14 @@ async def test_a_provider_that_cannot_say_how_its_machine_is_and_programs_that_a
 
 
 @pytest.mark.parametrize(("word", "level"), [("no_capacity", "warning"), ("failed", "warning"), ("running", "ok")])
-async def test_a_machine_that_is_not_well_is_said_with_what_to_do(scene: Scene, word: str, level: str) -> None:
+async def test_an_unhealthy_machine_is_reported_with_advice(scene: Scene, word: str, level: str) -> None:
     says = (sys.executable, "-c", f"print({word!r})")
     scene.settings = Settings(power_start=says, power_stop=says, power_inspect=says)
     found = [finding async for finding in examine(scene.settings, scene.folder) if finding.check == "power"]
     assert [(finding.level, bool(finding.todo)) for finding in found] == [(level, level != "ok")]
 
 
-async def test_the_command_wakes_a_sleeping_gpu_and_says_all_as_json(tmp_path: Path) -> None:
+async def test_the_command_starts_a_stopped_gpu_and_prints_json(tmp_path: Path) -> None:
     (tmp_path / "house").mkdir()
     monitor_came = asyncio.Event()
 
@@ -330,7 +328,7 @@ def answer_status(link: Link, event: object) -> None:
         link.send(m.StatusResponse(request_id=event.request_id, status="stopped", source="gpu_monitor"))
 
 
-async def test_a_provider_that_the_monitor_cannot_reach_is_a_fault_of_the_gpu_with_its_own_words(scene: Scene) -> None:
+async def test_a_provider_error_is_reported_for_the_gpu_in_its_words(scene: Scene) -> None:
     await scene.hub()
     key = scene.place.keys["monitor"]
     link = open_link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",)))
@@ -347,7 +345,7 @@ async def test_a_provider_that_the_monitor_cannot_reach_is_a_fault_of_the_gpu_wi
         assert ("monitor's log" in found.todo) == (level != "ok")
 
 
-async def test_a_folder_of_the_daemons_that_others_closed_is_told_and_no_error_of_the_doctor(
+async def test_an_unreadable_daemon_folder_is_reported_as_a_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def closed(path: Path, **_: object) -> bool:
@@ -393,7 +391,7 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
         assert (results.level, "free some space" in results.todo) == ("fault", number == errno.ENOSPC)
 
 
-async def test_after_a_wake_that_failed_the_gpu_says_why(scene: Scene) -> None:
+async def test_after_a_failed_start_the_reason_is_reported(scene: Scene) -> None:
     await scene.hub()
     key = scene.place.keys["monitor"]
     link = open_link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",)))

@@ -65,7 +65,7 @@ async def fingerprint(path: Path) -> Fingerprint:
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
 
-async def test_the_end_of_a_task_is_kept_as_the_engine_tells_it_but_once(tmp_path: Path) -> None:
+async def test_the_end_of_a_task_is_stored_once(tmp_path: Path) -> None:
     async with FakeEngine(tmp_path, b"x", steps=0).runs() as fake:
         engine = EasyEngine(fake.url, tmp_path)
         fake.tasks["code"] = 0
@@ -112,7 +112,7 @@ async def test_a_task_that_failed_is_submitted_again(tmp_path: Path) -> None:
         assert (await engine.report(CODE)).status == "done"
 
 
-async def test_a_result_that_was_cleared_away_is_rendered_again(tmp_path: Path) -> None:
+async def test_a_removed_result_is_rendered_again(tmp_path: Path) -> None:
     brought(tmp_path)
     async with FakeEngine(tmp_path, b"x", steps=0).runs() as fake:
         engine = EasyEngine(fake.url, tmp_path)
@@ -124,7 +124,7 @@ async def test_a_result_that_was_cleared_away_is_rendered_again(tmp_path: Path) 
         assert not (await engine.submit(sample_job(), VIDEO, AUDIO)).cached
 
 
-async def test_a_busy_engine_is_one_to_ask_again(tmp_path: Path) -> None:
+async def test_a_busy_engine_is_retried(tmp_path: Path) -> None:
     brought(tmp_path)
     async with FakeEngine(tmp_path, b"", busy_for=1).runs() as fake:
         engine = EasyEngine(fake.url, tmp_path)
@@ -134,7 +134,7 @@ async def test_a_busy_engine_is_one_to_ask_again(tmp_path: Path) -> None:
         assert not (await engine.submit(sample_job(), VIDEO, AUDIO)).cached
 
 
-async def test_what_the_engine_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+async def test_the_engines_refusal_is_reported_in_its_words(tmp_path: Path) -> None:
     async with FakeEngine(tmp_path, b"").runs() as fake:
         with pytest.raises(WorkerRefused, match="the engine refused: 10002 参数异常"):
             await EasyEngine(fake.url, tmp_path).submit(sample_job(), VIDEO, AUDIO)
@@ -159,13 +159,13 @@ async def test_reports_are_read_whatever_their_fields_hold(tmp_path: Path, data:
 # --- unusable answers -------------------------------------------------------------------------------------------
 
 
-async def test_an_engine_that_answers_is_taken_for_ready(tmp_path: Path) -> None:
+async def test_an_engine_that_answers_is_ready(tmp_path: Path) -> None:
     async with FakeEngine(tmp_path, b"").runs() as fake:
         assert await EasyEngine(fake.url + "/", tmp_path).health() == Health(initialized=True)
 
 
 @pytest.mark.parametrize("answer", ["<html>", "[]", "{}", '{"code":"10000"}', '{"code":true}'])
-async def test_what_is_no_engine_is_told_apart(tmp_path: Path, answer: str) -> None:
+async def test_other_servers_are_not_mistaken_for_an_engine(tmp_path: Path, answer: str) -> None:
     async with saying(answer) as url:
         with pytest.raises(WorkerRefused, match="is not an engine"):
             await EasyEngine(url, tmp_path).health()
@@ -193,7 +193,7 @@ async def test_a_file_gets_its_name_in_the_folder_when_it_is_whole(tmp_path: Pat
     assert [path.name for path in (tmp_path / "shared").iterdir()] == [f"{ref.hash}.mp4"]
 
 
-async def test_an_upload_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+async def test_an_aborted_upload_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "clip.mp4").write_bytes(b"v" * 1000)
     upload = EasyEngine("http://engine", tmp_path / "shared").upload(await fingerprint(tmp_path / "clip.mp4"), VIDEO)
@@ -207,9 +207,7 @@ def longer(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [longer, Path.unlink, lambda path: os.utime(path, (1, 1))])
-async def test_a_file_that_is_no_longer_the_one_that_was_read_is_not_brought(
-    tmp_path: Path, change: Callable[[Path], Any]
-) -> None:
+async def test_a_changed_file_is_not_uploaded(tmp_path: Path, change: Callable[[Path], Any]) -> None:
     (tmp_path / "shared").mkdir()
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"v" * 1000)
@@ -238,7 +236,7 @@ async def test_a_result_is_brought_home_whole(tmp_path: Path) -> None:
     assert output.read_bytes() == b"r" * 1000
 
 
-async def test_what_has_its_name_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_under_its_final_name_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "code-r.mp4").write_bytes(b"r" * 1000)
     done: list[str] = []
     sync, rename = os.fsync, Path.replace
@@ -254,7 +252,7 @@ async def test_one_content_under_two_endings_is_there_when_both_are(tmp_path: Pa
     assert await engine.check([VIDEO, other]) == await engine.check([other, VIDEO]) == {VIDEO.hash: False}
 
 
-async def test_there_is_but_one_engine_and_nothing_to_cancel(tmp_path: Path) -> None:
+async def test_the_one_engine_has_no_cancel(tmp_path: Path) -> None:
     engine = EasyEngine("http://engine:8383/", tmp_path)
     assert engine.at("http://elsewhere") is engine
     assert engine.resolve(None) == "http://engine:8383"

@@ -81,7 +81,7 @@ async def test_an_engine_that_burns_its_processor_time_is_ended() -> None:
         await lines(Box(seconds=0.01), BURN)
 
 
-async def test_an_engine_opens_so_many_files_and_leaves_no_core() -> None:
+async def test_an_engine_has_a_limit_on_open_files_and_leaves_no_core_dump() -> None:
     assert await lines(Box(), OPEN) == ["4096 0"]
 
 
@@ -90,13 +90,13 @@ async def test_an_engine_gains_no_privileges() -> None:
     assert await lines(Box(), GAIN) == ["1"]
 
 
-async def test_a_program_that_is_not_there_is_told_by_its_own_name() -> None:
+async def test_a_missing_program_is_reported_by_name() -> None:
     with pytest.raises(TaskFailed, match="cannot start 'no-such-engine': install it"):
         await anext(run_program(["no-such-engine"], limit=5, box=ALONE))
 
 
 @pytest.mark.parametrize("box", [Box(), ALONE])
-async def test_what_an_engine_started_in_its_box_ends_with_it(box: Box) -> None:
+async def test_children_of_an_engine_end_with_it(box: Box) -> None:
     async with aclosing(run_program([sys.executable, "-S", "-c", CHILD], limit=60, box=box)) as said:
         child = int(await anext(said))
         assert alive(child)

@@ -31,7 +31,7 @@ async def run(user: User, name: str, *arguments: str) -> tuple[int | None, str]:
 
 
 @pytest.mark.parametrize("asleep", [False, True])
-async def test_check_the_flow_says_which_branch_it_was(user: User, place: Place, asleep: bool) -> None:
+async def test_check_the_flow_prints_the_branch(user: User, place: Place, asleep: bool) -> None:
     async with asyncio.timeout(50), place.hub() as hub:
         user.environment |= place.client_settings()
         if asleep:
@@ -50,7 +50,7 @@ async def test_check_the_flow_says_which_branch_it_was(user: User, place: Place,
     assert user.left() == set()
 
 
-async def test_check_the_flow_says_what_is_broken(user: User, place: Place) -> None:
+async def test_check_the_flow_prints_what_is_broken(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub():
         user.environment |= place.client_settings() | {"WAKESTREAM_KEY": "not-a-key-of-this-hub"}
         code, said = await run(user, "check_the_flow.py", "clip.mp4", "speech.wav")
@@ -70,7 +70,7 @@ async def test_the_custom_pipeline_ends_with_a_note_beside_the_result(user: User
 
 
 @pytest.mark.parametrize("name", ["check_the_flow.py", "custom_pipeline.py", "cost_meter.py"])
-async def test_without_arguments_or_settings_they_say_what_is_needed(user: User, name: str) -> None:
+async def test_without_arguments_or_settings_the_examples_name_what_is_missing(user: User, name: str) -> None:
     code, said = await run(user, name)
     assert code == 2
     assert "required: VIDEO, AUDIO" in said

@@ -75,7 +75,7 @@ def test_the_log_of_an_example_replays_through_its_pipeline_without_a_difference
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_the_log_of_an_example_is_none_of_the_standard_pipeline(name: str) -> None:
+def test_the_standard_pipeline_refuses_the_log_of_an_example(name: str) -> None:
     replayed = run_virtual(replay(recorded(name)))
     assert (replayed.divergences != ()) == (name != "engine_worker")  # it differs by its worker and its patience
 
@@ -123,7 +123,7 @@ async def test_the_custom_pipeline_polls_faster_and_its_note_is_on_the_record() 
 
 
 @pytest.mark.virtual
-async def test_of_two_gpus_the_faster_one_wins_and_the_other_is_told_to_stop() -> None:
+async def test_the_faster_of_two_gpus_wins_and_the_other_is_stopped() -> None:
     acted = await act_two_gpus()
     slow, fast = acted.props["slow"], acted.props["fast"]
     assert isinstance(acted.outcomes["job-1"], Done)
@@ -147,7 +147,7 @@ async def test_a_gpu_that_is_off_drops_out_of_the_race() -> None:
 
 
 @pytest.mark.virtual
-async def test_when_all_gpus_drop_out_the_job_is_submitted_again_and_at_last_fails() -> None:
+async def test_when_all_gpus_fail_the_job_is_submitted_again_until_it_fails() -> None:
     lost = FakeWorker()
     lost.gone = WorkerUnreachable("nobody there")
     policy = Policy(lost=1.0, again=replace(Policy().again, max_retries=1))
@@ -157,7 +157,7 @@ async def test_when_all_gpus_drop_out_the_job_is_submitted_again_and_at_last_fai
 
 
 @pytest.mark.virtual
-async def test_a_loser_that_cannot_be_told_to_stop_spoils_nothing() -> None:
+async def test_a_losing_gpu_that_cannot_be_stopped_does_not_fail_the_job() -> None:
     slow, fast = FakeWorker(reports=half_way(1, 2, 3, 4, 5)), FakeWorker()
     slow.failures["cancel"] = [WorkerRefused("no")]
     rehearsal = PipelineHarness(workers=FakeWorkers({A: slow, B: fast}, A))
@@ -181,7 +181,7 @@ async def test_a_batch_goes_when_it_is_full_or_when_its_time_is_up() -> None:
 
 
 @pytest.mark.virtual
-async def test_nobody_wakes_the_gpu_before_the_batch_goes() -> None:
+async def test_no_job_starts_the_gpu_before_the_batch_is_complete() -> None:
     rehearsal = PipelineHarness()
     await rehearsal.run(batch.batched(2, 60.0), sample_job())
     assert min(row.t for row in rehearsal.log.rows if row.label == "gpu.job.submit") >= 60.0
@@ -215,7 +215,7 @@ async def test_the_meter_runs_from_the_start_of_the_gpu_and_ends_with_the_job() 
 # --- webhook ---------------------------------------------------------------------------------------------------------
 
 
-async def test_the_webhook_is_told_once_the_receiver_is_up() -> None:
+async def test_the_webhook_is_sent_once_the_receiver_is_up() -> None:
     acted = await act_webhook()
     assert isinstance(acted.outcomes["job-1"], Done)
     assert acted.props["news"] == [{"job": "job-1", "event": "done", "path": "job-1.mp4", "size": 1000}]
@@ -238,7 +238,7 @@ async def test_a_webhook_that_stays_down_fails_no_job() -> None:
 
 
 @pytest.mark.virtual
-async def test_the_webhook_hears_of_failures_as_well_and_an_unforeseen_error_is_on_the_record() -> None:
+async def test_the_webhook_reports_failures_and_unexpected_errors_are_recorded() -> None:
     told: list[Mapping[str, Any]] = []
 
     async def tell(news: Mapping[str, Any]) -> None:
@@ -272,7 +272,7 @@ async def test_a_job_is_rendered_by_an_engine_that_is_busy_at_first() -> None:
     assert not list(acted.props["engine"].folder.glob(".*"))
 
 
-async def test_the_engines_own_words_tell_why_a_task_failed(tmp_path: Path) -> None:
+async def test_a_failed_task_has_the_engines_message(tmp_path: Path) -> None:
     acted = await with_engine(tmp_path, fails=True)
     assert acted.outcomes["job-1"] == Failed("no face found", "task_failed")
 

@@ -47,9 +47,7 @@ async def rendered(video: Path, audio: Path, engine: Ffmpeg | None = None) -> fl
         ("a.mp4", "is incomplete"),
     ],
 )
-async def test_an_svg_is_refused_at_once_whatever_it_is_called(
-    tmp_path: Path, audio: Path, name: str, why: str
-) -> None:
+async def test_an_svg_is_refused_under_any_name(tmp_path: Path, audio: Path, name: str, why: str) -> None:
     (tmp_path / name).write_bytes(SVG)
     with pytest.raises(TaskFailed, match=f"the video file ?{why}"):
         await rendered(tmp_path / name, audio)

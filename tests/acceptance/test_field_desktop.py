@@ -28,9 +28,7 @@ async def test_a_deployed_desktop_without_a_hub_brings_a_film_home(tmp_path: Pat
     assert desktop.went_on_by == "health"
 
 
-async def test_three_desktops_of_one_office_with_14_quick_jobs_each_bring_all_films_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_three_desktops_with_14_jobs_each_get_all_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_socket, "LOOK_EVERY", 0.01)
     async with running_worker(WorkerConfig(tmp_path / "worker", Joining(), SECRET, port=0)) as worker:
 

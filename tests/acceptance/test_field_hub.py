@@ -69,7 +69,7 @@ async def test_a_key_has_one_job_of_a_type_until_any_result_or_ten_minutes_later
         assert hub.faults == []
 
 
-async def test_a_queued_job_leaves_without_a_word_and_the_last_one_is_handed_out() -> None:
+async def test_a_queued_job_is_dropped_silently_and_the_last_one_is_granted() -> None:
     async with field_hub() as hub, at(hub, key="key") as client, at(hub, role="gpu_monitor") as monitor:
         await client.submit("job-1")
         await client.told.wait("gpu.power.offline", request_id="job-1")

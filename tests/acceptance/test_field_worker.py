@@ -57,7 +57,7 @@ async def test_a_pair_is_rendered_twice_while_it_renders_and_found_by_its_key_af
         assert len(worker.renders) == 2
 
 
-async def test_a_made_up_hash_is_kept_under_the_real_one_and_every_reply_has_cors() -> None:
+async def test_a_made_up_hash_is_stored_under_the_real_one_and_every_reply_has_cors() -> None:
     async with asyncio.timeout(20), field_worker() as worker, aiohttp.ClientSession() as http:
         form = aiohttp.FormData({"hash": "made-up", "ext": ".wav"})
         form.add_field("file", AUDIO, filename="a.wav")
@@ -70,7 +70,7 @@ async def test_a_made_up_hash_is_kept_under_the_real_one_and_every_reply_has_cor
             assert (reply.status, (await reply.json())["code"]) == (404, 404)
 
 
-async def test_the_progress_socket_speaks_at_once_and_closes_after_the_end() -> None:
+async def test_the_progress_socket_sends_at_once_and_closes_after_the_end() -> None:
     async with asyncio.timeout(20), field_worker("s3", held=True) as worker, aiohttp.ClientSession() as http:
         stock(worker)
         task = worker.add((f"{PAIR['audio_hash']}.wav", f"{PAIR['video_hash']}.mp4"), "t1")
@@ -99,7 +99,7 @@ async def test_it_answers_a_hub_copy_at_once_and_a_repeat_never(batch: bool, hub
             assert worker.queue()["processing"] + worker.queue()["queued"] == 1
 
 
-async def test_the_text_worker_registers_without_any_word_of_a_gpu(hub_url: str) -> None:
+async def test_the_text_worker_registers_without_naming_a_gpu(hub_url: str) -> None:
     async with asyncio.timeout(20), field_text_worker(hub_url) as worker:
         assert worker.line is not None
         line = worker.line

@@ -80,7 +80,7 @@ def moves(run: Run) -> list[str]:
     return [state for state, _ in itertools.groupby(states)]
 
 
-async def test_what_was_uploaded_before_the_gpu_was_lost_in_mid_upload_is_not_sent_again(
+async def test_files_uploaded_before_the_gpu_was_lost_are_not_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -101,7 +101,7 @@ async def test_what_was_uploaded_before_the_gpu_was_lost_in_mid_upload_is_not_se
     assert len(scene.runs()) == 1
 
 
-async def test_a_gpu_lost_in_mid_download_is_woken_only_to_fetch_what_is_there(
+async def test_after_a_loss_in_the_download_only_the_result_is_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -122,7 +122,7 @@ async def test_a_gpu_lost_in_mid_download_is_woken_only_to_fetch_what_is_there(
     assert len(scene.runs()) == 1
 
 
-async def test_a_worker_that_comes_back_by_itself_goes_on_with_the_job_and_nothing_is_booted(
+async def test_a_reconnected_worker_continues_the_job_without_a_boot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -140,7 +140,7 @@ async def fetched(worker: HttpWorker, output: Path) -> list[Downloading | Done]:
         ({"initialized": True, "queue": {"processing": "?", "queued": -1, "running": None}}, Health(True)),
     ],
 )
-async def test_health_is_asked_without_the_secret_and_old_workers_have_no_features(
+async def test_health_needs_no_secret_and_old_workers_have_no_features(
     reply: dict[str, object], health: Health
 ) -> None:
     asked: list[web.BaseRequest] = []
@@ -156,7 +156,7 @@ async def test_health_is_asked_without_the_secret_and_old_workers_have_no_featur
     assert "Authorization" not in asked[0].headers
 
 
-async def test_a_worker_that_is_slow_to_initialize_says_so_until_it_is() -> None:
+async def test_a_slow_worker_reports_initializing_until_it_is_ready() -> None:
     answers = iter([False, False, True])
     handler = answering(lambda: web.json_response({"code": 0, "initialized": next(answers)}))
     async with serving(handler) as url, connected(url) as worker:
@@ -169,7 +169,7 @@ async def test_a_web_server_that_is_no_worker_is_recognised() -> None:
             await worker.health()
 
 
-async def test_nobody_at_the_address_is_unreachable() -> None:
+async def test_a_closed_port_is_unreachable() -> None:
     async with serving(answering(web.Response)) as url:
         pass
     async with connected(url) as worker:
@@ -178,7 +178,7 @@ async def test_nobody_at_the_address_is_unreachable() -> None:
 
 
 @pytest.mark.parametrize("status", [502, 503, 504, 520, 522, 530])
-async def test_a_gateway_whose_worker_is_not_up_is_unreachable(status: int) -> None:
+async def test_a_gateway_error_is_unreachable(status: int) -> None:
     async with (
         serving(answering(lambda: web.Response(status=status, text="Bad Gateway"))) as url,
         connected(url) as worker,
@@ -196,7 +196,7 @@ async def test_a_silent_worker_is_given_up() -> None:
             await worker.health()
 
 
-async def test_what_does_not_speak_http_is_refused() -> None:
+async def test_a_server_without_http_is_refused() -> None:
     async def chat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"220 mail.example.com ESMTP\r\n\r\n")
@@ -223,7 +223,7 @@ async def test_check_names_the_files_that_are_there() -> None:
 
 
 @pytest.mark.parametrize(("features", "more"), [([], {}), (["cancel"], {"job_id": "job-1"})])
-async def test_only_workers_that_can_cancel_are_told_the_job(features: list[str], more: dict[str, str]) -> None:
+async def test_the_job_is_sent_only_to_workers_that_can_cancel(features: list[str], more: dict[str, str]) -> None:
     bodies: list[Any] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -271,7 +271,7 @@ async def test_jobs_that_share_a_task_are_cancelled_one_by_one() -> None:
         (0, None, r"the worker refuses the call for the moment: it has ended"),
     ],
 )
-async def test_a_worker_whose_clock_is_wrong_is_told_by_its_answer(off: int, secret: str | None, says: str) -> None:
+async def test_a_workers_wrong_clock_is_detected_by_its_date_header(off: int, secret: str | None, says: str) -> None:
     async def answer(_: web.Request) -> web.Response:
         said = {"code": 401, "data": None, "msg": "it has ended", "error": "expired"}
         date = {"Date": formatdate(time.time() + off, usegmt=True)}
@@ -290,7 +290,7 @@ async def test_a_worker_whose_clock_is_wrong_is_told_by_its_answer(off: int, sec
         await workers.close()
 
 
-async def test_a_report_of_an_old_worker_is_read_with_what_it_lacks() -> None:
+async def test_a_report_of_an_old_worker_gets_defaults() -> None:
     data = {"task_id": "t1", "status": "processing", "progress": 140, "current_frame": None, "queue_position": "?"}
     async with serving(answering(lambda: ok(data))) as url, connected(url) as worker:
         assert await worker.report("t1") == TaskReport("processing", 100.0)
@@ -327,7 +327,7 @@ async def test_a_task_that_the_worker_forgot_is_lost() -> None:
         (lambda: web.Response(body=b"x" * 5_000_000), "bad_reply", "more than"),
     ],
 )
-async def test_an_answer_that_is_no_yes_is_refused_with_what_was_got(
+async def test_an_unexpected_answer_is_refused_and_quoted(
     response: Callable[[], web.Response], code: str, words: str
 ) -> None:
     async with serving(answering(response)) as url, connected(url) as worker:
@@ -361,7 +361,7 @@ async def test_without_any_address_the_setting_is_named() -> None:
 # upload
 
 
-async def test_an_upload_has_a_length_and_says_what_comes_before_the_file(video: Fingerprint) -> None:
+async def test_an_upload_has_a_length_and_its_fields_come_before_the_file(video: Fingerprint) -> None:
     got: dict[str, Any] = {}
 
     async def receive(request: web.Request) -> web.Response:
@@ -432,7 +432,7 @@ async def test_a_file_that_changes_while_it_is_sent_never_arrives_whole(large: F
         {"Upload-Offset": "0"},
     ],
 )
-async def test_a_worker_that_says_nonsense_of_an_upload_is_refused(video: Fingerprint, headers: dict[str, str]) -> None:
+async def test_an_invalid_upload_reply_is_refused(video: Fingerprint, headers: dict[str, str]) -> None:
     async with serving(answering(lambda: web.Response(status=201, headers=headers))) as url, connected(url) as worker:
         worker.features = frozenset({"tus", "blake3"})
         with pytest.raises(WorkerRefused) as refused:
@@ -441,9 +441,7 @@ async def test_a_worker_that_says_nonsense_of_an_upload_is_refused(video: Finger
 
 
 @pytest.mark.parametrize(("status", "words"), [(401, "HEYGEM_API_SECRET"), (400, "wrong ext"), (507, "disk is full")])
-async def test_a_refusal_in_the_middle_of_an_upload_is_told_as_such(
-    large: Fingerprint, status: int, words: str
-) -> None:
+async def test_a_refusal_during_an_upload_is_reported(large: Fingerprint, status: int, words: str) -> None:
     # Our server reads on for a while as well: a reset can destroy what was sent before it.
     async with serving(answering(lambda: failure(status, words)), reads_on=2.0) as url, connected(url) as worker:
         for _ in range(5):
@@ -461,7 +459,7 @@ async def test_a_connection_that_drops_in_the_middle_of_an_upload_is_unreachable
             await sent(worker, large)
 
 
-async def test_a_worker_that_takes_no_more_bytes_is_given_up(large: Fingerprint) -> None:
+async def test_a_stalled_upload_is_aborted(large: Fingerprint) -> None:
     done = asyncio.Event()
 
     async def stall(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -473,7 +471,7 @@ async def test_a_worker_that_takes_no_more_bytes_is_given_up(large: Fingerprint)
         done.set()
 
 
-async def test_an_upload_that_is_given_up_lets_go_of_everything(large: Fingerprint) -> None:
+async def test_an_aborted_upload_releases_everything(large: Fingerprint) -> None:
     started, over = asyncio.Event(), asyncio.Event()
 
     async def receive(request: web.Request) -> web.Response:
@@ -553,14 +551,14 @@ async def cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await writer.drain()
 
 
-async def test_a_truncated_result_is_corrupt_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_truncated_result_is_corrupt_and_leaves_no_file(tmp_path: Path) -> None:
     async with raw_serving(cut_off) as url, connected(url) as worker:
         with pytest.raises(Corrupt, match="interrupted after 400 of 1000 bytes"):
             await fetched(worker, tmp_path / "out.mp4")
         assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_result_without_a_length_that_breaks_off_is_corrupt_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_truncated_result_without_a_length_is_corrupt_and_leaves_no_file(tmp_path: Path) -> None:
     async def cut_off_in_a_chunk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n400\r\nxxx")
@@ -600,7 +598,7 @@ def breaking(asked: list[str | None], etags: list[str]) -> Callable[..., Awaitab
 
 
 @pytest.mark.parametrize("same", [True, False])
-async def test_a_result_goes_on_where_it_broke_off_if_it_is_still_the_same(tmp_path: Path, same: bool) -> None:
+async def test_a_download_resumes_if_the_result_is_unchanged(tmp_path: Path, same: bool) -> None:
     digest = f'"{blake3(RESULT).hexdigest()}"'
     asked: list[str | None] = []
     output = tmp_path / "out.mp4"
@@ -626,7 +624,7 @@ async def test_a_result_goes_on_where_it_broke_off_if_it_is_still_the_same(tmp_p
         (lambda: failure(404, "no such task"), TaskLost),
     ],
 )
-async def test_what_came_outlasts_a_worker_that_says_no_in_between(
+async def test_received_bytes_survive_a_refusal_in_between(
     tmp_path: Path, says_no: Callable[[], web.Response], error: type[Exception]
 ) -> None:
     digest = f'"{blake3(RESULT).hexdigest()}"'
@@ -645,7 +643,7 @@ async def test_what_came_outlasts_a_worker_that_says_no_in_between(
     assert asked == [None, f"bytes={HALF}-"]
 
 
-async def test_another_client_goes_on_where_one_that_is_gone_broke_off(tmp_path: Path) -> None:
+async def test_another_client_resumes_the_download_of_a_killed_one(tmp_path: Path) -> None:
     digest = f'"{blake3(RESULT).hexdigest()}"'
     asked: list[str | None] = []
     output = tmp_path / "out.mp4"
@@ -693,7 +691,7 @@ async def test_a_part_that_is_whole_already_is_verified_and_not_fetched_again(tm
     assert list(tmp_path.iterdir()) == [output]
 
 
-async def test_two_programs_that_fetch_the_same_to_the_same_place_do_not_write_into_each_others_part(
+async def test_two_downloads_to_one_path_use_separate_part_files(
     tmp_path: Path,
 ) -> None:
     under_way, both, cut, output = [0], asyncio.Event(), asyncio.Event(), tmp_path / "out.mp4"
@@ -731,7 +729,7 @@ async def test_two_programs_that_fetch_the_same_to_the_same_place_do_not_write_i
 
 
 @pytest.mark.parametrize("says", ["bytes {half}-5/{many}", "bytes 0-5/10", "lines 1-2/3", ""])
-async def test_a_part_that_is_another_than_was_asked_for_is_not_taken(tmp_path: Path, says: str) -> None:
+async def test_a_wrong_range_is_refused(tmp_path: Path, says: str) -> None:
     digest = f'"{blake3(RESULT).hexdigest()}"'
     headers = {"ETag": digest, "Content-Range": says.format(half=HALF, many="9" * 5000)}
     answer = answering(lambda: web.Response(status=206, body=b"x", headers=headers))
@@ -747,7 +745,7 @@ async def test_a_part_that_is_another_than_was_asked_for_is_not_taken(tmp_path: 
 
 
 @pytest.mark.parametrize("work", ["prepare", "finish"])
-async def test_a_disk_that_takes_its_time_is_waited_for_with_signs_of_life(
+async def test_a_slow_disk_is_waited_for_with_progress(
     tmp_path: Path, work: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on, waited = asyncio.Event(), []
@@ -768,7 +766,7 @@ async def test_a_disk_that_takes_its_time_is_waited_for_with_signs_of_life(
     assert output.read_bytes() == RESULT
 
 
-async def test_a_part_whose_bytes_were_damaged_meanwhile_is_found_out_and_fetched_again(tmp_path: Path) -> None:
+async def test_a_damaged_part_is_detected_and_downloaded_again(tmp_path: Path) -> None:
     digest = f'"{blake3(RESULT).hexdigest()}"'
     asked: list[str | None] = []
     output = tmp_path / "out.mp4"
@@ -784,7 +782,7 @@ async def test_a_part_whose_bytes_were_damaged_meanwhile_is_found_out_and_fetche
     assert (asked[2], output.read_bytes()) == (None, RESULT)
 
 
-async def test_a_part_without_word_of_what_it_is_a_part_of_is_not_gone_on_with(tmp_path: Path) -> None:
+async def test_a_part_without_its_record_is_not_resumed(tmp_path: Path) -> None:
     digest = f'"{blake3(RESULT).hexdigest()}"'
     asked: list[str | None] = []
     output = tmp_path / "out.mp4"
@@ -798,7 +796,7 @@ async def test_a_part_without_word_of_what_it_is_a_part_of_is_not_gone_on_with(t
     assert list(tmp_path.iterdir()) == [output]
 
 
-async def test_nothing_stays_of_a_download_whose_job_is_cancelled(tmp_path: Path) -> None:
+async def test_a_cancelled_job_leaves_no_partial_download(tmp_path: Path) -> None:
     digest = f'"{blake3(RESULT).hexdigest()}"'
     async with raw_serving(breaking([], [digest])) as url, connected(url) as worker:
         worker.features = frozenset({"blake3", "range"})
@@ -829,7 +827,7 @@ async def test_of_two_jobs_that_share_a_task_the_cancelled_one_alone_takes_its_p
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_download_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+async def test_an_aborted_download_leaves_no_file(tmp_path: Path) -> None:
     given_up = asyncio.Event()
 
     async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -870,7 +868,7 @@ async def test_a_result_may_have_the_longest_name_that_the_disk_takes(tmp_path: 
     assert list(tmp_path.iterdir()) == [output]
 
 
-async def test_a_place_that_cannot_take_the_result_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+async def test_an_unwritable_output_path_is_refused_before_any_request(tmp_path: Path) -> None:
     asked: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -885,7 +883,7 @@ async def test_a_place_that_cannot_take_the_result_is_refused_before_anything_is
     assert asked == []
 
 
-async def test_a_full_disk_is_seen_before_the_bytes_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_is_detected_before_the_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
     async with serving(answering(result)) as url, connected(url) as worker:
         with pytest.raises(NoSpace, match="make room"):
@@ -893,7 +891,7 @@ async def test_a_full_disk_is_seen_before_the_bytes_come(tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_disk_that_fills_up_is_no_space_and_nothing_stays(
+async def test_a_disk_that_fills_up_raises_no_space_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_descriptor: int) -> None:

@@ -93,7 +93,7 @@ async def test_files_go_there_and_the_result_comes_back(worker: HttpWorker, job:
     assert (await worker.submit(job, video, audio)).cached
 
 
-async def test_a_file_that_has_not_the_hash_that_was_read_is_refused_and_not_kept(worker: HttpWorker, job: Job) -> None:
+async def test_a_file_with_another_hash_is_refused_and_removed(worker: HttpWorker, job: Job) -> None:
     await initialized(worker)
     status = job.video.stat()
     wrong = FileRef("0" * 64, ".mp4")
@@ -103,7 +103,7 @@ async def test_a_file_that_has_not_the_hash_that_was_read_is_refused_and_not_kep
     assert await worker.check([wrong]) == {wrong.hash: False}
 
 
-async def test_a_wrong_secret_is_told_also_in_the_middle_of_an_upload(worker: HttpWorker, job: Job) -> None:
+async def test_a_wrong_secret_is_reported_during_an_upload(worker: HttpWorker, job: Job) -> None:
     stranger = HttpWorkers(worker.url, "another").at(None)
     await initialized(stranger)
     with pytest.raises(WorkerRefused, match="HEYGEM_API_SECRET"):

@@ -77,7 +77,7 @@ async def test_the_online_branch_for_an_old_client(place: Place) -> None:
     assert not {"key", "sender_fd"} & set(copy)
 
 
-async def test_an_old_client_that_spells_the_old_way_is_answered_so_as_well(place: Place) -> None:
+async def test_an_old_client_gets_the_old_field_names(place: Place) -> None:
     await place.hub()
     client = await place.client()
     await client.send(type="gpu_task", request_id="r1", payload={})
@@ -99,7 +99,7 @@ async def test_another_path_is_not_found(place: Place) -> None:
     assert caught.value.response.status_code == 404
 
 
-async def test_one_connection_too_many_is_turned_away(place: Place) -> None:
+async def test_connections_over_the_limit_are_refused(place: Place) -> None:
     await place.hub(room=Room(1, 16))
     await place.client()
     with pytest.raises(InvalidStatus) as caught:
@@ -130,7 +130,7 @@ async def test_one_connection_too_many_is_turned_away(place: Place) -> None:
         ('{"type":"register","role":"worker","token":"other"}', "already_registered"),
     ],
 )
-async def test_a_bad_frame_gets_an_error_and_the_connection_goes_on(place: Place, text: str, code: str) -> None:
+async def test_an_invalid_frame_gets_an_error_and_the_connection_stays_open(place: Place, text: str, code: str) -> None:
     await place.hub()
     client = await place.client()
     await client.socket.send(text)
@@ -173,7 +173,7 @@ async def test_endless_garbage_ends_the_connection(place: Place) -> None:
     assert await client.closed() == 1008
 
 
-async def test_what_comes_before_register_is_refused(place: Place) -> None:
+async def test_messages_before_register_are_refused(place: Place) -> None:
     await place.hub()
     peer = await place.connect()
     await peer.silent()
@@ -190,7 +190,7 @@ async def test_what_comes_before_register_is_refused(place: Place) -> None:
         ({"role": "gpu_monitor", "key": "CLIENT"}, "forbidden", hub.FORBIDDEN),
     ],
 )
-async def test_who_has_no_license_for_a_role_is_told_so_and_closed(
+async def test_a_license_of_another_role_is_refused_and_closed(
     place: Place, register: Frame, code: str, close: int
 ) -> None:
     await place.hub()
@@ -219,7 +219,7 @@ async def test_a_license_revoked_while_connected_is_kicked_and_cannot_return(pla
     assert (await again.ask(type="register", key=place.keys["client"]))["code"] == "unauthorized"
 
 
-async def test_a_license_issued_while_the_hub_runs_is_good_at_once(place: Place) -> None:
+async def test_a_license_issued_while_the_hub_runs_works_at_once(place: Place) -> None:
     await place.hub()
     _, key = place.book.issue("client", "", 0.0)
     await place.client(key)
@@ -275,7 +275,7 @@ async def test_200_clients_are_woken_by_one_broadcast_each_with_its_own_grant(pl
     assert jobs == [f"r{number}" for number in range(200)]
 
 
-async def test_a_consumer_that_does_not_read_is_cut_and_the_others_are_served(
+async def test_a_stalled_consumer_is_disconnected_and_others_are_served(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
@@ -300,7 +300,7 @@ async def test_a_consumer_that_does_not_read_is_cut_and_the_others_are_served(
     slow.socket.transport.abort()  # or else closing it would wait for an answer that cannot be read
 
 
-async def test_a_worker_that_reads_is_given_all_that_waits_however_much_that_is(
+async def test_a_worker_that_reads_gets_any_number_of_queued_jobs(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
@@ -318,9 +318,7 @@ async def test_a_worker_that_reads_is_given_all_that_waits_however_much_that_is(
     await worker.silent()
 
 
-async def test_a_worker_that_does_not_read_what_it_is_given_is_cut_like_anybody(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_worker_that_does_not_read_is_disconnected(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
     running = await place.hub()
     client = await place.client()
@@ -343,9 +341,7 @@ async def test_a_worker_that_does_not_read_what_it_is_given_is_cut_like_anybody(
     slow.socket.transport.abort()
 
 
-async def test_who_floods_protocol_pings_and_reads_no_pongs_is_cut(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_ping_flood_without_reading_is_disconnected(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
     running = await place.hub()
     raw = socket.socket()
@@ -363,7 +359,7 @@ async def test_who_floods_protocol_pings_and_reads_no_pongs_is_cut(
     rude.socket.transport.abort()
 
 
-async def test_one_address_may_have_so_many_connections_and_room_comes_back(place: Place) -> None:
+async def test_connections_per_address_are_limited_and_freed_on_close(place: Place) -> None:
     await place.hub(limits=hub.Limits(per_address=2))
     first, second = await place.client(), await place.client()
     with pytest.raises(InvalidStatus) as refused:
@@ -388,7 +384,7 @@ async def test_a_stop_does_not_wait_for_half_open_handshakes(place: Place) -> No
     writer.close()
 
 
-async def test_what_would_be_too_large_for_those_who_get_it_is_not_passed_on(place: Place) -> None:
+async def test_messages_too_large_for_their_receivers_are_not_relayed(place: Place) -> None:
     await place.hub()
     monitor, client = await place.monitor("gpu"), await place.client()
     await monitor.send(type="gpu.power.booted", msg="m" * (64 * 1024 - 50))
@@ -396,7 +392,7 @@ async def test_what_would_be_too_large_for_those_who_get_it_is_not_passed_on(pla
     await client.silent()
 
 
-async def test_answers_wait_until_their_facts_are_kept_and_keep_their_order(place: Place) -> None:
+async def test_replies_wait_for_their_facts_on_disk_and_keep_their_order(place: Place) -> None:
     class Gate(FakeJournal[f.Fact]):
         """A slow disk: nothing is kept while the gate is closed."""
 
@@ -435,7 +431,7 @@ async def test_answers_wait_until_their_facts_are_kept_and_keep_their_order(plac
     assert max(gate.batches) >= 5
 
 
-async def test_a_hub_whose_journal_fails_promises_nothing_and_ends(place: Place) -> None:
+async def test_a_hub_whose_journal_fails_sends_no_reply_and_exits(place: Place) -> None:
     class Broken(FakeJournal[f.Fact]):
         """A full disk, from the first job on."""
 
@@ -462,7 +458,7 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
     )  # fmt: skip
 
 
-async def test_the_program_says_where_it_listens_and_stops_when_asked(place: Place) -> None:
+async def test_the_program_logs_its_address_and_stops_on_request(place: Place) -> None:
     process = await start(
         "--listen", "127.0.0.1:0", "--state", str(place.book.path.parent), "--exit-with-stdin", "--open-roles", "worker"
     )

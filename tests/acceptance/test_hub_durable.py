@@ -57,9 +57,7 @@ async def stack() -> AsyncIterator[contextlib.AsyncExitStack]:
         yield stack
 
 
-async def test_jobs_that_wait_and_leases_that_are_held_survive_a_kill(
-    tmp_path: Path, stack: contextlib.AsyncExitStack
-) -> None:
+async def test_queued_jobs_and_leases_survive_a_kill(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
     place, program = Place(tmp_path / "state", stack), Program(tmp_path / "state", stack)
     place.url = await program.start()
     client = await place.client()
@@ -87,7 +85,7 @@ async def _until(monitor: Peer, **question: Any) -> dict[str, Any]:
     return answer
 
 
-async def test_a_second_hub_on_the_same_folder_is_told_why_it_cannot_start(
+async def test_a_second_hub_on_the_same_folder_exits_with_the_reason(
     tmp_path: Path, stack: contextlib.AsyncExitStack
 ) -> None:
     program = Program(tmp_path, stack)
@@ -102,9 +100,7 @@ async def test_a_second_hub_on_the_same_folder_is_told_why_it_cannot_start(
     assert b"another wakestream hub uses it" in said
 
 
-async def test_the_log_of_a_hub_that_was_started_again_replays(
-    tmp_path: Path, stack: contextlib.AsyncExitStack
-) -> None:
+async def test_the_log_of_a_restarted_hub_replays(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
     place = Place(tmp_path / "state", stack)
     for run in ("first", "second"):
         with recording(tmp_path / run, "hub", 0, {"policy": {}}) as tap:
@@ -129,7 +125,7 @@ async def test_the_log_of_a_hub_that_was_started_again_replays(
     assert [row.label for row in log.rows if row.dir == "out"].count("gpu.job.dispatch.batch") == 1
 
 
-async def test_while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost(
+async def test_a_full_disk_delays_replies_and_loses_nothing(
     tmp_path: Path, stack: contextlib.AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(FakeJournal[f.Fact]):
@@ -157,7 +153,7 @@ async def test_while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost(
     assert [fact.id for fact in journal.read() if isinstance(fact, f.JobQueued)] == ["a"]
 
 
-async def test_a_nearly_full_disk_takes_no_new_jobs_and_keeps_those_it_has(
+async def test_a_nearly_full_disk_refuses_new_jobs_and_keeps_the_others(
     tmp_path: Path, stack: contextlib.AsyncExitStack
 ) -> None:
     low = False

@@ -63,7 +63,7 @@ async def guess(hub: HubServer, **options: Any) -> str:
             return f"{closed.rcvd.code} {closed.rcvd.reason}" if closed.rcvd else "gone"
 
 
-async def test_an_address_that_shows_wrong_keys_is_slowed_down_and_the_right_one_opens_anyway(
+async def test_wrong_keys_slow_an_address_down_and_the_right_key_still_works(
     place: Place,
 ) -> None:
     async with hub_with(place) as hub:
@@ -87,7 +87,7 @@ async def test_an_address_that_shows_wrong_keys_is_slowed_down_and_the_right_one
 
 
 @pytest.mark.parametrize(("named", "another"), [((network("127.0.0.1"),), "unauthorized"), ((), "4401 ")])
-async def test_only_a_proxy_that_was_named_is_believed_about_who_guesses(
+async def test_only_a_configured_proxy_names_the_guessing_address(
     place: Place, named: tuple[Network, ...], another: str
 ) -> None:
     def seen_as(address: str) -> dict[str, Any]:
@@ -107,7 +107,7 @@ async def come_and_go(hub: HubServer, times: int) -> None:
         await until(lambda: not hub.connections)
 
 
-async def test_a_revoked_key_is_no_guess_and_slows_nobody_down(place: Place) -> None:
+async def test_a_revoked_key_does_not_count_as_a_guess(place: Place) -> None:
     place.book.revoke(place.licenses["client"].id, 0.0)
     async with hub_with(place) as hub:
         for _ in range(guard.TRIES + 1):
@@ -115,7 +115,7 @@ async def test_a_revoked_key_is_no_guess_and_slows_nobody_down(place: Place) -> 
                 assert (await register(socket, place.keys["client"]))["code"] == "unauthorized"
 
 
-async def test_an_address_that_connects_too_fast_is_told_when_to_come_again(
+async def test_an_address_that_connects_too_fast_gets_a_retry_time(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "NEW_EVERY", 1.0)  # faster than this machine at its slowest
@@ -147,7 +147,7 @@ async def test_a_key_in_the_header_is_judged_before_the_handshake(place: Place) 
         await stack.enter_async_context(connect(hub.url, **other))
 
 
-async def test_callers_who_say_nothing_are_bounded_and_make_room_when_they_go(place: Place) -> None:
+async def test_silent_connections_are_limited_and_freed_on_close(place: Place) -> None:
     async with hub_with(place, per_address=64) as hub, AsyncExitStack() as stack:
         silent = [await asyncio.open_connection("127.0.0.1", hub.port) for _ in range(40)]
         for _, writer in silent:

@@ -9,7 +9,7 @@ from wakestream.adapters.net.hub_link import open_link
 from wakestream.streams.protocol import messages as m
 
 
-async def test_a_client_that_comes_after_the_change_hears_of_it_and_so_does_its_late_subscriber(place: Place) -> None:
+async def test_a_late_client_and_a_late_subscriber_get_the_current_state(place: Place) -> None:
     register = m.Register(token=place.keys["monitor"], role="gpu_monitor", gpus=("studio",), features=("power_state",))
     async with asyncio.timeout(20), place.hub():
         monitor = open_link(place.hub_url, lambda: register)

@@ -18,7 +18,7 @@ from wakestream.streams.recording.recording import read_log
 from wakestream.streams.replay.replay import replay
 
 
-async def test_a_recorded_hub_tells_what_came_what_went_and_keeps_the_key_out(tmp_path: Path) -> None:
+async def test_a_hub_records_received_and_sent_messages_without_keys(tmp_path: Path) -> None:
     book = LicenseBook(tmp_path)
     _, key = book.issue("client", "", 0.0)
     with recording(tmp_path / "log", "hub", 0, {}) as tap:

@@ -164,7 +164,7 @@ def listed(wheel: Path) -> Sequence[str]:
         return archive.namelist()
 
 
-def test_the_wheel_holds_every_module_and_says_that_it_is_typed(wheel: Path) -> None:
+def test_the_wheel_has_every_module_and_is_typed(wheel: Path) -> None:
     names = set(listed(wheel))
     modules = {
         f"wakestream/{path.relative_to(ROOT).as_posix()}" for room in ROOMS for path in (ROOT / room).rglob("*.py")
@@ -240,7 +240,7 @@ def test_a_project_that_only_has_the_wheel_records_and_replays_in_its_tests(pyth
 
 
 @pytest.mark.parametrize("how", ["python", "editing"])
-def test_type_checkers_find_the_package_however_it_is_installed(
+def test_type_checkers_find_the_package_in_each_kind_of_install(
     how: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     (tmp_path / "told.py").write_text(TYPED)

@@ -52,7 +52,7 @@ async def test_all_programs_log_json_while_a_job_fails(user: User, place: Place)
 
 
 @pytest.mark.parametrize("by", ["flag", "variable", ".env", "toml"])
-async def test_the_reason_why_a_program_does_not_start_is_json_as_well(user: User, by: str) -> None:
+async def test_the_reason_for_a_failed_start_is_json(user: User, by: str) -> None:
     if by == ".env":
         (user.folder / ".env").write_text("WAKESTREAM_LOG_FORMAT=json\n")
     elif by == "toml":
@@ -64,6 +64,6 @@ async def test_the_reason_why_a_program_does_not_start_is_json_as_well(user: Use
     assert line["message"].startswith("no hub is set")
 
 
-async def test_a_format_that_nobody_knows_is_refused(user: User) -> None:
+async def test_an_unknown_log_format_is_refused(user: User) -> None:
     ran = await user.run("daemon", WAKESTREAM_LOG_FORMAT="xml")
     assert (ran.code, "write one of text, json" in ran.err) == (2, True)

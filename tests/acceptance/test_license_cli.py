@@ -17,7 +17,7 @@ async def register(socket: ClientConnection, key: str) -> str:
     return str(json.loads(await socket.recv())["type"])
 
 
-async def test_a_running_hub_takes_licenses_that_are_issued_and_drops_those_that_are_revoked(user: User) -> None:
+async def test_a_running_hub_accepts_new_licenses_and_drops_revoked_ones(user: User) -> None:
     state = ("--state", "hub")
     async with asyncio.timeout(50), user.runs("hub", "--listen", "127.0.0.1:0", *state) as hub:
         url = await hub.address()

@@ -66,7 +66,7 @@ async def told(user: User, command: tuple[str, ...], key: str, words: str) -> No
     await process.wait()
 
 
-async def test_no_other_key_serves_a_gpu_that_is_issued_also_while_its_worker_is_away(user: User) -> None:
+async def test_only_the_issued_key_serves_a_gpu_even_while_its_worker_is_offline(user: User) -> None:
     async with asyncio.timeout(50), a_hub(user) as hub:
         url = await hub.address()
         mine, other, client = (
@@ -108,7 +108,7 @@ async def test_a_name_stays_with_its_first_user_over_a_kill_until_it_is_released
                 assert await register(heir, role="worker", token=other, gpu="studio") == "registered"
 
 
-async def test_audit_tells_who_used_what_from_where_and_may_do_what(user: User) -> None:
+async def test_audit_lists_who_used_what_from_where_and_their_rights(user: User) -> None:
     client, worker, tied = (
         await issue(user, "client"),
         await issue(user, "worker"),

@@ -104,7 +104,7 @@ async def test_closed_in_the_middle_of_connecting_it_leaves_no_task(hub: Hub) ->
     assert {task for task in asyncio.all_tasks() - tasks if "hub link" in task.get_name()} == set()
 
 
-async def test_it_says_ping_now_and_then_and_answers_one(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_link_sends_pings_and_answers_them(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links, "PING_EVERY", 0.02)
     async with linked(hub) as (_, heard):
         for _ in range(3):
@@ -127,7 +127,7 @@ async def test_a_hub_that_falls_silent_is_left_and_looked_for_again(hub: Hub, mo
     assert len(hub.sockets) >= 2
 
 
-async def test_a_cut_is_told_and_it_registers_again(hub: Hub) -> None:
+async def test_a_disconnect_is_reported_and_followed_by_a_new_registration(hub: Hub) -> None:
     async with linked(hub) as (link, heard):
         await first(heard, LinkUp)
         hub.sockets[0].transport.abort()
@@ -137,7 +137,7 @@ async def test_a_cut_is_told_and_it_registers_again(hub: Hub) -> None:
         assert [(await hub.hears("register"))["key"] for _ in range(2)] == ["key-1", "key-2"]
 
 
-async def test_a_hub_that_kicks_is_told_with_the_code(hub: Hub) -> None:
+async def test_a_kick_is_reported_with_its_code(hub: Hub) -> None:
     async with linked(hub) as (_, heard):
         await first(heard, LinkUp)
         await hub.sockets[0].send('{"type":"kicked","msg":"another client uses this key"}')

@@ -103,7 +103,7 @@ async def test_no_label_holds_a_job_a_key_or_a_file(user: User, place: Place) ->
         assert not any(secret in text for text in texts), secret
 
 
-async def test_waiting_jobs_are_told_by_what_they_wait_for(user: User, place: Place) -> None:
+async def test_waiting_jobs_are_counted_by_what_they_wait_for(user: User, place: Place) -> None:
     async with asyncio.timeout(50), house(user, place) as made:
         await made.begin_hub()
         await made.begin_daemon()
@@ -115,7 +115,7 @@ async def test_waiting_jobs_are_told_by_what_they_wait_for(user: User, place: Pl
         assert "wakestream_daemon_webhooks_owed" not in read(await made.scrape("daemon"))
 
 
-async def test_a_boot_that_somebody_waited_for_is_timed(user: User, place: Place) -> None:
+async def test_a_boot_with_waiting_jobs_is_timed(user: User, place: Place) -> None:
     async with asyncio.timeout(50), house(user, place) as made:
         await made.begin_hub()
         await made.begin_daemon()
@@ -130,7 +130,7 @@ async def test_a_boot_that_somebody_waited_for_is_timed(user: User, place: Place
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here: apt-get install promtool")
-async def test_promtool_finds_nothing_amiss_with_the_metrics_of_any_program(user: User, place: Place) -> None:
+async def test_promtool_accepts_the_metrics_of_every_program(user: User, place: Place) -> None:
     async with asyncio.timeout(50), receiver() as (webhook, _), house(user, place) as made:
         await made.begin_hub()
         await made.begin_daemon(webhook)
@@ -153,7 +153,7 @@ async def lint(text: str) -> tuple[int | None, str]:
     return process.returncode, said.decode()
 
 
-async def test_refusals_are_told_by_their_reason(user: User, place: Place) -> None:
+async def test_refusals_are_counted_by_reason(user: User, place: Place) -> None:
     async with asyncio.timeout(50), house(user, place) as made:
         await made.begin_hub()
         made.place.keys["worker"] = "ws_worker_wrong0123456789abcdef"
@@ -171,7 +171,7 @@ async def test_refusals_are_told_by_their_reason(user: User, place: Place) -> No
     ("method", "path", "status"),
     [("GET", "/", 404), ("GET", "/metrics/../etc", 404), ("POST", "/metrics", 405), ("GET", "/api/heygem/health", 404)],
 )
-async def test_nothing_but_a_scrape_is_answered(method: str, path: str, status: int) -> None:
+async def test_the_metrics_port_answers_only_scrapes(method: str, path: str, status: int) -> None:
     async with (
         metrics_listener(("127.0.0.1", 0), lambda: [ff.build("hub")]) as url,
         aiohttp.ClientSession() as session,
@@ -180,7 +180,7 @@ async def test_nothing_but_a_scrape_is_answered(method: str, path: str, status: 
         assert response.status == status
 
 
-async def test_who_asks_for_open_metrics_gets_that_format() -> None:
+async def test_a_scrape_for_openmetrics_gets_that_format() -> None:
     accept = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
     async with (
         metrics_listener(("127.0.0.1", 0), lambda: [ff.build("hub")]) as url,

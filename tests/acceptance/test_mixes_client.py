@@ -129,7 +129,7 @@ async def test_an_ack_that_means_the_text_worker_alone_is_waited_out_until_the_w
         assert (ran.code, ran.last["event"]) == (0, "done"), ran
 
 
-async def test_a_job_whose_hub_is_down_is_done_by_a_worker_that_is_ready_and_says_so(user: User) -> None:
+async def test_without_a_hub_a_ready_worker_runs_the_job_and_the_client_reports_it(user: User) -> None:
     async with asyncio.timeout(50), field_worker(SECRET) as gpu:
         settings(user, "http://127.0.0.1:9", gpu.url)
         ran = await user.submit()
@@ -147,7 +147,7 @@ async def test_a_daemon_whose_hub_is_down_uses_a_worker_that_is_ready(user: User
             await all_done(api, user, "job-1", "job-2")
 
 
-async def test_a_hub_that_says_online_before_it_says_offline_keeps_no_job_waiting(user: User) -> None:
+async def test_online_before_offline_does_not_keep_a_job_waiting(user: User) -> None:
     async with deployed(user) as (hub, _):
         hub.swallows.add("gpu.job.submit")
         async with user.runs(*user.command()) as running:
@@ -160,7 +160,7 @@ async def test_a_hub_that_says_online_before_it_says_offline_keeps_no_job_waitin
 
 
 @pytest.mark.parametrize("online", [True, False])
-async def test_what_the_hub_s_copy_of_a_job_began_is_followed_and_not_rendered_again(user: User, online: bool) -> None:
+async def test_a_task_started_by_the_hubs_copy_of_a_job_is_followed(user: User, online: bool) -> None:
     async with deployed(user, held=True) as (hub, gpu), AsyncExitStack() as at_hub:
         gpu.keep(user.video.read_bytes(), ".mp4")
         gpu.keep(user.audio.read_bytes(), ".wav")
@@ -256,7 +256,7 @@ async def test_an_online_of_the_published_monitor_that_comes_before_the_worker_i
 
 
 @pytest.mark.parametrize("texts", [True, False])
-async def test_a_deployed_hub_restarted_in_the_wait_loses_no_job_of_ours(user: User, texts: bool) -> None:
+async def test_our_jobs_survive_a_restart_of_a_deployed_hub(user: User, texts: bool) -> None:
     store = Store()
     async with asyncio.timeout(50), AsyncExitStack() as life, field_worker(SECRET) as gpu:
         hub = await life.enter_async_context(field_hub(store=store))

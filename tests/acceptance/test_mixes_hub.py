@@ -53,9 +53,7 @@ def desktop(hub: HubServer, place: Place, worker_url: str = "http://127.0.0.1:9"
     return FieldDesktop(address(hub), worker_url, license_key=place.keys["client"], limits=DesktopLimits())
 
 
-async def test_a_desktop_that_was_not_touched_renders_by_our_hub_which_has_its_keys_imported(
-    place: Place, tmp_path: Path
-) -> None:
+async def test_an_unchanged_desktop_renders_with_imported_keys_at_our_hub(place: Place, tmp_path: Path) -> None:
     place.book.admit(["gradio_client", "VIP-2024-0007"], "client", "", 0.0)
     video, audio = tmp_path / "clip.mp4", tmp_path / "speech.wav"
     video.write_bytes(b"v" * 2000)
@@ -73,9 +71,7 @@ async def test_a_desktop_that_was_not_touched_renders_by_our_hub_which_has_its_k
             assert await texts.text_of("https://video.test/1") == "text of https://video.test/1"
 
 
-async def test_our_client_renders_by_our_hub_on_a_deployed_machine_that_a_deployed_monitor_starts(
-    place: Place, user: User
-) -> None:
+async def test_our_client_and_hub_use_a_deployed_monitor_and_worker(place: Place, user: User) -> None:
     hub = await place.hub(limits=OPEN)
     async with OldMachine(address(hub), secret=SECRET) as machine:
         async with field_monitor(hub.url, machine.cloud, times=QUICK):
@@ -86,9 +82,7 @@ async def test_our_client_renders_by_our_hub_on_a_deployed_machine_that_a_deploy
         assert len(machine.worker.renders) == 1
 
 
-async def test_our_monitor_at_our_hub_starts_a_deployed_machine_for_a_deployed_desktop_and_stops_it_again(
-    place: Place, user: User
-) -> None:
+async def test_our_monitor_and_hub_start_and_stop_a_deployed_machine(place: Place, user: User) -> None:
     hub = await place.hub(limits=replace(OPEN, recent=0.5))
     async with (
         OldMachine(address(hub), texts=False) as machine,
@@ -102,7 +96,7 @@ async def test_our_monitor_at_our_hub_starts_a_deployed_machine_for_a_deployed_d
         assert (machine.cloud.starts, machine.cloud.stops) == (1, 1)
 
 
-async def test_a_deployed_desktop_renders_by_our_hub_on_our_worker_and_hears_why_there_are_no_texts(
+async def test_a_deployed_desktop_renders_on_our_worker_and_gets_the_reason_for_no_texts(
     user: User, tmp_path: Path
 ) -> None:
     us = our_peers.Place(tmp_path / "us")
@@ -126,7 +120,7 @@ async def test_a_phone_boots_a_gpu_that_a_deployed_monitor_starts_by_our_hub(pla
         assert cloud.starts == 1
 
 
-async def test_a_deployed_monitor_switches_the_machine_off_when_our_hub_says_that_nobody_works(place: Place) -> None:
+async def test_a_deployed_monitor_stops_the_machine_when_our_hub_reports_it_idle(place: Place) -> None:
     hub = await place.hub(limits=OPEN)
     cloud = FieldCloud("running")
     async with field_monitor(hub.url, cloud, times=QUICK) as monitor:
@@ -147,7 +141,7 @@ async def test_a_desktops_texts_and_videos_come_from_a_deployed_text_worker(plac
         assert not [frame for frame in gpu.line.heard if frame["type"] in ("url", "chatglm_video")]
 
 
-async def test_a_phones_text_request_wakes_the_machine_whose_text_worker_then_answers(place: Place) -> None:
+async def test_a_phones_text_request_starts_the_machine_and_gets_an_answer(place: Place) -> None:
     hub = await place.hub(limits=OPEN)
     async with contextlib.AsyncExitStack() as machine:
 
@@ -160,7 +154,7 @@ async def test_a_phones_text_request_wakes_the_machine_whose_text_worker_then_an
         assert cloud.starts == 1
 
 
-async def test_an_error_of_a_text_worker_ends_the_phones_wait_with_its_words(place: Place) -> None:
+async def test_a_text_workers_error_ends_the_phones_wait_with_its_message(place: Place) -> None:
     hub = await place.hub(limits=OPEN)
 
     async def fails(_: str) -> str:
@@ -230,7 +224,7 @@ async def test_a_boot_without_a_request_id_is_answered_under_one_that_the_hub_ma
         assert (await client.get())["request_id"] == boot["request_id"]
 
 
-async def test_what_a_worker_says_in_one_burst_with_its_register_counts(place: Place) -> None:
+async def test_messages_sent_together_with_register_are_handled(place: Place) -> None:
     await place.hub(limits=OPEN)
     client, worker = await place.client(), await place.connect()
     await client.send(type="gpu.job.submit", request_id="r1", payload={})
@@ -241,7 +235,7 @@ async def test_what_a_worker_says_in_one_burst_with_its_register_counts(place: P
     assert kinds == ["gpu.power.online", "gpu_online", "ack"]
 
 
-async def test_a_text_worker_that_never_says_a_word_is_no_gpu_and_stays(place: Place) -> None:
+async def test_a_silent_text_worker_is_not_a_gpu_and_stays_connected(place: Place) -> None:
     hub = await place.hub(limits=OPEN)
     async with field_text_worker(address(hub)) as worker:
         client = await place.client()

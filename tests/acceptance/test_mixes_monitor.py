@@ -76,7 +76,7 @@ async def off(monitor: MonitorProgram) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_an_old_workers_early_result_does_not_let_the_machine_be_stopped_in_mid_render(place: Place) -> None:
+async def test_an_early_result_of_an_old_worker_does_not_stop_its_machine(place: Place) -> None:
     hub = await place.hub(limits=OPEN)
     async with (
         OldMachine(address(hub), secret=SECRET, held=True, texts=False) as machine,
@@ -170,7 +170,7 @@ async def test_a_text_worker_that_was_there_first_takes_no_gpu_and_leaves_none_b
         assert {name: gpu.phase for name, gpu in gpus.items()} == {"studio": "off"}
 
 
-async def test_our_hub_passes_on_what_our_monitor_remembers_and_then_what_a_slow_look_finds(place: Place) -> None:
+async def test_our_hub_relays_our_monitors_stored_state_and_then_a_slow_check(place: Place) -> None:
     hub = await place.hub(limits=OPEN)
     async with OldMachine(address(hub), texts=False) as machine:
         key = place.keys["monitor"]

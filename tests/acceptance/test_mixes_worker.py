@@ -136,7 +136,7 @@ async def test_a_deployed_desktop_renders_on_our_worker_at_the_deployed_hub(
     assert hub.faults == []
 
 
-async def test_a_deployed_desktop_wakes_our_worker_by_a_deployed_monitor_which_hears_that_it_works(
+async def test_a_deployed_desktop_and_monitor_start_our_worker(
     tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_hub, "ACTIVE_EVERY", 0.05)
@@ -166,7 +166,7 @@ async def test_a_deployed_desktop_wakes_our_worker_by_a_deployed_monitor_which_h
             assert (desktop.went_on_by, desktop.boots, cloud.starts, cloud.stops) == ("hub", 1, 1, 0)
 
 
-async def test_our_monitor_at_the_deployed_hub_starts_our_worker_keeps_it_on_while_it_works_and_stops_it(
+async def test_our_monitor_starts_keeps_and_stops_our_worker_at_the_deployed_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = asyncio.Semaphore(0)
@@ -206,16 +206,14 @@ async def test_our_monitor_at_the_deployed_hub_starts_our_worker_keeps_it_on_whi
     assert hub.faults == []
 
 
-async def test_desktops_without_a_secret_render_on_our_worker_that_wants_none(
-    tmp_path: Path, files: tuple[Path, Path]
-) -> None:
+async def test_desktops_without_a_secret_use_a_worker_that_needs_none(tmp_path: Path, files: tuple[Path, Path]) -> None:
     async with field_hub() as hub, at_hub(tmp_path, hub, secret=None) as worker:
         desktop = FieldDesktop(hub.url, worker.address, license_key=KEY, limits=QUICK)
         assert await desktop.render(*files) == joined(files)
     assert not desktop.polled
 
 
-async def test_a_phone_follows_on_our_worker_what_the_deployed_hub_began_for_it(tmp_path: Path) -> None:
+async def test_a_phone_follows_a_task_that_the_deployed_hub_started(tmp_path: Path) -> None:
     async with field_hub() as hub, at_hub(tmp_path, hub) as worker, field_phone(hub.url, KEY, poll=0.01) as phone:
         payload = {"video_hash": await sent(worker, "v.mp4", b"film"), "audio_hash": await sent(worker, "a.wav", b"a")}
         (peer,) = [peer for peer in hub.peers.values() if "worker" in peer.roles]
@@ -251,7 +249,7 @@ async def test_three_jobs_of_our_daemon_are_done_by_our_worker_at_the_deployed_h
     assert hub.faults == []
 
 
-async def test_a_phone_hears_through_our_hub_of_a_render_that_a_desktop_of_its_key_began_on_our_worker(
+async def test_a_phone_gets_the_news_of_a_render_of_its_key_from_our_hub(
     tmp_path: Path, files: tuple[Path, Path]
 ) -> None:
     us = Place(tmp_path / "us")

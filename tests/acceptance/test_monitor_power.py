@@ -114,7 +114,7 @@ async def test_a_program_that_ignores_terminate_is_killed_after_the_grace(proces
     assert await power.inspect() == "stopped"
 
 
-async def test_a_program_that_exits_at_once_has_failed_and_says_why(process: Start, log: Log) -> None:
+async def test_a_program_that_exits_at_once_fails_with_a_reason(process: Start, log: Log) -> None:
     power = process("raise SystemExit('no CUDA device')")
     await power.start()
     await power.ended()
@@ -135,7 +135,7 @@ async def test_a_program_that_prints_without_end_is_never_held_up(process: Start
     assert max(map(len, log.lines)) < 3000
 
 
-async def test_a_program_that_floods_its_output_neither_fills_the_log_nor_stops_everything_else(
+async def test_a_program_with_endless_output_does_not_fill_the_log(
     process: Start, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(power_process, "LINES_A_SECOND", 10)
@@ -146,7 +146,7 @@ async def test_a_program_that_floods_its_output_neither_fills_the_log_nor_stops_
     assert len(log.lines) < 200
 
 
-async def test_a_stop_that_was_wanted_says_no_more_than_that_it_ended(process: Start, log: Log) -> None:
+async def test_a_requested_stop_logs_only_that_it_ended(process: Start, log: Log) -> None:
     power = process(WAITS)
     await power.start()
     await log.has("up")
@@ -157,7 +157,7 @@ async def test_a_stop_that_was_wanted_says_no_more_than_that_it_ended(process: S
     assert power.detail == "the program has ended"
 
 
-async def test_a_program_that_ends_well_by_itself_is_not_quoted(process: Start) -> None:
+async def test_the_output_of_a_program_that_ends_normally_is_not_quoted(process: Start) -> None:
     power = process("print('a long good-bye')")
     await power.start()
     await power.ended()
@@ -188,7 +188,7 @@ print("child", child.pid, flush=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="groups are killed on POSIX only")
-async def test_what_a_program_leaves_behind_goes_with_it_and_no_other_is_killed_for_its_number_later(
+async def test_children_of_a_program_end_with_it_and_no_other_process(
     process: Start, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed: list[int] = []
@@ -242,13 +242,13 @@ def commands(
         ("Initializing", "starting"), ("Install Fail", "failed"), ("Rebooting", "starting"), ("unknown", "unknown"),
     ],
 )  # fmt: skip
-async def test_the_first_word_of_inspect_is_the_reading(printed: str, reading: str) -> None:
+async def test_the_first_word_of_the_inspect_output_is_the_state(printed: str, reading: str) -> None:
     power = commands(inspect=f"print({printed!r})")
     assert await power.inspect() == reading
     assert printed in power.detail
 
 
-async def test_a_command_that_floods_its_output_is_stopped_before_it_fills_the_disk(
+async def test_a_command_with_endless_output_is_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(power_command, "MAX_OUTPUT", 1024 * 1024)
@@ -257,7 +257,7 @@ async def test_a_command_that_floods_its_output_is_stopped_before_it_fills_the_d
 
 
 @pytest.mark.parametrize(("code", "said"), [("print('perhaps')", "it printed 'perhaps'"), ("", "it printed nothing")])
-async def test_an_inspect_that_says_something_else_is_told_what_to_say(code: str, said: str) -> None:
+async def test_an_unknown_inspect_output_is_answered_with_the_expected_words(code: str, said: str) -> None:
     with pytest.raises(PowerError, match=f"{said}; the first word must be running"):
         await commands(inspect=code).inspect()
 
@@ -268,7 +268,7 @@ async def test_a_command_that_fails_is_quoted_with_its_last_lines() -> None:
         await power.stop()
 
 
-async def test_what_a_command_says_is_quoted_without_its_colours_and_whatever_else_steers_a_terminal() -> None:
+async def test_the_output_of_a_command_is_quoted_without_control_characters() -> None:
     said = "\\x1b[1;31mERROR\\x1b[0m\\x07 \u914d\u989d: none\\x1b]0;title\\x07 left"
     with pytest.raises(PowerError, match=r"exit code 1: ERROR\ufffd \u914d\u989d: none\ufffd]0;title\ufffd left$"):
         await commands(stop=f"import sys; sys.stderr.buffer.write('{said}'.encode()); sys.exit(1)").stop()
@@ -284,7 +284,7 @@ async def test_a_command_that_does_not_end_is_killed() -> None:
         await commands(start="import time; time.sleep(60)", timeout=0.2).start()
 
 
-async def test_what_a_start_command_leaves_running_is_not_waited_for_nor_killed(tmp_path: Path) -> None:
+async def test_processes_left_by_a_start_command_are_neither_awaited_nor_killed(tmp_path: Path) -> None:
     left = tmp_path / "left.pid"
     start = (
         "import subprocess, sys, pathlib\n"
@@ -337,7 +337,7 @@ async def test_a_program_is_woken_becomes_online_and_is_stopped_when_idle() -> N
     assert states[-6:] == ["starting", "booted", "online", "draining", "stopping", "off"]
 
 
-async def test_a_program_that_exits_at_once_is_told_as_a_failed_boot() -> None:
+async def test_a_program_that_exits_at_once_is_a_failed_boot() -> None:
     async with watched(ProcessPower(python("raise SystemExit('no CUDA device')"))) as link:
         link.receive(m.Boot(request_id="boot-1"))
         result = await link.next(m.BootResult)
@@ -345,7 +345,7 @@ async def test_a_program_that_exits_at_once_is_told_as_a_failed_boot() -> None:
     assert "ended by itself with code 1" in (result.msg or "")
 
 
-async def test_a_start_command_that_is_accepted_without_effect_is_told_as_a_failed_boot() -> None:
+async def test_a_start_command_without_effect_is_a_failed_boot() -> None:
     async with watched(commands(), boot_timeout=0.3) as link:
         link.receive(m.Boot(request_id="boot-1"))
         result = await link.next(m.BootResult)
@@ -357,14 +357,14 @@ def shows(variable: str) -> str:
 
 
 @pytest.mark.parametrize("variable", ["HEYGEM_API_SECRET", "WAKESTREAM_KEY", "WAKESTREAM_WEBHOOK_SECRET"])
-async def test_a_power_command_is_given_none_of_our_secrets(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_power_command_gets_no_secrets(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "secret-0123456789abcdef")
     monkeypatch.setenv("CLOUD_TOKEN", "its own")
     assert await commands(inspect=shows(variable)).inspect() == "stopped"
     assert await commands(inspect=shows("CLOUD_TOKEN")).inspect() == "running"
 
 
-async def test_a_worker_that_is_started_gets_its_secret_and_not_the_key_of_the_monitor(
+async def test_a_started_worker_gets_its_secret_and_not_the_monitors_key(
     process: Start, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEYGEM_API_SECRET", "secret-0123456789abcdef")

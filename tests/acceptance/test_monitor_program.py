@@ -22,9 +22,7 @@ def program(folder: Path) -> tuple[str, ...]:
     return ("--power", "process", "--program", orjson.dumps([sys.executable, str(script)]).decode())
 
 
-async def test_it_registers_with_its_key_boots_the_program_and_takes_it_along_when_its_parent_ends(
-    hub: TinyHub, tmp_path: Path
-) -> None:
+async def test_the_monitor_registers_boots_and_stops_with_its_parent(hub: TinyHub, tmp_path: Path) -> None:
     async with monitor(hub, tmp_path, *program(tmp_path)) as process:
         register = await hub.hears(type="register")
         assert register["role"] == "gpu_monitor"
@@ -60,7 +58,7 @@ async def test_it_registers_with_its_key_boots_the_program_and_takes_it_along_wh
         (["--power", "process", "--program", "x", "--hub", ""], "no hub is set"),
     ],
 )
-def test_wrong_usage_is_told_with_exit_code_2(
+def test_wrong_usage_exits_with_2(
     flags: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -68,7 +68,7 @@ async def looked(hub: TinyHub, number: int) -> str:
     return str((await hub.hears(type="gpu.status.response", request_id=f"q-{number}", fresh=True))["status"])
 
 
-async def test_killed_in_the_middle_of_a_start_it_starts_nothing_a_second_time(hub: TinyHub, tmp_path: Path) -> None:
+async def test_a_monitor_killed_during_a_start_does_not_start_twice(hub: TinyHub, tmp_path: Path) -> None:
     flags = [*provider(tmp_path, ready=False), "--record", str(tmp_path / "record")]
     async with monitor(hub, tmp_path, *flags) as first:
         await hub.hears(type="gpu.power.state", state="off")
@@ -111,18 +111,14 @@ async def test_the_machine_that_it_started_is_its_own_also_after_a_kill(hub: Tin
     assert calls(tmp_path) == ["start"]
 
 
-async def test_a_machine_that_runs_though_nobody_asked_is_reported_and_kept_unless_told_otherwise(
-    hub: TinyHub, tmp_path: Path
-) -> None:
+async def test_an_unrequested_machine_is_reported_and_kept_by_default(hub: TinyHub, tmp_path: Path) -> None:
     async with monitor(hub, tmp_path, *provider(tmp_path, running=True)):
         said = await hub.hears(type="gpu.power.state", state="booted")
     assert "runs without a request" in said["msg"]
     assert calls(tmp_path) == []
 
 
-async def test_under_orphans_stop_it_is_stopped_once_the_hub_has_said_that_nobody_holds_it(
-    hub: TinyHub, tmp_path: Path
-) -> None:
+async def test_orphans_stop_stops_it_when_the_hub_has_no_lease(hub: TinyHub, tmp_path: Path) -> None:
     async with monitor(hub, tmp_path, *provider(tmp_path, running=True), "--orphans", "stop"):
         query = await hub.hears(type="gpu.task.query", drain=True)
         assert calls(tmp_path) == []

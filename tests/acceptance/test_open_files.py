@@ -19,7 +19,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-async def test_as_many_callers_as_are_let_in_have_room_with_a_file_each(name: str, user: User) -> None:
+async def test_every_allowed_connection_has_room_for_an_open_file(name: str, user: User) -> None:
     import resource
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -82,7 +82,7 @@ async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerat
         yield Scene(worker, engine)
 
 
-async def test_each_change_is_told_once_and_the_end_closes_with_1000(scene: Scene) -> None:
+async def test_each_change_is_sent_once_and_the_end_closes_with_1000(scene: Scene) -> None:
     task = await scene.task()
     async with asyncio.timeout(20), connect(scene.url(task.id)) as socket:
         said = [orjson.loads(await socket.recv())]
@@ -118,7 +118,7 @@ async def test_a_failed_task_is_told_with_its_reason(scene: Scene) -> None:
     assert (frames[-1]["data"]["progress"], code) == (0, 1000)
 
 
-async def test_a_task_that_is_done_already_is_told_in_one_frame(scene: Scene) -> None:
+async def test_a_done_task_is_reported_in_one_frame(scene: Scene) -> None:
     task = await scene.task()
     scene.engine.frames.put_nowait(None)
     await scene.told(task.id)
@@ -135,7 +135,7 @@ async def test_a_task_is_found_by_the_hubs_request_that_began_it(scene: Scene) -
     assert await scene.get(path, Authorization=SECRET) == 200
 
 
-async def test_an_unknown_task_and_one_that_is_forgotten_meanwhile_are_told_in_words(scene: Scene) -> None:
+async def test_an_unknown_and_a_removed_task_are_reported_in_words(scene: Scene) -> None:
     assert await scene.told("f" * 16) == ([{"code": 404, "msg": "任务 ID 不存在"}], 1000)
     task = await scene.task()
     async with asyncio.timeout(20), connect(scene.url(task.id)) as socket:
@@ -148,20 +148,20 @@ async def test_an_unknown_task_and_one_that_is_forgotten_meanwhile_are_told_in_w
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", "swordfish"])
-async def test_a_missing_or_wrong_token_is_answered_with_a_frame_that_says_so(scene: Scene, token: str | None) -> None:
+async def test_a_missing_or_wrong_token_gets_an_error_frame(scene: Scene, token: str | None) -> None:
     task = await scene.task()
     assert await scene.told(task.id, token) == ([{"code": 401, "msg": "鉴权失败"}], 1000)
     assert scene.worker.server.refused == {"unauthorized": 1}
 
 
-async def test_an_encoded_token_is_right_as_well(scene: Scene) -> None:
+async def test_an_encoded_token_is_accepted(scene: Scene) -> None:
     assert await scene.told("f" * 16, "swordfish%2B%25%260123456789") == (
         [{"code": 404, "msg": "任务 ID 不存在"}],
         1000,
     )
 
 
-async def test_only_a_secret_that_was_shown_and_is_wrong_counts(scene: Scene) -> None:
+async def test_only_a_wrong_secret_counts_as_a_guess(scene: Scene) -> None:
     for _ in range(callers.TRIES + 1):
         await scene.told("f" * 16)
         await scene.told("f" * 16, None)

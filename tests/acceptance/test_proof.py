@@ -52,7 +52,7 @@ async def sent(worker: HttpWorker, file: Fingerprint, ref: FileRef) -> list[int 
     return items
 
 
-async def test_what_another_license_sent_is_proved_and_not_sent(
+async def test_a_file_of_another_license_is_proved_and_not_sent(
     place: Place, film: tuple[Fingerprint, FileRef], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, ref = film
@@ -69,7 +69,7 @@ async def test_what_another_license_sent_is_proved_and_not_sent(
         assert (await two.report(task.task_id)).status == "done"
 
 
-async def test_a_small_file_or_one_for_a_worker_that_takes_no_proof_is_sent(
+async def test_small_files_and_workers_without_proofs_get_an_upload(
     place: Place, film: tuple[Fingerprint, FileRef], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, ref = film
@@ -83,7 +83,7 @@ async def test_a_small_file_or_one_for_a_worker_that_takes_no_proof_is_sent(
             assert Resumed(file.size) not in await sent(three, file, ref)
 
 
-async def test_a_proof_that_fails_or_takes_too_long_ends_in_an_upload(
+async def test_a_failed_or_slow_proof_ends_in_an_upload(
     place: Place, film: tuple[Fingerprint, FileRef], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, ref = film
@@ -101,7 +101,7 @@ async def test_a_proof_that_fails_or_takes_too_long_ends_in_an_upload(
         assert not await client_proof.proved(silent, file, ref, pool, 0.01)
 
 
-async def test_by_the_secret_nothing_is_proved_and_what_is_there_is_used(
+async def test_with_the_secret_existing_files_are_used_without_a_proof(
     place: Place, film: tuple[Fingerprint, FileRef]
 ) -> None:
     file, ref = film

@@ -30,7 +30,7 @@ async def test_with_exit_on_refusal_a_wrong_key_ends_it_with_2(user: User, place
     assert WRONG not in ran.err
 
 
-async def test_otherwise_it_comes_again_and_says_so_each_time_also_in_its_log_file(user: User, place: Place) -> None:
+async def test_otherwise_it_retries_and_logs_each_attempt(user: User, place: Place) -> None:
     log = user.folder / "monitor.log"
     async with asyncio.timeout(50), place.hub() as hub:
         monitor = await asyncio.create_subprocess_exec(
@@ -56,7 +56,7 @@ def refusals(lines: list[str]) -> list[str]:
     return [each.message for each in map(line, lines) if each.level == "ERROR" and "license key" in each.message]
 
 
-async def test_a_program_that_is_not_there_is_told_at_the_start_not_at_the_first_wake(user: User, place: Place) -> None:
+async def test_a_missing_program_is_reported_at_start(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub() as hub:
         flags = (*PROGRAMS["monitor"], "--hub", hub.url, "--exit-on-refusal", "--lang", "zh")
         ran = await user.run(*flags, WAKESTREAM_KEY=WRONG)

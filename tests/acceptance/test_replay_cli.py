@@ -58,7 +58,7 @@ def test_a_field_that_the_program_has_gained_is_tolerated_when_lenient(tmp_path:
     assert CommandRun("replay", path, "--lenient").code == 0
 
 
-def test_what_if_shows_both_outcomes_side_by_side_and_is_no_failure() -> None:
+def test_what_if_prints_both_outcomes_and_exits_with_0() -> None:
     said = CommandRun("replay", OFFLINE, "--set", "online_timeout=0.5")
     assert said.code == 0
     assert "what if online_timeout=0.5: 1 of 1 outcomes differ" in said.out
@@ -140,7 +140,7 @@ def test_an_interrupted_replay_at_the_recorded_pace_ends_at_once(tmp_path: Path)
     assert (running.returncode, err) == (130, b"")
 
 
-async def test_what_was_recorded_just_now_is_replayed_the_same(user: User, place: Place) -> None:
+async def test_a_new_recording_replays_the_same(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
         user.environment |= place.client_settings()
         ran = await user.submit("--job-id", "job-1", "--record", "rec")

@@ -72,13 +72,13 @@ def test_a_pipeline_that_is_made_by_an_expression_is_made_for_each_replay(tmp_pa
         ("batch:argparse", "is a module, not a pipeline"),
     ],
 )
-def test_what_makes_no_pipeline_is_refused_with_a_sentence(named: str, why: str) -> None:
+def test_an_invalid_pipeline_is_refused_with_a_message(named: str, why: str) -> None:
     ran = in_folder(ROOT / "examples", "replay", OFFLINE, "--pipeline", named)
     assert ran.returncode == 2
     assert why in ran.stderr
 
 
-def test_a_log_with_effects_of_a_pipeline_of_ones_own_says_which_option_is_missing() -> None:
+def test_a_log_with_custom_effects_names_the_missing_option() -> None:
     log = EXAMPLES / "custom_pipeline.jsonl"
     said = CommandRun("replay", log)
     assert said.code == 1
@@ -89,7 +89,7 @@ def test_a_log_with_effects_of_a_pipeline_of_ones_own_says_which_option_is_missi
     assert (named.returncode, "--pipeline" in named.stdout) == (0, False), named
 
 
-def test_a_setting_that_makes_a_job_ask_otherwise_warns_that_the_log_cannot_answer() -> None:
+def test_a_setting_that_changes_requests_warns_that_the_log_has_no_answers() -> None:
     log = LOGS / "system" / "daemon.jsonl"
     alone = CommandRun("replay", log, "--set", "poll_every=10")
     warning = r"with poll_every=10, job-\d first sends a different request \(report, at .+\).* --together"
@@ -100,6 +100,6 @@ def test_a_setting_that_makes_a_job_ask_otherwise_warns_that_the_log_cannot_answ
     assert "asks otherwise" not in together.out
 
 
-def test_a_setting_that_only_ends_a_job_sooner_warns_of_nothing() -> None:
+def test_a_setting_that_only_ends_a_job_sooner_does_not_warn() -> None:
     said = CommandRun("replay", OFFLINE, "--set", "online_timeout=0.5")
     assert "asks otherwise" not in said.out

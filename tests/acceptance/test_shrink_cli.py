@@ -50,7 +50,7 @@ def test_no_order_makes_the_recorded_logs_worse(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_replay_and_shrink_speak_chinese_but_keep_the_words_of_conditions(tmp_path: Path) -> None:
+def test_replay_and_shrink_print_chinese_with_english_conditions(tmp_path: Path) -> None:
     said = CommandRun("replay", OFFLINE, "--lang", "zh")
     assert said.code == 0
     assert "与记录一致" in said.out

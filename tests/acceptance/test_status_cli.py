@@ -71,7 +71,7 @@ def keeper(user: User, tmp_path: Path) -> Keeper:
     return Keeper(user, tmp_path / "hub")
 
 
-async def test_it_tells_in_sentences_how_the_gpus_are_and_what_they_cost(user: User, keeper: Keeper) -> None:
+async def test_status_prints_the_state_and_cost_of_each_gpu(user: User, keeper: Keeper) -> None:
     starting = m.PowerState(gpu="studio", state="starting", msg="woken by a job")
     client = m.Register(key=keeper.keys["client"], features=("done",))
     async with (
@@ -101,7 +101,7 @@ async def test_it_tells_in_sentences_how_the_gpus_are_and_what_they_cost(user: U
     assert "at 3600 per hour" in notes[0]
 
 
-async def test_a_hub_that_was_killed_tells_the_same_and_its_ledger_is_kept_for_good(user: User, keeper: Keeper) -> None:
+async def test_a_restarted_hub_reports_the_same_and_keeps_its_ledger(user: User, keeper: Keeper) -> None:
     client = m.Register(key=keeper.keys["client"], features=("done",))
     async with (
         keeper.hub() as first,
@@ -132,13 +132,13 @@ async def test_a_hub_that_was_killed_tells_the_same_and_its_ledger_is_kept_for_g
     assert told[:3] == ["GpuPhase", "GpuOnline", "BootTook"]
 
 
-async def test_without_a_hub_it_says_so_and_exits_with_4(user: User) -> None:
+async def test_without_a_hub_status_exits_with_4(user: User) -> None:
     ran = await user.run("status", API_SERVER_URL="http://127.0.0.1:9", WAKESTREAM_KEY="ws_client_x")
     assert ran.code == 4
     assert "nothing listens there" in ran.err
 
 
-async def test_a_wrong_key_is_told_and_exits_with_2(user: User, keeper: Keeper) -> None:
+async def test_a_wrong_key_exits_with_2(user: User, keeper: Keeper) -> None:
     async with keeper.hub():
         ran = await user.run("cost", WAKESTREAM_KEY="ws_client_wrong")
     assert ran.code == 2
@@ -146,7 +146,7 @@ async def test_a_wrong_key_is_told_and_exits_with_2(user: User, keeper: Keeper) 
 
 
 @pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "-3d"])
-async def test_a_day_that_is_none_is_wrong_usage(user: User, since: str) -> None:
+async def test_an_invalid_date_is_wrong_usage(user: User, since: str) -> None:
     ran = await user.run("cost", f"--since={since}")
     assert ran.code == 2
     assert "is no day; write 2026-01-31, or 30d" in ran.err

@@ -41,9 +41,7 @@ async def test_an_old_hub_whose_gpu_is_off_is_waited_for_until_it_broadcasts_onl
         assert len(hub.submitted) == 1
 
 
-async def test_our_hub_and_worker_with_the_gpu_on_give_the_result_and_the_gpu_is_given_back(
-    user: User, place: Place
-) -> None:
+async def test_our_hub_and_worker_give_the_result_and_release_the_gpu(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
         user.environment |= place.client_settings()
         ran = await user.submit("--job-id", "job-1")

@@ -46,7 +46,7 @@ def set_up(user: User) -> User:
     return user
 
 
-async def test_files_that_cannot_be_used_are_told_before_anything_else(set_up: User) -> None:
+async def test_unusable_files_are_reported_first(set_up: User) -> None:
     (set_up.folder / "empty.mp4").touch()
     (set_up.folder / "nameless").write_bytes(b"x")
     for video, words in (
@@ -61,12 +61,12 @@ async def test_files_that_cannot_be_used_are_told_before_anything_else(set_up: U
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="this account may read everything")
-async def test_a_file_that_may_not_be_read_is_told(set_up: User) -> None:
+async def test_an_unreadable_file_is_reported(set_up: User) -> None:
     set_up.video.chmod(0)
     told(await set_up.submit(), 2, "clip.mp4", "permissions")
 
 
-async def test_a_place_that_cannot_take_the_result_is_told(set_up: User) -> None:
+async def test_an_unwritable_output_path_is_reported(set_up: User) -> None:
     (set_up.folder / "folder").mkdir()
     for out, words in (
         ("nowhere/out.mp4", "the folder nowhere for the result does not exist"),
@@ -78,7 +78,7 @@ async def test_a_place_that_cannot_take_the_result_is_told(set_up: User) -> None
     assert set_up.video.read_bytes() == b"video" * 1000
 
 
-async def test_settings_that_are_missing_or_rubbish_are_told_with_their_place(user: User) -> None:
+async def test_missing_and_invalid_settings_are_reported_with_their_source(user: User) -> None:
     told(await user.submit(), 2, "no hub is set", "API_SERVER_URL")
     told(await user.submit(API_SERVER_URL=NOBODY), 2, "no key is set", ".license")
     told(await user.submit(API_SERVER_URL="ftp://hub"), 2, "API_SERVER_URL", "http://")
@@ -97,14 +97,14 @@ async def test_settings_that_are_missing_or_rubbish_are_told_with_their_place(us
 
 
 @pytest.mark.parametrize("arguments", [("clip.mp4",), ("clip.mp4", "speech.wav", "--nonsense"), ("--job-id",)])
-async def test_wrong_usage_is_told_with_the_usage(user: User, arguments: tuple[str, ...]) -> None:
+async def test_wrong_usage_prints_the_usage(user: User, arguments: tuple[str, ...]) -> None:
     ran = await user.run("submit", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("usage: wakestream")
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\nb"])
-async def test_a_job_id_that_no_hub_would_take_is_told(set_up: User, name: str) -> None:
+async def test_an_invalid_job_id_is_reported(set_up: User, name: str) -> None:
     told(await set_up.submit("--job-id", name), 2, "--job-id")
 
 
@@ -119,7 +119,7 @@ async def test_a_file_that_changes_while_the_gpu_wakes_is_not_sent(user: User) -
         assert md5(user.video) not in worker.files
 
 
-async def test_a_file_that_changes_while_it_is_sent_is_told(user: User) -> None:
+async def test_a_file_that_changes_during_the_upload_is_reported(user: User) -> None:
     with user.video.open("wb") as file:
         file.truncate(64 * 1024 * 1024)
     begun, go_on = asyncio.Event(), asyncio.Event()
@@ -140,7 +140,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_told(user: User) -> None:
         assert worker.files == {}
 
 
-async def test_media_that_cannot_be_decoded_are_refused_before_the_hub_hears_of_a_job(user: User) -> None:
+async def test_media_that_cannot_be_decoded_are_refused_before_the_submit(user: User) -> None:
     await make_speech(user.audio, 1)
     await make_video(user.folder / "good.mp4", 1, size="64x48")
     for video, audio, words in (
@@ -154,7 +154,7 @@ async def test_media_that_cannot_be_decoded_are_refused_before_the_hub_hears_of_
     assert user.left() == {"good.mp4"}
 
 
-async def test_a_job_tells_how_long_its_files_are(user: User) -> None:
+async def test_a_job_has_the_duration_of_its_files(user: User) -> None:
     await make_speech(user.audio, 1)
     await make_video(user.video, 2, size="64x48")
     async with field(user):
@@ -165,7 +165,7 @@ async def test_a_job_tells_how_long_its_files_are(user: User) -> None:
     assert ran.code == 0
 
 
-async def test_what_is_not_a_video_fails_with_the_words_of_ffmpeg(user: User, place: Place) -> None:
+async def test_a_file_that_is_not_a_video_fails_with_ffmpegs_message(user: User, place: Place) -> None:
     await make_speech(user.audio, 1)
     async with asyncio.timeout(50), place.hub(), place.worker():
         user.environment |= place.client_settings()
@@ -175,7 +175,7 @@ async def test_what_is_not_a_video_fails_with_the_words_of_ffmpeg(user: User, pl
     assert user.left() == set()
 
 
-async def test_a_worker_whose_disk_is_full_says_so(user: User, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_at_the_worker_is_reported(user: User, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -189,7 +189,7 @@ async def test_a_worker_whose_disk_is_full_says_so(user: User, place: Place, mon
     assert "the worker's disk is full" in ran.last["why"]
 
 
-async def test_a_disk_that_fills_up_here_is_told_and_leaves_nothing(user: User, tmp_path: Path) -> None:
+async def test_a_full_disk_at_the_client_is_reported_and_leaves_no_file(user: User, tmp_path: Path) -> None:
     async def unannounced(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -207,7 +207,7 @@ async def test_a_disk_that_fills_up_here_is_told_and_leaves_nothing(user: User, 
         assert list(disk.path.iterdir()) == []
 
 
-async def test_a_result_that_cannot_fit_is_told_before_it_comes(user: User) -> None:
+async def test_a_result_larger_than_the_free_space_is_reported_before_the_download(user: User) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": str(10**17)})
         await response.prepare(request)

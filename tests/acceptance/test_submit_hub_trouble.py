@@ -78,7 +78,7 @@ async def too_large(socket: ServerConnection) -> None:
 
 
 @pytest.mark.parametrize("talk", [garbage, nothing, closes, too_large], ids=lambda talk: talk.__name__)
-async def test_what_is_no_hub_is_given_up_within_the_time_for_it(user: User, talk: Talk) -> None:
+async def test_a_server_that_is_not_a_hub_fails_within_the_timeout(user: User, talk: Talk) -> None:
     async with talking(user, talk) as address:
         ran = await user.submit("--hub-timeout", "0.5")
     assert (ran.code, ran.last["code"]) == (4, "hub_unreachable"), ran
@@ -86,7 +86,7 @@ async def test_what_is_no_hub_is_given_up_within_the_time_for_it(user: User, tal
     assert "Traceback" not in ran.err
 
 
-async def test_a_hub_that_registers_and_then_only_speaks_nonsense_grants_nothing(user: User) -> None:
+async def test_a_hub_that_sends_only_invalid_frames_grants_nothing(user: User) -> None:
     async with talking(user, wrong_shapes):
         ran = await user.submit("--reply-timeout", "0.5", "--online-timeout", "0.5")
     assert (ran.code, ran.last["event"], ran.all("granted")) == (3, "timed_out", []), ran
@@ -107,7 +107,7 @@ async def test_a_web_server_that_answers_500_is_no_hub(user: User) -> None:
 
 
 @pytest.mark.parametrize("open_port", [True, False])
-async def test_nobody_at_the_hubs_address_is_told_with_the_address(user: User, open_port: bool) -> None:
+async def test_an_unreachable_hub_is_reported_with_its_address(user: User, open_port: bool) -> None:
     with socket.socket() as quiet:
         quiet.bind(("127.0.0.1", 0))
         if open_port:  # a listener that never says a word
@@ -126,7 +126,7 @@ async def test_a_hub_that_never_answers_a_submit_is_named(user: User) -> None:
     assert "the hub did not answer within 0.3 s" in ran.out
 
 
-async def test_a_gpu_that_never_comes_online_is_named_with_the_flag_for_it(user: User) -> None:
+async def test_a_gpu_that_never_comes_online_is_reported_with_the_flag(user: User) -> None:
     async with field(user, online=False):
         ran = await user.run("submit", "clip.mp4", "speech.wav", "--online-timeout", "0.5")
     assert ran.code == 3
@@ -142,7 +142,7 @@ async def test_an_old_hubs_complaint_about_a_submit_is_shown(user: User) -> None
     assert "Task queue is closed" in ran.err
 
 
-async def test_that_the_gpu_is_soon_stopped_whoever_uses_it_is_told(user: User) -> None:
+async def test_an_approaching_maximum_uptime_is_reported(user: User) -> None:
     async with field(user, online=False) as (hub, _), user.runs(*user.command()) as running:
         await running.event("queued")
         news = {"type": "gpu.power.state", "gpu": "studio", "state": "online"}
@@ -158,7 +158,7 @@ async def test_that_the_gpu_is_soon_stopped_whoever_uses_it_is_told(user: User) 
 
 
 @pytest.mark.parametrize("kind", ["ours", "old"])
-async def test_a_wrong_license_is_told_at_once(user: User, place: Place, kind: str) -> None:
+async def test_a_wrong_license_is_reported_at_once(user: User, place: Place, kind: str) -> None:
     async with asyncio.timeout(50), place.hub(), old_hub() as old:
         url = place.hub_url if kind == "ours" else old.url
         ran = await user.submit(API_SERVER_URL=url, WAKESTREAM_KEY="wrong-key-0123456789")
@@ -179,7 +179,7 @@ async def test_a_license_that_is_revoked_while_the_job_waits_ends_it(user: User,
     assert "revoked" in ran.last["why"]
 
 
-async def test_a_license_of_another_role_is_told(user: User, place: Place) -> None:
+async def test_a_license_of_another_role_is_reported(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub():
         ran = await user.submit(API_SERVER_URL=place.hub_url, WAKESTREAM_KEY=place.keys["worker"])
     assert ran.code == 2, ran

@@ -45,7 +45,7 @@ async def granted(user: User, place: Place, engine: Joining) -> AsyncIterator[tu
         await nothing_held(hub)
 
 
-async def test_in_the_wait_the_hub_lets_go_of_the_job(user: User, place: Place) -> None:
+async def test_an_interrupt_during_the_wait_releases_the_job_at_the_hub(user: User, place: Place) -> None:
     async with asyncio.timeout(20), place.hub() as hub:
         user.environment |= place.client_settings()
         async with user.submits("--job-id", "job-1") as job:
@@ -56,7 +56,7 @@ async def test_in_the_wait_the_hub_lets_go_of_the_job(user: User, place: Place) 
         await nothing_held(hub)
 
 
-async def test_before_any_hub_was_reached_it_ends_as_well(user: User) -> None:
+async def test_an_interrupt_before_any_connection_ends_it(user: User) -> None:
     user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
     async with user.submits() as job:
         await job.event("waking", phase="hub_unreachable")
@@ -64,7 +64,7 @@ async def test_before_any_hub_was_reached_it_ends_as_well(user: User) -> None:
         assert_stopped(await job.ended(), user)
 
 
-async def test_in_the_upload_it_breaks_off_and_the_next_run_sends_the_rest(
+async def test_an_interrupted_upload_is_resumed_by_the_next_run(
     user: User, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on, add = asyncio.Event(), sink.HashingWriter.add
@@ -101,7 +101,7 @@ async def test_in_the_render_the_workers_task_is_stopped(user: User, place: Plac
         assert held(hub) == []
 
 
-async def test_in_the_download_nothing_of_the_result_stays(user: User) -> None:
+async def test_an_interrupted_download_leaves_no_result(user: User) -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -118,7 +118,7 @@ async def test_in_the_download_nothing_of_the_result_stays(user: User) -> None:
         assert hub.faults == worker.faults == []
 
 
-async def test_a_worker_that_does_not_answer_the_cancel_holds_nobody_up_when_ctrl_c_is_pressed_again(
+async def test_a_second_ctrl_c_does_not_wait_for_the_workers_answer(
     user: User, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, go_on, drop = asyncio.Event(), asyncio.Event(), TaskQueue.drop
@@ -165,7 +165,7 @@ async def test_killed_in_the_download_the_result_is_the_old_one_or_none(user: Us
         assert user.left() == {"out.mp4"}
 
 
-async def test_terminated_by_the_system_it_cancels_as_well(user: User, place: Place) -> None:
+async def test_sigterm_cancels_the_job(user: User, place: Place) -> None:
     async with asyncio.timeout(20), place.hub() as hub:
         user.environment |= place.client_settings()
         async with user.submits() as job:
@@ -175,7 +175,7 @@ async def test_terminated_by_the_system_it_cancels_as_well(user: User, place: Pl
         await nothing_held(hub)
 
 
-async def test_a_reader_of_its_output_that_goes_away_ends_the_job(user: User, place: Place) -> None:
+async def test_a_closed_output_pipe_ends_the_job(user: User, place: Place) -> None:
     async with asyncio.timeout(20), place.hub() as hub:
         user.environment |= place.client_settings()
         async with user.submits("--line-every", "0.05") as job:

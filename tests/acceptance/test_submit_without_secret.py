@@ -39,14 +39,14 @@ async def test_hub_and_worker_give_the_job_all_the_access_that_it_needs(user: Us
     assert again.divergences == ()
 
 
-async def test_a_worker_of_another_hub_takes_the_secret_as_ever(user: User, place: Place) -> None:
+async def test_a_worker_of_another_hub_accepts_the_secret(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
         user.environment |= place.client_settings() | {"HEYGEM_API_SECRET": "not-the-one-of-this-worker"}
         ran = await user.submit()
         assert (ran.code, ran.last["event"]) == (0, "done"), ran
 
 
-async def test_a_worker_whose_clock_is_wrong_takes_the_secret_where_there_is_one(user: User, place: Place) -> None:
+async def test_a_worker_with_a_wrong_clock_accepts_the_secret(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub(), place.worker(Joining()) as worker:
         verifier = worker.server.calls.verifier
         assert verifier is not None
@@ -109,7 +109,7 @@ async def test_without_any_access_no_gpu_is_woken(user: User, place: Place) -> N
     assert again.divergences == ()
 
 
-async def test_an_old_hub_is_not_asked_to_wake_its_gpu_either(user: User) -> None:
+async def test_an_old_hub_is_not_asked_to_start_its_gpu(user: User) -> None:
     async with field(user, online=False) as (hub, _):
         (user.folder / ".env").write_text(f"API_SERVER_URL={hub.url}\n")
         ran = await user.submit(**NOTHING)

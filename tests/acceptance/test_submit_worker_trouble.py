@@ -89,7 +89,7 @@ async def test_a_worker_that_never_is_initialized_is_named(user: User) -> None:
     assert (ran.code, ran.last["stage"]) == (3, "ready"), ran
 
 
-async def test_a_wrong_secret_is_told_with_the_setting_for_it(user: User) -> None:
+async def test_a_wrong_secret_is_reported_with_its_setting(user: User) -> None:
     async with field(user):
         ran = await user.submit(HEYGEM_API_SECRET="not-this-one-0123")
     assert (ran.code, ran.last["code"]) == (2, "unauthorized"), ran
@@ -97,7 +97,7 @@ async def test_a_wrong_secret_is_told_with_the_setting_for_it(user: User) -> Non
     assert "not-this-one" not in ran.out + ran.err
 
 
-async def test_no_worker_named_anywhere_is_told_with_the_setting_for_it(user: User) -> None:
+async def test_a_missing_worker_address_is_reported_with_its_setting(user: User) -> None:
     async with field(user):
         env = user.folder / ".env"
         env.write_text("\n".join(line for line in env.read_text().splitlines() if "HEYGEM_SERVER_URL" not in line))
@@ -117,7 +117,7 @@ async def test_a_worker_that_refuses_is_quoted(user: User) -> None:
     assert "unsupported codec" in ran.last["why"]
 
 
-async def test_a_task_that_fails_is_told_in_the_workers_words(user: User) -> None:
+async def test_a_failed_task_is_reported_with_the_workers_message(user: User) -> None:
     async def broken(_: web.Request) -> web.Response:
         data = {"task_id": "x", "status": "error", "progress": 20, "error": "CUDA out of memory"}
         return web.json_response({"code": 0, "data": data, "msg": "success"})
@@ -129,9 +129,7 @@ async def test_a_task_that_fails_is_told_in_the_workers_words(user: User) -> Non
 
 
 @pytest.mark.parametrize("call", ["upload_file", "progress", "download"])
-async def test_an_old_worker_that_is_gone_in_mid_call_and_comes_back_empty_is_given_everything_again(
-    user: User, call: str
-) -> None:
+async def test_an_old_worker_that_restarts_empty_gets_all_files_again(user: User, call: str) -> None:
     reached = asyncio.Event()
 
     async def stuck(_: web.Request) -> None:
@@ -149,9 +147,7 @@ async def test_an_old_worker_that_is_gone_in_mid_call_and_comes_back_empty_is_gi
             assert second.calls["upload_file"] == 2
 
 
-async def test_our_worker_killed_in_mid_render_is_started_again_and_the_job_comes_home(
-    user: User, tmp_path: Path
-) -> None:
+async def test_our_worker_killed_in_the_render_restarts_and_finishes_the_job(user: User, tmp_path: Path) -> None:
     pids: list[int] = []
 
     def hear(_: str, line: str) -> None:
@@ -179,7 +175,7 @@ async def test_our_worker_killed_in_mid_render_is_started_again_and_the_job_come
     assert [event["missing"] for event in ran.all("checked")][-1] == []
 
 
-async def test_a_job_in_line_behind_another_is_told_its_place(user: User, place: Place) -> None:
+async def test_a_queued_task_shows_its_position(user: User, place: Place) -> None:
     engine = Joining(held=True)
     async with asyncio.timeout(50), place.hub() as hub, place.worker(engine):
         user.environment |= place.client_settings()

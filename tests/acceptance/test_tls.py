@@ -152,9 +152,7 @@ class Attentive(ServerTls):
 
 
 @pytest.mark.parametrize("program", ["hub", "worker"])
-async def test_hub_and_worker_look_by_themselves_whether_their_certificate_was_renewed(
-    place: Place, authority: Authority, program: str
-) -> None:
+async def test_hub_and_worker_check_for_renewed_certificates(place: Place, authority: Authority, program: str) -> None:
     tls = Attentive(*authority.issue())
     running = hub_with(place, tls) if program == "hub" else place.worker(Joining(), tls=tls)
     async with asyncio.timeout(30), running as server:
@@ -174,7 +172,7 @@ async def test_hub_and_worker_look_by_themselves_whether_their_certificate_was_r
         (("10.9.8.7",), 90, True, r"is for another name"),
     ],
 )
-async def test_what_is_wrong_with_a_certificate_is_said_by_link_and_worker_calls(
+async def test_certificate_errors_are_explained_by_link_and_worker_calls(
     authority: Authority, hosts: tuple[str, ...], days: int, own_ca: bool, says: str
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -206,7 +204,7 @@ async def tls_port(context: ssl.SSLContext | None) -> AsyncGenerator[int, None]:
         yield port
 
 
-async def test_who_speaks_plainly_to_a_port_of_tls_is_told_to_write_https(place: Place, authority: Authority) -> None:
+async def test_http_to_a_tls_port_is_answered_with_advice(place: Place, authority: Authority) -> None:
     tls = ServerTls(*authority.issue())
     async with asyncio.timeout(40), hub_with(place, tls) as hub:
         assert "write https:// or wss://" in await complaint(hub.url.replace("wss:", "ws:"), None)
@@ -216,7 +214,7 @@ async def test_who_speaks_plainly_to_a_port_of_tls_is_told_to_write_https(place:
             assert "write https://" in str(await refused_call(url, None, WorkerUnreachable))
 
 
-async def test_who_speaks_tls_to_a_plain_port_is_told_to_write_http(place: Place) -> None:
+async def test_tls_to_a_plain_port_is_answered_with_advice(place: Place) -> None:
     async with asyncio.timeout(40), hub_with(place, None) as hub:
         assert "does not speak TLS, write http:// or ws://" in await complaint(hub.url.replace("ws:", "wss:"), None)
         config = WorkerConfig(place.folder / "worker", Joining(), SECRET, port=0)
@@ -225,7 +223,7 @@ async def test_who_speaks_tls_to_a_plain_port_is_told_to_write_http(place: Place
             assert "does not speak TLS" in str(await refused_call(url, None, WorkerRefused))
 
 
-async def test_who_begins_no_handshake_is_cut(
+async def test_a_connection_without_a_handshake_is_closed(
     place: Place, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_server, "_OPEN_WITHIN", 0.2)
@@ -285,7 +283,7 @@ def half(authority: Authority, _: Path) -> tuple[Path, None]:
         (half, r"--tls-cert also needs --tls-key"),
     ],
 )
-def test_files_that_do_not_serve_are_named_with_what_to_do(
+def test_unusable_certificate_files_are_reported_with_advice(
     tmp_path: Path, authority: Authority, make: Make, says: str
 ) -> None:
     with pytest.raises(SettingsError, match=says):
@@ -302,7 +300,7 @@ def test_an_authority_that_does_not_serve_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("listen", "warned"), [("0.0.0.0:0", True), ("127.0.0.1:0", False)])
-def test_who_listens_to_the_network_without_tls_is_warned(tmp_path: Path, listen: str, warned: bool) -> None:
+def test_listening_on_the_network_without_tls_warns(tmp_path: Path, listen: str, warned: bool) -> None:
     argv = [sys.executable, "-m", "wakestream.adapters.cli", "hub", "--listen", listen, "--state", str(tmp_path)]
     ran = subprocess.run(
         [*argv, "--exit-with-stdin"], env=dict(clean_environment()), input="", capture_output=True, text=True,
@@ -312,7 +310,7 @@ def test_who_listens_to_the_network_without_tls_is_warned(tmp_path: Path, listen
     assert ("without TLS" in ran.stderr and "reverse proxy" in ran.stderr) is warned
 
 
-def test_a_port_of_tls_says_nothing_of_its_key_when_it_cannot_start(tmp_path: Path, authority: Authority) -> None:
+def test_a_failed_tls_start_does_not_print_the_key(tmp_path: Path, authority: Authority) -> None:
     cert, _ = authority.issue("one")
     _, key = authority.issue("two")
     argv = [sys.executable, "-m", "wakestream.adapters.cli", "hub", "--listen", "127.0.0.1:0", "--state", str(tmp_path)]

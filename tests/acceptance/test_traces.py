@@ -55,7 +55,7 @@ async def test_the_spans_of_a_job_arrive_and_the_hub_learns_the_trace(user: User
     assert {message.trace_id for message in told if isinstance(message, m.Submit)} == {trace_of("job-1")}
 
 
-async def test_a_collector_that_is_away_does_not_hold_up_the_job(user: User, place: Place) -> None:
+async def test_an_unreachable_collector_does_not_delay_the_job(user: User, place: Place) -> None:
     async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
         user.environment |= place.client_settings()
         ran = await user.submit("--trace", "--log-json", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")

@@ -151,7 +151,7 @@ async def there(worker: HttpWorker) -> bool:
         (whole_and_more, len(CONTENT)),
     ],
 )
-async def test_what_a_power_cut_left_becomes_the_right_file(
+async def test_files_damaged_by_a_power_cut_are_repaired(
     tmp_path: Path, film: Fingerprint, damage: Damage, goes_on_at: int
 ) -> None:
     state = tmp_path / "state"
@@ -165,7 +165,7 @@ async def test_what_a_power_cut_left_becomes_the_right_file(
 
 
 @pytest.mark.parametrize(("damage", "goes_on_at"), [(cut, HALF // 2), (emptied, 0), (gone, 0)])
-async def test_what_was_taken_away_behind_the_workers_back_is_sent_again(
+async def test_files_removed_from_the_workers_disk_are_sent_again(
     tmp_path: Path, film: Fingerprint, damage: Damage, goes_on_at: int
 ) -> None:
     state = tmp_path / "state"
@@ -176,7 +176,7 @@ async def test_what_was_taken_away_behind_the_workers_back_is_sent_again(
 
 
 @pytest.mark.parametrize("change", ["dated back", "gone"])
-async def test_a_file_that_is_no_longer_what_was_read_is_not_sent_again_and_again(
+async def test_a_changed_file_is_not_sent_again_and_again(
     tmp_path: Path, film: Fingerprint, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with film.path.open("r+b") as file:

@@ -81,7 +81,7 @@ async def broken_off(worker: HttpWorker, film: Fingerprint, process: WorkerProce
         await sending
 
 
-async def test_an_upload_goes_on_after_the_worker_was_killed(tmp_path: Path, film: Fingerprint) -> None:
+async def test_an_upload_resumes_after_a_worker_kill(tmp_path: Path, film: Fingerprint) -> None:
     async with worker_process(tmp_path / "state") as process, connected(process.url) as worker:
         await broken_off(worker, film, process)
         await process.start()
@@ -92,7 +92,7 @@ async def test_an_upload_goes_on_after_the_worker_was_killed(tmp_path: Path, fil
         assert await sent(worker, film) == [Resumed(film.size), film.size]  # and nothing goes a second time
 
 
-async def test_an_upload_goes_on_after_worker_and_client_were_killed(tmp_path: Path, film: Fingerprint) -> None:
+async def test_an_upload_resumes_after_a_kill_of_worker_and_client(tmp_path: Path, film: Fingerprint) -> None:
     async with worker_process(tmp_path / "state") as process:
         async with connected(process.url) as worker:
             await broken_off(worker, film, process)
@@ -120,7 +120,7 @@ asyncio.run(main())
 """
 
 
-async def test_another_client_goes_on_where_a_killed_one_was(tmp_path: Path, film: Fingerprint) -> None:
+async def test_another_client_resumes_the_upload_of_a_killed_one(tmp_path: Path, film: Fingerprint) -> None:
     async with here(tmp_path) as worker:
         uploads = worker.server.calls.uploads
         killed = await asyncio.create_subprocess_exec(
@@ -172,7 +172,7 @@ async def breaking(url: str, random: Random) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{taken}"
 
 
-async def test_a_film_gets_there_over_a_line_that_breaks_again_and_again(
+async def test_a_large_file_arrives_over_an_unreliable_connection(
     tmp_path: Path, film: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tus_append, "STALE", 0.0)
@@ -241,7 +241,7 @@ def engine() -> list[str]:
     return ["--engine", "command", "--command", COPY]
 
 
-async def test_a_download_goes_on_after_worker_and_client_were_killed(tmp_path: Path, film: Fingerprint) -> None:
+async def test_a_download_resumes_after_a_kill_of_worker_and_client(tmp_path: Path, film: Fingerprint) -> None:
     output = tmp_path / "out.mp4"
     async with worker_process(tmp_path / "state", *engine()) as process:
         async with connected(process.url) as worker:
@@ -280,7 +280,7 @@ asyncio.run(main())
 """
 
 
-async def test_a_download_goes_on_after_the_client_alone_was_killed(tmp_path: Path, film: Fingerprint) -> None:
+async def test_a_download_resumes_after_a_client_kill(tmp_path: Path, film: Fingerprint) -> None:
     output = tmp_path / "out.mp4"
     async with worker_process(tmp_path / "state", *engine()) as process, connected(process.url) as worker:
         task = await rendered(worker, film)
@@ -335,7 +335,7 @@ async def test_a_worker_that_is_killed_again_and_again_renders_a_pair_once(tmp_p
     assert (tmp_path / "state" / "runs").read_text() == "run\n"
 
 
-async def test_a_refused_upload_says_why_and_is_no_break(
+async def test_a_refused_upload_reports_the_reason_and_is_not_retried(
     tmp_path: Path, film: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = client_upload._read

@@ -59,7 +59,7 @@ def everything(root: Path) -> list[str]:
     return sorted(path.name for folder in ("files", "uploads", "partial") for path in (root / folder).iterdir())
 
 
-async def test_it_says_what_it_can_do(caller: Tus) -> None:
+async def test_options_lists_what_the_server_supports(caller: Tus) -> None:
     said = (await caller.ask("OPTIONS")).headers
     assert (said["Tus-Version"], said["Tus-Resumable"]) == ("1.0.0", "1.0.0")
     assert said["Tus-Extension"].split(",") == [
@@ -88,7 +88,7 @@ async def test_a_file_in_two_parts_becomes_one_of_the_workers_files(caller: Tus,
     assert [path.read_bytes() for path in (worker.store.root / "files").iterdir()] == [CONTENT]
 
 
-async def test_the_same_file_is_the_same_upload_for_whoever_comes_again(caller: Tus) -> None:
+async def test_the_same_file_is_one_upload_for_all_connections(caller: Tus) -> None:
     path = await caller.created(CONTENT)
     await caller.patch(path, 0, CONTENT[:HALF])
     again = await caller.create(CONTENT)
@@ -103,7 +103,7 @@ async def test_a_file_that_is_here_already_needs_no_byte(caller: Tus) -> None:
     assert (await caller.patch(await caller.created(CONTENT), len(CONTENT), b"")).status == 204
 
 
-async def test_a_file_whose_hash_is_another_is_refused_and_removed(caller: Tus, worker: RunningWorker) -> None:
+async def test_a_file_with_a_wrong_hash_is_refused_and_removed(caller: Tus, worker: RunningWorker) -> None:
     path = await caller.created(CONTENT, Upload_Metadata=metadata(CONTENT, digest="0" * 64))
     refused = await caller.patch(path, 0, CONTENT)
     assert refused.status == 460
@@ -138,7 +138,7 @@ async def test_a_checksum_that_cannot_be_checked_is_refused(caller: Tus, checksu
     assert (refused.status, await caller.offset(path)) == (400, 0)
 
 
-async def test_bytes_that_belong_elsewhere_are_refused_and_nothing_changes(caller: Tus) -> None:
+async def test_bytes_at_a_wrong_offset_are_refused(caller: Tus) -> None:
     path = await caller.created(CONTENT)
     await caller.patch(path, 0, CONTENT[:HALF])
     for offset in (0, HALF - 1, HALF + 1, len(CONTENT)):
@@ -150,7 +150,7 @@ async def test_bytes_that_belong_elsewhere_are_refused_and_nothing_changes(calle
     assert await caller.has(CONTENT)
 
 
-async def test_bytes_that_belong_elsewhere_are_a_conflict_however_many_they_are(caller: Tus) -> None:
+async def test_bytes_at_a_wrong_offset_are_a_conflict_of_any_size(caller: Tus) -> None:
     path = await caller.created(CONTENT)
     await caller.patch(path, 0, CONTENT[:100])
     for offset, body in ((200, CONTENT), (0, CONTENT + b"x"), (len(CONTENT) + 1, b"")):
@@ -158,7 +158,7 @@ async def test_bytes_that_belong_elsewhere_are_a_conflict_however_many_they_are(
         assert (refused.status, await caller.offset(path)) == (409, 100)
 
 
-async def test_what_was_said_of_a_file_is_said_again(tmp_path: Path) -> None:
+async def test_the_metadata_of_an_upload_is_returned(tmp_path: Path) -> None:
     said = metadata(CONTENT) + ",private"
     async with at_work(tmp_path) as (_, caller):
         path = await caller.created(CONTENT, Upload_Metadata=said)
@@ -189,7 +189,7 @@ async def test_what_was_said_of_a_file_is_said_again(tmp_path: Path) -> None:
         ("HEAD", "new", 412, {"Tus_Resumable": "0.2.2"}),
     ],
 )  # fmt: skip
-async def test_what_makes_no_sense_is_refused(
+async def test_invalid_requests_are_refused(
     caller: Tus, method: str, path: str, status: int, headers: dict[str, str]
 ) -> None:
     at = await caller.created(CONTENT) if path == "new" else path
@@ -197,12 +197,12 @@ async def test_what_makes_no_sense_is_refused(
     assert (response.status, response.headers.get("Tus-Resumable")) == (status, "1.0.0")
 
 
-async def test_only_who_knows_the_secret_is_let_in(caller: Tus) -> None:
+async def test_requests_without_the_secret_are_refused(caller: Tus) -> None:
     for method, path in (("POST", "/files/"), ("OPTIONS", "/files/"), ("HEAD", f"/files/{'0' * 32}")):
         assert (await caller.ask(method, path, Authorization="Bearer other")).status == 401
 
 
-async def test_one_connection_sends_at_a_time_and_a_stalled_one_gives_way(
+async def test_one_connection_sends_at_a_time_and_replaces_a_stalled_one(
     caller: Tus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, over = await caller.created(CONTENT), asyncio.Event()
@@ -221,7 +221,7 @@ async def test_one_connection_sends_at_a_time_and_a_stalled_one_gives_way(
     assert await caller.has(CONTENT)
 
 
-async def test_a_lost_connection_keeps_what_came(caller: Tus) -> None:
+async def test_a_lost_connection_keeps_received_bytes(caller: Tus) -> None:
     path, over = await caller.created(CONTENT), asyncio.Event()
     sending = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT[:HALF]], over)))
     while (await caller.patch(path, 1, b"x")).status == 409:
@@ -236,7 +236,7 @@ async def test_a_lost_connection_keeps_what_came(caller: Tus) -> None:
     assert await caller.has(CONTENT)
 
 
-async def test_a_lost_connection_keeps_nothing_that_was_to_be_checked(caller: Tus) -> None:
+async def test_a_lost_connection_drops_unchecked_bytes(caller: Tus) -> None:
     path, over = await caller.created(CONTENT), asyncio.Event()
     await caller.patch(path, 0, CONTENT[:100])
     digest = base64.b64encode(hashlib.sha1(CONTENT[100:]).digest()).decode()  # noqa: S324 - what tus asks for
@@ -264,7 +264,7 @@ async def test_an_upload_that_is_given_up_is_removed_and_its_sender_cut_off(call
     assert everything(worker.store.root) == []
 
 
-async def test_who_waited_while_an_upload_was_given_up_begins_it_again(
+async def test_a_waiting_sender_restarts_an_aborted_upload(
     caller: Tus, worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, threads = await caller.created(CONTENT), threading.Event()
@@ -302,7 +302,7 @@ async def test_the_method_may_stand_in_a_header(caller: Tus) -> None:
 @pytest.mark.parametrize(
     ("size", "status", "word"), [(None, 507, "no_space"), (len(CONTENT) - 1, 413, "too_large")], ids=["now", "ever"]
 )
-async def test_what_does_not_fit_is_refused_before_it_comes_with_the_room_that_there_is(
+async def test_an_upload_over_the_free_space_is_refused_before_it_starts(
     caller: Tus, monkeypatch: pytest.MonkeyPatch, size: int | None, status: int, word: str
 ) -> None:
     await caller.patch(await caller.created(CONTENT), 0, CONTENT[:HALF])  # as much again is as good as taken
@@ -323,7 +323,7 @@ async def test_what_does_not_fit_is_refused_before_it_comes_with_the_room_that_t
 
 @pytest.mark.parametrize("by", ["tus", "form"])
 @pytest.mark.parametrize(("unused_for", "times"), [(2 * 3600, 1), (60, 1), (2 * 3600, 3)])
-async def test_what_was_not_used_for_an_hour_makes_room_for_what_comes_if_that_then_fits(
+async def test_files_unused_for_an_hour_are_removed_only_if_the_upload_then_fits(
     tmp_path: Path, by: str, unused_for: int, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coming = CONTENT * times
@@ -363,9 +363,7 @@ async def test_unfinished_uploads_are_counted_and_the_longest_idle_make_room(
     assert [(await caller.ask("HEAD", path)).status for path in (first, second)] == [404, 200]
 
 
-async def test_an_upload_that_nobody_goes_on_with_expires(
-    caller: Tus, worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_abandoned_upload_expires(caller: Tus, worker: RunningWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     kept, path = await caller.created(b"kept"), await caller.created(CONTENT)
     await caller.patch(path, 0, CONTENT[:HALF])
     now = worker.server.calls.uploads.clock() + upload_records.KEPT - 60
@@ -377,7 +375,7 @@ async def test_an_upload_that_nobody_goes_on_with_expires(
     assert await caller.offset(kept) == 2
 
 
-async def test_a_disk_that_fills_up_is_told_and_what_came_stays(caller: Tus, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_is_reported_and_received_bytes_stay(caller: Tus, monkeypatch: pytest.MonkeyPatch) -> None:
     content = CONTENT * (3 * BATCH // len(CONTENT))
     path = await caller.created(content)
     write = HashingWriter.write
@@ -396,7 +394,7 @@ async def test_a_disk_that_fills_up_is_told_and_what_came_stays(caller: Tus, mon
     assert await caller.has(content)
 
 
-async def test_all_that_is_on_the_disk_is_told_while_the_sender_is_silent(
+async def test_stored_bytes_are_reported_while_the_sender_is_silent(
     caller: Tus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = blake3(b"x").digest(length=2 * BATCH + 1000)
@@ -466,7 +464,7 @@ async def test_a_restart_removes_what_a_kill_in_the_middle_of_a_removal_left(tmp
         assert {one.stem for one in folder.iterdir()} == {Path(kept).name}
 
 
-async def test_an_upload_that_was_whole_but_not_yet_verified_is_verified_when_it_is_asked_for(tmp_path: Path) -> None:
+async def test_a_complete_upload_is_verified_on_the_next_request(tmp_path: Path) -> None:
     async with at_work(tmp_path) as (_, caller):
         good, bad = await caller.created(CONTENT), await caller.created(b"another")
     for path, content in ((good, CONTENT), (bad, b"not thi")):
@@ -479,9 +477,7 @@ async def test_an_upload_that_was_whole_but_not_yet_verified_is_verified_when_it
         assert (await caller.ask("HEAD", bad)).status == 404
 
 
-async def test_a_body_that_ends_early_is_the_senders_mistake_and_what_came_stays(
-    caller: Tus, worker: RunningWorker
-) -> None:
+async def test_a_short_body_is_the_senders_error_and_its_bytes_stay(caller: Tus, worker: RunningWorker) -> None:
     path = await caller.created(CONTENT)
     host, port = worker.address.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))

@@ -171,7 +171,7 @@ def sample(folder: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="the page is written for a POSIX shell")
 @pytest.mark.timeout(240)
-def test_every_command_of_the_tutorial_does_what_the_page_says(reader: Reader) -> None:
+def test_every_command_of_the_tutorial_works(reader: Reader) -> None:
     for block in blocks():
         reader.follow(block)
     assert (reader.folder / "catalogue.txt").read_text().count("\n") == 1

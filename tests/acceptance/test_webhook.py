@@ -16,7 +16,7 @@ async def test_the_receiver_gets_the_news_as_json() -> None:
     assert news == [{"job": "job-1", "why": "没有"}]
 
 
-async def test_a_receiver_that_says_no_or_is_not_there_may_be_asked_again_and_its_address_stays_out_of_it() -> None:
+async def test_a_refusing_or_unreachable_receiver_is_retried_without_its_address_in_errors() -> None:
     async with receiver(refuses=1) as (url, news):
         with pytest.raises(WebhookDown, match="HTTP 503") as said:
             await post_json(url, {})
@@ -30,13 +30,13 @@ async def test_a_receiver_that_says_no_or_is_not_there_may_be_asked_again_and_it
 
 
 @pytest.mark.parametrize("url", ["nowhere", "http://", "ftp://x.example/y"])
-async def test_an_address_that_is_none_is_not_called_again(url: str) -> None:
+async def test_an_invalid_address_is_not_retried(url: str) -> None:
     with pytest.raises(WakestreamError) as error:
         await post_json(url, {})
     assert (is_retryable(error.value), error.value.code) == (False, "bad_url")
 
 
-async def test_a_receiver_that_is_slow_or_speaks_no_tls_is_told_apart_without_its_address(
+async def test_a_slow_receiver_and_one_without_tls_are_distinguished(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -144,7 +144,7 @@ def assert_plays(path: Path, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "blake3"])
-async def test_a_pair_is_uploaded_rendered_and_brought_home(
+async def test_files_are_uploaded_rendered_and_downloaded(
     caller: Caller, clip: Path, sound: Path, tmp_path: Path, algorithm: str
 ) -> None:
     body = pair(clip, sound, algorithm)
@@ -223,7 +223,9 @@ async def test_a_video_without_sound_for_an_audio_fails_with_ffmpegs_own_words(c
 
 
 @pytest.mark.parametrize("text", ["this is no film", "#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n"])
-async def test_what_is_no_video_fails_with_a_reason(caller: Caller, sound: Path, tmp_path: Path, text: str) -> None:
+async def test_a_file_that_is_not_a_video_fails_with_a_reason(
+    caller: Caller, sound: Path, tmp_path: Path, text: str
+) -> None:
     fake = tmp_path / "fake.mp4"
     fake.write_text(text)
     await caller.upload(fake, digest_of(fake, "md5"))
@@ -258,7 +260,7 @@ async def test_a_result_comes_in_parts_and_is_not_sent_twice(caller: Caller, cli
     assert await get(Range="lines=1-2") == (200, whole, tag)
 
 
-async def test_what_is_here_under_one_ending_only_is_not_said_to_be_here(caller: Caller, tmp_path: Path) -> None:
+async def test_a_file_stored_under_one_extension_is_missing_under_another(caller: Caller, tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")
     digest = digest_of(film, "md5")
@@ -268,7 +270,7 @@ async def test_what_is_here_under_one_ending_only_is_not_said_to_be_here(caller:
         assert await caller.data("POST", "check_files", json=asked) == {digest: False}
 
 
-async def test_wrong_files_are_refused_and_leave_nothing(caller: Caller, clip: Path, tmp_path: Path) -> None:
+async def test_invalid_files_are_refused_and_removed(caller: Caller, clip: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.mp4"
     empty.write_bytes(b"")
     digest = digest_of(clip, "md5")
@@ -283,7 +285,7 @@ async def test_wrong_files_are_refused_and_leave_nothing(caller: Caller, clip: P
     assert [path for path in store.root.rglob("*") if path.is_file() and path.parent != tmp_path] == []
 
 
-async def test_a_sender_that_leaves_in_mid_upload_leaves_nothing(caller: Caller, tmp_path: Path) -> None:
+async def test_a_disconnect_during_an_upload_leaves_no_file(caller: Caller, tmp_path: Path) -> None:
     host, port = caller.worker.address.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     head = (
@@ -302,7 +304,7 @@ async def test_a_sender_that_leaves_in_mid_upload_leaves_nothing(caller: Caller,
     await caller.call("GET", "queue")
 
 
-async def test_a_full_disk_is_told_to_the_sender_and_leaves_nothing(
+async def test_a_full_disk_is_reported_to_the_sender(
     caller: Caller, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: HashingWriter, batch: object) -> None:
@@ -319,7 +321,7 @@ async def test_a_full_disk_is_told_to_the_sender_and_leaves_nothing(
     [({"free": 10}, 507, "has room for 10 bytes"), ({"free": 10, "total": 20}, 413, "whole disk has 20 bytes")],
     ids=["now", "ever"],
 )
-async def test_an_upload_larger_than_the_free_space_is_refused_before_it_comes(
+async def test_an_upload_larger_than_the_free_space_is_refused_at_once(
     caller: Caller, clip: Path, monkeypatch: pytest.MonkeyPatch, disk: dict[str, int], status: int, says: str
 ) -> None:
     usage = shutil.disk_usage(clip)._replace(**disk)
@@ -346,12 +348,12 @@ BAD_BODIES: list[tuple[str, bytes]] = [
 
 
 @pytest.mark.parametrize(("name", "body"), BAD_BODIES)
-async def test_a_bad_body_is_answered_with_what_to_send(caller: Caller, name: str, body: bytes) -> None:
+async def test_an_invalid_body_is_answered_with_the_expected_fields(caller: Caller, name: str, body: bytes) -> None:
     reply = await caller.call("POST", name, data=body, headers={"Content-Type": "application/json"}, status=400)
     assert len(reply["msg"]) > 20
 
 
-async def test_broken_forms_are_answered_with_what_to_send(caller: Caller) -> None:
+async def test_invalid_forms_are_answered_with_the_expected_fields(caller: Caller) -> None:
     kind = "multipart/form-data"
     part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\nx\r\n'
     forms = [
@@ -403,7 +405,7 @@ async def test_a_connection_on_which_no_request_comes_is_closed(
     assert (await caller.call("GET", "health"))["initialized"] in (True, False)
 
 
-async def test_a_stop_does_not_wait_long_for_a_refused_upload_that_goes_on(tmp_path: Path) -> None:
+async def test_a_stop_does_not_wait_for_a_refused_upload(tmp_path: Path) -> None:
     async with at_work(tmp_path, Ffmpeg()) as caller:
         host, _, port = caller.worker.address.removeprefix("http://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -439,7 +441,7 @@ async def test_two_workers_do_not_share_a_folder(tmp_path: Path, monkeypatch: py
         pass
 
 
-async def test_a_state_folder_that_vanished_is_told_to_the_sender(caller: Caller, clip: Path, tmp_path: Path) -> None:
+async def test_a_missing_state_folder_is_reported_to_the_sender(caller: Caller, clip: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
     reply = await caller.upload(clip, digest_of(clip, "md5"), status=500)
     assert "cannot write to its disk" in reply["msg"]
@@ -466,9 +468,7 @@ async def test_unknown_tasks_files_calls_and_methods_are_named(caller: Caller, c
 
 
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer", f"Basic {SECRET}", "Bearer \u00e9", f"{SECRET}0"])
-async def test_only_who_knows_the_secret_is_let_in_and_all_may_ask_for_health(
-    caller: Caller, header: str | None
-) -> None:
+async def test_all_calls_but_health_need_the_secret(caller: Caller, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header}
     url = f"{caller.worker.address}/api/heygem"
     async with aiohttp.ClientSession(headers=headers) as stranger:
@@ -481,7 +481,7 @@ async def test_only_who_knows_the_secret_is_let_in_and_all_may_ask_for_health(
             assert (await response.json())["code"] == 0
 
 
-async def test_health_says_when_the_engine_is_ready_and_what_the_worker_can_do(tmp_path: Path) -> None:
+async def test_health_reports_readiness_and_features(tmp_path: Path) -> None:
     async with at_work(tmp_path, Ffmpeg(), warm_up=1000.0, gpu="gpu-7") as caller:
         health = await caller.call("GET", "health")
     assert (health["initialized"], health["msg"]) == (False, "warming up")
@@ -493,7 +493,7 @@ async def test_health_says_when_the_engine_is_ready_and_what_the_worker_can_do(t
         assert (await caller.call("GET", "health"))["initialized"] is True
 
 
-async def test_an_engine_that_is_not_installed_is_told_in_health(tmp_path: Path) -> None:
+async def test_health_reports_a_missing_engine(tmp_path: Path) -> None:
     async with at_work(tmp_path, Ffmpeg(binary=str(tmp_path / "no-such-ffmpeg"))) as caller:
         await until(lambda: "engine" in caller.worker.readiness.msg)
         health = await caller.call("GET", "health")
@@ -509,7 +509,7 @@ async def test_an_engine_that_is_not_installed_is_told_in_health(tmp_path: Path)
         (KeyError("model"), "its check raised KeyError"),
     ],
 )
-async def test_whatever_an_engines_check_fails_with_is_told_and_it_is_looked_at_again(
+async def test_a_failed_engine_check_is_reported_and_repeated(
     tmp_path: Path, fault: Exception, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Ffmpeg):

@@ -49,7 +49,7 @@ async def finished(here: Scene, caller: Caller, video: bytes = VIDEO, audio: byt
     return task
 
 
-async def test_a_flood_of_one_license_leaves_the_results_of_another_where_they_are(
+async def test_uploads_of_one_license_do_not_evict_results_of_another(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shares, "MAX_FINISHED", 5)
@@ -67,7 +67,7 @@ async def test_a_flood_of_one_license_leaves_the_results_of_another_where_they_a
         assert here.worker.store.result(task).is_file()
 
 
-async def test_empty_uploads_and_announced_sizes_of_one_license_take_nothing_from_another(
+async def test_unfinished_uploads_of_one_license_take_no_space_from_another(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "MAX_OF_LICENSE", 8)
@@ -84,9 +84,7 @@ async def test_empty_uploads_and_announced_sizes_of_one_license_take_nothing_fro
             assert await send(caller, path, film) == 204
 
 
-async def test_an_upload_reserves_as_much_as_came_and_ends_where_the_room_does(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_upload_reserves_only_received_bytes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     content = os.urandom(1024 * 1024)
     async with scene(place) as here:
         caller = here.job("mine", "victim")
@@ -102,7 +100,7 @@ async def test_an_upload_reserves_as_much_as_came_and_ends_where_the_room_does(
         assert await send(caller, path, content[upload.offset :], upload.offset) == 204
 
 
-async def test_a_line_full_of_one_license_s_tasks_lets_the_others_in_and_each_takes_its_turn(
+async def test_a_queue_full_of_one_licenses_tasks_accepts_others_in_turn(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shares, "MAX_UNFINISHED", 5)
@@ -123,9 +121,7 @@ async def test_a_line_full_of_one_license_s_tasks_lets_the_others_in_and_each_ta
         await until(lambda: not here.worker.queue.state.line)
 
 
-async def test_calls_of_one_license_that_never_end_leave_room_for_the_others(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_endless_calls_of_one_license_do_not_block_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callers, "MAX_CALLS", 3)
     async with scene(place) as here:
         victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
@@ -145,7 +141,7 @@ async def endless() -> AsyncGenerator[bytes, None]:
 
 
 @pytest.mark.parametrize("forget", ["restart", "flood"])
-async def test_the_id_of_an_ended_job_opens_nothing_to_another_license(place: Place, forget: str) -> None:
+async def test_the_id_of_an_ended_job_gives_another_license_no_access(place: Place, forget: str) -> None:
     async with scene(place) as here:
         task = await finished(here, here.job("job-A", "victim"))
         if forget == "flood":
@@ -183,7 +179,7 @@ async def test_the_same_job_id_of_two_licenses_is_two_holders(place: Place) -> N
         here.engine.go_on.set()
 
 
-async def test_a_hash_alone_neither_uses_another_s_file_nor_gets_its_result(place: Place) -> None:
+async def test_a_hash_alone_gives_no_access_to_file_or_result(place: Place) -> None:
     async with scene(place) as here:
         victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
         await finished(here, victim)
@@ -206,7 +202,7 @@ async def test_the_progress_socket_opens_to_no_capability(place: Place) -> None:
                 assert (await socket.receive_json())["code"] == 401
 
 
-async def test_a_job_with_another_s_hashes_by_the_hub_brings_its_end_and_no_result(place: Place) -> None:
+async def test_a_job_with_hashes_of_another_license_gets_its_end_and_no_result(place: Place) -> None:
     async with scene(place) as here, here.client() as client:
         task = await finished(here, here.job("mine", "victim"))
         attacker = await client.granted("theirs", PAIR)
@@ -216,7 +212,7 @@ async def test_a_job_with_another_s_hashes_by_the_hub_brings_its_end_and_no_resu
         assert (await attacker.data("GET", "queue"))["tasks"] == []
 
 
-async def test_a_hash_and_a_length_neither_join_nor_spoil_another_s_upload(place: Place) -> None:
+async def test_a_hash_and_a_length_do_not_join_another_licenses_upload(place: Place) -> None:
     async with scene(place) as here:
         victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
         _, path, _ = await create(victim, FILM)
@@ -255,9 +251,7 @@ async def test_a_file_is_proved_by_the_hash_of_its_content_under_a_key_of_the_li
         assert await here.job("j", "other").data("POST", "check_files", json=asked) == {named["hash"]: True}
 
 
-async def test_wrong_proofs_are_bounded_however_many_come_at_once_and_cost_no_other_license_its_own(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_wrong_proofs_are_limited_per_license(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     named = {"hash": blake3(FILM).hexdigest(), "ext": ".mp4"}
     async with scene(place) as here:
         victim, other, attacker = (here.job("j", name) for name in ("victim", "other", "attacker"))
@@ -282,7 +276,7 @@ async def test_wrong_proofs_are_bounded_however_many_come_at_once_and_cost_no_ot
         assert len(reads) == possession.WRONG + 1
 
 
-async def test_a_capability_without_a_license_or_a_job_is_not_taken_for_the_secret(place: Place) -> None:
+async def test_a_capability_without_license_or_job_is_refused(place: Place) -> None:
     async with scene(place) as here:
         task = await finished(here, here.job("mine", "victim"))
         for job, owner in (("mine", ""), ("", "attacker"), ("", "")):
@@ -291,7 +285,7 @@ async def test_a_capability_without_a_license_or_a_job_is_not_taken_for_the_secr
                 assert (await caller("GET", call))[0] == 403
 
 
-async def test_who_knows_the_secret_uses_what_is_there_as_ever(place: Place) -> None:
+async def test_the_secret_allows_the_use_of_existing_files(place: Place) -> None:
     async with scene(place) as here:
         task = await finished(here, here.job("mine", "victim"))
         everyone = here.bearer(SECRET)
@@ -315,7 +309,7 @@ async def slow(body: dict[str, str], gate: asyncio.Event) -> AsyncGenerator[byte
     yield text[9:]
 
 
-async def test_after_done_a_capability_starts_and_sends_nothing_more_and_still_fetches(place: Place) -> None:
+async def test_after_done_a_capability_only_downloads(place: Place) -> None:
     async with scene(place) as here, here.client() as client:
         mine, later = await client.granted("mine"), await client.granted("later")
         task = await finished(here, mine)

@@ -64,7 +64,7 @@ async def test_each_call_about_another_job_s_task_is_refused(place: Place) -> No
         here.engine.go_on.set()
 
 
-async def test_a_result_that_is_there_already_is_shared_with_the_job_that_asks_for_the_same_pair(place: Place) -> None:
+async def test_an_existing_result_is_shared_with_a_job_for_the_same_files(place: Place) -> None:
     async with scene(place) as here:
         first, second = here.job("first", "one"), here.job("second", "two")
         await first.upload()
@@ -103,7 +103,7 @@ async def test_a_job_that_gives_a_shared_task_up_stops_it_for_itself_alone(place
         ({"now": 1000.0, "expires": 1900.0}, (401, "expired")),
     ],
 )
-async def test_a_capability_for_elsewhere_or_of_yesterday_opens_nothing(
+async def test_a_capability_for_another_worker_or_time_is_refused(
     place: Place, wrong: dict[str, Any], expected: tuple[int, str]
 ) -> None:
     async with scene(place) as here:
@@ -113,7 +113,7 @@ async def test_a_capability_for_elsewhere_or_of_yesterday_opens_nothing(
             assert (status, body["error"]) == expected
 
 
-async def test_who_shows_wrong_secrets_is_slowed_down_and_the_right_one_opens_anyway(place: Place) -> None:
+async def test_wrong_secrets_slow_a_caller_down_and_the_right_one_still_works(place: Place) -> None:
     async with scene(place) as here:
         forged = Signer.fresh().mint("j1", "lic", "gpu", time.time(), time.time() + 900)
         for number in range(callers.TRIES):
@@ -130,7 +130,7 @@ async def test_who_shows_wrong_secrets_is_slowed_down_and_the_right_one_opens_an
 
 
 @pytest.mark.parametrize(("named", "another"), [((network("127.0.0.0/8"),), 401), ((), 429)])
-async def test_only_a_proxy_that_was_named_is_believed_about_who_guesses(
+async def test_only_a_configured_proxy_names_the_guessing_address(
     place: Place, named: tuple[Network, ...], another: int
 ) -> None:
     async def guess(here: Scene, address: str) -> int:

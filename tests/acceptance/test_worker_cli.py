@@ -29,7 +29,7 @@ def ended(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-def test_it_listens_says_where_and_ends_with_its_standard_input(tmp_path: Path) -> None:
+def test_the_worker_logs_its_address_and_stops_at_the_end_of_stdin(tmp_path: Path) -> None:
     argv = command("--listen", "127.0.0.1:0", "--state", str(tmp_path / "state"), "--exit-with-stdin")
     with subprocess.Popen(
         argv, cwd=tmp_path, env=environment(HEYGEM_API_SECRET=SECRET), text=True,
@@ -45,13 +45,13 @@ def test_it_listens_says_where_and_ends_with_its_standard_input(tmp_path: Path) 
     assert SECRET not in log
 
 
-def test_without_a_secret_it_refuses_and_says_what_to_set(tmp_path: Path) -> None:
+def test_without_a_secret_it_exits_with_the_missing_setting(tmp_path: Path) -> None:
     refused = ended(tmp_path, "--listen", "127.0.0.1:0")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "set HEYGEM_API_SECRET" in refused.stderr
 
 
-def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+def test_a_used_port_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         refused = ended(tmp_path, "--listen", address, HEYGEM_API_SECRET=SECRET)
@@ -73,14 +73,14 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         (["--listen", "nowhere"], "HOST:PORT"),
     ],
 )
-def test_wrong_usage_is_answered_with_what_to_write(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_wrong_usage_prints_the_right_usage(tmp_path: Path, arguments: list[str], said: str) -> None:
     refused = ended(tmp_path, *arguments, HEYGEM_API_SECRET=SECRET)
     assert refused.returncode == 2
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
-def test_a_state_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_state_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("no folder")
     refused = ended(tmp_path, "--listen", "127.0.0.1:0", HEYGEM_API_SECRET=SECRET)
     assert refused.returncode == 2
@@ -101,7 +101,7 @@ def test_a_blank_secret_in_the_env_file_opens_no_worker(tmp_path: Path) -> None:
     assert ".env line 1 (HEYGEM_API_SECRET) is blank" in refused.stderr
 
 
-def test_with_no_secret_it_warns_and_serves_callers_that_show_any_secret_or_none(tmp_path: Path) -> None:
+def test_with_no_secret_it_warns_and_accepts_any_caller(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("HEYGEM_API_SECRET=\n")  # as deployed installations have it
     argv = command("--listen", "127.0.0.1:0", "--state", str(tmp_path / "state"), "--no-secret", "--exit-with-stdin")
     with subprocess.Popen(

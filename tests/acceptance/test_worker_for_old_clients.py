@@ -49,7 +49,7 @@ async def http(worker: RunningWorker) -> AsyncGenerator[aiohttp.ClientSession, N
         ("OPTIONS", "/files/", 204),
     ],
 )
-async def test_every_reply_lets_pages_of_other_origins_read_it(
+async def test_every_reply_allows_other_origins(
     http: aiohttp.ClientSession, method: str, path: str, status: int
 ) -> None:
     async with http.request(method, path) as reply:
@@ -57,7 +57,7 @@ async def test_every_reply_lets_pages_of_other_origins_read_it(
         assert {name: reply.headers[name] for name in CORS} == CORS
 
 
-async def test_a_refusal_lets_pages_of_other_origins_read_it_too(http: aiohttp.ClientSession) -> None:
+async def test_a_refusal_allows_other_origins(http: aiohttp.ClientSession) -> None:
     async with http.get("/api/heygem/queue", headers={"Authorization": "wrong"}) as reply:
         assert reply.status == 401
         assert {name: reply.headers[name] for name in CORS} == CORS
@@ -91,7 +91,7 @@ def form(digest: str, *, last: bool = False, name: str = "v.mp4", ext: str | Non
 
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("digest", ["0" * 32, "made-up", "../../../etc/passwd", "F" * 31, MD5.upper(), MD5])
-async def test_a_file_under_a_made_up_hash_is_kept_under_its_md5_and_the_reply_says_so(
+async def test_a_file_with_a_made_up_hash_is_stored_under_its_md5(
     worker: RunningWorker, http: aiohttp.ClientSession, digest: str, last: bool
 ) -> None:
     async with http.post("/api/heygem/upload_file", data=form(digest, last=last)) as reply:
@@ -101,7 +101,7 @@ async def test_a_file_under_a_made_up_hash_is_kept_under_its_md5_and_the_reply_s
 
 
 @pytest.mark.parametrize("last", [False, True])
-async def test_a_file_under_a_wrong_blake3_is_refused_since_only_ours_send_one(
+async def test_a_file_with_a_wrong_blake3_is_refused(
     worker: RunningWorker, http: aiohttp.ClientSession, last: bool
 ) -> None:
     async with http.post("/api/heygem/upload_file", data=form("0" * 64, last=last)) as reply:
@@ -122,7 +122,7 @@ async def test_a_file_without_an_ending_is_a_bin(http: aiohttp.ClientSession) ->
         assert (await reply.json())["data"]["server_path"] == f"files/{MD5}.bin"
 
 
-async def test_a_made_up_hash_is_not_here_and_each_answer_has_the_hash_as_it_was_asked(
+async def test_a_made_up_hash_is_missing_and_echoed_in_each_answer(
     http: aiohttp.ClientSession,
 ) -> None:
     async with http.post("/api/heygem/upload_file", data=form(MD5)) as reply:
@@ -140,7 +140,7 @@ async def test_a_submit_without_endings_means_mp4_and_wav(http: aiohttp.ClientSe
         assert (await reply.json())["code"] == 0
 
 
-async def test_a_client_of_ours_sends_a_file_again_that_came_as_another(worker: RunningWorker, tmp_path: Path) -> None:
+async def test_our_client_uploads_a_file_again_that_arrived_different(worker: RunningWorker, tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(FILM)
     status = path.stat()

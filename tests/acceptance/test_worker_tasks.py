@@ -90,7 +90,7 @@ async def test_a_command_gets_its_files_without_a_shell_and_its_percentages_are_
     assert (tmp_path / "out.mp4").read_bytes() == b"videoaudio"
 
 
-async def test_a_command_that_fails_is_quoted_with_its_last_words(tmp_path: Path) -> None:
+async def test_the_last_lines_of_a_failed_command_are_quoted(tmp_path: Path) -> None:
     script = (
         "import sys; [print('line', n, flush=True) for n in range(100)]; "
         "print('CUDA out of memory', file=sys.stderr); sys.exit(3)"
@@ -106,7 +106,7 @@ async def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
         await render(engine("import threading; threading.Event().wait(600)", limit=0.05), tmp_path)
 
 
-async def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:
+async def test_a_missing_command_is_reported(tmp_path: Path) -> None:
     made = Command((str(tmp_path / "nothing"), "{video}", "{audio}", "{output}"))
     with pytest.raises(TaskFailed, match="full path"):
         await made.check()
@@ -114,7 +114,7 @@ async def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:
         await render(made, tmp_path)
 
 
-async def test_a_command_that_floods_its_output_neither_hangs_nor_fills_the_memory(tmp_path: Path) -> None:
+async def test_a_command_with_endless_output_neither_hangs_nor_fills_memory(tmp_path: Path) -> None:
     flood = "import sys; sys.stdout.write('x' * 3_000_000); sys.stderr.write('y' * 3_000_000);" + COPY
     await render(engine(flood), tmp_path)
     assert (tmp_path / "out.mp4").exists()
@@ -147,7 +147,7 @@ pathlib.Path(sys.argv[1]).with_suffix(".pids").write_text(str(child.pid))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sessions are POSIX")
-async def test_a_child_that_got_away_and_holds_the_output_open_is_not_waited_for(
+async def test_an_escaped_child_that_holds_the_output_is_not_awaited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "_OUTPUT_WITHIN", 0.01)
@@ -178,14 +178,14 @@ async def test_a_worker_that_is_killed_leaves_no_engine_behind() -> None:
     await until(lambda: not alive(pid))
 
 
-async def test_an_engines_last_words_bear_no_control_characters(tmp_path: Path) -> None:
+async def test_an_engines_last_lines_have_no_control_characters(tmp_path: Path) -> None:
     script = "import sys; sys.stderr.buffer.write(b'\\x1b[2Jgone\\x07 \\xff'); sys.exit(3)"
     with pytest.raises(TaskFailed, match="gone") as failed:
         await render(engine(script), tmp_path)
     assert str(failed.value).isprintable()
 
 
-async def test_an_engine_that_makes_a_folder_of_its_output_is_told_so_and_the_folder_goes(tmp_path: Path) -> None:
+async def test_an_output_that_is_a_folder_is_refused_and_removed(tmp_path: Path) -> None:
     with pytest.raises(TaskFailed, match="no output"):
         await render(engine("import os, sys; os.makedirs(sys.argv[3] + '/deep')"), tmp_path)
     assert list(tmp_path.glob("*.part*")) == []
@@ -228,7 +228,7 @@ async def test_a_cancel_over_http_stops_the_program_only_for_the_last_holder(tmp
         assert not worker.store.result(task_id).exists()
 
 
-async def test_a_stop_in_mid_work_is_quick_and_the_next_run_goes_on(tmp_path: Path) -> None:
+async def test_a_stop_during_a_task_is_quick_and_the_next_run_resumes(tmp_path: Path) -> None:
     async with asyncio.timeout(8):
         async with at_work(tmp_path, STUBBORN) as worker:
             first = await worker.queue.ask(*put(worker, 1), "a")

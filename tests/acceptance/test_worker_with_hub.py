@@ -76,7 +76,7 @@ async def worker(folder: Path, url: str, key: str) -> AsyncGenerator[RunningWork
         yield running
 
 
-async def test_a_job_that_waited_is_told_online_and_gets_its_result_through_the_hub(tmp_path: Path) -> None:
+async def test_a_queued_job_gets_online_and_its_result_through_the_hub(tmp_path: Path) -> None:
     async with hub_and_keys(tmp_path) as (url, keys), client(url, keys["client"]) as (link, heard):
         link.send(m.Submit(request_id="job-1", payload=PAYLOAD))
         await heard.first(lambda item: isinstance(item, m.Offline))
@@ -92,7 +92,7 @@ async def test_a_job_that_waited_is_told_online_and_gets_its_result_through_the_
             assert running.store.result(result.result["task_id"]).read_bytes() == b"x"
 
 
-async def test_a_worker_with_a_clients_key_is_told_so_and_serves_on(tmp_path: Path) -> None:
+async def test_a_worker_with_a_clients_key_is_refused_and_serves_http(tmp_path: Path) -> None:
     lines: list[str] = []
     said = asyncio.Event()
 

@@ -37,7 +37,7 @@ def test_a_setting_comes_from_the_environment_else_from_the_env_file_else_it_is_
 
 
 @pytest.mark.parametrize(("given", "default", "kind"), [("x", 5, "a whole number"), ("x", 0.5, "a number")])
-def test_one_of_another_kind_ends_the_program_with_a_sentence(
+def test_a_setting_of_the_wrong_type_ends_the_program_with_a_message(
     given: str, default: float, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIZE", given)
@@ -48,7 +48,9 @@ def test_one_of_another_kind_ends_the_program_with_a_sentence(
 
 
 @pytest.mark.parametrize("env", ["", "SIZE=\n"])
-def test_one_that_is_missing_ends_it_as_well(folder: Path, env: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_setting_ends_the_program_with_a_message(
+    folder: Path, env: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / ".env").write_text(env)
     with pytest.raises(SystemExit) as end:
         setting("SIZE")
@@ -84,7 +86,7 @@ def test_a_program_for_one_job_takes_video_audio_and_result(monkeypatch: pytest.
         (["clip.mp4", "speech.wav"], "no hub is set"),
     ],
 )
-def test_what_cannot_begin_is_told_on_standard_error(
+def test_a_failed_start_is_reported_on_stderr(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_job(arguments=arguments) == 2

@@ -52,7 +52,7 @@ async def start(page: Page, files: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize("look", [{}, {"color_scheme": "dark"}, {"locale": "zh-CN"}], ids=["light", "dark", "chinese"])
-async def test_axe_core_finds_no_fault_in_any_state(
+async def test_axe_core_finds_no_violation(
     home: House, visitor: Visitor, files: tuple[Path, Path], tmp_path: Path, look: dict[str, Any]
 ) -> None:
     await home.monitor()
@@ -82,7 +82,7 @@ async def test_axe_core_finds_no_fault_in_any_state(
         assert await faults(page) == []
 
 
-async def test_by_keyboard_alone_a_job_is_started_and_stopped(
+async def test_a_job_is_started_and_stopped_by_keyboard(
     home: House, visitor: Visitor, files: tuple[Path, Path]
 ) -> None:
     async with visitor.page() as page:

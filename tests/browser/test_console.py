@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from conftest import Visitor
 
 
-async def test_with_the_gpu_on_two_dropped_files_become_a_video_that_plays(
+async def test_with_the_gpu_on_dropped_files_become_a_playable_video(
     home: House, visitor: Visitor, files: tuple[Path, Path]
 ) -> None:
     await home.gpu_on()
@@ -48,7 +48,7 @@ async def test_with_the_gpu_on_two_dropped_files_become_a_video_that_plays(
         assert list((home.state / "console" / "uploads").iterdir()) == []
 
 
-async def test_with_the_gpu_off_the_page_says_why_it_waits_and_then_how_far_it_is(
+async def test_with_the_gpu_off_the_page_shows_the_reason_and_the_progress(
     home: House, visitor: Visitor, files: tuple[Path, Path]
 ) -> None:
     await home.monitor()
@@ -73,7 +73,7 @@ async def test_with_the_gpu_off_the_page_says_why_it_waits_and_then_how_far_it_i
             await expect(lamp).to_contain_text(figure)
 
 
-async def test_the_lamp_names_who_uses_the_gpu_as_soon_as_the_card_does(
+async def test_the_lamp_and_the_card_name_the_gpus_user_at_once(
     home: House, visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu, "EVERY", 3600.0)  # nothing is found out by asking now and then
@@ -92,7 +92,7 @@ async def test_the_lamp_names_who_uses_the_gpu_as_soon_as_the_card_does(
         await expect(lamp).to_contain_text("Jobs start at once.")
 
 
-async def test_a_result_that_an_earlier_job_had_says_so_on_its_card_and_in_the_history(
+async def test_a_reused_result_is_marked_on_card_and_history(
     home: House, visitor: Visitor, files: tuple[Path, Path]
 ) -> None:
     await home.gpu_on()
@@ -121,7 +121,7 @@ async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor,
         await expect(page.locator("#cards > [data-state=done]")).to_contain_text("interview.mp4")
 
 
-async def test_a_job_whose_gpu_did_not_start_pauses_and_one_button_tries_it_at_once(
+async def test_a_job_whose_gpu_did_not_start_pauses_and_a_button_retries(
     home: House, visitor: Visitor, files: tuple[Path, Path]
 ) -> None:
     await home.monitor()
@@ -137,7 +137,7 @@ async def test_a_job_whose_gpu_did_not_start_pauses_and_one_button_tries_it_at_o
         await expect(card(page)).to_have_count(1)
 
 
-async def test_a_reload_in_the_middle_shows_everything_and_two_pages_agree(
+async def test_a_reload_restores_everything_and_two_pages_agree(
     home: House, visitor: Visitor, files: tuple[Path, Path]
 ) -> None:
     await home.gpu_on()
@@ -159,7 +159,7 @@ async def test_a_reload_in_the_middle_shows_everything_and_two_pages_agree(
             await expect(card(each)).to_have_attribute("data-state", "cancelled")
 
 
-async def test_a_daemon_that_restarts_in_the_middle_is_found_again(
+async def test_the_page_reconnects_to_a_restarted_daemon(
     home: House, visitor: Visitor, files: tuple[Path, Path]
 ) -> None:
     await home.gpu_on()
@@ -181,7 +181,7 @@ async def test_a_daemon_that_restarts_in_the_middle_is_found_again(
         await plays(page)
 
 
-async def test_a_link_in_one_tab_lets_all_of_them_in_again_after_a_restart(home: House, visitor: Visitor) -> None:
+async def test_a_link_in_one_tab_unlocks_all_tabs_after_a_restart(home: House, visitor: Visitor) -> None:
     async with visitor.page() as page:
         other = await page.context.new_page()
         visitor.watch(other)
@@ -195,7 +195,7 @@ async def test_a_link_in_one_tab_lets_all_of_them_in_again_after_a_restart(home:
         await other.wait_for_selector("body[data-link=up]")
 
 
-async def test_the_timeline_is_there_after_a_restart_and_names_both_files(
+async def test_the_timeline_survives_a_restart_with_both_names(
     home: House, visitor: Visitor, files: tuple[Path, Path]
 ) -> None:
     await home.gpu_on()
@@ -210,7 +210,7 @@ async def test_the_timeline_is_there_after_a_restart_and_names_both_files(
         await expect(done.first.locator(".of")).to_have_text("interview.mp4 + narration.wav")
 
 
-async def test_bad_files_are_refused_with_a_sentence_before_anything_is_sent(home: House, visitor: Visitor) -> None:
+async def test_invalid_files_are_refused_before_an_upload(home: House, visitor: Visitor) -> None:
     home.quota = 0
     async with visitor.page() as page:
         visitor.complaints.clear()
@@ -230,7 +230,7 @@ async def test_bad_files_are_refused_with_a_sentence_before_anything_is_sent(hom
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 4" not in said]
 
 
-async def test_files_that_cannot_be_decoded_are_refused_before_a_job_is_begun(
+async def test_undecodable_files_are_refused_before_a_job(
     home: House, visitor: Visitor, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     home.probe = True
@@ -255,7 +255,7 @@ async def test_files_that_cannot_be_decoded_are_refused_before_a_job_is_begun(
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 415" not in said]
 
 
-async def test_files_that_the_worker_cannot_decode_fail_with_the_reason(
+async def test_files_that_fail_at_the_worker_show_the_reason(
     home: House, visitor: Visitor, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     await home.gpu_on()
@@ -280,9 +280,7 @@ async def test_files_that_the_worker_cannot_decode_fail_with_the_reason(
         f"{'n' * 300}.mp4",
     ],
 )
-async def test_names_are_shown_as_they_are_and_never_act(
-    home: House, visitor: Visitor, files: tuple[Path, Path], name: str
-) -> None:
+async def test_names_are_shown_as_text(home: House, visitor: Visitor, files: tuple[Path, Path], name: str) -> None:
     await home.gpu_on()
     home.engine.go_on.set()
     async with visitor.page() as page:
@@ -303,7 +301,7 @@ async def test_names_are_shown_as_they_are_and_never_act(
         assert all(path.resolve().is_relative_to(home.state.resolve()) for path in home.state.rglob("*"))
 
 
-async def test_a_browser_that_closes_in_an_upload_leaves_nothing(
+async def test_a_browser_closed_during_an_upload_leaves_no_file(
     home: House, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder, disk, write = home.state / "console" / "uploads", threading.Event(), uploads._write_all
@@ -335,7 +333,7 @@ async def test_a_browser_that_closes_in_an_upload_leaves_nothing(
         assert list(folder.iterdir()) == []
 
 
-async def test_in_chinese_the_page_says_the_same(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
+async def test_the_page_works_in_chinese(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
     await home.monitor()
     async with visitor.page(locale="zh-CN") as page:
         await expect(page.locator(".gpu")).to_contain_text("休眠中")
@@ -351,7 +349,7 @@ async def test_in_chinese_the_page_says_the_same(home: House, visitor: Visitor, 
         assert [word for word in words if word.isascii()] == []
 
 
-async def test_history_is_searched_and_the_timeline_is_saved_as_a_log_that_replays(
+async def test_history_search_and_the_saved_timeline_work(
     home: House, visitor: Visitor, files: tuple[Path, Path]
 ) -> None:
     await home.gpu_on()

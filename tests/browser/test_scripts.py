@@ -76,7 +76,7 @@ def a_job(name: str, begin: int, end: int | None) -> list[dict[str, Any]]:
     return begun if end is None else [*begun, row(end, "done", job=name)]
 
 
-async def test_a_programs_last_words_are_told_apart_from_the_sentence(visitor: Visitor) -> None:
+async def test_a_programs_last_lines_are_separate_from_the_sentence(visitor: Visitor) -> None:
     async with visitor.page() as page:
         await page.clock.set_fixed_time(datetime.datetime.now())
         now = await page.evaluate("() => Date.now() / 1000")
@@ -126,7 +126,7 @@ async def test_a_job_behind_others_at_the_worker_waits_and_is_not_at_0_percent(v
         assert (found["waits"], found["part"], found["left"]) == (False, 0.6, 4.0)
 
 
-async def test_a_job_that_let_its_gpu_go_says_so_and_waits(visitor: Visitor) -> None:
+async def test_a_job_that_released_its_gpu_is_shown_as_waiting(visitor: Visitor) -> None:
     async with visitor.page() as page:
         data = {"rests": 290.0, "tries": 10, "why": "nothing listens there"}
         found = await page.evaluate(JOB, [[{"event": "note", "at": 5.0, "text": "…", "data": data}], None])
@@ -146,7 +146,7 @@ async def test_a_job_whose_gpu_did_not_start_says_when_the_next_try_is(visitor: 
         assert found["why"] == ("The GPU did not start (3 times in a row): No capacity. Next try in 4 min 20 s.")
 
 
-async def test_how_long_a_boot_takes_yet_is_said_in_every_phase_of_it(visitor: Visitor) -> None:
+async def test_the_remaining_boot_time_is_shown_in_every_phase(visitor: Visitor) -> None:
     async with visitor.page() as page:
         await page.clock.set_fixed_time(datetime.datetime.now())
         now = await page.evaluate("() => Date.now() / 1000")
@@ -169,7 +169,7 @@ async def test_how_long_a_boot_takes_yet_is_said_in_every_phase_of_it(visitor: V
         (50, None, "The GPU is waking up: ready in about 40 s", "Ready in about 40 s,"),
     ],
 )
-async def test_card_and_lamp_tell_the_same_time_until_the_gpu_is_there(
+async def test_card_and_lamp_show_the_same_time(
     visitor: Visitor, ago: float, left: float | None, job: str, lamp: str
 ) -> None:
     async with visitor.page() as page:
@@ -302,7 +302,7 @@ async def test_a_job_that_ended_while_nobody_looked_does_not_go_on_after_a_resta
         assert ends == {"ended": 50, "goes-on": 100}
 
 
-async def test_one_is_not_said_to_be_many(visitor: Visitor) -> None:
+async def test_singular_and_plural_are_right(visitor: Visitor) -> None:
     async with visitor.page() as page:
         note = {"event": "note", "at": 5.0, "text": "x", "data": {"waits": "to upload", "limit": 1, "before": 3}}
         found = await page.evaluate(JOB, [[note], None])
@@ -310,7 +310,7 @@ async def test_one_is_not_said_to_be_many(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("stage", ["reply", "online", "ready", "execution", "transfer", "total"])
-async def test_what_took_too_long_is_said_in_words(visitor: Visitor, stage: str) -> None:
+async def test_a_timeout_is_explained_in_words(visitor: Visitor, stage: str) -> None:
     async with visitor.page() as page:
         outcome = {"event": "timed_out", "stage": stage, "seconds": 1800.0, "why": ""}
         found = await page.evaluate(JOB, [[], outcome])

@@ -93,7 +93,7 @@ async def test_chosen_files_outlast_a_reload_and_the_daemon(
         await expect(page.locator("#slot-video")).to_have_attribute("data-slot", "empty")
 
 
-async def test_a_full_disk_is_said_where_the_file_was_chosen(
+async def test_a_full_disk_is_shown_where_the_file_was_chosen(
     visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -108,7 +108,7 @@ async def test_a_full_disk_is_said_where_the_file_was_chosen(
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 507" not in said]
 
 
-async def test_a_page_that_is_left_in_an_upload_asks_first(
+async def test_leaving_the_page_during_an_upload_asks_first(
     visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk, write = threading.Event(), uploads._write_all
@@ -201,9 +201,7 @@ async def test_a_button_that_goes_away_leaves_the_keyboard_at_its_job(
         assert await page.evaluate("() => document.activeElement.textContent") == "Retry"
 
 
-async def test_eight_tabs_are_all_alive_and_can_all_act(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
-) -> None:
+async def test_eight_tabs_work_at_once(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
     await home.monitor()
     async with visitor.page() as page:
         tabs = [page]
@@ -333,7 +331,7 @@ async def test_of_thousands_of_jobs_those_at_work_are_shown_and_the_others_count
         await expect(card(page).last).to_contain_text("job-1900.mp4")
 
 
-async def test_news_that_come_late_neither_empty_nor_fill_the_form(
+async def test_late_news_do_not_change_the_form(
     home: House, visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert home.daemon is not None
@@ -420,9 +418,7 @@ async def test_the_keyboards_place_is_kept_where_its_button_goes(
         await expect(card(page).locator("h3")).to_be_focused()
 
 
-async def test_each_end_is_told_to_those_who_hear_the_page_and_a_removed_result_is_none(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
-) -> None:
+async def test_each_end_is_announced_to_screen_readers(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
     await home.monitor()
     told = "() => { new MutationObserver(() => window.told.push(document.querySelector('#told').textContent))"
     told += ".observe(document.querySelector('#told'), { childList: true, characterData: true, subtree: true });"
@@ -436,7 +432,7 @@ async def test_each_end_is_told_to_those_who_hear_the_page_and_a_removed_result_
         assert heard == ["interview.mp4, narration.wav: Cancelled"] * 2
 
 
-async def test_what_was_today_is_yesterday_after_midnight(home: House, visitor: Visitor) -> None:
+async def test_after_midnight_today_becomes_yesterday(home: House, visitor: Visitor) -> None:
     assert home.daemon is not None
     noon = datetime.datetime(2026, 1, 10, 12).astimezone()
     of_yesterday(home, "old", time.time() - noon.timestamp())
@@ -449,7 +445,7 @@ async def test_what_was_today_is_yesterday_after_midnight(home: House, visitor: 
             await expect(when).to_have_text(re.compile(shown))
 
 
-async def test_a_timeline_that_is_held_stands_still_as_text_too(home: House, visitor: Visitor) -> None:
+async def test_a_paused_timeline_stays_unchanged_as_text(home: House, visitor: Visitor) -> None:
     assert home.daemon is not None
     timeline = home.daemon.console._timeline
     async with visitor.page() as page:
@@ -487,7 +483,7 @@ async def test_a_browser_that_knows_no_segments_of_text_shows_the_page(home: Hou
         await expect(page.get_by_text("Live", exact=True)).to_be_visible()
 
 
-async def test_what_ended_while_the_page_was_away_is_told_when_it_is_back(home: House, visitor: Visitor) -> None:
+async def test_ends_during_an_outage_are_announced_after_it(home: House, visitor: Visitor) -> None:
     assert home.daemon is not None
     box, now = home.daemon.outbox, time.time()
     async with visitor.page() as page:
@@ -505,7 +501,7 @@ async def test_what_ended_while_the_page_was_away_is_told_when_it_is_back(home: 
         await expect(told).to_contain_text("two.mp4, voice.wav: Failed")
 
 
-async def test_a_hub_that_refuses_the_key_is_not_said_to_be_away(home: House, visitor: Visitor) -> None:
+async def test_a_refused_key_is_not_shown_as_an_outage(home: House, visitor: Visitor) -> None:
     await home.stop_daemon()
     home.place.keys["client"] = "ws_client_0123456789abcdef0123456789abcdef"
     await home.start_daemon()

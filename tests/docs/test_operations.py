@@ -61,7 +61,7 @@ def test_the_table_of_what_you_see_is_found() -> None:
 
 
 @pytest.mark.parametrize("sentence", quoted())
-def test_a_sentence_of_the_page_is_one_that_the_programs_say(sentence: str) -> None:
+def test_quoted_messages_of_the_page_exist_in_the_programs(sentence: str) -> None:
     parts = [part for part in re.split("…|10 s", sentence) if len(part.strip(" ;:()")) > 3]
     assert parts
     for part in parts:

@@ -104,7 +104,7 @@ def test_a_recipe_has_at_most_ten_lines_and_changes_one_room(kind: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the copy needs the links in wakestream/")
 @pytest.mark.parametrize("kind", USES)
-def test_what_a_recipe_adds_works(tree: Path, kind: str) -> None:
+def test_each_recipe_works(tree: Path, kind: str) -> None:
     run(tree, "-c", f"import wakestream\nassert wakestream.__file__.startswith({str(tree)!r})\n{USES[kind]}")
 
 

@@ -64,7 +64,7 @@ async def done(scene: Between, running: asyncio.Future[object]) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("fault", MILD)
 @bounded
-async def test_a_bad_line_costs_time_only(scene: Between, way: str, fault: str) -> None:
+async def test_an_unreliable_connection_costs_only_time(scene: Between, way: str, fault: str) -> None:
     scene.ways[way].set(MILD[fault], MILD[fault])
     await done(scene, asyncio.ensure_future(scene.run(scene.job())))
 
@@ -74,7 +74,7 @@ async def test_a_bad_line_costs_time_only(scene: Between, way: str, fault: str) 
 
 @pytest.mark.parametrize(("fault", "up"), some(SILENT, 1))
 @bounded
-async def test_a_client_whose_hub_falls_silent_in_the_wait_connects_again(scene: Between, up: bool, fault: str) -> None:
+async def test_a_client_reconnects_to_a_hub_that_stops_answering(scene: Between, up: bool, fault: str) -> None:
     scene.ways["monitor-hub"].set(up=Fault(swallow=True))  # nothing wakes the GPU meanwhile
     running = asyncio.ensure_future(scene.run(scene.job()))
     await scene.seen(Queued)
@@ -89,7 +89,7 @@ async def test_a_client_whose_hub_falls_silent_in_the_wait_connects_again(scene:
 
 @pytest.mark.parametrize("when", ["wait", "render"])
 @bounded
-async def test_a_client_whose_connection_to_the_hub_is_reset_keeps_its_job(held: Between, when: str) -> None:
+async def test_a_reset_connection_to_the_hub_keeps_the_job(held: Between, when: str) -> None:
     running = asyncio.ensure_future(held.run(held.job()))
     await held.seen(Queued if when == "wait" else Running)
     for _ in range(3):
@@ -133,9 +133,7 @@ async def test_a_hub_that_cannot_be_reached_is_named_with_the_reason(tmp_path: P
 
 @pytest.mark.parametrize(("fault", "up"), some(SILENT, 1))
 @bounded
-async def test_a_worker_whose_hub_falls_silent_in_the_render_keeps_its_task(
-    held: Between, up: bool, fault: str
-) -> None:
+async def test_a_worker_keeps_its_task_when_the_hub_stops_answering(held: Between, up: bool, fault: str) -> None:
     running = asyncio.ensure_future(held.run(held.job()))
     await held.seen(Running)
     way = held.ways["worker-hub"]
@@ -160,7 +158,7 @@ async def test_a_worker_that_is_reset_from_the_hub_again_and_again_keeps_its_tas
 
 @pytest.mark.parametrize("how", ["reset", "half_open", "refused"])
 @bounded
-async def test_a_wake_that_the_monitor_could_not_hear_is_made_up_for(scene: Between, how: str) -> None:
+async def test_a_wake_that_the_monitor_missed_is_repeated(scene: Between, how: str) -> None:
     way = scene.ways["monitor-hub"]
     await until(lambda: bool(scene.hub._state.monitors))
     if how == "half_open":
@@ -182,7 +180,7 @@ async def test_a_wake_that_the_monitor_could_not_hear_is_made_up_for(scene: Betw
 
 @pytest.mark.parametrize("up", some([True, False], 1))
 @bounded
-async def test_no_monitor_stops_a_gpu_under_lease_because_its_own_line_is_dead(tmp_path: Path, up: bool) -> None:
+async def test_a_leased_gpu_is_not_stopped_while_the_monitor_is_disconnected(tmp_path: Path, up: bool) -> None:
     async with between(tmp_path, held=True, idle_after=0.3) as scene:
         running = asyncio.ensure_future(scene.run(scene.job()))
         await scene.seen(Running)
@@ -205,9 +203,7 @@ async def test_no_monitor_stops_a_gpu_under_lease_because_its_own_line_is_dead(t
 
 @pytest.mark.parametrize("fault", some(["refuse", "half_open", "black_hole"], 2))
 @bounded
-async def test_no_monitor_stops_a_gpu_under_lease_because_it_does_not_reach_the_worker(
-    tmp_path: Path, fault: str
-) -> None:
+async def test_a_leased_gpu_with_an_unreachable_worker_is_not_stopped(tmp_path: Path, fault: str) -> None:
     async with between(tmp_path, held=True, boot_timeout=2.0) as scene:
         running = asyncio.ensure_future(scene.run(scene.job()))
         await scene.seen(Running)
@@ -248,9 +244,7 @@ async def test_an_upload_that_is_cut_is_finished(scene: Between, after: int, res
 
 @pytest.mark.parametrize(("kind", "fault", "up"), some([(k, *s) for k in (Uploading, Downloading) for s in SILENT], 2))
 @bounded
-async def test_a_transfer_that_stands_still_is_noticed_and_made_again(
-    scene: Between, kind: type, fault: str, up: bool
-) -> None:
+async def test_a_stalled_transfer_is_detected_and_restarted(scene: Between, kind: type, fault: str, up: bool) -> None:
     way = scene.ways["client-worker"]
     way.set(Fault(rate=800_000), Fault(rate=800_000))
     job = scene.job(size=LARGE)
@@ -285,7 +279,7 @@ async def test_a_result_that_is_cut_is_fetched_again_and_never_stands_half(scene
 
 
 @bounded
-async def test_a_worker_that_nobody_reaches_any_more_is_said_to_be_so(tmp_path: Path) -> None:
+async def test_an_unreachable_worker_is_reported(tmp_path: Path) -> None:
     quick = replace(POLICY, lost=0.5, again=replace(POLICY.again, max_retries=1))
     async with between(tmp_path, policy=quick) as scene:
         scene.ways["client-worker"].refuse()

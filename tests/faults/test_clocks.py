@@ -77,7 +77,7 @@ def test_no_lease_is_lost_by_it_and_none_lasts_longer(desk: Desk, by: float) -> 
 
 
 @STEPS
-def test_nor_is_that_of_a_client_that_went_away(desk: Desk, by: float) -> None:
+def test_a_lease_of_a_disconnected_client_survives_a_clock_change(desk: Desk, by: float) -> None:
     desk.happens(f.Closed(1))
     desk.passes(1800.0)
     desk.steps(by)
@@ -121,7 +121,7 @@ def test_the_ledger_counts_what_ran_and_not_what_the_clock_was_set_by(desk: Desk
 
 
 @STEPS
-def test_a_restart_knows_what_the_hub_knew(desk: Desk, by: float) -> None:
+def test_a_restart_restores_the_hubs_state(desk: Desk, by: float) -> None:
     desk.passes(10.0)
     desk.steps(by)
     again = hub.DECIDER.recover(desk.journal)
@@ -164,9 +164,7 @@ BEHIND = pytest.mark.parametrize("by", [3600.0, 10 * 86_400.0, 10 * 365 * 86_400
 
 
 @BEHIND
-def test_no_lease_is_for_ever_when_a_clock_that_was_ahead_is_set_right_while_the_hub_is_down(
-    desk: Desk, by: float
-) -> None:
+def test_a_corrected_clock_does_not_make_a_lease_endless(desk: Desk, by: float) -> None:
     lets_the_gpu_go(starts_anew(desk, NOW - by))
 
 
@@ -215,7 +213,9 @@ async def place(tmp_path: Path) -> AsyncIterator[tuple[Place, HubServer, Clocks]
 
 @STEPS
 @bounded
-async def test_a_running_hub_notices_and_keeps_what_it_holds(place: tuple[Place, HubServer, Clocks], by: float) -> None:
+async def test_a_running_hub_notices_a_clock_change_and_keeps_its_leases(
+    place: tuple[Place, HubServer, Clocks], by: float
+) -> None:
     at, running, clocks = place
     told: list[Any] = []
     link = open_link(at.hub_url, lambda: m.Register(key=at.keys["client"]))
@@ -235,7 +235,7 @@ async def test_a_running_hub_notices_and_keeps_what_it_holds(place: tuple[Place,
 
 
 @bounded
-async def test_a_clock_that_is_trimmed_is_followed_without_a_word(place: tuple[Place, HubServer, Clocks]) -> None:
+async def test_small_clock_corrections_are_followed_silently(place: tuple[Place, HubServer, Clocks]) -> None:
     _, running, clocks = place
     facts: list[f.Fact] = []
     for _ in range(1000):

@@ -79,9 +79,7 @@ class Caller:
 
 
 @bounded
-async def test_a_hub_whose_disk_is_full_promises_nothing_and_answers_when_there_is_room(
-    disk: SmallDisk, tmp_path: Path
-) -> None:
+async def test_a_hub_with_a_full_disk_replies_once_there_is_space(disk: SmallDisk, tmp_path: Path) -> None:
     place = Place(tmp_path / "place")
     async with hub_on(place, disk.path):
         caller = Caller(place)
@@ -103,9 +101,7 @@ async def test_a_hub_whose_disk_is_full_promises_nothing_and_answers_when_there_
 
 
 @bounded
-async def test_a_hub_that_is_killed_while_its_disk_is_full_knows_all_that_it_promised(
-    disk: SmallDisk, tmp_path: Path
-) -> None:
+async def test_a_hub_killed_on_a_full_disk_keeps_all_confirmed_jobs(disk: SmallDisk, tmp_path: Path) -> None:
     place = Place(tmp_path / "place")
     async with hub_on(place, disk.path):
         caller = Caller(place)
@@ -140,9 +136,7 @@ async def send(url: str, body: bytes) -> tuple[int, dict[str, Any]]:
 
 
 @bounded
-async def test_a_worker_whose_disk_is_full_says_so_and_takes_the_file_when_there_is_room(
-    disk: SmallDisk, tmp_path: Path
-) -> None:
+async def test_a_worker_with_a_full_disk_accepts_the_file_once_there_is_space(disk: SmallDisk, tmp_path: Path) -> None:
     place = Place(tmp_path / "place")
     worker_on(disk, place)
     body = b"video" * 40_000
@@ -158,7 +152,7 @@ async def test_a_worker_whose_disk_is_full_says_so_and_takes_the_file_when_there
 
 
 @bounded
-async def test_a_job_whose_result_finds_no_room_at_the_worker_is_told_and_can_be_run_again(
+async def test_a_result_without_space_at_the_worker_fails_and_can_run_again(
     disk: SmallDisk, tmp_path: Path, user: User
 ) -> None:
     place = Place(tmp_path / "place")
@@ -185,7 +179,7 @@ async def test_a_job_whose_result_finds_no_room_at_the_worker_is_told_and_can_be
 
 
 @bounded
-async def test_a_result_that_finds_no_room_at_home_is_told_leaves_nothing_half_and_comes_the_next_time(
+async def test_a_result_without_space_on_the_pc_arrives_on_the_next_attempt(
     disk: SmallDisk, tmp_path: Path, user: User
 ) -> None:
     place = Place(tmp_path / "place")
@@ -209,7 +203,7 @@ async def test_a_result_that_finds_no_room_at_home_is_told_leaves_nothing_half_a
 
 
 @bounded
-async def test_a_daemon_whose_disk_is_full_refuses_jobs_and_keeps_those_it_took(
+async def test_a_daemon_with_a_full_disk_refuses_jobs_and_keeps_accepted_ones(
     disk: SmallDisk, tmp_path: Path, user: User
 ) -> None:
     place = Place(tmp_path / "place")
@@ -243,7 +237,7 @@ async def test_a_daemon_whose_disk_is_full_refuses_jobs_and_keeps_those_it_took(
 
 
 @bounded
-async def test_a_recording_that_finds_no_room_ends_and_the_program_goes_on(disk: SmallDisk) -> None:
+async def test_a_recording_without_space_ends_and_the_program_continues(disk: SmallDisk) -> None:
     with recording(disk.path, "hub", 0, {}) as tap:
         tap.row("in", "x", {"n": 1})
         disk.fill()
@@ -256,7 +250,7 @@ async def test_a_recording_that_finds_no_room_ends_and_the_program_goes_on(disk:
 
 
 @bounded
-async def test_a_journal_that_cannot_even_be_made_says_that_there_is_no_space(disk: SmallDisk) -> None:
+async def test_a_journal_that_cannot_be_created_reports_no_space(disk: SmallDisk) -> None:
     disk.fill()
     with pytest.raises(NoSpace, match="no space left"):
         async with open_journal(disk.path / "j.sqlite3", Fact, program="hub"):
@@ -268,7 +262,7 @@ async def test_a_journal_that_cannot_even_be_made_says_that_there_is_no_space(di
 
 
 @bounded
-async def test_a_machine_is_looked_at_and_switched_off_though_the_monitors_disk_is_full(
+async def test_a_monitor_with_a_full_disk_inspects_and_stops_its_machine(
     disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(disk.path))

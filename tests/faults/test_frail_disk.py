@@ -156,7 +156,7 @@ LIMITS = pytest.mark.parametrize("limit", [10_000, 12], ids=["growing", "cut_dow
 
 @LIMITS
 @pytest.mark.timeout(600 if LONG else 60)
-def test_when_the_power_goes_at_any_step_nothing_promised_is_lost(tmp_path: Path, limit: int) -> None:
+def test_a_power_cut_at_any_step_loses_no_confirmed_fact(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "j.sqlite"
     interrupted = 0
     for at in chosen(steps_of(limit, path)):
@@ -171,7 +171,7 @@ def test_when_the_power_goes_at_any_step_nothing_promised_is_lost(tmp_path: Path
 
 @LIMITS
 @pytest.mark.timeout(600 if LONG else 60)
-def test_when_the_disk_fails_once_at_any_step_nothing_promised_is_lost(tmp_path: Path, limit: int) -> None:
+def test_a_disk_error_at_any_step_loses_no_confirmed_fact(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "j.sqlite"
     for at in chosen(steps_of(limit, path)):
         disk = FrailDisk(Trouble("error", at))
@@ -183,7 +183,7 @@ def test_when_the_disk_fails_once_at_any_step_nothing_promised_is_lost(tmp_path:
 
 @LIMITS
 @pytest.mark.timeout(600 if LONG else 60)
-def test_when_syncs_fail_nothing_is_said_to_be_kept_that_is_not(tmp_path: Path, limit: int) -> None:
+def test_a_failed_sync_confirms_nothing(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "j.sqlite"
     for at in chosen(steps_of(limit, path, "sync")):
         disk = FrailDisk(Trouble("error", at, only="sync"))
@@ -193,7 +193,7 @@ def test_when_syncs_fail_nothing_is_said_to_be_kept_that_is_not(tmp_path: Path, 
 
 @LIMITS
 @pytest.mark.timeout(600 if LONG else 60)
-def test_when_the_disk_is_full_for_a_while_the_journal_goes_on_afterwards(tmp_path: Path, limit: int) -> None:
+def test_the_journal_continues_after_a_full_disk(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "j.sqlite"
     # Only the log: where a checkpoint fails, SQLite lets the commit stand, but a VFS in Python cannot keep its error to
     # itself.
@@ -243,7 +243,7 @@ async def hub_read(files: dict[str, bytearray], path: Path) -> list[f.Fact]:
 
 
 @pytest.mark.timeout(600 if LONG else 60)
-def test_a_hub_knows_after_a_crash_every_job_that_it_had_answered(tmp_path: Path) -> None:
+def test_a_hub_has_every_confirmed_job_after_a_crash(tmp_path: Path) -> None:
     path = tmp_path / "hub.sqlite"
     disk = FrailDisk(Trouble("error", 10**9))
     assert asyncio.run(hub_written(disk, path)) == len(hub_facts())

@@ -26,7 +26,7 @@ def online(world: World) -> None:
 
 @pytest.mark.parametrize("ends", ["cancel", "done"])
 @pytest.mark.parametrize("breaks", ["the wire", "the hub", "the daemon"])
-def test_an_end_that_was_on_its_way_when_something_broke_is_said_again(world: World, ends: str, breaks: str) -> None:
+def test_an_end_interrupted_by_a_fault_is_sent_again(world: World, ends: str, breaks: str) -> None:
     online(world)
     daemon = world.daemons[0]
     if ends == "cancel":
@@ -40,7 +40,7 @@ def test_an_end_that_was_on_its_way_when_something_broke_is_said_again(world: Wo
     assert not world.hub.jobs
 
 
-def test_an_end_that_the_hub_had_heard_and_not_kept_is_said_again(world: World) -> None:
+def test_an_end_that_the_hub_did_not_store_is_sent_again(world: World) -> None:
     online(world)
     daemon = world.daemons[0]
     daemon.cancel("job")
@@ -52,7 +52,7 @@ def test_an_end_that_the_hub_had_heard_and_not_kept_is_said_again(world: World) 
     assert not world.hub.jobs
 
 
-def test_a_monitor_that_was_killed_after_a_start_that_does_not_show_yet_makes_no_second_one(world: World) -> None:
+def test_a_killed_monitor_does_not_repeat_an_invisible_start(world: World) -> None:
     world.daemons[0].submit("job")
     for _ in range(5):
         world.one_good_second()
@@ -62,7 +62,7 @@ def test_a_monitor_that_was_killed_after_a_start_that_does_not_show_yet_makes_no
     assert world.provider.starts == 1
 
 
-def test_a_look_that_is_older_than_the_word_of_the_hub_does_not_take_that_back(world: World) -> None:
+def test_an_older_inspect_does_not_override_the_hub(world: World) -> None:
     world.daemons[0].submit("job")
     for _ in range(2):
         world.one_good_second(work=False)
@@ -75,7 +75,7 @@ def test_a_look_that_is_older_than_the_word_of_the_hub_does_not_take_that_back(w
     world.calm()
 
 
-def test_a_monitor_that_is_cut_off_from_the_hub_stops_no_machine_that_others_may_use(world: World) -> None:
+def test_a_disconnected_monitor_stops_no_machine_in_use(world: World) -> None:
     world.daemons[0].submit("job")
     for _ in range(2):
         world.one_good_second(work=False)
@@ -93,7 +93,7 @@ def test_a_monitor_that_is_cut_off_from_the_hub_stops_no_machine_that_others_may
     world.calm()
 
 
-def test_a_job_that_works_for_long_keeps_the_gpu_on_though_nobody_says_a_word(world: World) -> None:
+def test_a_long_silent_job_keeps_the_gpu_on(world: World) -> None:
     online(world)
     for _ in range(600):
         world.one_good_second(work=False)
@@ -122,7 +122,7 @@ def all_arrives(world: World, fd: int) -> None:
     world.commit()
 
 
-def test_a_monitor_that_stood_still_over_the_hubs_answer_stops_nothing(world: World) -> None:
+def test_a_stalled_monitor_does_not_act_on_an_old_answer(world: World) -> None:
     asked_whether_anybody_holds_it(world)
     world.passes(70.0, watched=False)
     world.daemons[1].submit("late")
@@ -135,7 +135,7 @@ def test_a_monitor_that_stood_still_over_the_hubs_answer_stops_nothing(world: Wo
 
 
 @pytest.mark.parametrize("by", [3600.0, 86_400.0, -86_400.0])
-def test_a_clock_that_is_set_while_the_gpu_drains_gives_it_to_nobody_who_then_loses_it(world: World, by: float) -> None:
+def test_a_clock_change_during_a_drain_grants_nothing_that_is_lost(world: World, by: float) -> None:
     asked_whether_anybody_holds_it(world)
     world.daemons[1].submit("late")
     while world.daemons[1].wire.up:
@@ -148,7 +148,7 @@ def test_a_clock_that_is_set_while_the_gpu_drains_gives_it_to_nobody_who_then_lo
     assert world.daemons[1].ends == {"late": "done"}
 
 
-def test_an_end_is_said_again_by_a_daemon_whose_clock_was_set_before_it_was_killed(world: World) -> None:
+def test_a_daemon_killed_after_a_clock_change_sends_the_end_again(world: World) -> None:
     online(world)
     daemon = world.daemons[0]
     daemon.cancel("job")

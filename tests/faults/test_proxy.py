@@ -109,7 +109,7 @@ async def test_a_rate_bounds_the_bytes_in_a_time(proxy: FaultProxy) -> None:
 
 
 @bounded
-async def test_a_cut_comes_after_just_so_many_bytes(proxy: FaultProxy, echo: Echo) -> None:
+async def test_a_cut_comes_after_the_given_bytes(proxy: FaultProxy, echo: Echo) -> None:
     proxy.set(up=Fault(cut_after=1000))
     reader, writer = await connect(proxy)
     writer.write(b"x" * 5000)

@@ -170,7 +170,7 @@ ASKED = {"hub": UPGRADE % b"", "worker": HEALTH, "daemon": request("GET", "/")}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-async def test_crowds_of_four_addresses_that_each_asked_once_shut_nobody_out(name: str, tmp_path: Path) -> None:
+async def test_connections_of_four_addresses_do_not_block_others(name: str, tmp_path: Path) -> None:
     assert room_for(1000)
     async with asyncio.timeout(45), running(name, tmp_path, tls=False) as program:
         reader, writer = await program.greeted()

@@ -128,7 +128,7 @@ async def test_no_name_leads_anywhere(daemon: Attacked, climbing: str) -> None:
 
 @BOUNDED
 @given(st.binary(max_size=200))
-async def test_any_bytes_leave_the_daemon_well(daemon: Attacked, data: bytes) -> None:
+async def test_the_daemon_survives_any_bytes(daemon: Attacked, data: bytes) -> None:
     caller = await daemon.connect()
     caller.write(data)
     await caller.close()
@@ -146,7 +146,7 @@ async def test_a_body_without_end_is_refused_at_its_limit(daemon: Attacked) -> N
     await caller.close()
 
 
-async def test_who_says_its_head_byte_by_byte_is_cut_in_time(daemon: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_request_head_times_out(daemon: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silent_callers, "HEAD_WITHIN", 0.2)
     caller = await daemon.connect()
     for byte in b"GET /api/health HTTP/1.1\r\nX: " + b"y" * 5000:
@@ -159,7 +159,7 @@ async def test_who_says_its_head_byte_by_byte_is_cut_in_time(daemon: Attacked, m
     assert "silent" in daemon.refused[-1]
 
 
-async def test_a_flood_of_connections_is_bounded_and_shuts_nobody_out(daemon: Attacked) -> None:
+async def test_a_flood_of_connections_is_limited_and_blocks_no_other(daemon: Attacked) -> None:
     most = silent_callers.PER_ADDRESS // 4
     flood = [await daemon.connect() for _ in range(most + 100)]
     cut = await asyncio.gather(*(caller.ended() for caller in flood[:100]))

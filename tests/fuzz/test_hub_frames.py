@@ -102,7 +102,7 @@ async def test_what_breaks_the_protocol_ends_its_connection_and_is_counted(
 
 @BOUNDED
 @given(st.lists(st.tuples(st.integers(0, 15), st.binary(max_size=130), st.booleans(), st.integers(0, 7)), max_size=8))
-async def test_any_sequence_of_frames_leaves_the_hub_well(
+async def test_the_hub_survives_any_sequence_of_frames(
     hub: Attacked, frames: list[tuple[int, bytes, bool, int]]
 ) -> None:
     peer = await hub.peer("client")
@@ -115,7 +115,7 @@ async def test_any_sequence_of_frames_leaves_the_hub_well(
 
 @BOUNDED
 @given(st.binary(max_size=300))
-async def test_any_bytes_after_the_handshake_leave_the_hub_well(hub: Attacked, data: bytes) -> None:
+async def test_the_hub_survives_any_bytes_after_the_handshake(hub: Attacked, data: bytes) -> None:
     peer = await hub.peer()
     peer.write(data)
     await peer.close()

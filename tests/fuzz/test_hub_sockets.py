@@ -58,7 +58,7 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=list(REQUESTS))
-async def test_a_handshake_that_is_none_is_refused_and_counted(hub: Attacked, request_: bytes) -> None:
+async def test_an_invalid_handshake_is_refused_and_counted(hub: Attacked, request_: bytes) -> None:
     head = await answered(hub, request_)
     assert head == b"" or (head.startswith(b"HTTP/1.1 4") and b"\r\nConnection: close\r\n" in head)
     await hub.is_well()
@@ -67,7 +67,7 @@ async def test_a_handshake_that_is_none_is_refused_and_counted(hub: Attacked, re
 
 @BOUNDED
 @given(st.binary(max_size=400) | st.binary(max_size=100).map(lambda data: REQUEST[:60] + data + REQUEST[60:] % b""))
-async def test_any_bytes_before_the_handshake_leave_the_hub_well(hub: Attacked, data: bytes) -> None:
+async def test_the_hub_survives_any_bytes_before_the_handshake(hub: Attacked, data: bytes) -> None:
     await answered(hub, data)
     await hub.is_well()
 
@@ -89,9 +89,7 @@ async def test_a_client_that_offers_compression_gets_none(hub: Attacked) -> None
 
 
 @pytest.mark.parametrize("request_", [REQUEST % b"", b"\x16\x03\x01", b"GET /dsp HTTP/1.1\r\nX: " + b"x" * 7000])
-async def test_who_says_its_handshake_byte_by_byte_is_cut_in_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: bytes
-) -> None:
+async def test_a_slow_handshake_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: bytes) -> None:
     monkeypatch.setattr(hub_server, "_OPEN_WITHIN", 0.2)
     async with attacked(tmp_path) as hub, closing_after(hub) as peer:
         async with asyncio.timeout(WITHIN):
@@ -113,7 +111,7 @@ async def closing_after(hub: Attacked) -> AsyncIterator[RawWebSocket]:
         await peer.close()
 
 
-async def test_who_never_registers_is_cut_however_many_pings_it_sends(tmp_path: Path) -> None:
+async def test_an_unregistered_connection_is_closed_in_spite_of_pings(tmp_path: Path) -> None:
     async with attacked(tmp_path, register=0.5) as hub:
         peer = await hub.peer()
         peer.write(frame(PING, b"x") * 5000 + frame(TEXT, b'{"type":"ping"}') * 100)
@@ -149,7 +147,7 @@ async def test_a_flood_of_one_connection_leaves_the_others_their_answers(hub: At
     await rude.hear_until(type="gpu.status.response")
 
 
-async def test_a_flood_of_connections_is_bounded_and_makes_room_again(tmp_path: Path) -> None:
+async def test_a_flood_of_connections_is_limited_and_frees_its_places(tmp_path: Path) -> None:
     async with attacked(tmp_path, per_address=60) as hub:
         await hub.is_well()
         flood = [await RawWebSocket.connect(hub.server.port) for _ in range(200)]
@@ -167,7 +165,7 @@ async def test_a_flood_of_connections_is_bounded_and_makes_room_again(tmp_path: 
         await hub.peer("client")
 
 
-async def test_a_storm_of_connections_that_come_and_go_leaves_nothing_behind(hub: Attacked) -> None:
+async def test_many_short_connections_leave_nothing_behind(hub: Attacked) -> None:
     await hub.is_well()
     for _ in range(10):
         peers = await asyncio.gather(*(RawWebSocket.connect(hub.server.port) for _ in range(50)))

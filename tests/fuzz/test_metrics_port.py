@@ -28,7 +28,7 @@ async def port() -> AsyncIterator[int]:
 @example(request("GET", "/metrics", "Bad Name: x"))
 @example(request("GET", "/metrics", "Content-Length: -1"))
 @example(b"GET / HTTP/9.9\r\n\r\n")
-async def test_any_bytes_leave_the_metrics_well(port: int, data: bytes) -> None:
+async def test_the_metrics_port_survives_any_bytes(port: int, data: bytes) -> None:
     caller = await RawHttp.connect(port)
     caller.write(data)
     if data.endswith(b"\r\n\r\n"):

@@ -70,9 +70,7 @@ SMUGGLING = {
 
 
 @pytest.mark.parametrize("data", SMUGGLING.values(), ids=list(SMUGGLING))
-async def test_what_two_servers_would_read_differently_is_refused_and_nothing_behind_it_heard(
-    worker: Attacked, data: bytes
-) -> None:
+async def test_ambiguous_requests_are_refused_with_everything_after_them(worker: Attacked, data: bytes) -> None:
     caller = await worker.connect()
     before = worker.refused.total()
     caller.write(data + HEALTH.encode())
@@ -183,7 +181,7 @@ async def test_a_form_that_is_a_trap_is_refused(worker: Attacked, body: bytes) -
 
 
 @pytest.mark.parametrize("boundary", ["", '""', "x" * 71, "x" * 5000, "\u202e", '"b', "b b", "-" * 70])
-async def test_a_boundary_that_is_none_is_refused(worker: Attacked, boundary: str) -> None:
+async def test_an_invalid_boundary_is_refused(worker: Attacked, boundary: str) -> None:
     kind = f"Content-Type: multipart/form-data; boundary={boundary}"
     reply = await worker.ask(request("POST", UPLOAD, BEARER, kind, body=PART % b"x" + b"\r\n--b--\r\n"))
     assert reply.status == 400
@@ -191,7 +189,7 @@ async def test_a_boundary_that_is_none_is_refused(worker: Attacked, boundary: st
 
 
 @pytest.mark.parametrize("said", [10, 1000, 2**40, 2**62])
-async def test_a_body_shorter_than_it_says_is_noticed_when_its_sender_goes(worker: Attacked, said: int) -> None:
+async def test_a_short_body_is_detected_when_its_sender_disconnects(worker: Attacked, said: int) -> None:
     caller = await worker.connect()
     body = PART % b"file" + b"content"
     caller.write(request("POST", UPLOAD, BEARER, FORM, f"Content-Length: {said}", length=False) + body)
@@ -201,9 +199,7 @@ async def test_a_body_shorter_than_it_says_is_noticed_when_its_sender_goes(worke
 
 
 @pytest.mark.parametrize("data", [b"GET /api/heygem/health HTTP/1.1\r\nX: " + b"y" * 5000, b"\x16\x03\x01" * 9, b" "])
-async def test_who_says_its_head_byte_by_byte_is_cut_in_time(
-    worker: Attacked, monkeypatch: pytest.MonkeyPatch, data: bytes
-) -> None:
+async def test_a_slow_request_head_times_out(worker: Attacked, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.setattr(silent_callers, "HEAD_WITHIN", 0.2)
     caller = await worker.connect()
     for byte in data:
@@ -220,7 +216,7 @@ async def test_who_says_its_head_byte_by_byte_is_cut_in_time(
     ("call", "header", "body"),
     [(CHECK, "X: y", b'{"files":' + b" " * 5000), (UPLOAD, FORM, b"--b\r\n"), (UPLOAD, FORM, PART % b"file" + b"x")],
 )
-async def test_a_body_that_stops_is_given_up(
+async def test_a_stalled_body_times_out(
     worker: Attacked, monkeypatch: pytest.MonkeyPatch, call: str, header: str, body: bytes
 ) -> None:
     monkeypatch.setattr(requests, "SILENCE", 0.2)
@@ -234,9 +230,7 @@ async def test_a_body_that_stops_is_given_up(
     assert worker.refused["timeout"] == 1
 
 
-async def test_a_json_body_byte_by_byte_is_given_up_in_the_same_time(
-    worker: Attacked, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_json_body_times_out(worker: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "SILENCE", 0.2)
     caller = await worker.connect()
     caller.write(request("POST", CHECK, BEARER, "Content-Length: 100000", length=False))
@@ -248,7 +242,7 @@ async def test_a_json_body_byte_by_byte_is_given_up_in_the_same_time(
     await caller.close()
 
 
-async def test_strangers_may_not_keep_their_connections(worker: Attacked) -> None:
+async def test_unauthenticated_connections_are_not_kept_alive(worker: Attacked) -> None:
     caller = await worker.connect()
     caller.write(request("GET", "/api/heygem/queue") * 50)
     assert (await caller.reply()).status == 401
@@ -257,7 +251,7 @@ async def test_strangers_may_not_keep_their_connections(worker: Attacked) -> Non
     assert worker.refused["unauthorized"] == 1
 
 
-async def test_a_flood_of_connections_is_bounded_and_makes_room_again(worker: Attacked) -> None:
+async def test_a_flood_of_connections_is_limited_and_frees_its_places(worker: Attacked) -> None:
     known = await worker.connect()
     known.write(request("GET", "/api/heygem/queue", BEARER))
     assert (await known.reply()).status == 200

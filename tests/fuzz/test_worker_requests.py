@@ -169,14 +169,14 @@ async def test_any_header_is_read_as_data(worker: Attacked, target: str, name: s
 
 @BOUNDED
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda data: b"GET / HTTP/1.1\r\n" + data + b"\r\n\r\n"))
-async def test_any_bytes_leave_the_worker_well(worker: Attacked, data: bytes) -> None:
+async def test_the_worker_survives_any_bytes(worker: Attacked, data: bytes) -> None:
     caller = await worker.connect()
     caller.write(data)
     await caller.close()
     await worker.is_well()
 
 
-async def test_without_the_secret_nothing_is_said_but_that_it_is_needed(worker: Attacked) -> None:
+async def test_without_the_secret_the_reply_only_asks_for_it(worker: Attacked) -> None:
     for text, target in zip(TEXTS, itertools.cycle(TARGETS), strict=False):
         reply = await worker.ask(request("GET", target, f"Authorization: Bearer {clean(text)}"))
         assert reply.status in (0, 400, 401, 429) or target == "/", reply

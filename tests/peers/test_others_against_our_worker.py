@@ -66,7 +66,7 @@ async def test_tuspy_uploads_a_file(worker: WorkerProcess, film: BinaryIO, check
     assert_there(worker)
 
 
-async def test_tuspy_goes_on_after_a_break_and_a_restart_of_the_worker(worker: WorkerProcess, film: BinaryIO) -> None:
+async def test_tuspy_resumes_after_a_disconnect_and_a_worker_restart(worker: WorkerProcess, film: BinaryIO) -> None:
     first = tuspy(worker, film)
     await asyncio.to_thread(first.upload, stop_at=2 * 1024 * 1024)
     await worker.again()
@@ -77,7 +77,7 @@ async def test_tuspy_goes_on_after_a_break_and_a_restart_of_the_worker(worker: W
     assert_there(worker)
 
 
-async def test_tuspy_that_starts_again_is_told_where_the_worker_is(worker: WorkerProcess, film: BinaryIO) -> None:
+async def test_a_restarted_tuspy_gets_the_offset(worker: WorkerProcess, film: BinaryIO) -> None:
     await asyncio.to_thread(tuspy(worker, film).upload, stop_at=2 * 1024 * 1024)
     await asyncio.to_thread(tuspy(worker, film).upload)
     assert_there(worker)
@@ -86,7 +86,7 @@ async def test_tuspy_that_starts_again_is_told_where_the_worker_is(worker: Worke
 # aiotus
 
 
-async def test_aiotus_uploads_a_file_and_goes_on_after_a_break(worker: WorkerProcess, film: BinaryIO) -> None:
+async def test_aiotus_uploads_a_file_and_resumes_after_a_disconnect(worker: WorkerProcess, film: BinaryIO) -> None:
     aiotus = pytest.importorskip("aiotus", reason="aiotus is not installed")
     logging.getLogger("aiotus").propagate = False
     said = {name: text.encode() for name, text in SAID.items()}
@@ -135,7 +135,7 @@ async def test_tus_js_client_uploads_a_file(worker: WorkerProcess, film: BinaryI
 
 
 @npm
-async def test_tus_js_client_goes_on_after_both_sides_were_started_again(worker: WorkerProcess, film: BinaryIO) -> None:
+async def test_tus_js_client_resumes_after_a_restart_of_both_sides(worker: WorkerProcess, film: BinaryIO) -> None:
     assert (await js(worker, film, str(2 * 1024 * 1024)))["end"] == "stopped"
     await worker.again()
     assert began(worker) >= 2 * 1024 * 1024

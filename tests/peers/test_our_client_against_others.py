@@ -94,7 +94,7 @@ async def test_a_file_arrives_whole(
     assert_there(server, tmp_path)
 
 
-async def test_it_goes_on_after_the_server_was_killed(
+async def test_an_upload_resumes_after_a_server_kill(
     server: NodeServer, upload: Callable[[str, Meter], asyncio.Task[None]], tmp_path: Path
 ) -> None:
     sending = upload(server.url, Meter())

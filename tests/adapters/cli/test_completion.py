@@ -59,13 +59,13 @@ def test_bash_completes_commands_flags_choices_and_files(completion: Path, tmp_p
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_each_shell_gets_a_script_that_knows_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_shells_script_completes_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = script(shell, capsys)
     assert [name for name in main.COMMANDS if name not in text] == []
 
 
 @pytest.mark.parametrize(("shell", "check"), [("zsh", "-n"), ("fish", "--no-execute")])
-def test_the_script_is_one_that_the_shell_can_read(
+def test_each_shell_accepts_its_script(
     shell: str, check: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = shutil.which(shell)

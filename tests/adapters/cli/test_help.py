@@ -38,7 +38,7 @@ def shown(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
-def test_a_command_says_in_a_line_what_it_does_and_gives_examples_and_exit_codes(
+def test_each_help_has_a_summary_examples_and_exit_codes(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "90")
@@ -107,7 +107,7 @@ def test_a_flag_of_the_command_before_it_is_not_called_unknown(flag: str, capsys
 @pytest.mark.parametrize(
     "argv", [["--hub", "http://hub.example:1", "status"], ["-q", "--state", "there", "jobs"], ["-o", "x.mp4", "submit"]]
 )
-def test_a_flag_before_its_command_is_said_to_belong_behind_it(
+def test_a_flag_before_its_command_is_reported_as_misplaced(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     flag, value = argv[-3:-1]
@@ -118,7 +118,7 @@ def test_a_flag_before_its_command_is_said_to_belong_behind_it(
 
 
 @pytest.mark.parametrize("name", LISTING)
-def test_what_lists_something_can_say_it_in_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_listing_commands_have_json_output(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--json" in shown(capsys, name, "--help")
 
 
@@ -133,9 +133,7 @@ def test_what_lists_something_can_say_it_in_json(name: str, capsys: pytest.Captu
         (["cost", "--json", "--since", "someday"], "usage"),
     ],
 )
-def test_wrong_usage_is_told_in_json_where_that_was_asked_for(
-    argv: list[str], code: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_usage_is_json_on_request(argv: list[str], code: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main.main(argv)
     said = capsys.readouterr()
@@ -144,9 +142,7 @@ def test_wrong_usage_is_told_in_json_where_that_was_asked_for(
     assert json.loads(said.err)["code"] == code
 
 
-def test_an_error_is_told_in_json_where_that_was_asked_for(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_is_json_on_request(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAKESTREAM_LANG", "zh")
     where = Path("nowhere").absolute()
     assert main.main(["jobs", "--json", "--state", "nowhere"]) == 4
@@ -162,7 +158,7 @@ def test_an_error_is_told_in_json_where_that_was_asked_for(
     assert json.loads(capsys.readouterr().err)["error"] == f"no daemon runs for {where}; {here}"
 
 
-def test_a_log_that_cannot_be_used_is_told_in_json_on_standard_error_too(
+def test_an_unusable_log_is_reported_as_json_on_stderr(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main.main(["replay", "no-such-log.jsonl", "--json"]) == 2
@@ -192,19 +188,19 @@ def test_quiet_and_verbose_are_log_levels(argv: list[str], level: str | None) ->
     assert getattr(settled(*argv), "log_level", None) == level
 
 
-def test_the_language_can_be_chosen_but_programs_read_english() -> None:
+def test_the_language_can_be_chosen_and_json_stays_english() -> None:
     parsing.speak(("jobs", "--lang", "zh"))
     assert chosen() == "zh"
     parsing.speak(("jobs", "--lang", "zh", "--json"))
     assert chosen() == "en"
 
 
-def test_the_last_word_is_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_final_message_is_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["jobs", "--lang", "zh", "--state", "nowhere"]) == 4
     assert capsys.readouterr().err.startswith("wakestream: 无法连接后台程序")
 
 
-def test_the_usage_beside_a_complaint_is_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_usage_in_an_error_is_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main.main(["jobs", "--lang", "zh", "--nonsense"])
     assert capsys.readouterr().err.startswith("用法：wakestream jobs [选项]")
@@ -231,14 +227,14 @@ def ends() -> Iterator[str]:
     yield from ("examples:", exit_codes.HELP, main.AFTER_HELP.splitlines()[0])
 
 
-def test_all_that_a_help_says_is_there_in_chinese_and_nothing_else() -> None:
+def test_every_help_text_has_a_chinese_one() -> None:
     said = {*sentences(main.parser_of()), *ends()} - {"", argparse.SUPPRESS, "TLS"}
     assert sorted(said - SENTENCES.keys()) == []
     assert sorted(SENTENCES.keys() - said) == []
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
-def test_a_help_in_chinese_has_the_same_flags_and_examples_and_fits_a_narrow_terminal(
+def test_chinese_help_has_the_same_flags_and_examples(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
@@ -253,7 +249,7 @@ def test_a_help_in_chinese_has_the_same_flags_and_examples_and_fits_a_narrow_ter
     assert [line for line in arguments.splitlines() if width(line) > 60] == []
 
 
-def test_wrong_usage_is_told_in_the_language_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_reported_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
     for argv in (["jobs", "--lang=zh", "--nonsense"], ["--lang", "zh", "jbos"]):
         with pytest.raises(SystemExit) as end:
             main.main(argv)
@@ -269,7 +265,7 @@ def test_wrong_usage_is_told_in_the_language_that_was_asked_for(capsys: pytest.C
         (["status", "--record", "DIR"], "wakestream status", None),
     ],
 )
-def test_a_flag_that_the_command_does_not_have_is_told_by_that_command_with_the_one_that_may_be_meant(
+def test_an_unknown_flag_is_reported_with_the_nearest_one(
     argv: list[str], prog: str, meant: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
@@ -281,7 +277,7 @@ def test_a_flag_that_the_command_does_not_have_is_told_by_that_command_with_the_
     assert f"did you mean {meant}?" in said if meant else "did you mean" not in said
 
 
-def test_what_stands_everywhere_may_stand_behind_an_action_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_common_flags_are_accepted_after_an_action(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main.main(["license", "issue", "-q", "--lang", "zh", "--help"])
     assert end.value.code == 0
@@ -294,7 +290,7 @@ def lines_of(capsys: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, o
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
-def test_json_is_json_where_the_bytes_of_a_name_are_no_text(
+def test_json_is_valid_for_names_that_are_not_unicode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "caf\udce9"

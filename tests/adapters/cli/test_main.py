@@ -102,7 +102,7 @@ def test_an_error_becomes_one_line_and_its_exit_code(
         (OSError(errno.EMFILE, "Too many open files", "x.db"), "x.db: Too many open files"),
     ],
 )
-def test_what_the_system_refuses_is_a_sentence_and_with_v_all_of_it(
+def test_system_errors_are_one_line_and_a_traceback_with_v(
     command: Callable[[Run], None], capsys: pytest.CaptureFixture[str], error: OSError, said: str
 ) -> None:
     def fail(_args: argparse.Namespace) -> int:
@@ -115,7 +115,7 @@ def test_what_the_system_refuses_is_a_sentence_and_with_v_all_of_it(
         main.main(["wave", "-v"])
 
 
-def test_a_program_that_runs_for_long_ends_with_all_that_is_known_of_why(
+def test_a_long_running_program_logs_the_full_reason_of_its_end(
     command: Callable[[Run], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_args: argparse.Namespace) -> int:
@@ -133,14 +133,14 @@ def run_in_shell(redirected: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
-def test_where_the_output_finds_no_room_that_is_said_in_one_line() -> None:
+def test_a_full_disk_for_the_output_is_one_line() -> None:
     ran = run_in_shell("> /dev/full")
     assert (ran.returncode, ran.stderr.count("\n")) == (exit_codes.FAILED, 1)
     assert "No space left on device; make room" in ran.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell's way of closing it")
-def test_who_closes_the_output_hears_nothing_and_nothing_breaks() -> None:
+def test_a_closed_output_pipe_is_silent() -> None:
     ran = run_in_shell(">&-")
     assert (ran.returncode, ran.stdout, ran.stderr) == (exit_codes.DONE, "", "")
 
@@ -171,9 +171,7 @@ def test_a_mistyped_command_is_answered_with_the_nearest_one(capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("name", ["demo", "license", "completion", "hub"])
-def test_a_log_level_that_there_is_not_is_wrong_usage_of_every_command(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_log_level_is_wrong_usage(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main.main([name, "--log-level", "loud"])
     assert end.value.code == exit_codes.USAGE
@@ -221,7 +219,7 @@ def test_shared_flags_are_named_as_the_settings_are() -> None:
     assert parsed(flags.program, "--exit-with-stdin").exit_with_stdin is True
 
 
-def test_a_program_listens_where_the_flag_says_else_the_environment_else_at_its_own_place(tmp_path: Path) -> None:
+def test_the_listen_address_is_flag_then_environment_then_default(tmp_path: Path) -> None:
     def found(flag: str | None, **environment: str) -> tuple[str, int]:
         given = {"listen": flag} if flag else {}
         return flags.listen_on(settings.load(given, environment=environment, folder=tmp_path), "127.0.0.1:8080")
@@ -301,7 +299,7 @@ def taken() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-async def test_a_taken_port_is_said_to_be_taken(taken: int) -> None:
+async def test_a_used_port_is_explained(taken: int) -> None:
     with pytest.raises(SettingsError, match=f"127.0.0.1:{taken} is taken"), program.listening("127.0.0.1", taken):
         await asyncio.start_server(lambda *_: None, "127.0.0.1", taken)
 
@@ -336,7 +334,7 @@ def test_help_loads_nothing_that_is_slow_to_import() -> None:
     ("argv", "level"),
     [([], "CRITICAL"), (["-q"], "CRITICAL"), (["-v"], "DEBUG"), (["-q", "--log-level", "INFO"], "INFO")],
 )
-def test_a_command_that_says_itself_what_is_wrong_does_not_log_it_too_unless_asked(
+def test_an_error_that_the_command_prints_is_not_logged_too(
     argv: list[str], level: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     levels: list[str] = []
@@ -353,7 +351,7 @@ def test_the_levels_of_the_flag_are_those_of_the_settings() -> None:
     assert parsing.LEVELS == LEVELS
 
 
-async def test_a_wait_that_the_daemon_has_its_own_of_is_said_to_be_of_no_effect(tmp_path: Path) -> None:
+async def test_a_wait_that_the_daemon_overrides_is_reported_as_without_effect(tmp_path: Path) -> None:
     class Client:
         async def look(self) -> dict[str, object]:
             return {"hub": None}

@@ -32,7 +32,7 @@ def threads_at_a_standstill(workers: HttpWorkers) -> Iterator[None]:
         go_on.set()
 
 
-async def test_who_gives_up_a_result_does_not_close_it_under_the_thread_that_writes_it(tmp_path: Path) -> None:
+async def test_an_aborted_download_does_not_close_a_file_in_use_by_its_thread(tmp_path: Path) -> None:
     workers = HttpWorkers("http://gpu:8383")
     partial = workers.partial("task", tmp_path / "out.mp4")
     partial.begin(etag=ETAG, verified=True, resumable=True)
@@ -47,7 +47,7 @@ async def test_who_gives_up_a_result_does_not_close_it_under_the_thread_that_wri
     await workers.close()
 
 
-async def test_what_an_earlier_attempt_left_goes_at_once(tmp_path: Path) -> None:
+async def test_leftovers_of_an_earlier_attempt_are_removed_at_once(tmp_path: Path) -> None:
     workers = HttpWorkers("http://gpu:8383")
     partial = workers.partial("task", tmp_path / "out.mp4")
     partial.begin(etag=ETAG, verified=True, resumable=True)
@@ -59,9 +59,7 @@ async def test_what_an_earlier_attempt_left_goes_at_once(tmp_path: Path) -> None
     await workers.close()
 
 
-async def test_a_result_that_is_said_to_be_there_outlasts_a_power_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reported_result_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     sync, rename = os.fsync, Path.replace
 
@@ -84,7 +82,7 @@ async def test_a_result_that_is_said_to_be_there_outlasts_a_power_cut(
     assert done == ["synced", "named", "folder synced"]
 
 
-async def test_another_try_waits_for_the_one_before_to_let_go_and_goes_on_with_what_it_left(tmp_path: Path) -> None:
+async def test_a_new_attempt_waits_for_the_lock_and_resumes(tmp_path: Path) -> None:
     workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
     first = workers.partial("task", output)
     first.begin(etag=ETAG, verified=True, resumable=True)
@@ -106,7 +104,7 @@ async def test_another_try_waits_for_the_one_before_to_let_go_and_goes_on_with_w
     await workers.close()
 
 
-async def test_another_try_does_not_wait_for_one_that_was_cancelled_while_it_let_go(tmp_path: Path) -> None:
+async def test_a_new_attempt_does_not_wait_for_a_cancelled_one(tmp_path: Path) -> None:
     workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
     first = workers.partial("task", output)
     first.begin(etag=ETAG, verified=True, resumable=True)
@@ -125,9 +123,7 @@ async def test_another_try_does_not_wait_for_one_that_was_cancelled_while_it_let
     await workers.close()
 
 
-async def test_who_waits_for_another_to_let_go_is_told_of_it_in_the_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_waiting_for_the_lock_is_reported_in_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
     first, second = workers.partial("task", output), workers.partial("task", output)
     first.begin(etag=ETAG, verified=True, resumable=True)
@@ -144,7 +140,7 @@ async def test_who_waits_for_another_to_let_go_is_told_of_it_in_the_loop(
     await workers.close()
 
 
-async def test_who_is_cancelled_while_the_disk_syncs_lets_go_when_it_has_and_another_try_starts_again(
+async def test_a_cancel_during_a_sync_releases_the_lock_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, go_on, sync = threading.Event(), threading.Event(), os.fsync
@@ -177,9 +173,7 @@ async def test_who_is_cancelled_while_the_disk_syncs_lets_go_when_it_has_and_ano
     await workers.close()
 
 
-async def test_a_disk_whose_locks_stop_other_readers_keeps_what_came(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_received_bytes_survive_mandatory_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unlocked = Path.open
 
     def stopped(self: Path, *how: Any, **more: Any) -> Any:  # as in a network folder of Windows's (SMB)
@@ -205,7 +199,7 @@ async def test_a_disk_whose_locks_stop_other_readers_keeps_what_came(
     await workers.close()
 
 
-def test_a_disk_that_knows_no_locks_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_locks_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(_: int) -> bool:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -215,9 +209,7 @@ def test_a_disk_that_knows_no_locks_is_taken_as_it_is(tmp_path: Path, monkeypatc
     file.close()
 
 
-def test_a_disk_that_gives_a_file_another_number_at_each_look_is_taken_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_without_stable_file_numbers_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter(range(1000))
 
     def another(*_: object) -> bool:

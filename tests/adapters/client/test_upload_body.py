@@ -49,7 +49,7 @@ async def sent(folder: Path, pool: ThreadPoolExecutor) -> Taker:
     return taker
 
 
-async def test_who_takes_quickly_is_given_more_at_a_time(
+async def test_a_fast_receiver_gets_larger_pieces(
     tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "QUICK", math.inf)
@@ -58,7 +58,7 @@ async def test_who_takes_quickly_is_given_more_at_a_time(
     assert sizes[-2] == max(sizes) == MOST
 
 
-async def test_who_takes_slowly_is_given_little_again(
+async def test_a_slow_receiver_gets_small_pieces_again(
     tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "QUICK", -1.0)

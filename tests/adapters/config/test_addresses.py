@@ -52,7 +52,7 @@ def test_a_worker_gets_the_scheme_and_the_port_that_it_lacks(written: str, meant
         ("https://host/?key=1", "contains ?"),
     ],
 )
-def test_what_is_no_hub_address_is_refused_with_advice(written: str, advice: str) -> None:
+def test_an_invalid_hub_address_is_refused_with_advice(written: str, advice: str) -> None:
     with pytest.raises(ValueError, match=advice.replace("?", r"\?")):
         hub_url(written)
 
@@ -77,7 +77,7 @@ def test_a_listen_address_is_a_host_and_a_port(written: str, meant: tuple[str, i
 
 
 @pytest.mark.parametrize("written", ["8080", "host:", "host:65536", "host:-1", "host:x", "::1:80", "host:²"])
-def test_what_is_no_listen_address_is_refused_with_an_example(written: str) -> None:
+def test_an_invalid_listen_address_is_refused_with_an_example(written: str) -> None:
     with pytest.raises(ValueError, match="write for example"):
         listen_address(written)
 
@@ -91,7 +91,7 @@ def test_a_network_is_one_address_or_many(written: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["", "proxy.example", "10.0.0.2:80", "10.0.0.0/33"])
-def test_what_is_no_network_is_told_what_one_looks_like(written: str) -> None:
+def test_an_invalid_network_is_refused_with_an_example(written: str) -> None:
     with pytest.raises(ValueError, match="is not an IP address; write one such as"):
         network(written)
 
@@ -113,11 +113,11 @@ def test_what_is_no_network_is_told_what_one_looks_like(written: str) -> None:
         ("http://gpu.example:8383", "", False),
     ],
 )
-def test_a_host_is_among_those_that_are_listed(url: str, listed: str, among: bool) -> None:
+def test_a_listed_host_matches(url: str, listed: str, among: bool) -> None:
     assert addresses.is_among(url, addresses.hosts(listed)) is among
 
 
 @pytest.mark.parametrize("written", ["http://gpu.example", "gpu example/x", "*.example", "a..", "-a"])
-def test_what_is_no_host_is_refused_with_examples(written: str) -> None:
+def test_an_invalid_host_is_refused_with_examples(written: str) -> None:
     with pytest.raises(ValueError, match=r"is not a host; write for example gpu\.example"):
         addresses.hosts(written)

@@ -23,7 +23,7 @@ def refused(folder: Path, flags: dict[str, object] | None = None, **environment:
     return str(refusal.value)
 
 
-def test_nothing_set_leaves_the_defaults(tmp_path: Path) -> None:
+def test_without_settings_the_defaults_apply(tmp_path: Path) -> None:
     assert loaded(tmp_path) == Settings()
 
 
@@ -49,9 +49,7 @@ EVERYDAY = {
 
 
 @pytest.mark.parametrize("name", EVERYDAY)
-def test_what_a_monitor_and_a_worker_are_started_with_can_stand_in_file_or_environment(
-    name: str, tmp_path: Path
-) -> None:
+def test_monitor_and_worker_flags_can_be_set_in_file_or_environment(name: str, tmp_path: Path) -> None:
     written, meant = EVERYDAY[name]
     assert getattr(loaded(tmp_path, **{f"WAKESTREAM_{name.upper()}": written}), name) == meant
     (tmp_path / "wakestream.toml").write_text(f'{name} = "{written}"\n')
@@ -212,7 +210,7 @@ def test_secrets_are_never_shown_by_repr(tmp_path: Path) -> None:
     assert f"Bearer {found.api_secret}" == "Bearer hunter22"
 
 
-def test_a_secret_that_no_header_can_carry_is_refused_without_being_shown(tmp_path: Path) -> None:
+def test_a_secret_that_is_invalid_in_a_header_is_refused_unprinted(tmp_path: Path) -> None:
     message = refused(tmp_path, HEYGEM_API_SECRET="hunter22\r\nX: y")
     assert "HEYGEM_API_SECRET" in message
     assert "hunter22" not in message
@@ -234,7 +232,7 @@ def test_waits_set_by_the_user_replace_those_of_the_base(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("rubbish", ["", "soon", "-1", "0", "1d", "nan", "inf", "1e3", True, None, [1]])
-def test_what_is_no_time_is_refused(rubbish: object) -> None:
+def test_an_invalid_duration_is_refused(rubbish: object) -> None:
     with pytest.raises(ValueError, match=r"must be longer|is not a time"):
         seconds(rubbish)
 
@@ -252,7 +250,7 @@ def test_commands_are_argument_lists_however_they_are_written(tmp_path: Path) ->
     assert "WAKESTREAM_POWER_START" in refused(tmp_path, WAKESTREAM_POWER_START='["')
 
 
-def test_what_is_needed_and_not_set_says_how_to_set_it() -> None:
+def test_a_missing_required_setting_is_named_with_how_to_set_it() -> None:
     with pytest.raises(SettingsError, match="API_SERVER_URL"):
         Settings().needs_hub()
     with pytest.raises(SettingsError, match="--key-file"):
@@ -279,7 +277,9 @@ def test_metrics_traces_and_json_logs_are_set_in_every_place(tmp_path: Path) -> 
         ("WAKESTREAM_WEBHOOK_URL", "https://shop.example/?to=ä&t=marked-word", "ASCII"),
     ],
 )
-def test_what_they_cannot_be_is_told_without_the_address(tmp_path: Path, variable: str, value: str, said: str) -> None:
+def test_an_invalid_address_setting_is_reported_without_the_address(
+    tmp_path: Path, variable: str, value: str, said: str
+) -> None:
     message = refused(tmp_path, **{variable: value})
     assert said in message
     assert variable in message
@@ -316,7 +316,7 @@ def test_a_setting_is_named_by_the_flag_that_it_was_given_by(name: str, value: s
 
 
 @pytest.mark.parametrize("text", ["[1", "a 'b"])
-def test_a_command_line_that_does_not_parse_is_told_with_one_that_does(text: str, tmp_path: Path) -> None:
+def test_an_unparsable_command_line_is_refused_with_an_example(text: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"is not a command line \(.*\); write for example"):
         load({}, environment={"WAKESTREAM_POWER_START": text}, folder=tmp_path)
 
@@ -367,7 +367,7 @@ def test_a_mistake_in_the_users_own_settings_names_the_file(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_users_folder_that_is_not_there_or_shut_is_none(
+def test_a_missing_or_unreadable_settings_folder_is_ignored(
     there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if there:

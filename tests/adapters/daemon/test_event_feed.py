@@ -12,7 +12,7 @@ def never() -> None:
     raise AssertionError("cut")
 
 
-async def test_a_reader_hears_its_job_and_one_of_all_hears_all() -> None:
+async def test_a_reader_of_one_job_gets_its_events_and_a_reader_of_all_gets_all() -> None:
     feed = EventFeed("boot")
     with feed.follow("a", never) as one, feed.follow(None, never) as all_jobs:
         feed.publish("a", {"event": "queued"})
@@ -28,7 +28,7 @@ async def test_a_reader_hears_its_job_and_one_of_all_hears_all() -> None:
     assert feed.followers == 0
 
 
-async def test_a_slow_reader_is_cut_and_the_others_go_on() -> None:
+async def test_a_slow_reader_is_disconnected_and_others_continue() -> None:
     feed, cut = EventFeed("boot"), []
     with feed.follow(None, lambda: cut.append(True)) as slow, feed.follow("a", never) as quick:
         for _ in range(feeds.QUEUED + 5):
@@ -49,7 +49,7 @@ async def test_one_who_waits_is_woken_by_the_next_event() -> None:
         assert item.kind == "done"
 
 
-def test_of_events_that_come_often_the_newest_in_a_row_is_kept() -> None:
+def test_of_frequent_events_only_the_newest_is_kept() -> None:
     feed = EventFeed("boot")
     for kind in ("accepted", "waking", "waking", "granted", "uploading", "uploading", "done"):
         feed.publish("a", {"event": kind})
@@ -59,7 +59,7 @@ def test_of_events_that_come_often_the_newest_in_a_row_is_kept() -> None:
     assert (feed.last("b"), list(feed.of_job("b"))) == (None, [])
 
 
-def test_what_is_kept_is_bounded_and_a_gap_is_told() -> None:
+def test_the_feed_is_bounded_and_reports_a_gap() -> None:
     feed = EventFeed("boot")
     for number in range(feeds.KEPT + 10):
         feed.publish(f"job-{number}", {"event": "done"})

@@ -99,7 +99,7 @@ class Desk:
                         return
 
 
-async def test_a_job_is_kept_before_it_is_answered_and_its_end_before_it_is_told() -> None:
+async def test_a_job_is_stored_before_the_reply_and_its_end_before_it_is_sent() -> None:
     desk = Desk()
     async with asyncio.timeout(10), desk.serving():
         assert (await desk.submit()).status == 201
@@ -126,7 +126,7 @@ async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_t
         assert list(outbox.DECIDER.recover(desk.journal.read()).jobs) == ["a"]
 
 
-async def test_jobs_refused_while_the_disk_is_full_leave_nothing_to_be_kept_later() -> None:
+async def test_jobs_refused_on_a_full_disk_are_not_stored_later() -> None:
     desk = Desk()
     async with asyncio.timeout(10), desk.serving():
         desk.journal.mood = NoSpace("the disk is full")
@@ -151,7 +151,7 @@ async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_for
         assert (list(kept.jobs), list(desk.state.jobs)) == (["y", "b"], ["y", "b"])
 
 
-async def test_an_end_that_could_not_be_kept_is_told_when_there_is_room_again(
+async def test_an_end_is_sent_once_the_full_disk_has_space(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(at_work, "RETRY_AFTER", 0.01)
@@ -205,7 +205,7 @@ async def test_the_log_tells_of_each_job_that_it_was_taken_and_how_it_ended() ->
     ]
 
 
-async def test_a_journal_that_broke_ends_the_program_and_no_one_waits_for_an_answer() -> None:
+async def test_a_broken_journal_ends_the_program_and_all_pending_replies() -> None:
     desk = Desk()
     async with asyncio.timeout(10), desk.serving():
         await desk.submit()
@@ -216,7 +216,7 @@ async def test_a_journal_that_broke_ends_the_program_and_no_one_waits_for_an_ans
         assert (await desk.submit("c")).status == 503
 
 
-async def test_a_fault_of_its_own_ends_the_program_and_no_one_waits_for_an_answer(
+async def test_an_internal_error_ends_the_program_and_all_pending_replies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     desk = Desk()
@@ -233,7 +233,7 @@ async def test_a_fault_of_its_own_ends_the_program_and_no_one_waits_for_an_answe
         assert (await desk.submit("c")).status == 503
 
 
-async def test_a_job_that_cannot_even_be_started_by_a_fault_of_ours_has_failed_and_the_others_go_on() -> None:
+async def test_a_job_that_fails_to_start_fails_alone() -> None:
     desk = Desk()
     start = desk.jobs.start
 
@@ -252,7 +252,7 @@ async def test_a_job_that_cannot_even_be_started_by_a_fault_of_ours_has_failed_a
         await desk.submit("b")
 
 
-async def test_what_is_asked_while_it_stops_is_answered_as_well() -> None:
+async def test_requests_during_the_stop_are_answered() -> None:
     desk = Desk()
     async with asyncio.timeout(10):
         async with desk.serving():
@@ -262,7 +262,7 @@ async def test_what_is_asked_while_it_stops_is_answered_as_well() -> None:
         assert (await desk.submit()).status == 503
 
 
-async def test_a_pipeline_that_breaks_by_a_fault_of_ours_is_a_failed_job() -> None:
+async def test_an_exception_in_a_pipeline_fails_the_job() -> None:
     desk = Desk()
     async with asyncio.timeout(10), desk.serving():
         await desk.submit()
@@ -298,7 +298,7 @@ BEFORE = (
 )
 
 
-async def test_a_job_from_before_the_restart_is_let_go_of_at_its_worker_when_it_is_cancelled() -> None:
+async def test_cancelling_a_job_of_an_earlier_run_releases_it_at_its_worker() -> None:
     desk = Desk(*BEFORE)
     async with asyncio.timeout(10), desk.serving():
         while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - no event announces it
@@ -315,7 +315,7 @@ async def test_a_job_from_before_the_restart_is_let_go_of_at_its_worker_when_it_
         assert desk.jobs.worker.said("cancel") == ["task-1"]
 
 
-async def test_one_that_was_being_cancelled_is_not_run_again() -> None:
+async def test_a_job_in_cancellation_is_not_run_again() -> None:
     desk = Desk(*BEFORE, f.JobCancelling("a", 3.0))
     async with asyncio.timeout(10):
         hearing = asyncio.create_task(desk.hears("cancelled"))
@@ -327,7 +327,7 @@ async def test_one_that_was_being_cancelled_is_not_run_again() -> None:
 
 
 @pytest.mark.parametrize("when", ["before the restart", "after it"])
-async def test_what_a_run_before_fetched_of_a_job_goes_when_it_is_cancelled(tmp_path: Path, when: str) -> None:
+async def test_partial_downloads_of_an_earlier_run_are_removed_on_cancel(tmp_path: Path, when: str) -> None:
     other, output = tmp_path / "other.mp4", tmp_path / "out.mp4"
     part = beside(output, "task-1")
     for path in (other, part, part.with_name(f"{part.name}.json")):
@@ -350,7 +350,7 @@ async def test_what_a_run_before_fetched_of_a_job_goes_when_it_is_cancelled(tmp_
     assert list(tmp_path.iterdir()) == [other]
 
 
-async def test_what_the_hub_confirmed_is_not_said_again_by_the_next_start() -> None:
+async def test_a_confirmed_end_is_not_sent_again_after_a_restart() -> None:
     desk = Desk(*BEFORE, f.JobEnded("a", "done", 3.0))
     async with asyncio.timeout(10), desk.serving():
         while not desk.jobs.farewells:  # noqa: ASYNC110 - no event announces it
@@ -365,7 +365,7 @@ async def test_what_the_hub_confirmed_is_not_said_again_by_the_next_start() -> N
     assert again.jobs.farewells == []
 
 
-async def test_what_waits_to_be_started_is_cancelled_without_having_begun() -> None:
+async def test_a_waiting_job_is_cancelled_before_its_start() -> None:
     desk = Desk(*BEFORE)
     async with asyncio.timeout(10):
         async with desk.serving():
@@ -376,7 +376,7 @@ async def test_what_waits_to_be_started_is_cancelled_without_having_begun() -> N
         assert ("a", True) in desk.jobs.farewells
 
 
-async def test_a_webhook_is_told_when_it_is_kept_that_it_is_owed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_webhook_is_sent_after_its_fact_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(at_work, "RETRY_AFTER", 0.01)
     desk = Desk()
     desk.state.webhook = True

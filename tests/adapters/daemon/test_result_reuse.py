@@ -54,7 +54,7 @@ async def folder(tmp_path: Path) -> Any:
     await made.files.close()
 
 
-async def test_nothing_was_done_before(folder: Folder) -> None:
+async def test_an_empty_history_has_no_result(folder: Folder) -> None:
     folder.accept("a")
     assert await folder.look_back.find("a") is None
 
@@ -81,7 +81,7 @@ async def test_a_result_for_the_same_place_stays_where_it_is(folder: Folder) -> 
 
 
 @pytest.mark.parametrize("fate", ["edited", "gone"])
-async def test_a_result_that_is_not_what_it_was_is_not_taken(folder: Folder, fate: str) -> None:
+async def test_a_changed_result_is_not_reused(folder: Folder, fate: str) -> None:
     folder.accept("a")
     out = folder.done("a")
     if fate == "gone":
@@ -93,7 +93,7 @@ async def test_a_result_that_is_not_what_it_was_is_not_taken(folder: Folder, fat
     assert not (folder.path / "b.out.mp4").exists()
 
 
-async def test_the_same_content_under_another_name_counts_and_other_content_of_that_size_does_not(
+async def test_the_same_content_under_another_name_is_reused(
     folder: Folder,
 ) -> None:
     folder.accept("a")
@@ -116,7 +116,7 @@ async def test_a_result_of_files_that_were_written_to_before_the_reading_does_no
     assert await folder.look_back.find("b") is None
 
 
-async def test_files_that_changed_since_they_were_handed_in_have_no_twins(folder: Folder) -> None:
+async def test_changed_inputs_match_no_earlier_job(folder: Folder) -> None:
     folder.accept("a")
     folder.done("a")
     folder.accept("b")
@@ -124,7 +124,7 @@ async def test_files_that_changed_since_they_were_handed_in_have_no_twins(folder
     assert await folder.look_back.find("b") is None
 
 
-async def test_the_same_work_under_way_is_named_and_its_end_is_heard(folder: Folder) -> None:
+async def test_a_running_job_with_the_same_work_is_named_and_followed(folder: Folder) -> None:
     folder.accept("a")
     folder.accept("b")
     assert await folder.look_back.find("b") == {"job": "a"}
@@ -143,7 +143,7 @@ async def test_the_same_work_under_way_is_named_and_its_end_is_heard(folder: Fol
 @pytest.mark.parametrize(
     ("size", "age", "home"), [(6, -60.0, True), (7, -60.0, False), (6, 60.0, False), (None, -60.0, False)]
 )
-async def test_a_result_that_came_home_is_one_of_the_announced_size_younger_than_the_download(
+async def test_a_downloaded_result_has_the_announced_size_and_is_newer_than_the_download(
     folder: Folder, size: int | None, age: float, home: bool
 ) -> None:
     folder.accept("a")
@@ -153,7 +153,7 @@ async def test_a_result_that_came_home_is_one_of_the_announced_size_younger_than
     assert found == ({"job": "a", "path": str(folder.path / "a.out.mp4"), "size": 6} if home else None)
 
 
-async def test_a_cancelled_copy_leaves_nothing_behind(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancelled_copy_leaves_no_file(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.accept("a")
     folder.done("a", b"result" * 100)
     folder.accept("b")

@@ -59,7 +59,7 @@ async def _a_second() -> None:
     await over.wait()
 
 
-async def test_all_are_told_and_only_so_many_at_once() -> None:
+async def test_all_webhooks_are_sent_with_limited_concurrency() -> None:
     desk = Desk()
     for number in range(20):
         desk.webhooks.tell(owed(number))
@@ -70,7 +70,7 @@ async def test_all_are_told_and_only_so_many_at_once() -> None:
     await desk.webhooks.aclose()
 
 
-async def test_one_that_is_being_told_is_not_told_beside_itself() -> None:
+async def test_a_webhook_in_progress_is_not_sent_twice_at_once() -> None:
     desk = Desk()
     desk.webhooks.tell(owed(1))
     desk.webhooks.tell(owed(1))
@@ -79,7 +79,7 @@ async def test_one_that_is_being_told_is_not_told_beside_itself() -> None:
     await desk.webhooks.aclose()
 
 
-async def test_what_is_given_up_says_why_and_others_are_told_meanwhile() -> None:
+async def test_an_abandoned_webhook_has_a_reason_and_does_not_block_others() -> None:
     desk = Desk()
     desk.errors = {"job-1": WorkerUnreachable("down"), "job-2": WebhookGone("no more")}
     for number in range(4):
@@ -94,7 +94,7 @@ async def test_what_is_given_up_says_why_and_others_are_told_meanwhile() -> None
     await desk.webhooks.aclose()
 
 
-async def test_what_is_under_way_at_the_end_is_settled_by_nobody() -> None:
+async def test_a_webhook_in_progress_at_the_stop_is_not_settled() -> None:
     desk = Desk()
     desk.webhooks.tell(owed(99))
     async with asyncio.timeout(5):
@@ -104,7 +104,7 @@ async def test_what_is_under_way_at_the_end_is_settled_by_nobody() -> None:
     assert (desk.settled, desk.inside) == ([], 0)
 
 
-async def test_the_bound_on_what_is_told_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_limit_on_pending_webhooks_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "MAX_PENDING", 3)
     desk = Desk()
     for number in range(10):

@@ -103,7 +103,7 @@ async def test_a_file_that_was_written_to_and_dated_back_is_read_again(
     assert len(readings) == 2
 
 
-async def test_those_who_ask_at_once_share_one_reading(disk: DiskFiles, video: Path, readings: list[set[str]]) -> None:
+async def test_concurrent_callers_share_one_read(disk: DiskFiles, video: Path, readings: list[set[str]]) -> None:
     found = await asyncio.gather(*(disk.fingerprint(video, ["md5", "blake3"]) for _ in range(50)))
     assert len(set(map(id, found))) == 50
     assert all(one.digests == DIGESTS for one in found)
@@ -194,7 +194,7 @@ async def test_a_file_replaced_while_it_is_read_is_not_taken(
         await asked
 
 
-async def test_a_reading_that_nobody_waits_for_stops_and_can_be_begun_again(
+async def test_an_abandoned_read_stops_and_can_restart(
     disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paused = Paused(monkeypatch)
@@ -208,7 +208,7 @@ async def test_a_reading_that_nobody_waits_for_stops_and_can_be_begun_again(
     assert (await disk.fingerprint(video, ["md5"])).digests == {"md5": DIGESTS["md5"]}
 
 
-async def test_one_who_gives_up_does_not_disturb_the_others(
+async def test_a_cancelled_caller_does_not_disturb_the_others(
     disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paused = Paused(monkeypatch)
@@ -221,9 +221,7 @@ async def test_one_who_gives_up_does_not_disturb_the_others(
     assert (await second).digests == {"md5": DIGESTS["md5"]}
 
 
-async def test_one_who_asks_between_the_end_of_a_reading_and_the_loop_noticing_it_is_answered(
-    disk: DiskFiles, video: Path
-) -> None:
+async def test_a_call_right_after_the_end_of_a_read_is_answered(disk: DiskFiles, video: Path) -> None:
     ended: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
     ended.set_result({"md5": "0" * 32})
     key = files._look(video)

@@ -20,9 +20,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-async def test_the_memory_of_a_view_can_be_used_again_as_soon_as_is_promised(
-    tmp_path: Path, pool: ThreadPoolExecutor
-) -> None:
+async def test_a_buffer_can_be_reused_after_the_documented_point(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     path, hasher = tmp_path / "file", blake3()
     buffers = [bytearray(1000) for _ in range(AHEAD + 1)]
     expected = b""
@@ -55,9 +53,7 @@ class Gate:
         return ""
 
 
-async def test_a_disk_that_stands_still_holds_up_who_adds_and_not_the_loop(
-    tmp_path: Path, pool: ThreadPoolExecutor
-) -> None:
+async def test_a_stalled_disk_blocks_the_writer_and_not_the_loop(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     gate = Gate()
     with (tmp_path / "file").open("wb", buffering=0) as file:
         sink = HashingWriter(file, [gate], pool)
@@ -73,7 +69,7 @@ async def test_a_disk_that_stands_still_holds_up_who_adds_and_not_the_loop(
         assert sink.written == (AHEAD + 1) * BATCH
 
 
-async def test_little_waits_for_more_but_not_for_long(
+async def test_small_writes_are_collected_for_a_short_time(
     tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (tmp_path / "file").open("wb", buffering=0) as file:
@@ -194,7 +190,7 @@ async def test_a_file_whose_bytes_never_pause_leaves_the_thread_to_others_in_bet
     assert (tmp_path / "long").stat().st_size > BATCH
 
 
-async def test_a_pool_that_is_closed_is_an_error_and_no_wait_for_ever(tmp_path: Path) -> None:
+async def test_a_closed_pool_raises_instead_of_waiting(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as closed:
         pass
     with (tmp_path / "file").open("wb", buffering=0) as file:
@@ -207,7 +203,7 @@ async def test_a_pool_that_is_closed_is_an_error_and_no_wait_for_ever(tmp_path: 
                     await sink.flush()
 
 
-async def test_so_is_a_turn_that_never_comes_since_the_pool_is_closed(tmp_path: Path) -> None:
+async def test_a_pending_write_in_a_closed_pool_raises(tmp_path: Path) -> None:
     gate, pool = threading.Event(), ThreadPoolExecutor(1)
     pool.submit(gate.wait, 20)
     with (tmp_path / "file").open("wb", buffering=0) as file:

@@ -64,7 +64,7 @@ async def test_the_settings_that_make_it_durable_are_in_force(tmp_path: Path) ->
         assert db.execute("PRAGMA synchronous").get == 2
 
 
-async def test_many_who_append_at_once_share_commits_and_all_is_kept(tmp_path: Path) -> None:
+async def test_concurrent_appends_share_commits_and_all_are_stored(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.sqlite3") as first:
         before = first._file._db.total_changes()
         await asyncio.gather(*(first.append([Put(str(n), n)]) for n in range(500)))
@@ -73,7 +73,7 @@ async def test_many_who_append_at_once_share_commits_and_all_is_kept(tmp_path: P
     assert [fact.value for fact in await kept(tmp_path / "j.sqlite3")] == list(range(500))
 
 
-async def test_a_process_that_is_killed_leaves_all_that_it_was_told_was_kept(tmp_path: Path) -> None:
+async def test_confirmed_appends_survive_a_kill(tmp_path: Path) -> None:
     program = """
 import asyncio, os, signal, sys
 from pathlib import Path
@@ -95,7 +95,7 @@ asyncio.run(main())
     assert [fact.value for fact in await kept(path)] == [n for n in range(58) for _ in range(2)]
 
 
-async def test_it_is_cut_down_to_a_snapshot_and_nothing_is_lost_by_that(tmp_path: Path) -> None:
+async def test_replacing_the_journal_by_a_snapshot_loses_nothing(tmp_path: Path) -> None:
     state: dict[str, int] = {}
 
     def snapshot() -> list[Fact]:
@@ -183,7 +183,7 @@ async def test_a_folder_in_its_place_is_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file is text")
-async def test_a_folder_whose_name_is_no_text_is_a_sentence(tmp_path: Path) -> None:
+async def test_a_folder_name_that_is_not_unicode_is_reported(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="its name is not UTF-8; choose another folder"):
         await kept(tmp_path / "odd-\udcff" / "j.sqlite3")
 
@@ -207,7 +207,7 @@ async def test_fields_of_a_later_version_are_passed_over_and_those_of_an_earlier
     assert await kept(path) == [Put("a", 1)]
 
 
-async def test_when_the_disk_is_full_nothing_is_kept_and_it_goes_on_when_there_is_room(tmp_path: Path) -> None:
+async def test_a_full_disk_stores_nothing_until_there_is_space(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite3"
     async with journal(path) as first:
         await first.append([Put("before", 1)])
@@ -221,7 +221,7 @@ async def test_when_the_disk_is_full_nothing_is_kept_and_it_goes_on_when_there_i
     assert [fact.key for fact in await kept(path)] == ["before", "after"]
 
 
-async def test_what_finds_no_room_is_not_kept_by_a_cut_either(tmp_path: Path) -> None:
+async def test_an_append_without_space_is_not_stored_by_a_snapshot(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite3"
     old, new = [Put("old", n, {"x": "y" * 8_000}) for n in range(4)], Put("new", 1, {"x": "y" * 20_000})
     async with journal(path, limit=3) as first:
@@ -235,7 +235,7 @@ async def test_what_finds_no_room_is_not_kept_by_a_cut_either(tmp_path: Path) ->
     assert await kept(path) == old
 
 
-async def test_what_fits_is_kept_though_the_cut_does_not_fit(tmp_path: Path) -> None:
+async def test_an_append_that_fits_is_stored_even_if_the_snapshot_does_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite3"
     facts = [Put("old", n) for n in range(4)]
     async with journal(path, limit=3) as first:
@@ -249,7 +249,7 @@ async def test_what_fits_is_kept_though_the_cut_does_not_fit(tmp_path: Path) -> 
     assert await kept(path) == [*facts, Put("new", 1)]
 
 
-async def test_after_a_failed_write_it_promises_nothing_any_more(tmp_path: Path) -> None:
+async def test_after_a_failed_write_every_append_fails(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.sqlite3") as first:
         first._file._db.close()
         with pytest.raises(JournalError, match=r"j.sqlite3 cannot be written"):

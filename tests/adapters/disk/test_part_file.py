@@ -17,7 +17,7 @@ def test_a_part_that_is_a_link_is_not_opened(tmp_path: Path) -> None:
     assert victim.read_bytes() == b"precious"
 
 
-def test_a_part_that_is_a_link_to_nothing_makes_no_file_there(tmp_path: Path) -> None:
+def test_a_dangling_link_as_part_file_creates_no_target(tmp_path: Path) -> None:
     part = beside(tmp_path / "result.mp4", "job-1")
     part.symlink_to(tmp_path / "elsewhere")
     assert taken(part) is None
@@ -48,7 +48,7 @@ def test_a_part_of_another_account_is_not_opened(tmp_path: Path, monkeypatch: py
     assert taken(part) is None
 
 
-def test_what_is_said_of_a_part_is_written_to_no_link(tmp_path: Path) -> None:
+def test_the_record_of_a_part_is_not_written_through_a_link(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     said = said_of(beside(tmp_path / "result.mp4", "job-1"))

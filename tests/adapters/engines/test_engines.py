@@ -94,7 +94,7 @@ async def test_a_broken_off_output_is_removed_and_an_older_one_stays(tmp_path: P
 
 
 @pytest.mark.parametrize("content", [None, b""])
-async def test_an_engine_that_ends_well_without_an_output_has_failed(tmp_path: Path, content: bytes | None) -> None:
+async def test_an_engine_without_an_output_file_has_failed(tmp_path: Path, content: bytes | None) -> None:
     async def write() -> None:
         async with atomic_output(tmp_path / "out.mp4") as partial:
             if content is not None:
@@ -105,7 +105,7 @@ async def test_an_engine_that_ends_well_without_an_output_has_failed(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_where_no_ffmpeg_is_engine_and_samples_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_ffmpeg_engine_and_samples_report_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise RuntimeError("No ffmpeg exe could be found. Install ffmpeg on your system.")
 

@@ -16,16 +16,16 @@ from wakestream.adapters.engines.ffmpeg_errors import explained
         ("Picture size 99999x99999 is invalid", "the video file has a picture that is too large"),
     ],
 )
-def test_a_failure_is_said_in_a_sentence_and_in_ffmpegs_own_words(said: str, sentence: str) -> None:
+def test_a_failure_has_a_plain_sentence_and_ffmpegs_message(said: str, sentence: str) -> None:
     told = explained(said, "video")
     assert told.startswith(sentence) or sentence in told
     assert told.endswith(f"({said})")
 
 
-def test_a_file_without_sound_is_told_as_such() -> None:
+def test_a_file_without_sound_is_reported_as_such() -> None:
     assert explained("Stream map '0:a:0' matches no streams.", "audio").startswith("the audio file has no sound in it")
 
 
-def test_what_is_not_known_is_left_as_it_is() -> None:
+def test_unknown_messages_stay_unchanged() -> None:
     said = "ffmpeg ended with code 9: it gave no reason"
     assert explained(said, "audio") == said

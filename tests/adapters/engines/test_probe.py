@@ -32,7 +32,7 @@ async def refusal(path: Path, which: Which) -> MediaUnusable:
     return caught.value
 
 
-async def test_a_usable_file_tells_how_long_it_is(media: tuple[Path, Path]) -> None:
+async def test_a_usable_file_has_a_duration(media: tuple[Path, Path]) -> None:
     assert await probed(media[0], "video") == pytest.approx(2, abs=0.1)
     assert await probed(media[1], "audio") == pytest.approx(3, abs=0.1)
 
@@ -42,7 +42,7 @@ async def test_a_file_of_the_other_kind_is_refused(media: tuple[Path, Path]) -> 
     assert (await refusal(media[0], "audio")).fault == "no_stream"
 
 
-async def test_what_is_no_media_or_only_half_of_it_is_refused(media: tuple[Path, Path], tmp_path: Path) -> None:
+async def test_files_that_are_not_media_or_truncated_are_refused(media: tuple[Path, Path], tmp_path: Path) -> None:
     rubbish, cut, silent = tmp_path / "rubbish.mkv", tmp_path / "cut.mp4", tmp_path / "silent.wav"
     rubbish.write_bytes(b"no video" * 100)
     cut.write_bytes(media[0].read_bytes()[:2000])
@@ -92,7 +92,7 @@ async def test_without_ffmpeg_nothing_is_refused_and_the_log_says_so_at_debug_le
     assert "no ffmpeg" in said[0]
 
 
-async def test_a_probe_that_takes_too_long_is_given_up_and_refuses_nothing(
+async def test_a_slow_probe_is_stopped_and_refuses_nothing(
     media: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()

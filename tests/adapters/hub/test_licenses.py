@@ -29,7 +29,7 @@ def test_an_issued_key_is_found_and_says_its_role(book: LicenseBook, role: str) 
     assert len(key.removeprefix(f"ws_{role}_")) == 52
 
 
-def test_the_key_is_kept_nowhere(book: LicenseBook) -> None:
+def test_the_key_is_not_stored(book: LicenseBook) -> None:
     _, key = book.issue("client", "", 0.0)
     secret = key.removeprefix("ws_client_")
     assert secret not in book.path.read_text()
@@ -46,7 +46,7 @@ def test_a_key_that_is_almost_right_is_wrong(book: LicenseBook, change: object) 
     assert book.find(change(key)) is None
 
 
-def test_refresh_tells_what_is_valid_no_longer_and_finds_what_is_new(book: LicenseBook) -> None:
+def test_refresh_finds_revoked_and_new_licenses(book: LicenseBook) -> None:
     old, key = book.issue("client", "", 0.0)
     assert book.refresh() == frozenset()
     other = LicenseBook(book.path.parent)
@@ -78,9 +78,7 @@ def test_revoking_takes_the_beginning_of_an_id_and_keeps_the_first_date(book: Li
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only there a folder can be synced")
-def test_what_was_issued_or_revoked_is_on_the_disk_name_and_all_when_that_is_said(
-    book: LicenseBook, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_issue_and_revoke_sync_file_and_folder(book: LicenseBook, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -118,7 +116,7 @@ def test_a_single_character_ends_no_license(book: LicenseBook) -> None:
     assert book.revoke(license_.id[:4], 2.0).revoked == 2.0
 
 
-def test_many_who_issue_at_once_lose_no_license(book: LicenseBook) -> None:
+def test_concurrent_issues_lose_no_license(book: LicenseBook) -> None:
     with ThreadPoolExecutor(8) as pool:
         issued = list(pool.map(lambda _: LicenseBook(book.path.parent).issue("client", "", 0.0)[0].id, range(40)))
     assert sorted(one.id for one in book.all()) == sorted(issued)
@@ -145,7 +143,7 @@ def test_a_damaged_file_is_named_and_left_as_it_is(book: LicenseBook, text: str)
     assert book.path.read_text() == text
 
 
-def test_what_was_known_stays_in_force_while_the_file_is_broken_or_gone(book: LicenseBook) -> None:
+def test_known_licenses_stay_valid_while_the_file_is_unreadable(book: LicenseBook) -> None:
     _, key = book.issue("client", "", 0.0)
     book.refresh()
     book.path.write_text("{")
@@ -173,7 +171,7 @@ def test_an_unknown_role_or_an_unfit_note_is_refused(book: LicenseBook, role: st
 # The command
 
 
-def test_issue_prints_the_key_alone_list_shows_the_rest_and_revoke_ends_it(
+def test_issue_prints_only_the_key_list_shows_the_rest_and_revoke_ends_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = ["--state", str(tmp_path)]
@@ -194,7 +192,7 @@ def test_issue_prints_the_key_alone_list_shows_the_rest_and_revoke_ends_it(
     assert LicenseBook(tmp_path).all()[0].revoked is not None
 
 
-def test_list_without_licenses_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_without_licenses_prints_how_to_create_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["license", "list", "--state", str(tmp_path)]) == 0
     assert "license issue" in capsys.readouterr().out
     assert main(["license", "list", "--json", "--state", str(tmp_path)]) == 0
@@ -218,9 +216,7 @@ def test_revoking_an_unknown_id_ends_with_2(tmp_path: Path, capsys: pytest.Captu
     assert "license list" in capsys.readouterr().err
 
 
-def test_a_file_that_another_program_holds_is_given_up_with_a_sentence(
-    book: LicenseBook, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_file_is_reported_after_a_timeout(book: LicenseBook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(licenses, "LOCK_WITHIN", 0.05)
     with book._locked(), pytest.raises(LicenseError, match="held by another program"):
         LicenseBook(book.path.parent).issue("client", "", 0.0)
@@ -233,7 +229,7 @@ def test_a_file_that_another_program_holds_is_given_up_with_a_sentence(
 OLD_KEYS = ("gradio_client", "VIP-2024-0007", "一个旧的许可证密钥", "a key of several words", "12345678")
 
 
-def test_keys_that_users_have_already_are_taken_and_only_their_hash_is_kept(book: LicenseBook) -> None:
+def test_existing_keys_are_imported_as_hashes(book: LicenseBook) -> None:
     taken = book.admit(OLD_KEYS, "client", "old desktops", 5.0)
     book.refresh()
     assert [book.find(key) for key in OLD_KEYS] == list(taken)
@@ -242,9 +238,7 @@ def test_keys_that_users_have_already_are_taken_and_only_their_hash_is_kept(book
 
 
 @pytest.mark.parametrize("key", ["1234567", "", "x" * 513, "two\nlines of text", "a\0b567890", "\ud800 is no text"])
-def test_what_cannot_be_a_key_is_refused_without_showing_it_and_none_of_the_others_is_taken(
-    book: LicenseBook, key: str
-) -> None:
+def test_an_invalid_key_is_refused_unprinted_and_imports_nothing(book: LicenseBook, key: str) -> None:
     with pytest.raises(LicenseError, match="8 to 512 printable characters") as caught:
         book.admit(["a good key", key], "client", "", 0.0)
     assert not key or key not in str(caught.value)
@@ -335,7 +329,7 @@ def test_a_gpu_that_no_key_can_be_for_is_refused(book: LicenseBook, role: str, g
     assert book.all() == ()
 
 
-def test_a_license_without_what_is_new_is_written_as_earlier_versions_read_it(book: LicenseBook) -> None:
+def test_a_license_without_new_fields_keeps_the_old_format(book: LicenseBook) -> None:
     book.issue("client", "", 0.0)
     (entry,) = json.loads(book.path.read_text())["licenses"]
     assert set(entry) == {"id", "role", "note", "issued", "hash", "revoked"}

@@ -101,7 +101,7 @@ async def test_a_job_wakes_the_machine_and_its_worker_makes_it_online() -> None:
     assert room.states() == ["unknown", "off", "starting", "starting", "booted", "online"]
 
 
-async def test_an_idle_machine_is_drained_and_stopped_and_woken_again_by_what_came_meanwhile() -> None:
+async def test_an_idle_machine_is_stopped_and_started_again_by_a_job() -> None:
     async with at_work(Room(FakePower(on=True, boot=40.0, halt=20.0))) as room:
         await room.becomes("online")
         began = now()
@@ -118,7 +118,7 @@ async def test_an_idle_machine_is_drained_and_stopped_and_woken_again_by_what_ca
     assert room.states()[-6:] == ["draining", "stopping", "off", "starting", "booted", "online"]
 
 
-async def test_a_start_that_never_happens_is_told_after_the_boot_timeout() -> None:
+async def test_a_start_without_effect_is_reported_after_the_boot_timeout() -> None:
     power = FakePower()
     power.deaf = True
     async with at_work(Room(power, boot_timeout=600.0)) as room:
@@ -157,7 +157,7 @@ class Silent(FakePower):
         raise AssertionError("never answers")
 
 
-async def test_a_provider_that_does_not_answer_is_given_up_on_and_asked_again() -> None:
+async def test_an_unresponsive_provider_times_out_and_is_asked_again() -> None:
     power = Silent()
     async with at_work(Room(power, call_timeout=60.0)) as room:
         room.link.receive(m.StatusQuery(request_id="q-1"))
@@ -203,7 +203,7 @@ class Giddy(FakePower):
         await super().start()
 
 
-async def test_a_provider_that_cancels_itself_is_asked_again_and_does_not_wedge_the_monitor() -> None:
+async def test_a_provider_that_raises_cancelled_is_asked_again() -> None:
     power = Giddy()
     power.cancels = 1
     async with asyncio.timeout(1000), at_work(Room(power)) as room:
@@ -216,7 +216,7 @@ async def test_a_provider_that_cancels_itself_is_asked_again_and_does_not_wedge_
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError, asyncio.CancelledError])
-async def test_a_worker_whose_health_cannot_be_asked_by_a_fault_of_ours_is_asked_again(
+async def test_an_internal_error_in_the_health_check_is_retried(
     fault: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room = Room(FakePower())
@@ -244,7 +244,7 @@ async def test_a_machine_that_cannot_be_looked_at_is_found_again() -> None:
     assert room.power.starts == 1
 
 
-async def test_a_machine_that_was_taken_back_is_told_off() -> None:
+async def test_a_reclaimed_machine_is_reported_as_off() -> None:
     async with at_work(Room(FakePower(on=True))) as room:
         await room.becomes("online")
         room.power.settle("stopped")
@@ -252,7 +252,7 @@ async def test_a_machine_that_was_taken_back_is_told_off() -> None:
     assert lost.msg == "the provider says stopped"
 
 
-async def test_a_hub_that_was_away_learns_the_state_when_it_is_back() -> None:
+async def test_a_reconnected_hub_gets_the_state() -> None:
     async with at_work(Room(FakePower(on=True))) as room:
         await room.becomes("online")
         room.link.disconnect()
@@ -275,7 +275,7 @@ async def test_a_start_is_in_the_journal_before_the_provider_is_asked_for_it() -
     assert journal.read()[-1].ours
 
 
-async def test_a_monitor_whose_memory_cannot_be_written_does_its_work_anyway() -> None:
+async def test_a_monitor_without_a_writable_journal_works() -> None:
     power = FakePower(boot=40.0, halt=5.0)
     async with at_work(Room(power, Memory(power, full=True))) as room:
         room.link.receive(m.Boot(request_id="boot-1"))
@@ -298,7 +298,7 @@ async def test_it_complains_of_that_now_and_then_and_keeps_all_when_there_is_roo
     logger.remove(listening)
 
 
-async def test_a_hub_that_turns_the_monitor_away_is_explained_once_until_it_takes_it() -> None:
+async def test_a_refused_registration_is_logged_once_until_it_succeeds() -> None:
     lines: list[str] = []
     sink = logger.add(lambda message: lines.append(str(message)), level="ERROR")
     async with at_work(Room()) as room:
@@ -322,7 +322,7 @@ class SlowJournal(FakeJournal[MachineKept]):
         await super().append(facts)
 
 
-async def test_an_event_that_waited_for_the_journal_is_decided_on_with_the_time_at_which_it_came(
+async def test_an_event_is_decided_with_its_arrival_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decided: dict[str, float] = {}

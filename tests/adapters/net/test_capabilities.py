@@ -54,7 +54,7 @@ def refusal(verifier: Verifier, text: str) -> str:
     return refused.value.code
 
 
-def test_a_capability_says_what_it_was_made_for(verifier: Verifier) -> None:
+def test_a_capability_contains_its_claims(verifier: Verifier) -> None:
     assert verifier.claims(token()) == Claims("j1", "lic", "gpu", 1000, 1900)
 
 
@@ -67,16 +67,16 @@ def test_it_ends_with_a_leeway_for_clocks_that_differ(verifier: Verifier, clock:
     assert refusal(verifier, token(now=2022.0)) == "not_yet"
 
 
-def test_one_for_longer_than_a_day_is_refused_whoever_signed_it(verifier: Verifier) -> None:
+def test_a_capability_for_more_than_a_day_is_refused(verifier: Verifier) -> None:
     assert refusal(verifier, token(life=25 * 3600.0)) == "forbidden"
 
 
-def test_one_for_another_gpu_or_of_another_hub_is_refused(verifier: Verifier) -> None:
+def test_a_capability_for_another_gpu_or_hub_is_refused(verifier: Verifier) -> None:
     assert refusal(verifier, token(gpu="other")) == "forbidden"
     assert refusal(verifier, Signer.fresh().mint("j1", "lic", "gpu", 1000, 1900)) == "unauthorized"
 
 
-def test_nothing_that_was_changed_is_taken(verifier: Verifier) -> None:
+def test_a_modified_capability_is_refused(verifier: Verifier) -> None:
     good = token()
     head, claims, signature = good.split(".")
     other = token("j2").split(".")[1]
@@ -100,7 +100,7 @@ def test_nothing_that_was_changed_is_taken(verifier: Verifier) -> None:
 
 
 @pytest.mark.parametrize("claims", [[], {}, {"job": 1, "lic": "", "gpu": "gpu", "iat": 1, "exp": 2}, "text", None])
-def test_signed_nonsense_is_refused_as_well(verifier: Verifier, claims: object) -> None:
+def test_a_signed_token_without_claims_is_refused(verifier: Verifier, claims: object) -> None:
     nonsense = jwt.PyJWS(algorithms=["EdDSA"]).encode(orjson.dumps(claims), SIGNER._key, "EdDSA")
     assert refusal(verifier, nonsense) == "unauthorized"
 
@@ -114,7 +114,7 @@ def test_without_the_hub_s_key_none_is_taken_and_the_caller_may_come_again() -> 
     assert not fresh.ready
 
 
-def test_the_first_key_is_pinned_and_another_is_not_believed(verifier: Verifier) -> None:
+def test_the_first_key_is_pinned_and_others_are_refused(verifier: Verifier) -> None:
     other = Signer.fresh()
     assert verifier.ready
     assert not verifier.pin(other.public)
@@ -133,7 +133,7 @@ def test_a_revoked_license_opens_nothing(verifier: Verifier) -> None:
     assert verifier.claims(token("j2", "stays")).job == "j2"
 
 
-def test_what_a_worker_remembers_is_bounded(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workers_memory_of_capabilities_is_bounded(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capability_keys, "REMEMBERED", 3)
     for number in range(9):
         verifier.revoke(f"gone-{number}")
@@ -149,7 +149,7 @@ def test_the_hub_s_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Pat
     assert Signer.of_folder(tmp_path / "hub").public == first.public
 
 
-def test_a_damaged_key_file_is_told_and_left(tmp_path: Path) -> None:
+def test_a_damaged_key_file_is_reported_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "capability.key"
     path.write_bytes(b"short")
     with pytest.raises(SettingsError, match=r"capability\.key is damaged; restore it"):
@@ -169,7 +169,7 @@ def test_a_message_is_filled_in_as_it_goes_out(verifier: Verifier) -> None:
     assert registered.capability_key == SIGNER.public
 
 
-def test_neither_messages_nor_the_wallet_show_a_capability_when_they_are_printed() -> None:
+def test_printed_messages_and_wallets_hide_capabilities() -> None:
     wallet = Wallet()
     ack = m.Ack(request_id="j1", capability=token(), capability_expires=1900)
     wallet.feed(ack)
@@ -191,7 +191,7 @@ def test_a_client_uses_the_latest_capability_of_the_job_until_it_ends(clock: Clo
 
 
 @pytest.mark.parametrize("off", [-86_400.0, 86_400.0])
-def test_a_client_whose_own_clock_is_off_uses_it_as_long_as_it_lasts(clock: Clock, off: float) -> None:
+def test_a_client_with_a_wrong_clock_uses_it_until_it_expires(clock: Clock, off: float) -> None:
     wallet = Wallet(clock)
     clock.now = 1000.0 + off
     wallet.feed(m.Ack(request_id="j1", capability=token(), capability_expires=1900))
@@ -204,14 +204,14 @@ def test_a_client_whose_own_clock_is_off_uses_it_as_long_as_it_lasts(clock: Cloc
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Thu, 99 Jan 1970 00:00:00 GMT"])
-def test_who_does_not_say_what_time_it_has_is_not_said_to_be_wrong(clock: Clock, date: str | None) -> None:
+def test_a_peer_without_a_date_header_has_no_wrong_clock(clock: Clock, date: str | None) -> None:
     wallet = Wallet(clock)
     assert wallet.ahead_of_hub(formatdate(1000.0 + 3600, usegmt=True)) == 0.0, "nothing is known of the hub's clock"
     wallet.feed(m.Ack(request_id="j1", capability=token(), capability_expires=1900))
     assert wallet.ahead_of_hub(date) == 0.0
 
 
-def test_what_is_no_capability_is_never_put_into_a_header() -> None:
+def test_an_invalid_capability_is_not_put_into_a_header() -> None:
     wallet = Wallet()
     wallet.feed(m.Ack(request_id="j1", capability="x\r\nHost: elsewhere", capability_expires=1900))
     assert not wallet.knows("j1")

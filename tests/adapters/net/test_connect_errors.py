@@ -45,7 +45,7 @@ from wakestream.operators.model.errors import WorkerUnreachable
         (OSError(), "OSError"),
     ],
 )
-def test_what_the_system_says_is_said_in_words_that_help(error: OSError, said: str) -> None:
+def test_system_errors_are_explained(error: OSError, said: str) -> None:
     assert said in no_connection(error)
     assert "[Errno" not in no_connection(error)
     assert "Connect call" not in no_connection(error)
@@ -55,7 +55,7 @@ def test_what_the_system_says_is_said_in_words_that_help(error: OSError, said: s
     ("number", "said"),
     [(1225, "nothing listens there"), (1231, "network unreachable"), (1232, "no route to host"), (121, "timed out")],
 )
-def test_windows_is_understood_by_its_numbers_as_its_words_are_in_its_users_language(number: int, said: str) -> None:
+def test_windows_errors_are_recognized_by_number(number: int, said: str) -> None:
     alone = OSError(errno.EINVAL, "远程计算机拒绝网络连接。")
     alone.winerror = number  # type: ignore[attr-defined]
     several = OSError(f"Multiple exceptions: [WinError {number}] 远程计算机拒绝网络连接。, [WinError 1] 函数不正确。")
@@ -70,7 +70,7 @@ def test_windows_is_understood_by_its_numbers_as_its_words_are_in_its_users_lang
         ("http://no-such-host.invalid:9", "host"),
     ],
 )
-async def test_a_worker_that_is_not_there_is_told_without_numbers_of_the_system(url: str, said: str) -> None:
+async def test_an_unreachable_worker_is_reported_without_error_numbers(url: str, said: str) -> None:
     async with asyncio.timeout(20), aiohttp.ClientSession() as session:
         with pytest.raises(WorkerUnreachable, match="no connection to") as told, worker_errors(url):
             await session.get(url)

@@ -45,7 +45,7 @@ class Server:
         return places
 
 
-def test_of_one_address_a_quarter_may_be_strangers_and_the_next_one_waits_until_they_had_their_time() -> None:
+def test_one_address_may_use_a_quarter_of_the_places_for_new_connections() -> None:
     server = Server()
     server.here("192.0.2.1", 20)
     assert server.comes("192.0.2.1") is None
@@ -55,7 +55,7 @@ def test_of_one_address_a_quarter_may_be_strangers_and_the_next_one_waits_until_
     assert server.ended == ["192.0.2.1 0"], "the one that is longest there"
 
 
-def test_strangers_of_a_few_addresses_make_room_for_one_of_another() -> None:
+def test_new_connections_of_few_addresses_are_replaced_by_one_of_another() -> None:
     server = Server()
     for address in ("192.0.2.1", "192.0.2.2"):
         server.here(address, 20)
@@ -65,7 +65,7 @@ def test_strangers_of_a_few_addresses_make_room_for_one_of_another() -> None:
     assert not any(name.startswith("owner") for name in server.ended)
 
 
-def test_strangers_of_very_many_addresses_make_room_when_they_had_their_time() -> None:
+def test_new_connections_of_many_addresses_are_replaced_after_their_time() -> None:
     server = Server()
     for number in range(40):
         server.here(f"2001:db8:0:{number:x}::1", 1)
@@ -84,7 +84,7 @@ def test_where_all_are_of_one_machine_the_last_one_never_waits() -> None:
     assert server.comes("127.0.0.1") is not None
 
 
-def test_no_stranger_takes_the_place_of_one_who_was_let_in_nor_the_places_kept_for_such() -> None:
+def test_a_new_connection_takes_no_place_of_an_admitted_one() -> None:
     server = Server(fresh=0.0)
     known = server.known("192.0.2.1", 60)
     for number in range(1000):
@@ -95,7 +95,7 @@ def test_no_stranger_takes_the_place_of_one_who_was_let_in_nor_the_places_kept_f
     assert server.limits.is_full
 
 
-def test_who_is_let_in_beyond_the_places_stays_a_stranger_and_is_not_cut_for_it() -> None:
+def test_an_admission_over_the_limit_stays_new_and_connected() -> None:
     server = Server(known=2)
     first, second, third = server.known("192.0.2.1", 3)
     assert (first.known, second.known, third.known) == (True, True, False)
@@ -105,7 +105,7 @@ def test_who_is_let_in_beyond_the_places_stays_a_stranger_and_is_not_cut_for_it(
     assert third.known
 
 
-def test_one_address_cannot_have_all_places_of_those_who_were_let_in() -> None:
+def test_one_address_cannot_use_all_admitted_places() -> None:
     server = Server(per_address=80)
     server.known("192.0.2.1", 90)
     assert server.limits.is_crowded("192.0.2.1")
@@ -122,7 +122,7 @@ def test_a_network_of_64_bits_is_one_address_and_so_is_a_mapped_one(peer: str) -
     assert server.comes("2001:db8:1:3::1") is not None
 
 
-def test_a_place_is_given_back_once_however_often_it_is_told() -> None:
+def test_a_place_is_freed_once() -> None:
     server = Server()
     [place] = server.here("192.0.2.1", 1)
     server.limits.free(place)
@@ -134,7 +134,7 @@ def test_a_place_is_given_back_once_however_often_it_is_told() -> None:
     assert server.comes("192.0.2.1") is None
 
 
-def test_a_proxys_callers_are_bounded_by_whom_it_speaks_for() -> None:
+def test_callers_behind_a_proxy_are_limited_by_their_own_address() -> None:
     server = Server(known=200, strangers=60, proxies=Proxies((network("10.0.0.2"),)))
     for place in server.here("10.0.0.2", 20):
         server.limits.speaks_for(place, "192.0.2.66")
@@ -148,7 +148,7 @@ def test_a_proxys_callers_are_bounded_by_whom_it_speaks_for() -> None:
     assert not server.limits.is_crowded("192.0.2.7")
 
 
-def test_when_the_system_has_no_more_the_longest_stranger_goes() -> None:
+def test_without_free_file_descriptors_the_oldest_new_connection_closes() -> None:
     server = Server()
     server.here("192.0.2.2", 1)
     server.now += 1
@@ -196,7 +196,7 @@ def test_the_counts_stay_true_whatever_happens() -> None:
     assert not server.limits._known
 
 
-async def test_what_is_accepted_is_sent_at_once_and_gives_its_place_back_when_it_is_closed() -> None:
+async def test_an_accepted_socket_has_nodelay_and_frees_its_place_on_close() -> None:
     server = Server()
     loop = asyncio.get_running_loop()
     for host in ("127.0.0.1", "localhost"):
@@ -220,7 +220,7 @@ async def test_what_is_accepted_is_sent_at_once_and_gives_its_place_back_when_it
                 writer.close()
 
 
-async def test_an_accept_that_finds_no_room_in_the_system_makes_some_and_is_one_line(
+async def test_an_accept_without_file_descriptors_frees_one_and_logs_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server = Server()

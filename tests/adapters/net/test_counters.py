@@ -3,7 +3,7 @@
 from wakestream.adapters.net.counters import Refusals
 
 
-def test_refusals_are_counted_by_reason_and_told_as_they_occur() -> None:
+def test_refusals_are_counted_by_reason_and_reported() -> None:
     told: list[tuple[str, int]] = []
     refused = Refusals(lambda reason, times: told.append((reason, times)))
     for reason in ("malformed", "full", "malformed"):
@@ -13,7 +13,7 @@ def test_refusals_are_counted_by_reason_and_told_as_they_occur() -> None:
     assert told == [("malformed", 1), ("full", 1), ("malformed", 2)]
 
 
-def test_nobody_needs_to_listen() -> None:
+def test_counting_works_without_a_listener() -> None:
     refused = Refusals()
     refused.count("malformed")
     assert refused["malformed"] == 1

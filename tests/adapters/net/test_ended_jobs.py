@@ -30,15 +30,13 @@ def test_a_job_that_the_hub_ended_is_over_for_its_license_alone_until_it_has_a_g
         assert not jobs.has("j1", "lic", NOW)
 
 
-def test_a_hub_that_names_no_license_ends_nothing(jobs: EndedJobs) -> None:
+def test_a_message_without_a_license_ends_no_job(jobs: EndedJobs) -> None:
     for word in (m.Cancel(request_id="j1"), m.JobDone(request_id="j1"), m.Submit(request_id="j1")):
         jobs.feed(word)
     assert not jobs.has("j1", "", NOW)
 
 
-def test_a_flood_of_ended_jobs_reopens_none_and_closes_only_what_its_own_license_was_given_before(
-    jobs: EndedJobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flood_of_ended_jobs_affects_only_its_own_license(jobs: EndedJobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ended_jobs, "REMEMBERED", 3)
     for number in range(9):
         jobs.feed(m.JobDone(request_id=f"j{number}", license="many"))

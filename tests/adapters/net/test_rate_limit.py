@@ -22,7 +22,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_so_many_at_once_and_then_one_at_a_time(clock: Clock) -> None:
+def test_a_burst_is_allowed_and_then_one_at_a_time(clock: Clock) -> None:
     rate = Rate(3, 10.0, clock=clock)
     for _ in range(3):
         assert rate.wait("a") == 0
@@ -68,7 +68,7 @@ def test_memory_is_bounded_and_the_longest_unheard_of_are_forgotten(clock: Clock
         ("/run/hub.sock", "/run/hub.sock"),
     ],
 )
-def test_what_one_person_has_counts_as_one_address(address: str, counts_as: str) -> None:
+def test_an_ipv6_network_counts_as_one_address(address: str, counts_as: str) -> None:
     assert neighbourhood(address) == counts_as
 
 
@@ -82,13 +82,11 @@ def test_what_one_person_has_counts_as_one_address(address: str, counts_as: str)
         ("", "192.0.2.7", ""),
     ],
 )
-def test_where_no_proxy_was_named_the_header_counts_for_nothing(
-    peer: str, forwarded: str | None, counts_as: str
-) -> None:
+def test_without_a_configured_proxy_the_header_is_ignored(peer: str, forwarded: str | None, counts_as: str) -> None:
     assert Proxies().caller(peer, forwarded) == counts_as
 
 
-def test_a_header_of_this_machine_that_is_not_believed_is_told_once() -> None:
+def test_an_ignored_loopback_header_is_logged_once() -> None:
     proxies, told = Proxies((network("172.18.0.0/16"),)), []
     sink = logger.add(lambda message: told.append(message.record["message"]), level="WARNING")
     for peer in ("198.51.100.1", "172.18.0.2", "127.0.0.1", "127.0.0.1", "::1"):
@@ -116,7 +114,5 @@ def test_a_header_of_this_machine_that_is_not_believed_is_told_once() -> None:
         ("/run/hub.sock", "192.0.2.7", "/run/hub.sock"),
     ],
 )
-def test_a_proxy_that_was_named_is_believed_about_whom_it_speaks_for(
-    peer: str, forwarded: str | None, counts_as: str
-) -> None:
+def test_a_configured_proxys_header_is_used(peer: str, forwarded: str | None, counts_as: str) -> None:
     assert Proxies((network("172.18.0.1/16"), network("2001:db8::7"))).caller(peer, forwarded) == counts_as

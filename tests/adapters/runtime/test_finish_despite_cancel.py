@@ -10,7 +10,7 @@ from wakestream.adapters.runtime.tasks import finish_despite_cancel
 
 
 @pytest.mark.parametrize("fault", [None, OSError("the disk is gone")])
-async def test_who_is_cancelled_waits_for_the_end_and_a_fault_in_it_is_no_news(fault: OSError | None) -> None:
+async def test_a_cancelled_caller_waits_for_the_end_and_ignores_its_error(fault: OSError | None) -> None:
     go_on, done, complaints = asyncio.Event(), [], list[Any]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
 
@@ -35,7 +35,7 @@ async def test_who_is_cancelled_waits_for_the_end_and_a_fault_in_it_is_no_news(f
     assert complaints == []
 
 
-async def test_without_a_cancel_its_fault_is_raised() -> None:
+async def test_without_a_cancel_the_error_is_raised() -> None:
     async def work() -> None:
         raise OSError("the disk is gone")
 

@@ -28,7 +28,7 @@ def test_lines_that_tell_how_far_it_is_are_no_reasons(progress: str) -> None:
     assert words(*ticks) == []
 
 
-def test_of_lines_that_only_count_on_the_last_one_is_kept() -> None:
+def test_of_progress_lines_only_the_last_is_kept() -> None:
     ticks = [FFMPEG.format(part, part) for part in range(5)]
     assert words("no space left", *ticks) == ["no space left", ticks[-1]]
 

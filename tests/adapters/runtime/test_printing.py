@@ -19,12 +19,12 @@ def test_each_line_stays_one_and_is_clean(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr() == (f"{CLEAN}\nsecond\n", f"{CLEAN}\n")
 
 
-def test_nothing_to_say_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_text_prints_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     printing.say()
     assert capsys.readouterr().out == ""
 
 
-def test_a_program_is_answered_with_all_there_is_and_a_person_with_what_can_be_shown(
+def test_a_pipe_gets_everything_and_a_terminal_only_printable_text(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     printing.answer({"text": EVIL}, EVIL, as_json=True)

@@ -31,7 +31,7 @@ def test_a_limit_that_is_high_enough_is_left_alone(limits: list[tuple[int, int]]
     assert len(limits) == 1
 
 
-def test_what_the_system_does_not_allow_is_not_promised(limits: list[tuple[int, int]]) -> None:
+def test_limits_over_the_hard_limit_are_not_claimed(limits: list[tuple[int, int]]) -> None:
     assert connections_allowed(20_000) == 1000 - SPARE
     assert limits[-1] == (1000, 1000)
 
@@ -49,7 +49,7 @@ def test_without_a_limit_all_are_allowed(limits: list[tuple[int, int]]) -> None:
     assert connections_allowed(20_000) == 20_000
 
 
-def test_where_a_lower_limit_is_kept_secret_as_on_macos_what_it_always_allows_is_taken(
+def test_a_hidden_lower_limit_as_on_macos_is_respected(
     limits: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def choosy(_: int, limit: tuple[int, int]) -> None:

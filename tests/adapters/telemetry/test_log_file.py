@@ -84,7 +84,7 @@ def test_a_log_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "hub.log").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_reported_once_and_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Full(io.StringIO):
         def write(self, _text: str, /) -> int:
             raise OSError(28, "No space left on device")
@@ -107,9 +107,7 @@ def begun(**flags: object) -> None:
     program.begin(argparse.Namespace(command="hub", **flags))
 
 
-def test_only_what_has_the_flag_writes_the_log_and_what_it_starts_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_program_with_the_flag_writes_the_log_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WAKESTREAM_LOG_FILE", str(tmp_path / "a.log"))
     begun()
@@ -167,12 +165,12 @@ def test_older_pieces_come_first_and_a_last_line_without_end_is_shown(
     assert seen(capsys, str(tmp_path / "a.log")) == ["older", "newer", "torn \ufffd"]
 
 
-def test_what_would_steer_the_terminal_is_taken_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.log").write_text("10:00:00.000 INFO    - -  \x1b[2Jgone \x1b]0;title\x07\n", encoding="utf-8")
     assert seen(capsys, str(tmp_path / "a.log")) == ["10:00:00.000 INFO    - -  gone \ufffd]0;title\ufffd"]
 
 
-def test_without_a_file_that_of_the_daemon_is_looked_for(
+def test_without_a_file_the_daemons_log_is_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WAKESTREAM_LOG_FILE", raising=False)
@@ -226,7 +224,7 @@ def test_a_log_that_was_emptied_is_followed_from_its_beginning(tmp_path: Path) -
     assert list(tail.lines()) == []
 
 
-def test_what_is_json_but_no_log_line_is_shown_as_it_is() -> None:
+def test_other_json_is_shown_unchanged() -> None:
     texts = ['{"a": 1}', "{", '{"time": 5, "level": "INFO", "message": "m"}']
     assert [each.text for each in wanted(map(line, texts))] == texts
     assert [each.level for each in map(line, texts)] == ["", "", ""]

@@ -84,7 +84,7 @@ def test_secrets_are_redacted_in_exceptions_and_no_variables_are_shown(lines: li
     assert "hunter22" not in line
 
 
-def test_a_secret_learnt_later_is_hidden_as_well(lines: list[str]) -> None:
+def test_a_secret_added_later_is_hidden(lines: list[str]) -> None:
     logs.configure("INFO")
     logs.hide("swordfish", "ab")
     logger.info("swordfish about")
@@ -92,7 +92,7 @@ def test_a_secret_learnt_later_is_hidden_as_well(lines: list[str]) -> None:
     assert logs.redact("swordfish") == "***"
 
 
-def test_words_that_only_look_a_little_like_keys_stay(lines: list[str]) -> None:
+def test_words_similar_to_keys_stay(lines: list[str]) -> None:
     logs.configure("INFO")
     logger.info("the bearer of ws_link and the key of it")
     assert "ws_link and the key of it" in lines[0]
@@ -196,7 +196,7 @@ def test_warnings_of_libraries_become_json_as_well(lines: list[str]) -> None:
     assert (told["stage"], told["level"], told["error"]) == ("aiohttp", "ERROR", "ValueError: x")
 
 
-def test_what_ends_a_program_unforeseen_is_a_json_line_too() -> None:
+def test_an_unexpected_error_is_a_json_line() -> None:
     code = "from wakestream.adapters.telemetry import logs; logs.configure('INFO', json=True, program='hub'); 1 / 0"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
@@ -208,7 +208,7 @@ def test_what_ends_a_program_unforeseen_is_a_json_line_too() -> None:
 EVIL = "a\x1b[31mb\x1b]0;t\x07\x9b \u202ec\x85\u2028FAKE\r\nFAKE"
 
 
-def test_a_line_has_no_control_characters_whoever_it_quotes(lines: list[str]) -> None:
+def test_a_line_with_a_quote_has_no_control_characters(lines: list[str]) -> None:
     logs.configure("INFO")
     logger.bind(job=EVIL, stage=EVIL).info("{} and 配额", EVIL)
     (line,) = lines[0].splitlines()
@@ -228,7 +228,7 @@ def test_an_error_that_a_traceback_quotes_ends_no_line_of_it(lines: list[str]) -
     assert "The above exception was the direct cause" in lines[0]
 
 
-def test_what_ends_a_program_unforeseen_is_told_without_control_characters_and_secrets() -> None:
+def test_an_unexpected_error_is_printed_without_control_characters_and_secrets() -> None:
     begin = "from wakestream.adapters.telemetry import logs; logs.configure('INFO', ['hunter22'])"
     code = f"{begin}; raise OSError('\\x1b[2J\\nhunter22')"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -29,12 +29,12 @@ def test_of_two_labels_the_first_is_bounded_and_the_second_kept() -> None:
     assert others == [("on", 2.0), ("off", 2.0)]
 
 
-def test_a_word_that_nobody_knows_is_other_and_exactly_one_holds() -> None:
+def test_an_unknown_state_is_counted_as_other() -> None:
     assert ff.one_of(("a", "b"), "b") == {"a": 0.0, "b": 1.0, "other": 0.0}
     assert ff.one_of(("a", "b"), "from a stranger") == {"a": 0.0, "b": 0.0, "other": 1.0}
 
 
-def test_a_disk_that_is_gone_has_no_sample(tmp_path: Path) -> None:
+def test_a_missing_disk_has_no_sample(tmp_path: Path) -> None:
     assert [metric.name for metric in ff.disk("hub", tmp_path)] == ["wakestream_hub_disk_free_bytes"]
     assert list(ff.disk("hub", tmp_path / "gone")) == []
 
@@ -71,7 +71,7 @@ async def test_stages_of_a_job_are_timed_and_its_bytes_counted() -> None:
     assert (watch.link.connected, watch._since, watch._stage) == (True, {}, {})
 
 
-def test_what_comes_of_no_job_that_began_is_not_counted() -> None:
+def test_events_without_a_started_job_are_not_counted() -> None:
     watch = JobWatch()
     watch.row("out", "done", {"event": "done", "size": 5}, "ghost")
     watch.frame("out", m.Ping())
@@ -102,7 +102,7 @@ def test_a_link_that_came_up_thrice_was_reconnected_twice() -> None:
         ({"number": 1, "why": "none left", "no_capacity": True}, "no_capacity"),
     ],
 )
-def test_the_providers_answers_are_told_apart(data: dict[str, Any], result: str) -> None:
+def test_provider_answers_are_counted_by_result(data: dict[str, Any], result: str) -> None:
     watch = PowerWatch()
     watch.row("effect", "power.start", data)
     watch.row("conn", "up", {})

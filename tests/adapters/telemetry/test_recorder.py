@@ -106,7 +106,7 @@ async def test_a_disk_that_fills_up_ends_the_recording_and_not_the_program(
     assert recorder._file is None
 
 
-def test_a_folder_that_cannot_be_written_to_is_said_at_the_start(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported_at_start(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("x")
 
@@ -119,7 +119,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_at_the_start(tmp_path: Path)
         run_virtual(start())
 
 
-async def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
+async def test_without_a_folder_nothing_is_recorded(tmp_path: Path) -> None:
     with recording(None, "daemon", 1, {}) as tap:
         assert tap is untapped
         tap.row("in", "x", {})
@@ -140,7 +140,7 @@ async def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
         ([orjson.dumps({"v": 1, "program": "x", "epoch": 0, "seed": 0}), b"nonsense", b"{}"], "line 2 is not JSON"),
     ],
 )
-def test_what_is_no_log_is_refused_with_a_reason(lines: list[bytes], why: str) -> None:
+def test_a_file_that_is_not_a_log_is_refused_with_a_reason(lines: list[bytes], why: str) -> None:
     with pytest.raises(UnusableLog, match=why):
         read_log(lines)
 

@@ -125,7 +125,7 @@ def test_the_last_part_of_a_run_may_be_torn_and_no_other(tmp_path: Path) -> None
         (lines(header=Header("daemon", 1.0, 1, {"token": "abc"})), "x.jsonl: the header (line 1) holds a secret"),
     ],
 )
-def test_what_is_no_log_is_refused_with_file_and_line(tmp_path: Path, content: bytes, why: str) -> None:
+def test_a_file_that_is_not_a_log_is_refused_with_file_and_line(tmp_path: Path, content: bytes, why: str) -> None:
     with pytest.raises(UnusableLog, match=re.escape(why)) as refused:
         only(saved(tmp_path, content))
     assert "abc" not in str(refused.value).replace("x.jsonl", "")
@@ -143,7 +143,7 @@ def test_a_line_without_an_end_is_not_read_into_memory(tmp_path: Path, monkeypat
         only(saved(tmp_path, header_line(HEADER) + b"x" * 5000))
 
 
-def test_a_log_too_large_for_memory_is_refused_however_small_it_is_packed(
+def test_a_log_too_large_for_memory_is_refused_even_if_compressed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs_on_disk, "MAX_LOG", 2 << 20)
@@ -167,7 +167,7 @@ def test_parts_of_different_runs_are_not_joined(tmp_path: Path) -> None:
         only(second)
 
 
-def test_what_does_not_exist_and_a_folder_without_logs_are_said_to_be_so(tmp_path: Path) -> None:
+def test_missing_paths_and_folders_without_logs_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UnusableLog, match="nope: the file or folder does not exist"):
         find([tmp_path / "nope"])
     with pytest.raises(UnusableLog, match="this folder contains no log"):
@@ -183,13 +183,11 @@ def test_a_log_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["folder.jsonl"]
 
 
-def test_a_log_made_of_another_lies_beside_it(tmp_path: Path) -> None:
+def test_a_derived_log_is_written_beside_its_source(tmp_path: Path) -> None:
     assert LogFile((tmp_path / "x-001.jsonl.gz",)).beside("shrunk") == tmp_path / "x-001.shrunk.jsonl"
 
 
-def test_a_folder_in_which_nothing_can_be_written_or_removed_is_said_to_be_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, *_: object, **__: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 

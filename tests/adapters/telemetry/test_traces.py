@@ -96,7 +96,7 @@ async def test_jobs_side_by_side_do_not_mix() -> None:
     assert len(spans.all) == 12
 
 
-def test_a_job_that_is_let_go_of_ends_interrupted_and_its_next_run_is_of_the_same_trace() -> None:
+def test_an_interrupted_job_and_its_next_run_share_a_trace() -> None:
     spans = Spans()
     spans.traces.row("in", "job.accept", {"task_type": "x"}, "job-1")
     spans.traces.row("out", "retrying", {"event": "retrying", "attempt": 1, "delay": 2.0, "why": "down"}, "job-1")
@@ -121,7 +121,7 @@ def test_the_standard_variable_chooses_where_spans_go(given: str, kind: str, mon
     assert type(tr._exporter()).__name__ == kind
 
 
-def test_an_exporter_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_exporter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "zipkin")
     with pytest.raises(SettingsError, match="write otlp, console or none"):
         tr._exporter()

@@ -14,7 +14,7 @@ JOB = Job("job-1", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
 FILES = FakeFiles({"v.mp4": b"video", "a.wav": FileUnusable("no")})
 
 
-def test_the_fakes_are_what_the_pipeline_asks_for() -> None:
+def test_the_fakes_implement_the_ports() -> None:
     worker: Worker = FakeWorker()
     workers: Workers = FakeWorkers({"http://gpu:8383": FakeWorker()}, "http://gpu:8383")
     files: Files = FILES
@@ -22,7 +22,7 @@ def test_the_fakes_are_what_the_pipeline_asks_for() -> None:
     assert worker is not files
 
 
-async def test_healths_and_reports_are_told_in_order_and_the_last_one_stays() -> None:
+async def test_healths_and_reports_are_returned_in_order_and_the_last_repeats() -> None:
     worker = FakeWorker(
         healths=[WorkerUnreachable("not yet"), Health(False), Health(True)],
         reports=[TaskReport("processing", 50.0), TaskReport("done", 100.0)],
@@ -33,7 +33,7 @@ async def test_healths_and_reports_are_told_in_order_and_the_last_one_stays() ->
     assert [(await worker.report("t")).percent for _ in range(3)] == [50.0, 100.0, 100.0]
 
 
-async def test_what_was_uploaded_is_known_from_then_on() -> None:
+async def test_uploaded_files_are_no_longer_missing() -> None:
     worker = FakeWorker(known=[AUDIO.hash])
     assert await worker.check([VIDEO, AUDIO]) == {VIDEO.hash: False, AUDIO.hash: True}
     file = await FILES.fingerprint(Path("v.mp4"), ["blake3"])
@@ -57,7 +57,7 @@ async def test_failures_come_once_each_and_in_the_middle_of_a_transfer() -> None
     assert seen == [half, Done(Path("cut"), 0), half, Downloading(10, 10), Done(JOB.output, 10)]
 
 
-async def test_a_worker_that_is_gone_fails_every_call() -> None:
+async def test_an_unreachable_fake_worker_fails_every_call() -> None:
     worker = FakeWorker()
     worker.gone = GpuLost("taken back")
     for call in (worker.health(), worker.submit(JOB, VIDEO, AUDIO), worker.cancel("t")):

@@ -61,7 +61,7 @@ async def test_the_hub_may_refuse() -> None:
 
 
 @pytest.mark.parametrize("features", [(), ("grant", "cancel", "done", "late_hashes")])
-async def test_what_was_rehearsed_replays_without_a_difference(features: tuple[str, ...]) -> None:
+async def test_a_harness_recording_replays_without_a_difference(features: tuple[str, ...]) -> None:
     worker = FakeWorker()
     worker.delays = {"health": 1.0, "upload": 7.0, "download": 3.0}
     rehearsal = PipelineHarness(

@@ -37,7 +37,7 @@ def test_sockets_names_and_processes_are_refused_within_the_block_only(event: st
     TOUCHES[event]()
 
 
-def test_what_a_thread_tries_is_noticed_as_well() -> None:
+def test_io_in_a_thread_is_detected() -> None:
     def touch() -> None:
         with contextlib.suppress(RealWorldTouched):
             bind()

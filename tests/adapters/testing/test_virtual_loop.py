@@ -23,7 +23,7 @@ pytestmark = pytest.mark.virtual
 STARTS = [0.0, 1.5, 12_345.678, 1_760_000_000.123456]
 
 
-def test_half_an_hour_costs_nothing() -> None:
+def test_half_an_hour_of_virtual_time_is_instant() -> None:
     async def waits() -> float:
         await asyncio.sleep(1_800)
         return asyncio.get_running_loop().time()

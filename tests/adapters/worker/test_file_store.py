@@ -65,7 +65,7 @@ async def test_an_empty_file_is_refused_and_nothing_stays(store: FileStore, tmp_
     assert everything(tmp_path) == []
 
 
-async def test_a_sender_that_goes_away_leaves_nothing(store: FileStore, tmp_path: Path) -> None:
+async def test_a_disconnected_sender_leaves_no_file(store: FileStore, tmp_path: Path) -> None:
     async def send_and_leave() -> None:
         async with store.receive(("blake3",)) as incoming:
             await incoming.add(bytes(BATCH + 1))
@@ -83,7 +83,7 @@ async def test_two_uploads_of_one_file_at_once_do_not_clash(store: FileStore, tm
     assert everything(tmp_path) == [f"{digest}.mp4"]
 
 
-async def test_a_full_disk_is_told_and_nothing_stays(
+async def test_a_full_disk_is_reported_and_leaves_no_partial_file(
     store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: HashingWriter, batch: object) -> None:

@@ -159,7 +159,7 @@ def submit(request_id: str = "r1") -> m.Submit:
     return m.Submit(request_id=request_id, payload=PAYLOAD, key="client-7", sender_fd=7)
 
 
-async def test_online_is_said_once_initialized_and_at_each_new_connection(bench: Bench) -> None:
+async def test_online_is_sent_after_initialization_and_on_each_connection(bench: Bench) -> None:
     bench.link.connect()
     assert bench.link.sent == []
     bench.hub.initialized()
@@ -177,7 +177,7 @@ async def test_an_initialized_worker_without_a_link_waits_for_one(bench: Bench) 
     assert len(bench.link.of(m.Online)) == 1
 
 
-async def test_a_job_whose_files_are_here_is_started_and_its_end_told_to_its_client(bench: Bench) -> None:
+async def test_a_job_with_stored_files_starts_and_its_end_is_sent(bench: Bench) -> None:
     bench.files()
     bench.link.connect()
     bench.link.events.feed(submit())
@@ -188,7 +188,7 @@ async def test_a_job_whose_files_are_here_is_started_and_its_end_told_to_its_cli
     assert result.result == {"task_id": next(iter(bench.queue.state.tasks)), "status": "done"}
 
 
-async def test_a_job_whose_files_are_missing_waits_for_its_client_and_is_still_told_the_end(bench: Bench) -> None:
+async def test_a_job_without_files_waits_for_its_client_and_its_end_is_sent(bench: Bench) -> None:
     bench.link.connect()
     bench.link.events.feed(submit("early"))
     bench.files()
@@ -221,7 +221,7 @@ async def test_a_batch_is_taken_job_by_job_and_a_broken_one_is_left_out(bench: B
     assert [result.request_id for result in bench.link.of(m.Result)] == ["r1"]
 
 
-async def test_an_end_that_the_hub_missed_is_told_at_the_next_connection(bench: Bench) -> None:
+async def test_a_missed_end_is_sent_on_the_next_connection(bench: Bench) -> None:
     bench.files()
     bench.link.connect()
     bench.link.events.feed(submit())
@@ -244,7 +244,7 @@ async def test_a_pair_that_is_done_already_is_answered_at_once(bench: Bench) -> 
     await bench.until(lambda: bench.link.of(m.Result))
 
 
-async def test_a_cancel_stops_the_job_and_nothing_is_told_of_it(bench: Bench) -> None:
+async def test_a_cancel_stops_the_job_and_sends_no_end(bench: Bench) -> None:
     bench.files()
     bench.link.connect()
     bench.link.events.feed(submit("r1"))
@@ -280,7 +280,7 @@ async def test_a_job_that_the_hub_grants_again_after_its_cancel_is_carried_out(b
     await bench.until(lambda: bench.statuses() == ["done"])
 
 
-async def test_activity_is_told_at_the_start_and_every_30_s_until_the_end(bench: Bench) -> None:
+async def test_activity_is_sent_at_the_start_and_every_30_s(bench: Bench) -> None:
     bench.files()
     bench.link.connect()
     task = await bench.queue.ask(VIDEO, AUDIO)
@@ -294,7 +294,7 @@ async def test_activity_is_told_at_the_start_and_every_30_s_until_the_end(bench:
     assert bench.timer.fire() == []
 
 
-async def test_a_hub_that_turns_the_worker_away_is_explained_once(
+async def test_a_refused_registration_is_logged_once(
     bench: Bench,
 ) -> None:
     lines: list[str] = []
@@ -347,7 +347,7 @@ async def test_a_deployed_hub_is_answered_at_once_and_not_at_the_end(bench: Benc
         ({}, (), "缺少 audio_hash 或 video_hash"),
     ],
 )
-async def test_a_deployed_hub_is_told_at_once_why_a_job_cannot_begin(
+async def test_a_deployed_hub_gets_the_reason_why_a_job_cannot_start(
     bench: Bench, payload: dict[str, str], files: tuple[FileRef, ...], said: str
 ) -> None:
     for ref in files:
@@ -387,7 +387,7 @@ async def test_a_job_that_is_no_render_is_answered_at_once(
     assert result.task_type == task_type
 
 
-async def test_activity_is_told_while_a_file_is_on_its_way(bench: Bench) -> None:
+async def test_activity_is_sent_during_an_upload(bench: Bench) -> None:
     bench.link.connect()
     bench.transfers.begin()
     bench.transfers.begin()
@@ -403,9 +403,7 @@ async def test_activity_is_told_while_a_file_is_on_its_way(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_client_that_named_its_license_hears_of_begin_and_end_through_the_hub(
-    bench: Bench, fails: bool
-) -> None:
+async def test_a_client_with_a_license_gets_begin_and_end_through_the_hub(bench: Bench, fails: bool) -> None:
     bench.files()
     bench.engine.fail = fails
     bench.link.connect()
@@ -438,7 +436,7 @@ def over(bench: Bench, job: str, license_: str = "lic") -> bool:
     return bench.verifier.ended.has(job, license_, 2**40)
 
 
-async def test_that_a_job_is_over_is_heard_at_once_however_much_the_hub_has_said_before(
+async def test_the_end_of_a_job_is_handled_before_queued_messages(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.link.connect()
@@ -457,7 +455,7 @@ def wire_batch(*jobs: dict[str, Any]) -> m.DispatchBatch:
     return m.DispatchBatch(ts=1, batch_id="b", jobs=jobs)
 
 
-async def test_a_job_that_is_over_waits_for_no_result_and_takes_no_place_of_those_that_do(bench: Bench) -> None:
+async def test_an_ended_job_waits_for_no_result_and_takes_no_place(bench: Bench) -> None:
     bench.link.connect()
     bench.link.events.feed(replace(submit("mine"), license="one"))
     for number in range(5):

@@ -53,7 +53,7 @@ async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
     shelf.store.close()
 
 
-async def test_what_was_not_used_for_long_goes_and_the_rest_stays(shelf: Shelf) -> None:
+async def test_files_unused_for_long_are_removed(shelf: Shelf) -> None:
     old, fresh = shelf.put(1, 8 * DAY), shelf.put(2, 6 * DAY)
     result = shelf.store.result("a" * 32)
     result.write_bytes(b"film")
@@ -63,7 +63,7 @@ async def test_what_was_not_used_for_long_goes_and_the_rest_stays(shelf: Shelf) 
     assert list((shelf.store.root / "partial").iterdir()) == []
 
 
-async def test_on_a_full_disk_the_longest_unused_go_until_there_is_room(
+async def test_on_a_full_disk_the_least_recently_used_are_removed(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refs = [shelf.put(number, number * DAY) for number in (1, 2, 3)]
@@ -72,7 +72,7 @@ async def test_on_a_full_disk_the_longest_unused_go_until_there_is_room(
     assert [shelf.store.has(ref) for ref in refs] == [True, True, False]
 
 
-async def test_a_file_that_somebody_was_told_of_stays_whatever_the_disk_says(shelf: Shelf) -> None:
+async def test_a_file_reported_as_present_is_not_removed(shelf: Shelf) -> None:
     ref = shelf.put(1, PROMISED - 1)
     assert await shelf.tidy(Retention(age=1.0, spare=2**62)) == 0
     assert shelf.store.has(ref)

@@ -111,7 +111,7 @@ async def test_an_engine_with_a_bug_fails_its_task_and_not_the_worker(bench: Ben
     assert "secret" not in error
 
 
-async def test_last_words_that_are_no_text_can_be_kept_and_told(bench: Bench) -> None:
+async def test_last_lines_that_are_not_unicode_are_stored_and_sent(bench: Bench) -> None:
     bench.engine.fail = TaskFailed("cannot read caf\udce9.mp4")
     task = await bench.queue.ask(*bench.put(1))
     bench.engine.go.set()
@@ -135,7 +135,7 @@ async def test_a_cancel_right_after_the_start_is_not_lost(bench: Bench) -> None:
     assert bench.queue.state.tasks[task.id].status == "cancelled"
 
 
-async def test_a_file_that_has_gone_is_named(bench: Bench) -> None:
+async def test_a_missing_file_is_named(bench: Bench) -> None:
     video, audio = bench.put(1)
     bench.store.path(audio).unlink()
     task = await bench.queue.ask(video, audio)
@@ -166,7 +166,7 @@ async def test_tasks_survive_a_restart(tmp_path: Path) -> None:
     assert set(Bench(tmp_path, before.journal).queue.state.tasks) == {waiting.id}
 
 
-async def test_a_result_that_somebody_removed_is_made_again(bench: Bench) -> None:
+async def test_a_removed_result_is_made_again(bench: Bench) -> None:
     bench.engine.go.set()
     pair = bench.put(1)
     task = await bench.queue.ask(*pair)
@@ -177,9 +177,7 @@ async def test_a_result_that_somebody_removed_is_made_again(bench: Bench) -> Non
     assert bench.store.result(task.id).is_file()
 
 
-async def test_a_submit_that_cannot_be_kept_is_refused_and_not_run(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_submit_that_cannot_be_stored_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(facts: object) -> None:
         raise NoSpace("the disk is full: make room")
 
@@ -205,7 +203,7 @@ async def test_a_result_that_was_whole_when_the_worker_was_killed_is_not_made_ag
     await after.close()
 
 
-async def test_what_cannot_be_kept_at_its_end_is_looked_at_again_by_the_next_run_and_not_rendered_twice(
+async def test_an_end_that_cannot_be_stored_is_checked_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Bench(tmp_path)
@@ -250,9 +248,7 @@ async def test_the_journal_can_be_cut_down_to_what_is_true_now(bench: Bench) -> 
     assert DECIDER.recover(facts).tasks[task.id].digest == bench.queue.state.tasks[task.id].digest
 
 
-async def test_a_journal_that_broke_ends_the_program_and_promises_nothing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_broken_journal_ends_the_program(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(facts: object) -> None:
         raise JournalError("the journal broke")
 
@@ -265,7 +261,7 @@ async def test_a_journal_that_broke_ends_the_program_and_promises_nothing(
         await bench.queue.until(stop)
 
 
-async def test_an_end_that_cannot_be_taken_in_by_a_fault_of_ours_ends_the_program_instead_of_a_queue_that_stands_still(
+async def test_an_internal_error_at_an_end_exits_instead_of_blocking_the_queue(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def faulty(facts: object) -> None:

@@ -61,7 +61,7 @@ def test_the_next_batch_counts_again() -> None:
     assert crowd.told["c"] == [(0, "held", 1), (60, "due", 1), (60, "|", 0)]
 
 
-def test_whoever_leaves_is_not_counted_and_nobody_waits_longer_for_it() -> None:
+def test_a_job_that_leaves_is_not_counted_or_waited_for() -> None:
     crowd = Crowd(2, 60)
     leaving = crowd.join("a")
     crowd.at(10)
@@ -74,14 +74,14 @@ def test_whoever_leaves_is_not_counted_and_nobody_waits_longer_for_it() -> None:
     assert crowd.told["b"][1:] == [(70, "due", 1), (70, "|", 0)]
 
 
-def test_a_batch_of_one_holds_nobody() -> None:
+def test_a_batch_of_one_does_not_wait() -> None:
     crowd = Crowd(1, 60)
     crowd.join("a")
     crowd.at(1)
     assert crowd.told["a"] == [(0, "full", 1), (0, "|", 0)]
 
 
-def test_whoever_went_and_comes_by_again_passes() -> None:
+def test_a_job_that_passed_the_barrier_passes_again() -> None:
     scheduler, batch, heard = TestScheduler(), Barrier(2, 60), list[str]()
     place = batch.wait()
     for _ in range(2):
@@ -90,7 +90,7 @@ def test_whoever_went_and_comes_by_again_passes() -> None:
     assert heard == ["held", "due", "passed"]
 
 
-async def test_one_that_raises_holds_nobody_up() -> None:
+async def test_a_job_that_raises_does_not_block_the_batch() -> None:
     loop, scheduler, batch = asyncio.get_running_loop(), LoopScheduler(), Barrier(2, 60)
     faults: list[object] = []
     loop.set_exception_handler(lambda _, context: faults.append(str(context["exception"])))

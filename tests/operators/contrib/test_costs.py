@@ -38,7 +38,7 @@ async def test_the_pace_of_the_lines_is_the_users() -> None:
     assert len(await stage.run(job.pipe(costs(rx.never(), 1.0, tell, line_every=3.0)))) == 3 + 2
 
 
-async def test_a_line_that_cannot_be_told_is_the_jobs_error(stage: Stage) -> None:
+async def test_an_error_in_the_report_is_the_jobs_error(stage: Stage) -> None:
     def broken(_: Cost) -> e.JobEvent:
         raise WakestreamError("no such word")
 
@@ -58,7 +58,7 @@ def test_the_meter_runs_from_the_news_that_the_gpu_is_on(news: Reply) -> None:
 
 
 @pytest.mark.parametrize("news", [BootFailure("no power"), PowerNotice("stopping"), PowerNotice("no_capacity")])
-def test_the_meter_stands_still_while_the_gpu_is_off(news: Reply) -> None:
+def test_the_meter_stops_while_the_gpu_is_off(news: Reply) -> None:
     meter = Meter(3600.0)
     meter.update(PowerNotice("starting"), 0.0)
     meter.update(news, 10.0)
@@ -68,7 +68,7 @@ def test_the_meter_stands_still_while_the_gpu_is_off(news: Reply) -> None:
 
 
 @pytest.mark.parametrize("news", [LinkUp(), Refused("no")])
-def test_other_news_change_nothing(news: Reply) -> None:
+def test_other_events_change_nothing(news: Reply) -> None:
     meter = Meter(3600.0)
     meter.update(news, 0.0)
     assert meter.cost(10.0).seconds == 0

@@ -34,7 +34,7 @@ class Race(Stage):
 
 
 @pytest.mark.parametrize("submitted", [TASKS, TASKS[::-1]])
-async def test_all_but_the_winner_are_told_to_stop(submitted: Sequence[e.Submitted]) -> None:
+async def test_all_but_the_winner_are_stopped(submitted: Sequence[e.Submitted]) -> None:
     race, won = Race(), e.Rendered(TASKS[1])
     events = await race.ends(*submitted, won)
     assert events[:4] == [*submitted, won]
@@ -43,13 +43,13 @@ async def test_all_but_the_winner_are_told_to_stop(submitted: Sequence[e.Submitt
     assert [gpu.said("cancel") for gpu in race.gpus] == [["task-a"], [], ["task-c"]]
 
 
-async def test_a_lane_that_was_submitted_twice_is_told_of_its_later_task() -> None:
+async def test_of_two_submits_the_later_task_is_stopped() -> None:
     race, won = Race(), e.Rendered(TASKS[1])
     await race.ends(replace(TASKS[0], task_id="before"), TASKS[0], TASKS[1], won)
     assert race.gpus[0].said("cancel") == ["task-a"]
 
 
-async def test_a_loser_that_cannot_be_told_spoils_nothing() -> None:
+async def test_a_failed_stop_of_a_loser_does_not_fail_the_job() -> None:
     race, won = Race(), e.Rendered(TASKS[1])
     race.gpus[0].failures["cancel"] = [WorkerRefused("no")]
     events = await race.ends(TASKS[0], TASKS[1], won)

@@ -20,7 +20,7 @@ DONE, NOTE = e.Done(Path("out.mp4"), 1), e.Note("told")
 
 
 @pytest.mark.parametrize("outcome", [DONE, e.Failed("no"), e.TimedOut("online", 60.0), e.Cancelled()])
-async def test_what_is_said_last_comes_between_the_job_and_its_outcome(outcome: e.Outcome) -> None:
+async def test_the_last_event_comes_between_the_job_and_its_outcome(outcome: e.Outcome) -> None:
     stage, asked = Stage(), list[e.Outcome]()
 
     def last(outcome: e.Outcome) -> Observable[e.JobEvent]:
@@ -33,7 +33,7 @@ async def test_what_is_said_last_comes_between_the_job_and_its_outcome(outcome: 
     assert [round(at) for at, _ in stage.items] == [0, 5, 5]
 
 
-async def test_nothing_to_say_is_as_good(stage: Stage) -> None:
+async def test_an_empty_last_stage_is_allowed(stage: Stage) -> None:
     job: Observable[e.JobEvent] = of(DONE)
     assert await stage.run(job.pipe(before_outcome(lambda _: of()))) == [DONE]
     assert stage.end == "|"
@@ -55,7 +55,7 @@ async def test_an_error_is_a_note_and_changes_no_outcome(error: Exception, said:
         assert stage.end == "|"
 
 
-async def test_whoever_lets_go_of_the_job_lets_go_of_its_last_words(loop_scheduler: LoopScheduler) -> None:
+async def test_disposing_the_job_disposes_its_last_stage(loop_scheduler: LoopScheduler) -> None:
     ended: list[str] = []
 
     async def endless() -> e.JobEvent:
@@ -73,7 +73,7 @@ async def test_whoever_lets_go_of_the_job_lets_go_of_its_last_words(loop_schedul
     assert ended == ["cancelled"]
 
 
-async def test_a_job_that_goes_on_is_not_asked() -> None:
+async def test_the_last_stage_does_not_run_before_the_outcome() -> None:
     heard: list[e.JobEvent] = []
     job: Observable[e.JobEvent] = never().pipe(start_with(e.Queued()))
     running = job.pipe(before_outcome(lambda _: of(NOTE))).subscribe(heard.append, scheduler=LoopScheduler())

@@ -17,7 +17,7 @@ async def test_without_a_signal_the_source_passes(stage: Stage) -> None:
     assert await stage.run(of(SUBMITTED).pipe(cancellable(rx.never(), stage.workers))) == [SUBMITTED]
 
 
-async def test_the_signal_lets_go_of_the_source_and_tells_the_worker_that_has_the_task() -> None:
+async def test_the_signal_disposes_the_source_and_cancels_the_task_at_its_worker() -> None:
     stage, signal = Stage(), Subject[None]()
     asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
     source = rx.never().pipe(start_with(SUBMITTED), cancellable(signal, stage.workers))
@@ -26,14 +26,14 @@ async def test_the_signal_lets_go_of_the_source_and_tells_the_worker_that_has_th
     assert stage.end == "|"
 
 
-async def test_before_the_submit_no_worker_is_told() -> None:
+async def test_before_the_submit_no_worker_gets_a_cancel() -> None:
     stage, signal = Stage(), Subject[None]()
     asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
     assert await stage.run(rx.never().pipe(cancellable(signal, stage.workers))) == [e.Cancelled()]
     assert stage.worker.calls == []
 
 
-async def test_a_signal_that_was_given_before_is_heard_and_nothing_begins() -> None:
+async def test_an_earlier_signal_counts_and_nothing_starts() -> None:
     begun: list[str] = []
     source = rx.defer(lambda _: begun.append("begun") or rx.never())
     for signal in (BehaviorSubject(None), of(None)):
@@ -51,7 +51,7 @@ async def test_a_worker_that_fails_to_cancel_changes_nothing() -> None:
     assert (await stage.run(source))[-1] == e.Cancelled()
 
 
-async def test_the_worker_is_told_which_job_no_longer_wants_the_task() -> None:
+async def test_the_cancel_names_the_job() -> None:
     stage, signal, told = Stage(), Subject[None](), []
 
     async def cancel(task_id: str, job_id: str | None = None) -> None:
@@ -63,7 +63,7 @@ async def test_the_worker_is_told_which_job_no_longer_wants_the_task() -> None:
     assert told == [("task-1", "job-2")]
 
 
-async def test_every_worker_that_has_a_task_of_this_job_is_told_and_none_that_went_with_an_earlier_gpu() -> None:
+async def test_every_worker_with_a_task_of_the_present_attempt_gets_the_cancel() -> None:
     stage, signal = Stage(), Subject[None]()
     other = replace(SUBMITTED, worker=e.Online("http://other:8383"), task_id="task-2")
     gone = replace(SUBMITTED, worker=e.Online("http://gone:8383"), task_id="task-0")

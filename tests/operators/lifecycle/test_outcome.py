@@ -25,7 +25,7 @@ def test_an_outcome_is_the_last_event() -> None:
     assert heard(of(WAKING, e.Cancelled(), WAKING)) == [WAKING, WAKING, e.Cancelled(), "|"]
 
 
-def test_a_stage_after_the_one_that_gave_an_outcome_has_the_last_word() -> None:
+def test_a_later_stage_can_replace_the_outcome() -> None:
     assert heard(of(e.Done(Path("a"), 1), WAKING, e.Done(Path("b"), 2))) == [WAKING, e.Done(Path("b"), 2), "|"]
 
 

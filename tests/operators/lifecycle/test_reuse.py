@@ -21,7 +21,7 @@ SAME = e.Note("the same work was done before", {"same_as": "job-1"})
         ([GRANTED, TAKEN, e.Retrying(1, 1.0, "the network is away"), GRANTED, CACHED], OWN),
     ],
 )
-def test_a_result_is_the_jobs_own_unless_nothing_was_rendered_for_it(events: list[e.JobEvent], whose: str) -> None:
+def test_a_result_is_the_jobs_own_if_it_was_rendered_for_it(events: list[e.JobEvent], whose: str) -> None:
     known = ""
     for event in events:
         known = reused(known, event)

@@ -27,7 +27,7 @@ def test_no_initial_delay_stays_none() -> None:
 
 
 @given(seed=st.integers(), attempt=st.integers(1, 10_000), jitter=st.floats(0, 1))
-def test_jitter_only_ever_takes_away_and_is_the_same_for_the_same_seed(seed: int, attempt: int, jitter: float) -> None:
+def test_jitter_only_shortens_and_is_the_same_for_a_seed(seed: int, attempt: int, jitter: float) -> None:
     full = EXACT.delay(attempt, Random(0))
     backoff = Backoff(initial=1.0, factor=2.0, max_delay=60.0, jitter=jitter)
     delay = backoff.delay(attempt, Random(seed))

@@ -22,7 +22,7 @@ on_next, on_error, on_completed, subscribe = (
 )
 
 
-def test_all_lanes_are_heard_until_the_last_completes_and_the_first_lanes_item_is_the_result(
+def test_all_lanes_emit_until_the_last_completes_and_the_first_lane_gives_the_result(
     scheduler: TestScheduler,
 ) -> None:
     one = scheduler.create_cold_observable(on_next(10, "a1"), on_next(40, "a2"), on_completed(50))
@@ -35,13 +35,13 @@ def test_all_lanes_are_heard_until_the_last_completes_and_the_first_lanes_item_i
     assert other.subscriptions == [subscribe(200, 270)]
 
 
-def test_the_result_is_not_said_twice_where_nothing_came_after_it() -> None:
+def test_the_result_is_not_repeated_if_it_was_the_last_item() -> None:
     heard: list[str] = []
     all_done(of("other", "a"), rx.empty()).subscribe(heard.append, on_completed=lambda: heard.append("|"))
     assert heard == ["other", "a", "|"]
 
 
-def test_a_lane_that_fails_ends_the_whole_and_the_others_are_let_go_of() -> None:
+def test_a_failed_lane_ends_everything_and_disposes_the_others() -> None:
     scheduler, broken = TestScheduler(), ValueError("broken")
     slow = scheduler.create_cold_observable(on_next(10, "s1"), on_next(60, "s2"), on_completed(70))
     fails = scheduler.create_cold_observable(on_next(20, "f1"), on_error(30, broken))
@@ -51,7 +51,7 @@ def test_a_lane_that_fails_ends_the_whole_and_the_others_are_let_go_of() -> None
     assert slow.subscriptions == [subscribe(200, 230)]
 
 
-def test_one_that_fails_at_once_lets_no_other_begin() -> None:
+def test_a_lane_that_fails_at_once_starts_no_other() -> None:
     begun: list[str] = []
     late: Observable[str] = rx.defer(lambda _: begun.append("late") or of("late"))  # type: ignore[func-returns-value]
     heard: list[str] = []
@@ -92,6 +92,6 @@ def test_results_that_cannot_be_joined_are_an_error() -> None:
     assert heard == [1, 0, ZeroDivisionError]
 
 
-def test_without_a_lane_nothing_can_be_done() -> None:
+def test_without_lanes_there_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one source"):
         all_done()

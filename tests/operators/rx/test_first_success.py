@@ -21,7 +21,7 @@ on_next, on_error, on_completed, subscribe = (
 )
 
 
-def test_all_lanes_are_heard_until_the_first_completes_and_the_others_are_let_go_of(scheduler: TestScheduler) -> None:
+def test_all_lanes_emit_until_the_first_completes_and_the_others_are_disposed(scheduler: TestScheduler) -> None:
     slow = scheduler.create_cold_observable(on_next(10, "s1"), on_next(60, "s2"), on_completed(70))
     fast = scheduler.create_cold_observable(on_next(20, "f1"), on_next(40, "f2"), on_completed(50))
     assert scheduler.start(lambda: first_success(slow, fast)).messages == [
@@ -30,7 +30,7 @@ def test_all_lanes_are_heard_until_the_first_completes_and_the_others_are_let_go
     assert slow.subscriptions == fast.subscriptions == [subscribe(200, 250)]
 
 
-def test_the_last_item_is_the_winners_also_when_another_lane_spoke_since(scheduler: TestScheduler) -> None:
+def test_the_last_item_is_the_winners_even_after_items_of_other_lanes(scheduler: TestScheduler) -> None:
     winner = scheduler.create_cold_observable(on_next(10, "won"), on_completed(30))
     other = scheduler.create_cold_observable(on_next(20, "still here"))
     assert scheduler.start(lambda: first_success(winner, other)).messages == [
@@ -38,7 +38,7 @@ def test_the_last_item_is_the_winners_also_when_another_lane_spoke_since(schedul
     ]  # fmt: skip
 
 
-def test_a_lane_that_fails_drops_out_and_is_told_of() -> None:
+def test_a_failed_lane_drops_out_with_a_note() -> None:
     scheduler = TestScheduler()
     broken = scheduler.create_cold_observable(on_error(10, ValueError("broken")))
     whole = scheduler.create_cold_observable(on_next(20, "x"), on_completed(30))
@@ -58,7 +58,7 @@ def test_the_error_of_the_last_lane_passes() -> None:
     assert told == [1]
 
 
-def test_a_word_on_a_dropped_lane_that_cannot_be_made_ends_the_whole(scheduler: TestScheduler) -> None:
+def test_an_error_in_the_note_on_a_dropped_lane_ends_everything(scheduler: TestScheduler) -> None:
     def no_word(_: int, error: Exception) -> str:
         raise KeyError("no word")
 
@@ -106,7 +106,7 @@ async def test_the_effects_of_the_losers_are_cancelled(loop_scheduler: LoopSched
     assert ended == ["cancelled"]
 
 
-async def test_whoever_lets_go_of_it_lets_go_of_all_lanes(scheduler: TestScheduler) -> None:
+async def test_disposing_it_disposes_all_lanes(scheduler: TestScheduler) -> None:
     lanes = [scheduler.create_hot_observable() for _ in range(2)]
     first_success(*lanes).subscribe(scheduler=scheduler).dispose()
     assert [len(lane.observers) for lane in lanes] == [0, 0]

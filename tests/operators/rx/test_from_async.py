@@ -44,7 +44,7 @@ async def test_an_async_generator_gives_all_its_items_as_they_come(loop_schedule
     assert heard == [0.0, 10.0, 20.0, "|"]
 
 
-async def test_an_async_generator_may_give_nothing(loop_scheduler: LoopScheduler) -> None:
+async def test_an_async_generator_may_be_empty(loop_scheduler: LoopScheduler) -> None:
     async def effect() -> AsyncIterator[int]:
         for item in ():
             yield item
@@ -83,7 +83,7 @@ async def test_what_an_effect_raises_is_the_observables_error(loop_scheduler: Lo
     assert heard == [[broken], [1, broken], [broken]]
 
 
-async def test_an_effect_that_is_none_says_so_as_an_error(loop_scheduler: LoopScheduler) -> None:
+async def test_an_invalid_effect_is_an_error(loop_scheduler: LoopScheduler) -> None:
     def plain() -> Any:
         return 5
 
@@ -193,7 +193,9 @@ async def test_cancellation_from_outside_is_neither_caught_nor_emitted(loop_sche
     assert heard == []
 
 
-async def test_an_observer_that_raises_hears_of_it_and_the_generator_is_closed(loop_scheduler: LoopScheduler) -> None:
+async def test_an_observer_that_raises_gets_the_error_and_the_generator_is_closed(
+    loop_scheduler: LoopScheduler,
+) -> None:
     seen, heard, fault = list[str](), list[Any](), ValueError("observer")
 
     async def effect() -> AsyncIterator[int]:
@@ -211,7 +213,7 @@ async def test_an_observer_that_raises_hears_of_it_and_the_generator_is_closed(l
     assert (heard, seen) == ([fault], ["finally"])
 
 
-async def test_the_task_bears_the_name_given(loop_scheduler: LoopScheduler) -> None:
+async def test_the_task_has_the_given_name(loop_scheduler: LoopScheduler) -> None:
     names: list[str] = []
 
     async def effect() -> None:

@@ -19,7 +19,7 @@ def same(elapsed: float) -> float:
     return elapsed
 
 
-def test_it_tells_the_time_elapsed_at_each_beat(scheduler: TestScheduler) -> None:
+def test_it_emits_the_elapsed_time_at_each_beat(scheduler: TestScheduler) -> None:
     result = scheduler.start(lambda: interval(10, lambda elapsed: f"{elapsed:g}"), disposed=235)
     assert result.messages == [on_next(210, "10"), on_next(220, "20"), on_next(230, "30")]
 

@@ -43,7 +43,7 @@ def test_a_limit_below_one_is_refused() -> None:
         Limiter(0)
 
 
-async def test_a_free_turn_is_taken_at_once_and_the_next_waits_and_is_told() -> None:
+async def test_a_free_place_is_taken_at_once_and_the_next_waits_with_a_note() -> None:
     stage = Stage(2)
     for name in "abcd":
         stage.enter(name)
@@ -54,7 +54,7 @@ async def test_a_free_turn_is_taken_at_once_and_the_next_waits_and_is_told() -> 
     assert stage.begun == ["a", "b", "c"]
 
 
-async def test_the_most_urgent_is_next_and_among_equals_who_came_first() -> None:
+async def test_the_most_urgent_is_next_and_equals_keep_their_order() -> None:
     stage = Stage(1)
     stage.enter("first")
     for name, priority in (("low", -1), ("one", 0), ("two", 0), ("high", 5)):
@@ -81,7 +81,7 @@ async def test_an_error_and_a_disposal_give_the_turn_back() -> None:
     assert (stage.turns.running, stage.turns.waiting) == (0, 0)
 
 
-async def test_one_who_leaves_while_waiting_or_as_it_is_called_takes_no_turn() -> None:
+async def test_one_that_is_disposed_while_waiting_or_called_takes_no_place() -> None:
     stage = Stage(1)
     stage.enter("a")
     waiting, called = stage.enter("waiting"), stage.enter("called")
@@ -93,7 +93,7 @@ async def test_one_who_leaves_while_waiting_or_as_it_is_called_takes_no_turn() -
     assert stage.begun == ["a", "last"]
 
 
-async def test_a_source_that_ends_at_once_has_given_its_turn_back_before_anyone_hears_of_it() -> None:
+async def test_a_source_that_ends_at_once_frees_its_place_before_its_items_arrive() -> None:
     turns = Limiter(1)
     taken: list[int] = []
     again = of(1).pipe(turns.limit()).do_action(on_completed=lambda: taken.append(turns.running))

@@ -16,7 +16,7 @@ def passing(source: Observable[Any]) -> Observable[Any]:
     return LightObservable(lambda observer, scheduler: subscribe_through(source, observer, scheduler))
 
 
-def test_nothing_passes_along_after_the_end() -> None:
+def test_nothing_passes_after_the_end() -> None:
     def babbling(observer: abc.ObserverBase[int], _: abc.SchedulerBase | None) -> abc.DisposableBase:
         observer.on_next(1)
         observer.on_completed()
@@ -39,7 +39,7 @@ def test_a_source_that_cannot_even_begin_is_an_error_of_the_whole() -> None:
     assert heard == [0, broken]
 
 
-def test_whoever_lets_go_lets_go_of_the_source_beneath() -> None:
+def test_disposing_disposes_the_source() -> None:
     let_go: list[str] = []
     source: Observable[Any] = LightObservable(lambda *_: Disposable(lambda: let_go.append("source")))
     subscription = passing(passing(source)).subscribe()
@@ -49,7 +49,7 @@ def test_whoever_lets_go_lets_go_of_the_source_beneath() -> None:
     assert let_go == ["source"]
 
 
-def test_the_librarys_methods_give_what_they_give_there() -> None:
+def test_the_librarys_methods_work_unchanged() -> None:
     heard: list[Any] = []
     squares = of(1, -1, 2, 3, 4).map(lambda item: item * item).distinct_until_changed()
     squares.take_while(lambda item: item < 9, inclusive=True).subscribe(heard.append, None, lambda: heard.append("|"))

@@ -24,7 +24,7 @@ on_next, on_error, on_completed, subscribe = (
 )
 
 
-def test_it_asks_at_once_then_at_its_pace_until_satisfied() -> None:
+def test_it_polls_at_once_then_at_its_pace_until_satisfied() -> None:
     scheduler, numbers = TestScheduler(), count(1)
     asked: list[float] = []
 
@@ -69,7 +69,7 @@ async def test_slow_effects_never_overlap(loop_scheduler: LoopScheduler) -> None
     assert (most, starts) == (1, [0.0, 7.0, 14.0, 21.0])
 
 
-def test_an_answer_without_an_item_is_asked_again(scheduler: TestScheduler) -> None:
+def test_an_empty_answer_is_polled_again(scheduler: TestScheduler) -> None:
     answers = iter([rx.empty(), rx.empty(), rx.of("x")])
     result = scheduler.start(lambda: poll(lambda: next(answers), every=20, until=lambda _: True))
     assert [message.value.kind for message in result.messages] == ["N", "C"]
@@ -99,7 +99,7 @@ def test_a_question_that_cannot_be_built_arrives_as_an_error(scheduler: TestSche
     assert scheduler.start(lambda: poll(ask, every=20, until=bool)).messages == [on_error(200, broken)]
 
 
-def test_an_answer_that_cannot_be_judged_arrives_as_an_error_and_lets_go() -> None:
+def test_an_error_in_the_predicate_arrives_as_an_error_and_disposes() -> None:
     broken, answer, heard = ValueError("cannot judge"), Subject[int](), list[Any]()
 
     def judge(_: int) -> bool:

@@ -155,7 +155,7 @@ def test_disposing_between_attempts_stops_the_next(scheduler: TestScheduler) -> 
     assert source.subscriptions == [subscribe(200, 201)]
 
 
-def test_disposing_in_an_attempt_lets_go_of_it(scheduler: TestScheduler) -> None:
+def test_disposing_during_an_attempt_disposes_it(scheduler: TestScheduler) -> None:
     source = scheduler.create_cold_observable(on_error(50, BROKEN))
     scheduler.start(lambda: source.pipe(retry_backoff(changed(), Random(1))), disposed=270)
     assert source.subscriptions == [subscribe(200, 250), subscribe(260, 270)]

@@ -85,7 +85,7 @@ async def test_an_action_that_disposes_itself_disposes_what_it_returns() -> None
     assert gone == ["inner"]
 
 
-async def test_what_an_action_returns_besides_is_ignored(loop_scheduler: LoopScheduler) -> None:
+async def test_other_return_values_of_an_action_are_ignored(loop_scheduler: LoopScheduler) -> None:
     timer = loop_scheduler.schedule(lambda *_: 5)  # type: ignore[arg-type, return-value]
     await asyncio.sleep(0)
     timer.dispose()
@@ -139,7 +139,7 @@ async def test_close_waits_for_the_clean_up_of_cancelled_effects_and_of_what_the
     assert loop_scheduler.loop.time() == 3.0
 
 
-async def test_close_has_nothing_to_wait_for_when_nothing_runs(loop_scheduler: LoopScheduler) -> None:
+async def test_close_returns_at_once_when_nothing_runs(loop_scheduler: LoopScheduler) -> None:
     await loop_scheduler.close()
     assert loop_scheduler.loop.time() == 0.0
 

@@ -53,7 +53,7 @@ def test_nothing_happens_before_the_first_subscription() -> None:
     assert subscriptions == []
 
 
-def test_waiters_come_and_go_while_the_effect_goes_on() -> None:
+def test_subscribers_come_and_go_while_the_effect_runs() -> None:
     effect: Subject[str] = Subject()
     once = Shared(effect)
     gone, heard = list[str](), list[str]()
@@ -73,7 +73,7 @@ def test_only_the_first_item_counts() -> None:
     assert early == collect(once) == ["first", "|"]
 
 
-def test_an_error_reaches_all_who_wait_and_the_next_subscription_starts_again() -> None:
+def test_an_error_reaches_all_subscribers_and_the_next_subscription_restarts() -> None:
     broken = ValueError("broken")
     effects = iter([first := Subject[str](), second := Subject[str]()])
     once = Shared(rx.defer(lambda _: next(effects)))
@@ -85,7 +85,7 @@ def test_an_error_reaches_all_who_wait_and_the_next_subscription_starts_again() 
     assert again == ["item", "|"]
 
 
-def test_an_end_without_an_item_reaches_all_who_wait_and_the_next_starts_again() -> None:
+def test_an_empty_end_reaches_all_subscribers_and_the_next_subscription_restarts() -> None:
     effects = iter([first := Subject[str](), second := Subject[str]()])
     once = Shared(rx.defer(lambda _: next(effects)))
     waiting = [collect(once), collect(once)]
@@ -96,7 +96,7 @@ def test_an_end_without_an_item_reaches_all_who_wait_and_the_next_starts_again()
     assert again == ["item", "|"]
 
 
-def test_a_waiter_that_raises_starves_nobody_and_its_fault_is_not_kept_quiet() -> None:
+def test_a_subscriber_that_raises_is_reported_and_blocks_no_other() -> None:
     effect: Subject[str] = Subject()
     once = Shared(effect)
     order: list[str] = []
@@ -132,7 +132,7 @@ async def test_a_waiter_that_raises_at_an_effects_item_is_reported_to_the_loop(l
     assert [str(context["exception"]) for context in reported] == ["observer"]
 
 
-def test_a_waiter_without_an_error_handler_does_not_keep_an_error_from_the_others() -> None:
+def test_a_subscriber_without_an_error_handler_does_not_block_an_error() -> None:
     effect, heard = Subject[str](), list[Any]()
     once = Shared(effect)
     once.subscribe(lambda _: None)

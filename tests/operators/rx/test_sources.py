@@ -21,7 +21,7 @@ def test_emit_gives_its_items_and_completes_before_subscribe_returns() -> None:
     assert heard(of()) == ["|"]
 
 
-def test_begin_with_gives_its_items_before_those_of_the_source() -> None:
+def test_start_with_emits_its_items_before_those_of_the_source() -> None:
     source: Subject[int] = Subject()
     items = heard(source.pipe(start_with(0)))
     assert items == [0]
@@ -30,7 +30,7 @@ def test_begin_with_gives_its_items_before_those_of_the_source() -> None:
     assert items == [0, 1, "|"]
 
 
-def test_beside_passes_the_source_and_only_the_error_of_the_other() -> None:
+def test_merge_errors_passes_the_source_and_only_the_error_of_the_other() -> None:
     source: Subject[int] = Subject()
     other: Subject[str] = Subject()
     items = heard(source.pipe(merge_errors(other)))
@@ -49,12 +49,12 @@ def test_the_end_of_the_other_ends_nothing() -> None:
     assert items == [1, "|"]
 
 
-def test_both_are_let_go_of_together(scheduler: TestScheduler) -> None:
+def test_both_are_disposed_together(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(ReactiveTest.on_next(300, 1))
     other = scheduler.create_hot_observable(ReactiveTest.on_next(300, 2))
     scheduler.start(lambda: source.pipe(merge_errors(other)), disposed=500)
     assert [s.unsubscribe for s in (*source.subscriptions, *other.subscriptions)] == [500, 500]
 
 
-def test_a_source_that_fails_within_the_subscription_is_told_once() -> None:
+def test_a_source_that_fails_on_subscribe_is_reported_once() -> None:
     assert heard(rx.throw(ValueError("at once")).pipe(merge_errors(rx.throw(ValueError("too"))))) == ["at once"]

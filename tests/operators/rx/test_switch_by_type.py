@@ -45,7 +45,7 @@ def test_the_kind_of_an_item_chooses_the_road(scheduler: TestScheduler) -> None:
     assert other.subscriptions == []
 
 
-def test_the_whole_completes_with_its_road_and_lets_go_of_an_endless_source(scheduler: TestScheduler) -> None:
+def test_it_completes_with_its_branch_and_disposes_an_endless_source(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, Yes("a")), on_next(900, Yes("late")))
     road = scheduler.create_cold_observable(on_completed(20))
     result = scheduler.start(lambda: source.pipe(switch_by_type({Yes: lambda _: road})))
@@ -92,7 +92,7 @@ def test_a_source_that_ends_leaves_the_road_to_its_own_end(scheduler: TestSchedu
     assert result.messages == [on_next(260, "x"), on_completed(270)]
 
 
-def test_errors_of_source_and_road_end_the_whole_and_let_go_of_the_other() -> None:
+def test_errors_of_source_and_branch_end_it_and_dispose_the_other() -> None:
     scheduler, broken = TestScheduler(), ValueError("broken")
     source = scheduler.create_hot_observable(on_next(210, Yes("a")))
     road = scheduler.create_cold_observable(on_error(20, broken))
@@ -122,7 +122,7 @@ def test_a_case_that_raises_arrives_as_an_error() -> None:
     assert not source.observers
 
 
-def test_disposing_lets_go_of_source_and_road(scheduler: TestScheduler) -> None:
+def test_disposing_disposes_source_and_branch(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, Yes("a")))
     road = scheduler.create_cold_observable(on_completed(500))
     scheduler.start(lambda: source.pipe(switch_by_type({Yes: lambda _: road})), disposed=300)
@@ -130,7 +130,7 @@ def test_disposing_lets_go_of_source_and_road(scheduler: TestScheduler) -> None:
     assert road.subscriptions == [subscribe(210, 300)]
 
 
-def test_a_road_that_feeds_the_source_while_it_is_entered_gives_way_to_what_it_fed() -> None:
+def test_a_branch_that_feeds_the_source_on_entry_is_replaced() -> None:
     source: Subject[Any] = Subject()
 
     def entering(observer: abc.ObserverBase[Any], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:

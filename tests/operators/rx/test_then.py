@@ -85,7 +85,7 @@ def test_a_stage_that_cannot_be_built_arrives_as_an_error() -> None:
     assert heard == [1, broken]
 
 
-def test_disposing_in_the_first_stage_lets_go_of_it(scheduler: TestScheduler) -> None:
+def test_disposing_in_the_first_stage_disposes_it(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, 1), on_completed(300))
     second = scheduler.create_cold_observable(on_completed(10))
     scheduler.start(lambda: source.pipe(then(lambda _: second)), disposed=250)
@@ -93,7 +93,7 @@ def test_disposing_in_the_first_stage_lets_go_of_it(scheduler: TestScheduler) ->
     assert second.subscriptions == []
 
 
-def test_disposing_in_the_second_stage_lets_go_of_it(scheduler: TestScheduler) -> None:
+def test_disposing_in_the_second_stage_disposes_it(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, 1), on_completed(220))
     second = scheduler.create_cold_observable(on_next(10, "x"), on_completed(500))
     result = scheduler.start(lambda: source.pipe(then(lambda _: second)), disposed=300)

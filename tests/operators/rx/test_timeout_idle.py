@@ -36,7 +36,7 @@ def test_silence_from_the_start_ends_it_to_the_tick(scheduler: TestScheduler) ->
     assert source.subscriptions == [subscribe(200, 260)]
 
 
-def test_each_item_buys_another_full_wait(scheduler: TestScheduler) -> None:
+def test_each_item_restarts_the_timeout(scheduler: TestScheduler) -> None:
     ticks = (230, 289, 290, 349)
     source = scheduler.create_hot_observable(*(on_next(tick, tick) for tick in ticks))
     *items, last = scheduler.start(lambda: source.pipe(timeout_idle(60, "transfer"))).messages
@@ -118,7 +118,7 @@ async def test_the_stalled_effect_is_cancelled_and_cleans_up(loop_scheduler: Loo
     assert seen == [60.0]
 
 
-def test_disposing_lets_go_of_the_source(scheduler: TestScheduler) -> None:
+def test_disposing_disposes_the_source(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, 1))
     assert scheduler.start(lambda: source.pipe(timeout_idle(60, "s")), disposed=240).messages == [on_next(210, 1)]
     assert source.subscriptions == [subscribe(200, 240)]

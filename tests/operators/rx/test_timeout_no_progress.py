@@ -10,7 +10,7 @@ on_next, on_completed, subscribe = ReactiveTest.on_next, ReactiveTest.on_complet
 
 
 @pytest.mark.parametrize(("places", "late"), [((), 245), ("aaaa", 255), ("aabb", 275), ("abca", 285)])
-def test_it_counts_from_the_item_that_was_another_than_before(scheduler: TestScheduler, places: str, late: int) -> None:
+def test_it_counts_from_the_last_change(scheduler: TestScheduler, places: str, late: int) -> None:
     said = [on_next(210 + 10 * number, place) for number, place in enumerate(places)]
     source = scheduler.create_hot_observable(*said)
     result = scheduler.start(lambda: source.pipe(timeout_no_progress(str, 45, "execution")))

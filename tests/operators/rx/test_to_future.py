@@ -65,7 +65,7 @@ async def test_a_timeout_around_the_await_disposes_too() -> None:
     assert not source.observers
 
 
-async def test_what_comes_after_the_future_was_cancelled_is_nobodys_business() -> None:
+async def test_items_after_a_cancelled_future_are_dropped() -> None:
     source: Subject[int] = Subject()
     future = to_future(LoopScheduler())(source)
     future.cancel()

@@ -65,7 +65,7 @@ async def ended(source: Observable[Any]) -> BaseException:
 
 
 @pytest.mark.parametrize("operator", WANTS_AN_OBSERVABLE)
-async def test_what_is_no_observable_is_an_error_that_names_the_function_and_what_it_returned(operator: str) -> None:
+async def test_a_return_value_that_is_no_observable_is_an_error_with_the_functions_name(operator: str) -> None:
     error = await ended(WANTS_AN_OBSERVABLE[operator](given))
     assert str(error) == (
         f"{operator}: given() returned a Done, which is no observable. Return an observable, such as of(value)"
@@ -81,7 +81,7 @@ async def test_a_function_without_a_return_is_such_an_error(operator: str) -> No
 
 
 @pytest.mark.parametrize("operator", WANTS_AN_OBSERVABLE)
-async def test_an_async_stage_is_told_of_the_door_for_effects_and_leaves_no_coroutine_behind(operator: str) -> None:
+async def test_an_async_stage_is_refused_with_advice_and_its_coroutine_closed(operator: str) -> None:
     assert str(await ended(WANTS_AN_OBSERVABLE[operator](later))) == (
         f"{operator}: later() returned a coroutine, which is no observable. "
         "Await it in an effect: stages.effect(label, args, do), or from_async(do)"
@@ -105,7 +105,7 @@ TAKES_FUNCTIONS: dict[str, Callable[[], Callable[[Observable[Any]], Observable[A
 
 
 @pytest.mark.parametrize("operator", TAKES_FUNCTIONS)
-def test_what_a_function_raises_is_the_end_whatever_the_source_is(operator: str) -> None:
+def test_an_exception_of_a_function_is_the_end_for_any_source(operator: str) -> None:
     hot: Subject[int] = Subject()
     heard: list[Any] = []
     hot.pipe(TAKES_FUNCTIONS[operator]()).subscribe(
@@ -117,7 +117,7 @@ def test_what_a_function_raises_is_the_end_whatever_the_source_is(operator: str)
     assert heard == ["broken"]
 
 
-async def test_one_whose_waiting_line_raises_has_left_the_line() -> None:
+async def test_one_whose_waiting_note_raises_has_left_the_queue() -> None:
     turns, scheduler = Limiter(1), LoopScheduler()
     first: Subject[int] = Subject()
     running = first.pipe(turns.limit()).pipe(to_future(scheduler))
@@ -130,7 +130,7 @@ async def test_one_whose_waiting_line_raises_has_left_the_line() -> None:
 
 
 @pytest.mark.parametrize("wrong", [nothing, DONE, None])
-def test_what_must_be_observables_is_looked_at_when_the_pipeline_is_made(wrong: Any) -> None:
+def test_arguments_that_must_be_observables_are_checked_when_the_pipeline_is_made(wrong: Any) -> None:
     for make in (
         lambda: first_success(rx.never(), wrong),
         lambda: merge_errors(wrong),
@@ -140,7 +140,7 @@ def test_what_must_be_observables_is_looked_at_when_the_pipeline_is_made(wrong: 
             make()
 
 
-def test_a_stage_that_is_no_function_is_seen_when_the_pipeline_is_made() -> None:
+def test_a_stage_that_is_no_function_is_refused_when_the_pipeline_is_made() -> None:
     with pytest.raises(TypeError, match=r"then: stage 2 is .*, which is no function"):
         then(of, of(1))  # type: ignore[arg-type]
 
@@ -153,7 +153,7 @@ async def test_an_effect_that_cannot_be_awaited_is_named() -> None:
     )
 
 
-async def test_a_last_thing_that_is_no_observable_is_told_and_changes_no_outcome() -> None:
+async def test_an_invalid_last_stage_is_noted_and_changes_no_outcome() -> None:
     heard: list[JobEvent] = []
     whole: Observable[JobEvent] = of(DONE)
     await whole.pipe(before_outcome(given)).do_action(heard.append).pipe(to_future(LoopScheduler()))
@@ -163,7 +163,7 @@ async def test_a_last_thing_that_is_no_observable_is_told_and_changes_no_outcome
     assert end == DONE
 
 
-async def test_what_is_done_at_the_end_may_raise_and_the_job_ends_anyway() -> None:
+async def test_an_error_in_a_cleanup_does_not_stop_the_end_of_the_job() -> None:
     source: Observable[JobEvent] = of(DONE)
     end = await source.pipe(outcome(broken)).pipe(to_future(LoopScheduler()))
     assert (end.code, "ValueError: broken" in end.why) == ("internal", True)

@@ -9,7 +9,7 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.stages.dedupe import dedupe
 
 
-async def test_ours_are_asked_by_blake3_and_old_ones_by_md5() -> None:
+async def test_our_workers_are_asked_by_blake3_and_old_ones_by_md5() -> None:
     for worker, algorithm in ((ONLINE, "blake3"), (e.Online(URL), "md5")):
         stage = Stage()
         items = await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(worker))
@@ -17,7 +17,7 @@ async def test_ours_are_asked_by_blake3_and_old_ones_by_md5() -> None:
         assert stage.worker.said("check") == [tuple(e.FileRef(f.digests[algorithm], f.ext) for f in (VIDEO, AUDIO))]
 
 
-async def test_what_is_there_is_not_missing_and_counts_as_saved(stage: Stage) -> None:
+async def test_a_stored_file_counts_as_saved(stage: Stage) -> None:
     stage.worker.known = {VIDEO.digests["blake3"]}
     items = await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
     assert (items[-1].missing, items[-1].saved) == ((AUDIO,), 1000)

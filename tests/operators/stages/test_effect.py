@@ -22,7 +22,7 @@ class Noted(Effects):
         return await effect()
 
 
-async def test_it_gives_what_the_effect_returns_and_goes_through_the_door() -> None:
+async def test_it_emits_the_effects_return_value_through_the_effects_port() -> None:
     async def publish() -> str:
         return "at https://x.example"
 
@@ -31,7 +31,7 @@ async def test_it_gives_what_the_effect_returns_and_goes_through_the_door() -> N
     assert door.calls == [("publish", {"n": 1})]
 
 
-async def test_a_mendable_error_is_tried_again_as_the_policy_says_and_others_are_not() -> None:
+async def test_a_retryable_error_is_retried_by_the_policy_and_others_are_not() -> None:
     failures: list[Exception] = [WorkerUnreachable("gone")]
 
     async def publish() -> str:

@@ -6,7 +6,7 @@ from wakestream.operators.model import events as e
 from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM
 
 
-async def test_a_reading_with_more_algorithms_serves_those_who_need_fewer(stage: Stage) -> None:
+async def test_a_read_with_more_algorithms_serves_callers_that_need_fewer(stage: Stage) -> None:
     assert await stage.run(stage.fingerprints.of(EVERY_ALGORITHM)) == [e.Fingerprinted((VIDEO, AUDIO))]
     await stage.run(stage.fingerprints.of({"md5"}))
     await stage.run(stage.fingerprints.of({"blake3"}))

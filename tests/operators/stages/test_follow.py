@@ -44,7 +44,7 @@ async def test_a_cached_task_is_rendered_already(stage: Stage) -> None:
         (TaskReport("cancelled"), "the worker says cancelled and no more"),
     ],
 )
-async def test_a_task_that_ends_badly_says_why(report: TaskReport, why: str) -> None:
+async def test_a_failed_task_has_a_reason(report: TaskReport, why: str) -> None:
     stage = Stage(FakeWorker(reports=[report]))
     await stage.run(follow(stage.workers, Policy(), Random(1))(SUBMITTED))
     assert isinstance(stage.end, errors.TaskFailed)
@@ -71,7 +71,7 @@ async def test_the_wait_in_the_workers_line_is_no_part_of_the_execution() -> Non
 
 
 @pytest.mark.parametrize("position", [3, None])
-async def test_a_line_that_does_not_move_is_not_waited_in_for_longer_than_one_execution_takes(
+async def test_a_queue_that_does_not_move_is_left_after_one_execution_time(
     position: int | None,
 ) -> None:
     stage = Stage(FakeWorker(reports=[TaskReport("queued", position=position)]))

@@ -28,24 +28,24 @@ async def test_a_grant_without_an_address_means_the_configured_worker() -> None:
     assert items == [e.Online(URL, None, READY.features)]
 
 
-async def test_without_any_address_the_error_says_so(stage: Stage) -> None:
+async def test_without_an_address_there_is_an_error(stage: Stage) -> None:
     stage.workers.default = None
     with pytest.raises(errors.WorkerRefused, match="name a worker"):
         online(stage.workers, Policy(), Random(1))(e.Granted("online", 0.0))
 
 
-async def test_a_worker_that_does_not_answer_at_first_is_asked_again() -> None:
+async def test_an_unresponsive_worker_is_asked_again() -> None:
     stage = Stage(FakeWorker(healths=[errors.WorkerUnreachable("refused"), errors.WorkerUnreachable("refused"), READY]))
     assert await stage.run(online(stage.workers, Policy(), Random(1))(GRANT)) == [ONLINE]
 
 
-async def test_one_that_stays_unreachable_is_given_up_within_the_limit() -> None:
+async def test_a_worker_that_stays_unreachable_fails_within_the_limit() -> None:
     stage = Stage(FakeWorker(healths=[errors.WorkerUnreachable("refused")]))
     await stage.run(online(stage.workers, Policy(lost=10.0), Random(1))(GRANT))
     assert isinstance(stage.end, errors.WorkerUnreachable)
 
 
-async def test_loading_is_said_once_and_asked_every_second() -> None:
+async def test_loading_is_emitted_once_and_checked_every_second() -> None:
     stage = Stage(FakeWorker(healths=[Health(initialized=False)] * 5 + [READY]))
     items = await stage.run(online(stage.workers, Policy(), Random(1))(GRANT))
     assert [type(item) for item in items] == [e.Waking, e.Online]

@@ -56,7 +56,7 @@ async def run(hub: Hub, policy: Policy | None = None) -> Stage:
     return stage
 
 
-async def test_a_new_hub_is_asked_before_and_an_old_one_after_the_files_are_hashed() -> None:
+async def test_a_new_hub_gets_the_submit_before_the_hashes_and_an_old_one_after() -> None:
     for link, files in ((NEW, ()), (OLD, (VIDEO, AUDIO))):
         hub = Hub((1.0, link), (2.0, Accepted("gpu", "http://x")))
         stage = await run(hub)
@@ -71,14 +71,14 @@ async def test_an_answer_after_a_wait_is_the_offline_branch() -> None:
     assert [at for at, _ in stage.items] == [1.0, 11.0, 21.0, 25.0]
 
 
-async def test_the_broadcast_counts_only_for_those_who_were_told_to_wait() -> None:
+async def test_the_broadcast_counts_only_for_queued_jobs() -> None:
     asleep = await run(Hub((0.0, OLD), (1.0, OfflineReply()), (9.0, OnlineNotice("gpu", "http://x"))))
     assert asleep.items[-1][1].url == "http://x"
     awake = await run(Hub((0.0, OLD), (9.0, OnlineNotice())), Policy(reply=20.0))
     assert isinstance(awake.end, errors.StageTimeout)
 
 
-async def test_each_new_connection_is_asked_again() -> None:
+async def test_each_new_connection_gets_the_submit_again() -> None:
     hub = Hub((0.0, NEW), (1.0, OfflineReply()), (5.0, LinkDown("cut")), (7.0, NEW), (8.0, Accepted()))
     stage = await run(hub)
     assert [at for at, _ in hub.asked] == [0.0, 7.0]
@@ -95,7 +95,7 @@ async def test_refusals_and_failed_boots_end_the_wait() -> None:
         assert isinstance(stage.end, kind)
 
 
-async def test_news_of_the_machine_is_told_and_the_wait_goes_on() -> None:
+async def test_news_of_the_machine_is_emitted_and_the_wait_continues() -> None:
     stage = await run(Hub((0.0, NEW), (1.0, OfflineReply()), (2.0, PowerNotice("booted")), (3.0, Accepted())))
     assert [getattr(item, "phase", None) for _, item in stage.items] == ["booting", "booted", None]
 
@@ -123,7 +123,7 @@ def asleep_until(seconds: int) -> FakeWorker:
     return FakeWorker(healths=[*[errors.WorkerUnreachable("off")] * seconds, Health(initialized=True)])
 
 
-async def test_a_hub_that_is_busy_with_another_job_of_the_key_is_asked_again_later_each_time() -> None:
+async def test_a_busy_hub_is_asked_again_with_growing_delays() -> None:
     hub = Hub((0.0, OLD), (1.0, Busy()), (4.0, Busy()), (9.0, Accepted()))
     stage = await run(hub)
     assert [at for at, _ in hub.asked] == [0.0, 3.0, 8.0]
@@ -131,7 +131,7 @@ async def test_a_hub_that_is_busy_with_another_job_of_the_key_is_asked_again_lat
     assert stage.items[0][1].eta == e.Eta(2.0, 2.0)
 
 
-async def test_a_hub_that_was_busy_and_is_free_is_asked_at_once() -> None:
+async def test_a_hub_that_is_free_again_is_asked_at_once() -> None:
     hub = Hub((0.0, OLD), (1.0, Busy()), (1.5, Free()), (1.75, Accepted()))
     stage = await run(hub)
     assert [at for at, _ in hub.asked] == [0.0, 1.5]
@@ -161,7 +161,7 @@ async def test_without_a_hub_a_worker_that_is_ready_is_used() -> None:
     assert told(stage) == [(0.0, "hub_unreachable"), (3.0, "straight"), (3.0, "Granted")]
 
 
-async def test_a_hub_that_does_not_answer_leaves_time_to_look_at_the_worker() -> None:
+async def test_an_unresponsive_hub_leaves_time_to_ask_the_worker() -> None:
     stage = await straight(Hub((0.0, LinkDown(connecting=True))), FakeWorker())
     assert told(stage)[-1] == (5.0, "Granted")
 
@@ -178,7 +178,7 @@ async def test_a_hub_that_is_only_started_again_keeps_its_jobs() -> None:
     assert told(stage)[-1] == (22.0, "Granted")
 
 
-async def test_an_old_hub_that_says_online_before_it_says_offline_keeps_no_job_waiting() -> None:
+async def test_online_before_offline_of_an_old_hub_grants_the_job() -> None:
     hub = Hub((0.0, OLD), (1.0, OnlineNotice()), (1.0, OfflineReply()))
     stage = await straight(hub, FakeWorker())
     assert told(stage) == [(1.0, "booting"), (3.0, "straight"), (3.0, "Granted")]

@@ -13,7 +13,7 @@ from wakestream.operators.stages.synthesize import synthesize
 UPLOADED = e.Uploaded(CHECKED, 1500, 0)
 
 
-async def test_the_pair_is_submitted_by_the_hashes_that_the_worker_knows() -> None:
+async def test_files_are_submitted_by_the_hashes_that_the_worker_knows() -> None:
     stage = Stage(FakeWorker(receipt=TaskReceipt("task-1", position=2)))
     items = await stage.run(synthesize(JOB, stage.workers, Policy(), Random(1))(UPLOADED))
     assert items == [e.Submitted(ONLINE, "task-1", False, 2)]

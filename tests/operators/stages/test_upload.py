@@ -13,13 +13,13 @@ from wakestream.operators.model.ports import Resumed
 from wakestream.operators.stages.upload import upload
 
 
-async def test_progress_counts_over_all_files_and_ends_with_what_was_sent(stage: Stage) -> None:
+async def test_progress_counts_all_files_and_ends_with_the_sent_bytes(stage: Stage) -> None:
     items = await stage.run(upload(stage.workers, Policy(), Random(1))(CHECKED))
     assert [(item.bytes, item.of) for item in items[:-1]] == [(500, 1500), (1000, 1500), (1250, 1500), (1500, 1500)]
     assert items[-1] == e.Uploaded(CHECKED, 1500, 0)
 
 
-async def test_nothing_missing_is_nothing_sent(stage: Stage) -> None:
+async def test_without_missing_files_nothing_is_sent(stage: Stage) -> None:
     checked = replace(CHECKED, missing=())
     assert await stage.run(upload(stage.workers, Policy(), Random(1))(checked)) == [e.Uploaded(checked, 0, 1500)]
     assert stage.worker.said("upload") == []
@@ -57,7 +57,7 @@ class Keeping(FakeWorker):
         self.at = 0
 
 
-async def test_an_upload_goes_on_where_it_broke_off_as_often_as_it_gets_farther(stage: Stage) -> None:
+async def test_an_upload_resumes_as_long_as_it_progresses(stage: Stage) -> None:
     stage.workers.workers[CHECKED.worker.url] = Keeping(at=0, step=50)  # 20 attempts for the first file alone
     items = await stage.run(upload(stage.workers, Policy(), Random(1))(CHECKED))
     counts = [item.bytes for item in items[:-1]]
@@ -65,7 +65,7 @@ async def test_an_upload_goes_on_where_it_broke_off_as_often_as_it_gets_farther(
     assert items[-1] == e.Uploaded(CHECKED, 1500, 0)
 
 
-async def test_what_an_earlier_run_had_sent_is_saved_and_progress_begins_there(stage: Stage) -> None:
+async def test_bytes_sent_by_an_earlier_run_count_as_saved_and_progress_starts_there(stage: Stage) -> None:
     stage.workers.workers[CHECKED.worker.url] = Keeping(at=600, step=10_000)
     items = await stage.run(upload(stage.workers, Policy(), Random(1))(replace(CHECKED, missing=(VIDEO,))))
     assert [item.bytes for item in items[:-1]] == [600, 1000]

@@ -75,7 +75,7 @@ def test_retries_cancels_and_failures_are_marks_that_weigh_enough_to_be_named() 
     assert [span.word for span in again.spans][:4] == ["wait", "upload", "wait", "upload"]
 
 
-def test_an_older_hub_s_power_is_read_off_what_it_says_to_jobs() -> None:
+def test_an_older_hubs_power_is_derived_from_its_messages_to_jobs() -> None:
     rows = [row for row in recorded("client 1").rows if row.label != "gpu.power.state"]
     power = diagram(replace(recorded("client 1"), rows=tuple(rows))).lanes[0]
     assert [(span.word, power.title) for span in power.spans] == [("off", "power"), ("online", "power")]
@@ -90,7 +90,7 @@ def test_a_hub_s_log_has_a_line_per_connection_by_its_role_and_per_job() -> None
     assert lane(picture, "job-1").outcome == "done"
 
 
-def test_a_job_whose_gpu_was_lost_waits_again_in_the_hub_s_log() -> None:
+def test_a_job_whose_gpu_was_lost_is_queued_again_in_the_hubs_log() -> None:
     said = (
         ("in", "gpu.job.submit"),
         ("out", "ack"),
@@ -124,7 +124,7 @@ def test_a_monitor_s_log_shows_its_states_and_what_the_provider_answered() -> No
 
 
 @pytest.mark.parametrize("rows", [(), (Row(1, 0.0, "in", "ping", {"type": "ping"}),)])
-def test_a_log_with_next_to_nothing_in_it_is_a_diagram_too(rows: tuple[Row, ...]) -> None:
+def test_a_nearly_empty_log_is_drawn(rows: tuple[Row, ...]) -> None:
     picture = diagram(Log(Header("daemon", 0.0, 0), rows))
     assert (picture.jobs, picture.seconds, len(picture.lanes)) == (0, 0.0, len(rows))
 
@@ -170,7 +170,7 @@ def test_a_job_with_a_divergence_is_not_lost_in_its_group() -> None:
     assert lane(picture, "job-33").members == ()
 
 
-def test_more_courses_than_lanes_leave_a_lane_for_the_others() -> None:
+def test_more_jobs_than_lanes_leave_a_lane_for_the_others() -> None:
     lanes = tuple(
         Lane("job", f"job-{n}", spans=(Span(0.0, 1.0, f"stage-{n % 20}"),), ids=(f"job-{n}",)) for n in range(60)
     )

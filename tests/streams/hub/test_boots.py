@@ -19,7 +19,7 @@ def test_a_boot_while_a_gpu_is_online_is_answered_at_once_by_the_hub_and_still_k
     assert not net.heard(client, m.Error)
 
 
-def test_a_boot_of_another_gpu_than_the_one_that_is_online_is_its_monitors_to_answer(net: Net) -> None:
+def test_a_boot_of_an_offline_gpu_is_answered_by_its_monitor(net: Net) -> None:
     net.worker()
     monitor, client = net.monitor("attic"), net.join("client")
     net.say(client, m.Boot(request_id="b", gpu="attic"))

@@ -68,7 +68,7 @@ def frame(send: f.Send) -> dict[str, Any]:
     return wire.to_frame(send.message)
 
 
-def test_an_ack_bears_a_capability_where_client_and_worker_announced_it(net: Net) -> None:
+def test_an_ack_has_a_capability_if_client_and_worker_announced_it(net: Net) -> None:
     net.worker("capability")
     client = net.join("client", *HOLD)
     net.submit(client)
@@ -79,7 +79,7 @@ def test_an_ack_bears_a_capability_where_client_and_worker_announced_it(net: Net
 
 
 @pytest.mark.parametrize(("of_client", "of_worker"), [((), ("capability",)), (HOLD, ()), ((), ())])
-def test_a_peer_that_did_not_announce_it_is_sent_nothing_new(net: Net, of_client: Any, of_worker: Any) -> None:
+def test_a_peer_that_did_not_announce_it_gets_no_new_fields(net: Net, of_client: Any, of_worker: Any) -> None:
     net.worker(*of_worker)
     client = net.join("client", *of_client)
     net.submit(client)
@@ -96,13 +96,13 @@ def test_a_hub_that_gives_none_announces_none() -> None:
     assert [one.seal for one in (*net.of(client, m.Ack), *net.of(worker, m.Registered))] == [None, None]
 
 
-def test_only_a_worker_that_announced_it_is_shown_the_hub_s_key(net: Net) -> None:
+def test_only_a_worker_that_announced_it_gets_the_hubs_key(net: Net) -> None:
     capable, plain, client = net.worker("capability"), net.join("worker", gpu="b"), net.join("client", *HOLD)
     shown = [net.of(fd, m.Registered)[0].seal for fd in (capable, plain, client)]
     assert shown == [f.Seal(), None, None]
 
 
-def test_a_worker_that_takes_capabilities_is_told_the_license_and_never_its_key(net: Net) -> None:
+def test_a_worker_with_capabilities_gets_the_license_and_not_its_key(net: Net) -> None:
     client = net.join("client", *HOLD)
     net.submit(client, "queued")
     worker = net.worker("capability")
@@ -115,7 +115,7 @@ def test_a_worker_that_takes_capabilities_is_told_the_license_and_never_its_key(
     assert "key-of-client" not in str([frame(one) for one in net.sent[worker]])
 
 
-def test_an_old_worker_is_told_the_key_as_ever(net: Net, client: int) -> None:
+def test_an_old_worker_gets_the_key(net: Net, client: int) -> None:
     net.submit(client, "queued")
     worker = net.worker()
     net.submit(client, "at-once")
@@ -135,7 +135,7 @@ def test_a_result_that_names_the_license_finds_its_other_connections_and_shows_t
     assert frame(result).keys() == {"type", "request_id", "result"}
 
 
-def test_a_result_for_a_license_that_nobody_has_here_is_not_kept(net: Net) -> None:
+def test_a_result_for_an_absent_license_is_not_stored(net: Net) -> None:
     worker = net.worker("capability")
     net.say(worker, m.Result(request_id="j1", license="id-of-nobody", result={}))
     assert net.state.kept == {}
@@ -160,7 +160,7 @@ def test_a_capability_is_renewed_before_it_ends_while_the_job_holds_its_gpu() ->
     assert len(net.of(client, m.Capability)) == 2
 
 
-def test_a_job_that_was_given_back_or_whose_client_has_gone_gets_no_renewal(net: Net) -> None:
+def test_a_released_job_or_one_without_a_client_gets_no_renewal(net: Net) -> None:
     net.worker("capability")
     client, other = net.join("client", *HOLD), net.join("client", *HOLD, owner="other")
     net.submit(client, "given-back")
@@ -184,7 +184,7 @@ def test_a_client_that_comes_back_is_given_a_fresh_one_with_its_ack(net: Net) ->
     assert (ack.seal, frame(ack)["data"]["capability_expires"]) == (f.Seal("gpu", "id-client"), 2200)
 
 
-def test_workers_hear_of_a_revoked_license_at_once_and_those_who_come_soon_after_too(net: Net) -> None:
+def test_workers_get_revocations_at_once_or_when_they_connect_soon_after(net: Net) -> None:
     worker, client = net.worker("capability"), net.join("client", *HOLD)
     net.submit(client)
     net.happen(f.Revoked("id-client"))
@@ -199,7 +199,7 @@ def test_workers_hear_of_a_revoked_license_at_once_and_those_who_come_soon_after
     assert net.of(net.worker("capability"), m.LicenseRevoked) == []
 
 
-def test_an_old_worker_hears_of_no_revocation(net: Net) -> None:
+def test_an_old_worker_gets_no_revocation(net: Net) -> None:
     worker, client = net.worker(), net.join("client")
     net.submit(client)
     net.happen(f.Revoked("id-client"))
@@ -207,7 +207,7 @@ def test_an_old_worker_hears_of_no_revocation(net: Net) -> None:
     assert len(net.of(worker, m.Cancel)) == 1
 
 
-def test_a_worker_that_wants_to_hears_when_a_job_is_over_and_whose_it_was(net: Net) -> None:
+def test_a_worker_that_announced_it_gets_ended_jobs_and_their_licenses(net: Net) -> None:
     worker, client = net.worker("capability", "done"), net.join("client", *HOLD)
     net.submit(client)
     net.say(client, m.JobDone(request_id="j1", license="somebody else"))
@@ -224,7 +224,7 @@ def test_a_worker_that_wants_to_hears_when_a_job_is_over_and_whose_it_was(net: N
 
 
 @pytest.mark.parametrize("features", [(), ("capability",), ("done",)])
-def test_other_workers_hear_nothing_of_a_done_and_of_a_cancel_what_they_always_did(net: Net, features: Any) -> None:
+def test_other_workers_get_no_done_and_the_usual_cancel(net: Net, features: Any) -> None:
     worker, client = net.worker(*features), net.join("client", *HOLD)
     for id_, word in (("j1", m.JobDone(request_id="j1")), ("j2", m.Cancel(request_id="j2"))):
         net.submit(client, id_)
@@ -236,7 +236,7 @@ def test_other_workers_hear_nothing_of_a_done_and_of_a_cancel_what_they_always_d
     ]
 
 
-def test_a_worker_that_was_away_hears_which_jobs_are_over_before_it_gets_its_jobs(net: Net) -> None:
+def test_a_reconnected_worker_gets_ended_jobs_before_its_own_jobs(net: Net) -> None:
     worker, client = net.worker("capability", "done"), net.join("client", *HOLD)
     net.submit(client, "over")
     net.submit(client, "holds")

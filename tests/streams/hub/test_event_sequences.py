@@ -203,7 +203,7 @@ def test_no_sequence_of_events_fails_or_loses_a_job(sequence: list[tuple[f.Event
 
 @settings(max_examples=100, deadline=None)
 @given(steps)
-def test_deciding_changes_nothing(sequence: list[tuple[f.Event, float]]) -> None:
+def test_deciding_does_not_change_the_state(sequence: list[tuple[f.Event, float]]) -> None:
     state = hub.HubState()
     now = 0.0
     for event, seconds in sequence:
@@ -219,7 +219,7 @@ def test_deciding_changes_nothing(sequence: list[tuple[f.Event, float]]) -> None
 
 @settings(max_examples=100, deadline=None)
 @given(steps)
-def test_whoever_submits_is_answered_at_once(sequence: list[tuple[f.Event, float]]) -> None:
+def test_every_submit_is_answered_at_once(sequence: list[tuple[f.Event, float]]) -> None:
     state = hub.HubState()
     now = 0.0
     for event, seconds in sequence:

@@ -9,7 +9,7 @@ REPEATED = pytest.mark.parametrize("message", [m.TaskActive(task_id="t"), m.Onli
 
 
 @REPEATED
-def test_monitors_and_clients_hear_so_much_of_it_in_a_second(message: m.Message) -> None:
+def test_relays_to_monitors_and_clients_are_rate_limited(message: m.Message) -> None:
     net = Net(passed_on=5)
     monitor, client, worker = net.monitor(), net.join("client"), net.worker()
     net.sent.clear()
@@ -32,7 +32,7 @@ def test_it_does_not_fill_the_journal(net: Net, message: m.Message, worker: int)
     assert len(net.journal) == kept
 
 
-def test_a_worker_that_has_moved_is_heard(net: Net, worker: int) -> None:
+def test_a_workers_new_address_passes_the_limit(net: Net, worker: int) -> None:
     net.say(worker, m.Online(url="http://elsewhere:2"))
     assert net.state.gpus["studio"].url == "http://elsewhere:2"
     net.restart(compacted=False)

@@ -36,7 +36,7 @@ def codes(net: Net, fd: int) -> list[str | None]:
 
 
 @pytest.mark.parametrize("restart", ["no", "journal", "snapshot"])
-def test_a_gpu_whose_worker_is_away_is_not_to_be_had_by_another_license(net: Net, restart: str) -> None:
+def test_a_gpu_with_an_offline_worker_is_not_available_to_other_licenses(net: Net, restart: str) -> None:
     net.leave(worker(net, "w"))
     if restart != "no":
         net.restart(compacted=restart == "snapshot")
@@ -50,7 +50,7 @@ def test_a_gpu_whose_worker_is_away_is_not_to_be_had_by_another_license(net: Net
     assert back not in net.closed
 
 
-def test_a_key_that_was_issued_for_a_gpu_is_good_for_no_other_and_no_other_key_for_that_gpu(net: Net) -> None:
+def test_a_key_issued_for_a_gpu_serves_only_that_gpu(net: Net) -> None:
     issued(net, ("w", "worker", ("studio",)))
     assert codes(net, worker(net, "w", "attic"))[:1] == ["forbidden"]
     assert codes(net, worker(net, "other"))[:1] == ["gpu_taken"]
@@ -58,14 +58,14 @@ def test_a_key_that_was_issued_for_a_gpu_is_good_for_no_other_and_no_other_key_f
     assert net.state.gpus["studio"].online
 
 
-def test_a_name_that_is_issued_goes_to_that_key_also_if_another_used_it_first(net: Net) -> None:
+def test_an_issued_name_belongs_to_its_key_even_after_other_use(net: Net) -> None:
     first = worker(net, "first")
     issued(net, ("w", "worker", ("studio",)))
     assert first in net.closed
     assert worker(net, "w") not in net.closed
 
 
-def test_a_worker_that_names_no_gpu_takes_the_one_that_its_key_was_issued_for(net: Net) -> None:
+def test_an_unnamed_worker_gets_the_gpu_of_its_key(net: Net) -> None:
     issued(net, ("w", "worker", ("studio",)))
     monitor(net, "m", "attic")
     fd = worker(net, "w", None)
@@ -79,7 +79,7 @@ def test_a_deployed_worker_that_is_back_before_its_old_connection_broke_replaces
     assert net.state.gpus["studio"].worker == after
 
 
-def test_a_worker_that_names_no_gpu_takes_none_that_is_another_licenses(net: Net) -> None:
+def test_an_unnamed_worker_gets_no_gpu_of_another_license(net: Net) -> None:
     monitor(net, "m", "studio")
     net.leave(worker(net, "w"))
     fd = worker(net, "thief", None)
@@ -115,7 +115,7 @@ def test_a_worker_that_lost_its_job_for_a_moment_still_ends_it(net: Net) -> None
     assert net.state.jobs == {}
 
 
-def test_a_result_of_no_known_job_goes_only_to_a_license_that_the_worker_has_worked_for(net: Net) -> None:
+def test_a_result_of_an_unknown_job_goes_only_to_licenses_that_the_worker_served(net: Net) -> None:
     client, rogue = net.join("client"), worker(net, "rogue", "attic")
     for message in (
         m.Result(request_id="x", license="id-client", result={}),
@@ -132,7 +132,7 @@ def test_a_result_of_no_known_job_goes_only_to_a_license_that_the_worker_has_wor
 # Monitors
 
 
-def test_a_monitor_says_nothing_of_another_licenses_gpu(net: Net) -> None:
+def test_a_monitor_cannot_report_on_another_licenses_gpu(net: Net) -> None:
     net.phase(monitor(net, "m", "studio"), "starting")
     rogue, client = monitor(net, "rogue", "attic"), net.join("client", features=("power_state",))
     net.submit(client)
@@ -149,7 +149,7 @@ def test_a_monitor_says_nothing_of_another_licenses_gpu(net: Net) -> None:
     assert [state.gpu for state in net.heard(client, m.PowerState)] == []
 
 
-def test_nor_registers_for_it_while_the_other_monitor_is_away(net: Net) -> None:
+def test_a_monitor_cannot_register_for_it_while_the_other_is_offline(net: Net) -> None:
     net.leave(monitor(net, "m", "studio"))
     assert codes(net, monitor(net, "rogue", "attic", "studio")) == ["gpu_taken"]
     assert monitor(net, "m", "studio") not in net.closed
@@ -189,7 +189,7 @@ def test_a_boot_that_fails_at_one_gpu_ends_no_job_while_the_monitor_of_another_h
     assert net.state.jobs == {}
 
 
-def test_a_monitors_key_that_was_issued_for_a_gpu_is_good_for_that_one(net: Net) -> None:
+def test_a_monitors_key_issued_for_a_gpu_works_for_that_one_only(net: Net) -> None:
     issued(net, ("m", "monitor", ("studio",)), ("w", "worker", ("attic",)))
     assert codes(net, monitor(net, "m", "studio", "attic"))[:1] == ["forbidden"]
     mine = monitor(net, "m", "studio")
@@ -221,7 +221,7 @@ def test_nor_can_unnamed_workers_of_one_license() -> None:
     assert [codes(net, fd) for fd in fds] == [[], [], [], ["too_many_gpus"], ["too_many_gpus"]]
 
 
-def test_a_name_that_nothing_uses_is_forgotten_and_one_that_ran_keeps_its_costs_for_longer(net: Net) -> None:
+def test_an_unused_name_is_removed_and_one_that_ran_keeps_its_costs_longer(net: Net) -> None:
     spoken, ran = monitor(net, "m", "attic"), worker(net, "w", "studio")
     net.pass_time(100 * DAY)
     net.leave(spoken)
@@ -239,7 +239,7 @@ def test_a_name_that_nothing_uses_is_forgotten_and_one_that_ran_keeps_its_costs_
     assert (net.state.gpus, net.state.holders) == ({}, {})
 
 
-def test_a_full_hub_forgets_the_name_that_has_not_been_used_for_longest() -> None:
+def test_a_full_hub_removes_the_least_recently_used_name() -> None:
     net = Net(gpus=2)
     net.leave(monitor(net, "m", "old"))
     net.now += DAY
@@ -266,7 +266,7 @@ def test_a_gpu_with_a_job_is_never_forgotten() -> None:
 # Release
 
 
-def test_a_license_that_is_released_or_revoked_leaves_its_names_to_others() -> None:
+def test_a_released_or_revoked_license_frees_its_names() -> None:
     for event in (f.BookSeen(released=(("w", 1_000_001.0),)), f.Revoked("w")):
         net = Net()
         net.leave(worker(net, "w"))
@@ -329,7 +329,7 @@ steps = st.lists(st.tuples(st.one_of(rogue_comes, rogue_says), st.integers(0, 3)
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.booleans(), st.booleans())
-def test_nothing_that_other_licenses_say_moves_a_gpu_that_is_not_theirs_or_ends_its_jobs(
+def test_messages_of_other_licenses_do_not_affect_a_gpu_or_its_jobs(
     sequence: list[tuple[Any, int]], tied: bool, away: bool
 ) -> None:
     net = Net()

@@ -91,7 +91,7 @@ def net() -> Net:
 # Registering
 
 
-def test_a_new_connection_is_told_its_number_before_anything_else(net: Net) -> None:
+def test_a_new_connection_gets_its_number_first(net: Net) -> None:
     fd = net.open()
     assert net.take(fd) == [m.Connected(fd=fd)]
 
@@ -134,7 +134,7 @@ def test_a_monitor_is_registered_with_its_role_and_no_key_is_echoed(net: Net) ->
         ),
     ],
 )
-def test_who_may_not_be_what_it_claims_is_told_so_and_closed(
+def test_a_register_without_permission_is_refused_and_closed(
     net: Net, message: m.Register, credential: str | None, holds: f.License | None, code: str, close: int
 ) -> None:
     fd = net.open()
@@ -179,7 +179,7 @@ def test_before_registering_only_a_ping_is_answered(net: Net) -> None:
         assert net.code(fd) == "not_registered"
 
 
-def test_who_does_not_register_in_time_is_told_once_and_closed(net: Net) -> None:
+def test_a_late_register_is_reported_once_and_closed(net: Net) -> None:
     fd = net.open()
     net.pass_time(10)
     assert net.closed == {}
@@ -282,7 +282,7 @@ def test_without_a_gpu_a_job_is_queued_and_the_monitor_is_woken(net: Net) -> Non
         (("failed",), "booting"),
     ],
 )
-def test_the_offline_reply_says_what_the_gpu_is_doing(net: Net, states: tuple[str, ...], phase: str) -> None:
+def test_the_offline_reply_has_the_gpus_state(net: Net, states: tuple[str, ...], phase: str) -> None:
     monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
     for state in states:
         net.say(monitor, m.PowerState(gpu="gpu", state=state))
@@ -291,13 +291,13 @@ def test_the_offline_reply_says_what_the_gpu_is_doing(net: Net, states: tuple[st
     assert reply.phase == phase
 
 
-def test_without_a_monitor_the_offline_reply_says_so(net: Net) -> None:
+def test_the_offline_reply_reports_a_missing_monitor(net: Net) -> None:
     reply = net.submit(net.join("client"))
     assert isinstance(reply, m.Offline)
     assert reply.phase == "no_monitor"
 
 
-def test_old_spelling_is_answered_in_the_old_spelling_as_well(net: Net) -> None:
+def test_old_field_names_are_answered_in_old_field_names(net: Net) -> None:
     old, new = net.join("client"), net.join("client")
     net.say(old, m.Submit(request_id="a"), old=True)
     net.say(new, m.Submit(request_id="b"))
@@ -318,7 +318,7 @@ def test_the_same_id_again_gets_the_same_answer_and_no_second_job(net: Net, clie
     assert net.take(worker) == []
 
 
-def test_the_same_id_from_another_license_is_a_conflict_and_harms_nobody(net: Net) -> None:
+def test_the_same_id_from_another_license_is_a_conflict_without_effect(net: Net) -> None:
     mine, other = net.join("client", key="a"), net.join("client", key="b")
     net.submit(mine, "j")
     net.say(other, m.Submit(request_id="j"))
@@ -368,7 +368,7 @@ def test_of_several_gpus_the_one_with_the_fewest_leases_is_chosen(net: Net) -> N
 # Online
 
 
-def test_when_a_gpu_comes_online_all_clients_hear_it_and_each_job_is_granted_by_itself(net: Net) -> None:
+def test_when_a_gpu_comes_online_all_clients_get_it_and_each_job_is_granted(net: Net) -> None:
     monitor = net.join("monitor", gpus=("gpu",))
     clients = [net.join("client", key=f"k{n}") for n in range(3)]
     idle = net.join("client", key="idle")
@@ -400,7 +400,7 @@ def test_when_a_gpu_comes_online_all_clients_hear_it_and_each_job_is_granted_by_
     }
 
 
-def test_old_monitors_are_not_told_that_a_gpu_is_online(net: Net) -> None:
+def test_old_monitors_get_no_online(net: Net) -> None:
     monitor = net.join("monitor")
     net.worker()
     assert net.take(monitor) == []
@@ -416,7 +416,7 @@ def test_a_batch_too_large_for_one_frame_comes_in_several(net: Net, client: int)
     assert told == [f"j{number}" for number in range(5)]
 
 
-def test_a_granted_job_whose_gpu_is_lost_is_queued_when_submitted_again_and_granted_when_it_returns(net: Net) -> None:
+def test_a_lost_granted_job_is_queued_on_submit_and_granted_when_the_gpu_returns(net: Net) -> None:
     client, worker = net.join("client"), net.worker()
     net.submit(client)
     net.happen(f.Closed(worker))
@@ -428,7 +428,7 @@ def test_a_granted_job_whose_gpu_is_lost_is_queued_when_submitted_again_and_gran
     assert [type(message) for message in net.take(back)] == [m.DispatchBatch]
 
 
-def test_a_worker_that_returns_gets_again_what_it_held(net: Net) -> None:
+def test_a_reconnected_worker_gets_its_jobs_again(net: Net) -> None:
     client, worker = net.join("client"), net.worker()
     net.submit(client)
     net.happen(f.Closed(worker))
@@ -438,7 +438,7 @@ def test_a_worker_that_returns_gets_again_what_it_held(net: Net) -> None:
     assert [type(message) for message in net.take(back)] == [m.DispatchBatch]
 
 
-def test_online_said_twice_is_broadcast_twice_but_grants_once(net: Net, client: int) -> None:
+def test_a_repeated_online_is_broadcast_again_and_grants_once(net: Net, client: int) -> None:
     net.submit(client)
     worker = net.worker()
     net.take(client)
@@ -448,7 +448,7 @@ def test_online_said_twice_is_broadcast_twice_but_grants_once(net: Net, client: 
     assert net.take(worker) == []
 
 
-def test_a_lost_gpu_leaves_its_jobs_to_another_that_is_online(net: Net) -> None:
+def test_jobs_of_a_lost_gpu_go_to_another_online_gpu(net: Net) -> None:
     one, client = net.worker("one"), net.join("client")
     net.submit(client)
     net.worker("two")
@@ -496,7 +496,7 @@ def test_a_bare_address_from_a_worker_is_its_url(net: Net, worker: int) -> None:
     assert ack.url == "http://new:2"
 
 
-def test_earlier_boots_tell_those_who_wait_how_long_it_takes(net: Net, client: int) -> None:
+def test_queued_jobs_get_the_usual_boot_time(net: Net, client: int) -> None:
     net.join("monitor", gpus=("gpu",))
     net.submit(client)
     net.now += 90
@@ -515,7 +515,7 @@ def test_earlier_boots_tell_those_who_wait_how_long_it_takes(net: Net, client: i
 # Results, cancel, done
 
 
-def test_a_result_goes_to_the_connection_that_asked_without_its_secrets_and_under_both_names(net: Net) -> None:
+def test_a_result_goes_to_its_connection_under_both_names_without_secrets(net: Net) -> None:
     worker, client, other = net.worker(), net.join("client", key="k"), net.join("client", key="k")
     net.submit(client)
     net.take(other)
@@ -527,7 +527,7 @@ def test_a_result_goes_to_the_connection_that_asked_without_its_secrets_and_unde
     assert net.state.jobs == {}
 
 
-def test_a_result_whose_connection_is_gone_goes_to_all_of_its_key(net: Net) -> None:
+def test_a_result_without_its_connection_goes_to_all_of_its_key(net: Net) -> None:
     worker, gone = net.worker(), net.join("client", key="k")
     others = [net.join("client", key="k") for _ in range(2)]
     stranger = net.join("client", key="x")
@@ -538,14 +538,14 @@ def test_a_result_whose_connection_is_gone_goes_to_all_of_its_key(net: Net) -> N
     assert net.take(stranger) == []
 
 
-def test_a_result_that_names_a_connection_of_another_key_does_not_go_there(net: Net) -> None:
+def test_a_result_for_a_connection_of_another_key_is_not_sent_there(net: Net) -> None:
     worker, client, stranger = net.worker(), net.join("client", key="k"), net.join("client", key="x")
     net.say(worker, m.Result(request_id="unheard", key="k", sender_fd=stranger))
     assert net.take(stranger) == []
     assert net.take(client) == [m.Result(request_id="unheard")]
 
 
-def test_a_result_that_nobody_is_there_for_is_kept_until_its_owner_registers(net: Net) -> None:
+def test_a_result_without_a_receiver_is_stored_until_its_owner_registers(net: Net) -> None:
     worker, client = net.worker(), net.join("client", key="k")
     net.submit(client)
     net.happen(f.Closed(client))
@@ -570,7 +570,7 @@ def test_a_result_is_not_lost_on_a_program_that_passes_over_it(net: Net, feature
     assert [net.old.get(fd) for fd in (page, asking, back, again)] == [None, None, [m.Result(request_id="j1")], None]
 
 
-def test_cancel_and_done_release_and_the_worker_hears_of_the_cancel(net: Net) -> None:
+def test_cancel_and_done_release_and_the_worker_gets_the_cancel(net: Net) -> None:
     worker, client = net.worker(), net.join("client")
     net.submit(client, "a")
     net.submit(client, "b")
@@ -585,7 +585,7 @@ def test_cancel_and_done_release_and_the_worker_hears_of_the_cancel(net: Net) ->
     assert net.code(client) == "unknown_job"
 
 
-def test_cancelling_one_who_waits_moves_the_others_up(net: Net, client: int) -> None:
+def test_cancelling_a_queued_job_moves_the_others_up(net: Net, client: int) -> None:
     for id_ in "abc":
         net.submit(client, id_)
     net.say(client, m.Cancel(request_id="a"))
@@ -597,7 +597,7 @@ def test_cancelling_one_who_waits_moves_the_others_up(net: Net, client: int) -> 
 # Expiry and revocation
 
 
-def test_a_queued_job_outlives_its_connection_for_35_minutes_and_its_owner_is_told(net: Net) -> None:
+def test_a_queued_job_expires_35_minutes_after_its_connection_with_a_notice(net: Net) -> None:
     client, other = net.join("client", key="k"), net.join("client", key="k")
     net.submit(client)
     net.happen(f.Closed(client))
@@ -608,7 +608,7 @@ def test_a_queued_job_outlives_its_connection_for_35_minutes_and_its_owner_is_to
     assert net.code(other) == "expired"
 
 
-def test_a_granted_job_outlives_its_connection_for_an_hour_and_its_worker_is_told(net: Net) -> None:
+def test_a_granted_job_expires_an_hour_after_its_connection_with_a_notice(net: Net) -> None:
     worker, client = net.worker(), net.join("client")
     net.submit(client)
     net.happen(f.Closed(client))
@@ -660,7 +660,7 @@ def test_a_revoked_worker_takes_its_gpu_with_it(net: Net) -> None:
 # Monitors and power
 
 
-def test_a_monitor_that_comes_while_jobs_wait_is_asked_to_boot(net: Net) -> None:
+def test_a_monitor_that_registers_while_jobs_wait_gets_a_boot(net: Net) -> None:
     net.submit(net.join("client"), "a")
     monitor = net.open()
     net.register(monitor, "monitor")
@@ -698,7 +698,7 @@ def test_a_failed_boot_reaches_every_waiting_job_under_its_own_id_and_empties_th
     assert net.state.jobs == {}
 
 
-def test_a_job_whose_owner_could_not_be_told_of_the_failed_boot_waits_on(net: Net) -> None:
+def test_a_job_with_an_absent_owner_stays_queued_after_a_failed_boot(net: Net) -> None:
     monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
     net.submit(client)
     net.happen(f.Closed(client))
@@ -706,7 +706,7 @@ def test_a_job_whose_owner_could_not_be_told_of_the_failed_boot_waits_on(net: Ne
     assert list(net.state.queue) == ["j1"]
 
 
-def test_a_failed_boot_is_not_told_while_another_gpu_is_on_its_way(net: Net) -> None:
+def test_a_failed_boot_is_not_reported_while_another_gpu_boots(net: Net) -> None:
     one, two = net.join("monitor", gpus=("one",)), net.join("monitor", gpus=("two",))
     client = net.join("client")
     net.submit(client)
@@ -717,7 +717,7 @@ def test_a_failed_boot_is_not_told_while_another_gpu_is_on_its_way(net: Net) -> 
     assert [type(message) for message in net.take(client)] == [m.BootResult]
 
 
-def test_a_boot_that_a_client_asked_for_goes_to_the_monitor_and_its_failure_comes_back(net: Net) -> None:
+def test_a_clients_boot_goes_to_the_monitor_and_its_failure_comes_back(net: Net) -> None:
     monitor, client, other = net.join("monitor"), net.join("client"), net.join("client")
     net.say(client, m.Boot(request_id="b"))
     assert net.take(monitor) == [m.Boot(request_id="b")]
@@ -756,7 +756,7 @@ def test_an_answer_from_memory_and_the_fresh_one_after_it_are_both_passed_on(net
     assert net.state.asked == {}
 
 
-def test_a_second_answer_that_never_comes_is_not_waited_for_long(net: Net) -> None:
+def test_a_missing_second_answer_is_not_awaited_for_long(net: Net) -> None:
     monitor, client = net.join("monitor"), net.join("client", features=("done",))
     for number in range(net.state.limits.asks):
         net.say(client, m.StatusQuery(request_id=f"q{number}"))
@@ -807,7 +807,7 @@ def ask(net: Net, monitor: int, *, drain: bool | None = None) -> tuple[int, bool
     return answer.active_count, answer.has_recent_active
 
 
-def test_a_task_query_counts_leases_and_those_who_wait_and_what_was_active_in_the_last_minute(net: Net) -> None:
+def test_a_task_query_counts_leases_queued_jobs_and_recent_activity(net: Net) -> None:
     monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
     assert ask(net, monitor) == (0, False)
     net.submit(client, "a")
@@ -824,7 +824,7 @@ def test_a_task_query_counts_leases_and_those_who_wait_and_what_was_active_in_th
     assert ask(net, monitor) == (0, False)
 
 
-def test_a_drained_gpu_takes_no_more_work_but_the_monitor_is_woken(net: Net) -> None:
+def test_a_drained_gpu_gets_no_job_and_its_monitor_gets_a_boot(net: Net) -> None:
     monitor, worker, client = net.join("monitor", gpus=("gpu",)), net.worker(), net.join("client")
     assert ask(net, monitor, drain=True) == (0, False)
     reply = net.submit(client)
@@ -855,7 +855,7 @@ def test_a_stop_that_never_begins_is_called_off(net: Net) -> None:
 
 
 @pytest.mark.parametrize("state", ["unknown", "starting", "booted", "no_capacity", "failed"])
-def test_a_monitor_that_lags_behind_does_not_take_an_online_gpu_away(net: Net, state: str) -> None:
+def test_a_late_report_of_a_monitor_does_not_take_a_gpu_offline(net: Net, state: str) -> None:
     monitor = net.join("monitor", gpus=("gpu",))
     net.worker()
     net.say(monitor, m.PowerState(gpu="gpu", state=state))
@@ -926,7 +926,7 @@ def test_a_machine_that_went_off_by_itself_while_jobs_wait_is_booted_again(net: 
     assert net.take(monitor) == []
 
 
-def test_a_license_has_so_many_connections_and_the_next_one_is_told() -> None:
+def test_connections_per_license_are_limited_with_a_message() -> None:
     net = Net(per_license=2)
     first, _ = net.join("client"), net.join("client")
     third = net.open()

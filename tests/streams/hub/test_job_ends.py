@@ -6,7 +6,7 @@ from wakestream.streams.protocol import messages as m
 OURS = ("done", "released")
 
 
-def test_the_end_of_a_job_is_confirmed_to_those_who_want_to_know_however_often_they_say_it(net: Net) -> None:
+def test_each_end_of_a_job_is_confirmed_on_request(net: Net) -> None:
     net.worker()
     ours, field = net.join("client", owner="a", features=OURS), net.join("client", owner="b")
     for fd, job in ((ours, "done"), (ours, "cancelled"), (field, "theirs")):
@@ -20,7 +20,7 @@ def test_the_end_of_a_job_is_confirmed_to_those_who_want_to_know_however_often_t
     assert net.state.jobs == {}
 
 
-def test_nobody_ends_the_job_of_another(net: Net) -> None:
+def test_a_client_cannot_end_another_licenses_job(net: Net) -> None:
     owner, other = net.join("client", owner="a"), net.join("client", owner="b", features=OURS)
     net.submit(owner)
     net.say(other, m.JobDone(request_id="j1"))
@@ -29,7 +29,7 @@ def test_nobody_ends_the_job_of_another(net: Net) -> None:
     assert [error.code for error in net.heard(other, m.Error)] == ["unknown_job"]
 
 
-def test_those_who_wait_hear_of_the_most_hopeful_gpu(net: Net) -> None:
+def test_queued_jobs_get_the_most_promising_gpus_state(net: Net) -> None:
     client, one, two = net.join("client"), net.monitor("one"), net.monitor("two")
 
     def phase() -> str | None:
@@ -47,7 +47,7 @@ def test_those_who_wait_hear_of_the_most_hopeful_gpu(net: Net) -> None:
     assert phase() == "no_monitor"
 
 
-def test_a_place_in_the_queue_is_ones_own_and_stays_when_it_is_asked_for_again(net: Net, client: int) -> None:
+def test_a_resubmit_keeps_the_place_in_the_queue(net: Net, client: int) -> None:
     places = []
     for job in ("a", "b", "a", "c", "b"):
         reply = net.submit(client, job)
@@ -56,7 +56,7 @@ def test_a_place_in_the_queue_is_ones_own_and_stays_when_it_is_asked_for_again(n
     assert places == [1, 2, 1, 3, 2]
 
 
-def test_a_result_for_one_who_is_away_is_kept_for_its_time_and_given_once() -> None:
+def test_a_result_for_an_absent_client_is_stored_for_a_time_and_sent_once() -> None:
     net = Net(granted_ttl=3600.0)
     worker, field = net.worker(), net.join("client", owner="a")
     for job in ("early", "late"):

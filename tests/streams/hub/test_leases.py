@@ -16,7 +16,7 @@ def holding(net: Net, id_: str = "j1") -> bool:
 # Renewal, expiry
 
 
-def test_a_lease_whose_client_is_gone_lives_as_long_as_its_gpu_works(net: Net) -> None:
+def test_a_lease_without_a_client_lasts_while_its_gpu_works(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.leave(client)
@@ -30,7 +30,7 @@ def test_a_lease_whose_client_is_gone_lives_as_long_as_its_gpu_works(net: Net) -
     assert net.heard(worker, m.Cancel) == [m.Cancel(request_id="j1")]
 
 
-def test_a_lease_whose_client_is_gone_and_whose_gpu_is_silent_ends_and_frees_the_gpu_to_be_stopped(net: Net) -> None:
+def test_a_lease_without_a_client_ends_at_a_silent_gpu_which_can_then_stop(net: Net) -> None:
     net.worker()
     monitor, client = net.monitor(), net.join("client", features=OURS)
     net.submit(client)
@@ -41,7 +41,7 @@ def test_a_lease_whose_client_is_gone_and_whose_gpu_is_silent_ends_and_frees_the
     assert net.state.gpus["studio"].phase == "draining"
 
 
-def test_a_connected_client_that_stays_silent_while_its_gpu_does_nothing_loses_its_lease_and_is_told(net: Net) -> None:
+def test_a_silent_client_with_an_inactive_gpu_loses_its_lease_with_a_notice(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.pass_time(5.9 * HOUR)
@@ -53,7 +53,7 @@ def test_a_connected_client_that_stays_silent_while_its_gpu_does_nothing_loses_i
     assert net.heard(worker, m.Cancel) == [m.Cancel(request_id="j1")]
 
 
-def test_a_connected_client_keeps_its_lease_by_a_word_or_by_work(net: Net) -> None:
+def test_a_message_or_activity_keeps_a_clients_lease(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.pass_time(4 * HOUR)
@@ -86,7 +86,7 @@ def test_between_the_question_and_the_stop_a_new_job_waits_and_the_monitor_is_wo
     assert holding(net)
 
 
-def test_a_gpu_that_somebody_holds_is_not_drained_by_a_second_look(net: Net) -> None:
+def test_a_held_gpu_is_not_drained_by_a_second_query(net: Net) -> None:
     net.worker()
     monitor, client = net.monitor(), net.join("client", features=OURS)
     net.submit(client)
@@ -100,7 +100,7 @@ def test_a_gpu_that_somebody_holds_is_not_drained_by_a_second_look(net: Net) -> 
 # A worker that went away
 
 
-def test_the_monitor_of_ours_hears_at_once_that_a_worker_is_lost_and_others_do_not(net: Net) -> None:
+def test_our_monitor_gets_a_lost_worker_at_once_and_old_ones_do_not(net: Net) -> None:
     worker, mine, other = net.worker(), net.monitor(), net.monitor("attic")
     old = net.join("monitor", gpus=("studio",))
     net.leave(worker)
@@ -109,7 +109,7 @@ def test_the_monitor_of_ours_hears_at_once_that_a_worker_is_lost_and_others_do_n
     assert not net.heard(old, m.PowerState)
 
 
-def test_a_monitor_that_comes_back_hears_which_worker_was_lost_meanwhile(net: Net) -> None:
+def test_a_reconnected_monitor_gets_workers_lost_in_between(net: Net) -> None:
     net.leave(net.worker())
     assert [one.state for one in net.heard(net.monitor(), m.PowerState)] == ["lost"]
 
@@ -119,7 +119,7 @@ def test_a_monitor_that_comes_back_hears_which_worker_was_lost_meanwhile(net: Ne
 
 @pytest.mark.parametrize("compacted", [False, True])
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_cancel_that_the_worker_could_not_hear_is_told_when_it_is_back(
+def test_a_cancel_for_an_absent_worker_is_sent_when_it_reconnects(
     net: Net, *, restarted: bool, compacted: bool
 ) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
@@ -136,7 +136,7 @@ def test_a_cancel_that_the_worker_could_not_hear_is_told_when_it_is_back(
 
 @pytest.mark.parametrize("compacted", [False, True])
 @pytest.mark.parametrize("restarted", [False, True])
-def test_so_is_the_cancel_of_a_job_that_had_come_back_to_the_queue_when_its_gpu_was_lost(
+def test_a_cancel_of_a_requeued_job_reaches_the_lost_worker_on_reconnect(
     net: Net, *, restarted: bool, compacted: bool
 ) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
@@ -152,9 +152,7 @@ def test_so_is_the_cancel_of_a_job_that_had_come_back_to_the_queue_when_its_gpu_
 
 
 @pytest.mark.parametrize("compacted", [None, False, True])
-def test_a_job_that_let_its_gpu_go_and_is_cancelled_then_is_stopped_by_the_worker_that_may_have_it(
-    net: Net, *, compacted: bool | None
-) -> None:
+def test_a_cancel_after_a_release_reaches_the_worker_that_may_have_the_job(net: Net, *, compacted: bool | None) -> None:
     worker, client = net.worker(), net.join("client", features=(*OURS, "released"))
     stranger = net.join("client", owner="id-stranger", features=OURS)
     net.submit(client)
@@ -174,7 +172,7 @@ def test_a_job_that_let_its_gpu_go_and_is_cancelled_then_is_stopped_by_the_worke
     assert net.heard(client, m.Error)[-1].code == "unknown_job"
 
 
-def test_a_cancelled_job_that_is_wanted_again_is_not_stopped_for_what_was_said_before(net: Net) -> None:
+def test_a_resubmitted_job_is_not_stopped_by_an_earlier_cancel(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.leave(worker)
@@ -185,7 +183,7 @@ def test_a_cancelled_job_that_is_wanted_again_is_not_stopped_for_what_was_said_b
     assert holding(net)
 
 
-def test_a_worker_that_has_told_the_end_is_not_told_of_the_cancel_any_more(net: Net) -> None:
+def test_a_worker_that_sent_the_end_gets_no_cancel(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.leave(worker)
@@ -197,7 +195,7 @@ def test_a_worker_that_has_told_the_end_is_not_told_of_the_cancel_any_more(net: 
     assert not net.state.pending_cancels
 
 
-def test_what_is_owed_to_a_worker_that_never_returns_is_forgotten_in_time(net: Net) -> None:
+def test_pending_cancels_for_a_lost_worker_expire(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)
     net.leave(worker)
@@ -206,7 +204,7 @@ def test_what_is_owed_to_a_worker_that_never_returns_is_forgotten_in_time(net: N
     assert not net.state.pending_cancels
 
 
-def test_a_job_cancelled_after_a_restart_is_gone_for_good_and_its_worker_hears_it(net: Net) -> None:
+def test_a_job_cancelled_after_a_restart_is_removed_and_its_worker_gets_the_cancel(net: Net) -> None:
     net.worker()
     net.submit(net.join("client", features=OURS))
     net.restart(compacted=True)
@@ -240,9 +238,7 @@ def test_a_late_sign_of_work_or_result_does_not_bring_a_cancelled_job_back(net: 
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_of_two_gpus_the_one_that_lost_a_job_is_told_not_to_make_it_when_it_returns(
-    net: Net, *, restarted: bool
-) -> None:
+def test_after_a_loss_the_old_gpu_gets_a_cancel_on_reconnect(net: Net, *, restarted: bool) -> None:
     attic, client = net.worker("attic"), net.join("client", features=OURS)
     net.submit(client)
     net.leave(attic)
@@ -271,7 +267,7 @@ def test_a_job_that_returns_to_the_gpu_that_lost_it_is_made_there(net: Net) -> N
 
 
 @pytest.mark.parametrize("features", [(), ("hub_status",)])
-def test_a_result_of_before_the_restart_is_not_taken_to_whoever_has_the_asking_connections_number_now(
+def test_a_result_from_before_a_restart_is_not_sent_to_a_reused_connection_number(
     net: Net,
     features: tuple[str, ...],
 ) -> None:
@@ -287,7 +283,7 @@ def test_a_result_of_before_the_restart_is_not_taken_to_whoever_has_the_asking_c
     assert not net.state.jobs
 
 
-def test_a_result_of_a_job_that_is_over_is_not_lost_on_a_program_that_only_asks(net: Net, worker: int) -> None:
+def test_a_result_of_an_ended_job_is_not_used_up_by_a_status_client(net: Net, worker: int) -> None:
     asker, client = net.join("client", features=("hub_status",)), net.join("client")
     net.say(worker, m.Result(request_id="j1", result={}, key="key-id-client", sender_fd=asker))
     assert [told.request_id for told in net.heard(client, m.Result)] == ["j1"]

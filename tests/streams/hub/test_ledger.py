@@ -33,7 +33,7 @@ def test_a_gpu_runs_from_its_start_until_it_is_off() -> None:
     assert book.running_since is None
 
 
-def test_what_still_runs_counts_until_now() -> None:
+def test_a_running_gpu_counts_until_now() -> None:
     book = account_of([("starting", MORNING), ("online", MORNING + 60)])
     assert book.ran(MORNING, MORNING + HOUR) == HOUR
     assert book.running_since == MORNING
@@ -45,7 +45,7 @@ def test_a_lost_worker_does_not_switch_its_machine_off() -> None:
 
 
 @pytest.mark.parametrize(("before", "ran"), [("online", HOUR), ("off", 0.0), (None, 0.0)])
-def test_a_gpu_that_nobody_can_describe_runs_if_it_ran_before(before: str | None, ran: float) -> None:
+def test_a_gpu_of_unknown_state_counts_as_before(before: str | None, ran: float) -> None:
     changes = [(before, MORNING)] if before else []
     book = account_of([*changes, ("unknown", MORNING)])
     assert book.ran(MORNING, MORNING + HOUR) == ran
@@ -56,14 +56,14 @@ def test_neither_a_failed_boot_nor_the_wait_for_capacity_is_paid_for() -> None:
     assert book.ran(MORNING, MORNING + HOUR) == 10
 
 
-def test_the_time_is_split_at_midnight_so_that_days_and_months_can_be_told() -> None:
+def test_time_is_split_at_midnight_for_days_and_months() -> None:
     night = 20_001 * DAY
     book = account_of([("online", night - HOUR), ("off", night + 2 * HOUR)])
     assert book.ran(night, night + 5 * HOUR) == 2 * HOUR
     assert book.ran(0.0, night + 5 * HOUR) == 3 * HOUR
 
 
-def test_days_beyond_those_kept_apart_are_one_sum_and_are_not_lost() -> None:
+def test_old_days_are_summed_up_and_not_lost() -> None:
     account = ledger.Account()
     for day in range(ledger.KEPT_DAYS + 50):
         account.enter("online", day * DAY)
@@ -82,7 +82,7 @@ def test_the_same_entry_again_changes_nothing() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(PHASES), st.floats(-2 * DAY, 2 * DAY)), max_size=30))
-def test_whatever_comes_a_gpu_never_runs_longer_than_it_is_known(steps: list[tuple[str, float]]) -> None:
+def test_a_gpu_never_runs_longer_than_it_is_known(steps: list[tuple[str, float]]) -> None:
     account, now = ledger.Account(), MORNING
     for phase, step in steps:
         now += step
@@ -116,7 +116,7 @@ def test_the_day_of_the_month_is_the_calendars(day: datetime.date) -> None:
     assert ledger.day_of_month((day - datetime.date(1970, 1, 1)).days) == day.day
 
 
-def test_boot_times_are_told_by_nearest_rank() -> None:
+def test_boot_times_use_the_nearest_rank() -> None:
     assert ledger.boot_times([]) is None
     assert ledger.boot_times([40.0]) == {"p50": 40.0, "p90": 40.0}
     assert ledger.boot_times(float(n) for n in range(100, 0, -1)) == {"p50": 50.0, "p90": 90.0}

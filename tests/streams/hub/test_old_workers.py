@@ -16,7 +16,7 @@ def held(net: Net, monitor: int) -> int:
 
 
 @pytest.mark.parametrize("features", [(), OURS])
-def test_a_result_that_comes_with_the_job_is_passed_on_and_ends_nothing(net: Net, features: tuple[str, ...]) -> None:
+def test_an_early_result_is_relayed_and_ends_nothing(net: Net, features: tuple[str, ...]) -> None:
     worker, monitor, client = net.worker(features=()), net.monitor(), net.join("client", features=features)
     net.submit(client)
     net.pass_time(0.04)
@@ -36,7 +36,7 @@ def test_that_files_are_missing_does_not_end_the_job_of_a_client_that_is_about_t
     assert held(net, monitor) == 0
 
 
-def test_an_error_ends_the_job_of_an_old_client_which_says_nothing_itself(net: Net) -> None:
+def test_an_error_ends_the_job_of_an_old_client(net: Net) -> None:
     worker, client = net.worker(features=()), net.join("client")
     net.submit(client)
     net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", error=True, error_msg="no such file"))
@@ -51,7 +51,7 @@ def test_a_result_after_the_time_that_a_render_takes_ends_the_job_of_an_old_clie
     assert not net.state.jobs
 
 
-def test_a_restarted_worker_that_is_handed_the_job_again_accepts_it_again_and_ends_nothing(net: Net) -> None:
+def test_a_restarted_worker_that_accepts_a_job_again_ends_nothing(net: Net) -> None:
     worker, client = net.worker(features=()), net.join("client")
     net.submit(client)
     net.pass_time(60.0)
@@ -63,7 +63,7 @@ def test_a_restarted_worker_that_is_handed_the_job_again_accepts_it_again_and_en
     assert net.state.jobs["j1"].gpu == "studio"
 
 
-def test_other_kinds_of_task_are_done_when_the_worker_says_so(net: Net) -> None:
+def test_other_task_types_end_with_the_workers_message(net: Net) -> None:
     worker, client = net.worker(features=()), net.join("client")
     net.say(client, m.Submit(request_id="j1", task_type="delete_asset", payload={"id": "7"}))
     net.say(worker, m.Result(request_id="j1", task_type="delete_asset", result={"id": "7"}))
@@ -75,7 +75,7 @@ def asks(net: Net, monitor: int, *, idle: bool | None) -> int:
     return net.heard(monitor, m.TaskQueryResponse)[-1].active_count
 
 
-def test_the_job_of_an_old_client_ends_when_the_monitor_has_heard_that_the_old_worker_has_no_task(net: Net) -> None:
+def test_an_old_clients_job_ends_when_the_monitor_sees_no_task(net: Net) -> None:
     worker, monitor, client = net.worker(features=()), net.monitor(), net.join("client")
     net.submit(client)
     net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", result=ACCEPTED))
@@ -87,7 +87,7 @@ def test_the_job_of_an_old_client_ends_when_the_monitor_has_heard_that_the_old_w
 
 
 @pytest.mark.parametrize("theirs", ["client", "worker"])
-def test_a_worker_without_a_task_ends_no_job_whose_end_somebody_will_tell(net: Net, theirs: str) -> None:
+def test_an_idle_worker_does_not_end_a_job_whose_end_will_be_sent(net: Net, theirs: str) -> None:
     net.worker(features=() if theirs == "worker" else ("range",))
     monitor, client = net.monitor(), net.join("client", features=() if theirs == "client" else OURS)
     net.submit(client)
@@ -95,7 +95,7 @@ def test_a_worker_without_a_task_ends_no_job_whose_end_somebody_will_tell(net: N
     assert asks(net, monitor, idle=True) == 1
 
 
-def test_the_lease_of_an_old_client_at_an_old_worker_ends_when_neither_has_shown_any_work_for_long(net: Net) -> None:
+def test_a_lease_of_an_old_client_at_an_inactive_old_worker_expires(net: Net) -> None:
     worker, monitor, client = net.worker(features=()), net.monitor(), net.join("client")
     net.submit(client)
     net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", result=ACCEPTED))

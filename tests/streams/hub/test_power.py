@@ -28,7 +28,7 @@ def test_a_worker_that_leaves_a_machine_which_is_stopped_is_no_loss(net: Net) ->
     assert phases(net) == {"studio": "stopping"}
 
 
-def test_a_boot_that_failed_is_the_gpus_state_and_says_why_but_not_of_one_that_is_online(net: Net) -> None:
+def test_a_failed_boot_is_the_state_of_an_offline_gpu_with_its_reason(net: Net) -> None:
     monitor = net.monitor("attic")
     net.phase(monitor, "starting", "attic")
     net.say(monitor, m.BootResult(status="failed", msg="no driver", gpu="attic"))
@@ -43,7 +43,7 @@ def told(net: Net, client: int) -> list[m.PowerState]:
     return net.heard(client, m.PowerState)
 
 
-def test_a_client_that_wants_it_hears_how_each_gpu_is_as_soon_as_it_is_registered(net: Net) -> None:
+def test_a_client_with_the_feature_gets_each_gpus_state_on_register(net: Net) -> None:
     monitor = net.monitor()
     net.phase(monitor, "starting")
     client = net.join("client", features=("power_state", "power_now"))
@@ -52,7 +52,7 @@ def test_a_client_that_wants_it_hears_how_each_gpu_is_as_soon_as_it_is_registere
     assert [said.present for said in told(net, client)] == [True, None]
 
 
-def test_a_client_that_did_not_ask_for_it_hears_of_changes_only(net: Net) -> None:
+def test_a_client_without_the_feature_gets_only_changes(net: Net) -> None:
     monitor = net.monitor()
     net.phase(monitor, "starting")
     client = net.join("client", features=("power_state",))
@@ -60,7 +60,7 @@ def test_a_client_that_did_not_ask_for_it_hears_of_changes_only(net: Net) -> Non
     assert told(net, net.join("client", features=("power_now",))) != []
 
 
-def test_what_is_booted_is_not_online_and_what_is_online_is_not_booted_again(net: Net) -> None:
+def test_a_booted_gpu_is_not_online_and_an_online_gpu_is_not_booted(net: Net) -> None:
     monitor = net.monitor()
     net.phase(monitor, "starting")
     net.say(monitor, m.Booted(gpu="studio", msg="the machine is up"))
@@ -109,7 +109,7 @@ def test_nor_is_it_called_off_for_a_worker_that_has_gone() -> None:
     assert phases(net) == {"studio": "draining"}
 
 
-def test_a_stop_is_asked_about_ones_own_gpu_and_about_those_that_nobody_answers_for() -> None:
+def test_a_stop_query_covers_the_monitors_gpu_and_unmonitored_ones() -> None:
     net = Net(recent=0.0)
     net.worker("studio")
     client = net.join("client")
@@ -138,7 +138,7 @@ def test_a_question_that_no_monitor_answers_is_open_for_its_time(net: Net, kind:
     assert [answer.source for answer in net.heard(client, m.StatusResponse)] == ["hub"] * (kind == "status")
 
 
-def test_a_question_ends_with_the_connection_that_asked(net: Net) -> None:
+def test_a_query_ends_with_its_connection(net: Net) -> None:
     net.monitor()
     client = net.join("client")
     net.say(client, m.Boot(request_id="q"))
@@ -170,7 +170,7 @@ def test_a_gpu_has_a_name_of_up_to_100_printable_characters(net: Net, name: str,
     assert (name in net.state.gpus, bool(net.heard(monitor, m.Error))) == (taken, not taken)
 
 
-def test_there_are_no_more_gpus_than_the_hub_keeps_account_of_and_those_it_knows_go_on() -> None:
+def test_the_number_of_gpus_is_limited_and_known_ones_continue() -> None:
     net = Net(gpus=2)
     monitor = net.monitor("one")
     for gpu in ("one", "two", "three"):
@@ -180,7 +180,7 @@ def test_there_are_no_more_gpus_than_the_hub_keeps_account_of_and_those_it_knows
     assert hub.HubState().limits.gpus == 1000
 
 
-def test_a_monitor_that_comes_late_hears_of_the_gpus_that_are_online_if_it_names_any_itself(net: Net) -> None:
+def test_a_late_monitor_that_names_gpus_gets_the_online_ones(net: Net) -> None:
     net.worker()
     ours, field = net.monitor("attic"), net.join("monitor")
     assert [online.gpu for online in net.heard(ours, m.Online)] == ["studio"]

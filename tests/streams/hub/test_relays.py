@@ -54,7 +54,7 @@ def test_a_result_with_an_error_is_passed_on_as_it_is(net: Net) -> None:
     assert frames(net, client, "result") == [{"type": "result", "content": "错误: no sound", "error": True}]
 
 
-def test_a_result_for_a_key_that_the_hub_does_not_know_goes_nowhere(net: Net) -> None:
+def test_a_result_for_an_unknown_key_is_dropped(net: Net) -> None:
     worker, client = text_worker(net), net.join("client", owner=MINE)
     net.say(worker, said(type="result", key="some key", content="words"))
     assert frames(net, client, "result") == []
@@ -74,7 +74,7 @@ def test_a_video_is_generated_by_the_text_worker_and_answered_under_the_request_
     assert frames(net, other, "chatglm_video_result") == []
 
 
-def test_of_two_videos_at_once_nobody_knows_which_is_which_so_all_of_the_license_get_the_result(net: Net) -> None:
+def test_an_ambiguous_video_result_goes_to_all_of_the_license(net: Net) -> None:
     worker, client, other = text_worker(net), net.join("client", owner=MINE), net.join("client", owner=MINE)
     for id_ in ("v1", "v2"):
         net.say(client, said(type="chatglm_video", content=id_, request_id=id_))
@@ -118,7 +118,7 @@ def test_while_texts_are_being_made_the_machine_is_in_use(net: Net) -> None:
         assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == (1 if content else 0)
 
 
-def test_a_text_that_no_worker_comes_for_is_refused_and_the_next_ones_do_not_wake_the_machine_again(net: Net) -> None:
+def test_a_text_without_a_worker_is_refused_and_later_ones_start_no_machine(net: Net) -> None:
     monitor, client = net.monitor(), net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     net.worker()
@@ -145,7 +145,7 @@ def test_a_text_waits_ten_minutes_for_a_machine_that_does_not_come_on(net: Net) 
     assert len(net.heard(client, m.Offline)) == 2
 
 
-def test_what_a_lost_text_worker_had_is_no_longer_use_of_the_machine(net: Net) -> None:
+def test_tasks_of_a_lost_text_worker_do_not_keep_the_machine_on(net: Net) -> None:
     monitor, worker, client = net.monitor(), text_worker(net), net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     net.leave(worker)
@@ -160,7 +160,7 @@ def test_texts_go_to_the_text_worker_that_has_the_fewest(net: Net) -> None:
     assert [len(frames(net, fd, "url")) for fd in (one, two)] == [2, 2]
 
 
-def test_a_license_may_have_so_many_texts_open_and_another_is_not_kept_from_its_own() -> None:
+def test_open_texts_are_limited_per_license() -> None:
     net = Net(texts_per_license=3)
     worker, client, other = text_worker(net), net.join("client", owner=MINE), net.join("client", owner=OTHER)
     for _ in range(5):
@@ -200,7 +200,7 @@ def test_a_task_result_is_for_its_own_license_whatever_number_it_names(net: Net)
     assert len(frames(net, phone, "mobile_task_result")) == 1
 
 
-def test_a_phone_whose_pc_is_not_there_is_told_so(net: Net) -> None:
+def test_a_phone_without_its_pc_gets_an_error(net: Net) -> None:
     net.join("client", owner=OTHER)
     phone = net.join("client", owner=MINE, device_type="mobile")
     net.say(phone, said(type="mobile_task", task_type="render", request_id="mt_1", payload={}))
@@ -234,7 +234,7 @@ def test_progress_goes_to_the_connection_that_it_names_or_to_all_of_its_license(
 
 
 @pytest.mark.parametrize("kind", ["result", "chatglm_video_result", "gpu.task.progress"])
-def test_what_a_worker_says_no_client_may(net: Net, kind: str) -> None:
+def test_worker_messages_are_refused_from_clients(net: Net, kind: str) -> None:
     client, other = net.join("client", owner=MINE), net.join("client", owner=MINE)
     net.say(client, said(type=kind, license=MINE, content="words", sender_fd=other))
     assert errors(net, client) == ["unknown_type"]
@@ -257,7 +257,7 @@ def test_a_frame_that_would_grow_too_large_for_its_receiver_is_refused(net: Net)
     assert errors(net, phone) == ["too_large"]
 
 
-def test_what_nobody_of_its_license_waits_for_any_more_is_not_given_out_and_is_no_use_of_the_machine(net: Net) -> None:
+def test_a_text_that_no_client_waits_for_is_dropped_and_does_not_count_as_use(net: Net) -> None:
     monitor, client = net.monitor(), net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     net.leave(client)

@@ -45,14 +45,14 @@ def a_day(price: float | None = 2.0) -> tuple[Net, int, int]:
     return net, monitor, client
 
 
-def test_the_feature_is_announced_to_those_who_ask_for_it_and_to_no_others(net: Net) -> None:
+def test_the_feature_is_announced_only_to_peers_that_announce_it(net: Net) -> None:
     for role in ("client", "monitor"):
         fd = net.join(role, features=("hub_status",))
         assert "hub_status" in (net.heard(fd, m.Registered)[0].features or ())
     assert net.heard(net.join("client"), m.Registered)[0].features == hub.FEATURES
 
 
-def test_the_status_tells_the_same_time_until_online_as_the_jobs_that_wait() -> None:
+def test_the_status_and_queued_jobs_get_the_same_estimate() -> None:
     net, monitor, client = a_day()
     net.say(client, m.JobDone(request_id="j2"))
     net.leave(net.worker())
@@ -68,17 +68,17 @@ def test_the_status_tells_the_same_time_until_online_as_the_jobs_that_wait() -> 
     assert asked(net, client).eta_s == told
 
 
-def test_the_status_tells_no_time_until_online_while_no_job_waits() -> None:
+def test_the_status_has_no_estimate_while_no_job_waits() -> None:
     net, _, client = a_day()
     assert asked(net, client).eta_s is None
 
 
-def test_a_worker_may_not_ask(net: Net, worker: int) -> None:
+def test_a_worker_may_not_query_the_status(net: Net, worker: int) -> None:
     net.say(worker, m.HubStatusQuery(request_id="q"))
     assert net.heard(worker, m.Error)[-1].code == "forbidden"
 
 
-def test_it_tells_phase_uptime_holders_costs_and_boot_times() -> None:
+def test_it_reports_phase_uptime_holders_costs_and_boot_times() -> None:
     net, _, client = a_day()
     answer = asked(net, client)
     (gpu,) = answer.gpus
@@ -101,7 +101,7 @@ def test_one_connection_cannot_keep_the_hub_busy_with_questions() -> None:
     assert asked(net, client).gpus
 
 
-def test_where_the_worker_of_an_online_gpu_is_is_told_to_those_who_announced_that_they_read_it() -> None:
+def test_the_workers_address_is_sent_to_peers_that_announced_the_feature() -> None:
     net = Net(MORNING)
     doctor = net.join("client", features=("hub_status", "gpu_url"))
     other = net.join("client", features=("hub_status",))
@@ -122,7 +122,7 @@ def test_other_licenses_jobs_are_counted_and_not_named() -> None:
     assert asked(net, monitor).gpus[0]["others"] == 1
 
 
-def test_without_a_price_it_tells_times_alone() -> None:
+def test_without_a_price_it_reports_only_times() -> None:
     net, _, client = a_day(price=None)
     (gpu,) = asked(net, client).gpus
     assert gpu["today"] == {"on_s": 2 * HOUR, "of_s": 4 * HOUR}
@@ -138,13 +138,13 @@ def test_one_gpu_may_have_a_price_of_its_own() -> None:
     assert {gpu["gpu"]: gpu["today"]["cost"] for gpu in asked(net, client).gpus} == {"studio": 1.0, "attic": 3.0}
 
 
-def test_it_says_why_a_gpu_is_as_it_is() -> None:
+def test_it_reports_the_reason_for_a_gpus_state() -> None:
     net, monitor, client = a_day()
     net.phase(monitor, "stopping", msg="on for the longest allowed time of 3600 s")
     assert asked(net, client).gpus[0]["why"] == "on for the longest allowed time of 3600 s"
 
 
-def test_a_warning_of_the_monitor_is_told_though_the_phase_is_as_it_was() -> None:
+def test_a_monitors_warning_is_reported_in_an_unchanged_phase() -> None:
     net, monitor, client = a_day()
     before = asked(net, client).gpus[0]
     net.phase(monitor, "online", msg="will be stopped in 600 s: the longest allowed uptime is nearly over")
@@ -153,7 +153,7 @@ def test_a_warning_of_the_monitor_is_told_though_the_phase_is_as_it_was() -> Non
     assert (after["since"], after["all"]) == (before["since"], before["all"])
 
 
-def test_of_a_gpu_whose_worker_is_well_and_does_not_come_to_the_hub_it_says_so_and_since_when(net: Net) -> None:
+def test_a_gpu_with_a_healthy_unregistered_worker_is_reported_with_its_time(net: Net) -> None:
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "booted", msg="the provider says running")
     net.pass_time(60.0)
@@ -173,7 +173,7 @@ def test_of_a_gpu_whose_worker_is_well_and_does_not_come_to_the_hub_it_says_so_a
     assert (gpu["phase"], gpu.get("why")) == ("online", None)
 
 
-def test_who_waits_for_a_gpu_that_is_on_and_whose_worker_stays_away_is_told_after_the_time_of_a_boot() -> None:
+def test_jobs_fail_if_the_gpu_is_on_and_its_worker_does_not_register_in_boot_time() -> None:
     net = Net(unmet=600.0)
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "online", msg="its worker is initialized")
@@ -191,7 +191,7 @@ def test_who_waits_for_a_gpu_that_is_on_and_whose_worker_stays_away_is_told_afte
     assert [ack.request_id for ack in net.heard(client, m.Ack)] == ["late"]
 
 
-def test_a_short_idle_time_does_not_put_off_the_end_of_the_wait_for_a_worker_that_stays_away() -> None:
+def test_a_short_idle_time_does_not_delay_that_failure() -> None:
     net = Net(unmet=600.0)
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "online")
@@ -204,7 +204,7 @@ def test_a_short_idle_time_does_not_put_off_the_end_of_the_wait_for_a_worker_tha
 
 
 @pytest.mark.parametrize("other", [None, "attic"])
-def test_what_a_monitor_said_that_is_gone_lets_nobody_down(other: str | None) -> None:
+def test_reports_of_a_disconnected_monitor_fail_no_job(other: str | None) -> None:
     net = Net(unmet=600.0)
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "online")
@@ -217,7 +217,7 @@ def test_what_a_monitor_said_that_is_gone_lets_nobody_down(other: str | None) ->
     assert list(net.state.jobs) == ["j1"]
 
 
-def test_a_name_that_a_monitor_bore_before_gives_nobody_hope_when_a_boot_fails(net: Net) -> None:
+def test_an_earlier_name_of_a_monitor_does_not_count_after_a_failed_boot(net: Net) -> None:
     monitor, client = net.monitor("former"), net.join("client")
     net.phase(monitor, "online", "former")
     net.leave(monitor)
@@ -228,7 +228,7 @@ def test_a_name_that_a_monitor_bore_before_gives_nobody_hope_when_a_boot_fails(n
     assert list(net.state.jobs) == []
 
 
-def test_where_another_gpu_may_come_yet_nobody_is_let_down_for_the_one_that_stays_away() -> None:
+def test_jobs_do_not_fail_while_another_gpu_may_come_online() -> None:
     net = Net(unmet=600.0)
     monitor, other, client = net.monitor(), net.monitor("attic"), net.join("client")
     net.phase(monitor, "online")
@@ -241,7 +241,7 @@ def test_where_another_gpu_may_come_yet_nobody_is_let_down_for_the_one_that_stay
     assert list(net.state.jobs) == []
 
 
-def test_a_job_whose_owner_is_away_waits_on_for_a_gpu_that_stays_away() -> None:
+def test_a_job_of_an_absent_owner_stays_queued_for_a_missing_worker() -> None:
     net = Net(unmet=600.0)
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "online")
@@ -251,7 +251,7 @@ def test_a_job_whose_owner_is_away_waits_on_for_a_gpu_that_stays_away() -> None:
     assert list(net.state.jobs) == ["j1"]
 
 
-def test_a_span_of_ones_own_begins_with_its_day() -> None:
+def test_a_custom_period_starts_at_the_beginning_of_its_day() -> None:
     net, _, client = a_day()
     yesterday = int(MORNING - ledger.DAY)
     assert asked(net, client, yesterday).gpus[0]["asked"]["on_s"] == 2 * HOUR
@@ -259,7 +259,7 @@ def test_a_span_of_ones_own_begins_with_its_day() -> None:
     assert asked(net, client, int(net.now - ledger.DAY)).gpus[0]["asked"]["on_s"] == ledger.DAY + 13 * HOUR
 
 
-def test_what_does_not_fit_into_a_frame_is_counted() -> None:
+def test_entries_that_do_not_fit_into_a_frame_are_counted() -> None:
     net = Net(price=1.0)
     client = net.join("client", owner="mine")
     for number in range(150):
@@ -274,7 +274,7 @@ def test_what_does_not_fit_into_a_frame_is_counted() -> None:
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_a_restarted_hub_tells_the_same_costs_and_boot_times(*, compacted: bool) -> None:
+def test_a_restarted_hub_reports_the_same_costs_and_boot_times(*, compacted: bool) -> None:
     net, _, client = a_day()
     before = asked(net, client)
     net.restart(compacted=compacted)
@@ -287,7 +287,7 @@ def test_a_restarted_hub_tells_the_same_costs_and_boot_times(*, compacted: bool)
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_those_who_wait_are_told_the_usual_boot_time_also_after_a_restart(*, compacted: bool) -> None:
+def test_queued_jobs_get_the_usual_boot_time_after_a_restart(*, compacted: bool) -> None:
     net, monitor, client = a_day()
     net.say(client, m.JobDone(request_id="j2"))
     net.phase(monitor, "off")
@@ -325,7 +325,7 @@ def test_facts_that_a_snapshot_holds_already_count_once() -> None:
     assert ran == before.gpus[0]["all"]["on_s"]
 
 
-def test_each_change_of_a_gpu_is_kept_for_good_with_its_time_and_cause() -> None:
+def test_each_change_of_a_gpu_is_stored_with_time_and_cause() -> None:
     net, monitor, _ = a_day()
     net.phase(monitor, "stopping", msg="nobody holds it")
     kept: list[Any] = [fact for fact in net.journal if getattr(fact, "LEDGER", False)]

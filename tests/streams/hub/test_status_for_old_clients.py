@@ -14,7 +14,7 @@ def told(net: Net, fd: int) -> list[dict[str, Any]]:
     return [frame for message in net.sent.get(fd, ()) if (frame := wire.to_frame(message))["type"] == kind]
 
 
-def test_all_old_clients_of_the_askers_license_are_told_and_no_others(net: Net) -> None:
+def test_a_status_reply_goes_to_all_old_clients_of_that_license(net: Net) -> None:
     monitor, old, phone = net.monitor(), net.join("client", owner="a"), net.join("client", owner="a")
     stranger = net.join("client", owner="b")
     net.say(old, m.StatusQuery(request_id="q"))
@@ -23,7 +23,7 @@ def test_all_old_clients_of_the_askers_license_are_told_and_no_others(net: Net) 
     assert [told(net, fd) for fd in (old, phone, stranger)] == [[frame], [frame], []]
 
 
-def test_a_client_with_features_is_told_what_the_monitor_said_and_only_what_it_asked(net: Net) -> None:
+def test_a_client_with_features_gets_the_monitors_message_for_its_own_query(net: Net) -> None:
     monitor, ours, old = net.monitor(), net.join("client", owner="a", features=("done",)), net.join("client", owner="a")
     net.say(old, m.StatusQuery(request_id="q"))
     net.say(monitor, m.StatusResponse(request_id="q", status="stopped"))
@@ -46,7 +46,7 @@ def test_running_means_that_the_worker_is_there(net: Net, status: str) -> None:
     assert words == ["starting", "running"]
 
 
-def test_what_the_hub_answers_itself_is_told_in_the_same_words(net: Net) -> None:
+def test_replies_of_the_hub_have_the_same_format(net: Net) -> None:
     monitor, old = net.monitor(), net.join("client", owner="a")
     net.phase(monitor, "booted")
     net.say(old, m.StatusQuery(request_id="q"))

@@ -13,7 +13,7 @@ def copies(net: Net, monitor: int) -> list[m.Message]:
     return [each for each in net.sent.get(monitor, []) if isinstance(each, m.Submit | m.TaskActive)]
 
 
-def test_a_job_that_is_granted_one_gpu_is_told_to_its_monitor_alone(net: Net) -> None:
+def test_a_granted_job_is_reported_to_its_gpus_monitor_only(net: Net) -> None:
     studio, attic = net.monitor("studio"), net.monitor("attic")
     worker, client = net.worker("studio"), net.join("client")
     net.submit(client)
@@ -29,7 +29,7 @@ def test_nor_does_a_boot_while_one_gpu_is_online_start_the_other(net: Net) -> No
     assert (len(net.heard(studio, m.Boot)), net.heard(attic, m.Boot)) == (1, [])
 
 
-def test_an_old_monitor_which_names_no_gpu_hears_of_all(net: Net) -> None:
+def test_an_old_monitor_without_gpu_names_gets_all_messages(net: Net) -> None:
     worker, old, client = net.worker("studio"), net.join("monitor"), net.join("client")
     net.monitor("studio")
     net.submit(client)
@@ -37,20 +37,20 @@ def test_an_old_monitor_which_names_no_gpu_hears_of_all(net: Net) -> None:
     assert copies(net, old) == [m.Submit(request_id="j1"), ACTIVE]
 
 
-def test_of_a_gpu_that_no_monitor_names_all_hear_as_it_may_be_theirs_under_another_name(net: Net) -> None:
+def test_messages_on_an_unnamed_gpu_go_to_all_monitors(net: Net) -> None:
     worker, monitor, client = net.worker("gpu"), net.monitor("studio"), net.join("client")
     net.submit(client)
     net.say(worker, ACTIVE)
     assert copies(net, monitor) == [m.Submit(request_id="j1"), ACTIVE]
 
 
-def test_a_job_that_waits_wakes_whichever_gpu_can_be_had(net: Net) -> None:
+def test_a_queued_job_starts_any_available_gpu(net: Net) -> None:
     studio, attic, client = net.monitor("studio"), net.monitor("attic"), net.join("client")
     net.submit(client)
     assert copies(net, studio) == copies(net, attic) == [m.Submit(request_id="j1")]
 
 
-def test_a_machine_that_is_off_stays_off_while_the_other_has_work_and_one_that_idles_is_stopped(net: Net) -> None:
+def test_with_two_machines_an_unneeded_one_stays_off_and_an_idle_one_stops(net: Net) -> None:
     worker, attic, client = net.worker("studio"), net.monitor("gpu-1"), net.join("client", features=("done",))
     net.monitor("studio")
     off, idle = Desk().off(), Desk().online()

@@ -50,7 +50,7 @@ def test_a_text_worker_alone_is_no_gpu_and_takes_no_job(net: Net) -> None:
     assert "j1" in net.state.jobs
 
 
-def test_an_unnamed_worker_that_says_online_is_handed_what_waits(net: Net, client: int) -> None:
+def test_an_unnamed_online_worker_gets_queued_jobs(net: Net, client: int) -> None:
     net.submit(client)
     worker = gpu_worker(net)
     (batch,) = net.heard(worker, m.DispatchBatch)
@@ -60,7 +60,7 @@ def test_an_unnamed_worker_that_says_online_is_handed_what_waits(net: Net, clien
     assert [job.request_id for job in net.heard(worker, m.Submit)] == ["j2"]
 
 
-def test_unnamed_workers_are_different_gpus_and_one_that_is_back_is_the_one_before(net: Net) -> None:
+def test_unnamed_workers_are_distinct_and_a_reconnected_one_is_the_same(net: Net) -> None:
     first, _ = gpu_worker(net), gpu_worker(net)
     assert sorted(net.state.gpus) == ["gpu", "gpu-2"]
     net.leave(first)
@@ -69,7 +69,7 @@ def test_unnamed_workers_are_different_gpus_and_one_that_is_back_is_the_one_befo
     assert phases(net) == {"gpu": "online", "gpu-2": "online"}
 
 
-def test_online_said_again_takes_no_second_gpu(net: Net) -> None:
+def test_a_repeated_online_adds_no_second_gpu(net: Net) -> None:
     worker = gpu_worker(net)
     net.say(worker, m.Online())
     assert sorted(net.state.gpus) == ["gpu"]

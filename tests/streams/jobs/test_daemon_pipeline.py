@@ -79,7 +79,7 @@ class House(Scene):
         return next(at for at, event in self.told[f"job-{n}"] if isinstance(event, kind))
 
 
-async def test_one_job_alone_goes_through_as_ever_and_waits_for_nothing() -> None:
+async def test_a_single_job_runs_without_waiting() -> None:
     house = House()
     house.connect()
     assert await house.start(1) == e.Done(Path("1.out.mp4"), 1000)
@@ -87,7 +87,7 @@ async def test_one_job_alone_goes_through_as_ever_and_waits_for_nothing() -> Non
     assert [lane.running for lane in (house.lanes.running, house.lanes.uploads, house.lanes.gpu)] == [0, 0, 0]
 
 
-async def test_waiting_for_a_turn_to_upload_is_told_and_is_no_stall() -> None:
+async def test_waiting_for_an_upload_place_is_noted_and_not_a_stall() -> None:
     worker = FakeWorker()
     worker.delays["upload"] = 50.0
     house = House(LaneLimits(uploads=1), worker=worker)
@@ -102,7 +102,7 @@ async def test_waiting_for_a_turn_to_upload_is_told_and_is_no_stall() -> None:
     assert all(house.kinds(n, e.Retrying) == [] for n in (1, 2, 3))
 
 
-async def test_a_job_with_nothing_to_upload_waits_for_no_turn_to_do_so() -> None:
+async def test_a_job_without_uploads_needs_no_upload_place() -> None:
     worker = FakeWorker()
     worker.delays["upload"] = 50.0
     house = House(LaneLimits(uploads=1), worker=worker)
@@ -125,7 +125,7 @@ async def test_the_gpu_takes_the_most_urgent_first() -> None:
     assert sorted((1, 2, 3, 4), key=lambda n: house.first(n, e.Rendered)) == [1, 4, 3, 2]
 
 
-async def test_jobs_beyond_those_at_work_do_not_even_ask_the_hub() -> None:
+async def test_jobs_over_the_limit_send_no_submit() -> None:
     house = House(LaneLimits(running=1), answer=offline)
     house.connect()
     jobs = [house.start(n) for n in (1, 2)]
@@ -137,14 +137,14 @@ async def test_jobs_beyond_those_at_work_do_not_even_ask_the_hub() -> None:
     assert house.first(2, e.Queued) >= 50
 
 
-async def test_a_hub_that_is_away_for_days_is_waited_for() -> None:
+async def test_an_outage_of_the_hub_for_days_is_waited_for() -> None:
     house = House()
     house.at(3 * 24 * 3600.0, house.connect)
     assert isinstance(await house.start(1), e.Done)
     assert house.first(1, e.Granted) >= 3 * 24 * 3600.0
 
 
-async def test_a_hub_that_does_not_answer_refuses_the_license_or_is_full_is_asked_again() -> None:
+async def test_an_unresponsive_refusing_or_full_hub_is_asked_again() -> None:
     answers = [silence, lambda s: m.Error(code="queue_full", msg="full", request_id=s.request_id), ack]
     house = House(answer=lambda submit: answers.pop(0)(submit))
     house.connect()
@@ -153,7 +153,7 @@ async def test_a_hub_that_does_not_answer_refuses_the_license_or_is_full_is_aske
 
 
 @pytest.mark.parametrize("call", ["upload", "submit"])
-async def test_a_worker_whose_line_is_full_is_asked_again(call: str) -> None:
+async def test_a_worker_with_a_full_queue_is_asked_again(call: str) -> None:
     house = House()
     house.worker.failures[call] = [errors.WorkerRefused("full: try again later", code="queue_full")] * 5
     house.connect()
@@ -169,9 +169,7 @@ async def test_a_worker_whose_line_is_full_is_asked_again(call: str) -> None:
         ("upload", errors.Corrupt("that is not what was announced", code="damaged")),
     ],
 )
-async def test_a_worker_that_never_has_what_it_says_does_not_keep_the_gpu_on_for_good(
-    call: str, error: errors.WakestreamError
-) -> None:
+async def test_a_worker_that_loses_its_files_does_not_keep_the_gpu_on(call: str, error: errors.WakestreamError) -> None:
     house = House(worker=FakeWorker(receipt=TaskReceipt("task", cached=True)))
     house.worker.failures[call] = [error] * 1000
     house.connect()
@@ -194,7 +192,7 @@ async def test_a_task_that_is_lost_in_mid_work_is_begun_again_as_often_as_it_tak
     assert len(house.kinds(1, e.Retrying)) == 20
 
 
-async def test_what_is_the_jobs_own_fault_ends_it_at_once() -> None:
+async def test_an_error_of_the_job_itself_ends_it_at_once() -> None:
     house = House(answer=lambda submit: m.Error(code="conflict", msg="not yours", request_id=submit.request_id))
     house.connect()
     assert await house.start(1) == e.Failed("not yours", "conflict")
@@ -204,7 +202,7 @@ def failing(submit: m.Submit) -> m.Message:
     return m.BootResult(request_id=submit.request_id, success=False, status="failed", msg="no capacity")
 
 
-async def test_a_gpu_that_does_not_start_for_a_day_ends_no_job_and_is_asked_for_ever_more_seldom() -> None:
+async def test_a_gpu_that_does_not_start_for_a_day_ends_no_job_and_is_asked_less_often() -> None:
     day = 24 * 3600.0
     house = House(answer=lambda submit: ack(submit) if house.loop.time() > day else failing(submit))
     house.connect()
@@ -230,7 +228,7 @@ async def test_all_jobs_of_a_daemon_pause_together_after_a_failed_start_so_that_
     assert all(max(moments) - min(moments) <= 1.0 for moments in zip(*map(sorted, told), strict=True))
 
 
-async def test_a_job_that_was_given_the_gpu_wakes_those_that_pause() -> None:
+async def test_a_granted_job_ends_the_pause_of_the_others() -> None:
     house = House(answer=failing)
     house.connect()
     pausing = house.start(1, PATIENT)
@@ -255,7 +253,7 @@ async def test_news_that_the_machine_has_booted_ends_the_pause() -> None:
 
 
 @pytest.mark.parametrize("trouble", ["boot", "worker"])
-async def test_who_wants_a_job_to_be_tried_at_once_ends_its_pause_and_no_other_wait(trouble: str) -> None:
+async def test_a_retry_request_ends_only_that_jobs_pause(trouble: str) -> None:
     house = House(answer=failing) if trouble == "boot" else House(worker=unreachable())
     house.connect()
     running = house.start(1, PATIENT)
@@ -269,7 +267,7 @@ async def test_who_wants_a_job_to_be_tried_at_once_ends_its_pause_and_no_other_w
     assert house.loop.time() - began < 5.0
 
 
-async def test_a_wish_to_try_at_once_is_on_the_record_and_in_the_replay() -> None:
+async def test_a_retry_request_is_recorded_and_replayed() -> None:
     build = durable_pipeline(lanes(LaneLimits()), Before())
     told = [failing, awake]
     recorded = PipelineHarness(lambda submit: told.pop(0)(submit), policy=DURABLE)
@@ -299,7 +297,7 @@ async def rests(house: House) -> None:
 PATIENT = replace(DURABLE, line_every=600.0)
 
 
-async def test_a_worker_that_is_away_for_a_day_is_waited_for_and_the_gpu_let_go_meanwhile() -> None:
+async def test_an_outage_of_the_worker_for_a_day_is_waited_for_without_the_gpu() -> None:
     house = House(worker=unreachable())
     house.connect()
     house.at(24 * 3600.0, setattr, house.worker, "gone", None)
@@ -315,7 +313,7 @@ async def test_a_worker_that_is_away_for_a_day_is_waited_for_and_the_gpu_let_go_
     assert max(retry.delay for retry in house.kinds(1, e.Retrying)) <= 60.0
 
 
-async def test_the_gpu_is_asked_for_again_at_once_when_the_hub_was_away_and_is_back() -> None:
+async def test_the_gpu_is_requested_again_when_the_hub_reconnects() -> None:
     house = House(worker=unreachable())
     house.connect()
     running = house.start(1, PATIENT)
@@ -352,7 +350,7 @@ async def test_a_job_that_gets_further_each_time_keeps_its_gpu() -> None:
     assert len(house.link.said(m.JobDone)) == 1
 
 
-async def test_an_upload_that_never_gets_through_lets_the_gpu_go_too() -> None:
+async def test_an_upload_without_progress_releases_the_gpu() -> None:
     house = House()
     house.worker.failures["upload"] = [errors.WorkerUnreachable("the proxy cuts it")] * 100
     house.connect()
@@ -384,7 +382,7 @@ async def test_a_cancel_ends_a_rest() -> None:
     assert house.loop.time() == before
 
 
-async def test_a_worker_that_is_busy_with_others_is_no_reason_to_let_its_gpu_go() -> None:
+async def test_a_busy_worker_is_no_reason_to_release_the_gpu() -> None:
     house = House()
     house.worker.failures["submit"] = [errors.WorkerRefused("its line is full", code="queue_full")] * 40
     house.connect()
@@ -393,7 +391,7 @@ async def test_a_worker_that_is_busy_with_others_is_no_reason_to_let_its_gpu_go(
 
 
 @pytest.mark.parametrize("call", ["upload", "submit"])
-async def test_a_worker_whose_disk_is_full_is_waited_for_without_keeping_its_gpu_on(call: str) -> None:
+async def test_a_worker_with_a_full_disk_is_waited_for_without_the_gpu(call: str) -> None:
     house = House()
     house.worker.failures[call] = [errors.WorkerRefused("the worker's disk is full", code="no_space")] * 40
     house.connect()
@@ -403,7 +401,7 @@ async def test_a_worker_whose_disk_is_full_is_waited_for_without_keeping_its_gpu
     assert len(house.link.said(m.JobDone)) == len(rests) + 1
 
 
-async def test_what_ends_a_job_ends_it_at_once_after_however_many_tries_in_vain() -> None:
+async def test_a_final_error_ends_the_job_after_any_number_of_attempts() -> None:
     house = House(worker=unreachable())
     house.connect()
     running = house.start(1, PATIENT)
@@ -417,7 +415,7 @@ async def test_what_ends_a_job_ends_it_at_once_after_however_many_tries_in_vain(
     assert len(house.kinds(1, e.Note)) == 1
 
 
-async def test_a_result_that_was_there_already_is_the_answer_and_the_hub_is_not_asked() -> None:
+async def test_an_existing_result_is_used_without_a_submit() -> None:
     house = House(before=Before(job_1=[{"job": "old", "path": "1.out.mp4", "size": 7}]))
     house.connect()
     assert await house.start(1) == e.Done(Path("1.out.mp4"), 7)
@@ -426,7 +424,7 @@ async def test_a_result_that_was_there_already_is_the_answer_and_the_hub_is_not_
 
 
 @pytest.mark.parametrize("then", [[{"job": "job-2", "path": "1.out.mp4", "size": 7}], []])
-async def test_the_same_work_under_way_is_waited_for_and_else_done_after_all(then: list[Mapping[str, Any]]) -> None:
+async def test_a_job_with_the_same_work_is_awaited_and_else_done(then: list[Mapping[str, Any]]) -> None:
     before = Before(job_1=[{"job": "job-2"}, *then])
     house = House(before=before)
     house.connect()
@@ -438,7 +436,7 @@ async def test_the_same_work_under_way_is_waited_for_and_else_done_after_all(the
     assert house.told["job-1"][-1][0] >= 500
 
 
-async def test_a_cancel_reaches_a_job_that_waits_for_its_turn_or_for_another() -> None:
+async def test_a_cancel_reaches_a_job_that_waits_for_a_place_or_another_job() -> None:
     house = House(LaneLimits(running=1), Before(job_3=[{"job": "job-1"}]), answer=offline)
     house.connect()
     jobs = [house.start(n) for n in (1, 2, 3)]

@@ -31,7 +31,7 @@ async def test_a_job_of_an_earlier_run_is_released_when_the_hub_is_there() -> No
     assert link.said(m.JobDone) == [m.JobDone(request_id="done")]
 
 
-async def test_a_hub_that_knows_no_such_message_is_told_nothing() -> None:
+async def test_a_hub_without_the_feature_gets_no_such_message() -> None:
     hub, link = connected("grant")
     hub.end_job("old", cancelled=True)
     link.disconnect()
@@ -46,7 +46,7 @@ def heard(hub: HubClient) -> list[str]:
     return jobs
 
 
-async def test_an_end_is_known_to_be_kept_when_the_hub_confirms_it_and_not_before() -> None:
+async def test_an_end_is_settled_only_by_the_hubs_confirmation() -> None:
     hub, link = connected("cancel", "done", "released")
     released = heard(hub)
     hub.end_job("old", cancelled=True)
@@ -61,7 +61,7 @@ async def test_an_end_is_known_to_be_kept_when_the_hub_confirms_it_and_not_befor
     assert released == ["done", "old"]
 
 
-async def test_where_the_hub_confirms_nothing_what_was_said_has_to_do() -> None:
+async def test_without_confirmations_a_sent_end_is_settled() -> None:
     hub, link = connected()
     released = heard(hub)
     hub.end_job("old", cancelled=True)
@@ -70,7 +70,7 @@ async def test_where_the_hub_confirms_nothing_what_was_said_has_to_do() -> None:
     assert released == ["old"]
 
 
-async def test_a_program_whose_jobs_outlive_it_releases_also_what_it_never_asked_for() -> None:
+async def test_a_daemon_also_releases_jobs_that_it_did_not_submit() -> None:
     link = FakeLink()
     hub = HubClient(link.send, lambda error, _: None, lasting=True)
     link.events.subscribe(hub.feed)
@@ -82,7 +82,7 @@ async def test_a_program_whose_jobs_outlive_it_releases_also_what_it_never_asked
     assert at.said(m.JobDone) == []
 
 
-async def test_a_program_that_leaves_releases_nothing_any_more() -> None:
+async def test_a_stopped_program_releases_nothing() -> None:
     hub, link = connected("cancel", "done")
     hub.submit(JOB)
     hub.stop_releasing()
@@ -127,7 +127,7 @@ async def test_a_job_that_no_longer_waits_takes_no_turn() -> None:
     assert told[-1] == Busy()
 
 
-async def test_a_refusal_that_names_the_job_itself_is_told_apart() -> None:
+async def test_a_refusal_of_the_job_itself_is_distinguished() -> None:
     hub, link = connected()
     link.connect()
     told = answers(hub, JOB)

@@ -18,7 +18,7 @@ def news() -> HubNews:
     return HubNews(raised)
 
 
-def test_a_late_subscriber_hears_the_link_and_the_last_state_of_each_gpu_then_what_happens() -> None:
+def test_a_late_subscriber_gets_the_link_and_gpu_states_first() -> None:
     hub, heard = news(), list[Any]()
     for event in (LinkUp(), STARTING, m.Pong(), ATTIC, ONLINE):
         hub.feed(event)
@@ -28,7 +28,7 @@ def test_a_late_subscriber_hears_the_link_and_the_last_state_of_each_gpu_then_wh
     assert heard[3:] == [m.Pong()]
 
 
-def test_who_subscribes_before_anything_happened_hears_everything_once() -> None:
+def test_an_early_subscriber_gets_everything_once() -> None:
     hub, heard = news(), list[Any]()
     hub.subscribe(heard.append)
     for event in (LinkUp(), STARTING):
@@ -36,7 +36,7 @@ def test_who_subscribes_before_anything_happened_hears_everything_once() -> None
     assert heard == [LinkUp(), STARTING]
 
 
-def test_what_was_known_of_the_gpus_ends_with_the_connection() -> None:
+def test_gpu_states_end_with_the_connection() -> None:
     hub, heard = news(), list[Any]()
     for event in (LinkUp(), STARTING, LinkDown("cut")):
         hub.feed(event)
@@ -44,7 +44,7 @@ def test_what_was_known_of_the_gpus_ends_with_the_connection() -> None:
     assert heard == [LinkDown("cut")]
 
 
-def test_who_subscribes_within_a_delivery_hears_nothing_twice() -> None:
+def test_a_subscriber_added_during_a_delivery_gets_nothing_twice() -> None:
     hub, late = news(), list[Any]()
 
     def joins(event: Any) -> None:

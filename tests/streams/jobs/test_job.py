@@ -72,7 +72,7 @@ async def test_a_hub_that_never_answers_is_named_after_30_seconds() -> None:
     assert scene.events[-1] == (30.0, e.TimedOut("reply", 30.0, "reply: nothing within 30 s"))
 
 
-async def test_online_that_never_comes_is_named_after_30_minutes() -> None:
+async def test_a_missing_online_times_out_after_30_minutes() -> None:
     scene = Scene(offline)
     scene.connect()
     outcome = await scene.run()
@@ -113,7 +113,7 @@ async def test_a_granted_job_is_named_again_to_a_hub_that_restarts_in_mid_work()
     assert len(scene.link.said(m.JobDone)) == 1
 
 
-async def test_an_old_hub_is_not_told_of_a_granted_job_again() -> None:
+async def test_an_old_hub_gets_no_second_submit_of_a_granted_job() -> None:
     scene = Scene(features=(), worker=FakeWorker(reports=[TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
     scene.connect()
     scene.at(0.5, scene.link.disconnect)
@@ -131,7 +131,7 @@ async def test_a_foreground_job_gives_up_on_a_hub_that_it_never_reached() -> Non
     assert scene.events[-1][0] == 30.0
 
 
-async def test_each_line_of_a_wait_for_a_hub_that_was_never_reached_says_why() -> None:
+async def test_each_line_of_a_wait_for_an_unreachable_hub_has_the_reason() -> None:
     scene = Scene()
     scene.at(1, scene.link.disconnect, "connection refused")
     scene.at(40, scene.connect)
@@ -155,7 +155,7 @@ async def test_a_hub_that_was_reached_is_waited_for_also_when_the_gpu_is_lost_wi
     assert scene.when(e.Granted)[1] > 300
 
 
-async def test_a_hub_that_turns_us_away_ends_the_job_at_once() -> None:
+async def test_a_refused_registration_ends_the_job_at_once() -> None:
     scene = Scene()
     scene.at(1, scene.hub.feed, errors_link("this license was revoked", "unauthorized"))
     assert await scene.run() == e.Failed("this license was revoked", "unauthorized")
@@ -173,7 +173,7 @@ async def test_a_refusal_by_the_hub_is_the_jobs_failure() -> None:
     assert await scene.run() == e.Failed("too many jobs", "queue_full")
 
 
-async def test_a_failed_boot_is_told_at_once() -> None:
+async def test_a_failed_boot_is_reported_at_once() -> None:
     scene = Scene(offline)
     scene.connect()
     scene.at(40, scene.link.receive, m.BootResult(request_id="job-1", success=False, status="failed", msg="no stock"))
@@ -221,7 +221,7 @@ async def test_an_old_hub_gets_md5_hashes_in_the_submit_and_files_are_still_read
     assert len(scene.files.readings) == 2
 
 
-async def test_what_the_worker_has_is_not_sent_again() -> None:
+async def test_files_at_the_worker_are_not_sent_again() -> None:
     scene = Scene()
     scene.connect()
     await scene.run()
@@ -268,7 +268,7 @@ async def test_a_slow_poll_never_overlaps_the_next() -> None:
     assert [round(b - a) for a, b in itertools.pairwise(times)] == [7, 7, 7]
 
 
-async def test_a_failed_task_says_why_and_is_not_tried_again() -> None:
+async def test_a_failed_task_has_a_reason_and_is_not_retried() -> None:
     scene = Scene(worker=FakeWorker(reports=[TaskReport("error", error="Invalid data found when processing input")]))
     scene.connect()
     assert await scene.run() == e.Failed("Invalid data found when processing input", "task_failed")
@@ -285,7 +285,7 @@ async def test_a_call_that_breaks_once_is_made_again(call: str) -> None:
 
 
 @pytest.mark.parametrize("call", ["upload", "report", "download"])
-async def test_a_gpu_lost_in_mid_job_sends_the_job_back_to_submit_and_what_was_uploaded_stays(call: str) -> None:
+async def test_a_lost_gpu_restarts_the_job_at_submit_and_keeps_uploads(call: str) -> None:
     scene = Scene()
     scene.worker.failures[call] = [errors.WorkerUnreachable("gone")] * 5
     scene.connect()
@@ -303,7 +303,7 @@ async def test_a_task_that_the_worker_forgot_is_submitted_again() -> None:
     assert len(scene.worker.said("submit")) == 2
 
 
-async def test_a_worker_that_stays_away_ends_the_job_as_unreachable() -> None:
+async def test_a_worker_that_stays_offline_ends_the_job_as_unreachable() -> None:
     scene = Scene()
     scene.worker.gone = errors.WorkerUnreachable("http://gpu:8383: connection refused")
     scene.connect()
@@ -328,7 +328,7 @@ async def test_an_upload_that_stalls_is_broken_off_after_a_minute_and_tried_agai
     assert 60 <= scene.when(e.Uploaded)[0] <= 62
 
 
-async def test_a_file_that_changes_ends_the_job_with_what_to_do() -> None:
+async def test_a_changed_file_ends_the_job_with_advice() -> None:
     scene = Scene()
     scene.worker.failures["upload"] = [errors.FileChanged("clip.mp4 was written to; submit it again")]
     scene.connect()
@@ -365,7 +365,7 @@ STAGES = {"wait": 5.0, "upload": 20.0, "render": 40.0}
 
 
 @pytest.mark.parametrize("at", STAGES.values(), ids=STAGES)
-async def test_a_cancel_in_any_stage_ends_the_job_and_tells_hub_and_worker(at: float) -> None:
+async def test_a_cancel_in_any_stage_ends_the_job_and_reaches_hub_and_worker(at: float) -> None:
     scene = Scene(offline, worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
     scene.worker.delays["upload"] = 10.0
     scene.connect()
@@ -376,7 +376,7 @@ async def test_a_cancel_in_any_stage_ends_the_job_and_tells_hub_and_worker(at: f
     assert len(scene.worker.said("cancel")) == (1 if at == STAGES["render"] else 0)
 
 
-async def test_a_cancel_does_not_wait_long_for_a_worker_that_is_gone() -> None:
+async def test_a_cancel_does_not_wait_for_an_unreachable_worker() -> None:
     scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
     scene.worker.delays["cancel"] = 1e6
     scene.connect()
@@ -385,7 +385,7 @@ async def test_a_cancel_does_not_wait_long_for_a_worker_that_is_gone() -> None:
     assert scene.events[-1][0] == 15.0
 
 
-async def test_an_error_that_nobody_foresaw_is_still_an_outcome() -> None:
+async def test_an_unexpected_error_is_an_outcome() -> None:
     scene = Scene()
     scene.worker.failures["submit"] = [RuntimeError("boom")]  # type: ignore[list-item]
     scene.connect()
@@ -408,7 +408,7 @@ async def test_jobs_start_no_thread_and_leave_no_listener() -> None:
     assert threading.enumerate() == before
 
 
-def test_the_scenes_hub_announces_what_ours_does() -> None:
+def test_the_scenes_hub_announces_our_hubs_features() -> None:
     from wakestream.streams.hub.hub import FEATURES
 
     assert set(OURS) <= set(FEATURES)
@@ -423,7 +423,7 @@ async def test_a_failed_boot_is_not_overtaken_by_news_in_the_same_turn() -> None
     assert scene.events[-1][0] == 20.0
 
 
-async def test_the_eta_goes_on_counting_down_through_news_of_the_machine() -> None:
+async def test_the_eta_counts_down_through_news_of_the_machine() -> None:
     scene = Scene(offline)
     scene.connect()
     scene.at(1, scene.link.receive, m.PowerState(gpu="a", state="starting"))
@@ -442,7 +442,7 @@ async def test_a_file_that_cannot_be_read_ends_the_wait_also_after_news() -> Non
     assert scene.events[-1][0] < 1
 
 
-async def test_the_end_of_a_job_is_said_when_the_hub_is_there_again() -> None:
+async def test_the_end_of_a_job_is_sent_when_the_hub_reconnects() -> None:
     scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)] * 3 + [TaskReport("done", 100.0)]))
     scene.connect()
     scene.at(1, scene.link.disconnect)
@@ -472,7 +472,7 @@ async def test_a_job_that_times_out_takes_its_work_back() -> None:
     assert scene.link.said(m.Cancel) == [m.Cancel(request_id="job-1")]
 
 
-async def test_the_end_of_a_job_is_said_once_also_by_a_program_that_says_each() -> None:
+async def test_the_end_of_a_job_is_sent_once() -> None:
     scene = Scene()
     scene.hub = HubClient(scene._send, lambda error, _: scene.faults.append(error), lasting=True)
     scene.link.events.subscribe(scene.hub.feed)

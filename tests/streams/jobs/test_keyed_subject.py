@@ -19,7 +19,7 @@ def board(faults: list[Any] | None = None) -> KeyedSubject[Any]:
     return KeyedSubject(on_fault)
 
 
-def test_an_item_reaches_the_listeners_of_its_key_and_no_others() -> None:
+def test_an_item_reaches_only_the_listeners_of_its_key() -> None:
     hub, a, b = board(), list[int](), list[int]()
     hub.listen("a", a.append)
     hub.listen("b", b.append)
@@ -38,7 +38,7 @@ def test_an_item_without_a_key_reaches_every_listener() -> None:
     assert heard == ["all1", "a1", "b1"]
 
 
-def test_a_subscriber_hears_every_item_whatever_its_key() -> None:
+def test_a_subscriber_gets_the_items_of_all_keys() -> None:
     hub, heard = board(), list[int]()
     hub.subscribe(heard.append)
     for item, key in ((1, "a"), (2, None), (3, "b")):
@@ -54,7 +54,7 @@ def test_operators_work_on_it_as_on_any_observable() -> None:
     assert heard == [2, 3, "|"]
 
 
-def test_nothing_comes_after_dispose_and_a_second_dispose_does_no_harm() -> None:
+def test_nothing_comes_after_dispose_which_can_be_repeated() -> None:
     hub, heard = board(), list[int]()
     listening, subscribed = hub.listen("a", heard.append), hub.subscribe(heard.append)
     for one in (listening, subscribed):
@@ -64,7 +64,7 @@ def test_nothing_comes_after_dispose_and_a_second_dispose_does_no_harm() -> None
     assert heard == []
 
 
-def test_the_keys_waited_for_are_told_oldest_first_and_forgotten_with_their_last_listener() -> None:
+def test_the_keys_with_listeners_are_listed_oldest_first() -> None:
     hub = board()
     first, second, third = (hub.listen(key, print) for key in ("b", "a", "b"))
     assert hub.keys == ("b", "a")
@@ -76,7 +76,7 @@ def test_the_keys_waited_for_are_told_oldest_first_and_forgotten_with_their_last
     assert hub.keys == ()
 
 
-def test_the_same_callback_registered_twice_is_called_twice_and_let_go_one_by_one() -> None:
+def test_a_callback_registered_twice_is_called_twice_and_disposed_separately() -> None:
     hub, heard = board(), list[int]()
     first = hub.listen("a", heard.append)
     hub.listen("a", heard.append)
@@ -87,7 +87,7 @@ def test_the_same_callback_registered_twice_is_called_twice_and_let_go_one_by_on
 
 
 @pytest.mark.parametrize("key", ["a", None])
-def test_an_observer_that_raises_is_reported_and_starves_nobody(key: str | None) -> None:
+def test_an_observer_that_raises_is_reported_and_blocks_no_other(key: str | None) -> None:
     faults: list[Any] = []
     hub, heard, fault = board(faults), list[str](), ValueError("observer")
 
@@ -104,7 +104,7 @@ def test_an_observer_that_raises_is_reported_and_starves_nobody(key: str | None)
     assert faults == [(fault, 1), (fault, 1), (fault, 2), (fault, 2)]
 
 
-def test_what_is_fed_during_a_delivery_waits_its_turn_so_that_all_see_one_order() -> None:
+def test_an_item_fed_during_a_delivery_comes_after_it() -> None:
     hub, one, two = board(), list[int](), list[int]()
 
     def feeds(item: int) -> None:
@@ -133,7 +133,7 @@ def test_ten_thousand_items_fed_from_within_do_not_overflow_the_stack() -> None:
 
 
 @pytest.mark.parametrize("key", ["a", None])
-def test_who_leaves_during_a_delivery_hears_no_more_of_it(key: str | None) -> None:
+def test_a_listener_disposed_during_a_delivery_gets_no_more(key: str | None) -> None:
     hub, heard = board(), list[int]()
     later = SerialDisposable()
     hub.listen("a", lambda _: later.dispose())
@@ -144,7 +144,7 @@ def test_who_leaves_during_a_delivery_hears_no_more_of_it(key: str | None) -> No
 
 @pytest.mark.parametrize("key", ["a", None])
 @pytest.mark.parametrize("joins", ["a", "b", "new", None])
-def test_who_joins_during_a_delivery_hears_from_the_next_one_on(key: str | None, joins: str | None) -> None:
+def test_a_listener_added_during_a_delivery_starts_with_the_next_one(key: str | None, joins: str | None) -> None:
     hub, heard = board(), list[int]()
     joined: list[Any] = []
 
@@ -179,7 +179,7 @@ def test_an_exit_from_the_program_passes_and_the_board_still_works() -> None:
     assert heard == [2]
 
 
-def test_one_of_many_waiting_costs_no_look_at_the_others() -> None:
+def test_a_delivery_to_one_key_visits_no_other_key() -> None:
     hub, touched = board(), list[int]()
     for key in range(10_000):
         hub.listen(key, touched.append)
@@ -188,7 +188,7 @@ def test_one_of_many_waiting_costs_no_look_at_the_others() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["listen", "leave", "feed", "broadcast"]))))
-def test_it_does_what_a_plain_list_of_listeners_would(steps: list[tuple[str, str]]) -> None:
+def test_it_behaves_like_a_plain_list_of_listeners(steps: list[tuple[str, str]]) -> None:
     hub = board()
     present: list[tuple[str, list[int], Any]] = []
     expected: list[tuple[list[int], list[int]]] = []
@@ -208,7 +208,7 @@ def test_it_does_what_a_plain_list_of_listeners_would(steps: list[tuple[str, str
     assert set(hub.keys) == {key for key, _, _ in present}
 
 
-def test_by_key_hears_everything_for_its_key_until_disposed() -> None:
+def test_by_key_emits_the_items_of_its_key_until_disposed() -> None:
     hub, heard = board(), list[Any]()
     listening = hub.by_key("a").subscribe(heard.append)
     for item, key in ((1, "a"), (2, "b"), (3, None), (4, "a")):

@@ -83,7 +83,7 @@ def lasting(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> 
     return job_pipeline(job, world, policy, cancel).pipe(before_outcome(lambda _: note("over")))
 
 
-async def test_a_function_that_the_decorator_did_not_make_is_as_patient_and_asks_more_seldom() -> None:
+async def test_a_plain_function_has_the_daemons_retry_rules_and_polls_less_often() -> None:
     hour = 3600.0
 
     def answer(submit: m.Submit) -> m.Message:

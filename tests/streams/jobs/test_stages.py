@@ -53,7 +53,7 @@ async def test_the_standard_stages_in_their_order_are_the_standard_pipeline() ->
     assert logs[0] == logs[1]
 
 
-async def test_a_stage_may_be_left_out_or_be_another() -> None:
+async def test_a_stage_can_be_omitted_or_replaced() -> None:
     rehearsal = PipelineHarness()
     outcomes = await rehearsal.run(shortened)
     assert outcomes["job-1"] == Done(sample_job().output, 0)
@@ -62,7 +62,7 @@ async def test_a_stage_may_be_left_out_or_be_another() -> None:
     assert (await replay(rehearsal.log, build=shortened)).divergences == ()
 
 
-async def test_one_stage_may_be_under_another_policy() -> None:
+async def test_a_stage_can_have_its_own_policy() -> None:
     @pipeline
     def quick(stages: Stages) -> Observable[JobEvent]:
         lively = stages.with_policy(replace(stages.policy, poll_every=0.5))
@@ -94,7 +94,7 @@ async def test_an_effect_of_a_stages_own_is_on_the_record_and_a_replay_does_not_
     assert done == ["published"]
 
 
-async def test_a_wait_that_ended_in_an_effect_of_ones_own_is_replayed_as_that_wait() -> None:
+async def test_a_timeout_in_a_custom_effect_replays_as_that_timeout() -> None:
     async def fire() -> str:
         raise StageTimeout("kiln", 90.0)
 
@@ -122,7 +122,7 @@ async def test_an_effect_that_cancels_itself_fails_its_job_then_and_in_a_replay(
     assert (await replay(rehearsal.log, build=fired)).divergences == ()
 
 
-async def test_so_does_one_of_ours_that_gives_many_items() -> None:
+async def test_an_effect_with_many_items_replays() -> None:
     worker = FakeWorker()
     worker.failures["upload"] = [asyncio.CancelledError()]  # type: ignore[list-item]
     rehearsal = PipelineHarness(workers=FakeWorkers({GPU: worker}, GPU))
@@ -132,7 +132,7 @@ async def test_so_does_one_of_ours_that_gives_many_items() -> None:
     assert (await replay(rehearsal.log)).divergences == ()
 
 
-async def test_around_the_stages_stands_what_every_job_needs() -> None:
+async def test_the_lifecycle_surrounds_the_stages() -> None:
     lost = FakeWorker()
     lost.failures["submit"] = [WorkerUnreachable("gone")] * 4
     again = PipelineHarness(workers=FakeWorkers({GPU: lost}, GPU))
@@ -141,12 +141,12 @@ async def test_around_the_stages_stands_what_every_job_needs() -> None:
     assert isinstance((await late.run(shortened))["job-1"], TimedOut)
     broken = PipelineHarness()
     outcomes = await broken.run(pipeline(lambda stages: stages.submit().pipe(then(lambda _: 1 / 0))))
-    line = test_around_the_stages_stands_what_every_job_needs.__code__.co_firstlineno + 8
+    line = test_the_lifecycle_surrounds_the_stages.__code__.co_firstlineno + 8
     why = f"ZeroDivisionError: division by zero (test_stages.py:{line})"
     assert outcomes["job-1"] == Failed(why, "internal")
 
 
-def test_a_pipeline_keeps_the_name_and_the_words_of_its_function() -> None:
+def test_a_pipeline_keeps_name_and_docstring_of_its_function() -> None:
     assert (shortened.__name__, shortened.__doc__) == ("shortened", "Renders, and leaves the result where it is.")
 
 

@@ -22,7 +22,7 @@ def renders(desk: Desk, seconds: float, step: float = 5.0) -> None:
 # Our hub
 
 
-def test_no_drain_is_said_while_a_lease_is_held() -> None:
+def test_no_drain_is_sent_while_a_lease_is_held() -> None:
     desk = Desk(idle_after=8.0).online()
     for _ in range(10):
         desk.is_idle()
@@ -43,7 +43,7 @@ def test_a_wake_between_the_question_and_its_answer_keeps_the_machine() -> None:
     assert desk.state == "online"
 
 
-def test_a_hub_that_does_not_answer_at_once_is_asked_again() -> None:
+def test_an_unresponsive_hub_is_asked_again() -> None:
     desk = Desk(idle_after=60.0).online()
     desk.is_idle()
     desk.passes(desk.policy.query_timeout)
@@ -52,7 +52,7 @@ def test_a_hub_that_does_not_answer_at_once_is_asked_again() -> None:
     assert desk.state == "draining"
 
 
-def test_a_worker_that_has_a_task_is_not_idle_whatever_the_hub_says() -> None:
+def test_a_worker_with_a_task_is_not_idle_whatever_the_hub_reports() -> None:
     desk = Desk(idle_after=5.0).online()
     renders(desk, 100.0)
     assert desk.state == "online"
@@ -76,7 +76,7 @@ def test_a_task_that_comes_while_it_drains_calls_the_stop_off() -> None:
     assert desk.state == "online"
 
 
-def test_the_hub_is_told_that_the_worker_has_no_task_only_when_it_said_so() -> None:
+def test_the_hub_gets_no_task_only_if_the_worker_reported_it() -> None:
     desk = Desk().draining()
     assert [query.idle for query in desk.said(m.TaskQuery)] == [True, True]
     blind = Desk(checks_health=False).starting()
@@ -107,7 +107,7 @@ def test_the_bare_copies_of_a_deployed_hub_wake_the_machine() -> None:
         assert desk.state == "starting"
 
 
-def test_a_sign_of_work_wakes_a_machine_that_is_off_there_but_not_at_a_hub_of_ours() -> None:
+def test_activity_starts_a_stopped_machine_at_a_deployed_hub_only() -> None:
     for ours, state in ((False, "starting"), (True, "off")):
         desk = Desk(ours=ours).off()
         desk.happens(p.Active())
@@ -115,9 +115,7 @@ def test_a_sign_of_work_wakes_a_machine_that_is_off_there_but_not_at_a_hub_of_ou
 
 
 @pytest.mark.parametrize("checks_health", [True, False])
-def test_there_the_idle_time_decides_and_the_machine_is_stopped_without_going_back_and_forth(
-    *, checks_health: bool
-) -> None:
+def test_at_a_deployed_hub_the_idle_time_alone_stops_the_machine(*, checks_health: bool) -> None:
     desk = Desk(ours=False, idle_after=600.0, checks_health=checks_health).booted()
     if checks_health:
         desk.happens(p.HealthAnswer(True))
@@ -131,7 +129,7 @@ def test_there_the_idle_time_decides_and_the_machine_is_stopped_without_going_ba
     assert moves[-2:] == ["online -> draining", "draining -> stopping"]
 
 
-def test_there_a_machine_is_never_stopped_while_its_worker_has_a_task_or_cannot_be_asked() -> None:
+def test_at_a_deployed_hub_a_machine_with_a_busy_or_unreachable_worker_stays_on() -> None:
     desk = Desk(ours=False, idle_after=60.0).online()
     renders(desk, 1000.0)
     desk.passes(60.0)
@@ -168,7 +166,7 @@ def test_there_a_machine_that_never_came_online_is_stopped_in_the_end() -> None:
 
 
 @pytest.mark.parametrize("ready", [False, True])
-def test_there_a_machine_that_nobody_asked_for_is_stopped_although_the_hub_does_not_answer(*, ready: bool) -> None:
+def test_at_a_deployed_hub_an_orphan_is_stopped_without_a_reply(*, ready: bool) -> None:
     desk = Desk(ours=False, orphans="stop")
     desk.reads("running")
     if ready:
@@ -202,7 +200,7 @@ def test_every_boot_request_is_answered_by_its_id_when_the_machine_is_up(*, ours
     assert booted_for(desk) == ["b1", "b2"]
 
 
-def test_every_boot_request_hears_that_the_boot_failed() -> None:
+def test_every_boot_request_gets_the_failure() -> None:
     desk = Desk().off()
     desk.happens(boot("b1"))
     desk.taken()

@@ -7,7 +7,7 @@ from wakestream.streams.monitor.monitor import to_event
 from wakestream.streams.protocol import messages as m
 
 
-def test_the_first_thing_the_monitor_does_is_to_look() -> None:
+def test_the_monitor_starts_with_an_inspect() -> None:
     desk = Desk(linked=False)
     assert desk.happens(p.Tick()) == [p.Inspect(1)]
     assert desk.state == "unknown"
@@ -33,7 +33,7 @@ def test_a_wake_before_the_first_look_starts_only_what_is_off() -> None:
     assert desk.did(p.Start) == []
 
 
-def test_a_start_does_not_wait_for_a_look_that_is_under_way_and_ignores_its_answer() -> None:
+def test_a_start_does_not_wait_for_an_inspect_and_ignores_its_answer() -> None:
     desk = Desk().off()
     desk.passes(60.0)
     look = desk.call()
@@ -42,7 +42,7 @@ def test_a_start_does_not_wait_for_a_look_that_is_under_way_and_ignores_its_answ
     assert desk.state == "starting"
 
 
-def test_booted_is_said_when_the_provider_says_running_and_is_not_online() -> None:
+def test_booted_is_sent_when_the_machine_runs_and_is_not_online() -> None:
     desk = Desk().booted()
     assert [booted.request_id for booted in desk.said(m.Booted)] == ["job-1"]
     assert desk.states()[-1] == "booted"
@@ -74,7 +74,7 @@ def test_a_machine_that_runs_when_the_monitor_comes_is_adopted() -> None:
     assert desk.did(p.Start) == []
 
 
-def test_a_failed_boot_is_told_at_once_with_the_last_wake_and_the_reason() -> None:
+def test_a_failed_boot_is_reported_at_once_with_its_wake_and_reason() -> None:
     desk = Desk().starting()
     desk.happens(p.Wake("job-2"))
     desk.reads("failed", "disk is full")
@@ -110,7 +110,7 @@ def test_a_machine_that_falls_back_from_starting_to_stopped_has_failed() -> None
     assert desk.state == "failed"
 
 
-def test_a_wake_after_a_failed_boot_looks_first_and_then_tries_again() -> None:
+def test_a_wake_after_a_failed_boot_inspects_first_and_then_retries() -> None:
     desk = Desk().failed()
     desk.happens(p.Wake("job-2"))
     assert len(desk.did(p.Start)) == 1
@@ -119,7 +119,7 @@ def test_a_wake_after_a_failed_boot_looks_first_and_then_tries_again() -> None:
     assert desk.state == "starting"
 
 
-def test_a_boot_that_failed_while_the_hub_was_away_is_told_when_it_is_back() -> None:
+def test_a_boot_that_failed_during_a_hub_outage_is_reported_after_it() -> None:
     desk = Desk().starting()
     desk.cut()
     desk.reads("failed", "no driver")
@@ -130,7 +130,7 @@ def test_a_boot_that_failed_while_the_hub_was_away_is_told_when_it_is_back() -> 
     assert len(desk.said(m.BootResult)) == 1
 
 
-def test_a_machine_that_never_comes_online_is_switched_off_after_its_failure_was_told() -> None:
+def test_a_machine_that_never_comes_online_is_stopped_after_its_failure_was_reported() -> None:
     desk = Desk(boot_timeout=100.0).booted()
     desk.passes(100.0)
     assert desk.states()[-2:] == ["failed", "stopping"]
@@ -138,7 +138,7 @@ def test_a_machine_that_never_comes_online_is_switched_off_after_its_failure_was
     assert len(desk.did(p.Stop)) == 1
 
 
-def test_a_machine_that_was_online_and_fails_is_stopped_only_when_the_hub_says_that_nobody_holds_it() -> None:
+def test_a_failed_machine_is_stopped_only_when_the_hub_has_no_lease() -> None:
     desk = Desk(boot_timeout=100.0, idle_after=500.0).online()
     for _ in range(3):
         desk.happens(p.HealthAnswer(False, "refused"))
@@ -166,7 +166,7 @@ def failed_and_asking() -> Desk:
 
 
 @pytest.mark.parametrize(("active", "then"), [(0, "stopping"), (1, "booted")])
-def test_a_look_that_overtakes_the_hubs_word_on_a_failed_machine_does_not_lose_it(active: int, then: str) -> None:
+def test_an_inspect_before_the_hubs_answer_does_not_lose_a_failed_machine(active: int, then: str) -> None:
     desk = failed_and_asking()
     desk.reads("running")
     desk.answers(active)
@@ -177,7 +177,7 @@ def test_a_look_that_overtakes_the_hubs_word_on_a_failed_machine_does_not_lose_i
     assert desk.state == then
 
 
-def test_a_failed_machine_of_which_the_hub_does_not_speak_is_looked_at_as_before() -> None:
+def test_a_failed_machine_unknown_to_the_hub_is_inspected_as_before() -> None:
     desk = failed_and_asking()
     desk.reads("running")
     assert desk.state == "failed"
@@ -187,9 +187,7 @@ def test_a_failed_machine_of_which_the_hub_does_not_speak_is_looked_at_as_before
 
 
 @pytest.mark.parametrize(("active", "stops"), [(0, 1), (1, 0)])
-def test_an_old_hub_which_does_not_tell_who_is_online_is_asked_before_a_machine_is_given_up(
-    active: int, stops: int
-) -> None:
+def test_an_old_hub_is_asked_before_a_machine_is_given_up(active: int, stops: int) -> None:
     desk = Desk(ours=False).booted()
     desk.passes(desk.policy.boot_timeout)
     assert desk.state == "failed"
@@ -198,7 +196,7 @@ def test_an_old_hub_which_does_not_tell_who_is_online_is_asked_before_a_machine_
     assert len(desk.did(p.Stop)) == stops
 
 
-def test_an_adopted_machine_whose_worker_cannot_be_reached_from_here_is_not_stopped_unasked() -> None:
+def test_an_adopted_machine_with_an_unreachable_worker_is_not_stopped_without_a_query() -> None:
     desk = Desk(boot_timeout=100.0)
     desk.reads("running")
     desk.passes(100.0)
@@ -214,7 +212,7 @@ def test_a_reason_that_quotes_a_program_fits_into_a_frame() -> None:
     assert len(desk.said(m.BootResult)[0].msg or "") == 1000
 
 
-def test_no_capacity_is_said_tried_again_later_each_time_and_given_up_at_the_boot_timeout() -> None:
+def test_no_capacity_is_reported_and_retried_until_the_boot_timeout() -> None:
     desk = Desk(boot_timeout=300.0).no_capacity()
     assert desk.states()[-1] == "no_capacity"
     begun, delays = desk.machine.boot_since, []
@@ -236,7 +234,7 @@ def test_a_wake_does_not_hurry_a_retry_for_capacity() -> None:
     assert len(desk.did(p.Start)) == 1
 
 
-def test_a_wake_asked_for_while_stopping_is_remembered() -> None:
+def test_a_wake_during_a_stop_is_stored() -> None:
     desk = Desk().stopping()
     desk.happens(p.Wake("job-2"))
     desk.reads("stopping")
@@ -260,7 +258,7 @@ def test_a_worker_at_work_calls_the_stop_off() -> None:
     assert desk.state == "online"
 
 
-def test_an_idle_machine_is_stopped_when_nobody_holds_it() -> None:
+def test_an_idle_machine_without_leases_is_stopped() -> None:
     desk = Desk(idle_after=60.0).draining()
     assert desk.said(m.TaskQuery)[-1].drain is True
     desk.answers(0)
@@ -273,7 +271,7 @@ def test_an_idle_machine_is_stopped_when_nobody_holds_it() -> None:
     assert len(desk.did(p.Stop)) == 1
 
 
-def test_an_old_hub_is_asked_without_additions_and_hears_no_power_states() -> None:
+def test_an_old_hub_gets_no_new_fields_and_no_power_states() -> None:
     desk = Desk(ours=False).stopping()
     assert desk.said(m.TaskQuery) == [m.TaskQuery(request_id="query-gpu-1-1")]
     assert desk.said(m.PowerState) == []
@@ -301,7 +299,7 @@ def test_work_puts_the_idle_time_back() -> None:
     assert desk.state == "online"
 
 
-def test_a_hub_that_does_not_answer_stops_nothing() -> None:
+def test_a_missing_hub_reply_stops_nothing() -> None:
     desk = Desk(idle_after=600.0).draining()
     desk.passes(30.0)
     assert desk.state == "online"
@@ -325,7 +323,7 @@ def test_without_a_hub_nothing_is_drained() -> None:
     assert desk.state == "online"
 
 
-def test_a_stop_that_is_refused_is_asked_for_again() -> None:
+def test_a_refused_stop_is_retried() -> None:
     desk = Desk().draining()
     desk.answers(0)
     desk.fails("try later")
@@ -344,7 +342,7 @@ def test_a_machine_taken_back_while_online_is_off_and_may_be_woken_again() -> No
     assert len(desk.did(p.Start)) == 2
 
 
-def test_a_stop_by_others_that_is_over_is_adopted() -> None:
+def test_an_external_stop_is_adopted() -> None:
     desk = Desk().online()
     desk.reads("stopping")
     desk.reads("running")
@@ -352,7 +350,7 @@ def test_a_stop_by_others_that_is_over_is_adopted() -> None:
     assert desk.did(p.Stop) == []
 
 
-def test_a_machine_that_cannot_be_looked_at_is_unknown_and_asked_again_later_each_time() -> None:
+def test_a_machine_that_cannot_be_inspected_is_unknown_and_retried() -> None:
     desk = Desk().off()
     pauses = []
     for _ in range(6):
@@ -367,7 +365,7 @@ def test_a_machine_that_cannot_be_looked_at_is_unknown_and_asked_again_later_eac
     assert len(desk.did(p.Start)) == 1
 
 
-def test_those_who_wait_for_a_machine_that_nobody_can_look_at_are_told() -> None:
+def test_jobs_that_wait_for_an_uninspectable_machine_get_the_reason() -> None:
     desk = Desk(boot_timeout=100.0)
     desk.happens(p.Wake("job-1"))
     desk.fails("no answer")
@@ -416,7 +414,7 @@ def test_jobs_that_never_end_are_cut_off_some_time_after_the_longest_uptime() ->
     assert len(desk.did(p.Stop)) == 1
 
 
-def test_a_status_query_is_answered_at_once_from_memory_and_again_after_a_look() -> None:
+def test_a_status_query_is_answered_from_memory_and_after_an_inspect() -> None:
     desk = Desk().off()
     desk.passes(10.0)
     desk.happens(p.StatusAsked("q-1"))
@@ -428,7 +426,7 @@ def test_a_status_query_is_answered_at_once_from_memory_and_again_after_a_look()
     assert len(desk.said(m.StatusResponse)) == 2
 
 
-def test_before_its_first_look_a_monitor_answers_that_it_does_not_know_and_then_what_it_saw() -> None:
+def test_before_its_first_inspect_a_monitor_answers_unknown() -> None:
     desk = Desk()
     desk.happens(p.StatusAsked("q-1"))
     desk.reads("stopped")
@@ -436,13 +434,13 @@ def test_before_its_first_look_a_monitor_answers_that_it_does_not_know_and_then_
     assert answers == [("unknown", None), ("stopped", True)]
 
 
-def test_a_status_query_right_after_a_look_is_answered_once() -> None:
+def test_a_status_query_right_after_an_inspect_is_answered_once() -> None:
     desk = Desk().off()
     desk.happens(p.StatusAsked("q-2"))
     assert desk.said(m.StatusResponse)[-1] == m.StatusResponse(request_id="q-2", status="stopped", fresh=True)
 
 
-def test_a_status_query_that_nobody_can_check_is_answered_from_memory() -> None:
+def test_a_status_query_without_a_provider_is_answered_from_memory() -> None:
     desk = Desk().off()
     desk.passes(10.0)
     desk.happens(p.StatusAsked("q-1"))
@@ -505,7 +503,7 @@ def test_a_boot_request_while_online_is_answered_with_the_state() -> None:
         (m.Ping(), None),
     ],
 )
-def test_what_the_hub_says_is_heard_as_what_it_means(message: m.Message, event: p.PowerEvent | None) -> None:
+def test_the_hubs_messages_become_events(message: m.Message, event: p.PowerEvent | None) -> None:
     assert to_event(message, "gpu-1") == event
 
 
@@ -531,7 +529,7 @@ def overdue_and_draining() -> Desk:
 @pytest.mark.parametrize(
     "event", [p.Active(), LinkDown("cut"), p.Wake("job-2")], ids=["at work", "the hub is gone", "woken"]
 )
-def test_the_end_of_the_longest_uptime_is_called_off_by_nothing(event: p.PowerEvent) -> None:
+def test_the_maximum_uptime_cannot_be_called_off(event: p.PowerEvent) -> None:
     desk = overdue_and_draining()
     desk.happens(event)
     assert desk.state == "draining"
@@ -557,7 +555,7 @@ def asks(desk: Desk, seconds: int) -> list[int]:
     return asked
 
 
-def test_a_worker_is_asked_for_its_health_at_leisure_and_often_while_it_may_have_gone() -> None:
+def test_health_is_checked_rarely_and_often_when_the_worker_may_be_lost() -> None:
     desk = Desk(look_soon=2.0, look_online=10.0).online()
     assert asks(desk, 2) == [2]  # once more soon after it came
     assert asks(desk, 30) == [10, 20, 30]
@@ -567,7 +565,7 @@ def test_a_worker_is_asked_for_its_health_at_leisure_and_often_while_it_may_have
     assert [any(isinstance(c, p.CheckHealth) for c in desk.passes(1.0)) for _ in range(2)] == [False, True]
 
 
-def test_a_worker_that_is_not_ready_yet_is_asked_again_and_again() -> None:
+def test_a_worker_that_is_not_ready_is_asked_repeatedly() -> None:
     desk = Desk(look_soon=2.0).booted()
     desk.happens(p.HealthAnswer(False, "loading"))
     desk.passes(1.0)
@@ -604,7 +602,7 @@ def test_a_reading_counts_as_fresh_for_a_while_and_no_longer() -> None:
     assert [said.fresh for said in desk.said(m.StatusResponse)] == [True, None]
 
 
-def test_a_worker_that_the_hub_saw_before_the_provider_shows_the_machine_is_online_with_the_first_look() -> None:
+def test_a_worker_seen_by_the_hub_first_is_online_with_the_first_inspect() -> None:
     desk = Desk().starting()
     desk.happens(p.HubOnline())
     desk.reads("stopped")
@@ -613,14 +611,14 @@ def test_a_worker_that_the_hub_saw_before_the_provider_shows_the_machine_is_onli
     assert desk.states()[-2:] == ["booted", "online"]
 
 
-def test_a_machine_whose_worker_was_ready_before_it_went_away_is_not_online_when_it_only_runs_again() -> None:
+def test_a_restarted_machine_is_not_online_by_its_earlier_readiness() -> None:
     desk = Desk().online()
     desk.reads("stopped")
     desk.reads("running")
     assert desk.state == "booted"
 
 
-def test_a_wake_without_an_id_leaves_the_id_of_the_one_before_and_a_look_says_what_it_saw() -> None:
+def test_a_wake_without_an_id_keeps_the_earlier_id() -> None:
     desk = Desk().starting()
     desk.happens(p.Wake())
     desk.reads("running")

@@ -28,7 +28,7 @@ def found(**settings: Any) -> Desk:
 
 @pytest.mark.parametrize("policy", ["adopt", "stop", "report"])
 @pytest.mark.parametrize("before", ["unknown", "off"])
-def test_a_machine_that_runs_though_nobody_asked_is_reported_to_log_hub_and_clients(before: str, policy: str) -> None:
+def test_an_orphan_is_reported_to_log_hub_and_clients(before: str, policy: str) -> None:
     desk = Desk(orphans=policy)
     getattr(desk, before)()
     desk.reads("running", "instance i-7 is Running")
@@ -38,14 +38,14 @@ def test_a_machine_that_runs_though_nobody_asked_is_reported_to_log_hub_and_clie
     assert "instance i-7 is Running" in (said[0].msg or "")
 
 
-def test_one_that_somebody_else_is_just_starting_is_reported_too() -> None:
+def test_a_machine_that_another_program_starts_is_reported_too() -> None:
     desk = Desk().off()
     desk.reads("starting")
     desk.reads("running")
     assert len(warnings(desk, "it runs without a request")) == 1
 
 
-def test_one_that_a_job_waits_for_is_simply_taken() -> None:
+def test_a_machine_that_a_job_waits_for_is_used() -> None:
     desk = Desk()
     desk.happens(p.Wake("job-1"))
     desk.reads("running")
@@ -53,7 +53,7 @@ def test_one_that_a_job_waits_for_is_simply_taken() -> None:
     assert desk.state == "booted"
 
 
-def test_one_that_this_monitor_started_and_lost_sight_of_is_no_orphan() -> None:
+def test_a_machine_that_this_monitor_started_is_no_orphan() -> None:
     desk = Desk(checks_health=False).booted()
     desk.happens(p.HubOnline())
     for _ in range(desk.policy.misses):
@@ -71,7 +71,7 @@ def test_an_adopted_one_is_stopped_when_it_has_been_idle() -> None:
     assert desk.did(p.Stop)
 
 
-def test_under_stop_it_is_stopped_at_once_when_the_hub_says_that_nobody_holds_it() -> None:
+def test_under_stop_an_orphan_without_leases_is_stopped_at_once() -> None:
     desk = found(orphans="stop")
     assert not desk.did(p.Stop)
     desk.answers(0)
@@ -89,7 +89,7 @@ def test_under_stop_one_whose_worker_is_online_is_drained_first() -> None:
 
 
 @pytest.mark.parametrize("online", [False, True])
-def test_under_stop_one_that_somebody_holds_is_taken_over(*, online: bool) -> None:
+def test_under_stop_a_held_orphan_is_adopted(*, online: bool) -> None:
     desk = found(orphans="stop")
     if online:
         desk.happens(p.HealthAnswer(True))
@@ -101,7 +101,7 @@ def test_under_stop_one_that_somebody_holds_is_taken_over(*, online: bool) -> No
     desk.drains()
 
 
-def test_under_stop_nothing_is_stopped_while_the_hub_is_away() -> None:
+def test_under_stop_nothing_is_stopped_during_a_hub_outage() -> None:
     desk = Desk(orphans="stop", linked=False)
     desk.reads("running")
     for _ in range(100):
@@ -109,7 +109,7 @@ def test_under_stop_nothing_is_stopped_while_the_hub_is_away() -> None:
     assert not desk.did(p.Stop)
 
 
-def test_under_report_it_is_left_alone_and_said_again_less_and_less_often() -> None:
+def test_under_report_an_orphan_is_reported_less_and_less_often() -> None:
     desk = found(orphans="report")
     desk.happens(p.HealthAnswer(True))
     for _ in range(24 * 60):
@@ -129,7 +129,7 @@ def test_under_report_one_without_a_worker_is_no_failed_boot() -> None:
     assert not desk.said(m.BootResult)
 
 
-def test_under_report_one_that_a_job_uses_is_as_any_other_from_then_on() -> None:
+def test_under_report_a_used_orphan_is_treated_as_any_other() -> None:
     desk = found(orphans="report")
     desk.passes(2 * desk.policy.boot_timeout)
     desk.happens(p.Wake("job-1"))
@@ -151,7 +151,7 @@ def test_the_longest_uptime_holds_for_every_machine() -> None:
 # Not to be described
 
 
-def test_a_machine_that_cannot_be_described_is_never_taken_for_off_and_never_forgotten() -> None:
+def test_a_machine_of_unknown_state_is_never_assumed_off_or_dropped() -> None:
     desk = Desk(checks_health=False).booted()
     desk.happens(p.HubOnline())
     for _ in range(2000):
@@ -165,7 +165,7 @@ def test_a_machine_that_cannot_be_described_is_never_taken_for_off_and_never_for
     assert desk.state == "off"
 
 
-def test_of_a_machine_that_could_never_be_described_it_is_told_why_once() -> None:
+def test_a_machine_that_could_never_be_inspected_is_explained_once() -> None:
     desk = Desk()
     for _ in range(20):
         desk.fails("no route to the provider")
@@ -188,7 +188,7 @@ def test_the_alarm_about_it_comes_at_growing_intervals() -> None:
     assert "may cost money" in warnings(desk, "cannot look")[-1]
 
 
-def test_after_a_good_look_the_next_trouble_is_told_at_once_again() -> None:
+def test_after_a_successful_inspect_the_next_error_is_reported_at_once() -> None:
     desk = Desk()
     for _ in range(50):
         desk.fails()
@@ -198,7 +198,7 @@ def test_after_a_good_look_the_next_trouble_is_told_at_once_again() -> None:
     assert len(warnings(desk, "cannot look")) == before + 1
 
 
-def test_a_wake_starts_nothing_while_nobody_can_say_whether_it_runs() -> None:
+def test_a_wake_starts_nothing_while_the_state_is_unknown() -> None:
     desk = Desk()
     for _ in range(5):
         desk.fails()
@@ -221,7 +221,7 @@ def lost(**settings: Any) -> Desk:
     return desk
 
 
-def test_when_the_hub_loses_the_worker_the_monitor_looks_at_once() -> None:
+def test_a_worker_lost_by_the_hub_causes_an_inspect() -> None:
     desk = lost()
     looks = len(desk.did(p.Inspect))
     desk.happens(p.WorkerGone())
@@ -230,7 +230,7 @@ def test_when_the_hub_loses_the_worker_the_monitor_looks_at_once() -> None:
     assert desk.state == "off"
 
 
-def test_a_wake_after_that_looks_again_at_once_and_starts_it() -> None:
+def test_a_wake_after_a_loss_inspects_again_and_starts_the_machine() -> None:
     desk = lost()
     desk.happens(p.WorkerGone())
     desk.reads("running")  # it is just going down
@@ -242,7 +242,7 @@ def test_a_wake_after_that_looks_again_at_once_and_starts_it() -> None:
     assert desk.now == began
 
 
-def test_meanwhile_it_looks_often_and_when_the_worker_is_back_as_rarely_as_before() -> None:
+def test_after_a_loss_it_inspects_often_until_the_worker_returns() -> None:
     desk = lost()
     desk.happens(p.WorkerGone())
     desk.reads("running")
@@ -260,7 +260,7 @@ def test_a_worker_that_is_merely_cut_off_from_the_hub_stays_online() -> None:
     assert not desk.machine.gone
 
 
-def test_a_machine_that_served_and_goes_away_after_its_worker_is_off_and_no_failed_boot() -> None:
+def test_a_machine_that_stops_after_serving_is_off_and_not_a_failed_boot() -> None:
     desk = lost()
     desk.happens(p.WorkerGone())
     for _ in range(desk.policy.misses):
@@ -271,7 +271,7 @@ def test_a_machine_that_served_and_goes_away_after_its_worker_is_off_and_no_fail
     assert not desk.said(m.BootResult)
 
 
-def test_one_that_is_seen_as_it_goes_away_is_no_failed_boot_either() -> None:
+def test_a_machine_seen_while_stopping_is_no_failed_boot() -> None:
     desk = lost()
     desk.happens(p.WorkerGone())
     for _ in range(desk.policy.misses):
@@ -288,9 +288,7 @@ def test_one_that_is_seen_as_it_goes_away_is_no_failed_boot_either() -> None:
 
 
 @pytest.mark.parametrize("checks_health", [True, False])
-def test_a_wake_that_finds_the_machine_already_gone_is_not_lost_though_an_old_hub_does_not_ask_again(
-    *, checks_health: bool
-) -> None:
+def test_a_wake_for_a_stopped_machine_is_not_lost_at_an_old_hub(*, checks_health: bool) -> None:
     desk = lost(ours=False, checks_health=checks_health)
     desk.happens(p.Wake("job-1"))
     desk.reads("stopped")
@@ -298,7 +296,7 @@ def test_a_wake_that_finds_the_machine_already_gone_is_not_lost_though_an_old_hu
     assert len(desk.did(p.Start)) == 2
 
 
-def test_nor_does_a_look_from_before_the_wake_say_that_the_machine_was_there_for_it() -> None:
+def test_an_inspect_from_before_the_wake_does_not_satisfy_it() -> None:
     desk = lost(ours=False, checks_health=False)
     desk.passes(desk.policy.look_online)
     assert desk.call().kind == "inspect"
@@ -308,7 +306,7 @@ def test_nor_does_a_look_from_before_the_wake_say_that_the_machine_was_there_for
     assert desk.state == "starting"
 
 
-def test_nor_does_such_a_look_by_a_monitor_that_has_just_started() -> None:
+def test_an_inspect_from_before_the_wake_does_not_count_after_a_monitor_start() -> None:
     desk = Desk(ours=False, checks_health=False)
     assert desk.call().kind == "inspect"
     desk.happens(p.Wake("job-1"))
@@ -328,7 +326,7 @@ def test_nor_is_one_that_comes_when_its_worker_answers_no_more() -> None:
 
 
 @pytest.mark.parametrize("checks_health", [True, False])
-def test_a_wake_that_the_running_machine_served_starts_nothing_after_its_stop(*, checks_health: bool) -> None:
+def test_a_wake_that_was_served_starts_nothing_after_the_stop(*, checks_health: bool) -> None:
     desk = lost(ours=False, checks_health=checks_health)
     desk.happens(p.Wake("job-1"))
     if checks_health:
@@ -343,7 +341,7 @@ def test_a_wake_that_the_running_machine_served_starts_nothing_after_its_stop(*,
     assert len(desk.did(p.Start)) == 1
 
 
-def test_a_late_answer_of_its_worker_does_not_take_away_a_wake_that_came_while_it_stops() -> None:
+def test_a_late_health_answer_does_not_drop_a_wake_during_a_stop() -> None:
     desk = lost(ours=False)
     desk.is_idle()
     desk.answers(0)
@@ -354,7 +352,7 @@ def test_a_late_answer_of_its_worker_does_not_take_away_a_wake_that_came_while_i
     assert desk.state == "starting"
 
 
-def test_those_who_wait_for_a_worker_that_nobody_can_ask_are_told_no_failed_boot_while_its_machine_runs() -> None:
+def test_jobs_get_no_failed_boot_while_the_machine_of_an_unreachable_worker_runs() -> None:
     desk = lost(ours=False, checks_health=False, idle_after=24 * HOUR)
     desk.happens(p.WorkerGone())
     desk.happens(p.Wake("job-2"))
@@ -365,7 +363,7 @@ def test_those_who_wait_for_a_worker_that_nobody_can_ask_are_told_no_failed_boot
     assert desk.state == "online"
 
 
-def test_a_late_word_of_the_hub_stops_nothing() -> None:
+def test_a_late_hub_message_stops_nothing() -> None:
     desk = Desk().draining()
     desk.now += 2 * desk.policy.query_timeout  # the monitor itself stood still
     desk.answers(0)

@@ -31,13 +31,13 @@ def warned(desk: Desk) -> bool:
     return any("without a request" in note.text for note in desk.did(p.LogNote))
 
 
-def test_a_monitor_that_knows_nothing_begins_as_ever() -> None:
+def test_a_monitor_without_a_journal_starts_normally() -> None:
     assert persistence.ages([], UNIX) is None
     assert persistence.restore(None, 5.0) == p.Machine()
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_killed_in_the_middle_of_a_start_it_looks_first_and_finds_it_starting(*, taken: bool) -> None:
+def test_a_monitor_killed_during_a_start_inspects_first(*, taken: bool) -> None:
     first = Desk().off()
     first.happens(p.Wake("job-1"))
     if taken:
@@ -53,7 +53,7 @@ def test_killed_in_the_middle_of_a_start_it_looks_first_and_finds_it_starting(*,
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_start_that_does_not_show_yet_is_not_made_twice(*, taken: bool) -> None:
+def test_a_start_without_visible_effect_is_not_repeated(*, taken: bool) -> None:
     first = Desk().off()
     first.happens(p.Wake("job-1"))
     if taken:
@@ -69,7 +69,7 @@ def test_a_start_that_does_not_show_yet_is_not_made_twice(*, taken: bool) -> Non
 
 
 @pytest.mark.parametrize(("taken", "patience"), [(False, 60.0), (True, 600.0)])
-def test_one_that_never_shows_is_made_again_when_it_cannot_come_any_more(*, taken: bool, patience: float) -> None:
+def test_a_start_that_never_takes_effect_is_repeated_after_its_time(*, taken: bool, patience: float) -> None:
     first = Desk().off()
     first.happens(p.Wake("job-1"))
     if taken:
@@ -91,7 +91,7 @@ def test_a_machine_that_it_started_is_no_orphan_after_a_restart() -> None:
     assert not warned(second)
 
 
-def test_one_that_was_off_when_the_monitor_ended_and_runs_now_is_an_orphan() -> None:
+def test_a_machine_started_while_the_monitor_was_down_is_an_orphan() -> None:
     second = reborn(Desk().off())
     second.reads("running")
     assert warned(second)
@@ -151,7 +151,7 @@ def test_only_news_is_written() -> None:
     assert persistence.worth_keeping(before, kept(desk))
 
 
-def test_a_start_is_written_before_it_is_asked_for_and_its_end_after() -> None:
+def test_a_start_is_stored_before_the_call_and_its_end_after() -> None:
     desk = Desk().off()
     before = kept(desk)
     desk.happens(p.Wake("job-1"))

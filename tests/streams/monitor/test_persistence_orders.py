@@ -81,7 +81,7 @@ def test_no_kill_makes_a_monitor_start_twice(hidden: float, order: list[tuple[st
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(steps, max_size=40))
-def test_whatever_happened_a_machine_that_was_asked_for_runs_in_the_end(order: list[tuple[str, float]]) -> None:
+def test_after_any_events_a_requested_machine_runs_in_the_end(order: list[tuple[str, float]]) -> None:
     cloud = Cloud(hidden=5.0)
     for kind, value in [("look", 0.0), ("wake", 0.0), *order]:
         cloud.step(kind, value)

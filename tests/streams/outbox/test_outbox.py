@@ -76,7 +76,7 @@ def test_the_same_id_again_gets_the_same_answer_and_starts_nothing() -> None:
     assert desk.submit(video=written_to).answer == (200, "")
 
 
-def test_an_end_says_whose_result_it_is_unless_it_was_made_for_the_job() -> None:
+def test_an_end_names_the_source_of_a_reused_result() -> None:
     done = e.Done(Path("/out/a.mp4"), 7)
     same = e.Note("the same work was done before", {"same_as": "old"})
     for events, whose in (([same], "old"), ([e.Submitted(WORKER, "t", cached=True)], "the worker"), ([TASK], "")):
@@ -91,7 +91,7 @@ def test_an_end_says_whose_result_it_is_unless_it_was_made_for_the_job() -> None
 @pytest.mark.parametrize(
     "fields", [{"output": "/out/other.mp4"}, {"video": f.FileStat("/in/b.mp4", 1, 1)}, {"task_type": "other"}]
 )
-def test_another_wish_under_a_known_id_is_a_conflict(fields: dict[str, Any]) -> None:
+def test_other_fields_under_a_known_id_are_a_conflict(fields: dict[str, Any]) -> None:
     desk = Desk().submit().submit(**fields)
     assert (desk.answer, desk.facts) == ((409, "conflict"), [])
 
@@ -111,13 +111,13 @@ def test_an_output_that_an_open_job_will_write_is_taken_until_that_ends() -> Non
     assert desk.answer == (201, "")
 
 
-def test_beyond_its_bound_the_outbox_is_full_and_says_so() -> None:
+def test_at_its_limit_the_outbox_is_full() -> None:
     desk = Desk(open_most=2).submit("a").submit("b").submit("c")
     assert (desk.answer, desk.facts) == ((429, "queue_full"), [])
     assert desk.says(e.Cancelled(), "a").submit("c").answer == (201, "")
 
 
-def test_only_so_much_history_is_kept_and_open_jobs_are_never_forgotten() -> None:
+def test_the_history_is_limited_and_open_jobs_are_never_removed() -> None:
     desk = Desk(ended_most=2).submit("open")
     for job in "abcd":
         desk.submit(job).says(e.Failed("no"), job)
@@ -126,7 +126,7 @@ def test_only_so_much_history_is_kept_and_open_jobs_are_never_forgotten() -> Non
     assert f.JobForgotten("c", desk.now) in desk.facts
 
 
-def test_the_stage_is_kept_when_it_changes_and_not_at_every_line() -> None:
+def test_the_stage_is_stored_only_when_it_changes() -> None:
     desk = Desk().submit()
     assert [fact.stage for fact in desk.says(e.Queued()).facts if isinstance(fact, f.JobStage)] == ["wake"]
     assert desk.says(e.Waking(10.0)).says(e.Waking(20.0)).facts == []
@@ -148,7 +148,7 @@ def test_the_stage_is_kept_when_it_changes_and_not_at_every_line() -> None:
         e.Cancelled(),
     ],
 )
-def test_an_end_is_kept_told_and_the_same_when_it_is_read_again(outcome: e.Outcome) -> None:
+def test_an_end_is_stored_sent_and_the_same_after_a_restart(outcome: e.Outcome) -> None:
     desk = Desk().submit().says(outcome, mtime_ns=7)
     assert desk.commands == [f.Tell("a", outcome)]
     ended = desk.state.jobs["a"].ended
@@ -158,7 +158,7 @@ def test_an_end_is_kept_told_and_the_same_when_it_is_read_again(outcome: e.Outco
 
 
 @pytest.mark.parametrize("late", [e.Running(99.0), e.Failed("late"), e.Done(Path("/x"), 1), e.Cancelled("late")])
-def test_nothing_that_comes_late_changes_an_end(late: e.JobEvent) -> None:
+def test_late_events_do_not_change_an_end(late: e.JobEvent) -> None:
     desk = Desk().submit().says(e.Done(Path("/out/a.mp4"), 5)).says(late)
     assert (desk.facts, desk.commands) == ([], [])
     assert desk.state.jobs["a"].state == "done"
@@ -166,7 +166,7 @@ def test_nothing_that_comes_late_changes_an_end(late: e.JobEvent) -> None:
     assert desk.state.jobs["a"].state == "done"
 
 
-def test_a_cancel_is_kept_before_it_is_carried_out_and_asked_for_once() -> None:
+def test_a_cancel_is_stored_before_it_is_carried_out_once() -> None:
     desk = Desk().submit().cancel()
     assert desk.facts == [f.JobCancelling("a", desk.now)]
     assert desk.commands == [f.Stop("a"), f.Answer(1, 202, "a")]
@@ -198,7 +198,7 @@ def test_after_a_restart_every_unfinished_job_runs_again_and_a_cancel_is_carried
     ]
 
 
-def test_an_end_is_told_to_the_hub_at_every_start_until_the_hub_keeps_it_however_long_ago_it_was() -> None:
+def test_an_end_is_sent_at_every_start_until_the_hub_confirms_it() -> None:
     desk = Desk().submit("done").submit("cancelled").submit("open")
     desk.says(e.Done(Path("/out/done.mp4"), 5), "done").says(e.Cancelled(), "cancelled")
     desk.now += 30 * 86_400.0
@@ -209,7 +209,7 @@ def test_an_end_is_told_to_the_hub_at_every_start_until_the_hub_keeps_it_however
     assert desk.commands == [f.Release("cancelled", True), f.Start("open")]
 
 
-def test_a_release_is_kept_once_and_never_of_a_job_that_goes_on() -> None:
+def test_a_release_is_stored_once_and_only_for_ended_jobs() -> None:
     desk = Desk().submit()
     assert desk.happens(f.Released("a")).facts == []
     assert desk.happens(f.Released("unknown")).facts == []
@@ -283,7 +283,7 @@ HAPPENS = st.one_of(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(HAPPENS, max_size=40))
-def test_whatever_happens_ends_are_for_ever_and_a_snapshot_is_the_whole_state(events: list[f.OutboxEvent]) -> None:
+def test_after_any_events_ends_are_final_and_a_snapshot_is_the_whole_state(events: list[f.OutboxEvent]) -> None:
     desk = Desk(open_most=2, ended_most=2)
     ends: dict[f.JobAccepted, f.JobEnded] = {}
     for event in events:
@@ -303,7 +303,7 @@ def test_whatever_happens_ends_are_for_ever_and_a_snapshot_is_the_whole_state(ev
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
-def test_what_is_forgotten_leaves_nothing_behind(order: str) -> None:
+def test_a_removed_job_leaves_nothing(order: str) -> None:
     desk, digests = Desk(), {"blake3": "same"}
     for job in "ab":
         desk.submit(job)

@@ -50,7 +50,7 @@ class Desk:
         return list(self.state.pending.values())
 
 
-def test_a_job_that_is_done_is_owed_in_the_same_commit_and_told_after_it() -> None:
+def test_a_done_job_commits_its_webhook_with_its_end() -> None:
     desk = Desk().submit().says(e.Uploaded(CHECKED, 25, 5)).says(e.Done(Path("/out/a.mp4"), 30))
     assert [type(fact) for fact in desk.facts] == [f.JobEnded, f.WebhookOwed]
     (owed,) = desk.owed
@@ -73,14 +73,14 @@ def test_a_job_that_is_done_is_owed_in_the_same_commit_and_told_after_it() -> No
         (e.Cancelled(), None, None),
     ],
 )
-def test_failures_are_told_with_their_reason_and_cancelled_jobs_are_not(
+def test_failures_are_sent_with_their_reason_and_cancelled_jobs_are_not(
     end: e.JobEvent, event: str | None, why: str | None
 ) -> None:
     told = [owed.news for owed in Desk().submit().says(end).owed]
     assert [(news["event"], news["why"]) for news in told] == ([] if event is None else [(event, why)])
 
 
-def test_without_a_webhook_nothing_is_owed() -> None:
+def test_without_a_webhook_nothing_is_pending() -> None:
     assert Desk(webhook=False).submit().says(e.Failed("no")).owed == []
 
 
@@ -89,7 +89,7 @@ def test_bytes_that_went_over_the_wire_in_several_attempts_are_summed_up() -> No
     assert desk.says(e.Done(Path("/out/a.mp4"), 30)).owed[0].news["bytes"]["sent"] == 32
 
 
-def test_one_that_was_taken_or_given_up_is_owed_no_more_and_settling_twice_changes_nothing() -> None:
+def test_a_settled_webhook_is_not_pending_and_settling_twice_has_no_effect() -> None:
     desk = Desk().submit("a").says(e.Failed("no"), "a").submit("b").says(e.Failed("no"), "b")
     first, second = desk.owed
     desk.happens(f.WebhookSettled(first.delivery))
@@ -100,7 +100,7 @@ def test_one_that_was_taken_or_given_up_is_owed_no_more_and_settling_twice_chang
     assert desk.happens(f.WebhookSettled(first.delivery)).facts == []
 
 
-def test_what_is_owed_survives_a_snapshot_and_outlives_its_job_and_is_told_at_the_next_start() -> None:
+def test_a_pending_webhook_survives_a_snapshot_and_its_jobs_removal() -> None:
     desk = Desk().submit().says(e.Failed("no"))
     outbox.DECIDER.evolve(desk.state, f.JobForgotten("a", 200.0))
     state = outbox.DECIDER.recover(outbox.DECIDER.snapshot(desk.state), outbox.OutboxState(webhook=True))
@@ -110,7 +110,7 @@ def test_what_is_owed_survives_a_snapshot_and_outlives_its_job_and_is_told_at_th
     assert outbox.DECIDER.decide(state, f.DaemonStarted(), 300.0)[1] == []
 
 
-def test_when_too_many_are_owed_the_oldest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_over_the_limit_the_oldest_webhook_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "MAX_PENDING", 2)
     desk = Desk()
     for job in "abc":
@@ -119,7 +119,7 @@ def test_when_too_many_are_owed_the_oldest_is_given_up(monkeypatch: pytest.Monke
     assert any(isinstance(fact, f.WebhookGivenUp) and fact.job == "a" for fact in desk.facts)
 
 
-def test_a_delivery_has_one_name_and_that_of_another_end_differs() -> None:
+def test_a_delivery_has_one_id_and_another_end_has_another() -> None:
     names = {webhooks.delivery_id(job, at) for job in ("a", "b") for at in (1.0, 2.0)}
     assert len(names) == 4
     assert webhooks.delivery_id("a", 1.0) == webhooks.delivery_id("a", 1.0)
@@ -152,7 +152,7 @@ async def tell(receiver: Receiver, now: float = 1000.0, **changes: Any) -> None:
         await scheduler.close()
 
 
-async def test_a_receiver_that_is_down_is_asked_later_each_time() -> None:
+async def test_an_unreachable_receiver_is_retried_with_growing_delays() -> None:
     receiver = Receiver(5)
     await tell(receiver, jitter=0.0)
     assert [round(at) for at in receiver.at] == [0, 1, 3, 7, 15, 31]
@@ -177,7 +177,7 @@ async def test_after_a_restart_only_the_rest_of_the_day_is_left_and_one_attempt_
     assert len(over.at) == 1
 
 
-async def test_a_refusal_for_good_is_not_tried_again() -> None:
+async def test_a_permanent_refusal_is_not_retried() -> None:
     receiver = Receiver(1, WakestreamError("gone"))
     with pytest.raises(WakestreamError, match="gone"):
         await tell(receiver)

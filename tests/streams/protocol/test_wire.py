@@ -56,7 +56,7 @@ def test_every_message_comes_back_as_it_was_sent(message: m.Message) -> None:
 
 
 @given(MESSAGES)
-def test_what_is_sent_is_an_object_with_a_type_and_without_nulls(message: m.Message) -> None:
+def test_a_sent_message_is_an_object_with_a_type_and_no_nulls(message: m.Message) -> None:
     frame = json.loads(encode(message))
     assert frame["type"] == message.TYPE
     assert None not in [value for key, value in frame.items() if key not in ("payload", "result", "data")]
@@ -288,7 +288,7 @@ def test_an_addition_at_the_top_instead_of_in_data_is_found_too() -> None:
     assert decode('{"type":"ack","request_id":"R","gpu":"g1"}') == m.Ack(request_id="R", gpu="g1")
 
 
-def test_fields_that_we_do_not_know_are_ignored() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert decode('{"type":"ping","new":{"x":[1]}}') == m.Ping()
 
 
@@ -297,7 +297,7 @@ def test_null_and_an_empty_text_count_as_absent(text: str) -> None:
     assert decode(f'{{"type":"gpu_offline","request_id":{text},"msg":{text}}}') == m.Offline()
 
 
-def test_a_type_that_we_do_not_know_is_kept_whole_and_passed_on_as_it_came() -> None:
+def test_an_unknown_type_is_kept_and_relayed_unchanged() -> None:
     frame = {"type": "gpu.future", "x": [1, {"y": None}]}
     message = decode(json.dumps(frame))
     assert message == m.Unknown(type="gpu.future", frame=frame)
@@ -345,7 +345,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("frame", "sentence"), BAD)
-def test_a_frame_that_is_none_is_answered_with_a_sentence(frame: str, sentence: str) -> None:
+def test_an_invalid_frame_is_answered_with_a_message(frame: str, sentence: str) -> None:
     with pytest.raises(Malformed) as told:
         decode(frame)
     assert sentence in str(told.value)
@@ -363,7 +363,7 @@ def test_a_client_takes_an_optional_field_of_the_wrong_kind_as_absent() -> None:
     assert decode('{"type":"gpu_offline","request_id":""}', strict=False) == m.Offline()
 
 
-def test_a_client_does_insist_on_what_is_needed() -> None:
+def test_a_client_requires_the_necessary_fields() -> None:
     with pytest.raises(Malformed, match='"request_id" must be a string'):
         decode('{"type":"ack","request_id":7}', strict=False)
 
@@ -390,7 +390,7 @@ def test_the_limit_is_in_bytes_whatever_the_text_is_made_of(character: str) -> N
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '{"type":"ping","a":['])
-def test_a_frame_that_is_nothing_but_openings_is_malformed(opening: str) -> None:
+def test_a_frame_of_only_opening_brackets_is_malformed(opening: str) -> None:
     with pytest.raises(Malformed):
         decode((opening * wire.MAX_FRAME)[: 60 * 1024])
 
@@ -405,7 +405,7 @@ def test_a_deep_frame_is_malformed_for_it_could_not_be_passed_on(depth: int) -> 
         decode(nested(depth))
 
 
-def test_what_is_nested_as_deep_as_allowed_can_be_passed_on() -> None:
+def test_the_deepest_allowed_nesting_can_be_relayed() -> None:
     message = decode(nested(wire.MAX_DEPTH - 1))
     assert decode(encode(message)) == message
 

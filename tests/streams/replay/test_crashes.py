@@ -44,7 +44,7 @@ def ends(log: Log) -> list[Row]:
     return [row for row in log.rows if row.label == "failed"]
 
 
-async def test_a_run_tells_type_file_and_line_and_so_do_its_log_and_the_replay_of_it() -> None:
+async def test_a_crash_names_type_file_and_line_in_run_log_and_replay() -> None:
     rehearsal = PipelineHarness()
     assert (await rehearsal.run(broken))["job-1"] == Failed(WHY, "internal")
     replayed = await replay(rehearsal.log, build=broken)
@@ -52,7 +52,7 @@ async def test_a_run_tells_type_file_and_line_and_so_do_its_log_and_the_replay_o
     assert replayed.divergences == ()
 
 
-async def test_an_effect_that_breaks_tells_the_same_although_a_replay_does_not_run_it() -> None:
+async def test_a_crash_in_an_effect_replays_without_running_it() -> None:
     async def fire() -> None:
         broken_at("upload")
 
@@ -66,7 +66,7 @@ async def test_an_effect_that_breaks_tells_the_same_although_a_replay_does_not_r
     assert [row.data["why"] for row in ends(replayed.again)] == [WHY]
 
 
-async def test_a_port_that_breaks_tells_where() -> None:
+async def test_a_crash_in_a_port_names_its_place() -> None:
     worker = FakeWorker()
     worker.failures["check"] = [ValueError("odd")]  # type: ignore[list-item]
     rehearsal = PipelineHarness(workers=FakeWorkers({GPU: worker}, GPU))
@@ -107,7 +107,7 @@ async def test_also_where_it_did_something_else_before() -> None:
     assert replayed.crashes == {"job-1": WHY}
 
 
-def test_the_command_line_says_it_first(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_prints_the_crash_first(capsys: pytest.CaptureFixture[str]) -> None:
     with asyncio.Runner() as runner:
         log = runner.run(recorded())
     Show(as_json=False).trial(LogFile((Path("x.jsonl"),)), log, run_log(log, build=broken), {})
@@ -115,7 +115,7 @@ def test_the_command_line_says_it_first(capsys: pytest.CaptureFixture[str]) -> N
     assert printed.index(f"job-1: its pipeline now fails: {WHY}") < printed.index("first divergence")
 
 
-async def test_what_escapes_into_the_loop_ends_the_replay_with_that_error() -> None:
+async def test_an_error_that_escapes_into_the_loop_ends_the_replay() -> None:
     def late(observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         assert scheduler is not None
         return scheduler.schedule_relative(1.0, lambda *_: 1 / 0)  # type: ignore[arg-type,return-value]

@@ -69,7 +69,7 @@ async def test_a_boot_that_fails_is_the_end_of_the_wait_within_a_moment_of_the_n
     assert 0 < end.t - news.t < 0.001
 
 
-async def test_a_machine_that_is_not_to_be_had_is_asked_for_again_and_those_who_wait_hear_why() -> None:
+async def test_an_unavailable_machine_is_requested_again_and_queued_jobs_get_the_reason() -> None:
     now = await again("no_capacity/daemon.jsonl")
     assert "no_capacity" in {event["phase"] for event in events(now, "waking")}
     assert list(ended(now)) == [("job-1", "done")]
@@ -78,7 +78,7 @@ async def test_a_machine_that_is_not_to_be_had_is_asked_for_again_and_those_who_
     assert states[-5:] == ["starting", "no_capacity", "starting", "booted", "online"]
 
 
-async def test_a_hub_that_comes_back_knowing_nothing_is_told_of_the_waiting_job_again_under_its_id() -> None:
+async def test_a_hub_that_lost_its_state_gets_the_job_again_under_its_id() -> None:
     now = await again("hub_restart/daemon.jsonl")
     assert [row.label for row in now.rows if row.dir == "conn"] == ["up", "down", "up"]
     assert [row.data["request_id"] for row in rows(now, "out", "gpu.job.submit")] == ["job-1", "job-1"]
@@ -90,7 +90,7 @@ async def test_a_hub_that_comes_back_knowing_nothing_is_told_of_the_waiting_job_
     assert len(rows(second_life, "out", "ack")) == 1
 
 
-async def test_a_machine_lost_in_mid_upload_sends_the_job_back_to_submit_and_what_was_sent_stays_sent() -> None:
+async def test_a_machine_lost_in_the_upload_restarts_the_job_and_keeps_sent_bytes() -> None:
     now = await again("gpu_lost_in_upload/daemon.jsonl")
     _back_to_submit(now)
     before, after = events(now, "checked")
@@ -100,7 +100,7 @@ async def test_a_machine_lost_in_mid_upload_sends_the_job_back_to_submit_and_wha
     assert (uploaded["sent"], uploaded["saved"]) == (12 * MIB, 2 * MIB)
 
 
-async def test_a_machine_lost_in_mid_synthesis_sends_the_job_back_to_submit_and_nothing_is_sent_again() -> None:
+async def test_a_machine_lost_in_the_render_restarts_the_job_and_sends_nothing_again() -> None:
     now = await again("gpu_lost_in_poll/daemon.jsonl")
     _back_to_submit(now)
     assert events(now, "checked")[1]["missing"] == []
@@ -120,7 +120,7 @@ def _back_to_submit(now: Log) -> None:
     assert list(ended(now)) == [("job-1", "done")]
 
 
-async def test_a_worker_that_restarts_is_asked_again_until_it_answers_and_goes_on_with_its_task() -> None:
+async def test_a_restarted_worker_is_polled_until_it_answers_and_continues_its_task() -> None:
     now = await again("worker_restart/daemon.jsonl")
     reports = [row.data for row in rows(now, "effect", "report")]
     assert "worker_unreachable" in {data["error"]["code"] for data in reports if "error" in data}
@@ -130,7 +130,7 @@ async def test_a_worker_that_restarts_is_asked_again_until_it_answers_and_goes_o
     assert list(ended(now)) == [("job-1", "done")]
 
 
-async def test_frames_that_come_twice_do_nothing_twice() -> None:
+async def test_duplicate_frames_have_no_effect() -> None:
     now = await again("duplicate_frames/daemon.jsonl")
     acks = rows(now, "in", "ack")
     assert len(acks) > 1
@@ -143,7 +143,7 @@ async def test_frames_that_come_twice_do_nothing_twice() -> None:
     assert len(rows(hub, "out", "gpu.job.dispatch.batch")) == 1
 
 
-async def test_frames_that_come_in_another_order_lead_to_the_same_result() -> None:
+async def test_reordered_frames_lead_to_the_same_result() -> None:
     now = await again("reordered_frames/daemon.jsonl")
     came = [row.label for row in now.rows if row.dir == "in"]
     assert came.index("gpu.power.booted") < came.index("gpu.power.offline")
@@ -180,7 +180,7 @@ async def test_the_log_of_a_killed_hub_or_monitor_runs_again_as_far_as_it_goes(n
 
 
 @pytest.mark.parametrize("name", ["gpu_lost_in_poll/monitor.jsonl", "hub_restart/hub-2.jsonl", "system/hub.jsonl"])
-async def test_a_frame_more_than_was_sent_is_a_divergence_wherever_the_log_goes_on_after_it(name: str) -> None:
+async def test_an_extra_frame_is_a_divergence_if_the_log_continues(name: str) -> None:
     whole = log(name)
     sent = [row for row in whole.rows if row.dir == "out" and row.label not in ("register", "ping", "pong")]
     for row in sent[:-1]:
@@ -203,7 +203,7 @@ async def test_200_jobs_that_wait_for_one_machine_are_all_woken_by_one_broadcast
 
 
 @pytest.mark.parametrize("stage", ["wait", "upload", "render", "download"])
-async def test_a_job_cancelled_in_any_stage_ends_at_once_and_the_hub_is_told(stage: str) -> None:
+async def test_a_job_cancelled_in_any_stage_ends_at_once_and_the_hub_gets_it(stage: str) -> None:
     now = await again(f"cancel_in_{stage}/daemon.jsonl")
     (asked,), (cancelled,) = rows(now, "in", "job.cancel"), rows(now, "out", "cancelled")
     assert cancelled.t - asked.t < 0.1
@@ -215,7 +215,7 @@ async def test_a_job_cancelled_in_any_stage_ends_at_once_and_the_hub_is_told(sta
 
 
 @pytest.mark.parametrize("stage", ["render", "download"])
-async def test_the_worker_of_a_cancelled_job_is_told_too_where_it_has_the_task(stage: str) -> None:
+async def test_the_worker_with_the_task_gets_the_cancel(stage: str) -> None:
     now = await again(f"cancel_in_{stage}/daemon.jsonl")
     (told,) = rows(now, "effect", "cancel")
     assert told.data["args"]["task_id"] == events(now, "submitted")[0]["task_id"]
@@ -224,7 +224,7 @@ async def test_the_worker_of_a_cancelled_job_is_told_too_where_it_has_the_task(s
 
 
 @pytest.mark.parametrize("stage", ["wait", "upload"])
-async def test_a_job_cancelled_before_its_task_began_leaves_nothing_to_tell_the_worker(stage: str) -> None:
+async def test_a_job_cancelled_before_its_task_sends_the_worker_nothing(stage: str) -> None:
     now = await again(f"cancel_in_{stage}/daemon.jsonl")
     assert not rows(now, "effect", "submit")
     assert not rows(now, "effect", "cancel")

@@ -74,7 +74,7 @@ async def test_a_wait_of_29_minutes_is_replayed_without_waiting_and_ends_alike()
     assert asyncio.get_running_loop().time() > 1740
 
 
-async def test_what_if_asks_the_same_log_with_another_policy() -> None:
+async def test_what_if_replays_the_log_with_another_policy() -> None:
     recorded = moved(log("offline"), 600.0, lambda row: row.label == "gpu.power.online")
     replayed = await replay(recorded, settings={"online_timeout": 60.0})
     label, data = outcome(replayed.again)
@@ -85,7 +85,7 @@ async def test_what_if_asks_the_same_log_with_another_policy() -> None:
 WHY = "online: nothing within 60 s"
 
 
-async def test_a_setting_that_does_not_exist_is_named_with_those_that_do() -> None:
+async def test_an_unknown_setting_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"there is no 'onlin'; there are again.factor, .*, online, "):
         await replay(log("online"), settings={"onlin": 1.0})
 

@@ -102,5 +102,5 @@ def test_a_monitors_log_is_reported_as_the_states_of_its_machine() -> None:
         ("off", "online", False),
     ],
 )
-def test_what_counts_as_a_worse_outcome(then: str, now: str, is_worse: bool) -> None:
+def test_outcomes_are_ordered_from_good_to_bad(then: str, now: str, is_worse: bool) -> None:
     assert JobEnd(now).worse_than(JobEnd(then)) is is_worse

@@ -41,12 +41,12 @@ async def test_a_repeated_message_comes_in_when_it_did_though_computing_takes_no
     assert await carried([(1.0, "a")], [past("a", 1.0 + SLACK, 1.5)]) == [(1.5, "a", ROW)]
 
 
-async def test_one_that_goes_out_at_another_time_takes_as_long_as_it_took() -> None:
+async def test_a_message_sent_at_another_time_takes_as_long() -> None:
     known = [past("a", 3.0, 3.25), past("b", 4.0, 4.5)]
     assert await carried([(1.0, "a"), (5.0, "b")], known) == [(1.25, "a", None), (5.5, "b", None)]
 
 
-async def test_one_that_was_never_received_is_lost_again_and_a_new_one_takes_the_usual_time() -> None:
+async def test_a_lost_message_is_lost_again_and_a_new_one_has_the_usual_latency() -> None:
     known = [past("lost", 1.0, None), past("a", 2.0, 2.25)]
     assert await carried([(1.0, "lost"), (8.0, "new")], known) == [(8.25, "new", None)]
     assert await carried([(8.0, "new")], []) == [(pytest.approx(8.0 + USUAL), "new", None)]
@@ -58,7 +58,7 @@ async def test_no_message_overtakes_another() -> None:
     assert arrived == [(3.0, "a", None), (3.0, "b", None)]
 
 
-async def test_whoever_delays_is_told_what_the_message_took() -> None:
+async def test_a_delay_function_gets_the_messages_latency() -> None:
     hops: list[Hop] = []
     await carried([(1.0, "a")], [past("a", 5.0, 5.25)], lambda hop: hops.append(hop) or 0.0)  # type: ignore[func-returns-value]
     assert hops == [Hop("daemon", "hub", done("a"), 1.0, 0.25)]

@@ -48,7 +48,7 @@ def slow(_: Hop) -> float:
 
 
 @pytest.mark.parametrize("incident", INCIDENTS)
-async def test_programs_that_were_recorded_together_do_the_same_when_they_hear_each_other(incident: str) -> None:
+async def test_programs_recorded_together_do_the_same_against_each_other(incident: str) -> None:
     replayed = await replay_system(together(incident))
     assert differences(replayed) == []
     assert replayed.machines == ()
@@ -56,7 +56,7 @@ async def test_programs_that_were_recorded_together_do_the_same_when_they_hear_e
         assert len(program.again.rows) >= 0.9 * len(program.recorded.rows)
 
 
-async def test_what_one_program_no_longer_sends_the_others_no_longer_hear() -> None:
+async def test_messages_that_are_no_longer_sent_are_not_received() -> None:
     def lazy(job: Job, *rest: Any) -> Observable[JobEvent]:
         return rx.never() if job.id == SECOND else job_pipeline(job, *rest)
 
@@ -76,7 +76,7 @@ async def test_clocks_that_differ_by_minutes_make_no_difference() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-async def test_a_torn_log_goes_as_far_as_it_goes_and_the_others_on(place: int, share: float) -> None:
+async def test_a_truncated_log_is_used_to_its_end(place: int, share: float) -> None:
     logs = list(SYSTEM)
     whole = logs[place]
     logs[place] = replace(whole, rows=whole.rows[: int(share * len(whole.rows))], torn=True)
@@ -254,7 +254,7 @@ async def test_no_delay_of_any_message_loses_a_job_or_stops_the_machine_under_it
 
 
 @pytest.mark.parametrize("leave", [0.0, 1.0, 5.0, 30.0])
-async def test_a_worker_whose_connection_outlives_its_machine_confuses_nobody(leave: float) -> None:
+async def test_a_worker_connection_that_outlives_its_machine_has_no_effect(leave: float) -> None:
     drains, _, off = await stop_window(slow)
     for n in range(10):
         t = drains + (off - drains) * n / 9

@@ -114,7 +114,7 @@ async def test_one_task_runs_at_a_time() -> None:
     assert (await machine.worker.report(second.task_id)).status == "done"
 
 
-async def test_what_is_switched_off_in_mid_task_is_noted_and_lost_but_its_files_stay() -> None:
+async def test_a_stop_during_a_task_loses_the_task_and_keeps_the_files() -> None:
     machine = Machine()
     await machine.started()
     file = Fingerprint(Path("clip.mp4"), 10, 0, {})
@@ -129,7 +129,7 @@ async def test_what_is_switched_off_in_mid_task_is_noted_and_lost_but_its_files_
     assert await machine.worker.check([VIDEO, AUDIO]) == {VIDEO.hash: True, AUDIO.hash: False}
 
 
-async def test_to_start_what_is_not_off_is_noted_and_does_nothing() -> None:
+async def test_a_start_of_a_running_machine_is_noted_and_has_no_effect() -> None:
     machine = Machine()
     machine.gpu.start()
     machine.gpu.start()
@@ -147,7 +147,7 @@ async def test_files_are_as_the_log_has_them_or_made_up_the_same_each_time() -> 
     assert (await files.fingerprint(Path("other.wav"), {"blake3"})).digests != first.digests
 
 
-async def test_an_upload_that_was_cut_off_goes_on_where_it_was_also_after_the_machine_was_off() -> None:
+async def test_an_interrupted_upload_resumes_even_after_a_stop() -> None:
     machine = Machine()
     await machine.started()
     file = Fingerprint(Path("a.mp4"), 10, 0, {})
@@ -161,5 +161,5 @@ async def test_an_upload_that_was_cut_off_goes_on_where_it_was_also_after_the_ma
     assert [step async for step in machine.worker.upload(file, VIDEO)] == [Resumed(5), 10]
 
 
-async def test_the_modelled_worker_announces_what_ours_does() -> None:
+async def test_the_simulated_worker_announces_our_workers_features() -> None:
     assert tuple(sorted(FEATURES)) == WORKER_FEATURES

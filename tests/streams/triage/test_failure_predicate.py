@@ -49,7 +49,7 @@ def test_conditions_of_a_job_hold_for_one_and_the_same_job() -> None:
     assert not both.holds([LOST, LATE])
 
 
-def test_words_about_the_whole_log_are_kept_apart() -> None:
+def test_conditions_on_the_whole_log_are_separate() -> None:
     assert parse("diverged, outcome=done").of_log == {"diverged"}
     assert parse("deadlock").of_job == ()
     assert parse("outcome=done").of_end

@@ -163,7 +163,7 @@ def test_a_delay_that_makes_a_short_wait_too_long_is_found_too() -> None:
     assert any(worse(before, after)[0].now.detail == "online" for *_, before, after in findings(tight, job_pipeline))
 
 
-def test_a_job_that_asks_what_its_log_has_no_answer_for_proves_nothing() -> None:
+def test_a_job_without_an_answer_in_the_log_proves_nothing() -> None:
     log = recorded("online")
     before = run_log(log)
     cut = dataclasses.replace(log, rows=tuple(row for row in log.rows if row.label != "report"))

@@ -27,7 +27,7 @@ def shrunk(log: Log, condition: str, limit: int = ENOUGH) -> tuple[Log, Search]:
 
 
 @given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1)))))
-def test_what_is_left_is_exactly_what_the_failure_needs(case: tuple[int, set[int]]) -> None:
+def test_the_reduced_log_is_exactly_what_the_failure_needs(case: tuple[int, set[int]]) -> None:
     count, needed = case
     tries = 0
 
@@ -66,7 +66,7 @@ def test_a_log_is_reduced_to_the_messages_that_the_failure_needs() -> None:
     assert run_log(small).meets(parse("outcome=timed_out:online,event=queued"))
 
 
-def test_what_is_left_is_numbered_from_one_and_keeps_its_times() -> None:
+def test_the_reduced_log_is_numbered_from_one_and_keeps_its_times() -> None:
     log = under(recorded("offline"), online=0.5)
     small, _ = shrunk(log, "outcome=timed_out:online,event=queued")
     assert [row.seq for row in small.rows] == list(range(1, len(small.rows) + 1))
@@ -74,7 +74,7 @@ def test_what_is_left_is_numbered_from_one_and_keeps_its_times() -> None:
     assert {(row.label, row.t) for row in small.rows} <= times
 
 
-def test_a_smaller_log_told_again_replays_as_it_is() -> None:
+def test_a_reduced_log_replays_unchanged() -> None:
     small, _ = shrunk(recorded("offline"), "outcome=done")
     replayed = run_log(small).replayed
     assert replayed is not None
@@ -113,7 +113,7 @@ def test_a_crash_is_reduced_to_the_acceptance_of_one_job() -> None:
     assert [row.label for row in inputs(small)] == ["job.accept"]
 
 
-def test_after_the_last_try_nothing_is_left_out_any_more() -> None:
+def test_after_the_last_attempt_nothing_is_removed() -> None:
     small, search = shrunk(recorded("offline"), "outcome=done", limit=3)
     assert search.used_up
     assert run_log(small).meets(parse("outcome=done"))

@@ -66,7 +66,7 @@ def done(number: int, *, attempt: int = 1, now: float = 5.0) -> At:
     return at(now, w.Ended(name(number), attempt, size=10, digest="d" * 64))
 
 
-def test_a_pair_has_the_same_name_everywhere_and_another_pair_another_one() -> None:
+def test_a_pair_of_files_has_a_stable_and_unique_task_id() -> None:
     names = {w.task_id(ref(1, ".mp4"), ref(2, ".wav")), w.task_id(ref(2, ".mp4"), ref(1, ".wav")), name(1)}
     assert len(names) == 3
     assert name(1) == w.task_id(FileRef(f"{1:032x}", ".mp4"), FileRef(f"{1:032x}", ".wav"))
@@ -112,7 +112,7 @@ def test_a_finished_pair_is_not_made_again_while_its_result_is_there() -> None:
     assert DECIDER.decide(queue.state, *ask(1, "job", kept=True)) == ([w.Used(name(1), 0.0)], [])
 
 
-def test_a_finished_pair_whose_result_is_gone_is_made_again() -> None:
+def test_a_finished_task_without_its_result_runs_again() -> None:
     queue = running(1).tell(done(1), ask(1, "later", kept=False))
     assert queue.started == [name(1), name(1)]
     assert queue.task(1).attempt == 2
@@ -181,7 +181,7 @@ def test_progress_counts_only_for_the_attempt_that_runs() -> None:
     assert state.tasks[name(1)].progress.percent == 50.0
 
 
-def test_a_task_nobody_knows_cannot_be_cancelled() -> None:
+def test_an_unknown_task_cannot_be_cancelled() -> None:
     with pytest.raises(WorkerRefused, match="no task") as refused:
         DECIDER.decide(w.State(), *at(1.0, w.Drop("0" * 32, "job")))
     assert refused.value.code == "not_found"
@@ -301,7 +301,7 @@ def test_a_result_that_was_used_within_the_hour_stays_however_many_there_are(mon
         queue.tell(ask(4, "job", now=7.0 + shares.PROMISED))
 
 
-def test_jobs_of_one_license_push_no_holder_of_another_from_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_of_one_license_displace_no_holder_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "MAX_HOLDERS", 2)
     queue = Queue().tell(at(0.0, w.Ready()), *shown("one", 1), *shown("many", 1), of("one", 1, job="mine"), done(1))
     queue.tell(*(of("many", 1, job=f"j{number}", kept=True) for number in range(5)))

@@ -21,7 +21,7 @@ def _winerror(error: pytest.ExceptionInfo[OSError]) -> int:
     return int(getattr(error.value, "winerror", 0))
 
 
-def test_modules_of_ours_find_windows_and_others_do_not() -> None:
+def test_our_modules_see_windows_and_others_do_not() -> None:
     assert (programs.sys.platform, programs.os.name, sys.platform) == ("win32", "nt", "linux")  # type: ignore[attr-defined]
     assert not hasattr(programs.signal, "SIGKILL")  # type: ignore[attr-defined]
     assert not hasattr(programs.os, "killpg")  # type: ignore[attr-defined]
@@ -29,7 +29,7 @@ def test_modules_of_ours_find_windows_and_others_do_not() -> None:
     assert open_files.connections_allowed(10**6) == 10**6
 
 
-def test_what_is_open_here_can_be_neither_removed_nor_moved_nor_replaced(tmp_path: Path) -> None:
+def test_an_open_file_cannot_be_removed_moved_or_replaced(tmp_path: Path) -> None:
     held, free = tmp_path / "held", tmp_path / "free"
     free.touch()
     with held.open("wb"):
@@ -41,7 +41,7 @@ def test_what_is_open_here_can_be_neither_removed_nor_moved_nor_replaced(tmp_pat
     held.unlink()
 
 
-async def test_nor_what_another_process_has_open(tmp_path: Path) -> None:
+async def test_a_file_open_in_another_process_cannot_be_removed(tmp_path: Path) -> None:
     held = tmp_path / "held"
     held.touch()
     process = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", READER, held, stdin=PIPE, stdout=PIPE)

@@ -81,7 +81,7 @@ EMPTY = {"licenses.json": b'{"v":1,"licenses":[]}'}
 
 
 @pytest.mark.parametrize("name", WRITERS)
-async def test_what_is_open_for_a_moment_is_replaced_after_it(
+async def test_a_briefly_open_file_is_replaced_after_it_closes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, put = WRITERS[name]
@@ -105,9 +105,7 @@ def test_patience_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert sum(waited) == pytest.approx(1.0)
 
 
-async def test_a_result_whose_place_is_taken_by_a_player_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_result_that_a_player_holds_open_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     (tmp_path / "out.mp4").write_bytes(b"former")
     with (tmp_path / "out.mp4").open("rb"), pytest.raises(FileUnusable, match="another program has it open"):
@@ -175,9 +173,7 @@ async def test_the_same_content_can_come_again_while_it_is_read(
     store.close()
 
 
-async def test_an_old_recording_that_is_being_read_does_not_end_a_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_open_old_recording_does_not_end_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "DAY", -1.0)
     for number in range(3):
         (tmp_path / f"daemon-20200101T000000Z-1-{number:03}.jsonl").touch()
@@ -211,7 +207,7 @@ def test_a_log_that_is_read_as_it_fills_up_loses_no_older_piece(
     logging.shutdown([])
 
 
-def test_a_result_that_is_being_played_is_not_said_to_be_removed(tmp_path: Path) -> None:
+def test_a_result_in_a_player_is_not_reported_as_removed(tmp_path: Path) -> None:
     result = tmp_path / "job.mp4"
     result.write_bytes(b"film")
     with result.open("rb"), pytest.raises(ApiError, match="in use") as refused:
@@ -236,7 +232,7 @@ def test_a_link_that_a_browser_still_reads_is_shown_rather_than_opened(
     assert len(opened) == 1
 
 
-def test_a_folder_in_the_place_of_settings_is_told_as_one(tmp_path: Path) -> None:
+def test_a_folder_instead_of_a_settings_file_is_reported(tmp_path: Path) -> None:
     from wakestream.adapters.config.settings import SettingsError, load
 
     (tmp_path / ".env").mkdir()
@@ -244,7 +240,7 @@ def test_a_folder_in_the_place_of_settings_is_told_as_one(tmp_path: Path) -> Non
         load({}, environment={}, folder=tmp_path)
 
 
-def test_a_full_disk_is_told_by_its_number_there() -> None:
+def test_a_full_disk_is_recognized_by_its_windows_error() -> None:
     from wakestream.adapters.client.download import disk_errors
     from wakestream.operators.model.errors import NoSpace
 

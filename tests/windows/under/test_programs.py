@@ -73,7 +73,7 @@ def _serves(monkeypatch: pytest.MonkeyPatch, failures: int) -> tuple[bytes, list
     return answers[-1], complaints
 
 
-def test_a_server_outlives_callers_who_have_gone_before_they_were_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_survives_connections_closed_before_accept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _serves(monkeypatch, 2) == (b"hello\n", [])
 
 
@@ -104,7 +104,7 @@ async def test_a_program_of_ours_is_stopped_by_ctrl_break() -> None:
         assert await process.wait() == 0
 
 
-def test_what_the_loop_lacks_there_it_lacks_here() -> None:
+def test_the_emulated_loop_lacks_the_same_methods() -> None:
     loop = asyncio.new_event_loop()
     try:
         with pytest.raises(NotImplementedError):

@@ -56,7 +56,7 @@ def names(argument: ast.expr) -> Iterator[str]:
 SAID = [(where, name, call) for where, call in calls() for name in names(call.args[0])]
 
 
-def test_the_languages_say_the_same_things() -> None:
+def test_both_catalogs_have_the_same_entries() -> None:
     assert ZH.keys() == EN.keys()
 
 
@@ -85,7 +85,7 @@ def test_a_sentence_has_the_same_blanks_in_each_language() -> None:
     assert other == {name: blanks(sentence) for name, sentence in EN.items()}
 
 
-def test_what_the_code_says_is_there_and_its_blanks_are_filled() -> None:
+def test_every_text_in_the_code_is_in_the_catalog_and_its_fields_are_given() -> None:
     assert len(SAID) > 150
     for where, name, call in SAID:
         if name.endswith("*"):
@@ -124,7 +124,7 @@ def test_chinese_is_chinese() -> None:
         ({"LANG": "de_DE.UTF-8"}, "en"),
     ],
 )
-def test_the_language_is_that_of_the_locale_unless_told_otherwise(environment: dict[str, str], language: str) -> None:
+def test_the_locale_sets_the_language_unless_chosen(environment: dict[str, str], language: str) -> None:
     assert asked_for(environment) == language
 
 
@@ -132,7 +132,7 @@ def test_the_language_is_that_of_the_locale_unless_told_otherwise(environment: d
     ("system", "language"),
     [("Chinese (Simplified)_China", "zh"), ("zh_CN", "zh"), ("English_United States", "en"), (None, "en")],
 )
-def test_where_no_variable_is_set_the_system_says_it(
+def test_without_variables_the_system_sets_the_language(
     monkeypatch: pytest.MonkeyPatch, system: str | None, language: str
 ) -> None:
     monkeypatch.setattr("locale.getlocale", lambda: (system, "cp936"))
@@ -140,7 +140,7 @@ def test_where_no_variable_is_set_the_system_says_it(
 
 
 @pytest.mark.parametrize(("encoding", "spoken"), [("ascii", "en"), ("latin-1", "en"), ("utf-8", "zh"), ("gbk", "zh")])
-def test_chinese_that_could_not_be_shown_is_not_spoken(
+def test_chinese_needs_an_output_that_can_encode_it(
     monkeypatch: pytest.MonkeyPatch, encoding: str, spoken: str
 ) -> None:
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace"))
@@ -171,23 +171,23 @@ def test_chinese_that_could_not_be_shown_is_not_spoken(
         (e.Done(Path("out.mp4"), 1500), "完成：out.mp4（1.5 kB）"),
     ],
 )  # fmt: skip
-def test_what_happens_to_a_job_is_told_in_chinese(event: e.JobEvent, said: str) -> None:
+def test_job_events_have_chinese_texts(event: e.JobEvent, said: str) -> None:
     assert chosen() == "zh"
     assert words.event(event) == said
 
 
-def test_a_hub_that_is_busy_with_the_key_is_told_with_the_time_of_the_next_try() -> None:
+def test_a_busy_key_is_reported_with_the_time_of_the_next_try() -> None:
     said = "waiting 1.0 s: another job with this key is running, trying again in 2.0 s"
     assert words.event(e.Waking(1, "busy", eta=e.Eta(2, 2))) == said
 
 
-def test_every_end_of_a_wait_names_the_flag_or_the_place_to_look() -> None:
+def test_every_timeout_names_a_flag_or_what_to_check() -> None:
     for key, sentence in EN.items():
         if key.startswith("timed_out.") and key != "timed_out.other":
             assert "-timeout" in sentence or "see the hub's log" in sentence, key
 
 
-def test_a_word_of_a_later_version_is_shown_as_it_is() -> None:
+def test_an_unknown_word_is_shown_unchanged() -> None:
     assert words.phase("warming_up") == "warming up"
     assert words.state("dreaming") == "dreaming"
     assert words.reason("moonstruck", "why not") == "why not"

@@ -130,7 +130,7 @@ def test_no_text_of_the_picture_touches_another_or_leaves_the_page(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["client 1", "client 10", "client 200"])
-def test_nor_does_it_where_divergences_are_told(name: str) -> None:
+def test_texts_do_not_overlap_with_divergences(name: str) -> None:
     assert overlaps(list(boxes(parsed(drawn(name, diverged=True))))) == []
 
 
@@ -141,13 +141,13 @@ def test_every_row_of_the_log_is_in_a_mark_with_a_tooltip(name: str) -> None:
     assert sum(int(mark.get("data-rows", 0)) for mark in marks) >= len(recorded(name).rows)
 
 
-def test_the_tooltip_of_a_single_mark_tells_its_row_and_time_and_that_of_many_their_number() -> None:
+def test_a_marks_tooltip_has_row_and_time_or_a_count() -> None:
     row = next(row for row in recorded("client 1").rows if row.label == "uploaded")
     assert f"out uploaded, row {row.seq}, {row.t:.6f} s" in drawn("client 1")
     assert f"ack {TIMES}200, rows " in drawn("client 200")
 
 
-def test_the_picture_names_itself_for_those_who_do_not_see_it() -> None:
+def test_the_picture_has_a_title_for_screen_readers() -> None:
     page = parsed(drawn("client 10"))
     assert page.get("role") == "img"
     assert page.findtext(f"{SVG}title") == "Marble diagram of a daemon log"
@@ -156,7 +156,7 @@ def test_the_picture_names_itself_for_those_who_do_not_see_it() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_picture_needs_nothing_from_outside_and_runs_nothing(name: str) -> None:
+def test_the_picture_loads_and_runs_nothing(name: str) -> None:
     text = drawn(name)
     assert "<script" not in text
     assert re.findall(r"\son\w+=", text) == []
@@ -177,7 +177,7 @@ def test_the_same_log_gives_the_same_bytes_under_any_hash_seed() -> None:
     assert len(seen) == 1
 
 
-def test_hostile_labels_are_text_and_nothing_else() -> None:
+def test_markup_in_labels_is_escaped() -> None:
     log = hostile()
     text = svg(log, [Divergence(WORSE, log.rows[1], None)])
     page = parsed(text)
@@ -249,7 +249,7 @@ def test_without_boxes_all_is_plain_ascii_and_without_colour_no_code_is_sent(nam
 
 
 @pytest.mark.parametrize(("encoding", "plain"), [("utf-8", False), ("cp1252", True), ("ascii", True), (None, True)])
-def test_an_output_that_cannot_write_boxes_gets_ascii(
+def test_an_output_without_box_characters_gets_ascii(
     encoding: str | None, plain: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Output:
@@ -283,7 +283,7 @@ def test_200_jobs_fit_on_a_screen_or_two() -> None:
     assert any(re.match(rf"{TIMES}1\d\d jobs", line) for line in lines)
 
 
-def test_the_terminal_tells_where_the_replay_parted_and_what_was_expected() -> None:
+def test_the_terminal_shows_the_first_divergence_and_what_was_expected() -> None:
     text = terminal(recorded("client 10"), parted("client 10"), width=100, colour=False)
     assert "≠ the replay diverges in 2 streams" in text.splitlines()[0]
     assert "granted, got nothing" in text

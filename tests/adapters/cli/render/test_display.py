@@ -46,13 +46,13 @@ ON = e.Granted("online", 0.1)
 RUNS: list[e.JobEvent] = [ON, e.Running(42, "processing", 21, 50)]
 
 
-def test_a_stage_that_was_left_out_is_not_shown_as_one_to_come() -> None:
+def test_a_skipped_stage_is_not_shown_as_pending() -> None:
     assert "- wake" in picture(RUNS, 80)[1]
     assert "▸ render" in picture(RUNS, 80)[1]
     assert "· download" in picture(RUNS, 80)[1]
 
 
-def test_a_bar_says_what_the_line_would_once() -> None:
+def test_a_bar_has_the_same_text_as_the_line() -> None:
     shown = picture(RUNS, 80)
     assert len(shown) == 3
     assert shown[2].startswith("render ━")
@@ -60,16 +60,16 @@ def test_a_bar_says_what_the_line_would_once() -> None:
     assert shown[2].endswith("frame 21/50")
 
 
-def test_a_rate_that_is_not_known_yet_is_not_shown_as_a_question() -> None:
+def test_an_unknown_rate_is_left_out() -> None:
     assert "?" not in picture([ON, e.Uploading(0, 3 * 10**9, "clip.mp4")], 80)[-1]
 
 
-def test_a_result_that_was_there_already_leaves_no_stage_that_looks_as_if_it_were_to_come() -> None:
+def test_with_an_existing_result_no_stage_looks_pending() -> None:
     shown = picture([e.Done(Path("out.mp4"), 1500)], 80)
     assert shown[1] == "✓ submit  - wake  - check  - upload  - render  - download"
 
 
-def test_a_result_that_was_there_before_is_told_as_such_in_every_display(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_display_marks_an_existing_result(capsys: pytest.CaptureFixture[str]) -> None:
     same = e.Note("the same work was done before", {"same_as": "ws-0"})
     cached = e.Submitted(e.Online("http://gpu"), "t", cached=True)
     rendered = e.Submitted(e.Online("http://gpu"), "t")
@@ -88,7 +88,7 @@ def test_a_result_that_was_there_before_is_told_as_such_in_every_display(capsys:
         assert [orjson.loads(line).get("reused") for line in told[-3:]] == [None, whose, whose]
 
 
-def test_what_happened_before_one_looked_is_shown_with_its_own_times(
+def test_earlier_events_are_shown_with_their_own_times(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wakestream.adapters.cli.render.display.time.monotonic", lambda: 1000.0)
@@ -116,7 +116,7 @@ def test_the_stages_of_a_job_that_has_long_been_at_work_have_taken_as_long_as_th
     assert "0:01:30" in capture.get()
 
 
-def test_what_is_left_of_a_wait_grows_less_between_two_events() -> None:
+def test_the_remaining_time_counts_down_between_events() -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None, legacy_windows=False)
     live = LiveDisplay(JOB, console)
     for event in (e.Queued(1, "booting", e.Eta(60, 90)), e.Waking(1, "booting", 1, e.Eta(60, 90))):
@@ -144,7 +144,7 @@ def test_the_display_speaks_chinese() -> None:
     assert shown[2].endswith("第 21 / 50 帧")
 
 
-def test_plain_lines_and_log_lines_read_alike(
+def test_plain_lines_and_log_lines_have_the_same_text(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wakestream.adapters.cli.render.display.time.monotonic", lambda: 100.0)
@@ -176,7 +176,7 @@ def test_json_log_lines_are_left_alone(capsys: pytest.CaptureFixture[str]) -> No
     assert orjson.loads(capsys.readouterr().err)["message"] == "hello"
 
 
-def test_quiet_shows_the_outcome_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_shows_only_the_outcome(capsys: pytest.CaptureFixture[str]) -> None:
     for as_json in (False, True):
         shown = display(JOB, as_json=as_json, quiet=True)
         with shown:
@@ -187,12 +187,12 @@ def test_quiet_shows_the_outcome_alone(capsys: pytest.CaptureFixture[str]) -> No
     assert orjson.loads(second)["event"] == "done"
 
 
-def test_what_does_not_go_to_a_terminal_is_plain_or_json() -> None:
+def test_output_to_a_file_is_plain_or_json() -> None:
     assert isinstance(display(JOB, as_json=False), PlainLines)
     assert isinstance(display(JOB, as_json=True), JsonLines)
 
 
-def test_a_line_of_the_demo_goes_on_where_it_began() -> None:
+def test_a_wrapped_demo_line_is_indented() -> None:
     console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
     with console.capture() as capture:
         DemoOutput(console).say("hub", "connected to ws://127.0.0.1:41099/a/very/long/address")
@@ -202,7 +202,7 @@ def test_a_line_of_the_demo_goes_on_where_it_began() -> None:
     assert "".join(line[18:] for line in lines).replace(" ", "").endswith("/a/very/long/address")
 
 
-def test_a_quiet_demo_says_nothing_before_its_table() -> None:
+def test_a_quiet_demo_prints_only_its_table() -> None:
     console = Console(file=io.StringIO(), width=80)
     show = DemoOutput(console, quiet=True)
     show.say("hub", "hello")
@@ -212,7 +212,7 @@ def test_a_quiet_demo_says_nothing_before_its_table() -> None:
     assert console.file.getvalue() == ""
 
 
-def test_a_programs_log_line_is_told_as_its_words() -> None:
+def test_a_programs_log_line_is_shown_as_its_message() -> None:
     assert spoken("monitor", "10:00:00.000 INFO    - -  off -> starting") == ("monitor", "off -> starting")
     assert spoken("hub", "10:00:00.000 WARNING j1 link  slow") == ("hub", "warning: slow")
     passed_on = "10:00:00.000 INFO    - machine  [12] 10:00:00.000 INFO    - -  ready"
@@ -239,7 +239,7 @@ class Telling:
 @pytest.mark.parametrize(
     ("flag", "shown"), [([], ["accepted", "missed", "done"]), (["-q"], ["missed", "done"])], ids=["all", "quiet"]
 )
-def test_quiet_shows_who_follows_all_jobs_their_ends_alone_in_json_too(
+def test_quiet_following_of_all_jobs_shows_only_ends(
     flag: list[str], shown: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @asynccontextmanager

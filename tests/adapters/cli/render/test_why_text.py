@@ -16,14 +16,14 @@ def job(last: e.JobEvent | None = None, **more: Any) -> dict[str, Any]:
     return {**found, "last": plain_event(last) if last else None, **more}
 
 
-def test_no_end_of_a_wait_is_foretold_that_nobody_knows() -> None:
+def test_an_unknown_end_of_a_wait_is_not_estimated() -> None:
     soon = e.Eta(5, 20)
     for phase in ("hub_lost", "no_monitor", "no_capacity"):
         assert "usually" not in why_words.job(job(e.Waking(42.0, phase, 1, soon)), 190.0)
     assert "usually" in why_words.job(job(e.Waking(42.0, "booting", 1, soon)), 190.0)
 
 
-def test_a_wait_has_grown_since_it_was_last_told_of_and_its_end_come_nearer() -> None:
+def test_a_wait_grows_and_its_estimate_shrinks_with_time() -> None:
     waiting = job(e.Waking(10.0, "booting", 1, e.Eta(45, 60)))
     said = why_words.job(waiting | {"last": {**waiting["last"], "at": 182.0}}, 190.0)
     assert "has waited for the GPU for 18 s: " in said
@@ -33,7 +33,7 @@ def test_a_wait_has_grown_since_it_was_last_told_of_and_its_end_come_nearer() ->
     assert "(usually 37 s more, rarely over 52 s)" in said
 
 
-def test_a_job_is_not_said_to_wait_for_a_machine_that_is_off_when_it_is_up() -> None:
+def test_a_job_at_a_running_machine_is_not_shown_as_waiting_for_it() -> None:
     said = why_words.job(job(e.Queued(2, "booted", None)), 190.0)
     assert said == "ws-1 is waiting for the GPU: job queued, position 2; the machine is up, its worker is starting"
 

@@ -13,7 +13,7 @@ TODO = "start the worker with --public-url URL, or set HEYGEM_SERVER_URL here an
 
 
 @pytest.mark.parametrize("columns", [44, 60, 80, 100])
-def test_a_finding_of_the_doctor_breaks_at_words_below_its_own_beginning(columns: int) -> None:
+def test_a_doctor_result_wraps_at_words_with_an_indent(columns: int) -> None:
     (first, *says), todo = lines(fault("worker", SAYS, TODO), columns)
     more = [*says, *todo]
     assert width(first) + 8 <= columns
@@ -34,7 +34,7 @@ def test_chinese_breaks_between_its_letters_and_fits() -> None:
     assert all(width(line) <= 40 for line in found)
 
 
-def test_what_goes_into_a_file_is_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_to_a_file_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
     assert table.terminal_columns() is None
     doctor._say(fault("worker", SAYS, TODO))
     assert capsys.readouterr().out == f"{'fault':8} {'worker':9} {SAYS}\n{'':18} -> {TODO}\n"

@@ -63,18 +63,18 @@ def test_sessions_links_and_tickets_end_with_their_time() -> None:
 
 
 @pytest.mark.parametrize("token", ["", ".", "x", "9" * 40, "99999999999.", "99999999999.é", "-1.0", "²." + "0" * 64])
-def test_what_is_no_session_is_none_without_an_error(token: str) -> None:
+def test_an_invalid_session_is_ignored(token: str) -> None:
     assert not Sessions().is_session(token)
 
 
-def test_only_so_many_links_are_out_at_once() -> None:
+def test_the_number_of_open_links_is_limited() -> None:
     sessions = Sessions()
     codes = [sessions.new_link() for _ in range(session.LINKS_MOST + 1)]
     assert sessions.redeem(codes[0]) is None
     assert sessions.redeem(codes[-1]) is not None
 
 
-def test_the_port_outlives_the_program_and_nothing_else_does(tmp_path: Path) -> None:
+def test_only_the_port_is_kept_between_runs(tmp_path: Path) -> None:
     keep_port(tmp_path, 4711)
     assert last_port(tmp_path) == 4711
     for broken in (b"", b"[]", b'{"port":true}', b'{"port":99999}'):
@@ -82,7 +82,7 @@ def test_the_port_outlives_the_program_and_nothing_else_does(tmp_path: Path) -> 
         assert last_port(tmp_path) == 0
 
 
-def test_no_two_runs_know_each_others_sessions() -> None:
+def test_sessions_end_with_the_run() -> None:
     first, second = Sessions(), Sessions()
     assert first.is_session(first.new_session())
     assert not second.is_session(first.new_session())
@@ -103,7 +103,7 @@ def test_no_two_runs_know_each_others_sessions() -> None:
         ("n" * 300 + ".mp4", "n" * 251 + ".mp4"),
     ],
 )
-def test_names_are_shown_without_what_would_act(name: str, shown: str) -> None:
+def test_names_are_shown_without_markup_and_control_characters(name: str, shown: str) -> None:
     assert shown_name(name) == shown
 
 
@@ -118,7 +118,7 @@ def test_a_jobs_id_makes_a_file_name_that_every_system_takes() -> None:
         assert len(file_name(odd)) == 32
 
 
-async def test_the_timeline_lets_go_of_whole_jobs_and_is_a_log_without_secrets() -> None:
+async def test_the_timeline_drops_whole_jobs_and_is_a_log_without_secrets() -> None:
     timeline = Timeline(kept=100)
     tap = timeline.begin(Header("daemon", 1000.0, 7, {"policy": {}}))
     tap.frame("out", m.Register(key="ws_client_0123456789abcdefgh", device_type="pc"))
@@ -144,7 +144,7 @@ async def test_the_timeline_lets_go_of_whole_jobs_and_is_a_log_without_secrets()
     assert orjson.dumps(shown)
 
 
-async def test_jobs_that_were_under_way_together_leave_the_timeline_together() -> None:
+async def test_overlapping_jobs_leave_the_timeline_together() -> None:
     timeline = Timeline(kept=40)
     tap = timeline.begin(Header("daemon", 1000.0, 7, {"policy": {}}))
 
@@ -180,7 +180,7 @@ def test_no_script_of_the_page_takes_text_for_markup_or_code() -> None:
     assert "http" not in (folder / "style.css").read_text()
 
 
-def test_both_languages_say_everything() -> None:
+def test_both_languages_have_all_texts() -> None:
     folder = Path(page.__file__).parent / "static"
 
     def keys(name: str) -> list[str]:
@@ -197,7 +197,7 @@ NO_PAGE = {
 """Refusals of calls that the page does not make, or of which their own sentence tells more."""
 
 
-def test_what_the_daemon_refuses_to_the_page_is_said_in_both_languages() -> None:
+def test_refusals_to_the_page_exist_in_both_languages() -> None:
     console = Path(page.__file__).parent
     asked = "".join(path.read_text() for path in (*console.glob("*.py"), Path(outbox.__file__)))
     codes = set(re.findall(r'\b[45]\d\d, (?:event\.job, )?"([a-z_]+)"', asked)) - NO_PAGE
@@ -225,7 +225,7 @@ def test_a_browser_is_not_given_the_link_on_its_command_line(tmp_path: Path, mon
     assert "#link=secret" in (tmp_path / opening.PAGE).read_text()
 
 
-async def test_a_timeline_of_jobs_that_all_go_on_is_not_sorted_again_at_every_row(
+async def test_a_timeline_of_open_jobs_is_not_sorted_at_every_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks: list[int] = []
@@ -237,7 +237,7 @@ async def test_a_timeline_of_jobs_that_all_go_on_is_not_sorted_again_at_every_ro
     assert len(looks) < 20
 
 
-async def test_how_the_link_is_stays_known_however_many_rows_come_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_link_state_survives_many_later_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timelines, "SHOWN", 50)
     timeline = Timeline(kept=100)
     timeline.row("conn", "up", {"url": "ws://hub"})
@@ -248,7 +248,7 @@ async def test_how_the_link_is_stays_known_however_many_rows_come_after_it(monke
     assert [row["label"] for row in timeline.since(shown[-2]["seq"])] == ["gpu.power.state"]
 
 
-async def test_a_machine_that_slept_has_its_rows_where_the_clock_says_and_its_log_without_the_gap() -> None:
+async def test_a_suspended_pc_has_clock_times_and_no_gap_in_its_log() -> None:
     clock = Clock()
     timeline = Timeline(now=clock)
     timeline.begin(Header("daemon", clock.now, 7))
@@ -261,7 +261,7 @@ async def test_a_machine_that_slept_has_its_rows_where_the_clock_says_and_its_lo
     assert log.rows[-1].t < 60
 
 
-def test_the_times_of_a_hub_whose_clock_is_wrong_are_told_by_ours() -> None:
+def test_times_of_a_hub_with_a_wrong_clock_are_corrected() -> None:
     told = {"ts": 1000, "gpus": [{"gpu": "a", "since": 940}, {"gpu": "b"}]}
     found = gpu.by_our_clock(told, 4600.5)
     assert (found["ts"], found["gpus"]) == (4600.5, [{"gpu": "a", "since": 4540.5}, {"gpu": "b"}])
@@ -270,7 +270,7 @@ def test_the_times_of_a_hub_whose_clock_is_wrong_are_told_by_ours() -> None:
 
 
 @pytest.mark.parametrize(("languages", "said"), [("en", ("further GPUs", "10")), ("zh-CN", ("其他 GPU", "10"))])
-def test_the_hubs_page_says_how_many_gpus_it_leaves_out(languages: str, said: tuple[str, str]) -> None:
+def test_the_hubs_page_counts_omitted_gpus(languages: str, said: tuple[str, str]) -> None:
     state = HubState()
     state.gpus = {f"gpu-{number}": Gpu(f"gpu-{number}") for number in range(60)}
     facts = hub_facts(state, 5.0, words_for(languages))

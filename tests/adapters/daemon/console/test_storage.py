@@ -75,7 +75,7 @@ async def test_the_inputs_of_a_job_that_is_done_go(tmp_path: Path) -> None:
     assert not video.exists()
 
 
-async def test_they_go_as_well_when_more_happens_at_once_than_can_wait(tmp_path: Path) -> None:
+async def test_they_are_removed_even_if_the_event_queue_overflows(tmp_path: Path) -> None:
     house = House(tmp_path)
     videos = [await house.given() for _ in range(2)]
     async with house.cleaned():
@@ -92,7 +92,7 @@ async def test_they_go_as_well_when_more_happens_at_once_than_can_wait(tmp_path:
     assert not videos[1].exists()
 
 
-async def test_the_names_of_a_job_that_begins_meanwhile_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_names_of_a_job_that_starts_in_between_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     house = House(tmp_path)
     names = house.result("late").with_suffix(".json")
     forgotten = house.result("forgotten")
@@ -111,7 +111,7 @@ async def test_the_names_of_a_job_that_begins_meanwhile_stay(tmp_path: Path, mon
     assert not forgotten.exists()
 
 
-def test_of_many_jobs_the_page_is_given_those_at_work_then_the_urgent_then_the_first(tmp_path: Path) -> None:
+def test_of_many_jobs_the_page_gets_running_then_urgent_then_first(tmp_path: Path) -> None:
     house = House(tmp_path)
     found = JobView(cast("Outbox", house.jobs), house.holdings.uploads, house.holdings.results)
     for number in range(NOW_MOST + 50):
@@ -126,7 +126,7 @@ def test_of_many_jobs_the_page_is_given_those_at_work_then_the_urgent_then_the_f
     assert found.told(house.jobs.state.jobs["job-240"])["open"] == NOW_MOST + 50
 
 
-async def test_room_for_a_file_is_made_with_one_look_at_the_results(tmp_path: Path) -> None:
+async def test_space_is_freed_with_one_listing_of_the_results(tmp_path: Path) -> None:
     looks: list[int] = []
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -140,7 +140,7 @@ async def test_room_for_a_file_is_made_with_one_look_at_the_results(tmp_path: Pa
     assert len(looks) == 1
 
 
-async def test_for_a_file_that_would_not_fit_even_so_nothing_goes(
+async def test_nothing_is_removed_for_a_file_that_would_not_fit_anyway(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def chunks() -> AsyncIterator[bytes]:
@@ -159,7 +159,7 @@ async def test_for_a_file_that_would_not_fit_even_so_nothing_goes(
     assert all(upload.path.exists() for upload in given)
 
 
-async def test_where_there_are_as_many_files_as_may_be_the_oldest_that_nobody_needs_make_room(
+async def test_at_the_file_limit_the_oldest_unused_files_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def chunks() -> AsyncIterator[bytes]:
